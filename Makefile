@@ -1,0 +1,59 @@
+# A fresh clone needs Python 3.11 (or later) and make; everything else is installed into .venv by the first target that
+# wants it. `make help` lists the targets.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench coverage docs clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# PYTHON=/path/to/python chooses another interpreter. A name may exist and not start (pyenv's shims): so each is asked.
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+# With a terminal the demo gets it, as a job of its own (set -m): Ctrl-C then ends the demo, which says goodbye and
+# exits 0, and not make, which would report an error. Without one there is no Ctrl-C and exec is enough.
+demo: $(VENV)/.installed  ## simulator, daemon and a sample strategy, about 20 seconds; Ctrl-C ends it
+	@if [ -t 0 ]; then set -m; $(BIN)/ibbridge demo; else exec $(BIN)/ibbridge demo; fi
+
+# No `ruff format --check`: message declarations are tables, laid out to be read as such, and it would undo them.
+test: $(VENV)/.installed-dev  ## ruff, mypy --strict, pytest
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+bench: $(VENV)/.installed-dev  ## throughput and latency, beside a raw relay in the same run
+	$(BIN)/python benchmarks/throughput.py
+	$(BIN)/python benchmarks/latency.py
+
+coverage: $(VENV)/.installed-dev  ## which branches the tests leave out
+	$(BIN)/pytest --quiet --cov --cov-report=term-missing
+
+docs: $(VENV)/.installed-dev  ## what is written from the code: config/ibbridge.yaml
+	$(BIN)/python -c 'from ibbridge.config import annotated; print(annotated(), end="")' > config/ibbridge.yaml.new
+	mv config/ibbridge.yaml.new config/ibbridge.yaml
+
+clean:  ## removes everything that make made
+	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find ibbridge tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# The stamps are younger than what they were installed from, or they are made again. An install that failed leaves none.
+$(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
+	@echo "installing ibbridge into $(VENV) ..."
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: setup.cfg pyproject.toml | $(BIN)/python
+	@echo "installing ibbridge and its development tools into $(VENV) ..."
+	@$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.installed $@
+
+$(BIN)/python:
+	@[ -n "$(PYTHON)" ] || { \
+		echo "ibbridge needs Python 3.11 or later, and none was found: install it, or say PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "$(PYTHON) could not make a virtual environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
