@@ -1,0 +1,1 @@
+"""Tests of ibbridge; their names are sentences."""

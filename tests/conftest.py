@@ -1,0 +1,12 @@
+"""What holds for every test: Hypothesis has no clock, and in CI no luck either."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# A deadline would make a test of a busy machine; a CI run that nobody can repeat helps nobody.
+settings.register_profile("here", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
