@@ -1,0 +1,365 @@
+"""The ZeroMQ sockets: an XPUB that is written without waiting, and a REP that owes every request exactly one reply.
+
+Knows endpoints, locks, socket options, frames, subscriptions. Must not know msgpack, commands, TWS, or what a topic or
+a message means: what is said here is said by the callbacks it is given, as bytes.
+
+Two rules keep it simple. Nothing here waits: both sockets belong to the event loop's thread and are served by `turn`.
+And ZeroMQ's file descriptors are edge-triggered: a send may swallow the signal that something has arrived, so `turn` is
+not only for the reader event. Call it after each chunk of input, after sends of one's own outside a chunk, and at each
+heartbeat.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import pathlib
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import zmq
+import zmq.backend
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ibbridge.config import BusConfig
+
+# What one turn may take from each socket, so that a flood of requests holds up market data for no longer than this.
+TURN = 64
+
+# How a frame that a subscriber sent begins, if it is a subscription; the prefix follows.
+_SUBSCRIBE, _UNSUBSCRIBE = b"\x01", b"\x00"
+
+# As plain ints: for the compiled socket an enum costs a conversion per call.
+_FIRST = int(zmq.SNDMORE | zmq.NOBLOCK)
+_LAST = int(zmq.NOBLOCK)
+_NOWAIT = int(zmq.NOBLOCK)
+_READABLE = int(zmq.POLLIN)
+
+_ADVICE = {
+    errno.EADDRINUSE: "another ibbridge or another program has it; stop that one, or choose another {key}",
+    errno.EADDRNOTAVAIL: "this machine has no such address; bind to one it has, such as 127.0.0.1",
+    errno.ENODEV: "this machine has no such address; bind to one it has, such as 127.0.0.1",
+    errno.EACCES: "this user may not; choose another {key}, or give the user the right to it",
+    errno.ENAMETOOLONG: f"a path may have {zmq.IPC_PATH_MAX_LEN} bytes; choose a shorter {{key}}",
+}
+
+
+class BusError(Exception):
+    """The sockets cannot be opened. str() says which endpoint, why, and what to do about it."""
+
+
+class Answering(Protocol):
+    """Who answers requests. Both methods return the reply's bytes, and at once: everything else stands still."""
+
+    def answer(self, request: bytes) -> bytes:
+        """The reply to a request, whatever its bytes are."""
+
+    def refuse(self, reason: str) -> bytes:
+        """The reply to a request that was not handed on; `reason` is a sentence for the one who sent it."""
+
+
+class Endpoints(NamedTuple):
+    """Where the sockets really are: with the port that the system chose, where it was asked to."""
+
+    pub: str
+    rep: str
+
+
+class Bus:
+    """Both sockets, from `open` to `close`.
+
+    `send(topic, body)` publishes one message in two frames. It neither waits nor fails: a subscriber that is more than
+    `sndhwm` messages behind loses what comes (its sequence numbers tell it). Take it after `open`, which makes it.
+    `welcome(prefix)` gives the body of the message that a new subscriber of `prefix` is sent.
+    """
+
+    _pub: zmq.Socket[bytes]
+    _rep: zmq.Socket[bytes]
+
+    def __init__(
+        self, config: BusConfig, answering: Answering, welcome: Callable[[bytes], bytes] | None = None
+    ) -> None:
+        self.send: Callable[[bytes, bytes], None] = _closed
+        self.unsent = 0  # messages libzmq would not take from us; it never says so of an XPUB that may drop
+        self.strays = 0  # frames from subscribers that are no subscription
+        self._config = config
+        self._answering = answering
+        self._welcome = welcome
+        self._opened = ExitStack()
+        self._endpoints: Endpoints | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._again: asyncio.Handle | None = None
+        self._turning = False
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The bound endpoints; BusError unless open."""
+        if self._endpoints is None:
+            raise BusError("the bus is not open")
+        return self._endpoints
+
+    def open(self) -> None:
+        """Lock and bind both endpoints; BusError, and nothing left behind, if either is not to be had."""
+        config = self._config
+        with ExitStack() as opened:
+            for key, endpoint in (("bus.pub", config.pub), ("bus.rep", config.rep)):
+                if path := _ipc_path(endpoint):
+                    opened.callback(os.close, _lock(key, endpoint, path))
+            # A context of our own: its term() returns when the last message is out or given up and the listeners are
+            # gone. Only then may the locks go, and the next daemon come. (The ipc files stay; a bind replaces them.)
+            context = zmq.Context()
+            opened.callback(context.term)
+            self._pub = opened.enter_context(context.socket(zmq.XPUB))
+            self._rep = opened.enter_context(context.socket(zmq.REP))
+            _set(self._pub, pub_options(config))
+            _set(self._rep, rep_options(config))
+            pub = _bind(self._pub, "bus.pub", config.pub)
+            rep = _bind(self._rep, "bus.rep", config.rep)
+            self._opened = opened.pop_all()
+        self._endpoints = Endpoints(pub, rep)
+        self.send = self._sender()
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the loop call `turn` when something arrives, and soon: it may have arrived already."""
+        self._loop = loop
+        for socket in (self._pub, self._rep):
+            loop.add_reader(socket.FD, self.turn)
+            self._opened.callback(loop.remove_reader, socket.FD)
+        self._turn_again()
+
+    def turn(self) -> None:
+        """Serve what has arrived on both sockets: all of it, or so much of it as one turn may take.
+
+        What is left comes at once after the loop's other business (if attached). Called from within itself, by an
+        answer say, it does nothing: the outer turn goes on until both sockets are empty.
+        """
+        if self._turning or self._endpoints is None:
+            return
+        emptied = False
+        self._turning = True
+        try:
+            for _ in range(TURN):
+                # In this order: an answer may publish, and that may swallow the signal of a subscription.
+                subscribed, answered = self._subscription(), self._request()
+                if not (subscribed or answered):
+                    emptied = True
+                    break
+        finally:
+            self._turning = False
+            if not emptied:
+                self._turn_again()
+
+    def close(self) -> None:
+        """Unbind, and give what is still queued `linger_ms` to get out, waiting for it. Once closed, does nothing."""
+        self.send = _closed
+        self._endpoints = self._loop = None
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        self._opened.close()
+
+    def _sender(self) -> Callable[[bytes, bytes], None]:
+        # The compiled socket's own method: the Python layer above it doubles the price of a message.
+        put = zmq.backend.Socket.send.__get__(self._pub)
+
+        def send(topic: bytes, body: bytes) -> None:
+            try:
+                put(topic, _FIRST)
+                put(body, _LAST)
+            except zmq.Again:  # only ever for the first frame: a message is taken whole or not at all
+                self.unsent += 1
+
+        return send
+
+    def _turn_again(self) -> None:
+        if self._loop is not None and self._again is None:
+            self._again = self._loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._again = None
+        self.turn()
+
+    def _subscription(self) -> bool:
+        """Confirm one subscription, or end one; False if there was none."""
+        if not _readable(self._pub):
+            return False
+        frame: bytes | None = self._pub.recv(_NOWAIT)
+        left = TURN
+        while frame is not None and frame[:1] not in (_SUBSCRIBE, _UNSUBSCRIBE):
+            self.strays += 1
+            left -= 1
+            frame = self._behind_stray() if left else None
+        if frame is not None:
+            self._confirm(frame[:1], frame[1:])
+        return True
+
+    def _confirm(self, what: bytes, prefix: bytes) -> None:
+        # In manual mode both options are for the peer whose frame was read last.
+        if what == _UNSUBSCRIBE:
+            self._pub.set(zmq.UNSUBSCRIBE, prefix)
+            return
+        self._pub.set(zmq.SUBSCRIBE, prefix)
+        if self._welcome is not None:
+            self.send(prefix, self._welcome(prefix))
+
+    def _behind_stray(self) -> bytes | None:
+        """The frame queued behind one that was no subscription, if any.
+
+        libzmq 4.3.5 keeps the peers of pending subscriptions in a queue of their own and takes one from it for *every*
+        frame read. So a stray frame takes the peer of the subscription behind it, which would then be confirmed to the
+        peer after that: one subscriber's garbage would silence another. Outside manual mode no peer is taken, and the
+        one that was taken too early is the right one.
+        """
+        self._pub.set(zmq.XPUB_MANUAL, 0)
+        try:
+            return self._pub.recv(_NOWAIT)
+        except zmq.Again:
+            return None
+        finally:
+            self._pub.set(zmq.XPUB_MANUAL, 1)
+
+    def _request(self) -> bool:
+        """Answer one request; False if there was none."""
+        if not _readable(self._rep):
+            return False
+        try:
+            request = self._rep.recv(_NOWAIT, copy=False)
+        except zmq.Again:  # frames without the empty one that begins a request: libzmq has dropped them
+            return True
+        frames = 1
+        while self._rep.get(zmq.RCVMORE):
+            self._rep.recv(_NOWAIT, copy=False)
+            frames += 1
+        # An exception in the answer is a bug and not for us to catch. But the client gets its reply, if an empty one,
+        # and the socket is left ready for the next.
+        reply = b""
+        try:
+            reply = self._reply(request, frames)
+        finally:
+            self._rep.send(reply, _NOWAIT)
+        return True
+
+    def _reply(self, request: zmq.Frame, frames: int) -> bytes:
+        if frames > 1:
+            return self._answering.refuse(f"a request is one frame, and this one has {frames}")
+        if len(request) > self._config.max_request:
+            return self._answering.refuse(
+                f"a request may have {self._config.max_request} bytes, and this one has {len(request)}"
+            )
+        return self._answering.answer(request.bytes)
+
+
+def pub_options(config: BusConfig) -> dict[zmq.SocketOption, int]:
+    """What is set on the XPUB before it is bound."""
+    return {
+        # Subscriptions are read and confirmed here, one by one: each can be welcomed, and one day refused.
+        zmq.XPUB_MANUAL: 1,
+        # Those that somebody else has already too, whatever the mode.
+        zmq.XPUB_VERBOSE: 1,
+        # Room for a burst: with libzmq's 1000 a subscriber lost 71 % of one.
+        zmq.SNDHWM: config.sndhwm,
+        # All that subscribers send is subscriptions; libzmq cuts off who sends more.
+        zmq.MAXMSGSIZE: 65_536,
+        **_common_options(config),
+    }
+
+
+def rep_options(config: BusConfig) -> dict[zmq.SocketOption, int]:
+    """What is set on the REP before it is bound."""
+    return {
+        # Somewhat too large is refused with a reply that says so; from here on libzmq cuts the peer off.
+        zmq.MAXMSGSIZE: 67_108_864,
+        # A REQ has one request under way. Who pipelines is read no faster than answered, or requests pile up here.
+        zmq.RCVHWM: 8,
+        **_common_options(config),
+    }
+
+
+def _common_options(config: BusConfig) -> dict[zmq.SocketOption, int]:
+    # ZMTP's heartbeats are left off, on purpose. A subscriber that does not read for longer than their timeout answers
+    # none, is cut off, and loses all that was queued for it; a slow one shall be late instead. A peer that is gone
+    # without a word is found by TCP: the kernel of a slow process still answers.
+    return {
+        zmq.TCP_KEEPALIVE: 1,
+        zmq.TCP_KEEPALIVE_IDLE: 30,  # seconds of silence before the first probe
+        zmq.TCP_KEEPALIVE_INTVL: 10,  # seconds between probes
+        zmq.TCP_KEEPALIVE_CNT: 3,  # probes without an answer before the peer is gone
+        zmq.LINGER: config.linger_ms,  # the last message, "bye", shall still get out
+    }
+
+
+def _readable(socket: zmq.Socket[bytes]) -> bool:
+    return bool(int(socket.get(zmq.EVENTS)) & _READABLE)
+
+
+def _set(socket: zmq.Socket[bytes], options: Mapping[zmq.SocketOption, int]) -> None:
+    for option, value in options.items():
+        socket.set(option, value)
+
+
+def _ipc_path(endpoint: str) -> pathlib.Path | None:
+    transport, _, path = endpoint.partition("://")
+    return pathlib.Path(path) if transport == "ipc" else None
+
+
+def _lock(key: str, endpoint: str, path: pathlib.Path) -> int:
+    """The open file whose lock makes the ipc endpoint ours: a second bind would silently take the first one's clients.
+
+    The file stays when the lock goes. Whoever deleted it might delete one that another daemon has just locked.
+    """
+    if not path.parent.is_dir():
+        raise BusError(
+            f"{key}: {endpoint}: there is no directory {path.parent}; create it (mode 0750: who may enter may trade), "
+            "or have systemd do it with RuntimeDirectory="
+        )
+    if path.exists() and not path.is_socket():  # libzmq would delete it
+        raise BusError(f"{key}: {endpoint}: {path} exists and is no socket; choose another {key}, or remove it")
+    lock = f"{path}.lock"
+    try:
+        file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise BusError(f"{key}: {endpoint}: cannot open its lock {lock}: {_why(error.errno, key)}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(file)
+        raise BusError(
+            f"{key}: {endpoint}: another ibbridge has it (its lock is {lock}); stop that one, or choose another {key}"
+        ) from error
+    return file
+
+
+def _bind(socket: zmq.Socket[bytes], key: str, endpoint: str) -> str:
+    """Bind; the endpoint as it is now. A file that this makes is for the user and the group alone."""
+    if "[" in endpoint:
+        socket.set(zmq.IPV6, 1)
+    try:
+        with _umask(0o007):
+            socket.bind(endpoint)
+    except zmq.ZMQError as error:
+        raise BusError(f"{key}: {endpoint}: cannot bind: {_why(error.errno, key)}") from error
+    bound = socket.get(zmq.LAST_ENDPOINT)
+    return bound.decode() if isinstance(bound, bytes) else str(bound)
+
+
+def _why(number: int | None, key: str) -> str:
+    """What the error number says, and what to do about it."""
+    advice = _ADVICE.get(number or 0, "write {key} as tcp://127.0.0.1:PORT or ipc:///PATH")
+    return f"{zmq.strerror(number or 0)}; {advice.format(key=key)}"
+
+
+@contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    previous = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(previous)
+
+
+def _closed(_topic: bytes, _body: bytes) -> None:
+    raise BusError("the bus is not open")

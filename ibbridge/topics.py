@@ -1,0 +1,170 @@
+"""Topics and instrument keys: text that names a stream, the same in every language.
+
+Knows how a topic is put together and taken apart, and how a contract becomes the key of its instrument. Must not know
+what is published on a topic, nor ZeroMQ: pure functions, total on whatever a client may have sent.
+
+A topic is its components, each followed by a dot: ``md.AAPL-STK-SMART-USD.tickPrice.``. The closing dot is what keeps a
+prefix from matching a longer neighbour. Inside a component every character outside ``A-Z a-z 0-9 _ - + @ ~ /`` is
+written as the ``%XX`` (upper case) of its UTF-8 bytes.
+
+Text is escaped once. What has been is of type `Escaped`, which `escape` and `topic` leave as it is, and which stays
+`Escaped` when a plain suffix is added: ``topic("md", instrument_key(contract) + "+depth", "updateMktDepth")``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+_UNSAFE = re.compile(r"[^A-Za-z0-9_\-+@~/]")
+# In a field of an instrument key these four have a meaning of their own as well: between fields (-), before the kind of
+# a stream (+), before the exchange of a conId (@), before the id of an unknown request (~).
+_UNSAFE_IN_FIELD = re.compile(r"[^A-Za-z0-9_/]")
+_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
+_PLAIN_NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)")
+
+# Strike and multiplier are numbers whichever way they are spelt; a symbol of digits ("0700") is not.
+_NUMERIC = frozenset({"strike", "multiplier"})
+_FIELDS = (
+    "symbol",
+    "secType",
+    "exchange",
+    "currency",
+    "lastTradeDateOrContractMonth",
+    "strike",
+    "right",
+    "tradingClass",
+    "multiplier",
+    "primaryExchange",
+    "localSymbol",
+)
+# "0" and "?" are what TWS itself writes for the right of something that is no option.
+_RIGHTS = {"CALL": "C", "PUT": "P", "C": "C", "P": "P", "0": "", "?": ""}
+
+
+class Escaped(str):
+    """Text that already is a topic component (or part of one); plain text added to it is escaped on the way."""
+
+    __slots__ = ()
+
+    def __add__(self, other: str) -> Escaped:
+        return Escaped(str.__add__(self, escape(other)))
+
+    def __radd__(self, other: str) -> Escaped:
+        return Escaped(str.__add__(escape(other), self))
+
+
+def escape(component: str) -> Escaped:
+    """The text as it stands in a topic; what is escaped stays as it is. Any str will do, lone surrogates too."""
+    return component if isinstance(component, Escaped) else Escaped(_UNSAFE.sub(_percent, component))
+
+
+def unescape(text: str) -> str:
+    """The inverse of `escape`. ValueError where a '%' is not followed by two hex digits, or the bytes are not UTF-8."""
+    if stray := _PERCENT.search(text):
+        raise ValueError(f"{text!r}: the % at {stray.start()} is not followed by two hex digits")
+    return _ESCAPES.sub(lambda run: bytes.fromhex(run[0].replace("%", "")).decode("utf-8", "surrogatepass"), text)
+
+
+def topic(*components: str) -> bytes:
+    """The topic of these components. As a subscription it matches all that begins with exactly these components.
+
+    No component at all gives the empty prefix, which matches everything.
+    """
+    return "".join([str.__add__(escape(component), ".") for component in components]).encode("ascii")
+
+
+def split(topic: bytes) -> tuple[str, ...]:
+    """The components of a topic, unescaped: the inverse of `topic`. ValueError for bytes that are no topic."""
+    *components, rest = topic.decode("ascii").split(".")
+    if rest:
+        raise ValueError(f"{topic!r} does not end with a dot: it is a prefix, not a topic")
+    return tuple(unescape(component) for component in components)
+
+
+def instrument_key(contract: Mapping[str, Any]) -> Escaped:
+    """The key of a contract's instrument, a pure function of the contract's attributes under IB's names.
+
+    symbol, secType, exchange, currency, lastTradeDateOrContractMonth, strike, right, tradingClass, multiplier,
+    primaryExchange, localSymbol: in this order, joined by ``-``, empty ones at the end dropped.
+
+    - Inside a field everything but ``A-Z a-z 0-9 _ /`` is escaped as in a topic, so also ``-``, ``+``, ``@``, ``~``
+      and the decimal point.
+    - Absent, None and empty are one. Numbers are written in decimal digits without an exponent, in the shortest form
+      that reads back as the same float64: 6000.0 is 6000. Strike and multiplier are numbers even where they are given
+      as text, and 0 is no strike and no multiplier.
+    - right is C or P (CALL and PUT are taken), in upper case.
+    - Without symbol and localSymbol the contract is named by its conId, ``265598@SMART`` (``265598@`` without an
+      exchange); without a conId either, but with a secId, ``secIdType/secId`` stands in the symbol's place.
+    - A combo (secType BAG) is ``BAG-`` and 16 hex digits: see `_combo`.
+
+    Two spellings of one instrument are two keys.
+    """
+    text = {name: _text(contract.get(name), numeric=name in _NUMERIC) for name in _FIELDS}
+    text["right"] = _RIGHTS.get(text["right"].upper(), text["right"])
+    if text["secType"] == "BAG":
+        return _combo(contract, text)
+    if not text["symbol"] and not text["localSymbol"]:
+        if con_id := _text(contract.get("conId"), numeric=True):
+            return Escaped(f"{_field(con_id)}@{_field(text['exchange'])}")
+        if sec_id := _text(contract.get("secId")):
+            text["symbol"] = f"{_text(contract.get('secIdType'))}/{sec_id}"
+    return Escaped("-".join([_field(text[name]) for name in _FIELDS]).rstrip("-"))
+
+
+def _combo(contract: Mapping[str, Any], text: Mapping[str, str]) -> Escaped:
+    """``BAG-`` and the first 16 hex digits, lower case, of the SHA-256 of ``symbol;exchange;currency;legs``.
+
+    legs are ``conId:ratio:action:exchange`` of each leg, sorted by code point and joined by ``,``. Each field is
+    escaped as in an instrument key, so the hashed text is ASCII and two different combos never give the same text.
+    """
+    legs = contract.get("comboLegs")
+    rows = sorted(":".join(_leg(leg)) for leg in (legs if isinstance(legs, (list, tuple)) else ()))
+    named = [_field(text[name]) for name in ("symbol", "exchange", "currency")]
+    return Escaped("BAG-" + hashlib.sha256(";".join([*named, ",".join(rows)]).encode("ascii")).hexdigest()[:16])
+
+
+def _leg(leg: object) -> list[str]:
+    """The four fields that make a combo's leg what it is; of something that is no leg, its text."""
+    if not isinstance(leg, Mapping):
+        return [_field(_text(leg))]
+    return [
+        _field(_text(leg.get("conId"), numeric=True)),
+        _field(_text(leg.get("ratio"), numeric=True)),
+        _field(_text(leg.get("action"))),
+        _field(_text(leg.get("exchange"))),
+    ]
+
+
+def _text(value: object, *, numeric: bool = False) -> str:
+    """An attribute's value as text. `numeric`: text in digits is a number too, and zero, like IB's unset, is none."""
+    if isinstance(value, str):
+        text = _shortest(value) if numeric and _PLAIN_NUMBER.fullmatch(value) else value
+    elif isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, float):
+        text = "" if value == sys.float_info.max else _shortest(repr(value))
+    else:
+        text = "" if value is None else str(value)
+    return "" if numeric and text == "0" else text
+
+
+def _shortest(number: str) -> str:
+    """Decimal text without exponent, superfluous zeros or a negative zero; nan and inf as Decimal writes them."""
+    text = format(Decimal(number), "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _field(text: str) -> str:
+    return _UNSAFE_IN_FIELD.sub(_percent, text)
+
+
+def _percent(character: re.Match[str]) -> str:
+    return "".join([f"%{byte:02X}" for byte in character[0].encode("utf-8", "surrogatepass")])
