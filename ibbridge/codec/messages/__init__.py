@@ -1,0 +1,19 @@
+"""Every message and request, by domain. A request and its answers stand on one page."""
+
+from __future__ import annotations
+
+from ibbridge.codec.messages import accounts, contracts, history, market, orders, system
+from ibbridge.codec.schema import Declaration, Request
+
+DOMAINS = (system, market, orders, accounts, contracts, history)
+
+_ALL = tuple(declaration for domain in DOMAINS for declaration in domain.DECLARATIONS)
+
+OUTBOUND: tuple[Request, ...] = tuple(each for each in _ALL if isinstance(each, Request))
+"""Requests, to TWS."""
+
+INBOUND: tuple[Declaration, ...] = tuple(each for each in _ALL if not isinstance(each, Request))
+"""Messages, from TWS."""
+
+REQUESTS = {each.name: each for each in OUTBOUND}
+MESSAGES = {each.name: each for each in INBOUND}

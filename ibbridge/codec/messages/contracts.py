@@ -1,0 +1,309 @@
+"""Contracts and their details: the records, the requests for them and the answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ibbridge.codec import versions as v
+from ibbridge.codec.schema import (
+    Bool,
+    Code,
+    Const,
+    Decimal,
+    Each,
+    Escaped,
+    Float,
+    Int,
+    Kind,
+    Layout,
+    Of,
+    Part,
+    Present,
+    Ratio,
+    Record,
+    Rows,
+    Since,
+    Split,
+    Str,
+    Swap,
+    TagValues,
+    Tick,
+    Until,
+    Version,
+    When,
+    Whole,
+    inbound,
+    one_of,
+    request,
+)
+from ibbridge.codec.types import STR
+
+DELTA_NEUTRAL_CONTRACT = Record(
+    "DeltaNeutralContract",
+    (Int("conId", 1, always=True), Float("delta", 2, 0.0), Float("price", 3, 0.0)),
+)
+
+COMBO_LEG = Record(
+    "ComboLeg",
+    (
+        Int("conId", 1),
+        Int("ratio", 2),
+        Str("action", 3),
+        Str("exchange", 4),
+        Int("openClose", 5),
+        Int("shortSaleSlot", 6),
+        Str("designatedLocation", 7),
+        Int("exemptCode", 8, -1),
+        Float("perLegPrice", 9, None, hidden=True),  # published as order.orderComboLegs, where text has it
+    ),
+)
+
+CONTRACT = Record(
+    "Contract",
+    (
+        Int("conId", 1),
+        Str("symbol", 2),
+        Str("secType", 3),
+        Str("lastTradeDateOrContractMonth", 4),
+        Float("strike", 5, None),  # an empty text field is 0; only protobuf can say unset
+        Str("right", 6),
+        Ratio("multiplier", 7),
+        Str("exchange", 8),
+        Str("primaryExchange", 9),
+        Str("currency", 10),
+        Str("localSymbol", 11),
+        Str("tradingClass", 12),
+        Str("secIdType", 13),
+        Str("secId", 14),
+        Str("description", 15),
+        Str("issuerId", 16),
+        Part("deltaNeutralContract", DELTA_NEUTRAL_CONTRACT, 17, optional=True),
+        Bool("includeExpired", 18),
+        Str("comboLegsDescrip", 19),
+        Rows("comboLegs", COMBO_LEG, 20),
+        Str("lastTradeDate", 21),
+    ),
+    lenient=True,
+)
+
+# The runs of contract fields that layouts repeat, in wire order.
+IDENTITY = "conId symbol secType lastTradeDateOrContractMonth strike right multiplier"
+POSITION_CONTRACT = Of("contract", (f"{IDENTITY} exchange currency localSymbol tradingClass",))
+REQUEST_IDENTITY = IDENTITY.replace("strike", "strike?")
+REQUEST_CONTRACT = Of(
+    "contract", (f"{REQUEST_IDENTITY} exchange primaryExchange currency localSymbol tradingClass",)
+)
+REQUEST_CONTRACT_EXPIRED = Of(
+    "contract", (f"{REQUEST_IDENTITY} exchange primaryExchange currency localSymbol tradingClass includeExpired",)
+)
+IS_COMBO = one_of("contract.secType", "BAG")
+LEGS = When(IS_COMBO, (Each("contract.comboLegs", ("conId ratio action exchange",)),))
+DELTA_NEUTRAL: Layout = (Present("contract.deltaNeutralContract", ("conId delta price",)),)
+TheContract = Part("contract", CONTRACT, 2, required=True)
+
+INELIGIBILITY_REASON = Record("IneligibilityReason", (Str("id", 1), Str("description", 2)))
+
+CONTRACT_DETAILS = Record(
+    "ContractDetails",
+    (
+        Part("contract", CONTRACT),
+        Str("marketName", 1),
+        Tick("minTick", 2),
+        Str("orderTypes", 3),
+        Str("validExchanges", 4),
+        Int("priceMagnifier", 5),
+        Int("underConId", 6),
+        Escaped("longName", 7),
+        Str("contractMonth", 8),
+        Str("industry", 9),
+        Str("category", 10),
+        Str("subcategory", 11),
+        Str("timeZoneId", 12),
+        Str("tradingHours", 13),
+        Str("liquidHours", 14),
+        Str("evRule", 15),
+        Whole("evMultiplier", 16),
+        TagValues("secIdList", 17),
+        Int("aggGroup", 18),
+        Str("underSymbol", 19),
+        Str("underSecType", 20),
+        Str("marketRuleIds", 21),
+        Str("realExpirationDate", 22),
+        Str("stockType", 23),
+        Decimal("minSize", 24),
+        Decimal("sizeIncrement", 25),
+        Decimal("suggestedSizeIncrement", 26),
+        Str("fundName", 27),
+        Str("fundFamily", 28),
+        Str("fundType", 29),
+        Str("fundFrontLoad", 30),
+        Str("fundBackLoad", 31),
+        Str("fundBackLoadTimeInterval", 32),
+        Str("fundManagementFee", 33),
+        Bool("fundClosed", 34),
+        Bool("fundClosedForNewInvestors", 35),
+        Bool("fundClosedForNewMoney", 36),
+        Str("fundNotifyAmount", 37),
+        Str("fundMinimumInitialPurchase", 38),
+        Str("fundSubsequentMinimumPurchase", 39),
+        Str("fundBlueSkyStates", 40),
+        Str("fundBlueSkyTerritories", 41),
+        Code("fundDistributionPolicyIndicator", 42, "N", "Y"),
+        Code("fundAssetType", 43, "000", "001", "002", "003", "004", "005", "006", "007"),
+        Str("cusip", 44),
+        Str("issueDate", 45),
+        Str("ratings", 46),
+        Str("bondType", 47),
+        Float("coupon", 48, 0.0),
+        Str("couponType", 49),
+        Bool("convertible", 50),
+        Bool("callable", 51),
+        Bool("putable", 52),
+        Str("descAppend", 53),
+        Str("nextOptionDate", 54),
+        Str("nextOptionType", 55),
+        Bool("nextOptionPartial", 56),
+        Str("notes", 57),
+        Rows("ineligibilityReasonList", INELIGIBILITY_REASON, 58),
+        Str("eventContract1", 59),
+        Str("eventContractDescription1", 60),
+        Str("eventContractDescription2", 61),
+        Decimal("minAlgoSize", 62),
+        Decimal("lastPricePrecision", 63),
+        Decimal("lastSizePrecision", 64),
+        Str("settlementMethod", 65),
+        Str("lastTradeTime"),
+        Str("maturity"),
+    ),
+)
+
+_FUND = (
+    "fundName fundFamily fundType fundFrontLoad fundBackLoad fundBackLoadTimeInterval fundManagementFee fundClosed "
+    "fundClosedForNewInvestors fundClosedForNewMoney fundNotifyAmount fundMinimumInitialPurchase "
+    "fundSubsequentMinimumPurchase fundBlueSkyStates fundBlueSkyTerritories fundDistributionPolicyIndicator fundAssetType"
+)
+
+
+def _split_date(data: dict[str, Any]) -> None:
+    """Protobuf has date and time in one field of the contract, as text has (`20251219 08:30:00 US/Central`)."""
+    details = data["contractDetails"]
+    contract = details.get("contract", {})
+    text = contract.get("lastTradeDateOrContractMonth", "")
+    parts = text.split("-") if "-" in text else text.split()
+    if len(parts) > 1:
+        contract["lastTradeDateOrContractMonth"], details["lastTradeTime"] = parts[:2]
+
+
+def _split_maturity(data: dict[str, Any]) -> None:
+    """Of a bond it is also the maturity, a third part is the time zone, and the contract keeps the whole."""
+    details = data["contractDetails"]
+    text = details.get("contract", {}).get("lastTradeDateOrContractMonth", "")
+    parts = text.split("-") if "-" in text else text.split()
+    details.update(zip(("maturity", "lastTradeTime", "timeZoneId"), filter(None, parts), strict=False))
+
+
+def _join_date(data: dict[str, Any]) -> dict[str, Any]:
+    details = data.get("contractDetails") or {}
+    contract = details.get("contract") or {}
+    date = contract.get("lastTradeDateOrContractMonth") or details.get("maturity") or ""
+    time = details.get("lastTradeTime")
+    joined = f"{date} {time}" if time and time not in date else date
+    return {
+        **data,
+        "contractDetails": {**details, "contract": {**contract, "lastTradeDateOrContractMonth": joined}},
+    }
+
+
+_DETAILS = (
+    Int("reqId", 1, absent=-1),
+    Part("contractDetails", CONTRACT_DETAILS, 3),
+    Part("contractDetails.contract", CONTRACT, 2),
+)
+
+DECLARATIONS = (
+    request(
+        9,
+        "reqContractDetails",
+        Int("reqId", 1, required=True),
+        TheContract,
+        text=(
+            Version(8),
+            "reqId",
+            REQUEST_CONTRACT_EXPIRED,
+            "contract.secIdType contract.secId contract.issuerId",
+        ),
+        proto=v.PROTOBUF_CONTRACT_DATA,
+        answers=("contractDetails", "bondContractDetails", "contractDetailsEnd"),
+        ends="contractDetailsEnd",
+    ),
+    inbound(
+        10,
+        "contractDetails",
+        *_DETAILS,
+        text=(
+            "reqId",
+            Of(
+                "contractDetails",
+                (
+                    "contract.symbol contract.secType",
+                    Split(("contract.lastTradeDateOrContractMonth", "lastTradeTime")),
+                    Since(v.LAST_TRADE_DATE, "contract.lastTradeDate"),
+                    "contract.strike contract.right contract.exchange contract.currency contract.localSymbol marketName "
+                    "contract.tradingClass contract.conId minTick contract.multiplier orderTypes validExchanges "
+                    "priceMagnifier underConId longName contract.primaryExchange contractMonth industry category "
+                    "subcategory timeZoneId tradingHours liquidHours evRule evMultiplier",
+                    Each("secIdList"),
+                    "aggGroup underSymbol underSecType marketRuleIds realExpirationDate stockType minSize sizeIncrement "
+                    "suggestedSizeIncrement",
+                ),
+            ),
+            Since(
+                v.FUND_DATA_FIELDS,
+                When(one_of("contractDetails.contract.secType", "FUND"), (Of("contractDetails", (_FUND,)),)),
+            ),
+            Since(v.INELIGIBILITY_REASONS, Each("contractDetails.ineligibilityReasonList", ("id description",))),
+        ),
+        proto=v.PROTOBUF_CONTRACT_DATA,
+        swap=Swap(_split_date, _join_date),
+    ),
+    inbound(
+        18,
+        "bondContractDetails",
+        *_DETAILS,
+        text=(
+            "reqId",
+            Of(
+                "contractDetails",
+                (
+                    "contract.symbol contract.secType cusip coupon",
+                    Split(("maturity", "lastTradeTime", "timeZoneId")),
+                    "issueDate ratings bondType couponType convertible callable putable descAppend contract.exchange "
+                    "contract.currency marketName contract.tradingClass contract.conId minTick orderTypes validExchanges "
+                    "nextOptionDate nextOptionType nextOptionPartial notes longName!",  # the one long name without escapes
+                    Since(v.BOND_TRADING_HOURS, "timeZoneId tradingHours liquidHours"),
+                    "evRule evMultiplier",
+                    Each("secIdList"),
+                    "aggGroup marketRuleIds minSize sizeIncrement suggestedSizeIncrement",
+                ),
+            ),
+        ),
+        proto=v.PROTOBUF_CONTRACT_DATA,
+        swap=Swap(_split_maturity, _join_date),
+    ),
+    inbound(
+        52,
+        "contractDetailsEnd",
+        Int("reqId", 1, absent=-1),
+        text=(Version(1), "reqId"),
+        proto=v.PROTOBUF_CONTRACT_DATA,
+    ),
+    request(
+        106,
+        "cancelContractData",
+        Int("reqId", 1, required=True),
+        text=None,
+        proto=v.CANCEL_CONTRACT_DATA,
+        does=Kind.FORGET,
+        cancels="reqContractDetails",
+    ),
+)

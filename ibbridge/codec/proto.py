@@ -1,0 +1,408 @@
+"""A declaration as a protobuf message: reader and writer on top of the `protobuf` package.
+
+Descriptors are built from the declarations when a message is first met; field names are of no consequence on the wire.
+Reading the few fields of a tick is generated source, because it is the hot path; records (an order has 145 fields, of
+which twenty are there) are walked by the fields that are present.
+
+A reader raises `DecodeError`, `ValueError` or `LookupError` on a body that is not what the declaration says. Unknown
+fields are skipped, as protobuf wants it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtoMessage
+
+from ibbridge.codec.schema import Declaration, Field, Inline, Mask, Member, Record, Spread, Tags, Union, sendable
+from ibbridge.codec.source import Source
+from ibbridge.codec.types import BOOL, UNSET_FLOAT, UNSET_INT, UNSET_LONG, Scalar
+
+__all__ = ["DecodeError", "reader", "writer"]
+
+Data = dict[str, Any]
+Reader = Callable[[bytes], Data]
+Writer = Callable[[Mapping[str, Any]], bytes]
+
+_F = descriptor_pb2.FieldDescriptorProto
+_SCALARS = {
+    "int32": _F.TYPE_INT32,
+    "int64": _F.TYPE_INT64,
+    "double": _F.TYPE_DOUBLE,
+    "string": _F.TYPE_STRING,
+    "bool": _F.TYPE_BOOL,
+}
+_SENTINELS = {"int32": UNSET_INT, "int64": UNSET_LONG, "double": UNSET_FLOAT}
+
+
+# -- descriptors -----------------------------------------------------------------------------------------------------
+
+
+class _Descriptors:
+    """Message classes by declaration. Names need only be unique within the pool."""
+
+    def __init__(self) -> None:
+        self._pool = descriptor_pool.DescriptorPool()
+        self._names: dict[int, str] = {}
+        self._kept: list[Any] = []  # declarations stay alive, so that their ids stay theirs
+
+    def message_class(self, owner: Any, members: Sequence[Member]) -> type[ProtoMessage]:
+        name = self._declare(owner, members)
+        found = self._pool.FindMessageTypeByName(name)  # type: ignore[no-untyped-call, unused-ignore]
+        return message_factory.GetMessageClass(found)
+
+    def _declare(self, owner: Any, members: Sequence[Member]) -> str:
+        if id(owner) in self._names:
+            return self._names[id(owner)]
+        name = f"M{len(self._names)}"
+        self._names[id(owner)] = name
+        self._kept.append(owner)
+        file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package="ib", syntax="proto3")
+        message = file.message_type.add(name=name)
+        for field in tagged(members):
+            inner = self._add(message, field)
+            if inner and f"{inner.removeprefix('ib.')}.proto" not in file.dependency:
+                file.dependency.append(f"{inner.removeprefix('ib.')}.proto")
+        self._pool.Add(file)  # type: ignore[no-untyped-call, unused-ignore]
+        self._names[id(owner)] = f"ib.{name}"
+        return f"ib.{name}"
+
+    def _add(self, message: Any, member: Field | Inline) -> str | None:
+        """Add one field; the full name of the message it needs, if any."""
+        many = isinstance(member, Field) and member.many
+        added = message.field.add(
+            name=attribute(member), number=member.tag, label=_F.LABEL_REPEATED if many else _F.LABEL_OPTIONAL
+        )
+        kind = None if isinstance(member, Inline) else member.type
+        if isinstance(kind, Tags):
+            _as_map(message, added)
+            return None
+        if isinstance(kind, Scalar | Mask) and not (isinstance(kind, Mask) and kind.message):
+            added.type = _SCALARS[kind.proto] if isinstance(kind, Scalar) else _F.TYPE_INT32
+            if not many:
+                added.proto3_optional = True
+                added.oneof_index = len(message.oneof_decl)
+                message.oneof_decl.add(name=f"_{added.name}")
+            return None
+        inner = self._declare(kind or member, nested(member))
+        added.type, added.type_name = _F.TYPE_MESSAGE, f".{inner}"
+        return inner
+
+
+def _as_map(message: Any, added: Any) -> None:
+    entry = message.nested_type.add(name=added.name[0].upper() + added.name[1:] + "Entry")
+    entry.options.map_entry = True
+    for number, part in enumerate(("key", "value"), 1):
+        entry.field.add(name=part, number=number, type=_F.TYPE_STRING, label=_F.LABEL_OPTIONAL)
+    added.label, added.type, added.type_name = _F.LABEL_REPEATED, _F.TYPE_MESSAGE, f".ib.{message.name}.{entry.name}"
+
+
+def tagged(members: Sequence[Member]) -> list[Field | Inline]:
+    """What protobuf has at this level: `Spread` records contribute their fields."""
+    found: list[Field | Inline] = []
+    for member in members:
+        if isinstance(member, Spread):
+            found += tagged(member.record.fields)
+        elif member.tag:
+            found.append(member)
+    return found
+
+
+def nested(member: Field | Inline) -> Sequence[Member]:
+    """The fields of the message that a field holds."""
+    if isinstance(member, Inline):
+        return member.fields
+    kind = member.type
+    if isinstance(kind, Mask):
+        return tuple(Field(bit, BOOL, tag) for tag, bit in enumerate(kind.message, 1))
+    if isinstance(kind, Union):
+        return tuple(union_fields(kind).values())
+    assert isinstance(kind, Record)
+    return kind.fields
+
+
+def union_fields(union: Union) -> dict[str, Field]:
+    """The fields of all kinds, by name; kinds that share a field share its tag."""
+    fields = {union.by.name: union.by}
+    for record in union.kinds.values():
+        fields.update((each.name, each) for each in record.fields)
+    return fields
+
+
+def attribute(member: Field | Inline) -> str:
+    """A name for Python's generated attribute: unique by its tag, never a keyword."""
+    return f"f{member.tag}"
+
+
+_DESCRIPTORS = _Descriptors()
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+
+def reader(message: Declaration) -> Reader:
+    """A function from a protobuf body to the published data."""
+    return _reader(message)
+
+
+@lru_cache(maxsize=None)
+def _reader(message: Declaration) -> Reader:
+    proto = _DESCRIPTORS.message_class(message, message.fields)
+    source = Source()
+    emit = _Emit(source, message)
+    with source.block("def read(body):"):
+        source.line("m = parse(body)")
+        emit.prepare()
+        emit.members(message.fields, "m")
+        source.line(f"d = {emit.display()}")
+        if message.swap:
+            source.line(f"{source.constant('swap', message.swap.read)}(d)")
+        source.line("return d")
+    namespace = {"parse": proto.FromString, "UNSET": UNSET_FLOAT}
+    made: Reader = source.compile(f"read {message.name} protobuf", "read", namespace)
+    return made
+
+
+class _Emit:
+    """Emits the reader of a message's own level. Nested records are read by `record_reader`."""
+
+    def __init__(self, source: Source, message: Declaration) -> None:
+        self.source = source
+        self.shape = message.shape
+        self.values: dict[str, str] = {}
+
+    def prepare(self) -> None:
+        for each in self.shape.shape:
+            name = self.source.name("v")
+            self.values[each.name] = name
+            if isinstance(each.type, Record) and not each.many:
+                self.source.line(f"{name} = {{}}")
+
+    def members(self, members: Sequence[Member], m: str) -> None:
+        for member in members:
+            if isinstance(member, Field) and member.hidden:
+                continue
+            if isinstance(member, Inline):
+                inner = self.source.name("m")
+                self.source.line(f"{inner} = {m}.{attribute(member)}")
+                self.members(member.fields, inner)
+            elif isinstance(member, Spread):
+                convert = self.source.constant("read", record_reader(member.record))
+                self.source.line(f"{self.values[member.name]} = {convert}({m})")
+            elif member.tag:
+                self.field(member, m)
+            elif "." not in member.name:
+                self.source.line(f"{self.values[member.name]} = {member.absent!r}")
+
+    def field(self, field: Field, m: str) -> None:
+        value = f"{m}.{attribute(field)}"
+        head, *rest = field.path
+        if rest:
+            self._deep(field, m, head, rest)
+        elif isinstance(field.type, Record) and not field.many:
+            self.source.line(f"{self.values[head]}.update({self._convert(field)}({value}))")
+        elif isinstance(field.type, Scalar) and not field.many:
+            self.source.line(f"{self.values[head]} = {self._scalar(field, field.type, m)}")
+        else:
+            self.source.line(f"{self.values[head]} = {self._convert(field)}({value})")
+
+    def _deep(self, field: Field, m: str, head: str, rest: list[str]) -> None:
+        """A field whose place in the published data is deeper than in protobuf."""
+        target = self.values[head]
+        for name in rest[:-1]:
+            target = f"{target}.setdefault({name!r}, {{}})"
+        with self.source.block(f"if (w := {self._convert(field)}({m}.{attribute(field)})) != {field.default!r}:"):
+            self.source.line(f"{target}[{rest[-1]!r}] = w")
+
+    def _convert(self, field: Field) -> str:
+        return self.source.constant("read", value_reader(field))
+
+    def _scalar(self, field: Field, kind: Scalar, m: str) -> str:
+        name = attribute(field)
+        value = f"{m}.{name}"
+        if kind.from_proto and kind.proto in _SENTINELS and kind.name in ("int", "long", "float"):
+            value = f"(None if (x := {m}.{name}) == {_SENTINELS[kind.proto]!r} else x)"
+        elif kind.from_proto:
+            value = f"{self.source.constant('load', kind.from_proto)}({m}.{name})"
+        zero = {"string": "", "bool": False, "double": 0.0}.get(kind.proto, 0)
+        same = field.absent == (kind.from_proto(zero) if kind.from_proto else zero)
+        if same and (field.absent is not None or kind.from_proto):
+            return value
+        return f"({value} if {m}.HasField({name!r}) else {field.absent!r})"
+
+    def display(self) -> str:
+        return "{" + ", ".join(f"{each.name!r}: {self._value(each)}" for each in self.shape.shape) + "}"
+
+    def _value(self, each: Field) -> str:
+        value = self.values[each.name]
+        if each.only is None:
+            return value
+        return f"({value} if {each.only.source(lambda path: self.values[path[0]])} else {each.default!r})"
+
+
+def value_reader(field: Field) -> Callable[[Any], Any]:
+    """A function from what protobuf holds to the published value of `field`."""
+    one = _one_reader(field.type)
+    if field.many:
+        return lambda values: [one(value) for value in values]
+    return one
+
+
+def _one_reader(kind: Any) -> Callable[[Any], Any]:
+    if isinstance(kind, Scalar):
+        return kind.from_proto or (lambda value: value)
+    if isinstance(kind, Record):
+        return record_reader(kind)
+    if isinstance(kind, Tags):
+        return lambda entries: [{"tag": tag, "value": value} for tag, value in sorted(entries.items())]
+    if isinstance(kind, Mask):
+        if not kind.message:
+            return lambda value: kind.load(value & ((1 << len(kind.bits)) - 1))
+        return lambda m: {bit: True for tag, bit in enumerate(kind.message, 1) if getattr(m, f"f{tag}")}
+    return _union_reader(kind)
+
+
+@lru_cache(maxsize=None)
+def record_reader(record: Record) -> Callable[[Any], Data]:
+    """A function from a protobuf message to a record in canonical form. Fields that the message has and the record
+    does not (its message spread it beside others) are left to whoever knows them."""
+    table = {each.tag: (each, value_reader(each)) for each in record.fields if each.tag}
+    present_only = tuple(each for each in record.fields if each.absent != each.default or record.full)
+
+    def read(m: Any) -> Data:
+        data = {each.name: each.absent for each in present_only}
+        for descriptor, value in m.ListFields():
+            if descriptor.number not in table:
+                continue
+            field, convert = table[descriptor.number]
+            loaded = convert(value)
+            if loaded != field.default or record.full:
+                data[field.name] = loaded
+            elif field.name in data:
+                del data[field.name]
+        return data
+
+    return read
+
+
+def _union_reader(union: Union) -> Callable[[Any], Data]:
+    by = attribute(union.by)
+    tables = {number: record_reader(record) for number, record in union.kinds.items()}
+    tags = {number: {each.tag for each in record.fields} for number, record in union.kinds.items()}
+
+    def read(m: Any) -> Data:
+        number = getattr(m, by)
+        if number not in tables:
+            raise ValueError(f"{union.by.name} {number} is unknown")
+        return {union.by.name: number, **tables[number](_Some(m, tags[number]))}
+
+    return read
+
+
+class _Some:
+    """A protobuf message seen through the tags of one kind of a union."""
+
+    __slots__ = ("_m", "_tags")
+
+    def __init__(self, m: Any, tags: set[int]) -> None:
+        self._m = m
+        self._tags = tags
+
+    def ListFields(self) -> list[tuple[Any, Any]]:  # noqa: N802 - protobuf's name
+        return [(d, value) for d, value in self._m.ListFields() if d.number in self._tags]
+
+
+# -- writing ---------------------------------------------------------------------------------------------------------
+
+
+def writer(message: Declaration, version: int) -> Writer:
+    """A function from data to a protobuf body."""
+    return _Filler(message, version).write
+
+
+class _Filler:
+    """Puts data into protobuf messages. As IB's client does: numbers are there even if they are zero, text and flags
+    only if they are not."""
+
+    def __init__(self, message: Declaration, version: int) -> None:
+        self.message = message
+        self.version = version
+        self.proto = _DESCRIPTORS.message_class(message, message.fields)
+
+    def write(self, data: Mapping[str, Any]) -> bytes:
+        m = self.proto()
+        swap = self.message.swap
+        self.fill(m, self.message.fields, swap.write(dict(data)) if swap else data)
+        return m.SerializeToString(deterministic=True)
+
+    def fill(self, m: Any, members: Sequence[Member], data: Mapping[str, Any]) -> None:
+        for member in members:
+            if isinstance(member, Spread):
+                self.fill(m, member.record.fields, data.get(member.name) or {})
+            elif not (member.tag and sendable(self.message, member, self.version)):
+                continue
+            elif isinstance(member, Inline):
+                inner = getattr(m, attribute(member))
+                inner.SetInParent()
+                self.fill(inner, member.fields, data)
+            else:
+                self.set(m, member, _find(data, member))
+
+    def set(self, m: Any, field: Field, value: Any) -> None:
+        name, kind = attribute(field), field.type
+        if isinstance(kind, Tags):
+            getattr(m, name).update((each["tag"], each["value"]) for each in value or ())
+        elif field.many:
+            self.extend(getattr(m, name), kind, value or ())
+        elif isinstance(kind, Scalar):
+            _set_scalar(m, name, field, kind, value)
+        elif isinstance(kind, Mask):
+            _set_mask(m, name, kind, value or {})
+        elif value is not None:
+            inner = getattr(m, name)
+            inner.SetInParent()
+            self.fill(inner, nested(field), value)
+
+    def extend(self, target: Any, kind: Any, rows: Sequence[Any]) -> None:
+        for row in rows:
+            if isinstance(kind, Scalar):
+                target.append(kind.to_proto(row) if kind.to_proto else row)
+            elif isinstance(kind, Union):
+                inner = target.add()
+                setattr(inner, attribute(kind.by), row[kind.by.name])
+                self.fill(inner, kind.kinds[row[kind.by.name]].fields, row)
+            else:
+                self.fill(target.add(), kind.fields, row)
+
+
+def _find(data: Mapping[str, Any], field: Field) -> Any:
+    *way, last = field.path
+    for name in way:
+        data = data.get(name) or {}
+    return data.get(last, field.default)
+
+
+def _set_scalar(m: Any, name: str, field: Field, kind: Scalar, value: Any) -> None:
+    if value is None:
+        if field.absent is not None and kind.proto in _SENTINELS:
+            setattr(m, name, _SENTINELS[kind.proto])
+        return
+    loaded = kind.to_proto(value) if kind.to_proto and value != "" else value
+    optional = kind.proto in ("bool", "string") or value == ""
+    if field.always or not optional or loaded:
+        setattr(m, name, loaded)
+
+
+def _set_mask(m: Any, name: str, kind: Mask, flags: Mapping[str, Any]) -> None:
+    if not kind.message:
+        setattr(m, name, kind.dump(flags))
+        return
+    inner = getattr(m, name)
+    inner.SetInParent()
+    for tag, bit in enumerate(kind.message, 1):
+        if flags.get(bit):
+            setattr(inner, f"f{tag}", True)

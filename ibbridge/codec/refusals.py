@@ -1,0 +1,233 @@
+"""What a request cannot say: everything that would not reach TWS as it was given, named, all at once.
+
+The rule (IB's clients break it in places): what the negotiated version, the encoding or another argument would leave
+off the wire is refused, never dropped. It is derived from the declarations. `checked` gives the arguments back in the
+form that writers take; it is total on whatever a client can send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from ibbridge.codec.schema import (
+    Branch,
+    Field,
+    Loop,
+    Mask,
+    Declaration,
+    Path,
+    Record,
+    Slot,
+    Step,
+    Tags,
+    Union,
+    carried,
+    resolve,
+)
+from ibbridge.codec.text import compiled_test
+from ibbridge.codec.types import STR, Scalar
+from ibbridge.codec.versions import NEWEST, OLDEST
+
+MOST_FAULTS = 50
+"""Faults that one answer names; a million misspelt keys are not worth a million lines."""
+
+MOST_ROWS = 10_000
+
+
+class NotCarried(Exception):  # noqa: N818 - the name says what is wrong
+    """A request that cannot be written as it was given. `faults` says why, a sentence each, named by path."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("; ".join(faults))
+        self.faults = tuple(faults)
+
+
+def checked(request: Declaration, version: int, args: Any) -> dict[str, Any]:
+    """`args` ready to be written at `version`. Raises `NotCarried` with every fault."""
+    if not request.exists(version):
+        raise NotCarried([_absence(request, version)])
+    check = _Check(request, version)
+    values: dict[str, Any] = check.record(request.shape, args, ())
+    if not check.faults and not request.in_protobuf(version):
+        check.branches(resolve(request, version), values)
+    if check.faults:
+        raise NotCarried(check.faults[:MOST_FAULTS])
+    return values
+
+
+def _absence(request: Declaration, version: int) -> str:
+    for later in range(version, NEWEST + 1):
+        if request.exists(later):
+            return f"{request.name} needs server version {later}; this connection has {version}"
+    return f"{request.name} does not exist at server version {version}"
+
+
+class _Check:
+    def __init__(self, request: Declaration, version: int) -> None:
+        self.request = request
+        self.version = version
+        self.carried = carried(request, version)
+        self.text = not request.in_protobuf(version)
+        self.faults: list[str] = []
+
+    def fault(self, path: Path, text: str) -> None:
+        if len(self.faults) < MOST_FAULTS:
+            self.faults.append(f"{'.'.join(path) or self.request.name} {text}")
+
+    def record(self, record: Record, given: Any, path: Path, *, ignore: bool = False) -> dict[str, Any]:
+        """The values of a record, coerced. `ignore`: what this request has no use for is left aside."""
+        if not isinstance(given, Mapping):
+            self.fault(path, f"must be a map, not {_show(given)}")
+            return {}
+        known = {each.name: each for each in record.shape}
+        values = {}
+        for name, value in given.items():
+            if len(self.faults) >= MOST_FAULTS:
+                break
+            if name not in known:
+                self._unknown(name, known, path)
+            elif (loaded := self.value(known[name], value, (*path, name), ignore=ignore or record.lenient)) is not _SKIP:
+                values[name] = loaded
+        for each in record.shape:
+            if each.required and given.get(each.name) is None:
+                self.fault((*path, each.name), "is missing")
+        return values
+
+    def _unknown(self, name: Any, known: Mapping[str, Field], path: Path) -> None:
+        if not isinstance(name, str):
+            self.fault(path, f"has a key that is not text: {_show(name)}")
+            return
+        near = get_close_matches(name[:64], known, 1)
+        self.fault((*path, _show(name, quote=False)), "is unknown" + (f", did you mean {near[0]}?" if near else ""))
+
+    def value(self, field: Field, value: Any, path: Path, *, ignore: bool) -> Any:
+        if value is None:
+            return None if field.default is None or _may_be_unset(field) else _SKIP
+        loaded = self._load(field, value, path, ignore=ignore)
+        if path not in self.carried and loaded is not _SKIP and loaded != field.default:
+            if ignore:
+                return _SKIP
+            self.fault(path, self._why_not(path))
+        return loaded
+
+    def _load(self, field: Field, value: Any, path: Path, *, ignore: bool) -> Any:
+        kind = field.type
+        if field.many or isinstance(kind, Tags):
+            return self._rows(field, value, path, ignore=ignore)
+        if isinstance(kind, Scalar):
+            return self._scalar(kind, value, path)
+        if isinstance(kind, Record):
+            return self.record(kind, value, path, ignore=ignore)
+        assert isinstance(kind, Mask)
+        return value
+
+    def _scalar(self, kind: Scalar, value: Any, path: Path) -> Any:
+        try:
+            loaded = kind.coerce(value)
+        except ValueError:
+            self.fault(path, f"must be {kind.expected()}, not {_show(value)}")
+            return _SKIP
+        if isinstance(loaded, str):
+            self._characters(loaded, path)
+        return loaded
+
+    def _characters(self, text: str, path: Path) -> None:
+        """A NUL would end the field and shift all that follow: a string could rewrite an order. The text form takes
+        printable ASCII, tab, CR and LF only (IB's error 579); protobuf takes any Unicode."""
+        if "\0" in text:
+            self.fault(path, "has a NUL in it")
+        elif self.text and not (text.isascii() and (text.isprintable() or not text.translate(_ALLOWED))):
+            self.fault(path, "has characters that TWS does not take at this server version (579): only printable ASCII")
+        elif not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            self.fault(path, "has half of a surrogate pair in it")
+
+    def _rows(self, field: Field, value: Any, path: Path, *, ignore: bool) -> Any:
+        if not isinstance(value, list | tuple):
+            self.fault(path, f"must be a list, not {_show(value)}")
+            return _SKIP
+        if len(value) > MOST_ROWS:
+            self.fault(path, f"has {len(value)} rows; {MOST_ROWS} at most")
+            return _SKIP
+        kind = field.type
+        if isinstance(kind, Tags):
+            return self._tags(value, path)
+        if isinstance(kind, Scalar):
+            return [self._scalar(kind, each, path) for each in value]
+        if isinstance(kind, Union):
+            return [self._of_kind(kind, each, path) for each in value]
+        assert isinstance(kind, Record)
+        return [self.record(kind, each, path, ignore=ignore) for each in value]
+
+    def _tags(self, rows: Sequence[Any], path: Path) -> list[dict[str, str]]:
+        tags = []
+        for row in rows:
+            if not (isinstance(row, Mapping) and set(row) == {"tag", "value"}):
+                self.fault(path, f"must be rows of {{tag, value}}, not {_show(row)}")
+                continue
+            tag, value = (self._scalar(_TEXT, row[name], (*path, name)) for name in ("tag", "value"))
+            tags.append({"tag": tag, "value": value})
+            if self.text and (*path, "tag") not in self.carried and isinstance(tag, str) and isinstance(value, str):
+                if set("=;") & set(tag) or ";" in value:
+                    self.fault(path, "has a tag or value with = or ; in it, which separate them on the wire")
+        return tags
+
+    def _of_kind(self, union: Union, row: Any, path: Path) -> Any:
+        number = row.get(union.by.name) if isinstance(row, Mapping) else None
+        if type(number) is not int or number not in union.kinds:
+            kinds = ", ".join(f"{n} ({record.name})" for n, record in union.kinds.items())
+            self.fault((*path, union.by.name), f"must be one of {kinds}")
+            return {}
+        rest = {name: value for name, value in row.items() if name != union.by.name}
+        record = union.kinds[number]
+        inner = _Check(self.request, self.version)
+        inner.carried = frozenset((*path, each.name) for each in record.fields)
+        values = inner.record(record, rest, path)
+        self.faults += inner.faults[: MOST_FAULTS - len(self.faults)]
+        return {union.by.name: number, **values}
+
+    def _why_not(self, path: Path) -> str:
+        for version in range(self.version, NEWEST + 1):
+            if path in carried(self.request, version):
+                return f"needs server version {version}; this connection has {self.version}"
+        for version in range(self.version, OLDEST - 1, -1):
+            if path in carried(self.request, version):
+                return f"is not carried after server version {version}; this connection has {self.version}"
+        return f"is not carried by {self.request.name}"
+
+    def branches(self, steps: Sequence[Step], values: Mapping[str, Any]) -> None:
+        """What another argument would leave off the wire."""
+        for step in steps:
+            if isinstance(step, Branch) and not compiled_test(step.test)(values):
+                for path, default in _slots(step.steps):
+                    if (value := _find(values, path)) is not None and value != default:
+                        self.fault(path, f"is only sent when {step.test.name}")
+
+
+_SKIP: Any = object()
+_TEXT = STR
+_ALLOWED = dict.fromkeys([*range(32, 127), 9, 10, 13])
+
+
+def _may_be_unset(field: Field) -> bool:
+    return isinstance(field.type, Scalar) and field.type.proto in ("int32", "int64", "double")
+
+
+def _slots(steps: Sequence[Step]) -> Iterator[tuple[Path, Any]]:
+    for step in steps:
+        if isinstance(step, Slot):
+            yield step.path, step.field.default
+        elif isinstance(step, Loop):
+            yield step.path, step.field.default
+
+
+def _find(values: Mapping[str, Any], path: Path) -> Any:
+    for name in path[:-1]:
+        values = values.get(name) or {}
+    return values.get(path[-1])
+
+
+def _show(value: Any, *, quote: bool = True) -> str:
+    text = repr(value)[:60] if quote or not isinstance(value, str) else value[:60]
+    return text.encode("ascii", "backslashreplace").decode()

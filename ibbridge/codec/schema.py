@@ -1,0 +1,661 @@
+"""What a message declaration is made of: records, layouts, messages and requests.
+
+A *record* says once per IB class what there is: name, type, default, protobuf tag. A *layout* says only in which
+order the text form has those fields; protobuf needs none. A *message* is a record with an id and a layout; a
+*request* also says what it asks for, what answers it and what ends it. Everything else (readers, writers, refusals,
+commands, the simulator, the documentation) is derived from these.
+
+This module knows no message and no bytes. Versions are compared here and nowhere else: `resolve` turns a layout
+into the steps of one server version. `since` is inclusive, `until` exclusive, like `range`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from ibbridge.codec import types as t
+from ibbridge.codec.types import Scalar
+from ibbridge.codec.versions import NEWEST, OLDEST, PROTOBUF
+
+Path: TypeAlias = tuple[str, ...]
+_SAME: Any = object()
+
+
+class DeclarationError(Exception):
+    """A declaration contradicts itself. Raised while messages are declared or resolved, never by data."""
+
+
+# -- types that are not scalar ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """A class of IB's. In canonical form an attribute equal to its default is left out, unless the record is `full`
+    (rows of bars and ticks carry every key). A `lenient` record may carry attributes a request has no use for: a
+    contract often comes straight from contractDetails."""
+
+    name: str
+    fields: tuple[Field, ...]
+    full: bool = False
+    lenient: bool = False
+
+    def field(self, name: str) -> Field:
+        for candidate in self.fields:
+            if candidate.name == name:
+                return candidate
+        raise DeclarationError(f"{self.name} has no field {name}")
+
+    @property
+    def shape(self) -> tuple[Field, ...]:
+        """The fields that are published and may be given."""
+        return tuple(each for each in self.fields if not each.hidden)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mask:
+    """Flags that text carries as one integer; `bits` names them from bit 0 up. Protobuf has an integer as well, or
+    a message of bools where `message` is set."""
+
+    name: str
+    bits: tuple[str, ...]
+    message: tuple[str, ...] = ()
+
+    def load(self, value: int) -> dict[str, bool]:
+        return {bit: True for i, bit in enumerate(self.bits) if value >> i & 1}
+
+    def dump(self, flags: Mapping[str, Any]) -> int:
+        return sum(1 << i for i, bit in enumerate(self.bits) if flags.get(bit))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tags:
+    """A list of `{tag, value}`: one field `k=v;k=v;` or rows in text, a map in protobuf (where order is lost)."""
+
+    name: str = "TagValue"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Union:
+    """Rows of several kinds, told apart by an integer field; one protobuf message has the fields of all kinds."""
+
+    name: str
+    by: Field
+    kinds: Mapping[int, Record]
+
+
+Type: TypeAlias = "Scalar | Record | Mask | Tags | Union"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Field:
+    """One attribute or argument.
+
+    `name` is IB's; among a message's fields it may be a dotted path, for a protobuf field whose place in the published
+    data is deeper. `default` is what canonical form leaves out, `absent` what absence means in protobuf. `tag` 0 means
+    that protobuf has no such field; `since` is where requests in protobuf begin to carry it. `always` fields are written
+    even where they are false. `hidden` fields are on the wire only.
+    """
+
+    name: str
+    type: Type
+    tag: int = 0
+    default: Any = None
+    absent: Any = None
+    many: bool = False
+    always: bool = False
+    since: int = 0
+    required: bool = False
+    hidden: bool = False
+    only: Test | None = None
+    answer: bool = False
+
+    @property
+    def path(self) -> Path:
+        return tuple(self.name.split("."))
+
+
+def _scalar(kind: Scalar) -> Callable[..., Field]:
+    def declare(name: str, tag: int = 0, default: Any = _SAME, absent: Any = _SAME, **more: Any) -> Field:
+        value = kind.zero if default is _SAME else default
+        return Field(name, kind, tag, value, value if absent is _SAME else absent, **more)
+
+    return declare
+
+
+Int = _scalar(t.INT)
+Long = _scalar(t.LONG)
+Float = _scalar(t.FLOAT)
+Decimal = _scalar(t.DECIMAL)
+Str = _scalar(t.STR)
+Escaped = _scalar(t.ESCAPED)
+Bool = _scalar(t.BOOL)
+Word = _scalar(t.WORD)
+Connector = _scalar(t.CONNECTOR)
+Flag = _scalar(t.FLAG)
+Truth = _scalar(t.TRUTH)
+Ratio = _scalar(t.RATIO)
+Tick = _scalar(t.TICK)
+Date = _scalar(t.DATE)
+Whole = _scalar(t.WHOLE)
+Amount = _scalar(t.AMOUNT)
+Percent = _scalar(t.PERCENT)
+Volatility = _scalar(t.VOLATILITY)
+Greek = _scalar(t.GREEK)
+ModelPrice = _scalar(t.MODEL_PRICE)
+
+
+def Code(name: str, tag: int, *known: str) -> Field:  # noqa: N802
+    """A text of which IB's client knows only these values."""
+    return Field(name, t.codes(*known), tag, "", "")
+
+
+def Part(name: str, record: Record, tag: int = 0, *, optional: bool = False, **more: Any) -> Field:  # noqa: N802
+    """A nested record. An optional one is None unless it is there."""
+    default = None if optional else {}
+    return Field(name, record, tag, default, default, **more)
+
+
+def Rows(name: str, of: Record | Scalar | Union, tag: int = 0, **more: Any) -> Field:  # noqa: N802
+    """A list of records, values, or rows of several kinds."""
+    return Field(name, of, tag, [], [], many=True, **more)
+
+
+def TagValues(name: str, tag: int = 0, **more: Any) -> Field:  # noqa: N802
+    return Field(name, Tags(), tag, [], [], **more)
+
+
+def Masked(name: str, mask: Mask, tag: int = 0) -> Field:  # noqa: N802
+    return Field(name, mask, tag, {}, {})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inline:
+    """Protobuf nests these fields in a message of their own; the published data has them one level up."""
+
+    tag: int
+    fields: tuple[Field, ...]
+    since = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spread:
+    """The published data nests this record; protobuf has its fields one level up."""
+
+    name: str
+    record: Record
+
+
+Member: TypeAlias = "Field | Inline | Spread"
+
+# -- tests on earlier values -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Test:
+    """A named condition on values that stand earlier in the layout. `source` makes Python of it, given a function
+    from a path to the expression for its value (None where it has its default)."""
+
+    name: str
+    source: Callable[[Callable[[Path], str]], str]
+
+
+def _test(name: str, path: str, template: str) -> Test:
+    return Test(name, lambda value: template.format(x=value(tuple(path.split(".")))))
+
+
+def given(path: str) -> Test:
+    return _test(f"{path} is not empty", path, "{x}")
+
+
+def positive(path: str) -> Test:
+    return _test(f"{path} is set and > 0", path, "({x} or 0) > 0")
+
+
+def one_of(path: str, *values: Any) -> Test:
+    listed = "(" + "".join(f"{v!r}, " if v != float("inf") else "INFINITY, " for v in values) + ")"
+    return _test(f"{path} is {' or '.join(map(str, values))}", path, "{x} in " + listed)
+
+
+def either(*tests: Test) -> Test:
+    return Test(" or ".join(x.name for x in tests), lambda value: " or ".join(f"({x.source(value)})" for x in tests))
+
+
+def both(*tests: Test) -> Test:
+    return Test(" and ".join(x.name for x in tests), lambda value: " and ".join(f"({x.source(value)})" for x in tests))
+
+
+# -- layouts: the order of the text form -----------------------------------------------------------------------------
+#
+# In a layout a string names fields, separated by blanks; `name?` means that an empty field is unset (and that unset is
+# written as an empty field rather than as IB's sentinel), `name!` that this place has no `\\uXXXX` escapes.
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Const:
+    """A field that is on the wire and means nothing to us: written as `text`, skipped when read."""
+
+    text: str
+
+
+def Version(number: int) -> Const:  # noqa: N802
+    """The message's own version, from before the server version governed layouts."""
+    return Const(str(number))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Of:
+    """The layout of a nested record's fields, which may be scattered over several such groups."""
+
+    path: str
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Between:
+    """Part of the layout only for some server versions."""
+
+    since: int
+    until: int
+    layout: Layout
+
+
+def Since(version: int, *layout: Piece) -> Between:  # noqa: N802
+    return Between(version, NEWEST + 1, layout)
+
+
+def Until(version: int, *layout: Piece) -> Between:  # noqa: N802
+    return Between(0, version, layout)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Each:
+    """A count, then that many rows."""
+
+    path: str
+    layout: Layout = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class When:
+    """Only on the wire if the test holds."""
+
+    test: Test
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Present:
+    """A flag, and the record's fields only if it is 1."""
+
+    path: str
+    layout: Layout
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Split:
+    """One text field that holds a date, a time and a zone, split at `-` if there is one, else at blanks."""
+
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Same:
+    """One text field whose value stands in two places of the published data."""
+
+    paths: tuple[str, ...]
+
+
+Piece: TypeAlias = "str | Const | Of | Between | Each | When | Present | Split | Same"
+Layout: TypeAlias = "Sequence[Piece]"
+
+# -- messages --------------------------------------------------------------------------------------------------------
+
+
+class Topic(Enum):
+    """Where a message belongs on the bus, when its request id does not say."""
+
+    REQUEST = "request"
+    ORDER = "order"
+    EXECUTION = "execution"
+    ACCOUNT = "account"
+    NEWS = "news"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Declaration:
+    """One message, in either direction.
+
+    `id` and `name` are IB's. `proto_since` is the server version from which it travels as protobuf (of inbound messages:
+    expected to; the id alone decides). `key` names the field that ties it to a request or order. `identity` names the
+    fields that tell apart the values a stream can hold at one time (None: an event, which has no state). `kind` restricts
+    the declaration to some values of a field, where several messages share an id. `swap` maps protobuf's shape to the
+    published one where nesting alone cannot.
+    """
+
+    id: int
+    name: str
+    fields: tuple[Member, ...]
+    layout: Layout | None
+    proto_since: int | None
+    since: int = OLDEST
+    key: str | None = None
+    topic: Topic = Topic.REQUEST
+    identity: tuple[str, ...] | None = None
+    kind: tuple[str, frozenset[int]] | None = None
+    swap: Swap | None = None
+
+    @property
+    def shape(self) -> Record:
+        """The published data as a record."""
+        flat = (each for member in self.fields for each in _shape_of(member))
+        return Record(self.name, tuple(each for each in flat if "." not in each.name), full=True)
+
+    def in_protobuf(self, version: int) -> bool:
+        return self.proto_since is not None and version >= self.proto_since
+
+    def exists(self, version: int) -> bool:
+        return version >= self.since and (self.layout is not None or self.in_protobuf(version))
+
+
+class Kind(Enum):
+    """What a request starts."""
+
+    ONE_SHOT = "one-shot"
+    STREAM = "stream"
+    ORDER = "order"
+    FORGET = "fire-and-forget"
+    SETTING = "setting"
+
+
+class Pace(Enum):
+    """The order in which the socket's budget is spent, most urgent first."""
+
+    CANCEL = 0
+    ORDER = 1
+    NORMAL = 2
+    HISTORY = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request(Declaration):
+    """A message to TWS, and what it means for the bridge.
+
+    `answers` are the messages that carry its result, `ends` the one after which a one-shot is over, `cancels` the
+    request that this one cancels.
+    """
+
+    does: Kind = Kind.ONE_SHOT
+    answers: tuple[str, ...] = ()
+    ends: str | None = None
+    cancels: str | None = None
+    pace: Pace = Pace.NORMAL
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Swap:
+    """The one escape hatch: a change of shape between protobuf and the published data, in place, both ways."""
+
+    read: Callable[[dict[str, Any]], None]
+    write: Callable[[dict[str, Any]], dict[str, Any]]
+    carries: tuple[str, ...] = ()  # the paths for which it finds room in protobuf
+
+
+def inbound(
+    id: int,  # noqa: A002 - IB's word for it
+    name: str,
+    *fields: Member,
+    text: Layout | str | None,
+    proto: int | None,
+    **more: Any,
+) -> Declaration:
+    """A message from TWS. `text` is its layout, `proto` the version from which it comes as protobuf. It is keyed by
+    its first argument if that is a request id."""
+    key = next((each.name for each in fields if isinstance(each, Field) and each.name in REQUEST_IDS), None)
+    return Declaration(id, name, fields, _layout(text), proto, **{"key": key, **more})
+
+
+def request(
+    id: int,  # noqa: A002
+    name: str,
+    *fields: Member,
+    text: Layout | str | None,
+    proto: int | None,
+    **more: Any,
+) -> Request:
+    """A message to TWS."""
+    key = next((each.name for each in fields if isinstance(each, Field) and each.name in REQUEST_IDS), None)
+    return Request(id, name, fields, _layout(text), proto, **{"key": key, **more})
+
+
+REQUEST_IDS = frozenset(("reqId", "tickerId", "requestId"))
+"""What IB's signatures call a request id."""
+
+
+def _layout(text: Layout | str | None) -> Layout | None:
+    return (text,) if isinstance(text, str) else text
+
+
+def _shape_of(member: Member) -> tuple[Field, ...]:
+    if isinstance(member, Inline):
+        return member.fields
+    if isinstance(member, Spread):
+        return (Part(member.name, member.record),)
+    return (member,)
+
+
+# -- a layout at one version -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Slot:
+    """One text field with a value in it. `again`: an earlier slot has the same place, this one wins."""
+
+    path: Path
+    field: Field
+    blank: bool = False
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SplitSlot:
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SameSlot:
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loop:
+    path: Path
+    field: Field
+    steps: tuple[Step, ...]
+    kinds: Mapping[int, tuple[Step, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Branch:
+    test: Test
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Flagged:
+    path: Path
+    field: Field
+    steps: tuple[Step, ...]
+
+
+Step: TypeAlias = "Slot | SplitSlot | SameSlot | Const | Loop | Branch | Flagged"
+
+
+@lru_cache(maxsize=None)
+def resolve(message: Declaration, version: int) -> tuple[Step, ...]:
+    """The text layout of `message` at `version`. Raises `DeclarationError` where it has none."""
+    if message.layout is None:
+        raise DeclarationError(f"{message.name} has no text form")
+    return tuple(_Resolution(message.shape, version).steps(message.layout, ()))
+
+
+class _Resolution:
+    def __init__(self, root: Record, version: int) -> None:
+        self.root = root
+        self.version = version
+        self.seen: set[Path] = set()
+
+    def steps(self, layout: Layout, under: Path) -> Iterator[Step]:
+        for piece in layout:
+            yield from self._piece(piece, under)
+
+    def _piece(self, piece: Piece, under: Path) -> Iterator[Step]:
+        match piece:
+            case str():
+                for word in piece.split():
+                    yield self._slot((*under, *word.rstrip("?!").split(".")), word[-1])
+            case Const():
+                yield piece
+            case Of():
+                yield from self.steps(piece.layout, (*under, *piece.path.split(".")))
+            case Between():
+                if piece.since <= self.version < piece.until:
+                    yield from self.steps(piece.layout, under)
+            case When():
+                yield Branch(piece.test, tuple(self.steps(piece.layout, under)))
+            case Present():
+                path = (*under, *piece.path.split("."))
+                yield Flagged(path, self._find(path), tuple(self.steps(piece.layout, path)))
+            case Split():
+                yield SplitSlot(tuple(self._slot((*under, *path.split("."))) for path in piece.paths))
+            case Same():
+                yield SameSlot(tuple(self._slot((*under, *path.split("."))) for path in piece.paths))
+            case Each():
+                yield self._loop((*under, *piece.path.split(".")), piece.layout)
+
+    def _slot(self, path: Path, mark: str = "") -> Slot:
+        again = path in self.seen
+        self.seen.add(path)
+        found = self._find(path)
+        return Slot(path, replace(found, type=t.STR) if mark == "!" else found, mark == "?", again)
+
+    def _loop(self, path: Path, layout: Layout) -> Loop:
+        found = self._find(path)
+        if isinstance(found.type, Union):
+            kinds = {k: tuple(_row(record, self.version)) for k, record in found.type.kinds.items()}
+            return Loop(path, found, (), kinds)
+        if isinstance(found.type, Record):
+            return Loop(path, found, tuple(_Resolution(found.type, self.version).steps(layout, ())))
+        return Loop(path, found, ())
+
+    def _find(self, path: Path) -> Field:
+        record = self.root
+        for name in path[:-1]:
+            inner = record.field(name).type
+            if not isinstance(inner, Record):
+                raise DeclarationError(f"{self.root.name}: {name} in {'.'.join(path)} is no record")
+            record = inner
+        return record.field(path[-1])
+
+
+def _row(record: Record, version: int) -> Iterator[Step]:
+    """A kind of a union has its fields in text in the order of its declaration."""
+    resolution = _Resolution(record, version)
+    for each in record.fields:
+        yield from resolution.steps((each.name,), ())
+
+
+# -- what a version carries ------------------------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=None)
+def carried(message: Declaration, version: int) -> frozenset[Path]:
+    """The paths of all fields that `message` has room for at `version`, in the encoding it has there."""
+    if not message.exists(version):
+        return frozenset()
+    if message.in_protobuf(version):
+        swapped = (tuple(path.split(".")) for path in (message.swap.carries if message.swap else ()))
+        return frozenset((*_proto_paths(message, message.fields, version, ()), *swapped))
+    leaves = _text_paths(resolve(message, version))
+    return frozenset(path[:length] for path in leaves for length in range(1, len(path) + 1))
+
+
+def _text_paths(steps: Sequence[Step], under: Path = ()) -> Iterator[Path]:
+    for step in steps:
+        match step:
+            case Slot():
+                yield under + step.path
+            case SplitSlot() | SameSlot():
+                yield from (under + slot.path for slot in step.slots)
+            case Branch():
+                yield from _text_paths(step.steps, under)
+            case Flagged():
+                yield under + step.path
+                yield from _text_paths(step.steps, under)
+            case Loop():
+                yield under + step.path
+                yield from _text_paths(step.steps, under + step.path)
+
+
+def sendable(request: Declaration, member: Field | Inline, version: int) -> bool:
+    """Whether a protobuf message of this kind carries the field at `version`."""
+    if not isinstance(request, Request):
+        return True
+    return member.since <= version and not (isinstance(member, Field) and member.answer)
+
+
+def _proto_paths(message: Declaration, members: Sequence[Member], version: int, under: Path) -> Iterator[Path]:
+    for member in members:
+        if isinstance(member, Spread):
+            yield (*under, member.name)
+            yield from _proto_paths(message, member.record.fields, version, (*under, member.name))
+        elif member.tag and sendable(message, member, version):
+            if isinstance(member, Inline):
+                yield from _proto_paths(message, member.fields, version, under)
+            else:
+                path = under + member.path
+                yield path
+                if isinstance(member.type, Record):
+                    yield from _proto_paths(message, member.type.fields, version, path)
+
+
+def edges(message: Declaration, oldest: int = OLDEST, newest: int = NEWEST) -> list[int]:
+    """The versions at which something about `message` on the wire differs from the version before."""
+    found, before = [], None
+    for version in range(oldest, newest + 1):
+        if message.exists(version):
+            now = _signature(message, version)
+            if now != before:
+                found.append(version)
+            before = now
+    return found
+
+
+def _signature(message: Declaration, version: int) -> tuple[Any, ...]:
+    form = message.in_protobuf(version), version >= PROTOBUF
+    if message.in_protobuf(version):
+        return (*form, tuple(sorted(carried(message, version))))
+    return (*form, tuple(map(_describe, resolve(message, version))))
+
+
+def _describe(step: Step) -> Any:
+    match step:
+        case Const():
+            return step.text
+        case Slot():
+            return step.path, step.blank
+        case SplitSlot() | SameSlot():
+            return tuple(map(_describe, step.slots))
+        case Branch():
+            return step.test.name, tuple(map(_describe, step.steps))
+        case Flagged() | Loop():
+            return step.path, tuple(map(_describe, step.steps))
+
+
+def renamed(each: Field, name: str) -> Field:
+    """The same field under another name, for messages that share a record's field but not its name."""
+    return replace(each, name=name)

@@ -1,0 +1,323 @@
+"""How single values are spelt: text field, protobuf field, and what a command may give for them.
+
+One table of types, and nothing about messages. Each `Scalar` carries source templates for the text form, because
+readers and writers are generated (see `text.py`), and functions for the protobuf form. Unset is `None` everywhere;
+IB's sentinels for it are written down here and nowhere else.
+
+Sources: empty and unset fields as IB's own client reads them (`decode` and `make_field_handle_empty`), the escapes
+of `\\uXXXX` since server version 153.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+UNSET_INT = 2147483647
+UNSET_LONG = 9223372036854775807
+UNSET_INTS = frozenset((UNSET_INT, UNSET_LONG))  # text does not say how wide a field is
+UNSET_FLOAT = 1.7976931348623157e308
+UNSET_DECIMALS = frozenset(
+    ("", "2147483647", "9223372036854775807", "1.7976931348623157E308", "1.7976931348623157e+308", "-9223372036854775808")
+)
+"""The texts that have been seen to mean an unset decimal."""
+
+_INT32 = range(-(2**31), 2**31 - 1)  # the largest int is the sentinel, so no value
+_INT64 = range(-(2**63), 2**63 - 1)
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def unescape(text: str) -> str:
+    r"""`caf\u00e9` → `café`; other backslashes stay as they are, as in every client but IB's own."""
+    plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+    if _SURROGATES.search(plain):  # a character beyond U+FFFF arrives as two escapes
+        plain = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return plain
+
+
+def escape(text: str) -> str:
+    r"""The inverse of `unescape`: everything outside ASCII, and a backslash that would look like an escape."""
+    text = text.replace("\\u", "\\u005cu")
+    if text.isascii():
+        return text
+    units = text.encode("utf-16-be", "surrogatepass")
+    pairs = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
+    return "".join(chr(unit) if unit < 128 else f"\\u{unit:04x}" for unit in pairs)
+
+
+def number_text(value: float) -> str:
+    """A double as short as it can be read back: `150`, `0.1`, `1e-05`, `Infinity`."""
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity"
+    return "NaN" if math.isnan(value) else repr(float(value)).removesuffix(".0")
+
+
+def decimal_text(value: Any) -> str:
+    """A quantity in plain notation, exactly: `0.00000001`, `1000000`. Takes Decimal, int, float or text. The digits
+    of a Decimal or a text stay as they are given; a float has as many as it takes."""
+    if isinstance(value, float):
+        return format(Decimal(repr(value)), "f").removesuffix(".0")
+    return format(Decimal(value), "f")
+
+
+class _Flags(dict[str, bool]):
+    """Text to bool. Anything but 0 and 1 is rare and takes the slow way: any other integer is true."""
+
+    def __missing__(self, text: str) -> bool:
+        return int(text) != 0
+
+
+class _Words(dict[str, bool]):
+    """`true` and `false` in any case, or an integer."""
+
+    def __missing__(self, text: str) -> bool:
+        word = text.lower()
+        return word == "true" if word in ("true", "false") else int(text) != 0
+
+
+FLAGS = _Flags({"0": False, "1": True, "": False})
+WORDS = _Words({"true": True, "false": False, "": False})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scalar:
+    """One kind of value.
+
+    The templates are Python source: `{x}` stands for the text of a field, `{v}` for a value that is not None.
+    `load` reads an empty field as zero, `load_unset` as unset. `unset` is the text of an unset value where the
+    layout does not ask for an empty field.
+    """
+
+    name: str
+    proto: str
+    zero: Any
+    load: str
+    load_unset: str
+    dump: str
+    unset: str
+    coerce: Callable[[Any], Any]
+    from_proto: Callable[[Any], Any] | None = None
+    to_proto: Callable[[Any], Any] | None = None
+
+    def expected(self) -> str:
+        return _EXPECTED[self.name]
+
+
+_EXPECTED = {
+    "int": "an integer of 32 bits",
+    "long": "an integer of 64 bits",
+    "float": "a number",
+    "decimal": "a number or decimal text",
+    "str": "text",
+    "bool": "true or false",
+    "flag": "0 or 1",
+    "amount": "a number or its text",
+    "connector": "true or false",
+    "computed": "a number",
+    "whole": "a whole number",
+    "code": "one of IB's codes",
+}
+
+
+def _whole(within: range) -> Callable[[Any], int]:
+    def coerce(value: Any) -> int:
+        if type(value) is not int or value not in within:
+            raise ValueError
+        return value
+
+    return coerce
+
+
+def _real(value: Any) -> float:
+    if value in ("Infinity", "-Infinity"):  # JSON has no other way to say so; up-to-mid offsets need it
+        return float(value)
+    if type(value) not in (int, float) or math.isnan(value) or abs(value) == UNSET_FLOAT:
+        raise ValueError
+    return float(value)
+
+
+def _integral(value: Any) -> float:
+    if not _real(value).is_integer() or int(value) not in _INT32:
+        raise ValueError
+    return float(value)
+
+
+def _quantity(value: Any) -> Any:
+    if type(value) is Decimal:
+        number = value
+    elif type(value) in (int, float, str) and len(str(value)) <= 64:  # noqa: PLR2004 - no quantity needs more digits
+        try:
+            number = Decimal(str(value))
+        except InvalidOperation:
+            raise ValueError from None
+    else:
+        raise ValueError
+    if not number.is_finite() or abs(number.adjusted()) > 30:  # noqa: PLR2004 - beyond anything traded
+        raise ValueError
+    return number
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise ValueError
+    return value
+
+
+def _truth(value: Any) -> bool:
+    if type(value) is not bool:
+        raise ValueError
+    return value
+
+
+def _flag(value: Any) -> int:
+    if type(value) not in (bool, int) or value not in (0, 1):
+        raise ValueError
+    return int(value)
+
+
+def _amount(value: Any) -> str:
+    if type(value) is str:
+        return value
+    return number_text(_real(value))
+
+
+def _unset_if(sentinel: float) -> Callable[[Any], Any]:
+    return lambda value: None if value == sentinel else value
+
+
+def _decimal_from(text: str) -> float | None:
+    return None if text in UNSET_DECIMALS else float(text)
+
+
+def _strict_float(text: str) -> float:
+    return float(text) if text else 0.0
+
+
+_LOAD_INT = "(None if (v := int({x} or 0)) == 2147483647 else v)"
+_LOAD_INT_UNSET = "(None if not (t := {x}) or (v := int(t)) == 2147483647 else v)"
+_LOAD_FLOAT = "(None if (v := float({x} or 0)) == MAX else v)"
+_LOAD_FLOAT_UNSET = "(None if not (t := {x}) or (v := float(t)) == MAX else v)"
+
+INT = Scalar(
+    "int", "int32", 0, _LOAD_INT, _LOAD_INT_UNSET, "str({v})", "2147483647", _whole(_INT32), _unset_if(UNSET_INT)
+)
+LONG = Scalar(
+    "long",
+    "int64",
+    0,
+    "(None if (v := int({x} or 0)) in UNSET_INTS else v)",
+    "(None if not (t := {x}) or (v := int(t)) in UNSET_INTS else v)",
+    "str({v})",
+    "9223372036854775807",
+    _whole(_INT64),
+    _unset_if(UNSET_LONG),
+)
+FLOAT = Scalar(
+    "float",
+    "double",
+    0.0,
+    _LOAD_FLOAT,
+    _LOAD_FLOAT_UNSET,
+    "number_text({v})",
+    "1.7976931348623157E308",
+    _real,
+    _unset_if(UNSET_FLOAT),
+)
+DECIMAL = Scalar(
+    "decimal",
+    "string",
+    None,
+    "(None if (t := {x}) in UNSET_DECIMALS else float(t))",
+    "(None if (t := {x}) in UNSET_DECIMALS else float(t))",
+    "decimal_text({v})",
+    "",
+    _quantity,
+    _decimal_from,
+    decimal_text,
+)
+STR = Scalar("str", "string", "", "{x}", "{x}", "{v}", "", _text)
+ESCAPED = Scalar("str", "string", "", "(unescape(t) if '\\\\' in (t := {x}) else t)", "{x}", "escape({v})", "", _text)
+BOOL = Scalar("bool", "bool", False, "FLAGS[{x}]", "FLAGS[{x}]", "('1' if {v} else '0')", "", _truth)
+WORD = Scalar("bool", "bool", False, "WORDS[{x}]", "WORDS[{x}]", "('true' if {v} else 'false')", "", _truth)
+CONNECTOR = Scalar("connector", "bool", True, "({x} == 'a')", "({x} == 'a')", "('a' if {v} else 'o')", "a", _truth)
+"""How an order condition is joined to the next: `a` and, `o` or."""
+
+# Two dresses: another type in protobuf than in text, one published shape.
+FLAG = Scalar("flag", "bool", 0, _LOAD_INT, _LOAD_INT_UNSET, "str({v})", "2147483647", _flag, int, bool)
+"""0 or 1 as an integer in text, a bool in protobuf (`liquidation`, `useRTH`)."""
+TRUTH = Scalar("bool", "int32", False, "FLAGS[{x}]", "FLAGS[{x}]", "('1' if {v} else '0')", "", _truth, bool, int)
+"""A bool in text, an integer in protobuf (`usePriceMgmtAlgo`)."""
+RATIO = Scalar("amount", "double", "", "{x}", "{x}", "{v}", "", _amount, number_text, _strict_float)
+"""Text whose digits matter little, a double in protobuf (`multiplier`)."""
+AMOUNT = Scalar("amount", "double", "", "{x}", "{x}", "{v}", "", _amount, repr, _strict_float)
+"""The same, written as IB's client writes a double: the margins of an order state."""
+PERCENT = Scalar(
+    "whole",
+    "int32",
+    0.0,
+    _LOAD_FLOAT,
+    _LOAD_FLOAT_UNSET,
+    "number_text({v})",
+    "1.7976931348623157E308",
+    _integral,
+    lambda value: None if value == UNSET_INT else float(value),
+    int,
+)
+"""A double in text, an integer in protobuf: whole numbers only (the percent of a margin condition)."""
+TICK = Scalar(
+    "float", "string", 0.0, _LOAD_FLOAT, _LOAD_FLOAT_UNSET, "number_text({v})", "", _real, _strict_float, number_text
+)
+"""A double in text, text in protobuf (`minTick`)."""
+DATE = Scalar(
+    "int", "string", 0, _LOAD_INT, _LOAD_INT_UNSET, "str({v})", "", _whole(_INT32), lambda text: int(text or 0), str
+)
+"""A date as an integer in text, text in protobuf (`yieldRedemptionDate`)."""
+
+WHOLE = Scalar(
+    "float",
+    "double",
+    0.0,
+    "(None if (v := int({x} or 0)) == 2147483647 else float(v))",
+    "(None if not (t := {x}) or (v := int(t)) == 2147483647 else float(v))",
+    "number_text({v})",
+    "2147483647",
+    _real,
+    _unset_if(UNSET_FLOAT),
+)
+"""An integer in text, a double in protobuf (`evMultiplier` of contract details)."""
+
+
+def codes(*known: str) -> Scalar:
+    """A code of IB's; one that IB's client does not know either reads as none."""
+    load = "(t if (t := {x}) in " + repr(known) + " else '')"
+    return Scalar("code", "string", "", load, load, "{v}", "", _text, lambda text: text if text in known else "", str)
+
+
+def _computed(condition: str, sentinel: float) -> Scalar:
+    """A number of an option computation; `condition` on `v` is IB's way to say that it was not computed."""
+    unset = eval(f"lambda v: None if {condition} or v == {UNSET_FLOAT!r} else v")  # noqa: S307 - from the lines below
+    load = "(None if (v := float({x} or 0)) == MAX or " + condition + " else v)"
+    return Scalar("computed", "double", 0.0, load, load, "number_text({v})", str(sentinel), _real, unset)
+
+
+VOLATILITY = _computed("v < 0", -1)
+GREEK = _computed("v == -2", -2)
+MODEL_PRICE = _computed("v == -1", -1)
+
+NAMESPACE = {
+    "MAX": UNSET_FLOAT,
+    "UNSET_INTS": UNSET_INTS,
+    "UNSET_DECIMALS": UNSET_DECIMALS,
+    "FLAGS": FLAGS,
+    "WORDS": WORDS,
+    "number_text": number_text,
+    "decimal_text": decimal_text,
+    "escape": escape,
+    "unescape": unescape,
+}
+"""What generated source may call."""
