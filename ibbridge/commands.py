@@ -1,0 +1,175 @@
+"""The command border: bytes from a client in, the bytes of exactly one reply out.
+
+Everything a client can get wrong is caught here and answered: what is wrong, where, and whether a retry is safe. Knows
+msgpack and the form of commands; what a command does is a function in a table, or a request of IB's.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from ibbridge.codec.messages import REQUESTS
+from ibbridge.refusal import Refused
+from ibbridge.requests import Asking, Requests
+
+if TYPE_CHECKING:
+    from ibbridge.streams import Streams
+
+log = logging.getLogger(__name__)
+
+Command = Callable[[dict[str, Any]], Mapping[str, Any]]
+
+LONGEST_CLIENT = 32
+LONGEST_ID = 64
+PAGE = 1000
+"""Messages in one page of a snapshot: about a millisecond to build."""
+
+_KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after"))
+
+
+class Commands:
+    """Answers commands. `status` gives the body of that one; the rest is here or in `requests`."""
+
+    def __init__(self, streams: Streams, requests: Requests, status: Callable[[], dict[str, Any]]) -> None:
+        self._streams = streams
+        self._requests = requests
+        self.counts: Counter[str] = Counter()
+        self._own: dict[str, Command] = {
+            "ping": lambda args: _no_arguments(args) or {"pong": True},
+            "status": lambda args: _no_arguments(args) or status(),
+            "snapshot": self._snapshot,
+        }
+
+    def answer(self, request: bytes) -> bytes:
+        """The reply to one command. Never raises."""
+        self.counts["commands"] += 1
+        identifier: str | int | None = None
+        try:
+            command = _unpacked(request)
+            identifier = _identifier(command)
+            reply: dict[str, Any] = {"ok": True, "result": self._result(command, identifier)}
+            if reply["result"].pop("dup", False):
+                reply["dup"] = True
+            return self._packed(identifier, reply)
+        except Refused as error:
+            return self._refused(identifier, error)
+        except Exception:  # noqa: BLE001 - the one border where a bug must not cost a client its reply
+            self.counts["internalErrors"] += 1
+            log.exception("a bug: the command below was answered with E_INTERNAL: %.500r", request[:2000])
+            fault = "this is a bug in ibbridge; its log has the details. What became of the command is not known"
+            return self._refused(identifier, Refused("E_INTERNAL", fault, outcome="unknown"))
+
+    def refuse(self, reason: str) -> bytes:
+        """The reply to something that is no command by its size or its frames."""
+        self.counts["commands"] += 1
+        return self._refused(None, Refused("E_ARG", reason))
+
+    def _refused(self, identifier: str | int | None, error: Refused) -> bytes:
+        self.counts["refused"] += 1
+        return self._packed(identifier, {"ok": False, "error": error.as_map()})
+
+    def _packed(self, identifier: str | int | None, reply: Mapping[str, Any]) -> bytes:
+        whole = {"id": identifier, **reply, "epoch": self._streams.epoch, "gen": self._streams.gen}
+        packed: bytes = msgpack.packb(whole, default=str)
+        return packed
+
+    def _result(self, command: dict[str, Any], identifier: str | int) -> dict[str, Any]:
+        name, args = _name(command), command.get("args")
+        args = {} if args is None else args
+        if not isinstance(args, dict):
+            raise Refused("E_ARG", f"args must be a map, not {type(args).__name__}")
+        if name in self._own:
+            return dict(self._own[name](args))
+        if name not in self._requests:
+            near = get_close_matches(name[:64], [*self._own, *REQUESTS, "whatIfOrder"], 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise Refused("E_PROTO", f"cmd: there is no command {_show(name)}{hint}")
+        _in_time(command)
+        key = command.get("key")
+        return self._requests.carry_out(name, args, Asking(_client(command), identifier), key)
+
+    def _snapshot(self, args: dict[str, Any]) -> Mapping[str, Any]:
+        """The state of every stream under `prefix`; `next` is to be given as `after` for the next page."""
+        unknown = sorted(map(_show, set(args) - {"prefix", "after"}))
+        faults = [f"{name} is unknown; snapshot takes prefix and after" for name in unknown]
+        texts = {name: args.get(name, "") for name in ("prefix", "after")}
+        faults += [f"{name} must be text" for name, text in texts.items() if not isinstance(text, str)]
+        if faults:
+            raise Refused("E_ARG", *faults)
+        prefix, after = (text.encode("utf-8", "replace") for text in texts.values())
+        streams, following = self._streams.snapshot(prefix, after, PAGE)
+        return {"streams": streams, "next": following.decode() if following else None}
+
+
+def _no_arguments(args: dict[str, Any]) -> dict[str, Any]:
+    if args:
+        raise Refused("E_ARG", *(f"{_show(name)} is unknown; this command takes no arguments" for name in [*args][:10]))
+    return {}
+
+
+def _unpacked(request: bytes) -> dict[str, Any]:
+    try:
+        command = msgpack.unpackb(request, strict_map_key=False)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:  # TypeError: a map as the key of a map
+        raise Refused("E_PROTO", f"this is not one msgpack value: {type(error).__name__}: {error}"[:300]) from None
+    if not isinstance(command, dict):
+        raise Refused("E_PROTO", f"a command is a map with id, cmd, args and client, not {type(command).__name__}")
+    return command
+
+
+def _identifier(command: dict[str, Any]) -> str | int:
+    identifier = command.get("id")
+    if isinstance(identifier, int) and not isinstance(identifier, bool):
+        return identifier
+    if isinstance(identifier, str) and 0 < len(identifier) <= LONGEST_ID and identifier.isprintable():
+        return identifier
+    raise Refused("E_PROTO", f"id must be an integer or 1 to {LONGEST_ID} printable characters: your name for this command")
+
+
+def _name(command: dict[str, Any]) -> str:
+    unknown = [name for name in command if name not in _KEYS]
+    if unknown:
+        known = ", ".join(sorted(_KEYS))
+        raise Refused("E_PROTO", *(f"{_show(name)} is unknown; a command has {known}" for name in unknown[:10]))
+    name = command.get("cmd")
+    if not isinstance(name, str):
+        raise Refused("E_PROTO", "cmd is missing" if name is None else "cmd must be text: the command's name")
+    return name
+
+
+def _client(command: dict[str, Any]) -> str:
+    client = command.get("client")
+    if (
+        not isinstance(client, str)
+        or not 0 < len(client) <= LONGEST_CLIENT
+        or not (client.isascii() and client.isprintable())
+        or "/" in client
+    ):
+        raise Refused(
+            "E_PROTO", f"client must be 1 to {LONGEST_CLIENT} printable ASCII characters without /: who is asking"
+        )
+    if (key := command.get("key")) is not None and not isinstance(key, str):
+        raise Refused("E_ARG", "key must be text")
+    return client
+
+
+def _in_time(command: dict[str, Any]) -> None:
+    not_after = command.get("not_after")
+    if not_after is None:
+        return
+    if isinstance(not_after, bool) or not isinstance(not_after, int):
+        raise Refused("E_ARG", "not_after must be an integer: microseconds since 1970 UTC")
+    if time.time_ns() // 1000 > not_after:
+        raise Refused("E_DEADLINE", "not_after has passed; nothing was sent", outcome="not_sent")
+
+
+def _show(name: Any) -> str:
+    text = name if isinstance(name, str) else repr(name)
+    return text[:60].encode("ascii", "backslashreplace").decode()

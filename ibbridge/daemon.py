@@ -1,0 +1,262 @@
+"""Wires gateway, bus and what lies between: a handful of tasks in one group, and one way out.
+
+Messages are decoded and published in the callback that read them. The tasks only wait: for TWS, for the next
+heartbeat, for the signal to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import ibbridge
+from ibbridge.bus import Bus, BusError
+from ibbridge.codec import Dialect, Message, NotCarried, Undecodable
+from ibbridge.commands import Commands
+from ibbridge.gateway import Gateway
+from ibbridge.notify import notify
+from ibbridge.orders import Orders
+from ibbridge.requests import Requests
+from ibbridge.routing import Route, Router, is_warning
+from ibbridge.session import Session, Stage
+from ibbridge.streams import PROTO, Streams
+from ibbridge.topics import instrument_key
+
+if TYPE_CHECKING:
+    from ibbridge.config import Config
+
+log = logging.getLogger(__name__)
+
+NOT_CONNECTED = 504
+"""IB's code for a request that met no connection."""
+
+
+class Stop(Exception):  # noqa: N818 - not an error
+    """It is time to go."""
+
+
+class Daemon:
+    """Everything between TWS and the bus. It is the gateway's owner: what arrives is told to it."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.started_at = time.monotonic()
+        self.session = Session(self.started_at)
+        self.session.market_data_type = config.tws.market_data_type
+        self.streams = Streams(time.time_ns() // 1000, lambda t, b: self.bus.send(t, b), config.bus.prefix)
+        self.orders = Orders(config.tws.client_id)
+        self.router = Router(self.streams, self.orders)
+        self.gateway = Gateway(config.tws, self.session, self)
+        names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
+        self.requests = Requests(
+            self.gateway, self.router, self.orders, allowed=config.commands.allow, names=names
+        )
+        self.commands = Commands(self.streams, self.requests, self.status)
+        self.bus = Bus(config.bus, self.commands, self.streams.welcome)
+        self.counts: Counter[str] = Counter()
+        self._surplus: set[str] = set()
+
+    # -- what arrives from TWS
+
+    def deliver(self, message: Message | Undecodable, ts: int) -> None:
+        """Publish one message. Nothing inbound is ever dropped: what cannot be read is published as it came."""
+        if isinstance(message, Undecodable):
+            self._undecodable(message.id, message.name, message.reason, message.raw, ts)
+            return
+        name, data = message
+        if name in _WATCHED:
+            self._watch(name, data, ts)
+            if name == "serverVersion":
+                return
+        try:
+            self.router.publish(name, data, ts)
+        except OverflowError as error:
+            self._undecodable(None, name, f"a number without room in msgpack: {error}", repr(data).encode()[:65536], ts)
+
+    def _undecodable(self, number: int | None, name: str | None, reason: str, raw: bytes, ts: int) -> None:
+        self.counts["decodeErrors"] += 1
+        log.warning("cannot read %s (id %s) from TWS: %s; published on sys.tws.decodeError.", name, number, reason)
+        about = {"id": number, "name": name, "reason": reason, "raw": raw}
+        self.streams.say(self.streams.channel("sys", "tws", "decodeError"), about, ts)
+
+    def _watch(self, name: str, data: dict[str, Any], ts: int) -> None:
+        """The few messages that the daemon itself learns from."""
+        if name == "serverVersion":
+            self.requests.begin()
+        elif name == "nextValidId" and data["orderId"] is not None:
+            self.requests.above(data["orderId"] - 1)
+        elif name == "openOrder":
+            self.requests.above(data["orderId"])
+        elif name == "error" and data["errorCode"] is not None:
+            self._notice(data, ts)
+
+    def _notice(self, data: dict[str, Any], ts: int) -> None:
+        code, text = data["errorCode"], data["errorString"]
+        if changed := self.session.notice(code, text):
+            farm, state = changed
+            self.streams.say(self.streams.channel("sys", "tws", "farm"), {"farm": farm, "state": state}, ts, farm)
+        elif not is_warning(code):
+            log.info("TWS says %s about %s: %s", code, data["reqId"], text)
+
+    def chunk_read(self) -> None:
+        """All messages of one read are out; now the sockets' own business."""
+        self.bus.turn()
+
+    # -- the connection
+
+    def stage_changed(self) -> None:
+        """Say on the bus where the connection to TWS is now."""
+        session = self.session
+        if session.stage in (Stage.READY, Stage.DOWN):
+            log.info("TWS at %s:%s: %s %s", self.config.tws.host, self.config.tws.port, session.stage.value, session.last_error)
+            notify(f"STATUS=TWS: {session.stage.value} {session.last_error}".rstrip())
+        self._say_connection()
+        self.bus.turn()
+
+    def _say_connection(self) -> None:
+        where = {"host": self.config.tws.host, "port": self.config.tws.port, "clientId": self.config.tws.client_id}
+        about = {**self.session.summary(time.monotonic()), **where}
+        self.streams.say(self.streams.channel("sys", "tws", "connection"), about, _now(), ())
+
+    def started(self, dialect: Dialect) -> None:
+        """Ids and accounts are known: set what each connection must be told first, then ask again for the streams."""
+        self._surplus = set()
+        kind = self.config.tws.market_data_type
+        try:
+            self.gateway.send(dialect.write("reqMarketDataType", {"marketDataType": kind}))
+        except NotCarried as error:
+            log.error("market data type %s: %s", kind, error)  # noqa: TRY400 - the message says it all
+        for route, why in self.requests.connected():
+            self._tell(route, why)
+
+    def lost(self) -> None:
+        """The connection is gone: say so to everyone who waits for an answer."""
+        for route in self.requests.lost():
+            self._tell(route, "the connection to TWS was lost before the answer was complete; ask again")
+
+    def _tell(self, route: Route, why: str) -> None:
+        about = {"reqId": route.req_id, "errorTime": 0, "errorCode": NOT_CONNECTED, "errorString": why}
+        channel = self.streams.channel(*route.place("error"), "error", ref=route.ref)
+        self.streams.say(channel, {**about, "advancedOrderRejectJson": ""}, _now())
+
+    # -- what the daemon says of itself
+
+    def status(self) -> dict[str, Any]:
+        """The result of the command `status`."""
+        now = time.monotonic()
+        tws = {"host": self.config.tws.host, "port": self.config.tws.port, "clientId": self.config.tws.client_id}
+        dialect = self.gateway.dialect
+        return {
+            "version": ibbridge.__version__,
+            "proto": PROTO,
+            "pid": os.getpid(),
+            "uptime": round(now - self.started_at, 3),
+            "tws": {**tws, **self.session.summary(now), "unsent": self.gateway.unsent},
+            "published": self.streams.offset,
+            "requests": len(self.router),
+            "orders": len(self.orders),
+            "counts": {**self.counts, **self.commands.counts},
+            "surplusFields": dict(dialect.surplus) if dialect else {},
+        }
+
+    def beat(self) -> None:
+        """Publish one heartbeat, and log what the codec has counted."""
+        channel = self.streams.channel("sys", "bridge", "heartbeat")
+        about = {
+            "proto": PROTO,
+            "offset": self.streams.offset,
+            "seqs": self.streams.seqs(),
+            "tws": self.session.summary(time.monotonic()),
+            "unsent": self.gateway.unsent,
+        }
+        self.streams.say(channel, about, _now())
+        self._log_surplus()
+        self.bus.turn()
+
+    def _log_surplus(self) -> None:
+        dialect = self.gateway.dialect
+        for name in set(dialect.surplus) - self._surplus if dialect else ():
+            self._surplus.add(name)
+            log.warning("TWS sends more fields of %s than are known; the known ones are published, status counts the rest", name)
+
+    # -- the tasks
+
+    async def serve(self) -> None:
+        """Run until told to stop. Raises `BusError` if the sockets are not to be had."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        broken = _broken(loop)
+        self.bus.open()
+        try:
+            self.bus.attach(loop)
+            notify("READY=1")
+            log.info("publishing on %s, commands on %s", *self.bus.endpoints)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.gateway.run())
+                tasks.create_task(self._beat_on())
+                tasks.create_task(_until(stop))
+                tasks.create_task(_raised(broken))
+        except* Stop:
+            notify("STOPPING=1")
+            log.info("stopping")
+        finally:
+            self.streams.say(self.streams.channel("sys", "bridge", "bye"), {"offset": self.streams.offset}, _now())
+            self.bus.close()
+
+    async def _beat_on(self) -> None:
+        while True:
+            self.beat()
+            await asyncio.sleep(self.config.bus.heartbeat)
+
+
+_WATCHED = frozenset(("serverVersion", "nextValidId", "openOrder", "error"))
+
+
+def run(config: Config) -> int:
+    """Run the daemon until SIGTERM or SIGINT; the exit code. Logs to standard error."""
+    logging.basicConfig(
+        level=config.log.level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+    )
+    try:
+        asyncio.run(Daemon(config).serve())
+    except BusError as error:
+        log.error("cannot start: %s", error)  # noqa: TRY400 - the message says it all
+        return 1
+    return 0
+
+
+def _now() -> int:
+    return time.time_ns() // 1000
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise Stop
+
+
+def _broken(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+    """Carries an exception out of a callback of the loop, where asyncio would only log it: a bug ends the process, and
+    systemd starts a new one."""
+    broken: asyncio.Future[None] = loop.create_future()
+
+    def handle(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, Exception) and not broken.done():
+            broken.set_exception(error)
+        else:
+            log.error("asyncio: %s", context.get("message"))
+
+    loop.set_exception_handler(handle)
+    return broken
+
+
+async def _raised(broken: asyncio.Future[None]) -> None:
+    await broken

@@ -1,0 +1,262 @@
+"""The TCP socket to TWS: one connection at a time, for ever.
+
+Knows the event loop, deadlines and one codec connection; nothing of topics, commands or what a message means. What it
+reads goes to `deliver` in the callback that read it; what `send` is given goes out at once or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ibbridge.codec import Connection, FramingError, HandshakeError, Message, State, Undecodable
+from ibbridge.session import Backoff, Session, Step
+
+if TYPE_CHECKING:
+    from ibbridge.codec import Dialect
+    from ibbridge.config import TwsConfig
+
+log = logging.getLogger(__name__)
+
+# Bytes that TWS has not taken yet. A host that hangs lets them pile up; more than this and requests are refused.
+MOST_UNSENT = 1_048_576
+
+
+class Owner(Protocol):
+    """Who is told what happens on the socket."""
+
+    def deliver(self, message: Message | Undecodable, ts: int) -> None:
+        """A message, read at `ts` (µs since 1970 UTC)."""
+
+    def chunk_read(self) -> None:
+        """All messages of one read have been delivered."""
+
+    def stage_changed(self) -> None:
+        """The session has moved on, or back."""
+
+    def started(self, dialect: Dialect) -> None:
+        """Ids and accounts are known: now is the time to say what each new connection must be told."""
+
+    def lost(self) -> None:
+        """The connection is gone, and with it everything that was under way on it."""
+
+
+class Gateway:
+    """Keeps a connection to TWS, and tells its owner."""
+
+    def __init__(self, config: TwsConfig, session: Session, owner: Owner) -> None:
+        self._config = config
+        self._session = session
+        self._owner = owner
+        self._backoff = Backoff(config.reconnect_min, config.reconnect_max)
+        self._link: _Link | None = None
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """How to write to the connection there is."""
+        return self._link.connection.dialect if self._link else None
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that TWS has not taken yet."""
+        return self._link.unsent() if self._link else 0
+
+    def send(self, data: bytes) -> bool:
+        """Write to TWS. False if there is no connection that would take it: then nothing was sent."""
+        link = self._link
+        if link is None or link.closing() or link.unsent() > MOST_UNSENT:
+            return False
+        link.write(data)
+        return True
+
+    async def run(self) -> None:
+        """Connect, stay connected, connect again. Ends only by being cancelled; then the socket is closed."""
+        while True:
+            try:
+                await self._once()
+            except (OSError, TimeoutError, FramingError, HandshakeError) as error:
+                self._fail(f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error))
+            await asyncio.sleep(self._backoff.delay(self._session.failures, random.random()))  # noqa: S311 - no secret
+
+    def _fail(self, why: str) -> None:
+        where = f"{self._config.host}:{self._config.port}"
+        repeated = why == self._session.last_error
+        stage = self._session.stage.value
+        self._move(Step.LOST, why)
+        log.log(logging.DEBUG if repeated else logging.WARNING, "TWS at %s, while %s: %s", where, stage, why)
+
+    def _move(self, step: Step, why: str = "") -> None:
+        if self._session.step(step, time.monotonic(), why):
+            self._owner.stage_changed()
+
+    async def _once(self) -> None:
+        """One connection, from resolving to its end, which is always an exception."""
+        config, loop = self._config, asyncio.get_running_loop()
+        self._move(Step.TRY)
+        async with _deadline(config.connect_timeout, "no answer to the connect"):
+            addresses = await loop.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
+            self._move(Step.RESOLVED)
+            link = await self._connect(addresses[0][4][:2])
+        try:
+            self._move(Step.CONNECTED)
+            async with _deadline(config.handshake_timeout, "TWS accepted and then said nothing: is a dialog open?"):
+                await link.until(State.STARTING)
+            async with _deadline(config.start_timeout, "no accounts or order id came: is TWS logged in?"):
+                await link.until(State.READY)
+            await link.over
+        finally:
+            self._link = None
+            await link.close()
+            self._owner.lost()
+
+    async def _connect(self, address: tuple[Any, ...]) -> _Link:
+        connection = Connection(
+            self._config.client_id,
+            newest=self._config.max_version,
+            connect_options=self._config.connect_options,
+            optional_capabilities=self._config.optional_capabilities,
+        )
+        loop = asyncio.get_running_loop()
+        _, link = await loop.create_connection(
+            lambda: _Link(connection, self._config.read_chunk, self), address[0], address[1]
+        )
+        self._link = link
+        link.begin()
+        return link
+
+    def received(self, link: _Link, data: bytes, ts: int) -> None:
+        """Bytes of a connection. Called by the link, and nobody else."""
+        connection, deliver = link.connection, self._owner.deliver
+        for message in connection.receive_data(data):
+            if not self._session.ready:
+                self._starting(link, message)
+            deliver(message, ts)
+        self._owner.chunk_read()
+
+    def _starting(self, link: _Link, message: Message | Undecodable) -> None:
+        """What the session has to learn before the connection is ready."""
+        session, connection = self._session, link.connection
+        link.flush()
+        if not isinstance(message, Message):
+            return
+        if message.name == "serverVersion":
+            session.greeted(message.data)
+            self._move(Step.GREETED)
+        elif message.name == "managedAccounts":
+            session.named(message.data["accountsList"])
+        if connection.state is State.READY and connection.dialect is not None:
+            self._move(Step.STARTED)
+            self._owner.started(connection.dialect)
+            self._move(Step.SYNCED)
+        link.moved()
+
+
+class _Link(asyncio.BufferedProtocol):
+    """One TCP connection. Reads into a buffer of its own, so that no read is larger than one chunk."""
+
+    def __init__(self, connection: Connection, chunk: int, gateway: Gateway) -> None:
+        loop = asyncio.get_running_loop()
+        self.connection = connection
+        self.over: asyncio.Future[None] = loop.create_future()
+        self.over.add_done_callback(lambda done: done.cancelled() or done.exception())  # somebody always looks
+        self._gateway = gateway
+        self._buffer = memoryview(bytearray(chunk))
+        self._transport: asyncio.Transport | None = None
+        self._waiting: list[tuple[State, asyncio.Future[None]]] = []
+        self._closed: asyncio.Future[None] = loop.create_future()
+
+    # -- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        raw = transport.get_extra_info("socket")
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A host that vanished sends no FIN; without this an idle connection to it looks well for hours.
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+            raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self.over.done():
+            return
+        try:
+            self._gateway.received(self, bytes(self._buffer[:nbytes]), time.time_ns() // 1000)
+        except (FramingError, HandshakeError) as error:
+            self._end(error)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end(exc if isinstance(exc, OSError) else ConnectionResetError("TWS closed the connection"))
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+    # -- ours
+
+    def begin(self) -> None:
+        """Say hello."""
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the codec's connection itself has to say."""
+        if data := self.connection.data_to_send():
+            self.write(data)
+
+    def write(self, data: bytes) -> None:
+        assert self._transport is not None
+        self._transport.write(data)
+
+    def closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport else 0
+
+    async def until(self, state: State) -> None:
+        """Wait until the connection has got as far as `state`; raises what ended it before."""
+        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((state, reached))
+        self.moved()
+        await asyncio.wait((reached, self.over), return_when=asyncio.FIRST_COMPLETED)
+        if self.over.done():
+            await self.over
+
+    def moved(self) -> None:
+        """The connection may have reached a state that somebody waits for."""
+        order = list(State)
+        for state, reached in self._waiting:
+            if order.index(self.connection.state) >= order.index(state) and not reached.done():
+                reached.set_result(None)
+
+    async def close(self) -> None:
+        """Close in an orderly way: what was written gets a second to leave, as IB advises after orders."""
+        if self._transport is None:
+            return
+        self._transport.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await asyncio.shield(self._closed)
+        self._transport.abort()
+
+    def _end(self, error: Exception) -> None:
+        if not self.over.done():
+            self.over.set_exception(error)
+
+
+@contextlib.asynccontextmanager
+async def _deadline(seconds: float, otherwise: str) -> Any:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise TimeoutError(f"{otherwise} ({seconds:g} s)") from None

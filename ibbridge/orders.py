@@ -1,0 +1,114 @@
+"""Whose order is it: from what TWS says of an order or execution to its owner and key.
+
+Pure. An order is known by `(clientId, orderId)` until TWS gives its permId, and by that afterwards. Owner and key also
+travel in `orderRef` (`owner/key`), so that they survive even the loss of this table. Orders of nobody here belong to
+`ext` and are keyed `~permId`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FOREIGN = "ext"
+"""The owner of orders that no client of this daemon placed."""
+
+LONGEST_REF = 40
+MOST_EXECUTIONS = 20_000
+
+_UNTIED = (None, 0)
+
+
+class Owner(NamedTuple):
+    """Whose an order is, and under which key its messages are published."""
+
+    owner: str
+    part: str
+    ref: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Order:
+    """An order that a client of this daemon placed."""
+
+    owner: str
+    key: str
+    order_id: int
+    args: Mapping[str, Any]
+    perm_id: int = 0
+    status: str = ""
+    whose: Owner = field(init=False)
+
+    def __post_init__(self) -> None:
+        about = {"owner": self.owner, "key": self.key, "orderId": self.order_id}
+        self.whose = Owner(self.owner, self.key, about)
+
+
+class Orders:
+    """Every order placed through this daemon since it started."""
+
+    def __init__(self, client_id: int) -> None:
+        self._client_id = client_id
+        self._by_key: dict[tuple[str, str], Order] = {}
+        self._by_id: dict[int, Order] = {}
+        self._by_perm: dict[int, Order] = {}
+        self._executions: OrderedDict[str, Any] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_key)
+
+    def add(self, order: Order) -> None:
+        """Remember an order that is about to be sent."""
+        self._by_key[order.owner, order.key] = order
+        self._by_id[order.order_id] = order
+
+    def forget(self, order: Order) -> None:
+        """It was not sent after all."""
+        del self._by_key[order.owner, order.key], self._by_id[order.order_id]
+
+    def keyed(self, owner: str, key: str) -> Order | None:
+        """The order that `owner` placed under `key`."""
+        return self._by_key.get((owner, key))
+
+    def numbered(self, order_id: int) -> Order | None:
+        """The order that this daemon placed under `order_id`."""
+        return self._by_id.get(order_id)
+
+    def whose(self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "") -> Owner:
+        """The owner of the order that a message is about."""
+        order = self._by_perm.get(perm_id) if perm_id not in _UNTIED else None
+        if order is None and client_id == self._client_id:
+            order = self._by_id.get(order_id)
+        if order is not None:
+            if perm_id not in _UNTIED and not order.perm_id:
+                order.perm_id = perm_id
+                self._by_perm[perm_id] = order
+            return order.whose
+        return self._stranger(client_id, order_id, perm_id, order_ref)
+
+    def _stranger(self, client_id: Any, order_id: Any, perm_id: Any, order_ref: str) -> Owner:
+        owner, slash, key = order_ref.partition("/")
+        about = {"orderId": order_id, "permId": perm_id, "clientId": client_id}
+        if slash and owner and key and client_id == self._client_id:  # ours, from before a restart
+            return Owner(owner, key, {"owner": owner, "key": key, **about})
+        part = f"~{perm_id}" if perm_id not in _UNTIED else f"~{client_id}/{order_id}"
+        return Owner(FOREIGN, part, {"owner": FOREIGN, "key": part, **about})
+
+    def executed(self, exec_id: str, whose: Any) -> None:
+        """Remember where an execution was published: its commission comes later and names only the execution."""
+        self._executions[exec_id] = whose
+        if len(self._executions) > MOST_EXECUTIONS:
+            self._executions.popitem(last=False)
+
+    def execution(self, exec_id: str) -> Any:
+        """What was remembered of an execution, or None."""
+        return self._executions.get(exec_id)
+
+
+def order_ref(owner: str, key: str) -> str:
+    """The `orderRef` that carries owner and key."""
+    return f"{owner}/{key}"

@@ -1,0 +1,53 @@
+"""How a command is refused: a code that a program can act on, and sentences for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+CODES = frozenset(
+    (
+        "E_PROTO",
+        "E_AUTH",
+        "E_PERM",
+        "E_ARG",
+        "E_ID_REUSED",
+        "E_KEY_REUSED",
+        "E_NOT_CONNECTED",
+        "E_NOT_SYNCED",
+        "E_PACING",
+        "E_LINES",
+        "E_RISK",
+        "E_HALTED",
+        "E_DEADLINE",
+        "E_BUSY",
+        "E_GAP_TOO_OLD",
+        "E_RESTART_WINDOW",
+        "E_STORE",
+        "E_INTERNAL",
+    )
+)
+
+
+class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a failure
+    """A command that was not carried out.
+
+    `outcome` says whether a retry is safe: `refused` (it never will be as it is), `not_sent` (nothing reached TWS; try
+    again later), `unknown` (it may have reached TWS). `faults` are the sentences of which the message is made.
+    """
+
+    def __init__(self, code: str, *faults: str, outcome: str = "refused", **more: Any) -> None:
+        super().__init__("; ".join(faults))
+        self.code = code
+        self.faults = faults
+        self.outcome = outcome
+        self.more = more
+
+    def as_map(self) -> dict[str, Any]:
+        """The `error` of a reply."""
+        return {
+            "code": self.code,
+            "message": str(self),
+            "faults": list(self.faults),
+            "outcome": self.outcome,
+            **self.more,
+        }

@@ -1,0 +1,384 @@
+"""From a command to bytes for TWS: ids, topics, sharing, orders.
+
+Every request that the codec declares is a command under IB's own name, without its `reqId` or `orderId`, which are
+given here. Raises `Refused` for everything that is not carried out. Pure: it is given a way to send.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from ibbridge.codec import Dialect, NotCarried
+from ibbridge.codec.messages import OUTBOUND, REQUESTS
+from ibbridge.codec.schema import REQUEST_IDS, Kind, Request
+from ibbridge.config import RESTRICTED
+from ibbridge.orders import LONGEST_REF, Order, Orders, order_ref
+from ibbridge.refusal import Refused
+from ibbridge.routing import Route, Router
+from ibbridge.topics import instrument_key, topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+CANCELS = {request.name: request.cancels for request in OUTBOUND if request.cancels}
+
+MOST_REMEMBERED = 20_000
+
+
+class Asking(NamedTuple):
+    """Who asks, and under which command id."""
+
+    client: str
+    id: str | int
+
+
+class Link(Protocol):
+    """The connection to TWS."""
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """How to write to it; None while there is none."""
+
+    def send(self, data: bytes) -> bool:
+        """False if nothing was sent."""
+
+
+class Requests:
+    """What clients have asked of TWS."""
+
+    def __init__(
+        self, link: Link, router: Router, orders: Orders, *, allowed: Iterable[str], names: Mapping[str, str]
+    ) -> None:
+        self._link = link
+        self._router = router
+        self._orders = orders
+        self._allowed = frozenset(allowed)
+        self._names = names
+        self._next = 1
+        self._open = False
+        self._by_command: dict[Asking, Route] = {}
+        self._shared: dict[tuple[str, str], Route] = {}
+        self._again: list[Route] = []  # streams to be asked for on the next connection
+        self._whole: dict[str, dict[Asking, dict[str, Any]]] = {}  # streams without an id, by request
+
+    # -- the connection
+
+    def above(self, number: int | None) -> None:
+        """Ids from here on are above `number`: what TWS gave as the next valid one, less one, or has been seen."""
+        if number is not None and number >= self._next:
+            self._next = number + 1
+
+    def begin(self) -> None:
+        """A new connection begins: the numbers of the old one mean nothing any more."""
+        self._again += self._router.renumbered()
+
+    def connected(self) -> list[tuple[Route, str]]:
+        """A new connection is ready: ask again for what clients have subscribed to. Returns what cannot be asked for
+        any more, and why: TWS may speak an older version now."""
+        self._open = True
+        again, self._again, refused = self._again, [], []
+        for route in again:
+            if not route.holders:
+                continue
+            route.req_id = self._number()
+            route.args = {**route.args, str(_id_name(route.request)): route.req_id}
+            self._router.open(route)
+            try:
+                self._send(route.request, self._checked(route.request, dict(route.args)))
+            except Refused as error:
+                self._router.end(route)
+                refused.append((route, str(error)))
+        for name, holders in self._whole.items():
+            for args in list({repr(args): args for args in holders.values()}.values()):
+                self._send(REQUESTS[name], args)
+        return refused
+
+    def lost(self) -> list[Route]:
+        """The connection is gone: the requests that will have no answer."""
+        self._open = False
+        return self._router.unanswered()
+
+    # -- commands
+
+    def __contains__(self, command: str) -> bool:
+        return command in REQUESTS or command == "whatIfOrder"
+
+    def carry_out(self, command: str, args: dict[str, Any], asking: Asking, key: str | None) -> dict[str, Any]:
+        """Send the request of this name; the `result` of the reply. Raises `Refused`."""
+        if command == "startApi" or (command in RESTRICTED and command not in self._allowed):
+            raise Refused(
+                "E_PERM", f"{command} concerns the whole connection; the configuration's commands.allow can allow it"
+            )
+        if command == "placeOrder":
+            return self._place(args, asking, key)
+        if command == "whatIfOrder":
+            return self._what_if(args, asking)
+        request = REQUESTS[command]
+        if command == "cancelOrder":
+            return self._cancel_order(request, args, asking, key)
+        if key is not None:
+            raise Refused("E_ARG", f"key is for orders; {command} has none")
+        if request.cancels:
+            return self._cancel(request, args, asking)
+        return self._ask(request, args, asking)
+
+    def _ask(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
+        keyed = _id_name(request)
+        if keyed in args:
+            raise Refused("E_ARG", f"{keyed} is the daemon's to give; answers are told apart by their topic")
+        checked = self._checked(request, args | ({keyed: 0} if keyed else {}))
+        if request.does is Kind.STREAM and not keyed:
+            return self._ask_whole(request, checked, asking)
+        if request.does in (Kind.SETTING, Kind.FORGET):
+            self._send(request, checked)
+            return {}
+        route = self._routed(request, checked, asking)
+        if keyed:
+            return self._ask_keyed(route, keyed, asking)
+        if self._router.wait(route):
+            self._send(request, checked)
+        return {"topic": self._topic(route)}
+
+    def _ask_keyed(self, route: Route, keyed: str, asking: Asking) -> dict[str, Any]:
+        """Send a request that has an id; a stream that is open already is shared."""
+        if (mine := self._by_command.get(asking)) and not mine.ended:
+            if (mine.request, {**mine.args, keyed: 0}) != (route.request, route.args):
+                raise Refused("E_ID_REUSED", f"id {asking.id!r} is of a {mine.request.name} that is under way")
+            return {"topic": self._topic(mine), "dup": True}
+        self._tidy()
+        sharing = (self._topic(route), repr(sorted(route.args.items(), key=lambda item: item[0])))
+        shared = self._shared.get(sharing)
+        if not route.one_shot and shared is not None and not shared.ended:
+            shared.holders.add(asking)
+            self._by_command[asking] = shared
+            return {"topic": self._topic(shared)}
+        route.req_id = self._number()
+        route.args = {**route.args, keyed: route.req_id}
+        route.holders.add(asking)
+        self._router.open(route)
+        try:
+            self._send(route.request, route.args)
+        except Refused:
+            self._router.end(route)
+            raise
+        self._by_command[asking] = route
+        if not route.one_shot:
+            self._shared[sharing] = route
+        return {"topic": self._topic(route)}
+
+    def _tidy(self) -> None:
+        """Forget what is over, now and then: one-shots end by themselves."""
+        if len(self._by_command) > MOST_REMEMBERED:
+            self._by_command = {asking: route for asking, route in self._by_command.items() if not route.ended}
+        if len(self._shared) > MOST_REMEMBERED:
+            self._shared = {sharing: route for sharing, route in self._shared.items() if not route.ended}
+
+    def _ask_whole(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
+        """Streams that the whole connection has once: positions, and the updates of one account at a time."""
+        holders = self._whole.setdefault(request.name, {})
+        account = args.get("acctCode", "")
+        if args.get("subscribe", True):
+            for other, held in holders.items():
+                if held.get("acctCode", "") != account and other.client != asking.client:
+                    raise Refused(
+                        "E_BUSY",
+                        f"{other.client} has the updates of account {held.get('acctCode') or '(default)'}, and TWS "
+                        "gives those of one account at a time",
+                    )
+            holders[asking] = args
+            self._send(request, args)
+        else:
+            self._release(request, holders, asking, args)
+        return {"topic": topic("acct", *([account] if account else [])).decode()}
+
+    def _release(
+        self, request: Request, holders: dict[Asking, dict[str, Any]], asking: Asking, args: dict[str, Any]
+    ) -> None:
+        """The client gives up its share; TWS is told when nobody is left."""
+        for holder in [holder for holder in holders if holder.client == asking.client]:
+            del holders[holder]
+        if not holders:
+            self._send(request, args)
+
+    def _cancel(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
+        keyed = _id_name(request)
+        if keyed is None:
+            checked = self._checked(request, args)
+            self._release(request, self._whole.get(request.cancels or "", {}), asking, checked)
+            return {}
+        unknown = sorted(set(args) - {"id"})
+        if unknown or "id" not in args:
+            faults = [f"{name} is not needed: a cancel names the request by its command id" for name in unknown]
+            raise Refused("E_ARG", *faults, *([] if "id" in args else ["id is missing: the command id of the request"]))
+        named = args["id"]
+        route = self._by_command.get(Asking(asking.client, named)) if isinstance(named, str | int) else None
+        if route is None or route.request.name != request.cancels:
+            raise Refused("E_ARG", f"id: {asking.client} has no {request.cancels} with the command id {named!r}")
+        self._let_go(request, route, Asking(asking.client, named), keyed)
+        return {}
+
+    def _let_go(self, cancel: Request, route: Route, holder: Asking, keyed: str) -> None:
+        del self._by_command[holder]
+        route.holders.discard(holder)
+        if route.holders:
+            return
+        if not route.ended:
+            self._router.close(route)
+            same: dict[str, Any] = {f.name: route.args[f.name] for f in cancel.shape.shape if f.name in route.args}
+            if self._open:
+                self._send(cancel, {**same, keyed: route.req_id})
+
+    # -- orders
+
+    def _place(self, args: dict[str, Any], asking: Asking, key: str | None) -> dict[str, Any]:
+        args, key = _with_key(args, key)
+        if known := self._orders.keyed(asking.client, key):
+            if known.args != args:
+                raise Refused("E_KEY_REUSED", f"key {key!r} is of another order of {asking.client}; take a new one")
+            return {**self._placed(known), "dup": True}
+        if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
+            raise Refused("E_ARG", f"key: {ref!r}, which travels in orderRef, may have {LONGEST_REF} characters")
+        order = Order(asking.client, key, self._peek(), args)
+        values = self._order_values(args, order.order_id, ref)
+        if values["order"].get("whatIf"):
+            raise Refused("E_ARG", "order.whatIf: whatIfOrder asks what an order would cost; placeOrder places it")
+        self._number()
+        self._orders.add(order)
+        try:
+            self._send(REQUESTS["placeOrder"], values)
+        except Refused:
+            self._orders.forget(order)
+            raise
+        return self._placed(order)
+
+    def _order_values(self, args: Mapping[str, Any], order_id: int, ref: str) -> dict[str, Any]:
+        given = args.get("order")
+        faults = []
+        if isinstance(given, dict):
+            if given.get("orderRef"):
+                faults.append("order.orderRef carries owner and key, and is the daemon's; key names the order")
+            given = {**given, "orderRef": ref}
+            faults += [f"order.{name} is missing" for name in ("action", "orderType") if not given.get(name)]
+        if "orderId" in args:
+            faults.append("orderId is the daemon's to give; key names the order")
+        rest = {name: value for name, value in args.items() if name != "orderId"}
+        return self._checked(REQUESTS["placeOrder"], {**rest, "order": given, "orderId": order_id}, faults)
+
+    @staticmethod
+    def _placed(order: Order) -> dict[str, Any]:
+        return {
+            "key": order.key,
+            "orderId": order.order_id,
+            "topic": topic("ord", order.owner, order.key).decode(),
+            "executions": topic("exec", order.owner).decode(),
+        }
+
+    def _what_if(self, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
+        """What an order would cost: answered by one openOrder, on the client's own stream. Never an order."""
+        number = self._peek()
+        values = self._order_values(args, number, "")
+        values["order"]["whatIf"] = True
+        request = REQUESTS["placeOrder"]
+        route = self._routed(request, values, asking)
+        route.req_id = self._number()
+        self._router.open(route)
+        self._send(request, values)
+        return {"topic": self._topic(route)}
+
+    def _cancel_order(
+        self, request: Request, args: dict[str, Any], asking: Asking, key: str | None
+    ) -> dict[str, Any]:
+        args, key = _with_key(args, key)
+        order = self._orders.keyed(asking.client, key)
+        if order is None:
+            raise Refused("E_ARG", f"key: {asking.client} has no order with the key {key!r}")
+        if "orderId" in args:
+            raise Refused("E_ARG", "orderId is the daemon's; key names the order")
+        self._send(request, self._checked(request, {**args, "orderId": order.order_id}))
+        return {"key": key, "orderId": order.order_id}
+
+    # -- shared by all
+
+    def _checked(self, request: Request, args: dict[str, Any], faults: Iterable[str] = ()) -> dict[str, Any]:
+        found = list(faults)
+        dialect = self._dialect()
+        checked: dict[str, Any] = {}
+        try:
+            checked = dialect.check(request.name, args)
+        except NotCarried as error:
+            found += error.faults
+        if found:
+            raise Refused("E_ARG", *found)
+        return checked
+
+    def _dialect(self) -> Dialect:
+        dialect = self._link.dialect
+        if dialect is None or not self._open:
+            raise Refused(
+                "E_NOT_CONNECTED", "there is no connection to TWS; status says why", outcome="not_sent", retry_after=1.0
+            )
+        return dialect
+
+    def _send(self, request: Request, values: dict[str, Any]) -> None:
+        if not self._link.send(self._dialect().put(request.name, values)):
+            raise Refused("E_BUSY", "TWS takes nothing at the moment", outcome="not_sent", retry_after=1.0)
+
+    def _peek(self) -> int:
+        return self._next
+
+    def _number(self) -> int:
+        self._next += 1
+        return self._next - 1
+
+    def _routed(self, request: Request, args: dict[str, Any], asking: Asking) -> Route:
+        place = self._place_of(request, args, asking)
+        ref = None if request.does is Kind.STREAM and "contract" in args else {"client": asking.client, "id": asking.id}
+        if request.name.startswith("reqPnL"):
+            ref = {each: args[each] for each in ("account", "modelCode", "conid") if each in args}
+        return Route(request, asking.client, asking.id, args, place, ref)
+
+    def _place_of(self, request: Request, args: dict[str, Any], asking: Asking) -> Callable[[str], tuple[str, ...]]:
+        own = ("req", asking.client, str(asking.id))
+        if "contract" not in args or request.name not in _KINDS:
+            return lambda _: own
+        kind = _KINDS[request.name](args)
+        market = ("md", self._instrument(args["contract"]) + kind if kind else self._instrument(args["contract"]))
+        if request.does is Kind.STREAM:
+            return lambda _: own if args.get("snapshot") else market
+        return lambda name: market if name == "historicalDataUpdate" else own
+
+    def _instrument(self, contract: Mapping[str, Any]) -> str:
+        key = instrument_key(contract)
+        return self._names.get(key, key)
+
+    @staticmethod
+    def _topic(route: Route) -> str:
+        return topic(*route.place("")).decode()
+
+
+def _bars(args: Mapping[str, Any]) -> str:
+    return f"{args['whatToShow']}-{'rth' if args.get('useRTH') else 'all'}"
+
+
+_KINDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "reqMktData": lambda _: "",
+    "reqMktDepth": lambda args: "+depth-smart" if args.get("isSmartDepth") else "+depth",
+    "reqTickByTickData": lambda args: f"+tbt-{args['tickType']}",
+    "reqRealTimeBars": lambda args: f"+bars-{_bars(args)}",
+    "reqHistoricalData": lambda args: f"+hist-{args['barSizeSetting'].replace(' ', '')}-{_bars(args)}",
+}
+"""What is added to the instrument's key for everything but plain market data."""
+
+def _id_name(request: Request) -> str | None:
+    """What IB calls the request's id; None for one that has none (or an order's)."""
+    return request.key if request.key in REQUEST_IDS else None
+
+
+def _with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], str]:
+    """The arguments without the order's key, and the key, which may be given in either place."""
+    given = args.get("key", key)
+    if given is None:
+        raise Refused("E_ARG", "key is missing: your own name for the order, by which it is known for ever")
+    if not isinstance(given, str) or not given or not given.isascii() or not given.isprintable() or "/" in given:
+        raise Refused("E_ARG", "key must be 1 or more printable ASCII characters without /")
+    return {name: value for name, value in args.items() if name != "key"}, given

@@ -1,0 +1,288 @@
+"""Which topic a message belongs to, and publishing it there.
+
+A request that is under way has a *route*: where its answers go, who asked, and under which number TWS knows it. The
+rest is read off the declarations: what a message is keyed by, which topic it belongs to without a request, what
+identifies the values it can hold. Data of a request that nobody here made is published under the key `~<reqId>`.
+
+Knows declarations, streams and orders; nothing of sockets, time or who may do what.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from ibbridge import topics
+from ibbridge.codec.messages import MESSAGES, OUTBOUND
+from ibbridge.codec.schema import Declaration, Kind, Request, Topic
+
+if TYPE_CHECKING:
+    from ibbridge.orders import Orders
+    from ibbridge.streams import Channel, Streams
+
+MOST_ENDED = 10_000
+"""Requests that are over and still remembered, so that a late answer reaches who asked."""
+
+UNTIED = frozenset((-1, 0, 2147483647, None))
+"""The ids of errors that concern no request. 2147483647 arrives as None."""
+
+_pack: Callable[[Any], bytes] = msgpack.Packer().pack
+
+
+def is_warning(code: int | None) -> bool:
+    """Whether an error leaves its request alive: IB's 2100 to 2199 and a few more."""
+    return code is not None and (2100 <= code < 2200 or code in _WARNINGS)
+
+
+_WARNINGS = frozenset((165, 300, 310, 317, 365, 366, 399, 404, 492, 10090, 10091, 10167, 10233, 10311))
+
+
+@dataclass(slots=True, eq=False)
+class Route:
+    """A request under way. `place` gives the topic's components for a type of answer, but for the type itself."""
+
+    request: Request
+    client: str
+    id: str | int
+    args: Mapping[str, Any]
+    place: Callable[[str], tuple[str, ...]]
+    ref: Mapping[str, Any] | None
+    req_id: int = 0
+    ended: bool = False
+    holders: set[tuple[str, str | int]] = field(default_factory=set)
+
+    @property
+    def one_shot(self) -> bool:
+        """Whether it is over with its last answer."""
+        if self.request.does is Kind.ONE_SHOT:
+            return not self.args.get("keepUpToDate")
+        return bool(self.args.get("snapshot"))
+
+
+@dataclass(slots=True, eq=False)
+class _Plan:
+    """How messages of one type are published."""
+
+    declaration: Declaration
+    channels: dict[Any, Channel] = field(default_factory=dict)
+    identity: Callable[[Mapping[str, Any]], Hashable] | None = None
+    unknown: str = "req"
+    ends: bool = False
+
+
+class Router:
+    """Publishes every message where it belongs."""
+
+    def __init__(self, streams: Streams, orders: Orders) -> None:
+        self._streams = streams
+        self._orders = orders
+        self._routes: dict[int, Route] = {}
+        self._ended: OrderedDict[int, Route] = OrderedDict()
+        self._waiting: dict[str, deque[list[Route]]] = {}
+        self._plans = {name: _plan(declaration) for name, declaration in MESSAGES.items()}
+
+    # -- requests under way
+
+    def open(self, route: Route) -> None:
+        """A request goes out under `route.req_id`."""
+        self._routes[route.req_id] = route
+
+    def wait(self, route: Route) -> bool:
+        """A request without an id goes out. False if the same one is under way: then its answer is for both."""
+        queue = self._waiting.setdefault(route.request.ends or "", deque())
+        for waiters in queue:
+            if waiters[0].request is route.request and waiters[0].args == route.args:
+                waiters.append(route)
+                return False
+        queue.append([route])
+        return True
+
+    def route(self, req_id: int) -> Route | None:
+        """The request with this number, if it is under way."""
+        return self._routes.get(req_id)
+
+    def end(self, route: Route) -> None:
+        """The request is over. What still comes for it goes where the rest went."""
+        route.ended = True
+        if self._routes.pop(route.req_id, None) is not None:
+            self._ended[route.req_id] = route
+            if len(self._ended) > MOST_ENDED:
+                number, _ = self._ended.popitem(last=False)
+                for plan in self._plans.values():
+                    plan.channels.pop(number, None)
+
+    def close(self, route: Route) -> None:
+        """The request was cancelled: a stream that nobody holds has no state."""
+        for plan in self._plans.values():
+            if channel := plan.channels.get(route.req_id):
+                channel.last.clear()
+        self.end(route)
+
+    def renumbered(self) -> list[Route]:
+        """A new connection: no number of the old one means anything. The streams that were open, to be asked for again;
+        each is opened under its new number by the caller."""
+        self._streams.next_generation()
+        streams = [route for route in self._routes.values() if not route.one_shot]
+        self._routes.clear()
+        self._ended.clear()
+        for plan in self._plans.values():
+            plan.channels.clear()
+        return streams
+
+    def unanswered(self) -> list[Route]:
+        """The one-shots under way, which the end of the connection leaves without an answer. They are over."""
+        keyed = [route for route in self._routes.values() if route.one_shot]
+        waiting = [route for queue in self._waiting.values() for waiters in queue for route in waiters]
+        for route in keyed:
+            self.end(route)
+        self._waiting.clear()
+        return keyed + waiting
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+    # -- messages
+
+    def publish(self, name: str, data: dict[str, Any], ts: int) -> None:
+        """Publish a decoded message. Raises `OverflowError` for a number that msgpack has no room for."""
+        plan = self._plans[name]
+        key = plan.declaration.key
+        channel = plan.channels.get(data[key]) if key else None
+        if channel is None:
+            channel = self._channel(plan, name, data, ts)
+            if channel is None:
+                return
+        body = self._streams.publish(channel, _pack(data), ts)
+        if plan.identity is not None:
+            channel.last[plan.identity(data)] = body
+        if plan.ends and key and (route := self._routes.get(data[key])) and route.request.ends == name and route.one_shot:
+            self.end(route)
+
+    def _channel(self, plan: _Plan, name: str, data: dict[str, Any], ts: int) -> Channel | None:
+        """The channel of a message that has not been met before, or depends on more than its id. None if the message
+        has been published where it was waited for."""
+        declaration = plan.declaration
+        if name == "error":
+            return self._error(data)
+        if plan.ends and declaration.key is None and (queue := self._waiting.get(name)):
+            packed = _pack(data)
+            for route in queue.popleft():
+                self._streams.publish(self._at(route, name), packed, ts)
+            return None
+        return _PLACES[declaration.topic](self, plan, name, data)
+
+    def _at(self, route: Route, name: str) -> Channel:
+        return self._streams.channel(*route.place(name), name, ref=route.ref)
+
+    def _answer(self, plan: _Plan, name: str, data: dict[str, Any]) -> Channel:
+        number = data[plan.declaration.key] if plan.declaration.key else None
+        route = self._routes.get(number) or self._ended.get(number)  # type: ignore[arg-type]
+        if route is None:
+            return self._streams.channel(plan.unknown, f"~{number}", name)
+        channel = plan.channels[number] = self._at(route, name)
+        return channel
+
+    def _of_order(self, _: _Plan, name: str, data: dict[str, Any]) -> Channel:
+        route = self._routes.get(data.get("orderId", 0))
+        if route is not None and route.request.does is Kind.ORDER:  # a what-if: its one answer, and no order
+            self.end(route)
+            return self._at(route, name)
+        about = data.get("order") or data
+        whose = self._orders.whose(
+            client_id=about.get("clientId", 0),
+            order_id=data.get("orderId", about.get("orderId", 0)),
+            perm_id=about.get("permId", 0),
+            order_ref=about.get("orderRef", ""),
+        )
+        return self._streams.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
+
+    def _of_execution(self, plan: _Plan, name: str, data: dict[str, Any]) -> Channel:
+        if name == "commissionAndFeesReport":
+            where = self._orders.execution(data[name].get("execId", "")) or ("exec", "ext", None)
+        else:
+            where = self._execution(plan, data)
+            self._orders.executed(data["execution"].get("execId", ""), where)
+        *components, ref = where
+        return self._streams.channel(*components, name, ref=ref)
+
+    def _execution(self, plan: _Plan, data: dict[str, Any]) -> tuple[Any, ...]:
+        """An execution that was asked for goes to who asked; a live one to its owner."""
+        route = self._routes.get(data["reqId"]) or self._ended.get(data["reqId"])
+        if route is not None:
+            return (*route.place(plan.declaration.name), route.ref)
+        execution = data["execution"]
+        whose = self._orders.whose(
+            client_id=execution.get("clientId", 0),
+            order_id=execution.get("orderId", 0),
+            perm_id=execution.get("permId", 0),
+            order_ref=execution.get("orderRef", ""),
+        )
+        return ("exec", whose.owner, whose.ref)
+
+    def _of_account(self, plan: _Plan, name: str, data: dict[str, Any]) -> Channel:
+        key = plan.declaration.key
+        number = data[key] if key else None
+        route = self._routes.get(number) or self._ended.get(number) if key else None  # type: ignore[arg-type]
+        account = data.get("accountName") or data.get("account") or (route and route.args.get("account"))
+        if not account:
+            account = "all" if key is None or route is not None else f"~{number}"
+        return self._streams.channel("acct", account, name, ref=route.ref if route else None)
+
+    def _of_system(self, _: _Plan, name: str, __: dict[str, Any]) -> Channel:
+        return self._streams.channel("sys", "tws", name)
+
+    def _error(self, data: dict[str, Any]) -> Channel:
+        """An error belongs to the request or the order with its id; one number is never both."""
+        number = data["reqId"]
+        if number not in UNTIED:
+            if route := self._routes.get(number) or self._ended.get(number):
+                if not is_warning(data["errorCode"]) and not route.ended:
+                    self.end(route)
+                return self._at(route, "error")
+            if order := self._orders.numbered(number):
+                return self._streams.channel("ord", *order.whose[:2], "error", ref=order.whose.ref)
+        return self._streams.channel("sys", "tws", "error")
+
+
+_PLACES: Mapping[Topic, Callable[[Router, _Plan, str, dict[str, Any]], Channel]] = {
+    Topic.REQUEST: Router._answer,
+    Topic.ORDER: Router._of_order,
+    Topic.EXECUTION: Router._of_execution,
+    Topic.ACCOUNT: Router._of_account,
+    Topic.SYSTEM: Router._of_system,
+    Topic.NEWS: Router._of_system,
+}
+
+
+def _plan(declaration: Declaration) -> _Plan:
+    """Everything about a message's publication that its declaration decides."""
+    asked = [request for request in OUTBOUND if declaration.name in request.answers]
+    streams = any(r.does is Kind.STREAM and any(f.name == "contract" for f in r.shape.fields) for r in asked)
+    return _Plan(
+        declaration,
+        identity=_identity(declaration.identity),
+        unknown="md" if streams else "req",
+        ends=any(request.ends == declaration.name for request in asked),
+    )
+
+
+def _identity(fields: tuple[str, ...] | None) -> Callable[[Mapping[str, Any]], Hashable] | None:
+    """What tells apart the values that one topic can hold at a time; a contract counts by its instrument."""
+    if fields is None:
+        return None
+    if not fields:
+        return lambda _: ()
+    if fields == ("contract",):
+        return lambda data: _instrument(data["contract"])
+    if len(fields) == 1:
+        only = fields[0]
+        return lambda data: data[only]
+    return lambda data: tuple(_instrument(data[f]) if f == "contract" else data[f] for f in fields)
+
+
+def _instrument(contract: Mapping[str, Any]) -> Hashable:
+    return contract.get("conId") or topics.instrument_key(contract)

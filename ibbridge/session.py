@@ -1,0 +1,149 @@
+"""What holds above one connection to TWS: the stage it is in, its farms, and how long to wait before the next try.
+
+Pure: told what happened and when (seconds of any clock that only goes forward), it keeps what `status` and the
+heartbeat show. Knows no socket and no bus.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Stage(Enum):
+    """Where a connection is. One that fails goes to DOWN, waits, and begins again."""
+
+    DOWN = "down"
+    RESOLVING = "resolving"
+    CONNECTING = "connecting"
+    HANDSHAKING = "handshaking"
+    STARTING = "starting"
+    SYNCING = "syncing"
+    READY = "ready"
+
+
+class Step(Enum):
+    """What moves a connection from one stage to the next."""
+
+    TRY = "try"
+    RESOLVED = "resolved"
+    CONNECTED = "connected"
+    GREETED = "greeted"
+    STARTED = "started"
+    SYNCED = "synced"
+    LOST = "lost"
+
+
+TRANSITIONS = {
+    (Stage.DOWN, Step.TRY): Stage.RESOLVING,
+    (Stage.RESOLVING, Step.RESOLVED): Stage.CONNECTING,
+    (Stage.CONNECTING, Step.CONNECTED): Stage.HANDSHAKING,
+    (Stage.HANDSHAKING, Step.GREETED): Stage.STARTING,
+    (Stage.STARTING, Step.STARTED): Stage.SYNCING,
+    (Stage.SYNCING, Step.SYNCED): Stage.READY,
+    **{(stage, Step.LOST): Stage.DOWN for stage in Stage},
+}
+
+# IB's notices about its own servers: what each says about the link behind TWS, and about one farm.
+_UPSTREAM = {1100: "lost", 2110: "lost", 1101: "restored, data lost", 1102: "restored, data kept"}
+_FARMS = {
+    2103: "down",
+    2104: "ok",
+    2105: "down",
+    2106: "ok",
+    2107: "dormant",
+    2108: "dormant",
+    2119: "connecting",
+    2157: "down",
+    2158: "ok",
+}
+_FARM = re.compile(r"[:.]([A-Za-z0-9]+)\.?\s*$")
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Seconds before the next try: twice as long after each failure, never more than `longest`."""
+
+    shortest: float
+    longest: float
+
+    def delay(self, failures: int, jitter: float) -> float:
+        """`jitter` from 0 to 1 takes up to half of it away, so that daemons do not knock in step."""
+        whole = min(self.longest, self.shortest * 2.0 ** min(failures - 1, 30))
+        return whole * (1 - jitter / 2)
+
+
+class Session:
+    """The state that outlives connections."""
+
+    def __init__(self, now: float) -> None:
+        self.stage = Stage.DOWN
+        self.since = now
+        self.failures = 0
+        self.last_error = ""
+        self.upstream = "ok"
+        self.farms: dict[str, str] = {}
+        self.version: int | None = None
+        self.connection_time = ""
+        self.accounts: tuple[str, ...] = ()
+        self.market_data_type = 1
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests may be sent."""
+        return self.stage is Stage.READY
+
+    def step(self, step: Step, now: float, why: str = "") -> bool:
+        """Move on; False if nothing changed. `why` says what went wrong, where something did."""
+        to = TRANSITIONS.get((self.stage, step))
+        if step is Step.LOST:
+            self.failures += 1
+            self.last_error = why
+        if step is Step.SYNCED:
+            self.failures, self.last_error = 0, ""
+        if to is None or to is self.stage:
+            return False
+        if to in (Stage.DOWN, Stage.RESOLVING):
+            self.farms, self.upstream, self.version, self.connection_time = {}, "ok", None, ""
+        self.stage, self.since = to, now
+        return True
+
+    def notice(self, code: int, text: str) -> tuple[str, str] | None:
+        """What one of IB's connectivity notices changed: the farm (or `upstream`) and its state, if anything did."""
+        if code in _UPSTREAM:
+            before, self.upstream = self.upstream, _UPSTREAM[code]
+            return ("upstream", self.upstream) if self.upstream != before else None
+        if code not in _FARMS:
+            return None
+        found = _FARM.search(text)
+        farm = found[1] if found else str(code)
+        before_farm = self.farms.get(farm)
+        self.farms[farm] = _FARMS[code]
+        return (farm, self.farms[farm]) if self.farms[farm] != before_farm else None
+
+    def greeted(self, data: Mapping[str, Any]) -> None:
+        """The host has said its version and time."""
+        self.version, self.connection_time = data["version"], data["connectionTime"]
+
+    def named(self, accounts: str) -> None:
+        """The host has said which accounts it manages; the list may end in a comma."""
+        self.accounts = tuple(filter(None, accounts.split(",")))
+
+    def summary(self, now: float) -> dict[str, Any]:
+        """What `sys.tws.connection.`, heartbeats and `status` say."""
+        return {
+            "stage": self.stage.value,
+            "since": round(now - self.since, 3),
+            "serverVersion": self.version,
+            "connectionTime": self.connection_time,
+            "accounts": list(self.accounts),
+            "upstream": self.upstream,
+            "farms": dict(self.farms),
+            "failures": self.failures,
+            "lastError": self.last_error,
+        }
