@@ -1,0 +1,11 @@
+"""A TWS that is not there: markets, orders and accounts for demos and tests, on the real wire.
+
+`host.Host` is the whole of it without sockets or a clock; `server.Simulator` puts it on a TCP port.
+"""
+
+from __future__ import annotations
+
+from ibbridge.sim.host import Host
+from ibbridge.sim.server import Simulator, serve
+
+__all__ = ["Host", "Simulator", "serve"]

@@ -1,0 +1,152 @@
+"""A client that nobody here wrote, unchanged, against the simulator: server version 178, as it offers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import math
+
+import pytest
+
+ib_async = pytest.importorskip("ib_async")
+
+from ibbridge.sim import Simulator  # noqa: E402 - only of use with the client
+
+PATIENCE = 20
+"""Seconds after which a test that waits has failed; nothing depends on how soon it is."""
+
+
+@contextlib.asynccontextmanager
+async def trading(client_id=7):
+    async with Simulator(seed=1, tick=0.005) as tws:
+        ib = ib_async.IB()
+        await ib.connectAsync("127.0.0.1", tws.port, clientId=client_id, timeout=PATIENCE)
+        try:
+            yield ib
+        finally:
+            ib.disconnect()
+
+
+def with_patience(test):
+    @functools.wraps(test)
+    def run():
+        asyncio.run(asyncio.wait_for(test(), PATIENCE))
+
+    return run
+
+
+async def happens(event, holds):
+    """Wait for an event of the library's until what we wait for holds."""
+    while not holds():
+        await event
+
+
+def apple():
+    return ib_async.Stock("AAPL", "SMART", "USD", conId=265598)
+
+
+@with_patience
+async def test_it_connects_and_synchronises():
+    async with trading() as ib:
+        assert ib.client.serverVersion() == 178
+        assert ib.managedAccounts() == ["DU1234567"]
+        values = {value.tag: value.value for value in ib.accountValues() if value.currency == "USD"}
+        assert values["NetLiquidation"] == "1000000.00"
+
+
+@with_patience
+async def test_it_finds_a_contract():
+    async with trading() as ib:
+        details = await ib.reqContractDetailsAsync(ib_async.Stock("AAPL", "SMART", "USD"))
+        assert [row.contract.conId for row in details] == [265598]
+        assert details[0].longName == "APPLE INC"
+        assert await ib.reqContractDetailsAsync(ib_async.Stock("NOSUCH", "SMART", "USD")) == []
+
+
+@with_patience
+async def test_it_gets_ticks():
+    async with trading() as ib:
+        ticker = ib.reqMktData(apple(), "233")
+        await happens(ticker.updateEvent, lambda: ticker.bid > 0 and ticker.last > 0)
+        assert ticker.bid < ticker.ask
+        assert ticker.marketDataType == 1
+        before = ticker.bidSize, ticker.askSize
+        await happens(ticker.updateEvent, lambda: (ticker.bidSize, ticker.askSize) != before)
+
+
+@with_patience
+async def test_it_buys_at_the_market_and_has_a_position():
+    async with trading() as ib:
+        trade = ib.placeOrder(apple(), ib_async.MarketOrder("BUY", 100))
+        await happens(trade.statusEvent, trade.isDone)
+        assert trade.orderStatus.status == "Filled"
+        assert trade.filled() == 100
+        await happens(ib.commissionReportEvent, lambda: trade.fills[0].commissionReport.commission > 0)
+        assert trade.fills[0].commissionReport.commission == 1.0
+        assert [(held.contract.symbol, held.position) for held in ib.positions()] == [("AAPL", 100.0)]
+        assert ib.portfolio()[0].marketValue > 0
+
+
+@with_patience
+async def test_it_rests_a_limit_order_changes_it_and_cancels_it():
+    async with trading() as ib:
+        trade = ib.placeOrder(apple(), ib_async.LimitOrder("BUY", 100, 1.0))
+        await happens(trade.statusEvent, lambda: trade.orderStatus.status == "Submitted")
+        assert ib.openTrades() == [trade]
+        trade.order.lmtPrice = 2.0
+        ib.placeOrder(trade.contract, trade.order)
+        await happens(ib.openOrderEvent, lambda: trade.order.lmtPrice == 2.0)
+        ib.cancelOrder(trade.order)
+        await happens(trade.statusEvent, trade.isDone)
+        assert trade.orderStatus.status == "Cancelled"
+        assert (trade.orderStatus.filled, trade.orderStatus.remaining) == (0, 100)
+
+
+@with_patience
+async def test_it_places_a_bracket():
+    async with trading() as ib:
+        bracket = ib.bracketOrder("BUY", 10, 999.0, 1000.0, 1.0)
+        trades = [ib.placeOrder(apple(), order) for order in bracket]
+        await happens(trades[0].statusEvent, trades[0].isDone)
+        await happens(trades[1].statusEvent, lambda: trades[1].orderStatus.status == "Submitted")
+        ib.cancelOrder(trades[1].order)
+        await happens(trades[2].statusEvent, trades[2].isDone)
+        assert [trade.orderStatus.status for trade in trades] == ["Filled", "Cancelled", "Cancelled"]
+
+
+@with_patience
+async def test_it_asks_what_an_order_would_cost():
+    async with trading() as ib:
+        state = await ib.whatIfOrderAsync(apple(), ib_async.MarketOrder("BUY", 100))
+        assert state.commission == 1.0
+        assert float(state.initMarginChange) > 0
+
+
+@with_patience
+async def test_it_gets_history():
+    async with trading() as ib:
+        bars = await ib.reqHistoricalDataAsync(apple(), "", "1 D", "5 mins", "TRADES", useRTH=False)
+        assert len(bars) >= 288
+        assert all(bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high for bar in bars)
+        forex = await ib.reqHistoricalDataAsync(ib_async.Forex("EURUSD"), "", "1 M", "1 day", "MIDPOINT", useRTH=True)
+        assert len(forex) > 15
+
+
+@with_patience
+async def test_it_gets_the_summary_and_the_profit():
+    async with trading() as ib:
+        summary = {row.tag: row.value for row in await ib.accountSummaryAsync()}
+        assert summary["NetLiquidation"] == "1000000.00"
+        profit = ib.reqPnL("DU1234567")
+        await happens(ib.pnlEvent, lambda: not math.isnan(profit.dailyPnL))
+        assert profit.dailyPnL == 0.0
+
+
+@with_patience
+async def test_it_sees_depth_and_every_tick():
+    async with trading() as ib:
+        book = ib.reqMktDepth(apple(), numRows=5, isSmartDepth=True)
+        await happens(book.updateEvent, lambda: len(book.domBids) == len(book.domAsks) == 5)
+        tape = ib.reqTickByTickData(apple(), "BidAsk")
+        await happens(tape.updateEvent, lambda: bool(tape.tickByTicks))
