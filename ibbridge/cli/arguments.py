@@ -1,0 +1,61 @@
+"""`contract.symbol=AAPL order.totalQuantity=100` as nested maps.
+
+A value is read as JSON where it is JSON (100, true, null, [...], {...}) and is text elsewhere. The declaration of the
+request has the last word: what IB declares as text stays text, `lastTradeDateOrContractMonth=202612` too.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.codec.messages import REQUESTS
+from ibbridge.codec.schema import Record
+from ibbridge.codec.types import Scalar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TEXTUAL = frozenset({"str", "code", "amount"})
+
+
+class ArgumentError(Exception):
+    """An argument is not KEY=VALUE, or contradicts another."""
+
+
+def build(cmd: str, given: Sequence[str]) -> dict[str, Any]:
+    """The arguments of a command. Raises ArgumentError."""
+    built: dict[str, Any] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        *parents, last = path = name.split(".")
+        if not equals or not all(path):
+            raise ArgumentError(f"{text!r}: expected KEY=VALUE, such as contract.symbol=AAPL")
+        place = built
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ArgumentError(f"{text!r}: {parent} has been given a value of its own")
+        if last in place:
+            raise ArgumentError(f"{text!r}: {name} is given twice")
+        place[last] = _value(value, textual=_is_text(cmd, path))
+    return built
+
+
+def _value(text: str, *, textual: bool) -> Any:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return text if textual and not isinstance(value, (str, type(None))) else value
+
+
+def _is_text(cmd: str, path: Sequence[str]) -> bool:
+    """Whether IB declares this argument as text."""
+    declared = REQUESTS.get("placeOrder" if cmd == "whatIfOrder" else cmd)
+    kind: object = declared.shape if declared else None
+    for name in path:
+        if not isinstance(kind, Record):
+            return False
+        kind = next((each.type for each in kind.fields if each.name == name), None)
+    return isinstance(kind, Scalar) and kind.name in _TEXTUAL

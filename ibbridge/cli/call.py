@@ -1,0 +1,113 @@
+"""`ibbridge call`: one command, its reply, and the answers to it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.cli import arguments as given
+from ibbridge.cli import options as shared
+from ibbridge.cli import text
+from ibbridge.client import Client, CommandError
+from ibbridge.client import request as requests
+from ibbridge.client.client import is_failure
+
+if TYPE_CHECKING:
+    import argparse
+
+    from ibbridge.client import Message
+
+SUMMARY = """\
+Send one command to the daemon and print its reply. Requests that have an answer with an end (contract details, history)
+are waited for and their answers printed as `ibbridge sub` prints them.
+
+A command is a request of IB's under its own name, without reqId and orderId, or one of the daemon's own: ping, status,
+snapshot, whatIfOrder. Dotted keys build nested maps. A value is JSON where it is JSON, and text elsewhere.
+Exit code 0: accepted (and answered without an error of IB's); 1: refused, or no answer; 2: not understood here."""
+
+EXAMPLES = """\
+  ibbridge call ping
+  ibbridge call reqMktData contract.symbol=AAPL contract.secType=STK contract.exchange=SMART contract.currency=USD
+  ibbridge call reqContractDetails contract.symbol=ES contract.secType=FUT contract.exchange=CME
+  ibbridge call placeOrder --key first contract.symbol=AAPL contract.secType=STK contract.exchange=SMART \\
+      contract.currency=USD order.action=BUY order.orderType=LMT order.totalQuantity=100 order.lmtPrice=180
+  ibbridge call cancelOrder key=first
+  ibbridge call snapshot prefix=md. --json"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare options."""
+    parser.add_argument("cmd", metavar="CMD", help="the command, such as reqMktData")
+    parser.add_argument("args", metavar="KEY=VALUE", nargs="*", help="an argument of it")
+    parser.add_argument("--client", default="cli", metavar="NAME", help="who is asking (default: %(default)s)")
+    parser.add_argument("--key", help="your own key of an order (placeOrder; default: one that is never used again)")
+    parser.add_argument("--id", help="the command's id, by which a cancel names it (default: one never used again)")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for answers")
+    parser.add_argument(
+        "--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for an answer (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="the reply and the answers as JSON lines")
+    shared.endpoint(parser, "rep", "where the daemon takes commands")
+    shared.endpoint(parser, "pub", "where the daemon publishes")
+    shared.configured(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Send it; 0 if it was accepted and IB has said no error to it."""
+    try:
+        args = given.build(options.cmd, options.args)
+    except given.ArgumentError as error:
+        print(f"ibbridge call: {error}", file=sys.stderr)
+        return 2
+    bus = shared.load(options).bus
+    name = options.client
+    try:
+        ib = Client(name, options.pub or bus.pub, options.rep or bus.rep, prefix=bus.prefix, timeout=options.timeout)
+    except ValueError as error:
+        print(f"ibbridge call: {error}", file=sys.stderr)
+        return 2
+    with ib:
+        try:
+            return _request(ib, options, args) if requests.known(options.cmd) else _own(ib, options, args)
+        except CommandError as error:
+            return _refused(options, error)
+
+
+def _own(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> int:
+    """A command of the daemon's own; of nobody's, too: the daemon knows best what was meant."""
+    if options.cmd == "snapshot" and set(args) == {"prefix"}:
+        for message in ib.snapshot(args["prefix"]):
+            _show(options, message)
+        return 0
+    result = ib.call(options.cmd, **args)
+    print(text.dump({"ok": True, "result": result}) if options.json else f"ok {text.fields(result)}".rstrip())
+    return 0
+
+
+def _request(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> int:
+    """A request of IB's, and its answers."""
+    ib.start()
+    made = ib.request(options.cmd, args, key=options.key, id=options.id)
+    about = {"id": made.id, **made.result}
+    print(text.dump({"ok": True, **about}) if options.json else f"accepted {text.fields(about)}", flush=True)
+    if not made.one_shot or options.no_wait:
+        if made.topic and not options.json:
+            print(f"what comes of it: ibbridge sub {made.topic}", file=sys.stderr)
+        return 0
+    code = 0
+    for message in ib.answers(made):
+        _show(options, message)
+        code = 1 if is_failure(message) else 0
+    return code
+
+
+def _show(options: argparse.Namespace, message: Message) -> None:
+    print(text.dump(text.whole(message)) if options.json else text.block(message), flush=True)
+
+
+def _refused(options: argparse.Namespace, error: CommandError) -> int:
+    if options.json:
+        about = {"code": error.code, "message": error.message, "faults": [*error.faults], "outcome": error.outcome}
+        print(text.dump({"ok": False, "error": about}))
+    print(f"refused: {error.code}", *(error.faults or [error.message]), sep="\n  ", file=sys.stderr)
+    return 1

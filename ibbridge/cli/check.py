@@ -1,0 +1,37 @@
+"""`ibbridge check`: a configuration file, read as the daemon would read it."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING
+
+from ibbridge import config
+
+if TYPE_CHECKING:
+    import argparse
+
+SUMMARY = """\
+Read a configuration file as the daemon would, and say everything that is wrong with it: which line, which key, what was
+expected. Exit code 0: nothing is; 2: something is."""
+
+EXAMPLES = """\
+  ibbridge check /etc/ibbridge/ibbridge.yaml"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare options."""
+    parser.add_argument("file", type=pathlib.Path, metavar="FILE", nargs="+", help="the configuration file")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check each file; 2 if any has faults. What is wrong is what was asked for, so it goes to standard output."""
+    code = 0
+    for file in options.file:
+        try:
+            config.load(file)
+        except config.ConfigError as error:
+            print(error)
+            code = 2
+        else:
+            print(f"{file}: ok")
+    return code

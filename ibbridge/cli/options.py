@@ -1,0 +1,36 @@
+"""Options that several subcommands share: which configuration, and so which endpoints."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING
+
+from ibbridge import config
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def configured(parser: argparse.ArgumentParser) -> None:
+    """`-c FILE` and `--set KEY=VALUE`."""
+    parser.add_argument(
+        "-c", "--config", type=pathlib.Path, metavar="FILE", help="the configuration file (default: all defaults)"
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override one key of the configuration, such as tws.port=7497; may be repeated",
+    )
+
+
+def endpoint(parser: argparse.ArgumentParser, name: str, what: str) -> None:
+    """`--pub` or `--rep`: short for --set bus.NAME=..., for any address."""
+    parser.add_argument(f"--{name}", metavar="ENDPOINT", help=f"{what} (default: bus.{name} of the configuration)")
+
+
+def load(options: argparse.Namespace) -> config.Config:
+    """The configuration that was asked for. Raises ConfigError."""
+    return config.load(options.config, options.overrides)

@@ -1,0 +1,117 @@
+"""The table of subcommands, and what is the same for all: help, version, exit codes, the end of a pipe.
+
+A subcommand is a module with `SUMMARY`, `EXAMPLES`, `arguments(parser)` and `run(options)`, which gives the exit code:
+0 done, 1 it could not be done, 2 it was not asked for correctly. Only the module that is called for is imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Protocol, cast
+
+import ibbridge
+from ibbridge.client import BridgeError
+from ibbridge.config import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# The module, and one line for the overview.
+COMMANDS = {
+    "demo": "simulator, daemon and a sample strategy together, for about 20 seconds",
+    "run": "the daemon: TWS on one side, ZeroMQ on the other",
+    "sim": "a simulated TWS or IB Gateway",
+    "status": "how the daemon and its connection to TWS are",
+    "sub": "print messages as they are published",
+    "call": "send a command and print the answer",
+    "check": "say what is wrong with a configuration file",
+    "decode": "wire tool: frames of TWS to messages, JSON lines in and out",
+    "encode": "wire tool: requests to frames for TWS, JSON lines in and out",
+}
+
+INTERRUPTED = 130
+"""The exit code that shells give a program ended by Ctrl-C."""
+
+
+class Subcommand(Protocol):
+    """What a module of this package offers."""
+
+    SUMMARY: str
+    EXAMPLES: str
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declare options."""
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Do it; the exit code."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the subcommand that `arguments` (default: the process's own) name; the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0 if given else 2
+    if given[0] in ("--version", "-V"):
+        print(f"ibbridge {ibbridge.__version__}")
+        return 0
+    name, *rest = given
+    if name not in COMMANDS:
+        near = get_close_matches(name, COMMANDS, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}."
+        print(f"ibbridge: there is no command {name!r}; {hint}", file=sys.stderr)
+        return 2
+    module = cast("Subcommand", importlib.import_module(f"ibbridge.cli.{name}"))
+    return _run(module, parser(name, module).parse_intermixed_args(rest))
+
+
+def overview() -> str:
+    """The help of `ibbridge` itself."""
+    width = max(map(len, COMMANDS))
+    return "\n".join(
+        [
+            "ibbridge: Interactive Brokers TWS on ZeroMQ",
+            "",
+            "usage: ibbridge COMMAND ...",
+            "",
+            *(f"  {name:<{width}}  {about}" for name, about in COMMANDS.items()),
+            "",
+            "  ibbridge COMMAND --help says more, with examples; ibbridge --version says which this is.",
+            "  New here? `ibbridge demo` needs nothing else and shows everything working.",
+        ]
+    )
+
+
+def parser(name: str, module: Subcommand) -> argparse.ArgumentParser:
+    """The parser of a subcommand."""
+    made = argparse.ArgumentParser(
+        prog=f"ibbridge {name}",
+        description=module.SUMMARY,
+        epilog=f"examples:\n{module.EXAMPLES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.arguments(made)
+    return made
+
+
+def _run(module: Subcommand, options: argparse.Namespace) -> int:
+    try:
+        code = module.run(options)
+        sys.stdout.flush()
+        return code
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except BridgeError as error:
+        print(f"ibbridge: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # `| head` has seen enough; what Python flushes at its end shall not complain again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0

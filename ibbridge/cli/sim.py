@@ -1,0 +1,74 @@
+"""`ibbridge sim`: the simulated TWS."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from ibbridge.codec.versions import NEWEST, OLDEST
+from ibbridge.sim import serve
+
+if TYPE_CHECKING:
+    import argparse
+
+SUMMARY = """\
+A simulated TWS: any client of IB's API can connect to it, get market data, and trade. Prices are random walks, and no
+money is involved.
+
+It speaks server versions 176 to 226, whatever the client offers, with up to 32 clients, until Ctrl-C or SIGTERM."""
+
+EXAMPLES = """\
+  ibbridge sim --port 4002                     where the daemon looks by default
+  ibbridge sim --port 4002 --seed 7            another market; the same seed gives the same market
+  ibbridge sim --port 7497 --max-version 178   as old as a TWS that still matters"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare options."""
+    parser.add_argument("--port", type=int, default=4002, help="TCP port; 0 takes a free one (default: %(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="which market (default: %(default)s)")
+    parser.add_argument(
+        "--max-version",
+        type=int,
+        default=NEWEST,
+        choices=range(OLDEST, NEWEST + 1),
+        metavar=f"{OLDEST}..{NEWEST}",
+        help="the newest server version to speak (default: %(default)s)",
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Serve until told to stop."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
+    if not 0 <= options.port <= 65535:
+        print(f"ibbridge sim: --port {options.port}: a port is a number from 0 to 65535", file=sys.stderr)
+        return 2
+    try:
+        asyncio.run(_serve(options))
+    except OSError as error:
+        print(
+            f"ibbridge sim: cannot listen on {options.host}:{options.port}: {error.strerror or error}. Choose another "
+            "--port (0 takes a free one), or stop what has this one.",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+async def _serve(options: argparse.Namespace) -> None:
+    def started(port: int) -> None:
+        print(f"a simulated TWS listens on {options.host}:{port} (seed {options.seed}); Ctrl-C ends it", flush=True)
+
+    serving = asyncio.ensure_future(
+        serve(options.host, options.port, seed=options.seed, newest=options.max_version, started=started)
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, serving.cancel)
+    await asyncio.wait([serving])
+    if not serving.cancelled():
+        serving.result()

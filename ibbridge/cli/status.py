@@ -1,0 +1,90 @@
+"""`ibbridge status`: how the daemon is, on one page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.cli import options as shared
+from ibbridge.cli import text
+from ibbridge.client import Client
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Mapping
+
+SUMMARY = """\
+Say how the daemon and its connection to TWS are.
+
+Exit code 0: it is connected; 1: it is not, or no daemon answers."""
+
+EXAMPLES = """\
+  ibbridge status
+  ibbridge status -c /etc/ibbridge/ibbridge.yaml     the daemon that runs with this configuration
+  ibbridge status --json | jq .tws.stage"""
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare options."""
+    parser.add_argument("--json", action="store_true", help="everything it says, as one line of JSON")
+    parser.add_argument(
+        "--timeout", type=float, default=5.0, metavar="S", help="seconds to wait for it (default: %(default)s)"
+    )
+    shared.endpoint(parser, "rep", "where the daemon takes commands")
+    shared.configured(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ask, and print; 0 if it is connected to TWS."""
+    bus = shared.load(options).bus
+    rep = options.rep or bus.rep
+    with Client("status", bus.pub, rep, timeout=options.timeout) as ib:
+        about = ib.status()
+    print(text.dump(about) if options.json else "\n".join(page(about, rep)))
+    return 0 if about["tws"]["stage"] == "ready" else 1
+
+
+def page(about: Mapping[str, Any], rep: str) -> Iterator[str]:
+    """The lines that people read."""
+    tws, counts = about["tws"], about["counts"]
+    yield _row("daemon", f"ibbridge {about['version']}, process {about['pid']} at {rep}, up {span(about['uptime'])}")
+    where = f"{tws['host']}:{tws['port']} as client {tws['clientId']}"
+    yield _row("TWS", f"{where}: {tws['stage']} for {span(tws['since'])}")
+    if tws["lastError"]:
+        yield _row("", f"{tws['lastError']} ({tws['failures']} failed in a row; it keeps trying)")
+    if tws["serverVersion"]:
+        yield _row("", f"server version {tws['serverVersion']}, connected at {tws['connectionTime']}")
+        yield _row("IB", f"the link behind TWS is {tws['upstream']}")
+    if tws["farms"]:
+        yield _row("farms", ", ".join(f"{farm} {state}" for farm, state in sorted(tws["farms"].items())))
+    if tws["accounts"]:
+        yield _row("accounts", ", ".join(tws["accounts"]))
+    yield _row("published", f"{about['published']:,} messages")
+    yield _row("requests", f"{about['requests']:,} under way, {about['orders']:,} orders placed")
+    yield _row("commands", f"{counts.get('commands', 0):,} answered, {counts.get('refused', 0):,} of them refused")
+    for name, what in _ALARMS.items():
+        if counts.get(name):
+            yield _row("ATTENTION", f"{counts[name]:,} {what}")
+
+
+_ALARMS = {
+    "decodeErrors": "messages of TWS could not be read: see sys.tws.decodeError. and the log",
+    "internalErrors": "commands met a bug in ibbridge: see the log",
+}
+
+
+def _row(name: str, value: str) -> str:
+    return f"{name:<10} {value}"
+
+
+def span(seconds: float) -> str:
+    """A time in the two units that matter: 3 days 4 h, 12 min 5 s, 8 s."""
+    whole = int(seconds)
+    if whole >= _DAY:
+        return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+    if whole >= _HOUR:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min"
+    if whole >= _MINUTE:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    return f"{whole} s"

@@ -1,0 +1,91 @@
+"""`ibbridge sub`: what is published, as it comes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import zmq
+
+from ibbridge.cli import options as shared
+from ibbridge.cli import text
+from ibbridge.client import Feed
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from ibbridge.client import Message
+
+SUMMARY = """\
+Print messages as they are published, one line each: when TWS's bytes were read, the topic, the data.
+
+A prefix matches the topics that begin with it; several may be given, and none means everything. Nothing is asked of
+TWS: what shows is what strategies, or `ibbridge call`, have asked for. Fields that are empty, and IB's request ids,
+which mean nothing outside the daemon, are left out; --json has everything."""
+
+EXAMPLES = """\
+  ibbridge sub                          everything
+  ibbridge sub md.AAPL-STK-SMART-USD.   ticks of one stock
+  ibbridge sub ord. exec.               everybody's orders and fills
+  ibbridge sub sys.tws. --json          TWS's connection and errors, for a program
+  ibbridge sub md. --count 10           the next ten ticks, then exit code 0"""
+
+_HINT_AFTER = 3.0
+_WIDEST = 48
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare options."""
+    parser.add_argument("prefixes", metavar="PREFIX", nargs="*", help="beginning of a topic (default: all)")
+    parser.add_argument("--count", type=int, metavar="N", help="stop after N messages")
+    parser.add_argument("--seconds", type=float, metavar="S", help="stop after S seconds")
+    parser.add_argument("--json", action="store_true", help="JSON lines, with the whole envelope; bytes as hex")
+    shared.endpoint(parser, "pub", "where the daemon publishes")
+    shared.configured(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print until the count or the time is up, or Ctrl-C."""
+    bus = shared.load(options).bus
+    deadline = None if options.seconds is None else time.monotonic() + options.seconds
+    left, width = options.count, 0
+    context = zmq.Context()
+    feed = Feed(context, options.pub or bus.pub, prefix=bus.prefix, heartbeats=True)
+    try:
+        for message in _messages(feed, options.prefixes or [""], bus.prefix, deadline):
+            width = max(width, min(len(message.topic), _WIDEST))
+            print(text.dump(text.whole(message)) if options.json else text.line(message, width), flush=True)
+            if left is not None and (left := left - 1) <= 0:
+                break
+    except KeyboardInterrupt:
+        pass  # the usual way to end it
+    finally:
+        feed.close()
+        context.term()
+    return 0
+
+
+def _messages(feed: Feed, prefixes: list[str], head: str, deadline: float | None) -> Iterator[Message]:
+    """What was asked for; what is to be said about the connection is said on standard error."""
+    heartbeats = f"{head}.sys.bridge.heartbeat." if head else "sys.bridge.heartbeat."
+    if not feed.welcomed(feed.subscribe([*prefixes, heartbeats]), _until(deadline, _HINT_AFTER)):
+        _note(f"nothing heard from a daemon at {feed.pub} yet: is ibbridge running, and is this its bus.pub? Waiting.")
+    while (message := feed.receive(None if deadline is None else _until(deadline))) is not None:
+        if message.type == "gap":
+            _note(f"{message.missed} messages of {message.topic} were lost, after number {message.after}")
+        elif message.type == "silence":
+            _note(f"the daemon at {feed.pub} has been silent for {message.seconds:g} s. Waiting.")
+        elif message.type == "restart":
+            _note("the daemon has been restarted: what it was asked for must be asked for again")
+        elif any(message.topic.startswith(each) for each in prefixes):
+            yield message
+
+
+def _until(deadline: float | None, longest: float = float("inf")) -> float:
+    return longest if deadline is None else max(0.0, min(longest, deadline - time.monotonic()))
+
+
+def _note(text: str) -> None:
+    print(f"ibbridge sub: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,54 @@
+"""What `ibbridge decode` and `encode` share: one line of JSON in, one line of JSON out, whatever the line is."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.cli.text import dump
+from ibbridge.codec import Dialect
+from ibbridge.codec.versions import NEWEST, OLDEST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+class BadLineError(Exception):
+    """A line is not what the tool reads; str() says what it should be."""
+
+
+def answer_lines(answer: Callable[[Mapping[str, Any]], Any], refuse: Callable[[str], Any]) -> None:
+    """Answer each line of standard input at once. `refuse` makes the answer to a line that is not even a question."""
+    put, flush = sys.stdout.write, sys.stdout.flush
+    for line in sys.stdin.buffer:
+        try:
+            reply = answer(_question(line))
+        except BadLineError as error:
+            reply = refuse(str(error))
+        put(dump(reply) + "\n")
+        flush()
+
+
+def _question(line: bytes) -> Mapping[str, Any]:
+    try:
+        question = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise BadLineError(f"this line is not JSON: {error}") from error
+    if not isinstance(question, dict):
+        raise BadLineError(f"a line is a map, not {type(question).__name__}")
+    return question
+
+
+def dialect(question: Mapping[str, Any]) -> Dialect:
+    """The client's dialect for the line's server version."""
+    version = question.get("server_version")
+    if type(version) is not int or not OLDEST <= version <= NEWEST:
+        raise BadLineError(f"server_version must be an integer from {OLDEST} to {NEWEST}, not {version!r:.60}")
+    return _dialect(version)
+
+
+@cache
+def _dialect(version: int) -> Dialect:
+    return Dialect.client(version)

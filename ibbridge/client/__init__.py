@@ -1,0 +1,43 @@
+"""The library that strategies import.
+
+>>> from ibbridge.client import connect, stock
+>>> with connect("my-strategy") as ib:
+...     ib.reqMktData(stock("AAPL"))
+...     for message in ib:
+...         print(message)
+"""
+
+from __future__ import annotations
+
+from ibbridge.client.client import PUB, REP, Client, connect
+from ibbridge.client.contracts import Contract, forex, future, option, stock
+from ibbridge.client.errors import BridgeError, CommandError, NoAnswer
+from ibbridge.client.feed import Feed
+from ibbridge.client.message import Message, Record
+from ibbridge.client.orders import Order, limit, market, stop
+from ibbridge.client.request import Request
+from ibbridge.client.ticks import TICK_NAMES
+
+__all__ = [
+    "PUB",
+    "REP",
+    "TICK_NAMES",
+    "BridgeError",
+    "Client",
+    "CommandError",
+    "Contract",
+    "Feed",
+    "Message",
+    "NoAnswer",
+    "Order",
+    "Record",
+    "Request",
+    "connect",
+    "forex",
+    "future",
+    "limit",
+    "market",
+    "option",
+    "stock",
+    "stop",
+]

@@ -1,0 +1,674 @@
+"""The client library, against a daemon of two plain sockets that says exactly what a test wants it to say."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import threading
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import ib_async
+import pytest
+import zmq
+
+from ibbridge import client as library
+from ibbridge.client import (
+    BridgeError,
+    Client,
+    CommandError,
+    Feed,
+    Message,
+    NoAnswer,
+    Record,
+    connect,
+    forex,
+    future,
+    limit,
+    market,
+    option,
+    stock,
+    stop,
+)
+from ibbridge.client import request as requests
+from ibbridge.client.message import known_types
+from ibbridge.codec import Dialect
+from ibbridge.codec.messages import MESSAGES, REQUESTS
+from ibbridge.config import BusConfig
+from tests.fake_daemon import FakeDaemon, Refusal, body
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+PATIENCE = 20.0  # seconds after which a test gives up on what must come
+AT_ONCE = 0.05  # seconds after which what must not come has not come
+
+
+@pytest.fixture
+def daemon(tmp_path: pathlib.Path) -> Iterator[FakeDaemon]:
+    fake = FakeDaemon(tmp_path)
+    yield fake
+    fake.stop()
+
+
+@pytest.fixture
+def ib(daemon: FakeDaemon) -> Iterator[Client]:
+    with connect("me", daemon.pub, daemon.rep, timeout=PATIENCE) as client:
+        yield client
+
+
+def ticks(daemon: FakeDaemon, topic: str = "md.AAPL-STK-SMART-USD.") -> None:
+    daemon.answers["reqMktData"] = lambda _, __: {"topic": topic}
+
+
+def received(ib: Client) -> Message:
+    message = ib.receive(PATIENCE)
+    assert message is not None, "no message came"
+    return message
+
+
+# Connecting
+
+
+def test_the_defaults_are_those_of_the_configuration() -> None:
+    configured = BusConfig()
+    assert (configured.pub, configured.rep) == (library.PUB, library.REP)
+
+
+def test_connecting_subscribes_to_what_concerns_the_client_and_asks_whether_anybody_is_there(
+    ib: Client, daemon: FakeDaemon
+) -> None:
+    assert set(daemon.subscribed) == {"req.me.", "ord.me.", "exec.me.", "sys."}
+    assert [each["cmd"] for each in daemon.requests] == ["ping", "status"]
+
+
+def test_without_a_daemon_connecting_says_what_to_look_at(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(NoAnswer, match=r"Is ibbridge running") as refused:
+        connect("me", f"ipc://{tmp_path}/pub", f"ipc://{tmp_path}/rep", timeout=AT_ONCE)
+    assert refused.value.outcome == "not_sent"
+
+
+def test_without_a_connection_to_tws_connecting_says_what_the_daemon_is_stuck_at(daemon: FakeDaemon) -> None:
+    daemon.answers["status"] = lambda _, __: {"tws": {"stage": "connecting", "lastError": "connection refused"}}
+    with pytest.raises(NoAnswer, match=r"connecting: connection refused"):
+        connect("me", daemon.pub, daemon.rep, timeout=AT_ONCE * 4)
+    connect("me", daemon.pub, daemon.rep, timeout=PATIENCE, tws=False).close()
+
+
+def test_connecting_waits_until_the_daemon_is_connected_to_tws(daemon: FakeDaemon) -> None:
+    stages = iter(["down", "connecting"])
+
+    def status(fake: FakeDaemon, _: dict[str, Any]) -> dict[str, Any]:
+        fake.say("sys.tws.connection.", data={"stage": "?"})
+        return {"tws": {"stage": next(stages, "ready")}}
+
+    daemon.answers["status"] = status
+    with connect("me", daemon.pub, daemon.rep, timeout=PATIENCE) as ib:
+        assert received(ib).type == "connection"  # seen while waiting, and not lost
+
+
+def test_endpoints_of_two_daemons_are_refused(daemon: FakeDaemon, tmp_path: pathlib.Path) -> None:
+    other = FakeDaemon(tmp_path, epoch=8, name="2")
+    try:
+        with pytest.raises(BridgeError, match="two different daemons"):
+            connect("me", daemon.pub, other.rep, timeout=PATIENCE)
+    finally:
+        other.stop()
+
+
+def test_another_protocol_is_refused(tmp_path: pathlib.Path) -> None:
+    daemon = FakeDaemon(tmp_path, proto=2)
+    try:
+        with pytest.raises(BridgeError, match="speaks protocol 2, this library 1"):
+            connect("me", daemon.pub, daemon.rep, timeout=PATIENCE)
+    finally:
+        daemon.stop()
+
+
+@pytest.mark.parametrize("name", ["", "x" * 33, "é", "a\nb", "a/b"])
+def test_a_client_name_that_the_daemon_would_refuse_is_refused_here(name: str) -> None:
+    with pytest.raises(ValueError, match="a name has"):
+        connect(name)
+
+
+def test_an_endpoint_that_is_none_is_named() -> None:
+    with pytest.raises(BridgeError, match=r"pub='nowhere'"):
+        connect("me", "nowhere")
+
+
+# Requests
+
+
+def test_every_request_of_ibs_is_a_method_and_shows_its_signature(ib: Client) -> None:
+    assert set(REQUESTS) - {"startApi"} <= set(dir(ib))
+    assert str(inspect.signature(ib.reqHistoricalData)).startswith(
+        "(contract, endDateTime, durationStr, barSizeSetting, whatToShow, useRTH=None, "
+    )
+
+
+def test_positional_arguments_are_in_ibs_order_without_the_id(ib: Client, daemon: FakeDaemon) -> None:
+    ticks(daemon)
+    ib.reqMktData(stock("AAPL"), "233", False)
+    sent = next(each for each in daemon.requests if each["cmd"] == "reqMktData")
+    assert sent["args"] == {"contract": stock("AAPL"), "genericTickList": "233", "snapshot": False}
+    assert sent["client"] == "me"
+
+
+def test_keyword_arguments_have_ibs_names(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.answers["reqContractDetails"] = lambda _, request: {"topic": f"req.me.{request['id']}."}
+    made = ib.reqContractDetails(contract=stock("AAPL"))
+    assert made.topic == f"req.me.{made.id}."
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda ib: ib.reqMktData(1, stock("AAPL"), "", False), "begin with the contract"),
+        (lambda ib: ib.placeOrder(1, stock("AAPL"), market("BUY", 1)), "takes"),
+        (lambda ib: ib.reqPositions(1), "takes 0 positional arguments, and 1 were given"),
+        (lambda ib: ib.reqMktData(stock("AAPL"), contract=stock("AAPL")), "was given contract twice"),
+        (lambda ib: ib.reqMktData({"symbol": object}), "cannot be sent"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_a_type_error_that_says_so(ib: Client, call: Any, text: str) -> None:
+    with pytest.raises(TypeError, match=text):
+        call(ib)
+
+
+def test_a_misspelt_request_is_an_attribute_error_that_says_what_was_meant(ib: Client) -> None:
+    with pytest.raises(AttributeError, match="did you mean reqMktData"):
+        ib.reqMktDta(stock("AAPL"))
+
+
+def test_what_comes_before_the_reply_is_not_missed(ib: Client, daemon: FakeDaemon) -> None:
+    def stream(fake: FakeDaemon, _: dict[str, Any]) -> dict[str, str]:
+        fake.say("md.AAPL-STK-SMART-USD.tickPrice.", data={"tickType": 1, "price": 10.0})
+        return {"topic": "md.AAPL-STK-SMART-USD."}
+
+    daemon.answers["reqMktData"] = stream
+    ib.reqMktData(stock("AAPL"))
+    assert received(ib).price == 10.0
+
+
+def test_a_stream_of_another_kind_is_subscribed_widely_first_and_exactly_then(ib: Client, daemon: FakeDaemon) -> None:
+    topic = "md.AAPL-STK-SMART-USD+depth."
+
+    def stream(fake: FakeDaemon, _: dict[str, Any]) -> dict[str, str]:
+        assert "md.AAPL-STK-SMART-USD+" in fake.subscribed
+        fake.say(topic + "updateMktDepth.")
+        return {"topic": topic}
+
+    daemon.answers["reqMktDepth"] = stream
+    ib.reqMktDepth(stock("AAPL"), 5)
+    assert received(ib).topic == topic + "updateMktDepth."
+    ib.call("ping")
+    assert topic in daemon.subscribed
+    assert "md.AAPL-STK-SMART-USD+" not in daemon.subscribed
+
+
+def test_state_that_others_have_had_for_long_comes_first(ib: Client, daemon: FakeDaemon) -> None:
+    topic = "md.AAPL-STK-SMART-USD.tickPrice."
+
+    def stream(fake: FakeDaemon, _: dict[str, Any]) -> dict[str, str]:
+        fake.say(topic, seq=42, data={"tickType": 2, "price": 3.0})
+        return {"topic": "md.AAPL-STK-SMART-USD."}
+
+    def snapshot(_: FakeDaemon, request: dict[str, Any]) -> dict[str, Any]:
+        assert request["args"]["prefix"] == "md.AAPL-STK-SMART-USD."
+        held = [(7, {"tickType": 1, "price": 1.0}), (42, {"tickType": 2, "price": 3.0})]
+        rows = [[topic.encode(), body(topic, seq, data=data)] for seq, data in held]
+        return {"streams": [{"stream": "md.AAPL-STK-SMART-USD.", "seq": 42, "messages": rows}], "next": None}
+
+    daemon.answers |= {"reqMktData": stream, "snapshot": snapshot}
+    ib.reqMktData(stock("AAPL"))
+    assert [(each.seq, each.flags) for each in (received(ib), received(ib))] == [(7, ("replayed",)), (42, ())]
+    assert ib.receive(AT_ONCE) is None
+
+
+def test_a_name_of_the_configurations_own_is_subscribed_to_when_the_reply_gives_it(
+    ib: Client, daemon: FakeDaemon
+) -> None:
+    ticks(daemon, "md.APPLE.")
+    ib.reqMktData(stock("AAPL"))
+    daemon.publish("md.APPLE.tickSize.", data={"size": 1.0})
+    assert received(ib).topic == "md.APPLE.tickSize."
+
+
+def test_a_cancelled_stream_is_no_longer_received(ib: Client, daemon: FakeDaemon) -> None:
+    ticks(daemon)
+    daemon.answers["cancelMktData"] = lambda _, __: {}
+    made = ib.reqMktData(stock("AAPL"))
+    again = ib.reqMktData(stock("AAPL"))
+    ib.cancelMktData(made)
+    ib.call("ping")
+    assert made.topic in daemon.subscribed
+    ib.cancelMktData(again.id)
+    ib.call("ping")
+    assert made.topic not in daemon.subscribed
+    assert [each["args"] for each in daemon.requests if each["cmd"] == "cancelMktData"] == [
+        {"id": made.id},
+        {"id": again.id},
+    ]
+
+
+def test_a_refusal_says_code_faults_and_outcome_and_leaves_no_subscription(ib: Client, daemon: FakeDaemon) -> None:
+    def refuse(*_: Any) -> None:
+        raise Refusal("E_ARG", "a is wrong; b is wrong", faults=["a is wrong", "b is wrong"], retry_after=2.0)
+
+    daemon.answers["reqMktData"] = refuse
+    with pytest.raises(CommandError, match="reqMktData: E_ARG: a is wrong; b is wrong") as refused:
+        ib.reqMktData(stock("AAPL"))
+    error = refused.value
+    assert (error.code, error.faults, error.outcome) == ("E_ARG", ("a is wrong", "b is wrong"), "refused")
+    assert error.retry_after == 2.0
+    ib.call("ping")
+    assert "md.AAPL-STK-SMART-USD." not in daemon.subscribed
+
+
+def test_an_empty_reply_is_an_outcome_that_nobody_knows(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.answers["reqPositions"] = lambda _, __: b""
+    with pytest.raises(CommandError) as refused:
+        ib.reqPositions()
+    assert refused.value.outcome == "unknown"
+
+
+def test_no_answer_in_time_is_said_and_the_next_command_works(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.answers["reqPositions"] = lambda _, __: None
+    ib.timeout = AT_ONCE
+    ib.subscribe("acct.")
+    with pytest.raises(NoAnswer, match="did not answer") as silent:
+        ib.reqPositions()
+    assert silent.value.outcome == "unknown"
+    ib.timeout = PATIENCE
+    assert ib.call("ping") == {"pong": True}
+
+
+def test_a_command_that_had_no_reply_is_sent_again_with_the_same_id(
+    ib: Client, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ibbridge.client.caller.RETRY", AT_ONCE)
+    replies = iter([None, None])
+    daemon.answers["reqMarketDataType"] = lambda _, __: next(replies, {})
+    ib.reqMarketDataType(1)
+    sent = [each for each in daemon.requests if each["cmd"] == "reqMarketDataType"]
+    assert len(sent) == 3
+    assert all(each == sent[0] for each in sent)
+
+
+def test_a_command_for_a_daemon_that_is_gone_is_not_delivered_to_the_next(
+    ib: Client, daemon: FakeDaemon, tmp_path: pathlib.Path
+) -> None:
+    daemon.stop()
+    ib.timeout = AT_ONCE * 4
+    with pytest.raises(NoAnswer) as silent:
+        ib.placeOrder(stock("AAPL"), market("BUY", 1))
+    assert silent.value.outcome == "not_sent"
+    following = FakeDaemon(tmp_path, epoch=8)
+    try:
+        ib.timeout = PATIENCE
+        assert ib.call("ping") == {"pong": True}
+        assert [each["cmd"] for each in following.requests] == ["ping"]
+    finally:
+        following.stop()
+
+
+# Orders
+
+
+def test_an_order_without_a_key_gets_one_that_is_never_used_again(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.answers["placeOrder"] = lambda _, request: {"topic": f"ord.me.{request['key']}.", "orderId": 5}
+    orders = [ib.placeOrder(stock("AAPL"), limit("BUY", 100, 9.5)) for _ in range(3)]
+    keys = [order.key for order in orders]
+    assert len(set(keys)) == 3
+    assert all(key is not None and len(f"me/{key}") <= 40 for key in keys)
+    assert [each["key"] for each in daemon.requests if each["cmd"] == "placeOrder"] == keys
+    assert orders[0].result["orderId"] == 5
+
+
+def test_an_order_is_cancelled_by_itself_or_by_its_key(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.answers |= {"placeOrder": lambda _, __: {"topic": "ord.me.k."}, "cancelOrder": lambda _, __: {}}
+    ib.cancelOrder(ib.placeOrder(stock("AAPL"), market("BUY", 1), key="k"))
+    ib.cancelOrder("k")
+    assert [each["args"] for each in daemon.requests if each["cmd"] == "cancelOrder"] == [{"key": "k"}, {"key": "k"}]
+
+
+def test_a_message_knows_what_it_concerns(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.answers["placeOrder"] = lambda _, __: {"topic": "ord.me.k."}
+    order = ib.placeOrder(stock("AAPL"), market("BUY", 1), key="k")
+    daemon.publish("ord.me.k.orderStatus.", data={"status": "Filled"})
+    daemon.publish("exec.me.execDetails.", ref={"owner": "me", "key": "k"})
+    daemon.publish("exec.me.execDetails.", ref={"owner": "me", "key": "other"})
+    assert [received(ib).concerns(order) for _ in range(3)] == [True, True, False]
+
+
+# Answers that come to an end
+
+
+def details(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, str]:
+    topic = f"req.{request['client']}.{request['id']}."
+    ref = {"client": request["client"], "id": request["id"]}
+    fake.say(f"{topic}contractDetails.", data={"contractDetails": {"longName": "APPLE"}}, ref=ref)
+    fake.say("ord.me.k.orderStatus.")
+    fake.say(f"{topic}contractDetailsEnd.", ref=ref)
+    return {"topic": topic}
+
+
+def test_answers_end_with_the_last_and_other_messages_keep(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.answers["reqContractDetails"] = details
+    answers = list(ib.answers(ib.reqContractDetails(stock("AAPL"))))
+    assert [each.type for each in answers] == ["contractDetails", "contractDetailsEnd"]
+    assert answers[0].contractDetails.longName == "APPLE"
+    assert received(ib).type == "orderStatus"
+
+
+def test_answers_end_with_an_error_but_not_with_a_warning(ib: Client, daemon: FakeDaemon) -> None:
+    def errors(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, str]:
+        for code in (2176, 200, 2176):
+            fake.say(f"req.me.{request['id']}.error.", data={"errorCode": code})
+        return {"topic": f"req.me.{request['id']}."}
+
+    daemon.answers["reqContractDetails"] = errors
+    answers = ib.answers(ib.reqContractDetails(stock("NOSUCH")))
+    assert [each.errorCode for each in answers] == [2176, 200]
+
+
+def test_answers_that_do_not_come_are_said_to_be_missing(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.answers["reqContractDetails"] = lambda _, request: {"topic": f"req.me.{request['id']}."}
+    with pytest.raises(NoAnswer, match="TWS has not answered"):
+        list(ib.answers(ib.reqContractDetails(stock("AAPL")), timeout=AT_ONCE))
+
+
+def test_a_stream_has_no_last_answer(ib: Client, daemon: FakeDaemon) -> None:
+    ticks(daemon)
+    with pytest.raises(ValueError, match="have no end"):
+        next(ib.answers(ib.reqMktData(stock("AAPL"))))
+
+
+def test_open_orders_are_answers_where_they_are_published_and_only_until_the_end(
+    ib: Client, daemon: FakeDaemon
+) -> None:
+    def orders(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, str]:
+        fake.say("ord.ext.~9.openOrder.")
+        fake.say(f"req.me.{request['id']}.openOrderEnd.", ref={"client": "me", "id": request["id"]})
+        return {"topic": f"req.me.{request['id']}."}
+
+    daemon.answers["reqAllOpenOrders"] = orders
+    answers = list(ib.answers(ib.reqAllOpenOrders()))
+    assert [each.topic for each in answers[:-1]] == ["ord.ext.~9.openOrder."]
+    assert answers[-1].type == "openOrderEnd"
+    ib.call("ping")
+    assert "ord." not in daemon.subscribed
+
+
+@pytest.mark.parametrize("name", sorted(each for each in REQUESTS if requests.one_shot(each, {})))
+def test_every_one_shot_has_a_last_answer(name: str) -> None:
+    declared = REQUESTS[name]
+    data = {"end": "20260101"}
+    assert any(requests.is_last(name, each, data) for each in declared.answers)
+
+
+# Messages
+
+
+def test_callbacks_are_called_by_type_and_in_order(ib: Client, daemon: FakeDaemon) -> None:
+    seen: list[tuple[str, str]] = []
+    ib.register("orderStatus", lambda m: seen.append(("first", m.type)))
+    ib.register("orderStatus", lambda m: seen.append(("second", m.type)))
+    ib.register("*", lambda m: seen.append(("all", m.type)))
+    daemon.publish("ord.me.k.openOrder.")
+    daemon.publish("ord.me.k.orderStatus.")
+    received(ib), received(ib)
+    assert seen == [("all", "openOrder"), ("first", "orderStatus"), ("second", "orderStatus"), ("all", "orderStatus")]
+
+
+def test_an_unregistered_callback_is_not_called(ib: Client, daemon: FakeDaemon) -> None:
+    seen: list[Message] = []
+    ib.register("orderStatus", seen.append)
+    ib.unregister("orderStatus", seen.append)
+    daemon.publish("ord.me.k.orderStatus.")
+    received(ib)
+    assert not seen
+    with pytest.raises(ValueError, match="is not registered"):
+        ib.unregister("orderStatus", seen.append)
+
+
+def test_a_type_that_there_is_not_cannot_be_registered(ib: Client) -> None:
+    with pytest.raises(ValueError, match="did you mean 'tickPrice'"):
+        ib.register("tickPrise", print)
+
+
+def test_run_calls_callbacks_until_one_stops_it(ib: Client, daemon: FakeDaemon) -> None:
+    ib.register("orderStatus", lambda _: ib.stop())
+    daemon.publish("ord.me.k.openOrder.")
+    daemon.publish("ord.me.k.orderStatus.")
+    ib.run(PATIENCE)
+    daemon.publish("ord.me.k.completedOrder.")
+    assert next(iter(ib)).type == "completedOrder"
+
+
+def test_iterating_ends_when_the_time_is_up(ib: Client) -> None:
+    assert list(ib.messages(AT_ONCE)) == []
+
+
+def test_heartbeats_are_for_callbacks_only(ib: Client, daemon: FakeDaemon) -> None:
+    beats: list[Message] = []
+    ib.register("heartbeat", beats.append)
+    daemon.publish("sys.bridge.heartbeat.")
+    daemon.publish("sys.bridge.bye.")
+    assert received(ib).type == "bye"
+    assert len(beats) == 1
+
+
+def test_the_fields_of_data_are_attributes() -> None:
+    message = Message("md.X.tickPrice.", {"type": "tickPrice", "data": {"tickType": 4, "price": 1.5}})
+    assert message.price == message.data["price"] == 1.5
+    assert str(message) == "tickPrice tickType=4 price=1.5"
+    with pytest.raises(AttributeError, match="tickPrice has no prize; did you mean price"):
+        _ = message.prize
+
+
+def test_an_attribute_that_was_left_out_has_ibs_default() -> None:
+    data = {"contract": {"symbol": "AAPL"}, "order": {}}
+    message = Message("ord.me.k.openOrder.", {"type": "openOrder", "data": data})
+    contract = message.contract
+    assert (contract.symbol, contract.right, contract.comboLegs) == ("AAPL", "", [])
+    assert message.order.transmit is True
+    assert message.orderState.status == ""
+    assert dict(contract) == {"symbol": "AAPL"}
+    with pytest.raises(AttributeError, match="did you mean symbol"):
+        _ = contract.symbl
+
+
+def test_rows_are_records_too() -> None:
+    message = Message("req.me.1.historicalData.", {"type": "historicalData", "data": {"bars": [{"close": 3.0}]}})
+    assert [bar.close for bar in message.bars] == [3.0]
+    assert isinstance(message.bars[0], Record)
+
+
+def test_no_field_of_ibs_is_hidden_behind_the_envelope() -> None:
+    own = {name for name in dir(Message) if not name.startswith("_")}
+    for kind in MESSAGES.values():
+        assert not own & {field.name for field in kind.shape.fields}, kind.name
+
+
+def test_every_type_can_be_registered() -> None:
+    assert set(MESSAGES) < set(known_types())
+
+
+# What did not come
+
+
+def test_a_hole_in_a_stream_is_told_before_what_follows_it(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.publish("ord.me.k.orderStatus.", seq=4)
+    daemon.publish("ord.me.k.orderStatus.", seq=8)
+    assert received(ib).seq == 4
+    gap = received(ib)
+    assert (gap.type, gap.flags, gap.topic) == ("gap", ("synthetic",), "ord.me.")
+    assert (gap.after, gap.next, gap.missed) == (4, 8, 3)
+    assert received(ib).seq == 8
+
+
+def test_a_part_of_a_stream_has_no_holes(ib: Client, daemon: FakeDaemon) -> None:
+    ib.subscribe("md.X.tickSize.")
+    daemon.publish("md.X.tickSize.", seq=1)
+    daemon.publish("md.X.tickSize.", seq=5)
+    assert [received(ib).type for _ in range(2)] == ["tickSize", "tickSize"]
+
+
+def test_a_stream_is_checked_from_when_all_of_it_is_subscribed_to(ib: Client, daemon: FakeDaemon) -> None:
+    ib.subscribe("md.X.tickSize.")
+    daemon.publish("md.X.tickSize.", seq=1)
+    received(ib)
+    ib.subscribe("md.X.")
+    for seq in (5, 7):
+        daemon.publish("md.X.tickSize.", seq=seq)
+    assert [received(ib).type for _ in range(3)] == ["tickSize", "gap", "tickSize"]
+
+
+def test_another_daemon_in_the_place_of_the_first_is_told(
+    ib: Client, daemon: FakeDaemon, tmp_path: pathlib.Path
+) -> None:
+    daemon.stop()
+    following = FakeDaemon(tmp_path, epoch=8)
+    try:
+        told = received(ib)
+        assert (told.type, told.epoch, told.data) == ("restart", 0, {"epoch": 8, "before": 7})
+    finally:
+        following.stop()
+
+
+def test_a_daemon_without_heartbeats_is_told_once(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ibbridge.client.feed.MISSED", AT_ONCE)
+    with connect("me", daemon.pub, daemon.rep, timeout=PATIENCE) as ib:
+        assert received(ib).type == "silence"
+        assert ib.receive(AT_ONCE * 4) is None
+        daemon.publish("ord.me.k.orderStatus.")
+        assert [received(ib).type for _ in range(2)] == ["orderStatus", "silence"]
+
+
+def test_what_is_no_message_of_ibbridges_is_said_to_be_none(tmp_path: pathlib.Path) -> None:
+    with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
+        publisher.bind(f"ipc://{tmp_path}/pub")
+        feed = Feed(context, f"ipc://{tmp_path}/pub")
+        try:
+            feed.subscribe([""])
+            publisher.recv()
+            publisher.send_multipart([b"weather.", b"sunny"])
+            with pytest.raises(BridgeError, match=r"is pub= the bus\.pub"):
+                feed.receive(PATIENCE)
+        finally:
+            feed.close()
+
+
+# Threads, processes, the end
+
+
+def test_another_thread_is_refused(ib: Client) -> None:
+    refused: list[str] = []
+
+    def call() -> None:
+        try:
+            ib.call("ping")
+        except BridgeError as error:
+            refused.append(str(error))
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert "belongs to the thread that made it" in refused[0]
+
+
+def test_a_forked_child_is_refused_and_ends_without_harm(ib: Client) -> None:
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            ib.receive(0)
+        except BridgeError as error:
+            code = 0 if "connect after the fork" in str(error) else 2
+        ib.close()
+        os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert ib.call("ping") == {"pong": True}
+
+
+def test_a_closed_connection_says_so_and_closing_twice_is_harmless(ib: Client) -> None:
+    ib.close()
+    ib.disconnect()
+    with pytest.raises(BridgeError, match="is closed"):
+        ib.call("ping")
+
+
+# Contracts and orders
+
+
+def test_contracts_have_ibs_attributes() -> None:
+    assert stock("AAPL", primaryExchange="NASDAQ")["primaryExchange"] == "NASDAQ"
+    assert future("ES", "202612", "CME")["lastTradeDateOrContractMonth"] == "202612"
+    assert option("AAPL", "20261218", 200, "C")["strike"] == 200.0
+    assert forex("EUR.USD") == forex("EURUSD") == {
+        "symbol": "EUR", "secType": "CASH", "exchange": "IDEALPRO", "currency": "USD",
+    }
+    with pytest.raises(ValueError, match="no currency pair"):
+        forex("EUR")
+
+
+@pytest.mark.parametrize("version", [176, 200, 226])
+@pytest.mark.parametrize("order", [market("BUY", 1), limit("SELL", "0.5", 3.25, tif="GTC"), stop("BUY", 1.5, 2)])
+def test_orders_are_taken_by_every_server_version(version: int, order: dict[str, Any]) -> None:
+    Dialect.client(version).check("placeOrder", {"orderId": 1, "contract": stock("AAPL"), "order": order})
+
+
+@pytest.mark.parametrize("version", [176, 200, 226])
+def test_objects_of_ib_async_are_taken_as_they_are(version: int) -> None:
+    contract, order = ib_async.Stock("AAPL", "SMART", "USD"), ib_async.LimitOrder("BUY", 100, 9.5)
+    args = requests.bind("placeOrder", (contract, order), {})
+    assert args["contract"] == stock("AAPL")
+    checked = Dialect.client(version).check("placeOrder", {"orderId": 1, **args})
+    assert checked["order"]["lmtPrice"] == 9.5
+
+
+def test_a_flag_that_was_switched_off_in_an_object_is_sent() -> None:
+    order = ib_async.MarketOrder("BUY", 1, transmit=False)
+    assert requests.bind("placeOrder", (ib_async.Stock(), order), {})["order"] == {
+        "action": "BUY", "orderType": "MKT", "totalQuantity": 1, "transmit": False,
+    }
+
+
+def test_conditions_of_ib_async_keep_their_kind() -> None:
+    conditions = [ib_async.PriceCondition(conId=265598, exch="SMART", price=200.0), ib_async.TimeCondition(time="x")]
+    order = ib_async.MarketOrder("BUY", 1, conditions=conditions)
+    sent = requests.bind("placeOrder", (ib_async.Stock("AAPL", "SMART", "USD"), order), {})["order"]["conditions"]
+    assert [each["condType"] for each in sent] == [1, 3]
+
+
+def test_an_object_of_a_plain_class_is_taken_by_what_is_set_in_it() -> None:
+    class Order:
+        def __init__(self) -> None:
+            self.action = ""
+            self.totalQuantity = Decimal(2**127 - 1)
+            self.transmit = True
+
+    order = Order()
+    order.action, order.transmit = "BUY", False
+    assert requests.plain(order) == {"action": "BUY", "transmit": False}
+
+
+def test_decimals_keep_their_digits() -> None:
+    assert requests.plain({"totalQuantity": Decimal("0.00000100")}) == {"totalQuantity": "0.00000100"}
+
+
+# The feed by itself
+
+
+def test_a_feed_without_a_daemon_waits_for_it(tmp_path: pathlib.Path) -> None:
+    with zmq.Context() as context:
+        feed = Feed(context, f"ipc://{tmp_path}/pub")
+        try:
+            assert not feed.welcomed(feed.subscribe(["md."]), AT_ONCE)
+            daemon = FakeDaemon(tmp_path)
+            assert feed.welcomed(["md."], PATIENCE)
+            daemon.stop()
+        finally:
+            feed.close()

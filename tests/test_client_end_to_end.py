@@ -1,0 +1,148 @@
+"""The client library with the real daemon and the simulator, each a process of its own, over real sockets."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ibbridge.client import Client, CommandError, Message, Request, connect, limit, market, stock
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Callable, Iterator
+
+PATIENCE = 30.0  # seconds after which a test gives up on what must come
+
+CONTRACT = "{symbol: AAPL, secType: STK, exchange: SMART, currency: USD}"
+
+
+class Bridge:
+    """A simulator, and a daemon that can be ended and started again."""
+
+    def __init__(self, directory: pathlib.Path, port: int) -> None:
+        self.pub, self.rep = f"ipc://{directory}/pub", f"ipc://{directory}/rep"
+        self._settings = {
+            "tws.port": port, "bus.pub": self.pub, "bus.rep": self.rep, "bus.prefix": "live",
+            "instruments": f"{{APPLE: {CONTRACT}}}",
+        }
+        self._daemon: subprocess.Popen[str] | None = None
+
+    def start(self) -> None:
+        settings = [part for key, value in self._settings.items() for part in ("--set", f"{key}={value}")]
+        self._daemon = subprocess.Popen([sys.executable, "-m", "ibbridge", "run", *settings], text=True)
+
+    def stop(self) -> None:
+        if self._daemon is not None:
+            self._daemon.terminate()
+            assert self._daemon.wait(PATIENCE) == 0
+            self._daemon = None
+
+    def connect(self, name: str) -> Client:
+        return connect(name, self.pub, self.rep, prefix="live", timeout=PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def bridge(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bridge]:
+    command = [sys.executable, "-m", "ibbridge", "sim", "--port", "0", "--seed", "3"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sim:
+        assert sim.stdout is not None
+        port = sim.stdout.readline().split(":")[1].split()[0]
+        made = Bridge(tmp_path_factory.mktemp("bus"), int(port))
+        try:
+            made.start()
+            yield made
+        finally:
+            with contextlib.suppress(AssertionError):
+                made.stop()
+            sim.terminate()
+
+
+@pytest.fixture
+def ib(bridge: Bridge) -> Iterator[Client]:
+    with bridge.connect("me") as client:
+        yield client
+
+
+def until(ib: Client, wanted: Callable[[Message], bool]) -> Message:
+    for message in ib.messages(PATIENCE):
+        if wanted(message):
+            return message
+    raise AssertionError("it never came")
+
+
+def status(order: Request, *words: str) -> Callable[[Message], bool]:
+    return lambda m: m.type == "orderStatus" and m.concerns(order) and m.status in words
+
+
+def test_ticks_come_under_the_configurations_own_name(ib: Client) -> None:
+    ticks = ib.reqMktData(stock("AAPL"), "", False)
+    assert ticks.topic == "live.md.APPLE."
+    assert until(ib, lambda m: m.type == "tickPrice" and m.tickType == 1).price > 0
+    ib.cancelMktData(ticks)
+
+
+def test_who_joins_late_has_the_market_at_once(bridge: Bridge, ib: Client) -> None:
+    first = ib.reqMktData(stock("AAPL"))
+    until(ib, lambda m: m.type == "tickPrice" and m.tickType == 9)
+    with bridge.connect("late") as late:
+        second = late.reqMktData(stock("AAPL"))
+        closed = until(late, lambda m: m.type == "tickPrice" and m.tickType == 9)
+        assert closed.flags == ("replayed",)
+        late.cancelMktData(second)
+    ib.cancelMktData(first)
+
+
+def test_depth_is_complete_from_its_first_message(ib: Client) -> None:
+    depth = ib.reqMktDepth(stock("AAPL"), 5)
+    assert until(ib, lambda m: m.concerns(depth)).seq == 1
+    ib.cancelMktDepth(depth)
+
+
+def test_questions_have_answers_that_end(ib: Client) -> None:
+    answers = list(ib.answers(ib.reqContractDetails(stock("AAPL"))))
+    assert answers[0].contractDetails.contract.conId == 265598
+    assert answers[-1].type == "contractDetailsEnd"
+    bars = list(ib.answers(ib.reqHistoricalData(stock("AAPL"), "", "1 D", "1 hour", "TRADES", 1, 1, False)))
+    assert len(bars[0].bars) > 1
+    margin = next(ib.answers(ib.whatIfOrder(stock("AAPL"), market("BUY", 100))))
+    assert float(margin.orderState.initMarginChange) > 0
+    until_end = list(ib.answers(ib.reqMktData(stock("AAPL"), snapshot=True)))
+    assert until_end[-1].type == "tickSnapshotEnd"
+
+
+def test_an_order_is_filled_and_its_position_seen(ib: Client) -> None:
+    ib.reqPositions()
+    order = ib.placeOrder(stock("AAPL"), market("BUY", 100))
+    fill = until(ib, lambda m: m.type == "execDetails" and m.concerns(order))
+    assert (fill.execution.side, fill.contract.symbol) == ("BOT", "AAPL")
+    until(ib, status(order, "Filled"))
+    ib.reqPositions()
+    assert until(ib, lambda m: m.type == "position").position >= 100
+
+
+def test_an_order_is_listed_and_cancelled_and_its_key_is_taken_for_ever(ib: Client) -> None:
+    order = ib.placeOrder(stock("AAPL"), limit("BUY", 1, 1.0), key="low")
+    until(ib, status(order, "PreSubmitted", "Submitted"))
+    again = ib.placeOrder(stock("AAPL"), limit("BUY", 1, 1.0), key="low")
+    assert again.result["orderId"] == order.result["orderId"]
+    with pytest.raises(CommandError) as refused:
+        ib.placeOrder(stock("AAPL"), limit("BUY", 1, 1.1), key="low")
+    assert refused.value.code == "E_KEY_REUSED"
+    assert any(each.type == "openOrder" and each.concerns(order) for each in ib.answers(ib.reqAllOpenOrders()))
+    ib.cancelOrder(order)
+    until(ib, status(order, "Cancelled"))
+
+
+def test_a_restart_of_the_daemon_is_told_and_the_client_goes_on(bridge: Bridge, ib: Client) -> None:
+    bridge.stop()
+    until(ib, lambda m: m.type == "bye")
+    bridge.start()
+    until(ib, lambda m: m.type == "restart")
+    ib.wait_for_tws(PATIENCE)
+    ticks = ib.reqMktData(stock("AAPL"))
+    assert until(ib, lambda m: m.concerns(ticks)).epoch != 0
+    ib.cancelMktData(ticks)
