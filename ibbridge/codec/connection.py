@@ -7,12 +7,15 @@ has both its account list and its next valid id, in either order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from ibbridge.codec.dialect import Dialect, Message, Undecodable
 from ibbridge.codec.framing import FrameBuffer, FramingError, frame
 from ibbridge.codec.versions import NEWEST, OLDEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SIGN = b"API\0"
 """What a client sends first, without a length."""
@@ -80,12 +83,14 @@ class Connection:
         return out
 
     def receive_data(self, data: bytes) -> Iterator[Message | Undecodable]:
-        """The messages that `data` completes. Raises `FramingError` or `HandshakeError`: then the connection is over."""
+        """The messages that `data` completes. On `FramingError` and `HandshakeError` the connection is over."""
+        if self.state is State.READY and self.dialect is not None:  # the hot path: nothing is looked for any more
+            return map(self.dialect.read, self._frames.feed(data))
+        return self._starting(data)
+
+    def _starting(self, data: bytes) -> Iterator[Message | Undecodable]:
         for payload in self._frames.feed(data):
-            if self.dialect is None:
-                message = self._greeted(payload)
-            else:
-                message = self.dialect.read(payload)
+            message = self._greeted(payload) if self.dialect is None else self.dialect.read(payload)
             if self.state is not State.READY and isinstance(message, Message):
                 self.state = TRANSITIONS.get((self.state, message.name), self.state)
             yield message
@@ -93,7 +98,7 @@ class Connection:
     def _greeted(self, payload: bytes) -> Message | Undecodable:
         """The host's version and time. Anything else that comes before it is kept, not understood."""
         fields = payload.split(b"\0")
-        if len(fields) != 3 or fields[2] or not fields[0].lstrip(b"-").isdigit():  # noqa: PLR2004 - two, each ended
+        if len(fields) != 3 or fields[2] or not fields[0].removeprefix(b"-").isdigit():
             return Undecodable(None, None, "before the server version", payload)
         version, time = int(fields[0][:9]), fields[1].decode("utf-8", "backslashreplace")
         if version < 0:
@@ -123,9 +128,11 @@ class Acceptor:
 
     @property
     def version(self) -> int | None:
+        """The negotiated server version."""
         return self.dialect.version if self.dialect else None
 
     def data_to_send(self) -> bytes:
+        """Bytes to write now; each is given once."""
         out, self._out = self._out, b""
         return out
 
@@ -147,8 +154,8 @@ class Acceptor:
         text = payload[:_LONGEST_GREETING].decode("ascii", "replace").split(" ")[0]
         low, _, high = text.removeprefix("v").partition("..")
         high = high or low
-        if not (text.startswith("v") and low.isdecimal() and high.isdecimal() and len(high) < 9):  # noqa: PLR2004
-            raise FramingError(f"a greeting of {text!r}")
+        if not (text.startswith("v") and low.isdecimal() and high.isdecimal() and len(high) < 9):
+            raise FramingError(f"a greeting of {text[:60]!r}")
         version = min(self._newest, int(high))
         if version < max(self._oldest, int(low[:9])):
             raise HandshakeError(f"no common version: the client speaks {low} to {high}")

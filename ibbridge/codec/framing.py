@@ -6,7 +6,10 @@ be trusted, so that is the end of the connection (`FramingError`), at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MAX_LENGTH = 0xFFFFFF
 """The largest payload: what IB's own client accepts."""
@@ -18,10 +21,14 @@ class FramingError(Exception):
     """The stream is broken and the connection must be closed."""
 
 
+class TooLargeError(ValueError):
+    """A message that no reader would accept."""
+
+
 def frame(payload: bytes) -> bytes:
-    """`payload` behind its length. Raises `ValueError` if no reader would accept it."""
+    """`payload` behind its length. Raises `TooLargeError` above `MAX_LENGTH`."""
     if len(payload) > MAX_LENGTH:
-        raise ValueError(f"a message of {len(payload)} bytes; {MAX_LENGTH} at most")
+        raise TooLargeError(f"a message of {len(payload)} bytes; {MAX_LENGTH} at most")
     return len(payload).to_bytes(4, "big") + payload
 
 
@@ -29,18 +36,17 @@ class FrameBuffer:
     """Takes bytes in any pieces, gives payloads whole."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-        self._have = 0
+        self._rest = bytearray()
         self._need = _PREFIX
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The payloads that `data` completes. Bytes of an unfinished one are kept, and never more than one message."""
-        if self._pieces:
-            self._pieces.append(data)
-            self._have += len(data)
-            if self._have < self._need:  # a long message in many pieces is joined once
+        if self._rest:
+            self._rest += data
+            if len(self._rest) < self._need:  # a long message in many pieces is copied once, when it is complete
                 return
-            data = b"".join(self._pieces)
+            data = bytes(self._rest)
+            self._rest.clear()
         start, end, need = 0, len(data), _PREFIX
         from_bytes = int.from_bytes
         try:
@@ -56,9 +62,9 @@ class FrameBuffer:
                 start = stop
                 yield data[body:stop]
         finally:
-            rest = data[start:]
-            self._pieces, self._have, self._need = ([rest] if rest else []), len(rest), need
+            self._rest += data[start:]
+            self._need = need
 
     def __len__(self) -> int:
         """Bytes kept of a message that is not complete."""
-        return self._have
+        return len(self._rest)

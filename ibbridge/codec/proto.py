@@ -11,8 +11,8 @@ fields are skipped, as protobuf wants it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
@@ -20,7 +20,7 @@ from google.protobuf.message import Message as ProtoMessage
 
 from ibbridge.codec.schema import Declaration, Field, Inline, Mask, Member, Record, Spread, Tags, Union, sendable
 from ibbridge.codec.source import Source
-from ibbridge.codec.types import BOOL, UNSET_FLOAT, UNSET_INT, UNSET_LONG, Scalar
+from ibbridge.codec.types import BOOL, DECIMAL, NAMESPACE, SENTINELS, Scalar
 
 __all__ = ["DecodeError", "reader", "writer"]
 
@@ -36,7 +36,6 @@ _SCALARS = {
     "string": _F.TYPE_STRING,
     "bool": _F.TYPE_BOOL,
 }
-_SENTINELS = {"int32": UNSET_INT, "int64": UNSET_LONG, "double": UNSET_FLOAT}
 
 
 # -- descriptors -----------------------------------------------------------------------------------------------------
@@ -121,8 +120,7 @@ def nested(member: Field | Inline) -> Sequence[Member]:
         return tuple(Field(bit, BOOL, tag) for tag, bit in enumerate(kind.message, 1))
     if isinstance(kind, Union):
         return tuple(union_fields(kind).values())
-    assert isinstance(kind, Record)
-    return kind.fields
+    return cast("Record", kind).fields
 
 
 def union_fields(union: Union) -> dict[str, Field]:
@@ -149,7 +147,7 @@ def reader(message: Declaration) -> Reader:
     return _reader(message)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _reader(message: Declaration) -> Reader:
     proto = _DESCRIPTORS.message_class(message, message.fields)
     source = Source()
@@ -162,7 +160,7 @@ def _reader(message: Declaration) -> Reader:
         if message.swap:
             source.line(f"{source.constant('swap', message.swap.read)}(d)")
         source.line("return d")
-    namespace = {"parse": proto.FromString, "UNSET": UNSET_FLOAT}
+    namespace = {**NAMESPACE, "parse": proto.FromString}
     made: Reader = source.compile(f"read {message.name} protobuf", "read", namespace)
     return made
 
@@ -195,7 +193,7 @@ class _Emit:
                 self.source.line(f"{self.values[member.name]} = {convert}({m})")
             elif member.tag:
                 self.field(member, m)
-            elif "." not in member.name:
+            else:
                 self.source.line(f"{self.values[member.name]} = {member.absent!r}")
 
     def field(self, field: Field, m: str) -> None:
@@ -203,10 +201,17 @@ class _Emit:
         head, *rest = field.path
         if rest:
             self._deep(field, m, head, rest)
+        elif isinstance(field.type, Record) and not field.many and field.default is None:
+            there = f"{m}.HasField({attribute(field)!r})"
+            self.source.line(f"{self.values[head]} = {self._convert(field)}({value}) if {there} else None")
         elif isinstance(field.type, Record) and not field.many:
             self.source.line(f"{self.values[head]}.update({self._convert(field)}({value}))")
         elif isinstance(field.type, Scalar) and not field.many:
             self.source.line(f"{self.values[head]} = {self._scalar(field, field.type, m)}")
+        elif isinstance(field.type, Mask) and not field.type.message:
+            bits = len(field.type.bits)
+            table = self.source.constant("mask", tuple(field.type.load(value) for value in range(1 << bits)))
+            self.source.line(f"{self.values[head]} = {table}[{value} & {(1 << bits) - 1}]")
         else:
             self.source.line(f"{self.values[head]} = {self._convert(field)}({value})")
 
@@ -215,24 +220,32 @@ class _Emit:
         target = self.values[head]
         for name in rest[:-1]:
             target = f"{target}.setdefault({name!r}, {{}})"
-        with self.source.block(f"if (w := {self._convert(field)}({m}.{attribute(field)})) != {field.default!r}:"):
+        if isinstance(field.type, Scalar) and not field.many:
+            value = self._scalar(field, field.type, m)
+        else:
+            value = f"{self._convert(field)}({m}.{attribute(field)})"
+        with self.source.block(f"if (w := {value}) != {field.default!r}:"):
             self.source.line(f"{target}[{rest[-1]!r}] = w")
 
     def _convert(self, field: Field) -> str:
         return self.source.constant("read", value_reader(field))
 
     def _scalar(self, field: Field, kind: Scalar, m: str) -> str:
+        """The expression for a scalar. A value that is not zero is there: only for zero is presence asked."""
         name = attribute(field)
         value = f"{m}.{name}"
-        if kind.from_proto and kind.proto in _SENTINELS and kind.name in ("int", "long", "float"):
-            value = f"(None if (x := {m}.{name}) == {_SENTINELS[kind.proto]!r} else x)"
-        elif kind.from_proto:
-            value = f"{self.source.constant('load', kind.from_proto)}({m}.{name})"
-        zero = {"string": "", "bool": False, "double": 0.0}.get(kind.proto, 0)
-        same = field.absent == (kind.from_proto(zero) if kind.from_proto else zero)
-        if same and (field.absent is not None or kind.from_proto):
-            return value
-        return f"({value} if {m}.HasField({name!r}) else {field.absent!r})"
+        if kind is DECIMAL:
+            return f"DECIMALS[{value}]"
+        if kind.from_proto is None:
+            zero: Any = {"string": "", "bool": False}[kind.proto]
+            if field.absent == zero:
+                return value
+            return f"(x if (x := {value}) or {m}.HasField({name!r}) else {field.absent!r})"
+        if kind.proto in SENTINELS and kind.name in ("int", "long", "float"):
+            nothing = "x" if field.absent == 0 else f"(x if {m}.HasField({name!r}) else {field.absent!r})"
+            return f"((None if x == {kind.sentinel!r} else x) if (x := {value}) else {nothing})"
+        load = self.source.constant("load", kind.from_proto)
+        return f"({load}({value}) if {m}.HasField({name!r}) else {field.absent!r})"
 
     def display(self) -> str:
         return "{" + ", ".join(f"{each.name!r}: {self._value(each)}" for each in self.shape.shape) + "}"
@@ -266,10 +279,13 @@ def _one_reader(kind: Any) -> Callable[[Any], Any]:
     return _union_reader(kind)
 
 
-@lru_cache(maxsize=None)
+@cache
 def record_reader(record: Record) -> Callable[[Any], Data]:
-    """A function from a protobuf message to a record in canonical form. Fields that the message has and the record
-    does not (its message spread it beside others) are left to whoever knows them."""
+    """A function from a protobuf message to a record in canonical form.
+
+    Fields that the message has and the record does not (its message spread it beside others) are left to whoever
+    knows them.
+    """
     table = {each.tag: (each, value_reader(each)) for each in record.fields if each.tag}
     present_only = tuple(each for each in record.fields if each.absent != each.default or record.full)
 
@@ -325,8 +341,10 @@ def writer(message: Declaration, version: int) -> Writer:
 
 
 class _Filler:
-    """Puts data into protobuf messages. As IB's client does: numbers are there even if they are zero, text and flags
-    only if they are not."""
+    """Puts data into protobuf messages.
+
+    As IB's client does: numbers are there even if they are zero, text and flags only if they are not.
+    """
 
     def __init__(self, message: Declaration, version: int) -> None:
         self.message = message
@@ -388,8 +406,8 @@ def _find(data: Mapping[str, Any], field: Field) -> Any:
 
 def _set_scalar(m: Any, name: str, field: Field, kind: Scalar, value: Any) -> None:
     if value is None:
-        if field.absent is not None and kind.proto in _SENTINELS:
-            setattr(m, name, _SENTINELS[kind.proto])
+        if field.absent is not None and kind.sentinel is not None:
+            setattr(m, name, kind.sentinel)
         return
     loaded = kind.to_proto(value) if kind.to_proto and value != "" else value
     optional = kind.proto in ("bool", "string") or value == ""

@@ -2,21 +2,24 @@
 
 The rule (IB's clients break it in places): what the negotiated version, the encoding or another argument would leave
 off the wire is refused, never dropped. It is derived from the declarations. `checked` gives the arguments back in the
-form that writers take; it is total on whatever a client can send.
+form that writers take; it is total on whatever a client can send, and its cost is bounded: it stops at the fiftieth
+fault, and shows no more of a value than fits a line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Any
+from itertools import takewhile
+from typing import Any, cast
 
 from ibbridge.codec.schema import (
     Branch,
+    Declaration,
     Field,
+    Flagged,
     Loop,
     Mask,
-    Declaration,
     Path,
     Record,
     Slot,
@@ -27,7 +30,7 @@ from ibbridge.codec.schema import (
     resolve,
 )
 from ibbridge.codec.text import compiled_test
-from ibbridge.codec.types import STR, Scalar
+from ibbridge.codec.types import BOOL, STR, Scalar
 from ibbridge.codec.versions import NEWEST, OLDEST
 
 MOST_FAULTS = 50
@@ -50,10 +53,10 @@ def checked(request: Declaration, version: int, args: Any) -> dict[str, Any]:
         raise NotCarried([_absence(request, version)])
     check = _Check(request, version)
     values: dict[str, Any] = check.record(request.shape, args, ())
-    if not check.faults and not request.in_protobuf(version):
-        check.branches(resolve(request, version), values)
+    if not check.faults:
+        check.together(values)
     if check.faults:
-        raise NotCarried(check.faults[:MOST_FAULTS])
+        raise NotCarried(check.faults)
     return values
 
 
@@ -70,10 +73,16 @@ class _Check:
         self.version = version
         self.carried = carried(request, version)
         self.text = not request.in_protobuf(version)
+        self.pairs = frozenset(_pairs(resolve(request, version))) if self.text else frozenset()
         self.faults: list[str] = []
 
+    @property
+    def full(self) -> bool:
+        """Nobody reads on."""
+        return len(self.faults) >= MOST_FAULTS
+
     def fault(self, path: Path, text: str) -> None:
-        if len(self.faults) < MOST_FAULTS:
+        if not self.full:
             self.faults.append(f"{'.'.join(path) or self.request.name} {text}")
 
     def record(self, record: Record, given: Any, path: Path, *, ignore: bool = False) -> dict[str, Any]:
@@ -84,11 +93,13 @@ class _Check:
         known = {each.name: each for each in record.shape}
         values = {}
         for name, value in given.items():
-            if len(self.faults) >= MOST_FAULTS:
+            if self.full:
                 break
             if name not in known:
                 self._unknown(name, known, path)
-            elif (loaded := self.value(known[name], value, (*path, name), ignore=ignore or record.lenient)) is not _SKIP:
+                continue
+            loaded = self.value(known[name], value, (*path, name), ignore=ignore or record.lenient)
+            if loaded is not _SKIP:
                 values[name] = loaded
         for each in record.shape:
             if each.required and given.get(each.name) is None:
@@ -100,11 +111,11 @@ class _Check:
             self.fault(path, f"has a key that is not text: {_show(name)}")
             return
         near = get_close_matches(name[:64], known, 1)
-        self.fault((*path, _show(name, quote=False)), "is unknown" + (f", did you mean {near[0]}?" if near else ""))
+        self.fault((*path, _plain(name)), "is unknown" + (f", did you mean {near[0]}?" if near else ""))
 
     def value(self, field: Field, value: Any, path: Path, *, ignore: bool) -> Any:
         if value is None:
-            return None if field.default is None or _may_be_unset(field) else _SKIP
+            return None if field.default is None or _may_be_unset(field.type) else _SKIP
         loaded = self._load(field, value, path, ignore=ignore)
         if path not in self.carried and loaded is not _SKIP and loaded != field.default:
             if ignore:
@@ -118,10 +129,19 @@ class _Check:
             return self._rows(field, value, path, ignore=ignore)
         if isinstance(kind, Scalar):
             return self._scalar(kind, value, path)
-        if isinstance(kind, Record):
-            return self.record(kind, value, path, ignore=ignore)
-        assert isinstance(kind, Mask)
-        return value
+        if isinstance(kind, Mask):
+            return self._flags(kind, value, path)
+        return self.record(cast("Record", kind), value, path, ignore=ignore)
+
+    def _flags(self, mask: Mask, value: Any, path: Path) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            self.fault(path, f"must be a map, not {_show(value)}")
+            return {}
+        known = {bit: Field(bit, BOOL) for bit in mask.bits}
+        for name in self._until_full(value):
+            if name not in known:
+                self._unknown(name, known, path)
+        return {bit: self._scalar(BOOL, value[bit], (*path, bit)) for bit in mask.bits if bit in value}
 
     def _scalar(self, kind: Scalar, value: Any, path: Path) -> Any:
         try:
@@ -134,8 +154,10 @@ class _Check:
         return loaded
 
     def _characters(self, text: str, path: Path) -> None:
-        """A NUL would end the field and shift all that follow: a string could rewrite an order. The text form takes
-        printable ASCII, tab, CR and LF only (IB's error 579); protobuf takes any Unicode."""
+        """A NUL would end the field and shift all that follow: a string could rewrite an order.
+
+        The text form takes printable ASCII, tab, CR and LF only (IB's error 579); protobuf takes any Unicode.
+        """
         if "\0" in text:
             self.fault(path, "has a NUL in it")
         elif self.text and not (text.isascii() and (text.isprintable() or not text.translate(_ALLOWED))):
@@ -154,24 +176,31 @@ class _Check:
         if isinstance(kind, Tags):
             return self._tags(value, path)
         if isinstance(kind, Scalar):
-            return [self._scalar(kind, each, path) for each in value]
+            return [self._scalar(kind, each, path) for each in self._until_full(value)]
         if isinstance(kind, Union):
-            return [self._of_kind(kind, each, path) for each in value]
-        assert isinstance(kind, Record)
-        return [self.record(kind, each, path, ignore=ignore) for each in value]
+            return [self._of_kind(kind, each, path) for each in self._until_full(value)]
+        return [self.record(cast("Record", kind), each, path, ignore=ignore) for each in self._until_full(value)]
+
+    def _until_full(self, rows: Iterable[Any]) -> Iterator[Any]:
+        return takewhile(lambda _: not self.full, rows)
 
     def _tags(self, rows: Sequence[Any], path: Path) -> list[dict[str, str]]:
-        tags = []
-        for row in rows:
-            if not (isinstance(row, Mapping) and set(row) == {"tag", "value"}):
+        tags: dict[str, None] = {}
+        pairs = []
+        for row in self._until_full(rows):
+            if not (isinstance(row, Mapping) and row.keys() == {"tag", "value"}):
                 self.fault(path, f"must be rows of {{tag, value}}, not {_show(row)}")
                 continue
-            tag, value = (self._scalar(_TEXT, row[name], (*path, name)) for name in ("tag", "value"))
-            tags.append({"tag": tag, "value": value})
-            if self.text and (*path, "tag") not in self.carried and isinstance(tag, str) and isinstance(value, str):
-                if set("=;") & set(tag) or ";" in value:
-                    self.fault(path, "has a tag or value with = or ; in it, which separate them on the wire")
-        return tags
+            tag, value = (self._scalar(STR, row[name], (*path, name)) for name in ("tag", "value"))
+            if tag is _SKIP or value is _SKIP:
+                continue
+            if not self.text and tag in tags:
+                self.fault(path, f"has the tag {_plain(tag)} twice; at this server version only one can be sent")
+            if self.text and path not in self.pairs and ("=" in tag or ";" in tag or ";" in value):
+                self.fault(path, "has a tag or value with = or ; in it, which separate them on the wire")
+            tags[tag] = None
+            pairs.append({"tag": tag, "value": value})
+        return pairs
 
     def _of_kind(self, union: Union, row: Any, path: Path) -> Any:
         number = row.get(union.by.name) if isinstance(row, Mapping) else None
@@ -183,9 +212,8 @@ class _Check:
         record = union.kinds[number]
         inner = _Check(self.request, self.version)
         inner.carried = frozenset((*path, each.name) for each in record.fields)
-        values = inner.record(record, rest, path)
-        self.faults += inner.faults[: MOST_FAULTS - len(self.faults)]
-        return {union.by.name: number, **values}
+        inner.faults = self.faults
+        return {union.by.name: number, **inner.record(record, rest, path)}
 
     def _why_not(self, path: Path) -> str:
         for version in range(self.version, NEWEST + 1):
@@ -196,29 +224,48 @@ class _Check:
                 return f"is not carried after server version {version}; this connection has {self.version}"
         return f"is not carried by {self.request.name}"
 
-    def branches(self, steps: Sequence[Step], values: Mapping[str, Any]) -> None:
+    def together(self, values: Mapping[str, Any]) -> None:
         """What another argument would leave off the wire."""
+        if self.text:
+            self._branches(resolve(self.request, self.version), values)
+        elif self.request.swap and self.request.swap.lost:
+            for path, why in self.request.swap.lost(values):
+                self.fault(path, why)
+
+    def _branches(self, steps: Sequence[Step], values: Mapping[str, Any]) -> None:
         for step in steps:
-            if isinstance(step, Branch) and not compiled_test(step.test)(values):
-                for path, default in _slots(step.steps):
-                    if (value := _find(values, path)) is not None and value != default:
-                        self.fault(path, f"is only sent when {step.test.name}")
+            if not isinstance(step, Branch):
+                continue
+            if compiled_test(step.test)(values):
+                self._branches(step.steps, values)
+                continue
+            for path, default in _slots(step.steps):
+                if (value := _find(values, path)) is not None and value != default:
+                    self.fault(path, f"is only sent when {step.test.name}")
 
 
 _SKIP: Any = object()
-_TEXT = STR
 _ALLOWED = dict.fromkeys([*range(32, 127), 9, 10, 13])
 
 
-def _may_be_unset(field: Field) -> bool:
-    return isinstance(field.type, Scalar) and field.type.proto in ("int32", "int64", "double")
+def _may_be_unset(kind: Any) -> bool:
+    return isinstance(kind, Scalar) and kind.sentinel is not None
+
+
+def _pairs(steps: Sequence[Step]) -> Iterator[Path]:
+    """Lists of tags and values that have a field for each; the others are one text."""
+    for step in steps:
+        if isinstance(step, Branch):
+            yield from _pairs(step.steps)
+        elif isinstance(step, Loop) and isinstance(step.field.type, Tags):
+            yield step.path
 
 
 def _slots(steps: Sequence[Step]) -> Iterator[tuple[Path, Any]]:
     for step in steps:
-        if isinstance(step, Slot):
-            yield step.path, step.field.default
-        elif isinstance(step, Loop):
+        if isinstance(step, Branch):
+            yield from _slots(step.steps)
+        elif isinstance(step, Slot | Loop | Flagged):
             yield step.path, step.field.default
 
 
@@ -228,6 +275,15 @@ def _find(values: Mapping[str, Any], path: Path) -> Any:
     return values.get(path[-1])
 
 
-def _show(value: Any, *, quote: bool = True) -> str:
-    text = repr(value)[:60] if quote or not isinstance(value, str) else value[:60]
-    return text.encode("ascii", "backslashreplace").decode()
+def _plain(text: str) -> str:
+    return text[:60].encode("ascii", "backslashreplace").decode()
+
+
+def _show(value: Any) -> str:
+    """A value in a sentence. Of what may be large or deep, and so costly to spell out, only the kind."""
+    if isinstance(value, str | bytes):
+        return _plain(repr(value[:60]))
+    if isinstance(value, float | bool | None) or (isinstance(value, int) and value.bit_length() <= 64):
+        return repr(value)
+    kinds = {"dict": "a map", "list": "a list", "tuple": "a list", "int": "a larger one"}
+    return kinds.get(type(value).__name__, f"a {_plain(type(value).__name__)}")

@@ -11,15 +11,19 @@ into the steps of one server version. `since` is inclusive, `until` exclusive, l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import dataclasses
+from dataclasses import dataclass, replace
 from enum import Enum
-from functools import lru_cache
-from typing import Any, TypeAlias
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ibbridge.codec import types as t
-from ibbridge.codec.types import Scalar
 from ibbridge.codec.versions import NEWEST, OLDEST, PROTOBUF
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from ibbridge.codec.types import Scalar
 
 Path: TypeAlias = tuple[str, ...]
 _SAME: Any = object()
@@ -34,9 +38,12 @@ class DeclarationError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """A class of IB's. In canonical form an attribute equal to its default is left out, unless the record is `full`
-    (rows of bars and ticks carry every key). A `lenient` record may carry attributes a request has no use for: a
-    contract often comes straight from contractDetails."""
+    """A class of IB's.
+
+    In canonical form an attribute equal to its default is left out, unless the record is `full` (rows of bars and ticks
+    carry every key). A `lenient` record may carry attributes a request has no use for: a contract often comes straight
+    from contractDetails.
+    """
 
     name: str
     fields: tuple[Field, ...]
@@ -44,6 +51,7 @@ class Record:
     lenient: bool = False
 
     def field(self, name: str) -> Field:
+        """The field called `name`. Raises `DeclarationError` if there is none."""
         for candidate in self.fields:
             if candidate.name == name:
                 return candidate
@@ -57,17 +65,21 @@ class Record:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mask:
-    """Flags that text carries as one integer; `bits` names them from bit 0 up. Protobuf has an integer as well, or
-    a message of bools where `message` is set."""
+    """Flags that text carries as one integer; `bits` names them from bit 0 up.
+
+    Protobuf has an integer as well, or a message of bools where `message` is set.
+    """
 
     name: str
     bits: tuple[str, ...]
     message: tuple[str, ...] = ()
 
     def load(self, value: int) -> dict[str, bool]:
+        """The flags that are set in `value`; bits without a name are no flags."""
         return {bit: True for i, bit in enumerate(self.bits) if value >> i & 1}
 
     def dump(self, flags: Mapping[str, Any]) -> int:
+        """The integer for these flags."""
         return sum(1 << i for i, bit in enumerate(self.bits) if flags.get(bit))
 
 
@@ -96,8 +108,9 @@ class Field:
 
     `name` is IB's; among a message's fields it may be a dotted path, for a protobuf field whose place in the published
     data is deeper. `default` is what canonical form leaves out, `absent` what absence means in protobuf. `tag` 0 means
-    that protobuf has no such field; `since` is where requests in protobuf begin to carry it. `always` fields are written
-    even where they are false. `hidden` fields are on the wire only.
+    that protobuf has no such field; `since` is where requests in protobuf begin to carry it, and `answer` fields are
+    never in a request. `always` fields are written even where they are false. `hidden` fields are on the wire only.
+    Where the test `only` fails, the published value is the default.
     """
 
     name: str
@@ -115,12 +128,13 @@ class Field:
 
     @property
     def path(self) -> Path:
+        """Where the value stands in the published data."""
         return tuple(self.name.split("."))
 
 
 def _scalar(kind: Scalar) -> Callable[..., Field]:
     def declare(name: str, tag: int = 0, default: Any = _SAME, absent: Any = _SAME, **more: Any) -> Field:
-        value = kind.zero if default is _SAME else default
+        value: Any = kind.zero if default is _SAME else default
         return Field(name, kind, tag, value, value if absent is _SAME else absent, **more)
 
     return declare
@@ -155,7 +169,7 @@ def Code(name: str, tag: int, *known: str) -> Field:  # noqa: N802
 
 def Part(name: str, record: Record, tag: int = 0, *, optional: bool = False, **more: Any) -> Field:  # noqa: N802
     """A nested record. An optional one is None unless it is there."""
-    default = None if optional else {}
+    default: dict[str, Any] | None = None if optional else {}
     return Field(name, record, tag, default, default, **more)
 
 
@@ -165,10 +179,12 @@ def Rows(name: str, of: Record | Scalar | Union, tag: int = 0, **more: Any) -> F
 
 
 def TagValues(name: str, tag: int = 0, **more: Any) -> Field:  # noqa: N802
+    """A list of `{tag, value}`."""
     return Field(name, Tags(), tag, [], [], **more)
 
 
 def Masked(name: str, mask: Mask, tag: int = 0) -> Field:  # noqa: N802
+    """A map of the flags that are set."""
     return Field(name, mask, tag, {}, {})
 
 
@@ -196,36 +212,54 @@ Member: TypeAlias = "Field | Inline | Spread"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Test:
-    """A named condition on values that stand earlier in the layout. `source` makes Python of it, given a function
-    from a path to the expression for its value (None where it has its default)."""
+    """A named condition on values that stand earlier in the layout.
+
+    `source` makes Python of it, given a function from a path to the expression for its value (None where it has its
+    default). `about` are the values it looks at, with those that it names.
+    """
 
     name: str
     source: Callable[[Callable[[Path], str]], str]
+    about: Mapping[Path, tuple[Any, ...]]
 
 
-def _test(name: str, path: str, template: str) -> Test:
-    return Test(name, lambda value: template.format(x=value(tuple(path.split(".")))))
+def _test(name: str, dotted: str, template: str, *named: Any) -> Test:
+    path = tuple(dotted.split("."))
+    return Test(name, lambda value: template.format(x=value(path)), {path: named})
 
 
 def given(path: str) -> Test:
+    """The value at `path` is neither unset nor empty."""
     return _test(f"{path} is not empty", path, "{x}")
 
 
 def positive(path: str) -> Test:
+    """The number at `path` is set and above zero."""
     return _test(f"{path} is set and > 0", path, "({x} or 0) > 0")
 
 
 def one_of(path: str, *values: Any) -> Test:
-    listed = "(" + "".join(f"{v!r}, " if v != float("inf") else "INFINITY, " for v in values) + ")"
-    return _test(f"{path} is {' or '.join(map(str, values))}", path, "{x} in " + listed)
+    """The value at `path` is one of these."""
+    listed = "{{" + ", ".join("INFINITY" if v == float("inf") else repr(v) for v in values) + "}}"  # a template
+    return _test(f"{path} is {' or '.join(map(str, values))}", path, "{x} in " + listed, *values)
 
 
 def either(*tests: Test) -> Test:
-    return Test(" or ".join(x.name for x in tests), lambda value: " or ".join(f"({x.source(value)})" for x in tests))
+    """One of the tests holds, or several."""
+    return _joined(" or ", tests)
 
 
 def both(*tests: Test) -> Test:
-    return Test(" and ".join(x.name for x in tests), lambda value: " and ".join(f"({x.source(value)})" for x in tests))
+    """All the tests hold."""
+    return _joined(" and ", tests)
+
+
+def _joined(word: str, tests: tuple[Test, ...]) -> Test:
+    return Test(
+        word.join(each.name for each in tests),
+        lambda value: word.join(f"({each.source(value)})" for each in tests),
+        {path: named for each in tests for path, named in each.about.items()},
+    )
 
 
 # -- layouts: the order of the text form -----------------------------------------------------------------------------
@@ -264,10 +298,12 @@ class Between:
 
 
 def Since(version: int, *layout: Piece) -> Between:  # noqa: N802
+    """Part of the layout from `version` on."""
     return Between(version, NEWEST + 1, layout)
 
 
 def Until(version: int, *layout: Piece) -> Between:  # noqa: N802
+    """Part of the layout below `version`."""
     return Between(0, version, layout)
 
 
@@ -330,11 +366,11 @@ class Topic(Enum):
 class Declaration:
     """One message, in either direction.
 
-    `id` and `name` are IB's. `proto_since` is the server version from which it travels as protobuf (of inbound messages:
-    expected to; the id alone decides). `key` names the field that ties it to a request or order. `identity` names the
-    fields that tell apart the values a stream can hold at one time (None: an event, which has no state). `kind` restricts
-    the declaration to some values of a field, where several messages share an id. `swap` maps protobuf's shape to the
-    published one where nesting alone cannot.
+    `id` and `name` are IB's. `proto_since` is the server version from which it travels as protobuf (of inbound
+    messages: expected to; the id alone decides). `key` names the field that ties it to a request or order. `identity`
+    names the fields that tell apart the values a stream can hold at one time (None: an event, which has no state).
+    `kind` restricts the declaration to some values of a field, where several messages share an id. `swap` maps
+    protobuf's shape to the published one where nesting alone cannot.
     """
 
     id: int
@@ -349,6 +385,9 @@ class Declaration:
     kind: tuple[str, frozenset[int]] | None = None
     swap: Swap | None = None
 
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
     @property
     def shape(self) -> Record:
         """The published data as a record."""
@@ -356,9 +395,11 @@ class Declaration:
         return Record(self.name, tuple(each for each in flat if "." not in each.name), full=True)
 
     def in_protobuf(self, version: int) -> bool:
+        """Whether it travels as protobuf at `version`."""
         return self.proto_since is not None and version >= self.proto_since
 
     def exists(self, version: int) -> bool:
+        """Whether a server of `version` has it at all."""
         return version >= self.since and (self.layout is not None or self.in_protobuf(version))
 
 
@@ -381,7 +422,7 @@ class Pace(Enum):
     HISTORY = 3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Request(Declaration):
     """A message to TWS, and what it means for the bridge.
 
@@ -398,11 +439,16 @@ class Request(Declaration):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Swap:
-    """The one escape hatch: a change of shape between protobuf and the published data, in place, both ways."""
+    """The one escape hatch: a change of shape between protobuf and the published data, both ways.
+
+    `read` changes what was read in place; `write` returns what is to be written. `carries` are the paths for which it
+    finds room in protobuf, and `lost` names, with the reason, those for which it finds none in the data at hand.
+    """
 
     read: Callable[[dict[str, Any]], None]
     write: Callable[[dict[str, Any]], dict[str, Any]]
-    carries: tuple[str, ...] = ()  # the paths for which it finds room in protobuf
+    carries: tuple[str, ...] = ()
+    lost: Callable[[Mapping[str, Any]], Iterator[tuple[Path, str]]] | None = None
 
 
 def inbound(
@@ -413,10 +459,11 @@ def inbound(
     proto: int | None,
     **more: Any,
 ) -> Declaration:
-    """A message from TWS. `text` is its layout, `proto` the version from which it comes as protobuf. It is keyed by
-    its first argument if that is a request id."""
-    key = next((each.name for each in fields if isinstance(each, Field) and each.name in REQUEST_IDS), None)
-    return Declaration(id, name, fields, _layout(text), proto, **{"key": key, **more})
+    """A message from TWS: `text` is its layout, `proto` the version from which it comes as protobuf.
+
+    It is keyed by its request id if it has one.
+    """
+    return Declaration(id, name, fields, _layout(text), proto, **{"key": _key(fields), **more})
 
 
 def request(
@@ -427,13 +474,16 @@ def request(
     proto: int | None,
     **more: Any,
 ) -> Request:
-    """A message to TWS."""
-    key = next((each.name for each in fields if isinstance(each, Field) and each.name in REQUEST_IDS), None)
-    return Request(id, name, fields, _layout(text), proto, **{"key": key, **more})
+    """A message to TWS. Its arguments as those of `inbound`."""
+    return Request(id, name, fields, _layout(text), proto, **{"key": _key(fields), **more})
 
 
 REQUEST_IDS = frozenset(("reqId", "tickerId", "requestId"))
 """What IB's signatures call a request id."""
+
+
+def _key(fields: Sequence[Member]) -> str | None:
+    return next((each.name for each in fields if isinstance(each, Field) and each.name in REQUEST_IDS), None)
 
 
 def _layout(text: Layout | str | None) -> Layout | None:
@@ -463,30 +513,40 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitSlot:
+    """One text field with the values of several slots in it."""
+
     slots: tuple[Slot, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SameSlot:
+    """One text field whose value goes to several slots."""
+
     slots: tuple[Slot, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loop:
+    """A count and rows; a union's rows are told apart by their kind."""
+
     path: Path
     field: Field
     steps: tuple[Step, ...]
-    kinds: Mapping[int, tuple[Step, ...]] = field(default_factory=dict)
+    kinds: Mapping[int, tuple[Step, ...]] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Branch:
+    """Steps that are taken if the test holds."""
+
     test: Test
     steps: tuple[Step, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flagged:
+    """A flag, and the steps of an optional record if it is set."""
+
     path: Path
     field: Field
     steps: tuple[Step, ...]
@@ -495,7 +555,7 @@ class Flagged:
 Step: TypeAlias = "Slot | SplitSlot | SameSlot | Const | Loop | Branch | Flagged"
 
 
-@lru_cache(maxsize=None)
+@cache
 def resolve(message: Declaration, version: int) -> tuple[Step, ...]:
     """The text layout of `message` at `version`. Raises `DeclarationError` where it has none."""
     if message.layout is None:
@@ -513,7 +573,7 @@ class _Resolution:
         for piece in layout:
             yield from self._piece(piece, under)
 
-    def _piece(self, piece: Piece, under: Path) -> Iterator[Step]:
+    def _piece(self, piece: Piece, under: Path) -> Iterator[Step]:  # noqa: C901 - one case for each kind of piece
         match piece:
             case str():
                 for word in piece.split():
@@ -534,7 +594,7 @@ class _Resolution:
                 yield SplitSlot(tuple(self._slot((*under, *path.split("."))) for path in piece.paths))
             case Same():
                 yield SameSlot(tuple(self._slot((*under, *path.split("."))) for path in piece.paths))
-            case Each():
+            case _:
                 yield self._loop((*under, *piece.path.split(".")), piece.layout)
 
     def _slot(self, path: Path, mark: str = "") -> Slot:
@@ -572,7 +632,7 @@ def _row(record: Record, version: int) -> Iterator[Step]:
 # -- what a version carries ------------------------------------------------------------------------------------------
 
 
-@lru_cache(maxsize=None)
+@cache
 def carried(message: Declaration, version: int) -> frozenset[Path]:
     """The paths of all fields that `message` has room for at `version`, in the encoding it has there."""
     if not message.exists(version):
@@ -652,10 +712,5 @@ def _describe(step: Step) -> Any:
             return tuple(map(_describe, step.slots))
         case Branch():
             return step.test.name, tuple(map(_describe, step.steps))
-        case Flagged() | Loop():
+        case _:
             return step.path, tuple(map(_describe, step.steps))
-
-
-def renamed(each: Field, name: str) -> Field:
-    """The same field under another name, for messages that share a record's field but not its name."""
-    return replace(each, name=name)

@@ -6,9 +6,11 @@ The readers and writers of text are straight-line source made from a layout: thr
 from __future__ import annotations
 
 import linecache
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
 
 class Source:
@@ -21,10 +23,12 @@ class Source:
         self._constants: dict[str, Any] = {}
 
     def line(self, text: str) -> None:
+        """Add one line at the present depth."""
         self._lines.append("    " * self._depth + text)
 
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
+        """Add `head`; what is added inside the `with` stands under it. An empty block passes."""
         self.line(head)
         self._depth += 1
         before = len(self._lines)
@@ -34,6 +38,7 @@ class Source:
         self._depth -= 1
 
     def name(self, stem: str) -> str:
+        """A variable that has not been used."""
         self._names += 1
         return f"{stem}{self._names}"
 

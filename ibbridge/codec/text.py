@@ -10,17 +10,18 @@ a number. Fields past the end are counted (`over`), not refused: live gateways s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
-from typing import Any
+from functools import cache
+from typing import Any, cast
 
 from ibbridge.codec.schema import (
     Branch,
     Const,
+    Declaration,
+    DeclarationError,
     Field,
     Flagged,
     Loop,
     Mask,
-    Declaration,
     Path,
     Record,
     SameSlot,
@@ -41,7 +42,7 @@ Reader = Callable[[list[str]], Data]
 Writer = Callable[[Mapping[str, Any]], list[str]]
 
 
-class TooShort(ValueError):
+class TooShort(ValueError):  # noqa: N818 - the name says what is wrong
     """Fewer fields than the layout has."""
 
 
@@ -63,6 +64,7 @@ def tags_of(text: str) -> list[Data]:
 
 
 def tags_text(tags: Sequence[Mapping[str, Any]] | None) -> str:
+    """The inverse of `tags_of`."""
     return "".join(f"{each['tag']}={each['value']};" for each in tags or ())
 
 
@@ -97,13 +99,16 @@ _CALLS = {
 
 
 def reader(message: Declaration, version: int, over: Callable[[int], None]) -> Reader:
-    """A function from fields to data. `fields` is what splitting the body at NUL gives: below version 201 the id
-    comes first, and the last item is the empty text behind the final NUL. `over` is told of surplus fields."""
+    """A function from fields to data.
+
+    The fields are what splitting the body at NUL gives: below version 201 the id comes first, and the last item is the
+    empty text behind the final NUL. `over` is told of surplus fields.
+    """
     made: Reader = _reader_source(message, version)(over)
     return made
 
 
-@lru_cache(maxsize=None)
+@cache
 def _reader_source(message: Declaration, version: int) -> Callable[[Callable[[int], None]], Reader]:
     emit = _TextReader(message, version)
     made: Callable[[Callable[[int], None]], Reader] = emit.compile(f"read {message.name} v{version}")
@@ -111,9 +116,12 @@ def _reader_source(message: Declaration, version: int) -> Callable[[Callable[[in
 
 
 class _TextReader:
-    """Emits one reader. The next field is at `i + offset`, or at `offset` as long as nothing of variable length has
-    come. Values of the message and of `full` rows go into locals and one dict display; those of records go into a
-    dict each, unless they equal their default."""
+    """Emits one reader.
+
+    The next field is at `i + offset`, or at `offset` as long as nothing of variable length has come. Values of the
+    message and of `full` rows go into locals and one dict display; those of records go into a dict each, unless they
+    equal their default.
+    """
 
     def __init__(self, message: Declaration, version: int) -> None:
         self.message = message
@@ -177,7 +185,7 @@ class _TextReader:
                     self._branch(step.test.source(scope.get), step.steps, scope)
                 case Flagged():
                     self._flagged(step, scope)
-                case Loop():
+                case _:
                     self._loop(step, scope)
 
     def _load(self, step: Slot) -> str:
@@ -186,10 +194,10 @@ class _TextReader:
             return (kind.load_unset if step.blank else kind.load).format(x=text)
         if isinstance(kind, Mask):
             table = self.source.constant("mask", tuple(kind.load(value) for value in range(1 << len(kind.bits))))
-            return f"{table}[int({text} or 0) & {(1 << len(kind.bits)) - 1}]"
+            return f"{table}[(INTS[{text}] or 0) & {(1 << len(kind.bits)) - 1}]"
         if isinstance(kind, Tags):
             return f"tags_of({text})"
-        raise NotImplementedError(f"{self.message.name}: {step.path} cannot be one text field")
+        raise DeclarationError(f"{self.message.name}: {'.'.join(step.path)} cannot be one text field")
 
     def _split(self, step: SplitSlot, scope: _Scope) -> None:
         parts = self.source.name("parts")
@@ -237,8 +245,8 @@ class _TextReader:
         elif isinstance(kind, Tags):
             self.source.line(f"{rows}.append({{'tag': f[i], 'value': f[i + 1]}})")
             self.source.line("i += 2")
-        elif isinstance(kind, Scalar):
-            self.source.line(f"{rows}.append({kind.load.format(x='f[i]')})")
+        else:
+            self.source.line(f"{rows}.append({cast('Scalar', kind).load.format(x='f[i]')})")
             self.source.line("i += 1")
 
     def _kinds(self, union: Union, step: Loop, rows: str) -> None:
@@ -264,6 +272,8 @@ class _Scope:
         self.record = record
         self.extra = extra
         self.groups: dict[Path, str] = {}
+        self.full: set[Path] = set()
+        self.flagged: dict[Path, str] = {}
         self.locals: dict[str, str] = {}
         if not record.full:
             self._group((), record)
@@ -276,40 +286,56 @@ class _Scope:
         """A variable for every nested record that is always there or may be filled piece by piece."""
         if isinstance(each.type, Record) and not each.many:
             self._group(path, each.type)
+            if each.default is None and len(path) == 1 and self.record.full:
+                self._optional(path)
             for inner in each.type.shape:
                 self._nested((*path, inner.name), inner)
 
-    def _group(self, path: Path, _: Record) -> None:
+    def _group(self, path: Path, record: Record) -> None:
         name = self.source.name("r")
         self.groups[path] = name
-        self.source.line(f"{name} = {{}}")
+        if record.full:
+            self.full.add(path)
+        start = {each.name: each.default for each in record.shape} if record.full else {}
+        self.source.line(f"{name} = {start!r}")
+
+    def _optional(self, path: Path) -> None:
+        """A variable that is None unless the record at the message's own level is there."""
+        self.flagged[path] = name = self.source.name("r")
+        self.source.line(f"{name} = None")
 
     def is_record(self, path: Path) -> bool:
         return path[:-1] in self.groups
 
     def open(self, path: Path) -> None:
         """An optional record is there, even if all its fields have their defaults."""
-        self._attach(path)
-
-    def _attach(self, path: Path) -> None:
-        if len(path) > 1 or not self.record.full:
-            self.source.line(f"{self.groups[path[:-1]]}[{path[-1]!r}] = {self.groups[path]}")
+        place = self.flagged.get(path) or f"{self.groups[path[:-1]]}[{path[-1]!r}]"
+        self.source.line(f"{place} = {self.groups[path]}")
 
     def prepare(self, steps: Sequence[Step]) -> None:
         """What a branch may leave out has its default."""
         for step in steps:
-            if isinstance(step, Slot) and step.path[:-1] not in self.groups and step.path[-1] not in self.locals:
+            if isinstance(step, Branch):
+                self.prepare(step.steps)
+            elif isinstance(step, Slot | Loop) and not self.known(step.path):
                 self.locals[step.path[-1]] = name = self.source.name("m")
                 self.source.line(f"{name} = {step.field.default!r}")
+
+    def known(self, path: Path) -> bool:
+        """Whether there is a variable to put the value into."""
+        return path[:-1] in self.groups or path[-1] in self.locals
 
     def put(self, slot: Slot, expression: str) -> None:
         path, default = slot.path, slot.field.default
         if path[:-1] not in self.groups:
-            name = self.locals.setdefault(path[-1], "") or self.source.name("m")
-            self.locals[path[-1]] = name
-            self.source.line(f"{name} = {expression}")
+            if path[-1] not in self.locals:
+                self.locals[path[-1]] = self.source.name("m")
+            self.source.line(f"{self.locals[path[-1]]} = {expression}")
             return
         group = self.groups[path[:-1]]
+        if path[:-1] in self.full:
+            self.source.line(f"{group}[{path[-1]!r}] = {expression}")
+            return
         with self.source.block(f"if (w := {expression}) != {default!r}:"):
             self.source.line(f"{group}[{path[-1]!r}] = w")
         if slot.again:
@@ -318,7 +344,10 @@ class _Scope:
 
     def assign(self, path: Path, _: Field, variable: str) -> None:
         if path[:-1] not in self.groups:
-            self.locals[path[-1]] = variable
+            if path[-1] in self.locals:  # prepared for a branch
+                self.source.line(f"{self.locals[path[-1]]} = {variable}")
+            else:
+                self.locals[path[-1]] = variable
             return
         with self.source.block(f"if {variable}:"):
             self.source.line(f"{self.groups[path[:-1]]}[{path[-1]!r}] = {variable}")
@@ -331,7 +360,7 @@ class _Scope:
     def display(self) -> str:
         """The expression for the finished record."""
         for path, name in reversed(self.groups.items()):
-            if len(path) > 1 or (path and not self.record.full):
+            if path and (len(path) > 1 or not self.record.full):
                 with self.source.block(f"if {name}:"):
                     self.source.line(f"{self.groups[path[:-1]]}[{path[-1]!r}] = {name}")
         if not self.record.full:
@@ -341,7 +370,7 @@ class _Scope:
 
     def _value(self, each: Field) -> str:
         if (each.name,) in self.groups:
-            return self.groups[(each.name,)]
+            return self.flagged.get((each.name,)) or self.groups[(each.name,)]
         value = self.locals.get(each.name) or repr(each.default)
         return f"({value} if {each.only.source(self.get)} else {each.default!r})" if each.only else value
 
@@ -355,7 +384,7 @@ def writer(message: Declaration, version: int) -> Writer:
     return made
 
 
-@lru_cache(maxsize=None)
+@cache
 def _writer_source(message: Declaration, version: int) -> Writer:
     source = Source()
     with source.block("def write(d):"):
@@ -417,7 +446,7 @@ class _TextWriter:
             self.source.line(f"out += [{', '.join(run)}]")
         run.clear()
 
-    def _structure(self, step: Step, given: _Given) -> None:
+    def _structure(self, step: Branch | Flagged | Loop, given: _Given) -> None:
         match step:
             case Branch():
                 with self.source.block(f"if {step.test.source(given.get)}:"):
@@ -428,7 +457,7 @@ class _TextWriter:
                 with self.source.block("else:"):
                     self.source.line("out.append('1')")
                     self.emit(step.steps, given)
-            case Loop():
+            case _:
                 self._loop(step, given)
 
     def _dump(self, step: Slot, given: _Given) -> str:
@@ -455,8 +484,8 @@ class _TextWriter:
                 self.emit(step.steps, _Given(self.source, kind, row))
             elif isinstance(kind, Tags):
                 self.source.line(f"out += [{row}['tag'], {row}['value']]")
-            elif isinstance(kind, Scalar):
-                self.source.line(f"out.append({kind.dump.format(v=row)})")
+            else:
+                self.source.line(f"out.append({cast('Scalar', kind).dump.format(v=row)})")
 
     def _kinds(self, union: Union, step: Loop, row: str) -> None:
         self.source.line(f"out.append(str({row}[{union.by.name!r}]))")
@@ -470,10 +499,13 @@ def compiled_test(test: Test) -> Callable[[Mapping[str, Any]], Any]:
     return _compiled_test(test)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compiled_test(test: Test) -> Callable[[Mapping[str, Any]], Any]:
     def value(path: Path) -> str:
-        return "d" + "".join(f".get({name!r}, NOTHING)" for name in path[:-1]) + f".get({path[-1]!r})"
+        found = "d"
+        for name in path[:-1]:
+            found = f"({found}.get({name!r}) or NOTHING)"
+        return f"{found}.get({path[-1]!r})"
 
     source = Source()
     with source.block("def holds(d):"):

@@ -1,33 +1,43 @@
-"""How single values are spelt: text field, protobuf field, and what a command may give for them.
+r"""How single values are spelt: text field, protobuf field, and what a command may give for them.
 
 One table of types, and nothing about messages. Each `Scalar` carries source templates for the text form, because
 readers and writers are generated (see `text.py`), and functions for the protobuf form. Unset is `None` everywhere;
 IB's sentinels for it are written down here and nowhere else.
 
 Sources: empty and unset fields as IB's own client reads them (`decode` and `make_field_handle_empty`), the escapes
-of `\\uXXXX` since server version 153.
+of `\uXXXX` since server version 153.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UNSET_INT = 2147483647
 UNSET_LONG = 9223372036854775807
 UNSET_INTS = frozenset((UNSET_INT, UNSET_LONG))  # text does not say how wide a field is
 UNSET_FLOAT = 1.7976931348623157e308
 UNSET_DECIMALS = frozenset(
-    ("", "2147483647", "9223372036854775807", "1.7976931348623157E308", "1.7976931348623157e+308", "-9223372036854775808")
+    (
+        "",
+        "2147483647",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "1.7976931348623157E308",
+        "1.7976931348623157e+308",
+    )
 )
 """The texts that have been seen to mean an unset decimal."""
 
 _INT32 = range(-(2**31), 2**31 - 1)  # the largest int is the sentinel, so no value
 _INT64 = range(-(2**63), 2**63 - 1)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -58,8 +68,11 @@ def number_text(value: float) -> str:
 
 
 def decimal_text(value: Any) -> str:
-    """A quantity in plain notation, exactly: `0.00000001`, `1000000`. Takes Decimal, int, float or text. The digits
-    of a Decimal or a text stay as they are given; a float has as many as it takes."""
+    """A quantity in plain notation, exactly: `0.00000001`, `1000000`.
+
+    Takes Decimal, int, float or text. The digits of a Decimal or a text stay as they are given; a float has as many as
+    it takes.
+    """
     if isinstance(value, float):
         return format(Decimal(repr(value)), "f").removesuffix(".0")
     return format(Decimal(value), "f")
@@ -80,6 +93,35 @@ class _Words(dict[str, bool]):
         return word == "true" if word in ("true", "false") else int(text) != 0
 
 
+class _Cached(dict[str, Any]):
+    """Text to number, remembered: ids, tick types and sizes come again and again, and a look-up costs a third."""
+
+    def __init__(self, load: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._load = load
+
+    def __missing__(self, text: str) -> Any:
+        value = self._load(text)
+        if len(self) < MOST_CACHED and len(text) <= LONGEST_CACHED:
+            self[text] = value
+        return value
+
+
+MOST_CACHED = 16_384
+LONGEST_CACHED = 24
+
+
+def _int(text: str) -> int | None:
+    value = int(text or 0)
+    return None if value == UNSET_INT else value
+
+
+def _decimal(text: str) -> float | None:
+    return None if text in UNSET_DECIMALS else float(text)
+
+
+INTS = _Cached(_int)
+DECIMALS = _Cached(_decimal)
 FLAGS = _Flags({"0": False, "1": True, "": False})
 WORDS = _Words({"true": True, "false": False, "": False})
 
@@ -90,7 +132,8 @@ class Scalar:
 
     The templates are Python source: `{x}` stands for the text of a field, `{v}` for a value that is not None.
     `load` reads an empty field as zero, `load_unset` as unset. `unset` is the text of an unset value where the
-    layout does not ask for an empty field.
+    layout does not ask for an empty field. `coerce` gives a command's value in the form that is written, and raises
+    `ValueError` on one that is none. `known` are the only values, where there are only a few.
     """
 
     name: str
@@ -103,9 +146,20 @@ class Scalar:
     coerce: Callable[[Any], Any]
     from_proto: Callable[[Any], Any] | None = None
     to_proto: Callable[[Any], Any] | None = None
+    known: tuple[str, ...] = ()
 
     def expected(self) -> str:
+        """What a command may give, for people."""
         return _EXPECTED[self.name]
+
+    @property
+    def sentinel(self) -> float | None:
+        """The number that means unset in protobuf, for types that are numbers in both encodings."""
+        return SENTINELS.get(self.proto) if self.name in _NUMBERS else None
+
+
+SENTINELS = {"int32": UNSET_INT, "int64": UNSET_LONG, "double": UNSET_FLOAT}
+_NUMBERS = frozenset(("int", "long", "float", "computed", "whole"))
 
 
 _EXPECTED = {
@@ -136,9 +190,15 @@ def _whole(within: range) -> Callable[[Any], int]:
 def _real(value: Any) -> float:
     if value in ("Infinity", "-Infinity"):  # JSON has no other way to say so; up-to-mid offsets need it
         return float(value)
-    if type(value) not in (int, float) or math.isnan(value) or abs(value) == UNSET_FLOAT:
+    if type(value) not in (int, float):
         raise ValueError
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer that no double holds
+        raise ValueError from None
+    if math.isnan(number) or abs(number) == UNSET_FLOAT:
+        raise ValueError
+    return number
 
 
 def _integral(value: Any) -> float:
@@ -150,14 +210,14 @@ def _integral(value: Any) -> float:
 def _quantity(value: Any) -> Any:
     if type(value) is Decimal:
         number = value
-    elif type(value) in (int, float, str) and len(str(value)) <= 64:  # noqa: PLR2004 - no quantity needs more digits
+    elif type(value) in (int, float, str) and len(str(value)) <= 64:
         try:
-            number = Decimal(str(value))
+            number = Decimal(decimal_text(value) if type(value) is float else str(value))
         except InvalidOperation:
             raise ValueError from None
     else:
         raise ValueError
-    if not number.is_finite() or abs(number.adjusted()) > 30:  # noqa: PLR2004 - beyond anything traded
+    if not number.is_finite() or abs(number.adjusted()) > 30 or decimal_text(number) in UNSET_DECIMALS:
         raise ValueError
     return number
 
@@ -181,7 +241,7 @@ def _flag(value: Any) -> int:
 
 
 def _amount(value: Any) -> str:
-    if type(value) is str:
+    if type(value) is str and (not value or _NUMBER.fullmatch(value)):
         return value
     return number_text(_real(value))
 
@@ -190,15 +250,11 @@ def _unset_if(sentinel: float) -> Callable[[Any], Any]:
     return lambda value: None if value == sentinel else value
 
 
-def _decimal_from(text: str) -> float | None:
-    return None if text in UNSET_DECIMALS else float(text)
-
-
 def _strict_float(text: str) -> float:
     return float(text) if text else 0.0
 
 
-_LOAD_INT = "(None if (v := int({x} or 0)) == 2147483647 else v)"
+_LOAD_INT = "INTS[{x}]"
 _LOAD_INT_UNSET = "(None if not (t := {x}) or (v := int(t)) == 2147483647 else v)"
 _LOAD_FLOAT = "(None if (v := float({x} or 0)) == MAX else v)"
 _LOAD_FLOAT_UNSET = "(None if not (t := {x}) or (v := float(t)) == MAX else v)"
@@ -232,17 +288,18 @@ DECIMAL = Scalar(
     "decimal",
     "string",
     None,
-    "(None if (t := {x}) in UNSET_DECIMALS else float(t))",
-    "(None if (t := {x}) in UNSET_DECIMALS else float(t))",
+    "DECIMALS[{x}]",
+    "DECIMALS[{x}]",
     "decimal_text({v})",
     "",
     _quantity,
-    _decimal_from,
+    _decimal,
     decimal_text,
 )
 STR = Scalar("str", "string", "", "{x}", "{x}", "{v}", "", _text)
 ESCAPED = Scalar("str", "string", "", "(unescape(t) if '\\\\' in (t := {x}) else t)", "{x}", "escape({v})", "", _text)
-BOOL = Scalar("bool", "bool", False, "FLAGS[{x}]", "FLAGS[{x}]", "('1' if {v} else '0')", "", _truth)
+_LOAD_BOOL_UNSET = "(None if not (t := {x}) else FLAGS[t])"
+BOOL = Scalar("bool", "bool", False, "FLAGS[{x}]", _LOAD_BOOL_UNSET, "('1' if {v} else '0')", "", _truth)
 WORD = Scalar("bool", "bool", False, "WORDS[{x}]", "WORDS[{x}]", "('true' if {v} else 'false')", "", _truth)
 CONNECTOR = Scalar("connector", "bool", True, "({x} == 'a')", "({x} == 'a')", "('a' if {v} else 'o')", "a", _truth)
 """How an order condition is joined to the next: `a` and, `o` or."""
@@ -250,7 +307,7 @@ CONNECTOR = Scalar("connector", "bool", True, "({x} == 'a')", "({x} == 'a')", "(
 # Two dresses: another type in protobuf than in text, one published shape.
 FLAG = Scalar("flag", "bool", 0, _LOAD_INT, _LOAD_INT_UNSET, "str({v})", "2147483647", _flag, int, bool)
 """0 or 1 as an integer in text, a bool in protobuf (`liquidation`, `useRTH`)."""
-TRUTH = Scalar("bool", "int32", False, "FLAGS[{x}]", "FLAGS[{x}]", "('1' if {v} else '0')", "", _truth, bool, int)
+TRUTH = Scalar("bool", "int32", False, "FLAGS[{x}]", _LOAD_BOOL_UNSET, "('1' if {v} else '0')", "", _truth, bool, int)
 """A bool in text, an integer in protobuf (`usePriceMgmtAlgo`)."""
 RATIO = Scalar("amount", "double", "", "{x}", "{x}", "{v}", "", _amount, number_text, _strict_float)
 """Text whose digits matter little, a double in protobuf (`multiplier`)."""
@@ -270,11 +327,20 @@ PERCENT = Scalar(
 )
 """A double in text, an integer in protobuf: whole numbers only (the percent of a margin condition)."""
 TICK = Scalar(
-    "float", "string", 0.0, _LOAD_FLOAT, _LOAD_FLOAT_UNSET, "number_text({v})", "", _real, _strict_float, number_text
+    "float",
+    "string",
+    0.0,
+    _LOAD_FLOAT,
+    _LOAD_FLOAT_UNSET,
+    "number_text({v})",
+    "1.7976931348623157E308",
+    _real,
+    _strict_float,
+    number_text,
 )
 """A double in text, text in protobuf (`minTick`)."""
 DATE = Scalar(
-    "int", "string", 0, _LOAD_INT, _LOAD_INT_UNSET, "str({v})", "", _whole(_INT32), lambda text: int(text or 0), str
+    "int", "string", 0, _LOAD_INT, _LOAD_INT_UNSET, "str({v})", "2147483647", _whole(_INT32), lambda t: int(t or 0), str
 )
 """A date as an integer in text, text in protobuf (`yieldRedemptionDate`)."""
 
@@ -295,7 +361,8 @@ WHOLE = Scalar(
 def codes(*known: str) -> Scalar:
     """A code of IB's; one that IB's client does not know either reads as none."""
     load = "(t if (t := {x}) in " + repr(known) + " else '')"
-    return Scalar("code", "string", "", load, load, "{v}", "", _text, lambda text: text if text in known else "", str)
+    read = dict(zip(known, known, strict=True))
+    return Scalar("code", "string", "", load, load, "{v}", "", _text, lambda text: read.get(text, ""), str, known)
 
 
 def _computed(condition: str, sentinel: float) -> Scalar:
@@ -313,6 +380,8 @@ NAMESPACE = {
     "MAX": UNSET_FLOAT,
     "UNSET_INTS": UNSET_INTS,
     "UNSET_DECIMALS": UNSET_DECIMALS,
+    "INTS": INTS,
+    "DECIMALS": DECIMALS,
     "FLAGS": FLAGS,
     "WORDS": WORDS,
     "number_text": number_text,

@@ -8,7 +8,6 @@ from ibbridge.codec import versions as v
 from ibbridge.codec.schema import (
     Bool,
     Code,
-    Const,
     Decimal,
     Each,
     Escaped,
@@ -28,7 +27,6 @@ from ibbridge.codec.schema import (
     Swap,
     TagValues,
     Tick,
-    Until,
     Version,
     When,
     Whole,
@@ -36,7 +34,6 @@ from ibbridge.codec.schema import (
     one_of,
     request,
 )
-from ibbridge.codec.types import STR
 
 DELTA_NEUTRAL_CONTRACT = Record(
     "DeltaNeutralContract",
@@ -180,7 +177,8 @@ CONTRACT_DETAILS = Record(
 _FUND = (
     "fundName fundFamily fundType fundFrontLoad fundBackLoad fundBackLoadTimeInterval fundManagementFee fundClosed "
     "fundClosedForNewInvestors fundClosedForNewMoney fundNotifyAmount fundMinimumInitialPurchase "
-    "fundSubsequentMinimumPurchase fundBlueSkyStates fundBlueSkyTerritories fundDistributionPolicyIndicator fundAssetType"
+    "fundSubsequentMinimumPurchase fundBlueSkyStates fundBlueSkyTerritories fundDistributionPolicyIndicator "
+    "fundAssetType"
 )
 
 
@@ -248,13 +246,13 @@ DECLARATIONS = (
                     "contract.symbol contract.secType",
                     Split(("contract.lastTradeDateOrContractMonth", "lastTradeTime")),
                     Since(v.LAST_TRADE_DATE, "contract.lastTradeDate"),
-                    "contract.strike contract.right contract.exchange contract.currency contract.localSymbol marketName "
-                    "contract.tradingClass contract.conId minTick contract.multiplier orderTypes validExchanges "
-                    "priceMagnifier underConId longName contract.primaryExchange contractMonth industry category "
-                    "subcategory timeZoneId tradingHours liquidHours evRule evMultiplier",
+                    "contract.strike contract.right contract.exchange contract.currency contract.localSymbol "
+                    "marketName contract.tradingClass contract.conId minTick contract.multiplier orderTypes "
+                    "validExchanges priceMagnifier underConId longName contract.primaryExchange contractMonth industry "
+                    "category subcategory timeZoneId tradingHours liquidHours evRule evMultiplier",
                     Each("secIdList"),
-                    "aggGroup underSymbol underSecType marketRuleIds realExpirationDate stockType minSize sizeIncrement "
-                    "suggestedSizeIncrement",
+                    "aggGroup underSymbol underSecType marketRuleIds realExpirationDate stockType minSize "
+                    "sizeIncrement suggestedSizeIncrement",
                 ),
             ),
             Since(
@@ -278,8 +276,9 @@ DECLARATIONS = (
                     "contract.symbol contract.secType cusip coupon",
                     Split(("maturity", "lastTradeTime", "timeZoneId")),
                     "issueDate ratings bondType couponType convertible callable putable descAppend contract.exchange "
-                    "contract.currency marketName contract.tradingClass contract.conId minTick orderTypes validExchanges "
-                    "nextOptionDate nextOptionType nextOptionPartial notes longName!",  # the one long name without escapes
+                    "contract.currency marketName contract.tradingClass contract.conId minTick orderTypes "
+                    "validExchanges nextOptionDate nextOptionType nextOptionPartial notes",
+                    "longName!",  # the one long name without escapes
                     Since(v.BOND_TRADING_HOURS, "timeZoneId tradingHours liquidHours"),
                     "evRule evMultiplier",
                     Each("secIdList"),

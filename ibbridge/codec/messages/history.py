@@ -30,7 +30,6 @@ from ibbridge.codec.schema import (
     request,
 )
 
-
 BAR = Record(
     "BarData",
     (

@@ -172,6 +172,18 @@ DECLARATIONS = (
         identity=("tickType",),
     ),
     inbound(
+        84,
+        "tickNews",
+        Int("tickerId", 1, absent=-1),
+        Long("timeStamp", 2),
+        Str("providerCode", 3),
+        Str("articleId", 4),
+        Str("headline", 5),
+        Str("extraData", 6),
+        text="tickerId timeStamp providerCode articleId headline extraData",
+        proto=v.PROTOBUF_NEWS_DATA,
+    ),
+    inbound(
         57,
         "tickSnapshotEnd",
         ReqId,

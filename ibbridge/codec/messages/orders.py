@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec import versions as v
 from ibbridge.codec.messages.contracts import (
@@ -55,6 +55,11 @@ from ibbridge.codec.schema import (
     request,
 )
 from ibbridge.codec.types import INT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ibbridge.codec.schema import Path
 
 # -- conditions, one record per kind, fields in wire order ------------------------------------------------------------
 
@@ -446,8 +451,16 @@ def _leg_prices_in(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "contract": {**data["contract"], "comboLegs": priced + list(legs[len(priced) :])}}
 
 
+def _prices_without_legs(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """In protobuf a price has no place but its leg."""
+    prices = (data.get("order") or {}).get("orderComboLegs") or ()
+    legs = (data.get("contract") or {}).get("comboLegs") or ()
+    if len(prices) > len(legs):
+        yield ("order", "orderComboLegs"), f"has {len(prices)} rows for {len(legs)} in contract.comboLegs"
+
+
 _PRICES = ("order.orderComboLegs", "order.orderComboLegs.price")
-_LEG_PRICES = Swap(_leg_prices_out, _leg_prices_in, _PRICES)
+_LEG_PRICES = Swap(_leg_prices_out, _leg_prices_in, _PRICES, _prices_without_legs)
 _OPEN_ORDER = Swap(_open_order_out, _leg_prices_in, _PRICES)
 
 DECLARATIONS = (
@@ -487,8 +500,8 @@ DECLARATIONS = (
             Of(
                 "order",
                 (
-                    "modelCode shortSaleSlot designatedLocation exemptCode ocaType rule80A settlingFirm allOrNone minQty? "
-                    "percentOffset?",
+                    "modelCode shortSaleSlot designatedLocation exemptCode ocaType rule80A settlingFirm allOrNone "
+                    "minQty? percentOffset?",
                 ),
             ),
             Const("0"),  # eTradeOnly
