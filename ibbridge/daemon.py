@@ -23,12 +23,15 @@ from ibbridge.gateway import Gateway
 from ibbridge.notify import notify
 from ibbridge.orders import Orders
 from ibbridge.requests import Requests
-from ibbridge.routing import Route, Router, is_warning
+from ibbridge.routing import PASSED_ON, Route, Router, is_warning
 from ibbridge.session import Session, Stage
 from ibbridge.streams import PROTO, Streams
 from ibbridge.topics import instrument_key
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ibbridge.codec import Packed
     from ibbridge.config import Config
 
 log = logging.getLogger(__name__)
@@ -49,10 +52,10 @@ class Daemon:
         self.started_at = time.monotonic()
         self.session = Session(self.started_at)
         self.session.market_data_type = config.tws.market_data_type
-        self.streams = Streams(time.time_ns() // 1000, lambda t, b: self.bus.send(t, b), config.bus.prefix)
+        self.streams = Streams(time.time_ns() // 1000, self._send, config.bus.prefix)
         self.orders = Orders(config.tws.client_id)
         self.router = Router(self.streams, self.orders)
-        self.gateway = Gateway(config.tws, self.session, self)
+        self.gateway = Gateway(config.tws, self.session, self, PASSED_ON)
         names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
         self.requests = Requests(
             self.gateway, self.router, self.orders, allowed=config.commands.allow, names=names
@@ -62,14 +65,30 @@ class Daemon:
         self.counts: Counter[str] = Counter()
         self._surplus: set[str] = set()
 
+    def _send(self, topic: bytes, body: bytes) -> None:
+        self.bus.send(topic, body)  # which the bus only has once it is open
+
     # -- what arrives from TWS
 
-    def deliver(self, message: Message | Undecodable, ts: int) -> None:
-        """Publish one message. Nothing inbound is ever dropped: what cannot be read is published as it came."""
-        if isinstance(message, Undecodable):
-            self._undecodable(message.id, message.name, message.reason, message.raw, ts)
-            return
-        name, data = message
+    def deliver(self, messages: Iterable[Message | Packed | Undecodable], ts: int) -> None:
+        """Publish what one read brought, then see to the sockets' own business.
+
+        Nothing inbound is ever dropped: what cannot be read is published as it came.
+        """
+        pass_on = self.router.pass_on
+        self.streams.hold()
+        try:
+            for message in messages:
+                if type(message) is tuple:  # packed already; isinstance would be true of all three
+                    pass_on(message, ts)  # type: ignore[arg-type]
+                elif isinstance(message, Message):
+                    self._publish(message.name, message.data, ts)
+                elif isinstance(message, Undecodable):
+                    self._undecodable(message.id, message.name, message.reason, message.raw, ts)
+        finally:
+            self._turn()
+
+    def _publish(self, name: str, data: dict[str, Any], ts: int) -> None:
         if name in _WATCHED:
             self._watch(name, data, ts)
             if name == "serverVersion":
@@ -77,7 +96,13 @@ class Daemon:
         try:
             self.router.publish(name, data, ts)
         except OverflowError as error:
-            self._undecodable(None, name, f"a number without room in msgpack: {error}", repr(data).encode()[:65536], ts)
+            fault = f"a number without room in msgpack: {error}"
+            self._undecodable(None, name, fault, repr(data).encode()[:65536], ts)
+
+    def _turn(self) -> None:
+        """Send what was held, then serve both sockets: in this order, so that a welcome is behind what it counts."""
+        self.streams.release()
+        self.bus.turn()
 
     def _undecodable(self, number: int | None, name: str | None, reason: str, raw: bytes, ts: int) -> None:
         self.counts["decodeErrors"] += 1
@@ -91,7 +116,7 @@ class Daemon:
             self.requests.begin()
         elif name == "nextValidId" and data["orderId"] is not None:
             self.requests.above(data["orderId"] - 1)
-        elif name == "openOrder":
+        elif name == "openOrder" and self.orders.ours(data["order"].get("clientId", 0)):
             self.requests.above(data["orderId"])
         elif name == "error" and data["errorCode"] is not None:
             self._notice(data, ts)
@@ -104,20 +129,17 @@ class Daemon:
         elif not is_warning(code):
             log.info("TWS says %s about %s: %s", code, data["reqId"], text)
 
-    def chunk_read(self) -> None:
-        """All messages of one read are out; now the sockets' own business."""
-        self.bus.turn()
-
     # -- the connection
 
     def stage_changed(self) -> None:
         """Say on the bus where the connection to TWS is now."""
         session = self.session
         if session.stage in (Stage.READY, Stage.DOWN):
-            log.info("TWS at %s:%s: %s %s", self.config.tws.host, self.config.tws.port, session.stage.value, session.last_error)
+            where = f"{self.config.tws.host}:{self.config.tws.port}"
+            log.info("TWS at %s: %s %s", where, session.stage.value, session.last_error)
             notify(f"STATUS=TWS: {session.stage.value} {session.last_error}".rstrip())
         self._say_connection()
-        self.bus.turn()
+        self._turn()
 
     def _say_connection(self) -> None:
         where = {"host": self.config.tws.host, "port": self.config.tws.port, "clientId": self.config.tws.client_id}
@@ -183,7 +205,7 @@ class Daemon:
         dialect = self.gateway.dialect
         for name in set(dialect.surplus) - self._surplus if dialect else ():
             self._surplus.add(name)
-            log.warning("TWS sends more fields of %s than are known; the known ones are published, status counts the rest", name)
+            log.warning("TWS sends more fields of %s than are known; those are published, status counts the rest", name)
 
     # -- the tasks
 
@@ -243,8 +265,10 @@ async def _until(stop: asyncio.Event) -> None:
 
 
 def _broken(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-    """Carries an exception out of a callback of the loop, where asyncio would only log it: a bug ends the process, and
-    systemd starts a new one."""
+    """Carries an exception out of a callback of the loop, where asyncio would only log it.
+
+    A bug ends the process, and systemd starts a new one.
+    """
     broken: asyncio.Future[None] = loop.create_future()
 
     def handle(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

@@ -12,13 +12,15 @@ import logging
 import random
 import socket
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ibbridge.codec import Connection, FramingError, HandshakeError, Message, State, Undecodable
 from ibbridge.session import Backoff, Session, Step
 
 if TYPE_CHECKING:
-    from ibbridge.codec import Dialect
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+
+    from ibbridge.codec import Dialect, Packed
     from ibbridge.config import TwsConfig
 
 log = logging.getLogger(__name__)
@@ -30,11 +32,8 @@ MOST_UNSENT = 1_048_576
 class Owner(Protocol):
     """Who is told what happens on the socket."""
 
-    def deliver(self, message: Message | Undecodable, ts: int) -> None:
-        """A message, read at `ts` (µs since 1970 UTC)."""
-
-    def chunk_read(self) -> None:
-        """All messages of one read have been delivered."""
+    def deliver(self, messages: Iterable[Message | Packed | Undecodable], ts: int) -> None:
+        """The messages of one read at `ts` (µs since 1970 UTC), decoded as they are taken. All must be."""
 
     def stage_changed(self) -> None:
         """The session has moved on, or back."""
@@ -49,10 +48,13 @@ class Owner(Protocol):
 class Gateway:
     """Keeps a connection to TWS, and tells its owner."""
 
-    def __init__(self, config: TwsConfig, session: Session, owner: Owner) -> None:
+    def __init__(
+        self, config: TwsConfig, session: Session, owner: Owner, packed: Collection[str] = ()
+    ) -> None:
         self._config = config
         self._session = session
         self._owner = owner
+        self._packed = packed  # names of messages that are wanted as msgpack
         self._backoff = Backoff(config.reconnect_min, config.reconnect_max)
         self._link: _Link | None = None
 
@@ -79,8 +81,9 @@ class Gateway:
         while True:
             try:
                 await self._once()
-            except (OSError, TimeoutError, FramingError, HandshakeError) as error:
-                self._fail(f"{type(error).__name__}: {error}" if not isinstance(error, OSError) else str(error))
+            # UnicodeError: a host name that is none, such as one with a label of 64 characters.
+            except (OSError, UnicodeError, FramingError, HandshakeError) as error:
+                self._fail(_reason(error))
             await asyncio.sleep(self._backoff.delay(self._session.failures, random.random()))  # noqa: S311 - no secret
 
     def _fail(self, why: str) -> None:
@@ -101,9 +104,10 @@ class Gateway:
         async with _deadline(config.connect_timeout, "no answer to the connect"):
             addresses = await loop.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
             self._move(Step.RESOLVED)
-            link = await self._connect(addresses[0][4][:2])
+            link = await self._connect_to_one([address[4][:2] for address in addresses])
         try:
             self._move(Step.CONNECTED)
+            link.begin()
             async with _deadline(config.handshake_timeout, "TWS accepted and then said nothing: is a dialog open?"):
                 await link.until(State.STARTING)
             async with _deadline(config.start_timeout, "no accounts or order id came: is TWS logged in?"):
@@ -114,32 +118,47 @@ class Gateway:
             await link.close()
             self._owner.lost()
 
+    async def _connect_to_one(self, addresses: Sequence[tuple[Any, ...]]) -> _Link:
+        """The first that takes us: `localhost` is two addresses, and TWS may listen on one of them."""
+        for address in addresses[:-1]:
+            with contextlib.suppress(OSError):
+                return await self._connect(address)
+        return await self._connect(addresses[-1])
+
     async def _connect(self, address: tuple[Any, ...]) -> _Link:
         connection = Connection(
             self._config.client_id,
             newest=self._config.max_version,
             connect_options=self._config.connect_options,
             optional_capabilities=self._config.optional_capabilities,
+            packed=self._packed,
         )
         loop = asyncio.get_running_loop()
         _, link = await loop.create_connection(
             lambda: _Link(connection, self._config.read_chunk, self), address[0], address[1]
         )
         self._link = link
-        link.begin()
         return link
 
     def received(self, link: _Link, data: bytes, ts: int) -> None:
         """Bytes of a connection. Called by the link, and nobody else."""
-        connection, deliver = link.connection, self._owner.deliver
-        for message in connection.receive_data(data):
-            if not self._session.ready:
-                self._starting(link, message)
-            deliver(message, ts)
-        self._owner.chunk_read()
+        messages = link.connection.receive_data(data)
+        if not self._session.ready:
+            messages = self._starting(link, messages)
+        self._owner.deliver(messages, ts)
 
-    def _starting(self, link: _Link, message: Message | Undecodable) -> None:
-        """What the session has to learn before the connection is ready."""
+    def _starting(
+        self, link: _Link, messages: Iterator[Message | Packed | Undecodable]
+    ) -> Iterator[Message | Packed | Undecodable]:
+        """Messages, of which the session learns until the connection is ready."""
+        for message in messages:
+            # First: whoever hears that the connection is ready must find the next order id known.
+            yield message
+            if not self._session.ready:
+                self._learn(link, message)
+
+    def _learn(self, link: _Link, message: Message | Packed | Undecodable) -> None:
+        """What the session has to know before the connection is ready."""
         session, connection = self._session, link.connection
         link.flush()
         if not isinstance(message, Message):
@@ -173,8 +192,8 @@ class _Link(asyncio.BufferedProtocol):
     # -- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.pause_reading()  # what a host says before our hello must not overtake it
         raw = transport.get_extra_info("socket")
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A host that vanished sends no FIN; without this an idle connection to it looks well for hours.
@@ -182,7 +201,7 @@ class _Link(asyncio.BufferedProtocol):
         for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
             raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+    def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -204,8 +223,10 @@ class _Link(asyncio.BufferedProtocol):
     # -- ours
 
     def begin(self) -> None:
-        """Say hello."""
+        """Say hello, and listen from here on."""
         self.flush()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def flush(self) -> None:
         """Send what the codec's connection itself has to say."""
@@ -213,8 +234,8 @@ class _Link(asyncio.BufferedProtocol):
             self.write(data)
 
     def write(self, data: bytes) -> None:
-        assert self._transport is not None
-        self._transport.write(data)
+        if self._transport is not None:
+            self._transport.write(data)
 
     def closing(self) -> bool:
         return self._transport is None or self._transport.is_closing()
@@ -251,6 +272,13 @@ class _Link(asyncio.BufferedProtocol):
     def _end(self, error: Exception) -> None:
         if not self.over.done():
             self.over.set_exception(error)
+
+
+def _reason(error: Exception) -> str:
+    """What ended a connection, for people: it is what `status` shows all night long."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused: is TWS running, is this its API port, and are socket clients enabled?"
+    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 @contextlib.asynccontextmanager

@@ -10,17 +10,20 @@ Knows declarations, streams and orders; nothing of sockets, time or who may do w
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgpack
 
 from ibbridge import topics
-from ibbridge.codec.messages import MESSAGES, OUTBOUND
+from ibbridge.codec.messages import INBOUND, MESSAGES, OUTBOUND
 from ibbridge.codec.schema import Declaration, Kind, Request, Topic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+    from ibbridge.codec import Packed
     from ibbridge.orders import Orders
     from ibbridge.streams import Channel, Streams
 
@@ -57,10 +60,10 @@ class Route:
 
     @property
     def one_shot(self) -> bool:
-        """Whether it is over with its last answer."""
-        if self.request.does is Kind.ONE_SHOT:
-            return not self.args.get("keepUpToDate")
-        return bool(self.args.get("snapshot"))
+        """Whether it is over with its last answer, and never repeated by itself: a regulatory snapshot costs money."""
+        if self.request.does is Kind.STREAM:
+            return bool(self.args.get("snapshot") or self.args.get("regulatorySnapshot"))
+        return not self.args.get("keepUpToDate")
 
 
 @dataclass(slots=True, eq=False)
@@ -68,6 +71,7 @@ class _Plan:
     """How messages of one type are published."""
 
     declaration: Declaration
+    key: str | None = None
     channels: dict[Any, Channel] = field(default_factory=dict)
     identity: Callable[[Mapping[str, Any]], Hashable] | None = None
     unknown: str = "req"
@@ -79,6 +83,7 @@ class Router:
 
     def __init__(self, streams: Streams, orders: Orders) -> None:
         self._streams = streams
+        self._publish = streams.publish
         self._orders = orders
         self._routes: dict[int, Route] = {}
         self._ended: OrderedDict[int, Route] = OrderedDict()
@@ -91,40 +96,44 @@ class Router:
         """A request goes out under `route.req_id`."""
         self._routes[route.req_id] = route
 
-    def wait(self, route: Route) -> bool:
-        """A request without an id goes out. False if the same one is under way: then its answer is for both."""
+    def wait(self, route: Route) -> None:
+        """A request without an id goes out. If the same one is under way, the next answer is for both."""
         queue = self._waiting.setdefault(route.request.ends or "", deque())
         for waiters in queue:
             if waiters[0].request is route.request and waiters[0].args == route.args:
                 waiters.append(route)
-                return False
+                return
         queue.append([route])
-        return True
 
     def route(self, req_id: int) -> Route | None:
         """The request with this number, if it is under way."""
         return self._routes.get(req_id)
 
     def end(self, route: Route) -> None:
-        """The request is over. What still comes for it goes where the rest went."""
+        """The request is over. What still comes goes where the rest went, and leaves no state: nobody holds it."""
         route.ended = True
-        if self._routes.pop(route.req_id, None) is not None:
-            self._ended[route.req_id] = route
-            if len(self._ended) > MOST_ENDED:
-                number, _ = self._ended.popitem(last=False)
-                for plan in self._plans.values():
-                    plan.channels.pop(number, None)
-
-    def close(self, route: Route) -> None:
-        """The request was cancelled: a stream that nobody holds has no state."""
+        if self._routes.pop(route.req_id, None) is None:
+            return
+        self._ended[route.req_id] = route
         for plan in self._plans.values():
             if channel := plan.channels.get(route.req_id):
-                channel.last.clear()
-        self.end(route)
+                if not self._used(plan, channel):
+                    self._streams.forget(channel)
+                plan.channels[route.req_id] = channel.apart()
+        if len(self._ended) > MOST_ENDED:
+            number, _ = self._ended.popitem(last=False)
+            for plan in self._plans.values():
+                plan.channels.pop(number, None)
+
+    def _used(self, plan: _Plan, channel: Channel) -> bool:
+        """Whether another request under way publishes there too: the same instrument, asked for in another way."""
+        return any(number in self._routes for number, other in plan.channels.items() if other is channel)
 
     def renumbered(self) -> list[Route]:
-        """A new connection: no number of the old one means anything. The streams that were open, to be asked for again;
-        each is opened under its new number by the caller."""
+        """A new connection: no number of the old one means anything.
+
+        Returns the streams that were open, to be asked for again; the caller opens each under its new number.
+        """
         self._streams.next_generation()
         streams = [route for route in self._routes.values() if not route.one_shot]
         self._routes.clear()
@@ -139,6 +148,8 @@ class Router:
         waiting = [route for queue in self._waiting.values() for waiters in queue for route in waiters]
         for route in keyed:
             self.end(route)
+        for route in waiting:
+            route.ended = True
         self._waiting.clear()
         return keyed + waiting
 
@@ -150,7 +161,7 @@ class Router:
     def publish(self, name: str, data: dict[str, Any], ts: int) -> None:
         """Publish a decoded message. Raises `OverflowError` for a number that msgpack has no room for."""
         plan = self._plans[name]
-        key = plan.declaration.key
+        key = plan.key
         channel = plan.channels.get(data[key]) if key else None
         if channel is None:
             channel = self._channel(plan, name, data, ts)
@@ -159,26 +170,49 @@ class Router:
         body = self._streams.publish(channel, _pack(data), ts)
         if plan.identity is not None:
             channel.last[plan.identity(data)] = body
-        if plan.ends and key and (route := self._routes.get(data[key])) and route.request.ends == name and route.one_shot:
+        if plan.ends and key:
+            self._over(name, data[key], data)
+
+    def pass_on(self, message: Packed, ts: int) -> None:
+        """Publish a message that is packed already: one of `PASSED_ON`."""
+        name, key, identity, data = message
+        plan = self._plans[name]
+        channel = plan.channels.get(key)
+        if channel is None:
+            channel = self._answer(plan, name, {plan.key: key})
+        body = self._publish(channel, data, ts)
+        if identity is not None:
+            channel.last[identity] = body
+
+    def _over(self, name: str, number: int, data: Mapping[str, Any]) -> None:
+        """What `number` asked for is complete, if this message is its end."""
+        route = self._routes.get(number)
+        if route is None or not route.one_shot or name not in route.request.answers:
+            return
+        if route.request.ends == name or (name in _LAST and _LAST[name](data)):
             self.end(route)
 
     def _channel(self, plan: _Plan, name: str, data: dict[str, Any], ts: int) -> Channel | None:
-        """The channel of a message that has not been met before, or depends on more than its id. None if the message
-        has been published where it was waited for."""
+        """The channel of a message that has not been met before, or depends on more than its id.
+
+        None if the message has been published where it was waited for.
+        """
         declaration = plan.declaration
         if name == "error":
             return self._error(data)
         if plan.ends and declaration.key is None and (queue := self._waiting.get(name)):
             packed = _pack(data)
             for route in queue.popleft():
+                route.ended = True
                 self._streams.publish(self._at(route, name), packed, ts)
             return None
-        return _PLACES[declaration.topic](self, plan, name, data)
+        return self._places[declaration.topic](self, plan, name, data)
 
     def _at(self, route: Route, name: str) -> Channel:
-        return self._streams.channel(*route.place(name), name, ref=route.ref)
+        channel = self._streams.passing if route.ended else self._streams.channel
+        return channel(*route.place(name), name, ref=route.ref)
 
-    def _answer(self, plan: _Plan, name: str, data: dict[str, Any]) -> Channel:
+    def _answer(self, plan: _Plan, name: str, data: Mapping[Any, Any]) -> Channel:
         number = data[plan.declaration.key] if plan.declaration.key else None
         route = self._routes.get(number) or self._ended.get(number)  # type: ignore[arg-type]
         if route is None:
@@ -187,11 +221,13 @@ class Router:
         return channel
 
     def _of_order(self, _: _Plan, name: str, data: dict[str, Any]) -> Channel:
-        route = self._routes.get(data.get("orderId", 0))
-        if route is not None and route.request.does is Kind.ORDER:  # a what-if: its one answer, and no order
+        about = data.get("order") or data
+        number = data.get("orderId", 0)
+        route = self._routes.get(number) or self._ended.get(number)
+        # A what-if: its one answer, and no order. Another client of TWS may have an order of the same number.
+        if route is not None and route.request.does is Kind.ORDER and self._orders.ours(about.get("clientId", 0)):
             self.end(route)
             return self._at(route, name)
-        about = data.get("order") or data
         whose = self._orders.whose(
             client_id=about.get("clientId", 0),
             order_id=data.get("orderId", about.get("orderId", 0)),
@@ -247,14 +283,24 @@ class Router:
                 return self._streams.channel("ord", *order.whose[:2], "error", ref=order.whose.ref)
         return self._streams.channel("sys", "tws", "error")
 
+    _places: ClassVar[Mapping[Topic, Callable[[Router, _Plan, str, dict[str, Any]], Channel]]] = {
+        Topic.REQUEST: _answer,
+        Topic.ORDER: _of_order,
+        Topic.EXECUTION: _of_execution,
+        Topic.ACCOUNT: _of_account,
+        Topic.SYSTEM: _of_system,
+        Topic.NEWS: _of_system,
+    }
 
-_PLACES: Mapping[Topic, Callable[[Router, _Plan, str, dict[str, Any]], Channel]] = {
-    Topic.REQUEST: Router._answer,
-    Topic.ORDER: Router._of_order,
-    Topic.EXECUTION: Router._of_execution,
-    Topic.ACCOUNT: Router._of_account,
-    Topic.SYSTEM: Router._of_system,
-    Topic.NEWS: Router._of_system,
+
+# Messages that are the last of their request without being its declared end: below server version 196 the bars come
+# with their start and end, and nothing follows; a schedule and the last page of ticks are followed by nothing at all.
+_LAST: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
+    "historicalData": lambda data: bool(data["end"]),
+    "historicalSchedule": lambda _: True,
+    "historicalTicks": lambda data: bool(data["done"]),
+    "historicalTicksBidAsk": lambda data: bool(data["done"]),
+    "historicalTicksLast": lambda data: bool(data["done"]),
 }
 
 
@@ -264,9 +310,10 @@ def _plan(declaration: Declaration) -> _Plan:
     streams = any(r.does is Kind.STREAM and any(f.name == "contract" for f in r.shape.fields) for r in asked)
     return _Plan(
         declaration,
+        declaration.key,
         identity=_identity(declaration.identity),
         unknown="md" if streams else "req",
-        ends=any(request.ends == declaration.name for request in asked),
+        ends=declaration.name in _LAST or any(request.ends == declaration.name for request in asked),
     )
 
 
@@ -278,11 +325,18 @@ def _identity(fields: tuple[str, ...] | None) -> Callable[[Mapping[str, Any]], H
         return lambda _: ()
     if fields == ("contract",):
         return lambda data: _instrument(data["contract"])
-    if len(fields) == 1:
-        only = fields[0]
-        return lambda data: data[only]
+    if "contract" not in fields:
+        return itemgetter(*fields)
     return lambda data: tuple(_instrument(data[f]) if f == "contract" else data[f] for f in fields)
 
 
 def _instrument(contract: Mapping[str, Any]) -> Hashable:
     return contract.get("conId") or topics.instrument_key(contract)
+
+
+PASSED_ON = frozenset(
+    name
+    for name, plan in ((declaration.name, _plan(declaration)) for declaration in INBOUND)
+    if plan.declaration.topic is Topic.REQUEST and plan.key and not plan.ends and name != "error"
+)
+"""Messages that go to whoever asked and are looked into by nobody: the codec may hand them over packed."""

@@ -9,13 +9,15 @@ On the hot path: two counters, one `Struct.pack`, one join. State holds bodies a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
 from struct import Struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from ibbridge import topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator, Mapping
 
 PROTO = 1
 """The version of what is on the bus, in every heartbeat, welcome and `status`."""
@@ -39,13 +41,18 @@ class Stream:
 class Channel:
     """One topic of a stream, under one `ref`. `last` holds the newest body of each identity: the stream's state."""
 
-    __slots__ = ("head", "last", "prefix", "stream", "topic")
+    __slots__ = ("about", "head", "last", "stream", "topic")
 
-    def __init__(self, stream: Stream, topic: bytes, head: bytes) -> None:
+    def __init__(self, stream: Stream, topic: bytes, about: bytes, head: bytes) -> None:
         self.stream = stream
         self.topic = topic
+        self.about = about
         self.head = head
         self.last: dict[Hashable, bytes] = {}
+
+    def apart(self) -> Channel:
+        """One that publishes the same and is no part of the stream's state."""
+        return Channel(self.stream, self.topic, self.about, self.head)
 
 
 class Streams:
@@ -56,23 +63,35 @@ class Streams:
         self.gen = 0
         self.offset = 0
         self._send = send
+        self._held: list[bytes] | None = None  # topics and bodies in turn: pairs would keep the garbage collector busy
         self._prefix = (prefix,) if prefix else ()
         self._streams: dict[bytes, Stream] = {}
 
     def channel(self, *components: str, ref: Mapping[str, Any] | None = None) -> Channel:
         """The channel whose topic has these components; the first two name its stream, the last its type.
 
-        Channels are found again by topic and `ref`, for the current generation."""
-        name = topics.topic(*self._prefix, *components[:2])
+        Channels are found again by topic and `ref`, for the current generation.
+        """
+        made = self.passing(*components, ref=ref)
+        return made.stream.channels.setdefault((made.topic, made.about), made)
+
+    def passing(self, *components: str, ref: Mapping[str, Any] | None = None) -> Channel:
+        """The same for what is published in passing: it is not remembered, and so no part of the stream's state."""
+        about = _pack(ref) if ref else b""
         topic = topics.topic(*self._prefix, *components)
+        return Channel(self._stream(components), topic, about, self._head(components[-1], about))
+
+    def _stream(self, components: tuple[str, ...]) -> Stream:
+        name = topics.topic(*self._prefix, *components[:2])
         stream = self._streams.get(name)
         if stream is None:
             stream = self._streams[name] = Stream(name)
-        about = _pack(ref) if ref else b""
-        channel = stream.channels.get((topic, about))
-        if channel is None:
-            channel = stream.channels[topic, about] = Channel(stream, topic, self._head(components[-1], about))
-        return channel
+        return stream
+
+    def forget(self, channel: Channel) -> None:
+        """Nothing will be published there any more: drop its state."""
+        channel.last.clear()
+        channel.stream.channels.pop((channel.topic, channel.about), None)
 
     def _head(self, kind: str, about: bytes) -> bytes:
         """The envelope up to its numbers. The order of its keys is fixed; that of any other map is not promised."""
@@ -87,8 +106,28 @@ class Streams:
         stream.seq = seq = stream.seq + 1
         self.offset = offset = self.offset + 1
         body = channel.head + _NUMBERS(seq, _OFFSET, offset, _TS, ts, _DATA) + data
-        self._send(channel.topic, body)
+        if self._held is None:
+            self._send(channel.topic, body)
+        else:
+            self._held += (channel.topic, body)
         return body
+
+    def hold(self) -> None:
+        """Keep what is published until `release`.
+
+        ZeroMQ's own thread writes all it finds to the subscribers at once, and then sleeps. Given one message at a time
+        it wakes and writes for each, at five times the cost: so what one read brought goes out together.
+        """
+        if self._held is None:
+            self._held = []
+
+    def release(self) -> None:
+        """Send what was held, in order, and hold no more."""
+        held, self._held = self._held, None
+        if held:
+            send, each = self._send, iter(held)
+            for topic, body in zip(each, each, strict=True):
+                send(topic, body)
 
     def say(self, channel: Channel, data: Mapping[str, Any], ts: int, identity: Hashable | None = None) -> None:
         """Publish data that is not packed yet; with an `identity` it is state and replaces the last of the same."""
@@ -109,8 +148,10 @@ class Streams:
             stream.channels.clear()
 
     def snapshot(self, prefix: bytes, after: bytes, most: int) -> tuple[list[dict[str, Any]], bytes | None]:
-        """The state of the streams under `prefix` that come after stream `after`, in order of name, until `most`
-        messages are together; and the stream to go on after, if there are more."""
+        """The state of the streams under `prefix` that come after stream `after`, in order of name.
+
+        As many as have `most` messages together, and the stream to go on after, if there are more.
+        """
         page: list[dict[str, Any]] = []
         left = most
         for stream in self._under(prefix, after):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ibbridge.codec.connection import Acceptor, Connection, HandshakeError, State
 from ibbridge.codec.dialect import Dialect, Message, Undecodable
 from ibbridge.codec.framing import FrameBuffer, FramingError, frame
+from ibbridge.codec.packed import Packed
 from ibbridge.codec.refusals import NotCarried
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "HandshakeError",
     "Message",
     "NotCarried",
+    "Packed",
     "State",
     "Undecodable",
     "frame",

@@ -15,7 +15,9 @@ from ibbridge.codec.framing import FrameBuffer, FramingError, frame
 from ibbridge.codec.versions import NEWEST, OLDEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
+
+    from ibbridge.codec.packed import Packed
 
 SIGN = b"API\0"
 """What a client sends first, without a length."""
@@ -51,7 +53,8 @@ class Connection:
     """The client's side.
 
     `receive_data` gives messages; `data_to_send` gives what the connection itself has to say (the greeting, then
-    START_API). `serverVersion` is the one message that IB does not have: `{version, connectionTime}`.
+    START_API). `serverVersion` is the one message that IB does not have: `{version, connectionTime}`. `packed` names
+    the messages that nobody looks into and the bus wants as msgpack.
     """
 
     def __init__(
@@ -62,12 +65,14 @@ class Connection:
         newest: int = NEWEST,
         connect_options: str = "",
         optional_capabilities: str = "",
+        packed: Collection[str] = (),
     ) -> None:
         self.client_id = client_id
         self.state = State.GREETING
         self.dialect: Dialect | None = None
         self._oldest, self._newest = oldest, newest
         self._capabilities = optional_capabilities
+        self._packed = packed
         self._frames = FrameBuffer()
         offer = f"v{oldest}..{newest}" + (f" {connect_options}" if connect_options else "")
         self._out = SIGN + frame(offer.encode("ascii"))
@@ -82,10 +87,13 @@ class Connection:
         out, self._out = self._out, b""
         return out
 
-    def receive_data(self, data: bytes) -> Iterator[Message | Undecodable]:
-        """The messages that `data` completes. On `FramingError` and `HandshakeError` the connection is over."""
+    def receive_data(self, data: bytes) -> Iterator[Message | Packed | Undecodable]:
+        """The messages that `data` completes. On `FramingError` and `HandshakeError` the connection is over.
+
+        Once the connection is ready, messages that were wanted packed come so.
+        """
         if self.state is State.READY and self.dialect is not None:  # the hot path: nothing is looked for any more
-            return map(self.dialect.read, self._frames.feed(data))
+            return map(self.dialect.read_packed, self._frames.feed(data))
         return self._starting(data)
 
     def _starting(self, data: bytes) -> Iterator[Message | Undecodable]:
@@ -107,7 +115,7 @@ class Connection:
             raise HandshakeError(
                 f"the host speaks server version {version}; {self._oldest} to {self._newest} were offered"
             )
-        self.dialect = Dialect.client(version)
+        self.dialect = Dialect.client(version, self._packed)
         start = {"clientId": self.client_id, "optionalCapabilities": self._capabilities}
         self._out += self.dialect.put("startApi", start)
         return Message("serverVersion", {"version": version, "connectionTime": time})

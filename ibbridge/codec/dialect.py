@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from ibbridge.codec import proto, text
 from ibbridge.codec.framing import TooLargeError, frame
 from ibbridge.codec.messages import INBOUND, OUTBOUND
+from ibbridge.codec.packed import Packed, proto_packer, text_packer
 from ibbridge.codec.refusals import NotCarried, checked
 from ibbridge.codec.schema import Declaration, Request
 from ibbridge.codec.versions import PROTOBUF
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
 PROTOBUF_IDS = 200
 """Added to the id of a message whose body is protobuf."""
@@ -47,29 +48,37 @@ class Undecodable(NamedTuple):
     raw: bytes
 
 
-_Entry: TypeAlias = "tuple[str, Callable[[Any], Any]]"
-"""A message's name and its reader. Where several messages share an id the name is empty, and the function takes the
-body and gives the entry of the one it is."""
-
 _message = partial(tuple.__new__, Message)  # what Message(...) does, in half the time
 
+_Read: TypeAlias = "Callable[[Any], Any]"
+"""A body (text fields with the empty one at the end, or protobuf's bytes) to a `Message` or `Packed`."""
 
-class _Readers(dict[Any, _Entry]):
-    """Entries by id, made when first met. An unknown id is a KeyError."""
 
-    def __init__(self, make: Callable[[Any], _Entry]) -> None:
+class _Readers(dict[Any, _Read]):
+    """Functions by id, made when first met. An unknown id is a KeyError."""
+
+    def __init__(self, make: Callable[[Any], _Read]) -> None:
         super().__init__()
         self._make = make
 
-    def __missing__(self, number: Any) -> _Entry:
-        entry = self[number] = self._make(number)
-        return entry
+    def __missing__(self, number: Any) -> _Read:
+        read = self[number] = self._make(number)
+        return read
 
 
 class Dialect:
-    """What one side of a connection can read and write at one server version."""
+    """What one side of a connection can read and write at one server version.
 
-    def __init__(self, version: int, readable: Iterable[Declaration], writable: Iterable[Declaration]) -> None:
+    `packed` names messages that are wanted as msgpack; those of them that are flat come so out of `read_packed`.
+    """
+
+    def __init__(
+        self,
+        version: int,
+        readable: Iterable[Declaration],
+        writable: Iterable[Declaration],
+        packed: Collection[str] = (),
+    ) -> None:
         self.version = version
         self.surplus: Counter[str] = Counter()
         """Fields past the known end, by message name."""
@@ -78,14 +87,16 @@ class Dialect:
         for declaration in readable:
             self._by_id.setdefault(declaration.id, []).append(declaration)
         self._writable = {declaration.name: declaration for declaration in writable}
-        self._texts = _Readers(self._text_entry)
-        self._protos = _Readers(self._proto_entry)
+        self.read: Callable[[bytes], Message | Undecodable] = self._reader(frozenset())
+        """The message in a payload (without its length). Never raises: what cannot be read is `Undecodable`."""
+        self.read_packed: Callable[[bytes], Message | Packed | Undecodable] = self._reader(frozenset(packed))
+        """The same, but for the messages that are wanted packed."""
         self._writers: dict[str, Callable[[Mapping[str, Any]], bytes]] = {}
 
     @classmethod
-    def client(cls, version: int) -> Dialect:
+    def client(cls, version: int, packed: Collection[str] = ()) -> Dialect:
         """Reads messages, writes requests."""
-        return cls(version, INBOUND, OUTBOUND)
+        return cls(version, INBOUND, OUTBOUND, packed)
 
     @classmethod
     def server(cls, version: int) -> Dialect:
@@ -94,26 +105,28 @@ class Dialect:
 
     # -- reading
 
-    def read(self, payload: bytes) -> Message | Undecodable:
-        """The message in `payload` (without its length). Never raises: what cannot be read is `Undecodable`."""
-        try:
-            body: Any
-            if self._raw:
+    def _reader(self, packed: Collection[str]) -> Callable[[bytes], Any]:
+        """A function from a payload to what is in it, for this side of version 201: it runs for every message."""
+        texts = _Readers(partial(self._text_reading, packed))
+        protos = _Readers(partial(self._proto_reading, packed))
+
+        def read_text(payload: bytes) -> Any:
+            try:
+                fields = payload.decode("utf-8", "backslashreplace").split("\0")
+                return texts[fields[0]](fields)
+            except _UNREADABLE as error:
+                return self._undecodable(payload, error)
+
+        def read_raw(payload: bytes) -> Any:
+            try:
                 (number,) = _ID(payload)
                 if number > PROTOBUF_IDS:
-                    name, read = self._protos[number]
-                    body = payload[4:]
-                else:
-                    name, read = self._texts[number]
-                    body = payload[4:].decode("utf-8", "backslashreplace").split("\0")
-            else:
-                body = payload.decode("utf-8", "backslashreplace").split("\0")
-                name, read = self._texts[body[0]]
-            if not name:
-                name, read = read(body)
-            return _message((name, read(body)))
-        except _UNREADABLE as error:
-            return self._undecodable(payload, error)
+                    return protos[number](payload[4:])
+                return texts[number](payload[4:].decode("utf-8", "backslashreplace").split("\0"))
+            except _UNREADABLE as error:
+                return self._undecodable(payload, error)
+
+        return read_raw if self._raw else read_text
 
     def _undecodable(self, payload: bytes, error: BaseException) -> Undecodable:
         number: int | None = None
@@ -127,33 +140,25 @@ class Dialect:
         reason = f"{type(error).__name__}: {error}" if known else "unknown message id"
         return Undecodable(number, known[0].name if known else None, reason, payload)
 
-    def _text_entry(self, number: int | str) -> _Entry:
+    def _text_reading(self, packed: Collection[str], number: int | str) -> _Read:
         if isinstance(number, str) and not (number.isdecimal() and number == str(int(number))):
             raise KeyError(number)
+
+        def reading(one: Declaration) -> _Read:
+            over = partial(self._over, one.name)
+            packer = text_packer(one, self.version, over) if one.name in packed else None
+            return packer or _reading(one.name, text.reader(one, self.version, over))
+
         found = [each for each in self._by_id[int(number)] if each.layout is not None]
-        return self._entry(found, self._text_reader, self._text_kind)
+        return _one_of(found, reading, self._text_kind)
 
-    def _text_reader(self, declaration: Declaration) -> Callable[[list[str]], dict[str, Any]]:
-        return text.reader(declaration, self.version, partial(self._over, declaration.name))
+    def _proto_reading(self, packed: Collection[str], number: int) -> _Read:
+        def reading(one: Declaration) -> _Read:
+            packer = proto_packer(one) if one.name in packed else None
+            return packer or _reading(one.name, proto.reader(one))
 
-    def _proto_entry(self, number: int) -> _Entry:
         found = [each for each in self._by_id[number - PROTOBUF_IDS] if each.proto_since is not None]
-        return self._entry(found, proto.reader, self._proto_kind)
-
-    @staticmethod
-    def _entry(
-        found: list[Declaration],
-        reader: Callable[[Declaration], Callable[[Any], dict[str, Any]]],
-        kind_of: Callable[[Declaration], Callable[[Any], int]],
-    ) -> _Entry:
-        if not found:
-            raise LookupError("the message does not exist in this encoding")
-        first = found[0]
-        if first.kind is None:
-            return first.name, reader(first)
-        kinds = {value: (each.name, reader(each)) for each in found if each.kind for value in each.kind[1]}
-        kind = kind_of(first)
-        return "", lambda body: kinds[kind(body)]
+        return _one_of(found, reading, self._proto_kind)
 
     def _text_kind(self, declaration: Declaration) -> Callable[[list[str]], int]:
         place = text.place_of(declaration, self.version)
@@ -205,6 +210,25 @@ class Dialect:
         fields = text.writer(declaration, self.version)
         head = declaration.id.to_bytes(4, "big") if self._raw else b"%d\0" % declaration.id
         return lambda values: head + _joined(fields(values))
+
+
+def _reading(name: str, read: Callable[[Any], dict[str, Any]]) -> _Read:
+    return lambda body: _message((name, read(body)))
+
+
+def _one_of(
+    found: list[Declaration],
+    reading: Callable[[Declaration], _Read],
+    kind_of: Callable[[Declaration], Callable[[Any], int]],
+) -> _Read:
+    """How one of several messages with the same id is read: the body says which."""
+    if not found:
+        raise LookupError("the message does not exist in this encoding")
+    if found[0].kind is None:
+        return reading(found[0])
+    kinds = {value: reading(each) for each in found if each.kind for value in each.kind[1]}
+    kind = kind_of(found[0])
+    return lambda body: kinds[kind(body)](body)
 
 
 def _joined(fields: list[str]) -> bytes:

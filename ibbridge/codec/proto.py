@@ -139,6 +139,11 @@ def attribute(member: Field | Inline) -> str:
 _DESCRIPTORS = _Descriptors()
 
 
+def message_class(message: Declaration) -> type[ProtoMessage]:
+    """The generated class of a declaration."""
+    return _DESCRIPTORS.message_class(message, message.fields)
+
+
 # -- reading ---------------------------------------------------------------------------------------------------------
 
 
@@ -207,7 +212,7 @@ class _Emit:
         elif isinstance(field.type, Record) and not field.many:
             self.source.line(f"{self.values[head]}.update({self._convert(field)}({value}))")
         elif isinstance(field.type, Scalar) and not field.many:
-            self.source.line(f"{self.values[head]} = {self._scalar(field, field.type, m)}")
+            self.source.line(f"{self.values[head]} = {self._scalar(field, m)}")
         elif isinstance(field.type, Mask) and not field.type.message:
             bits = len(field.type.bits)
             table = self.source.constant("mask", tuple(field.type.load(value) for value in range(1 << bits)))
@@ -221,7 +226,7 @@ class _Emit:
         for name in rest[:-1]:
             target = f"{target}.setdefault({name!r}, {{}})"
         if isinstance(field.type, Scalar) and not field.many:
-            value = self._scalar(field, field.type, m)
+            value = self._scalar(field, m)
         else:
             value = f"{self._convert(field)}({m}.{attribute(field)})"
         with self.source.block(f"if (w := {value}) != {field.default!r}:"):
@@ -230,22 +235,8 @@ class _Emit:
     def _convert(self, field: Field) -> str:
         return self.source.constant("read", value_reader(field))
 
-    def _scalar(self, field: Field, kind: Scalar, m: str) -> str:
-        """The expression for a scalar. A value that is not zero is there: only for zero is presence asked."""
-        name = attribute(field)
-        value = f"{m}.{name}"
-        if kind is DECIMAL:
-            return f"DECIMALS[{value}]"
-        if kind.from_proto is None:
-            zero: Any = {"string": "", "bool": False}[kind.proto]
-            if field.absent == zero:
-                return value
-            return f"(x if (x := {value}) or {m}.HasField({name!r}) else {field.absent!r})"
-        if kind.proto in SENTINELS and kind.name in ("int", "long", "float"):
-            nothing = "x" if field.absent == 0 else f"(x if {m}.HasField({name!r}) else {field.absent!r})"
-            return f"((None if x == {kind.sentinel!r} else x) if (x := {value}) else {nothing})"
-        load = self.source.constant("load", kind.from_proto)
-        return f"({load}({value}) if {m}.HasField({name!r}) else {field.absent!r})"
+    def _scalar(self, field: Field, m: str) -> str:
+        return scalar_source(self.source, field, m)
 
     def display(self) -> str:
         return "{" + ", ".join(f"{each.name!r}: {self._value(each)}" for each in self.shape.shape) + "}"
@@ -255,6 +246,36 @@ class _Emit:
         if each.only is None:
             return value
         return f"({value} if {each.only.source(lambda path: self.values[path[0]])} else {each.default!r})"
+
+
+def scalar_source(source: Source, field: Field, m: str, variable: str = "") -> str:
+    """The expression for a scalar's value. One that is not zero is there: only for zero is presence asked.
+
+    `variable` already holds what the message has.
+    """
+    kind, name = cast("Scalar", field.type), attribute(field)
+    value = variable or f"{m}.{name}"
+    if kind is DECIMAL:
+        return f"DECIMALS[{value}]"
+    if kind.from_proto is None:
+        if absent_is_zero(field, kind):
+            return value
+        return f"(x if (x := {value}) or {m}.HasField({name!r}) else {field.absent!r})"
+    if kind.proto in SENTINELS and kind.name in ("int", "long", "float"):
+        nothing = "x" if field.absent == 0 else f"(x if {m}.HasField({name!r}) else {field.absent!r})"
+        return f"((None if x == {kind.sentinel!r} else x) if (x := {value}) else {nothing})"
+    load = source.constant("load", kind.from_proto)
+    return f"({load}({value}) if {m}.HasField({name!r}) else {field.absent!r})"
+
+
+_ZEROS: dict[str, Any] = {"string": "", "bool": False, "double": 0.0, "int32": 0, "int64": 0}
+
+
+def absent_is_zero(field: Field, kind: Scalar) -> bool:
+    """Whether absence means what protobuf's zero means, so that presence need not be asked."""
+    zero = _ZEROS[kind.proto]
+    loaded = kind.from_proto(zero) if kind.from_proto else zero
+    return type(loaded) is type(field.absent) and bool(loaded == field.absent)
 
 
 def value_reader(field: Field) -> Callable[[Any], Any]:

@@ -276,13 +276,14 @@ def _find(values: Mapping[str, Any], path: Path) -> Any:
 
 
 def _plain(text: str) -> str:
-    return text[:60].encode("ascii", "backslashreplace").decode()
+    """A name in a sentence that people read in a terminal: without control characters."""
+    return ascii(text[:60])[1:-1]
 
 
 def _show(value: Any) -> str:
     """A value in a sentence. Of what may be large or deep, and so costly to spell out, only the kind."""
     if isinstance(value, str | bytes):
-        return _plain(repr(value[:60]))
+        return ascii(value[:60])
     if isinstance(value, float | bool | None) or (isinstance(value, int) and value.bit_length() <= 64):
         return repr(value)
     kinds = {"dict": "a map", "list": "a list", "tuple": "a list", "int": "a larger one"}

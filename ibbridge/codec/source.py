@@ -48,6 +48,10 @@ class Source:
         self._constants[name] = value
         return name
 
+    def shared(self, name: str, value: Any) -> None:
+        """A global of the generated source under a name of its own."""
+        self._constants[name] = value
+
     def compile(self, title: str, function: str, namespace: Mapping[str, Any]) -> Any:
         """The function that the lines define, with `namespace` as its globals."""
         text = "\n".join(self._lines) + "\n"

@@ -224,11 +224,14 @@ def test_a_condition_of_a_kind_that_nobody_knows_is_undecodable() -> None:
     assert got.reason == "ValueError: condType 9 is unknown"
 
 
-def test_unknown_ids_are_not_remembered() -> None:
+def test_unknown_ids_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+    target = "ibbridge.codec.dialect._Readers.__setitem__"
+    monkeypatch.setattr(target, lambda _, number, __: made.append(number), raising=False)
     dialect = Dialect.client(176)
     for number in range(1000, 1100):
         dialect.read(b"%d\0" % number)
-    assert not dialect._texts
+    assert not made
 
 
 # -- surplus ----------------------------------------------------------------------------------------------------------

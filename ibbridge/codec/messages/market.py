@@ -287,7 +287,7 @@ DECLARATIONS = (
         ),
         text=(Version(1), "reqId position operation side price size"),
         proto=v.PROTOBUF_MARKET_DATA,
-        identity=("position", "side"),
+        identity=None,  # a book is no one message: its state is for whoever keeps books
     ),
     inbound(
         13,
@@ -307,7 +307,7 @@ DECLARATIONS = (
         ),
         text=(Version(1), "reqId position marketMaker operation side price size isSmartDepth"),
         proto=v.PROTOBUF_MARKET_DATA,
-        identity=("position", "side"),
+        identity=None,  # a book is no one message: its state is for whoever keeps books
     ),
     inbound(
         92,

@@ -1,0 +1,99 @@
+"""A subscriber in plain pyzmq: counts everything, then checks that nothing is missing. Made and ended by `trial`.
+
+While it receives it does nothing else: two `recv`s, and a look at the clock where latency is measured. What it got is
+checked afterwards: a relay's frames by their checksum, a daemon's messages by their sequence numbers and types.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import time
+import zlib
+from collections import Counter
+from typing import Any
+
+import msgpack
+import zmq
+from child import PATIENCE, say
+
+
+class Inbox:
+    """Messages as they came. In bounds of time: a message that does not come ends the wait for the others."""
+
+    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+        self._recv = socket.recv
+        self.topics: list[bytes] = []
+        self.bodies: list[bytes] = []
+        self.stamps: list[int] = []
+
+    def burst(self, count: int) -> None:
+        """Receive `count` messages; the only stamp is when the last one came (ns, monotonic)."""
+        recv, topics, bodies = self._recv, self.topics.append, self.bodies.append
+        with contextlib.suppress(zmq.Again):
+            for _ in range(count):
+                topics(recv())
+                bodies(recv())
+        self.stamps.append(time.monotonic_ns())
+
+    def stamped(self, count: int) -> None:
+        """Receive `count` messages, each with the time it came."""
+        recv, topics, bodies, stamp, now = (
+            self._recv, self.topics.append, self.bodies.append, self.stamps.append, time.monotonic_ns
+        )  # fmt: skip
+        with contextlib.suppress(zmq.Again):
+            for _ in range(count):
+                topics(recv())
+                bodies(recv())
+                stamp(now())
+
+
+def faults_of_daemon(topics: list[bytes], messages: list[dict[str, Any]]) -> list[str]:
+    """What is wrong with what a daemon published: holes in a stream, or in the order of all."""
+    seqs: Counter[bytes] = Counter()
+    offset = 0
+    for topic, message in zip(topics, messages, strict=True):
+        stream = b".".join(topic.split(b".")[:2])
+        seqs[stream] += 1
+        if message["seq"] != seqs[stream]:
+            return [f"{stream.decode()}: {message['seq']} where {seqs[stream]} was due"]
+        if message["offset"] <= offset:
+            return [f"offset {message['offset']} after {offset}"]
+        if topic.split(b".")[-2].decode() != message["type"]:
+            return [f"{message['type']} on {topic.decode()}"]
+        offset = message["offset"]
+    return []
+
+
+def main() -> None:
+    """Receive, check, and tell."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--endpoint", required=True)
+    parser.add_argument("--messages", type=int, required=True)
+    parser.add_argument("--stamped", action="store_true", help="look at the clock for each message")
+    parser.add_argument("--raw", action="store_true", help="bodies are frames, not msgpack")
+    options = parser.parse_args()
+    with zmq.Context() as context, context.socket(zmq.SUB) as socket:
+        socket.set(zmq.RCVHWM, 0)
+        socket.set(zmq.LINGER, 0)
+        socket.set(zmq.RECONNECT_IVL, 10)
+        socket.set(zmq.RCVTIMEO, int(PATIENCE * 1000))
+        socket.connect(options.endpoint)
+        socket.subscribe(b"md.")
+        socket.recv_multipart()  # the welcome: from here on nothing is missed
+        say(subscribed=True)
+        socket.set(zmq.RCVTIMEO, 10_000)
+        inbox = Inbox(socket)
+        (inbox.stamped if options.stamped else inbox.burst)(options.messages)
+    about: dict[str, Any] = {"received": len(inbox.bodies), "stamps": inbox.stamps, "faults": []}
+    if options.raw:
+        about["crc"] = zlib.crc32(b"".join(inbox.bodies))
+    else:
+        messages = [msgpack.unpackb(body) for body in inbox.bodies]
+        about["types"] = Counter(message["type"] for message in messages)
+        about["faults"] = faults_of_daemon(inbox.topics, messages)
+    say(**about, bytes=sum(map(len, inbox.bodies)) / (len(inbox.bodies) or 1))
+
+
+if __name__ == "__main__":
+    main()

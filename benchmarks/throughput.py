@@ -1,0 +1,77 @@
+"""How many messages a second the daemon passes on, beside a raw relay in the same run.
+
+A feeder sends a burst of ticks; relay and daemon take turns in the middle; a subscriber in a process of its own counts.
+Every message is checked to have arrived: exits 1 if one is lost. Results depend on the machine and on what else it
+does; the ratio to the relay much less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import statistics
+import sys
+from typing import Any
+
+from child import InvalidError, end_cleanly
+from trial import Run, Subject, median_ratio, numbers, pairs, positive, run
+
+AIM = 0.5
+"""Of the relay's throughput."""
+
+
+def measure(version: int, messages: int, count: int) -> dict[str, Any]:
+    """All pairs at one version, printed and returned."""
+    results = list(pairs(count, lambda subject: run(subject, version, messages)))
+    first = results[0][Subject.DAEMON]
+    print(f"\nserver version {version}: {first.frame_bytes:.0f} bytes a frame, {first.body_bytes:.0f} a body published")
+    about: dict[str, Any] = {"version": version}
+    for subject in Subject:
+        about[subject.value] = _show(subject, [pair[subject] for pair in results])
+    about["ratio"] = median_ratio(results, lambda one: one.rate)
+    about["cpu_ratio"] = median_ratio(results, lambda one: one.cpu_per_million)
+    print(f"  daemon/relay: {about['ratio']:.2f} of its throughput (aim: at least {AIM})", end=", ")
+    print(f"{about['cpu_ratio']:.1f} times its CPU")
+    return about
+
+
+def _show(subject: Subject, runs: list[Run]) -> dict[str, float]:
+    rates = [one.rate for one in runs]
+    about = {
+        "rate": statistics.median(rates),
+        "lowest": min(rates),
+        "highest": max(rates),
+        "cpu_per_million": statistics.median(one.cpu_per_million for one in runs),
+    }
+    print(
+        f"  {subject.value:6} {about['rate']:9,.0f} msg/s ({about['lowest']:,.0f} to {about['highest']:,.0f}), "
+        f"{about['cpu_per_million']:.2f} s of CPU for a million"
+    )
+    return about
+
+
+def main() -> int:
+    """Measure and print; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=positive, default=300_000, help="in one burst (default %(default)s)")
+    parser.add_argument("--pairs", type=positive, default=5, help="runs of each, in turns (default %(default)s)")
+    parser.add_argument("--versions", type=numbers, default="178,200,226", help="server versions (default %(default)s)")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there too")
+    options = parser.parse_args()
+    end_cleanly()
+    print(f"bursts of {options.messages:,} ticks, {options.pairs} pairs; median (lowest to highest)")
+    try:
+        for subject in Subject:  # warms up the machine, and compiles what is not compiled
+            run(subject, options.versions[0], min(options.messages, 50_000))
+        results = [measure(version, options.messages, options.pairs) for version in options.versions]
+    except InvalidError as error:
+        print(f"no measurement: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

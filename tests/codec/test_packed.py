@@ -1,0 +1,78 @@
+"""What comes packed from the wire is what packing the reader's data gives, for every declaration that is flat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ibbridge.codec import Dialect, Message, Undecodable
+from ibbridge.codec.messages import INBOUND
+from ibbridge.codec.packed import is_flat
+from ibbridge.routing import PASSED_ON
+from tests.codec.declared import BY_NAME, EDGES, differences, sides
+from tests.codec.strategies import canonical
+
+FLAT = {each.name for each in INBOUND if is_flat(each)}
+QUICK = settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+def same(packed: Any, plain: Message | Undecodable) -> None:
+    assert isinstance(plain, Message), plain
+    assert type(packed) is tuple
+    name, key, identity, body = packed
+    declaration = BY_NAME[name]
+    assert (name, key) == (plain.name, plain.data[declaration.key or ""])
+    assert not list(differences(plain.data, msgpack.unpackb(body)))
+    if declaration.identity:
+        assert identity == plain.data[declaration.identity[0]]
+    else:
+        assert identity == (None if declaration.identity is None else ())
+
+
+@pytest.mark.parametrize(("name", "version"), [each for each in EDGES if each[0] in FLAT])
+@QUICK
+@given(data=st.data())
+def test_a_packed_message_is_the_packed_message(name: str, version: int, data: Any) -> None:
+    declaration = BY_NAME[name]
+    payload = sides(declaration, version)[0].write(name, data.draw(canonical(declaration, version)))[4:]
+    dialect = Dialect.client(version, [name])
+    same(dialect.read_packed(payload), dialect.read(payload))
+
+
+@pytest.mark.parametrize("version", [176, 200, 202, 226])
+@given(number=st.integers(1, 100), fields=st.lists(st.text(st.characters(exclude_characters="\0")), max_size=12))
+def test_garbage_is_undecodable_in_both_ways_or_in_neither(version: int, number: int, fields: list[str]) -> None:
+    head = number.to_bytes(4, "big") if version >= 201 else b"%d\0" % number
+    payload = head + "".join(f"{each}\0" for each in fields).encode("utf-8", "replace")
+    dialect = Dialect.client(version, FLAT)
+    packed, plain = dialect.read_packed(payload), dialect.read(payload)
+    if type(packed) is tuple:
+        same(packed, plain)
+    elif isinstance(packed, Undecodable):
+        # A number that msgpack has no room for is found only by whoever packs.
+        assert isinstance(plain, Undecodable) or "too large" in packed.reason or "out of range" in packed.reason
+    else:
+        assert packed == plain
+
+
+@pytest.mark.parametrize("version", [178, 226])
+def test_only_what_is_wanted_comes_packed(version: int) -> None:
+    payload = Dialect.server(version).put("tickSize", {"reqId": 1, "tickType": 0, "size": 0.0})[4:]
+    assert isinstance(Dialect.client(version).read_packed(payload), Message)
+    assert type(Dialect.client(version, ["tickSize"]).read_packed(payload)) is tuple
+
+
+def test_a_number_without_room_in_msgpack_is_undecodable_with_its_bytes() -> None:
+    payload = b"2\x006\x001\x00%d\x005\x00" % 10**30
+    got = Dialect.client(178, ["tickSize"]).read_packed(payload)
+    assert isinstance(got, Undecodable)
+    assert got.raw == payload
+
+
+def test_the_ticks_are_passed_on_packed() -> None:
+    assert {"tickPrice", "tickSize", "tickString", "tickByTickAllLast", "updateMktDepth"} <= PASSED_ON & FLAT
+    assert "error" not in PASSED_ON
