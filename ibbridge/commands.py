@@ -60,7 +60,7 @@ class Commands:
             return self._packed(identifier, reply)
         except Refused as error:
             return self._refused(identifier, error)
-        except Exception:  # noqa: BLE001 - the one border where a bug must not cost a client its reply
+        except Exception:
             self.counts["internalErrors"] += 1
             log.exception("a bug: the command below was answered with E_INTERNAL: %.500r", request[:2000])
             fault = "this is a bug in ibbridge; its log has the details. What became of the command is not known"
@@ -91,14 +91,16 @@ class Commands:
             near = get_close_matches(name[:64], [*self._own, *REQUESTS, "whatIfOrder"], 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise Refused("E_PROTO", f"cmd: there is no command {_show(name)}{hint}")
-        _in_time(command)
-        key = command.get("key")
-        return self._requests.carry_out(name, args, Asking(_client(command), identifier), key)
+        late, asking, key = _late(command), Asking(_client(command), identifier), command.get("key")
+        # An order that was sent in time must not be called "not sent" to whoever asks again because the reply was lost.
+        if late and not self._requests.carried_out(name, args, asking, key):
+            raise Refused("E_DEADLINE", "not_after has passed; nothing was sent", outcome="not_sent")
+        return self._requests.carry_out(name, args, asking, key)
 
     def _snapshot(self, args: dict[str, Any]) -> Mapping[str, Any]:
         """The state of every stream under `prefix`; `next` is to be given as `after` for the next page."""
-        unknown = sorted(map(_show, set(args) - {"prefix", "after"}))
-        faults = [f"{name} is unknown; snapshot takes prefix and after" for name in unknown]
+        unknown = [name for name in args if name not in ("prefix", "after")]
+        faults = [f"{_show(name)} is unknown; snapshot takes prefix and after" for name in unknown[:10]]
         texts = {name: args.get(name, "") for name in ("prefix", "after")}
         faults += [f"{name} must be text" for name, text in texts.items() if not isinstance(text, str)]
         if faults:
@@ -130,7 +132,8 @@ def _identifier(command: dict[str, Any]) -> str | int:
         return identifier
     if isinstance(identifier, str) and 0 < len(identifier) <= LONGEST_ID and identifier.isprintable():
         return identifier
-    raise Refused("E_PROTO", f"id must be an integer or 1 to {LONGEST_ID} printable characters: your name for this command")
+    wanted = f"an integer or 1 to {LONGEST_ID} printable characters: your name for this command"
+    raise Refused("E_PROTO", f"id must be {wanted}")
 
 
 def _name(command: dict[str, Any]) -> str:
@@ -160,16 +163,15 @@ def _client(command: dict[str, Any]) -> str:
     return client
 
 
-def _in_time(command: dict[str, Any]) -> None:
+def _late(command: dict[str, Any]) -> bool:
     not_after = command.get("not_after")
     if not_after is None:
-        return
+        return False
     if isinstance(not_after, bool) or not isinstance(not_after, int):
         raise Refused("E_ARG", "not_after must be an integer: microseconds since 1970 UTC")
-    if time.time_ns() // 1000 > not_after:
-        raise Refused("E_DEADLINE", "not_after has passed; nothing was sent", outcome="not_sent")
+    return time.time_ns() // 1000 > not_after
 
 
 def _show(name: Any) -> str:
-    text = name if isinstance(name, str) else repr(name)
-    return text[:60].encode("ascii", "backslashreplace").decode()
+    """A name in a sentence that people read in a terminal: without control characters."""
+    return ascii(name[:60])[1:-1] if isinstance(name, str) else ascii(name)[:60]

@@ -48,6 +48,14 @@ class Order:
         self.whose = Owner(self.owner, self.key, about)
 
 
+@dataclass(slots=True)
+class _Reported:
+    """Where an execution was published and its commission was not, oldest first; and where the last commission was."""
+
+    pending: list[Any] = field(default_factory=list)
+    last: Any = None
+
+
 class Orders:
     """Every order placed through this daemon since it started."""
 
@@ -56,10 +64,14 @@ class Orders:
         self._by_key: dict[tuple[str, str], Order] = {}
         self._by_id: dict[int, Order] = {}
         self._by_perm: dict[int, Order] = {}
-        self._executions: OrderedDict[str, Any] = OrderedDict()
+        self._executions: OrderedDict[str, _Reported] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_key)
+
+    def ours(self, client_id: Any) -> bool:
+        """Whether TWS speaks of an order that was placed under this daemon's client id."""
+        return bool(client_id == self._client_id)
 
     def add(self, order: Order) -> None:
         """Remember an order that is about to be sent."""
@@ -81,7 +93,7 @@ class Orders:
     def whose(self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "") -> Owner:
         """The owner of the order that a message is about."""
         order = self._by_perm.get(perm_id) if perm_id not in _UNTIED else None
-        if order is None and client_id == self._client_id:
+        if order is None and self.ours(client_id):
             order = self._by_id.get(order_id)
         if order is not None:
             if perm_id not in _UNTIED and not order.perm_id:
@@ -93,20 +105,30 @@ class Orders:
     def _stranger(self, client_id: Any, order_id: Any, perm_id: Any, order_ref: str) -> Owner:
         owner, slash, key = order_ref.partition("/")
         about = {"orderId": order_id, "permId": perm_id, "clientId": client_id}
-        if slash and owner and key and client_id == self._client_id:  # ours, from before a restart
+        if slash and owner and key and self.ours(client_id):  # from before a restart
             return Owner(owner, key, {"owner": owner, "key": key, **about})
         part = f"~{perm_id}" if perm_id not in _UNTIED else f"~{client_id}/{order_id}"
         return Owner(FOREIGN, part, {"owner": FOREIGN, "key": part, **about})
 
     def executed(self, exec_id: str, whose: Any) -> None:
         """Remember where an execution was published: its commission comes later and names only the execution."""
-        self._executions[exec_id] = whose
+        reported = self._executions.setdefault(exec_id, _Reported())
+        reported.pending = [*reported.pending[:1], whose]
         if len(self._executions) > MOST_EXECUTIONS:
             self._executions.popitem(last=False)
 
     def execution(self, exec_id: str) -> Any:
-        """What was remembered of an execution, or None."""
-        return self._executions.get(exec_id)
+        """Where the commission of an execution belongs, or None if the execution is not known.
+
+        One that is asked for again (reqExecutions) while the commission of the live one is still to come must not take
+        it from its owner.
+        """
+        reported = self._executions.get(exec_id)
+        if reported is None:
+            return None
+        if reported.pending:
+            reported.last = reported.pending.pop(0)
+        return reported.last
 
 
 def order_ref(owner: str, key: str) -> str:

@@ -6,11 +6,12 @@ given here. Raises `Refused` for everything that is not carried out. Pure: it is
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ibbridge.codec import Dialect, NotCarried
-from ibbridge.codec.messages import OUTBOUND, REQUESTS
-from ibbridge.codec.schema import REQUEST_IDS, Kind, Request
+from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
+from ibbridge.codec.schema import REQUEST_IDS, Kind, Request, Topic
 from ibbridge.config import RESTRICTED
 from ibbridge.orders import LONGEST_REF, Order, Orders, order_ref
 from ibbridge.refusal import Refused
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 CANCELS = {request.name: request.cancels for request in OUTBOUND if request.cancels}
 
 MOST_REMEMBERED = 20_000
+LARGEST_SEEN = 2**31 - 2**20
 
 
 class Asking(NamedTuple):
@@ -64,8 +66,11 @@ class Requests:
     # -- the connection
 
     def above(self, number: int | None) -> None:
-        """Ids from here on are above `number`: what TWS gave as the next valid one, less one, or has been seen."""
-        if number is not None and number >= self._next:
+        """Ids from here on are above `number`: what TWS gave as the next valid one, less one, or has been seen.
+
+        A number that leaves no room above it for ids of 32 bits is none.
+        """
+        if number is not None and self._next <= number < LARGEST_SEEN:
             self._next = number + 1
 
     def begin(self) -> None:
@@ -73,8 +78,11 @@ class Requests:
         self._again += self._router.renumbered()
 
     def connected(self) -> list[tuple[Route, str]]:
-        """A new connection is ready: ask again for what clients have subscribed to. Returns what cannot be asked for
-        any more, and why: TWS may speak an older version now."""
+        """A new connection is ready: ask again for what clients have subscribed to.
+
+        Returns what could not be asked for, and why: TWS may speak an older version now. What it did not take is kept
+        for the next connection.
+        """
         self._open = True
         again, self._again, refused = self._again, [], []
         for route in again:
@@ -86,11 +94,13 @@ class Requests:
             try:
                 self._send(route.request, self._checked(route.request, dict(route.args)))
             except Refused as error:
-                self._router.end(route)
+                if error.outcome == "refused":
+                    self._router.end(route)
                 refused.append((route, str(error)))
-        for name, holders in self._whole.items():
-            for args in list({repr(args): args for args in holders.values()}.values()):
-                self._send(REQUESTS[name], args)
+        with contextlib.suppress(Refused):
+            for name, holders in self._whole.items():
+                for args in list({_canonical(args): args for args in holders.values()}.values()):
+                    self._send(REQUESTS[name], args)
         return refused
 
     def lost(self) -> list[Route]:
@@ -102,6 +112,12 @@ class Requests:
 
     def __contains__(self, command: str) -> bool:
         return command in REQUESTS or command == "whatIfOrder"
+
+    def carried_out(self, command: str, args: Mapping[str, Any], asking: Asking, key: str | None) -> bool:
+        """Whether this was done before, and is answered again as it was: an order under a known key."""
+        given = args.get("key", key)
+        known = isinstance(given, str) and self._orders.keyed(asking.client, given) is not None
+        return command == "placeOrder" and known
 
     def carry_out(self, command: str, args: dict[str, Any], asking: Asking, key: str | None) -> dict[str, Any]:
         """Send the request of this name; the `result` of the reply. Raises `Refused`."""
@@ -135,18 +151,19 @@ class Requests:
         route = self._routed(request, checked, asking)
         if keyed:
             return self._ask_keyed(route, keyed, asking)
-        if self._router.wait(route):
-            self._send(request, checked)
+        # Even if the same one is under way: TWS leaves some without an answer, and all later ones would wait for it.
+        self._send(request, checked)
+        self._router.wait(route)
         return {"topic": self._topic(route)}
 
     def _ask_keyed(self, route: Route, keyed: str, asking: Asking) -> dict[str, Any]:
         """Send a request that has an id; a stream that is open already is shared."""
         if (mine := self._by_command.get(asking)) and not mine.ended:
             if (mine.request, {**mine.args, keyed: 0}) != (route.request, route.args):
-                raise Refused("E_ID_REUSED", f"id {asking.id!r} is of a {mine.request.name} that is under way")
+                raise Refused("E_ID_REUSED", f"id {asking.id!a} is of a {mine.request.name} that is under way")
             return {"topic": self._topic(mine), "dup": True}
         self._tidy()
-        sharing = (self._topic(route), repr(sorted(route.args.items(), key=lambda item: item[0])))
+        sharing = (topic(*route.place("")).decode(), _canonical(route.args))
         shared = self._shared.get(sharing)
         if not route.one_shot and shared is not None and not shared.ended:
             shared.holders.add(asking)
@@ -185,8 +202,8 @@ class Requests:
                         f"{other.client} has the updates of account {held.get('acctCode') or '(default)'}, and TWS "
                         "gives those of one account at a time",
                     )
-            holders[asking] = args
             self._send(request, args)
+            holders[asking] = args
         else:
             self._release(request, holders, asking, args)
         return {"topic": topic("acct", *([account] if account else [])).decode()}
@@ -195,10 +212,11 @@ class Requests:
         self, request: Request, holders: dict[Asking, dict[str, Any]], asking: Asking, args: dict[str, Any]
     ) -> None:
         """The client gives up its share; TWS is told when nobody is left."""
-        for holder in [holder for holder in holders if holder.client == asking.client]:
-            del holders[holder]
-        if not holders:
+        mine = [holder for holder in holders if holder.client == asking.client]
+        if len(mine) == len(holders):
             self._send(request, args)
+        for holder in mine:
+            del holders[holder]
 
     def _cancel(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         keyed = _id_name(request)
@@ -206,27 +224,31 @@ class Requests:
             checked = self._checked(request, args)
             self._release(request, self._whole.get(request.cancels or "", {}), asking, checked)
             return {}
-        unknown = sorted(set(args) - {"id"})
+        unknown = [name for name in args if name != "id"]
         if unknown or "id" not in args:
-            faults = [f"{name} is not needed: a cancel names the request by its command id" for name in unknown]
+            needless = "is not needed: a cancel names the request by its command id"
+            faults = [f"{ascii(name)[:60]} {needless}" for name in unknown[:10]]
             raise Refused("E_ARG", *faults, *([] if "id" in args else ["id is missing: the command id of the request"]))
         named = args["id"]
-        route = self._by_command.get(Asking(asking.client, named)) if isinstance(named, str | int) else None
+        if isinstance(named, bool) or not isinstance(named, str | int):
+            raise Refused("E_ARG", "id must be the command id of the request: an integer or text")
+        route = self._by_command.get(Asking(asking.client, named))
         if route is None or route.request.name != request.cancels:
-            raise Refused("E_ARG", f"id: {asking.client} has no {request.cancels} with the command id {named!r}")
+            shown = ascii(named)[:80]
+            raise Refused("E_ARG", f"id: {asking.client} has no {request.cancels} with the command id {shown}")
         self._let_go(request, route, Asking(asking.client, named), keyed)
         return {}
 
     def _let_go(self, cancel: Request, route: Route, holder: Asking, keyed: str) -> None:
+        """The last holder's cancel goes to TWS; one that cannot be sent changes nothing, and may be tried again."""
+        last = not route.holders - {holder} and not route.ended
+        if last and self._open:
+            same: dict[str, Any] = {f.name: route.args[f.name] for f in cancel.shape.shape if f.name in route.args}
+            self._send(cancel, self._checked(cancel, {**same, keyed: route.req_id}))
         del self._by_command[holder]
         route.holders.discard(holder)
-        if route.holders:
-            return
-        if not route.ended:
-            self._router.close(route)
-            same: dict[str, Any] = {f.name: route.args[f.name] for f in cancel.shape.shape if f.name in route.args}
-            if self._open:
-                self._send(cancel, {**same, keyed: route.req_id})
+        if last:
+            self._router.end(route)
 
     # -- orders
 
@@ -280,9 +302,9 @@ class Requests:
         values["order"]["whatIf"] = True
         request = REQUESTS["placeOrder"]
         route = self._routed(request, values, asking)
+        self._send(request, values)
         route.req_id = self._number()
         self._router.open(route)
-        self._send(request, values)
         return {"topic": self._topic(route)}
 
     def _cancel_order(
@@ -344,7 +366,7 @@ class Requests:
         kind = _KINDS[request.name](args)
         market = ("md", self._instrument(args["contract"]) + kind if kind else self._instrument(args["contract"]))
         if request.does is Kind.STREAM:
-            return lambda _: own if args.get("snapshot") else market
+            return lambda _: own if args.get("snapshot") or args.get("regulatorySnapshot") else market
         return lambda name: market if name == "historicalDataUpdate" else own
 
     def _instrument(self, contract: Mapping[str, Any]) -> str:
@@ -353,6 +375,10 @@ class Requests:
 
     @staticmethod
     def _topic(route: Route) -> str:
+        """Where the answers arrive: account streams under the account, of those that are meant."""
+        if route.request.name in _OF_ACCOUNTS:
+            account = route.args.get("account")
+            return topic("acct", *([account] if account else [])).decode()
         return topic(*route.place("")).decode()
 
 
@@ -368,6 +394,23 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "reqHistoricalData": lambda args: f"+hist-{args['barSizeSetting'].replace(' ', '')}-{_bars(args)}",
 }
 """What is added to the instrument's key for everything but plain market data."""
+
+
+_OF_ACCOUNTS = frozenset(
+    request.name
+    for request in OUTBOUND
+    if any(name in MESSAGES and MESSAGES[name].topic is Topic.ACCOUNT for name in request.answers)
+)
+
+
+def _canonical(value: Any) -> str:
+    """The same text for the same arguments, in whatever order their keys were given."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{name}:{_canonical(value[name])}" for name in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_canonical, value)) + "]"
+    return repr(value)
+
 
 def _id_name(request: Request) -> str | None:
     """What IB calls the request's id; None for one that has none (or an order's)."""

@@ -181,7 +181,7 @@ class Router:
         if channel is None:
             channel = self._answer(plan, name, {plan.key: key})
         body = self._publish(channel, data, ts)
-        if identity is not None:
+        if plan.identity is not None:  # an identity may be unset, and is one all the same
             channel.last[identity] = body
 
     def _over(self, name: str, number: int, data: Mapping[str, Any]) -> None:

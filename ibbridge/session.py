@@ -62,7 +62,8 @@ _FARMS = {
     2157: "down",
     2158: "ok",
 }
-_FARM = re.compile(r"[:.]([A-Za-z0-9]+)\.?\s*$")
+# The farm is the last word's rest behind its colon, or behind its full stop (`upon demand.ushmds`); `usfarm.nj` is one.
+_FARM = re.compile(r"(?:^|\s)[^\s:.]*[:.]\s?([A-Za-z0-9][^\s:]*?)\.?\s*$")
 
 
 @dataclass(frozen=True, slots=True)

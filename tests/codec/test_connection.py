@@ -30,7 +30,9 @@ MOVES = [name for _, name in TRANSITIONS]
 
 
 def arrived(connection: Connection | Acceptor, *parts: bytes) -> list[Message | Undecodable]:
-    return [message for part in parts for message in connection.receive_data(part)]
+    given = [message for part in parts for message in connection.receive_data(part)]
+    assert all(isinstance(message, Message | Undecodable) for message in given)  # nothing was wanted packed
+    return [message for message in given if isinstance(message, Message | Undecodable)]
 
 
 def greeting(version: int | str, time: bytes = b"20260101 12:00:00 UTC") -> bytes:

@@ -155,7 +155,7 @@ def test_an_unknown_name_is_refused_with_what_may_have_been_meant(args: dict[Any
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        ("x" * 10_000_000, "'" + "x" * 59),
+        ("x" * 10_000_000, "'" + "x" * 60 + "'"),
         (b"\xff", r"b'\xff'"),
         (10**4000, "a larger one"),
         ({"a": 1}, "a map"),

@@ -1,0 +1,188 @@
+"""What lies between TWS and the bus, with neither: requests go to a link that keeps them, messages to a list."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+
+from ibbridge.codec import Dialect, Message
+from ibbridge.codec.messages import MESSAGES
+from ibbridge.commands import Commands
+from ibbridge.orders import Orders
+from ibbridge.requests import Asking, Requests
+from ibbridge.routing import Router
+from ibbridge.streams import Streams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+AAPL = {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"}
+MSFT = {**AAPL, "symbol": "MSFT"}
+LIMIT = {"action": "BUY", "totalQuantity": 100, "orderType": "LMT", "lmtPrice": 150.0}
+DAY = {"durationStr": "1 D", "barSizeSetting": "1 min", "whatToShow": "TRADES"}
+CLIENT_ID = 1
+EPOCH = 1_700_000_000_000_000
+FIRST_ID = 500
+
+# What a message has of each type where a test does not say.
+_BLANK: dict[str, Any] = {"int": 0, "long": 0, "float": 0.0, "decimal": 0.0, "bool": False, "str": ""}
+
+
+class Sent(NamedTuple):
+    """A request as the host reads it."""
+
+    name: str
+    data: dict[str, Any]
+
+
+class Link:
+    """A connection that takes everything, and only what a host of its version can read."""
+
+    def __init__(self, version: int) -> None:
+        self.dialect: Dialect | None = Dialect.client(version)
+        self.sent: list[Sent] = []
+        self.takes = True
+        self._host = Dialect.server(version)
+
+    def send(self, data: bytes) -> bool:
+        if not self.takes:
+            return False
+        assert int.from_bytes(data[:4], "big") == len(data) - 4
+        read = self._host.read(data[4:])
+        assert isinstance(read, Message), read
+        self.sent.append(Sent(read.name, read.data))
+        return True
+
+    def take(self) -> list[Sent]:
+        """What was sent since the last call."""
+        taken, self.sent = self.sent, []
+        return taken
+
+
+class Heard(NamedTuple):
+    """A published message."""
+
+    topic: str
+    body: dict[str, Any]
+
+    @property
+    def data(self) -> Any:
+        return self.body["data"]
+
+
+class Middle:
+    """Streams, orders, router, requests and commands as the daemon wires them; ready, unless told otherwise."""
+
+    def __init__(
+        self,
+        version: int = 226,
+        *,
+        allowed: Iterable[str] = (),
+        names: Mapping[str, str] | None = None,
+        prefix: str = "",
+        ready: bool = True,
+    ) -> None:
+        self.published: list[Heard] = []
+        self.link = Link(version)
+        self.streams = Streams(EPOCH, self._keep, prefix)
+        self.orders = Orders(CLIENT_ID)
+        self.router = Router(self.streams, self.orders)
+        self.requests = Requests(self.link, self.router, self.orders, allowed=allowed, names=names or {})
+        self.commands = Commands(self.streams, self.requests, lambda: {"fine": True})
+        self._ids = itertools.count(1)
+        self._now = EPOCH
+        if ready:
+            self.connect()
+
+    def _keep(self, topic: bytes, body: bytes) -> None:
+        self.published.append(Heard(topic.decode("ascii"), msgpack.unpackb(body)))
+
+    # -- the connection
+
+    def connect(self, first_id: int = FIRST_ID) -> list[tuple[Any, str]]:
+        """A new connection, up to ready."""
+        self.requests.begin()
+        self.requests.above(first_id - 1)
+        return self.requests.connected()
+
+    def reconnect(self) -> list[Any]:
+        """Lose the connection and get another; what was left unanswered."""
+        unanswered = self.requests.lost()
+        self.connect()
+        return unanswered
+
+    # -- clients
+
+    def ask(
+        self, command: str, client: str = "a", id: str | int | None = None, key: str | None = None, **args: Any  # noqa: A002
+    ) -> dict[str, Any]:
+        return self.requests.carry_out(command, args, Asking(client, next(self._ids) if id is None else id), key)
+
+    def place(self, key: str, client: str = "a", **order: Any) -> int:
+        """An order's id."""
+        number: int = self.ask("placeOrder", client, key=key, contract=AAPL, order={**LIMIT, **order})["orderId"]
+        return number
+
+    def subscribe(self, client: str = "a", id: str | int = 1, **more: Any) -> int:  # noqa: A002
+        """Market data of AAPL; under which number TWS was asked."""
+        self.ask("reqMktData", client, id, contract=AAPL, **more)
+        return self.last_id()
+
+    def cancel(self, command: str, named: Any, client: str = "a") -> dict[str, Any]:
+        """Cancel the request with that command id."""
+        return self.requests.carry_out(command, {"id": named}, Asking(client, next(self._ids)), None)
+
+    def last_id(self) -> int:
+        """The id in what was sent last."""
+        data = self.link.sent[-1].data
+        number: int = next(data[name] for name in ("reqId", "tickerId", "orderId") if name in data)
+        return number
+
+    def call(self, command: Any) -> dict[str, Any]:
+        """What a client's bytes are answered with."""
+        reply: dict[str, Any] = msgpack.unpackb(self.commands.answer(msgpack.packb(command)))
+        return reply
+
+    # -- TWS
+
+    def hear(self, name: str, **data: Any) -> Heard | None:
+        """A message of TWS's; what was published of it, if anything (the last, if several)."""
+        before = len(self.published)
+        self._now += 1
+        self.router.publish(name, {**_blank(name), **data}, self._now)
+        return self.published[-1] if len(self.published) > before else None
+
+    def topic_of(self, name: str, **data: Any) -> str:
+        """Where a message of TWS's is published."""
+        heard = self.hear(name, **data)
+        assert heard is not None
+        return heard.topic
+
+    def tick(self, number: int, price: float = 1.0, tick_type: int = 1) -> Heard:
+        heard = self.hear("tickPrice", reqId=number, tickType=tick_type, price=price)
+        assert heard is not None
+        return heard
+
+    def error(self, number: int | None, code: int = 200, text: str = "no") -> Heard:
+        heard = self.hear("error", reqId=number, errorCode=code, errorString=text)
+        assert heard is not None
+        return heard
+
+    def state(self, prefix: str = "") -> dict[str, list[Heard]]:
+        """The snapshot of everything under a prefix, by stream."""
+        found: dict[str, list[Heard]] = {}
+        after = b""
+        while True:
+            page, following = self.streams.snapshot(prefix.encode(), after, 1000)
+            for stream in page:
+                assert stream["stream"] not in found
+                found[stream["stream"]] = [Heard(t.decode(), msgpack.unpackb(b)) for t, b in stream["messages"]]
+            if following is None:
+                return found
+            after = following
+
+
+def _blank(name: str) -> dict[str, Any]:
+    return {each.name: _BLANK.get(getattr(each.type, "name", ""), {}) for each in MESSAGES[name].shape.shape}

@@ -1,0 +1,354 @@
+"""The daemon's middle with its sockets taken away: what TWS says goes in, what is published comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import itertools
+import socket
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ibbridge.codec import Connection, Dialect, Message, State
+from ibbridge.codec.messages import INBOUND
+from ibbridge.config import Config
+from ibbridge.daemon import Daemon
+from ibbridge.gateway import Gateway
+from ibbridge.routing import PASSED_ON
+from ibbridge.session import Session, Stage
+from tests.codec.declared import same
+from tests.codec.strategies import canonical
+from tests.middle import AAPL, LIMIT, Heard, Middle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ibbridge.streams import Streams
+
+PATIENCE = 20
+
+
+class Wire:
+    """Stands where the socket to TWS is. What the host said is read in the way the socket's callback does it."""
+
+    def __init__(self, daemon: Daemon, version: int = 200) -> None:
+        self.connection = Connection(1, newest=version, packed=PASSED_ON)
+        self.written: list[bytes] = []
+        self._daemon = daemon
+        self._host = Dialect.server(version)
+        daemon.gateway._link = self  # type: ignore[assignment]
+        self.flush()
+        self.read(b"\0\0\0\x08%d\0now\0" % version)
+
+    def flush(self) -> None:
+        if data := self.connection.data_to_send():
+            self.write(data)
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def unsent(self) -> int:
+        return 0
+
+    def closing(self) -> bool:
+        return False
+
+    def moved(self) -> None:
+        pass
+
+    def read(self, data: bytes) -> None:
+        self._daemon.gateway.received(self, data, 1)  # type: ignore[arg-type]
+
+    def say(self, *messages: tuple[str, dict[str, Any]]) -> None:
+        """All in one read."""
+        self.read(b"".join(self._host.put(name, data) for name, data in messages))
+
+
+class Published:
+    """A daemon whose bus is a list."""
+
+    def __init__(self, **tws: Any) -> None:
+        self.daemon = Daemon(Config(tws=dataclasses.replace(Config().tws, **tws)))
+        self.heard: list[Heard] = []
+        self.daemon.bus.send = self._keep
+        self.daemon.bus.turn = lambda: None  # type: ignore[method-assign]
+        session = self.daemon.session
+        session.stage = Stage.HANDSHAKING
+
+    def _keep(self, topic: bytes, body: bytes) -> None:
+        self.heard.append(Heard(topic.decode("ascii"), msgpack.unpackb(body)))
+
+    def of(self, kind: str) -> list[Heard]:
+        return [heard for heard in self.heard if heard.body["type"] == kind]
+
+    def ask(self, cmd: str, **more: Any) -> dict[str, Any]:
+        command = {"id": 1, "cmd": cmd, "client": "a", **more}
+        reply: dict[str, Any] = msgpack.unpackb(self.daemon.commands.answer(msgpack.packb(command)))
+        return reply
+
+
+ACCOUNTS = ("managedAccounts", {"accountsList": "DU1,"})
+NEXT = ("nextValidId", {"orderId": 4711})
+ORDER = {"key": "k", "args": {"contract": AAPL, "order": LIMIT}}
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations([ACCOUNTS, NEXT])), ids=["accounts first", "id first"])
+@pytest.mark.parametrize("together", [True, False])
+def test_whoever_asks_in_the_very_turn_in_which_it_is_ready_gets_an_order_id_that_tws_allows(order, together):
+    published, replies = Published(), []
+    published.daemon.bus.turn = lambda: replies.append(published.ask("placeOrder", **ORDER))  # type: ignore[method-assign]
+    wire = Wire(published.daemon)
+    for messages in [order] if together else [[each] for each in order]:
+        wire.say(*messages)
+    accepted = [reply["result"]["orderId"] for reply in replies if reply["ok"]]
+    assert accepted
+    assert set(accepted) == {4711}
+
+
+def test_stages_are_told_in_order_and_ready_last():
+    published = Published()
+    first, second = (("error", _error(-1, 2104, f"OK:{farm}")) for farm in ("usfarm", "x"))
+    Wire(published.daemon).say(ACCOUNTS, first, NEXT, second)
+    assert [heard.data["stage"] for heard in published.of("connection")] == ["starting", "syncing", "ready"]
+    assert {heard.body["gen"] for heard in published.of("connection")} == {1}
+    kinds = [heard.body["type"] for heard in published.heard]
+    assert kinds.index("nextValidId") < kinds.index("connection", kinds.index("nextValidId"))
+    assert [heard.data for heard in published.of("farm")] == [
+        {"farm": "usfarm", "state": "ok"},
+        {"farm": "x", "state": "ok"},
+    ]
+    assert len(published.of("error")) == 2, "and as they came"
+
+
+def test_the_market_data_type_is_set_before_anything_is_subscribed():
+    published = Published(market_data_type=3)
+    wire = Wire(published.daemon)
+    wire.say(ACCOUNTS, NEXT)
+    assert published.ask("reqMktData", args={"contract": AAPL})["ok"]
+    host = Dialect.server(200)
+    names = [host.read(data[4:]) for data in wire.written[2:]]
+    assert [each.name for each in names if isinstance(each, Message)] == ["reqMarketDataType", "reqMktData"]
+
+
+def _error(number: int, code: int, text: str) -> dict[str, Any]:
+    return {"reqId": number, "errorTime": 0, "errorCode": code, "errorString": text, "advancedOrderRejectJson": ""}
+
+
+def test_an_order_of_ours_raises_the_ids_and_one_of_another_client_does_not():
+    published = Published()
+    wire = Wire(published.daemon)
+    wire.say(ACCOUNTS, NEXT)
+    for client, number in ((9, 2_000_000_000), (1, 5000)):
+        order = {"orderId": number, "clientId": client, "permId": number}
+        wire.say(("openOrder", {"orderId": number, "contract": AAPL, "order": order, "orderState": {}}))
+    assert published.ask("placeOrder", **ORDER)["result"]["orderId"] == 5001
+
+
+def test_what_was_lost_is_told_to_who_waits_and_streams_are_asked_for_on_the_next_connection():
+    published = Published()
+    Wire(published.daemon).say(ACCOUNTS, NEXT)
+    published.ask("reqMktData", id=7, args={"contract": AAPL})
+    published.ask("reqContractDetails", id=8, args={"contract": AAPL})
+    published.daemon.lost()
+    (error,) = published.of("error")
+    assert (error.topic, error.data["errorCode"]) == ("req.a.8.error.", 504)
+    assert error.body["ref"] == {"client": "a", "id": 8}
+    published.daemon.session.stage = Stage.HANDSHAKING
+    wire = Wire(published.daemon, 178)
+    wire.say(ACCOUNTS, NEXT)
+    assert [Dialect.server(178).read(data[4:])[0] for data in wire.written[2:]] == ["reqMarketDataType", "reqMktData"]
+
+
+def test_status_and_heartbeat_say_the_same():
+    published = Published()
+    Wire(published.daemon).say(ACCOUNTS, NEXT)
+    published.daemon.beat()
+    (beat,) = published.of("heartbeat")
+    status = published.ask("status")["result"]
+    assert beat.data["tws"].items() >= {"stage": "ready", "serverVersion": 200, "accounts": ["DU1"]}.items()
+    assert status["tws"].items() >= {"stage": "ready", "serverVersion": 200, "accounts": ["DU1"]}.items()
+    assert status["published"] == beat.body["offset"]
+    numbers = [heard.body["seq"] for heard in published.heard if heard.topic.startswith("sys.tws.")]
+    assert beat.data["seqs"]["sys.tws."] == max(numbers)
+
+
+def test_surplus_fields_are_logged_once_per_type(caplog):
+    published = Published()
+    wire = Wire(published.daemon)
+    wire.say(ACCOUNTS, NEXT)
+    for _ in range(3):
+        wire.read(b"\0\0\0\x0b" + b"49\x001\x005\x00x\x00y\x00")
+        published.daemon.beat()
+    assert caplog.text.count("more fields of currentTime") == 1
+    assert published.ask("status")["result"]["surplusFields"] == {"currentTime": 6}
+
+
+# Whatever TWS says
+
+
+ODD = (b"", b"x", b"-1", b"2147483647", b"9" * 25, b"-" + b"9" * 25, b"1e999", b"nan", b"\xff", b"\\ud800")
+
+
+@st.composite
+def utterance(draw: Any, version: int) -> bytes:
+    """A message of IB's as it is, or with something in it changed."""
+    declared = [each for each in INBOUND if each.exists(version)]
+    if draw(st.booleans()):  # more often one of those that take the short way
+        declared = [each for each in declared if each.name in PASSED_ON]
+    declaration = draw(st.sampled_from(declared))
+    payload: bytes = Dialect.server(version).put(declaration.name, draw(canonical(declaration, version)))[4:]
+    how = draw(st.sampled_from(["whole", "cut", "flip", "field"]))
+    place = draw(st.integers(0, max(0, len(payload) - 1)))
+    if how == "cut":
+        return payload[:place]
+    if how == "flip" and payload:
+        return b"".join((payload[:place], draw(st.binary(min_size=1, max_size=2)), payload[place + 1 :]))
+    if how == "field":
+        fields = payload.split(b"\0")
+        fields[place % len(fields)] = draw(st.sampled_from(ODD))
+        return b"\0".join(fields)
+    return payload
+
+
+COMMANDS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("reqMktData", {"id": 1, "args": {"contract": AAPL}}),
+    ("reqExecutions", {"id": 2}),
+    ("reqOpenOrders", {"id": 3}),
+    ("whatIfOrder", {"id": 4, "args": {"contract": AAPL, "order": LIMIT}}),
+    ("placeOrder", {"id": 5, **ORDER}),
+)
+
+
+@pytest.mark.parametrize("version", [178, 200, 226])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(data=st.data())
+def test_whatever_tws_says_is_published_exactly_once_and_as_it_was_read_and_nothing_ends_the_daemon(version, data):
+    published, plain = Published(), Middle(version, ready=False)
+    wire = Wire(published.daemon, version)
+    wire.say(ACCOUNTS, NEXT)
+    plain.connect(NEXT[1]["orderId"])
+    for cmd, more in COMMANDS:
+        assert published.ask(cmd, **more)["ok"]
+        assert plain.call({"cmd": cmd, "client": "a", **more})["ok"]
+    for payload in data.draw(st.lists(utterance(version), min_size=1, max_size=4)):
+        before = len(published.heard)
+        wire.read(len(payload).to_bytes(4, "big") + payload)
+        new = [heard for heard in published.heard[before:] if heard.body["type"] != "farm"]
+        assert len(new) == 1, payload
+        read = Dialect.client(version).read(payload)
+        if new[0].body["type"] == "decodeError":
+            assert new[0].data["reason"]
+            assert new[0].data["raw"] == payload or "msgpack" in new[0].data["reason"]
+        else:
+            assert isinstance(read, Message)
+            plain.router.publish(read.name, read.data, 1)
+            other = plain.published[-1]
+            assert (new[0].topic, new[0].body.get("ref")) == (other.topic, other.body.get("ref"))
+            assert same(new[0].data, other.data)
+    offsets = [heard.body["offset"] for heard in published.heard]
+    assert offsets == list(range(1, len(offsets) + 1))
+    assert published.ask("placeOrder", id=6, key="k2", args=ORDER["args"])["ok"]
+    # The state is the same too, whichever way a message went through the daemon.
+    for prefix in (b"md.", b"acct.", b"req.", b"ord.", b"exec."):
+        assert _state(published.daemon.streams, prefix) == _state(plain.streams, prefix)
+
+
+def _state(streams: Streams, prefix: bytes) -> list[tuple[bytes, bytes]]:
+    page, _ = streams.snapshot(prefix, b"", 10_000)
+    return sorted((topic, body[body.index(b"\xa4data") :]) for stream in page for topic, body in stream["messages"])
+
+
+# The socket's side
+
+
+class Owner:
+    """Hears what the gateway tells."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+
+    def deliver(self, messages: Iterable[Any], ts: int) -> None:
+        for _ in messages:
+            pass
+
+    def stage_changed(self) -> None:
+        pass
+
+    def started(self, dialect: Dialect) -> None:
+        self.ready.set()
+
+    def lost(self) -> None:
+        pass
+
+
+async def _host(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readexactly(4)
+    writer.write(b"\0\0\0\x08200\0now\0")
+    host = Dialect.server(200)
+    writer.write(host.put(*ACCOUNTS) + host.put(*NEXT))
+    await reader.read()
+    writer.close()
+
+
+def test_every_address_of_a_name_is_tried(monkeypatch):
+    async def connect() -> None:
+        server = await asyncio.start_server(_host, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        loop = asyncio.get_running_loop()
+
+        async def getaddrinfo(*_: Any, **__: Any) -> Any:  # as `localhost`, where TWS listens on the second alone
+            return [(socket.AF_INET, 0, 0, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
+
+        real = loop.getaddrinfo
+        owner = Owner()
+        config = dataclasses.replace(Config().tws, host="both", port=port, reconnect_min=60, reconnect_max=60)
+        gateway = Gateway(config, Session(0.0), owner)
+
+        async def resolve(host: Any, *args: Any, **more: Any) -> Any:
+            return await (getaddrinfo() if host == "both" else real(host, *args, **more))
+
+        monkeypatch.setattr(loop, "getaddrinfo", resolve)
+        running = asyncio.create_task(gateway.run())
+        await owner.ready.wait()
+        assert gateway.send(b"\0\0\0\0")
+        running.cancel()
+        await asyncio.wait([running])
+        assert gateway.dialect is None
+        assert not gateway.send(b"")
+        server.close()
+        await server.wait_closed()
+
+    asyncio.run(asyncio.wait_for(connect(), PATIENCE))
+
+
+def test_a_bug_in_the_callback_that_reads_ends_the_daemon_and_is_not_swallowed(monkeypatch, tmp_path):
+    async def run() -> None:
+        server = await asyncio.start_server(_host, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        config = Config(
+            tws=dataclasses.replace(Config().tws, port=port),
+            bus=dataclasses.replace(Config().bus, pub=f"ipc://{tmp_path}/p", rep=f"ipc://{tmp_path}/r", linger_ms=0),
+        )
+        daemon = Daemon(config)
+
+        def broken(*_: Any) -> None:
+            raise ZeroDivisionError("a bug")
+
+        monkeypatch.setattr(daemon.router, "publish", broken)
+        try:
+            with pytest.raises(ExceptionGroup) as raised:
+                await daemon.serve()
+        finally:
+            server.close()
+            await server.wait_closed()
+        assert raised.value.subgroup(ZeroDivisionError) is not None
+
+    asyncio.run(asyncio.wait_for(run(), PATIENCE))
+
+
+def test_the_states_of_the_codecs_connection_are_in_the_order_that_waiting_for_them_needs():
+    assert list(State) == [State.GREETING, State.STARTING, State.NUMBERED, State.NAMED, State.READY]

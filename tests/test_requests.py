@@ -1,0 +1,637 @@
+"""From a command to what TWS is sent: ids, sharing, cancels, reconnections, orders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from ibbridge import requests
+from ibbridge.codec.messages import OUTBOUND, REQUESTS
+from ibbridge.codec.schema import REQUEST_IDS
+from ibbridge.config import RESTRICTED
+from ibbridge.refusal import Refused
+from ibbridge.requests import Asking
+from tests.middle import AAPL, DAY, FIRST_ID, LIMIT, MSFT, Link, Middle
+
+
+@pytest.fixture
+def middle():
+    return Middle()
+
+
+def refusal(code, ask, *args, **kwargs):
+    """Why it was refused."""
+    with pytest.raises(Refused) as refused:
+        ask(*args, **kwargs)
+    assert refused.value.code == code, refused.value
+    return refused.value
+
+
+def sent(middle):
+    """The requests that have gone out, with their numbers, since the last look."""
+    return [
+        (name, next((data[each] for each in ("reqId", "tickerId", "orderId") if each in data), None))
+        for name, data in middle.link.take()
+    ]
+
+
+# Ids
+
+
+def test_ids_begin_where_tws_says_and_rise(middle):
+    middle.subscribe("a", 1)
+    middle.place("k")
+    middle.ask("reqContractDetails", contract=AAPL)
+    assert [number for _, number in sent(middle)] == [FIRST_ID, FIRST_ID + 1, FIRST_ID + 2]
+
+
+def test_ids_never_go_back_whatever_tws_says_after_its_restart(middle):
+    middle.place("k1")
+    middle.requests.lost()
+    middle.connect(first_id=1)
+    assert middle.place("k2") == FIRST_ID + 1
+
+
+def test_ids_go_up_to_what_tws_says(middle):
+    middle.requests.lost()
+    middle.connect(first_id=9000)
+    assert middle.place("k") == 9000
+    middle.requests.above(12_345)
+    assert middle.place("k2") == 12_346
+
+
+@pytest.mark.parametrize("absurd", [2**31 - 1, 2**31 - 2, 2**31, 10**12, 10**40, -1, -(10**40), None])
+def test_a_number_that_leaves_no_room_for_ids_is_not_believed(middle, absurd):
+    middle.requests.above(absurd)
+    assert middle.place("k") == FIRST_ID
+
+
+def test_a_refused_request_may_use_up_an_id_but_never_gives_one_twice(middle):
+    seen = set()
+    for number in range(20):
+        middle.link.takes = number % 3 != 0
+        if not middle.link.takes:
+            assert refusal("E_BUSY", middle.place, f"k{number}").outcome == "not_sent"
+            continue
+        given_now = middle.place(f"k{number}")
+        assert given_now not in seen
+        seen.add(given_now)
+    assert [number for _, number in sent(middle)] == sorted(seen)
+
+
+# Sharing
+
+
+def test_two_clients_of_one_stream_are_one_line_and_the_last_cancel_goes_out(middle):
+    number = middle.subscribe("a", 1)
+    assert middle.ask("reqMktData", "b", 1, contract=AAPL) == {"topic": "md.AAPL-STK-SMART-USD."}
+    assert sent(middle) == [("reqMktData", number)]
+    middle.cancel("cancelMktData", 1, "a")
+    assert sent(middle) == []
+    assert middle.tick(number).topic == "md.AAPL-STK-SMART-USD.tickPrice."
+    middle.cancel("cancelMktData", 1, "b")
+    assert sent(middle) == [("cancelMktData", number)]
+    assert len(middle.router) == 0
+
+
+def test_one_client_may_hold_a_stream_twice(middle):
+    number = middle.subscribe("a", 1)
+    middle.ask("reqMktData", "a", 2, contract=AAPL)
+    middle.cancel("cancelMktData", 1)
+    middle.cancel("cancelMktData", 2)
+    assert sent(middle) == [("reqMktData", number), ("cancelMktData", number)]
+
+
+def test_the_order_of_a_maps_keys_does_not_make_a_second_line(middle):
+    middle.ask("reqMktData", "a", 1, contract=AAPL, genericTickList="233")
+    other = dict(reversed(AAPL.items()))
+    middle.requests.carry_out("reqMktData", {"genericTickList": "233", "contract": other}, Asking("b", 1), None)
+    assert len(sent(middle)) == 1
+
+
+@pytest.mark.parametrize(
+    "other", [{"contract": MSFT}, {"genericTickList": "233"}, {"contract": {**AAPL, "primaryExchange": "NASDAQ"}}]
+)
+def test_other_arguments_are_another_line(middle, other):
+    middle.subscribe("a", 1)
+    middle.ask("reqMktData", "b", 1, **{"contract": AAPL, **other})
+    assert len(sent(middle)) == 2
+
+
+@pytest.mark.parametrize("flag", ["snapshot", "regulatorySnapshot"])
+def test_a_snapshot_is_never_shared_and_never_asked_again(middle, flag):
+    middle.ask("reqMktData", "a", 1, contract=AAPL, **{flag: True})
+    middle.ask("reqMktData", "b", 1, contract=AAPL, **{flag: True})
+    assert len(sent(middle)) == 2
+    unanswered = middle.reconnect()
+    assert sorted(route.client for route in unanswered) == ["a", "b"]
+    assert sent(middle) == [], "a regulatory snapshot costs money"
+
+
+def test_one_shots_are_never_shared(middle):
+    for client in "ab":
+        middle.ask("reqContractDetails", client, 1, contract=AAPL)
+    assert len(sent(middle)) == 2
+
+
+def test_a_stream_that_ended_in_an_error_is_asked_for_anew(middle):
+    number = middle.subscribe("a", 1)
+    middle.error(number, 354)
+    assert middle.subscribe("b", 1) != number
+    middle.cancel("cancelMktData", 1, "a")
+    assert [name for name, _ in sent(middle)] == ["reqMktData", "reqMktData"], "there is nothing to cancel"
+    middle.cancel("cancelMktData", 1, "b")
+    assert [name for name, _ in sent(middle)] == ["cancelMktData"]
+
+
+def test_the_cancel_carries_what_it_shares_with_the_request(middle):
+    middle.ask("reqMktDepth", "a", 1, contract=AAPL, isSmartDepth=True)
+    middle.link.take()
+    middle.cancel("cancelMktDepth", 1)
+    assert middle.link.sent[0].data["isSmartDepth"] is True
+
+
+# Commands with an id that is in use
+
+
+def test_the_same_id_and_request_again_is_the_same_answer_and_no_second_line(middle):
+    first = middle.ask("reqMktData", "a", 7, contract=AAPL)
+    assert middle.ask("reqMktData", "a", 7, contract=AAPL) == {**first, "dup": True}
+    assert len(sent(middle)) == 1
+
+
+def test_the_same_id_for_another_request_is_refused_while_the_first_is_under_way(middle):
+    middle.ask("reqContractDetails", "a", 7, contract=AAPL)
+    refusal("E_ID_REUSED", middle.ask, "reqMktData", "a", 7, contract=AAPL)
+    refusal("E_ID_REUSED", middle.ask, "reqContractDetails", "a", 7, contract=MSFT)
+    middle.ask("reqContractDetails", "b", 7, contract=MSFT)
+    middle.hear("contractDetailsEnd", reqId=FIRST_ID)
+    middle.ask("reqContractDetails", "a", 7, contract=MSFT)
+    assert len(sent(middle)) == 3
+
+
+# Cancels
+
+
+@pytest.mark.parametrize("named", [2, "1", None, True, 1.0, [], {}, "x" * 1000, b"1"])
+def test_a_cancel_of_what_there_is_not_is_refused(middle, named):
+    middle.subscribe("a", 1)
+    error = refusal("E_ARG", middle.cancel, "cancelMktData", named)
+    assert len(str(error)) < 300
+    assert len(middle.router) == 1
+
+
+def test_a_cancel_of_another_kind_or_of_another_client_is_refused(middle):
+    middle.subscribe("a", 1)
+    refusal("E_ARG", middle.cancel, "cancelMktDepth", 1)
+    refusal("E_ARG", middle.cancel, "cancelMktData", 1, "b")
+
+
+def test_a_cancel_names_everything_that_is_wrong(middle):
+    error = refusal("E_ARG", middle.ask, "cancelMktData", reqId=500, contract=AAPL)
+    assert len(error.faults) == 3
+
+
+def test_a_cancel_that_tws_does_not_take_changes_nothing_and_may_be_tried_again(middle):
+    number = middle.subscribe("a", 1)
+    middle.link.takes = False
+    assert refusal("E_BUSY", middle.cancel, "cancelMktData", 1).outcome == "not_sent"
+    middle.tick(number)
+    assert len(middle.state("md.")["md.AAPL-STK-SMART-USD."]) == 1
+    middle.link.takes = True
+    middle.cancel("cancelMktData", 1)
+    assert sent(middle) == [("reqMktData", number), ("cancelMktData", number)]
+
+
+@pytest.mark.parametrize("version", [178, 200, 214])
+@pytest.mark.parametrize(
+    ("ask", "args", "cancel"),
+    [
+        ("reqContractDetails", {}, "cancelContractData"),
+        ("reqHistoricalTicks", {"numberOfTicks": 1, "whatToShow": "TRADES"}, "cancelHistoricalTicks"),
+    ],
+)
+def test_a_cancel_that_this_server_version_does_not_have_is_refused(version, ask, args, cancel):
+    middle = Middle(version)
+    middle.ask(ask, "a", 1, contract=AAPL, **args)
+    assert "needs server version 215" in str(refusal("E_ARG", middle.cancel, cancel, 1))
+    assert len(middle.router) == 1
+
+
+def test_a_cancel_while_there_is_no_connection_is_accepted_and_the_stream_is_not_asked_for_again(middle):
+    middle.subscribe("a", 1)
+    middle.link.take()
+    middle.requests.lost()
+    middle.cancel("cancelMktData", 1)
+    middle.connect()
+    assert sent(middle) == []
+
+
+# Reconnections
+
+
+def test_streams_are_asked_for_again_under_new_numbers_on_the_same_topics(middle):
+    old = middle.subscribe("a", 1)
+    middle.ask("reqRealTimeBars", "a", 2, contract=AAPL, whatToShow="TRADES")
+    middle.ask("reqHistoricalData", "a", 3, contract=AAPL, keepUpToDate=True, **DAY)
+    middle.ask("reqPnL", "a", 4, account="DU1")
+    middle.link.take()
+    assert middle.reconnect() == []
+    names = ["reqMktData", "reqRealTimeBars", "reqHistoricalData", "reqPnL"]
+    again = sent(middle)
+    assert [name for name, _ in again] == names
+    assert [number for _, number in again] == [old + 4, old + 5, old + 6, old + 7]
+    heard = middle.tick(old + 4)
+    assert (heard.topic, heard.body["gen"]) == ("md.AAPL-STK-SMART-USD.tickPrice.", 2)
+    middle.cancel("cancelMktData", 1)
+    assert sent(middle) == [("cancelMktData", old + 4)]
+
+
+def test_who_shared_a_stream_still_does(middle):
+    middle.subscribe("a", 1)
+    middle.ask("reqMktData", "b", 1, contract=AAPL)
+    middle.link.take()
+    middle.reconnect()
+    assert len(sent(middle)) == 1
+    middle.ask("reqMktData", "c", 1, contract=AAPL)
+    middle.cancel("cancelMktData", 1, "a")
+    middle.cancel("cancelMktData", 1, "b")
+    assert sent(middle) == []
+    middle.cancel("cancelMktData", 1, "c")
+    assert [name for name, _ in sent(middle)] == ["cancelMktData"]
+
+
+def test_one_shots_are_not_asked_again_and_who_asked_is_told(middle):
+    middle.ask("reqContractDetails", "a", 1, contract=AAPL)
+    middle.ask("reqCurrentTime", "b", 2)
+    middle.ask("whatIfOrder", "c", 3, contract=AAPL, order=LIMIT)
+    middle.place("k")
+    middle.link.take()
+    unanswered = middle.requests.lost()
+    assert sorted((route.client, route.id) for route in unanswered) == [("a", 1), ("b", 2), ("c", 3)]
+    middle.connect()
+    assert sent(middle) == [], "least of all an order"
+    assert middle.requests.lost() == []
+
+
+def test_a_cancel_between_the_handshake_and_ready_counts(middle):
+    middle.subscribe("a", 1)
+    middle.requests.lost()
+    middle.link.take()
+    middle.requests.begin()
+    middle.cancel("cancelMktData", 1)
+    assert middle.requests.connected() == []
+    assert sent(middle) == []
+
+
+def test_what_is_over_is_forgotten_in_time_and_what_is_not_is_not(middle, monkeypatch):
+    monkeypatch.setattr(requests, "MOST_REMEMBERED", 10)
+    number = middle.subscribe("a", "held")
+    for each in range(50):
+        middle.ask("reqContractDetails", "a", each, contract=AAPL)
+        middle.hear("contractDetailsEnd", reqId=middle.last_id())
+        middle.ask("reqRealTimeBars", "a", f"bars{each}", contract=AAPL, whatToShow="TRADES")
+        middle.error(middle.last_id(), 420)
+    assert len(middle.requests._by_command) <= 13
+    assert len(middle.requests._shared) <= 13
+    middle.link.take()
+    middle.cancel("cancelMktData", "held")
+    assert sent(middle) == [("cancelMktData", number)]
+
+
+def test_a_connection_that_fails_before_it_is_ready_loses_no_stream(middle):
+    middle.subscribe("a", 1)
+    middle.link.take()
+    for _ in range(3):
+        middle.requests.lost()
+        middle.requests.begin()
+    middle.requests.lost()
+    middle.connect()
+    assert [name for name, _ in sent(middle)] == ["reqMktData"]
+
+
+def test_a_connection_that_dies_while_streams_are_asked_for_loses_none(middle):
+    middle.subscribe("a", 1)
+    middle.ask("reqPositions", "a", 2)
+    middle.requests.lost()
+    middle.link.take()
+    middle.link.takes = False
+    ((route, why),) = middle.connect()
+    assert (route.id, "takes nothing" in why) == (1, True)
+    middle.requests.lost()
+    middle.link.takes = True
+    assert middle.connect() == []
+    assert [name for name, _ in sent(middle)] == ["reqMktData", "reqPositions"]
+
+
+def test_a_stream_that_an_older_tws_does_not_have_is_given_up_and_said_so(middle):
+    middle.ask("reqMktData", "a", 1, contract=AAPL, mktDataOptions=[{"tag": "x", "value": "y"}])
+    middle.requests.lost()
+    middle.link = middle.requests._link = Link(178)
+    ((route, why),) = middle.connect()
+    assert (route.id, route.ended) == (1, True)
+    assert "mktDataOptions" in why
+    middle.reconnect()
+    assert sent(middle) == []
+
+
+# What the connection has once
+
+
+def test_positions_are_asked_for_by_each_and_cancelled_by_the_last(middle):
+    for client in "ab":
+        assert middle.ask("reqPositions", client) == {"topic": "acct."}
+    middle.ask("cancelPositions", "a")
+    assert sent(middle) == [("reqPositions", None)] * 2
+    middle.ask("cancelPositions", "b")
+    assert sent(middle) == [("cancelPositions", None)]
+
+
+def test_who_holds_no_positions_does_not_cancel_those_of_others(middle):
+    middle.ask("reqPositions", "a")
+    middle.ask("cancelPositions", "b")
+    assert [name for name, _ in sent(middle)] == ["reqPositions"]
+
+
+def test_a_second_account_is_refused_while_another_client_has_the_updates_of_the_first(middle):
+    assert middle.ask("reqAccountUpdates", "a", subscribe=True, acctCode="DU1") == {"topic": "acct.DU1."}
+    assert "a has the updates of account DU1" in str(
+        refusal("E_BUSY", middle.ask, "reqAccountUpdates", "b", subscribe=True, acctCode="DU2")
+    )
+    middle.ask("reqAccountUpdates", "b", subscribe=True, acctCode="DU1")
+    middle.ask("reqAccountUpdates", "a", subscribe=False, acctCode="DU1")
+    middle.link.take()
+    middle.reconnect()
+    assert [name for name, _ in sent(middle)] == ["reqAccountUpdates"]
+    middle.ask("reqAccountUpdates", "b", subscribe=False, acctCode="DU1")
+    assert middle.link.take()[0].data == {"subscribe": False, "acctCode": "DU1"}
+    middle.reconnect()
+    assert sent(middle) == []
+
+
+def test_a_stream_that_was_not_taken_is_not_held(middle):
+    middle.link.takes = False
+    refusal("E_BUSY", middle.ask, "reqPositions", "a")
+    refusal("E_BUSY", middle.ask, "reqMktData", "a", 1, contract=AAPL)
+    refusal("E_BUSY", middle.ask, "reqCurrentTime", "a", 1)
+    refusal("E_BUSY", middle.ask, "whatIfOrder", "a", 1, contract=AAPL, order=LIMIT)
+    middle.link.takes = True
+    assert middle.reconnect() == []
+    assert sent(middle) == []
+    assert len(middle.router) == 0
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("name", RESTRICTED)
+def test_what_concerns_the_whole_connection_is_refused_unless_it_is_allowed(name):
+    assert refusal("E_PERM", Middle().ask, name).outcome == "refused"
+
+
+@pytest.mark.parametrize(
+    ("name", "args"), [("reqGlobalCancel", {}), ("setServerLogLevel", {"logLevel": 5}), ("reqIds", {})]
+)
+def test_what_the_configuration_allows_goes_out(name, args):
+    middle = Middle(allowed=RESTRICTED)
+    middle.ask(name, **args)
+    assert [each for each, _ in sent(middle)] == [name]
+
+
+def test_to_start_the_connection_is_never_a_clients_business():
+    refusal("E_PERM", Middle(allowed=RESTRICTED).ask, "startApi", clientId=1)
+
+
+KEYED = [request for request in OUTBOUND if request.key in REQUEST_IDS and not request.cancels]
+
+
+@pytest.mark.parametrize("request_", KEYED, ids=lambda each: each.name)
+def test_a_clients_own_request_id_is_refused(middle, request_):
+    error = refusal("E_ARG", middle.ask, request_.name, **{request_.key: 5})
+    assert "the daemon's to give" in str(error)
+
+
+def test_a_key_is_for_orders(middle):
+    refusal("E_ARG", middle.ask, "reqMktData", key="k", contract=AAPL)
+
+
+@pytest.mark.parametrize("name", sorted({*REQUESTS, "whatIfOrder"} - set(RESTRICTED)))
+def test_without_a_connection_nothing_is_sent_and_a_retry_is_safe(name):
+    middle = Middle(ready=False)
+    args: dict[str, Any] = {"contract": AAPL, "order": LIMIT} if name in ("placeOrder", "whatIfOrder") else {}
+    with pytest.raises(Refused) as refused:
+        middle.ask(name, key="k" if name == "placeOrder" else None, **args)
+    error = refused.value
+    assert (error.code, error.outcome) in (("E_NOT_CONNECTED", "not_sent"), ("E_ARG", "refused"))
+    assert ("retry_after" in error.more) is (error.code == "E_NOT_CONNECTED")
+    assert sent(middle) == []
+    assert len(middle.orders) == 0
+    middle.connect()
+    assert sent(middle) == []
+
+
+@pytest.mark.parametrize("version", [178, 226])
+def test_faults_are_named_all_at_once(version):
+    order = {"action": "BUY", "totalQuantity": "many", "orderTyp": "LMT", "lmtPrice": "dear", "orderRef": "mine"}
+    error = refusal("E_ARG", Middle(version).ask, "placeOrder", key="k", contract={"symbl": 1}, order=order, orderId=1)
+    named = ("orderRef", "orderType is missing", "orderId", "totalQuantity", "did you mean orderType", "lmtPrice")
+    assert [each for each in named if each not in str(error)] == []
+
+
+# Orders
+
+
+@pytest.mark.parametrize("version", [178, 200, 226])
+def test_an_order_goes_out_with_its_owner_and_key_in_its_ref(version):
+    middle = Middle(version)
+    result = middle.ask("placeOrder", "alpha", key="k 1", contract=AAPL, order=LIMIT)
+    assert result == {"key": "k 1", "orderId": FIRST_ID, "topic": "ord.alpha.k%201.", "executions": "exec.alpha."}
+    ((name, data),) = middle.link.take()
+    assert (name, data["orderId"], data["order"]["orderRef"]) == ("placeOrder", FIRST_ID, "alpha/k 1")
+    assert data["order"]["lmtPrice"] == 150.0
+
+
+def test_the_same_key_and_order_is_the_first_answer_for_ever_even_without_a_connection(middle):
+    first = middle.ask("placeOrder", key="k", contract=AAPL, order=LIMIT)
+    again = {**first, "dup": True}
+    assert middle.ask("placeOrder", key="k", contract=AAPL, order=LIMIT) == again
+    middle.hear("orderStatus", orderId=FIRST_ID, status="Filled", clientId=1, permId=5)
+    middle.requests.lost()
+    assert middle.ask("placeOrder", key="k", contract=AAPL, order=LIMIT) == again
+    middle.connect()
+    inside = {"key": "k", "order": LIMIT, "contract": AAPL}
+    assert middle.requests.carry_out("placeOrder", inside, Asking("a", 1), None) == again
+    assert sent(middle) == [("placeOrder", FIRST_ID)]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"order": {**LIMIT, "lmtPrice": 151.0}}, {"contract": MSFT}, {"order": {**LIMIT, "action": "SELL"}}, {"x": 1}],
+)
+def test_the_same_key_for_another_order_is_refused(middle, other):
+    middle.place("k")
+    refusal("E_KEY_REUSED", middle.ask, "placeOrder", key="k", **{"contract": AAPL, "order": LIMIT, **other})
+    assert len(sent(middle)) == 1
+
+
+def test_the_same_key_of_another_client_is_another_order(middle):
+    assert middle.place("k", "a") != middle.place("k", "b")
+
+
+def test_an_order_that_was_not_taken_is_not_known_and_its_key_is_free(middle):
+    middle.link.takes = False
+    assert refusal("E_BUSY", middle.place, "k").outcome == "not_sent"
+    refusal("E_ARG", middle.ask, "cancelOrder", key="k")
+    middle.link.takes = True
+    middle.place("k", lmtPrice=151.0)
+    assert len(sent(middle)) == 1
+
+
+@pytest.mark.parametrize("key", ["", "a/b", "é", "a\0b", "a\n", "x" * 41, 7, b"k", None, ["k"]])
+def test_a_key_is_printable_ascii_without_a_slash_and_fits_into_the_ref(middle, key):
+    refusal("E_ARG", middle.ask, "placeOrder", key=key, contract=AAPL, order=LIMIT)
+    assert sent(middle) == []
+
+
+def test_the_key_may_stand_in_the_arguments(middle):
+    order = {"key": "k", "contract": AAPL, "order": LIMIT}
+    assert middle.requests.carry_out("placeOrder", order, Asking("a", 1), None)["key"] == "k"
+    middle.requests.carry_out("cancelOrder", {"key": "k"}, Asking("a", 2), None)
+    assert sent(middle) == [("placeOrder", FIRST_ID), ("cancelOrder", FIRST_ID)]
+
+
+def test_only_the_owner_cancels_an_order_and_only_by_its_key(middle):
+    number = middle.place("k", "a")
+    refusal("E_ARG", middle.ask, "cancelOrder", "b", key="k")
+    refusal("E_ARG", middle.ask, "cancelOrder", "a", key="other")
+    refusal("E_ARG", middle.ask, "cancelOrder", "a")
+    refusal("E_ARG", middle.ask, "cancelOrder", "a", key="k", orderId=number)
+    assert middle.ask("cancelOrder", "a", key="k") == {"key": "k", "orderId": number}
+    assert sent(middle) == [("placeOrder", number), ("cancelOrder", number)]
+
+
+@pytest.mark.parametrize("version", [178, 200, 226])
+def test_a_what_if_goes_out_marked_as_one_and_leaves_no_order(version):
+    middle = Middle(version)
+    assert middle.ask("whatIfOrder", "a", 4, contract=AAPL, order=LIMIT) == {"topic": "req.a.4."}
+    ((name, data),) = middle.link.take()
+    assert (name, data["order"]["whatIf"]) == ("placeOrder", True)
+    assert len(middle.orders) == 0
+    assert middle.place("k") == data["orderId"] + 1
+
+
+def test_an_order_that_is_marked_as_a_what_if_is_refused(middle):
+    refusal("E_ARG", middle.place, "k", whatIf=True)
+    assert middle.place("k") == FIRST_ID
+
+
+def test_a_price_that_this_version_cannot_carry_is_refused_and_no_order_remembered():
+    middle = Middle(178)
+    error = refusal("E_ARG", middle.place, "k", customerAccount="x")
+    assert "customerAccount" in str(error)
+    assert len(middle.orders) == 0
+    assert sent(middle) == []
+
+
+# Whatever clients do, in any order
+
+CLIENTS, IDS, SYMBOLS = st.sampled_from("ab"), st.integers(1, 3), st.sampled_from(["AAPL", "MSFT"])
+
+
+class Leases(RuleBasedStateMachine):
+    """Subscriptions, cancels and reconnections: TWS has exactly the lines that somebody holds, each once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.middle = Middle()
+        self.held: dict[tuple[str, int], str] = {}
+        self.lines: dict[int, str] = {}
+        self.ids: set[int] = set()
+        self.connected = True
+
+    def drain(self) -> None:
+        for name, data in self.middle.link.take():
+            if name == "reqMktData":
+                assert data["reqId"] not in self.ids, "an id is never given twice"
+                self.ids.add(data["reqId"])
+                self.lines[data["reqId"]] = data["contract"]["symbol"]
+            else:
+                assert name == "cancelMktData"
+                del self.lines[data["reqId"]]
+
+    @rule(client=CLIENTS, number=IDS, symbol=SYMBOLS)
+    def subscribe(self, client, number, symbol):
+        mine = self.held.get((client, number))
+        ask = "reqMktData", client, number
+        contract = {**AAPL, "symbol": symbol}
+        if not self.connected:
+            refusal("E_NOT_CONNECTED", self.middle.ask, *ask, contract=contract)
+        elif mine not in (None, symbol):
+            refusal("E_ID_REUSED", self.middle.ask, *ask, contract=contract)
+        else:
+            self.middle.ask(*ask, contract=contract)
+            self.held[client, number] = symbol
+
+    @rule(client=CLIENTS, number=IDS)
+    def cancel(self, client, number):
+        if self.held.pop((client, number), None) is None:
+            refusal("E_ARG", self.middle.cancel, "cancelMktData", number, client)
+        else:
+            self.middle.cancel("cancelMktData", number, client)
+
+    @rule()
+    def lose(self):
+        self.middle.requests.lost()
+        self.lines.clear()
+        self.connected = False
+
+    @rule()
+    def begin(self):
+        if not self.connected:
+            self.middle.requests.begin()
+
+    @rule()
+    def connect(self):
+        if not self.connected:
+            self.middle.connect()
+            self.connected = True
+
+    @rule(symbol=SYMBOLS)
+    def fail(self, symbol):
+        """TWS ends a line: who held it holds nothing any more, though it may still be named in a cancel."""
+        for number, line in list(self.lines.items()):
+            if line == symbol:
+                self.middle.error(number, 354)
+                del self.lines[number]
+                for holder in [holder for holder, held in self.held.items() if held == symbol]:
+                    self.middle.cancel("cancelMktData", holder[1], holder[0])
+                    del self.held[holder]
+
+    @invariant()
+    def lines_are_what_is_held(self):
+        self.drain()
+        if self.connected:
+            assert sorted(self.lines.values()) == sorted(set(self.held.values()))
+
+
+TestLeases = Leases.TestCase
+TestLeases.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+@given(st.lists(st.tuples(CLIENTS, st.sampled_from(["k1", "k2"]), st.floats(1, 2), st.booleans()), max_size=12))
+def test_no_key_ever_makes_two_orders(steps):
+    middle = Middle()
+    placed: dict[tuple[str, str], float] = {}
+    for client, key, price, reconnect in steps:
+        if reconnect:
+            middle.reconnect()
+        if placed.setdefault((client, key), price) == price:
+            middle.place(key, client, lmtPrice=price)
+        else:
+            refusal("E_KEY_REUSED", middle.place, key, client, lmtPrice=price)
+    refs = [data["order"]["orderRef"] for name, data in middle.link.sent if name == "placeOrder"]
+    assert len(refs) == len(set(refs))
