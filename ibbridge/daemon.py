@@ -52,13 +52,13 @@ class Daemon:
         self.started_at = time.monotonic()
         self.session = Session(self.started_at)
         self.session.market_data_type = config.tws.market_data_type
-        self.streams = Streams(time.time_ns() // 1000, self._send, config.bus.prefix)
+        self.streams = Streams(time.time_ns() // 1000, self._send, config.bus.prefix, config.bus.heartbeat)
         self.orders = Orders(config.tws.client_id)
         self.router = Router(self.streams, self.orders)
         self.gateway = Gateway(config.tws, self.session, self, PASSED_ON)
-        names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
+        self.names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
         self.requests = Requests(
-            self.gateway, self.router, self.orders, allowed=config.commands.allow, names=names
+            self.gateway, self.router, self.orders, allowed=config.commands.allow, names=self.names
         )
         self.commands = Commands(self.streams, self.requests, self.status)
         self.bus = Bus(config.bus, self.commands, self.streams.welcome)
@@ -114,8 +114,11 @@ class Daemon:
         """The few messages that the daemon itself learns from."""
         if name == "serverVersion":
             self.requests.begin()
+            self.requests.upstream = True
         elif name == "nextValidId" and data["orderId"] is not None:
             self.requests.above(data["orderId"] - 1)
+        elif name == "managedAccounts":
+            self.requests.accounts = tuple(filter(None, data["accountsList"].split(",")))
         elif name == "openOrder" and self.orders.ours(data["order"].get("clientId", 0)):
             self.requests.above(data["orderId"])
         elif name == "error" and data["errorCode"] is not None:
@@ -125,6 +128,7 @@ class Daemon:
         code, text = data["errorCode"], data["errorString"]
         if changed := self.session.notice(code, text):
             farm, state = changed
+            self.requests.upstream = self.session.upstream != "lost"
             self.streams.say(self.streams.channel("sys", "tws", "farm"), {"farm": farm, "state": state}, ts, farm)
         elif not is_warning(code):
             log.info("TWS says %s about %s: %s", code, data["reqId"], text)
@@ -184,6 +188,7 @@ class Daemon:
             "requests": len(self.router),
             "orders": len(self.orders),
             "counts": {**self.counts, **self.commands.counts},
+            "instruments": self.names,
             "surplusFields": dict(dialect.surplus) if dialect else {},
         }
 
@@ -239,7 +244,7 @@ class Daemon:
             await asyncio.sleep(self.config.bus.heartbeat)
 
 
-_WATCHED = frozenset(("serverVersion", "nextValidId", "openOrder", "error"))
+_WATCHED = frozenset(("serverVersion", "nextValidId", "managedAccounts", "openOrder", "error"))
 
 
 def run(config: Config) -> int:

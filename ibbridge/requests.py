@@ -16,7 +16,7 @@ from ibbridge.config import RESTRICTED
 from ibbridge.orders import LONGEST_REF, Order, Orders, order_ref
 from ibbridge.refusal import Refused
 from ibbridge.routing import Route, Router
-from ibbridge.topics import instrument_key, topic
+from ibbridge.topics import instrument_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -56,6 +56,10 @@ class Requests:
         self._orders = orders
         self._allowed = frozenset(allowed)
         self._names = names
+        self.upstream = True
+        """Whether IB's servers are there behind TWS. While they are not, orders are refused."""
+        self.accounts: tuple[str, ...] = ()
+        """The accounts that TWS manages here."""
         self._next = 1
         self._open = False
         self._by_command: dict[Asking, Route] = {}
@@ -163,7 +167,7 @@ class Requests:
                 raise Refused("E_ID_REUSED", f"id {asking.id!a} is of a {mine.request.name} that is under way")
             return {"topic": self._topic(mine), "dup": True}
         self._tidy()
-        sharing = (topic(*route.place("")).decode(), _canonical(route.args))
+        sharing = (self._topic(route), _canonical(route.args))
         shared = self._shared.get(sharing)
         if not route.one_shot and shared is not None and not shared.ended:
             shared.holders.add(asking)
@@ -206,7 +210,7 @@ class Requests:
             holders[asking] = args
         else:
             self._release(request, holders, asking, args)
-        return {"topic": topic("acct", *([account] if account else [])).decode()}
+        return {"topic": self._router.named("acct", *([account] if account else []))}
 
     def _release(
         self, request: Request, holders: dict[Asking, dict[str, Any]], asking: Asking, args: dict[str, Any]
@@ -258,6 +262,14 @@ class Requests:
             if known.args != args:
                 raise Refused("E_KEY_REUSED", f"key {key!r} is of another order of {asking.client}; take a new one")
             return {**self._placed(known), "dup": True}
+        if not self.upstream:
+            raise Refused(
+                "E_NOT_CONNECTED",
+                "TWS has lost its connection to IB (1100), and would keep the order for later; try again when it is "
+                "back",
+                outcome="not_sent",
+                retry_after=5.0,
+            )
         if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
             raise Refused("E_ARG", f"key: {ref!r}, which travels in orderRef, may have {LONGEST_REF} characters")
         order = Order(asking.client, key, self._peek(), args)
@@ -281,18 +293,19 @@ class Requests:
                 faults.append("order.orderRef carries owner and key, and is the daemon's; key names the order")
             given = {**given, "orderRef": ref}
             faults += [f"order.{name} is missing" for name in ("action", "orderType") if not given.get(name)]
+            if len(self.accounts) > 1 and not any(given.get(name) for name in ("account", "faGroup")):
+                faults.append(f"order.account is missing: one of {', '.join(self.accounts)}, or a faGroup")
         if "orderId" in args:
             faults.append("orderId is the daemon's to give; key names the order")
         rest = {name: value for name, value in args.items() if name != "orderId"}
         return self._checked(REQUESTS["placeOrder"], {**rest, "order": given, "orderId": order_id}, faults)
 
-    @staticmethod
-    def _placed(order: Order) -> dict[str, Any]:
+    def _placed(self, order: Order) -> dict[str, Any]:
         return {
             "key": order.key,
             "orderId": order.order_id,
-            "topic": topic("ord", order.owner, order.key).decode(),
-            "executions": topic("exec", order.owner).decode(),
+            "topic": self._router.named("ord", order.owner, order.key),
+            "executions": self._router.named("exec", order.owner),
         }
 
     def _what_if(self, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
@@ -373,13 +386,12 @@ class Requests:
         key = instrument_key(contract)
         return self._names.get(key, key)
 
-    @staticmethod
-    def _topic(route: Route) -> str:
+    def _topic(self, route: Route) -> str:
         """Where the answers arrive: account streams under the account, of those that are meant."""
         if route.request.name in _OF_ACCOUNTS:
             account = route.args.get("account")
-            return topic("acct", *([account] if account else [])).decode()
-        return topic(*route.place("")).decode()
+            return self._router.named("acct", *([account] if account else []))
+        return self._router.named(*route.place(""))
 
 
 def _bars(args: Mapping[str, Any]) -> str:

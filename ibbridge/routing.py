@@ -41,7 +41,7 @@ def is_warning(code: int | None) -> bool:
     return code is not None and (2100 <= code < 2200 or code in _WARNINGS)
 
 
-_WARNINGS = frozenset((165, 300, 310, 317, 365, 366, 399, 404, 492, 10090, 10091, 10167, 10233, 10311))
+_WARNINGS = frozenset((165, 300, 310, 317, 365, 366, 399, 404, 492, 10089, 10090, 10091, 10167, 10233, 10311))
 
 
 @dataclass(slots=True, eq=False)
@@ -104,6 +104,10 @@ class Router:
                 waiters.append(route)
                 return
         queue.append([route])
+
+    def named(self, *components: str) -> str:
+        """The topic with these components as clients subscribe to it."""
+        return self._streams.named(*components)
 
     def route(self, req_id: int) -> Route | None:
         """The request with this number, if it is under way."""

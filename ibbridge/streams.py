@@ -58,8 +58,11 @@ class Channel:
 class Streams:
     """All streams of one epoch."""
 
-    def __init__(self, epoch: int, send: Callable[[bytes, bytes], None], prefix: str = "") -> None:
+    def __init__(
+        self, epoch: int, send: Callable[[bytes, bytes], None], prefix: str = "", heartbeat: float = 1.0
+    ) -> None:
         self.epoch = epoch
+        self.heartbeat = heartbeat
         self.gen = 0
         self.offset = 0
         self._send = send
@@ -135,10 +138,14 @@ class Streams:
         if identity is not None:
             channel.last[identity] = body
 
+    def named(self, *components: str) -> str:
+        """The topic with these components, or the prefix of those that begin with them, as clients subscribe to it."""
+        return topics.topic(*self._prefix, *components).decode()
+
     def welcome(self, _: bytes) -> bytes:
         """The body that tells a new subscriber that its filter is in place. It has no sequence number."""
         about = {"type": "welcome", "proto": PROTO, "epoch": self.epoch, "gen": self.gen, "offset": self.offset}
-        packed: bytes = msgpack.packb(about)
+        packed: bytes = msgpack.packb({**about, "heartbeat": self.heartbeat})
         return packed
 
     def next_generation(self) -> None:

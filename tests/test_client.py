@@ -80,7 +80,7 @@ def test_connecting_subscribes_to_what_concerns_the_client_and_asks_whether_anyb
     ib: Client, daemon: FakeDaemon
 ) -> None:
     assert set(daemon.subscribed) == {"req.me.", "ord.me.", "exec.me.", "sys."}
-    assert [each["cmd"] for each in daemon.requests] == ["ping", "status"]
+    assert [each["cmd"] for each in daemon.requests] == ["ping", "status", "status"]
 
 
 def test_without_a_daemon_connecting_says_what_to_look_at(tmp_path: pathlib.Path) -> None:

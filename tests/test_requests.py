@@ -635,3 +635,33 @@ def test_no_key_ever_makes_two_orders(steps):
             refusal("E_KEY_REUSED", middle.place, key, client, lmtPrice=price)
     refs = [data["order"]["orderRef"] for name, data in middle.link.sent if name == "placeOrder"]
     assert len(refs) == len(set(refs))
+
+
+# What the daemon knows of the host
+
+
+def test_while_ib_is_not_behind_tws_orders_are_refused_and_cancels_are_not(middle):
+    middle.place("before")
+    middle.requests.upstream = False
+    error = refusal("E_NOT_CONNECTED", middle.place, "during")
+    assert error.outcome == "not_sent"
+    middle.ask("cancelOrder", key="before")
+    assert sent(middle)[-1][0] == "cancelOrder"
+    assert middle.ask("placeOrder", key="before", contract=AAPL, order=LIMIT)["dup"]
+    middle.requests.upstream = True
+    middle.place("during")
+
+
+def test_with_several_accounts_an_order_says_which(middle):
+    middle.requests.accounts = ("DU1", "DU2")
+    assert "order.account is missing: one of DU1, DU2" in str(refusal("E_ARG", middle.place, "k"))
+    middle.place("k", account="DU2")
+    middle.place("group", faGroup="All")
+
+
+def test_replies_name_topics_as_they_are_subscribed_to():
+    middle = Middle(prefix="paper")
+    assert middle.ask("reqMktData", contract=AAPL)["topic"] == "paper.md.AAPL-STK-SMART-USD."
+    assert middle.ask("reqPositions")["topic"] == "paper.acct."
+    placed = middle.ask("placeOrder", key="k", contract=AAPL, order=LIMIT)
+    assert (placed["topic"], placed["executions"]) == ("paper.ord.a.k.", "paper.exec.a.")

@@ -150,6 +150,7 @@ def test_the_welcome_has_no_sequence_number_and_uses_up_no_offset():
             "epoch": EPOCH,
             "gen": 0,
             "offset": 1,
+            "heartbeat": 1.0,
         }
     assert sink.say(TICK).body["offset"] == 2
 

@@ -83,6 +83,7 @@ class Client:
         self._open: dict[str, Request] = {}
         self._passing: dict[str, tuple[Request, set[str]]] = {}
         self._stopped = False
+        self._instruments: dict[str, str] = {}  # the daemon's own names for contracts, by instrument key
 
     def start(self) -> None:
         """Subscribe to what concerns this client, and ask whether the daemon is there. `connect` does it."""
@@ -91,6 +92,7 @@ class Client:
         reply = self._caller.call("ping", {}, self.timeout)
         if reply.epoch != self._feed.epoch:
             raise BridgeError(f"{self._feed.pub} and {self._caller.rep} belong to two different daemons")
+        self._instruments = self.status().get("instruments") or {}
 
     # -- life
 
@@ -229,7 +231,7 @@ class Client:
         self._check()
         if name == "placeOrder":
             key = key or args.get("key") or self._caller.names.new()
-        places = requests.places(name, args, self._head)
+        places = requests.places(name, args, self._head, self._instruments)
         new = self._feed.join([*places.lasting, *places.wide, *places.passing], self.timeout)
         try:
             reply = self._caller.call(name, args, self.timeout, key=key, id=id)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from decimal import Decimal
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge import topics
@@ -108,12 +109,16 @@ def bind(name: str, given: Sequence[Any], named: Mapping[str, Any]) -> dict[str,
     return {each: _argument(each, value) for each, value in {**args, **named}.items() if value is not None}
 
 
-def places(name: str, args: Mapping[str, Any], head: str) -> Places:
-    """Where the answers to a request will come, as far as that is known; `head` stands before every topic."""
+def places(name: str, args: Mapping[str, Any], head: str, names: Mapping[str, str] = MappingProxyType({})) -> Places:
+    """Where the answers to a request will come, as far as that is known.
+
+    `head` stands before every topic; `names` are those that the daemon's configuration gives to instruments, by key.
+    """
     declared = _declared(name)
     contract = args.get("contract")
     if isinstance(contract, Mapping) and _streams(declared, args):
-        market = f"{head}md.{topics.instrument_key(contract)}"
+        key = topics.instrument_key(contract)
+        market = f"{head}md.{names.get(key, key)}"
         return Places(lasting=[f"{market}."]) if name == "reqMktData" else Places(wide=[f"{market}+"])
     kinds = {MESSAGES[each].topic for each in declared.answers if each in MESSAGES}
     if Topic.ACCOUNT in kinds:
