@@ -192,7 +192,7 @@ class Client:
         if name.startswith("_") or not requests.known(name):
             near = [] if name.startswith("_") else get_close_matches(name, dir(self), 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise AttributeError(f"{name} is no request of IB's{hint}")
+            raise AttributeError(f"no request that is known here is named {name}{hint}")
 
         def method(*given: Any, **named: Any) -> Request:
             return self.request(name, requests.bind(name, given, named))

@@ -177,7 +177,7 @@ class Dialect:
     def check(self, name: str, args: Any) -> dict[str, Any]:
         """`args` of a request as `put` takes them. Raises `NotCarried`, naming every fault."""
         if name not in self._writable:
-            raise NotCarried([f"{name} is no request of IB's"])
+            raise NotCarried([f"no request that is known here is named {name}"])
         return checked(self._writable[name], self.version, args)
 
     def write(self, name: str, values: Any) -> bytes:

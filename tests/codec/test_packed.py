@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ibbridge.codec import Dialect, Message, Undecodable
+from ibbridge.codec import Dialect, Message, Undecodable, packed
 from ibbridge.codec.messages import INBOUND
 from ibbridge.codec.packed import is_flat
 from ibbridge.routing import PASSED_ON
@@ -20,10 +20,10 @@ FLAT = {each.name for each in INBOUND if is_flat(each)}
 QUICK = settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
-def same(packed: Any, plain: Message | Undecodable) -> None:
+def same(got: Any, plain: Message | Undecodable) -> None:
     assert isinstance(plain, Message), plain
-    assert type(packed) is tuple
-    name, key, identity, body = packed
+    assert type(got) is tuple
+    name, key, identity, body = got
     declaration = BY_NAME[name]
     assert (name, key) == (plain.name, plain.data[declaration.key or ""])
     assert not list(differences(plain.data, msgpack.unpackb(body)))
@@ -49,14 +49,14 @@ def test_garbage_is_undecodable_in_both_ways_or_in_neither(version: int, number:
     head = number.to_bytes(4, "big") if version >= 201 else b"%d\0" % number
     payload = head + "".join(f"{each}\0" for each in fields).encode("utf-8", "replace")
     dialect = Dialect.client(version, FLAT)
-    packed, plain = dialect.read_packed(payload), dialect.read(payload)
-    if type(packed) is tuple:
-        same(packed, plain)
-    elif isinstance(packed, Undecodable):
+    got, plain = dialect.read_packed(payload), dialect.read(payload)
+    if type(got) is tuple:
+        same(got, plain)
+    elif isinstance(got, Undecodable):
         # A number that msgpack has no room for is found only by whoever packs.
-        assert isinstance(plain, Undecodable) or "too large" in packed.reason or "out of range" in packed.reason
+        assert isinstance(plain, Undecodable) or "too large" in got.reason or "out of range" in got.reason
     else:
-        assert packed == plain
+        assert got == plain
 
 
 @pytest.mark.parametrize("version", [178, 226])
@@ -71,6 +71,15 @@ def test_a_number_without_room_in_msgpack_is_undecodable_with_its_bytes() -> Non
     got = Dialect.client(178, ["tickSize"]).read_packed(payload)
     assert isinstance(got, Undecodable)
     assert got.raw == payload
+
+
+def test_values_met_before_begin_anew_when_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prices move on: what is remembered is bounded, and what is forgotten is packed again, alike."""
+    monkeypatch.setattr(packed, "MOST_CACHED", 2)
+    known = packed._Known(float)
+    for value in [b"1.5", b"2.5", b"3.5", b"1.5"]:
+        assert msgpack.unpackb(known[value]) == float(value)
+        assert len(known) <= 2
 
 
 def test_the_ticks_are_passed_on_packed() -> None:

@@ -104,7 +104,7 @@ def test_one_wrong_value_in_right_arguments_is_sent_or_refused(name: str, data: 
 
 @pytest.mark.parametrize("name", ["", "reqMktdata", "tickPrice", "é"])
 def test_what_is_no_request_is_refused(name: str) -> None:
-    assert faults(name, {}, TEXT) == [f"{name} is no request of IB's"]
+    assert faults(name, {}, TEXT) == [f"no request that is known here is named {name}"]
 
 
 @pytest.mark.parametrize("args", [None, [], "x", 1, b"", [("reqId", 1)]])
