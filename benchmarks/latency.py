@@ -7,15 +7,11 @@ TCP, one ZeroMQ hop and two wake-ups. Every message is checked to have arrived: 
 
 from __future__ import annotations
 
-import argparse
-import json
-import pathlib
 import statistics
 import sys
 from typing import Any
 
-from child import InvalidError, end_cleanly
-from trial import Run, Subject, median_ratio, numbers, pairs, positive, run
+from trial import Run, Subject, conclude, median_ratio, numbers, options, pairs, run
 
 AIM = 1.5
 """Times the relay's median."""
@@ -56,28 +52,19 @@ def _show(subject: Subject, rate: int, runs: list[Run]) -> dict[str, float]:
 
 def main() -> int:
     """Measure and print; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, count=3)
     parser.add_argument("--rates", type=numbers, default="5000", help="messages a second (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each run that count (default %(default)s)")
-    parser.add_argument("--pairs", type=positive, default=3, help="runs of each, in turns (default %(default)s)")
-    parser.add_argument("--versions", type=numbers, default="178,200,226", help="server versions (default %(default)s)")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there too")
-    options = parser.parse_args()
-    end_cleanly()
-    print(f"{options.pairs} pairs of {options.seconds:g} s; medians of all runs")
-    try:
-        run(Subject.DAEMON, options.versions[0], 10_000)  # warms up the machine, and compiles what is not compiled
-        results = [
-            measure(version, rate, options.seconds, options.pairs)
-            for version in options.versions
-            for rate in options.rates
+    given = parser.parse_args()
+    print(f"{given.pairs} pairs of {given.seconds:g} s; medians of all runs")
+
+    def measured() -> list[dict[str, Any]]:
+        run(Subject.DAEMON, given.versions[0], 10_000)  # warms up the machine, and compiles what is not compiled
+        return [
+            measure(version, rate, given.seconds, given.pairs) for version in given.versions for rate in given.rates
         ]
-    except InvalidError as error:
-        print(f"no measurement: {error}", file=sys.stderr)
-        return 1
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
-    return 0
+
+    return conclude(measured, given.json)
 
 
 if __name__ == "__main__":

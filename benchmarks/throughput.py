@@ -7,15 +7,11 @@ does; the ratio to the relay much less.
 
 from __future__ import annotations
 
-import argparse
-import json
-import pathlib
 import statistics
 import sys
 from typing import Any
 
-from child import InvalidError, end_cleanly
-from trial import Run, Subject, median_ratio, numbers, pairs, positive, run
+from trial import Run, Subject, conclude, median_ratio, options, pairs, positive, run
 
 AIM = 0.5
 """Of the relay's throughput."""
@@ -53,24 +49,17 @@ def _show(subject: Subject, runs: list[Run]) -> dict[str, float]:
 
 def main() -> int:
     """Measure and print; the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options(__doc__, count=5)
     parser.add_argument("--messages", type=positive, default=300_000, help="in one burst (default %(default)s)")
-    parser.add_argument("--pairs", type=positive, default=5, help="runs of each, in turns (default %(default)s)")
-    parser.add_argument("--versions", type=numbers, default="178,200,226", help="server versions (default %(default)s)")
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there too")
-    options = parser.parse_args()
-    end_cleanly()
-    print(f"bursts of {options.messages:,} ticks, {options.pairs} pairs; median (lowest to highest)")
-    try:
+    given = parser.parse_args()
+    print(f"bursts of {given.messages:,} ticks, {given.pairs} pairs; median (lowest to highest)")
+
+    def measured() -> list[dict[str, Any]]:
         for subject in Subject:  # warms up the machine, and compiles what is not compiled
-            run(subject, options.versions[0], min(options.messages, 50_000))
-        results = [measure(version, options.messages, options.pairs) for version in options.versions]
-    except InvalidError as error:
-        print(f"no measurement: {error}", file=sys.stderr)
-        return 1
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=2) + "\n")
-    return 0
+            run(subject, given.versions[0], min(given.messages, 50_000))
+        return [measure(version, given.messages, given.pairs) for version in given.versions]
+
+    return conclude(measured, given.json)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ is no measurement and raises `InvalidError`.
 
 from __future__ import annotations
 
+import argparse
+import json
 import pathlib
 import socket
 import statistics
@@ -18,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 import zmq
-from child import PATIENCE, Child, InvalidError
+from child import PATIENCE, Child, InvalidError, end_cleanly
 from ticks import contract
 
 from ibbridge.config import TwsConfig
@@ -180,6 +182,28 @@ def _call(socket: zmq.Socket[bytes], command: str, args: dict[str, Any], number:
         raise InvalidError(f"{command}: {reply['error']}")
     result: dict[str, Any] = reply["result"]
     return result
+
+
+def options(about: str | None, count: int) -> argparse.ArgumentParser:
+    """The options that every benchmark has; `count` is how many pairs there are by default."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=positive, default=count, help="runs of each, in turns (default %(default)s)")
+    parser.add_argument("--versions", type=numbers, default="178,200,226", help="server versions (default %(default)s)")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there too")
+    return parser
+
+
+def conclude(measured: Callable[[], list[dict[str, Any]]], file: pathlib.Path | None) -> int:
+    """Measure, write the results to `file` if there is one; the exit code."""
+    end_cleanly()
+    try:
+        results = measured()
+    except InvalidError as error:
+        print(f"no measurement: {error}", file=sys.stderr)
+        return 1
+    if file:
+        file.write_text(json.dumps(results, indent=2) + "\n")
+    return 0
 
 
 def free_ports() -> tuple[int, int]:

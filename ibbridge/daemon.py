@@ -118,7 +118,8 @@ class Daemon:
         elif name == "nextValidId" and data["orderId"] is not None:
             self.requests.above(data["orderId"] - 1)
         elif name == "managedAccounts":
-            self.requests.accounts = tuple(filter(None, data["accountsList"].split(",")))
+            self.session.named(data["accountsList"])
+            self.requests.accounts = self.session.accounts
         elif name == "openOrder" and self.orders.ours(data["order"].get("clientId", 0)):
             self.requests.above(data["orderId"])
         elif name == "error" and data["errorCode"] is not None:
@@ -187,10 +188,13 @@ class Daemon:
             "published": self.streams.offset,
             "requests": len(self.router),
             "orders": len(self.orders),
-            "counts": {**self.counts, **self.commands.counts},
+            "counts": {**self.counts, **self.commands.counts, **self._of_bus()},
             "instruments": self.names,
             "surplusFields": dict(dialect.surplus) if dialect else {},
         }
+
+    def _of_bus(self) -> dict[str, int]:
+        return {"notPublished": self.bus.unsent, "strayFrames": self.bus.strays}
 
     def beat(self) -> None:
         """Publish one heartbeat, and log what the codec has counted."""

@@ -166,8 +166,6 @@ class Gateway:
         if message.name == "serverVersion":
             session.greeted(message.data)
             self._move(Step.GREETED)
-        elif message.name == "managedAccounts":
-            session.named(message.data["accountsList"])
         if connection.state is State.READY and connection.dialect is not None:
             self._move(Step.STARTED)
             self._owner.started(connection.dialect)

@@ -21,8 +21,6 @@ from ibbridge.topics import instrument_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-CANCELS = {request.name: request.cancels for request in OUTBOUND if request.cancels}
-
 MOST_REMEMBERED = 20_000
 LARGEST_SEEN = 2**31 - 2**20
 
@@ -272,7 +270,7 @@ class Requests:
             )
         if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
             raise Refused("E_ARG", f"key: {ref!r}, which travels in orderRef, may have {LONGEST_REF} characters")
-        order = Order(asking.client, key, self._peek(), args)
+        order = Order(asking.client, key, self._next, args)
         values = self._order_values(args, order.order_id, ref)
         if values["order"].get("whatIf"):
             raise Refused("E_ARG", "order.whatIf: whatIfOrder asks what an order would cost; placeOrder places it")
@@ -310,7 +308,7 @@ class Requests:
 
     def _what_if(self, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """What an order would cost: answered by one openOrder, on the client's own stream. Never an order."""
-        number = self._peek()
+        number = self._next
         values = self._order_values(args, number, "")
         values["order"]["whatIf"] = True
         request = REQUESTS["placeOrder"]
@@ -356,10 +354,8 @@ class Requests:
 
     def _send(self, request: Request, values: dict[str, Any]) -> None:
         if not self._link.send(self._dialect().put(request.name, values)):
-            raise Refused("E_BUSY", "TWS takes nothing at the moment", outcome="not_sent", retry_after=1.0)
-
-    def _peek(self) -> int:
-        return self._next
+            fault = "TWS takes nothing at the moment; try again, and if it stays so, see whether TWS hangs"
+            raise Refused("E_BUSY", fault, outcome="not_sent", retry_after=1.0)
 
     def _number(self) -> int:
         self._next += 1

@@ -163,6 +163,21 @@ def test_what_was_lost_is_told_to_who_waits_and_streams_are_asked_for_on_the_nex
     assert [Dialect.server(178).read(data[4:])[0] for data in wire.written[2:]] == ["reqMarketDataType", "reqMktData"]
 
 
+def test_accounts_that_are_named_anew_are_those_of_status_and_of_orders():
+    published = Published()
+    wire = Wire(published.daemon)
+    wire.say(ACCOUNTS, NEXT)
+    wire.say(("managedAccounts", {"accountsList": "DU1,DU2"}))
+    assert published.ask("status")["result"]["tws"]["accounts"] == ["DU1", "DU2"]
+    assert "order.account is missing" in published.ask("placeOrder", **ORDER)["error"]["message"]
+
+
+def test_status_counts_what_the_bus_could_not_do():
+    published = Published()
+    published.daemon.bus.unsent, published.daemon.bus.strays = 2, 3
+    assert published.ask("status")["result"]["counts"].items() >= {"notPublished": 2, "strayFrames": 3}.items()
+
+
 def test_status_and_heartbeat_say_the_same():
     published = Published()
     Wire(published.daemon).say(ACCOUNTS, NEXT)

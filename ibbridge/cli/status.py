@@ -71,6 +71,8 @@ def page(about: Mapping[str, Any], rep: str) -> Iterator[str]:
 _ALARMS = {
     "decodeErrors": "messages of TWS could not be read: see sys.tws.decodeError. and the log",
     "internalErrors": "commands met a bug in ibbridge: see the log",
+    "notPublished": "messages could not be handed to ZeroMQ: subscribers see a gap in seq",
+    "strayFrames": "frames from subscribers were no subscription: some program sends on its SUB connection",
 }
 
 
