@@ -61,9 +61,7 @@ class Route:
     @property
     def one_shot(self) -> bool:
         """Whether it is over with its last answer, and never repeated by itself: a regulatory snapshot costs money."""
-        if self.request.does is Kind.STREAM:
-            return bool(self.args.get("snapshot") or self.args.get("regulatorySnapshot"))
-        return not self.args.get("keepUpToDate")
+        return not self.request.streams(self.args)
 
 
 @dataclass(slots=True, eq=False)
@@ -98,7 +96,7 @@ class Router:
 
     def wait(self, route: Route) -> None:
         """A request without an id goes out. If the same one is under way, the next answer is for both."""
-        queue = self._waiting.setdefault(route.request.ends or "", deque())
+        queue = self._waiting.setdefault(route.request.ends[0], deque())
         for waiters in queue:
             if waiters[0].request is route.request and waiters[0].args == route.args:
                 waiters.append(route)
@@ -187,13 +185,16 @@ class Router:
         body = self._publish(channel, data, ts)
         if plan.identity is not None:  # an identity may be unset, and is one all the same
             channel.last[identity] = body
+        if plan.ends and key is not None:
+            self._over(name, key, {})
 
     def _over(self, name: str, number: int, data: Mapping[str, Any]) -> None:
         """What `number` asked for is complete, if this message is its end."""
         route = self._routes.get(number)
-        if route is None or not route.one_shot or name not in route.request.answers:
+        if route is None or not route.one_shot or name not in route.request.ends:
             return
-        if route.request.ends == name or (name in _LAST and _LAST[name](data)):
+        last = self._plans[name].declaration.last
+        if last is None or data[last]:
             self.end(route)
 
     def _channel(self, plan: _Plan, name: str, data: dict[str, Any], ts: int) -> Channel | None:
@@ -204,13 +205,23 @@ class Router:
         declaration = plan.declaration
         if name == "error":
             return self._error(data)
-        if plan.ends and declaration.key is None and (queue := self._waiting.get(name)):
+        if plan.ends and declaration.key is None and (waiters := self._waiters(name, data)):
             packed = _pack(data)
-            for route in queue.popleft():
+            for route in waiters:
                 route.ended = True
                 self._streams.publish(self._at(route, name), packed, ts)
             return None
         return self._places[declaration.topic](self, plan, name, data)
+
+    def _waiters(self, name: str, data: Mapping[str, Any]) -> list[Route]:
+        """Those who wait for this answer: who asked first, and for just this if the answer repeats what was asked."""
+        queue = self._waiting.get(name) or deque()
+        for waiters in queue:
+            route = waiters[0]
+            if all(data[each] == route.args[each] for each in route.request.repeats):
+                queue.remove(waiters)
+                return waiters
+        return []
 
     def _at(self, route: Route, name: str) -> Channel:
         channel = self._streams.passing if route.ended else self._streams.channel
@@ -297,17 +308,6 @@ class Router:
     }
 
 
-# Messages that are the last of their request without being its declared end: below server version 196 the bars come
-# with their start and end, and nothing follows; a schedule and the last page of ticks are followed by nothing at all.
-_LAST: Mapping[str, Callable[[Mapping[str, Any]], bool]] = {
-    "historicalData": lambda data: bool(data["end"]),
-    "historicalSchedule": lambda _: True,
-    "historicalTicks": lambda data: bool(data["done"]),
-    "historicalTicksBidAsk": lambda data: bool(data["done"]),
-    "historicalTicksLast": lambda data: bool(data["done"]),
-}
-
-
 def _plan(declaration: Declaration) -> _Plan:
     """Everything about a message's publication that its declaration decides."""
     asked = [request for request in OUTBOUND if declaration.name in request.answers]
@@ -317,7 +317,7 @@ def _plan(declaration: Declaration) -> _Plan:
         declaration.key,
         identity=_identity(declaration.identity),
         unknown="md" if streams else "req",
-        ends=declaration.name in _LAST or any(request.ends == declaration.name for request in asked),
+        ends=any(declaration.name in request.ends for request in asked),
     )
 
 
@@ -341,6 +341,6 @@ def _instrument(contract: Mapping[str, Any]) -> Hashable:
 PASSED_ON = frozenset(
     name
     for name, plan in ((declaration.name, _plan(declaration)) for declaration in INBOUND)
-    if plan.declaration.topic is Topic.REQUEST and plan.key and not plan.ends and name != "error"
+    if plan.declaration.topic is Topic.REQUEST and plan.key and not plan.declaration.last and name != "error"
 )
 """Messages that go to whoever asked and are looked into by nobody: the codec may hand them over packed."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.cli.text import dump
 from ibbridge.codec import Dialect
-from ibbridge.codec.versions import NEWEST, OLDEST
+from ibbridge.codec.versions import NEWEST, OLDEST, is_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ def _question(line: bytes) -> Mapping[str, Any]:
 def dialect(question: Mapping[str, Any]) -> Dialect:
     """The client's dialect for the line's server version."""
     version = question.get("server_version")
-    if type(version) is not int or not OLDEST <= version <= NEWEST:
+    if not is_known(version):
         raise BadLineError(f"server_version must be an integer from {OLDEST} to {NEWEST}, not {version!r:.60}")
     return _dialect(version)
 

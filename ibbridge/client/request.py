@@ -130,9 +130,9 @@ def places(name: str, args: Mapping[str, Any], head: str, names: Mapping[str, st
 
 def one_shot(name: str, args: Mapping[str, Any]) -> bool:
     """Whether the answers to a request come to an end."""
-    if name == _WHAT_IF or args.get("snapshot"):
+    if name == _WHAT_IF:
         return True
-    return name in REQUESTS and REQUESTS[name].does is Kind.ONE_SHOT
+    return name in REQUESTS and bool(REQUESTS[name].ends) and not REQUESTS[name].streams(args)
 
 
 def answered_by(name: str, kind: str) -> bool:
@@ -144,12 +144,8 @@ def is_last(name: str, kind: str, data: Mapping[str, Any]) -> bool:
     """Whether a message of this type and data is the last answer to a one-shot request."""
     if name == _WHAT_IF:
         return kind == "openOrder"
-    declared = REQUESTS[name]
-    if kind == "historicalData":  # up to server version 195 it says itself what it covers, and nothing follows
-        return bool(data.get("end"))
-    if declared.ends is None:
-        return kind in declared.answers and bool(data.get("done", True))
-    return kind in (declared.ends, "historicalSchedule")
+    last = MESSAGES[kind].last if kind in MESSAGES else None
+    return kind in REQUESTS[name].ends and (last is None or bool(data.get(last)))
 
 
 def _declared(name: str) -> schema.Request:

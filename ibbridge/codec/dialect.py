@@ -19,7 +19,7 @@ from ibbridge.codec.messages import INBOUND, OUTBOUND
 from ibbridge.codec.packed import Packed, proto_packer, text_packer
 from ibbridge.codec.refusals import NotCarried, checked
 from ibbridge.codec.schema import Declaration, Request
-from ibbridge.codec.versions import PROTOBUF
+from ibbridge.codec.versions import raw_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
@@ -82,7 +82,7 @@ class Dialect:
         self.version = version
         self.surplus: Counter[str] = Counter()
         """Fields past the known end, by message name."""
-        self._raw = version >= PROTOBUF
+        self._raw = raw_ids(version)
         self._by_id: dict[int, list[Declaration]] = {}
         for declaration in readable:
             self._by_id.setdefault(declaration.id, []).append(declaration)

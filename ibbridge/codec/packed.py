@@ -20,7 +20,7 @@ from ibbridge.codec.schema import Const, Declaration, Field, Inline, Mask, Path,
 from ibbridge.codec.source import Source
 from ibbridge.codec.text import TooShort
 from ibbridge.codec.types import LONGEST_CACHED, MOST_CACHED, NAMESPACE, Scalar
-from ibbridge.codec.versions import PROTOBUF
+from ibbridge.codec.versions import raw_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -88,7 +88,7 @@ def text_packer(
 @cache
 def _text_source(message: Declaration, version: int) -> Any:
     steps = resolve(message, version)
-    start = 0 if version >= PROTOBUF else 1
+    start = 0 if raw_ids(version) else 1
     slots = {step.path: (step, f"f[{i}]") for i, step in enumerate(steps, start) if isinstance(step, Slot)}
     emit = _Emit(message)
     with emit.source.block("def make(over):"):

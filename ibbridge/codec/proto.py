@@ -11,6 +11,7 @@ fields are skipped, as protobuf wants it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from functools import cache
 from typing import Any, cast
 
@@ -18,7 +19,18 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
-from ibbridge.codec.schema import Declaration, Field, Inline, Mask, Member, Record, Spread, Tags, Union, sendable
+from ibbridge.codec.schema import (
+    Declaration,
+    Field,
+    Inline,
+    Mask,
+    Member,
+    Record,
+    Spread,
+    Tags,
+    Union,
+    sendable,
+)
 from ibbridge.codec.source import Source
 from ibbridge.codec.types import BOOL, DECIMAL, NAMESPACE, SENTINELS, Scalar
 
@@ -281,6 +293,8 @@ def absent_is_zero(field: Field, kind: Scalar) -> bool:
 def value_reader(field: Field) -> Callable[[Any], Any]:
     """A function from what protobuf holds to the published value of `field`."""
     one = _one_reader(field.type)
+    if field.distinct:
+        return lambda values: sorted({one(value) for value in values})
     if field.many:
         return lambda values: [one(value) for value in values]
     return one
@@ -308,22 +322,32 @@ def record_reader(record: Record) -> Callable[[Any], Data]:
     knows them.
     """
     table = {each.tag: (each, value_reader(each)) for each in record.fields if each.tag}
-    present_only = tuple(each for each in record.fields if each.absent != each.default or record.full)
+    present_only = tuple(each for each in record.shape if each.absent != each.default or record.full)
 
     def read(m: Any) -> Data:
-        data = {each.name: each.absent for each in present_only}
+        data = {each.name: copy(each.absent) for each in present_only}
         for descriptor, value in m.ListFields():
             if descriptor.number not in table:
                 continue
             field, convert = table[descriptor.number]
             loaded = convert(value)
-            if loaded != field.default or record.full:
+            if field.nested:
+                _put(data, field, loaded)
+            elif loaded != field.default or record.full:
                 data[field.name] = loaded
             elif field.name in data:
                 del data[field.name]
         return data
 
     return read
+
+
+def _put(data: Data, field: Field, value: Any) -> None:
+    """Put a value where it stands in the published data, deeper than in protobuf."""
+    if value != field.default:
+        for name in field.path[:-1]:
+            data = data.setdefault(name, {})
+        data[field.path[-1]] = value
 
 
 def _union_reader(union: Union) -> Callable[[Any], Data]:

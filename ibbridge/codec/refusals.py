@@ -27,6 +27,7 @@ from ibbridge.codec.schema import (
     Tags,
     Union,
     carried,
+    refused_since,
     resolve,
 )
 from ibbridge.codec.text import compiled_test
@@ -117,6 +118,9 @@ class _Check:
         if value is None:
             return None if field.default is None or _may_be_unset(field.type) else _SKIP
         loaded = self._load(field, value, path, ignore=ignore)
+        if field.refused and self.text and (since := refused_since(field, loaded, self.version)):
+            shown = _show(value)
+            self.fault(path, f"{shown} is not taken since server version {since}; this connection has {self.version}")
         if path not in self.carried and loaded is not _SKIP and loaded != field.default:
             if ignore:
                 return _SKIP

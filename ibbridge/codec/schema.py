@@ -18,7 +18,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ibbridge.codec import types as t
-from ibbridge.codec.versions import NEWEST, OLDEST, PROTOBUF
+from ibbridge.codec.versions import NEWEST, OLDEST, raw_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -60,7 +60,7 @@ class Record:
     @property
     def shape(self) -> tuple[Field, ...]:
         """The fields that are published and may be given."""
-        return tuple(each for each in self.fields if not each.hidden)
+        return tuple(each for each in self.fields if not (each.hidden or each.nested))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,7 +110,8 @@ class Field:
     data is deeper. `default` is what canonical form leaves out, `absent` what absence means in protobuf. `tag` 0 means
     that protobuf has no such field; `since` is where requests in protobuf begin to carry it, and `answer` fields are
     never in a request. `always` fields are written even where they are false. `hidden` fields are on the wire only.
-    Where the test `only` fails, the published value is the default.
+    Where the test `only` fails, the published value is the default. `distinct` values are a set: published sorted, and
+    each once. A value that is `refused` cannot be sent as text from the server version on that stands beside it.
     """
 
     name: str
@@ -125,11 +126,18 @@ class Field:
     hidden: bool = False
     only: Test | None = None
     answer: bool = False
+    distinct: bool = False
+    refused: Mapping[Any, int] = dataclasses.field(default_factory=dict)
 
     @property
     def path(self) -> Path:
         """Where the value stands in the published data."""
         return tuple(self.name.split("."))
+
+    @property
+    def nested(self) -> bool:
+        """Whether that is deeper than the record in which the field is declared."""
+        return "." in self.name
 
 
 def _scalar(kind: Scalar) -> Callable[..., Field]:
@@ -178,6 +186,11 @@ def Rows(name: str, of: Record | Scalar | Union, tag: int = 0, **more: Any) -> F
     return Field(name, of, tag, [], [], many=True, **more)
 
 
+def Values(name: str, of: Scalar, tag: int = 0) -> Field:  # noqa: N802
+    """A set of values."""
+    return Field(name, of, tag, [], [], many=True, distinct=True)
+
+
 def TagValues(name: str, tag: int = 0, **more: Any) -> Field:  # noqa: N802
     """A list of `{tag, value}`."""
     return Field(name, Tags(), tag, [], [], **more)
@@ -193,7 +206,7 @@ class Inline:
     """Protobuf nests these fields in a message of their own; the published data has them one level up."""
 
     tag: int
-    fields: tuple[Field, ...]
+    fields: tuple[Member, ...]
     since = 0
 
 
@@ -203,6 +216,7 @@ class Spread:
 
     name: str
     record: Record
+    required: bool = False
 
 
 Member: TypeAlias = "Field | Inline | Spread"
@@ -316,6 +330,13 @@ class Each:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Size:
+    """The number of a list's rows, where the list itself comes as one text field: skipped when read."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class When:
     """Only on the wire if the test holds."""
 
@@ -345,7 +366,7 @@ class Same:
     paths: tuple[str, ...]
 
 
-Piece: TypeAlias = "str | Const | Of | Between | Each | When | Present | Split | Same"
+Piece: TypeAlias = "str | Const | Of | Between | Each | Size | When | Present | Split | Same"
 Layout: TypeAlias = "Sequence[Piece]"
 
 # -- messages --------------------------------------------------------------------------------------------------------
@@ -369,8 +390,9 @@ class Declaration:
     `id` and `name` are IB's. `proto_since` is the server version from which it travels as protobuf (of inbound
     messages: expected to; the id alone decides). `key` names the field that ties it to a request or order. `identity`
     names the fields that tell apart the values a stream can hold at one time (None: an event, which has no state).
-    `kind` restricts the declaration to some values of a field, where several messages share an id. `swap` maps
-    protobuf's shape to the published one where nesting alone cannot.
+    `last` names the field that is true in the last one of several (None: any of them may be the last). `kind` restricts
+    the declaration to some values of a field, where several messages share an id. `swap` maps protobuf's shape to the
+    published one where nesting alone cannot.
     """
 
     id: int
@@ -382,6 +404,7 @@ class Declaration:
     key: str | None = None
     topic: Topic = Topic.REQUEST
     identity: tuple[str, ...] | None = None
+    last: str | None = None
     kind: tuple[str, frozenset[int]] | None = None
     swap: Swap | None = None
 
@@ -426,15 +449,24 @@ class Pace(Enum):
 class Request(Declaration):
     """A message to TWS, and what it means for the bridge.
 
-    `answers` are the messages that carry its result, `ends` the one after which a one-shot is over, `cancels` the
-    request that this one cancels.
+    `answers` are the messages that carry its result, `ends` those after which a one-shot is over. `repeats` names the
+    arguments that its answer repeats, by which an answer without a request id is told from that to another. `cancels`
+    is the request that this one cancels, `concerns` one that it does something else to; it carries the id of that one.
+    `turns` names the flags that make a one-shot of a stream, and a stream of a one-shot.
     """
 
     does: Kind = Kind.ONE_SHOT
     answers: tuple[str, ...] = ()
-    ends: str | None = None
+    ends: tuple[str, ...] = ()
+    repeats: tuple[str, ...] = ()
     cancels: str | None = None
+    concerns: str | None = None
+    turns: tuple[str, ...] = ()
     pace: Pace = Pace.NORMAL
+
+    def streams(self, args: Mapping[str, Any]) -> bool:
+        """Whether these arguments ask for a stream, which goes on until it is cancelled."""
+        return (self.does is Kind.STREAM) is not any(args.get(name) for name in self.turns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -474,7 +506,8 @@ def request(
     proto: int | None,
     **more: Any,
 ) -> Request:
-    """A message to TWS. Its arguments as those of `inbound`."""
+    """A message to TWS. Its arguments as those of `inbound`. A cancel goes first, unless it says otherwise."""
+    more.setdefault("pace", Pace.CANCEL if "cancels" in more else Pace.NORMAL)
     return Request(id, name, fields, _layout(text), proto, **{"key": _key(fields), **more})
 
 
@@ -492,9 +525,9 @@ def _layout(text: Layout | str | None) -> Layout | None:
 
 def _shape_of(member: Member) -> tuple[Field, ...]:
     if isinstance(member, Inline):
-        return member.fields
+        return tuple(each for inner in member.fields for each in _shape_of(inner))
     if isinstance(member, Spread):
-        return (Part(member.name, member.record),)
+        return (Part(member.name, member.record, required=member.required),)
     return (member,)
 
 
@@ -516,6 +549,13 @@ class SplitSlot:
     """One text field with the values of several slots in it."""
 
     slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Length:
+    """One text field with the number of rows that the list at `path` has."""
+
+    path: Path
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -552,7 +592,7 @@ class Flagged:
     steps: tuple[Step, ...]
 
 
-Step: TypeAlias = "Slot | SplitSlot | SameSlot | Const | Loop | Branch | Flagged"
+Step: TypeAlias = "Slot | SplitSlot | SameSlot | Const | Length | Loop | Branch | Flagged"
 
 
 @cache
@@ -585,6 +625,8 @@ class _Resolution:
             case Between():
                 if piece.since <= self.version < piece.until:
                     yield from self.steps(piece.layout, under)
+            case Size():
+                yield Length((*under, *piece.path.split(".")))
             case When():
                 yield Branch(piece.test, tuple(self.steps(piece.layout, under)))
             case Present():
@@ -644,6 +686,12 @@ def carried(message: Declaration, version: int) -> frozenset[Path]:
     return frozenset(path[:length] for path in leaves for length in range(1, len(path) + 1))
 
 
+def refused_since(field: Field, value: Any, version: int) -> int | None:
+    """The version since which TWS does not take this value of `field`, if `version` is no older."""
+    since = field.refused.get(value)
+    return since if since is not None and version >= since else None
+
+
 def _text_paths(steps: Sequence[Step], under: Path = ()) -> Iterator[Path]:
     for step in steps:
         match step:
@@ -696,7 +744,7 @@ def edges(message: Declaration, oldest: int = OLDEST, newest: int = NEWEST) -> l
 
 
 def _signature(message: Declaration, version: int) -> tuple[Any, ...]:
-    form = message.in_protobuf(version), version >= PROTOBUF
+    form = message.in_protobuf(version), raw_ids(version)
     if message.in_protobuf(version):
         return (*form, tuple(sorted(carried(message, version))))
     return (*form, tuple(map(_describe, resolve(message, version))))
@@ -706,6 +754,8 @@ def _describe(step: Step) -> Any:
     match step:
         case Const():
             return step.text
+        case Length():
+            return step.path
         case Slot():
             return step.path, step.blank
         case SplitSlot() | SameSlot():

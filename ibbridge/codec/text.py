@@ -20,6 +20,7 @@ from ibbridge.codec.schema import (
     DeclarationError,
     Field,
     Flagged,
+    Length,
     Loop,
     Mask,
     Path,
@@ -35,7 +36,7 @@ from ibbridge.codec.schema import (
 )
 from ibbridge.codec.source import Source
 from ibbridge.codec.types import NAMESPACE, Scalar
-from ibbridge.codec.versions import PROTOBUF
+from ibbridge.codec.versions import raw_ids
 
 Data = dict[str, Any]
 Reader = Callable[[list[str]], Data]
@@ -127,7 +128,7 @@ class _TextReader:
         self.message = message
         self.steps = resolve(message, version)
         self.source = Source()
-        self.offset = 0 if version >= PROTOBUF else 1
+        self.offset = 0 if raw_ids(version) else 1
         self.dynamic = False
 
     def compile(self, title: str) -> Any:
@@ -171,7 +172,7 @@ class _TextReader:
     def emit(self, steps: Sequence[Step], scope: _Scope) -> None:
         for step in steps:
             match step:
-                case Const():
+                case Const() | Length():
                     self.offset += 1
                 case Slot():
                     scope.put(step, self._load(step))
@@ -231,6 +232,8 @@ class _TextReader:
         self.source.line(f"{rows} = []")
         with self.source.block("for _ in range(count(f[i - 1], len(f) - 1 - i)):"):
             self._row(step, rows)
+        if step.field.distinct:
+            self.source.line(f"{rows} = sorted(set({rows}))")
         scope.assign(step.path, step.field, rows)
 
     def _row(self, step: Loop, rows: str) -> None:
@@ -430,6 +433,8 @@ class _TextWriter:
             match step:
                 case Const():
                     run.append(repr(step.text))
+                case Length():
+                    run.append(f"str(len({given.get(step.path)} or ()))")
                 case Slot():
                     run.append(self._dump(step, given))
                 case SplitSlot():
@@ -517,7 +522,7 @@ def _compiled_test(test: Test) -> Callable[[Mapping[str, Any]], Any]:
 def place_of(message: Declaration, version: int) -> int:
     """The index of the field that tells apart messages with one id, as a reader counts."""
     name = message.kind[0] if message.kind else ""
-    for index, step in enumerate(resolve(message, version), 0 if version >= PROTOBUF else 1):
+    for index, step in enumerate(resolve(message, version), 0 if raw_ids(version) else 1):
         if isinstance(step, Slot) and step.path == (name,):
             return index
     raise LookupError(name)

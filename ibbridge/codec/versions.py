@@ -5,6 +5,8 @@ A declaration says `since=SUBMITTER`, never `since=198`. Only the schema engine 
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 OLDEST = 176
 """The oldest version ibbridge speaks: what older third-party clients offer, and the simulator must serve."""
 
@@ -61,3 +63,13 @@ HEDGE_MAX_SIZE = 223
 USE_PRECISION_FROM_SEC_DEF = 224
 ODD_LOT_BID_ASK_QUOTES = 225
 COND_ORDER_WITH_OVERNIGHT_PARAM = 226
+
+
+def raw_ids(version: int) -> bool:
+    """Whether messages begin with their id in four bytes, and may be protobuf, rather than with its digits."""
+    return version >= PROTOBUF
+
+
+def is_known(version: object) -> TypeGuard[int]:
+    """Whether this is a server version that ibbridge speaks."""
+    return type(version) is int and OLDEST <= version <= NEWEST

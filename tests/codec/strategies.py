@@ -28,6 +28,7 @@ from ibbridge.codec.schema import (
     Field,
     Flagged,
     Inline,
+    Length,
     Loop,
     Mask,
     Member,
@@ -179,6 +180,8 @@ class _Form:
         if usable and not field.required and not named and self.chosen is not None and self.count not in self.chosen:
             return field.default
         values = self.kinds.of(kind).filter(lambda value: self.holds(field, value, blank=blank))
+        if field.refused:
+            values = values.filter(lambda value: value not in field.refused)
         if named:
             values = st.sampled_from(named) | values
         if unset:
@@ -199,6 +202,9 @@ class _Form:
     def rows(self, field: Field, row: Callable[[], Any]) -> list[Any]:
         if isinstance(field.type, t.Scalar):
             values = self.kinds.of(field.type)
+            if field.distinct:
+                values = values.filter(lambda value: value == value)  # noqa: PLR0124 - no set has NaN once
+                return sorted(set(self.draw(st.lists(values, max_size=4))))
             return cast("list[Any]", self.draw(st.lists(values, max_size=3)))
         return [row() for _ in range(self.draw(st.integers(0, 2)))]
 
@@ -270,7 +276,7 @@ class _Text(_Form):
     def _steps(self, steps: Sequence[Step], raw: dict[str, Any]) -> None:  # noqa: C901 - one case for each kind of step
         for step in steps:
             match step:
-                case Const():
+                case Const() | Length():
                     pass
                 case Slot():
                     if _get(raw, step.path) is None:  # the same field at a second place has the same value
@@ -414,9 +420,16 @@ def _order_id(form: _Form, raw: dict[str, Any]) -> None:
     raw["order"]["orderId"] = raw["order"]["orderId"] or raw["orderId"] or 0
 
 
+def _components(_: _Form, raw: dict[str, Any]) -> None:
+    """A map by bit number, where the last of several wins."""
+    rows = raw["smartComponentMap"]
+    raw["smartComponentMap"] = {str(row["bitNumber"] or 0): [row["exchange"], row["exchangeLetter"]] for row in rows}
+
+
 SWAPS: dict[str, Callable[[_Form, dict[str, Any]], None]] = {
     "_split_date": _date_and_time,
     "_split_maturity": _maturity,
     "_leg_prices_out": _leg_prices,
     "_open_order_out": _order_id,
+    "_by_bit": _components,
 }

@@ -2,10 +2,40 @@
 
 from __future__ import annotations
 
-from ibbridge.codec.messages import accounts, contracts, history, market, orders, system
+from ibbridge.codec.messages import (
+    accounts,
+    advisors,
+    contracts,
+    displays,
+    history,
+    lookups,
+    market,
+    news,
+    options,
+    orders,
+    scanner,
+    settings,
+    system,
+    wsh,
+)
 from ibbridge.codec.schema import Declaration, Request
 
-DOMAINS = (system, market, orders, accounts, contracts, history)
+DOMAINS = (
+    system,
+    market,
+    orders,
+    accounts,
+    contracts,
+    lookups,
+    options,
+    history,
+    news,
+    scanner,
+    wsh,
+    advisors,
+    displays,
+    settings,
+)
 
 _ALL = tuple(declaration for domain in DOMAINS for declaration in domain.DECLARATIONS)
 

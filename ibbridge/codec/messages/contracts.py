@@ -232,7 +232,7 @@ DECLARATIONS = (
         ),
         proto=v.PROTOBUF_CONTRACT_DATA,
         answers=("contractDetails", "bondContractDetails", "contractDetailsEnd"),
-        ends="contractDetailsEnd",
+        ends=("contractDetailsEnd",),
     ),
     inbound(
         10,

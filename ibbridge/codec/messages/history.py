@@ -103,7 +103,8 @@ DECLARATIONS = (
         proto=v.PROTOBUF_HISTORICAL_DATA,
         pace=Pace.HISTORY,
         answers=("historicalData", "historicalDataUpdate", "historicalSchedule", "historicalDataEnd"),
-        ends="historicalDataEnd",
+        ends=("historicalDataEnd", "historicalData", "historicalSchedule"),
+        turns=("keepUpToDate",),
     ),
     request(
         25,
@@ -127,6 +128,7 @@ DECLARATIONS = (
             Each("bars", ("date open high low close volume wap barCount",)),
         ),
         proto=v.PROTOBUF_HISTORICAL_DATA,
+        last="end",  # from 196 on the end comes as a message of its own
     ),
     inbound(
         108,
@@ -173,7 +175,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_HISTORICAL_DATA,
         pace=Pace.HISTORY,
         answers=("headTimestamp",),
-        ends="headTimestamp",
+        ends=("headTimestamp",),
     ),
     request(
         90,
@@ -203,7 +205,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_HISTORICAL_DATA,
         pace=Pace.HISTORY,
         answers=("histogramData",),
-        ends="histogramData",
+        ends=("histogramData",),
     ),
     request(
         89,
@@ -243,6 +245,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_HISTORICAL_DATA,
         pace=Pace.HISTORY,
         answers=("historicalTicks", "historicalTicksBidAsk", "historicalTicksLast"),
+        ends=("historicalTicks", "historicalTicksBidAsk", "historicalTicksLast"),
     ),
     request(
         107,
@@ -261,6 +264,7 @@ DECLARATIONS = (
         Bool("done", 3),
         text=("reqId", Each("ticks", ("time", Const("0"), "price size")), "done"),
         proto=v.PROTOBUF_HISTORICAL_DATA,
+        last="done",
     ),
     inbound(
         97,
@@ -270,6 +274,7 @@ DECLARATIONS = (
         Bool("done", 3),
         text=("reqId", Each("ticks", ("time tickAttribBidAsk priceBid priceAsk sizeBid sizeAsk",)), "done"),
         proto=v.PROTOBUF_HISTORICAL_DATA,
+        last="done",
     ),
     inbound(
         98,
@@ -279,5 +284,6 @@ DECLARATIONS = (
         Bool("done", 3),
         text=("reqId", Each("ticks", ("time tickAttribLast price size exchange specialConditions",)), "done"),
         proto=v.PROTOBUF_HISTORICAL_DATA,
+        last="done",
     ),
 )

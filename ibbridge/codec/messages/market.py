@@ -80,7 +80,8 @@ DECLARATIONS = (
             "rerouteMktDataReq",
             "tickSnapshotEnd",
         ),
-        ends="tickSnapshotEnd",
+        ends=("tickSnapshotEnd",),
+        turns=("snapshot", "regulatorySnapshot"),
     ),
     request(
         2,

@@ -730,7 +730,7 @@ DECLARATIONS = (
         text=(Version(1),),
         proto=v.PROTOBUF_COMPLETED_ORDER,
         answers=("openOrder", "orderStatus", "openOrderEnd"),
-        ends="openOrderEnd",
+        ends=("openOrderEnd",),
     ),
     request(
         16,
@@ -738,7 +738,7 @@ DECLARATIONS = (
         text=(Version(1),),
         proto=v.PROTOBUF_COMPLETED_ORDER,
         answers=("openOrder", "orderStatus", "openOrderEnd"),
-        ends="openOrderEnd",
+        ends=("openOrderEnd",),
     ),
     request(
         15,
@@ -766,7 +766,7 @@ DECLARATIONS = (
         text="apiOnly",
         proto=v.PROTOBUF_COMPLETED_ORDER,
         answers=("completedOrder", "completedOrdersEnd"),
-        ends="completedOrdersEnd",
+        ends=("completedOrdersEnd",),
     ),
     inbound(
         101,
@@ -857,7 +857,7 @@ DECLARATIONS = (
         ),
         proto=v.PROTOBUF,
         answers=("execDetails", "commissionAndFeesReport", "execDetailsEnd"),
-        ends="execDetailsEnd",
+        ends=("execDetailsEnd",),
     ),
     inbound(
         11,

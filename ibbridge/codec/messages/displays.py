@@ -1,0 +1,65 @@
+"""Display groups: windows of TWS that show the same contract."""
+
+from __future__ import annotations
+
+from ibbridge.codec import versions as v
+from ibbridge.codec.messages.market import AskedId, ReqId
+from ibbridge.codec.schema import Int, Kind, Str, Version, inbound, request
+
+DECLARATIONS = (
+    request(
+        67,
+        "queryDisplayGroups",
+        AskedId,
+        text=(Version(1), "reqId"),
+        proto=v.PROTOBUF_REST_MESSAGES_3,
+        answers=("displayGroupList",),
+        ends=("displayGroupList",),
+    ),
+    inbound(
+        67,
+        "displayGroupList",
+        ReqId,
+        Str("groups", 2),
+        text=(Version(1), "reqId groups"),
+        proto=v.PROTOBUF_REST_MESSAGES_3,
+    ),
+    request(
+        68,
+        "subscribeToGroupEvents",
+        AskedId,
+        Int("groupId", 2, required=True),
+        text=(Version(1), "reqId groupId"),
+        proto=v.PROTOBUF_REST_MESSAGES_3,
+        does=Kind.STREAM,
+        answers=("displayGroupUpdated",),
+    ),
+    request(
+        69,
+        "updateDisplayGroup",
+        AskedId,
+        Str("contractInfo", 2, required=True),
+        text=(Version(1), "reqId contractInfo"),
+        proto=v.PROTOBUF_REST_MESSAGES_3,
+        does=Kind.FORGET,
+        concerns="subscribeToGroupEvents",
+    ),
+    request(
+        70,
+        "unsubscribeFromGroupEvents",
+        AskedId,
+        text=(Version(1), "reqId"),
+        proto=v.PROTOBUF_REST_MESSAGES_3,
+        does=Kind.FORGET,
+        cancels="subscribeToGroupEvents",
+    ),
+    inbound(
+        68,
+        "displayGroupUpdated",
+        ReqId,
+        Str("contractInfo", 2),
+        text=(Version(1), "reqId contractInfo"),
+        proto=v.PROTOBUF_REST_MESSAGES_3,
+        identity=(),
+    ),
+)

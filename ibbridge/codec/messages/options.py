@@ -1,0 +1,141 @@
+"""Options: chains, calculators, exercise."""
+
+from __future__ import annotations
+
+from ibbridge.codec import versions as v
+from ibbridge.codec.messages.contracts import CONTRACT, REQUEST_CONTRACT, REQUEST_IDENTITY
+from ibbridge.codec.messages.market import AskedId, ReqId
+from ibbridge.codec.schema import (
+    Bool,
+    Const,
+    Each,
+    Flag,
+    Float,
+    Int,
+    Kind,
+    Of,
+    Pace,
+    Part,
+    Since,
+    Str,
+    TagValues,
+    Values,
+    Version,
+    inbound,
+    request,
+)
+from ibbridge.codec.types import FLOAT, STR
+
+DECLARATIONS = (
+    request(
+        78,
+        "reqSecDefOptParams",
+        AskedId,
+        Str("underlyingSymbol", 2, required=True),
+        Str("futFopExchange", 3),
+        Str("underlyingSecType", 4, required=True),
+        Int("underlyingConId", 5, required=True),
+        text="reqId underlyingSymbol futFopExchange underlyingSecType underlyingConId",
+        proto=v.PROTOBUF_REST_MESSAGES_2,
+        answers=("securityDefinitionOptionParameter", "securityDefinitionOptionParameterEnd"),
+        ends=("securityDefinitionOptionParameterEnd",),
+    ),
+    inbound(
+        75,
+        "securityDefinitionOptionParameter",
+        ReqId,
+        Str("exchange", 2),
+        Int("underlyingConId", 3),
+        Str("tradingClass", 4),
+        Str("multiplier", 5),
+        Values("expirations", STR, 6),
+        Values("strikes", FLOAT, 7),
+        text=("reqId exchange underlyingConId tradingClass multiplier", Each("expirations"), Each("strikes")),
+        proto=v.PROTOBUF_REST_MESSAGES_2,
+    ),
+    inbound(
+        76, "securityDefinitionOptionParameterEnd", ReqId, text="reqId", proto=v.PROTOBUF_REST_MESSAGES_2
+    ),
+    request(
+        54,
+        "calculateImpliedVolatility",
+        AskedId,
+        Part("contract", CONTRACT, 2, required=True),
+        Float("optionPrice", 3, required=True),
+        Float("underPrice", 4, required=True),
+        TagValues("implVolOptions", 5),
+        text=(
+            Version(3),
+            "reqId",
+            REQUEST_CONTRACT,
+            "optionPrice underPrice",
+            Const(""),  # implVolOptions: refused in text by IB's own client (534)
+        ),
+        proto=v.PROTOBUF_REST_MESSAGES_1,
+        answers=("tickOptionComputation",),
+        ends=("tickOptionComputation",),
+    ),
+    request(
+        56,
+        "cancelCalculateImpliedVolatility",
+        AskedId,
+        text=(Version(1), "reqId"),
+        proto=v.PROTOBUF_REST_MESSAGES_1,
+        does=Kind.FORGET,
+        cancels="calculateImpliedVolatility",
+    ),
+    request(
+        55,
+        "calculateOptionPrice",
+        AskedId,
+        Part("contract", CONTRACT, 2, required=True),
+        Float("volatility", 3, required=True),
+        Float("underPrice", 4, required=True),
+        TagValues("optPrcOptions", 5),
+        text=(
+            Version(3),
+            "reqId",
+            REQUEST_CONTRACT,
+            "volatility underPrice",
+            Const(""),  # optPrcOptions: refused in text (535)
+        ),
+        proto=v.PROTOBUF_REST_MESSAGES_1,
+        answers=("tickOptionComputation",),
+        ends=("tickOptionComputation",),
+    ),
+    request(
+        57,
+        "cancelCalculateOptionPrice",
+        AskedId,
+        text=(Version(1), "reqId"),
+        proto=v.PROTOBUF_REST_MESSAGES_1,
+        does=Kind.FORGET,
+        cancels="calculateOptionPrice",
+    ),
+    request(
+        21,
+        "exerciseOptions",
+        Int("reqId", 1, required=True),
+        Part("contract", CONTRACT, 2, required=True),
+        Int("exerciseAction", 3, required=True),
+        Int("exerciseQuantity", 4, required=True),
+        Str("account", 5),
+        Flag("override", 6),
+        Str("manualOrderTime", 7),
+        Str("customerAccount", 8),
+        Bool("professionalCustomer", 9),
+        text=(
+            Version(2),
+            "reqId",
+            Of("contract", (f"{REQUEST_IDENTITY} exchange currency localSymbol tradingClass",)),
+            "exerciseAction exerciseQuantity account override",
+            Since(v.MANUAL_ORDER_TIME_EXERCISE_OPTIONS, "manualOrderTime"),
+            Since(v.CUSTOMER_ACCOUNT, "customerAccount"),
+            Since(v.PROFESSIONAL_CUSTOMER, "professionalCustomer"),
+        ),
+        proto=v.PROTOBUF_REST_MESSAGES_1,
+        does=Kind.ORDER,
+        pace=Pace.ORDER,
+        answers=("openOrder", "orderStatus", "execDetails", "commissionAndFeesReport"),
+    ),
+)
