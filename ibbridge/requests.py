@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from ibbridge import arguments
 from ibbridge.codec import Dialect, NotCarried
 from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
-from ibbridge.codec.schema import REQUEST_IDS, Kind, Request, Topic
+from ibbridge.codec.schema import Kind, Request, Topic
 from ibbridge.config import RESTRICTED
 from ibbridge.orders import LONGEST_REF, Order, Orders, order_ref
 from ibbridge.refusal import Refused
-from ibbridge.routing import Route, Router
+from ibbridge.routing import BULLETINS, Route, Router
 from ibbridge.topics import instrument_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from ibbridge.codec.schema import Path
 
 MOST_REMEMBERED = 20_000
 LARGEST_SEEN = 2**31 - 2**20
@@ -60,6 +63,7 @@ class Requests:
         """The accounts that TWS manages here."""
         self._next = 1
         self._open = False
+        router.answered = self._answered
         self._by_command: dict[Asking, Route] = {}
         self._shared: dict[tuple[str, str], Route] = {}
         self._again: list[Route] = []  # streams to be asked for on the next connection
@@ -91,7 +95,7 @@ class Requests:
             if not route.holders:
                 continue
             route.req_id = self._number()
-            route.args = {**route.args, str(_id_name(route.request)): route.req_id}
+            route.args = arguments.numbered(route.args, route.request.request_id or (), route.req_id)
             self._router.open(route)
             try:
                 self._send(route.request, self._checked(route.request, dict(route.args)))
@@ -119,7 +123,7 @@ class Requests:
         """Whether this was done before, and is answered again as it was: an order under a known key."""
         given = args.get("key", key)
         known = isinstance(given, str) and self._orders.keyed(asking.client, given) is not None
-        return command == "placeOrder" and known
+        return command in _ORDERS and known
 
     def carry_out(self, command: str, args: dict[str, Any], asking: Asking, key: str | None) -> dict[str, Any]:
         """Send the request of this name; the `result` of the reply. Raises `Refused`."""
@@ -127,41 +131,41 @@ class Requests:
             raise Refused(
                 "E_PERM", f"{command} concerns the whole connection; the configuration's commands.allow can allow it"
             )
-        if command == "placeOrder":
-            return self._place(args, asking, key)
         if command == "whatIfOrder":
             return self._what_if(args, asking)
         request = REQUESTS[command]
-        if command == "cancelOrder":
-            return self._cancel_order(request, args, asking, key)
+        if arguments.name(request) == "key":
+            args, key = _with_key(args, key)
+            act = self._place if request.does is Kind.ORDER else self._cancel_order
+            return act(request, args, asking, key)
         if key is not None:
             raise Refused("E_ARG", f"key is for orders; {command} has none")
-        if request.cancels:
-            return self._cancel(request, args, asking)
+        if request.target:
+            return self._concern(request, args, asking)
         return self._ask(request, args, asking)
 
     def _ask(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
-        keyed = _id_name(request)
-        if keyed in args:
-            raise Refused("E_ARG", f"{keyed} is the daemon's to give; answers are told apart by their topic")
-        checked = self._checked(request, args | ({keyed: 0} if keyed else {}))
-        if request.does is Kind.STREAM and not keyed:
+        path = request.request_id
+        if path and arguments.has_number(args, path):
+            raise Refused("E_ARG", f"{request.key} is the daemon's to give; answers are told apart by their topic")
+        checked = self._checked(request, arguments.numbered(args, path, 0) if path else args)
+        if request.does is Kind.STREAM and not path:
             return self._ask_whole(request, checked, asking)
         if request.does in (Kind.SETTING, Kind.FORGET):
             self._send(request, checked)
             return {}
         route = self._routed(request, checked, asking)
-        if keyed:
-            return self._ask_keyed(route, keyed, asking)
+        if path:
+            return self._ask_keyed(route, path, asking)
         # Even if the same one is under way: TWS leaves some without an answer, and all later ones would wait for it.
         self._send(request, checked)
         self._router.wait(route)
         return {"topic": self._topic(route)}
 
-    def _ask_keyed(self, route: Route, keyed: str, asking: Asking) -> dict[str, Any]:
+    def _ask_keyed(self, route: Route, path: Path, asking: Asking) -> dict[str, Any]:
         """Send a request that has an id; a stream that is open already is shared."""
         if (mine := self._by_command.get(asking)) and not mine.ended:
-            if (mine.request, {**mine.args, keyed: 0}) != (route.request, route.args):
+            if (mine.request, arguments.numbered(mine.args, path, 0)) != (route.request, route.args):
                 raise Refused("E_ID_REUSED", f"id {asking.id!a} is of a {mine.request.name} that is under way")
             return {"topic": self._topic(mine), "dup": True}
         self._tidy()
@@ -172,7 +176,7 @@ class Requests:
             self._by_command[asking] = shared
             return {"topic": self._topic(shared)}
         route.req_id = self._number()
-        route.args = {**route.args, keyed: route.req_id}
+        route.args = arguments.numbered(route.args, path, route.req_id)
         route.holders.add(asking)
         self._router.open(route)
         try:
@@ -208,7 +212,7 @@ class Requests:
             holders[asking] = args
         else:
             self._release(request, holders, asking, args)
-        return {"topic": self._router.named("acct", *([account] if account else []))}
+        return {"topic": self._router.named(*_whole_place(request, account))}
 
     def _release(
         self, request: Request, holders: dict[Asking, dict[str, Any]], asking: Asking, args: dict[str, Any]
@@ -220,42 +224,64 @@ class Requests:
         for holder in mine:
             del holders[holder]
 
-    def _cancel(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
-        keyed = _id_name(request)
-        if keyed is None:
+    def _concern(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
+        """Cancel a request that is under way, or do something else to it."""
+        if request.request_id is None:
             checked = self._checked(request, args)
             self._release(request, self._whole.get(request.cancels or "", {}), asking, checked)
             return {}
-        unknown = [name for name in args if name != "id"]
-        if unknown or "id" not in args:
-            needless = "is not needed: a cancel names the request by its command id"
-            faults = [f"{ascii(name)[:60]} {needless}" for name in unknown[:10]]
-            raise Refused("E_ARG", *faults, *([] if "id" in args else ["id is missing: the command id of the request"]))
+        route, holder = self._named(request, args, asking)
+        if request.cancels:
+            self._let_go(request, route, holder)
+        else:
+            rest = {name: value for name, value in args.items() if name != "id"}
+            self._send(request, self._checked(request, arguments.numbered(rest, request.request_id, route.req_id)))
+        return {}
+
+    def _named(self, request: Request, args: dict[str, Any], asking: Asking) -> tuple[Route, Asking]:
+        """The request that a command is about, which it names by its command id."""
+        taken = {"id", *(each.name for each in arguments.fields(request))}
+        needless = "is not needed: the request is named by its command id"
+        faults = [f"{ascii(name)[:60]} {needless}" for name in args if name not in taken][:10]
+        if "id" not in args:
+            faults.append("id is missing: the command id of the request")
+        if faults:
+            raise Refused("E_ARG", *faults)
         named = args["id"]
         if isinstance(named, bool) or not isinstance(named, str | int):
             raise Refused("E_ARG", "id must be the command id of the request: an integer or text")
-        route = self._by_command.get(Asking(asking.client, named))
-        if route is None or route.request.name != request.cancels:
+        holder = Asking(asking.client, named)
+        route = self._by_command.get(holder)
+        if route is None or route.request.name != request.target:
             shown = ascii(named)[:80]
-            raise Refused("E_ARG", f"id: {asking.client} has no {request.cancels} with the command id {shown}")
-        self._let_go(request, route, Asking(asking.client, named), keyed)
-        return {}
+            raise Refused("E_ARG", f"id: {asking.client} has no {request.target} with the command id {shown}")
+        return route, holder
 
-    def _let_go(self, cancel: Request, route: Route, holder: Asking, keyed: str) -> None:
+    def _let_go(self, cancel: Request, route: Route, holder: Asking) -> None:
         """The last holder's cancel goes to TWS; one that cannot be sent changes nothing, and may be tried again."""
         last = not route.holders - {holder} and not route.ended
         if last and self._open:
-            same: dict[str, Any] = {f.name: route.args[f.name] for f in cancel.shape.shape if f.name in route.args}
-            self._send(cancel, self._checked(cancel, {**same, keyed: route.req_id}))
+            self._send(cancel, self._cancelling(cancel, route))
         del self._by_command[holder]
         route.holders.discard(holder)
         if last:
             self._router.end(route)
 
+    def _cancelling(self, cancel: Request, route: Route) -> dict[str, Any]:
+        """The arguments that cancel what a route asked for."""
+        same: dict[str, Any] = {f.name: route.args[f.name] for f in cancel.shape.shape if f.name in route.args}
+        return self._checked(cancel, arguments.numbered(same, cancel.request_id or (), route.req_id))
+
+    def _answered(self, route: Route) -> None:
+        """A one-shot is over. TWS keeps some until they are cancelled, and there is no need for clients to know."""
+        if route.request.lingers and self._open:
+            cancel = _CANCELS[route.request.name]
+            with contextlib.suppress(Refused):  # nobody asked for it, and a connection that takes nothing forgets all
+                self._send(cancel, self._cancelling(cancel, route))
+
     # -- orders
 
-    def _place(self, args: dict[str, Any], asking: Asking, key: str | None) -> dict[str, Any]:
-        args, key = _with_key(args, key)
+    def _place(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
         if known := self._orders.keyed(asking.client, key):
             if known.args != args:
                 raise Refused("E_KEY_REUSED", f"key {key!r} is of another order of {asking.client}; take a new one")
@@ -268,22 +294,37 @@ class Requests:
                 outcome="not_sent",
                 retry_after=5.0,
             )
-        if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
-            raise Refused("E_ARG", f"key: {ref!r}, which travels in orderRef, may have {LONGEST_REF} characters")
         order = Order(asking.client, key, self._next, args)
-        values = self._order_values(args, order.order_id, ref)
-        if values["order"].get("whatIf"):
-            raise Refused("E_ARG", "order.whatIf: whatIfOrder asks what an order would cost; placeOrder places it")
+        values = self._order_values(order) if request.name == "placeOrder" else self._exercise_values(request, order)
         self._number()
         self._orders.add(order)
         try:
-            self._send(REQUESTS["placeOrder"], values)
+            self._send(request, values)
         except Refused:
             self._orders.forget(order)
             raise
         return self._placed(order)
 
-    def _order_values(self, args: Mapping[str, Any], order_id: int, ref: str) -> dict[str, Any]:
+    def _order_values(self, order: Order) -> dict[str, Any]:
+        """The arguments of `placeOrder`. Owner and key travel in `orderRef`."""
+        if len(ref := order_ref(order.owner, order.key)) > LONGEST_REF:
+            raise Refused("E_ARG", f"key: {ref!r}, which travels in orderRef, may have {LONGEST_REF} characters")
+        values = self._with_order(order.args, order.order_id, ref)
+        if values["order"].get("whatIf"):
+            raise Refused("E_ARG", "order.whatIf: whatIfOrder asks what an order would cost; placeOrder places it")
+        return values
+
+    def _exercise_values(self, request: Request, order: Order) -> dict[str, Any]:
+        """The arguments of `exerciseOptions`, whose request id is the number of the order that TWS makes of it."""
+        args = order.args
+        faults = []
+        if request.key in args:
+            faults.append(f"{request.key} is the daemon's to give; key names the order")
+        if len(self.accounts) > 1 and not args.get("account"):
+            faults.append(f"account is missing: one of {', '.join(self.accounts)}")
+        return self._checked(request, {**args, str(request.key): order.order_id}, faults)
+
+    def _with_order(self, args: Mapping[str, Any], order_id: int, ref: str) -> dict[str, Any]:
         given = args.get("order")
         faults = []
         if isinstance(given, dict):
@@ -309,7 +350,7 @@ class Requests:
     def _what_if(self, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """What an order would cost: answered by one openOrder, on the client's own stream. Never an order."""
         number = self._next
-        values = self._order_values(args, number, "")
+        values = self._with_order(args, number, "")
         values["order"]["whatIf"] = True
         request = REQUESTS["placeOrder"]
         route = self._routed(request, values, asking)
@@ -318,10 +359,7 @@ class Requests:
         self._router.open(route)
         return {"topic": self._topic(route)}
 
-    def _cancel_order(
-        self, request: Request, args: dict[str, Any], asking: Asking, key: str | None
-    ) -> dict[str, Any]:
-        args, key = _with_key(args, key)
+    def _cancel_order(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
         order = self._orders.keyed(asking.client, key)
         if order is None:
             raise Refused("E_ARG", f"key: {asking.client} has no order with the key {key!r}")
@@ -372,10 +410,13 @@ class Requests:
         own = ("req", asking.client, str(asking.id))
         if "contract" not in args or request.name not in _KINDS:
             return lambda _: own
+        if args["contract"].get("secType") == "NEWS":  # a whole feed of a provider's is no instrument
+            tape = ("news", args["contract"].get("exchange") or args["contract"].get("symbol", ""))
+            return lambda _: tape
         kind = _KINDS[request.name](args)
         market = ("md", self._instrument(args["contract"]) + kind if kind else self._instrument(args["contract"]))
         if request.does is Kind.STREAM:
-            return lambda _: own if args.get("snapshot") or args.get("regulatorySnapshot") else market
+            return lambda _: market if request.streams(args) else own
         return lambda name: market if name == "historicalDataUpdate" else own
 
     def _instrument(self, contract: Mapping[str, Any]) -> str:
@@ -404,6 +445,9 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 """What is added to the instrument's key for everything but plain market data."""
 
 
+_ORDERS = frozenset(request.name for request in OUTBOUND if request.does is Kind.ORDER)
+_CANCELS = {request.cancels: request for request in OUTBOUND if request.cancels}
+
 _OF_ACCOUNTS = frozenset(
     request.name
     for request in OUTBOUND
@@ -420,9 +464,11 @@ def _canonical(value: Any) -> str:
     return repr(value)
 
 
-def _id_name(request: Request) -> str | None:
-    """What IB calls the request's id; None for one that has none (or an order's)."""
-    return request.key if request.key in REQUEST_IDS else None
+def _whole_place(request: Request, account: str) -> tuple[str, ...]:
+    """Where the answers to a stream without an id arrive."""
+    if Topic.NEWS in (MESSAGES[name].topic for name in request.answers):
+        return BULLETINS
+    return ("acct", account) if account else ("acct",)
 
 
 def _with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
+from functools import reduce
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from ibbridge.codec import Packed
     from ibbridge.orders import Orders
     from ibbridge.streams import Channel, Streams
+
+BULLETINS = ("news", "bulletin")
+"""Where the bulletins are published, which belong to no provider of news."""
 
 MOST_ENDED = 10_000
 """Requests that are over and still remembered, so that a late answer reaches who asked."""
@@ -69,7 +73,7 @@ class _Plan:
     """How messages of one type are published."""
 
     declaration: Declaration
-    key: str | None = None
+    number: Callable[[Mapping[str, Any]], int | None] | None = None
     channels: dict[Any, Channel] = field(default_factory=dict)
     identity: Callable[[Mapping[str, Any]], Hashable] | None = None
     unknown: str = "req"
@@ -87,6 +91,8 @@ class Router:
         self._ended: OrderedDict[int, Route] = OrderedDict()
         self._waiting: dict[str, deque[list[Route]]] = {}
         self._plans = {name: _plan(declaration) for name, declaration in MESSAGES.items()}
+        self.answered: Callable[[Route], None] = lambda _: None
+        """Is told of every one-shot whose last answer has come."""
 
     # -- requests under way
 
@@ -163,8 +169,8 @@ class Router:
     def publish(self, name: str, data: dict[str, Any], ts: int) -> None:
         """Publish a decoded message. Raises `OverflowError` for a number that msgpack has no room for."""
         plan = self._plans[name]
-        key = plan.key
-        channel = plan.channels.get(data[key]) if key else None
+        number = plan.number(data) if plan.number else None
+        channel = plan.channels.get(number) if plan.number else None
         if channel is None:
             channel = self._channel(plan, name, data, ts)
             if channel is None:
@@ -172,8 +178,8 @@ class Router:
         body = self._streams.publish(channel, _pack(data), ts)
         if plan.identity is not None:
             channel.last[plan.identity(data)] = body
-        if plan.ends and key:
-            self._over(name, data[key], data)
+        if plan.ends and number is not None:
+            self._over(name, number, data)
 
     def pass_on(self, message: Packed, ts: int) -> None:
         """Publish a message that is packed already: one of `PASSED_ON`."""
@@ -181,7 +187,7 @@ class Router:
         plan = self._plans[name]
         channel = plan.channels.get(key)
         if channel is None:
-            channel = self._answer(plan, name, {plan.key: key})
+            channel = self._answer_to(plan, name, key)
         body = self._publish(channel, data, ts)
         if plan.identity is not None:  # an identity may be unset, and is one all the same
             channel.last[identity] = body
@@ -196,6 +202,7 @@ class Router:
         last = self._plans[name].declaration.last
         if last is None or data[last]:
             self.end(route)
+            self.answered(route)
 
     def _channel(self, plan: _Plan, name: str, data: dict[str, Any], ts: int) -> Channel | None:
         """The channel of a message that has not been met before, or depends on more than its id.
@@ -228,7 +235,9 @@ class Router:
         return channel(*route.place(name), name, ref=route.ref)
 
     def _answer(self, plan: _Plan, name: str, data: Mapping[Any, Any]) -> Channel:
-        number = data[plan.declaration.key] if plan.declaration.key else None
+        return self._answer_to(plan, name, plan.number(data) if plan.number else None)
+
+    def _answer_to(self, plan: _Plan, name: str, number: int | None) -> Channel:
         route = self._routes.get(number) or self._ended.get(number)  # type: ignore[arg-type]
         if route is None:
             return self._streams.channel(plan.unknown, f"~{number}", name)
@@ -275,16 +284,18 @@ class Router:
         return ("exec", whose.owner, whose.ref)
 
     def _of_account(self, plan: _Plan, name: str, data: dict[str, Any]) -> Channel:
-        key = plan.declaration.key
-        number = data[key] if key else None
-        route = self._routes.get(number) or self._ended.get(number) if key else None  # type: ignore[arg-type]
+        number = plan.number(data) if plan.number else None
+        route = self._routes.get(number) or self._ended.get(number) if plan.number else None  # type: ignore[arg-type]
         account = data.get("accountName") or data.get("account") or (route and route.args.get("account"))
         if not account:
-            account = "all" if key is None or route is not None else f"~{number}"
+            account = "all" if plan.number is None or route is not None else f"~{number}"
         return self._streams.channel("acct", account, name, ref=route.ref if route else None)
 
     def _of_system(self, _: _Plan, name: str, __: dict[str, Any]) -> Channel:
         return self._streams.channel("sys", "tws", name)
+
+    def _of_bulletin(self, _: _Plan, name: str, __: dict[str, Any]) -> Channel:
+        return self._streams.channel(*BULLETINS, name)
 
     def _error(self, data: dict[str, Any]) -> Channel:
         """An error belongs to the request or the order with its id; one number is never both."""
@@ -304,7 +315,7 @@ class Router:
         Topic.EXECUTION: _of_execution,
         Topic.ACCOUNT: _of_account,
         Topic.SYSTEM: _of_system,
-        Topic.NEWS: _of_system,
+        Topic.NEWS: _of_bulletin,
     }
 
 
@@ -314,11 +325,21 @@ def _plan(declaration: Declaration) -> _Plan:
     streams = any(r.does is Kind.STREAM and any(f.name == "contract" for f in r.shape.fields) for r in asked)
     return _Plan(
         declaration,
-        declaration.key,
+        _number(declaration),
         identity=_identity(declaration.identity),
         unknown="md" if streams else "req",
         ends=any(declaration.name in request.ends for request in asked),
     )
+
+
+def _number(declaration: Declaration) -> Callable[[Mapping[str, Any]], int | None] | None:
+    """The request or order id of a message; None for one that has none."""
+    if declaration.key is None:
+        return None
+    path = declaration.key.split(".")
+    if len(path) == 1:
+        return itemgetter(declaration.key)
+    return lambda data: reduce(lambda found, name: found.get(name) or {}, path[:-1], data).get(path[-1])
 
 
 def _identity(fields: tuple[str, ...] | None) -> Callable[[Mapping[str, Any]], Hashable] | None:
@@ -341,6 +362,6 @@ def _instrument(contract: Mapping[str, Any]) -> Hashable:
 PASSED_ON = frozenset(
     name
     for name, plan in ((declaration.name, _plan(declaration)) for declaration in INBOUND)
-    if plan.declaration.topic is Topic.REQUEST and plan.key and not plan.declaration.last and name != "error"
+    if plan.declaration.topic is Topic.REQUEST and plan.number and not plan.declaration.last and name != "error"
 )
 """Messages that go to whoever asked and are looked into by nobody: the codec may hand them over packed."""

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ibbridge import requests
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
-from ibbridge.codec.schema import REQUEST_IDS
+from ibbridge.codec.schema import REQUEST_IDS, Kind
 from ibbridge.config import RESTRICTED
 from ibbridge.refusal import Refused
 from ibbridge.requests import Asking
@@ -406,12 +406,13 @@ def test_to_start_the_connection_is_never_a_clients_business():
     refusal("E_PERM", Middle(allowed=RESTRICTED).ask, "startApi", clientId=1)
 
 
-KEYED = [request for request in OUTBOUND if request.key in REQUEST_IDS and not request.cancels]
+KEYED = [request for request in OUTBOUND if request.key in REQUEST_IDS and not request.target]
 
 
 @pytest.mark.parametrize("request_", KEYED, ids=lambda each: each.name)
 def test_a_clients_own_request_id_is_refused(request_):
-    error = refusal("E_ARG", Middle(allowed=RESTRICTED).ask, request_.name, **{request_.key: 5})
+    key = "k" if request_.does is Kind.ORDER else None
+    error = refusal("E_ARG", Middle(allowed=RESTRICTED).ask, request_.name, key=key, **{request_.key: 5})
     assert "the daemon's to give" in str(error)
 
 

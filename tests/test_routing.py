@@ -507,6 +507,6 @@ def test_every_message_has_a_place_without_any_request():
         heard = middle.hear(name)
         assert heard is not None, name
         assert heard.topic.endswith(f".{name}.")
-        assert heard.topic.split(".")[0] in ("md", "ord", "exec", "acct", "req", "sys")
+        assert heard.topic.split(".")[0] in ("md", "ord", "exec", "acct", "req", "news", "sys")
         identified = [each for stream in middle.state().values() for each in stream]
         assert (heard in identified) is (declaration.identity is not None), name

@@ -229,7 +229,7 @@ class Client:
         `id` is the command's own, by which a cancel names it: give one to be able to repeat exactly this command.
         """
         self._check()
-        if name == "placeOrder":
+        if requests.is_order(name):
             key = key or args.get("key") or self._caller.names.new()
         places = requests.places(name, args, self._head, self._instruments)
         new = self._feed.join([*places.lasting, *places.wide, *places.passing], self.timeout)

@@ -14,7 +14,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge import topics
+from ibbridge import arguments, topics
 from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.schema import Kind, Topic
 
@@ -69,17 +69,19 @@ def known(name: str) -> bool:
 def parameters(name: str) -> list[str]:
     """The parameters of a request in IB's order, as a client gives them."""
     declared = _declared(name)
-    given = [each.name for each in declared.shape.fields]
-    if declared.cancels is None:
-        return [each for each in given if each not in (declared.key, "orderId")]
-    if declared.cancels == "placeOrder":
-        return ["key", *given[1:]]
-    return [] if declared.key is None else ["id"]
+    given = [each.name for each in arguments.fields(declared)]
+    named = arguments.name(declared)
+    if named is None or name == _WHAT_IF:
+        return given
+    return [*given, named] if declared.does is Kind.ORDER else [named, *given]
 
 
 def signature(name: str) -> inspect.Signature:
     """The signature of a request's method, for help() and editors."""
-    needed = {each.name for each in _declared(name).shape.fields if each.required} | {"key", "id"}
+    declared = _declared(name)
+    needed = {each.name for each in declared.shape.fields if each.required} | {"id"}
+    if declared.does is not Kind.ORDER:  # a new order gets a key of its own
+        needed.add("key")
     listed = parameters(name)
     last = max((place for place, each in enumerate(listed) if each in needed), default=-1)
     return inspect.Signature(
@@ -128,6 +130,11 @@ def places(name: str, args: Mapping[str, Any], head: str, names: Mapping[str, st
     return Places()
 
 
+def is_order(name: str) -> bool:
+    """Whether it makes an order, which has a key."""
+    return name in REQUESTS and REQUESTS[name].does is Kind.ORDER
+
+
 def one_shot(name: str, args: Mapping[str, Any]) -> bool:
     """Whether the answers to a request come to an end."""
     if name == _WHAT_IF:
@@ -154,9 +161,7 @@ def _declared(name: str) -> schema.Request:
 
 def _streams(declared: schema.Request, args: Mapping[str, Any]) -> bool:
     """Whether the answers are market data that goes on, for everyone who wants it."""
-    if declared.does is Kind.STREAM:
-        return not args.get("snapshot")
-    return declared.name == "reqHistoricalData" and bool(args.get("keepUpToDate"))
+    return declared.streams(args)
 
 
 def _argument(name: str, value: Any) -> Any:

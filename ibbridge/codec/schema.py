@@ -371,6 +371,9 @@ Layout: TypeAlias = "Sequence[Piece]"
 
 # -- messages --------------------------------------------------------------------------------------------------------
 
+REQUEST_IDS = frozenset(("reqId", "tickerId", "requestId"))
+"""What IB's signatures call a request id."""
+
 
 class Topic(Enum):
     """Where a message belongs on the bus, when its request id does not say."""
@@ -388,7 +391,8 @@ class Declaration:
     """One message, in either direction.
 
     `id` and `name` are IB's. `proto_since` is the server version from which it travels as protobuf (of inbound
-    messages: expected to; the id alone decides). `key` names the field that ties it to a request or order. `identity`
+    messages: expected to; the id alone decides). `key` names the field, or the path to it, that ties it to a request or
+    order. `identity`
     names the fields that tell apart the values a stream can hold at one time (None: an event, which has no state).
     `last` names the field that is true in the last one of several (None: any of them may be the last). `kind` restricts
     the declaration to some values of a field, where several messages share an id. `swap` maps protobuf's shape to the
@@ -410,6 +414,12 @@ class Declaration:
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
+
+    @property
+    def request_id(self) -> Path | None:
+        """Where the request's id stands, for a message that has one: an order's id is none."""
+        path = tuple(self.key.split(".")) if self.key else ()
+        return path if path and path[-1] in REQUEST_IDS else None
 
     @property
     def shape(self) -> Record:
@@ -452,7 +462,8 @@ class Request(Declaration):
     `answers` are the messages that carry its result, `ends` those after which a one-shot is over. `repeats` names the
     arguments that its answer repeats, by which an answer without a request id is told from that to another. `cancels`
     is the request that this one cancels, `concerns` one that it does something else to; it carries the id of that one.
-    `turns` names the flags that make a one-shot of a stream, and a stream of a one-shot.
+    `turns` names the flags that make a one-shot of a stream, and a stream of a one-shot. One that `lingers` is kept by
+    TWS even after its answer, until it is cancelled.
     """
 
     does: Kind = Kind.ONE_SHOT
@@ -462,7 +473,13 @@ class Request(Declaration):
     cancels: str | None = None
     concerns: str | None = None
     turns: tuple[str, ...] = ()
+    lingers: bool = False
     pace: Pace = Pace.NORMAL
+
+    @property
+    def target(self) -> str | None:
+        """The request under whose id this one goes: what it cancels, or does something else to."""
+        return self.cancels or self.concerns
 
     def streams(self, args: Mapping[str, Any]) -> bool:
         """Whether these arguments ask for a stream, which goes on until it is cancelled."""
@@ -509,10 +526,6 @@ def request(
     """A message to TWS. Its arguments as those of `inbound`. A cancel goes first, unless it says otherwise."""
     more.setdefault("pace", Pace.CANCEL if "cancels" in more else Pace.NORMAL)
     return Request(id, name, fields, _layout(text), proto, **{"key": _key(fields), **more})
-
-
-REQUEST_IDS = frozenset(("reqId", "tickerId", "requestId"))
-"""What IB's signatures call a request id."""
 
 
 def _key(fields: Sequence[Member]) -> str | None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 import ibbridge.codec.messages
 from ibbridge.codec import versions
-from ibbridge.codec.messages import DOMAINS, INBOUND, OUTBOUND, REQUESTS
+from ibbridge.codec.messages import DOMAINS, INBOUND, MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import (
     Between,
     Branch,
@@ -286,10 +286,17 @@ def test_the_escape_hatch_has_few_users() -> None:
 @each_declaration
 def test_key_and_identity_are_fields_of_the_message(declaration: Declaration) -> None:
     names = {each.name for each in declaration.shape.shape}
-    assert declaration.key is None or declaration.key in names
+    assert declaration.key is None or _at(declaration.shape, declaration.key).many is False
+    assert declaration.last is None or declaration.last in names
     assert set(declaration.identity or ()) <= names
     if declaration.kind:
         assert declaration.kind[0] in {each.name for each in declaration.shape.fields}
+
+
+def _at(record: Record, path: str) -> Field:
+    head, _, rest = path.partition(".")
+    found = record.field(head)
+    return _at(cast("Record", found.type), rest) if rest else found
 
 
 @each_request
@@ -297,7 +304,11 @@ def test_what_a_request_refers_to_is_declared(request_: Request) -> None:
     messages = {each.name for each in INBOUND}
     assert set(request_.answers) <= messages
     assert set(request_.ends) <= set(request_.answers)
-    assert request_.cancels is None or request_.cancels in REQUESTS
+    assert request_.target is None or request_.target in REQUESTS
+    names = {each.name for each in request_.shape.shape}
+    assert set(request_.turns) <= names
+    for answer in request_.ends if request_.repeats else ():
+        assert set(request_.repeats) <= names & {each.name for each in MESSAGES[answer].shape.shape}
     if request_.does is Kind.ONE_SHOT:
         assert request_.answers
 
@@ -314,4 +325,4 @@ def test_a_cancel_has_the_key_of_what_it_cancels(request_: Request) -> None:
 @each_request
 def test_a_request_with_a_key_needs_it(request_: Request) -> None:
     if request_.key:
-        assert request_.shape.field(request_.key).required
+        assert _at(request_.shape, request_.key).required

@@ -176,6 +176,7 @@ DECLARATIONS = (
         pace=Pace.HISTORY,
         answers=("headTimestamp",),
         ends=("headTimestamp",),
+        lingers=True,
     ),
     request(
         90,

@@ -74,6 +74,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_REST_MESSAGES_1,
         answers=("tickOptionComputation",),
         ends=("tickOptionComputation",),
+        lingers=True,
     ),
     request(
         56,
@@ -102,6 +103,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_REST_MESSAGES_1,
         answers=("tickOptionComputation",),
         ends=("tickOptionComputation",),
+        lingers=True,
     ),
     request(
         57,

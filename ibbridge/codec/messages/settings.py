@@ -115,12 +115,7 @@ ORDERS_SMART_ROUTING_CONFIG = Record(
     ),
 )
 
-ORDERS_CONFIG = Record(
-    "OrdersConfig",
-    (
-        Part("smartRouting", ORDERS_SMART_ROUTING_CONFIG, 1, optional=True),
-    ),
-)
+ORDERS_CONFIG = Record("OrdersConfig", (Part("smartRouting", ORDERS_SMART_ROUTING_CONFIG, 1, optional=True),))
 
 UPDATE_CONFIG_WARNING = Record(
     "UpdateConfigWarning",
@@ -131,12 +126,9 @@ UPDATE_CONFIG_WARNING = Record(
     ),
 )
 
-CONFIG_REQUEST = Record(
-    "ConfigRequest",
-    (
-        _number("reqId", 1),
-    ),
-)
+_ASKED_ID = Int("reqId", 1, None, required=True)
+
+CONFIG_REQUEST = Record("ConfigRequest", (_ASKED_ID,))
 
 CONFIG_RESPONSE = Record(
     "ConfigResponse",
@@ -152,7 +144,7 @@ CONFIG_RESPONSE = Record(
 UPDATE_CONFIG_REQUEST = Record(
     "UpdateConfigRequest",
     (
-        _number("reqId", 1),
+        _ASKED_ID,
         Part("lockAndExit", LOCK_AND_EXIT_CONFIG, 2, optional=True),
         Rows("messages", MESSAGE_CONFIG, 3),
         Part("api", API_CONFIG, 4, optional=True),
@@ -181,16 +173,25 @@ DECLARATIONS = (
         Spread("configRequestProto", CONFIG_REQUEST),
         text=None,
         proto=v.CONFIG,
+        key="configRequestProto.reqId",
         answers=("configResponse",),
         ends=("configResponse",),
     ),
-    inbound(110, "configResponse", Spread("configResponseProto", CONFIG_RESPONSE), text=None, proto=v.CONFIG),
+    inbound(
+        110,
+        "configResponse",
+        Spread("configResponseProto", CONFIG_RESPONSE),
+        text=None,
+        proto=v.CONFIG,
+        key="configResponseProto.reqId",
+    ),
     request(
         109,
         "updateConfig",
         Spread("updateConfigRequestProto", UPDATE_CONFIG_REQUEST),
         text=None,
         proto=v.UPDATE_CONFIG,
+        key="updateConfigRequestProto.reqId",
         answers=("updateConfigResponse",),
         ends=("updateConfigResponse",),
     ),
@@ -200,5 +201,6 @@ DECLARATIONS = (
         Spread("updateConfigResponseProto", UPDATE_CONFIG_RESPONSE),
         text=None,
         proto=v.UPDATE_CONFIG,
+        key="updateConfigResponseProto.reqId",
     ),
 )

@@ -1,0 +1,56 @@
+"""What a client gives for a request of IB's: its arguments without the numbers, which are the daemon's.
+
+Where IB has a request id or an order id, a command has nothing, or a name that the client chose itself: an order's
+`key`, the command `id` of the request that is cancelled. Knows declarations; nothing of who asks or what is under way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.codec.messages import REQUESTS
+from ibbridge.codec.schema import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.codec.schema import Field, Path, Request
+
+
+def number(request: Request) -> Path | None:
+    """Where the request carries a number that the daemon gives."""
+    return tuple(request.key.split(".")) if request.key and request.key not in request.repeats else None
+
+
+def name(request: Request) -> str | None:
+    """The argument that stands for the number: `key` of an order, `id` of another command; None if none does."""
+    if request.does is Kind.ORDER:
+        return "key"
+    if request.target is None or request.key is None:
+        return None
+    return "key" if REQUESTS[request.target].does is Kind.ORDER else "id"
+
+
+def fields(request: Request) -> tuple[Field, ...]:
+    """The arguments beside that name. What a cancel repeats of the request it cancels is the daemon's to repeat."""
+    if name(request) == "id" and request.cancels:
+        return ()
+    return tuple(each for each in request.shape.fields if each.name != request.key)
+
+
+def numbered(args: Mapping[str, Any], path: Path, given: int) -> dict[str, Any]:
+    """The arguments with the daemon's number in its place. What is no map is left for the checks to complain of."""
+    head, *rest = path
+    inner = args.get(head)
+    if not rest:
+        return {**args, head: given}
+    if inner is not None and not isinstance(inner, dict):
+        return dict(args)
+    return {**args, head: numbered(inner or {}, tuple(rest), given)}
+
+
+def has_number(args: Mapping[str, Any], path: Path) -> bool:
+    """Whether a client gave the number itself."""
+    head, *rest = path
+    inner = args.get(head)
+    return head in args if not rest else isinstance(inner, dict) and has_number(inner, tuple(rest))
