@@ -390,13 +390,12 @@ class Topic(Enum):
 class Declaration:
     """One message, in either direction.
 
-    `id` and `name` are IB's. `proto_since` is the server version from which it travels as protobuf (of inbound
-    messages: expected to; the id alone decides). `key` names the field, or the path to it, that ties it to a request or
-    order. `identity`
-    names the fields that tell apart the values a stream can hold at one time (None: an event, which has no state).
-    `last` names the field that is true in the last one of several (None: any of them may be the last). `kind` restricts
-    the declaration to some values of a field, where several messages share an id. `swap` maps protobuf's shape to the
-    published one where nesting alone cannot.
+    `id` and `name` are IB's; `doc` says in a sentence what it is for. `proto_since` is the server version from which it
+    travels as protobuf (of inbound messages: expected to; the id alone decides). `key` names the field, or the path to
+    it, that ties it to a request or order. `identity` names the fields that tell apart the values a stream can hold at
+    one time (None: an event, which has no state). `last` names the field that is true in the last one of several (None:
+    any of them may be the last). `kind` restricts the declaration to some values of a field, where several messages
+    share an id. `swap` maps protobuf's shape to the published one where nesting alone cannot.
     """
 
     id: int
@@ -404,6 +403,7 @@ class Declaration:
     fields: tuple[Member, ...]
     layout: Layout | None
     proto_since: int | None
+    doc: str = ""
     since: int = OLDEST
     key: str | None = None
     topic: Topic = Topic.REQUEST

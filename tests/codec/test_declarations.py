@@ -299,6 +299,12 @@ def _at(record: Record, path: str) -> Field:
     return _at(cast("Record", found.type), rest) if rest else found
 
 
+@each_declaration
+def test_it_is_said_in_a_sentence_what_a_message_is_for(declaration: Declaration) -> None:
+    cancel = isinstance(declaration, Request) and declaration.cancels and not declaration.doc  # says so by itself
+    assert cancel or (declaration.doc.endswith(".") and len(declaration.doc) < 120)
+
+
 @each_request
 def test_what_a_request_refers_to_is_declared(request_: Request) -> None:
     messages = {each.name for each in INBOUND}

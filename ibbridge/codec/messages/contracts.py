@@ -224,6 +224,7 @@ DECLARATIONS = (
         "reqContractDetails",
         Int("reqId", 1, required=True),
         TheContract,
+        doc="Asks for all contracts that match a description.",
         text=(
             Version(8),
             "reqId",
@@ -238,6 +239,7 @@ DECLARATIONS = (
         10,
         "contractDetails",
         *_DETAILS,
+        doc="One contract that matches.",
         text=(
             "reqId",
             Of(
@@ -268,6 +270,7 @@ DECLARATIONS = (
         18,
         "bondContractDetails",
         *_DETAILS,
+        doc="One bond that matches.",
         text=(
             "reqId",
             Of(
@@ -293,6 +296,7 @@ DECLARATIONS = (
         52,
         "contractDetailsEnd",
         Int("reqId", 1, absent=-1),
+        doc="That were all that match.",
         text=(Version(1), "reqId"),
         proto=v.PROTOBUF_CONTRACT_DATA,
     ),

@@ -35,6 +35,7 @@ DECLARATIONS = (
         Str("futFopExchange", 3),
         Str("underlyingSecType", 4, required=True),
         Int("underlyingConId", 5, required=True),
+        doc="Asks which options there are on an underlying.",
         text="reqId underlyingSymbol futFopExchange underlyingSecType underlyingConId",
         proto=v.PROTOBUF_REST_MESSAGES_2,
         answers=("securityDefinitionOptionParameter", "securityDefinitionOptionParameterEnd"),
@@ -50,11 +51,17 @@ DECLARATIONS = (
         Str("multiplier", 5),
         Values("expirations", STR, 6),
         Values("strikes", FLOAT, 7),
+        doc="The expirations and strikes of one trading class on one exchange. Not every pair of them exists.",
         text=("reqId exchange underlyingConId tradingClass multiplier", Each("expirations"), Each("strikes")),
         proto=v.PROTOBUF_REST_MESSAGES_2,
     ),
     inbound(
-        76, "securityDefinitionOptionParameterEnd", ReqId, text="reqId", proto=v.PROTOBUF_REST_MESSAGES_2
+        76,
+        "securityDefinitionOptionParameterEnd",
+        ReqId,
+        doc="That were all trading classes.",
+        text="reqId",
+        proto=v.PROTOBUF_REST_MESSAGES_2,
     ),
     request(
         54,
@@ -64,6 +71,7 @@ DECLARATIONS = (
         Float("optionPrice", 3, required=True),
         Float("underPrice", 4, required=True),
         TagValues("implVolOptions", 5),
+        doc="Computes the volatility that a price of an option implies.",
         text=(
             Version(3),
             "reqId",
@@ -93,6 +101,7 @@ DECLARATIONS = (
         Float("volatility", 3, required=True),
         Float("underPrice", 4, required=True),
         TagValues("optPrcOptions", 5),
+        doc="Computes the price of an option from a volatility.",
         text=(
             Version(3),
             "reqId",
@@ -126,6 +135,7 @@ DECLARATIONS = (
         Str("manualOrderTime", 7),
         Str("customerAccount", 8),
         Bool("professionalCustomer", 9),
+        doc="Exercises an option (`exerciseAction` 1) or lets it lapse (2).",
         text=(
             Version(2),
             "reqId",

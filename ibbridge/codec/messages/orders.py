@@ -479,6 +479,7 @@ DECLARATIONS = (
                 Str("order.ptOrderType", 4, since=v.ATTACHED_ORDERS),
             ),
         ),
+        doc="Places an order, or changes the one with the same id.",
         text=(
             "orderId",
             REQUEST_CONTRACT,
@@ -576,6 +577,7 @@ DECLARATIONS = (
         "cancelOrder",
         Int("orderId", 1, required=True),
         Part("orderCancel", ORDER_CANCEL, 2),
+        doc="Cancels an order.",
         text=(
             Until(v.CME_TAGGING_FIELDS, Version(1)),
             "orderId orderCancel.manualOrderCancelTime",
@@ -592,6 +594,7 @@ DECLARATIONS = (
         58,
         "reqGlobalCancel",
         Part("orderCancel", ORDER_CANCEL, 1),
+        doc="Cancels every order there is, of every client and those made by hand.",
         text=(
             Until(v.CME_TAGGING_FIELDS, Version(1)),
             Since(v.CME_TAGGING_FIELDS, "orderCancel.extOperator orderCancel.manualOrderIndicator"),
@@ -614,6 +617,7 @@ DECLARATIONS = (
         Int("clientId", 9, absent=None),
         Str("whyHeld", 10),
         Float("mktCapPrice", 11, absent=None),
+        doc="How far an order has got. Comes again unchanged, and not for every change.",
         text=(
             "orderId status filled remaining avgFillPrice permId parentId lastFillPrice clientId whyHeld mktCapPrice"
         ),
@@ -628,6 +632,7 @@ DECLARATIONS = (
         Part("contract", CONTRACT, 2),
         Part("order", ORDER, 3),
         Part("orderState", ORDER_STATE, 4),
+        doc="An order as TWS has it: when it is accepted, when it changes, and when it is asked for.",
         text=(
             Same(("orderId", "order.orderId")),
             POSITION_CONTRACT,
@@ -727,6 +732,7 @@ DECLARATIONS = (
     request(
         5,
         "reqOpenOrders",
+        doc="Asks for the open orders of this connection's client id.",
         text=(Version(1),),
         proto=v.PROTOBUF_COMPLETED_ORDER,
         answers=("openOrder", "orderStatus", "openOrderEnd"),
@@ -735,6 +741,7 @@ DECLARATIONS = (
     request(
         16,
         "reqAllOpenOrders",
+        doc="Asks for the open orders of everybody.",
         text=(Version(1),),
         proto=v.PROTOBUF_COMPLETED_ORDER,
         answers=("openOrder", "orderStatus", "openOrderEnd"),
@@ -744,17 +751,26 @@ DECLARATIONS = (
         15,
         "reqAutoOpenOrders",
         Bool("bAutoBind", 1, required=True),
+        doc="Has orders made by hand bound to client id 0 from now on.",
         text=(Version(1), "bAutoBind"),
         proto=v.PROTOBUF_COMPLETED_ORDER,
         does=Kind.SETTING,
     ),
-    inbound(53, "openOrderEnd", text=(Version(1),), proto=v.PROTOBUF_COMPLETED_ORDER, topic=Topic.SYSTEM),
+    inbound(
+        53,
+        "openOrderEnd",
+        doc="That were the open orders.",
+        text=(Version(1),),
+        proto=v.PROTOBUF_COMPLETED_ORDER,
+        topic=Topic.SYSTEM,
+    ),
     inbound(
         100,
         "orderBound",
         Long("permId", 1, absent=None),
         Int("clientId", 2, absent=None),
         Int("orderId", 3, absent=None),
+        doc="An order made by hand was bound to an API order id.",
         text="permId clientId orderId",
         proto=v.PROTOBUF_COMPLETED_ORDER,
         topic=Topic.ORDER,
@@ -763,6 +779,7 @@ DECLARATIONS = (
         99,
         "reqCompletedOrders",
         Bool("apiOnly", 1),
+        doc="Asks for the orders that are over.",
         text="apiOnly",
         proto=v.PROTOBUF_COMPLETED_ORDER,
         answers=("completedOrder", "completedOrdersEnd"),
@@ -774,6 +791,7 @@ DECLARATIONS = (
         Part("contract", CONTRACT, 1),
         Part("order", ORDER, 2),
         Part("orderState", ORDER_STATE, 3),
+        doc="An order that is over. It has no order id: `order.permId` tells it from others.",
         text=(
             POSITION_CONTRACT,
             Of(
@@ -838,13 +856,21 @@ DECLARATIONS = (
         identity=(),
         swap=_LEG_PRICES,
     ),
-    inbound(102, "completedOrdersEnd", text=(), proto=v.PROTOBUF_COMPLETED_ORDER, topic=Topic.SYSTEM),
+    inbound(
+        102,
+        "completedOrdersEnd",
+        doc="That were the completed orders.",
+        text=(),
+        proto=v.PROTOBUF_COMPLETED_ORDER,
+        topic=Topic.SYSTEM,
+    ),
     # -- executions
     request(
         7,
         "reqExecutions",
         AskedId,
         Part("execFilter", EXECUTION_FILTER, 2),
+        doc="Asks for the executions since midnight, or as the filter says.",
         text=(
             Version(3),
             "reqId",
@@ -865,6 +891,7 @@ DECLARATIONS = (
         ReqId,
         Part("contract", CONTRACT, 2),
         Part("execution", EXECUTION, 3),
+        doc="One execution, when it happens or when it is asked for. `execution.execId` tells it from others.",
         text=(
             "reqId execution.orderId",
             POSITION_CONTRACT,
@@ -881,11 +908,19 @@ DECLARATIONS = (
         proto=v.PROTOBUF,
         topic=Topic.EXECUTION,
     ),
-    inbound(55, "execDetailsEnd", ReqId, text=(Version(1), "reqId"), proto=v.PROTOBUF),
+    inbound(
+        55,
+        "execDetailsEnd",
+        ReqId,
+        doc="That were the executions.",
+        text=(Version(1), "reqId"),
+        proto=v.PROTOBUF,
+    ),
     inbound(
         59,
         "commissionAndFeesReport",
         Spread("commissionAndFeesReport", COMMISSION_AND_FEES_REPORT),
+        doc="What an execution cost. `execId` says which.",
         text=(
             Version(1),
             Of(

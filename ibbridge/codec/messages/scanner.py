@@ -72,6 +72,7 @@ DECLARATIONS = (
     request(
         24,
         "reqScannerParameters",
+        doc="Asks which scans there are.",
         text=(Version(1),),
         proto=v.PROTOBUF_SCAN_DATA,
         answers=("scannerParameters",),
@@ -81,6 +82,7 @@ DECLARATIONS = (
         19,
         "scannerParameters",
         Str("xml", 1),
+        doc="All scans, their filters and places, in XML: one or two megabytes.",
         text=(Version(1), "xml"),
         proto=v.PROTOBUF_SCAN_DATA,
         topic=Topic.SYSTEM,
@@ -97,6 +99,7 @@ DECLARATIONS = (
                 TagValues("scannerSubscriptionFilterOptions", 22),
             ),
         ),
+        doc="Asks for the result of a scan, again and again.",
         text=(
             "reqId",
             Of(
@@ -129,6 +132,7 @@ DECLARATIONS = (
         "scannerData",
         ReqId,
         Rows("rows", ROW, 2),
+        doc="The whole result of a scan, best first.",
         text=(
             Version(3),
             "reqId",

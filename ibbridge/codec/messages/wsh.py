@@ -35,6 +35,7 @@ DECLARATIONS = (
         100,
         "reqWshMetaData",
         AskedId,
+        doc="Asks which events the calendar of Wall Street Horizon has. To be asked before any event.",
         text="reqId",
         proto=v.PROTOBUF_NEWS_DATA,
         answers=("wshMetaData",),
@@ -49,12 +50,21 @@ DECLARATIONS = (
         does=Kind.FORGET,
         cancels="reqWshMetaData",
     ),
-    inbound(104, "wshMetaData", ReqId, Str("dataJson", 2), text="reqId dataJson", proto=v.PROTOBUF_NEWS_DATA),
+    inbound(
+        104,
+        "wshMetaData",
+        ReqId,
+        Str("dataJson", 2),
+        doc="The kinds of events and filters, in JSON.",
+        text="reqId dataJson",
+        proto=v.PROTOBUF_NEWS_DATA,
+    ),
     request(
         102,
         "reqWshEventData",
         AskedId,
         Spread("wshEventData", EVENT_DATA),
+        doc="Asks for events of the calendar.",
         text=(
             "reqId",
             Of(
@@ -75,5 +85,13 @@ DECLARATIONS = (
         does=Kind.FORGET,
         cancels="reqWshEventData",
     ),
-    inbound(105, "wshEventData", ReqId, Str("dataJson", 2), text="reqId dataJson", proto=v.PROTOBUF_NEWS_DATA),
+    inbound(
+        105,
+        "wshEventData",
+        ReqId,
+        Str("dataJson", 2),
+        doc="Events, in JSON.",
+        text="reqId dataJson",
+        proto=v.PROTOBUF_NEWS_DATA,
+    ),
 )
