@@ -330,5 +330,5 @@ def test_a_cancel_has_the_key_of_what_it_cancels(request_: Request) -> None:
 
 @each_request
 def test_a_request_with_a_key_needs_it(request_: Request) -> None:
-    if request_.key:
+    if request_.key and "." not in request_.key:
         assert _at(request_.shape, request_.key).required

@@ -126,9 +126,7 @@ UPDATE_CONFIG_WARNING = Record(
     ),
 )
 
-_ASKED_ID = Int("reqId", 1, None, required=True)
-
-CONFIG_REQUEST = Record("ConfigRequest", (_ASKED_ID,))
+CONFIG_REQUEST = Record("ConfigRequest", (_number("reqId", 1),))
 
 CONFIG_RESPONSE = Record(
     "ConfigResponse",
@@ -144,7 +142,7 @@ CONFIG_RESPONSE = Record(
 UPDATE_CONFIG_REQUEST = Record(
     "UpdateConfigRequest",
     (
-        _ASKED_ID,
+        _number("reqId", 1),
         Part("lockAndExit", LOCK_AND_EXIT_CONFIG, 2, optional=True),
         Rows("messages", MESSAGE_CONFIG, 3),
         Part("api", API_CONFIG, 4, optional=True),
