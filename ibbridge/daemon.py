@@ -16,6 +16,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import ibbridge
+from ibbridge import reference
 from ibbridge.bus import Bus, BusError
 from ibbridge.codec import Dialect, Message, NotCarried, Undecodable
 from ibbridge.commands import Commands
@@ -23,7 +24,7 @@ from ibbridge.gateway import Gateway
 from ibbridge.notify import notify
 from ibbridge.orders import Orders
 from ibbridge.requests import Requests
-from ibbridge.routing import PASSED_ON, Route, Router, is_warning
+from ibbridge.routing import PASSED_ON, Router
 from ibbridge.session import Session, Stage
 from ibbridge.streams import PROTO, Streams
 from ibbridge.topics import instrument_key
@@ -127,11 +128,12 @@ class Daemon:
 
     def _notice(self, data: dict[str, Any], ts: int) -> None:
         code, text = data["errorCode"], data["errorString"]
+        error = reference.about(code, text)
         if changed := self.session.notice(code, text):
             farm, state = changed
             self.requests.upstream = self.session.upstream != "lost"
             self.streams.say(self.streams.channel("sys", "tws", "farm"), {"farm": farm, "state": state}, ts, farm)
-        elif not is_warning(code):
+        elif error.ends is not False or error.error_class == "order":
             log.info("TWS says %s about %s: %s", code, data["reqId"], text)
 
     # -- the connection
@@ -160,17 +162,13 @@ class Daemon:
         except NotCarried as error:
             log.error("market data type %s: %s", kind, error)  # noqa: TRY400 - the message says it all
         for route, why in self.requests.connected():
-            self._tell(route, why)
+            self.router.tell(route, NOT_CONNECTED, why, _now())
 
     def lost(self) -> None:
         """The connection is gone: say so to everyone who waits for an answer."""
+        why = "the connection to TWS was lost before the answer was complete; ask again"
         for route in self.requests.lost():
-            self._tell(route, "the connection to TWS was lost before the answer was complete; ask again")
-
-    def _tell(self, route: Route, why: str) -> None:
-        about = {"reqId": route.req_id, "errorTime": 0, "errorCode": NOT_CONNECTED, "errorString": why}
-        channel = self.streams.channel(*route.place("error"), "error", ref=route.ref)
-        self.streams.say(channel, {**about, "advancedOrderRejectJson": ""}, _now())
+            self.router.tell(route, NOT_CONNECTED, why, _now())
 
     # -- what the daemon says of itself
 

@@ -4,7 +4,7 @@ A request that is under way has a *route*: where its answers go, who asked, and 
 rest is read off the declarations: what a message is keyed by, which topic it belongs to without a request, what
 identifies the values it can hold. Data of a request that nobody here made is published under the key `~<reqId>`.
 
-Knows declarations, streams and orders; nothing of sockets, time or who may do what.
+Knows declarations, streams, orders and what IB's error codes mean; nothing of sockets, time or who may do what.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgpack
 
-from ibbridge import topics
+from ibbridge import reference, topics
 from ibbridge.codec.messages import INBOUND, MESSAGES, OUTBOUND
 from ibbridge.codec.schema import Declaration, Kind, Request, Topic
 
@@ -38,14 +38,6 @@ UNTIED = frozenset((-1, 0, 2147483647, None))
 """The ids of errors that concern no request. 2147483647 arrives as None."""
 
 _pack: Callable[[Any], bytes] = msgpack.Packer().pack
-
-
-def is_warning(code: int | None) -> bool:
-    """Whether an error leaves its request alive: IB's 2100 to 2199 and a few more."""
-    return code is not None and (2100 <= code < 2200 or code in _WARNINGS)
-
-
-_WARNINGS = frozenset((165, 300, 310, 317, 365, 366, 399, 404, 492, 10089, 10090, 10091, 10167, 10233, 10311))
 
 
 @dataclass(slots=True, eq=False)
@@ -207,11 +199,12 @@ class Router:
     def _channel(self, plan: _Plan, name: str, data: dict[str, Any], ts: int) -> Channel | None:
         """The channel of a message that has not been met before, or depends on more than its id.
 
-        None if the message has been published where it was waited for.
+        None if the message has been published: where it was waited for, or as an error.
         """
         declaration = plan.declaration
         if name == "error":
-            return self._error(data)
+            self._error(data, ts)
+            return None
         if plan.ends and declaration.key is None and (waiters := self._waiters(name, data)):
             packed = _pack(data)
             for route in waiters:
@@ -297,17 +290,34 @@ class Router:
     def _of_bulletin(self, _: _Plan, name: str, __: dict[str, Any]) -> Channel:
         return self._streams.channel(*BULLETINS, name)
 
-    def _error(self, data: dict[str, Any]) -> Channel:
-        """An error belongs to the request or the order with its id; one number is never both."""
+    def _error(self, data: dict[str, Any], ts: int) -> None:
+        """An error belongs to the request or the order with its id; one number is never both.
+
+        A stream that may be over or not is kept: taken for dead while it lives, it would lose its state, and its cancel
+        would not reach TWS; taken for alive while it is dead, it costs a needless cancel. Orders are not ended here:
+        their status says what became of them.
+        """
         number = data["reqId"]
+        error = reference.about(data["errorCode"], data["errorString"])
+        ends = error.ends
+        channel = None
         if number not in UNTIED:
             if route := self._routes.get(number) or self._ended.get(number):
-                if not is_warning(data["errorCode"]) and not route.ended:
+                ends = error.ends_one_shot if route.one_shot else error.ends
+                if ends and not route.ended:
                     self.end(route)
-                return self._at(route, "error")
-            if order := self._orders.numbered(number):
-                return self._streams.channel("ord", *order.whose[:2], "error", ref=order.whose.ref)
-        return self._streams.channel("sys", "tws", "error")
+                channel = self._at(route, "error")
+            elif order := self._orders.numbered(number):
+                ends = error.ends_order(acknowledged=bool(order.perm_id))
+                channel = self._streams.channel("ord", *order.whose[:2], "error", ref=order.whose.ref)
+        channel = channel or self._streams.channel("sys", "tws", "error")
+        self._streams.publish(channel, _pack({**data, "class": error.error_class, "ends": ends}), ts)
+
+    def tell(self, route: Route, code: int, text: str, ts: int) -> None:
+        """Publish an error of the daemon's own about a request. Whether that is over has been decided before."""
+        data = {"reqId": route.req_id, "errorTime": 0, "errorCode": code, "errorString": text}
+        of_ours = {"advancedOrderRejectJson": "", "class": reference.about(code).error_class, "ends": route.ended}
+        self._streams.publish(self._at(route, "error"), _pack({**data, **of_ours}), ts)
 
     _places: ClassVar[Mapping[Topic, Callable[[Router, _Plan, str, dict[str, Any]], Channel]]] = {
         Topic.REQUEST: _answer,

@@ -362,15 +362,15 @@ def test_answers_end_with_the_last_and_other_messages_keep(ib: Client, daemon: F
     assert received(ib).type == "orderStatus"
 
 
-def test_answers_end_with_an_error_but_not_with_a_warning(ib: Client, daemon: FakeDaemon) -> None:
+def test_answers_end_with_the_error_that_says_so_and_with_no_other(ib: Client, daemon: FakeDaemon) -> None:
     def errors(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, str]:
-        for code in (2176, 200, 2176):
-            fake.say(f"req.me.{request['id']}.error.", data={"errorCode": code})
+        for code, ends in ((2176, False), (10089, None), (200, True), (2176, False)):
+            fake.say(f"req.me.{request['id']}.error.", data={"errorCode": code, "ends": ends})
         return {"topic": f"req.me.{request['id']}."}
 
     daemon.answers["reqContractDetails"] = errors
     answers = ib.answers(ib.reqContractDetails(stock("NOSUCH")))
-    assert [each.errorCode for each in answers] == [2176, 200]
+    assert [each.errorCode for each in answers] == [2176, 10089, 200]
 
 
 def test_answers_that_do_not_come_are_said_to_be_missing(ib: Client, daemon: FakeDaemon) -> None:
@@ -466,6 +466,16 @@ def test_the_fields_of_data_are_attributes() -> None:
     assert str(message) == "tickPrice tickType=4 price=1.5"
     with pytest.raises(AttributeError, match="tickPrice has no prize; did you mean price"):
         _ = message.prize
+
+
+def test_an_error_shows_its_class() -> None:
+    data = {"errorCode": 10197, "errorString": "no", "class": "connectivity", "ends": None}
+    error = Message("md.X.error.", {"type": "error", "data": data})
+    assert error.error_class == error.data["class"] == "connectivity"
+    assert error.ends is None
+    assert "class='connectivity' ends=None" in str(error)
+    with pytest.raises(AttributeError, match="tickPrice has no error_class"):
+        _ = Message("md.X.tickPrice.", {"type": "tickPrice", "data": {"price": 1.0}}).error_class
 
 
 def test_an_attribute_that_was_left_out_has_ibs_default() -> None:

@@ -155,12 +155,48 @@ def test_what_was_lost_is_told_to_who_waits_and_streams_are_asked_for_on_the_nex
     published.ask("reqContractDetails", id=8, args={"contract": AAPL})
     published.daemon.lost()
     (error,) = published.of("error")
-    assert (error.topic, error.data["errorCode"]) == ("req.a.8.error.", 504)
+    assert error.topic == "req.a.8.error."
+    assert error.data.items() >= {"errorCode": 504, "class": "connectivity", "ends": True}.items()
     assert error.body["ref"] == {"client": "a", "id": 8}
     published.daemon.session.stage = Stage.HANDSHAKING
     wire = Wire(published.daemon, 178)
     wire.say(ACCOUNTS, NEXT)
     assert [Dialect.server(178).read(data[4:])[0] for data in wire.written[2:]] == ["reqMarketDataType", "reqMktData"]
+
+
+def test_a_stream_that_this_tws_cannot_carry_is_told_to_have_ended():
+    published = Published()
+    Wire(published.daemon, 226).say(ACCOUNTS, NEXT)
+    args = {"contract": AAPL, "mktDataOptions": [{"tag": "x", "value": "y"}]}
+    assert published.ask("reqMktData", id=7, args=args)["ok"]
+    published.daemon.lost()
+    assert published.of("error") == [], "it will be asked for again"
+    published.daemon.session.stage = Stage.HANDSHAKING
+    Wire(published.daemon, 178).say(ACCOUNTS, NEXT)
+    (error,) = published.of("error")
+    assert error.topic == "md.AAPL-STK-SMART-USD.error."
+    assert error.data.items() >= {"errorCode": 504, "class": "connectivity", "ends": True}.items()
+
+
+@pytest.mark.parametrize("version", [178, 226])
+def test_every_error_says_its_class_and_whether_it_ends_what_it_is_about(version):
+    published = Published()
+    wire = Wire(published.daemon, version)
+    wire.say(ACCOUNTS, NEXT)
+    published.ask("reqMktData", id=7, args={"contract": AAPL})  # the number 4711, then one each
+    published.ask("reqContractDetails", id=8, args={"contract": AAPL})
+    published.ask("placeOrder", **ORDER)
+    errors = [(4711, 10197), (4712, 200), (4713, 201), (-1, 1100), (2147483647, 321), (99, 12345)]
+    wire.say(*(("error", _error(number, code, "Error")) for number, code in errors))
+    keys = ("errorCode", "class", "ends")
+    assert [(each.topic, *(each.data[key] for key in keys)) for each in published.of("error")] == [
+        ("md.AAPL-STK-SMART-USD.error.", 10197, "connectivity", None),
+        ("req.a.8.error.", 200, "data", True),
+        ("ord.a.k.error.", 201, "order", True),
+        ("sys.tws.error.", 1100, "connectivity", False),
+        ("sys.tws.error.", 321, "system", True),
+        ("sys.tws.error.", 12345, "system", None),
+    ]
 
 
 def test_accounts_that_are_named_anew_are_those_of_status_and_of_orders():

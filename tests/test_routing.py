@@ -6,7 +6,7 @@ import pytest
 
 from ibbridge import orders, routing
 from ibbridge.codec.messages import MESSAGES
-from ibbridge.routing import is_warning
+from ibbridge.reference import ERROR_CODES, about
 from tests.middle import AAPL, DAY, LIMIT, MSFT, Middle
 
 STATUS = {"status": "Submitted", "clientId": 1}
@@ -185,23 +185,85 @@ def test_an_error_of_a_request_ends_it_and_goes_where_its_answers_go(middle):
     assert middle.tick(number).topic == "md.AAPL-STK-SMART-USD.tickPrice.", "what still comes is not lost"
 
 
-@pytest.mark.parametrize("code", [2100, 2150, 2199, 165, 300, 399, 10090, 10167])
-def test_a_warning_leaves_its_request_alive(middle, code):
+@pytest.mark.parametrize(
+    ("code", "error_class", "ends"),
+    [
+        (101, "system", True),
+        (321, "system", True),
+        (100, "system", None),
+        (999, "system", None),  # which nobody knows
+        (-7, "system", None),
+        (None, "system", None),
+        (200, "data", True),
+        (354, "data", True),
+        (10186, "data", True),
+        (10089, "data", None),
+        (203, "order", True),
+        (135, "order", False),
+        (2150, "data", None),
+        (2174, "warning", False),
+        (2199, "warning", False),  # nobody knows it either; its number says what it is
+        (300, "warning", False),
+        (10090, "warning", False),
+        (10167, "warning", False),
+        (165, "warning", None),
+        (2103, "connectivity", False),
+        (1100, "connectivity", False),
+        (10182, "connectivity", True),
+        (10197, "connectivity", None),
+    ],
+)
+def test_an_error_has_a_class_and_ends_a_stream_only_if_it_surely_is_over(middle, code, error_class, ends):
     number = middle.subscribe()
-    assert is_warning(code)
-    assert middle.error(number, code).topic == "md.AAPL-STK-SMART-USD.error."
-    assert len(middle.router) == 1
+    heard = middle.error(number, code)
+    assert heard.topic == "md.AAPL-STK-SMART-USD.error."
+    assert (heard.data["class"], heard.data["ends"]) == (error_class, ends)
+    assert len(middle.router) == (0 if ends else 1)
 
 
-@pytest.mark.parametrize("code", [100, 101, 162, 200, 320, 321, 354, 2099, 2200, 10182, 10197, None])
-def test_these_are_no_warnings(code):
-    assert not is_warning(code)
-
-
-def test_an_error_of_a_one_shot_ends_it(middle):
+@pytest.mark.parametrize("code", [None, 999, *ERROR_CODES])
+def test_one_answer_is_ended_by_every_error_but_warnings_and_what_is_known_not_to(middle, code):
     middle.ask("reqContractDetails", "a", 1, contract=AAPL)
-    assert middle.error(middle.last_id(), 200).topic == "req.a.1.error."
-    assert len(middle.router) == 0
+    heard = middle.error(middle.last_id(), code)
+    known = about(code)
+    ends = known.error_class != "warning" and known.ends is not False
+    assert (heard.topic, heard.data["class"], heard.data["ends"]) == ("req.a.1.error.", known.error_class, ends)
+    assert len(middle.router) == (0 if ends else 1)
+
+
+def test_a_stream_that_another_login_has_silenced_goes_on_afterwards_and_its_cancel_reaches_tws(middle):
+    number = middle.subscribe("a", 1)
+    middle.tick(number, 1.0)
+    middle.error(number, 10197)
+    middle.tick(number, 2.0)
+    (state,) = middle.state("md.").values()
+    assert [heard.data["price"] for heard in state] == [2.0]
+    middle.link.take()
+    middle.cancel("cancelMktData", 1)
+    assert [(sent.name, sent.data["reqId"]) for sent in middle.link.take()] == [("cancelMktData", number)]
+
+
+def test_an_error_says_the_same_of_a_request_that_is_over(middle):
+    number = middle.subscribe()
+    assert [middle.error(number, code).data["ends"] for code in (354, 354, 300, 10197)] == [True, True, False, None]
+
+
+def test_an_error_of_the_daemons_own_says_whether_the_request_has_ended(middle):
+    route = middle.router.route(middle.subscribe())
+    middle.router.tell(route, 504, "later", 1)
+    middle.router.end(route)
+    middle.router.tell(route, 504, "never", 1)
+    assert {heard.topic for heard in middle.published} == {"md.AAPL-STK-SMART-USD.error."}
+    assert {heard.data["class"] for heard in middle.published} == {"connectivity"}
+    assert [heard.data["ends"] for heard in middle.published] == [False, True]
+
+
+def test_the_decoders_data_is_left_as_it_was(middle):
+    data = {"reqId": -1, "errorTime": 0, "errorCode": 2104, "errorString": "", "advancedOrderRejectJson": ""}
+    before = dict(data)
+    middle.router.publish("error", data, 1)
+    assert data == before
+    assert middle.published[-1].data == {**before, "class": "connectivity", "ends": False}
 
 
 def test_an_error_of_an_order_goes_to_the_order(middle):
@@ -209,13 +271,38 @@ def test_an_error_of_an_order_goes_to_the_order(middle):
     heard = middle.error(number, 201, "rejected")
     assert heard.topic == "ord.a.k.error."
     assert heard.body["ref"] == {"owner": "a", "key": "k", "orderId": number}
+    assert (heard.data["class"], heard.data["ends"]) == ("order", True)
+
+
+@pytest.mark.parametrize(
+    ("code", "new", "acknowledged"),
+    [
+        (110, True, None),  # of a price that was changed, too: then the order lives on at its old one
+        (321, True, None),
+        (200, True, None),
+        (201, True, True),
+        (202, True, True),
+        (103, None, None),
+        (999, None, None),
+        (105, False, False),
+        (399, False, False),
+    ],
+)
+def test_what_refuses_an_order_may_refuse_only_a_change_to_it_once_tws_has_it(middle, code, new, acknowledged):
+    number = middle.place("k")
+    assert middle.error(number, code).data["ends"] is new
+    middle.hear("orderStatus", **order_message("orderStatus", number, permId=888))
+    assert middle.error(number, code).data["ends"] is acknowledged
+    assert len(middle.orders) == 1
 
 
 @pytest.mark.parametrize("number", [-1, 0, None, 499, 12345, 2147483646, -5])
 def test_an_error_of_nothing_goes_to_sys(middle, number):
     middle.subscribe()
     middle.place("k")
-    assert middle.error(number, 321).topic == "sys.tws.error."
+    heard = middle.error(number, 321)
+    assert heard.topic == "sys.tws.error."
+    assert (heard.data["class"], heard.data["ends"]) == ("system", True)
 
 
 # Orders
@@ -302,9 +389,11 @@ def test_another_clients_order_with_the_number_of_a_what_if_is_not_its_answer(mi
     assert middle.topic_of("openOrder", **order_message("openOrder", number)) == "req.a.1.openOrder."
 
 
-def test_a_refused_what_if_is_told_to_who_asked(middle):
+@pytest.mark.parametrize("code", [110, 201, 321, 413, 434, 999])
+def test_a_refused_what_if_is_told_to_who_asked(middle, code):
     middle.ask("whatIfOrder", "a", 1, contract=AAPL, order=LIMIT)
-    assert middle.error(middle.last_id(), 201).topic == "req.a.1.error."
+    heard = middle.error(middle.last_id(), code)
+    assert (heard.topic, heard.data["ends"]) == ("req.a.1.error.", True)
     assert len(middle.router) == 0
 
 
@@ -472,7 +561,7 @@ def test_one_of_two_requests_for_an_instrument_leaves_the_other_its_state(middle
 def test_a_stream_that_ended_in_an_error_has_no_state(middle):
     number = middle.subscribe()
     middle.tick(number)
-    middle.error(number, 10197)
+    middle.error(number, 10182)
     assert middle.state("md.") == {"md.AAPL-STK-SMART-USD.": []}
 
 

@@ -376,11 +376,6 @@ def _topic(head: str, *components: str) -> str:
     return head + topics.topic(*components).decode("ascii")
 
 
-_WARNINGS = frozenset((165, 300, 310, 317, 365, 366, 399, 404, 492, 10090, 10091, 10167, 10233, 10311))
-"""Beside 2100 to 2199, IB's codes that leave a request alive."""
-
-
 def is_failure(message: Message) -> bool:
     """Whether this is an error of IB's that ends its request, and not only a warning."""
-    code = message.data.get("errorCode") or 0
-    return message.type == "error" and not 2100 <= code < 2200 and code not in _WARNINGS
+    return message.type == "error" and bool(message.data.get("ends"))

@@ -62,6 +62,15 @@ class Message:
         """When the daemon read it from TWS."""
         return datetime.fromtimestamp(self.ts / 1e6, UTC)
 
+    @property
+    def error_class(self) -> str:
+        """What kind of error an error is: its `class`, which is a word of Python's and no attribute.
+
+        One of connectivity, data, order, warning and system; `ends` says whether what it is about is over.
+        """
+        found: str = _attribute(self.data, "class", None, self.type)
+        return found
+
     def concerns(self, request: Request) -> bool:
         """Whether this is an answer to the request: its data, its errors, or its order's fills."""
         if self.topic.startswith(request.topic):

@@ -123,9 +123,10 @@ def test_a_one_shot_prints_its_answers(daemon: FakeDaemon, capsys: pytest.Captur
 
 
 def test_an_error_of_ibs_is_an_exit_code_of_1(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
-    daemon.answers["reqContractDetails"] = answered("error", {"errorCode": 200, "errorString": "No security"})
+    about = {"errorCode": 200, "errorString": "No security", "class": "data", "ends": True}
+    daemon.answers["reqContractDetails"] = answered("error", about)
     assert call(daemon, "reqContractDetails", *CONTRACT) == 1
-    assert 'errorCode=200 errorString="No security"' in capsys.readouterr().out
+    assert 'errorCode=200 errorString="No security" class=data ends=true' in capsys.readouterr().out
 
 
 def test_no_wait_does_not_wait(daemon: FakeDaemon) -> None:
