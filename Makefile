@@ -33,9 +33,10 @@ bench: $(VENV)/.installed-dev  ## throughput and latency, beside a raw relay in 
 coverage: $(VENV)/.installed-dev  ## which branches the tests leave out
 	$(BIN)/pytest --quiet --cov --cov-report=term-missing
 
-docs: $(VENV)/.installed-dev  ## what is written from the code: config/ibbridge.yaml
+docs: $(VENV)/.installed-dev  ## what is written from the code: config/ibbridge.yaml, docs/messages.md, ibbridge/schema
 	$(BIN)/python -c 'from ibbridge.config import annotated; print(annotated(), end="")' > config/ibbridge.yaml.new
 	mv config/ibbridge.yaml.new config/ibbridge.yaml
+	$(BIN)/python -m ibbridge.describe
 
 clean:  ## removes everything that make made
 	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -17,7 +17,7 @@ import msgpack
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.refusal import Refused
-from ibbridge.requests import Asking, Requests
+from ibbridge.requests import WHAT_IF, Asking, Requests
 
 if TYPE_CHECKING:
     from ibbridge.streams import Streams
@@ -31,6 +31,9 @@ LONGEST_ID = 64
 PAGE = 1000
 """Messages in one page of a snapshot: about a millisecond to build."""
 
+TAKES: Mapping[str, tuple[str, ...]] = {"ping": (), "status": (), "snapshot": ("prefix", "after")}
+"""The commands that are no request of IB's, with their arguments."""
+
 _KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after"))
 
 
@@ -42,8 +45,8 @@ class Commands:
         self._requests = requests
         self.counts: Counter[str] = Counter()
         self._own: dict[str, Command] = {
-            "ping": lambda args: _no_arguments(args) or {"pong": True},
-            "status": lambda args: _no_arguments(args) or status(),
+            "ping": lambda _: {"pong": True},
+            "status": lambda _: status(),
             "snapshot": self._snapshot,
         }
 
@@ -86,9 +89,10 @@ class Commands:
         if not isinstance(args, dict):
             raise Refused("E_ARG", f"args must be a map, not {type(args).__name__}")
         if name in self._own:
+            _texts(name, args)
             return dict(self._own[name](args))
         if name not in self._requests:
-            near = get_close_matches(name[:64], [*self._own, *REQUESTS, "whatIfOrder"], 1)
+            near = get_close_matches(name[:64], [*self._own, *REQUESTS, WHAT_IF], 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise Refused("E_PROTO", f"cmd: there is no command {_show(name)}{hint}")
         late, asking, key = _late(command), Asking(_client(command), identifier), command.get("key")
@@ -99,21 +103,19 @@ class Commands:
 
     def _snapshot(self, args: dict[str, Any]) -> Mapping[str, Any]:
         """The state of every stream under `prefix`; `next` is to be given as `after` for the next page."""
-        unknown = [name for name in args if name not in ("prefix", "after")]
-        faults = [f"{_show(name)} is unknown; snapshot takes prefix and after" for name in unknown[:10]]
-        texts = {name: args.get(name, "") for name in ("prefix", "after")}
-        faults += [f"{name} must be text" for name, text in texts.items() if not isinstance(text, str)]
-        if faults:
-            raise Refused("E_ARG", *faults)
-        prefix, after = (text.encode("utf-8", "replace") for text in texts.values())
+        prefix, after = (args.get(name, "").encode("utf-8", "replace") for name in TAKES["snapshot"])
         streams, following = self._streams.snapshot(prefix, after, PAGE)
         return {"streams": streams, "next": following.decode() if following else None}
 
 
-def _no_arguments(args: dict[str, Any]) -> dict[str, Any]:
-    if args:
-        raise Refused("E_ARG", *(f"{_show(name)} is unknown; this command takes no arguments" for name in [*args][:10]))
-    return {}
+def _texts(name: str, args: dict[str, Any]) -> None:
+    """Refuse what a command of the bridge's own does not take. It takes texts, and none must be given."""
+    takes = TAKES[name]
+    known = f"{name} takes {' and '.join(takes)}" if takes else "this command takes no arguments"
+    faults = [f"{_show(given)} is unknown; {known}" for given in args if given not in takes][:10]
+    faults += [f"{each} must be text" for each in takes if not isinstance(args.get(each, ""), str)]
+    if faults:
+        raise Refused("E_ARG", *faults)
 
 
 def _unpacked(request: bytes) -> dict[str, Any]:

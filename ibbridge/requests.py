@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 MOST_REMEMBERED = 20_000
 LARGEST_SEEN = 2**31 - 2**20
 
+DAEMON_ONLY = frozenset(("startApi",))
+"""Requests that nobody but the daemon sends."""
+
+WHAT_IF = "whatIfOrder"
+"""The one command beside IB's requests: `placeOrder` that only asks what the order would cost."""
+
+OF_EVERY_ORDER = ("action", "orderType")
+"""What an order must say. TWS has defaults, and nobody means them."""
+
+NOT_OF_AN_ORDER = ("orderRef", "whatIf")
+"""What an order says by its key and its command, and so by no attribute."""
+
 
 class Asking(NamedTuple):
     """Who asks, and under which command id."""
@@ -117,7 +129,7 @@ class Requests:
     # -- commands
 
     def __contains__(self, command: str) -> bool:
-        return command in REQUESTS or command == "whatIfOrder"
+        return command in REQUESTS or command == WHAT_IF
 
     def carried_out(self, command: str, args: Mapping[str, Any], asking: Asking, key: str | None) -> bool:
         """Whether this was done before, and is answered again as it was: an order under a known key."""
@@ -127,11 +139,11 @@ class Requests:
 
     def carry_out(self, command: str, args: dict[str, Any], asking: Asking, key: str | None) -> dict[str, Any]:
         """Send the request of this name; the `result` of the reply. Raises `Refused`."""
-        if command == "startApi" or (command in RESTRICTED and command not in self._allowed):
+        if command in DAEMON_ONLY or (command in RESTRICTED and command not in self._allowed):
             raise Refused(
                 "E_PERM", f"{command} concerns the whole connection; the configuration's commands.allow can allow it"
             )
-        if command == "whatIfOrder":
+        if command == WHAT_IF:
             return self._what_if(args, asking)
         request = REQUESTS[command]
         if arguments.name(request) == "key":
@@ -331,7 +343,7 @@ class Requests:
             if given.get("orderRef"):
                 faults.append("order.orderRef carries owner and key, and is the daemon's; key names the order")
             given = {**given, "orderRef": ref}
-            faults += [f"order.{name} is missing" for name in ("action", "orderType") if not given.get(name)]
+            faults += [f"order.{name} is missing" for name in OF_EVERY_ORDER if not given.get(name)]
             if len(self.accounts) > 1 and not any(given.get(name) for name in ("account", "faGroup")):
                 faults.append(f"order.account is missing: one of {', '.join(self.accounts)}, or a faGroup")
         if "orderId" in args:
@@ -400,24 +412,12 @@ class Requests:
         return self._next - 1
 
     def _routed(self, request: Request, args: dict[str, Any], asking: Asking) -> Route:
-        place = self._place_of(request, args, asking)
+        own = ("req", asking.client, str(asking.id))
+        place = place_of(request, args, own, self._instrument)
         ref = None if request.does is Kind.STREAM and "contract" in args else {"client": asking.client, "id": asking.id}
         if request.name.startswith("reqPnL"):
             ref = {each: args[each] for each in ("account", "modelCode", "conid") if each in args}
         return Route(request, asking.client, asking.id, args, place, ref)
-
-    def _place_of(self, request: Request, args: dict[str, Any], asking: Asking) -> Callable[[str], tuple[str, ...]]:
-        own = ("req", asking.client, str(asking.id))
-        if "contract" not in args or request.name not in _KINDS:
-            return lambda _: own
-        if args["contract"].get("secType") == "NEWS":  # a whole feed of a provider's is no instrument
-            tape = ("news", args["contract"].get("exchange") or args["contract"].get("symbol", ""))
-            return lambda _: tape
-        kind = _KINDS[request.name](args)
-        market = ("md", self._instrument(args["contract"]) + kind if kind else self._instrument(args["contract"]))
-        if request.does is Kind.STREAM:
-            return lambda _: market if request.streams(args) else own
-        return lambda name: market if name == "historicalDataUpdate" else own
 
     def _instrument(self, contract: Mapping[str, Any]) -> str:
         key = instrument_key(contract)
@@ -429,6 +429,24 @@ class Requests:
             account = route.args.get("account")
             return self._router.named("acct", *([account] if account else []))
         return self._router.named(*route.place(""))
+
+
+def place_of(
+    request: Request,
+    args: Mapping[str, Any],
+    own: tuple[str, ...],
+    instrument: Callable[[Mapping[str, Any]], str],
+) -> Callable[[str], tuple[str, ...]]:
+    """Where answers that are of no account go, by their type: the instrument's stream, or the client's `own`."""
+    if "contract" not in args or request.name not in _KINDS:
+        return lambda _: own
+    if args["contract"].get("secType") == "NEWS":  # a whole feed of a provider's is no instrument
+        tape = ("news", args["contract"].get("exchange") or args["contract"].get("symbol", ""))
+        return lambda _: tape
+    market = ("md", instrument(args["contract"]) + _KINDS[request.name](args))
+    if request.does is Kind.STREAM:
+        return lambda _: market if request.streams(args) else own
+    return lambda name: market if name == "historicalDataUpdate" else own
 
 
 def _bars(args: Mapping[str, Any]) -> str:

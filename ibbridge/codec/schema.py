@@ -744,6 +744,19 @@ def _proto_paths(message: Declaration, members: Sequence[Member], version: int, 
                     yield from _proto_paths(message, member.type.fields, version, path)
 
 
+@cache
+def lifetime(message: Declaration) -> Mapping[Path, tuple[int, int]]:
+    """The first and last version at which each field is carried; of the message itself under `()`.
+
+    Versions are those that this codec speaks. A field that has come stays until it goes: a test holds that.
+    """
+    found: dict[Path, tuple[int, int]] = {}
+    for version in filter(message.exists, range(OLDEST, NEWEST + 1)):
+        for path in ((), *carried(message, version)):
+            found[path] = found.get(path, (version,))[0], version
+    return found
+
+
 def edges(message: Declaration, oldest: int = OLDEST, newest: int = NEWEST) -> list[int]:
     """The versions at which something about `message` on the wire differs from the version before."""
     found, before = [], None

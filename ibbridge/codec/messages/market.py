@@ -188,7 +188,7 @@ DECLARATIONS = (
         Str("articleId", 4),
         Str("headline", 5),
         Str("extraData", 6),
-        doc="A headline.",
+        doc="A headline: of an instrument, or of a provider's whole tape, which is published under `news.<provider>.`.",
         text="tickerId timeStamp providerCode articleId headline extraData",
         proto=v.PROTOBUF_NEWS_DATA,
     ),

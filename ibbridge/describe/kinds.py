@@ -1,0 +1,143 @@
+"""The types of values, in words and as JSON Schema: how one is published, and what a command may give for it.
+
+One table, by the name of the `Scalar`. Fragments are flat (`type` is a list where there is a choice), because that is
+what generators of code in other languages digest best. Unset is nil everywhere, and is added by whoever knows whether
+a value can be unset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from ibbridge.codec import types as t
+
+Fragment: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A type of values. `unset`: it can be published as nil wherever it stands, because TWS has a number for that."""
+
+    word: str
+    published: Fragment
+    accepted: Fragment
+    says: str
+    takes: str
+    unset: bool = False
+
+
+def _type(*names: str, **more: Any) -> dict[str, Any]:
+    return {"type": names[0] if len(names) == 1 else list(names), **more}
+
+
+_NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+_INFINITY = "-?Infinity"
+_INT32 = {"minimum": -t.UNSET_INT - 1, "maximum": t.UNSET_INT - 1}  # the largest means unset
+_INT64 = {"minimum": -t.UNSET_LONG - 1, "maximum": t.UNSET_LONG - 1}
+_REAL = _type("number", "string", pattern=f"^{_INFINITY}$")
+
+# Of integers `format` says what IB declares. It is no bound: as text TWS can send more digits, and they are published.
+KINDS: Mapping[str, Kind] = {
+    "int": Kind(
+        "integer",
+        _type("integer", format="int32"),
+        _type("integer", **_INT32),
+        "an integer, of 32 bits in IB's declaration",
+        "an integer of 32 bits, but not 2147483647, which means unset",
+        unset=True,
+    ),
+    "long": Kind(
+        "long integer",
+        _type("integer", format="int64"),
+        _type("integer", **_INT64),
+        "an integer of 64 bits",
+        "an integer of 64 bits, but not 9223372036854775807, which means unset",
+        unset=True,
+    ),
+    "float": Kind(
+        "number",
+        _type("number"),
+        _REAL,
+        "a number: a double",
+        'a number, or one of the texts "Infinity" and "-Infinity", for which JSON has no number',
+        unset=True,
+    ),
+    "computed": Kind(
+        "computed number",
+        _type("number"),
+        _REAL,
+        "a number; nil where TWS has not computed it",
+        "as *number*",
+        unset=True,
+    ),
+    "whole": Kind(
+        "whole number",
+        _type("number"),
+        _type("integer", **_INT32),
+        "a number",
+        "a number without a fraction",
+        unset=True,
+    ),
+    "decimal": Kind(
+        "quantity",
+        _type("number"),
+        _type("number", "string", pattern=f"^{_NUMBER}$", maxLength=64),
+        "a number",
+        'a number, or its digits as text (`"0.1"`), which arrive at TWS exactly as given',
+        unset=True,
+    ),
+    "str": Kind("text", _type("string"), _type("string"), "text", "text"),
+    "code": Kind(
+        "code",
+        _type("string"),
+        _type("string"),
+        "one of the texts named; empty where TWS sends another",
+        "one of the texts named",
+    ),
+    "amount": Kind(
+        "amount",
+        _type("string"),
+        _type("number", "string", pattern=f"^({_NUMBER}|{_INFINITY})?$"),
+        "a number as text; empty where there is none",
+        "a number, or its text",
+    ),
+    "bool": Kind("flag", _type("boolean"), _type("boolean"), "true or false", "true or false"),
+    "connector": Kind("conjunction", _type("boolean"), _type("boolean"), "true: and; false: or", "true or false"),
+    "flag": Kind(
+        "0 or 1",
+        _type("integer"),
+        {"enum": [0, 1, False, True]},
+        "0 or 1",
+        "0, 1, false or true",
+        unset=True,
+    ),
+}
+
+
+def published(kind: t.Scalar) -> Fragment:
+    """A value as it is published."""
+    return _with_codes(KINDS[kind.name].published, kind)
+
+
+def accepted(kind: t.Scalar) -> Fragment:
+    """A value as a command may give it."""
+    return _with_codes(KINDS[kind.name].accepted, kind)
+
+
+def _with_codes(fragment: Fragment, kind: t.Scalar) -> Fragment:
+    return {**fragment, "enum": ["", *kind.known]} if kind.known else fragment
+
+
+def or_nil(fragment: Fragment) -> dict[str, Any]:
+    """The same, or nil."""
+    if "$ref" in fragment:
+        return {"anyOf": [fragment, {"type": "null"}]}
+    wider = dict(fragment)
+    if "type" in wider:
+        types = wider["type"] if isinstance(wider["type"], list) else [wider["type"]]
+        wider["type"] = [*types, "null"]
+    if "enum" in wider:
+        wider["enum"] = [*wider["enum"], None]
+    return wider

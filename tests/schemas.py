@@ -1,0 +1,42 @@
+"""The schemas as somebody else's validator reads them, and the least that a command can be given."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jsonschema import Draft202012Validator
+
+from ibbridge.codec.schema import Field, Record
+from ibbridge.describe import SCHEMAS, files
+
+if TYPE_CHECKING:
+    from ibbridge.codec.schema import Path as Place
+    from ibbridge.describe import Entry
+
+WRITTEN = {path: json.loads(text) for path, text in files().items() if Path(path).suffix == ".json"}
+
+
+@cache
+def _validator(path: str) -> Draft202012Validator:
+    return Draft202012Validator(WRITTEN[f"{SCHEMAS}/{path}.json"])
+
+
+def faults(path: str, value: Any) -> list[str]:
+    """What the schema at `path` (`messages/tickPrice`) finds wrong."""
+    return [f"{each.json_path}: {each.message}" for each in _validator(path).iter_errors(value)]
+
+
+def example(entry: Entry) -> dict[str, Any]:
+    """Arguments for a command: what it requires, and nothing else."""
+    return {each.name: _value(entry, each, (each.name,)) for each in entry.fields if entry.required(each.path, each)}
+
+
+def _value(entry: Entry, field: Field, path: Place) -> Any:
+    if isinstance(field.type, Record):
+        inner = ((each, (*path, each.name)) for each in field.type.shape)
+        given = {each.name: _value(entry, each, where) for each, where in inner if entry.required(where, each)}
+        return given or {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"}
+    return {"str": "TRADES", "bool": True}.get(getattr(field.type, "name", ""), 1)
