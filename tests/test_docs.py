@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ibbridge.codec import Message
 from ibbridge.codec.messages import DOMAINS, INBOUND, MESSAGES, OUTBOUND
 from ibbridge.codec.schema import (
     REQUEST_IDS,
@@ -34,8 +35,12 @@ from ibbridge.describe.entries import Entry, entries, places, topics
 from ibbridge.refusal import Refused
 from ibbridge.requests import DAEMON_ONLY, WHAT_IF, Asking
 from tests.codec.declared import DECLARED
+from tests.codec.test_golden import IN, client
 from tests.middle import AAPL, CLIENT_ID, Middle
 from tests.schemas import example
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 FILES = files()
@@ -181,6 +186,30 @@ def test_a_field_that_has_come_stays_until_it_goes() -> None:
             for version in range(OLDEST, NEWEST + 1):
                 there = path in carried(declaration, version) if path else declaration.exists(version)
                 assert there == (first <= version <= last), (declaration, path, version)
+
+
+@pytest.mark.parametrize("name", IN)
+def test_nothing_arrives_at_a_version_at_which_the_page_says_that_it_does_not(name: str) -> None:
+    for vector in IN[name]:
+        version = vector["server_version"]
+        got = client(version).read(bytes.fromhex(vector["frame"]))
+        if isinstance(got, Message) and MESSAGES[got.name].in_protobuf(version) == (vector["enc"] == "proto"):
+            lives = lifetime(MESSAGES[got.name])
+            for path in _there(MESSAGES[got.name].shape, got.data, ()):
+                first, last = lives[path]
+                assert first <= version <= last, (vector["id"], path)
+
+
+def _there(record: Record, data: dict[str, Any], under: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """The places of a message's data that hold something."""
+    for each in record.shape:
+        value = data.get(each.name)
+        if value in (None, each.default, each.absent):
+            continue
+        yield (*under, each.name)
+        if isinstance(each.type, Record):
+            for row in value if isinstance(value, list) else [value]:
+                yield from _there(each.type, row, (*under, each.name))
 
 
 @pytest.mark.parametrize("message", [each for each in INBOUND if each.topic is not Topic.REQUEST], ids=repr)

@@ -139,7 +139,8 @@ def _entries(declaration: Declaration, domain: str) -> Iterator[Entry]:
 def _what_if(order: Request, domain: str) -> Entry:
     """The same arguments, but for the key: nothing is placed, and one message answers."""
     answer = ("openOrder",)
-    asked = replace(order, name=WHAT_IF, does=Kind.ONE_SHOT, answers=answer, ends=answer)
+    doc = "Asks what an order would cost: margin and commission. Nothing is placed."
+    asked = replace(order, name=WHAT_IF, does=Kind.ONE_SHOT, answers=answer, ends=answer, doc=doc)
     return replace(_command(order, domain), name=WHAT_IF, declaration=asked, own=())
 
 

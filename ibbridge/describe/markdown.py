@@ -283,7 +283,7 @@ def _topics(found: Mapping[str, str]) -> str:
 
 def _rows(entry: Entry) -> Iterator[tuple[str, ...]]:
     for own in entry.own:
-        yield f"`{own.name}`", own.word, "**required**" if own.required else own.note, "", "-"
+        yield f"`{own.name}`", own.word, "**required**" if own.required else own.note or "empty", "", "-"
     tags = dict(_tags(entry.declaration.fields if entry.declaration else (), ""))
     named = {name.name: tag for name, tag in tags.items()}
     for each in (*entry.fields, *(each for each in tags if "." in each.name)):

@@ -264,7 +264,7 @@ DECLARATIONS = (
             Since(v.INELIGIBILITY_REASONS, Each("contractDetails.ineligibilityReasonList", ("id description",))),
         ),
         proto=v.PROTOBUF_CONTRACT_DATA,
-        swap=Swap(_split_date, _join_date),
+        swap=Swap(_split_date, _join_date, ("contractDetails.lastTradeTime",)),
     ),
     inbound(
         18,
@@ -290,7 +290,7 @@ DECLARATIONS = (
             ),
         ),
         proto=v.PROTOBUF_CONTRACT_DATA,
-        swap=Swap(_split_maturity, _join_date),
+        swap=Swap(_split_maturity, _join_date, ("contractDetails.maturity", "contractDetails.lastTradeTime")),
     ),
     inbound(
         52,
