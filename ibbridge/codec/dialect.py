@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from operator import attrgetter
 from struct import Struct
 from struct import error as StructError  # noqa: N812 - `error` says too little
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -18,7 +19,7 @@ from ibbridge.codec.framing import TooLargeError, frame
 from ibbridge.codec.messages import INBOUND, OUTBOUND
 from ibbridge.codec.packed import Packed, proto_packer, text_packer
 from ibbridge.codec.refusals import NotCarried, checked
-from ibbridge.codec.schema import Declaration, Request
+from ibbridge.codec.schema import Declaration, Field, Request
 from ibbridge.codec.versions import raw_ids
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Undecodable(NamedTuple):
     raw: bytes
 
 
-_message = partial(tuple.__new__, Message)  # what Message(...) does, in half the time
+_new = tuple.__new__  # what Message(...) does, in less than half the time
 
 _Read: TypeAlias = "Callable[[Any], Any]"
 """A body (text fields with the empty one at the end, or protobuf's bytes) to a `Message` or `Packed`."""
@@ -166,8 +167,10 @@ class Dialect:
 
     @staticmethod
     def _proto_kind(declaration: Declaration) -> Callable[[bytes], int]:
-        read, name = proto.reader(declaration), declaration.kind[0] if declaration.kind else ""
-        return lambda body: int(read(body)[name])
+        name = declaration.kind[0] if declaration.kind else ""
+        field = next(each for each in declaration.fields if isinstance(each, Field) and each.name == name)
+        parse, kind = proto.message_class(declaration).FromString, attrgetter(proto.attribute(field))
+        return lambda body: kind(parse(body))
 
     def _over(self, name: str, fields: int) -> None:
         self.surplus[name] += fields
@@ -213,7 +216,7 @@ class Dialect:
 
 
 def _reading(name: str, read: Callable[[Any], dict[str, Any]]) -> _Read:
-    return lambda body: _message((name, read(body)))
+    return lambda body: _new(Message, (name, read(body)))
 
 
 def _one_of(

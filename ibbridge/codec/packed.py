@@ -19,7 +19,7 @@ from ibbridge.codec import proto
 from ibbridge.codec.schema import Const, Declaration, Field, Inline, Mask, Path, Slot, resolve
 from ibbridge.codec.source import Source
 from ibbridge.codec.text import TooShort
-from ibbridge.codec.types import LONGEST_CACHED, MOST_CACHED, NAMESPACE, Scalar
+from ibbridge.codec.types import GREEK, LONGEST_CACHED, MODEL_PRICE, MOST_CACHED, NAMESPACE, VOLATILITY, Scalar
 from ibbridge.codec.versions import raw_ids
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ pack: Callable[[Any], bytes] = msgpack.Packer().pack
 Packed: TypeAlias = "tuple[str, int | None, Any, bytes]"
 """A message that is packed already: its name, its key, what identifies its value (that of one field, or `()`; None for
 an event), and its data. A plain tuple: making anything else of it would cost as much as a field."""
+
+
+_COMPUTED = (VOLATILITY, GREEK, MODEL_PRICE)
+"""What comes out of a model is hardly ever met again: to remember it would cost five times as much as to pack it."""
 
 
 class _Known(dict[Any, bytes]):
@@ -115,8 +119,8 @@ def _from_text(emit: _Emit, each: Field, slots: dict[Path, tuple[Slot, str]]) ->
         return None
     step, text = slots[each.path]
     kind = cast("Scalar | Mask", step.field.type)
-    if isinstance(kind, Scalar) and kind.load == "{x}":
-        return f"pack({text})"
+    if isinstance(kind, Scalar) and (kind.load == "{x}" or kind in _COMPUTED):
+        return f"pack({_text_value(slots, each.path)})"
     return f"{emit.source.constant('known', _known_text(kind, blank=step.blank))}[{text}]"
 
 
@@ -169,8 +173,12 @@ def _from_value(emit: _Emit, each: Field, place: tuple[Field, str] | None) -> st
     value = _variable(field, m)
     if isinstance(kind, Mask) and kind.message:
         return f"pack({emit.source.constant('read', proto.value_reader(field))}({value}))"
-    plain = isinstance(kind, Scalar) and kind.from_proto is None and kind.proto == "string"
-    known = f"pack({value})" if plain else f"{emit.source.constant('known', _known_value(kind))}[{value}]"
+    if isinstance(kind, Scalar) and kind.from_proto is None and kind.proto == "string":
+        known = f"pack({value})"
+    elif kind in _COMPUTED:
+        known = f"pack({emit.source.constant('load', kind.from_proto)}({value}))"
+    else:
+        known = f"{emit.source.constant('known', _known_value(kind))}[{value}]"
     if isinstance(kind, Mask) or proto.absent_is_zero(field, kind):
         return known
     absent = emit.source.constant("absent", pack(field.absent))
@@ -188,6 +196,15 @@ class _Emit:
     def result(self, packed: Callable[[Field], str | None], value: Callable[[Path], str]) -> None:
         """`packed` gives the expression of a field's packed value, `value` that of the value itself."""
         message, parts = self.message, []
+        values: dict[Path, str] = {}
+
+        def local(path: Path) -> str:
+            """A variable that holds the value: several may ask for it."""
+            if path not in values:
+                values[path] = self.source.name("v")
+                self.source.line(f"{values[path]} = {value(path)}")
+            return values[path]
+
         fields = message.shape.shape
         fixed = bytes([0x80 | len(fields)]) if len(fields) < 16 else b"\xde" + len(fields).to_bytes(2, "big")
         for each in fields:
@@ -198,13 +215,13 @@ class _Emit:
                 continue
             if each.only is not None:
                 default = self.source.constant("default", pack(each.default))
-                expression = f"({expression} if {each.only.source(value)} else {default})"
+                expression = f"({expression} if {each.only.source(local)} else {default})"
             parts += [repr(fixed), expression]
             fixed = b""
         parts += [repr(fixed)] if fixed else []
-        key = value((message.key or "",))
+        key = local((message.key or "",))
         identity = "None" if message.identity is None else "()"
         if message.identity:
-            identity = value((message.identity[0],))
+            identity = local((message.identity[0],))
         joined = f"b''.join(({', '.join(parts)}))"
         self.source.line(f"return {message.name!r}, {key}, {identity}, {joined}")

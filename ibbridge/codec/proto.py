@@ -277,7 +277,7 @@ def scalar_source(source: Source, field: Field, m: str, variable: str = "") -> s
         nothing = "x" if field.absent == 0 else f"(x if {m}.HasField({name!r}) else {field.absent!r})"
         return f"((None if x == {kind.sentinel!r} else x) if (x := {value}) else {nothing})"
     load = source.constant("load", kind.from_proto)
-    return f"({load}({value}) if {m}.HasField({name!r}) else {field.absent!r})"
+    return f"({load}(x) if (x := {value}) or {m}.HasField({name!r}) else {field.absent!r})"
 
 
 _ZEROS: dict[str, Any] = {"string": "", "bool": False, "double": 0.0, "int32": 0, "int64": 0}
