@@ -26,7 +26,8 @@ test: $(VENV)/.installed-dev  ## ruff, mypy --strict, pytest
 	$(BIN)/mypy
 	$(BIN)/pytest
 
-bench: $(VENV)/.installed-dev  ## throughput and latency, beside a raw relay in the same run
+bench: $(VENV)/.installed-dev  ## decoding beside two other clients; throughput and latency beside a raw relay
+	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/latency.py
 
