@@ -1,9 +1,9 @@
 """A message straight from the wire to msgpack, without a dict between.
 
 Ticks are nearly all of the traffic, and nobody in the daemon looks inside them. For a declaration that is flat (scalars
-and masks, keyed by a request id) a function is generated that puts packed names and packed values together; a value
-that has been met before is one look-up. What it gives is what packing the reader's dict would give; a test says so for
-every declaration and version. It raises what readers raise.
+and masks, keyed by a request id) a function is generated that puts packed names and packed values together; an id or
+a size that has been met before is one look-up. What it gives is what packing the reader's dict would give; a test says
+so for every declaration and version. It raises what readers raise.
 
 Everything that is not flat is read the ordinary way.
 """
@@ -19,7 +19,18 @@ from ibbridge.codec import proto
 from ibbridge.codec.schema import Const, Declaration, Field, Inline, Mask, Path, Slot, resolve
 from ibbridge.codec.source import Source
 from ibbridge.codec.text import TooShort
-from ibbridge.codec.types import GREEK, LONGEST_CACHED, MODEL_PRICE, MOST_CACHED, NAMESPACE, VOLATILITY, Scalar
+from ibbridge.codec.types import (
+    DECIMAL,
+    FLOAT,
+    GREEK,
+    LONGEST_CACHED,
+    LONGEST_SIZE,
+    MODEL_PRICE,
+    MOST_CACHED,
+    NAMESPACE,
+    VOLATILITY,
+    Scalar,
+)
 from ibbridge.codec.versions import raw_ids
 
 if TYPE_CHECKING:
@@ -33,20 +44,25 @@ Packed: TypeAlias = "tuple[str, int | None, Any, bytes]"
 an event), and its data. A plain tuple: making anything else of it would cost as much as a field."""
 
 
-_COMPUTED = (VOLATILITY, GREEK, MODEL_PRICE)
-"""What comes out of a model is hardly ever met again: to remember it would cost five times as much as to pack it."""
+_FRESH = (FLOAT, VOLATILITY, GREEK, MODEL_PRICE)
+"""Prices move, and what comes out of a model is never the same: these are packed each time. To remember a value costs
+as much as to pack it six times over, which pays only if nine in ten are met again."""
 
 
 class _Known(dict[Any, bytes]):
-    """Values as they are on the wire, to msgpack. When it is full it begins anew: prices move on."""
+    """Values as they are on the wire, to msgpack. When it is full it begins anew: sizes move on.
 
-    def __init__(self, load: Callable[[Any], Any]) -> None:
+    Texts longer than `longest` are not remembered.
+    """
+
+    def __init__(self, load: Callable[[Any], Any], longest: int = LONGEST_CACHED) -> None:
         super().__init__()
         self._load = load
+        self._longest = longest
 
     def __missing__(self, value: Any) -> bytes:
         packed = pack(self._load(value))
-        if len(packed) <= LONGEST_CACHED:
+        if type(value) is not str or len(value) <= self._longest:
             if len(self) >= MOST_CACHED:
                 self.clear()
             self[value] = packed
@@ -61,7 +77,7 @@ def _known_text(kind: Scalar | Mask, *, blank: bool) -> _Known:
     source = Source()
     with source.block("def load(t):"):
         source.line(f"return {(kind.load_unset if blank else kind.load).format(x='t')}")
-    return _Known(source.compile(f"load {kind.name}", "load", NAMESPACE))
+    return _Known(source.compile(f"load {kind.name}", "load", NAMESPACE), _longest(kind))
 
 
 @cache
@@ -69,7 +85,11 @@ def _known_value(kind: Scalar | Mask) -> _Known:
     """Protobuf's values of this kind."""
     if isinstance(kind, Mask):
         return _Known(kind.load)
-    return _Known(kind.from_proto or (lambda value: value))
+    return _Known(kind.from_proto or (lambda value: value), _longest(kind))
+
+
+def _longest(kind: Scalar) -> int:
+    return LONGEST_SIZE if kind is DECIMAL else LONGEST_CACHED
 
 
 def is_flat(message: Declaration) -> bool:
@@ -119,7 +139,7 @@ def _from_text(emit: _Emit, each: Field, slots: dict[Path, tuple[Slot, str]]) ->
         return None
     step, text = slots[each.path]
     kind = cast("Scalar | Mask", step.field.type)
-    if isinstance(kind, Scalar) and (kind.load == "{x}" or kind in _COMPUTED):
+    if isinstance(kind, Scalar) and (kind.load == "{x}" or kind in _FRESH):
         return f"pack({_text_value(slots, each.path)})"
     return f"{emit.source.constant('known', _known_text(kind, blank=step.blank))}[{text}]"
 
@@ -173,12 +193,10 @@ def _from_value(emit: _Emit, each: Field, place: tuple[Field, str] | None) -> st
     value = _variable(field, m)
     if isinstance(kind, Mask) and kind.message:
         return f"pack({emit.source.constant('read', proto.value_reader(field))}({value}))"
-    if isinstance(kind, Scalar) and kind.from_proto is None and kind.proto == "string":
-        known = f"pack({value})"
-    elif kind in _COMPUTED:
-        known = f"pack({emit.source.constant('load', kind.from_proto)}({value}))"
-    else:
-        known = f"{emit.source.constant('known', _known_value(kind))}[{value}]"
+    if kind in _FRESH:
+        return f"pack({proto.scalar_source(emit.source, field, m, value)})"
+    plain = isinstance(kind, Scalar) and kind.from_proto is None and kind.proto == "string"
+    known = f"pack({value})" if plain else f"{emit.source.constant('known', _known_value(kind))}[{value}]"
     if isinstance(kind, Mask) or proto.absent_is_zero(field, kind):
         return known
     absent = emit.source.constant("absent", pack(field.absent))

@@ -96,19 +96,22 @@ class _Words(dict[str, bool]):
 class _Cached(dict[str, Any]):
     """Text to number, remembered: ids, tick types and sizes come again and again, and a look-up costs a third."""
 
-    def __init__(self, load: Callable[[str], Any]) -> None:
+    def __init__(self, load: Callable[[str], Any], longest: int) -> None:
         super().__init__()
         self._load = load
+        self._longest = longest
 
     def __missing__(self, text: str) -> Any:
         value = self._load(text)
-        if len(self) < MOST_CACHED and len(text) <= LONGEST_CACHED:
+        if len(self) < MOST_CACHED and len(text) <= self._longest:
             self[text] = value
         return value
 
 
 MOST_CACHED = 16_384
 LONGEST_CACHED = 24
+LONGEST_SIZE = 5
+"""Of sizes: what is longer is a volume, which only rises, and would fill the table with what is never met again."""
 
 
 def _int(text: str) -> int | None:
@@ -120,8 +123,8 @@ def _decimal(text: str) -> float | None:
     return None if text in UNSET_DECIMALS else float(text)
 
 
-INTS = _Cached(_int)
-DECIMALS = _Cached(_decimal)
+INTS = _Cached(_int, LONGEST_CACHED)
+DECIMALS = _Cached(_decimal, LONGEST_SIZE)
 FLAGS = _Flags({"0": False, "1": True, "": False})
 WORDS = _Words({"true": True, "false": False, "": False})
 

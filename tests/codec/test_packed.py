@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ibbridge.codec import Dialect, Message, Undecodable, packed
 from ibbridge.codec.messages import INBOUND
 from ibbridge.codec.packed import is_flat
+from ibbridge.codec.types import DECIMAL, DECIMALS
 from ibbridge.routing import PASSED_ON
 from tests.codec.declared import BY_NAME, EDGES, differences, sides
 from tests.codec.strategies import canonical
@@ -80,6 +81,25 @@ def test_values_met_before_begin_anew_when_they_are_too_many(monkeypatch: pytest
     for value in [b"1.5", b"2.5", b"3.5", b"1.5"]:
         assert msgpack.unpackb(known[value]) == float(value)
         assert len(known) <= 2
+
+
+def test_a_long_text_is_packed_and_not_remembered() -> None:
+    known = packed._Known(float, 3)
+    assert [msgpack.unpackb(known[text]) for text in ("1.5", "12.5", "1.5", "12.5")] == [1.5, 12.5, 1.5, 12.5]
+    assert list(known) == ["1.5"]
+
+
+@pytest.mark.parametrize("version", [178, 226])
+def test_volumes_do_not_fill_what_is_remembered_of_sizes(version: int) -> None:
+    """They only rise: none is met again, and all together would leave no room for what is."""
+    dialect, server = Dialect.client(version, ["tickSize"]), Dialect.server(version)
+    known = packed._known_text(DECIMAL, blank=False) if version < 201 else packed._known_value(DECIMAL)
+    for size in (703.0, 7654321.0):
+        payload = server.put("tickSize", {"reqId": 1, "tickType": 8, "size": size})[4:]
+        same(dialect.read_packed(payload), dialect.read(payload))
+    for table in (known, DECIMALS):
+        assert "703" in table
+        assert "7654321" not in table
 
 
 def test_the_ticks_are_passed_on_packed() -> None:
