@@ -233,7 +233,9 @@ class _Emit:
                 continue
             if each.only is not None:
                 default = self.source.constant("default", pack(each.default))
-                expression = f"({expression} if {each.only.source(local)} else {default})"
+                there = self.source.name("p")  # read even if it is not published: what cannot be read says so
+                self.source.line(f"{there} = {expression}")
+                expression = f"({there} if {each.only.source(local)} else {default})"
             parts += [repr(fixed), expression]
             fixed = b""
         parts += [repr(fixed)] if fixed else []

@@ -74,6 +74,16 @@ def test_a_number_without_room_in_msgpack_is_undecodable_with_its_bytes() -> Non
     assert got.raw == payload
 
 
+@pytest.mark.parametrize(
+    ("version", "payload"), [(178, b"1\x006\x001\x000\x001.5\x00x\x000\x00"), (226, b"\0\0\0\xc9\x22\x01x")]
+)
+def test_a_value_that_is_not_published_must_be_readable_all_the_same(version: int, payload: bytes) -> None:
+    """The size of a price that has none: `read` says that it is no number, and so does `read_packed`."""
+    dialect = Dialect.client(version, ["tickPrice"])
+    assert dialect.read_packed(payload) == dialect.read(payload)
+    assert isinstance(dialect.read(payload), Undecodable)
+
+
 def test_values_met_before_begin_anew_when_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """Prices move on: what is remembered is bounded, and what is forgotten is packed again, alike."""
     monkeypatch.setattr(packed, "MOST_CACHED", 2)
