@@ -183,10 +183,11 @@ def measure_mix(comparison: Comparison, mix: Mix) -> dict[str, Result]:
 def _vectors() -> list[tuple[int, str, bytes]]:
     """Server version, encoding and payload of every recorded inbound frame."""
     found = []
-    for name in ("in_text", "in_proto"):
+    for name in ("in_text", "in_proto", "legacy"):
         with gzip.open(_VECTORS / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
             _, *vectors = map(json.loads, lines)  # the first line says where they come from
-        found += [(each["server_version"], each["enc"], bytes.fromhex(each["frame"])) for each in vectors]
+        heard = (each for each in vectors if each["dir"] == "in")
+        found += [(each["server_version"], each["enc"], bytes.fromhex(each["frame"])) for each in heard]
     return found
 
 

@@ -63,7 +63,8 @@ class Subject:
                 run([payload])
             except _FAULTS:
                 return []
-            return [name for name in heard if not name.endswith("ProtoBuf")]  # one beside each that has the values
+            whole = [name for name in heard if not name.endswith("ProtoBuf")]  # each has one beside it, some are alone
+            return whole or [name.removesuffix("ProtoBuf") for name in heard]
 
         return names
 
