@@ -6,13 +6,14 @@ Where IB has a request id or an order id, a command has nothing, or a name that 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.codec.schema import Kind
+from ibbridge.codec.schema import Kind, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ibbridge.codec.schema import Field, Path, Request
 
@@ -35,7 +36,16 @@ def fields(request: Request) -> tuple[Field, ...]:
     """The arguments beside that name. What a cancel repeats of the request it cancels is the daemon's to repeat."""
     if name(request) == "id" and request.cancels:
         return ()
-    return tuple(each for each in request.shape.fields if each.name != request.key)
+    head, *rest = number(request) or ("",)
+    return tuple(found for each in request.shape.fields if (found := each if each.name != head else _less(each, rest)))
+
+
+def _less(field: Field, path: Sequence[str]) -> Field | None:
+    """The field without the number within it; None if there is nothing else."""
+    if not path or not isinstance(field.type, Record):
+        return None
+    left = tuple(each for each in field.type.fields if each.name != path[0])
+    return replace(field, type=replace(field.type, fields=left)) if left else None
 
 
 def numbered(args: Mapping[str, Any], path: Path, given: int) -> dict[str, Any]:

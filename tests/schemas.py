@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft202012Validator
 
+from ibbridge.codec.messages.contracts import CONTRACT
 from ibbridge.codec.schema import Field, Record
 from ibbridge.describe import SCHEMAS, files
 
@@ -31,12 +32,19 @@ def faults(path: str, value: Any) -> list[str]:
 
 def example(entry: Entry) -> dict[str, Any]:
     """Arguments for a command: what it requires, and nothing else."""
-    return {each.name: _value(entry, each, (each.name,)) for each in entry.fields if entry.required(each.path, each)}
+    needed = (each for each in entry.fields if entry.required(each.path, each))
+    return {each.name: _value(entry, each, (each.name,)) for each in needed}
+
+
+def named(entry: Entry) -> dict[str, Any]:
+    """What a command says in place of IB's numbers, where it must say so within its arguments."""
+    return {own.name: "x" for own in entry.own if own.required}
 
 
 def _value(entry: Entry, field: Field, path: Place) -> Any:
     if isinstance(field.type, Record):
         inner = ((each, (*path, each.name)) for each in field.type.shape)
         given = {each.name: _value(entry, each, where) for each, where in inner if entry.required(where, each)}
-        return given or {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"}
+        contract = {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"}
+        return given or (contract if field.type is CONTRACT else {})
     return {"str": "TRADES", "bool": True}.get(getattr(field.type, "name", ""), 1)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ibbridge import arguments
 from ibbridge.codec import Message
 from ibbridge.codec.messages import DOMAINS, INBOUND, MESSAGES, OUTBOUND
 from ibbridge.codec.schema import (
-    REQUEST_IDS,
     Declaration,
     Kind,
     Mask,
@@ -41,6 +41,8 @@ from tests.schemas import example
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from ibbridge.codec.schema import Path as Place
 
 ROOT = Path(__file__).parents[1]
 FILES = files()
@@ -123,7 +125,7 @@ def test_records_of_one_name_look_alike_to_clients() -> None:
 
 
 def _kinds() -> set[Any]:
-    """Everything with a name of its own that a declaration reaches."""
+    """Everything with a name of its own that a client can meet."""
     found: set[Any] = set()
 
     def meet(kind: Any) -> None:
@@ -133,9 +135,8 @@ def _kinds() -> set[Any]:
         for each in (field for row in _rows(kind) for field in row.shape):
             meet(each.type)
 
-    for declaration in DECLARED:
-        for each in declaration.shape.shape:
-            meet(each.type)
+    for each in (field for entry in entries() for field in entry.fields):
+        meet(each.type)
     return found
 
 
@@ -230,13 +231,22 @@ def test_the_answers_to_a_command_are_published_where_the_page_says(entry: Entry
         given = {**example(entry), **({flag: True} if flag else {})}
         middle.ask(entry.name, key="mine" if request.does is Kind.ORDER else None, **given)
         sent = middle.link.sent[-1].data
-        ids = {name: value for name, value in sent.items() if name in ("orderId", *REQUEST_IDS)}
+        number = arguments.number(request)
+        numbered = {"orderId": _at(sent, number)} if number else {}
         for answer in request.answers:
             message = MESSAGES[answer]
-            names = {message.key: middle.last_id()} if message.key and ids else {}
-            heard = middle.topic_of(answer, **{**_named(message), **names, **ids})
+            repeated = {name: given[name] for name in request.repeats} | _named(message) | numbered
+            if message.key and number:
+                repeated |= arguments.numbered({}, tuple(message.key.split(".")), _at(sent, number))
+            heard = middle.topic_of(answer, **repeated)
             assert [topic for topic in topics(request) if _matches(topic, answer, heard)], heard
             assert [topic for topic in places(message) if _matches(topic, answer, heard)], heard
+
+
+def _at(data: Any, path: Place) -> Any:
+    for name in path:
+        data = data[name]
+    return data
 
 
 def _matches(pattern: str, answer: str, topic: str) -> bool:
@@ -253,12 +263,12 @@ def _named(message: Declaration) -> dict[str, Any]:
 def test_a_command_is_accepted_as_described_and_not_with_the_ids_of_the_daemon() -> None:
     for entry in commands():
         request = entry.declaration
-        if not isinstance(request, Request) or request.cancels or not entry.usable:
+        if not isinstance(request, Request) or request.target or not entry.usable:
             continue
         middle = Middle(allowed=[request.name])
         key = "mine" if request.does is Kind.ORDER else None
-        if request.key:
-            given: dict[str, Any] = {**example(entry), request.key: 1}
+        if number := arguments.number(request):
+            given = arguments.numbered(example(entry), number, 1)
             with pytest.raises(Refused, match=f"{request.key} is the daemon's"):
                 middle.ask(entry.name, key=key, **given)
         middle.ask(entry.name, key=key, **example(entry))
@@ -268,12 +278,13 @@ def test_a_command_is_accepted_as_described_and_not_with_the_ids_of_the_daemon()
 def test_a_cancel_names_the_command_that_it_takes_back() -> None:
     for entry in commands():
         request = entry.declaration
-        if not isinstance(request, Request) or not request.cancels:
+        if not isinstance(request, Request) or not request.target:
             continue
         middle = Middle()
-        asked = next(each for each in commands() if each.name == request.cancels)
+        asked = next(each for each in commands() if each.name == request.target)
         named = {each.name for each in entry.own}
         middle.ask(asked.name, id="first", key="mine" if "key" in named else None, **example(asked))
         given = {"id": "first", "key": "mine"}
-        middle.requests.carry_out(entry.name, {name: given[name] for name in named}, Asking("a", "second"), None)
+        args = {**example(entry), **{name: given[name] for name in named}}
+        middle.requests.carry_out(entry.name, args, Asking("a", "second"), None)
         assert middle.link.take()[-1].name == request.name

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from ibbridge import arguments
 from ibbridge.codec import Dialect, Message, NotCarried
 from ibbridge.codec.messages import INBOUND, OUTBOUND
 from ibbridge.codec.proto import reader
@@ -24,7 +25,7 @@ from ibbridge.requests import NOT_OF_AN_ORDER, OF_EVERY_ORDER
 from tests.codec.declared import DECLARED
 from tests.codec.strategies import canonical
 from tests.codec.test_golden import IN, OUT, client
-from tests.schemas import WRITTEN, example, faults
+from tests.schemas import WRITTEN, example, faults, named
 
 if TYPE_CHECKING:
     from ibbridge.describe import Entry
@@ -125,7 +126,12 @@ def _as_command(entry: Entry, params: dict[str, Any]) -> dict[str, Any]:
     """A request's arguments without what the daemon gives, and with what it wants of an order."""
     request = entry.declaration
     assert request is not None
-    args = {name: value for name, value in params.items() if name != request.key}
+    taken = {each.name for each in entry.fields}
+    args = {name: value for name, value in params.items() if name in taken} | named(entry)
+    for each in entry.fields:  # a number may be deeper
+        if isinstance(each.type, Record) and "." in (request.key or "") and isinstance(args.get(each.name), dict):
+            known = {inner.name for inner in each.type.shape}
+            args[each.name] = {name: value for name, value in args[each.name].items() if name in known}
     if isinstance(args.get("order"), dict):
         order = {name: value for name, value in args["order"].items() if name not in NOT_OF_AN_ORDER}
         args["order"] = order | {name: order.get(name) or "X" for name in OF_EVERY_ORDER}
@@ -206,7 +212,7 @@ def test_every_argument_takes_the_values_that_the_codec_takes_and_no_other(name:
 def _given(entry: Entry, path: tuple[str, ...], value: Any) -> dict[str, Any]:
     """An example with a value of its own somewhere."""
     *way, last = path
-    place = args = example(entry)
+    place = args = example(entry) | named(entry)
     for step in way:
         place = place.setdefault(step, {})
     place[last] = value
@@ -237,9 +243,10 @@ def _refused(entry: Entry, args: dict[str, Any]) -> list[str]:
     """What the codec finds wrong with the types of `args`, and with their names."""
     request = entry.declaration
     assert request is not None
-    number = {request.key: 1} if request.key else {}
+    given = {name: value for name, value in args.items() if name not in named(entry)}
+    path = arguments.number(request) if isinstance(request, Request) else None
     try:
-        _NEWEST.check(entry.name, {**args, **number})
+        _NEWEST.check(entry.name, arguments.numbered(given, path, 1) if path else given)
     except NotCarried as error:
         return [each for each in error.faults if re.search(" must |is unknown|is missing$", each)]
     return []

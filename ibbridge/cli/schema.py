@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 SUMMARY = """\
 Print the JSON Schema (draft 2020-12) of the data of a message or of the args of a command. Without a name: list what
-there is. The name `index` prints what the schemas cannot say: ids, server versions, topics, what answers what."""
+there is. The name `index` prints what the schemas cannot say: ids, server versions, topics, what answers what;
+`error_codes`, `tick_types` and `generic_ticks` print what IB's numbers mean."""
 
 EXAMPLES = """\
   ibbridge schema
@@ -30,9 +31,9 @@ def run(options: argparse.Namespace) -> int:
     """Print one, or list their names."""
     folder = resources.files("ibbridge") / "schema"
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    found = {name: about["schema"] for kind in ("commands", "messages") for name, about in index[kind].items()}
+    found = {name: about["schema"] for kind in index.keys() - {"serverVersions"} for name, about in index[kind].items()}
     if options.name is None:
-        print("\n".join(path.removesuffix(".json") for path in found.values()))
+        print("\n".join(sorted(path.removesuffix(".json") for path in found.values())))
         return 0
     path = {**found, "index": "index.json"}.get(options.name.rpartition("/")[2])
     if path is None:

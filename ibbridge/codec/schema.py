@@ -491,13 +491,15 @@ class Swap:
     """The one escape hatch: a change of shape between protobuf and the published data, both ways.
 
     `read` changes what was read in place; `write` returns what is to be written. `carries` are the paths for which it
-    finds room in protobuf, and `lost` names, with the reason, those for which it finds none in the data at hand.
+    finds room in protobuf, and `lost` names, with the reason, those for which it finds none in the data at hand. `maps`
+    are the lists of which it makes maps.
     """
 
     read: Callable[[dict[str, Any]], None]
     write: Callable[[dict[str, Any]], dict[str, Any]]
     carries: tuple[str, ...] = ()
     lost: Callable[[Mapping[str, Any]], Iterator[tuple[Path, str]]] | None = None
+    maps: tuple[str, ...] = ()
 
 
 def inbound(
@@ -739,7 +741,7 @@ def _proto_paths(message: Declaration, members: Sequence[Member], version: int, 
                 yield from _proto_paths(message, member.fields, version, under)
             else:
                 path = under + member.path
-                yield path
+                yield from (path[:length] for length in range(len(under) + 1, len(path) + 1))
                 if isinstance(member.type, Record):
                     yield from _proto_paths(message, member.type.fields, version, path)
 

@@ -1,8 +1,8 @@
 """The declarations, described: `docs/messages.md` for people and JSON Schemas for programs.
 
 Everything here is derived: from the declarations what TWS says and is told, from the daemon's own tables what differs
-on the bus. `entries` brings the two together, `schemas` and `markdown` write it down, `python -m ibbridge.describe`
-(`make docs`) puts it into files.
+on the bus, from `reference` what IB's numbers mean. `entries` brings them together, `schemas` and `markdown` write them
+down, `python -m ibbridge.describe` (`make docs`) puts them into files.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ibbridge import reference
 from ibbridge.describe import markdown, schemas
 from ibbridge.describe.entries import Entry, commands, messages
 
@@ -28,6 +29,8 @@ def files() -> dict[str, str]:
 
 def _schemas() -> Iterator[tuple[str, Any]]:
     yield "index", schemas.index()
+    for name, rows in reference.tables().items():
+        yield schemas.TABLES.format(name), rows
     for folder, entries in (("messages", messages()), ("commands", commands())):
         for entry in entries:
             if entry.usable:

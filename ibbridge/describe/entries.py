@@ -17,6 +17,7 @@ from ibbridge.codec.schema import Declaration, Field, Kind, Path, Request, Topic
 from ibbridge.codec.types import Scalar
 from ibbridge.commands import LONGEST_ID, TAKES
 from ibbridge.config import RESTRICTED
+from ibbridge.reference import CLASSES
 from ibbridge.requests import DAEMON_ONLY, NOT_OF_AN_ORDER, OF_EVERY_ORDER, WHAT_IF, place_of
 from ibbridge.routing import BULLETINS
 
@@ -60,6 +61,14 @@ _ID = Own(
     "the command id under which the request was made",
     required=True,
 )
+_ADDED = {
+    "error": (
+        Own("class", "text", {"enum": [*CLASSES]}, "the bridge's: " + ", ".join(f"`{each}`" for each in CLASSES)),
+        Own("ends", "flag", {"type": ["boolean", "null"]}, "the bridge's: whether that is over; nil: it depends"),
+    )
+}
+"""What the daemon adds to messages of IB's."""
+
 _NAMES = {each.name: each for each in (_KEY, _ID)}
 
 
@@ -97,6 +106,11 @@ class Entry:
         """Whether the configuration must allow it."""
         return self.name in RESTRICTED
 
+    def maps(self, path: Path) -> bool:
+        """Whether the list at `path` is published as a map where it came as protobuf."""
+        swap = self.declaration.swap if self.declaration else None
+        return swap is not None and ".".join(path) in swap.maps
+
     def required(self, path: Path, field: Field) -> bool:
         """Whether a command must give the field at `path`."""
         return field.required or path in self.needed
@@ -129,7 +143,8 @@ def commands() -> tuple[Entry, ...]:
 
 def _entries(declaration: Declaration, domain: str) -> Iterator[Entry]:
     if not isinstance(declaration, Request):
-        yield Entry(declaration.name, domain, declaration.shape.shape, declaration, lives=lifetime(declaration))
+        own = _ADDED.get(declaration.name, ())
+        yield Entry(declaration.name, domain, declaration.shape.shape, declaration, own, lives=lifetime(declaration))
         return
     yield _command(declaration, domain)
     if declaration is REQUESTS["placeOrder"]:

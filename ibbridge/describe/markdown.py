@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from ibbridge import reference
 from ibbridge.codec.messages import DOMAINS, INBOUND, MESSAGES
 from ibbridge.codec.schema import (
     Declaration,
@@ -90,12 +91,49 @@ def _lines() -> Iterator[str]:
     yield "## Records\n"
     for kind, users in _users().items():
         yield from _record(kind, users)
+    yield from _reference()
 
 
 def _titles() -> dict[str, str]:
     """The headings, by domain: the modules say themselves what they are about."""
     titles = {each.__name__.rpartition(".")[2]: (each.__doc__ or "").splitlines()[0].rstrip(".") for each in DOMAINS}
     return {**titles, BRIDGE: "The bridge itself"}
+
+
+def _reference() -> Iterator[str]:
+    """IB's numbers. A text that is none of the names here is a name of IB's."""
+    for name, (title, about) in _TABLES.items():
+        yield f"## {title}\n"
+        yield f"{about} As data: [schema/reference/{name}.json](schema/reference/{name}.json).\n"
+        rows = reference.tables()[name]
+        yield f"| {' | '.join(each.replace('_', ' ') for each in rows[0])} |"
+        yield "|" + "---|" * len(rows[0])
+        for row in rows:
+            yield f"| {' | '.join(_cell(each, value) for each, value in row.items())} |"
+        yield ""
+
+
+_TABLES = {
+    "tick_types": (
+        "Tick types",
+        "What `tickType` says. *Size tick* has the size of a price, *delayed* is the same fifteen minutes later.",
+    ),
+    "generic_ticks": ("Generic ticks", "What `genericTickList` of `reqMktData` takes, with commas between."),
+    "error_codes": (
+        "Error codes",
+        "What `errorCode` says, and `class` and `ends` with it. Where `ends` has nothing, it depends, and is nil.",
+    ),
+}
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if name == "message":
+        return _link(value)
+    return "" if value is None else str(value)
 
 
 # -- links -----------------------------------------------------------------------------------------------------------
@@ -130,6 +168,7 @@ def _contents() -> Iterator[str]:
             if names := [each.name for each in listed if each.domain == domain]:
                 yield f"  - {word}: {_links(names)}"
     yield f"- [Records](#records): {', '.join(map(_record_link, _users()))}"
+    yield f"- {_links(title for title, _ in _TABLES.values())}"
     yield ""
 
 
@@ -295,7 +334,8 @@ def _row(entry: Entry, field: Field, path: Path, tag: str) -> tuple[str, ...]:
         value = "**required**" if entry.required(path, field) else _shown(field.default)
     else:
         value = _left_out(field)
-    return f"`{field.name}`", _type(field), value, _span(entry, path), tag
+    kind = _type(field) + ("; in protobuf a map" if entry.maps(path) else "")
+    return f"`{field.name}`", kind, value, _span(entry, path), tag
 
 
 def _left_out(field: Field) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ibbridge import reference
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.codec.refusals import MOST_ROWS
 from ibbridge.codec.schema import Field, Mask, Path, Record, Request, Tags, Type, Union
@@ -19,6 +20,9 @@ from ibbridge.describe.kinds import KINDS, Fragment, accepted, or_nil, published
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+TABLES = "reference/{}"
+"""Where the tables of IB's numbers are kept: data, beside the schemas."""
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -109,6 +113,9 @@ class _Published(_Made):
         one = self.one(field.type, path)
         if field.many or isinstance(field.type, Tags):
             listed = {"type": "array", "items": self._or_unset(field.type, one)}
+            if self.entry.maps(path):
+                row = {"type": "array", "items": {"type": "string"}}
+                return {"anyOf": [listed, {"type": "object", "additionalProperties": row}]}
             return {**listed, "uniqueItems": True} if field.distinct else listed
         return or_nil(one) if None in (field.default, field.absent) else self._or_unset(field.type, one)
 
@@ -153,6 +160,7 @@ def index() -> dict[str, Any]:
         "serverVersions": {"first": OLDEST, "last": NEWEST},
         "messages": {each.name: _about_message(each) for each in messages()},
         "commands": {each.name: _about_command(each) for each in commands() if each.usable},
+        "reference": {name: {"schema": f"{TABLES.format(name)}.json"} for name in reference.tables()},
     }
 
 

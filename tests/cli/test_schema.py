@@ -34,10 +34,12 @@ def test_a_schema_is_printed_as_it_is_written(name: str, path: str, capsys: Capt
 def test_without_a_name_every_schema_is_listed_and_each_line_can_be_asked_for(capsys: Captured[str]) -> None:
     assert main(["schema"]) == 0
     listed = capsys.readouterr().out.split()
-    written = {path for path in FILES if "/messages/" in path or "/commands/" in path}
+    written = {path for path in FILES if path.startswith(f"{SCHEMAS}/")} - {f"{SCHEMAS}/index.json"}
     assert {f"{SCHEMAS}/{path}.json" for path in listed} == written
-    assert main(["schema", listed[-1]]) == 0
-    assert json.loads(capsys.readouterr().out)["title"] == listed[-1].partition("/")[2]
+    assert main(["schema", "messages/tickPrice"]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "tickPrice"
+    assert main(["schema", "tick_types"]) == 0
+    assert json.loads(capsys.readouterr().out)[1]["name"] == "BID"
 
 
 @pytest.mark.parametrize(("name", "said"), [("tickPrise", "did you mean tickPrice?"), ("xyzzy", "all are listed")])

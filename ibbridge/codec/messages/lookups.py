@@ -157,7 +157,7 @@ DECLARATIONS = (
         doc="The exchanges that the letters in quotes stand for, by bit number.",
         text=("reqId", Each("smartComponentMap", ("bitNumber exchange exchangeLetter",))),
         proto=v.PROTOBUF_REST_MESSAGES_2,
-        swap=Swap(_by_bit, _in_rows),
+        swap=Swap(_by_bit, _in_rows, maps=("smartComponentMap",)),
     ),
     # -- fundamental data: gone from the newest client of IB's, while servers still take it
     request(
