@@ -2,7 +2,7 @@
 # wants it. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench coverage docs clean
+.PHONY: help demo test bench fuzz coverage docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -31,6 +31,11 @@ bench: $(VENV)/.installed-dev  ## decoding beside two other clients; throughput 
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/latency.py
 
+# Not a part of `test`: it is never done, and what it finds gets a test there.
+SECONDS ?= 600
+fuzz: $(VENV)/.installed-fuzz  ## hostile bytes for the codec, for SECONDS=600; exits 1 on a finding
+	$(BIN)/python -m fuzz.run --seconds $(SECONDS)
+
 coverage: $(VENV)/.installed-dev  ## which branches the tests leave out
 	$(BIN)/pytest --quiet --cov --cov-report=term-missing
 
@@ -52,6 +57,11 @@ $(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
 $(VENV)/.installed-dev: setup.cfg pyproject.toml | $(BIN)/python
 	@echo "installing ibbridge and its development tools into $(VENV) ..."
 	@$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-fuzz: setup.cfg pyproject.toml | $(BIN)/python
+	@echo "installing ibbridge and the fuzzer into $(VENV) ..."
+	@$(PIP) install --editable '.[fuzz]'
 	@touch $(VENV)/.installed $@
 
 $(BIN)/python:

@@ -106,11 +106,12 @@ class Connection:
     def _greeted(self, payload: bytes) -> Message | Undecodable:
         """The host's version and time. Anything else that comes before it is kept, not understood."""
         fields = payload.split(b"\0")
-        if len(fields) != 3 or fields[2] or not fields[0].removeprefix(b"-").isdigit():
+        too_long = len(payload) > _LONGEST_GREETING  # the time is kept, and a redirect is shown to people
+        if too_long or len(fields) != 3 or fields[2] or not fields[0].removeprefix(b"-").isdigit():
             return Undecodable(None, None, "before the server version", payload)
         version, time = int(fields[0][:9]), fields[1].decode("utf-8", "backslashreplace")
         if version < 0:
-            raise HandshakeError(f"the host redirects to {time!r}: set tws.host and tws.port to it")
+            raise HandshakeError(f"the host redirects to {time[:100]!r}: set tws.host and tws.port to it")
         if not self._oldest <= version <= self._newest:
             raise HandshakeError(
                 f"the host speaks server version {version}; {self._oldest} to {self._newest} were offered"

@@ -19,6 +19,7 @@ from ibbridge.codec.framing import TooLargeError, frame
 from ibbridge.codec.messages import INBOUND, OUTBOUND
 from ibbridge.codec.packed import Packed, proto_packer, text_packer
 from ibbridge.codec.refusals import NotCarried, checked
+from ibbridge.codec.rows import bounded
 from ibbridge.codec.schema import Declaration, Field, Request
 from ibbridge.codec.versions import raw_ids
 
@@ -31,6 +32,8 @@ PROTOBUF_IDS = 200
 _ID = Struct(">I").unpack_from
 _UNREADABLE = (ValueError, LookupError, TypeError, OverflowError, StructError, proto.DecodeError)
 """What readers raise on a body that is not what the declaration says."""
+
+_LONGEST_REASON = 200  # Python quotes all of a text that is no number: a reason is logged, a field may have megabytes
 
 
 class Message(NamedTuple):
@@ -138,7 +141,7 @@ class Dialect:
             (number,) = _ID(payload)
             number -= PROTOBUF_IDS if number > PROTOBUF_IDS else 0
         known = self._by_id.get(number) if number is not None else None
-        reason = f"{type(error).__name__}: {error}" if known else "unknown message id"
+        reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON] if known else "unknown message id"
         return Undecodable(number, known[0].name if known else None, reason, payload)
 
     def _text_reading(self, packed: Collection[str], number: int | str) -> _Read:
@@ -156,7 +159,7 @@ class Dialect:
     def _proto_reading(self, packed: Collection[str], number: int) -> _Read:
         def reading(one: Declaration) -> _Read:
             packer = proto_packer(one) if one.name in packed else None
-            return packer or _reading(one.name, proto.reader(one))
+            return packer or _reading(one.name, bounded(one, proto.reader(one)))
 
         found = [each for each in self._by_id[number - PROTOBUF_IDS] if each.proto_since is not None]
         return _one_of(found, reading, self._proto_kind)

@@ -73,7 +73,7 @@ class _Known(dict[Any, bytes]):
 def _known_text(kind: Scalar | Mask, *, blank: bool) -> _Known:
     """Texts of this kind. `blank`: an empty one is unset."""
     if isinstance(kind, Mask):
-        return _Known(lambda text: kind.load(int(text or 0)))
+        return _Known(lambda text: kind.load(INTS[text] or 0))
     source = Source()
     with source.block("def load(t):"):
         source.line(f"return {(kind.load_unset if blank else kind.load).format(x='t')}")

@@ -433,7 +433,7 @@ class _Filler:
     def extend(self, target: Any, kind: Any, rows: Sequence[Any]) -> None:
         for row in rows:
             if isinstance(kind, Scalar):
-                target.append(kind.to_proto(row) if kind.to_proto else row)
+                target.append(kind.sentinel if row is None else kind.to_proto(row) if kind.to_proto else row)
             elif isinstance(kind, Union):
                 inner = target.add()
                 setattr(inner, attribute(kind.by), row[kind.by.name])

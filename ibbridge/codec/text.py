@@ -490,7 +490,8 @@ class _TextWriter:
             elif isinstance(kind, Tags):
                 self.source.line(f"out += [{row}['tag'], {row}['value']]")
             else:
-                self.source.line(f"out.append({cast('Scalar', kind).dump.format(v=row)})")
+                scalar = cast("Scalar", kind)
+                self.source.line(f"out.append({scalar.unset!r} if {row} is None else {scalar.dump.format(v=row)})")
 
     def _kinds(self, union: Union, step: Loop, row: str) -> None:
         self.source.line(f"out.append(str({row}[{union.by.name!r}]))")

@@ -51,8 +51,8 @@ def unescape(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    r"""The inverse of `unescape`: everything outside ASCII, and a backslash that would look like an escape."""
-    text = text.replace("\\u", "\\u005cu")
+    r"""The inverse of `unescape`: everything outside ASCII, a NUL, and a backslash that would look like an escape."""
+    text = text.replace("\\u", "\\u005cu").replace("\0", "\\u0000")
     if text.isascii():
         return text
     units = text.encode("utf-16-be", "surrogatepass")

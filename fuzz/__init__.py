@@ -1,0 +1,1 @@
+"""Hostile bytes for the codec, chosen by what they reach: `make fuzz`."""
