@@ -353,7 +353,7 @@ WHOLE = Scalar(
     0.0,
     "(None if (v := int({x} or 0)) == 2147483647 else float(v))",
     "(None if not (t := {x}) or (v := int(t)) == 2147483647 else float(v))",
-    "number_text({v})",
+    "decimal_text({v})",  # never with an exponent
     "2147483647",
     _real,
     _unset_if(UNSET_FLOAT),
