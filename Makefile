@@ -45,8 +45,8 @@ docs: $(VENV)/.installed-dev  ## what is written from the code: config/ibbridge.
 	$(BIN)/python -m ibbridge.describe
 
 clean:  ## removes everything that make made
-	rm -rf $(VENV) build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find ibbridge tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	rm -rf $(VENV) fuzz/found build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find ibbridge tests benchmarks fuzz -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 # The stamps are younger than what they were installed from, or they are made again. An install that failed leaves none.
 $(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python

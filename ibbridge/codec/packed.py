@@ -23,6 +23,7 @@ from ibbridge.codec.types import (
     DECIMAL,
     FLOAT,
     GREEK,
+    INTS,
     LONGEST_CACHED,
     LONGEST_SIZE,
     MODEL_PRICE,
