@@ -14,7 +14,15 @@ from dataclasses import replace
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.sim.instruments import KNOWN, PROFILES, Instrument, identity_number, third_friday
+from ibbridge.sim.instruments import (
+    KNOWN,
+    NEWS_PROVIDERS,
+    PROFILES,
+    Instrument,
+    broad_tape,
+    identity_number,
+    third_friday,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,6 +36,7 @@ _FUTURE_LOCAL = re.compile(r"([A-Z0-9]+)([FGHJKMNQUVXZ])(\d)")
 _OPTION_LOCAL = re.compile(r"([A-Z0-9.]+) *(\d{6})([CP])(\d{8})")
 _STRIKE_STEPS = ((25, 0.5), (100, 1.0), (250, 2.5), (1000, 5.0), (5000, 25.0), (float("inf"), 50.0))
 _QUARTERLY = (3, 6, 9, 12)
+_TAPES = frozenset(map(broad_tape, NEWS_PROVIDERS))
 
 
 class Refused(Exception):  # noqa: N818 - it is what TWS says, not what went wrong here
@@ -83,23 +92,32 @@ class Catalogue:
             return [self.by_id(con_id)]
         if not sec_type:
             raise invalid("Please enter a valid security type")
-        found = self._described(_completed(contract), today)
-        for instrument in found:
-            self._issued[instrument.con_id] = instrument
-        return found
+        return [self._issue(each) for each in self._described(_completed(contract), today)]
 
     def by_id(self, con_id: int) -> Instrument:
         """The instrument with this conId, if it is known or was given out. Raises `Refused`."""
-        try:
-            return self._issued[con_id]
-        except KeyError:
-            raise not_found() from None
+        found = self.issued(con_id)
+        if found is None:
+            raise not_found()
+        return found
+
+    def issued(self, con_id: int) -> Instrument | None:
+        """The same, or None."""
+        return self._issued.get(con_id)
 
     def matching(self, pattern: str) -> list[Instrument]:
         """Known names whose symbol begins with `pattern` or whose name contains it; at most 16, as at IB."""
         wanted = pattern.upper()
-        known = (self._issued[known.con_id] for known in KNOWN.values() if known.con_id)
-        return [each for each in known if each.symbol.startswith(wanted) or wanted in each.name.upper()][:16]
+        return [each for each in self.known() if each.symbol.startswith(wanted) or wanted in each.name.upper()][:16]
+
+    def known(self, sec_type: str = "") -> list[Instrument]:
+        """The names everybody knows, of one type or all; of what expires there is none to name."""
+        keys = (key for key in KNOWN if key[0] != "FUT" and sec_type in ("", key[0]))
+        return [self._root(*key) for key in keys]
+
+    def front_futures(self, today: date) -> list[Instrument]:
+        """Of every future that is known the one that is next to expire."""
+        return [self._issue(self._front(*key[1:], today)) for key in KNOWN if key[0] == "FUT"]
 
     def expirations(self, underlying: Instrument, today: date) -> list[str]:
         """The options' last trading days: the next four Fridays and the third Fridays of the next four months."""
@@ -115,11 +133,17 @@ class Catalogue:
         middle = round(underlying.base / step)
         return [round(n * step, 2) for n in range(max(middle - 10, 1), middle + 11)]
 
+    def _issue(self, instrument: Instrument) -> Instrument:
+        """Give out a conId: from now on it means this instrument."""
+        self._issued[instrument.con_id] = instrument
+        return instrument
+
     # -- by type -----------------------------------------------------------------------------------------------------
 
     def _described(self, contract: Mapping[str, Any], today: date) -> list[Instrument]:
         sec_type, symbol = contract["secType"], contract["symbol"]
-        if not _SYMBOL.fullmatch(symbol) or symbol.startswith(NOBODY):
+        named = symbol in _TAPES if sec_type == "NEWS" else _SYMBOL.fullmatch(symbol)
+        if not named or symbol.startswith(NOBODY):
             raise not_found()
         if sec_type == "FUT":
             found = self._futures(contract, today)
@@ -228,8 +252,7 @@ class Catalogue:
         made = replace(
             self._root("BAG", symbol, first.currency), con_id=number, legs=tuple(legs), multiplier=first.multiplier
         )
-        self._issued[number] = made
-        return made
+        return self._issue(made)
 
 
 def _completed(contract: Mapping[str, Any]) -> dict[str, Any]:

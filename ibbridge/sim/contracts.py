@@ -1,4 +1,4 @@
-"""Requests about contracts: details, option chains, names that match, price increments."""
+"""Contract details: what there is to know of the instruments that a contract may mean."""
 
 from __future__ import annotations
 
@@ -18,13 +18,6 @@ _ORDER_TYPES = (
     "HID,IOC,LIT,LMT,MIT,MKT,MTL,NGCOMB,NONALGO,OCA,SCALE,SCALERST,STP,STPLMT,TRAIL,TRAILLIT,TRAILLMT,TRAILMIT,WHATIF"
 )
 _BONDS = ("BOND", "BILL")
-_INCREMENTS = {
-    26: ((0.0, 0.01),),
-    67: ((0.0, 0.25),),
-    239: ((0.0, 0.00005),),
-    240: ((0.0, 0.005),),
-    110: ((0.0, 0.01), (3.0, 0.05)),
-}
 
 
 class Contracts:
@@ -38,9 +31,6 @@ class Contracts:
         return {
             "reqContractDetails": self.details,
             "cancelContractData": lambda _session, _args: None,
-            "reqMatchingSymbols": self.matching,
-            "reqSecDefOptParams": self.option_parameters,
-            "reqMarketRule": self.market_rule,
         }
 
     def details(self, session: Session, args: Mapping[str, Any]) -> None:
@@ -55,46 +45,6 @@ class Contracts:
             record = contract_details(instrument, exchange, self._world.today)
             session.send(kind, {"reqId": request, "contractDetails": record})
         session.send("contractDetailsEnd", {"reqId": request})
-
-    def matching(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Known names that begin with the pattern, or contain it."""
-        found = self._world.catalogue.matching(args.get("pattern", ""))
-        described = [{"contract": _sample(each), "derivativeSecTypes": _derivatives(each)} for each in found]
-        session.send("symbolSamples", {"reqId": args["reqId"], "contractDescriptions": described})
-
-    def option_parameters(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Strikes and expirations per exchange, then the end."""
-        catalogue, request = self._world.catalogue, args["reqId"]
-        if args.get("futFopExchange"):
-            future = {"secType": "FUT", "symbol": args.get("underlyingSymbol", "")}
-            underlying = catalogue.find(future, self._world.today)[0]
-            exchanges, multiplier = [underlying.profile.exchange], underlying.multiplier
-        else:
-            underlying = catalogue.by_id(args.get("underlyingConId", 0))
-            exchanges, multiplier = ["SMART", "CBOE"], "100"
-        for exchange in exchanges:
-            session.send(
-                "securityDefinitionOptionParameter",
-                {
-                    "reqId": request,
-                    "exchange": exchange,
-                    "underlyingConId": underlying.con_id,
-                    "tradingClass": underlying.symbol,
-                    "multiplier": multiplier,
-                    "expirations": catalogue.expirations(underlying, self._world.today),
-                    "strikes": catalogue.strikes(underlying),
-                },
-            )
-        session.send("securityDefinitionOptionParameterEnd", {"reqId": request})
-
-    def market_rule(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The price increments of a rule. An unknown one is refused under no id, as the request has none."""
-        rule = args.get("marketRuleId", 0)
-        if rule not in _INCREMENTS:
-            session.error(-1, 322, f"Error processing request.-'cb' : cause - Market rule with id = {rule} is missing")
-            return
-        increments = [{"lowEdge": low, "increment": step} for low, step in _INCREMENTS[rule]]
-        session.send("marketRule", {"marketRuleId": rule, "priceIncrements": increments})
 
 
 def contract_details(instrument: Instrument, exchange: str, today: date) -> Data:
@@ -118,7 +68,7 @@ def contract_details(instrument: Instrument, exchange: str, today: date) -> Data
         "aggGroup": 1,
         "underSymbol": underlying.symbol if underlying else "",
         "underSecType": underlying.sec_type if underlying else "",
-        "marketRuleIds": ",".join([str(profile.rule)] * (exchanges.count(",") + 1)),
+        "marketRuleIds": ",".join([str(instrument.market_rule)] * (exchanges.count(",") + 1)),
         "realExpirationDate": instrument.expiry,
         "stockType": "COMMON" if instrument.sec_type == "STK" else "",
         "minSize": step,
@@ -133,14 +83,3 @@ def contract_details(instrument: Instrument, exchange: str, today: date) -> Data
             "maturity": f"{today.year + 9}0215",
         }
     return {name: value for name, value in every.items() if value not in ("", 0)}
-
-
-def _sample(instrument: Instrument) -> Data:
-    contract = instrument.contract("")
-    return {name: contract[name] for name in ("conId", "symbol", "secType", "currency")} | {
-        "primaryExchange": instrument.primary
-    }
-
-
-def _derivatives(instrument: Instrument) -> list[str]:
-    return {"STK": ["CFD", "OPT", "BAG"], "IND": ["FUT", "OPT"]}.get(instrument.sec_type, [])

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ibbridge.sim.catalogue import invalid
+from ibbridge.sim.instruments import NEWS_PROVIDERS
+from ibbridge.sim.news import read_providers
 from ibbridge.sim.walk import DAY, Bar
 
 if TYPE_CHECKING:
@@ -130,15 +132,30 @@ GENERIC_TICKS: dict[int, Generic] = {
 
 TRADE_REPORTS = {233: 48, 375: 77}
 """Generics whose tick comes again with every trade."""
+NEWS = "292"
+"""News, of the providers that are named behind a colon (`292:BRFG+DJNL`) or of all."""
 NO_DEFAULTS = "mdoff"
 """What turns the usual ticks off."""
 
 
-def read_list(text: str, sec_type: str) -> tuple[frozenset[int], bool]:
-    """The generics asked for, and whether the usual ticks are wanted too. Raises `Refused`, naming the legal ones."""
+class Wanted(NamedTuple):
+    """The generics that were asked for, whether the usual ticks are wanted too, and whose news."""
+
+    numbers: frozenset[int]
+    defaults: bool
+    papers: list[str]
+
+
+def read_list(text: str, sec_type: str) -> Wanted:
+    """What a list of generic ticks asks for. Raises `Refused`, naming the legal ones."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     numbers = frozenset(_number(word, text, sec_type) for word in words if word != NO_DEFAULTS)
-    return numbers, NO_DEFAULTS not in words
+    papers: list[str] = []
+    for word in words:
+        number, _, named = word.partition(":")
+        if number == NEWS:
+            papers += read_providers(named) if named else NEWS_PROVIDERS
+    return Wanted(numbers, NO_DEFAULTS not in words, list(dict.fromkeys(papers)))
 
 
 def _number(word: str, text: str, sec_type: str) -> int:

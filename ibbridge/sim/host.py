@@ -9,18 +9,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ibbridge.codec.messages import REQUESTS
 from ibbridge.sim.accounts import Accounts
-from ibbridge.sim.catalogue import Refused
+from ibbridge.sim.advisor import Advisor
+from ibbridge.sim.catalogue import Refused, invalid
 from ibbridge.sim.contracts import Contracts
 from ibbridge.sim.depth import Depth
+from ibbridge.sim.displays import Displays
 from ibbridge.sim.execution import Executor
+from ibbridge.sim.exercise import Exercise
+from ibbridge.sim.fundamentals import Fundamentals
 from ibbridge.sim.history import History
+from ibbridge.sim.lookups import Lookups
+from ibbridge.sim.news import News
+from ibbridge.sim.newspaper import Newspaper
+from ibbridge.sim.options import Options
 from ibbridge.sim.order_book import OrderBook
 from ibbridge.sim.order_reports import OrderReports
 from ibbridge.sim.orders import Orders
 from ibbridge.sim.quotes import Quotes
+from ibbridge.sim.scanner import Scanner
+from ibbridge.sim.sense import unreadable
+from ibbridge.sim.settings import ORDER_REQUESTS, READ_ONLY, Settings
 from ibbridge.sim.tape import Tapes
+from ibbridge.sim.tick_history import TickHistory
+from ibbridge.sim.verification import Verification
 from ibbridge.sim.world import Handler, Session, World
+from ibbridge.sim.wsh import Horizon
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,7 +61,8 @@ class Host:
     """One simulated TWS.
 
     `start` is when it starts, in whole seconds since 1970. `accounts` are those it manages. `master` is the client id
-    that hears of everybody's orders. `unsubscribed` symbols have delayed data only. `foreign_cancel`: see `Orders`.
+    that hears of everybody's orders. `unsubscribed` symbols have delayed data only. `foreign_cancel`: see `Orders`. An
+    `advisor` has groups of accounts and their aliases.
     """
 
     def __init__(
@@ -58,6 +74,7 @@ class Host:
         master: int | None = None,
         unsubscribed: frozenset[str] = frozenset(),
         foreign_cancel: bool = False,
+        advisor: bool = False,
     ) -> None:
         self.world = World(seed, start, master)
         self._beat = 0
@@ -65,11 +82,35 @@ class Host:
         book = OrderBook(self.world)
         self._orders = Orders(self.world, self._accounts, book, foreign_cancel=foreign_cancel)
         self._executor = Executor(self.world, self._accounts, book)
-        quotes, depth, tapes = Quotes(self.world, unsubscribed), Depth(self.world), Tapes(self.world)
-        history = History(self.world)
-        self._streams = (quotes, depth, tapes, history, self._accounts)
-        parts = (*self._streams, self._orders, OrderReports(self.world, book), Contracts(self.world))
+        self._settings = Settings(self.world, self._orders)
+        paper = Newspaper(self.world)
+        self._streams = (
+            Quotes(self.world, paper, unsubscribed),
+            Depth(self.world),
+            Tapes(self.world),
+            History(self.world),
+            TickHistory(self.world),
+            self._accounts,
+            Lookups(self.world),
+            News(self.world, paper),
+            Scanner(self.world),
+            Horizon(self.world, self._accounts),
+            Displays(self.world),
+        )
+        parts = (
+            *self._streams,
+            self._orders,
+            OrderReports(self.world, book),
+            Exercise(self.world, self._accounts, book, self._orders),
+            Contracts(self.world),
+            Options(self.world),
+            Fundamentals(self.world),
+            Advisor(self._accounts, advisor=advisor),
+            self._settings,
+            Verification(),
+        )
         self._handlers: dict[str, Handler] = {
+            "startApi": self._start_again,
             "reqCurrentTime": self._current_time,
             "reqCurrentTimeInMillis": self._current_milliseconds,
             "reqIds": lambda session, _args: self._next_id(session),
@@ -116,15 +157,17 @@ class Host:
         """What a client asks. Whatever it is, nothing is raised: a refusal is an error message with its id."""
         if session.closed:
             return
-        key = next((args[each] for each in _KEYS if each in args), -1)
-        if key is None:
-            self.unreadable(session, "Unable to parse field: 'Id'")
+        reason = unreadable(REQUESTS[name], args) if name in REQUESTS else f"Unknown request: {name}"
+        key = _key(args)
+        if reason is None and key is None:
+            reason = "Unable to parse field: 'Id'"
+        if reason is not None or key is None:
+            self.unreadable(session, reason or "")
             return
-        handler = self._handlers.get(name)
         try:
-            if handler is None:
-                raise Refused(321, f"Error validating request.-'bZ' : cause - {name} is not simulated")
-            handler(session, args)
+            if self._settings.read_only and name in ORDER_REQUESTS:
+                raise READ_ONLY
+            self._handlers[name](session, args)
         except Refused as refused:
             session.error(key, refused.code, refused.text)
 
@@ -160,6 +203,20 @@ class Host:
         session.send("currentTimeInMillis", {"timeInMillis": int(self.world.now * 1000)})
 
     @staticmethod
+    def _start_again(_: Session, __: Mapping[str, Any]) -> None:
+        raise invalid("The API has been started on this connection already")
+
+    @staticmethod
     def _log_level(_: Session, args: Mapping[str, Any]) -> None:
         if args.get("logLevel", 1) not in _LOG_LEVELS:
             raise Refused(319, "Invalid log level")
+
+
+def _key(args: Mapping[str, Any]) -> int | None:
+    """The id that an error about a request has: its own, -1 if it has none, and None if it has one that is unset."""
+    for values in (args, *(each for name, each in args.items() if name.endswith("Proto"))):
+        for name in _KEYS:
+            if name in values:
+                found: int | None = values[name]
+                return found
+    return -1

@@ -34,7 +34,6 @@ class Profile:
     hours: tuple[str, str] | None = None
     liquid: tuple[str, str] | None = None
     exchanges: str = ""
-    rule: int = 26
     increment: float = 1.0
     trades: bool = True
     quotes: bool = True
@@ -53,15 +52,15 @@ PROFILES: dict[str, Profile] = {
     "CFD": Profile("SMART", 0.01, (8, 400), 0.016, 1e5, 100, hours=_EXTENDED, liquid=_REGULAR),
     "WAR": Profile("SMART", 0.01, (0.5, 20), 0.04, 5e5, 1000, spread=2, hours=_EXTENDED, liquid=_REGULAR),
     "IOPT": Profile("SMART", 0.01, (0.5, 20), 0.04, 5e5, 1000, spread=2, hours=_EXTENDED, liquid=_REGULAR),
-    "FUT": Profile("CME", 0.25, (500, 8000), 0.011, 1.2e6, 5, multiplier="50", rule=67, expires=True),
-    "CONTFUT": Profile("CME", 0.25, (500, 8000), 0.011, 1.2e6, 5, multiplier="50", rule=67, orders=False),
+    "FUT": Profile("CME", 0.25, (500, 8000), 0.011, 1.2e6, 5, multiplier="50", expires=True),
+    "CONTFUT": Profile("CME", 0.25, (500, 8000), 0.011, 1.2e6, 5, multiplier="50", orders=False),
     "OPT": Profile(
         "SMART", 0.01, (1, 50), 0.016, 4000, 10, spread=4, multiplier="100", expires=True,
         exchanges="SMART,AMEX,CBOE,PHLX,PSE,ISE,BOX,BATS,NASDAQOM,CBOE2,NASDAQBX,MIAX,GEMINI,EDGX,MERCURY",
         hours=_REGULAR, liquid=_REGULAR,
     ),
     "FOP": Profile("CME", 0.05, (1, 50), 0.011, 900, 5, spread=3, multiplier="50", expires=True),
-    "CASH": Profile("IDEALPRO", 0.00005, (0.5, 2), 0.005, 0, 1e6, rule=239, trades=False),
+    "CASH": Profile("IDEALPRO", 0.00005, (0.5, 2), 0.005, 0, 1e6, trades=False),
     "IND": Profile(
         "CBOE", 0.01, (500, 8000), 0.010, 0, 0, quotes=False, orders=False, hours=_EXTENDED, liquid=_REGULAR
     ),
@@ -73,7 +72,37 @@ PROFILES: dict[str, Profile] = {
     "BILL": Profile("SMART", 0.001, (95, 100), 0.001, 5000, 50, spread=10, hours=_EXTENDED, liquid=_REGULAR),
     "FUND": Profile("FUNDSERV", 0.01, (10, 60), 0.009, 0, 0, quotes=False, hours=_EXTENDED, liquid=_REGULAR),
     "BAG": Profile("SMART", 0.01, (1, 50), 0.016, 500, 10, spread=2, hours=_EXTENDED, liquid=_REGULAR),
+    "NEWS": Profile("NEWS", 0.01, (1, 2), 0.001, 0, 0, trades=False, quotes=False, orders=False, weekends=True),
 }  # fmt: skip
+
+MARKET_RULES: dict[int, tuple[tuple[float, float], ...]] = {
+    26: ((0.0, 0.01),),
+    30: ((0.0, 0.015625),),
+    32: ((0.0, 0.05),),
+    67: ((0.0, 0.25),),
+    98: ((0.0, 1.0),),
+    103: ((0.0, 0.1),),
+    109: ((0.0, 0.001),),
+    110: ((0.0, 0.01), (3.0, 0.05)),
+    239: ((0.0, 0.00005),),
+    240: ((0.0, 0.005),),
+}
+"""Price increments by the number of their rule: the lowest price for which one holds, and the increment."""
+
+_RULE_OF_TICK = {increments[0][1]: number for number, increments in MARKET_RULES.items() if len(increments) == 1}
+
+NEWS_PROVIDERS = {
+    "BRFG": "Briefing.com General Market Columns",
+    "BRFUPDN": "Briefing.com Analyst Actions",
+    "DJNL": "Dow Jones Newsletters",
+    "FLY": "Fly on the Wall",
+}
+"""Who writes news. Each has a broad tape, an instrument of its own with everything that it writes."""
+
+
+def broad_tape(provider: str) -> str:
+    """The symbol of a provider's broad tape."""
+    return f"{provider}:{provider}_ALL"
 
 
 class Known(NamedTuple):
@@ -171,6 +200,11 @@ class Instrument:
     def size(self) -> float:
         """What one unit of price is worth for one contract."""
         return float(self.multiplier or 1)
+
+    @property
+    def market_rule(self) -> int:
+        """The rule that says in which steps it can be priced: the same steps on every exchange."""
+        return _RULE_OF_TICK[self.tick]
 
     def contract(self, exchange: str | None = None) -> dict[str, Any]:
         """IB's contract record; on `exchange`, or without any where that is empty."""

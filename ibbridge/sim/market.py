@@ -26,6 +26,8 @@ OPENED = 23_400
 QUARTERS = 4
 """Prices change at most this often a second."""
 INTEREST = 0.04
+VOLATILITIES = (0.001, 20.0)
+"""Between which volatilities of a year one is looked for."""
 
 _MASK = (1 << 64) - 1
 
@@ -172,9 +174,15 @@ def years_left(instrument: Instrument, at: float) -> float:
 
 
 def option_value(option: Instrument, underlying: float, years: float) -> Greeks:
-    """Black and Scholes without dividends; the implied volatility smiles a little."""
+    """An option by the model: its implied volatility smiles a little."""
     moneyness = math.log(underlying / option.strike)
     volatility = option.volatility * math.sqrt(252) * (1 + 0.4 * min(moneyness * moneyness, 1.0))
+    return black_scholes(option, underlying, years, volatility)
+
+
+def black_scholes(option: Instrument, underlying: float, years: float, volatility: float) -> Greeks:
+    """Black and Scholes without dividends, at a given volatility of a year."""
+    moneyness = math.log(underlying / option.strike)
     deviation = volatility * math.sqrt(years)
     d1 = (moneyness + (INTEREST + volatility * volatility / 2) * years) / deviation
     d2 = d1 - deviation
@@ -191,6 +199,23 @@ def option_value(option: Instrument, underlying: float, years: float) -> Greeks:
         vega=underlying * density * math.sqrt(years) / 100,
         theta=decay / 365,
     )
+
+
+def implied_volatility(option: Instrument, price: float, underlying: float, years: float) -> float | None:
+    """The volatility at which an option is worth `price`; None where none makes it so.
+
+    The price rises with the volatility, so halving finds it, to the last bit that makes a difference.
+    """
+    low, high = VOLATILITIES
+
+    def worth(volatility: float) -> float:
+        return black_scholes(option, underlying, years, volatility).price
+
+    if not worth(low) < price < worth(high):
+        return None
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if worth(middle) < price else (low, middle)
+    return high
 
 
 def to_tick(price: float, tick: float) -> float:

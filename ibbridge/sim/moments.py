@@ -56,6 +56,8 @@ def read(text: str) -> tuple[float, bool]:
     day, mark, clock, _, name = found.groups()
     zone: tzinfo = _zone(name) if name else UTC if mark == "-" else HOST_ZONE
     form = "%Y%m%d%H:%M:%S" if clock and clock.count(":") == 2 else "%Y%m%d%H:%M"
+    if not 1970 < int(day[:4]) < 9999:  # what zones make of times beyond is not a time to every function
+        raise ValueError(f"{text!r} is no time that anything here could have")
     moment = datetime.strptime(day + (clock or "00:00"), form).replace(tzinfo=zone)
     return moment.timestamp(), bool(name) or mark == "-"
 

@@ -48,6 +48,18 @@ class Orders:
         """One above the highest order id that this client has ever used."""
         return self._highest.get(client, 0) + 1
 
+    def claim_id(self, client: int, order_id: int) -> None:
+        """Use an order id up, whatever becomes of it. Raises `Refused` if it has been used already."""
+        if order_id < self.next_id(client):
+            raise Refused(103, "Duplicate order id")
+        self._highest[client] = order_id
+
+    def reset_ids(self) -> None:
+        """Begin again with the lowest order ids; those of orders that still work stay used."""
+        self._highest.clear()
+        for ticket in self._book.working():
+            self._highest[ticket.client] = max(ticket.order_id, self._highest.get(ticket.client, 0))
+
     # -- placing -----------------------------------------------------------------------------------------------------
 
     def place(self, session: Session, args: Mapping[str, Any]) -> None:
@@ -60,10 +72,8 @@ class Orders:
             self._modify(existing, ticket)
         elif existing and existing.status == FILLED:
             raise Refused(104, "Cannot modify a filled order.")
-        elif ticket.order_id < self.next_id(ticket.client):
-            raise Refused(103, "Duplicate order id")
         else:
-            self._highest[ticket.client] = ticket.order_id  # burnt, whatever becomes of the order
+            self.claim_id(ticket.client, ticket.order_id)
             self._accept(ticket)
 
     def enter_manually(self, contract: Mapping[str, Any], order: Mapping[str, Any]) -> Ticket:

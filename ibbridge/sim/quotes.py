@@ -7,6 +7,7 @@ ago, under the delayed tick types.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.sim.catalogue import Refused
@@ -14,6 +15,7 @@ from ibbridge.sim.generic_ticks import (
     TRADE_REPORTS,
     Look,
     Tick,
+    Wanted,
     generic,
     generic_ticks,
     price,
@@ -22,18 +24,22 @@ from ibbridge.sim.generic_ticks import (
     string,
     trade_report,
 )
+from ibbridge.sim.lookups import smart_key
 from ibbridge.sim.market import QUARTERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ibbridge.sim.instruments import Instrument
+    from ibbridge.sim.newspaper import Newspaper
     from ibbridge.sim.walk import Bar
     from ibbridge.sim.world import Handler, Session, World
 
 LINES = 100
 """Lines that all clients together may have."""
 DELAY = 15 * 60
+FIRST_NEWS = 3
+"""Headlines of the day that a line begins with."""
 SNAPSHOT = 1 * QUARTERS
 """Quarters until a snapshot ends (at IB: within 11 seconds)."""
 
@@ -47,10 +53,10 @@ _LIVE, _FROZEN, _DELAYED_TYPE, _DELAYED_FROZEN = range(1, 5)
 class Line:
     """One subscription or snapshot: the generics and whether the usual ticks are wanted, and what was shown last."""
 
-    def __init__(self, session: Session, request: int, wanted: tuple[frozenset[int], bool], look: Look) -> None:
+    def __init__(self, session: Session, request: int, wanted: Wanted, look: Look) -> None:
         self.session = session
         self.request = request
-        self.numbers, self.defaults = wanted
+        self.numbers, self.defaults, self.papers = wanted
         self.delayed = is_delayed(session)
         self.ends: int | None = None
         self.shown = look
@@ -66,8 +72,9 @@ class Line:
 class Quotes:
     """All lines of all clients. `unsubscribed` are symbols for which only delayed data is to be had."""
 
-    def __init__(self, world: World, unsubscribed: frozenset[str] = frozenset()) -> None:
+    def __init__(self, world: World, paper: Newspaper, unsubscribed: frozenset[str] = frozenset()) -> None:
         self._world = world
+        self._paper = paper
         self._unsubscribed = unsubscribed
         self._lines: dict[tuple[int, int], Line] = {}
 
@@ -94,8 +101,10 @@ class Quotes:
             raise Refused(102, "Duplicate ticker id")
         instrument = self._world.instrument(args.get("contract", {}))
         wanted = read_list(args.get("genericTickList", ""), instrument.sec_type)
+        if instrument.sec_type == "NEWS":  # a broad tape has headlines and nothing else
+            wanted = wanted._replace(defaults=False)
         snapshot = args.get("snapshot", False) or args.get("regulatorySnapshot", False)
-        if snapshot and wanted[0]:
+        if snapshot and wanted.numbers:
             raise Refused(414, "Snapshot market data subscription is not applicable to generic ticks")
         if len(self._lines) >= LINES:
             raise Refused(101, "Max number of tickers has been reached")
@@ -120,8 +129,10 @@ class Quotes:
 
     def beat(self, quarter: int) -> None:
         """Send what changed since the last beat."""
+        market = self._world.market
         for key, line in list(self._lines.items()):
             line.send(self._changes(line, quarter))
+            self._send_news(line, market.moment(quarter - 1), market.moment(quarter))
             if line.ends is not None and quarter >= line.ends:
                 line.session.send("tickSnapshotEnd", {"reqId": line.request})
                 del self._lines[key]
@@ -153,7 +164,7 @@ class Quotes:
             {
                 "tickerId": request,
                 "minTick": look.instrument.tick,
-                "bboExchange": "a60001",
+                "bboExchange": smart_key(look.instrument.sec_type),
                 "snapshotPermissions": 3,
                 "lastPricePrecision": None,
                 "lastSizePrecision": None,
@@ -162,6 +173,17 @@ class Quotes:
         if line.defaults:
             line.send(_first_ticks(look, self._world.market.yesterday_close(look.instrument, look.at)))
         line.send(generic_ticks(line.numbers, look))
+        now = self._world.now
+        self._send_news(line, self._world.market.day_begin(now), now, FIRST_NEWS)
+
+    def _send_news(self, line: Line, after: float, until: float, most: int | None = None) -> None:
+        """Headlines of a stretch of time, the oldest first; no more than the newest `most`."""
+        if not line.papers or int(after) == int(until):
+            return
+        news = list(islice(self._paper.articles(line.shown.instrument, line.papers, after, until), most))
+        for each in reversed(news):
+            row = {"timeStamp": each.at * 1000, "providerCode": each.provider, "articleId": each.id}
+            line.session.send("tickNews", {"tickerId": line.request, **row, "headline": each.headline, "extraData": ""})
 
     def _look(self, instrument: Instrument, at: float, day: Bar | None = None) -> Look:
         market = self._world.market

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Self
 
 from ibbridge.codec import Acceptor, FramingError, HandshakeError, Message, Undecodable
-from ibbridge.codec.messages import MESSAGES
+from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.versions import NEWEST
 from ibbridge.sim import moments
 from ibbridge.sim.host import Host
@@ -185,13 +185,19 @@ class Simulator:
             if isinstance(message, Message) and message.name == "startApi":
                 ends = MESSAGES["historicalDataEnd"].exists(link.acceptor.version or 0)
                 link.session = self.core.connect(message.data["clientId"] or 0, history_end=ends)
-        elif isinstance(message, Undecodable):
-            if message.name is None:
-                self.core.request(link.session, f"request {message.id}", {})
-            else:
-                self.core.unreadable(link.session, message.reason)
         else:
-            self.core.request(link.session, message.name, message.data)
+            hand_over(self.core, link.session, link.acceptor.version or 0, message)
+
+
+def hand_over(core: Host, session: Session, version: int, message: Message | Undecodable) -> None:
+    """Give the host what a client sent. What its server version does not have is as unreadable to it as garbage."""
+    if isinstance(message, Undecodable):
+        known = message.name or message.id
+        core.unreadable(session, message.reason if known is None else f"{known}: {message.reason}")
+    elif REQUESTS[message.name].exists(version):
+        core.request(session, message.name, message.data)
+    else:
+        core.unreadable(session, f"{REQUESTS[message.name].id}: unknown message id")
 
 
 async def serve(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ibbridge.sim.bars import shown_bar
 from ibbridge.sim.catalogue import Refused, invalid
-from ibbridge.sim.history import shown_bar
 from ibbridge.sim.market import QUARTERS, Market, Quote
 
 if TYPE_CHECKING:

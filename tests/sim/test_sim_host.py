@@ -60,11 +60,9 @@ def test_time_does_not_go_back():
     assert host.now == EPOCH + 10
 
 
-@pytest.mark.parametrize(("args", "key"), [({"reqId": 7}, 7), ({"tickerId": 8}, 8), ({}, -1)])
-def test_what_is_not_simulated_is_refused_under_its_own_id(args, key):
-    answer = Client(Host()).ask("reqWeatherForecast", **args)
-    assert [(data["reqId"], data["errorCode"]) for _, data in answer] == [(key, 321)]
-    assert "not simulated" in answer[0][1]["errorString"]
+def test_a_request_that_is_none_of_ibs_is_unreadable():
+    answer = Client(Host()).ask("reqWeatherForecast", reqId=7)
+    assert [(data["reqId"], data["errorCode"]) for _, data in answer] == [(-1, 320)]
 
 
 def test_a_log_level_of_ibs_is_silently_set_and_another_refused():

@@ -203,7 +203,7 @@ async def test_an_unreadable_request_is_320_and_the_connection_lives():
         client.writer.write(frame(b"1\00011\0not a number\0"))
         assert (await client.until("error", errorCode=320))["reqId"] == -1
         client.writer.write(frame(b"999\0001\0"))
-        unknown = await client.until("error", errorCode=321)
+        unknown = await client.until("error", errorCode=320)
         assert (unknown["reqId"], "999" in unknown["errorString"]) == (-1, True)
         client.ask("reqCurrentTime")
         await client.until("currentTime")

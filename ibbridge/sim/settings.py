@@ -1,0 +1,243 @@
+"""The host's configuration: what it is, and changing it from a client.
+
+A change that makes the host less careful is applied only by a second call that accepts the warning which answered the
+first. Four settings have an effect here (read-only, the master client, the binding of manual orders, and the order
+sequence); the others are kept and given back.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.sim.catalogue import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ibbridge.sim.orders import Orders
+    from ibbridge.sim.world import Data, Handler, Session, World
+
+READ_ONLY = Refused(
+    321,
+    "Error validating request.-'cc' : cause - The API interface is currently in Read-Only mode.",
+)
+ORDER_REQUESTS = frozenset(
+    ("placeOrder", "cancelOrder", "reqGlobalCancel", "exerciseOptions", "updateConfig", "reqIds", "reqOpenOrders",
+     "reqCompletedOrders")
+)  # fmt: skip
+"""What a host refuses that is set to read-only."""
+
+_NOT_SET = ("reqId", "messages", "acceptedWarnings", "resetAPIOrderSequence")
+
+
+class Warned(NamedTuple):
+    """A setting and the value that is not taken without a second call, with the warning."""
+
+    number: int
+    title: str
+    message: str
+    when: bool
+
+
+_WARNINGS = {
+    "api.settings.readOnlyApi": Warned(
+        101, "Read-Only API", "No client will be able to place orders, or to change this setting back.", when=True
+    ),
+    "api.settings.allowLocalhostOnly": Warned(
+        102, "Remote connections", "Clients on other computers will be able to connect.", when=False
+    ),
+    "api.precautions.bypassOrderPrecautions": Warned(
+        103, "Order precautions", "API orders will be sent without the checks that guard against mistakes.", when=True
+    ),
+    "api.settings.maintainConnectionOnIncorrectFields": Warned(
+        104, "Incorrect fields", "A client that sends a malformed request will be disconnected.", when=False
+    ),
+}
+
+
+def _one_of(*values: str) -> tuple[Callable[[Any], bool], str]:
+    return values.__contains__, f"must be one of {', '.join(values)}"
+
+
+_LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "api.settings.socketPort": (lambda value: 0 < value < 65536, "must be from 1 to 65535"),
+    "api.settings.masterClientId": (lambda value: value >= 0, "must not be negative"),
+    "api.settings.bulkDataTimeout": (lambda value: value > 0, "must be positive"),
+    "api.settings.historicalDataMaxSize": (lambda value: value > 0, "must be positive"),
+    "api.settings.loggingLevel": _one_of("System", "Error", "Warning", "Information", "Detail"),
+    "api.settings.sendInstrumentTimezone": _one_of("operator", "instrument", "UTC"),
+    "lockAndExit.autoLogoffType": _one_of("logoff", "restart"),
+}
+
+_AT_FIRST: Data = {
+    "lockAndExit": {"autoLogoffTime": "11:45", "autoLogoffPeriod": "PM", "autoLogoffType": "restart"},
+    "messages": [
+        {
+            "id": 131,
+            "title": "Order precaution",
+            "message": "The size of the order exceeds the limit of the precautionary settings.",
+            "defaultAction": "",
+            "enabled": True,
+        },
+        {
+            "id": 2137,
+            "title": "Cross side warning",
+            "message": "The order turns a long position into a short one, or the other way round.",
+            "defaultAction": "",
+            "enabled": False,
+        },
+    ],
+    "api": {
+        "precautions": dict.fromkeys(
+            (
+                "bypassOrderPrecautions", "bypassBondWarning", "bypassNegativeYieldConfirmation",
+                "bypassCalledBondWarning", "bypassSameActionPairTradeWarning", "bypassFlaggedAccountsWarning",
+                "bypassPriceBasedVolatilityWarning", "bypassRedirectOrderWarning", "bypassNoOverfillProtection",
+                "bypassRouteMarketableToBBO",
+            ),
+            False,
+        ),
+        "settings": {
+            "readOnlyApi": False,
+            "totalQuantityForMutualFunds": False,
+            "downloadOpenOrdersOnConnection": False,
+            "includeVirtualFxPositions": False,
+            "prepareDailyPnL": True,
+            "sendStatusUpdatesForVolatilityOrders": False,
+            "encodeApiMessages": "osCodePage",
+            "socketPort": 4002,
+            "useNegativeAutoRange": True,
+            "createApiMessageLogFile": False,
+            "includeMarketDataInLogFile": False,
+            "exposeTradingScheduleToApi": True,
+            "splitInsuredDepositFromCashBalance": False,
+            "sendZeroPositionsForTodayOnly": False,
+            "letApiAccountRequestsSwitchSubscription": True,
+            "useAccountGroupsWithAllocationMethods": True,
+            "loggingLevel": "Error",
+            "masterClientId": None,
+            "bulkDataTimeout": 30,
+            "componentExchSeparator": ",",
+            "showForexDataIn1_10Pips": False,
+            "allowForexTradingIn1_10Pips": False,
+            "roundAccountValuesToNearestWholeNumber": False,
+            "sendMarketDataInLotsForUsStocks": False,
+            "showAdvancedOrderRejectInUi": False,
+            "rejectMessagesAboveMaxRate": False,
+            "maintainConnectionOnIncorrectFields": True,
+            "compatibilityModeNasdaqStocks": False,
+            "sendInstrumentTimezone": "operator",
+            "sendForexDataInCompatibilityMode": False,
+            "maintainAndResubmitOrdersOnReconnect": True,
+            "historicalDataMaxSize": 0x100000,
+            "autoReportNettingEventContractTrades": False,
+            "optionExerciseRequestType": "exercise",
+            "allowLocalhostOnly": True,
+            "trustedIPs": ["127.0.0.1"],
+        },
+    },
+    "orders": {
+        "smartRouting": {
+            "seekPriceImprovement": False,
+            "preOpenReroute": False,
+            "doNotRouteToDarkPools": False,
+            "defaultAlgorithm": "",
+        },
+    },
+}  # fmt: skip
+
+
+class Settings:
+    """The configuration, and the two requests about it."""
+
+    def __init__(self, world: World, orders: Orders) -> None:
+        self._world = world
+        self._orders = orders
+        self._config = deepcopy(_AT_FIRST)
+        self._config["api"]["settings"]["masterClientId"] = world.master
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {"reqConfig": self.show, "updateConfig": self.update}
+
+    @property
+    def read_only(self) -> bool:
+        """Whether orders are refused."""
+        return bool(self._config["api"]["settings"]["readOnlyApi"])
+
+    def show(self, session: Session, args: Mapping[str, Any]) -> None:
+        """All of it."""
+        request = (args.get("configRequestProto") or {}).get("reqId")
+        session.send("configResponse", {"configResponseProto": {"reqId": request, **deepcopy(self._config)}})
+
+    def update(self, session: Session, args: Mapping[str, Any]) -> None:
+        """Take what was given, or nothing of it: an error or a warning that was not accepted stops all."""
+        wanted = args.get("updateConfigRequestProto") or {}
+        changes = [(path, value) for path, value in _given(wanted) if self._at(path) != value]
+        errors = [*_faults(changes), *self._message_faults(wanted)]
+        accepted = {each.get("messageId") for each in wanted.get("acceptedWarnings") or ()}
+        asked = (_WARNINGS[path] for path, value in changes if path in _WARNINGS and _WARNINGS[path].when is value)
+        warnings = [each for each in asked if each.number not in accepted]
+        answer: Data = {"reqId": wanted.get("reqId"), "status": "Success", "message": "The changes are in force."}
+        if errors:
+            answer |= {"status": "Error", "message": "Nothing was changed.", "errors": errors}
+        elif warnings:
+            rows = [{"messageId": each.number, "title": each.title, "message": each.message} for each in warnings]
+            answer |= {"status": "Warning", "message": "Nothing was changed: confirm the warnings.", "warnings": rows}
+        else:
+            answer["changedFields"] = [*self._apply(changes), *self._apply_messages(wanted)]
+            if wanted.get("resetAPIOrderSequence"):
+                self._orders.reset_ids()
+                answer["changedFields"].append("resetAPIOrderSequence")
+        session.send("updateConfigResponse", {"updateConfigResponseProto": answer})
+
+    # -- changing ----------------------------------------------------------------------------------------------------
+
+    def _at(self, path: str) -> Any:
+        value: Any = self._config
+        for name in path.split("."):
+            value = value[name]
+        return value
+
+    def _apply(self, changes: list[tuple[str, Any]]) -> Iterator[str]:
+        for path, value in changes:
+            above, _, name = path.rpartition(".")
+            self._at(above)[name] = value
+            if path == "api.settings.masterClientId":
+                self._world.master = value
+            yield path
+
+    def _message_faults(self, wanted: Mapping[str, Any]) -> Iterator[str]:
+        known = {each["id"] for each in self._config["messages"]}
+        for each in wanted.get("messages") or ():
+            if each.get("id") not in known:
+                yield f"messages: no message has the id {each.get('id')}"
+
+    def _apply_messages(self, wanted: Mapping[str, Any]) -> Iterator[str]:
+        """Of a message only what it does can be changed, not what it says."""
+        rows = {each["id"]: each for each in self._config["messages"]}
+        for each in wanted.get("messages") or ():
+            for name in ("defaultAction", "enabled"):
+                value = each.get(name)
+                if value is not None and rows[each["id"]][name] != value:
+                    rows[each["id"]][name] = value
+                    yield f"messages.{each['id']}.{name}"
+
+
+def _given(wanted: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings that a request names, as dotted paths with their values."""
+    for name, value in wanted.items():
+        if not above and name in _NOT_SET:
+            continue
+        if isinstance(value, dict):
+            yield from _given(value, f"{above}{name}.")
+        elif value is not None and value != []:
+            yield f"{above}{name}", value
+
+
+def _faults(changes: list[tuple[str, Any]]) -> Iterator[str]:
+    for path, value in changes:
+        holds, says = _LIMITS.get(path, (None, ""))
+        if holds is not None and not holds(value):
+            yield f"{path} {says}"
