@@ -26,6 +26,7 @@ from ibbridge.sim.generic_ticks import (
 )
 from ibbridge.sim.lookups import smart_key
 from ibbridge.sim.market import QUARTERS
+from ibbridge.sim.walk import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -39,7 +40,7 @@ LINES = 100
 """Lines that all clients together may have."""
 DELAY = 15 * 60
 FIRST_NEWS = 3
-"""Headlines of the day that a line begins with."""
+"""Headlines, of today and yesterday, that a line begins with."""
 SNAPSHOT = 1 * QUARTERS
 """Quarters until a snapshot ends (at IB: within 11 seconds)."""
 
@@ -174,7 +175,7 @@ class Quotes:
             line.send(_first_ticks(look, self._world.market.yesterday_close(look.instrument, look.at)))
         line.send(generic_ticks(line.numbers, look))
         now = self._world.now
-        self._send_news(line, self._world.market.day_begin(now), now, FIRST_NEWS)
+        self._send_news(line, self._world.market.day_begin(now) - DAY, now, FIRST_NEWS)
 
     def _send_news(self, line: Line, after: float, until: float, most: int | None = None) -> None:
         """Headlines of a stretch of time, the oldest first; no more than the newest `most`."""

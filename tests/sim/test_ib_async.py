@@ -150,3 +150,99 @@ async def test_it_sees_depth_and_every_tick():
         await happens(book.updateEvent, lambda: len(book.domBids) == len(book.domAsks) == 5)
         tape = ib.reqTickByTickData(apple(), "BidAsk")
         await happens(tape.updateEvent, lambda: bool(tape.tickByTicks))
+
+
+# -- calls that ask rather than trade
+
+
+@with_patience
+async def test_it_reads_the_news():
+    async with trading() as ib:
+        providers = await ib.reqNewsProvidersAsync()
+        assert "BRFG" in [provider.code for provider in providers]
+        news = await ib.reqHistoricalNewsAsync(265598, "BRFG+DJNL", "", "", 3)
+        assert [article.providerCode in ("BRFG", "DJNL") for article in news] == [True] * 3
+        article = await ib.reqNewsArticleAsync(news[0].providerCode, news[0].articleId)
+        assert article.articleText
+        ib.reqNewsBulletins(allMessages=True)
+        await happens(ib.newsBulletinEvent, lambda: bool(ib.newsBulletins()))
+        ib.reqMktData(apple(), "mdoff,292:BRFG+DJNL+FLY+BRFUPDN")
+        await happens(ib.tickNewsEvent, lambda: bool(ib.newsTicks()))
+
+
+@with_patience
+async def test_it_scans():
+    async with trading() as ib:
+        assert (await ib.reqScannerParametersAsync()).startswith("<?xml")
+        wanted = ib_async.ScannerSubscription(
+            instrument="STK", locationCode="STK.US.MAJOR", scanCode="MOST_ACTIVE", abovePrice=100, numberOfRows=5
+        )
+        rows = await ib.reqScannerDataAsync(wanted)
+        assert [row.rank for row in rows] == [0, 1, 2, 3, 4]
+        assert rows[0].contractDetails.contract.conId > 0
+
+
+@with_patience
+async def test_it_finds_options_and_computes_them():
+    async with trading() as ib:
+        chains = await ib.reqSecDefOptParamsAsync("AAPL", "", "STK", 265598)
+        chain = next(chain for chain in chains if chain.exchange == "SMART")
+        option = ib_async.Option("AAPL", chain.expirations[-1], chain.strikes[10], "C", "SMART", currency="USD")
+        assert (await ib.qualifyContractsAsync(option))[0].conId > 0
+        priced = await ib.calculateOptionPriceAsync(option, 0.3, chain.strikes[10])
+        implied = await ib.calculateImpliedVolatilityAsync(option, priced.optPrice, chain.strikes[10])
+        assert implied.impliedVol == pytest.approx(0.3)
+
+
+@with_patience
+async def test_it_exercises_an_option():
+    async with trading() as ib:
+        chains = await ib.reqSecDefOptParamsAsync("AAPL", "", "STK", 265598)
+        option = ib_async.Option("AAPL", chains[0].expirations[-1], chains[0].strikes[0], "C", "SMART", currency="USD")
+        await ib.qualifyContractsAsync(option)
+        bought = ib.placeOrder(option, ib_async.MarketOrder("BUY", 2))
+        await happens(bought.statusEvent, bought.isDone)
+        ib.exerciseOptions(option, 1, 2, "DU1234567", 0)
+        await happens(ib.positionEvent, lambda: any(held.contract.symbol == "AAPL" for held in stocks(ib)))
+        assert [held.position for held in stocks(ib)] == [200]
+
+
+def stocks(ib):
+    return [held for held in ib.positions() if held.contract.secType == "STK"]
+
+
+@with_patience
+async def test_it_looks_names_and_exchanges_up():
+    async with trading() as ib:
+        samples = await ib.reqMatchingSymbolsAsync("AAPL")
+        assert (samples[0].contract.conId, "OPT" in samples[0].derivativeSecTypes) == (265598, True)
+        (details,) = await ib.reqContractDetailsAsync(apple())
+        rules = [await ib.reqMarketRuleAsync(int(rule)) for rule in set(details.marketRuleIds.split(","))]
+        assert rules[0][0].increment == details.minTick
+        ticker = ib.reqMktData(apple())
+        await happens(ticker.updateEvent, lambda: bool(ticker.bboExchange))
+        components = await ib.reqSmartComponentsAsync(ticker.bboExchange)
+        assert {component.exchange for component in components} < set(details.validExchanges.split(","))
+        assert {each.exchange for each in await ib.reqMktDepthExchangesAsync()} > {"ISLAND", "CME"}
+
+
+@with_patience
+async def test_it_looks_back():
+    async with trading() as ib:
+        head = await ib.reqHeadTimeStampAsync(apple(), "TRADES", useRTH=True, formatDate=1)
+        assert head.year < 2020
+        histogram = await ib.reqHistogramDataAsync(apple(), useRTH=False, period="3 days")
+        assert sum(row.count for row in histogram) > 0
+        ticks = await ib.reqHistoricalTicksAsync(apple(), "", "20260105 12:00:00 US/Eastern", 50, "TRADES", useRth=False)
+        assert len(ticks) >= 50
+        schedule = await ib.reqHistoricalScheduleAsync(apple(), 5)
+        assert schedule.sessions
+
+
+@with_patience
+async def test_it_asks_for_the_calendar_and_for_reports():
+    async with trading() as ib:
+        assert "wshe_ed" in await ib.getWshMetaDataAsync()
+        events = await ib.getWshEventDataAsync(ib_async.WshEventData(conId=265598))
+        assert events.startswith("[")
+        assert "APPLE INC" in await ib.reqFundamentalDataAsync(apple(), "ReportSnapshot")
