@@ -60,7 +60,7 @@ class Advisor:
             raise invalid(f"Invalid FA data type: {kind}")
         try:
             root = fromstring(text)  # noqa: S314 - a client may only hurt itself: expat bounds what entities become
-        except (ParseError, ValueError, LookupError) as error:
+        except (ParseError, ValueError) as error:
             raise invalid(f"The FA data is no XML: {error}") from None
         if root.tag != _ROOTS[kind]:
             raise invalid(f"The FA data is no {_ROOTS[kind]}")

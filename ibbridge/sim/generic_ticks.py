@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from ibbridge.sim.catalogue import invalid
 from ibbridge.sim.instruments import NEWS_PROVIDERS
 from ibbridge.sim.news import read_providers
-from ibbridge.sim.walk import DAY, Bar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ibbridge.sim.instruments import Instrument
     from ibbridge.sim.market import Market, Quote
+    from ibbridge.sim.walk import Bar
 
 Tick: TypeAlias = "tuple[str, dict[str, Any]]"
 
@@ -78,8 +78,7 @@ def _volatility(look: Look) -> float:
 
 def _extreme(days: int, side: int) -> Callable[[Look], float]:
     def value(look: Look) -> float:
-        begin = look.market.day_begin(look.at)
-        return float(look.market.bar(look.instrument, begin - days * DAY, begin)[side])
+        return float(look.market.past(look.instrument, days, look.at)[side])
 
     return value
 

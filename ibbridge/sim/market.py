@@ -29,6 +29,7 @@ INTEREST = 0.04
 VOLATILITIES = (0.001, 20.0)
 """Between which volatilities of a year one is looked for."""
 
+_REMEMBERED = 1_000
 _MASK = (1 << 64) - 1
 
 
@@ -66,6 +67,7 @@ class Market:
         self.seed = seed
         self.start = start
         self._walks: dict[str, Walk] = {}
+        self._past: dict[tuple[int, int, int], Bar] = {}
 
     def quarter(self, now: float) -> int:
         """The quarter of a second that `now` lies in, counted from the start."""
@@ -111,6 +113,16 @@ class Market:
         """The last price of the exchange's day before."""
         begin = self.day_begin(now)
         return self.bar(instrument, begin - DAY, begin).close
+
+    def past(self, instrument: Instrument, days: int, now: float) -> Bar:
+        """So many of the exchange's days before today in one. Worked out once a day, as a year takes a while."""
+        begin = self.day_begin(now)
+        key = instrument.con_id, days, begin
+        if key not in self._past:
+            if len(self._past) >= _REMEMBERED:
+                self._past.clear()
+            self._past[key] = self.bar(instrument, begin - days * DAY, begin)
+        return self._past[key]
 
     def greeks(self, instrument: Instrument, now: float) -> Greeks:
         """The model of an option. Raises `ValueError` for anything else."""

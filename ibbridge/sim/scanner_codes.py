@@ -6,7 +6,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from ibbridge.sim.instruments import Instrument, identity_number
-from ibbridge.sim.walk import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,8 +87,7 @@ class Sight:
 
     def place_in(self, days: int) -> float:
         """Where the price is between the low (0) and the high (100) of so many days."""
-        begin = self._market.day_begin(self._now)
-        past = self._market.bar(self.instrument, begin - days * DAY, begin)
+        past = self._market.past(self.instrument, days, self._now)
         return (self.quote.last - past.low) / (past.high - past.low) * 100 if past.high > past.low else 0.0
 
 

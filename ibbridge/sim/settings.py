@@ -1,8 +1,7 @@
 """The host's configuration: what it is, and changing it from a client.
 
 A change that makes the host less careful is applied only by a second call that accepts the warning which answered the
-first. Four settings have an effect here (read-only, the master client, the binding of manual orders, and the order
-sequence); the others are kept and given back.
+first. Read-only and the master client have an effect here; the other settings are kept and given back.
 """
 
 from __future__ import annotations
@@ -116,7 +115,6 @@ _AT_FIRST: Data = {
             "letApiAccountRequestsSwitchSubscription": True,
             "useAccountGroupsWithAllocationMethods": True,
             "loggingLevel": "Error",
-            "masterClientId": None,
             "bulkDataTimeout": 30,
             "componentExchSeparator": ",",
             "showForexDataIn1_10Pips": False,
@@ -155,7 +153,8 @@ class Settings:
         self._world = world
         self._orders = orders
         self._config = deepcopy(_AT_FIRST)
-        self._config["api"]["settings"]["masterClientId"] = world.master
+        if world.master is not None:
+            self._config["api"]["settings"]["masterClientId"] = world.master
 
     def handlers(self) -> dict[str, Handler]:
         """The requests that are answered here."""
@@ -197,7 +196,7 @@ class Settings:
     def _at(self, path: str) -> Any:
         value: Any = self._config
         for name in path.split("."):
-            value = value[name]
+            value = value.get(name)
         return value
 
     def _apply(self, changes: list[tuple[str, Any]]) -> Iterator[str]:

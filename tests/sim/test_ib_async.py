@@ -233,7 +233,8 @@ async def test_it_looks_back():
         assert head.year < 2020
         histogram = await ib.reqHistogramDataAsync(apple(), useRTH=False, period="3 days")
         assert sum(row.count for row in histogram) > 0
-        ticks = await ib.reqHistoricalTicksAsync(apple(), "", "20260105 12:00:00 US/Eastern", 50, "TRADES", useRth=False)
+        end = "20260105 12:00:00 US/Eastern"
+        ticks = await ib.reqHistoricalTicksAsync(apple(), "", end, 50, "TRADES", useRth=False)
         assert len(ticks) >= 50
         schedule = await ib.reqHistoricalScheduleAsync(apple(), 5)
         assert schedule.sessions

@@ -11,15 +11,16 @@ from decimal import Decimal
 
 import pytest
 
-client_module = pytest.importorskip("ibapi.client")
+pytest.importorskip("ibapi")
 
-from ibapi.common import WshEventData  # noqa: E402 - only of use with the client
-from ibapi.contract import Contract  # noqa: E402
-from ibapi.order import Order  # noqa: E402
-from ibapi.scanner import ScannerSubscription  # noqa: E402
-from ibapi.wrapper import EWrapper  # noqa: E402
+from ibapi.client import EClient
+from ibapi.common import WshEventData
+from ibapi.contract import Contract
+from ibapi.order import Order
+from ibapi.scanner import ScannerSubscription
+from ibapi.wrapper import EWrapper
 
-from ibbridge.sim import Simulator  # noqa: E402
+from ibbridge.sim import Simulator
 
 PATIENCE = 20
 """Seconds after which a test that waits has failed; nothing depends on how soon it is."""
@@ -33,12 +34,12 @@ def recording(name):
     return callback
 
 
-class Recorder(*(type("Wrapper", (EWrapper,), {name: recording(name) for name in CALLBACKS}), client_module.EClient)):
+class Recorder(EWrapper, EClient):  # type: ignore[misc]
     """The client, with what it is told in a queue."""
 
     def __init__(self):
-        self.heard = queue.Queue()
-        client_module.EClient.__init__(self, wrapper=self)
+        self.heard: queue.Queue = queue.Queue()
+        EClient.__init__(self, wrapper=self)
 
     def until(self, name, holds=lambda *_: True):
         """The arguments of the next call of this name for which it holds. A refusal in between fails the test."""
@@ -49,6 +50,10 @@ class Recorder(*(type("Wrapper", (EWrapper,), {name: recording(name) for name in
                 return args
             if called == "error" and name != "error":
                 assert args[2] > 2000, args  # farms and the like
+
+
+for each in CALLBACKS:
+    setattr(Recorder, each, recording(each))
 
 
 def connected(script):
@@ -149,7 +154,7 @@ def test_it_computes_and_exercises_options():
         assert app.until("tickOptionComputation")[3] == pytest.approx(0.3)
         app.placeOrder(10, option, market_order("BUY", 1))
         app.until("orderStatus", lambda _, status, *__: status == "Filled")
-        app.exerciseOptions(11, option, 1, 1, "DU1234567", 0, "", "", False)  # noqa: FBT003 - IB's signature
+        app.exerciseOptions(11, option, 1, 1, "DU1234567", 0, "", "", False)
         assert app.until("execDetails", lambda _, what, __: what.secType == "STK")[2].shares == Decimal(100)
         app.until("orderStatus", lambda number, status, *_: (number, status) == (11, "Filled"))
 
@@ -160,13 +165,13 @@ def test_it_looks_back():
     def script(app):
         app.reqHeadTimeStamp(1, contract(), "TRADES", 1, 2)
         assert int(app.until("headTimestamp")[1]) > 0
-        app.reqHistogramData(2, contract(), False, "3 days")  # noqa: FBT003 - IB's signature
+        app.reqHistogramData(2, contract(), False, "3 days")
         assert app.until("histogramData")[1]
-        app.reqHistoricalTicks(3, contract(), "", "20260105 12:00:00 US/Eastern", 20, "BID_ASK", 0, False, [])  # noqa: FBT003
+        app.reqHistoricalTicks(3, contract(), "", "20260105 12:00:00 US/Eastern", 20, "BID_ASK", 0, False, [])
         assert len(app.until("historicalTicksBidAsk")[1]) >= 20
-        app.reqHistoricalData(4, contract(), "", "1 D", "1 hour", "TRADES", 0, 1, False, [])  # noqa: FBT003
+        app.reqHistoricalData(4, contract(), "", "1 D", "1 hour", "TRADES", 0, 1, False, [])
         app.until("historicalDataEnd")
-        app.reqHistoricalData(5, contract(), "", "5 D", "1 day", "SCHEDULE", 0, 1, False, [])  # noqa: FBT003
+        app.reqHistoricalData(5, contract(), "", "5 D", "1 day", "SCHEDULE", 0, 1, False, [])
         assert app.until("historicalSchedule")[4]
 
     connected(script)
@@ -181,7 +186,7 @@ def test_it_reads_the_news_and_the_calendar():
         assert app.until("historicalNewsEnd") == (1, True)
         app.reqNewsArticle(2, provider, article, [])
         assert app.until("newsArticle")[2]
-        app.reqNewsBulletins(True)  # noqa: FBT003 - IB's signature
+        app.reqNewsBulletins(True)
         assert app.until("updateNewsBulletin")[2]
         app.reqWshMetaData(3)
         assert json.loads(app.until("wshMetaData")[1])["meta_data"]["event_types"]

@@ -104,20 +104,6 @@ def test_a_bond_is_a_message_of_its_own(client):
     assert names(answer) == ["bondContractDetails", "contractDetailsEnd"]
 
 
-def test_option_parameters_name_strikes_and_expirations(client):
-    answer = client.ask(
-        "reqSecDefOptParams", reqId=1, underlyingSymbol="AAPL", underlyingSecType="STK", underlyingConId=265598
-    )
-    assert names(answer)[-1] == "securityDefinitionOptionParameterEnd"
-    assert "20260116" in answer[0][1]["expirations"]
-    assert len(answer[0][1]["strikes"]) == 21
-
-
-def test_options_on_a_future_expire_with_it(client):
-    answer = client.ask("reqSecDefOptParams", reqId=1, underlyingSymbol="ES", futFopExchange="CME")
-    assert (answer[0][1]["expirations"], answer[0][1]["multiplier"]) == (["20260320"], "50")
-
-
 @pytest.mark.parametrize(
     ("contract", "code"),
     [
@@ -128,14 +114,3 @@ def test_options_on_a_future_expire_with_it(client):
 )
 def test_what_has_no_details_is_refused(client, contract, code):
     assert codes(client.ask("reqContractDetails", reqId=1, contract=contract)) == [code]
-
-
-def test_matching_symbols_are_those_that_begin_so(client):
-    answer = client.ask("reqMatchingSymbols", reqId=1, pattern="app")
-    assert [row["contract"]["symbol"] for row in answer[0][1]["contractDescriptions"]] == ["AAPL"]
-
-
-def test_an_unknown_market_rule_is_322_and_a_known_one_its_increments(client):
-    assert codes(client.ask("reqMarketRule", marketRuleId=99999)) == [322]
-    rule = client.ask("reqMarketRule", marketRuleId=26)[0][1]
-    assert rule == {"marketRuleId": 26, "priceIncrements": [{"lowEdge": 0.0, "increment": 0.01}]}

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from ibbridge.codec import Acceptor, Dialect, Message
 from ibbridge.codec.framing import frame
-from ibbridge.codec.messages import MESSAGES, REQUESTS
+from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind
 from ibbridge.sim import Host
 from ibbridge.sim.server import hand_over
 from tests.codec.strategies import canonical
 from tests.sim.asked import SETTINGS_REFUSED, SOUND
-from tests.sim.desk import AAPL, CALL, Client, codes, names
+from tests.sim.desk import CALL, Client, codes, names
 
 VERSIONS = (176, 178, 200, 201, 203, 206, 208, 209, 210, 211, 212, 213, 215, 219, 221, 226)
 SILENT = {
@@ -71,7 +71,7 @@ def test_a_sound_request_is_answered_by_what_answers_it(name):
             assert names(answers)[-1] in request.ends
 
 
-@pytest.mark.parametrize(("name", "cancelled"), [(name, each.cancels) for name, each in REQUESTS.items() if each.cancels])
+@pytest.mark.parametrize(("name", "cancelled"), [(each.name, each.cancels) for each in OUTBOUND if each.cancels])
 def test_after_its_cancel_nothing_more_comes(name, cancelled):
     client = Client(Host(seed=1))
     if cancelled == "reqWshEventData":
@@ -163,7 +163,7 @@ def test_garbage_in_whole_frames_is_refused_and_the_connection_lives(seed, versi
     assert "currentTime" in names(wire.send(wire.client.put("reqCurrentTime", {})[4:]))
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", [176, 200, 201, 208, 212, 226])
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_request_in_the_other_encoding_is_understood_or_refused(name, version):
     """Above 200 a client may take the encoding that its version does not foresee; below, ids above 200 are none."""

@@ -10,6 +10,7 @@ from ibbridge import sim
 from ibbridge.codec import Connection, Message, State, frame
 from ibbridge.sim import Simulator
 from ibbridge.sim.host import EPOCH
+from tests.sim.asked import usual
 from tests.sim.desk import AAPL
 
 PATIENCE = 20
@@ -207,6 +208,37 @@ async def test_an_unreadable_request_is_320_and_the_connection_lives():
         assert (unknown["reqId"], "999" in unknown["errorString"]) == (-1, True)
         client.ask("reqCurrentTime")
         await client.until("currentTime")
+
+
+@pytest.mark.parametrize("version", [178, 200, 213, 226])
+@through_a_socket
+async def test_one_connection_takes_every_request_and_garbage_between(version):
+    async with simulator() as tws, caller(tws.port, newest=version) as client:
+        await client.ready()
+        assert client.link.dialect is not None
+        asked = usual(version)
+        for number, (name, args) in enumerate(asked):
+            client.writer.write(client.link.dialect.put(name, args))
+            client.writer.write(GARBAGE[number % len(GARBAGE)])
+        unreadable = [await client.until("error", errorCode=320) for _ in asked]
+        assert {error["reqId"] for error in unreadable} == {-1}
+        client.ask("reqCurrentTime")
+        assert (await client.until("currentTime"))["time"] >= EPOCH
+
+
+GARBAGE = (
+    frame(b""),
+    frame(b"\0"),
+    frame(b"hello"),
+    frame(b"999\0001\0002\0"),
+    frame(b"\0\0\3\xe7\1\2\3"),
+    frame(b"\0\0\0\xd1\xff\xff\xff\xff"),
+    frame(b"\xff" * 1000),
+    frame(b"\0" * 100_000),
+    frame(b"3\0" + b"9" * 5000 + b"\0"),
+    frame(b"\xd9\xa3\0\xd9\xa1\0"),  # digits, but not ASCII
+)
+"""Frames that mean nothing in any version: empty, too short, of unknown ids, of wrong bodies."""
 
 
 @through_a_socket
