@@ -78,14 +78,15 @@ def regular_hours(instrument: Instrument, day: date) -> tuple[int, int]:
     return (0, 0) if hours is None or day.weekday() > 4 else _between(day, hours)
 
 
-def sessions_of(query: Query) -> Iterator[tuple[date, int, int]]:
+def sessions_of(market: Market, query: Query) -> Iterator[tuple[date, int, int]]:
     """The days of a query with when the exchange opens and closes, oldest first."""
+    first = moments.today(market.start - YEARS * 365 * DAY)
     profile = query.instrument.profile
     hours = (profile.liquid if query.regular else profile.hours) or ("0000", "2359")
     last = moments.today(query.end)
     for back in range(max(query.duration // DAY, 1) - 1, -1, -1):
         day = last - timedelta(back)
-        if day.weekday() < 5 or profile.weekends:
+        if day >= first and (day.weekday() < 5 or profile.weekends):
             yield day, *_between(day, hours)
 
 

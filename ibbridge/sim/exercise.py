@@ -45,13 +45,13 @@ class Exercise:
     def exercise(self, session: Session, args: Mapping[str, Any]) -> None:
         """The life of an order in one go: open, executed, filled."""
         option = self._world.instrument(args.get("contract", {}))
-        action, quantity = args.get("exerciseAction"), args.get("exerciseQuantity") or 0
+        action, quantity = args.get("exerciseAction"), float(args.get("exerciseQuantity") or 0)
         if not option.right or option.underlying is None:
             raise invalid("The contract is not an option")
         if action not in (EXERCISE, LAPSE):
             raise invalid(f"Invalid exercise action: {action}")
         if quantity < 1:
-            raise invalid(f"Invalid exercise quantity: {quantity}")
+            raise invalid(f"Invalid exercise quantity: {quantity:g}")
         account = choose_account({"account": args.get("account", "")}, list(self._accounts.ledgers))
         position = self._accounts.ledgers[account].positions.get(option.con_id)
         if position is None or position.quantity < quantity:

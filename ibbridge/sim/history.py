@@ -102,7 +102,7 @@ class History:
 
     def _send_schedule(self, session: Session, request: int, query: Query) -> None:
         """When the exchange was open, day by day: one message, and no end besides."""
-        sessions = list(sessions_of(query))
+        sessions = list(sessions_of(self._world.market, query))
         if not sessions:
             raise no_data(query.instrument, "Schedule")
         form = "%Y%m%d-%H:%M:%S"

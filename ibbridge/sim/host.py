@@ -30,7 +30,7 @@ from ibbridge.sim.orders import Orders
 from ibbridge.sim.quotes import Quotes
 from ibbridge.sim.scanner import Scanner
 from ibbridge.sim.sense import unreadable
-from ibbridge.sim.settings import ORDER_REQUESTS, READ_ONLY, Settings
+from ibbridge.sim.settings import ORDER_REQUESTS, Settings, read_only
 from ibbridge.sim.tape import Tapes
 from ibbridge.sim.tick_history import TickHistory
 from ibbridge.sim.verification import Verification
@@ -166,7 +166,7 @@ class Host:
             return
         try:
             if self._settings.read_only and name in ORDER_REQUESTS:
-                raise READ_ONLY
+                raise read_only()
             self._handlers[name](session, args)
         except Refused as refused:
             session.error(key, refused.code, refused.text)

@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from ibbridge.sim.orders import Orders
     from ibbridge.sim.world import Data, Handler, Session, World
 
-READ_ONLY = Refused(
-    321,
-    "Error validating request.-'cc' : cause - The API interface is currently in Read-Only mode.",
-)
 ORDER_REQUESTS = frozenset(
     ("placeOrder", "cancelOrder", "reqGlobalCancel", "exerciseOptions", "updateConfig", "reqIds", "reqOpenOrders",
      "reqCompletedOrders")
@@ -53,6 +49,13 @@ _WARNINGS = {
         104, "Incorrect fields", "A client that sends a malformed request will be disconnected.", when=False
     ),
 }
+
+
+def read_only() -> Refused:
+    """What TWS says of an order when it is set to read-only."""
+    return Refused(
+        321, "Error validating request.-'cc' : cause - The API interface is currently in Read-Only mode."
+    )
 
 
 def _one_of(*values: str) -> tuple[Callable[[Any], bool], str]:

@@ -55,6 +55,7 @@ class Walk:
         self._volatility = volatility
         self._volume = volume
         self._children: dict[tuple[int, int], tuple[Bar, ...]] = {}
+        self._points: dict[tuple[int, int], float] = {}
         self._drift = self._waves(0)
 
     def bar(self, begin: int, end: int) -> Bar:
@@ -113,9 +114,18 @@ class Walk:
         total = 0.0
         for octave, period in enumerate(_OCTAVES):
             index, rest = divmod(day, period)
-            here, there = (self._random(LEAF + 1 + octave, index + n).uniform(-1, 1) for n in (0, 1))
+            here, there = self._point(octave, index), self._point(octave, index + 1)
             total += math.sqrt(period) * (here + (there - here) * rest / period)
         return total
+
+    def _point(self, octave: int, index: int) -> float:
+        """A random point that a line of a wave begins or ends at; most days share theirs with the day before."""
+        point = self._points.get((octave, index))
+        if point is None:
+            if len(self._points) >= _REMEMBERED:
+                self._points.clear()
+            point = self._points[octave, index] = self._random(LEAF + 1 + octave, index).uniform(-1, 1)
+        return point
 
     def _random(self, stream: int, index: int) -> random.Random:
         """Numbers of their own for each place in the tree."""

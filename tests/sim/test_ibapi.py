@@ -17,6 +17,8 @@ from ibapi.client import EClient
 from ibapi.common import WshEventData
 from ibapi.contract import Contract
 from ibapi.order import Order
+from ibapi.protobuf.ConfigRequest_pb2 import ConfigRequest
+from ibapi.protobuf.UpdateConfigRequest_pb2 import UpdateConfigRequest
 from ibapi.scanner import ScannerSubscription
 from ibapi.wrapper import EWrapper
 
@@ -209,6 +211,27 @@ def test_it_scans():
         app.until("scannerDataEnd")
         app.cancelScannerSubscription(1)
         assert app.until("error", lambda _, __, code, *___: code == 162)[0] == 1
+
+    connected(script)
+
+
+def test_it_reads_and_changes_the_configuration():
+    def script(app):
+        app.reqConfigProtoBuf(ConfigRequest(reqId=1))
+        before = app.until("configResponseProtoBuf")[0]
+        assert (before.reqId, before.api.settings.bulkDataTimeout) == (1, 30)
+        wanted = UpdateConfigRequest(reqId=2)
+        wanted.api.settings.bulkDataTimeout = 60
+        wanted.api.precautions.bypassOrderPrecautions = True
+        app.updateConfigProtoBuf(wanted)
+        first = app.until("updateConfigResponseProtoBuf")[0]
+        assert (first.status, len(first.warnings)) == ("Warning", 1)
+        wanted.acceptedWarnings.extend(first.warnings)
+        app.updateConfigProtoBuf(wanted)
+        second = app.until("updateConfigResponseProtoBuf")[0]
+        assert (second.status, len(second.changedFields)) == ("Success", 2)
+        app.reqConfigProtoBuf(ConfigRequest(reqId=3))
+        assert app.until("configResponseProtoBuf")[0].api.settings.bulkDataTimeout == 60
 
     connected(script)
 

@@ -152,3 +152,5 @@ def test_a_schedule_names_the_sessions_of_working_days(client):
     assert [row["refDate"] for row in rows] == ["20251230", "20251231", "20260101", "20260102", "20260105"]
     assert (rows[0]["startDateTime"], rows[0]["endDateTime"]) == ("20251230-09:30:00", "20251230-16:00:00")
     assert codes(client.ask("reqHistoricalData", reqId=2, **asked | {"barSizeSetting": "1 hour"})) == [10295]
+    (longest,) = only(client.ask("reqHistoricalData", reqId=3, **asked | {"durationStr": "68 Y"}), "historicalSchedule")
+    assert longest["sessions"][0]["refDate"] == "20060110", "as far back as there is data"
