@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections import defaultdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,22 @@ def load(path: Path) -> list[dict[str, Any]]:
     if not head.get("origin"):
         raise OriginError(path.name)
     return vectors
+
+
+FILES = sorted(path for path in FOLDER.glob("*.jsonl.gz") if path.name != "handshake.jsonl.gz")
+
+IN: dict[str, list[dict[str, Any]]] = defaultdict(list)
+"""Vectors by the name of the message, as IB's client calls its id."""
+
+OUT: dict[str, list[dict[str, Any]]] = defaultdict(list)
+"""Vectors by the name of the method."""
+
+for _path in FILES:
+    for _vector in load(_path):
+        if _vector["dir"] == "in":
+            IN[_vector["msg"] or "unknown"].append(_vector)
+        else:
+            OUT[_vector["method"].removesuffix("ProtoBuf")].append(_vector)
 
 
 @cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections import defaultdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,21 +12,10 @@ import pytest
 from ibbridge.codec import Dialect, Message, NotCarried, Undecodable
 from ibbridge.codec.messages import INBOUND, MESSAGES, OUTBOUND
 from tests.codec.declared import same
-from tests.codec.golden import FOLDER, OriginError, attributes, differences, load, present, published
+from tests.codec.golden import FILES, IN, OUT, OriginError, attributes, differences, load, present, published
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-FILES = sorted(path for path in FOLDER.glob("*.jsonl.gz") if path.name != "handshake.jsonl.gz")
-
-IN: dict[str, list[dict[str, Any]]] = defaultdict(list)
-OUT: dict[str, list[dict[str, Any]]] = defaultdict(list)
-for _path in FILES:
-    for _vector in load(_path):
-        if _vector["dir"] == "in":
-            IN[_vector["msg"] or "unknown"].append(_vector)
-        else:
-            OUT[_vector["method"].removesuffix("ProtoBuf")].append(_vector)
 
 client = cache(Dialect.client)
 server = cache(Dialect.server)
