@@ -35,7 +35,7 @@ from ibbridge.codec.schema import (
     resolve,
 )
 from ibbridge.codec.source import Source
-from ibbridge.codec.types import NAMESPACE, Scalar
+from ibbridge.codec.types import NAMESPACE, Scalar, join_date, split_date
 from ibbridge.codec.versions import raw_ids
 
 Data = dict[str, Any]
@@ -67,20 +67,6 @@ def tags_of(text: str) -> list[Data]:
 def tags_text(tags: Sequence[Mapping[str, Any]] | None) -> str:
     """The inverse of `tags_of`."""
     return "".join(f"{each['tag']}={each['value']};" for each in tags or ())
-
-
-def split_date(text: str, parts: int) -> list[str]:
-    """Date, time and zone of one field, padded to `parts` with empty text."""
-    found = text.split("-") if "-" in text else text.split()
-    return (found + [""] * parts)[:parts]
-
-
-def join_date(*parts: str | None) -> str:
-    """The inverse of `split_date`; dashes only where a time is missing but a zone is not."""
-    given = [part or "" for part in parts]
-    while given and not given[-1]:
-        given.pop()
-    return " ".join(given) if all(given) else "-".join(given)
 
 
 _CALLS = {

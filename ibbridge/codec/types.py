@@ -78,6 +78,20 @@ def decimal_text(value: Any) -> str:
     return format(Decimal(value), "f")
 
 
+def split_date(text: str, parts: int) -> list[str]:
+    """Date, time and zone of one field, padded to `parts` with empty text."""
+    found = text.split("-") if "-" in text else text.split()
+    return (found + [""] * parts)[:parts]
+
+
+def join_date(*parts: str | None) -> str:
+    """The inverse of `split_date`; dashes only where a time is missing but a zone is not."""
+    given = [part or "" for part in parts]
+    while given and not given[-1]:
+        given.pop()
+    return " ".join(given) if all(given) else "-".join(given)
+
+
 class _Flags(dict[str, bool]):
     """Text to bool. Anything but 0 and 1 is rare and takes the slow way: any other integer is true."""
 
@@ -257,6 +271,19 @@ def _strict_float(text: str) -> float:
     return float(text) if text else 0.0
 
 
+def _tick(text: str) -> float | None:
+    value = _strict_float(text)
+    return None if value == UNSET_FLOAT else value
+
+
+_UNSET_AMOUNT = frozenset(("1.7976931348623157E308", "1.7976931348623157e+308"))
+
+
+def _amount_of(spell: Callable[[float], str]) -> Callable[[float], str]:
+    return lambda value: "" if value == UNSET_FLOAT else spell(value)
+
+
+_LOAD_AMOUNT = "('' if (t := {x}) in UNSET_AMOUNT else t)"
 _LOAD_INT = "INTS[{x}]"
 _LOAD_INT_UNSET = "(None if not (t := {x}) or (v := int(t)) == 2147483647 else v)"
 _LOAD_FLOAT = "(None if (v := float({x} or 0)) == MAX else v)"
@@ -310,11 +337,24 @@ CONNECTOR = Scalar("connector", "bool", True, "({x} == 'a')", "({x} == 'a')", "(
 # Two dresses: another type in protobuf than in text, one published shape.
 FLAG = Scalar("flag", "bool", 0, _LOAD_INT, _LOAD_INT_UNSET, "str({v})", "2147483647", _flag, int, bool)
 """0 or 1 as an integer in text, a bool in protobuf (`liquidation`, `useRTH`)."""
-TRUTH = Scalar("bool", "int32", False, "FLAGS[{x}]", _LOAD_BOOL_UNSET, "('1' if {v} else '0')", "", _truth, bool, int)
+TRUTH = Scalar(
+    "bool",
+    "int32",
+    False,
+    "FLAGS[{x}]",
+    _LOAD_BOOL_UNSET,
+    "('1' if {v} else '0')",
+    "",
+    _truth,
+    lambda value: None if value == UNSET_INT else bool(value),
+    int,
+)
 """A bool in text, an integer in protobuf (`usePriceMgmtAlgo`)."""
-RATIO = Scalar("amount", "double", "", "{x}", "{x}", "{v}", "", _amount, number_text, _strict_float)
+RATIO = Scalar(
+    "amount", "double", "", _LOAD_AMOUNT, _LOAD_AMOUNT, "{v}", "", _amount, _amount_of(number_text), _strict_float
+)
 """Text whose digits matter little, a double in protobuf (`multiplier`)."""
-AMOUNT = Scalar("amount", "double", "", "{x}", "{x}", "{v}", "", _amount, repr, _strict_float)
+AMOUNT = Scalar("amount", "double", "", _LOAD_AMOUNT, _LOAD_AMOUNT, "{v}", "", _amount, _amount_of(repr), _strict_float)
 """The same, written as IB's client writes a double: the margins of an order state."""
 PERCENT = Scalar(
     "whole",
@@ -338,7 +378,7 @@ TICK = Scalar(
     "number_text({v})",
     "1.7976931348623157E308",
     _real,
-    _strict_float,
+    _tick,
     number_text,
 )
 """A double in text, text in protobuf (`minTick`)."""
@@ -383,6 +423,7 @@ NAMESPACE = {
     "MAX": UNSET_FLOAT,
     "UNSET_INTS": UNSET_INTS,
     "UNSET_DECIMALS": UNSET_DECIMALS,
+    "UNSET_AMOUNT": _UNSET_AMOUNT,
     "INTS": INTS,
     "DECIMALS": DECIMALS,
     "FLAGS": FLAGS,

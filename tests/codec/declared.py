@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.codec import Dialect
+from ibbridge.codec import Dialect, proto, text
 from ibbridge.codec.messages import INBOUND, OUTBOUND
 from ibbridge.codec.schema import Declaration, Request, edges
+from ibbridge.codec.versions import raw_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 DECLARED: tuple[Declaration, ...] = (*INBOUND, *OUTBOUND)
 
@@ -23,6 +24,19 @@ def sides(declaration: Declaration, version: int) -> tuple[Dialect, Dialect]:
     """Who writes it and who reads it."""
     server, client = Dialect.server(version), Dialect.client(version)
     return (client, server) if isinstance(declaration, Request) else (server, client)
+
+
+def payload(declaration: Declaration, version: int, data: Mapping[str, Any], *, protobuf: bool) -> bytes:
+    """The message in the encoding that is asked for, whichever its version prefers: a reader goes by the id alone."""
+    if protobuf:
+        return (declaration.id + 200).to_bytes(4, "big") + proto.writer(declaration, version)(data)
+    return framed(declaration, version, text.writer(declaration, version)(data))
+
+
+def framed(declaration: Declaration, version: int, fields: list[str]) -> bytes:
+    """Text fields with the id before them."""
+    head = declaration.id.to_bytes(4, "big") if raw_ids(version) else b"%d\0" % declaration.id
+    return head + "".join(f"{field}\0" for field in fields).encode()
 
 
 def same(one: Any, other: Any) -> bool:

@@ -130,6 +130,12 @@ def canonical(draw: Any, declaration: Declaration, version: int) -> dict[str, An
     return form(draw, declaration, version).data()
 
 
+@st.composite
+def common(draw: Any, declaration: Declaration, version: int) -> dict[str, Any]:
+    """The same, of what both encodings can say: text at `version`, and protobuf. The rest has its default."""
+    return _Both(draw, declaration, version).data()
+
+
 class _Form:
     """Draws raw values into nested maps; `_finished` makes the canonical form of them."""
 
@@ -329,6 +335,20 @@ class _Text(_Form):
 # -- protobuf ---------------------------------------------------------------------------------------------------------
 
 
+def _in_protobuf(field: Field, value: Any) -> bool:
+    """Texts and flags that are false are left out unless they must be there, so they read as absent ones."""
+    kind = cast("t.Scalar", field.type)
+    if value is None:
+        return field.absent is None or kind.sentinel is not None
+    left_out = kind.proto in ("string", "bool") and not (kind.to_proto(value) if kind.to_proto else value)
+    return not (left_out or value == "") or field.always or field.absent == value
+
+
+def _as_map(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
+    unique = {row["tag"]: row for row in rows}
+    return [unique[tag] for tag in sorted(unique)]
+
+
 class _Protobuf(_Form):
     text = False
 
@@ -342,12 +362,7 @@ class _Protobuf(_Form):
         return field.absent
 
     def holds(self, field: Field, value: Any, *, blank: bool) -> bool:
-        """Texts and flags that are false are left out unless they must be there, so they read as absent ones."""
-        kind = cast("t.Scalar", field.type)
-        if value is None:
-            return field.absent is None or kind.sentinel is not None
-        left_out = kind.proto in ("string", "bool") and not (kind.to_proto(value) if kind.to_proto else value)
-        return not (left_out or value == "") or field.always or field.absent == value
+        return _in_protobuf(field, value)
 
     def _members(self, members: Sequence[Member], raw: dict[str, Any], under: Path) -> None:
         for member in members:
@@ -363,8 +378,7 @@ class _Protobuf(_Form):
     def _field(self, field: Field, path: Path) -> Any:
         kind = field.type
         if isinstance(kind, Tags):  # a map: sorted by tag, each once
-            unique = {row["tag"]: row for row in self.tags(pairs=True)}
-            return [unique[tag] for tag in sorted(unique)]
+            return _as_map(self.tags(pairs=True))
         if field.many:
             return self.rows(field, lambda: self._row(field))
         if isinstance(kind, Mask):
@@ -387,6 +401,30 @@ class _Protobuf(_Form):
         record = cast("Record", field.type)
         self._members(record.fields, raw, ())
         return self._finished(record, raw)
+
+
+# -- both -------------------------------------------------------------------------------------------------------------
+
+
+class _Both(_Text):
+    """Along the text layout, what protobuf has a field for and can tell from other values."""
+
+    def fill(self) -> None:
+        super().fill()
+        if self.raw.get("contract") and "order" in self.raw:  # protobuf has a combo leg's price in the leg
+            self.raw["contract"].setdefault("comboLegs", [])
+            _leg_prices(self, self.raw)
+            if not self.draw(st.booleans()):  # text may have no prices at all
+                del self.raw["order"]["orderComboLegs"]
+
+    def holds(self, field: Field, value: Any, *, blank: bool) -> bool:
+        return super().holds(field, value, blank=blank) and _in_protobuf(field, value)
+
+    def one(self, field: Field, path: Path, *, blank: bool = False) -> Any:
+        return super().one(field, path, blank=blank) if field.tag else field.default
+
+    def tags(self, *, pairs: bool) -> list[dict[str, str]]:
+        return _as_map(super().tags(pairs=pairs))
 
 
 # -- what the few swaps of shape between protobuf and the published data make canonical ------------------------------

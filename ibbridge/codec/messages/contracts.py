@@ -34,6 +34,7 @@ from ibbridge.codec.schema import (
     one_of,
     request,
 )
+from ibbridge.codec.types import join_date, split_date
 
 DELTA_NEUTRAL_CONTRACT = Record(
     "DeltaNeutralContract",
@@ -186,18 +187,19 @@ def _split_date(data: dict[str, Any]) -> None:
     """Protobuf has date and time in one field of the contract, as text has (`20251219 08:30:00 US/Central`)."""
     details = data["contractDetails"]
     contract = details.get("contract", {})
-    text = contract.get("lastTradeDateOrContractMonth", "")
-    parts = text.split("-") if "-" in text else text.split()
-    if len(parts) > 1:
-        contract["lastTradeDateOrContractMonth"], details["lastTradeTime"] = parts[:2]
+    date, time = split_date(contract.pop("lastTradeDateOrContractMonth", ""), 2)
+    contract.update({"lastTradeDateOrContractMonth": date} if date else {})
+    details.update({"lastTradeTime": time} if time else {})
+    if not contract:
+        details.pop("contract", None)
 
 
 def _split_maturity(data: dict[str, Any]) -> None:
     """Of a bond it is also the maturity, a third part is the time zone, and the contract keeps the whole."""
     details = data["contractDetails"]
-    text = details.get("contract", {}).get("lastTradeDateOrContractMonth", "")
-    parts = text.split("-") if "-" in text else text.split()
-    details.update(zip(("maturity", "lastTradeTime", "timeZoneId"), filter(None, parts), strict=False))
+    parts = split_date(details.get("contract", {}).get("lastTradeDateOrContractMonth", ""), 3)
+    named = zip(("maturity", "lastTradeTime", "timeZoneId"), parts, strict=True)
+    details.update((name, part) for name, part in named if part)
 
 
 def _join_date(data: dict[str, Any]) -> dict[str, Any]:
@@ -205,7 +207,7 @@ def _join_date(data: dict[str, Any]) -> dict[str, Any]:
     contract = details.get("contract") or {}
     date = contract.get("lastTradeDateOrContractMonth") or details.get("maturity") or ""
     time = details.get("lastTradeTime")
-    joined = f"{date} {time}" if time and time not in date else date
+    joined = join_date(date, time) if time and time not in date else date
     return {
         **data,
         "contractDetails": {**details, "contract": {**contract, "lastTradeDateOrContractMonth": joined}},
