@@ -32,7 +32,7 @@ from ibbridge.codec.schema import (
     sendable,
 )
 from ibbridge.codec.source import Source
-from ibbridge.codec.types import BOOL, DECIMAL, NAMESPACE, SENTINELS, Scalar
+from ibbridge.codec.types import BOOL, DECIMAL, NAMESPACE, SENTINELS, Scalar, distinct
 
 __all__ = ["DecodeError", "reader", "writer"]
 
@@ -294,9 +294,9 @@ def value_reader(field: Field) -> Callable[[Any], Any]:
     """A function from what protobuf holds to the published value of `field`."""
     one = _one_reader(field.type)
     if field.distinct:
-        return lambda values: sorted({one(value) for value in values})
-    if field.many:
-        return lambda values: [one(value) for value in values]
+        return lambda values: distinct(map(one, values))
+    if field.many:  # an unset value is none of a list
+        return lambda values: [loaded for value in values if (loaded := one(value)) is not None]
     return one
 
 

@@ -219,7 +219,7 @@ class _TextReader:
         with self.source.block("for _ in range(count(f[i - 1], len(f) - 1 - i)):"):
             self._row(step, rows)
         if step.field.distinct:
-            self.source.line(f"{rows} = sorted(set({rows}))")
+            self.source.line(f"{rows} = distinct({rows})")
         scope.assign(step.path, step.field, rows)
 
     def _row(self, step: Loop, rows: str) -> None:
@@ -235,7 +235,8 @@ class _TextReader:
             self.source.line(f"{rows}.append({{'tag': f[i], 'value': f[i + 1]}})")
             self.source.line("i += 2")
         else:
-            self.source.line(f"{rows}.append({cast('Scalar', kind).load.format(x='f[i]')})")
+            with self.source.block(f"if (w := {cast('Scalar', kind).load.format(x='f[i]')}) is not None:"):
+                self.source.line(f"{rows}.append(w)")  # an unset value is none of a list
             self.source.line("i += 1")
 
     def _kinds(self, union: Union, step: Loop, rows: str) -> None:
@@ -415,6 +416,7 @@ class _TextWriter:
 
     def emit(self, steps: Sequence[Step], given: _Given) -> None:
         run: list[str] = []
+        again = {step.path for step in steps if isinstance(step, Slot) and step.again}  # say better what a date may say
         for step in steps:
             match step:
                 case Const():
@@ -424,7 +426,8 @@ class _TextWriter:
                 case Slot():
                     run.append(self._dump(step, given))
                 case SplitSlot():
-                    run.append("join_date(" + ", ".join(given.get(slot.path) for slot in step.slots) + ")")
+                    parts = (given.get(slot.path) for slot in step.slots if slot.path not in again)
+                    run.append("join_date(" + ", ".join(parts) + ")")
                 case SameSlot():
                     run.append(self._dump(step.slots[0], given))
                 case _:

@@ -17,7 +17,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 UNSET_INT = 2147483647
 UNSET_LONG = 9223372036854775807
@@ -57,7 +57,7 @@ def escape(text: str) -> str:
         return text
     units = text.encode("utf-16-be", "surrogatepass")
     pairs = (int.from_bytes(units[i : i + 2], "big") for i in range(0, len(units), 2))
-    return "".join(chr(unit) if unit < 128 else f"\\u{unit:04x}" for unit in pairs)
+    return "".join(chr(unit) if 0 < unit < 128 else f"\\u{unit:04x}" for unit in pairs)
 
 
 def number_text(value: float) -> str:
@@ -65,6 +65,16 @@ def number_text(value: float) -> str:
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
     return "NaN" if math.isnan(value) else repr(float(value)).removesuffix(".0")
+
+
+def whole_text(value: float) -> str:
+    """A double where an integer is read: never with an exponent."""
+    return str(int(value)) if float(value).is_integer() else number_text(value)
+
+
+def distinct(values: Iterable[Any]) -> list[Any]:
+    """A set of values, in order. Neither what is unset nor what is no number is one of them."""
+    return sorted({value for value in values if value is not None and value == value})  # noqa: PLR0124 - NaN
 
 
 def decimal_text(value: Any) -> str:
@@ -393,7 +403,7 @@ WHOLE = Scalar(
     0.0,
     "(None if (v := int({x} or 0)) == 2147483647 else float(v))",
     "(None if not (t := {x}) or (v := int(t)) == 2147483647 else float(v))",
-    "decimal_text({v})",  # never with an exponent
+    "whole_text({v})",
     "2147483647",
     _real,
     _unset_if(UNSET_FLOAT),
@@ -429,6 +439,8 @@ NAMESPACE = {
     "FLAGS": FLAGS,
     "WORDS": WORDS,
     "number_text": number_text,
+    "whole_text": whole_text,
+    "distinct": distinct,
     "decimal_text": decimal_text,
     "escape": escape,
     "unescape": unescape,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Data: TypeAlias = "dict[str, Any]"
 Vector: TypeAlias = "dict[str, Any]"
 
-QUICK = settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 IN_BOTH = [(name, version) for name, version in EDGES if BY_NAME[name].layout is not None and BY_NAME[name].proto_since]
 
@@ -157,6 +157,34 @@ def test_what_exists_in_one_encoding_only_is_named() -> None:
         "updateConfig",
         "updateConfigResponse",
     }
+
+
+# -- what these tests found -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protobuf", [False, True])
+def test_the_largest_double_is_unset_where_text_holds_a_number(protobuf: bool) -> None:
+    largest = "1.7976931348623157E308"
+    sent = {"orderId": 1, "contract": {"multiplier": largest}, "orderState": {"initMarginBefore": largest}}
+    got = read(BY_NAME["openOrder"], NEWEST, sent, protobuf=protobuf)
+    assert "multiplier" not in got["contract"]
+    assert "initMarginBefore" not in got["orderState"]
+    got = read(BY_NAME["tickReqParams"], NEWEST, {"tickerId": 1, "minTick": float(largest)}, protobuf=protobuf)
+    assert got["minTick"] is None
+
+
+def test_the_largest_integer_is_unset_where_protobuf_has_an_integer_for_a_flag() -> None:
+    sent = {"orderId": 1, "order": {"usePriceMgmtAlgo": 2147483647}}
+    assert "usePriceMgmtAlgo" not in read(BY_NAME["openOrder"], NEWEST, sent, protobuf=True)["order"]
+
+
+@pytest.mark.parametrize("protobuf", [False, True])
+@pytest.mark.parametrize("date", [{}, {"lastTradeDateOrContractMonth": "20261218"}])
+def test_a_time_without_a_date_stays_a_time(date: Data, protobuf: bool) -> None:
+    details = {"lastTradeTime": "08:30:00", "contract": {"symbol": "ES", **date}}
+    got = read(BY_NAME["contractDetails"], NEWEST, {"reqId": 1, "contractDetails": details}, protobuf=protobuf)
+    assert got["contractDetails"]["lastTradeTime"] == "08:30:00"
+    assert got["contractDetails"]["contract"].get("lastTradeDateOrContractMonth") == (*date.values(), None)[0]
 
 
 # -- frames from outside ----------------------------------------------------------------------------------------------

@@ -16,9 +16,14 @@ from tests.codec.golden import IN, OUT
 from tests.codec.strategies import canonical
 from tests.codec.wire import scattered, spelt
 
-QUICK = settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+QUICK = settings(max_examples=5, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 IN_TEXT = [(name, version) for name, version in EDGES if not BY_NAME[name].in_protobuf(version)]
+TEXT_FRAMES = {
+    name: found
+    for name, vectors in {**IN, **OUT}.items()
+    if (found := [each for each in vectors if each["enc"] == "text" and each["frame"] and each["msg"]])
+}
 IN_PROTOBUF = [each.name for each in DECLARED if each.proto_since is not None]
 
 client = cache(Dialect.client)
@@ -74,3 +79,51 @@ def test_protobuf_of_any_shape_is_stable(name: str, data: Any) -> None:
     declaration = BY_NAME[name]
     frame = (declaration.id + 200).to_bytes(4, "big") + scattered(data.draw, declaration, NEWEST)
     assert assert_stable(sides(declaration, NEWEST)[1], frame)
+
+
+ODD_FIELDS = st.sampled_from([
+    "", "0", "1", "-1", "-2", "3", "0.5", "1.0", "1e0", " 7 ", "true", "x", "nan", "Infinity", "BAG", "FUND",
+    "PEG BEST", "é", "2147483647", "9223372036854775807", "-9223372036854775808", "1.7976931348623157E308", "a=b;c=d", "a;b=",
+    "=;", "20261218-08:30:00-UTC", "20261218 08:30:00", " ", "-08:30:00", r"\u00e9", r"\ud83c\udca1", r"\ud83c", r"\u0000",
+])  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEXT_FRAMES)
+@settings(QUICK, max_examples=10)
+@given(data=st.data())
+def test_altered_text_is_stable_if_it_can_be_read(name: str, data: Any) -> None:
+    """Values that no vector has, at places where others stand in real frames."""
+    vector = data.draw(st.integers(0, len(TEXT_FRAMES[name]) - 1).map(TEXT_FRAMES[name].__getitem__))
+    version, frame = vector["server_version"], bytes.fromhex(vector["frame"])
+    head, fields = (frame[:4], frame[4:].split(b"\0")) if version >= 201 else (b"", frame.split(b"\0"))
+    first = 0 if head else 1  # below, the id is a field
+    if len(fields) > first + 1:
+        for _ in range(data.draw(st.integers(1, 3))):
+            fields[data.draw(st.integers(first, len(fields) - 2))] = data.draw(ODD_FIELDS).encode()
+    assert_stable(client(version) if vector["dir"] == "in" else server(version), head + b"\0".join(fields))
+
+
+# -- what these tests found -------------------------------------------------------------------------------------------
+
+
+def test_an_unset_value_is_none_of_a_list() -> None:
+    frame = framed(
+        BY_NAME["reqExecutions"], 200, ["3", "1", "0", "", "", "", "", "", "", "", "2", "2147483647", "20261218"]
+    )
+    got = assert_stable(server(200), frame)
+    assert got
+    assert got.data["execFilter"]["specificDates"] == [20261218]
+
+
+def test_a_set_has_neither_unset_nor_what_is_no_number() -> None:
+    fields = ["1", "SMART", "5", "AAPL", "100", "0", "4", "200", "nan", "1.7976931348623157E308", "100.0"]
+    got = assert_stable(client(200), framed(BY_NAME["securityDefinitionOptionParameter"], 200, fields))
+    assert got
+    assert got.data["strikes"] == [100.0, 200.0]
+
+
+def test_a_character_that_ends_fields_is_escaped_where_there_are_escapes() -> None:
+    got = assert_stable(client(200), framed(BY_NAME["error"], 200, ["1", "200", r"a\u0000b", "", "0"]))
+    assert got
+    assert got.data["errorString"] == "a\0b"
+    assert server(200).write("error", got.data)

@@ -1,0 +1,245 @@
+"""Rules of the house that no single module can keep: who may compare server versions, and who may import whom."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import ibbridge
+from ibbridge.codec import versions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+ROOT = Path(ibbridge.__file__).parent
+MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py"))}
+
+# -- versions are compared in one place -------------------------------------------------------------------------------
+
+MAY_COMPARE = {f"codec/{name}.py" for name in ("schema", "versions", "connection", "framing")}
+"""The schema engine, and the connection with what it stands on: its offer and its framing."""
+
+VERSIONS = {"version", "server_version", "serverVersion", "serverversion"}
+"""What holds a server version is called so."""
+
+CONSTANTS = {name for name, value in vars(versions).items() if name.isupper() and isinstance(value, int)}
+
+SEVERAL = {"min", "max", "range", "sorted", "lt", "le", "gt", "ge", "eq", "ne", "bisect", "bisect_left", "bisect_right"}
+"""Functions that compare what they are given, or make something to compare with."""
+
+SAME = {"int", "str", "float", "bool", "abs"}
+"""Functions whose value is still the version."""
+
+EXCEPTIONS = {
+    ("checks.py", "address.version == 6"): "the version of an internet address",
+    ("cli/sim.py", "range(OLDEST, NEWEST + 1)"): "what may be asked of the simulator at the command line",
+    ("codec/refusals.py", "range(version, NEWEST + 1)"): "asks the schema about each later version, to name it",
+    ("codec/refusals.py", "range(self.version, NEWEST + 1)"): "the same",
+    ("codec/refusals.py", "range(self.version, OLDEST - 1, -1)"): "the same, for each earlier version",
+}
+
+
+def comparisons(tree: ast.AST) -> Iterator[str]:
+    """Whatever in a module's source decides by a server version, as source."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Compare() if any(map(is_version, [node.left, *node.comparators])):
+                yield ast.unparse(node)
+            case ast.Match() if is_version(node.subject):
+                yield ast.unparse(node.subject)
+            case ast.Subscript() if is_version(node.slice):  # a table by version
+                yield ast.unparse(node)
+            case ast.Call() if called(node) in SEVERAL or called(node).startswith("__"):
+                given = [*node.args, *(each.value for each in node.keywords), inside(node.func)]
+                if any(each and is_version(each) for each in given):
+                    yield ast.unparse(node)
+
+
+def called(node: ast.Call) -> str:
+    match node.func:
+        case ast.Name(name) | ast.Attribute(attr=name):
+            return name
+    return ""
+
+
+def inside(node: ast.expr) -> ast.expr | None:
+    return node.value if isinstance(node, ast.Attribute) else None
+
+
+def is_version(node: ast.expr) -> bool:
+    """Whether the value of an expression is a server version, or made of one by arithmetic."""
+    match node:
+        case ast.Name(name) | ast.Attribute(attr=name):
+            return name in VERSIONS | CONSTANTS
+        case ast.Subscript(slice=ast.Constant(value=str(name))):
+            return name in VERSIONS
+        case ast.BinOp(left=left, right=right):
+            return is_version(left) or is_version(right)
+        case ast.UnaryOp(operand=inner) | ast.NamedExpr(value=inner) | ast.Starred(value=inner):
+            return is_version(inner)
+        case ast.Tuple(elts=parts) | ast.List(elts=parts) | ast.Set(elts=parts) | ast.BoolOp(values=parts):
+            return any(map(is_version, parts))
+        case ast.IfExp(body=one, orelse=other):
+            return is_version(one) or is_version(other)
+        case ast.Call() if called(node) in SAME | SEVERAL:
+            return any(map(is_version, node.args))
+    return False
+
+
+def offenders() -> set[tuple[str, str]]:
+    return {(name, found) for name, tree in MODULES.items() if name not in MAY_COMPARE for found in comparisons(tree)}
+
+
+def test_only_the_schema_engine_and_the_connection_compare_versions() -> None:
+    assert offenders() - EXCEPTIONS.keys() == set()
+
+
+def test_every_exception_is_still_needed() -> None:
+    assert EXCEPTIONS.keys() <= offenders()
+
+
+def test_those_who_may_compare_are_there() -> None:
+    assert MODULES.keys() >= MAY_COMPARE
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "version >= 203",
+        "self.dialect.version < 190",
+        "190 <= serverVersion < 203",
+        "state['server_version'] == 200",
+        "limit > v.PROTOBUF",
+        "limit > PROTOBUF + 1",
+        "version - 200 > 0",
+        "int(version) != 7",
+        "version in range(176, 201)",
+        "version in (187, 188, 189)",
+        "number in range(v.RFQ_FIELDS, 190)",
+        "(found := session.version) > 3",
+        "max(version, 200)",
+        "version.__ge__(200)",
+        "operator.ge(version, 200)",
+        "layouts[version]",
+        "bisect(edges, version)",
+        "match version:\n    case 200:\n        pass",
+    ],
+)
+def test_a_comparison_is_found(source: str) -> None:
+    assert list(comparisons(ast.parse(source)))
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["reader(message, version)", "raw_ids(version)", "each.exists(version)", "path in carried(message, version)"],
+)
+def test_asking_those_who_may_is_no_comparison(source: str) -> None:
+    assert not list(comparisons(ast.parse(source)))
+
+
+# -- arrows point down only -------------------------------------------------------------------------------------------
+
+PURE = {f"{name}.py" for name in ("session", "streams", "routing", "requests", "orders", "topics", "commands")}
+"""State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
+
+OUTSIDE = {"asyncio", "datetime", "random", "select", "selectors", "socket", "sqlite3", "threading", "time", "zmq"}
+
+CLOCKED = {
+    ("commands.py", "time"): "`not_after` is a time of day, which only the host's clock can tell to be over",
+}
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """Modules by their full names; of `from x import y` both, as y may be a module."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (each.name for each in names)
+            case ast.ImportFrom(module=str(module), level=0, names=names):
+                yield module
+                yield from (f"{module}.{each.name}" for each in names)
+            case ast.ImportFrom(level=level) if level:
+                yield "." * level
+
+
+def outside(names: Iterable[str]) -> set[str]:
+    return {top for name in names if (top := name.partition(".")[0]) in OUTSIDE}
+
+
+def test_the_codec_imports_nothing_of_ours_and_nothing_of_the_outside() -> None:
+    for name, tree in MODULES.items():
+        if name.startswith("codec/"):
+            assert all(f"{each}.".startswith("ibbridge.codec.") for each in imports_of_ours(tree)), name
+            assert not outside(imported(tree)), name
+
+
+def test_what_is_pure_imports_no_socket_and_no_clock() -> None:
+    assert MODULES.keys() >= PURE
+    found = {(name, each) for name in PURE for each in outside(imported(MODULES[name]))}
+    assert found == CLOCKED.keys()
+
+
+LAYERS = [
+    "codec",
+    "document",
+    "checks",
+    "config",
+    "notify",
+    "refusal",
+    "topics",
+    "streams",
+    "session",
+    "orders",
+    "routing",
+    "requests",
+    "commands",
+    "bus",
+    "gateway",
+    "daemon",
+    "client",
+    "sim",
+    "cli",
+    "__main__",
+]
+"""Modules and packages, lowest first. Whoever imports another stands behind it."""
+
+
+def layer(name: str) -> str:
+    return name.removesuffix(".py").partition("/")[0]
+
+
+def upward(name: str, tree: ast.AST) -> Iterator[str]:
+    """Imports of what does not stand below."""
+    here = LAYERS.index(layer(name))
+    for each in imported(tree):
+        package, _, rest = each.partition(".")
+        target = rest.partition(".")[0]
+        if package == "ibbridge" and target in LAYERS and LAYERS.index(target) > here:
+            yield each
+
+
+def test_arrows_point_down_only() -> None:
+    assert {layer(name) for name in MODULES} == {*LAYERS, "__init__"}, "LAYERS must say where a new module stands"
+    for name, tree in MODULES.items():
+        assert not imports_of_ours(tree) if name == "__init__.py" else not list(upward(name, tree)), name
+
+
+def imports_of_ours(tree: ast.AST) -> set[str]:
+    return {each for each in imported(tree) if each.startswith(("ibbridge", "."))}
+
+
+def test_an_arrow_that_points_up_is_found() -> None:
+    source = ast.parse(
+        "from ibbridge.daemon import Daemon\nfrom ibbridge import cli, topics\nimport ibbridge.codec.text"
+    )
+    assert set(upward("bus.py", source)) == {"ibbridge.daemon", "ibbridge.daemon.Daemon", "ibbridge.cli"}
+
+
+def test_imports_are_seen() -> None:
+    source = "import zmq.backend\nfrom ibbridge import daemon\nfrom ibbridge.codec import Dialect\nfrom . import x"
+    found = set(imported(ast.parse(source)))
+    assert {"zmq.backend", "ibbridge.daemon", "ibbridge.codec", "."} <= found
+    assert outside(found) == {"zmq"}
