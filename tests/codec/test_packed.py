@@ -14,8 +14,9 @@ from ibbridge.codec.messages import INBOUND
 from ibbridge.codec.packed import is_flat
 from ibbridge.codec.types import DECIMAL, DECIMALS
 from ibbridge.routing import PASSED_ON
-from tests.codec.declared import BY_NAME, EDGES, differences, sides
+from tests.codec.declared import BY_NAME, EDGES, differences, framed, sides
 from tests.codec.strategies import canonical
+from tests.codec.wire import scattered, spelt
 
 FLAT = {each.name for each in INBOUND if is_flat(each)}
 QUICK = settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -41,6 +42,20 @@ def test_a_packed_message_is_the_packed_message(name: str, version: int, data: A
     declaration = BY_NAME[name]
     payload = sides(declaration, version)[0].write(name, data.draw(canonical(declaration, version)))[4:]
     dialect = Dialect.client(version, [name])
+    same(dialect.read_packed(payload), dialect.read(payload))
+
+
+@pytest.mark.parametrize(("name", "version"), [each for each in EDGES if each[0] in FLAT])
+@QUICK
+@given(data=st.data())
+def test_a_packed_message_is_the_packed_message_however_it_is_spelt(name: str, version: int, data: Any) -> None:
+    declaration = BY_NAME[name]
+    if declaration.in_protobuf(version):
+        payload = (declaration.id + 200).to_bytes(4, "big") + scattered(data.draw, declaration, version)
+    else:
+        fields = spelt(data.draw, declaration, version, data.draw(canonical(declaration, version)))
+        payload = framed(declaration, version, fields)
+    dialect = Dialect.client(version, FLAT)
     same(dialect.read_packed(payload), dialect.read(payload))
 
 

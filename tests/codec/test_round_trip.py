@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ibbridge.codec import Message
-from tests.codec.declared import BY_NAME, EDGES, differences, sides
+from tests.codec.declared import BY_NAME, DECLARED, EDGES, differences, sides
 from tests.codec.strategies import canonical
 
 QUICK = settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -30,3 +30,13 @@ def test_what_is_written_is_read_back(name: str, version: int, data: Any) -> Non
     again = writer.write(got.name, got.data)[4:]
     assert again == payload
     assert not reader.surplus
+
+
+def test_every_declaration_is_tested_in_each_encoding_that_it_has() -> None:
+    tested = {(name, BY_NAME[name].in_protobuf(version)) for name, version in EDGES}
+    assert tested == {
+        (each.name, protobuf)
+        for each in DECLARED
+        for protobuf, there in ((False, each.layout is not None), (True, each.proto_since is not None))
+        if there
+    }
