@@ -180,8 +180,10 @@ class Scalar:
         return _EXPECTED[self.name]
 
     @property
-    def sentinel(self) -> float | None:
-        """The number that means unset in protobuf, for types that are numbers in both encodings."""
+    def sentinel(self) -> float | str | None:
+        """What means unset in protobuf, for types that are numbers, there or in text."""
+        if self.proto == "string" and self.name in _NUMBERS:
+            return self.unset
         return SENTINELS.get(self.proto) if self.name in _NUMBERS else None
 
 
@@ -393,7 +395,7 @@ TICK = Scalar(
 )
 """A double in text, text in protobuf (`minTick`)."""
 DATE = Scalar(
-    "int", "string", 0, _LOAD_INT, _LOAD_INT_UNSET, "str({v})", "2147483647", _whole(_INT32), lambda t: int(t or 0), str
+    "int", "string", 0, _LOAD_INT, _LOAD_INT_UNSET, "str({v})", "2147483647", _whole(_INT32), _int, str
 )
 """A date as an integer in text, text in protobuf (`yieldRedemptionDate`)."""
 
