@@ -35,7 +35,8 @@ from ibbridge.describe.entries import Entry, entries, places, topics
 from ibbridge.refusal import Refused
 from ibbridge.requests import DAEMON_ONLY, WHAT_IF, Asking
 from tests.codec.declared import DECLARED
-from tests.codec.test_golden import IN, client
+from tests.codec.golden import IN
+from tests.codec.test_golden import client
 from tests.middle import AAPL, CLIENT_ID, Middle
 from tests.schemas import example
 

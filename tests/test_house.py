@@ -142,7 +142,10 @@ def test_asking_those_who_may_is_no_comparison(source: str) -> None:
 
 # -- arrows point down only -------------------------------------------------------------------------------------------
 
-PURE = {f"{name}.py" for name in ("session", "streams", "routing", "requests", "orders", "topics", "commands")}
+PURE = {
+    f"{name}.py"
+    for name in ("arguments", "session", "streams", "routing", "requests", "orders", "topics", "commands")
+}
 """State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
 
 OUTSIDE = {"asyncio", "datetime", "random", "select", "selectors", "socket", "sqlite3", "threading", "time", "zmq"}
@@ -184,6 +187,8 @@ def test_what_is_pure_imports_no_socket_and_no_clock() -> None:
 
 LAYERS = [
     "codec",
+    "reference",
+    "arguments",
     "document",
     "checks",
     "config",
@@ -199,6 +204,7 @@ LAYERS = [
     "bus",
     "gateway",
     "daemon",
+    "describe",
     "client",
     "sim",
     "cli",

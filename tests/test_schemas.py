@@ -23,8 +23,9 @@ from ibbridge.codec.versions import NEWEST, PROTOBUF
 from ibbridge.describe import commands
 from ibbridge.requests import NOT_OF_AN_ORDER, OF_EVERY_ORDER
 from tests.codec.declared import DECLARED
+from tests.codec.golden import IN, OUT
 from tests.codec.strategies import canonical
-from tests.codec.test_golden import IN, OUT, client
+from tests.codec.test_golden import client
 from tests.schemas import WRITTEN, example, faults, named
 
 if TYPE_CHECKING:

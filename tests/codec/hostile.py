@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.codec import proto
 from ibbridge.codec.schema import Branch, Declaration, Field, Flagged, Inline, Loop, Record, Tags, Union, resolve
+from ibbridge.codec.types import Scalar
 from tests.codec.declared import BY_NAME, DECLARED, sides
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def _row(field: Field) -> Any:
         return {field.type.by.name: min(field.type.kinds)}
     if isinstance(field.type, Tags):
         return {"tag": "", "value": ""}
-    return {} if isinstance(field.type, Record) else ""
+    return field.type.zero if isinstance(field.type, Scalar) else {}
 
 
 def _put(data: dict[str, Any], path: Path, value: Any) -> None:
