@@ -27,8 +27,8 @@ from decoders import IB_ASYNC, OFFICIAL, PACKED, READ, Subject, is_packed
 from ticks import MIX, ticks
 
 from ibbridge.codec import Dialect
+from ibbridge.codec.layout import edges
 from ibbridge.codec.messages import INBOUND, MESSAGES
-from ibbridge.codec.schema import edges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

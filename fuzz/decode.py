@@ -25,9 +25,9 @@ from ibbridge.codec import (
 )
 from ibbridge.codec.dialect import PROTOBUF_IDS
 from ibbridge.codec.framing import MAX_LENGTH
+from ibbridge.codec.layout import SplitSlot, resolve
 from ibbridge.codec.messages import INBOUND, MESSAGES, REQUESTS
 from ibbridge.codec.packed import is_flat
-from ibbridge.codec.schema import SplitSlot, resolve
 from ibbridge.codec.versions import NEWEST, OLDEST, PROTOBUF
 
 if TYPE_CHECKING:

@@ -11,21 +11,9 @@ import pytest
 
 from ibbridge import arguments
 from ibbridge.codec import Message
+from ibbridge.codec.layout import carried, lifetime
 from ibbridge.codec.messages import DOMAINS, INBOUND, MESSAGES, OUTBOUND
-from ibbridge.codec.schema import (
-    Declaration,
-    Kind,
-    Mask,
-    Record,
-    Request,
-    Str,
-    Tags,
-    Topic,
-    Union,
-    carried,
-    inbound,
-    lifetime,
-)
+from ibbridge.codec.schema import Declaration, Kind, Mask, Record, Request, Str, Tags, Topic, Union, inbound
 from ibbridge.codec.types import Scalar
 from ibbridge.codec.versions import NEWEST, OLDEST
 from ibbridge.commands import TAKES

@@ -19,7 +19,7 @@ MODULES = {path.relative_to(ROOT).as_posix(): ast.parse(path.read_text()) for pa
 
 # -- versions are compared in one place -------------------------------------------------------------------------------
 
-MAY_COMPARE = {f"codec/{name}.py" for name in ("schema", "versions", "connection", "framing")}
+MAY_COMPARE = {f"codec/{name}.py" for name in ("schema", "layout", "versions", "connection", "framing")}
 """The schema engine, and the connection with what it stands on: its offer and its framing."""
 
 VERSIONS = {"version", "server_version", "serverVersion", "serverversion"}
@@ -36,9 +36,6 @@ SAME = {"int", "str", "float", "bool", "abs"}
 EXCEPTIONS = {
     ("checks.py", "address.version == 6"): "the version of an internet address",
     ("cli/sim.py", "range(OLDEST, NEWEST + 1)"): "what may be asked of the simulator at the command line",
-    ("codec/refusals.py", "range(version, NEWEST + 1)"): "asks the schema about each later version, to name it",
-    ("codec/refusals.py", "range(self.version, NEWEST + 1)"): "the same",
-    ("codec/refusals.py", "range(self.version, OLDEST - 1, -1)"): "the same, for each earlier version",
 }
 
 

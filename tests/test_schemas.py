@@ -15,9 +15,10 @@ from jsonschema import Draft202012Validator
 
 from ibbridge import arguments
 from ibbridge.codec import Dialect, Message, NotCarried
+from ibbridge.codec.layout import edges
 from ibbridge.codec.messages import INBOUND, OUTBOUND
 from ibbridge.codec.proto import reader
-from ibbridge.codec.schema import Record, Request, edges
+from ibbridge.codec.schema import Record, Request
 from ibbridge.codec.types import UNSET_INT, UNSET_LONG
 from ibbridge.codec.versions import NEWEST, PROTOBUF
 from ibbridge.describe import commands

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import msgpack
 
 from ibbridge.codec import proto
-from ibbridge.codec.schema import Const, Declaration, Field, Inline, Mask, Path, Slot, resolve
+from ibbridge.codec.layout import Slot, resolve
+from ibbridge.codec.schema import Const, Declaration, Field, Inline, Mask, Path
 from ibbridge.codec.source import Source
 from ibbridge.codec.text import TooShort
 from ibbridge.codec.types import (

@@ -13,26 +13,10 @@ from difflib import get_close_matches
 from itertools import takewhile
 from typing import Any, cast
 
-from ibbridge.codec.schema import (
-    Branch,
-    Declaration,
-    Field,
-    Flagged,
-    Loop,
-    Mask,
-    Path,
-    Record,
-    Slot,
-    Step,
-    Tags,
-    Union,
-    carried,
-    refused_since,
-    resolve,
-)
+from ibbridge.codec.layout import Branch, Flagged, Loop, Slot, Step, carried, earlier, later, refused_since, resolve
+from ibbridge.codec.schema import Declaration, Field, Mask, Path, Record, Tags, Union
 from ibbridge.codec.text import compiled_test
 from ibbridge.codec.types import BOOL, STR, Scalar
-from ibbridge.codec.versions import NEWEST, OLDEST
 
 MOST_FAULTS = 50
 """Faults that one answer names; a million misspelt keys are not worth a million lines."""
@@ -62,9 +46,8 @@ def checked(request: Declaration, version: int, args: Any) -> dict[str, Any]:
 
 
 def _absence(request: Declaration, version: int) -> str:
-    for later in range(version, NEWEST + 1):
-        if request.exists(later):
-            return f"{request.name} needs server version {later}; this connection has {version}"
+    if (needed := later(request, version)) is not None:
+        return f"{request.name} needs server version {needed}; this connection has {version}"
     return f"{request.name} does not exist at server version {version}"
 
 
@@ -220,12 +203,10 @@ class _Check:
         return {union.by.name: number, **inner.record(record, rest, path)}
 
     def _why_not(self, path: Path) -> str:
-        for version in range(self.version, NEWEST + 1):
-            if path in carried(self.request, version):
-                return f"needs server version {version}; this connection has {self.version}"
-        for version in range(self.version, OLDEST - 1, -1):
-            if path in carried(self.request, version):
-                return f"is not carried after server version {version}; this connection has {self.version}"
+        if (needed := later(self.request, self.version, path)) is not None:
+            return f"needs server version {needed}; this connection has {self.version}"
+        if (last := earlier(self.request, self.version, path)) is not None:
+            return f"is not carried after server version {last}; this connection has {self.version}"
         return f"is not carried by {self.request.name}"
 
     def together(self, values: Mapping[str, Any]) -> None:

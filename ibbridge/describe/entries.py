@@ -12,8 +12,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ibbridge import arguments
+from ibbridge.codec.layout import lifetime
 from ibbridge.codec.messages import DOMAINS, MESSAGES, OUTBOUND, REQUESTS
-from ibbridge.codec.schema import Declaration, Field, Kind, Path, Request, Topic, lifetime
+from ibbridge.codec.schema import Declaration, Field, Kind, Path, Request, Topic
 from ibbridge.codec.types import Scalar
 from ibbridge.commands import LONGEST_ID, TAKES
 from ibbridge.config import RESTRICTED

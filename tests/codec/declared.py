@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec import Dialect, proto, text
+from ibbridge.codec.layout import edges
 from ibbridge.codec.messages import INBOUND, OUTBOUND
-from ibbridge.codec.schema import Declaration, Request, edges
+from ibbridge.codec.schema import Declaration, Request
 from ibbridge.codec.versions import raw_ids
 
 if TYPE_CHECKING:

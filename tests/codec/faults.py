@@ -14,30 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec import types as t
+from ibbridge.codec.layout import Branch, Flagged, Length, Loop, SameSlot, Slot, SplitSlot, Step, resolve
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.codec.messages.contracts import CONTRACT_DETAILS
 from ibbridge.codec.messages.orders import CONDITION
 from ibbridge.codec.proto import nested, tagged
-from ibbridge.codec.schema import (
-    Branch,
-    Const,
-    Declaration,
-    Field,
-    Flagged,
-    Inline,
-    Length,
-    Loop,
-    Mask,
-    Member,
-    Record,
-    SameSlot,
-    Slot,
-    SplitSlot,
-    Step,
-    Tags,
-    Union,
-    resolve,
-)
+from ibbridge.codec.schema import Const, Declaration, Field, Inline, Mask, Member, Record, Tags, Union
 from ibbridge.codec.schema import Path as Place
 from ibbridge.codec.versions import NEWEST, OLDEST
 from tests.codec.golden import IN, OriginError, published

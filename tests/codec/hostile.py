@@ -9,14 +9,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.codec import proto
-from ibbridge.codec.schema import Branch, Declaration, Field, Flagged, Inline, Loop, Record, Tags, Union, resolve
+from ibbridge.codec.layout import Branch, Flagged, Loop, resolve
+from ibbridge.codec.schema import Declaration, Field, Inline, Record, Tags, Union
 from ibbridge.codec.types import Scalar
 from tests.codec.declared import BY_NAME, DECLARED, sides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ibbridge.codec.schema import Member, Path, Step
+    from ibbridge.codec.layout import Step
+    from ibbridge.codec.schema import Member, Path
 
 
 class Place(NamedTuple):

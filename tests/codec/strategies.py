@@ -21,30 +21,21 @@ from typing import TYPE_CHECKING, Any, cast
 from hypothesis import strategies as st
 
 from ibbridge.codec import types as t
+from ibbridge.codec.layout import Branch, Flagged, Length, Loop, SameSlot, Slot, SplitSlot, Step, resolve, sendable
 from ibbridge.codec.schema import (
-    Branch,
     Const,
     Declaration,
     Field,
-    Flagged,
     Inline,
-    Length,
-    Loop,
     Mask,
     Member,
     Path,
     Record,
     Request,
-    SameSlot,
-    Slot,
-    SplitSlot,
     Spread,
-    Step,
     Tags,
     Test,
     Union,
-    resolve,
-    sendable,
 )
 from ibbridge.codec.text import compiled_test
 

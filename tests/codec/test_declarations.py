@@ -11,33 +11,24 @@ import pytest
 
 import ibbridge.codec.messages
 from ibbridge.codec import versions
+from ibbridge.codec.layout import Branch, Flagged, Loop, SameSlot, Slot, SplitSlot, Step, carried, edges, resolve
 from ibbridge.codec.messages import DOMAINS, INBOUND, MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import (
     Between,
-    Branch,
     Const,
     Declaration,
     Each,
     Field,
-    Flagged,
     Inline,
     Kind,
-    Loop,
     Member,
     Of,
     Present,
     Record,
     Request,
-    SameSlot,
-    Slot,
-    SplitSlot,
     Spread,
-    Step,
     Union,
     When,
-    carried,
-    edges,
-    resolve,
 )
 from ibbridge.codec.schema import Test as Condition  # not one of pytest's
 from ibbridge.codec.versions import NEWEST, OLDEST, PROTOBUF

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibbridge.codec import Dialect, Message, NotCarried, text
+from ibbridge.codec.layout import carried, edges, resolve
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.codec.schema import (
     Bool,
@@ -32,13 +33,10 @@ from ibbridge.codec.schema import (
     When,
     Word,
     both,
-    carried,
-    edges,
     inbound,
     one_of,
     positive,
     request,
-    resolve,
 )
 from ibbridge.codec.schema import given as is_given
 from tests.codec.declared import differences

@@ -35,19 +35,8 @@ from ibbridge.codec import (
 from ibbridge.codec import types as t
 from ibbridge.codec.dialect import PROTOBUF_IDS
 from ibbridge.codec.framing import MAX_LENGTH
-from ibbridge.codec.schema import (
-    Branch,
-    Flagged,
-    Float,
-    Int,
-    Loop,
-    Part,
-    Record,
-    Rows,
-    Str,
-    inbound,
-    resolve,
-)
+from ibbridge.codec.layout import Branch, Flagged, Loop, resolve
+from ibbridge.codec.schema import Float, Int, Part, Record, Rows, Str, inbound
 from tests.codec.declared import BY_NAME, DECLARED, EDGES, sides
 from tests.codec.golden import FOLDER, load
 from tests.codec.hostile import PROTO_PLACES, TEXT_PLACES, Place, block, place_field, proto_rows, text_rows, varint
@@ -56,7 +45,7 @@ from tests.codec.strategies import canonical
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from ibbridge.codec.schema import Step
+    from ibbridge.codec.layout import Step
 
 SLOW = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from ibbridge.codec import Dialect, Message, NotCarried, refusals
 from ibbridge.codec.framing import MAX_LENGTH
+from ibbridge.codec.layout import edges
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.refusals import MOST_FAULTS, MOST_ROWS
-from ibbridge.codec.schema import Record, Request, edges
+from ibbridge.codec.schema import Record, Request
 from tests.codec.declared import sides
 from tests.codec.strategies import canonical
 

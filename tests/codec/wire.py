@@ -13,29 +13,9 @@ from typing import TYPE_CHECKING, Any, cast
 from hypothesis import strategies as st
 
 from ibbridge.codec import types as t
+from ibbridge.codec.layout import Branch, Flagged, Length, Loop, SameSlot, Slot, SplitSlot, Step, resolve, sendable
 from ibbridge.codec.proto import nested, tagged
-from ibbridge.codec.schema import (
-    Branch,
-    Const,
-    Declaration,
-    Field,
-    Flagged,
-    Inline,
-    Length,
-    Loop,
-    Mask,
-    Member,
-    Path,
-    Record,
-    SameSlot,
-    Slot,
-    SplitSlot,
-    Step,
-    Tags,
-    Union,
-    resolve,
-    sendable,
-)
+from ibbridge.codec.schema import Const, Declaration, Field, Inline, Mask, Member, Path, Record, Tags, Union
 from ibbridge.codec.text import compiled_test
 
 if TYPE_CHECKING:
