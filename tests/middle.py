@@ -6,17 +6,19 @@ import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
+import pytest
 
 from ibbridge.codec import Dialect, Message
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.commands import Commands
 from ibbridge.orders import Orders
+from ibbridge.refusal import Refused
 from ibbridge.requests import Asking, Requests
 from ibbridge.routing import Router
 from ibbridge.streams import Streams
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 AAPL = {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"}
 MSFT = {**AAPL, "symbol": "MSFT"}
@@ -186,3 +188,11 @@ class Middle:
 
 def _blank(name: str) -> dict[str, Any]:
     return {each.name: _BLANK.get(getattr(each.type, "name", ""), {}) for each in MESSAGES[name].shape.shape}
+
+
+def refusal(code: str, ask: Callable[..., Any], *args: Any, **kwargs: Any) -> Refused:
+    """Why it was refused."""
+    with pytest.raises(Refused) as refused:
+        ask(*args, **kwargs)
+    assert refused.value.code == code, refused.value
+    return refused.value

@@ -15,20 +15,12 @@ from ibbridge.codec.schema import REQUEST_IDS, Kind
 from ibbridge.config import RESTRICTED
 from ibbridge.refusal import Refused
 from ibbridge.requests import Asking
-from tests.middle import AAPL, DAY, FIRST_ID, LIMIT, MSFT, Link, Middle
+from tests.middle import AAPL, DAY, FIRST_ID, LIMIT, MSFT, Link, Middle, refusal
 
 
 @pytest.fixture
 def middle():
     return Middle()
-
-
-def refusal(code, ask, *args, **kwargs):
-    """Why it was refused."""
-    with pytest.raises(Refused) as refused:
-        ask(*args, **kwargs)
-    assert refused.value.code == code, refused.value
-    return refused.value
 
 
 def sent(middle):

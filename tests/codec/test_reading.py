@@ -14,6 +14,7 @@ from ibbridge.codec import Dialect, Message, Undecodable
 from ibbridge.codec.messages import INBOUND
 from tests.codec.declared import BY_NAME, DECLARED, differences, sides
 from tests.codec.golden import FOLDER, load
+from tests.codec.hostile import block, varint
 from tests.codec.strategies import canonical
 
 if TYPE_CHECKING:
@@ -67,17 +68,9 @@ def test_arbitrary_fields_are_read_or_kept(number: int, fields: list[bytes], ver
     read(text_frame(number, fields, version), version)
 
 
-def varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*out, number])
-
-
 def wire_field(number: int, content: bytes | float) -> bytes:
     if isinstance(content, bytes):
-        return varint(number << 3 | 2) + varint(len(content)) + content
+        return block(number, content)
     if isinstance(content, int):
         return varint(number << 3) + varint(content)
     return varint(number << 3 | 1) + struct.pack("<d", content)
