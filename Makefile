@@ -45,21 +45,32 @@ docs: $(VENV)/.installed-dev  ## what is written from the code: config/ibbridge.
 	$(BIN)/python -m ibbridge.describe
 
 clean:  ## removes everything that make made
+	rm -f ibbridge/codec/_packer.c ibbridge/codec/_packer.*.so
 	rm -rf $(VENV) fuzz/found build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find ibbridge tests benchmarks fuzz -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
+INSTALLED_FROM := setup.cfg setup.py pyproject.toml ibbridge/codec/_packer.pyx
+
+# The compiled part of the codec is optional, and pip does not say that it was left out.
+define SAY_IF_PURE
+@$(BIN)/python -c 'from ibbridge.codec.compiled import BUILT; BUILT or print("no C compiler, or no Python.h: \
+	ticks are decoded in pure Python, which is slower and otherwise the same")'
+endef
+
 # The stamps are younger than what they were installed from, or they are made again. An install that failed leaves none.
-$(VENV)/.installed: setup.cfg pyproject.toml | $(BIN)/python
+$(VENV)/.installed: $(INSTALLED_FROM) | $(BIN)/python
 	@echo "installing ibbridge into $(VENV) ..."
 	@$(PIP) install --editable .
+	$(SAY_IF_PURE)
 	@touch $@
 
-$(VENV)/.installed-dev: setup.cfg pyproject.toml | $(BIN)/python
+$(VENV)/.installed-dev: $(INSTALLED_FROM) | $(BIN)/python
 	@echo "installing ibbridge and its development tools into $(VENV) ..."
 	@$(PIP) install --editable '.[dev]'
+	$(SAY_IF_PURE)
 	@touch $(VENV)/.installed $@
 
-$(VENV)/.installed-fuzz: setup.cfg pyproject.toml | $(BIN)/python
+$(VENV)/.installed-fuzz: $(INSTALLED_FROM) | $(BIN)/python
 	@echo "installing ibbridge and the fuzzer into $(VENV) ..."
 	@$(PIP) install --editable '.[fuzz]'
 	@touch $(VENV)/.installed $@

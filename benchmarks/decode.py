@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from decoders import IB_ASYNC, OFFICIAL, PACKED, READ, Subject, is_packed
 from ticks import MIX, ticks
 
-from ibbridge.codec import Dialect
+from ibbridge.codec import Dialect, compiled
 from ibbridge.codec.layout import edges
 from ibbridge.codec.messages import INBOUND, MESSAGES
 
@@ -380,6 +380,7 @@ def main() -> int:
     options = parser.parse_args()
     scale = QUICK if options.quick else FULL
     print(f"medians of {scale.rounds} rounds (lowest to highest); ours: read to a dict, packed to msgpack")
+    print(f"packed by {'compiled code' if compiled.IN_USE else 'pure Python'}")
     about = measure(scale)
     if options.json:
         options.json.write_text(json.dumps(about, indent=2) + "\n")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import ibbridge
 from ibbridge import reference
 from ibbridge.bus import Bus, BusError
-from ibbridge.codec import Dialect, Message, NotCarried, Undecodable
+from ibbridge.codec import Dialect, Message, NotCarried, Undecodable, compiled
 from ibbridge.commands import Commands
 from ibbridge.gateway import Gateway
 from ibbridge.notify import notify
@@ -180,6 +180,7 @@ class Daemon:
         return {
             "version": ibbridge.__version__,
             "proto": PROTO,
+            "codec": "compiled" if compiled.IN_USE else "pure",
             "pid": os.getpid(),
             "uptime": round(now - self.started_at, 3),
             "tws": {**tws, **self.session.summary(now), "unsent": self.gateway.unsent},

@@ -208,6 +208,13 @@ def test_accounts_that_are_named_anew_are_those_of_status_and_of_orders():
     assert "order.account is missing" in published.ask("placeOrder", **ORDER)["error"]["message"]
 
 
+@pytest.mark.parametrize(("in_use", "said"), [(True, "compiled"), (False, "pure")])
+def test_status_says_whether_compiled_code_decodes(in_use, said, monkeypatch):
+    published = Published()
+    monkeypatch.setattr("ibbridge.codec.compiled.IN_USE", in_use)
+    assert published.ask("status")["result"]["codec"] == said
+
+
 def test_status_counts_what_the_bus_could_not_do():
     published = Published()
     published.daemon.bus.unsent, published.daemon.bus.strays = 2, 3

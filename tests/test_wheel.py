@@ -10,6 +10,7 @@ from shutil import copy, copytree, ignore_patterns
 
 import pytest
 
+from ibbridge.codec.compiled import BUILT
 from ibbridge.describe import SCHEMAS, files
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +21,7 @@ BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(s
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source, made = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     copytree(ROOT / "ibbridge", source / "ibbridge", ignore=ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
         copy(ROOT / name, source)
     run = subprocess.run(
         [sys.executable, "-c", BUILD, str(made)], cwd=source, capture_output=True, text=True, check=False
@@ -34,6 +35,13 @@ def test_a_wheel_has_every_schema_as_it_is_written(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         got = {name: archive.read(name).decode() for name in archive.namelist() if name.startswith(SCHEMAS)}
     assert got == {path: text for path, text in files().items() if path.startswith(SCHEMAS)}
+
+
+def test_a_wheel_has_the_compiled_part_where_it_can_be_built(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        parts = {name for name in archive.namelist() if "/_packer." in name}
+    assert any(name.endswith(".so") for name in parts) is BUILT
+    assert {name for name in parts if not name.endswith(".so")} == {"ibbridge/codec/_packer.pyi"}
 
 
 def test_a_schema_is_found_in_what_a_wheel_installs(wheel: Path, tmp_path: Path) -> None:

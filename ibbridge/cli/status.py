@@ -49,6 +49,8 @@ def page(about: Mapping[str, Any], rep: str) -> Iterator[str]:
     """The lines that people read."""
     tws, counts = about["tws"], about["counts"]
     yield _row("daemon", f"ibbridge {about['version']}, process {about['pid']} at {rep}, up {span(about['uptime'])}")
+    if "codec" in about:  # a daemon of an earlier version does not say
+        yield _row("codec", about["codec"])
     where = f"{tws['host']}:{tws['port']} as client {tws['clientId']}"
     yield _row("TWS", f"{where}: {tws['stage']} for {span(tws['since'])}")
     if tws["lastError"]:

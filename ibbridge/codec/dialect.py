@@ -14,20 +14,17 @@ from struct import Struct
 from struct import error as StructError  # noqa: N812 - `error` says too little
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ibbridge.codec import proto, text
+from ibbridge.codec import compiled, proto, text
 from ibbridge.codec.framing import TooLargeError, frame
 from ibbridge.codec.messages import INBOUND, OUTBOUND
 from ibbridge.codec.packed import Packed, proto_packer, text_packer
 from ibbridge.codec.refusals import NotCarried, checked
 from ibbridge.codec.rows import bounded
 from ibbridge.codec.schema import Declaration, Field, Request
-from ibbridge.codec.versions import raw_ids
+from ibbridge.codec.versions import PROTOBUF_IDS, raw_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
-
-PROTOBUF_IDS = 200
-"""Added to the id of a message whose body is protobuf."""
 
 _ID = Struct(">I").unpack_from
 _UNREADABLE = (ValueError, LookupError, TypeError, OverflowError, StructError, proto.DecodeError)
@@ -130,7 +127,7 @@ class Dialect:
             except _UNREADABLE as error:
                 return self._undecodable(payload, error)
 
-        return read_raw if self._raw else read_text
+        return compiled.reading(self.version, self._by_id, packed, read_raw if self._raw else read_text)
 
     def _undecodable(self, payload: bytes, error: BaseException) -> Undecodable:
         number: int | None = None

@@ -218,8 +218,8 @@ def test_sub_says_that_nobody_is_there_and_keeps_waiting(
 
 
 STATUS: dict[str, Any] = {
-    "version": "0.1.0", "proto": 1, "pid": 5, "uptime": 3700.5, "published": 1234567, "requests": 2, "orders": 1,
-    "counts": {"commands": 9, "refused": 1}, "surplusFields": {},
+    "version": "0.1.0", "proto": 1, "codec": "pure", "pid": 5, "uptime": 3700.5, "published": 1234567, "requests": 2,
+    "orders": 1, "counts": {"commands": 9, "refused": 1}, "surplusFields": {},
     "tws": {
         "host": "127.0.0.1", "port": 4002, "clientId": 1, "stage": "ready", "since": 61.0, "serverVersion": 226,
         "connectionTime": "20260101 09:30:00 US/Eastern", "accounts": ["DU1"], "upstream": "ok",
@@ -254,7 +254,7 @@ def test_status_says_what_is_wrong_and_the_exit_code_does_too(
 def test_a_page_is_made_of_whatever_the_daemon_knows_yet() -> None:
     tws = {**STATUS["tws"], "stage": "connecting", "serverVersion": None, "farms": {}, "accounts": []}
     assert [line.split()[0] for line in page({**STATUS, "tws": tws}, "x")] == [
-        "daemon", "TWS", "published", "requests", "commands",
+        "daemon", "codec", "TWS", "published", "requests", "commands",
     ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ibbridge.codec import Dialect, Message, Undecodable, packed
+from ibbridge.codec import Dialect, Message, Undecodable, compiled, packed
 from ibbridge.codec.messages import INBOUND
 from ibbridge.codec.packed import is_flat
 from ibbridge.codec.types import DECIMAL, DECIMALS
@@ -115,8 +115,9 @@ def test_a_long_text_is_packed_and_not_remembered() -> None:
 
 
 @pytest.mark.parametrize("version", [178, 226])
-def test_volumes_do_not_fill_what_is_remembered_of_sizes(version: int) -> None:
+def test_volumes_do_not_fill_what_is_remembered_of_sizes(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """They only rise: none is met again, and all together would leave no room for what is."""
+    monkeypatch.setattr(compiled, "IN_USE", False)  # compiled code remembers nothing
     dialect, server = Dialect.client(version, ["tickSize"]), Dialect.server(version)
     known = packed._known_text(DECIMAL, blank=False) if version < 201 else packed._known_value(DECIMAL)
     for size in (703.0, 7654321.0):

@@ -1,0 +1,13 @@
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+KINDS: Mapping[str, int]
+
+class Plan:
+    def __init__(self, plan: Any) -> None: ...
+
+class Reader:
+    def __init__(
+        self, raw: bool, ids: int, plans: Callable[[int], Iterable[Plan]], rest: Callable[[bytes], Any]
+    ) -> None: ...
+    def read(self, payload: bytes) -> Any: ...
