@@ -399,7 +399,7 @@ cdef bint read_proto(Plan plan, int level, const uint8_t* at, const uint8_t* end
     """One message: the plan's own, or (`level` above 0) one of those in it.
 
     Unknown fields are skipped and the last of several wins, as protobuf wants it; but messages in it that come several
-    times, which protobuf merges, are not plain.
+    times, which protobuf merges, are not plain, nor what is unknown where several messages share an id.
     """
     cdef uint64_t key = 0, number = 0
     cdef int i, inline
@@ -439,6 +439,8 @@ cdef bint read_proto(Plan plan, int level, const uint8_t* at, const uint8_t* end
             next = i + 1
             continue
         inline = find_inline(plan, field) if level == 0 else 0
+        if inline == 0 and level == 0 and plan.kind.source >= 0:
+            return False  # another message under this id may know it
         if inline:
             if wire != LENGTH or seen >> inline & 1:
                 return False

@@ -164,7 +164,21 @@ def drafts(found: Iterable[Declaration], version: int | None) -> list[Draft]:
     made = [draft for draft in (_draft(each, version) for each in readable) if draft]
     if len(made) < len(readable) or len({draft.kind_place for draft in made}) > 1:
         return []
-    return made if len(made) == 1 or all(draft.kind for draft in made) else []
+    return made if len(made) == 1 or (all(draft.kind for draft in made) and _agree(made)) else []
+
+
+def _agree(made: Iterable[Draft]) -> bool:
+    """Whether what several messages with one id have under one number in protobuf is the same in all of them.
+
+    The first of them is parsed to find out which it is, and must not take offence at a field of another.
+    """
+    found: dict[int, Any] = {}
+    for draft in made:
+        own = {each.number: each.kind for each in draft.sources if each.number and not each.level}
+        own.update((number, draft.name) for number in draft.inlines)
+        if any(found.setdefault(number, kind) != kind for number, kind in own.items()):
+            return False
+    return True
 
 
 @cache

@@ -145,10 +145,11 @@ def golden() -> list[tuple[int, str, bytes]]:
 
 
 @built
-def test_golden_frames_are_packed_alike_and_only_escapes_are_left() -> None:
-    left = [payload for version, name, payload in golden() if not agreed(version, payload)]
+def test_golden_frames_are_packed_alike_and_only_what_is_odd_is_left() -> None:
+    left = [(name, payload) for version, name, payload in golden() if not agreed(version, payload)]
     assert len(golden()) > 1000
-    assert not [payload for payload in left if b"\\u" not in payload]
+    odd = [(name, payload) for name, payload in left if b"\\u" not in payload]
+    assert [name for name, _ in odd] == ["tickByTickAllLast"]  # it has in it what belongs to a mid point
 
 
 @built
@@ -347,6 +348,10 @@ def test_a_message_in_a_message_that_comes_twice_is_left_to_the_pure_path(conten
         (226, b"\1\0\0\xca", False),
         (226, b"\0\0\xff\xff", False),
         (226, b"\0\0", False),
+        (226, b"\0\0\1\x2b\x08\7\x10\4\x2a\2\x08\1", True),  # a mid point
+        (226, b"\0\0\1\x2b\x08\7\x10\4\x2a\2\x08\1\x1a\x010", False),  # and a trade, which is broken
+        (226, b"\0\0\1\x2b\x08\7\x10\4\x2a\2\x08\1\x32\x010", False),  # and something that is unknown
+        (226, b"\0\0\1\x2b\x08\7\x2a\2\x08\1", False),  # of no kind
     ],
 )
 def test_what_is_taken(version: int, body: bytes, taken: bool) -> None:
