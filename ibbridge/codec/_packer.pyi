@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+PLANS: int
 KINDS: Mapping[str, int]
 
 class Plan:

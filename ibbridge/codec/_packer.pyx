@@ -61,6 +61,9 @@ cdef enum Wire:
     FIXED32 = 5
     NOWHERE = 8
 
+PLANS = 1
+"""The form that plans have: a module that was built for another one is of no use."""
+
 KINDS = {
     "skip": SKIP,  # on the wire, and of no interest
     "int32": INT32,

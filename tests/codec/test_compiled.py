@@ -308,7 +308,7 @@ def odd_proto(draw: Any) -> bytes:
 
 
 @built
-@settings(max_examples=3000, suppress_health_check=SLOW)
+@settings(max_examples=1500, suppress_health_check=SLOW)
 @given(odd_proto())
 def test_odd_protobuf_is_the_same_or_left_to_the_pure_path(payload: bytes) -> None:
     agreed(226, payload)
@@ -387,7 +387,7 @@ def damaged(draw: Any) -> tuple[int, bytes]:
 
 
 @built
-@settings(max_examples=3000, suppress_health_check=SLOW)
+@settings(max_examples=1500, suppress_health_check=SLOW)
 @given(damaged())
 def test_a_damaged_frame_is_the_same_or_left_to_the_pure_path(case: tuple[int, bytes]) -> None:
     agreed(*case)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgpack
 import pytest
@@ -18,8 +18,19 @@ from tests.codec.declared import BY_NAME, EDGES, differences, framed, sides
 from tests.codec.strategies import canonical
 from tests.codec.wire import scattered, spelt
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
 FLAT = {each.name for each in INBOUND if is_flat(each)}
 QUICK = settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+def clients(version: int, packed: Collection[str]) -> list[Dialect]:
+    """With compiled code, if it is in use, and without."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "IN_USE", False)
+        pure = Dialect.client(version, packed)
+    return [Dialect.client(version, packed), pure]
 
 
 def same(got: Any, plain: Message | Undecodable) -> None:
@@ -41,8 +52,8 @@ def same(got: Any, plain: Message | Undecodable) -> None:
 def test_a_packed_message_is_the_packed_message(name: str, version: int, data: Any) -> None:
     declaration = BY_NAME[name]
     payload = sides(declaration, version)[0].write(name, data.draw(canonical(declaration, version)))[4:]
-    dialect = Dialect.client(version, [name])
-    same(dialect.read_packed(payload), dialect.read(payload))
+    for dialect in clients(version, [name]):
+        same(dialect.read_packed(payload), dialect.read(payload))
 
 
 @pytest.mark.parametrize(("name", "version"), [each for each in EDGES if each[0] in FLAT])
@@ -64,15 +75,15 @@ def test_a_packed_message_is_the_packed_message_however_it_is_spelt(name: str, v
 def test_garbage_is_undecodable_in_both_ways_or_in_neither(version: int, number: int, fields: list[str]) -> None:
     head = number.to_bytes(4, "big") if version >= 201 else b"%d\0" % number
     payload = head + "".join(f"{each}\0" for each in fields).encode("utf-8", "replace")
-    dialect = Dialect.client(version, FLAT)
-    got, plain = dialect.read_packed(payload), dialect.read(payload)
-    if type(got) is tuple:
-        same(got, plain)
-    elif isinstance(got, Undecodable):
-        # A number that msgpack has no room for is found only by whoever packs.
-        assert isinstance(plain, Undecodable) or "too large" in got.reason or "out of range" in got.reason
-    else:
-        assert got == plain
+    for dialect in clients(version, FLAT):
+        got, plain = dialect.read_packed(payload), dialect.read(payload)
+        if type(got) is tuple:
+            same(got, plain)
+        elif isinstance(got, Undecodable):
+            # A number that msgpack has no room for is found only by whoever packs.
+            assert isinstance(plain, Undecodable) or "too large" in got.reason or "out of range" in got.reason
+        else:
+            assert got == plain
 
 
 @pytest.mark.parametrize("version", [178, 226])
@@ -94,9 +105,9 @@ def test_a_number_without_room_in_msgpack_is_undecodable_with_its_bytes() -> Non
 )
 def test_a_value_that_is_not_published_must_be_readable_all_the_same(version: int, payload: bytes) -> None:
     """The size of a price that has none: `read` says that it is no number, and so does `read_packed`."""
-    dialect = Dialect.client(version, ["tickPrice"])
-    assert dialect.read_packed(payload) == dialect.read(payload)
-    assert isinstance(dialect.read(payload), Undecodable)
+    for dialect in clients(version, ["tickPrice"]):
+        assert dialect.read_packed(payload) == dialect.read(payload)
+        assert isinstance(dialect.read(payload), Undecodable)
 
 
 def test_values_met_before_begin_anew_when_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
