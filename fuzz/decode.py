@@ -23,8 +23,7 @@ from ibbridge.codec import (
     Undecodable,
     frame,
 )
-from ibbridge.codec.dialect import PROTOBUF_IDS
-from ibbridge.codec.framing import MAX_LENGTH
+from ibbridge.codec.framing import MAX_LENGTH, PROTOBUF_IDS
 from ibbridge.codec.layout import SplitSlot, resolve
 from ibbridge.codec.messages import INBOUND, MESSAGES, REQUESTS
 from ibbridge.codec.packed import is_flat

@@ -35,6 +35,7 @@ SAME = {"int", "str", "float", "bool", "abs"}
 
 EXCEPTIONS = {
     ("checks.py", "address.version == 6"): "the version of an internet address",
+    ("codec/compiled.py", "version is None"): "asks which encoding is meant",
     ("cli/sim.py", "range(OLDEST, NEWEST + 1)"): "what may be asked of the simulator at the command line",
 }
 

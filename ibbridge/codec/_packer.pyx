@@ -369,8 +369,8 @@ cdef inline bint read_field(Plan plan, Source* source, Span text, Slot* slot) ex
     if kind == STR or kind == ESCAPED:
         slot.text = text
         return is_text(text) and (kind == STR or memchr(text.at, c"\\", text.size) == NULL)
-    if kind == MASK:
-        return to_int(text, &slot.number)
+    if kind == MASK:  # bits that nobody knows, or all of them, which is unset: the pure path says what that means
+        return to_int(text, &slot.number) and 0 <= slot.number < MOST_MASKS
     if kind == BOOL:
         slot.number = text.at[0] == c"1"
         return text.size == 1 and (text.at[0] == c"0" or text.at[0] == c"1")
@@ -537,7 +537,7 @@ cdef bint finish(Plan plan, Slot* slots) except -1:
             if not to_decimal(plan, slots[i].text, &slots[i]):
                 return False
         elif source.kind == STRICT:
-            if not to_real(slots[i].text, &slots[i].real):
+            if not to_real(slots[i].text, &slots[i].real) or slots[i].real == plan.greatest:
                 return False
     return True
 

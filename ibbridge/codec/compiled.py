@@ -15,15 +15,18 @@ import msgpack
 
 from ibbridge.codec import proto
 from ibbridge.codec import types as t
+from ibbridge.codec.framing import PROTOBUF_IDS
+from ibbridge.codec.layout import Slot, resolve
 from ibbridge.codec.packed import is_flat, pack
-from ibbridge.codec.schema import Const, Declaration, Field, Inline, Mask, Slot, one_of, resolve
+from ibbridge.codec.schema import Const, Declaration, Field, Inline, Mask, one_of
 from ibbridge.codec.source import Source as Code
-from ibbridge.codec.versions import PROTOBUF_IDS, raw_ids
+from ibbridge.codec.versions import raw_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-    from ibbridge.codec.schema import Member, Path, Step, Test
+    from ibbridge.codec.layout import Step
+    from ibbridge.codec.schema import Member, Path, Test
     from ibbridge.codec.types import Scalar
 
 try:

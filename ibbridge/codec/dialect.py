@@ -15,13 +15,13 @@ from struct import error as StructError  # noqa: N812 - `error` says too little
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ibbridge.codec import compiled, proto, text
-from ibbridge.codec.framing import TooLargeError, frame
+from ibbridge.codec.framing import PROTOBUF_IDS, TooLargeError, frame
 from ibbridge.codec.messages import INBOUND, OUTBOUND
 from ibbridge.codec.packed import Packed, proto_packer, text_packer
 from ibbridge.codec.refusals import NotCarried, checked
 from ibbridge.codec.rows import bounded
 from ibbridge.codec.schema import Declaration, Field, Request
-from ibbridge.codec.versions import PROTOBUF_IDS, raw_ids
+from ibbridge.codec.versions import raw_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 MAX_LENGTH = 0xFFFFFF
 """The largest payload: what IB's own client accepts."""
 
+PROTOBUF_IDS = 200
+"""Added to the id of a message whose body is protobuf."""
+
 _PREFIX = 4
 
 

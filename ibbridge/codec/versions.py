@@ -65,8 +65,6 @@ ODD_LOT_BID_ASK_QUOTES = 225
 COND_ORDER_WITH_OVERNIGHT_PARAM = 226
 
 
-PROTOBUF_IDS = 200
-"""Added to the id of a message whose body is protobuf."""
 
 
 def raw_ids(version: int) -> bool:

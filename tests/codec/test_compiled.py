@@ -18,15 +18,17 @@ from hypothesis import strategies as st
 
 from ibbridge.codec import Dialect, Undecodable, compiled
 from ibbridge.codec import types as t
+from ibbridge.codec.layout import Slot, edges, resolve
 from ibbridge.codec.messages import INBOUND
 from ibbridge.codec.packed import is_flat
-from ibbridge.codec.schema import Const, Field, Inline, Mask, Slot, edges, resolve
+from ibbridge.codec.schema import Const, Field, Inline, Mask
 from ibbridge.codec.versions import raw_ids
 from ibbridge.routing import PASSED_ON
 from tests.codec.declared import BY_NAME, EDGES
 from tests.codec.golden import FOLDER, load
+from tests.codec.hostile import varint
 from tests.codec.strategies import canonical
-from tests.codec.test_reading import varint, wire_field
+from tests.codec.test_reading import wire_field
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -33,8 +33,7 @@ from ibbridge.codec import (
     rows,
 )
 from ibbridge.codec import types as t
-from ibbridge.codec.dialect import PROTOBUF_IDS
-from ibbridge.codec.framing import MAX_LENGTH
+from ibbridge.codec.framing import MAX_LENGTH, PROTOBUF_IDS
 from ibbridge.codec.layout import Branch, Flagged, Loop, resolve
 from ibbridge.codec.schema import Float, Int, Part, Record, Rows, Str, inbound
 from tests.codec.declared import BY_NAME, DECLARED, EDGES, sides
