@@ -17,7 +17,8 @@ import msgpack
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.refusal import Refused
-from ibbridge.requests import WHAT_IF, Asking, Requests
+from ibbridge.requests import WHAT_IF, Requests
+from ibbridge.routing import Asking
 
 if TYPE_CHECKING:
     from ibbridge.streams import Streams

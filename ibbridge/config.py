@@ -139,7 +139,6 @@ RESTRICTED = (
     "replaceFA",
     "updateConfig",
     "reqGlobalCancel",
-    "startApi",
     "verifyRequest",
     "verifyMessage",
     "verifyAndAuthRequest",

@@ -165,10 +165,16 @@ class Daemon:
             self.router.tell(route, NOT_CONNECTED, why, _now())
 
     def lost(self) -> None:
-        """The connection is gone: say so to everyone who waits for an answer."""
+        """The connection is gone: say so to everyone who waits for an answer, or to hear of an order."""
         why = "the connection to TWS was lost before the answer was complete; ask again"
         for route in self.requests.lost():
             self.router.tell(route, NOT_CONNECTED, why, _now())
+        why = (
+            "the connection to TWS was lost before TWS said anything of this order: whether it is there is not known; "
+            "look for it among open and completed orders, executions and positions"
+        )
+        for order in self.orders.unheard():
+            self.router.tell_order(order, NOT_CONNECTED, why, _now())
 
     # -- what the daemon says of itself
 

@@ -33,14 +33,15 @@ class Owner(NamedTuple):
 
 @dataclass(slots=True)
 class Order:
-    """An order that a client of this daemon placed."""
+    """An order that a client of this daemon placed. `heard`: TWS has said something of it."""
 
     owner: str
     key: str
     order_id: int
     args: Mapping[str, Any]
+    command: str = "placeOrder"
     perm_id: int = 0
-    status: str = ""
+    heard: bool = False
     whose: Owner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -87,8 +88,18 @@ class Orders:
         return self._by_key.get((owner, key))
 
     def numbered(self, order_id: int) -> Order | None:
-        """The order that this daemon placed under `order_id`."""
-        return self._by_id.get(order_id)
+        """The order that this daemon placed under `order_id`, of which TWS says something."""
+        order = self._by_id.get(order_id)
+        if order is not None:
+            order.heard = True
+        return order
+
+    def unheard(self) -> list[Order]:
+        """The orders of which TWS has said nothing, each once."""
+        found = [order for order in self._by_key.values() if not order.heard]
+        for order in found:
+            order.heard = True
+        return found
 
     def whose(self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "") -> Owner:
         """The owner of the order that a message is about."""
@@ -96,6 +107,7 @@ class Orders:
         if order is None and self.ours(client_id):
             order = self._by_id.get(order_id)
         if order is not None:
+            order.heard = True
             if perm_id not in _UNTIED and not order.perm_id:
                 order.perm_id = perm_id
                 self._by_perm[perm_id] = order

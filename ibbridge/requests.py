@@ -7,7 +7,8 @@ given here. Raises `Refused` for everything that is not carried out. Pure: it is
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge import arguments
 from ibbridge.codec import Dialect, NotCarried
@@ -16,8 +17,8 @@ from ibbridge.codec.schema import Kind, Request, Topic
 from ibbridge.config import RESTRICTED
 from ibbridge.orders import LONGEST_REF, Order, Orders, order_ref
 from ibbridge.refusal import Refused
-from ibbridge.routing import BULLETINS, Route, Router
-from ibbridge.topics import instrument_key
+from ibbridge.routing import Asking, Route, Router
+from ibbridge.topics import BULLETINS, instrument_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -38,13 +39,6 @@ OF_EVERY_ORDER = ("action", "orderType")
 
 NOT_OF_AN_ORDER = ("orderRef", "whatIf")
 """What an order says by its key and its command, and so by no attribute."""
-
-
-class Asking(NamedTuple):
-    """Who asks, and under which command id."""
-
-    client: str
-    id: str | int
 
 
 class Link(Protocol):
@@ -77,6 +71,8 @@ class Requests:
         self._open = False
         router.answered = self._answered
         self._by_command: dict[Asking, Route] = {}
+        self._gone: OrderedDict[Asking, str] = OrderedDict()  # what was cancelled: a cancel may come again
+        self._tidy_at = 0
         self._shared: dict[tuple[str, str], Route] = {}
         self._again: list[Route] = []  # streams to be asked for on the next connection
         self._whole: dict[str, dict[Asking, dict[str, Any]]] = {}  # streams without an id, by request
@@ -115,10 +111,17 @@ class Requests:
                 if error.outcome == "refused":
                     self._router.end(route)
                 refused.append((route, str(error)))
-        with contextlib.suppress(Refused):
-            for name, holders in self._whole.items():
-                for args in list({_canonical(args): args for args in holders.values()}.values()):
+        return refused + self._whole_again()
+
+    def _whole_again(self) -> list[tuple[Route, str]]:
+        """Ask again for the streams without an id; what could not be asked for, and why."""
+        refused = []
+        for name, holders in self._whole.items():
+            for asking, args in {_canonical(args): (asking, args) for asking, args in holders.items()}.values():
+                try:
                     self._send(REQUESTS[name], args)
+                except Refused as error:
+                    refused.append((self._routed(REQUESTS[name], args, asking), str(error)))
         return refused
 
     def lost(self) -> list[Route]:
@@ -135,15 +138,19 @@ class Requests:
         """Whether this was done before, and is answered again as it was: an order under a known key."""
         given = args.get("key", key)
         known = isinstance(given, str) and self._orders.keyed(asking.client, given) is not None
-        return command in _ORDERS and known
+        return command in _ORDERS and known  # whether it is the same is for `carry_out` to say
 
     def carry_out(self, command: str, args: dict[str, Any], asking: Asking, key: str | None) -> dict[str, Any]:
         """Send the request of this name; the `result` of the reply. Raises `Refused`."""
-        if command in DAEMON_ONLY or (command in RESTRICTED and command not in self._allowed):
+        if command in DAEMON_ONLY:
+            raise Refused("E_PERM", f"{command} is the daemon's own; no configuration allows it to clients")
+        if command in RESTRICTED and command not in self._allowed:
             raise Refused(
                 "E_PERM", f"{command} concerns the whole connection; the configuration's commands.allow can allow it"
             )
         if command == WHAT_IF:
+            if key is not None:
+                raise Refused("E_ARG", f"key is for orders; {command} has none")
             return self._what_if(args, asking)
         request = REQUESTS[command]
         if arguments.name(request) == "key":
@@ -167,46 +174,56 @@ class Requests:
             self._send(request, checked)
             return {}
         route = self._routed(request, checked, asking)
+        if again := self._under_way(route, asking):
+            return again
         if path:
             return self._ask_keyed(route, path, asking)
         # Even if the same one is under way: TWS leaves some without an answer, and all later ones would wait for it.
         self._send(request, checked)
         self._router.wait(route)
+        self._remember(asking, route)
         return {"topic": self._topic(route)}
+
+    def _under_way(self, route: Route, asking: Asking) -> dict[str, Any] | None:
+        """The reply to a command that came before, if its answer is still to come: an id is of one request."""
+        mine = self._by_command.get(asking.named)
+        if mine is None or mine.ended:
+            return None
+        path = arguments.number(route.request)
+        asked, wanted = (arguments.numbered(each.args, path, 0) if path else each.args for each in (mine, route))
+        if mine.request is not route.request or asked != wanted:
+            raise Refused("E_ID_REUSED", f"id {asking.id!a} is of a {mine.request.name} that is under way")
+        return {"topic": self._topic(mine), "dup": True}
+
+    def _remember(self, asking: Asking, route: Route) -> None:
+        """Know a request by its command. What is over is forgotten now and then: one-shots end by themselves."""
+        self._by_command[asking.named] = route
+        if len(self._by_command) > self._tidy_at:
+            self._by_command = {asking: route for asking, route in self._by_command.items() if not route.ended}
+            self._shared = {sharing: route for sharing, route in self._shared.items() if not route.ended}
+            self._tidy_at = max(MOST_REMEMBERED, 2 * len(self._by_command))
 
     def _ask_keyed(self, route: Route, path: Path, asking: Asking) -> dict[str, Any]:
         """Send a request that has an id; a stream that is open already is shared."""
-        if (mine := self._by_command.get(asking)) and not mine.ended:
-            if (mine.request, arguments.numbered(mine.args, path, 0)) != (route.request, route.args):
-                raise Refused("E_ID_REUSED", f"id {asking.id!a} is of a {mine.request.name} that is under way")
-            return {"topic": self._topic(mine), "dup": True}
-        self._tidy()
         sharing = (self._topic(route), _canonical(route.args))
         shared = self._shared.get(sharing)
         if not route.one_shot and shared is not None and not shared.ended:
-            shared.holders.add(asking)
-            self._by_command[asking] = shared
+            shared.holders.add(asking.named)
+            self._remember(asking, shared)
             return {"topic": self._topic(shared)}
         route.req_id = self._number()
         route.args = arguments.numbered(route.args, path, route.req_id)
-        route.holders.add(asking)
+        route.holders.add(asking.named)
         self._router.open(route)
         try:
             self._send(route.request, route.args)
         except Refused:
             self._router.end(route)
             raise
-        self._by_command[asking] = route
+        self._remember(asking, route)
         if not route.one_shot:
             self._shared[sharing] = route
         return {"topic": self._topic(route)}
-
-    def _tidy(self) -> None:
-        """Forget what is over, now and then: one-shots end by themselves."""
-        if len(self._by_command) > MOST_REMEMBERED:
-            self._by_command = {asking: route for asking, route in self._by_command.items() if not route.ended}
-        if len(self._shared) > MOST_REMEMBERED:
-            self._shared = {sharing: route for sharing, route in self._shared.items() if not route.ended}
 
     def _ask_whole(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """Streams that the whole connection has once: positions, and the updates of one account at a time."""
@@ -231,7 +248,7 @@ class Requests:
     ) -> None:
         """The client gives up its share; TWS is told when nobody is left."""
         mine = [holder for holder in holders if holder.client == asking.client]
-        if len(mine) == len(holders):
+        if len(mine) == len(holders) and self._open:
             self._send(request, args)
         for holder in mine:
             del holders[holder]
@@ -239,19 +256,31 @@ class Requests:
     def _concern(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """Cancel a request that is under way, or do something else to it."""
         if request.request_id is None:
-            checked = self._checked(request, args)
-            self._release(request, self._whole.get(request.cancels or "", {}), asking, checked)
+            if args:
+                fault = f"{request.name} takes no arguments: it gives up your share of {request.cancels}"
+                raise Refused("E_ARG", fault)
+            self._release(request, self._whole.get(request.cancels or "", {}), asking, args)
             return {}
-        route, holder = self._named(request, args, asking)
+        holder = self._named(request, args, asking)
+        route = self._by_command.get(holder)
+        if route is None or route.request.name != request.target:
+            if request.cancels and self._gone.get(holder) == request.cancels:
+                return {"dup": True}
+            shown = ascii(args["id"])[:80]
+            raise Refused("E_ARG", f"id: {asking.client} has no {request.target} with the command id {shown}")
         if request.cancels:
             self._let_go(request, route, holder)
+        elif route.ended:
+            raise Refused("E_ARG", f"id: the {request.target} with this command id has ended")
         else:
             rest = {name: value for name, value in args.items() if name != "id"}
+            route.touched = True
             self._send(request, self._checked(request, arguments.numbered(rest, request.request_id, route.req_id)))
         return {}
 
-    def _named(self, request: Request, args: dict[str, Any], asking: Asking) -> tuple[Route, Asking]:
-        """The request that a command is about, which it names by its command id."""
+    @staticmethod
+    def _named(request: Request, args: dict[str, Any], asking: Asking) -> Asking:
+        """The command whose request this one is about."""
         taken = {"id", *(each.name for each in arguments.fields(request))}
         needless = "is not needed: the request is named by its command id"
         faults = [f"{ascii(name)[:60]} {needless}" for name in args if name not in taken][:10]
@@ -262,12 +291,7 @@ class Requests:
         named = args["id"]
         if isinstance(named, bool) or not isinstance(named, str | int):
             raise Refused("E_ARG", "id must be the command id of the request: an integer or text")
-        holder = Asking(asking.client, named)
-        route = self._by_command.get(holder)
-        if route is None or route.request.name != request.target:
-            shown = ascii(named)[:80]
-            raise Refused("E_ARG", f"id: {asking.client} has no {request.target} with the command id {shown}")
-        return route, holder
+        return Asking(asking.client, named).named
 
     def _let_go(self, cancel: Request, route: Route, holder: Asking) -> None:
         """The last holder's cancel goes to TWS; one that cannot be sent changes nothing, and may be tried again."""
@@ -275,6 +299,9 @@ class Requests:
         if last and self._open:
             self._send(cancel, self._cancelling(cancel, route))
         del self._by_command[holder]
+        self._gone[holder] = route.request.name
+        if len(self._gone) > MOST_REMEMBERED:
+            self._gone.popitem(last=False)
         route.holders.discard(holder)
         if last:
             self._router.end(route)
@@ -295,7 +322,7 @@ class Requests:
 
     def _place(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
         if known := self._orders.keyed(asking.client, key):
-            if known.args != args:
+            if (known.command, known.args) != (request.name, args):
                 raise Refused("E_KEY_REUSED", f"key {key!r} is of another order of {asking.client}; take a new one")
             return {**self._placed(known), "dup": True}
         if not self.upstream:
@@ -306,7 +333,9 @@ class Requests:
                 outcome="not_sent",
                 retry_after=5.0,
             )
-        order = Order(asking.client, key, self._next, args)
+        if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
+            raise Refused("E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters")
+        order = Order(asking.client, key, self._next, args, request.name)
         values = self._order_values(order) if request.name == "placeOrder" else self._exercise_values(request, order)
         self._number()
         self._orders.add(order)
@@ -319,9 +348,7 @@ class Requests:
 
     def _order_values(self, order: Order) -> dict[str, Any]:
         """The arguments of `placeOrder`. Owner and key travel in `orderRef`."""
-        if len(ref := order_ref(order.owner, order.key)) > LONGEST_REF:
-            raise Refused("E_ARG", f"key: {ref!r}, which travels in orderRef, may have {LONGEST_REF} characters")
-        values = self._with_order(order.args, order.order_id, ref)
+        values = self._with_order(order.args, order.order_id, order_ref(order.owner, order.key))
         if values["order"].get("whatIf"):
             raise Refused("E_ARG", "order.whatIf: whatIfOrder asks what an order would cost; placeOrder places it")
         return values
@@ -329,12 +356,12 @@ class Requests:
     def _exercise_values(self, request: Request, order: Order) -> dict[str, Any]:
         """The arguments of `exerciseOptions`, whose request id is the number of the order that TWS makes of it."""
         args = order.args
-        faults = []
-        if request.key in args:
-            faults.append(f"{request.key} is the daemon's to give; key names the order")
+        given = (name for name in ("reqId", "orderId") if name in args)
+        faults = [f"{name} is the daemon's to give; key names the order" for name in given]
         if len(self.accounts) > 1 and not args.get("account"):
             faults.append(f"account is missing: one of {', '.join(self.accounts)}")
-        return self._checked(request, {**args, str(request.key): order.order_id}, faults)
+        rest = {name: value for name, value in args.items() if name != "orderId"}
+        return self._checked(request, {**rest, str(request.key): order.order_id}, faults)
 
     def _with_order(self, args: Mapping[str, Any], order_id: int, ref: str) -> dict[str, Any]:
         given = args.get("order")
@@ -366,9 +393,12 @@ class Requests:
         values["order"]["whatIf"] = True
         request = REQUESTS["placeOrder"]
         route = self._routed(request, values, asking)
+        if again := self._under_way(route, asking):
+            return again
         self._send(request, values)
         route.req_id = self._number()
         self._router.open(route)
+        self._remember(asking, route)
         return {"topic": self._topic(route)}
 
     def _cancel_order(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
@@ -440,9 +470,10 @@ def place_of(
     """Where answers that are of no account go, by their type: the instrument's stream, or the client's `own`."""
     if "contract" not in args or request.name not in _KINDS:
         return lambda _: own
+    provider = args["contract"].get("exchange") or args["contract"].get("symbol")
     if args["contract"].get("secType") == "NEWS":  # a whole feed of a provider's is no instrument
-        tape = ("news", args["contract"].get("exchange") or args["contract"].get("symbol", ""))
-        return lambda _: tape
+        tape = ("news", f"~{provider}" if provider in BULLETINS else provider)
+        return lambda _: tape if provider and request.streams(args) else own
     market = ("md", instrument(args["contract"]) + _KINDS[request.name](args))
     if request.does is Kind.STREAM:
         return lambda _: market if request.streams(args) else own
@@ -492,6 +523,8 @@ def _whole_place(request: Request, account: str) -> tuple[str, ...]:
 def _with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], str]:
     """The arguments without the order's key, and the key, which may be given in either place."""
     given = args.get("key", key)
+    if key is not None and given != key:
+        raise Refused("E_ARG", "key is given twice, and differently: beside args and within")
     if given is None:
         raise Refused("E_ARG", "key is missing: your own name for the order, by which it is known for ever")
     if not isinstance(given, str) or not given or not given.isascii() or not given.isprintable() or "/" in given:

@@ -13,7 +13,7 @@ from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import msgpack
 
@@ -25,11 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
     from ibbridge.codec import Packed
-    from ibbridge.orders import Orders
+    from ibbridge.orders import Order, Orders
     from ibbridge.streams import Channel, Streams
-
-BULLETINS = ("news", "bulletin")
-"""Where the bulletins are published, which belong to no provider of news."""
 
 MOST_ENDED = 10_000
 """Requests that are over and still remembered, so that a late answer reaches who asked."""
@@ -40,9 +37,24 @@ UNTIED = frozenset((-1, 0, 2147483647, None))
 _pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 
+class Asking(NamedTuple):
+    """Who asks, and under which command id."""
+
+    client: str
+    id: str | int
+
+    @property
+    def named(self) -> Asking:
+        """The same as topics have it, where every id is text."""
+        return Asking(self.client, str(self.id))
+
+
 @dataclass(slots=True, eq=False)
 class Route:
-    """A request under way. `place` gives the topic's components for a type of answer, but for the type itself."""
+    """A request under way. `place` gives the topic's components for a type of answer, but for the type itself.
+
+    One that is `touched` has had something else done to it: an error may be about that.
+    """
 
     request: Request
     client: str
@@ -52,7 +64,8 @@ class Route:
     ref: Mapping[str, Any] | None
     req_id: int = 0
     ended: bool = False
-    holders: set[tuple[str, str | int]] = field(default_factory=set)
+    touched: bool = False
+    holders: set[Asking] = field(default_factory=set)
 
     @property
     def one_shot(self) -> bool:
@@ -93,9 +106,9 @@ class Router:
         self._routes[route.req_id] = route
 
     def wait(self, route: Route) -> None:
-        """A request without an id goes out. If the same one is under way, the next answer is for both."""
+        """A request without an id goes out. If the same one is under way, the next answer may be for both."""
         queue = self._waiting.setdefault(route.request.ends[0], deque())
-        for waiters in queue:
+        for waiters in () if route.request.fresh else queue:
             if waiters[0].request is route.request and waiters[0].args == route.args:
                 waiters.append(route)
                 return
@@ -288,7 +301,7 @@ class Router:
         return self._streams.channel("sys", "tws", name)
 
     def _of_bulletin(self, _: _Plan, name: str, __: dict[str, Any]) -> Channel:
-        return self._streams.channel(*BULLETINS, name)
+        return self._streams.channel(*topics.BULLETINS, name)
 
     def _error(self, data: dict[str, Any], ts: int) -> None:
         """An error belongs to the request or the order with its id; one number is never both.
@@ -304,14 +317,22 @@ class Router:
         if number not in UNTIED:
             if route := self._routes.get(number) or self._ended.get(number):
                 ends = error.ends_one_shot if route.one_shot else error.ends
+                ends = None if ends and route.touched else ends
                 if ends and not route.ended:
                     self.end(route)
-                channel = self._at(route, "error")
+                channel = self._streams.passing(*route.place("error"), "error", ref=_blamed(route))
             elif order := self._orders.numbered(number):
                 ends = error.ends_order(acknowledged=bool(order.perm_id))
                 channel = self._streams.channel("ord", *order.whose[:2], "error", ref=order.whose.ref)
         channel = channel or self._streams.channel("sys", "tws", "error")
         self._streams.publish(channel, _pack({**data, "class": error.error_class, "ends": ends}), ts)
+
+    def tell_order(self, order: Order, code: int, text: str, ts: int) -> None:
+        """Publish an error of the daemon's own about an order. Whether that is over is not known."""
+        channel = self._streams.channel("ord", *order.whose[:2], "error", ref=order.whose.ref)
+        data = {"reqId": order.order_id, "errorTime": 0, "errorCode": code, "errorString": text}
+        of_ours = {"advancedOrderRejectJson": "", "class": reference.about(code).error_class, "ends": None}
+        self._streams.publish(channel, _pack({**data, **of_ours}), ts)
 
     def tell(self, route: Route, code: int, text: str, ts: int) -> None:
         """Publish an error of the daemon's own about a request. Whether that is over has been decided before."""
@@ -327,6 +348,14 @@ class Router:
         Topic.SYSTEM: _of_system,
         Topic.NEWS: _of_bulletin,
     }
+
+
+def _blamed(route: Route) -> Mapping[str, Any]:
+    """Whose request an error is about: on a stream that clients share it may be somebody else's."""
+    if route.ref is not None:
+        return route.ref
+    holders = [{"client": each.client, "id": each.id} for each in sorted(route.holders, key=str)]
+    return {"client": route.client, "id": route.id, "holders": holders}
 
 
 def _plan(declaration: Declaration) -> _Plan:

@@ -47,6 +47,10 @@ _FIELDS = (
 _RIGHTS = {"CALL": "C", "PUT": "P", "C": "C", "P": "P", "0": "", "?": ""}
 
 
+BULLETINS = ("news", "bulletin")
+"""Where bulletins are published, which belong to no provider of news."""
+
+
 class Escaped(str):
     """Text that already is a topic component (or part of one); plain text added to it is escaped on the way."""
 

@@ -13,8 +13,8 @@ from ibbridge.codec.messages import MESSAGES
 from ibbridge.commands import Commands
 from ibbridge.orders import Orders
 from ibbridge.refusal import Refused
-from ibbridge.requests import Asking, Requests
-from ibbridge.routing import Router
+from ibbridge.requests import Requests
+from ibbridge.routing import Asking, Router
 from ibbridge.streams import Streams
 
 if TYPE_CHECKING:

@@ -21,7 +21,8 @@ from ibbridge.describe import PAGE, SCHEMAS, commands, files, markdown
 from ibbridge.describe.__main__ import main
 from ibbridge.describe.entries import Entry, entries, places, topics
 from ibbridge.refusal import Refused
-from ibbridge.requests import DAEMON_ONLY, WHAT_IF, Asking
+from ibbridge.requests import DAEMON_ONLY, WHAT_IF
+from ibbridge.routing import Asking
 from tests.codec.declared import DECLARED
 from tests.codec.golden import IN
 from tests.codec.test_golden import client

@@ -14,7 +14,7 @@ from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import REQUEST_IDS, Kind
 from ibbridge.config import RESTRICTED
 from ibbridge.refusal import Refused
-from ibbridge.requests import Asking
+from ibbridge.routing import Asking
 from tests.middle import AAPL, DAY, FIRST_ID, LIMIT, MSFT, Link, Middle, refusal
 
 
@@ -169,12 +169,37 @@ def test_the_same_id_for_another_request_is_refused_while_the_first_is_under_way
 # Cancels
 
 
-@pytest.mark.parametrize("named", [2, "1", None, True, 1.0, [], {}, "x" * 1000, b"1"])
+@pytest.mark.parametrize("named", [2, "01", None, True, 1.0, [], {}, "x" * 1000, b"1"])
 def test_a_cancel_of_what_there_is_not_is_refused(middle, named):
     middle.subscribe("a", 1)
     error = refusal("E_ARG", middle.cancel, "cancelMktData", named)
     assert len(str(error)) < 300
     assert len(middle.router) == 1
+
+
+def test_a_number_and_its_digits_are_one_id_as_they_are_in_a_topic(middle):
+    middle.subscribe("a", 7)
+    refusal("E_ID_REUSED", middle.ask, "reqMktData", "a", "7", contract=MSFT)
+    middle.link.take()
+    middle.cancel("cancelMktData", "7")
+    assert [name for name, _ in sent(middle)] == ["cancelMktData"]
+
+
+def test_a_cancel_may_come_again(middle):
+    middle.subscribe("a", 1)
+    middle.cancel("cancelMktData", 1)
+    middle.link.take()
+    assert middle.cancel("cancelMktData", 1) == {"dup": True}
+    assert sent(middle) == []
+
+
+@pytest.mark.parametrize("name", ["reqFamilyCodes", "whatIfOrder"])
+def test_a_command_that_comes_again_while_its_answer_is_under_way_is_sent_once(middle, name):
+    args: dict[str, Any] = {"contract": AAPL, "order": LIMIT} if name == "whatIfOrder" else {}
+    topic = middle.ask(name, "a", 5, **args)["topic"]
+    assert middle.ask(name, "a", 5, **args) == {"topic": topic, "dup": True}
+    assert len(sent(middle)) == 1
+    refusal("E_ID_REUSED", middle.ask, "reqContractDetails", "a", 5, contract=AAPL)
 
 
 def test_a_cancel_of_another_kind_or_of_another_client_is_refused(middle):
@@ -312,8 +337,7 @@ def test_a_connection_that_dies_while_streams_are_asked_for_loses_none(middle):
     middle.requests.lost()
     middle.link.take()
     middle.link.takes = False
-    ((route, why),) = middle.connect()
-    assert (route.id, "takes nothing" in why) == (1, True)
+    assert [(route.id, "takes nothing" in why) for route, why in middle.connect()] == [(1, True), (2, True)]
     middle.requests.lost()
     middle.link.takes = True
     assert middle.connect() == []
@@ -412,7 +436,11 @@ def test_a_key_is_for_orders(middle):
     refusal("E_ARG", middle.ask, "reqMktData", key="k", contract=AAPL)
 
 
-@pytest.mark.parametrize("name", sorted({*REQUESTS, "whatIfOrder"} - set(RESTRICTED)))
+SHARES = {"cancelPositions", "cancelNewsBulletins"}
+"""Cancels that need no connection: without one, what they cancel is not there."""
+
+
+@pytest.mark.parametrize("name", sorted({*REQUESTS, "whatIfOrder"} - {*RESTRICTED, "startApi", *SHARES}))
 def test_without_a_connection_nothing_is_sent_and_a_retry_is_safe(name):
     middle = Middle(ready=False)
     args: dict[str, Any] = {"contract": AAPL, "order": LIMIT} if name in ("placeOrder", "whatIfOrder") else {}
@@ -542,6 +570,7 @@ class Leases(RuleBasedStateMachine):
         super().__init__()
         self.middle = Middle()
         self.held: dict[tuple[str, int], str] = {}
+        self.cancelled: set[tuple[str, int]] = set()
         self.lines: dict[int, str] = {}
         self.ids: set[int] = set()
         self.connected = True
@@ -571,10 +600,13 @@ class Leases(RuleBasedStateMachine):
 
     @rule(client=CLIENTS, number=IDS)
     def cancel(self, client, number):
-        if self.held.pop((client, number), None) is None:
+        if (client, number) not in self.held and (client, number) in self.cancelled:
+            assert self.middle.cancel("cancelMktData", number, client) == {"dup": True}
+        elif self.held.pop((client, number), None) is None:
             refusal("E_ARG", self.middle.cancel, "cancelMktData", number, client)
         else:
             self.middle.cancel("cancelMktData", number, client)
+            self.cancelled.add((client, number))
 
     @rule()
     def lose(self):
@@ -603,6 +635,7 @@ class Leases(RuleBasedStateMachine):
                 for holder in [holder for holder, held in self.held.items() if held == symbol]:
                     self.middle.cancel("cancelMktData", holder[1], holder[0])
                     del self.held[holder]
+                    self.cancelled.add(holder)
 
     @invariant()
     def lines_are_what_is_held(self):

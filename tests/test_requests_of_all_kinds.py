@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.requests import Asking
-from tests.middle import AAPL, FIRST_ID, Middle, refusal
+from ibbridge.routing import Asking
+from tests.middle import AAPL, FIRST_ID, LIMIT, Middle, refusal
 
 OPTION = {**AAPL, "secType": "OPT", "lastTradeDateOrContractMonth": "20261218", "strike": 200.0, "right": "C"}
 EXERCISE = {"contract": OPTION, "exerciseAction": 1, "exerciseQuantity": 2}
@@ -41,6 +41,28 @@ def test_an_exercise_needs_a_key_and_gives_no_number(middle):
     assert "key is missing" in str(refusal("E_ARG", middle.ask, "exerciseOptions", **EXERCISE))
     assert "the daemon's to give" in str(refusal("E_ARG", middle.ask, "exerciseOptions", key="k", reqId=4, **EXERCISE))
     assert not len(middle.orders)
+
+
+def test_a_key_is_of_one_command(middle):
+    same = {"contract": OPTION, "order": LIMIT}
+    middle.ask("placeOrder", key="k", **same)
+    refusal("E_KEY_REUSED", middle.ask, "exerciseOptions", key="k", **same)
+    middle.ask("exerciseOptions", key="x", **EXERCISE)
+    refusal("E_KEY_REUSED", middle.ask, "placeOrder", key="x", **EXERCISE)
+
+
+def test_two_keys_in_one_command_are_one_too_many(middle):
+    for name, args in (("placeOrder", {"contract": AAPL, "order": LIMIT}), ("exerciseOptions", EXERCISE)):
+        command = {"id": name, "cmd": name, "client": "a", "key": "one", "args": {**args, "key": "two"}}
+        assert "key is given twice" in middle.call(command)["error"]["message"]
+    assert not middle.link.take()
+
+
+@pytest.mark.parametrize("name", ["placeOrder", "exerciseOptions"])
+def test_a_key_that_no_order_ref_holds_is_refused(middle, name):
+    args = EXERCISE if name == "exerciseOptions" else {"contract": AAPL, "order": LIMIT}
+    assert "may have 40 characters" in str(refusal("E_ARG", middle.ask, name, key="k" * 39, **args))
+    middle.ask(name, key="k" * 38, **args)
 
 
 def test_an_exercise_that_is_refused_leaves_its_key_free(middle):
@@ -92,6 +114,24 @@ def test_what_is_wrong_with_a_change_of_a_display_group_is_said(middle, args, fa
     assert fault in str(refusal("E_ARG", carry_out, "updateDisplayGroup", args, Asking("a", 2), None))
 
 
+def test_an_error_about_a_change_does_not_end_the_subscription(middle):
+    middle.ask("subscribeToGroupEvents", id=1, groupId=4)
+    number = middle.last_id()
+    middle.requests.carry_out("updateDisplayGroup", {"id": 1, "contractInfo": "?"}, Asking("a", 2), None)
+    assert middle.error(number, 321).data["ends"] is None
+    middle.link.take()
+    middle.cancel("unsubscribeFromGroupEvents", 1)
+    assert [each.name for each in middle.link.take()] == ["unsubscribeFromGroupEvents"]
+
+
+def test_a_subscription_that_has_ended_cannot_be_changed(middle):
+    middle.ask("subscribeToGroupEvents", id=1, groupId=99)
+    assert middle.error(middle.last_id(), 321).data["ends"] is True
+    change = {"id": 1, "contractInfo": "none"}
+    error = refusal("E_ARG", middle.requests.carry_out, "updateDisplayGroup", change, Asking("a", 2), None)
+    assert "has ended" in str(error)
+
+
 # News
 
 
@@ -111,6 +151,35 @@ def test_bulletins_are_asked_for_again_on_a_new_connection(middle):
     middle.link.take()
     middle.reconnect()
     assert [each.name for each in middle.link.take()] == ["reqNewsBulletins"]
+
+
+def test_bulletins_are_given_up_without_a_connection_too(middle):
+    middle.ask("reqNewsBulletins", "a")
+    middle.requests.lost()
+    assert middle.ask("cancelNewsBulletins", "a") == {}
+    middle.link.take()
+    middle.connect()
+    assert not middle.link.take()
+    carry_out = middle.requests.carry_out
+    error = refusal("E_ARG", carry_out, "cancelNewsBulletins", {"id": 1}, Asking("a", 2), None)
+    assert "takes no arguments" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("tape", "topic"),
+    [
+        ({"exchange": "bulletin"}, "news.~bulletin."),
+        ({"symbol": "DJNL:DJNL_ALL"}, "news.DJNL%3ADJNL_ALL."),
+        ({}, "req.a.7."),
+    ],
+)
+def test_a_tape_has_a_topic_of_its_own_whatever_it_is_called(middle, tape, topic):
+    assert middle.ask("reqMktData", id=7, contract={"secType": "NEWS", **tape})["topic"] == topic
+
+
+def test_a_snapshot_of_a_tape_is_for_who_asked(middle):
+    tape = {"symbol": "BRFG:BRFG_ALL", "secType": "NEWS", "exchange": "BRFG"}
+    assert middle.ask("reqMktData", id=7, contract=tape, snapshot=True)["topic"] == "req.a.7."
 
 
 def test_a_providers_tape_is_published_under_the_provider(middle):
@@ -139,6 +208,38 @@ def test_a_rule_that_never_comes_holds_up_no_other(middle):
     middle.ask("reqMarketRule", id=1, marketRuleId=999_999)  # TWS answers with an error that has no id
     middle.ask("reqMarketRule", id=2, marketRuleId=26)
     assert middle.topic_of("marketRule", marketRuleId=26) == "req.a.2.marketRule."
+
+
+@pytest.mark.parametrize(
+    ("name", "end", "args"),
+    [
+        ("reqAllOpenOrders", "openOrderEnd", {}),
+        ("reqCompletedOrders", "completedOrdersEnd", {"apiOnly": False}),
+        ("requestFA", "receiveFA", {"faData": 1}),
+    ],
+)
+def test_an_answer_that_began_before_the_question_is_none(middle, name, end, args):
+    middle.ask(name, "a", 1, **args)
+    middle.ask(name, "b", 1, **args)
+    assert [middle.topic_of(end, **args) for _ in range(2)] == [f"req.a.1.{end}.", f"req.b.1.{end}."]
+
+
+def test_an_answer_that_does_not_change_is_for_all_who_wait(middle):
+    middle.ask("reqFamilyCodes", "a", 1)
+    middle.ask("reqFamilyCodes", "b", 1)
+    middle.hear("familyCodes", familyCodes=[])
+    assert [each.topic for each in middle.published] == ["req.a.1.familyCodes.", "req.b.1.familyCodes."]
+
+
+# Errors on a stream that clients share
+
+
+def test_an_error_on_a_shared_stream_says_whose_request_it_is_about(middle):
+    middle.subscribe("a", 1)
+    number = middle.subscribe("b", 2, genericTickList="99999")
+    heard = middle.error(number, 321)
+    assert heard.topic == "md.AAPL-STK-SMART-USD.error."
+    assert heard.body["ref"] == {"client": "b", "id": 2, "holders": [{"client": "b", "id": "2"}]}
 
 
 # What TWS keeps after its answer

@@ -40,7 +40,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cmd", metavar="CMD", help="the command, such as reqMktData")
     parser.add_argument("args", metavar="KEY=VALUE", nargs="*", help="an argument of it")
     parser.add_argument("--client", default="cli", metavar="NAME", help="who is asking (default: %(default)s)")
-    parser.add_argument("--key", help="your own key of an order (placeOrder; default: one that is never used again)")
+    parser.add_argument("--key", help="your own key of an order; placeOrder makes one if there is none")
     parser.add_argument("--id", help="the command's id, by which a cancel names it (default: one never used again)")
     parser.add_argument("--no-wait", action="store_true", help="do not wait for answers")
     parser.add_argument(

@@ -68,12 +68,13 @@ class Caller:
         """
         request = {"id": envelope.pop("id", None) or self.names.new(), "cmd": cmd, "args": args, "client": self.client}
         request |= {name: value for name, value in envelope.items() if value is not None}
-        reply = self._exchange(cmd, _packed(cmd, request), timeout)
+        reply = self._exchange(request, timeout)
         if reply.get("ok"):
             return Reply(str(request["id"]), reply.get("result") or {}, reply.get("epoch", 0))
         raise CommandError(cmd, reply.get("error") or {"message": "the daemon failed on this; its log says why"})
 
-    def _exchange(self, cmd: str, packed: bytes, timeout: float) -> dict[str, Any]:
+    def _exchange(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
+        packed = _packed(request["cmd"], request)
         deadline = time.monotonic() + timeout
         sent = False
         while (left := deadline - time.monotonic()) > 0:
@@ -85,17 +86,20 @@ class Caller:
                 return self._unpacked(self._socket.recv())
         self._socket.close()
         self._socket = self._open()
-        raise NoAnswer(self._why(cmd, timeout, sent=sent), "unknown" if sent else "not_sent")
+        key = request.get("key") or request["args"].get("key")
+        text = self._why(request, key, timeout, sent=sent)
+        raise NoAnswer(text, "unknown" if sent else "not_sent", str(request["id"]), key)
 
-    def _why(self, cmd: str, timeout: float, *, sent: bool) -> str:
+    def _why(self, request: dict[str, Any], key: str | None, timeout: float, *, sent: bool) -> str:
         if sent:
+            named = f"key={key!r}, is safe" if key else f"id={request['id']!r}, is safe while its answer is to come"
             return (
-                f"{cmd}: the daemon at {self.rep} did not answer within {timeout:g} s. It may have carried it out: the "
-                "same command again, with the same key or id, is safe."
+                f"{request['cmd']}: the daemon at {self.rep} did not answer within {timeout:g} s. It may have carried "
+                f"it out: the same command again, with {named}."
             )
         return (
-            f"{cmd}: there is no daemon at {self.rep}; nothing was sent. Is ibbridge running? Is this the bus.rep of "
-            "its configuration?"
+            f"{request['cmd']}: there is no daemon at {self.rep}; nothing was sent. Is ibbridge running? Is this the "
+            "bus.rep of its configuration?"
         )
 
     def _unpacked(self, packed: bytes) -> dict[str, Any]:

@@ -230,7 +230,9 @@ class Client:
         """
         self._check()
         if requests.is_order(name):
-            key = key or args.get("key") or self._caller.names.new()
+            key = key or args.get("key")
+        if name == "placeOrder":
+            key = key or self._caller.names.new()
         places = requests.places(name, args, self._head, self._instruments)
         new = self._feed.join([*places.lasting, *places.wide, *places.passing], self.timeout)
         try:

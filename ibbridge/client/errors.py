@@ -40,8 +40,11 @@ class NoAnswer(BridgeError):  # noqa: N818 -- it says what happened; "error" wou
     """The daemon did not answer in time.
 
     `outcome` is `not_sent` if the command never left this process, `unknown` if it did: it may have been carried out.
+    `id` and `key` are those of the command, with which it can be repeated.
     """
 
-    def __init__(self, text: str, outcome: str) -> None:
+    def __init__(self, text: str, outcome: str, id: str | None = None, key: str | None = None) -> None:  # noqa: A002
         super().__init__(text)
         self.outcome = outcome
+        self.id = id
+        self.key = key

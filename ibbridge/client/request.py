@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ibbridge import arguments, topics
 from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.schema import Kind, Topic
+from ibbridge.topics import BULLETINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,14 +74,14 @@ def parameters(name: str) -> list[str]:
     named = arguments.name(declared)
     if named is None or name == _WHAT_IF:
         return given
-    return [*given, named] if declared.does is Kind.ORDER else [named, *given]
+    return [*given, named] if name == "placeOrder" else [named, *given]
 
 
 def signature(name: str) -> inspect.Signature:
     """The signature of a request's method, for help() and editors."""
     declared = _declared(name)
     needed = {each.name for each in declared.shape.fields if each.required} | {"id"}
-    if declared.does is not Kind.ORDER:  # a new order gets a key of its own
+    if name != "placeOrder":  # which gives an order a key of its own
         needed.add("key")
     listed = parameters(name)
     last = max((place for place, each in enumerate(listed) if each in needed), default=-1)
@@ -118,7 +119,12 @@ def places(name: str, args: Mapping[str, Any], head: str, names: Mapping[str, st
     """
     declared = _declared(name)
     contract = args.get("contract")
+    if Topic.NEWS in {MESSAGES[each].topic for each in declared.answers}:
+        return Places(lasting=[head + topics.topic(*BULLETINS).decode()])
     if isinstance(contract, Mapping) and _streams(declared, args):
+        if contract.get("secType") == "NEWS":
+            provider = contract.get("exchange") or contract.get("symbol") or ""
+            return Places(lasting=[head + topics.topic("news", provider).decode()])
         key = topics.instrument_key(contract)
         market = f"{head}md.{names.get(key, key)}"
         return Places(lasting=[f"{market}."]) if name == "reqMktData" else Places(wide=[f"{market}+"])

@@ -462,7 +462,8 @@ class Request(Declaration):
     arguments that its answer repeats, by which an answer without a request id is told from that to another. `cancels`
     is the request that this one cancels, `concerns` one that it does something else to; it carries the id of that one.
     `turns` names the flags that make a one-shot of a stream, and a stream of a one-shot. One that `lingers` is kept by
-    TWS even after its answer, until it is cancelled.
+    TWS even after its answer, until it is cancelled. A `fresh` one must not be given the answer to one that was sent
+    before it: what it asks for may just have changed.
     """
 
     does: Kind = Kind.ONE_SHOT
@@ -473,6 +474,7 @@ class Request(Declaration):
     concerns: str | None = None
     turns: tuple[str, ...] = ()
     lingers: bool = False
+    fresh: bool = False
     pace: Pace = Pace.NORMAL
 
     @property

@@ -20,7 +20,7 @@ from ibbridge.commands import LONGEST_ID, TAKES
 from ibbridge.config import RESTRICTED
 from ibbridge.reference import CLASSES
 from ibbridge.requests import DAEMON_ONLY, NOT_OF_AN_ORDER, OF_EVERY_ORDER, WHAT_IF, place_of
-from ibbridge.routing import BULLETINS
+from ibbridge.topics import BULLETINS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -19,6 +19,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_REST_MESSAGES_1,
         answers=("receiveFA",),
         ends=("receiveFA",),
+        fresh=True,
         repeats=("faData",),
     ),
     inbound(

@@ -737,6 +737,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_COMPLETED_ORDER,
         answers=("openOrder", "orderStatus", "openOrderEnd"),
         ends=("openOrderEnd",),
+        fresh=True,
     ),
     request(
         16,
@@ -746,6 +747,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_COMPLETED_ORDER,
         answers=("openOrder", "orderStatus", "openOrderEnd"),
         ends=("openOrderEnd",),
+        fresh=True,
     ),
     request(
         15,
@@ -784,6 +786,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_COMPLETED_ORDER,
         answers=("completedOrder", "completedOrdersEnd"),
         ends=("completedOrdersEnd",),
+        fresh=True,
     ),
     inbound(
         101,
