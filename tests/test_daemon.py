@@ -148,6 +148,27 @@ def test_an_order_of_ours_raises_the_ids_and_one_of_another_client_does_not():
     assert published.ask("placeOrder", **ORDER)["result"]["orderId"] == 5001
 
 
+def test_an_order_of_which_tws_has_said_nothing_is_told_once_when_the_connection_is_lost():
+    published = Published()
+    Wire(published.daemon).say(ACCOUNTS, NEXT)
+    order = {"action": "BUY", "totalQuantity": 1, "orderType": "MKT"}
+    for key in ("heard", "refused", "unheard"):
+        published.ask("placeOrder", id=key, key=key, args={"contract": AAPL, "order": order})
+    first = NEXT[1]["orderId"]
+    status = {"orderId": first, "clientId": 1, "permId": 7, "status": "Submitted"}
+    published.daemon.router.publish("orderStatus", status, 1)
+    refusal = {"reqId": first + 1, "errorTime": 0, "errorCode": 201, "errorString": "", "advancedOrderRejectJson": ""}
+    published.daemon.router.publish("error", refusal, 1)
+    published.of("error")
+    published.daemon.lost()
+    error = published.of("error")[-1]
+    assert error.topic == "ord.a.unheard.error."
+    assert error.data.items() >= {"errorCode": 504, "class": "connectivity", "ends": None}.items()
+    before = len(published.of("error"))
+    published.daemon.lost()
+    assert len(published.of("error")) == before
+
+
 def test_what_was_lost_is_told_to_who_waits_and_streams_are_asked_for_on_the_next_connection():
     published = Published()
     Wire(published.daemon).say(ACCOUNTS, NEXT)

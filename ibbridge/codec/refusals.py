@@ -100,7 +100,8 @@ class _Check:
     def value(self, field: Field, value: Any, path: Path, *, ignore: bool) -> Any:
         if value is None:
             return None if field.default is None or _may_be_unset(field.type) else _SKIP
-        loaded = self._load(field, value, path, ignore=ignore)
+        sent = path in self.carried or not ignore
+        loaded = self._load(field, value, path, ignore=ignore, sent=sent)
         if field.refused and self.text and (since := refused_since(field, loaded, self.version)):
             shown = _show(value)
             self.fault(path, f"{shown} is not taken since server version {since}; this connection has {self.version}")
@@ -110,12 +111,12 @@ class _Check:
             self.fault(path, self._why_not(path))
         return loaded
 
-    def _load(self, field: Field, value: Any, path: Path, *, ignore: bool) -> Any:
+    def _load(self, field: Field, value: Any, path: Path, *, ignore: bool, sent: bool) -> Any:
         kind = field.type
         if field.many or isinstance(kind, Tags):
             return self._rows(field, value, path, ignore=ignore)
         if isinstance(kind, Scalar):
-            return self._scalar(kind, value, path)
+            return self._scalar(kind, value, path, sent=sent)
         if isinstance(kind, Mask):
             return self._flags(kind, value, path)
         return self.record(cast("Record", kind), value, path, ignore=ignore)
@@ -130,13 +131,14 @@ class _Check:
                 self._unknown(name, known, path)
         return {bit: self._scalar(BOOL, value[bit], (*path, bit)) for bit in mask.bits if bit in value}
 
-    def _scalar(self, kind: Scalar, value: Any, path: Path) -> Any:
+    def _scalar(self, kind: Scalar, value: Any, path: Path, *, sent: bool = True) -> Any:
+        """A value in the form that is written. What is not sent may have any characters."""
         try:
             loaded = kind.coerce(value)
         except ValueError:
             self.fault(path, f"must be {kind.expected()}, not {_show(value)}")
             return _SKIP
-        if isinstance(loaded, str):
+        if isinstance(loaded, str) and sent:
             self._characters(loaded, path)
         return loaded
 

@@ -291,6 +291,11 @@ def _tick(text: str) -> float | None:
 _UNSET_AMOUNT = frozenset(("1.7976931348623157E308", "1.7976931348623157e+308"))
 
 
+def _double_text(value: float) -> str:
+    """A double as IB's client writes one as a decimal: without exponent, `100.0`."""
+    return format(Decimal(repr(value)), "f")
+
+
 def _amount_of(spell: Callable[[float], str]) -> Callable[[float], str]:
     return lambda value: "" if value == UNSET_FLOAT else spell(value)
 
@@ -363,10 +368,12 @@ TRUTH = Scalar(
 )
 """A bool in text, an integer in protobuf (`usePriceMgmtAlgo`)."""
 RATIO = Scalar(
-    "amount", "double", "", _LOAD_AMOUNT, _LOAD_AMOUNT, "{v}", "", _amount, _amount_of(number_text), _strict_float
+    "amount", "double", "", _LOAD_AMOUNT, _LOAD_AMOUNT, "{v}", "", _amount, _amount_of(decimal_text), _strict_float
 )
 """Text whose digits matter little, a double in protobuf (`multiplier`)."""
-AMOUNT = Scalar("amount", "double", "", _LOAD_AMOUNT, _LOAD_AMOUNT, "{v}", "", _amount, _amount_of(repr), _strict_float)
+AMOUNT = Scalar(
+    "amount", "double", "", _LOAD_AMOUNT, _LOAD_AMOUNT, "{v}", "", _amount, _amount_of(_double_text), _strict_float
+)
 """The same, written as IB's client writes a double: the margins of an order state."""
 PERCENT = Scalar(
     "whole",

@@ -415,7 +415,11 @@ def test_conditions_are_refused_and_sent_like_records() -> None:
     time = {"condType": 3, "isMore": True, "time": "20261218 10:00:00 US/Eastern"}
     assert place(TEXT, conditions=[time]) == place(PROTOBUF, conditions=[time]) == []
     assert place(TEXT, conditions=[{**time, "conId": 5}]) == ["order.conditions.conId is unknown"]
-    assert place(TEXT, conditions=[{"condType": 4, "percent": 0.5}]) == [
+    assert place(TEXT, conditions=[{"condType": 1}])[:2] == [
+        "order.conditions.isMore is missing",
+        "order.conditions.price is missing",
+    ]
+    assert place(TEXT, conditions=[{"condType": 4, "isMore": True, "percent": 0.5}]) == [
         "order.conditions.percent must be a whole number, not 0.5"
     ]
     assert place(TEXT, conditions=[{"condType": 9}]) == [
@@ -473,3 +477,21 @@ def test_a_request_larger_than_a_frame_is_refused(version: int) -> None:
     (fault,) = refusal.faults
     assert str(refusal) == fault
     assert fault.startswith("placeOrder is a message of 16777")
+
+
+def test_what_is_left_aside_may_have_any_characters() -> None:
+    """A contract comes as TWS gave it; an attribute that is not sent harms nothing."""
+    contract = {"symbol": "AAPL", "description": "Société Générale"}
+    assert Dialect.client(200).check("reqMktData", {"reqId": 1, "contract": contract})["contract"] == {"symbol": "AAPL"}
+    with pytest.raises(NotCarried, match="contract.symbol has characters"):
+        Dialect.client(200).check("reqMktData", {"reqId": 1, "contract": {"symbol": "Société"}})
+
+
+def test_the_last_trade_date_of_an_answer_is_not_sent_back() -> None:
+    """IB's client leaves it out; any contract from contractDetails has it."""
+    with_date = {"symbol": "ES", "lastTradeDate": "20261218"}
+    one, other = (
+        Dialect.client(226).write("reqMktData", {"reqId": 1, "contract": contract})
+        for contract in (with_date, {"symbol": "ES"})
+    )
+    assert one == other

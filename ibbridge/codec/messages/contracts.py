@@ -79,7 +79,7 @@ CONTRACT = Record(
         Bool("includeExpired", 18),
         Str("comboLegsDescrip", 19),
         Rows("comboLegs", COMBO_LEG, 20),
-        Str("lastTradeDate", 21),
+        Str("lastTradeDate", 21, answer=True),
     ),
     lenient=True,
 )

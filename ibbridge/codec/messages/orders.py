@@ -64,9 +64,9 @@ if TYPE_CHECKING:
 # -- conditions, one record per kind, fields in wire order ------------------------------------------------------------
 
 _JOINED = Connector("isConjunctionConnection", 2, True, absent=False, always=True)
-_MORE = Bool("isMore", 3, None, absent=False, always=True)
-_CON_ID = Int("conId", 4, None, absent=0)
-_EXCHANGE = Str("exchange", 5, None, absent="", always=True)
+_MORE = Bool("isMore", 3, None, absent=False, always=True, required=True)
+_CON_ID = Int("conId", 4, None, absent=0, required=True)
+_EXCHANGE = Str("exchange", 5, None, absent="", required=True)
 
 CONDITION = Union(
     "OrderCondition",
@@ -77,27 +77,30 @@ CONDITION = Union(
             (
                 _JOINED,
                 _MORE,
-                Float("price", 10, None, absent=0.0),
+                Float("price", 10, None, absent=0.0, required=True),
                 _CON_ID,
                 _EXCHANGE,
-                Int("triggerMethod", 11, None, absent=0),
+                Int("triggerMethod", 11, None, absent=0, required=True),
             ),
         ),
-        3: Record("TimeCondition", (_JOINED, _MORE, Str("time", 12, None, absent="", always=True))),
-        4: Record("MarginCondition", (_JOINED, _MORE, Percent("percent", 8, None, absent=0.0))),
+        3: Record("TimeCondition", (_JOINED, _MORE, Str("time", 12, None, absent="", required=True))),
+        4: Record("MarginCondition", (_JOINED, _MORE, Percent("percent", 8, None, absent=0.0, required=True))),
         5: Record(
             "ExecutionCondition",
             (
                 _JOINED,
-                Str("secType", 7, None, absent="", always=True),
+                Str("secType", 7, None, absent="", required=True),
                 _EXCHANGE,
-                Str("symbol", 6, None, absent="", always=True),
+                Str("symbol", 6, None, absent="", required=True),
             ),
         ),
-        6: Record("VolumeCondition", (_JOINED, _MORE, Int("volume", 13, None, absent=0), _CON_ID, _EXCHANGE)),
+        6: Record(
+            "VolumeCondition",
+            (_JOINED, _MORE, Int("volume", 13, None, absent=0, required=True), _CON_ID, _EXCHANGE),
+        ),
         7: Record(
             "PercentChangeCondition",
-            (_JOINED, _MORE, Float("changePercent", 9, None), _CON_ID, _EXCHANGE),
+            (_JOINED, _MORE, Float("changePercent", 9, None, required=True), _CON_ID, _EXCHANGE),
         ),
     },
 )
