@@ -8,6 +8,7 @@ and absent values in it come from the pure path. It is used where it has been bu
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -153,7 +154,8 @@ def reader(
         found = by_id.get(number - PROTOBUF_IDS if in_proto else number, ())
         for draft in drafts(found, None if in_proto else version):
             if draft.name in packed:
-                yield _packer.Plan(draft)
+                with suppress(ValueError):  # larger than there is room for
+                    yield _packer.Plan(draft)
 
     return _packer.Reader(raw, PROTOBUF_IDS + max(by_id, default=0) + 1, plans, rest).read
 

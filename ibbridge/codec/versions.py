@@ -65,8 +65,6 @@ ODD_LOT_BID_ASK_QUOTES = 225
 COND_ORDER_WITH_OVERNIGHT_PARAM = 226
 
 
-
-
 def raw_ids(version: int) -> bool:
     """Whether messages begin with their id in four bytes, and may be protobuf, rather than with its digits."""
     return version >= PROTOBUF

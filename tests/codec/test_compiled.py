@@ -21,7 +21,7 @@ from ibbridge.codec import types as t
 from ibbridge.codec.layout import Slot, edges, resolve
 from ibbridge.codec.messages import INBOUND
 from ibbridge.codec.packed import is_flat
-from ibbridge.codec.schema import Const, Field, Inline, Mask
+from ibbridge.codec.schema import Const, Field, Inline, Int, Mask, inbound
 from ibbridge.codec.versions import raw_ids
 from ibbridge.routing import PASSED_ON
 from tests.codec.declared import BY_NAME, EDGES
@@ -167,6 +167,16 @@ def test_only_what_is_wanted_is_taken() -> None:
     for name, wanted in (("tickPrice", True), ("tickSize", False)):
         payload = written(name, 226, {"reqId": 1, "tickType": 1, "price": 1.5, "size": 2.0})
         assert (fast(payload) != payload) is wanted
+
+
+@built
+def test_a_message_for_which_there_is_no_room_is_left_to_the_pure_path() -> None:
+    fields = [Int(f"f{tag}" if tag > 1 else "reqId", tag) for tag in range(1, 18)]
+    many = inbound(1, "many", *fields, text=None, proto=201)
+    few = inbound(2, "few", Int("reqId", 1), text=None, proto=201)
+    fast = compiled.reader(226, {1: [many], 2: [few]}, {"many", "few"}, lambda _: None)
+    assert fast(b"\0\0\0\xc9\x08\7") is None
+    assert fast(b"\0\0\0\xca\x08\7") == ("few", 7, None, msgpack.packb({"reqId": 7}))
 
 
 @built
