@@ -219,7 +219,8 @@ def test_the_answers_to_a_command_are_published_where_the_page_says(entry: Entry
     for flag in {"": None, **dict.fromkeys(filter(None, topics(request).values()))}:
         middle = Middle(allowed=[request.name])
         given = {**example(entry), **({flag: True} if flag else {})}
-        middle.ask(entry.name, key="mine" if request.does is Kind.ORDER else None, **given)
+        _asked_first(middle, entry, given)
+        middle.requests.carry_out(entry.name, given, Asking("a", "second"), None)
         sent = middle.link.sent[-1].data
         number = arguments.number(request)
         numbered = {"orderId": _at(sent, number)} if number else {}
@@ -231,6 +232,15 @@ def test_the_answers_to_a_command_are_published_where_the_page_says(entry: Entry
             heard = middle.topic_of(answer, **repeated)
             assert [topic for topic in topics(request) if _matches(topic, answer, heard)], heard
             assert [topic for topic in places(message) if _matches(topic, answer, heard)], heard
+
+
+def _asked_first(middle: Middle, entry: Entry, given: dict[str, Any]) -> None:
+    """Make what a command is about, and name that in its arguments."""
+    given |= {own.name: "first" for own in entry.own}
+    request = entry.declaration
+    if isinstance(request, Request) and request.target:
+        asked = next(each for each in commands() if each.name == request.target)
+        middle.ask(asked.name, id="first", key=given.get("key"), **example(asked))
 
 
 def _at(data: Any, path: Place) -> Any:

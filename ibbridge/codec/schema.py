@@ -458,12 +458,12 @@ class Pace(Enum):
 class Request(Declaration):
     """A message to TWS, and what it means for the bridge.
 
-    `answers` are the messages that carry its result, `ends` those after which a one-shot is over. `repeats` names the
-    arguments that its answer repeats, by which an answer without a request id is told from that to another. `cancels`
-    is the request that this one cancels, `concerns` one that it does something else to; it carries the id of that one.
-    `turns` names the flags that make a one-shot of a stream, and a stream of a one-shot. One that `lingers` is kept by
-    TWS even after its answer, until it is cancelled. A `fresh` one must not be given the answer to one that was sent
-    before it: what it asks for may just have changed.
+    `answers` are the messages that carry its result, `ends` those after which a one-shot is over, or a stream has sent
+    all there is and goes on with what changes. `repeats` names the arguments that its answer repeats, by which one
+    without a request id is told from that to another. `cancels` is the request that this one cancels, `concerns` one
+    that it does something else to; it carries the id of that one. `turns` names the flags that make a one-shot of a
+    stream, and a stream of a one-shot. One that `lingers` is kept by TWS even after its answer, until it is cancelled.
+    A `fresh` one must not be given the answer to one that was sent before it: what it asks for may just have changed.
     """
 
     does: Kind = Kind.ONE_SHOT

@@ -211,7 +211,7 @@ def places(message: Declaration) -> dict[str, str]:
 def _where(request: Request, message: Declaration) -> dict[str, str]:
     """Where `message` is published as an answer to `request`."""
     asked = request.does is Kind.ONE_SHOT and message.topic is Topic.EXECUTION
-    if asked or (message.key is None and message.name in request.ends):
+    if asked or (message.key is None and message.name in request.ends and request.does is Kind.ONE_SHOT):
         return {_OWN: ""}
     if message.topic is not Topic.REQUEST:
         return {_PLACES[message.topic]: ""}

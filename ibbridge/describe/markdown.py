@@ -275,7 +275,9 @@ def _command_facts(entry: Entry, request: Request) -> Iterator[str]:
         yield "refused unless `commands.allow` in the configuration lists it: it concerns the whole connection"
     yield f"{request.does.value}, pace {request.pace.name.lower()}"
     if request.answers:
-        end = f"; the last is {_ends(request)}" if request.ends and len(request.answers) > 1 else ""
+        streams = request.does is Kind.STREAM and not request.turns
+        word = "all there is has come once with" if streams else "the last is"
+        end = f"; {word} {_ends(request)}" if request.ends and len(request.answers) > 1 else ""
         yield f"answered by {_links(request.answers)}{end}"
     if entry.usable and (found := topics(request)):
         yield f"its data is published on {_topics(found)}"

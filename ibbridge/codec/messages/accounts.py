@@ -31,6 +31,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_ACCOUNTS_POSITIONS,
         does=Kind.STREAM,
         answers=("updateAccountValue", "updatePortfolio", "updateAccountTime", "accountDownloadEnd"),
+        ends=("accountDownloadEnd",),
     ),
     inbound(
         6,
@@ -94,6 +95,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_ACCOUNTS_POSITIONS,
         does=Kind.STREAM,
         answers=("position", "positionEnd"),
+        ends=("positionEnd",),
     ),
     request(
         64,
@@ -136,6 +138,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_ACCOUNTS_POSITIONS,
         does=Kind.STREAM,
         answers=("accountSummary", "accountSummaryEnd"),
+        ends=("accountSummaryEnd",),
     ),
     request(
         63,
@@ -181,6 +184,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_ACCOUNTS_POSITIONS,
         does=Kind.STREAM,
         answers=("positionMulti", "positionMultiEnd"),
+        ends=("positionMultiEnd",),
     ),
     request(
         75,
@@ -227,6 +231,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_ACCOUNTS_POSITIONS,
         does=Kind.STREAM,
         answers=("accountUpdateMulti", "accountUpdateMultiEnd"),
+        ends=("accountUpdateMultiEnd",),
     ),
     request(
         77,

@@ -47,6 +47,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_REST_MESSAGES_3,
         does=Kind.FORGET,
         concerns="subscribeToGroupEvents",
+        answers=("displayGroupUpdated",),
     ),
     request(
         70,

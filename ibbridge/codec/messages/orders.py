@@ -592,6 +592,7 @@ DECLARATIONS = (
         does=Kind.FORGET,
         cancels="placeOrder",
         pace=Pace.CANCEL,
+        answers=("orderStatus",),
     ),
     request(
         58,
