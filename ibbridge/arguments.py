@@ -18,9 +18,16 @@ if TYPE_CHECKING:
     from ibbridge.codec.schema import Field, Path, Request
 
 
+DAEMON_ONLY = frozenset(("startApi",))
+"""Requests that nobody but the daemon sends."""
+
+WHAT_IF = "whatIfOrder"
+"""The one command beside IB's requests: `placeOrder` that only asks what the order would cost."""
+
+
 def number(request: Request) -> Path | None:
     """Where the request carries a number that the daemon gives."""
-    return tuple(request.key.split(".")) if request.key and request.key not in request.repeats else None
+    return tuple(request.key.split(".")) if request.key else None
 
 
 def name(request: Request) -> str | None:

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
+from ibbridge.arguments import WHAT_IF
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.refusal import Refused
-from ibbridge.requests import WHAT_IF, Requests
 from ibbridge.routing import Asking
 
 if TYPE_CHECKING:
+    from ibbridge.requests import Requests
     from ibbridge.streams import Streams
 
 log = logging.getLogger(__name__)

@@ -88,11 +88,8 @@ class Orders:
         return self._by_key.get((owner, key))
 
     def numbered(self, order_id: int) -> Order | None:
-        """The order that this daemon placed under `order_id`, of which TWS says something."""
-        order = self._by_id.get(order_id)
-        if order is not None:
-            order.heard = True
-        return order
+        """The order that this daemon placed under `order_id`."""
+        return self._by_id.get(order_id)
 
     def unheard(self) -> list[Order]:
         """The orders of which TWS has said nothing, each once."""

@@ -10,7 +10,8 @@ import contextlib
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ibbridge import arguments
+from ibbridge import arguments, topics
+from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.codec import Dialect, NotCarried
 from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Request, Topic
@@ -18,7 +19,7 @@ from ibbridge.config import RESTRICTED
 from ibbridge.orders import LONGEST_REF, Order, Orders, order_ref
 from ibbridge.refusal import Refused
 from ibbridge.routing import Asking, Route, Router
-from ibbridge.topics import BULLETINS, instrument_key
+from ibbridge.topics import instrument_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -27,12 +28,6 @@ if TYPE_CHECKING:
 
 MOST_REMEMBERED = 20_000
 LARGEST_SEEN = 2**31 - 2**20
-
-DAEMON_ONLY = frozenset(("startApi",))
-"""Requests that nobody but the daemon sends."""
-
-WHAT_IF = "whatIfOrder"
-"""The one command beside IB's requests: `placeOrder` that only asks what the order would cost."""
 
 OF_EVERY_ORDER = ("action", "orderType")
 """What an order must say. TWS has defaults, and nobody means them."""
@@ -274,8 +269,8 @@ class Requests:
             raise Refused("E_ARG", f"id: the {request.target} with this command id has ended")
         else:
             rest = {name: value for name, value in args.items() if name != "id"}
-            route.touched = True
             self._send(request, self._checked(request, arguments.numbered(rest, request.request_id, route.req_id)))
+            route.touched = True
         return {}
 
     @staticmethod
@@ -470,11 +465,7 @@ def place_of(
     """Where answers that are of no account go, by their type: the instrument's stream, or the client's `own`."""
     if "contract" not in args or request.name not in _KINDS:
         return lambda _: own
-    provider = args["contract"].get("exchange") or args["contract"].get("symbol")
-    if args["contract"].get("secType") == "NEWS":  # a whole feed of a provider's is no instrument
-        tape = ("news", f"~{provider}" if provider in BULLETINS else provider)
-        return lambda _: tape if provider and request.streams(args) else own
-    market = ("md", instrument(args["contract"]) + _KINDS[request.name](args))
+    market = topics.tape(args["contract"]) or ("md", instrument(args["contract"]) + _KINDS[request.name](args))
     if request.does is Kind.STREAM:
         return lambda _: market if request.streams(args) else own
     return lambda name: market if name == "historicalDataUpdate" else own
@@ -516,7 +507,7 @@ def _canonical(value: Any) -> str:
 def _whole_place(request: Request, account: str) -> tuple[str, ...]:
     """Where the answers to a stream without an id arrive."""
     if Topic.NEWS in (MESSAGES[name].topic for name in request.answers):
-        return BULLETINS
+        return topics.BULLETINS
     return ("acct", account) if account else ("acct",)
 
 

@@ -322,23 +322,24 @@ class Router:
                     self.end(route)
                 channel = self._streams.passing(*route.place("error"), "error", ref=_blamed(route))
             elif order := self._orders.numbered(number):
+                order.heard = True
                 ends = error.ends_order(acknowledged=bool(order.perm_id))
                 channel = self._streams.channel("ord", *order.whose[:2], "error", ref=order.whose.ref)
-        channel = channel or self._streams.channel("sys", "tws", "error")
-        self._streams.publish(channel, _pack({**data, "class": error.error_class, "ends": ends}), ts)
+        self._say_error(channel or self._streams.channel("sys", "tws", "error"), data, ts, ends=ends)
 
     def tell_order(self, order: Order, code: int, text: str, ts: int) -> None:
         """Publish an error of the daemon's own about an order. Whether that is over is not known."""
         channel = self._streams.channel("ord", *order.whose[:2], "error", ref=order.whose.ref)
-        data = {"reqId": order.order_id, "errorTime": 0, "errorCode": code, "errorString": text}
-        of_ours = {"advancedOrderRejectJson": "", "class": reference.about(code).error_class, "ends": None}
-        self._streams.publish(channel, _pack({**data, **of_ours}), ts)
+        self._say_error(channel, _own_error(order.order_id, code, text), ts, ends=None)
 
     def tell(self, route: Route, code: int, text: str, ts: int) -> None:
         """Publish an error of the daemon's own about a request. Whether that is over has been decided before."""
-        data = {"reqId": route.req_id, "errorTime": 0, "errorCode": code, "errorString": text}
-        of_ours = {"advancedOrderRejectJson": "", "class": reference.about(code).error_class, "ends": route.ended}
-        self._streams.publish(self._at(route, "error"), _pack({**data, **of_ours}), ts)
+        self._say_error(self._at(route, "error"), _own_error(route.req_id, code, text), ts, ends=route.ended)
+
+    def _say_error(self, channel: Channel, data: Mapping[str, Any], ts: int, *, ends: bool | None) -> None:
+        """Every error says of which class it is, and whether what it is about is over."""
+        error_class = reference.about(data["errorCode"], data["errorString"]).error_class
+        self._streams.publish(channel, _pack({**data, "class": error_class, "ends": ends}), ts)
 
     _places: ClassVar[Mapping[Topic, Callable[[Router, _Plan, str, dict[str, Any]], Channel]]] = {
         Topic.REQUEST: _answer,
@@ -348,6 +349,12 @@ class Router:
         Topic.SYSTEM: _of_system,
         Topic.NEWS: _of_bulletin,
     }
+
+
+def _own_error(number: int, code: int, text: str) -> dict[str, Any]:
+    """An error of the daemon's own, as one of TWS's looks."""
+    said = {"reqId": number, "errorTime": 0, "errorCode": code, "errorString": text}
+    return {**said, "advancedOrderRejectJson": ""}
 
 
 def _blamed(route: Route) -> Mapping[str, Any]:

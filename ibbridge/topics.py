@@ -121,6 +121,17 @@ def instrument_key(contract: Mapping[str, Any]) -> Escaped:
     return Escaped("-".join([_field(text[name]) for name in _FIELDS]).rstrip("-"))
 
 
+def tape(contract: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The stream of a provider's whole news feed (a contract of secType NEWS), which is no instrument.
+
+    The provider is the contract's exchange, or its symbol where it has none; None for any other contract.
+    """
+    provider = contract.get("exchange") or contract.get("symbol")
+    if contract.get("secType") != "NEWS" or not isinstance(provider, str) or not provider:
+        return None
+    return BULLETINS[0], f"~{provider}" if provider == BULLETINS[1] else provider
+
+
 def _combo(contract: Mapping[str, Any], text: Mapping[str, str]) -> Escaped:
     """``BAG-`` and the first 16 hex digits, lower case, of the SHA-256 of ``symbol;exchange;currency;legs``.
 

@@ -36,6 +36,7 @@ from ibbridge.codec import Dialect
 from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.config import BusConfig
 from tests.fake_daemon import FakeDaemon, Refusal, body
+from tests.middle import Middle
 
 if TYPE_CHECKING:
     import pathlib
@@ -682,3 +683,23 @@ def test_a_feed_without_a_daemon_waits_for_it(tmp_path: pathlib.Path) -> None:
             daemon.stop()
         finally:
             feed.close()
+
+
+@pytest.mark.parametrize(
+    "contract",
+    [
+        {"secType": "NEWS", "exchange": "BRFG", "symbol": "BRFG:BRFG_ALL"},
+        {"secType": "NEWS", "exchange": "bulletin"},
+        {"secType": "NEWS", "symbol": "DJNL:DJNL_ALL"},
+        {"secType": "NEWS"},
+        {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"},
+    ],
+)
+def test_the_client_subscribes_where_the_daemon_will_publish(contract: dict[str, Any]) -> None:
+    """Before it asks, so that the first headlines are not missed."""
+    args = {"contract": contract}
+    topic = Middle().ask("reqMktData", contract=contract)["topic"]
+    assert [topic] == [*requests.places("reqMktData", args, "").lasting]
+    assert not requests.places("reqMktData", {**args, "snapshot": True}, "").lasting
+    bulletins = Middle().ask("reqNewsBulletins")["topic"]
+    assert [bulletins] == [*requests.places("reqNewsBulletins", {}, "").lasting]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ibbridge import arguments
+from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.codec import Message
 from ibbridge.codec.layout import carried, lifetime
 from ibbridge.codec.messages import DOMAINS, INBOUND, MESSAGES, OUTBOUND
@@ -21,7 +22,6 @@ from ibbridge.describe import PAGE, SCHEMAS, commands, files, markdown
 from ibbridge.describe.__main__ import main
 from ibbridge.describe.entries import Entry, entries, places, topics
 from ibbridge.refusal import Refused
-from ibbridge.requests import DAEMON_ONLY, WHAT_IF
 from ibbridge.routing import Asking
 from tests.codec.declared import DECLARED
 from tests.codec.golden import IN

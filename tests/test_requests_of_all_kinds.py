@@ -124,6 +124,13 @@ def test_an_error_about_a_change_does_not_end_the_subscription(middle):
     assert [each.name for each in middle.link.take()] == ["unsubscribeFromGroupEvents"]
 
 
+def test_a_change_that_was_not_sent_excuses_no_error(middle):
+    middle.ask("subscribeToGroupEvents", id=1, groupId=4)
+    number = middle.last_id()
+    refusal("E_ARG", middle.requests.carry_out, "updateDisplayGroup", {"id": 1}, Asking("a", 2), None)
+    assert middle.error(number, 321).data["ends"] is True
+
+
 def test_a_subscription_that_has_ended_cannot_be_changed(middle):
     middle.ask("subscribeToGroupEvents", id=1, groupId=99)
     assert middle.error(middle.last_id(), 321).data["ends"] is True
@@ -170,7 +177,7 @@ def test_bulletins_are_given_up_without_a_connection_too(middle):
     [
         ({"exchange": "bulletin"}, "news.~bulletin."),
         ({"symbol": "DJNL:DJNL_ALL"}, "news.DJNL%3ADJNL_ALL."),
-        ({}, "req.a.7."),
+        ({}, "md.-NEWS."),
     ],
 )
 def test_a_tape_has_a_topic_of_its_own_whatever_it_is_called(middle, tape, topic):

@@ -15,18 +15,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge import arguments, topics
+from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.schema import Kind, Topic
-from ibbridge.topics import BULLETINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ibbridge.codec import schema
-
-_WHAT_IF = "whatIfOrder"
-"""The daemon's name for an order that only asks what it would cost; its arguments are an order's."""
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -59,12 +55,12 @@ class Places(NamedTuple):
 
 def names() -> list[str]:
     """The requests there are."""
-    return sorted({*REQUESTS, _WHAT_IF} - {"startApi"})
+    return sorted({*REQUESTS, WHAT_IF} - DAEMON_ONLY)
 
 
 def known(name: str) -> bool:
     """Whether there is such a request."""
-    return name in REQUESTS or name == _WHAT_IF
+    return name in REQUESTS or name == WHAT_IF
 
 
 def parameters(name: str) -> list[str]:
@@ -72,7 +68,7 @@ def parameters(name: str) -> list[str]:
     declared = _declared(name)
     given = [each.name for each in arguments.fields(declared)]
     named = arguments.name(declared)
-    if named is None or name == _WHAT_IF:
+    if named is None or name == WHAT_IF:
         return given
     return [*given, named] if name == "placeOrder" else [named, *given]
 
@@ -120,11 +116,10 @@ def places(name: str, args: Mapping[str, Any], head: str, names: Mapping[str, st
     declared = _declared(name)
     contract = args.get("contract")
     if Topic.NEWS in {MESSAGES[each].topic for each in declared.answers}:
-        return Places(lasting=[head + topics.topic(*BULLETINS).decode()])
-    if isinstance(contract, Mapping) and _streams(declared, args):
-        if contract.get("secType") == "NEWS":
-            provider = contract.get("exchange") or contract.get("symbol") or ""
-            return Places(lasting=[head + topics.topic("news", provider).decode()])
+        return Places(lasting=[head + topics.topic(*topics.BULLETINS).decode()])
+    if isinstance(contract, Mapping) and declared.streams(args):
+        if tape := topics.tape(contract):
+            return Places(lasting=[head + topics.topic(*tape).decode()])
         key = topics.instrument_key(contract)
         market = f"{head}md.{names.get(key, key)}"
         return Places(lasting=[f"{market}."]) if name == "reqMktData" else Places(wide=[f"{market}+"])
@@ -143,7 +138,7 @@ def is_order(name: str) -> bool:
 
 def one_shot(name: str, args: Mapping[str, Any]) -> bool:
     """Whether the answers to a request come to an end."""
-    if name == _WHAT_IF:
+    if name == WHAT_IF:
         return True
     return name in REQUESTS and bool(REQUESTS[name].ends) and not REQUESTS[name].streams(args)
 
@@ -155,19 +150,14 @@ def answered_by(name: str, kind: str) -> bool:
 
 def is_last(name: str, kind: str, data: Mapping[str, Any]) -> bool:
     """Whether a message of this type and data is the last answer to a one-shot request."""
-    if name == _WHAT_IF:
+    if name == WHAT_IF:
         return kind == "openOrder"
     last = MESSAGES[kind].last if kind in MESSAGES else None
     return kind in REQUESTS[name].ends and (last is None or bool(data.get(last)))
 
 
 def _declared(name: str) -> schema.Request:
-    return REQUESTS["placeOrder" if name == _WHAT_IF else name]
-
-
-def _streams(declared: schema.Request, args: Mapping[str, Any]) -> bool:
-    """Whether the answers are market data that goes on, for everyone who wants it."""
-    return declared.streams(args)
+    return REQUESTS["placeOrder" if name == WHAT_IF else name]
 
 
 def _argument(name: str, value: Any) -> Any:

@@ -146,7 +146,7 @@ def reading(
 def reader(
     version: int, by_id: Mapping[int, Sequence[Declaration]], packed: Collection[str], rest: Callable[[bytes], Any]
 ) -> Callable[[bytes], Any]:
-    """The latter."""
+    """That function, whether or not compiled code is in use."""
     raw = raw_ids(version)
 
     def plans(number: int) -> Iterator[_packer.Plan]:

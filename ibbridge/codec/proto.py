@@ -11,7 +11,6 @@ fields are skipped, as protobuf wants it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from functools import cache
 from typing import Any, cast
 
@@ -312,10 +311,13 @@ def record_reader(record: Record) -> Callable[[Any], Data]:
     knows them.
     """
     table = {each.tag: (each, value_reader(each)) for each in record.fields if each.tag}
-    present_only = tuple(each for each in record.shape if each.absent != each.default or record.full)
+    absent = {each.name: each.absent for each in record.shape if each.absent != each.default or record.full}
+    empty = tuple((name, type(value)) for name, value in absent.items() if isinstance(value, dict | list))
 
     def read(m: Any) -> Data:
-        data = {each.name: copy(each.absent) for each in present_only}
+        data = dict(absent)
+        for name, kind in empty:  # a row's own: what is filled piece by piece must not be another row's too
+            data[name] = kind()
         for descriptor, value in m.ListFields():
             if descriptor.number not in table:
                 continue

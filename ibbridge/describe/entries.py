@@ -12,6 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ibbridge import arguments
+from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.codec.layout import lifetime
 from ibbridge.codec.messages import DOMAINS, MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Declaration, Field, Kind, Path, Request, Topic
@@ -19,7 +20,7 @@ from ibbridge.codec.types import Scalar
 from ibbridge.commands import LONGEST_ID, TAKES
 from ibbridge.config import RESTRICTED
 from ibbridge.reference import CLASSES
-from ibbridge.requests import DAEMON_ONLY, NOT_OF_AN_ORDER, OF_EVERY_ORDER, WHAT_IF, place_of
+from ibbridge.requests import NOT_OF_AN_ORDER, OF_EVERY_ORDER, place_of
 from ibbridge.topics import BULLETINS
 
 if TYPE_CHECKING:
