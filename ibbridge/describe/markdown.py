@@ -248,7 +248,7 @@ def _facts(entry: Entry) -> Iterator[str]:
     elif declaration is not None:
         yield from _message_facts(declaration)
     else:
-        yield "a command of the bridge's own; its result is in [protocol.md](protocol.md#ping-status-snapshot)"
+        yield "a command of the bridge's own; its result is in [protocol.md](protocol.md#the-daemons-own-commands)"
     if declaration is not None:
         yield _wire(entry, declaration)
     if entry.usable:
