@@ -39,6 +39,8 @@ _LAST = int(zmq.NOBLOCK)
 _NOWAIT = int(zmq.NOBLOCK)
 _READABLE = int(zmq.POLLIN)
 
+_WRITE_ONLY = frozenset((zmq.XPUB_MANUAL, zmq.XPUB_VERBOSE))
+
 _ADVICE = {
     errno.EADDRINUSE: "another ibbridge or another program has it; stop that one, or choose another {key}",
     errno.EADDRNOTAVAIL: "this machine has no such address; bind to one it has, such as 127.0.0.1",
@@ -297,8 +299,11 @@ def _readable(socket: zmq.Socket[bytes]) -> bool:
 
 
 def _set(socket: zmq.Socket[bytes], options: Mapping[zmq.SocketOption, int]) -> None:
+    """Before the bind, after which libzmq would take no notice; and read back, as far as it lets us."""
     for option, value in options.items():
         socket.set(option, value)
+        if option not in _WRITE_ONLY and socket.get(option) != value:
+            raise BusError(f"libzmq {zmq.zmq_version()} does not take {option.name}={value}; a newer one is needed")
 
 
 def _ipc_path(endpoint: str) -> pathlib.Path | None:

@@ -132,6 +132,24 @@ def printable(value: object) -> str:
     raise _refused(expected, value)
 
 
+def days(value: object) -> float:
+    """A number of days: an hour to ten years."""
+    expected = "days, from 0.04 (an hour) to 3650"
+    number = _number(expected, value)
+    if math.isfinite(number) and 0.04 <= number <= 3650:
+        return float(number)
+    raise _refused(expected, value)
+
+
+def path(value: object) -> str:
+    """Nothing, or a path in the file system; `~` is the user's home."""
+    expected = 'empty text ("") or a path'
+    text = _text(expected, value)
+    if text.isprintable() and len(text.encode()) < 4096:
+        return text
+    raise _refused(expected, value)
+
+
 COMPONENT = "A-Z a-z 0-9 _ - + @ ~ /"  # what the part of a topic between two dots consists of
 
 

@@ -1,7 +1,7 @@
 """The command border: bytes from a client in, the bytes of exactly one reply out.
 
 Everything a client can get wrong is caught here and answered: what is wrong, where, and whether a retry is safe. Knows
-msgpack and the form of commands; what a command does is a function in a table, or a request of IB's.
+msgpack and the form of commands; what a command does is in `bridge` or, for IB's requests, in `requests`.
 """
 
 from __future__ import annotations
@@ -9,79 +9,105 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 
 from ibbridge.arguments import WHAT_IF
+from ibbridge.bridge import ANEW, NAMED, TAKES
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.refusal import Refused
+from ibbridge.refusal import Refused, shown
+from ibbridge.replies import Replies, TooDeepError, content, repeated
 from ibbridge.routing import Asking
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ibbridge.bridge import Bridge
     from ibbridge.requests import Requests
     from ibbridge.streams import Streams
 
 log = logging.getLogger(__name__)
 
-Command = Callable[[dict[str, Any]], Mapping[str, Any]]
-
 LONGEST_CLIENT = 32
 LONGEST_ID = 64
-PAGE = 1000
-"""Messages in one page of a snapshot: about a millisecond to build."""
-
-TAKES: Mapping[str, tuple[str, ...]] = {"ping": (), "status": (), "snapshot": ("prefix", "after")}
-"""The commands that are no request of IB's, with their arguments."""
-
 _KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after"))
 
 
-class Commands:
-    """Answers commands. `status` gives the body of that one; the rest is here or in `requests`."""
+class _Asked:
+    """What is known of a command so far: its id, and under what its reply is to be remembered."""
 
-    def __init__(self, streams: Streams, requests: Requests, status: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self) -> None:
+        self.identifier: str | int | None = None
+        self.memory: tuple[Asking, bytes] | None = None
+
+
+class Commands:
+    """Answers commands: the daemon's own by `bridge`, IB's requests by `requests`, repeated ones from memory."""
+
+    def __init__(
+        self, streams: Streams, requests: Requests, bridge: Bridge, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._streams = streams
         self._requests = requests
-        self.counts: Counter[str] = Counter()
-        self._own: dict[str, Command] = {
-            "ping": lambda _: {"pong": True},
-            "status": lambda _: status(),
-            "snapshot": self._snapshot,
-        }
+        self._bridge = bridge
+        self._clock = clock
+        self._replies = Replies()
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many commands came, and what became of them."""
+        return self._counts + Counter(forgottenReplies=self._replies.forgotten)
 
     def answer(self, request: bytes) -> bytes:
         """The reply to one command. Never raises."""
-        self.counts["commands"] += 1
-        identifier: str | int | None = None
+        self._counts["commands"] += 1
+        asked = _Asked()
         try:
-            command = _unpacked(request)
-            identifier = _identifier(command)
-            reply: dict[str, Any] = {"ok": True, "result": self._result(command, identifier)}
-            if reply["result"].pop("dup", False):
-                reply["dup"] = True
-            return self._packed(identifier, reply)
+            reply = self._answer(request, asked)
         except Refused as error:
-            return self._refused(identifier, error)
+            reply = self._refused(asked.identifier, error)
         except Exception:
-            self.counts["internalErrors"] += 1
+            self._counts["internalErrors"] += 1
             log.exception("a bug: the command below was answered with E_INTERNAL: %.500r", request[:2000])
             fault = "this is a bug in ibbridge; its log has the details. What became of the command is not known"
-            return self._refused(identifier, Refused("E_INTERNAL", fault, outcome="unknown"))
+            reply = self._refused(asked.identifier, Refused("E_INTERNAL", fault, outcome="unknown"))
+        if asked.memory:
+            self._replies.keep(*asked.memory, reply, self._clock())
+        return reply
+
+    def _answer(self, request: bytes, asked: _Asked) -> bytes:
+        command = _unpacked(request)
+        asked.identifier = identifier = _identifier(command)
+        memory = _memory(command, identifier)
+        if memory and (found := self._replies.find(*memory, self._clock())):
+            same, reply = found
+            if not same:
+                fault = f"id {identifier!a} is of another command of the last ten minutes; give each an id of its own"
+                raise Refused("E_ID_REUSED", fault)
+            self._counts["repeated"] += 1
+            return repeated(reply)
+        asked.memory = memory
+        result = self._result(command, identifier)
+        dup = {"dup": True} if result.pop("dup", False) else {}
+        return self._packed(identifier, {"ok": True, "result": result}, dup)
 
     def refuse(self, reason: str) -> bytes:
         """The reply to something that is no command by its size or its frames."""
-        self.counts["commands"] += 1
+        self._counts["commands"] += 1
         return self._refused(None, Refused("E_ARG", reason))
 
     def _refused(self, identifier: str | int | None, error: Refused) -> bytes:
-        self.counts["refused"] += 1
+        self._counts["refused"] += 1
         return self._packed(identifier, {"ok": False, "error": error.as_map()})
 
-    def _packed(self, identifier: str | int | None, reply: Mapping[str, Any]) -> bytes:
-        whole = {"id": identifier, **reply, "epoch": self._streams.epoch, "gen": self._streams.gen}
+    def _packed(
+        self, identifier: str | int | None, reply: Mapping[str, Any], dup: Mapping[str, bool] = MappingProxyType({})
+    ) -> bytes:
+        whole = {"id": identifier, **reply, "epoch": self._streams.epoch, "gen": self._streams.gen, **dup}
         packed: bytes = msgpack.packb(whole, default=str)
         return packed
 
@@ -90,34 +116,29 @@ class Commands:
         args = {} if args is None else args
         if not isinstance(args, dict):
             raise Refused("E_ARG", f"args must be a map, not {type(args).__name__}")
-        if name in self._own:
-            _texts(name, args)
-            return dict(self._own[name](args))
+        if name in TAKES:
+            return self._bridge.carry_out(name, args, _client(command) if name in NAMED else "")
         if name not in self._requests:
-            near = get_close_matches(name[:64], [*self._own, *REQUESTS, WHAT_IF], 1)
+            near = get_close_matches(name[:64], [*TAKES, *REQUESTS, WHAT_IF], 1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise Refused("E_PROTO", f"cmd: there is no command {_show(name)}{hint}")
+            raise Refused("E_PROTO", f"cmd: there is no command {shown(name)}{hint}")
         late, asking, key = _late(command), Asking(_client(command), identifier), command.get("key")
         # An order that was sent in time must not be called "not sent" to whoever asks again because the reply was lost.
         if late and not self._requests.carried_out(name, args, asking, key):
             raise Refused("E_DEADLINE", "not_after has passed; nothing was sent", outcome="not_sent")
         return self._requests.carry_out(name, args, asking, key)
 
-    def _snapshot(self, args: dict[str, Any]) -> Mapping[str, Any]:
-        """The state of every stream under `prefix`; `next` is to be given as `after` for the next page."""
-        prefix, after = (args.get(name, "").encode("utf-8", "replace") for name in TAKES["snapshot"])
-        streams, following = self._streams.snapshot(prefix, after, PAGE)
-        return {"streams": streams, "next": following.decode() if following else None}
 
-
-def _texts(name: str, args: dict[str, Any]) -> None:
-    """Refuse what a command of the bridge's own does not take. It takes texts, and none must be given."""
-    takes = TAKES[name]
-    known = f"{name} takes {' and '.join(takes)}" if takes else "this command takes no arguments"
-    faults = [f"{_show(given)} is unknown; {known}" for given in args if given not in takes][:10]
-    faults += [f"{each} must be text" for each in takes if not isinstance(args.get(each, ""), str)]
-    if faults:
-        raise Refused("E_ARG", *faults)
+def _memory(command: dict[str, Any], identifier: str | int) -> tuple[Asking, bytes] | None:
+    """Under what the reply to a command is remembered; None if it is not, or if nobody says who is asking."""
+    client = command.get("client")
+    name = command.get("cmd")
+    if not isinstance(name, str) or name in ANEW or not isinstance(client, str) or len(client) > LONGEST_CLIENT:
+        return None
+    try:
+        return Asking(client, identifier).named, content(command)
+    except TooDeepError as error:
+        raise Refused("E_ARG", str(error)) from None
 
 
 def _unpacked(request: bytes) -> dict[str, Any]:
@@ -144,7 +165,7 @@ def _name(command: dict[str, Any]) -> str:
     unknown = [name for name in command if name not in _KEYS]
     if unknown:
         known = ", ".join(sorted(_KEYS))
-        raise Refused("E_PROTO", *(f"{_show(name)} is unknown; a command has {known}" for name in unknown[:10]))
+        raise Refused("E_PROTO", *(f"{shown(name)} is unknown; a command has {known}" for name in unknown[:10]))
     name = command.get("cmd")
     if not isinstance(name, str):
         raise Refused("E_PROTO", "cmd is missing" if name is None else "cmd must be text: the command's name")
@@ -174,8 +195,3 @@ def _late(command: dict[str, Any]) -> bool:
     if isinstance(not_after, bool) or not isinstance(not_after, int):
         raise Refused("E_ARG", "not_after must be an integer: microseconds since 1970 UTC")
     return time.time_ns() // 1000 > not_after
-
-
-def _show(name: Any) -> str:
-    """A name in a sentence that people read in a terminal: without control characters."""
-    return ascii(name[:60])[1:-1] if isinstance(name, str) else ascii(name)[:60]

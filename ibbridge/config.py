@@ -130,6 +130,35 @@ class BusConfig(_Section):
             yield ("rep", "pub"), f"must not be where messages are published (bus.pub): {self.rep}"
 
 
+@dataclass(frozen=True, slots=True)
+class RingConfig(_Section):
+    """What is kept in memory of market data, answers and news, for subscribers that have missed some of it."""
+
+    messages: int = _key(500_000, checks.whole(1_000, 100_000_000), "At most so many messages.")
+    bytes: int = _key(
+        134_217_728, checks.whole(1_048_576, 2**40), "And at most so many bytes of memory for them."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig(_Section):
+    """Where orders, fills, accounts and what the daemon says of itself are kept, before they are published."""
+
+    path: str = _key(
+        "",
+        checks.path,
+        "A directory of this daemon's own, made if it is not there. Empty: the one that systemd gives "
+        "(StateDirectory=), or ~/.local/state/ibbridge/PORT-CLIENT_ID, after tws.port and tws.client_id.",
+    )
+    days: float = _key(7.0, checks.days, "How many days messages are kept for `replay`.")
+    sync: str = _key(
+        "normal",
+        checks.choice("normal", "full"),
+        "normal: what was published survives the end of the process. full: also a loss of power, at the price of a "
+        "write to the disk for each read from TWS that brings such messages.",
+    )
+
+
 # Requests that concern the whole connection, and so everyone who uses it.
 RESTRICTED = (
     "reqIds",
@@ -171,6 +200,8 @@ class Config(_Section):
 
     tws: TwsConfig = field(default_factory=TwsConfig)
     bus: BusConfig = field(default_factory=BusConfig)
+    ring: RingConfig = field(default_factory=RingConfig)
+    store: StoreConfig = field(default_factory=StoreConfig)
     commands: CommandsConfig = field(default_factory=CommandsConfig)
     log: LogConfig = field(default_factory=LogConfig)
     instruments: Mapping[str, Mapping[str, Attribute]] = field(

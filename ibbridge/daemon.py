@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pathlib
 import signal
 import sys
 import time
@@ -17,15 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 import ibbridge
 from ibbridge import reference
+from ibbridge.bridge import Bridge
 from ibbridge.bus import Bus, BusError
 from ibbridge.codec import Dialect, Message, NotCarried, Undecodable, compiled
 from ibbridge.commands import Commands
 from ibbridge.gateway import Gateway
+from ibbridge.halt import Halt
 from ibbridge.notify import notify
 from ibbridge.orders import Orders
 from ibbridge.requests import Requests
+from ibbridge.ring import Ring
 from ibbridge.routing import PASSED_ON, Router
 from ibbridge.session import Session, Stage
+from ibbridge.store import Store, StoreError
 from ibbridge.streams import PROTO, Streams
 from ibbridge.topics import instrument_key
 
@@ -53,15 +58,24 @@ class Daemon:
         self.started_at = time.monotonic()
         self.session = Session(self.started_at)
         self.session.market_data_type = config.tws.market_data_type
-        self.streams = Streams(time.time_ns() // 1000, self._send, config.bus.prefix, config.bus.heartbeat)
+        self.store = Store(_directory(config), days=config.store.days, sync=config.store.sync)
+        self.halt = Halt(self.store, self._say_halt)
+        self.streams = Streams(
+            time.time_ns() // 1000,
+            self._send,
+            config.bus.prefix,
+            config.bus.heartbeat,
+            ring=Ring(config.ring.messages, config.ring.bytes),
+            store=self.store,
+        )
         self.orders = Orders(config.tws.client_id)
         self.router = Router(self.streams, self.orders)
         self.gateway = Gateway(config.tws, self.session, self, PASSED_ON)
         self.names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
         self.requests = Requests(
-            self.gateway, self.router, self.orders, allowed=config.commands.allow, names=self.names
+            self.gateway, self.router, self.orders, allowed=config.commands.allow, names=self.names, halt=self.halt
         )
-        self.commands = Commands(self.streams, self.requests, self.status)
+        self.commands = Commands(self.streams, self.requests, Bridge(self.streams, self.halt, self.status, _now))
         self.bus = Bus(config.bus, self.commands, self.streams.welcome)
         self.counts: Counter[str] = Counter()
         self._surplus: set[str] = set()
@@ -191,6 +205,9 @@ class Daemon:
             "uptime": round(now - self.started_at, 3),
             "tws": {**tws, **self.session.summary(now), "unsent": self.gateway.unsent},
             "published": self.streams.offset,
+            "store": self.store.figures(),
+            "ring": {"messages": len(self.streams.ring), "bytes": self.streams.ring.size},
+            "halt": self.halt.state,
             "requests": len(self.router),
             "orders": len(self.orders),
             "counts": {**self.counts, **self.commands.counts, **self._of_bus()},
@@ -203,17 +220,41 @@ class Daemon:
 
     def beat(self) -> None:
         """Publish one heartbeat, and log what the codec has counted."""
-        channel = self.streams.channel("sys", "bridge", "heartbeat")
+        self.store.tend(_now())
+        self._watch_store()
+        self.streams.tend()
         about = {
             "proto": PROTO,
             "offset": self.streams.offset,
             "seqs": self.streams.seqs(),
             "tws": self.session.summary(time.monotonic()),
+            "store": self._about_store(),
+            "halt": self.halt.state,
             "unsent": self.gateway.unsent,
         }
-        self.streams.say(channel, about, _now())
+        self.streams.aside("heartbeat", about, _now(), "sys", "bridge")
         self._log_surplus()
         self.bus.turn()
+
+    def _about_store(self) -> dict[str, Any]:
+        return {"name": self.store.name, "fault": self.store.fault or None}
+
+    def _watch_store(self) -> None:
+        """Say it when the store cannot be written any more, and when it can again; orders depend on it."""
+        before, fault = self.requests.store_fault, self.store.fault
+        if fault == before:
+            return
+        self.requests.store_fault = fault
+        if fault:
+            log.error("the store: %s. Orders are refused; what else happens is published, and kept in memory", fault)
+        else:
+            log.warning("the store can be written again; orders are taken")
+        if bool(fault) != bool(before):
+            self.streams.say(self.streams.channel("sys", "bridge", "store"), self._about_store(), _now(), ())
+
+    def _say_halt(self, about: dict[str, Any]) -> None:
+        log.warning("orders %s by %s %s", "halted" if about["halted"] else "resumed", about["client"], about["reason"])
+        self.streams.say(self.streams.channel("sys", "bridge", "halt"), about, _now(), ())
 
     def _log_surplus(self) -> None:
         dialect = self.gateway.dialect
@@ -224,14 +265,25 @@ class Daemon:
     # -- the tasks
 
     async def serve(self) -> None:
-        """Run until told to stop. Raises `BusError` if the sockets are not to be had."""
+        """Run until told to stop. Raises `BusError` or `StoreError` if sockets or store are not to be had."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         broken = _broken(loop)
+        self.store.open(self.streams.epoch)
+        try:
+            await self._serve(stop, broken)
+        finally:
+            self.store.close()
+
+    async def _serve(self, stop: asyncio.Event, broken: asyncio.Future[None]) -> None:
+        loop = asyncio.get_running_loop()
+        self.streams.restore(self.store.last(), self.store.state())
+        self.halt.load()
         self.bus.open()
         try:
+            self._watch_store()
             self.bus.attach(loop)
             notify("READY=1")
             log.info("publishing on %s, commands on %s", *self.bus.endpoints)
@@ -263,10 +315,20 @@ def run(config: Config) -> int:
     )
     try:
         asyncio.run(Daemon(config).serve())
-    except BusError as error:
+    except (BusError, StoreError) as error:
         log.error("cannot start: %s", error)  # noqa: TRY400 - the message says it all
         return 1
     return 0
+
+
+def _directory(config: Config) -> pathlib.Path:
+    """Where the store is: where the configuration says, where systemd says, or in the user's home."""
+    if config.store.path:
+        return pathlib.Path(config.store.path).expanduser()
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return pathlib.Path(given.split(":")[0])
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return pathlib.Path(home).expanduser() / "ibbridge" / f"{config.tws.port}-{config.tws.client_id}"
 
 
 def _now() -> int:

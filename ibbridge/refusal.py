@@ -51,3 +51,8 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a failure
             "outcome": self.outcome,
             **self.more,
         }
+
+
+def shown(name: Any) -> str:
+    """A name in a sentence that people read in a terminal: short, and without control characters."""
+    return ascii(name[:60])[1:-1] if isinstance(name, str) else ascii(name)[:60]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ibbridge.codec.schema import Path
+    from ibbridge.halt import Halt
 
 MOST_REMEMBERED = 20_000
 LARGEST_SEEN = 2**31 - 2**20
@@ -51,7 +52,14 @@ class Requests:
     """What clients have asked of TWS."""
 
     def __init__(
-        self, link: Link, router: Router, orders: Orders, *, allowed: Iterable[str], names: Mapping[str, str]
+        self,
+        link: Link,
+        router: Router,
+        orders: Orders,
+        *,
+        allowed: Iterable[str],
+        names: Mapping[str, str],
+        halt: Halt,
     ) -> None:
         self._link = link
         self._router = router
@@ -62,6 +70,9 @@ class Requests:
         """Whether IB's servers are there behind TWS. While they are not, orders are refused."""
         self.accounts: tuple[str, ...] = ()
         """The accounts that TWS manages here."""
+        self.store_fault = ""
+        """What keeps the store from being written, if anything does. While it does, orders are refused."""
+        self._halt = halt
         self._next = 1
         self._open = False
         router.answered = self._answered
@@ -96,6 +107,7 @@ class Requests:
         again, self._again, refused = self._again, [], []
         for route in again:
             if not route.holders:
+                self._router.end(route)
                 continue
             route.req_id = self._number()
             route.args = arguments.numbered(route.args, route.request.request_id or (), route.req_id)
@@ -247,6 +259,9 @@ class Requests:
             self._send(request, args)
         for holder in mine:
             del holders[holder]
+        if mine and not holders:
+            given_up = REQUESTS[request.cancels or request.name]
+            self._router.given_up(given_up, *_whole_place(given_up, args.get("acctCode", "")))
 
     def _concern(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """Cancel a request that is under way, or do something else to it."""
@@ -320,14 +335,7 @@ class Requests:
             if (known.command, known.args) != (request.name, args):
                 raise Refused("E_KEY_REUSED", f"key {key!r} is of another order of {asking.client}; take a new one")
             return {**self._placed(known), "dup": True}
-        if not self.upstream:
-            raise Refused(
-                "E_NOT_CONNECTED",
-                "TWS has lost its connection to IB (1100), and would keep the order for later; try again when it is "
-                "back",
-                outcome="not_sent",
-                retry_after=5.0,
-            )
+        self._may_trade()
         if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
             raise Refused("E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters")
         order = Order(asking.client, key, self._next, args, request.name)
@@ -340,6 +348,24 @@ class Requests:
             self._orders.forget(order)
             raise
         return self._placed(order)
+
+    def _may_trade(self) -> None:
+        """Raises `Refused` while no order is taken from anybody."""
+        if self._halt.state:
+            told = "{client} said so: {reason}" if self._halt.state["reason"] else "{client} said so"
+            fault = f"orders are halted, {told.format(**self._halt.state)}; `resume` ends it"
+            raise Refused("E_HALTED", fault, outcome="not_sent")
+        if self.store_fault:
+            fault = f"no order is taken while the store cannot be written: {self.store_fault}"
+            raise Refused("E_STORE", fault, outcome="not_sent", retry_after=5.0)
+        if not self.upstream:
+            raise Refused(
+                "E_NOT_CONNECTED",
+                "TWS has lost its connection to IB (1100), and would keep the order for later; try again when it is "
+                "back",
+                outcome="not_sent",
+                retry_after=5.0,
+            )
 
     def _order_values(self, order: Order) -> dict[str, Any]:
         """The arguments of `placeOrder`. Owner and key travel in `orderRef`."""

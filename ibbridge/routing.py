@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import msgpack
 
 from ibbridge import reference, topics
+from ibbridge.book import RESET, Book
 from ibbridge.codec.messages import INBOUND, MESSAGES, OUTBOUND
 from ibbridge.codec.schema import Declaration, Kind, Request, Topic
+from ibbridge.streams import EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -53,7 +55,8 @@ class Asking(NamedTuple):
 class Route:
     """A request under way. `place` gives the topic's components for a type of answer, but for the type itself.
 
-    One that is `touched` has had something else done to it: an error may be about that.
+    One that is `touched` has had something else done to it: an error may be about that. `channels` are those that its
+    answers have come on: their state lives as long as somebody asks for it.
     """
 
     request: Request
@@ -66,6 +69,7 @@ class Route:
     ended: bool = False
     touched: bool = False
     holders: set[Asking] = field(default_factory=set)
+    channels: list[Channel] = field(default_factory=list)
 
     @property
     def one_shot(self) -> bool:
@@ -125,22 +129,32 @@ class Router:
     def end(self, route: Route) -> None:
         """The request is over. What still comes goes where the rest went, and leaves no state: nobody holds it."""
         route.ended = True
+        for used in route.channels:
+            used.users -= 1
+            if not used.users:
+                self._streams.forget(used)
+        route.channels.clear()
         if self._routes.pop(route.req_id, None) is None:
             return
         self._ended[route.req_id] = route
         for plan in self._plans.values():
             if channel := plan.channels.get(route.req_id):
-                if not self._used(plan, channel):
-                    self._streams.forget(channel)
                 plan.channels[route.req_id] = channel.apart()
         if len(self._ended) > MOST_ENDED:
             number, _ = self._ended.popitem(last=False)
             for plan in self._plans.values():
                 plan.channels.pop(number, None)
 
-    def _used(self, plan: _Plan, channel: Channel) -> bool:
-        """Whether another request under way publishes there too: the same instrument, asked for in another way."""
-        return any(number in self._routes for number, other in plan.channels.items() if other is channel)
+    def given_up(self, request: Request, *place: str) -> None:
+        """Nobody holds a stream without a number any more: what it told, under that place, is no state now."""
+        self._streams.forget_types(place, frozenset(request.answers))
+
+    @staticmethod
+    def _use(route: Route, channel: Channel) -> None:
+        """The route's answers come there, maybe beside another's: the same instrument, asked for in another way."""
+        if not route.ended and channel not in route.channels:
+            route.channels.append(channel)
+            channel.users += 1
 
     def renumbered(self) -> list[Route]:
         """A new connection: no number of the old one means anything.
@@ -180,9 +194,10 @@ class Router:
             channel = self._channel(plan, name, data, ts)
             if channel is None:
                 return
-        body = self._streams.publish(channel, _pack(data), ts)
-        if plan.identity is not None:
-            channel.last[plan.identity(data)] = body
+        self._streams.put(channel, _pack(data), ts, plan.identity(data) if plan.identity else EVENT)
+        if plan.declaration.book:
+            channel.book = channel.book or Book()
+            channel.book.apply(data, ts)
         if plan.ends and number is not None:
             self._over(name, number, data)
 
@@ -222,7 +237,7 @@ class Router:
             packed = _pack(data)
             for route in waiters:
                 route.ended = True
-                self._streams.publish(self._at(route, name), packed, ts)
+                self._streams.put(self._at(route, name), packed, ts)
             return None
         return self._places[declaration.topic](self, plan, name, data)
 
@@ -248,6 +263,7 @@ class Router:
         if route is None:
             return self._streams.channel(plan.unknown, f"~{number}", name)
         channel = plan.channels[number] = self._at(route, name)
+        self._use(route, channel)
         return channel
 
     def _of_order(self, _: _Plan, name: str, data: dict[str, Any]) -> Channel:
@@ -295,7 +311,10 @@ class Router:
         account = data.get("accountName") or data.get("account") or (route and route.args.get("account"))
         if not account:
             account = "all" if plan.number is None or route is not None else f"~{number}"
-        return self._streams.channel("acct", account, name, ref=route.ref if route else None)
+        channel = self._streams.channel("acct", account, name, ref=route.ref if route else None)
+        if route:
+            self._use(route, channel)
+        return channel
 
     def _of_system(self, _: _Plan, name: str, __: dict[str, Any]) -> Channel:
         return self._streams.channel("sys", "tws", name)
@@ -320,6 +339,10 @@ class Router:
                 ends = None if ends and route.touched else ends
                 if ends and not route.ended:
                     self.end(route)
+                if data["errorCode"] == RESET:
+                    for each in route.channels:
+                        if each.book:
+                            each.book.clear()
                 channel = self._streams.passing(*route.place("error"), "error", ref=_blamed(route))
             elif order := self._orders.numbered(number):
                 order.heard = True
@@ -339,7 +362,7 @@ class Router:
     def _say_error(self, channel: Channel, data: Mapping[str, Any], ts: int, *, ends: bool | None) -> None:
         """Every error says of which class it is, and whether what it is about is over."""
         error_class = reference.about(data["errorCode"], data["errorString"]).error_class
-        self._streams.publish(channel, _pack({**data, "class": error_class, "ends": ends}), ts)
+        self._streams.say(channel, {**data, "class": error_class, "ends": ends}, ts)
 
     _places: ClassVar[Mapping[Topic, Callable[[Router, _Plan, str, dict[str, Any]], Channel]]] = {
         Topic.REQUEST: _answer,
@@ -408,6 +431,7 @@ def _instrument(contract: Mapping[str, Any]) -> Hashable:
 PASSED_ON = frozenset(
     name
     for name, plan in ((declaration.name, _plan(declaration)) for declaration in INBOUND)
-    if plan.declaration.topic is Topic.REQUEST and plan.number and not plan.declaration.last and name != "error"
+    if plan.declaration.topic is Topic.REQUEST and plan.number and name != "error"
+    if not (plan.declaration.last or plan.declaration.book)
 )
 """Messages that go to whoever asked and are looked into by nobody: the codec may hand them over packed."""

@@ -1,100 +1,198 @@
-"""What is published: numbered streams, their envelopes, and the last state of each.
+"""What is published: numbered streams, their envelopes, the last state of each, and what was said a while ago.
 
 A *stream* is the first two components of a topic; it has a sequence number of its own. A *channel* is one topic of it,
-with everything about its envelope that does not change from message to message packed beforehand. Knows msgpack and
-topics, nothing of sockets (it is given a `send`), time (it is given `ts`) or what a message means.
+with everything about its envelope that does not change from message to message packed beforehand. Streams of the
+durable classes are committed to a store before they are published, and go on from it after a restart; the rest is kept
+in a ring. Knows msgpack and topics, nothing of sockets (it is given a `send`), files (it is given a store), time (it is
+given `ts`) or what a message means.
 
-On the hot path: two counters, one `Struct.pack`, one join. State holds bodies as bytes, not objects.
+On the hot path: two counters and a note of one, one `Struct.pack`, one join. State holds bodies as bytes, not objects.
 """
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left, insort
 from struct import Struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgpack
 
 from ibbridge import topics
+from ibbridge.ring import Ring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+
+    from ibbridge.book import Book
 
 PROTO = 1
 """The version of what is on the bus, in every heartbeat, welcome and `status`."""
+
+DURABLE = frozenset(("ord", "exec", "acct", "sys"))
+"""The classes whose messages are on disk before they are published."""
+
+REMEMBERED = frozenset(("ord",))
+"""Those whose state is worth something after a restart. What else is durable comes with a lease, which ends with us."""
+
+EVENT: Hashable = object()
+"""In the place of an identity: no state, just something that happened."""
+
+BEATS = 3
+"""Heartbeats that tell a stream's number after it has changed; those of durable streams are in all."""
 
 _NUMBERS = Struct(">Q8sQ4sQ5s").pack
 _OFFSET, _TS, _DATA = b"\xa6offset\xcf", b"\xa2ts\xcf", b"\xa4data"
 _pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 
+class Row(NamedTuple):
+    """A message for the store. `identity` names the state that it is, where that shall survive a restart."""
+
+    stream: bytes
+    seq: int
+    ts: int
+    topic: bytes
+    body: bytes
+    identity: bytes | None
+
+
+class Store(Protocol):
+    """Where durable messages are kept: `ibbridge.store.Store`, as far as it is needed here."""
+
+    name: str
+
+    def append(self, rows: Sequence[Row]) -> bool:
+        """Commit; False if that was not possible, and will be tried again."""
+
+    def first(self, stream: bytes) -> int:
+        """The oldest number that can be read."""
+
+    def read(self, stream: bytes, first: int, last: int, most: int, most_bytes: int) -> list[tuple[int, bytes, bytes]]:
+        """Number, topic and body of messages, in order."""
+
+    def forget(self, topic: bytes, identity: bytes | None) -> None:
+        """This is no state any more."""
+
+
+class Gone(Exception):  # noqa: N818 - an answer, not a failure
+    """The first of the messages that were asked for is kept no more; `first` is the oldest that is."""
+
+    def __init__(self, first: int) -> None:
+        super().__init__(first)
+        self.first = first
+
+
 class Stream:
-    """One sequence of messages."""
+    """One sequence of messages. `offsets` are those of its newest ones, as far as the ring may still have them."""
 
-    __slots__ = ("channels", "name", "seq")
+    __slots__ = ("channels", "cuts", "durable", "name", "offsets", "quiet", "seq", "told")
 
-    def __init__(self, name: bytes) -> None:
+    def __init__(self, name: bytes, *, durable: bool) -> None:
         self.name = name
+        self.durable = durable
         self.seq = 0
+        self.offsets = array("Q")
         self.channels: dict[tuple[bytes, bytes], Channel] = {}
+        self.cuts = 0  # how often state has been dropped, which moves the rest of it
+        self.told = 0
+        self.quiet = BEATS
 
 
 class Channel:
-    """One topic of a stream, under one `ref`. `last` holds the newest body of each identity: the stream's state."""
+    """One topic of a stream, under one `ref`.
 
-    __slots__ = ("about", "head", "last", "stream", "topic")
+    `last` holds the newest body of each identity: the stream's state; `stale` those that an earlier connection or
+    process left, as far as nothing newer came. `book` is the state of market depth, where it is that. `users` counts
+    the requests under way whose answers come here.
+    """
 
-    def __init__(self, stream: Stream, topic: bytes, about: bytes, head: bytes) -> None:
+    __slots__ = ("about", "book", "head", "kind", "last", "stale", "stream", "topic", "users")
+
+    def __init__(self, stream: Stream, topic: bytes, kind: str, about: bytes, head: bytes) -> None:
         self.stream = stream
         self.topic = topic
+        self.kind = kind
         self.about = about
         self.head = head
         self.last: dict[Hashable, bytes] = {}
+        self.stale: dict[Hashable, bytes] = {}
+        self.book: Book | None = None
+        self.users = 0
+
+    def body(self, data: Mapping[str, Any], ts: int) -> bytes:
+        """A body that is not published: with the stream's number, and no number over all."""
+        return self.head + _NUMBERS(self.stream.seq, _OFFSET, 0, _TS, ts, _DATA) + _pack(data)
 
     def apart(self) -> Channel:
         """One that publishes the same and is no part of the stream's state."""
-        return Channel(self.stream, self.topic, self.about, self.head)
+        return Channel(self.stream, self.topic, self.kind, self.about, self.head)
 
 
 class Streams:
-    """All streams of one epoch."""
+    """All streams of one epoch.
+
+    `prefix` is put before all topics, `heartbeat` is what welcomes say of it. Without a `store` durable streams are
+    kept in the ring like the rest.
+    """
 
     def __init__(
-        self, epoch: int, send: Callable[[bytes, bytes], None], prefix: str = "", heartbeat: float = 1.0
+        self,
+        epoch: int,
+        send: Callable[[bytes, bytes], None],
+        prefix: str = "",
+        heartbeat: float = 1.0,
+        *,
+        ring: Ring | None = None,
+        store: Store | None = None,
     ) -> None:
         self.epoch = epoch
         self.heartbeat = heartbeat
         self.gen = 0
         self.offset = 0
+        self.ring = Ring(10_000, 2**24) if ring is None else ring
         self._send = send
-        self._held: list[bytes] | None = None  # topics and bodies in turn: pairs would keep the garbage collector busy
+        self._store = store
+        self._holding = False
+        self._held: list[bytes] = []  # topics and bodies in turn: pairs would keep the garbage collector busy
+        self._rows: list[Row] = []
+        self._committed = 0  # how much of what is held stands before the first durable message
         self._prefix = (prefix,) if prefix else ()
+        self._lasting = tuple(topics.topic(*self._prefix, each) for each in REMEMBERED)
         self._streams: dict[bytes, Stream] = {}
+        self._names: list[bytes] = []  # sorted
+        self._trimmed = 0
+
+    # -- channels
 
     def channel(self, *components: str, ref: Mapping[str, Any] | None = None) -> Channel:
         """The channel whose topic has these components; the first two name its stream, the last its type.
 
-        Channels are found again by topic and `ref`, for the current generation.
+        Channels are found again by topic and `ref`.
         """
-        made = self.passing(*components, ref=ref)
-        return made.stream.channels.setdefault((made.topic, made.about), made)
+        about = _pack(ref) if ref else b""
+        topic = topics.topic(*self._prefix, *components)
+        stream = self._stream(components)
+        found = stream.channels.get((topic, about))
+        if found is None:
+            found = Channel(stream, topic, components[-1], about, self._head(components[-1], about))
+            stream.channels[topic, about] = found
+        return found
 
     def passing(self, *components: str, ref: Mapping[str, Any] | None = None) -> Channel:
         """The same for what is published in passing: it is not remembered, and so no part of the stream's state."""
         about = _pack(ref) if ref else b""
         topic = topics.topic(*self._prefix, *components)
-        return Channel(self._stream(components), topic, about, self._head(components[-1], about))
+        return Channel(self._stream(components), topic, components[-1], about, self._head(components[-1], about))
 
-    def _stream(self, components: tuple[str, ...]) -> Stream:
+    def _stream(self, components: Sequence[str]) -> Stream:
         name = topics.topic(*self._prefix, *components[:2])
-        stream = self._streams.get(name)
-        if stream is None:
-            stream = self._streams[name] = Stream(name)
-        return stream
+        return self._streams.get(name) or self._new(name, durable=components[0] in DURABLE)
 
-    def forget(self, channel: Channel) -> None:
-        """Nothing will be published there any more: drop its state."""
-        channel.last.clear()
-        channel.stream.channels.pop((channel.topic, channel.about), None)
+    def _new(self, name: bytes, *, durable: bool) -> Stream:
+        stream = self._streams[name] = Stream(name, durable=durable)
+        insort(self._names, name)
+        return stream
 
     def _head(self, kind: str, about: bytes) -> bytes:
         """The envelope up to its numbers. The order of its keys is fixed; that of any other map is not promised."""
@@ -103,40 +201,137 @@ class Streams:
         own = b"\xa5epoch" + _pack(self.epoch) + b"\xa3gen" + _pack(self.gen)
         return size + b"\xa4type" + _pack(kind) + own + ref + b"\xa3seq\xcf"
 
+    def forget(self, channel: Channel) -> None:
+        """Nothing will be published there any more: drop its state."""
+        self._not_remembered(channel, [*channel.last, *channel.stale])
+        channel.last.clear()
+        channel.stale.clear()
+        channel.book = None
+        channel.stream.cuts += 1
+        channel.stream.channels.pop((channel.topic, channel.about), None)
+
+    def forget_types(self, prefix: tuple[str, ...], kinds: frozenset[str]) -> None:
+        """Drop the state of these types of message in all streams under a prefix, where no request keeps it."""
+        start = topics.topic(*self._prefix, *prefix)
+        for stream in self.under(start, b""):
+            for channel in list(stream.channels.values()):
+                if channel.kind in kinds and not channel.users:
+                    self.forget(channel)
+
+    def restore(self, last: Mapping[bytes, int], state: Sequence[tuple[bytes, bytes, bytes]]) -> None:
+        """Go on where an earlier process stopped: the numbers of its durable streams, and what was their state."""
+        for name, seq in last.items():
+            self._new(name, durable=True).seq = seq
+        for topic, packed, body in state:
+            about, identity = msgpack.unpackb(packed, use_list=False)
+            components = topics.split(topic)[len(self._prefix) :]
+            stream = self._stream(components)
+            key = topic, about
+            if key not in stream.channels:
+                head = self._head(components[-1], about)
+                stream.channels[key] = Channel(stream, topic, components[-1], about, head)
+            stream.channels[key].stale[identity] = body
+
+    def next_generation(self) -> None:
+        """A new connection to TWS: envelopes say so from here on. What is known from the old one is stale."""
+        self.gen += 1
+        for stream in self._streams.values():
+            stream.cuts += 1
+            for channel in stream.channels.values():
+                channel.head = self._head(channel.kind, channel.about)
+                channel.stale |= channel.last
+                channel.last.clear()
+                if channel.book:
+                    channel.book.fresh = False
+
+    # -- publishing
+
     def publish(self, channel: Channel, data: bytes, ts: int) -> bytes:
-        """Publish packed `data`, read from TWS at `ts` (µs since 1970 UTC). Returns the body."""
+        """Publish packed `data`, read from TWS at `ts` (µs since 1970 UTC). Returns the body.
+
+        For streams that are not durable; `put` is for all.
+        """
         stream = channel.stream
         stream.seq = seq = stream.seq + 1
         self.offset = offset = self.offset + 1
+        stream.offsets.append(offset)
         body = channel.head + _NUMBERS(seq, _OFFSET, offset, _TS, ts, _DATA) + data
-        if self._held is None:
-            self._send(channel.topic, body)
-        else:
-            self._held += (channel.topic, body)
+        self._held += (channel.topic, body)
+        if not self._holding:
+            self.release()
         return body
+
+    def put(self, channel: Channel, data: bytes, ts: int, identity: Hashable = EVENT) -> None:
+        """Publish packed data; with an `identity` it is state and replaces the last of the same."""
+        holding, self._holding = self._holding, True
+        before = len(self._held)
+        body = self.publish(channel, data, ts)
+        if identity is not EVENT:
+            channel.last[identity] = body
+        stream = channel.stream
+        if stream.durable and self._store is not None:
+            if not self._rows:
+                self._committed = before
+            kept = self._remembered(channel, identity) if identity is not EVENT else None
+            self._rows.append(Row(stream.name, stream.seq, ts, channel.topic, body, kept))
+        self._holding = holding
+        if not holding:
+            self.release()
+
+    def say(self, channel: Channel, data: Mapping[str, Any], ts: int, identity: Hashable = EVENT) -> None:
+        """Publish data that is not packed yet, as `put` does."""
+        self.put(channel, _pack(data), ts, identity)
+
+    def _remembered(self, channel: Channel, identity: Hashable) -> bytes | None:
+        """The name of a state in the store, for state that shall outlive this process."""
+        return _pack((channel.about, identity)) if channel.stream.name.startswith(self._lasting) else None
+
+    def _not_remembered(self, channel: Channel, identities: list[Hashable]) -> None:
+        for identity in identities if self._store else ():
+            if (named := self._remembered(channel, identity)) is not None:
+                self._store.forget(channel.topic, named)  # type: ignore[union-attr]
+
+    def aside(self, kind: str, data: Mapping[str, Any], ts: int, *components: str) -> None:
+        """Publish outside all sequences: heartbeats, which are never replayed and have no number to be missed."""
+        about = {"type": kind, "epoch": self.epoch, "gen": self.gen, "ts": ts, "data": data}
+        self.release()
+        self._send(topics.topic(*self._prefix, *components, kind), _pack(about))
 
     def hold(self) -> None:
         """Keep what is published until `release`.
 
         ZeroMQ's own thread writes all it finds to the subscribers at once, and then sleeps. Given one message at a time
-        it wakes and writes for each, at five times the cost: so what one read brought goes out together.
+        it wakes and writes for each, at five times the cost: so what one read brought goes out together. And all that
+        is durable in it takes one commit.
         """
-        if self._held is None:
-            self._held = []
+        self._holding = True
 
     def release(self) -> None:
-        """Send what was held, in order, and hold no more."""
-        held, self._held = self._held, None
-        if held:
-            send, each = self._send, iter(held)
-            for topic, body in zip(each, each, strict=True):
-                send(topic, body)
+        """Send what was held, in order, and hold no more.
 
-    def say(self, channel: Channel, data: Mapping[str, Any], ts: int, identity: Hashable | None = None) -> None:
-        """Publish data that is not packed yet; with an `identity` it is state and replaces the last of the same."""
-        body = self.publish(channel, _pack(data), ts)
-        if identity is not None:
-            channel.last[identity] = body
+        What stands before the first durable message does not wait for the commit. What cannot be committed is sent all
+        the same: a fill must be heard of; the store tries again, and says what is wrong.
+        """
+        self._holding = False
+        held = self._held
+        if not held:
+            return
+        self._held = []
+        self.ring.extend(held)
+        if not self._rows:
+            self._send_all(held)
+            return
+        rows, self._rows = self._rows, []
+        self._send_all(held[: self._committed])
+        self._store.append(rows)  # type: ignore[union-attr]
+        self._send_all(held[self._committed :])
+
+    def _send_all(self, frames: list[bytes]) -> None:
+        send, each = self._send, iter(frames)
+        for topic, body in zip(each, each, strict=True):
+            send(topic, body)
+
+    # -- what is asked of it
 
     def named(self, *components: str) -> str:
         """The topic with these components, or the prefix of those that begin with them, as clients subscribe to it."""
@@ -145,41 +340,79 @@ class Streams:
     def welcome(self, _: bytes) -> bytes:
         """The body that tells a new subscriber that its filter is in place. It has no sequence number."""
         about = {"type": "welcome", "proto": PROTO, "epoch": self.epoch, "gen": self.gen, "offset": self.offset}
-        packed: bytes = msgpack.packb({**about, "heartbeat": self.heartbeat})
+        packed: bytes = msgpack.packb({**about, "heartbeat": self.heartbeat, "store": self._store_name})
         return packed
 
-    def next_generation(self) -> None:
-        """A new connection to TWS: envelopes say so from here on. State of the old one is dropped with its channels."""
-        self.gen += 1
-        for stream in self._streams.values():
-            stream.channels.clear()
+    @property
+    def _store_name(self) -> str:
+        return self._store.name if self._store else str(self.epoch)
 
-    def snapshot(self, prefix: bytes, after: bytes, most: int) -> tuple[list[dict[str, Any]], bytes | None]:
-        """The state of the streams under `prefix` that come after stream `after`, in order of name.
+    def stream(self, name: bytes) -> Stream | None:
+        """The stream of this name, if anything was ever published on it."""
+        return self._streams.get(name)
 
-        As many as have `most` messages together, and the stream to go on after, if there are more.
+    def replay(self, name: bytes, first: int, last: int, most: int, most_bytes: int) -> list[tuple[int, bytes, bytes]]:
+        """Number, topic and body of the messages `first` to `last` of a stream, as they were published.
+
+        No more than `most`, and no more than have `most_bytes`, but one. Raises `Gone` if the first is kept no more.
         """
-        page: list[dict[str, Any]] = []
-        left = most
-        for stream in self._under(prefix, after):
-            messages = [
-                [channel.topic, body]
-                for channel in stream.channels.values()
-                if channel.topic.startswith(prefix)
-                for body in channel.last.values()
-            ]
-            if page and len(messages) > left:
-                return page, page[-1]["stream"].encode()
-            left -= len(messages)
-            page.append({"stream": stream.name.decode(), "seq": stream.seq, "messages": messages})
-        return page, None
+        stream = self._streams[name]
+        last = min(last, stream.seq)
+        if first > last:
+            return []
+        self._trim(stream)
+        oldest = in_ring = stream.seq - len(stream.offsets) + 1
+        if stream.durable and self._store is not None:
+            oldest = min(self._store.first(name), in_ring)  # what the store could not keep, the ring may have
+        if first < oldest:
+            raise Gone(oldest)
+        if first < in_ring and self._store is not None:
+            return self._store.read(name, first, min(last, in_ring - 1), most, most_bytes)
+        offsets = stream.offsets[first - in_ring : min(last + 1, first + most) - in_ring]
+        return self._from_ring(offsets, first, most_bytes)
 
-    def _under(self, prefix: bytes, after: bytes) -> Iterator[Stream]:
-        """Streams that have or could have messages under `prefix`: a prefix may be longer than a stream's name."""
-        for name in sorted(self._streams):
-            if name > after and (name.startswith(prefix) or prefix.startswith(name)):
-                yield self._streams[name]
+    def _from_ring(self, offsets: array[int], first: int, most_bytes: int) -> list[tuple[int, bytes, bytes]]:
+        found: list[tuple[int, bytes, bytes]] = []
+        for seq, (topic, body) in enumerate(self.ring.at(offsets), first):
+            most_bytes -= len(body)
+            if most_bytes < 0 and found:
+                break
+            found.append((seq, topic, body))
+        return found
+
+    def _trim(self, stream: Stream) -> None:
+        """Forget the offsets of messages that the ring has no more."""
+        del stream.offsets[: bisect_left(stream.offsets, self.ring.first)]
+
+    def tend(self, most: int = 2_000) -> None:
+        """Free what is of no use any more, of some streams at a time. To be called every second or so."""
+        start = self._trimmed if self._trimmed < len(self._names) else 0
+        for name in self._names[start : start + most]:
+            self._trim(self._streams[name])
+        self._trimmed = start + most
+
+    def under(self, prefix: bytes, after: bytes) -> Iterator[Stream]:
+        """The streams that have or could have messages under `prefix`, in order, from the one behind `after` on.
+
+        A prefix may be longer than a stream's name.
+        """
+        names = self._names
+        place = bisect_left(names, after + b"\0" if after else b"")
+        # Of the names before those that begin with the prefix, only its own beginnings count, and these are few.
+        beginnings = {prefix[: dot + 1] for dot, each in enumerate(prefix) if each == ord(".")} - {prefix}
+        yield from (self._streams[each] for each in sorted(beginnings) if each in self._streams and each > after)
+        place = max(place, bisect_left(names, prefix))
+        while place < len(names) and names[place].startswith(prefix):
+            yield self._streams[names[place]]
+            place += 1
 
     def seqs(self) -> dict[str, int]:
-        """The last number of every stream."""
-        return {name.decode(): stream.seq for name, stream in self._streams.items()}
+        """The last number of every durable stream, and of each other for three heartbeats after it has changed."""
+        told = {}
+        for name, stream in self._streams.items():
+            if stream.seq != stream.told:
+                stream.told, stream.quiet = stream.seq, 0
+            if stream.quiet < BEATS or stream.durable:
+                stream.quiet += 1
+                told[name.decode()] = stream.seq
+        return told

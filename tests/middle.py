@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgpack
 import pytest
 
+from ibbridge import snapshot
+from ibbridge.bridge import Bridge
 from ibbridge.codec import Dialect, Message
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.commands import Commands
+from ibbridge.halt import Halt
 from ibbridge.orders import Orders
 from ibbridge.refusal import Refused
 from ibbridge.requests import Requests
@@ -91,10 +94,15 @@ class Middle:
         self.streams = Streams(EPOCH, self._keep, prefix)
         self.orders = Orders(CLIENT_ID)
         self.router = Router(self.streams, self.orders)
-        self.requests = Requests(self.link, self.router, self.orders, allowed=allowed, names=names or {})
-        self.commands = Commands(self.streams, self.requests, lambda: {"fine": True})
+        self.halt = Halt(None)
+        self.requests = Requests(
+            self.link, self.router, self.orders, allowed=allowed, names=names or {}, halt=self.halt
+        )
+        bridge = Bridge(self.streams, self.halt, lambda: {"fine": True}, lambda: self._now)
+        self.commands = Commands(self.streams, self.requests, bridge, lambda: self.clock)
         self._ids = itertools.count(1)
         self._now = EPOCH
+        self.clock = 0.0
         if ready:
             self.connect()
 
@@ -175,9 +183,9 @@ class Middle:
     def state(self, prefix: str = "") -> dict[str, list[Heard]]:
         """The snapshot of everything under a prefix, by stream."""
         found: dict[str, list[Heard]] = {}
-        after = b""
+        after = ""
         while True:
-            page, following = self.streams.snapshot(prefix.encode(), after, 1000)
+            page, following = snapshot.page(self.streams, prefix.encode(), after)
             for stream in page:
                 assert stream["stream"] not in found
                 found[stream["stream"]] = [Heard(t.decode(), msgpack.unpackb(b)) for t, b in stream["messages"]]

@@ -27,7 +27,7 @@ class Bridge:
         self.pub, self.rep = f"ipc://{directory}/pub", f"ipc://{directory}/rep"
         self._settings = {
             "tws.port": port, "bus.pub": self.pub, "bus.rep": self.rep, "bus.prefix": "live",
-            "instruments": f"{{APPLE: {CONTRACT}}}",
+            "store.path": directory / "store", "instruments": f"{{APPLE: {CONTRACT}}}",
         }
         self._daemon: subprocess.Popen[str] | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import string
 from typing import Any
@@ -24,6 +25,7 @@ from tests.middle import AAPL, EPOCH, LIMIT, Middle
 LONGEST_REFUSAL = 65_536
 OUTCOMES = ("refused", "not_sent", "unknown")
 FAR = 4_102_444_800_000_000  # the year 2100
+_IDS = itertools.count(1)
 
 
 def answered(middle: Middle, request: bytes) -> dict[str, Any]:
@@ -39,10 +41,10 @@ def answered(middle: Middle, request: bytes) -> dict[str, Any]:
         assert isinstance(reply["result"], dict)
         return reply
     assert reply["ok"] is False
-    assert reply.keys() == {"id", "ok", "error", "epoch", "gen"}
+    assert reply.keys() - {"dup"} == {"id", "ok", "error", "epoch", "gen"}
     error = reply["error"]
     assert error["code"] in CODES - {"E_INTERNAL"}, error
-    assert error.keys() - {"retry_after"} == {"code", "message", "faults", "outcome"}
+    assert error.keys() - {"retry_after", "first"} == {"code", "message", "faults", "outcome"}
     assert error["outcome"] in OUTCOMES
     assert error["faults"]
     assert error["message"] == "; ".join(error["faults"])
@@ -52,7 +54,8 @@ def answered(middle: Middle, request: bytes) -> dict[str, Any]:
 
 
 def call(middle: Middle, cmd: Any = "ping", **more: Any) -> dict[str, Any]:
-    return answered(middle, msgpack.packb({"id": 1, "cmd": cmd, "args": {}, "client": "a", **more}))
+    command = {"id": f"c{next(_IDS)}", "cmd": cmd, "args": {}, "client": "a", **more}
+    return answered(middle, msgpack.packb(command))
 
 
 def code(reply: dict[str, Any]) -> str:

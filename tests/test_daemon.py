@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ibbridge import snapshot
 from ibbridge.codec import Connection, Dialect, Message, State
 from ibbridge.codec.messages import INBOUND
 from ibbridge.config import Config
@@ -68,6 +69,9 @@ class Wire:
         self.read(b"".join(self._host.put(name, data) for name, data in messages))
 
 
+_IDS = itertools.count(1)
+
+
 class Published:
     """A daemon whose bus is a list."""
 
@@ -86,7 +90,7 @@ class Published:
         return [heard for heard in self.heard if heard.body["type"] == kind]
 
     def ask(self, cmd: str, **more: Any) -> dict[str, Any]:
-        command = {"id": 1, "cmd": cmd, "client": "a", **more}
+        command = {"id": f"c{next(_IDS)}", "cmd": cmd, "client": "a", **more}
         reply: dict[str, Any] = msgpack.unpackb(self.daemon.commands.answer(msgpack.packb(command)))
         return reply
 
@@ -250,7 +254,7 @@ def test_status_and_heartbeat_say_the_same():
     status = published.ask("status")["result"]
     assert beat.data["tws"].items() >= {"stage": "ready", "serverVersion": 200, "accounts": ["DU1"]}.items()
     assert status["tws"].items() >= {"stage": "ready", "serverVersion": 200, "accounts": ["DU1"]}.items()
-    assert status["published"] == beat.body["offset"]
+    assert status["published"] == beat.data["offset"]
     numbers = [heard.body["seq"] for heard in published.heard if heard.topic.startswith("sys.tws.")]
     assert beat.data["seqs"]["sys.tws."] == max(numbers)
 
@@ -337,7 +341,7 @@ def test_whatever_tws_says_is_published_exactly_once_and_as_it_was_read_and_noth
 
 
 def _state(streams: Streams, prefix: bytes) -> list[tuple[bytes, bytes]]:
-    page, _ = streams.snapshot(prefix, b"", 10_000)
+    page, _ = snapshot.page(streams, prefix, "", 10_000, 2**40)
     return sorted((topic, body[body.index(b"\xa4data") :]) for stream in page for topic, body in stream["messages"])
 
 

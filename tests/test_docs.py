@@ -11,13 +11,13 @@ import pytest
 
 from ibbridge import arguments
 from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
+from ibbridge.bridge import TAKES
 from ibbridge.codec import Message
 from ibbridge.codec.layout import carried, lifetime
 from ibbridge.codec.messages import DOMAINS, INBOUND, MESSAGES, OUTBOUND
 from ibbridge.codec.schema import Declaration, Kind, Mask, Record, Request, Str, Tags, Topic, Union, inbound
 from ibbridge.codec.types import Scalar
 from ibbridge.codec.versions import NEWEST, OLDEST
-from ibbridge.commands import TAKES
 from ibbridge.describe import PAGE, SCHEMAS, commands, files, markdown
 from ibbridge.describe.__main__ import main
 from ibbridge.describe.entries import Entry, entries, places, topics
@@ -84,7 +84,10 @@ def test_every_command_that_the_daemon_knows_is_described_and_no_other() -> None
     assert {each.name for each in commands()} == known
     middle = Middle()
     assert not [name for name in known - TAKES.keys() if name not in middle.requests]
-    assert {name for name in TAKES if middle.call({"id": 1, "cmd": name})["ok"]} == TAKES.keys()
+    for name, takes in TAKES.items():
+        reply = middle.call({"id": name, "cmd": name, "client": "a"})
+        missing = [f"{each.name} is missing" for each in takes if each.required]
+        assert reply["error"]["faults"] == missing if missing else reply["ok"]
 
 
 def test_every_domain_has_a_heading_of_its_own_words() -> None:

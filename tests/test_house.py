@@ -142,7 +142,10 @@ def test_asking_those_who_may_is_no_comparison(source: str) -> None:
 
 PURE = {
     f"{name}.py"
-    for name in ("arguments", "session", "streams", "routing", "requests", "orders", "topics", "commands")
+    for name in (
+        "arguments", "session", "streams", "routing", "requests", "orders", "topics", "commands",
+        "book", "ring", "snapshot", "halt", "replies", "bridge",
+    )
 }
 """State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
 
@@ -193,10 +196,17 @@ LAYERS = [
     "notify",
     "refusal",
     "topics",
+    "book",
+    "ring",
     "streams",
+    "store",
+    "snapshot",
+    "halt",
+    "bridge",
     "session",
     "orders",
     "routing",
+    "replies",
     "requests",
     "commands",
     "bus",

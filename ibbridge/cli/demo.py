@@ -61,7 +61,7 @@ def _show(directory: pathlib.Path, options: argparse.Namespace) -> None:
         simulator = ["sim", "--port", "0", "--seed", str(options.seed)]
         sim = stack.enter_context(_child(simulator, directory / "sim.log", stdout=subprocess.PIPE))
         port = _port(sim, directory / "sim.log")
-        settings = [f"tws.port={port}", f"bus.pub={pub}", f"bus.rep={rep}"]
+        settings = [f"tws.port={port}", f"bus.pub={pub}", f"bus.rep={rep}", f"store.path={directory}/store"]
         running = ["run", *(part for each in settings for part in ("--set", each))]
         daemon = stack.enter_context(_child(running, directory / "daemon.log"))
         _introduce(port, pub, options.seconds)

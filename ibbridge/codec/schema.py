@@ -393,8 +393,9 @@ class Declaration:
     travels as protobuf (of inbound messages: expected to; the id alone decides). `key` names the field, or the path to
     it, that ties it to a request or order. `identity` names the fields that tell apart the values a stream can hold at
     one time (None: an event, which has no state). `last` names the field that is true in the last one of several (None:
-    any of them may be the last). `kind` restricts the declaration to some values of a field, where several messages
-    share an id. `swap` maps protobuf's shape to the published one where nesting alone cannot.
+    any of them may be the last). A `book` message changes a row of a market depth book. `kind` restricts the
+    declaration to some values of a field, where several messages share an id. `swap` maps protobuf's shape to the
+    published one where nesting alone cannot.
     """
 
     id: int
@@ -408,6 +409,7 @@ class Declaration:
     topic: Topic = Topic.REQUEST
     identity: tuple[str, ...] | None = None
     last: str | None = None
+    book: bool = False
     kind: tuple[str, frozenset[int]] | None = None
     swap: Swap | None = None
 

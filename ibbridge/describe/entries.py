@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge import arguments
 from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
+from ibbridge.bridge import TAKES, Takes
 from ibbridge.codec.layout import lifetime
 from ibbridge.codec.messages import DOMAINS, MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Declaration, Field, Kind, Path, Request, Topic
 from ibbridge.codec.types import Scalar
-from ibbridge.commands import LONGEST_ID, TAKES
+from ibbridge.commands import LONGEST_ID
 from ibbridge.config import RESTRICTED
 from ibbridge.reference import CLASSES
 from ibbridge.requests import NOT_OF_AN_ORDER, OF_EVERY_ORDER, place_of
@@ -127,8 +128,13 @@ def entries() -> tuple[Entry, ...]:
         for each in domain.DECLARATIONS
         for entry in _entries(each, domain.__name__.rpartition(".")[2])
     ]
-    texts = {name: tuple(Own(each, "text", {"type": "string"}) for each in takes) for name, takes in TAKES.items()}
-    return (*declared, *(Entry(name, BRIDGE, (), None, own) for name, own in texts.items()))
+    own = {name: tuple(_own(each) for each in takes) for name, takes in TAKES.items()}
+    return (*declared, *(Entry(name, BRIDGE, (), None, arguments) for name, arguments in own.items()))
+
+
+def _own(takes: Takes) -> Own:
+    word, kind = ("text", "string") if takes.kind is str else ("integer", "integer")
+    return Own(takes.name, word, {"type": kind}, takes.note, takes.required)
 
 
 @cache

@@ -105,6 +105,8 @@ class Subscriber:
         """No stream that was heard from its beginning, or from anywhere, has a hole."""
         last: dict[str, int] = {}
         for heard in self.heard:
+            if heard.body["type"] == "heartbeat":
+                continue
             stream = ".".join(heard.topic.split(".")[:2])
             assert heard.body["seq"] == last.get(stream, heard.body["seq"] - 1) + 1, heard
             last[stream] = heard.body["seq"]
@@ -125,6 +127,7 @@ class Bridge:
         self._stack = contextlib.ExitStack()
         given: dict[str, Any] = {"tws.port": tws_port, "tws.reconnect_min": 0.05, "tws.reconnect_max": 0.2}
         given |= {"bus.pub": self.pub, "bus.rep": self.rep, "bus.heartbeat": 0.1}
+        given |= {"store.path": f"{self._directory}/store"}
         given |= {name.replace("__", "."): value for name, value in settings.items()}
         sets = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the rest

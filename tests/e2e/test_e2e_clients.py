@@ -35,15 +35,15 @@ GARBAGE = {
     "a list": msgpack.packb([1, 2, 3]),
     "a map as a key": b"\x81\x80\x01",
     "no id": msgpack.packb({"cmd": "ping"}),
-    "an unknown command": msgpack.packb({"id": 1, "cmd": "reqMktDta", "client": "me"}),
-    "no client": msgpack.packb({"id": 1, "cmd": "reqMktData", "args": {"contract": AAPL}}),
-    "arguments that are no map": msgpack.packb({"id": 1, "cmd": "reqMktData", "client": "me", "args": [AAPL]}),
-    "no contract": msgpack.packb({"id": 1, "cmd": "reqMktData", "client": "me"}),
-    "a NUL": msgpack.packb({"id": 1, "cmd": "reqMktData", "client": "me", "args": {"contract": {"symbol": "A\0B"}}}),
-    "a misspelt argument": msgpack.packb({"id": 1, "cmd": "reqMktData", "client": "me", "args": {"contrat": AAPL}}),
-    "a wrong type": msgpack.packb({"id": 1, "cmd": "reqMktData", "client": "me", "args": {"contract": {"conId": "x"}}}),
-    "ten megabytes": msgpack.packb({"id": 1, "cmd": "ping", "args": {"x": b"x" * 10_000_000}}),
-    "many keys": msgpack.packb({"id": 1, "cmd": "ping", "args": dict.fromkeys(map(str, range(100_000)))}),
+    "an unknown command": msgpack.packb({"id": 901, "cmd": "reqMktDta", "client": "me"}),
+    "no client": msgpack.packb({"id": 902, "cmd": "reqMktData", "args": {"contract": AAPL}}),
+    "arguments that are no map": msgpack.packb({"id": 903, "cmd": "reqMktData", "client": "me", "args": [AAPL]}),
+    "no contract": msgpack.packb({"id": 904, "cmd": "reqMktData", "client": "me"}),
+    "a NUL": msgpack.packb({"id": 905, "cmd": "reqMktData", "client": "me", "args": {"contract": {"symbol": "A\0B"}}}),
+    "a misspelt argument": msgpack.packb({"id": 906, "cmd": "reqMktData", "client": "me", "args": {"contrat": AAPL}}),
+    "a wrong type": msgpack.packb({"id": 907, "cmd": "reqMktData", "client": "me", "args": {"contract": {"conId": "x"}}}),
+    "ten megabytes": msgpack.packb({"id": 908, "cmd": "ping", "args": {"x": b"x" * 10_000_000}}),
+    "many keys": msgpack.packb({"id": 909, "cmd": "ping", "args": dict.fromkeys(map(str, range(100_000)))}),
     "a million keys": msgpack.packb(dict.fromkeys(range(1_000_000))),
     "ten thousand levels": b"\x91" * 10_000 + b"\xc0",
     "a thousand levels": b"\x84\xa2id\x01\xa6client\xa1a\xa3cmd\xadcancelMktData\xa4args\x81\xa2id"
@@ -133,7 +133,7 @@ def test_a_late_subscriber_is_welcomed_with_its_own_prefix_and_nothing_older():
         late = bridge.sub("sys.bridge.", "md.")
         first = next(iter(late))
         assert first.topic == "sys.bridge.heartbeat."
-        assert first.body["seq"] > 1
+        assert first.data["offset"] > 1
 
 
 # Beginning and end

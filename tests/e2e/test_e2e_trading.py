@@ -153,7 +153,7 @@ def test_a_snapshot_is_the_last_that_was_seen_of_everything(running):
     told = {stream["stream"]: stream["seq"] for stream in page["streams"]}
     for heard in sub.heard:
         stream = ".".join(heard.topic.split(".")[:2]) + "."
-        if heard.body["seq"] <= told.get(stream, 0) and heard.type.startswith("tick") and "tickType" in heard.data:
+        if heard.type.startswith("tick") and "tickType" in heard.data and heard.body["seq"] <= told.get(stream, 0):
             last[heard.topic, heard.data["tickType"]] = heard.body
     expected = sorted((topic, body["seq"]) for (topic, _), body in last.items())
     assert expected

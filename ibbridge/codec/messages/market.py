@@ -304,7 +304,7 @@ DECLARATIONS = (
         doc="One row of the book: `operation` 0 inserts, 1 updates, 2 deletes; `side` 0 is ask, 1 is bid.",
         text=(Version(1), "reqId position operation side price size"),
         proto=v.PROTOBUF_MARKET_DATA,
-        identity=None,  # a book is no one message: its state is for whoever keeps books
+        book=True,
     ),
     inbound(
         13,
@@ -325,7 +325,7 @@ DECLARATIONS = (
         doc="One row of a book that names market makers or exchanges; otherwise as `updateMktDepth`.",
         text=(Version(1), "reqId position marketMaker operation side price size isSmartDepth"),
         proto=v.PROTOBUF_MARKET_DATA,
-        identity=None,  # a book is no one message: its state is for whoever keeps books
+        book=True,
     ),
     inbound(
         92,

@@ -1,0 +1,90 @@
+"""Halting orders: in force at once, and after a restart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ibbridge.halt import Halt
+from tests.middle import AAPL, LIMIT, Middle, refusal
+
+
+class Values:
+    def __init__(self, *, writable: bool = True) -> None:
+        self.values: dict[str, bytes] = {}
+        self.writable = writable
+
+    def get(self, key: str) -> bytes | None:
+        return self.values.get(key)
+
+    def put(self, key: str, value: bytes) -> bool:
+        if self.writable:
+            self.values[key] = value
+        return self.writable
+
+
+def test_what_was_halted_is_halted_after_a_restart_until_somebody_resumes():
+    values = Values()
+    told: list[dict[str, Any]] = []
+    halt = Halt(values, told.append)
+    halt.load()
+    assert halt.state is None
+    assert halt.set("risk", "too much", 5)
+    again = Halt(values, told.append)
+    again.load()
+    assert again.state == {"since": 5, "client": "risk", "reason": "too much"}
+    assert again.clear("me", 9)
+    halt.load()
+    assert halt.state is None
+    assert told == [
+        {"halted": True, "since": 5, "client": "risk", "reason": "too much"},
+        {"halted": False, "since": 9, "client": "me", "reason": ""},
+    ]
+
+
+def test_a_halt_that_cannot_be_kept_is_in_force_all_the_same_and_says_so():
+    halt = Halt(Values(writable=False))
+    assert not halt.set("a", "", 1)
+    assert halt.state
+
+
+@pytest.fixture
+def middle():
+    return Middle()
+
+
+def command(middle, cmd, **args):
+    return middle.call({"id": f"{cmd}{middle.clock}", "cmd": cmd, "client": "risk", "args": args})
+
+
+def test_while_halted_orders_are_refused_and_cancels_are_not(middle):
+    middle.place("before")
+    assert command(middle, "halt", reason="news {x}")["result"] == {"kept": False}
+    error = refusal("E_HALTED", middle.place, "k")
+    assert (error.outcome, str(error)) == ("not_sent", "orders are halted, risk said so: news {x}; `resume` ends it")
+    exercise = {"exerciseAction": 1, "exerciseQuantity": 1, "account": "DU1", "override": 0}
+    refusal("E_HALTED", middle.ask, "exerciseOptions", key="x", contract=AAPL, **exercise)
+    again = middle.ask("placeOrder", key="before", contract=AAPL, order=LIMIT)
+    assert again["dup"], "what was placed before is answered as it was"
+    middle.ask("cancelOrder", key="before")
+    middle.ask("whatIfOrder", contract=AAPL, order=LIMIT)
+    middle.clock = 1.0
+    command(middle, "resume")
+    middle.place("k")
+
+
+def test_who_halts_says_who_he_is(middle):
+    assert middle.call({"id": 1, "cmd": "halt"})["error"]["code"] == "E_PROTO"
+    assert middle.halt.state is None
+
+
+def test_while_the_store_cannot_be_written_orders_are_refused_and_cancels_are_not(middle):
+    middle.place("before")
+    middle.requests.store_fault = "the disk is full"
+    error = refusal("E_STORE", middle.place, "k")
+    assert error.outcome == "not_sent"
+    assert "the disk is full" in str(error)
+    middle.ask("cancelOrder", key="before")
+    middle.requests.store_fault = ""
+    middle.place("k")
