@@ -73,11 +73,18 @@ class Daemon:
         self.gateway = Gateway(config.tws, self.session, self, PASSED_ON)
         self.names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
         self.requests = Requests(
-            self.gateway, self.router, self.orders, allowed=config.commands.allow, names=self.names, halt=self.halt
+            self.gateway,
+            self.router,
+            self.orders,
+            allowed=config.commands.allow,
+            names=self.names,
+            halt=self.halt,
+            fault=lambda: self.store.fault,
         )
         self.commands = Commands(self.streams, self.requests, Bridge(self.streams, self.halt, self.status, _now))
         self.bus = Bus(config.bus, self.commands, self.streams.welcome)
         self.counts: Counter[str] = Counter()
+        self._fault = ""  # of the store, as it was told last
         self._surplus: set[str] = set()
 
     def _send(self, topic: bytes, body: bytes) -> None:
@@ -241,10 +248,10 @@ class Daemon:
 
     def _watch_store(self) -> None:
         """Say it when the store cannot be written any more, and when it can again; orders depend on it."""
-        before, fault = self.requests.store_fault, self.store.fault
+        before, fault = self._fault, self.store.fault
         if fault == before:
             return
-        self.requests.store_fault = fault
+        self._fault = fault
         if fault:
             log.error("the store: %s. Orders are refused; what else happens is published, and kept in memory", fault)
         else:

@@ -49,7 +49,7 @@ class Link(Protocol):
 
 
 class Requests:
-    """What clients have asked of TWS."""
+    """What clients have asked of TWS. While there is a `fault` (of the store) or a halt, no order is taken."""
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class Requests:
         allowed: Iterable[str],
         names: Mapping[str, str],
         halt: Halt,
+        fault: Callable[[], str] = lambda: "",
     ) -> None:
         self._link = link
         self._router = router
@@ -70,9 +71,8 @@ class Requests:
         """Whether IB's servers are there behind TWS. While they are not, orders are refused."""
         self.accounts: tuple[str, ...] = ()
         """The accounts that TWS manages here."""
-        self.store_fault = ""
-        """What keeps the store from being written, if anything does. While it does, orders are refused."""
         self._halt = halt
+        self._fault = fault
         self._next = 1
         self._open = False
         router.answered = self._answered
@@ -355,9 +355,8 @@ class Requests:
             told = "{client} said so: {reason}" if self._halt.state["reason"] else "{client} said so"
             fault = f"orders are halted, {told.format(**self._halt.state)}; `resume` ends it"
             raise Refused("E_HALTED", fault, outcome="not_sent")
-        if self.store_fault:
-            fault = f"no order is taken while the store cannot be written: {self.store_fault}"
-            raise Refused("E_STORE", fault, outcome="not_sent", retry_after=5.0)
+        if fault := self._fault():
+            raise Refused("E_STORE", f"no order is taken: {fault}", outcome="not_sent", retry_after=5.0)
         if not self.upstream:
             raise Refused(
                 "E_NOT_CONNECTED",

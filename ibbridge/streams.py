@@ -265,7 +265,10 @@ class Streams:
         """Publish packed data; with an `identity` it is state and replaces the last of the same."""
         holding, self._holding = self._holding, True
         before = len(self._held)
-        body = self.publish(channel, data, ts)
+        try:
+            body = self.publish(channel, data, ts)
+        finally:
+            self._holding = holding
         if identity is not EVENT:
             channel.last[identity] = body
         stream = channel.stream
@@ -274,7 +277,6 @@ class Streams:
                 self._committed = before
             kept = self._remembered(channel, identity) if identity is not EVENT else None
             self._rows.append(Row(stream.name, stream.seq, ts, channel.topic, body, kept))
-        self._holding = holding
         if not holding:
             self.release()
 

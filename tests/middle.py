@@ -95,8 +95,15 @@ class Middle:
         self.orders = Orders(CLIENT_ID)
         self.router = Router(self.streams, self.orders)
         self.halt = Halt(None)
+        self.fault = ""
         self.requests = Requests(
-            self.link, self.router, self.orders, allowed=allowed, names=names or {}, halt=self.halt
+            self.link,
+            self.router,
+            self.orders,
+            allowed=allowed,
+            names=names or {},
+            halt=self.halt,
+            fault=lambda: self.fault,
         )
         bridge = Bridge(self.streams, self.halt, lambda: {"fine": True}, lambda: self._now)
         self.commands = Commands(self.streams, self.requests, bridge, lambda: self.clock)

@@ -17,7 +17,7 @@ from ibbridge import snapshot
 from ibbridge.codec import Connection, Dialect, Message, State
 from ibbridge.codec.messages import INBOUND
 from ibbridge.config import Config
-from ibbridge.daemon import Daemon
+from ibbridge.daemon import Daemon, _directory
 from ibbridge.gateway import Gateway
 from ibbridge.routing import PASSED_ON
 from ibbridge.session import Session, Stage
@@ -334,7 +334,8 @@ def test_whatever_tws_says_is_published_exactly_once_and_as_it_was_read_and_noth
             assert same(new[0].data, other.data)
     offsets = [heard.body["offset"] for heard in published.heard]
     assert offsets == list(range(1, len(offsets) + 1))
-    assert published.ask("placeOrder", id=6, key="k2", args=ORDER["args"])["ok"]
+    order = {"contract": AAPL, "order": {**LIMIT, "account": "DU1"}}  # TWS may have named several accounts
+    assert published.ask("placeOrder", id=6, key="k2", args=order)["ok"]
     # The state is the same too, whichever way a message went through the daemon.
     for prefix in (b"md.", b"acct.", b"req.", b"ord.", b"exec."):
         assert _state(published.daemon.streams, prefix) == _state(plain.streams, prefix)
@@ -435,3 +436,80 @@ def test_a_bug_in_the_callback_that_reads_ends_the_daemon_and_is_not_swallowed(m
 
 def test_the_states_of_the_codecs_connection_are_in_the_order_that_waiting_for_them_needs():
     assert list(State) == [State.GREETING, State.STARTING, State.NUMBERED, State.NAMED, State.READY]
+
+
+# Store and halt
+
+
+def test_a_store_that_cannot_be_written_is_said_on_the_bus_and_no_order_is_taken_until_it_can(caplog):
+    published = Published()
+    Wire(published.daemon).say(ACCOUNTS, NEXT)
+    assert published.ask("placeOrder", **ORDER)["ok"]
+    published.daemon.store._unwritten = "/x: the disk is full"
+    published.daemon.beat()
+    published.daemon.beat()
+    (said,) = published.of("store")
+    assert (said.topic, said.data["fault"]) == ("sys.bridge.store.", "/x: the disk is full")
+    assert published.of("heartbeat")[-1].data["store"] == said.data
+    assert published.ask("placeOrder", **{**ORDER, "key": "k2"})["error"]["code"] == "E_STORE"
+    assert published.ask("cancelOrder", key="k")["ok"]
+    assert published.ask("status")["result"]["store"]["fault"] == "/x: the disk is full"
+    assert "Orders are refused" in caplog.text
+    published.daemon.store._unwritten = ""
+    published.daemon.beat()
+    assert published.of("store")[-1].data["fault"] is None
+    assert published.ask("placeOrder", **{**ORDER, "key": "k2"})["ok"]
+
+
+def test_a_halt_is_said_on_the_bus_and_in_every_heartbeat():
+    published = Published()
+    Wire(published.daemon).say(ACCOUNTS, NEXT)
+    published.ask("halt", args={"reason": "news"})
+    (said,) = published.of("halt")
+    assert (said.topic, said.data["halted"], said.data["reason"]) == ("sys.bridge.halt.", True, "news")
+    published.daemon.beat()
+    state = published.of("heartbeat")[-1].data["halt"]
+    assert state == {"since": said.data["since"], "client": "a", "reason": "news"}
+    assert published.ask("placeOrder", **ORDER)["error"]["code"] == "E_HALTED"
+    published.ask("resume")
+    published.daemon.beat()
+    assert published.of("heartbeat")[-1].data["halt"] is None
+    assert published.ask("placeOrder", **ORDER)["ok"]
+
+
+def test_a_heartbeat_tells_the_numbers_of_durable_streams_always_and_of_others_for_three_beats_after_a_change():
+    published = Published()
+    wire = Wire(published.daemon)
+    wire.say(ACCOUNTS, NEXT)
+    published.ask("reqMktData", args={"contract": AAPL})
+    tick = {"reqId": 4711, "tickType": 1, "price": 1.5, "size": 1.0, "attrib": {}}
+    wire.say(("tickPrice", tick))
+    told = []
+    for _ in range(4):
+        published.daemon.beat()
+        told.append(published.of("heartbeat")[-1].data["seqs"])
+    stream = "md.AAPL-STK-SMART-USD."
+    assert [each.get(stream) for each in told] == [1, 1, 1, None]
+    assert all(each["sys.tws."] == told[0]["sys.tws."] for each in told)
+    assert not {"seq", "offset"} & published.of("heartbeat")[-1].body.keys()
+
+
+@pytest.mark.parametrize(
+    ("path", "environment", "expected"),
+    [
+        ("/var/x", {"STATE_DIRECTORY": "/var/lib/ibbridge"}, "/var/x"),
+        ("~/x", {"HOME": "/home/me"}, "/home/me/x"),
+        ("", {"STATE_DIRECTORY": "/var/lib/ibbridge:/var/lib/other"}, "/var/lib/ibbridge"),
+        ("", {"HOME": "/home/me"}, "/home/me/.local/state/ibbridge/4002-1"),
+        ("", {"HOME": "/home/me", "XDG_STATE_HOME": "/state"}, "/state/ibbridge/4002-1"),
+    ],
+)
+def test_the_store_is_where_the_configuration_or_systemd_says_or_in_the_users_home(
+    monkeypatch, path, environment, expected
+):
+    for name in ("STATE_DIRECTORY", "XDG_STATE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    config = Config(store=dataclasses.replace(Config().store, path=path))
+    assert str(_directory(config)) == expected

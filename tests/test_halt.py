@@ -81,10 +81,10 @@ def test_who_halts_says_who_he_is(middle):
 
 def test_while_the_store_cannot_be_written_orders_are_refused_and_cancels_are_not(middle):
     middle.place("before")
-    middle.requests.store_fault = "the disk is full"
+    middle.fault = "the disk is full"
     error = refusal("E_STORE", middle.place, "k")
     assert error.outcome == "not_sent"
     assert "the disk is full" in str(error)
     middle.ask("cancelOrder", key="before")
-    middle.requests.store_fault = ""
+    middle.fault = ""
     middle.place("k")

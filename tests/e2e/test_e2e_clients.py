@@ -41,7 +41,7 @@ GARBAGE = {
     "no contract": msgpack.packb({"id": 904, "cmd": "reqMktData", "client": "me"}),
     "a NUL": msgpack.packb({"id": 905, "cmd": "reqMktData", "client": "me", "args": {"contract": {"symbol": "A\0B"}}}),
     "a misspelt argument": msgpack.packb({"id": 906, "cmd": "reqMktData", "client": "me", "args": {"contrat": AAPL}}),
-    "a wrong type": msgpack.packb({"id": 907, "cmd": "reqMktData", "client": "me", "args": {"contract": {"conId": "x"}}}),
+    "a wrong type": msgpack.packb({"id": 9, "cmd": "reqMktData", "client": "g", "args": {"contract": {"conId": "x"}}}),
     "ten megabytes": msgpack.packb({"id": 908, "cmd": "ping", "args": {"x": b"x" * 10_000_000}}),
     "many keys": msgpack.packb({"id": 909, "cmd": "ping", "args": dict.fromkeys(map(str, range(100_000)))}),
     "a million keys": msgpack.packb(dict.fromkeys(range(1_000_000))),
