@@ -83,11 +83,12 @@ _ADVICE = {
     sqlite3.SQLITE_IOERR: "see what the system log says of its disk",
     sqlite3.SQLITE_CORRUPT: "move it away with its -wal and -shm; sqlite3's .recover may save what is in it",
     sqlite3.SQLITE_NOTADB: "move it away with its -wal and -shm",
+    sqlite3.SQLITE_ERROR: "move it away with its -wal and -shm: it has another form than it was given",
     sqlite3.SQLITE_READONLY: "give the user that runs ibbridge the right to write it and its directory",
     sqlite3.SQLITE_CANTOPEN: "give the user that runs ibbridge the right to write it and its directory",
     sqlite3.SQLITE_BUSY: "end the other program that writes to it",
 }
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
 
 
 class StoreError(Exception):
@@ -270,13 +271,10 @@ class Store:
         name = _one(db, "SELECT name FROM about")
         if not isinstance(name, str):
             raise _Damage("its name is gone")
-        found = db.execute(
-            "SELECT name, number, floor, (SELECT max(seq) FROM event WHERE stream = number) FROM stream"
-        ).fetchall()
-        for stream, number, floor, last in found:
-            if not isinstance(stream, bytes) or not isinstance(floor, int) or not isinstance(last, int | None):
+        for stream, number, floor, last in db.execute(_STREAMS).fetchall():
+            if not isinstance(stream, bytes) or not all(_is_number(each) for each in (number, floor, last)):
                 raise _Damage("a stream is unreadable")
-            self._add(stream, _Stream(number, floor, max(floor, last or 0), floor))
+            self._add(stream, _Stream(number, floor, max(floor, last), floor))
         self.name = name
         self._next = max(self._numbered, default=0) + 1
 
@@ -436,7 +434,7 @@ class Store:
         found: list[_Old] = []
         room = PRUNED_BYTES
         for row in db.execute(_OLDEST, (PRUNED,)).fetchall():
-            if not all(isinstance(each, int) for each in row[:5]) or row[1] not in self._numbered:
+            if not all(_is_number(each) for each in row[:5]) or row[1] not in self._numbered:
                 raise _Damage("a message is unreadable")
             old = _Old(*row)
             if room < 0 or (old.ts >= before and old.seq > self._numbered[old.stream].floor):
@@ -543,8 +541,8 @@ class Store:
         """Make a fault of what SQLite fails with."""
         try:
             yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of damaged names and texts
+            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
             self._spoilt = self._spoilt or code in _DAMAGED
             for_good = self._spoilt or self._db is None
             what_then = "then restart ibbridge" if for_good else "it is tried again by itself"
@@ -589,6 +587,9 @@ class _Page:
 
 _INSERT = "REPLACE INTO event (stream, seq, ts, checksum, identity, topic, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
 _OLDEST = "SELECT id, stream, seq, ts, length(topic) + length(body), topic, identity FROM event ORDER BY id LIMIT ?"
+_STREAMS = (
+    "SELECT name, number, floor, ifnull((SELECT max(seq) FROM event WHERE event.stream = stream.number), 0) FROM stream"
+)
 _READ = "SELECT seq, topic, body, checksum FROM event WHERE stream = ? AND seq BETWEEN ? AND ? ORDER BY seq"
 _STATE = "SELECT seq, topic, body, checksum, state.identity FROM state JOIN event USING (stream, seq, topic)"
 
@@ -668,6 +669,11 @@ def _checkpoint(db: sqlite3.Connection) -> bool:
 def _one(db: sqlite3.Connection, query: str) -> Any:
     found = db.execute(query).fetchone()
     return found[0] if found else None
+
+
+def _is_number(found: object) -> bool:
+    """Whether it can be one of ours."""
+    return isinstance(found, int) and 0 <= found < 2**53
 
 
 def _checksum(seq: int, topic: object, body: object) -> int:

@@ -41,11 +41,6 @@ def no_room(store: Store) -> Iterator[None]:
     store._db.execute("PRAGMA max_page_count=1000000")
 
 
-def cut_off(path: Path, size: int) -> None:
-    with path.open("r+b") as file:
-        file.truncate(size)
-
-
 def scribble(path: Path, luck: random.Random, places: int, length: int) -> None:
     """Overwrite bytes behind the first 100, which are SQLite's header."""
     size = path.stat().st_size
@@ -59,14 +54,42 @@ def _garbage(path: Path) -> None:
     path.write_bytes(b"this is no database, but somebody's shopping list " * 100)
 
 
-def _somebody_elses(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("CREATE TABLE theirs (x)")
-
-
-def _version(number: int) -> Callable[[Path], None]:
+def _cut_off(size: int) -> Callable[[Path], None]:
     def change(path: Path) -> None:
-        with closing(sqlite3.connect(path, isolation_level=None)) as db:
-            db.execute(f"PRAGMA user_version={number}")
+        with path.open("r+b") as file:
+            file.truncate(size)
 
     return change
+
+
+def _cut_off_with_log(path: Path) -> None:
+    path.with_name(path.name + "-wal").write_bytes(path.read_bytes())
+    path.write_bytes(b"")
+
+
+def _said(statement: str) -> Callable[[Path], None]:
+    def change(path: Path) -> None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as db:
+            db.execute(statement)
+
+    return change
+
+
+def _somebody_elses(path: Path) -> None:
+    path.unlink()
+    _said("CREATE TABLE theirs (x)")(path)
+
+
+UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
+    "garbage": (_garbage, "file is not a database; move it away"),
+    "cut off in its header": (_cut_off(60), "database disk image is malformed; move it away"),
+    "cut off in its schema": (_cut_off(5000), "database disk image is malformed; move it away"),
+    "cut off to nothing": (_cut_off_with_log, "it is empty, and its -wal is not: it was cut off; move both away"),
+    "somebody else's": (_somebody_elses, "it is no store of ibbridge's; move it away, or choose another directory"),
+    "older": (_said("PRAGMA user_version=0"), r"an older ibbridge \(schema 0; this one has 1\); move it away, or run"),
+    "newer": (_said("PRAGMA user_version=2"), r"a newer ibbridge \(schema 2; this one has 1\); move it away, or run"),
+    "nameless": (_said("DELETE FROM about"), "its name is gone; move it away"),
+    "a stream without a name": (_said("UPDATE stream SET name = 1 WHERE number = 1"), "a stream is unreadable; move"),
+    "without a table": (_said("DROP TABLE event"), "no such table: event; move it away"),
+}
+"""Ways to spoil a file that holds a store, and what is said of it."""

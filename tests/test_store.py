@@ -5,19 +5,35 @@ Disks that are full, killed processes, foreign locks and damaged bytes are real 
 
 from __future__ import annotations
 
+import atexit
+import errno
+import fcntl
+import random
+import re
+import shutil
+import signal
+import sqlite3
 import stat
-from contextlib import ExitStack, closing
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ibbridge.store import Row, Store, StoreError
-from tests.store_faults import written_by_others
+from ibbridge import store as module
+from ibbridge.store import CATCH_UP, PROBE, PRUNED, PRUNED_BYTES, WAL, Row, Store, StoreError
+from tests.store_faults import UNFIT, no_room, read_by_others, scribble, written_by_others
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
-    from pathlib import Path
 
 DAY = 86_400_000_000
 NOW = 1_900_000_000_000_000
@@ -126,7 +142,7 @@ def test_a_part_is_read(store: Store, asked: tuple[int, int, int, int], expected
     everything = [row(seq, body=b"body %d " % seq) for seq in range(1, 10)]
     assert {len(each.topic + each.body) for each in everything} == {26}
     assert store.append(everything[: 9 - waiting])
-    with written_by_others(store) if waiting else ExitStack():
+    with written_by_others(store) if waiting else nullcontext():
         assert store.append(everything[9 - waiting :]) is not bool(waiting)
         assert [seq for seq, _, _ in store.read(ME, *asked)] == list(expected)
 
@@ -273,3 +289,656 @@ def test_before_it_is_open_and_when_it_is_closed_nothing_is_written_or_found(dir
             store.open(1)
         store.close()
         store.close()
+
+
+# -- what cannot be opened
+
+
+@pytest.mark.parametrize("unfit", UNFIT)
+def test_an_unfit_file_is_said_and_left_as_it_is(directory: Path, unfit: str) -> None:
+    with closing(opened(directory)) as store:
+        assert store.append([*rows(1, 100, body=b"body" * 30), row(1, YOU, identity=b"x")])
+    spoil, said = UNFIT[unfit]
+    spoil(directory / "events.db")
+    before = {path.name: path.read_bytes() for path in directory.iterdir()}
+    with closing(opened(directory, epoch=36**4)) as store:
+        assert_useless(store, said=rf"^{directory}/events\.db: .*{said}.*, then restart ibbridge$")
+        assert store.name == "e-10000"
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
+
+
+def assert_useless(store: Store, *, said: str) -> None:
+    """Nothing is kept, also not in memory; and nothing is raised."""
+    assert re.search(said, store.fault)
+    assert not store.append(rows(1, 3, identity=b"x"))
+    assert store.first(ME) == 4
+    assert store.read(ME, 1, 3, 9, 999) == []
+    assert store.state() == []
+    assert not store.put("key", b"value")
+    assert store.get("key") is None
+    store.forget(ME, None)
+    store.tend(NOW)
+    assert (store.figures()["kept"], store.figures()["dropped"]) == (0, 3)
+    assert re.search(said, store.fault)
+
+
+def test_a_file_that_cannot_be_written_is_said(directory: Path) -> None:
+    (directory / "events.db").mkdir(parents=True)
+    with closing(opened(directory)) as store:
+        assert_useless(store, said=r"events\.db: Is a directory; .*the right to write there, then restart ibbridge$")
+
+
+def test_a_lock_that_cannot_be_had_for_another_reason_is_said(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network's file system may have none. Nobody is kept out then, so nothing is touched."""
+
+    def none(_file: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with closing(opened(directory)) as store:
+        assert_useless(store, said="No locks available; .*, then restart ibbridge$")
+    assert [path.name for path in directory.iterdir()] == ["events.db.lock"]
+
+
+def test_a_file_that_can_be_read_and_not_written_goes_on_by_itself(store: Store, directory: Path) -> None:
+    """Its name and its numbers are known, so it is as if it had been found out later."""
+    assert store.append(rows(1, 3))
+    store.close()
+    with closing(Store(directory, days=7)) as later:
+        with closing(sqlite3.connect(directory / "events.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            later.open(2)
+            assert "database is locked; end the other program" in later.fault
+            assert (later.name, later.last()) == (store.name, {ME: 3})
+            assert not later.append(rows(4, 5))
+            assert read(later) == [1, 2, 3, 4, 5]
+        later.tend(NOW)
+        assert later.fault == ""
+        assert read(later) == [1, 2, 3, 4, 5]
+
+
+def test_a_creation_that_was_interrupted_is_done_again(directory: Path) -> None:
+    directory.mkdir()
+    with closing(sqlite3.connect(directory / "events.db")) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+    with closing(opened(directory)) as store:
+        assert store.append(rows(1, 3))
+
+
+# -- what cannot be written
+
+
+Fault = Callable[[Store], AbstractContextManager[None]]
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (no_room, "database or disk is full; free some space on its disk, it is tried again by itself"),
+        (written_by_others, "database is locked; end the other program that writes to it, it is tried again by itself"),
+    ],
+)
+@pytest.mark.parametrize("by", ["append", "tend"])
+def test_what_cannot_be_written_is_kept_and_written_in_order(
+    store: Store, directory: Path, fault: Fault, said: str, by: str
+) -> None:
+    body = bytes(3000)
+    assert store.append(rows(1, 5))
+    with fault(store):
+        before = on_disk(directory)
+        assert not store.append([row(6, body=b"body 6" + body, identity=b"x"), *rows(1, 10, YOU, body=b"body" + body)])
+        assert store.fault == f"{directory}/events.db: {said}"
+        store.tend(NOW)
+        assert not store.append(rows(7, 9))
+        assert not store.put("key", body)
+        assert read(store) == [1, 2, 3, 4, 5, 6, 7, 8, 9]
+        assert store.last() == {ME: 9, YOU: 10}
+        assert store.figures()["kept"] == 14
+        assert on_disk(directory) == before
+    if by == "append":
+        assert store.append(rows(10, 10))
+    else:
+        store.tend(NOW)
+        assert store.fault == ""
+        assert store.append(rows(10, 10))
+    assert store.figures()["kept"] == 0
+    everything = [(ME, seq) for seq in range(1, 7)] + [(YOU, seq) for seq in range(1, 11)]
+    assert on_disk(directory) == everything + [(ME, seq) for seq in range(7, 11)]
+    assert read(store) == list(range(1, 11))
+    assert store.state() == [(ME + b"orderStatus.", b"x", b"body 6" + body)]
+    assert store.put("key", body)
+
+
+def on_disk(directory: Path) -> list[tuple[bytes, int]]:
+    """Stream and number of each message that another process finds, in the order in which they were written."""
+    query = "SELECT stream.name, seq FROM event JOIN stream ON stream.number = event.stream ORDER BY id"
+    with closing(sqlite3.connect(directory / "events.db")) as db:
+        return db.execute(query).fetchall()
+
+
+def test_a_fault_without_messages_ends_by_itself(store: Store) -> None:
+    with written_by_others(store):
+        assert not store.put("key", b"value")
+        assert store.fault
+        store.tend(NOW)
+        assert store.fault
+    store.tend(NOW)
+    assert store.fault == ""
+
+
+def test_catching_up_takes_several_calls_and_is_a_fault_until_it_is_done(store: Store) -> None:
+    many = CATCH_UP * 3 + PROBE
+    with written_by_others(store):
+        for seq in range(1, many + 1):
+            assert not store.append([row(seq)])
+    store.tend(NOW)
+    assert store.figures()["kept"] == CATCH_UP * 2
+    assert store.fault.endswith(f"{CATCH_UP * 2} messages are still to be written, which goes on by itself")
+    assert not store.append(rows(many + 1, many + 1))
+    assert store.figures()["kept"] == CATCH_UP
+    assert store.append(rows(many + 2, many + 3))
+    assert (store.figures()["kept"], store.fault) == (0, "")
+    assert read(store) == list(range(1, many + 4))
+
+
+def test_what_is_too_much_is_dropped_the_oldest_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEPT", 5 * module._size(row(11)))
+    assert store.append(rows(1, 3))
+    assert store.append([row(1, YOU, identity=b"x")])
+    with written_by_others(store):
+        assert not store.append(rows(4, 4))
+        store.forget(YOU + b"orderStatus.", b"x")
+        assert not store.append(rows(5, 8))
+        assert (store.first(ME), store.figures()["dropped"]) == (1, 0)
+        assert not store.append(rows(9, 11))
+        assert (store.first(ME), read(store)) == (7, [7, 8, 9, 10, 11])
+        assert (store.figures()["kept"], store.figures()["dropped"]) == (5, 3)
+    store.tend(NOW)
+    assert store.fault == ""
+    for each in now_and_later(store):
+        assert (each.first(ME), read(each)) == (7, [7, 8, 9, 10, 11])
+        assert each.state() == []
+
+
+def test_closing_writes_what_waits(store: Store) -> None:
+    with written_by_others(store):
+        assert not store.append(rows(1, CATCH_UP * 2))
+    with closing(reopened(store)) as again:
+        assert read(again) == list(range(1, CATCH_UP * 2 + 1))
+
+
+def test_closing_while_nothing_can_be_written_ends(store: Store, directory: Path) -> None:
+    assert store.append(rows(1, 1))
+    with written_by_others(store):
+        assert not store.append(rows(2, 2))
+        store.close()
+    with closing(opened(directory)) as again:
+        assert read(again) == [1]
+
+
+LIMITED = """
+import pathlib, resource, sys
+from ibbridge.store import Row, Store
+store = Store(pathlib.Path(sys.argv[1]), days=7)
+store.open(1)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+done = [store.append([Row(b"ord.me.", seq, 1, b"ord.me.x.", bytes(1000), None)]) for seq in range(1, 501)]
+assert done[0] and not done[-1] and done == sorted(done, reverse=True), done
+print(store.fault)
+assert len(store.read(b"ord.me.", 1, 500, 999, 10**9)) == 500
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+store.tend(0), store.tend(0)
+assert not store.fault, store.fault
+store.close()
+"""
+
+
+def test_a_file_that_may_not_grow_is_a_fault_until_it_may(directory: Path) -> None:
+    """The kernel's limit, so it is the kernel that refuses."""
+    limited = subprocess.run([sys.executable, "-c", LIMITED, directory], capture_output=True, text=True, check=False)
+    assert (limited.returncode, limited.stderr) == (0, "")
+    assert "events.db: " in limited.stdout
+    with closing(opened(directory)) as store:
+        assert store.last() == {ME: 500}
+        assert [seq for seq, _, _ in store.read(ME, 1, 500, ALL, ALL)] == list(range(1, 501))
+
+
+@pytest.mark.parametrize("name", ["events.db", "events.db-wal"])
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_file_that_is_taken_away_while_in_use_is_a_fault(
+    store: Store, directory: Path, name: str, *, replaced: bool
+) -> None:
+    """SQLite would write on, to what nobody will find."""
+    assert store.append(rows(1, 3))
+    (directory / name).unlink()
+    if replaced and name == "events.db":
+        shutil.copy(__file__, directory / name)
+    store.tend(NOW)
+    assert "was removed or replaced while in use; restart ibbridge" in store.fault
+    assert not store.append(rows(4, 5))
+    assert not store.put("key", b"value")
+    assert read(store)[-2:] == [4, 5]
+    store.tend(NOW)
+    assert "was removed or replaced" in store.fault
+
+
+# -- damage that is found late
+
+
+def test_damage_in_the_middle_is_found_when_it_is_read(directory: Path) -> None:
+    """What is before it is read, what comes later is kept in memory, and the file is not written any more."""
+    body = b"body %d" + bytes(500)
+    with closing(opened(directory)) as store:
+        assert store.append([row(seq, body=body % seq) for seq in range(1, 1001)])
+    content = (directory / "events.db").read_bytes()
+    damaged = content.replace(body % 500, body % 501)
+    assert damaged != content
+    (directory / "events.db").write_bytes(damaged)
+    with closing(opened(directory)) as store:
+        assert store.append([row(1001)])
+        assert read(store, first=490) == list(range(490, 500))
+        assert "events.db: a message is unreadable, or is not there: number 500 of" in store.fault
+        assert store.fault.endswith("; move it away with its -wal and -shm; sqlite3's .recover may save what is in it, "
+                                    "then restart ibbridge")
+        written = (directory / "events.db-wal").read_bytes()
+        assert not store.append([row(1002)])
+        assert not store.put("key", b"value")
+        store.tend(NOW + 8 * DAY)
+        assert read(store, first=501) == list(range(501, 1003))
+        assert (directory / "events.db-wal").read_bytes() == written
+        assert (directory / "events.db").read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ("UPDATE event SET topic = 1; UPDATE state SET topic = 1", "number 1 of 1; move it away"),
+        ("UPDATE event SET body = x'00'", "number 1 of b'ord.me.orderStatus.'; move it away"),
+        ("UPDATE state SET identity = 1", "number 1 of b'ord.me.orderStatus.'; move it away"),
+    ],
+)
+def test_a_damaged_state_is_said(store: Store, spoil: str, said: str) -> None:
+    assert store.append([row(1, identity=b"x")])
+    connection(store).executescript(spoil)
+    assert store.state() == []
+    assert f"a message is unreadable: {said}" in store.fault
+
+
+@pytest.mark.parametrize("spoil", ["seq = 'text'", "ts = 'text'", "ts = -1", "stream = 99"])
+def test_damage_that_is_found_by_pruning_is_said_and_nothing_removed(store: Store, spoil: str) -> None:
+    assert store.append(rows(1, 3))
+    connection(store).execute(f"UPDATE event SET {spoil} WHERE seq = 2")
+    store.tend(NOW + 8 * DAY)
+    assert "a message is unreadable; move it away" in store.fault
+    assert connection(store).execute("SELECT count(*) FROM event").fetchone() == (3,)
+
+
+def test_a_table_that_is_missing_is_damage(store: Store) -> None:
+    connection(store).execute("DROP TABLE state")
+    assert not store.append([row(1, identity=b"x")])
+    assert "no such table: state; move it away" in store.fault
+    assert store.state() == []
+    assert read(store) == [1]
+
+
+@settings(max_examples=40)
+@given(luck=st.randoms(use_true_random=False), places=st.integers(1, 40), length=st.sampled_from([1, 8, 100, 5000]))
+def test_whatever_is_overwritten_nothing_is_raised_and_nothing_false_is_read(
+    luck: random.Random, places: int, length: int
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        shutil.copy(somewhat_full(), directory / "events.db")
+        scribble(directory / "events.db", luck, places, length)
+        with closing(opened(directory)) as store:
+            last = store.last()
+            for stream in (ME, YOU):
+                for first in range(1, 600, 50):
+                    for seq, topic, body in store.read(stream, first, first + 49, 50, 10**6):
+                        assert (topic, body) == (stream + b"orderStatus.", padded(seq))
+            assert {body for _, _, body in store.state()} <= {padded(seq) for seq in range(1, 601)}
+            store.get("key")
+            for stream in (ME, YOU):
+                store.append([row(last.get(stream, 0) + 1, stream, identity=b"x")])
+            store.put("key", b"value")
+            for day in range(9):
+                store.tend(NOW + day * DAY)
+            store.figures()
+
+
+def padded(seq: int) -> bytes:
+    return b"body %d " % seq + bytes(range(256)) * (1 + seq % 3 * 9)
+
+
+@cache
+def somewhat_full() -> Path:
+    """A file with two streams, made once."""
+    directory = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, directory)
+    with closing(opened(directory)) as store:
+        for seq in range(1, 601):
+            identity = b"%d" % (seq % 7) if seq % 3 else None
+            assert store.append([row(seq, each, body=padded(seq), identity=identity) for each in (ME, YOU)])
+        assert store.put("key", b"value")
+    return directory / "events.db"
+
+
+# -- what is pruned
+
+
+def test_what_is_too_old_is_pruned_some_of_it_at_a_time(store: Store) -> None:
+    many = PRUNED * 3
+    assert store.append(rows(1, many, ts=NOW, identity=b"x"))
+    assert store.append(rows(1, 2, YOU, ts=NOW + DAY, identity=b"x"))
+    store.tend(NOW + 7 * DAY)
+    assert (store.first(ME), len(read(store))) == (1, many)
+    for pruned in (PRUNED, PRUNED * 2, many, many):
+        store.tend(NOW + 7 * DAY + 1)
+        assert (store.first(ME), len(read(store))) == (pruned + 1, many - pruned)
+    for each in now_and_later(store):
+        assert (each.first(ME), each.last(), read(each), read(each, YOU)) == (many + 1, {ME: many, YOU: 2}, [], [1, 2])
+        assert each.state() == [(YOU + b"orderStatus.", b"x", b"body 2")]
+
+
+def test_numbers_run_on_when_everything_is_pruned(store: Store) -> None:
+    assert store.append(rows(1, 3))
+    store.tend(NOW + 8 * DAY)
+    with closing(reopened(store)) as again:
+        assert (again.last(), again.first(ME), read(again)) == ({ME: 3}, 4, [])
+        assert again.append(rows(4, 4, ts=NOW + 8 * DAY))
+        assert (again.first(ME), read(again)) == (4, [4])
+
+
+def test_large_messages_are_pruned_fewer_at_a_time(store: Store) -> None:
+    body = b"body" + bytes(PRUNED_BYTES // 4)
+    assert store.append(rows(1, 20, body=body))
+    store.tend(NOW + 8 * DAY)
+    assert store.first(ME) == 5
+
+
+def test_a_younger_one_keeps_what_came_after_it(store: Store) -> None:
+    """A clock that was set back does not make holes."""
+    assert store.append([row(1, ts=NOW), row(2, ts=NOW + DAY), row(3, ts=NOW)])
+    store.tend(NOW + 7 * DAY + 1)
+    assert read(store) == [2, 3]
+
+
+def test_what_a_hole_has_hidden_is_pruned_whatever_its_age(store: Store) -> None:
+    assert store.append([*rows(1, 3), row(9)])
+    store.tend(NOW)
+    assert on_disk(store._directory) == [(ME, 9)]
+
+
+def test_what_was_pruned_makes_room_on_a_full_disk(store: Store) -> None:
+    assert store.append(rows(1, 100, body=b"body" + bytes(1000)))
+    with no_room(store):
+        assert not store.append(rows(101, 120, ts=NOW + 8 * DAY, body=b"body" + bytes(1000)))
+        store.tend(NOW + 8 * DAY)
+        store.tend(NOW + 8 * DAY)
+        assert store.fault == ""
+        assert on_disk(store._directory) == [(ME, seq) for seq in range(101, 121)]
+
+
+def test_nothing_is_pruned_while_others_write(store: Store) -> None:
+    assert store.append(rows(1, 3))
+    with written_by_others(store):
+        store.tend(NOW + 8 * DAY)
+        assert store.fault
+        assert read(store) == [1, 2, 3]
+    store.tend(NOW + 8 * DAY)
+    assert store.fault == ""
+    assert read(store) == []
+
+
+# -- the log
+
+
+def wal(directory: Path) -> int:
+    return (directory / "events.db-wal").stat().st_size
+
+
+def test_the_log_does_not_grow_without_bound(store: Store, directory: Path) -> None:
+    """Also while nobody tends the store."""
+    sizes = []
+    for seq in range(1, 2001):
+        assert store.append([row(seq, body=b"body" + bytes(1000))])
+        sizes.append(wal(directory))
+    assert max(sizes) < WAL + 50_000
+    assert (directory / "events.db").stat().st_size > 2_000_000
+
+
+def test_the_log_is_copied_when_nothing_else_is_to_be_done(store: Store, directory: Path) -> None:
+    assert store.append(rows(1, 3))
+    store.tend(NOW)
+    assert in_file_alone(directory) == 0
+    store.tend(NOW)
+    assert in_file_alone(directory) == 3
+    size = wal(directory)
+    assert store.append(rows(4, 4))
+    assert wal(directory) < size
+
+
+def in_file_alone(directory: Path) -> int:
+    """How many messages are in the file, without the log."""
+    with ExitStack() as stack:
+        copy = shutil.copy(directory / "events.db", stack.enter_context(tempfile.TemporaryDirectory()))
+        db = stack.enter_context(closing(sqlite3.connect(copy)))
+        if not db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            return 0
+        found: int = db.execute("SELECT count(*) FROM event").fetchone()[0]
+        return found
+
+
+def test_a_reader_is_in_nobodys_way(store: Store, directory: Path) -> None:
+    body = b"body" + bytes(1000)
+    assert store.append(rows(1, 10))
+    with read_by_others(store):
+        for seq in range(11, 2011):
+            assert store.append([row(seq, body=body)])
+        store.tend(NOW + 8 * DAY)
+        store.tend(NOW)
+        store.tend(NOW)
+        assert store.fault == ""
+        assert wal(directory) > 2 * WAL
+    store.tend(NOW)
+    store.tend(NOW)
+    assert store.append(rows(2011, 2011))
+    assert wal(directory) < WAL
+    assert store.append(rows(2012, 4000, body=body))
+    assert store.append(rows(4001, 4001))
+    assert wal(directory) < WAL
+
+
+def test_a_log_that_cannot_be_copied_is_a_fault_until_it_can(store: Store) -> None:
+    """Or it would grow until the disk is full. What is committed is safe meanwhile."""
+    real, broken = connection(store), Uncopied()
+    broken.db = real
+    assert store.append(rows(1, 3))
+    store._db = broken  # type: ignore[assignment]
+    store.tend(NOW)
+    store.tend(NOW)
+    assert "events.db: disk I/O error; see what the system log says of its disk, it is tried again" in store.fault
+    assert store.append(rows(4, 4))
+    assert store.fault
+    store._db = real
+    store.tend(NOW)
+    store.tend(NOW)
+    assert store.fault == ""
+
+
+class Uncopied:
+    """A connection whose checkpoints fail, as they do with a bad sector under the file."""
+
+    db: sqlite3.Connection
+
+    def execute(self, statement: str, *given: Any) -> sqlite3.Cursor:
+        if "wal_checkpoint" in statement:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+            raise error
+        return self.db.execute(statement, *given)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.db, name)
+
+
+# -- processes that are killed
+
+
+KILLED = """
+import pathlib, random, sys
+from ibbridge.store import Row, Store
+store, luck = Store(pathlib.Path(sys.argv[1]), days=1 / 86400), random.Random(sys.argv[2])
+store.open(1)
+last = store.last()
+now = sum(last.values())
+while True:
+    some = []
+    for _ in range(luck.choice((1, 1, 2, 50))):
+        stream = luck.choice((b"ord.me.", b"exec.me.", b"acct.me."))
+        last[stream] = last.get(stream, 0) + 1
+        now += 1
+        identity = luck.choice((None, b"a", b"b"))
+        some.append(Row(stream, last[stream], now, stream + b"x.", b"%d" % last[stream], identity))
+    assert store.append(some), store.fault
+    for row in some:
+        sys.stdout.buffer.write(b"%s %d\n" % (row.stream, row.seq))
+    sys.stdout.buffer.flush()
+    if luck.random() < 0.2:
+        store.tend(now + 999_000)
+"""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_was_committed_survives_kill_9_at_any_moment(directory: Path, seed: int) -> None:
+    """Rounds on one store; each is killed behind so many lines of its output, which is anywhere in what comes next."""
+    luck = random.Random(seed)
+    told: dict[bytes, int] = {}
+    for turn in range(6):
+        command = [sys.executable, "-c", KILLED, str(directory), f"{seed} {turn}"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout is not None
+            for _ in range(luck.randrange(1, 1500)):
+                writer.stdout.readline()
+            writer.send_signal(signal.SIGKILL)
+            # What was in the pipe was said by it, too.
+            for line in (writer.stdout.read()).splitlines(keepends=True):
+                if line.endswith(b"\n"):
+                    stream, seq = line.split()
+                    told[stream] = int(seq)
+        with closing(opened(directory, days=36500)) as store:
+            assert store.fault == ""
+            assert {stream: seq for stream, seq in told.items() if store.last()[stream] < seq} == {}
+            for stream, last in store.last().items():
+                first = store.first(stream)
+                expected = [(seq, stream + b"x.", b"%d" % seq) for seq in range(first, last + 1)]
+                assert store.read(stream, 0, last, ALL, ALL) == expected
+            told |= store.last()
+            assert connection(store).execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+# -- everything together
+
+
+class Model(RuleBasedStateMachine):
+    """The store beside lists and dicts, through restarts, foreign locks, and time that passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = Path(tempfile.mkdtemp())
+        self.faults = ExitStack()
+        self.now = NOW
+        self.messages: list[Row] = []  # as they were appended, without those that are pruned
+        self.unwritten = 0  # how many of them, at the end
+        self.numbers: dict[bytes, int] = {}
+        self.states: dict[tuple[bytes, bytes], Row] = {}
+        self.committed = dict(self.states)
+        self.store = opened(self.directory)
+        self.blocked = False
+
+    def teardown(self) -> None:
+        self.faults.close()
+        self.store.close()
+        shutil.rmtree(self.directory)
+
+    @rule(what=st.lists(st.tuples(st.sampled_from((ME, YOU, b"sys.tws.")), st.sampled_from((None, b"a", b"b")))))
+    def append(self, what: list[tuple[bytes, bytes | None]]) -> None:
+        some = []
+        for stream, identity in what:
+            self.numbers[stream] = seq = self.numbers.get(stream, 0) + 1
+            some.append(row(seq, stream, ts=self.now, identity=identity))
+            if identity is not None:
+                self.states[some[-1].topic, identity] = some[-1]
+        assert self.store.append(some) is not self.blocked
+        self.messages += some
+        self.unwritten += len(some)
+        self.settle()
+
+    @rule(stream=st.sampled_from((ME, YOU)), identity=st.sampled_from((None, b"a", b"b")))
+    def forget(self, stream: bytes, identity: bytes | None) -> None:
+        topic = stream + b"orderStatus."
+        self.store.forget(topic, identity)
+        for each in [(topic, identity)] if identity else [key for key in self.states if key[0] == topic]:
+            self.states.pop(each, None)
+
+    @rule(days=st.integers(0, 5))
+    def tend(self, days: int) -> None:
+        self.now += days * DAY
+        self.store.tend(self.now)
+        self.settle()
+        if not self.blocked:
+            kept = [each for each in self.messages if each.ts >= self.now - 7 * DAY]  # time only ever passes here
+            gone, self.messages = self.messages[: len(self.messages) - len(kept)], kept
+            self.states = {key: each for key, each in self.states.items() if each not in gone}
+            self.committed = dict(self.states)
+
+    def settle(self) -> None:
+        if not self.blocked:
+            self.unwritten = 0
+            self.committed = dict(self.states)
+
+    @precondition(lambda self: not self.blocked)
+    @rule()
+    def block(self) -> None:
+        self.faults.enter_context(written_by_others(self.store))
+        self.blocked = True
+
+    @precondition(lambda self: self.blocked)
+    @rule()
+    def unblock(self) -> None:
+        self.faults.close()
+        self.blocked = False
+
+    @rule()
+    def restart(self) -> None:
+        """What could not be written is lost with the process; the numbers run on from what could."""
+        self.store.close()
+        if self.blocked:
+            self.faults.close()
+            self.blocked = False
+            lost = self.messages[len(self.messages) - self.unwritten :]
+            for each in reversed(lost):
+                self.numbers[each.stream] = each.seq - 1
+            self.messages = self.messages[: len(self.messages) - self.unwritten]
+            self.states = self.committed
+        self.settle()
+        self.store = opened(self.directory)
+        self.numbers = {stream: seq for stream, seq in self.numbers.items() if seq}
+        assert {(topic, identity): body for topic, identity, body in self.store.state()} == {
+            key: each.body for key, each in self.states.items()
+        }
+
+    @invariant()
+    def agrees(self) -> None:
+        assert self.store.last() == self.numbers
+        for stream, last in self.numbers.items():
+            there = [(each.seq, each.topic, each.body) for each in self.messages if each.stream == stream]
+            assert self.store.read(stream, 0, ALL, ALL, ALL) == there
+            assert self.store.first(stream) == last + 1 - len(there)
+        assert self.store.figures()["kept"] == self.unwritten
+
+
+Model.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
+TestModel = Model.TestCase
