@@ -51,9 +51,9 @@ PROBE = 8
 PRUNED, PRUNED_BYTES = 250, 256 * 2**10
 """Rows that one call of `tend` removes at most: about 1 ms. At a call a second that is 21 million a day."""
 
-WAL = 2**20
-"""Bytes from which on the write-ahead log is copied into the file, busy or not: 2 or 3 ms, most of it waiting for the
-disk. Four times as much takes four times as long, and is no cheaper in all."""
+TIDY, WAL = 2**19, 2**21
+"""Bytes of the write-ahead log from which on it is copied into the file: by `tend`, in 1 or 2 ms, most of it spent
+waiting for the disk; by what is written itself, in 4 or 5, where `tend` does not come in time."""
 
 _BUSY = 0.002  # seconds; nobody else ought to write, and a reader is in nobody's way
 _OURS = 0x69626272  # SQLite's application_id: "ibbr"
@@ -163,7 +163,7 @@ class Store:
         self._failing = False
         self._kept = self._kept_bytes = self._dropped = 0
         self._commits, self._commit_ms, self._longest_ms = 0, 0.0, 0.0
-        self._copied, self._copy_at, self._idle = True, WAL, True
+        self._copied, self._copied_to, self._idle = True, 0, True
 
     @property
     def fault(self) -> str:
@@ -323,9 +323,10 @@ class Store:
             return
         if self._waiting or self._failing:
             self._catch_up(CATCH_UP)
-        # Where the disk is full, removing may be what makes room.
-        catching_up = self._waiting and not self._failing
-        if not catching_up and not self._prune(now - self._lifetime) and self._idle and not self._copied:
+        copy = self._grown() >= TIDY
+        if not copy and (self._failing or not self._waiting):  # on a full disk this may be what makes room
+            copy = not self._prune(now - self._lifetime) and self._idle and not self._copied
+        if copy:
             self._copy()
         self._idle = True
 
@@ -508,19 +509,23 @@ class Store:
         self._commit_ms = (perf_counter() - started) * 1000
         self._longest_ms = max(self._longest_ms, self._commit_ms)
         self._copied = False
-        size = _bytes(self._wal)
-        if size < self._copy_at - WAL:  # it has begun anew
-            self._copy_at = WAL
-        if size >= self._copy_at:
+        if self._grown() >= WAL:
             self._copy()
         return True
+
+    def _grown(self) -> int:
+        """Bytes of the log since it was copied last."""
+        size = _bytes(self._wal)
+        if size < self._copied_to:  # it has begun anew
+            self._copied_to = 0
+        return size - self._copied_to
 
     def _copy(self) -> None:
         """Copy what was committed from the log into the file. If no one reads the log, it then begins anew."""
         copied = self._attempt(_checkpoint, copying=True)
         if copied is not None:
             self._copied, self._uncopied = copied, ""
-        self._copy_at = _bytes(self._wal) + WAL
+        self._copied_to = _bytes(self._wal)
 
     def _look(self) -> None:
         """See that the file is still the one that was opened: what is written to another is lost."""
