@@ -224,56 +224,50 @@ class Store:
         """Have a file that others may not read. SQLite would make one for all to see."""
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
-    def _start(self) -> bool:
-        """Take up what is in the file, or begin it; False, with a fault, if it is unfit."""
+    def _start(self) -> None:
+        """Take up what is in the file, or begin it; if it is unfit, say so."""
         with ExitStack() as opened:
             db = opened.enter_context(closing(self._connect()))
             if unfit := self._unfit(db):
                 self._unwritten = f"{self._path}: {unfit}, then restart ibbridge"
-                return False
+                return
             self._load(db)
             self._db = db
             # First in, last out: the lock goes when the file is closed.
             self._opened.push(opened.pop_all())
-        self._file = self._path.stat().st_ino
-        return True
+        self._file = _inode(self._path)
 
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)
 
     def _unfit(self, db: sqlite3.Connection) -> str:
         """Why the file is none of ours, and what to do; empty if it is ours, as it is from here on if it was empty."""
-        if not self._path.stat().st_size and self._wal.exists() and self._wal.stat().st_size:
+        if not _bytes(self._path) and _bytes(self._wal):
             return "it is empty, and its -wal is not: it was cut off; move both away"
         ours, made = _one(db, "PRAGMA application_id"), _one(db, "PRAGMA user_version")
-        if ours == made == _one(db, "SELECT count(*) FROM sqlite_schema") == 0:
-            self._create(db)
-        elif ours != _OURS:
+        empty = ours == made == _one(db, "SELECT count(*) FROM sqlite_schema") == 0
+        if not empty and ours != _OURS:
             return "it is no store of ibbridge's; move it away, or choose another directory"
-        elif made != SCHEMA:
+        if not empty and made != SCHEMA:
             age = "an older" if made < SCHEMA else "a newer"
             return f"it was made by {age} ibbridge (schema {made}; this one has {SCHEMA}); move it away, or run it"
+        db.execute("PRAGMA journal_mode=WAL")  # it stays so, unless somebody has changed it
+        if empty:
+            _create(db)
         db.execute("PRAGMA wal_autocheckpoint=0")  # to copy is to wait for the disk: when, is decided here
         db.execute("PRAGMA journal_size_limit=0")  # the log is cut when it begins anew: its size says what is in it
         db.execute("PRAGMA cache_size=-8192")  # kB
         db.execute(f"PRAGMA synchronous={self._sync}")
         return ""
 
-    def _create(self, db: sqlite3.Connection) -> None:
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("BEGIN IMMEDIATE")
-        for statement in _SCHEMA.split(";"):
-            db.execute(statement)
-        db.execute("INSERT INTO about VALUES (?, 0)", (f"s-{_base36(secrets.randbits(60))}",))
-        db.execute("COMMIT")
-
     def _load(self, db: sqlite3.Connection) -> None:
         name = _one(db, "SELECT name FROM about")
         if not isinstance(name, str):
             raise _Damage("its name is gone")
-        for stream, number, floor, last in db.execute(_STREAMS).fetchall():
-            if not isinstance(stream, bytes) or not all(_is_number(each) for each in (number, floor, last)):
-                raise _Damage("a stream is unreadable")
+        found = db.execute(_STREAMS).fetchall()
+        if not all(isinstance(stream, bytes) and all(map(_is_number, numbers)) for stream, *numbers in found):
+            raise _Damage("a stream is unreadable")
+        for stream, number, floor, last in found:
             self._add(stream, _Stream(number, floor, max(floor, last), floor))
         self.name = name
         self._next = max(self._numbered, default=0) + 1
@@ -609,6 +603,14 @@ def _transact(change: Callable[[sqlite3.Connection], None], db: sqlite3.Connecti
             db.execute("ROLLBACK")
         raise
     return True
+
+
+def _create(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    for statement in _SCHEMA.split(";"):
+        db.execute(statement)
+    db.execute("INSERT INTO about VALUES (?, 0)", (f"s-{_base36(secrets.randbits(60))}",))
+    db.execute("COMMIT")
 
 
 def _probe(db: sqlite3.Connection) -> None:

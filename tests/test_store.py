@@ -311,6 +311,7 @@ def assert_useless(store: Store, *, said: str) -> None:
     """Nothing is kept, also not in memory; and nothing is raised."""
     assert re.search(said, store.fault)
     assert not store.append(rows(1, 3, identity=b"x"))
+    assert store.last() == {ME: 3}
     assert store.first(ME) == 4
     assert store.read(ME, 1, 3, 9, 999) == []
     assert store.state() == []
@@ -365,6 +366,18 @@ def test_a_creation_that_was_interrupted_is_done_again(directory: Path) -> None:
         db.execute("PRAGMA journal_mode=WAL")
     with closing(opened(directory)) as store:
         assert store.append(rows(1, 3))
+
+
+def test_a_file_that_somebody_took_out_of_its_mode_is_put_back(store: Store, directory: Path) -> None:
+    assert store.append(rows(1, 3))
+    store.close()
+    with closing(sqlite3.connect(directory / "events.db")) as db:
+        assert db.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
+    with closing(opened(directory)) as again:
+        assert again.append(rows(4, 4))
+        again.tend(NOW)
+        assert (again.fault, read(again)) == ("", [1, 2, 3, 4])
+        assert wal(directory) > 0
 
 
 # -- what cannot be written
