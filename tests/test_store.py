@@ -236,6 +236,19 @@ def test_a_value_goes_to_the_disk_itself(store: Store) -> None:
     assert statements[-2:] == ["COMMIT", "PRAGMA synchronous=normal"]
 
 
+def test_an_append_says_no_more_than_it_must(store: Store) -> None:
+    assert store.append(rows(1, 1))
+    statements: list[str] = []
+    connection(store).set_trace_callback(statements.append)
+    assert store.append(rows(2, 3))
+    assert [statement.partition(" (")[0] for statement in statements] == [
+        "BEGIN IMMEDIATE",
+        "REPLACE INTO event",
+        "REPLACE INTO event",
+        "COMMIT",
+    ]
+
+
 def test_others_may_not_read_it(store: Store, directory: Path) -> None:
     assert store.append(rows(1, 1))
     assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
