@@ -18,7 +18,7 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ibbridge.bus import TURN, Bus, BusError, pub_options, rep_options
+from ibbridge.bus import TURN, Bus, BusError, _set, pub_options, rep_options
 from ibbridge.config import BusConfig
 
 if TYPE_CHECKING:
@@ -696,3 +696,15 @@ def test_an_endpoint_that_is_not_to_be_had_says_which_why_and_what_to_do(
     assert str(refused.value).startswith(f"bus.pub: {endpoint}: ")
     assert fault.format(tmp=tmp_path) in str(refused.value)
     assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_an_option_that_libzmq_does_not_take_keeps_the_bus_from_opening():
+    class Deaf:
+        def set(self, option, value):
+            pass
+
+        def get(self, option):
+            return -1
+
+    with pytest.raises(BusError, match=r"libzmq .* does not take SNDHWM=5; a newer one is needed"):
+        _set(Deaf(), {zmq.SNDHWM: 5})  # type: ignore[arg-type]
