@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import pathlib
 import shutil
 import socket
 import subprocess
@@ -24,7 +25,7 @@ from ibbridge.sim import Simulator
 from ibbridge.sim.host import EPOCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
     from typing import Self
 
 PATIENCE = 30.0
@@ -118,7 +119,9 @@ class Subscriber:
 class Bridge:
     """A daemon in a process of its own, and its clients. Ended, whatever happens, when the block is left."""
 
-    def __init__(self, tws_port: int, *, pub: str = "", rep: str = "", **settings: Any) -> None:
+    def __init__(
+        self, tws_port: int, *, pub: str = "", rep: str = "", within: Sequence[str] = (), **settings: Any
+    ) -> None:
         self._directory = tempfile.mkdtemp(prefix="ib")  # short: the path of an ipc endpoint has little room
         self.pub = pub or f"ipc://{self._directory}/pub"
         self.rep = rep or f"ipc://{self._directory}/rep"
@@ -130,8 +133,14 @@ class Bridge:
         given |= {"store.path": f"{self._directory}/store"}
         given |= {name.replace("__", "."): value for name, value in settings.items()}
         sets = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
+        self.store = pathlib.Path(given["store.path"])
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the rest
-        self.process = subprocess.Popen([sys.executable, "-m", "ibbridge", "run", *sets], stderr=self.log, text=True)
+        self._command = [*within, sys.executable, "-m", "ibbridge", "run", *sets]
+        self.start()
+
+    def start(self) -> None:
+        """Begin, or begin again after the end: on the same store and endpoints."""
+        self.process = subprocess.Popen(self._command, stderr=self.log, text=True)
 
     def __enter__(self) -> Self:
         return self
@@ -200,6 +209,16 @@ class Bridge:
         """Send a signal; the exit code."""
         self.process.send_signal(number)
         return self.process.wait(PATIENCE)
+
+    def replay(self, stream: str, first: int, last: int | None = None) -> list[tuple[str, bytes]]:
+        """All messages of a stream from one number on, as they were published."""
+        found: list[tuple[str, bytes]] = []
+        following: int | None = first
+        while following is not None:
+            page = self.do("replay", stream=stream, **{"from": following}, **({"to": last} if last else {}))
+            found += [(topic.decode(), body) for topic, body in page["messages"]]
+            following = page["next"]
+        return found
 
 
 class Place:

@@ -1,0 +1,262 @@
+"""A subscriber that follows streams as docs/protocol.md says, written from that page alone: pyzmq and msgpack.
+
+One socket of each kind and one thread: what arrives while it waits for an answer stays in the SUB socket's own queue,
+in order. It keeps a journal of what it was told, in the words of `Entry`; from a journal it can go on where it was.
+As a program it is a subscriber in a process of its own, to be stopped and killed:
+
+    python -m tests.e2e.follower JOURNAL PUB REP PREFIX...
+
+which reads a goal (a JSON map of stream to number) from standard input, and ends when it has got there.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import pathlib
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+import zmq
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+DURABLE = ("ord.", "exec.", "acct.", "sys.")
+HEARTBEAT = "sys.bridge.heartbeat."
+
+
+class Entry(NamedTuple):
+    """What a follower was told.
+
+    begun: a stream's numbers up to `seq` are in the state that it was given. state: a part of that. message: number
+    `seq`. lost: from `seq` to `to`. anew: the stream's numbers begin again. epoch: there is a new one. store: all
+    durable streams are from here on of the store that `stream` names.
+    """
+
+    kind: str
+    epoch: int
+    stream: str
+    seq: int = 0
+    to: int = 0
+    topic: str = ""
+    body: bytes = b""
+
+
+class Abandoned(Exception):  # noqa: N818 - an answer of another epoch than the one that is followed
+    """There is a new epoch, of which the SUB socket will tell."""
+
+
+class Follower:
+    """Follows all streams under the prefixes, from the next `step` on."""
+
+    def __init__(
+        self, context: zmq.Context[Any], pub: str, rep: str, *prefixes: str, rcvhwm: int = 100_000,
+        past: Iterable[Entry] = (), journal: pathlib.Path | None = None
+    ) -> None:  # fmt: skip
+        self.entries: list[Entry] = []
+        self.last: dict[str, int] = {}
+        self.duplicates = self.replayed = 0
+        self.goal: dict[str, int] | None = None
+        self.over = False
+        self._prefixes = prefixes
+        self._welcomed: set[str] = set()
+        self._epoch, self._store, self._heard = 0, "", 0
+        self._interval = 0.0
+        self._ids = itertools.count(1)
+        self._journal = journal.open("ab", buffering=0) if journal else None
+        for entry in past:
+            self._take_up(entry)
+        self._sub = context.socket(zmq.SUB)
+        self._sub.linger, self._sub.rcvhwm, self._sub.reconnect_ivl_max = 0, rcvhwm, 1000
+        for prefix in {*prefixes, HEARTBEAT}:
+            self._sub.subscribe(prefix)
+        self._sub.connect(pub)
+        self._req = context.socket(zmq.REQ)
+        self._req.linger, self._req.immediate, self._req.sndtimeo = 0, 1, 200
+        self._req.req_relaxed = self._req.req_correlate = 1
+        self._req.connect(rep)
+
+    def close(self) -> None:
+        self._sub.close()
+        self._req.close()
+        if self._journal:
+            self._journal.close()
+
+    @property
+    def there(self) -> bool:
+        """Whether it has got to its goal."""
+        return self.goal is not None and all(self.last.get(stream, 0) >= seq for stream, seq in self.goal.items())
+
+    def step(self, timeout: float) -> bool:
+        """Take one message, if one comes within so many milliseconds."""
+        if not self._sub.poll(timeout):
+            return False
+        topic, packed = self._sub.recv_multipart()
+        body = msgpack.unpackb(packed)
+        if body["epoch"] != self._epoch:
+            self._new_epoch(body["epoch"])
+        try:
+            if body["type"] == "welcome":
+                self._welcome(topic.decode(), body)
+            elif topic == HEARTBEAT.encode():
+                self._heartbeat(body)
+            else:
+                self._apply(topic.decode(), packed, body["seq"])
+        except Abandoned:
+            self._welcomed.clear()
+        return True
+
+    # -- what the page says
+
+    def _new_epoch(self, epoch: int) -> None:
+        self._note(Entry("epoch", epoch, ""))
+        self._welcomed.clear()
+
+    def _welcome(self, prefix: str, body: dict[str, Any]) -> None:
+        self._interval = body["heartbeat"]
+        if body["store"] != self._store:
+            self._note(Entry("store", self._epoch, body["store"]))
+        if prefix in self._prefixes and prefix not in self._welcomed:
+            self._begin(prefix)
+            self._welcomed.add(prefix)
+
+    def _begin(self, prefix: str) -> None:
+        """Take a snapshot: of what is new the state, of what is known the number to get to."""
+        for stream in self._snapshot(prefix):
+            name, seq = stream["stream"], stream["seq"]
+            if name in self.last and self.last[name] <= seq:
+                self._fill(name, seq)
+            else:
+                if name in self.last:
+                    self._note(Entry("anew", self._epoch, name))
+                self._state(name, stream["messages"])
+                self._note(Entry("begun", self._epoch, name, seq))
+
+    def _heartbeat(self, body: dict[str, Any]) -> None:
+        unheard = self._heard and body["ts"] - self._heard > 3e6 * self._interval
+        self._heard = body["ts"]
+        if unheard:
+            for prefix in self._welcomed:
+                self._begin(prefix)
+        for stream, seq in body["data"]["seqs"].items():
+            if self._follows(stream) and seq > self.last.get(stream, 0):
+                self._fill(stream, seq)
+
+    def _apply(self, topic: str, packed: bytes, seq: int) -> None:
+        stream = ".".join(topic.split(".")[:2]) + "."
+        if not self._follows(stream):
+            return
+        if seq > self.last.get(stream, 0) + 1:
+            self._fill(stream, seq - 1)
+        if seq == self.last.get(stream, 0) + 1:
+            self._note(Entry("message", self._epoch, stream, seq, 0, topic, packed))
+        else:
+            self.duplicates += 1
+
+    def _follows(self, stream: str) -> bool:
+        return any(stream.startswith(prefix) for prefix in self._welcomed)
+
+    def _fill(self, stream: str, to: int) -> None:
+        """Get what was missed up to number `to`, or learn that it is gone."""
+        while (first := self.last.get(stream, 0) + 1) <= to:
+            reply = self._ask("replay", stream=stream, **{"from": first, "to": to})
+            if reply["ok"]:
+                for topic, packed in reply["result"]["messages"]:
+                    seq = msgpack.unpackb(packed)["seq"]
+                    self._note(Entry("message", self._epoch, stream, seq, 0, topic.decode(), packed))
+                    self.replayed += 1
+                continue
+            assert reply["error"]["code"] == "E_GAP_TOO_OLD", reply
+            oldest = min(reply["error"]["first"], to + 1)
+            assert oldest > first, reply
+            self._note(Entry("lost", self._epoch, stream, first, oldest - 1))
+            for each in self._snapshot(stream):
+                self._state(stream, each["messages"], oldest)
+
+    def _snapshot(self, prefix: str) -> list[dict[str, Any]]:
+        """Every stream under a prefix: one that goes on in the next page, with all its messages."""
+        streams: dict[str, dict[str, Any]] = {}
+        after: dict[str, str] = {}
+        while True:
+            reply = self._ask("snapshot", prefix=prefix, **after)
+            for stream in reply["result"]["streams"]:
+                before = streams.get(stream["stream"])
+                if before and before["seq"] == stream["seq"]:
+                    before["messages"] += stream["messages"]
+                else:
+                    streams[stream["stream"]] = stream
+            if reply["result"]["next"] is None:
+                return list(streams.values())
+            after = {"after": reply["result"]["next"]}
+
+    def _state(self, stream: str, messages: list[list[bytes]], before: int | None = None) -> None:
+        for topic, packed in messages:
+            seq = msgpack.unpackb(packed)["seq"]
+            if before is None or seq < before:
+                self._note(Entry("state", self._epoch, stream, seq, 0, topic.decode(), packed))
+
+    def _ask(self, cmd: str, **args: Any) -> dict[str, Any]:
+        """The reply to a command that may be repeated, from the daemon of this epoch."""
+        request = msgpack.packb({"id": next(self._ids), "cmd": cmd, "args": args})
+        while not self.over:
+            try:
+                self._req.send(request)
+                if self._req.poll(500):
+                    break
+            except zmq.Again:
+                pass
+        else:
+            raise Abandoned
+        reply: dict[str, Any] = msgpack.unpackb(self._req.recv())
+        if reply["epoch"] != self._epoch:
+            raise Abandoned
+        assert reply["ok"] or cmd == "replay", reply
+        return reply
+
+    # -- the journal
+
+    def _note(self, entry: Entry) -> None:
+        self._take_up(entry)
+        if self._journal:
+            self._journal.write(msgpack.packb(entry))
+
+    def _take_up(self, entry: Entry) -> None:
+        self.entries.append(entry)
+        if entry.kind == "epoch":
+            self._epoch = entry.epoch
+            self.last = {stream: seq for stream, seq in self.last.items() if stream.startswith(DURABLE)}
+        elif entry.kind == "store":
+            if self._store:
+                self.last.clear()
+            self._store = entry.stream
+        elif entry.kind in ("begun", "message"):
+            self.last[entry.stream] = entry.seq
+        elif entry.kind == "lost":
+            self.last[entry.stream] = entry.to
+        elif entry.kind == "anew":
+            del self.last[entry.stream]
+
+
+def read(journal: pathlib.Path) -> list[Entry]:
+    """What a follower has noted, as far as it is whole."""
+    unpacker = msgpack.Unpacker()
+    unpacker.feed(journal.read_bytes())
+    return [Entry(*row) for row in unpacker]
+
+
+def main(journal: pathlib.Path, pub: str, rep: str, *prefixes: str) -> None:
+    """Follow until the goal that standard input gives is reached."""
+    past = read(journal) if journal.exists() else []
+    follower = Follower(zmq.Context(), pub, rep, *prefixes, past=past, journal=journal)
+    poller = zmq.Poller()
+    poller.register(sys.stdin, zmq.POLLIN)
+    while not follower.there:
+        if not follower.step(20) and follower.goal is None and poller.poll(0):
+            follower.goal = json.loads(sys.stdin.readline())
+    follower.close()
+
+
+if __name__ == "__main__":
+    main(pathlib.Path(sys.argv[1]), *sys.argv[2:])
