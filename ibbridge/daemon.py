@@ -230,10 +230,12 @@ class Daemon:
         self.store.tend(_now())
         self._watch_store()
         self.streams.tend()
+        seqs = self.streams.seqs()
         about = {
             "proto": PROTO,
+            "beat": self.streams.beats,
             "offset": self.streams.offset,
-            "seqs": self.streams.seqs(),
+            "seqs": seqs,
             "tws": self.session.summary(time.monotonic()),
             "store": self._about_store(),
             "halt": self.halt.state,

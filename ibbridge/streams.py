@@ -150,6 +150,8 @@ class Streams:
         self.heartbeat = heartbeat
         self.gen = 0
         self.offset = 0
+        self.beats = 0
+        """How often `seqs` was told: the number of the last heartbeat."""
         self.ring = Ring(10_000, 2**24) if ring is None else ring
         self._send = send
         self._store = store
@@ -342,7 +344,8 @@ class Streams:
     def welcome(self, _: bytes) -> bytes:
         """The body that tells a new subscriber that its filter is in place. It has no sequence number."""
         about = {"type": "welcome", "proto": PROTO, "epoch": self.epoch, "gen": self.gen, "offset": self.offset}
-        packed: bytes = msgpack.packb({**about, "heartbeat": self.heartbeat, "store": self._store_name})
+        about |= {"beat": self.beats, "heartbeat": self.heartbeat, "store": self._store_name}
+        packed: bytes = msgpack.packb(about)
         return packed
 
     @property
@@ -409,7 +412,11 @@ class Streams:
             place += 1
 
     def seqs(self) -> dict[str, int]:
-        """The last number of every durable stream, and of each other for three heartbeats after it has changed."""
+        """The last number of every durable stream, and of each other for three heartbeats after it has changed.
+
+        To be asked once for each heartbeat: it counts them.
+        """
+        self.beats += 1
         told = {}
         for name, stream in self._streams.items():
             if stream.seq != stream.told:

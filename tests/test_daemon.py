@@ -492,6 +492,7 @@ def test_a_heartbeat_tells_the_numbers_of_durable_streams_always_and_of_others_f
     assert [each.get(stream) for each in told] == [1, 1, 1, None]
     assert all(each["sys.tws."] == told[0]["sys.tws."] for each in told)
     assert not {"seq", "offset"} & published.of("heartbeat")[-1].body.keys()
+    assert [beat.data["beat"] for beat in published.of("heartbeat")[-4:]] == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(

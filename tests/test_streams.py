@@ -147,6 +147,7 @@ def test_a_new_connection_shows_in_gen_and_nowhere_else():
 def test_the_welcome_has_no_sequence_number_and_uses_up_no_offset():
     sink = Sink()
     sink.say(TICK)
+    sink.streams.seqs()
     for prefix in (b"", b"md.", b"\xff\x00"):
         assert msgpack.unpackb(sink.streams.welcome(prefix)) == {
             "type": "welcome",
@@ -154,6 +155,7 @@ def test_the_welcome_has_no_sequence_number_and_uses_up_no_offset():
             "epoch": EPOCH,
             "gen": 0,
             "offset": 1,
+            "beat": 1,
             "heartbeat": 1.0,
             "store": str(EPOCH),
         }
