@@ -62,8 +62,7 @@ class Follower:
         self.over = False
         self._prefixes = prefixes
         self._welcomed: set[str] = set()
-        self._epoch, self._store, self._heard = 0, "", 0
-        self._interval = 0.0
+        self._epoch, self._store, self._beat = 0, "", 0
         self._ids = itertools.count(1)
         self._journal = journal.open("ab", buffering=0) if journal else None
         for entry in past:
@@ -83,6 +82,11 @@ class Follower:
         self._req.close()
         if self._journal:
             self._journal.close()
+
+    @property
+    def following(self) -> bool:
+        """Whether it has been welcomed everywhere."""
+        return self._welcomed >= set(self._prefixes)
 
     @property
     def there(self) -> bool:
@@ -113,9 +117,10 @@ class Follower:
     def _new_epoch(self, epoch: int) -> None:
         self._note(Entry("epoch", epoch, ""))
         self._welcomed.clear()
+        self._beat = 0
 
     def _welcome(self, prefix: str, body: dict[str, Any]) -> None:
-        self._interval = body["heartbeat"]
+        self._beat = self._beat or body["beat"]
         if body["store"] != self._store:
             self._note(Entry("store", self._epoch, body["store"]))
         if prefix in self._prefixes and prefix not in self._welcomed:
@@ -135,9 +140,9 @@ class Follower:
                 self._note(Entry("begun", self._epoch, name, seq))
 
     def _heartbeat(self, body: dict[str, Any]) -> None:
-        unheard = self._heard and body["ts"] - self._heard > 3e6 * self._interval
-        self._heard = body["ts"]
-        if unheard:
+        late = self._beat and body["data"]["beat"] > self._beat + 3
+        self._beat = body["data"]["beat"]
+        if late:
             for prefix in self._welcomed:
                 self._begin(prefix)
         for stream, seq in body["data"]["seqs"].items():

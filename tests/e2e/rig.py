@@ -353,6 +353,71 @@ class Guest:
                 pass
 
 
+class Wire:
+    """A TCP connection's way to a port on this machine, which can be cut and mended; while the block lasts."""
+
+    def __init__(self, port: int) -> None:
+        self._to = port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._whole = True
+        self._lock = threading.Lock()
+        self._ends: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cut()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(PATIENCE)
+        for each in (self._listener, *self._ends):
+            each.close()
+
+    def cut(self) -> None:
+        """End all connections; from here on each new one is ended at once."""
+        with self._lock:
+            self._whole = False
+            for end in self._ends:
+                _shut(end)
+
+    def mend(self) -> None:
+        with self._lock:
+            self._whole = True
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                with self._lock:
+                    self._ends.append(near)
+                    if not self._whole:
+                        _shut(near)
+                        continue
+                    far = socket.create_connection(("127.0.0.1", self._to))
+                    self._ends.append(far)
+                for source, sink in ((near, far), (far, near)):
+                    carrier = threading.Thread(target=self._carry, args=(source, sink), daemon=True)
+                    self._threads.append(carrier)
+                    carrier.start()
+
+    @staticmethod
+    def _carry(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                sink.sendall(data)
+        _shut(source)
+        _shut(sink)
+
+
+def _shut(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+
+
 @contextlib.contextmanager
 def trading(version: int, **settings: Any) -> Iterator[tuple[Bridge, Subscriber]]:
     """A daemon that is connected to a simulator of this server version, and a subscriber to everything."""

@@ -16,8 +16,8 @@ import msgpack
 import pytest
 
 from tests.e2e.follower import Follower
-from tests.e2e.rig import PATIENCE, Bridge, Host
-from tests.e2e.witness import Load, Witness, check, durable, number, on_disk
+from tests.e2e.rig import PATIENCE, Bridge, Host, Wire, free_port
+from tests.e2e.witness import Load, Witness, check, durable, number, on_disk, patience
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +51,11 @@ class Running:
                     self.follower.step(20)
             except AssertionError as error:
                 self._failed.append(error)
+
+    def begun(self) -> Running:
+        """Wait until it follows all that it shall."""
+        patience(lambda: self.follower.following, "a welcome")
+        return self
 
     def finish(self, goal: dict[str, int]) -> None:
         """Let it get to these numbers; it must."""
@@ -87,3 +92,23 @@ def test_who_comes_late_has_the_state_and_all_that_follows():
                 if stream.startswith("md."):
                     state = [entry for entry in each.follower.entries if (entry.kind, entry.stream) == ("state", stream)]
                     assert [number(entry.body) for entry in state] == [account.begun]
+
+
+@pytest.mark.parametrize("beats", [1, 8])
+def test_whose_connection_was_cut_gets_what_it_missed_however_long_ago_that_was(beats):
+    port = free_port()
+    with connected(pub=f"tcp://127.0.0.1:{port}") as (bridge, _, witness, load), Wire(port) as wire:
+        flow(load, witness, 500)
+        each = Running(bridge, *ALL, pub=f"tcp://127.0.0.1:{wire.port}").begun()
+        for _ in range(3):
+            load.say(500)
+            wire.cut()
+            load.say(500)
+            witness.hears(load)
+            witness.passes(beats)
+            wire.mend()
+        goal = witness.last(*ALL)
+        each.finish(goal)
+        found = check(each.follower.entries, witness, durable(bridge, witness, [load]), goal)
+        assert each.follower.replayed > 500
+        assert not any(account.lost for account in found.values())
