@@ -16,6 +16,8 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+import msgpack
+
 import ibbridge
 from ibbridge import reference
 from ibbridge.bridge import Bridge
@@ -286,10 +288,18 @@ class Daemon:
         finally:
             self.store.close()
 
+    def _take_up(self) -> None:
+        """Go on where an earlier process stopped: with its numbers, and with what it knew of orders."""
+        state = self.store.state()
+        self.streams.restore(self.store.last(), state)
+        for _, _, packed in state:
+            body = msgpack.unpackb(packed, strict_map_key=False)
+            self.orders.recall(body["ref"], body["data"])
+        self.halt.load()
+
     async def _serve(self, stop: asyncio.Event, broken: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
-        self.streams.restore(self.store.last(), self.store.state())
-        self.halt.load()
+        self._take_up()
         self.bus.open()
         try:
             self._watch_store()

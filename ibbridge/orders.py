@@ -1,8 +1,9 @@
 """Whose order is it: from what TWS says of an order or execution to its owner and key.
 
 Pure. An order is known by `(clientId, orderId)` until TWS gives its permId, and by that afterwards. Owner and key also
-travel in `orderRef` (`owner/key`), so that they survive even the loss of this table. Orders of nobody here belong to
-`ext` and are keyed `~permId`.
+travel in `orderRef` (`owner/key`), so that they survive even the loss of this table: an order of an earlier process is
+taken up again from what was published of it, or from the first message that has an `orderRef`, because most have none.
+Orders of nobody here belong to `ext` and are keyed `~permId`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class _Reported:
 
 
 class Orders:
-    """Every order placed through this daemon since it started."""
+    """Every order placed through this daemon since it started, and whose those are that were placed before."""
 
     def __init__(self, client_id: int) -> None:
         self._client_id = client_id
@@ -113,11 +114,29 @@ class Orders:
 
     def _stranger(self, client_id: Any, order_id: Any, perm_id: Any, order_ref: str) -> Owner:
         owner, slash, key = order_ref.partition("/")
-        about = {"orderId": order_id, "permId": perm_id, "clientId": client_id}
-        if slash and owner and key and self.ours(client_id):  # from before a restart
-            return Owner(owner, key, {"owner": owner, "key": key, **about})
+        if slash and owner and key and self.ours(client_id):
+            return self._taken_up(owner, key, order_id, perm_id)
         part = f"~{perm_id}" if perm_id not in _UNTIED else f"~{client_id}/{order_id}"
+        about = {"orderId": order_id, "permId": perm_id, "clientId": client_id}
         return Owner(FOREIGN, part, {"owner": FOREIGN, "key": part, **about})
+
+    def recall(self, ref: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+        """Take up the order that an earlier process published this of: `orderStatus` names it by numbers only."""
+        about = data.get("order") or data
+        if ref["owner"] != FOREIGN and self.ours(about.get("clientId", 0)):
+            self._taken_up(ref["owner"], ref["key"], ref["orderId"], about.get("permId", 0))
+
+    def _taken_up(self, owner: str, key: str, order_id: Any, perm_id: Any) -> Owner:
+        """An order of an earlier process. Its numbers are known from here on; its key is not, nor what was ordered."""
+        order = self._by_id.get(order_id)
+        if order is None or (order.owner, order.key) != (owner, key):
+            order = Order(owner, key, order_id, {}, perm_id=perm_id, heard=True)
+        if order_id not in _UNTIED:
+            self._by_id.setdefault(order_id, order)
+        if perm_id not in _UNTIED:
+            order.perm_id = perm_id
+            self._by_perm[perm_id] = order
+        return order.whose
 
     def executed(self, exec_id: str, whose: Any) -> None:
         """Remember where an execution was published: its commission comes later and names only the execution."""

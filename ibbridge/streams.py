@@ -75,6 +75,12 @@ class Store(Protocol):
         """This is no state any more."""
 
 
+def _seq(body: bytes) -> int:
+    """The number of a message."""
+    seq: int = msgpack.unpackb(body, raw=True, strict_map_key=False)[b"seq"]
+    return seq
+
+
 class Gone(Exception):  # noqa: N818 - an answer, not a failure
     """The first of the messages that were asked for is kept no more; `first` is the oldest that is."""
 
@@ -160,6 +166,7 @@ class Streams:
         self._rows: list[Row] = []
         self._committed = 0  # how much of what is held stands before the first durable message
         self._prefix = (prefix,) if prefix else ()
+        self._durable = tuple(topics.topic(*self._prefix, each) for each in DURABLE)
         self._lasting = tuple(topics.topic(*self._prefix, each) for each in REMEMBERED)
         self._streams: dict[bytes, Stream] = {}
         self._names: list[bytes] = []  # sorted
@@ -170,22 +177,33 @@ class Streams:
     def channel(self, *components: str, ref: Mapping[str, Any] | None = None) -> Channel:
         """The channel whose topic has these components; the first two name its stream, the last its type.
 
-        Channels are found again by topic and `ref`.
+        Channels are found again by topic and `ref`. What outlives a process is found by topic alone: another `ref` says
+        more of the same order, and what was said under the old one is superseded.
         """
         about = _pack(ref) if ref else b""
-        topic = topics.topic(*self._prefix, *components)
-        stream = self._stream(components)
-        found = stream.channels.get((topic, about))
+        return self._known(self._stream(components), self._topic(components), components[-1], about)
+
+    def _known(self, stream: Stream, topic: bytes, kind: str, about: bytes) -> Channel:
+        key = self._key(stream, topic, about)
+        found = stream.channels.get(key)
+        if found is not None and found.about != about:
+            self.forget(found)
+            found = None
         if found is None:
-            found = Channel(stream, topic, components[-1], about, self._head(components[-1], about))
-            stream.channels[topic, about] = found
+            found = stream.channels[key] = Channel(stream, topic, kind, about, self._head(kind, about))
         return found
+
+    def _key(self, stream: Stream, topic: bytes, about: bytes) -> tuple[bytes, bytes]:
+        return topic, b"" if stream.name.startswith(self._lasting) else about
+
+    def _topic(self, components: Sequence[str]) -> bytes:
+        return topics.topic(*self._prefix, *components)
 
     def passing(self, *components: str, ref: Mapping[str, Any] | None = None) -> Channel:
         """The same for what is published in passing: it is not remembered, and so no part of the stream's state."""
         about = _pack(ref) if ref else b""
-        topic = topics.topic(*self._prefix, *components)
-        return Channel(self._stream(components), topic, components[-1], about, self._head(components[-1], about))
+        head = self._head(components[-1], about)
+        return Channel(self._stream(components), self._topic(components), components[-1], about, head)
 
     def _stream(self, components: Sequence[str]) -> Stream:
         name = topics.topic(*self._prefix, *components[:2])
@@ -210,7 +228,7 @@ class Streams:
         channel.stale.clear()
         channel.book = None
         channel.stream.cuts += 1
-        channel.stream.channels.pop((channel.topic, channel.about), None)
+        channel.stream.channels.pop(self._key(channel.stream, channel.topic, channel.about), None)
 
     def forget_types(self, prefix: tuple[str, ...], kinds: frozenset[str]) -> None:
         """Drop the state of these types of message in all streams under a prefix, where no request keeps it."""
@@ -221,18 +239,23 @@ class Streams:
                     self.forget(channel)
 
     def restore(self, last: Mapping[bytes, int], state: Sequence[tuple[bytes, bytes, bytes]]) -> None:
-        """Go on where an earlier process stopped: the numbers of its durable streams, and what was their state."""
+        """Go on where an earlier process stopped: the numbers of its durable streams, and what was their state.
+
+        What it published under another prefix is left alone.
+        """
         for name, seq in last.items():
-            self._new(name, durable=True).seq = seq
-        for topic, packed, body in state:
-            about, identity = msgpack.unpackb(packed, use_list=False)
-            components = topics.split(topic)[len(self._prefix) :]
-            stream = self._stream(components)
-            key = topic, about
-            if key not in stream.channels:
-                head = self._head(components[-1], about)
-                stream.channels[key] = Channel(stream, topic, components[-1], about, head)
-            stream.channels[key].stale[identity] = body
+            if self._is_ours(name):
+                self._new(name, durable=True).seq = seq
+        for topic, packed, body in sorted(state, key=lambda each: _seq(each[2])):
+            if self._is_ours(topic):
+                about, identity = msgpack.unpackb(packed, use_list=False)
+                components = topics.split(topic)[len(self._prefix) :]
+                channel = self._known(self._stream(components), topic, components[-1], about)
+                channel.stale[identity] = body
+
+    def _is_ours(self, topic: bytes) -> bool:
+        """Whether it has our prefix, and one of the durable classes behind it."""
+        return topic.startswith(self._durable)
 
     def next_generation(self) -> None:
         """A new connection to TWS: envelopes say so from here on. What is known from the old one is stale."""

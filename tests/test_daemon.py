@@ -23,7 +23,7 @@ from ibbridge.routing import PASSED_ON
 from ibbridge.session import Session, Stage
 from tests.codec.declared import same
 from tests.codec.strategies import canonical
-from tests.middle import AAPL, LIMIT, Heard, Middle
+from tests.middle import AAPL, LIMIT, Heard, Middle, _blank
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,8 +75,10 @@ _IDS = itertools.count(1)
 class Published:
     """A daemon whose bus is a list."""
 
-    def __init__(self, **tws: Any) -> None:
-        self.daemon = Daemon(Config(tws=dataclasses.replace(Config().tws, **tws)))
+    def __init__(self, store: str = "", **tws: Any) -> None:
+        default = Config()
+        kept = dataclasses.replace(default.store, path=store)
+        self.daemon = Daemon(Config(tws=dataclasses.replace(default.tws, **tws), store=kept))
         self.heard: list[Heard] = []
         self.daemon.bus.send = self._keep
         self.daemon.bus.turn = lambda: None  # type: ignore[method-assign]
@@ -493,6 +495,22 @@ def test_a_heartbeat_tells_the_numbers_of_durable_streams_always_and_of_others_f
     assert all(each["sys.tws."] == told[0]["sys.tws."] for each in told)
     assert not {"seq", "offset"} & published.of("heartbeat")[-1].body.keys()
     assert [beat.data["beat"] for beat in published.of("heartbeat")[-4:]] == [1, 2, 3, 4]
+
+
+def test_after_a_restart_the_status_of_an_order_finds_its_owner_though_it_names_none(tmp_path):
+    told = []
+    for epoch in (1, 2):
+        published = Published(store=str(tmp_path))
+        published.daemon.store.open(epoch)
+        published.daemon._take_up()
+        wire = Wire(published.daemon)
+        wire.say(ACCOUNTS, NEXT)
+        if epoch == 1:
+            published.ask("placeOrder", **ORDER)
+        wire.say(("orderStatus", {**_blank("orderStatus"), "orderId": 4711, "permId": 9, "clientId": 1}))
+        told += [(heard.topic, heard.body["seq"]) for heard in published.of("orderStatus")]
+        published.daemon.store.close()
+    assert told == [("ord.a.k.orderStatus.", 1), ("ord.a.k.orderStatus.", 2)]
 
 
 @pytest.mark.parametrize(

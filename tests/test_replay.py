@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import msgpack
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from ibbridge import bridge, snapshot
 from ibbridge.bridge import Bridge
 from ibbridge.halt import Halt
+from ibbridge.orders import Order, Orders
 from ibbridge.refusal import Refused
 from ibbridge.ring import Ring
+from ibbridge.routing import Router
 from ibbridge.streams import DURABLE, Row, Streams
 from tests.middle import AAPL, LIMIT, Middle, refusal
 
@@ -175,6 +178,86 @@ def test_what_became_of_orders_is_known_after_a_restart_as_stale_and_by_its_ref(
     assert "flags" not in msgpack.unpackb(body), "and confirmed when it is told again"
     second.streams.forget(second.streams.channel("ord", "a", "k", "orderStatus", ref={"owner": "a"}))
     assert shelf.states == {}
+
+
+def states(streams, prefix=b"ord."):
+    """Topic, number and flags of all state under a prefix."""
+    found = [each for stream in snapshot.page(streams, prefix)[0] for each in stream["messages"]]
+    bodies = [(topic.decode(), msgpack.unpackb(body)) for topic, body in found]
+    return [(topic, body["seq"], body.get("flags", [])) for topic, body in bodies]
+
+
+def test_another_ref_of_an_order_is_more_of_the_same_and_leaves_one_state_in_memory_and_in_the_store():
+    shelf = Shelf()
+    first = Process(1, shelf)
+    first.say("ord", "ext", "~7", "openOrder", ref={"orderId": -1})
+    first.say("ord", "ext", "~7", "openOrder", ref={"orderId": 12})
+    assert states(first.streams) == [("ord.ext.~7.openOrder.", 2, [])]
+    assert len(shelf.states) == 1
+    first.streams.next_generation()
+    first.say("ord", "ext", "~7", "openOrder", ref={"orderId": 13})
+    second = Process(2, shelf)
+    assert states(second.streams) == [("ord.ext.~7.openOrder.", 3, ["stale"])]
+    second.say("ord", "ext", "~7", "openOrder", ref={"orderId": 14})
+    assert states(second.streams) == [("ord.ext.~7.openOrder.", 4, [])]
+
+
+def test_of_two_states_that_a_store_has_of_one_topic_the_newer_is_taken_whatever_their_order():
+    shelf = Shelf()
+    first = Process(1, shelf)
+    first.say("ord", "a", "k", "openOrder", ref={"orderId": 1})
+    shelf.forget = lambda *_: None  # type: ignore[method-assign] # as if the process had ended before
+    first.say("ord", "a", "k", "openOrder", ref={"orderId": 2})
+    assert len(shelf.states) == 2
+    shelf.states = dict(reversed(shelf.states.items()))
+    assert states(Process(2, shelf).streams) == [("ord.a.k.openOrder.", 2, ["stale"])]
+
+
+def test_what_tws_says_after_a_restart_is_of_the_order_it_was_of_before():
+    shelf = Shelf()
+    open_order = {"contract": AAPL, "order": {"clientId": 1, "permId": 7, "orderRef": "me/k"}, "orderState": {}}
+    status = {"permId": 7, "clientId": 1}
+
+    def hear(process: Process, orders: Orders, *said: tuple[str, dict[str, Any]]) -> None:
+        for name, data in said:
+            Router(process.streams, orders).publish(name, {"orderId": 500, **data}, 1)
+
+    first, orders = Process(1, shelf), Orders(1)
+    orders.add(Order("me", "k", 500, {}))
+    hear(first, orders, ("orderStatus", status), ("openOrder", open_order))
+    for recalled in (True, False):  # from the store's state; or, that being lost, from what TWS says first
+        process, orders = Process(2, shelf), Orders(1)
+        for _, _, packed in shelf.state() if recalled else ():
+            body = msgpack.unpackb(packed)
+            orders.recall(body["ref"], body["data"])
+        early = [("orderStatus", status)] if recalled else []
+        hear(process, orders, *early, ("openOrder", open_order), ("orderStatus", status))
+        told = sorted(states(process.streams))
+        assert [(topic, flags) for topic, _, flags in told] == [
+            ("ord.me.k.openOrder.", []), ("ord.me.k.orderStatus.", []),
+        ]  # fmt: skip
+        refs = {str(msgpack.unpackb(body)["ref"]) for _, body in process.sent}
+        assert refs == {str({"owner": "me", "key": "k", "orderId": 500})}
+        refused = {"reqId": 500, "errorCode": 201, "errorString": "no"}
+        hear(process, orders, ("error", refused))
+        assert process.sent[-1][0] == b"ord.me.k.error."
+        assert orders.keyed("me", "k") is None, "what was ordered is not known"
+
+
+def test_orders_of_others_are_not_recalled():
+    orders = Orders(1)
+    orders.recall({"owner": "ext", "key": "~7", "orderId": 5}, {"permId": 7, "clientId": 1})
+    orders.recall({"owner": "me", "key": "k", "orderId": 5}, {"permId": 7, "clientId": 2})
+    assert orders.numbered(5) is None
+
+
+def test_what_was_published_under_another_prefix_is_left_alone():
+    shelf = Shelf()
+    for prefix in ("", "live"):
+        Process(1, shelf, prefix=prefix).say("ord", "a", "k", "orderStatus")
+    process = Process(2, shelf, prefix="live")
+    assert states(process.streams, b"") == [("live.ord.a.k.orderStatus.", 1, ["stale"])]
+    assert list(process.streams.seqs()) == ["live.ord.a."]
 
 
 def test_a_prefix_is_a_part_of_the_name_of_a_stream_and_durable_streams_are_found_behind_it():
