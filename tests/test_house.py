@@ -144,7 +144,7 @@ PURE = {
     f"{name}.py"
     for name in (
         "arguments", "session", "streams", "routing", "requests", "orders", "topics", "commands",
-        "book", "ring", "snapshot", "halt", "replies", "bridge",
+        "book", "ring", "snapshot", "halt", "replies", "bridge", "recording",
     )
 }
 """State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
@@ -194,6 +194,7 @@ LAYERS = [
     "checks",
     "config",
     "notify",
+    "recording",
     "refusal",
     "topics",
     "book",
