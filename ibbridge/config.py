@@ -188,6 +188,28 @@ class CommandsConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
+class RecordConfig(_Section):
+    """All that TWS sends and is sent, kept in files for `ibbridge replay`: see docs/recording.md."""
+
+    directory: str = _key(
+        "",
+        checks.path,
+        "Where recordings are kept; empty for none. They hold account data: only this user can read "
+        "them.",
+    )
+    file_mb: int = _key(
+        256, checks.whole(1, 1_000_000), "Megabytes of one file, compressed. A new one begins then, and each day (UTC)."
+    )
+    keep_mb: int = _key(
+        10_240, checks.whole(2, 100_000_000), "Megabytes of all files of this connection; beyond that the oldest go."
+    )
+
+    def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:  # noqa: D102 -- the base says what it is
+        if self.keep_mb < 2 * self.file_mb:
+            yield ("keep_mb", "file_mb"), f"must be at least twice file_mb: {self.keep_mb} < {2 * self.file_mb}"
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig(_Section):
     """What goes to standard error, and so to the journal."""
 
@@ -203,6 +225,7 @@ class Config(_Section):
     ring: RingConfig = field(default_factory=RingConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     commands: CommandsConfig = field(default_factory=CommandsConfig)
+    record: RecordConfig = field(default_factory=RecordConfig)
     log: LogConfig = field(default_factory=LogConfig)
     instruments: Mapping[str, Mapping[str, Attribute]] = field(
         default_factory=dict,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 import ibbridge
-from ibbridge import reference
+from ibbridge import recorder, reference
 from ibbridge.bridge import Bridge
 from ibbridge.bus import Bus, BusError
 from ibbridge.codec import Dialect, Message, NotCarried, Undecodable, compiled
@@ -72,7 +72,8 @@ class Daemon:
         )
         self.orders = Orders(config.tws.client_id)
         self.router = Router(self.streams, self.orders)
-        self.gateway = Gateway(config.tws, self.session, self, PASSED_ON)
+        self.recorder = recorder.configured(config.record, config.tws)
+        self.gateway = Gateway(config.tws, self.session, self, PASSED_ON, self.recorder)
         self.names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
         self.requests = Requests(
             self.gateway,
@@ -317,6 +318,8 @@ class Daemon:
         finally:
             self.streams.say(self.streams.channel("sys", "bridge", "bye"), {"offset": self.streams.offset}, _now())
             self.bus.close()
+            if self.recorder is not None:
+                self.recorder.close()
 
     async def _beat_on(self) -> None:
         while True:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from ibbridge.codec import Dialect, Packed
     from ibbridge.config import TwsConfig
+    from ibbridge.recorder import Recorder, Tape
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +50,18 @@ class Gateway:
     """Keeps a connection to TWS, and tells its owner."""
 
     def __init__(
-        self, config: TwsConfig, session: Session, owner: Owner, packed: Collection[str] = ()
+        self,
+        config: TwsConfig,
+        session: Session,
+        owner: Owner,
+        packed: Collection[str] = (),
+        recorder: Recorder | None = None,
     ) -> None:
         self._config = config
         self._session = session
         self._owner = owner
         self._packed = packed  # names of messages that are wanted as msgpack
+        self._recorder = recorder
         self._backoff = Backoff(config.reconnect_min, config.reconnect_max)
         self._link: _Link | None = None
 
@@ -140,6 +147,13 @@ class Gateway:
         self._link = link
         return link
 
+    def tape(self) -> Tape | None:
+        """Where a connection that has just been made is recorded, if at all. Called by the link."""
+        config = self._config
+        if self._recorder is None:
+            return None
+        return self._recorder.opened(host=config.host, port=config.port, clientId=config.client_id)
+
     def received(self, link: _Link, data: bytes, ts: int) -> None:
         """Bytes of a connection. Called by the link, and nobody else."""
         messages = link.connection.receive_data(data)
@@ -184,6 +198,7 @@ class _Link(asyncio.BufferedProtocol):
         self._gateway = gateway
         self._buffer = memoryview(bytearray(chunk))
         self._transport: asyncio.Transport | None = None
+        self._tape: Tape | None = None
         self._waiting: list[tuple[State, asyncio.Future[None]]] = []
         self._closed: asyncio.Future[None] = loop.create_future()
 
@@ -191,6 +206,7 @@ class _Link(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._tape = self._gateway.tape()
         self._transport.pause_reading()  # what a host says before our hello must not overtake it
         raw = transport.get_extra_info("socket")
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -203,10 +219,13 @@ class _Link(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        data, ts = bytes(self._buffer[:nbytes]), time.time_ns() // 1000
+        if self._tape is not None:
+            self._tape.inbound(data, ts)
         if self.over.done():
             return
         try:
-            self._gateway.received(self, bytes(self._buffer[:nbytes]), time.time_ns() // 1000)
+            self._gateway.received(self, data, ts)
         except (FramingError, HandshakeError) as error:
             self._end(error)
 
@@ -214,6 +233,8 @@ class _Link(asyncio.BufferedProtocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._tape is not None:
+            self._tape.closed(str(exc or "closed"))
         self._end(exc if isinstance(exc, OSError) else ConnectionResetError("TWS closed the connection"))
         if not self._closed.done():
             self._closed.set_result(None)
@@ -233,6 +254,8 @@ class _Link(asyncio.BufferedProtocol):
 
     def write(self, data: bytes) -> None:
         if self._transport is not None:
+            if self._tape is not None:
+                self._tape.outbound(data)
             self._transport.write(data)
 
     def closing(self) -> bool:

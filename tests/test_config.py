@@ -189,6 +189,7 @@ REFUSED = [
         "FILE:1: log.level: expected one of debug, info, warning, error, got 'inf'; did you mean info?",
     ),
     ("log: {level: 3}", "FILE:1: log.level: expected one of debug, info, warning, error, got 3"),
+    ("record: {file_mb: 6000}", "FILE:1: record.keep_mb: must be at least twice file_mb: 10240 < 12000"),
     ("commands: {allow: reqIds}", "FILE:1: commands.allow: expected a list, such as [reqIds], got 'reqIds'"),
     ("commands: {allow: [reqids]}", "FILE:1: commands.allow: 'reqids': unknown name; did you mean reqIds?"),
     ("commands: {allow: [[reqIds]]}", "FILE:1: commands.allow: a list: unknown name"),
@@ -362,8 +363,8 @@ def test_a_key_given_twice_is_a_fault_and_not_the_last_ones_victory(write):
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("[1]", "FILE: expected a map of sections (tws, bus, ring, store, commands, log, instruments), got a list"),
-        ("5", "FILE: expected a map of sections (tws, bus, ring, store, commands, log, instruments), got 5"),
+        ("[1]", "FILE: expected a map of sections (tws, bus, ring, store, commands, record, log, instruments), got a list"),
+        ("5", "FILE: expected a map of sections (tws, bus, ring, store, commands, record, log, instruments), got 5"),
         ("tws:\n  port: 1\n bus: 3\n", "FILE: not YAML: line 3, column 2: "),
         ("tws: {port: 1", "FILE: not YAML: line 1, column 14: "),
         ("tws: &a {}\nbus: *a\n", "FILE: not YAML: line 2, column 6: aliases (*) are not read here"),

@@ -195,6 +195,7 @@ LAYERS = [
     "config",
     "notify",
     "recording",
+    "recorder",
     "refusal",
     "topics",
     "book",
