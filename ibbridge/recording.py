@@ -78,14 +78,17 @@ def block(records: bytes) -> bytes:
 class Reading:
     """The records of one file, in order. After the last of them `cut` says whether the file ends within a block.
 
-    Raises `RecordingError` on making if this is no recording, and while iterating if it is damaged.
+    `place` is where the block of the last record begins; a reading may begin at such a place. Raises `RecordingError`
+    on making if this is no recording, and while iterating if it is damaged.
     """
 
-    def __init__(self, file: BinaryIO, name: str) -> None:
+    def __init__(self, file: BinaryIO, name: str, place: int = len(HEADER)) -> None:
         self._file = file
         self._name = name
         self.cut = False
         self._checked(file.readline(len(HEADER) + 20))
+        self.place = place
+        file.seek(place)
 
     def _checked(self, line: bytes) -> None:
         if line == HEADER:
@@ -102,7 +105,7 @@ class Reading:
 
     def __iter__(self) -> Iterator[Record]:
         while head := self._file.read(_BLOCK.size):
-            place = self._file.tell() - len(head)
+            place = self.place = self._file.tell() - len(head)
             length, crc = _BLOCK.unpack(head) if len(head) == _BLOCK.size else (0, 0)
             if length > LARGEST_BLOCK:
                 raise self._damaged(place)

@@ -213,6 +213,8 @@ LAYERS = [
     "commands",
     "bus",
     "gateway",
+    "playback",
+    "tap",
     "daemon",
     "describe",
     "client",

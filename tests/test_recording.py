@@ -105,6 +105,16 @@ def test_what_is_no_recording_is_refused_with_what_to_do(data, said):
     assert said in refused(data)
 
 
+@given(BLOCKS.filter(bool), st.data())
+def test_a_reading_may_begin_where_another_one_was(blocks, data):
+    content = HEADER + b"".join(written(blocks))
+    first = data.draw(st.integers(0, len(blocks) - 1))
+    reading = Reading(io.BytesIO(content), "FILE")
+    places = [reading.place for _ in reading]
+    place = places[sum(map(len, blocks[:first]))]
+    assert list(Reading(io.BytesIO(content), "FILE", place)) == [r for records in blocks[first:] for r in records]
+
+
 def test_what_is_told_of_a_connection_is_read_back():
     about = {"host": "127.0.0.1", "port": 4002, "clientId": 1, "why": "é"}
     assert Record(Kind.OPENED, 1, 1, recording.told(about)).about == about

@@ -31,6 +31,20 @@ def endpoint(parser: argparse.ArgumentParser, name: str, what: str) -> None:
     parser.add_argument(f"--{name}", metavar="ENDPOINT", help=f"{what} (default: bus.{name} of the configuration)")
 
 
+def port(option: str, number: int) -> None:
+    """Raises ValueError if `number` can be no port to listen on."""
+    if not 0 <= number <= 65535:
+        raise ValueError(f"{option} {number}: a port is a number from 0 to 65535")
+
+
+def taken(command: str, host: str, number: int, option: str, error: OSError) -> str:
+    """What to do about a port that cannot be had."""
+    return (
+        f"ibbridge {command}: cannot listen on {host}:{number}: {error.strerror or error}. Choose another {option} (0 "
+        "takes a free one), or stop what has this one."
+    )
+
+
 def load(options: argparse.Namespace) -> config.Config:
     """The configuration that was asked for. Raises ConfigError."""
     return config.load(options.config, options.overrides)

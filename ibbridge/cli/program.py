@@ -29,6 +29,8 @@ COMMANDS = {
     "sub": "print messages as they are published",
     "call": "send a command and print the answer",
     "check": "say what is wrong with a configuration file",
+    "record": "a recorded line between any client and TWS",
+    "replay": "a TWS that plays recordings",
     "schema": "print the JSON Schema of a message or command",
     "decode": "wire tool: frames of TWS to messages, JSON lines in and out",
     "encode": "wire tool: requests to frames for TWS, JSON lines in and out",

@@ -8,6 +8,7 @@ import signal
 import sys
 from typing import TYPE_CHECKING
 
+from ibbridge.cli import options as shared
 from ibbridge.codec.versions import NEWEST, OLDEST
 from ibbridge.sim import serve
 
@@ -44,17 +45,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Serve until told to stop."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
-    if not 0 <= options.port <= 65535:
-        print(f"ibbridge sim: --port {options.port}: a port is a number from 0 to 65535", file=sys.stderr)
+    try:
+        shared.port("--port", options.port)
+    except ValueError as error:
+        print(f"ibbridge sim: {error}", file=sys.stderr)
         return 2
     try:
         asyncio.run(_serve(options))
     except OSError as error:
-        print(
-            f"ibbridge sim: cannot listen on {options.host}:{options.port}: {error.strerror or error}. Choose another "
-            "--port (0 takes a free one), or stop what has this one.",
-            file=sys.stderr,
-        )
+        print(shared.taken("sim", options.host, options.port, "--port", error), file=sys.stderr)
         return 1
     return 0
 

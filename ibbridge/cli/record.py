@@ -1,0 +1,91 @@
+"""`ibbridge record`: a recorded line between any client and TWS."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import pathlib
+import sys
+from typing import TYPE_CHECKING
+
+from ibbridge import checks
+from ibbridge.cli import options as shared
+from ibbridge.cli.serving import told
+from ibbridge.recorder import OneFile, Recorder
+from ibbridge.tap import Tap
+
+if TYPE_CHECKING:
+    import argparse
+
+SUMMARY = """\
+Stand between any client of IB's API and TWS, and record all bytes both ways, for `ibbridge replay`.
+
+Clients connect to the port of --listen as if it were TWS. Nothing is changed or held up. Any number may connect, one
+after the other or at once; FILE has them all. It runs until Ctrl-C or SIGTERM. The daemon needs none of this: the
+setting record.directory makes it record by itself."""
+
+EXAMPLES = """\
+  ibbridge record monday.ibrec                          TWS where the default configuration has it: port 4002
+  ibbridge record monday.ibrec --tws 127.0.0.1:7497     TWS's paper account
+  ibbridge record monday.ibrec -c my.yaml --listen 4003"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare options."""
+    parser.add_argument("file", type=pathlib.Path, metavar="FILE", help="the recording; it must not be there yet")
+    parser.add_argument(
+        "--listen", type=int, default=4102, metavar="PORT", help="where clients connect (default: %(default)s; 0: any)"
+    )
+    parser.add_argument("--tws", metavar="HOST:PORT", help="where TWS is (default: tws.host and tws.port)")
+    shared.configured(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Record until told to stop. 1: nothing could be recorded, or not all."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
+    tws = shared.load(options).tws
+    host, port = tws.host, tws.port
+    try:
+        if options.tws is not None:
+            host, port = _place(options.tws)
+        shared.port("--listen", options.listen)
+    except ValueError as error:
+        print(f"ibbridge record: {error}", file=sys.stderr)
+        return 2
+    try:
+        recorder = Recorder(OneFile(options.file))
+    except FileExistsError:
+        print(f"ibbridge record: {options.file} is there already; choose another name", file=sys.stderr)
+        return 1
+    except OSError as error:
+        why = f"{options.file} cannot be made ({error.strerror}): choose a place where you may write"
+        print(f"ibbridge record: {why}", file=sys.stderr)
+        return 1
+    try:
+        asyncio.run(_serve(recorder, host, port, options))
+    except OSError as error:
+        options.file.unlink()
+        print(shared.taken("record", "127.0.0.1", options.listen, "--listen", error), file=sys.stderr)
+        return 1
+    finally:
+        recorder.close()
+    return 1 if recorder.status()["fault"] else 0
+
+
+async def _serve(recorder: Recorder, host: str, port: int, options: argparse.Namespace) -> None:
+    async with Tap(recorder, host, port, options.listen) as tap:
+        over = told()
+        print(
+            f"clients that connect to 127.0.0.1:{tap.listen} reach TWS at {host}:{port} and are recorded in "
+            f"{options.file}; Ctrl-C ends it",
+            flush=True,
+        )
+        await over.wait()
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    try:
+        return checks.host(host.strip("[]")), checks.port(int(port))
+    except (checks.RefusedError, ValueError):
+        raise ValueError(f"--tws {text}: expected HOST:PORT, such as 127.0.0.1:7497") from None
