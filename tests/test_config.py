@@ -360,11 +360,14 @@ def test_a_key_given_twice_is_a_fault_and_not_the_last_ones_victory(write):
     assert faults(write('"a\\n": 1\n"a\\n": 2\n'))[0] == r"FILE: line 2: 'a\n': given twice, first in line 1; keep one"
 
 
+SECTIONS = "tws, bus, ring, store, commands, record, log, instruments"
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("[1]", "FILE: expected a map of sections (tws, bus, ring, store, commands, record, log, instruments), got a list"),
-        ("5", "FILE: expected a map of sections (tws, bus, ring, store, commands, record, log, instruments), got 5"),
+        ("[1]", f"FILE: expected a map of sections ({SECTIONS}), got a list"),
+        ("5", f"FILE: expected a map of sections ({SECTIONS}), got 5"),
         ("tws:\n  port: 1\n bus: 3\n", "FILE: not YAML: line 3, column 2: "),
         ("tws: {port: 1", "FILE: not YAML: line 1, column 14: "),
         ("tws: &a {}\nbus: *a\n", "FILE: not YAML: line 2, column 6: aliases (*) are not read here"),

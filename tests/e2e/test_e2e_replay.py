@@ -7,6 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import msgpack
 import pytest
 
 from tests.e2e.rig import AAPL, MSFT, PATIENCE, Bridge, Heard, Market, Subscriber, free_port
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 VERSIONS = (178, 226)
 BUY = {"action": "BUY", "totalQuantity": 100, "orderType": "MKT"}
 NEVER = {"action": "BUY", "totalQuantity": 100, "orderType": "LMT", "lmtPrice": 1.0}
+HEAD = {"whatToShow": "TRADES", "useRTH": 1, "formatDate": 1}
 DAY: dict[str, Any] = {"durationStr": "1 D", "barSizeSetting": "1 hour", "whatToShow": "TRADES", "useRTH": 0}
 
 
@@ -50,8 +52,12 @@ class Script:
         asked = self._bridge.do("reqContractDetails", client="settled", contract=MSFT)
         self._sub.until("contractDetailsEnd", topic=asked["topic"])
 
-    def run(self) -> None:
+    def run(self, *, more: bool = False) -> None:
+        """`more`: ask for something else first, which shifts the numbers of all other requests."""
         bridge = self._bridge
+        if more:
+            asked = {"id": "more", "client": "more", "cmd": "reqHeadTimeStamp", "args": {"contract": AAPL, **HEAD}}
+            assert msgpack.unpackb(bridge.ask(msgpack.packb(asked)))["ok"]
         self._settle()
         bridge.do("reqAccountUpdates", subscribe=True, acctCode="DU1234567")
         bridge.do("reqPositions")
@@ -101,7 +107,9 @@ class Serving:
         assert "Traceback" not in said, said
 
 
-def published(tws: Serving, port: int, pass_time: Callable[[float], None], record: str = "") -> list[Heard]:
+def published(
+    tws: Serving, port: int, pass_time: Callable[[float], None], record: str = "", *, more: bool = False
+) -> list[Heard]:
     """What a daemon publishes of the script, from its greeting of TWS to its end."""
     with Bridge(port, record__directory=record) as bridge:
         sub = bridge.sub("")
@@ -109,7 +117,7 @@ def published(tws: Serving, port: int, pass_time: Callable[[float], None], recor
         before = len(sub.heard)
         tws.go_on()
         sub.stage("ready")
-        Script(bridge, sub, pass_time).run()
+        Script(bridge, sub, pass_time).run(more=more)
         assert bridge.stop(signal.SIGTERM) == 0
         sub.until("bye")
         sub.check_numbers()
@@ -118,9 +126,9 @@ def published(tws: Serving, port: int, pass_time: Callable[[float], None], recor
 
 def same_in_every_session(heard: list[Heard]) -> list[tuple[str, dict[str, Any]]]:
     """What was published, but for what tells the sessions apart: which one it is, and readings of the clock."""
-    bodies = [(each.topic, dict(each.body)) for each in heard if not each.topic.startswith("sys.bridge.")]
+    bodies = [(each.topic, dict(each.body)) for each in heard if each.type != "heartbeat"]
     for topic, body in bodies:
-        for name in ("epoch", "gen", "ts", "offset"):
+        for name in ("epoch", "gen", "ts"):
             del body[name]
         if topic == "sys.tws.connection.":
             body["data"] = {**body["data"], "since": None}
@@ -168,3 +176,27 @@ def test_a_daemon_that_is_fed_a_recording_publishes_the_same(session, by):
     difference = first_difference(got, wanted)
     assert difference is None, difference
     assert len(got) == len(wanted)
+
+
+NUMBERS = ("reqId", "tickerId", "orderId", "offset")
+
+
+def without_numbers(value: Any) -> Any:
+    """What is left if requests and orders have other numbers."""
+    if isinstance(value, dict):
+        return {name: without_numbers(each) for name, each in value.items() if name not in NUMBERS}
+    return [without_numbers(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def test_a_client_that_asks_for_more_is_told_so_and_gets_the_rest_under_its_own_numbers(session):
+    port, wanted, recordings = session
+    arguments = ("--port", str(port), "--speed", "max", "--patience", str(PATIENCE))
+    with Serving("replay", str(recordings["daemon"]), *arguments) as tws:
+        got = same_in_every_session(published(tws, port, no_time, more=True))
+    (refused,) = [body for topic, body in got if topic.startswith("req.more.")]
+    assert refused["data"]["errorCode"] == 321
+    assert "reqHeadTimeStamp is not in the recording" in refused["data"]["errorString"]
+    rest = [each for each in got if each[1] is not refused]
+    assert first_difference(without_numbers(rest), without_numbers(wanted)) is None
+    placed = [[body["data"]["orderId"] for _, body in each if body["type"] == "openOrder"] for each in (rest, wanted)]
+    assert placed[0] == [number + 1 for number in placed[1]] != []
