@@ -284,7 +284,9 @@ def test_a_cancel_is_of_what_it_cancels(play):
 def test_an_order_that_is_changed_after_a_reconnect_is_the_one_of_before(play):
     taped = (
         Taped().open().asked("placeOrder", orderId=5, contract=AAPL, order=LIMIT).close()
-        .open().said("orderStatus", orderId=5, clientId=CLIENT, status="Submitted").asked("cancelOrder", orderId=5)
+        .open().said("orderStatus", orderId=5, clientId=CLIENT, status="Submitted")
+        .asked("placeOrder", orderId=5, contract=AAPL, order={**LIMIT, "lmtPrice": 151.0})
+        .said("orderStatus", orderId=5, clientId=CLIENT, status="PreSubmitted").asked("cancelOrder", orderId=5)
         .said("orderStatus", orderId=5, clientId=CLIENT, status="Cancelled")
     )  # fmt: skip
 
@@ -295,6 +297,8 @@ def test_an_order_that_is_changed_after_a_reconnect_is_the_one_of_before(play):
             await client.closed()
         async with Client(playback.port) as client:
             assert (await client.until("orderStatus"))[-1].data["orderId"] == 8
+            client.ask("placeOrder", orderId=8, contract=AAPL, order={**LIMIT, "lmtPrice": 151.0})
+            assert (await client.until("orderStatus", status="PreSubmitted"))[-1].data["orderId"] == 8
             client.ask("cancelOrder", orderId=8)
             assert (await client.until("orderStatus"))[-1].data.items() >= {"orderId": 8, "status": "Cancelled"}.items()
 

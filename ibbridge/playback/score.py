@@ -6,6 +6,7 @@ anybody connects; of what TWS said nothing is kept. Knows files and frames; noth
 
 from __future__ import annotations
 
+from collections import defaultdict
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -100,12 +101,13 @@ class Score:
 
     def _index(self) -> None:
         under_way: dict[int, tuple[Part, _Wires, _Asking]] = {}
+        orders: dict[int | None, set[int]] = defaultdict(set)  # by client: they outlive its connections
         headless: set[int] = set()
         for place, record in self._records():
             if record.kind is Kind.OPENED:
                 part = Part(record.connection, record.about, place, last=record.ts)
                 self.parts.append(part)
-                under_way[record.connection] = part, _Wires(), _Asking(part)
+                under_way[record.connection] = part, _Wires(), _Asking(part, orders)
             elif record.connection not in under_way:
                 headless.add(record.connection)
             else:
@@ -178,9 +180,9 @@ class _Wires:
 class _Asking:
     """What a client asked, request by request: which of its numbers are known when."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, orders: dict[int | None, set[int]]) -> None:
         self._part = part
-        self._orders: set[int] = set()
+        self._orders = orders
         self._dialect: Dialect | None = None
 
     def take(self, payload: bytes) -> None:
@@ -194,7 +196,8 @@ class _Asking:
         if request.name == "startApi":
             self._part.client = request.data["clientId"]
         number = numbers.number_of(request)
-        again = numbers.is_order(request) and number in self._orders
+        orders = self._orders[self._part.client]
+        again = numbers.is_order(request) and number in orders
         if numbers.is_order(request) and number is not None:
-            self._orders.add(number)
+            orders.add(number)
         return Asked(request, numbers.key_of(request, self._part.client, lambda _, same: same, again=again), number)
