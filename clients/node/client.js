@@ -1,0 +1,271 @@
+/**
+ * The two sockets of ibbridge: `Feed` follows what is published, `Commands` sends commands.
+ *
+ * It knows ZeroMQ and the clock. What a message means for the streams is follow.js's business, and what an order means is
+ * the application's.
+ */
+
+import { randomUUID } from 'node:crypto';
+
+import { decode, encode } from '@msgpack/msgpack';
+import * as zmq from 'zeromq';
+
+import { Follow } from './follow.js';
+
+/**
+ * @typedef {import('./follow.js').Reply} Reply
+ * @typedef {import('./follow.js').Event} Event
+ */
+
+/** Events that may wait for the application; beyond that nothing is received, and ZeroMQ queues. */
+const AHEAD = 1000;
+
+/** The daemon said no. `outcome` says whether anything can have reached TWS. */
+export class Refused extends Error {
+  /**
+   * @param {string} cmd
+   * @param {import('./follow.js').Fault} fault
+   */
+  constructor(cmd, fault) {
+    super(`${cmd}: ${fault.code}: ${[fault.message, ...(fault.faults ?? [])].join('; ')}`);
+    this.code = fault.code;
+    this.outcome = fault.outcome;
+    this.fault = fault;
+  }
+}
+
+/** No reply: whether the command was carried out is not known. */
+export class Unanswered extends Error {}
+
+/** Commands, one after the other. */
+export class Commands {
+  /** @type {zmq.Request} */
+  #socket;
+  /** @type {Promise<unknown>} */
+  #before = Promise.resolve();
+
+  /**
+   * @param {string} endpoint  The daemon's `bus.rep`.
+   * @param {string | undefined} client  Who you are; not needed for `ping`, `status`, `snapshot` and `replay`.
+   * @param {{timeout?: number}} options  Milliseconds to wait for a reply before the command is sent again.
+   */
+  constructor(endpoint, client, { timeout = 1000 } = {}) {
+    this.client = client;
+    this.#socket = new zmq.Request({
+      correlate: true,
+      immediate: true,
+      ipv6: endpoint.includes('['),
+      linger: 0,
+      receiveTimeout: timeout,
+      relaxed: true,
+      sendTimeout: timeout,
+    });
+    this.#socket.connect(endpoint);
+  }
+
+  close() {
+    this.#socket.close();
+  }
+
+  /**
+   * Sends a command until it is answered, for `patience` milliseconds: the daemon does it once, however often it comes.
+   *
+   * @param {string} cmd
+   * @param {Record<string, any>} args
+   * @param {{key?: string, id?: string, patience?: number}} options
+   * @returns {Promise<Reply>} an accepting one; `dup` is true if the command was carried out before
+   * @throws {Refused | Unanswered}
+   */
+  async call(cmd, args = {}, { key, id = randomUUID(), patience = 10_000 } = {}) {
+    const until = Date.now() + patience;
+    const command = { id, cmd, args, client: this.client, key, not_after: until * 1000 };
+    const frame = encode(command, { ignoreUndefined: true });
+    const epoch = key === undefined ? undefined : (await this.#answer(PING(), until)).epoch;
+    /** @type {Reply | null} */
+    let reply = null;
+    for (let tries = 0; reply === null; tries += 1) {
+      // The daemon remembers commands for one epoch: after a restart the same order would be a second one.
+      if (tries && epoch !== undefined && (await this.#answer(PING(), until)).epoch !== epoch) {
+        throw new Unanswered(`${cmd}: the daemon was restarted before it answered; look for '${key}' before you repeat it`);
+      }
+      if (Date.now() > until) throw new Unanswered(`${cmd}: no reply in ${patience} ms`);
+      reply = await this.once(frame);
+    }
+    if (!reply.ok) throw new Refused(cmd, /** @type {import('./follow.js').Fault} */ (reply.error));
+    return reply;
+  }
+
+  /**
+   * @param {Uint8Array} frame
+   * @param {number} until
+   */
+  async #answer(frame, until) {
+    let reply = null;
+    while (reply === null) {
+      if (Date.now() > until) throw new Unanswered('the daemon does not answer');
+      reply = await this.once(frame);
+    }
+    return reply;
+  }
+
+  /**
+   * One try.
+   * @param {Uint8Array} frame
+   * @returns {Promise<Reply | null>} null if no reply has come in time, or an empty one: nobody knows what was done
+   */
+  once(frame) {
+    const reply = this.#before.then(async () => {
+      try {
+        await this.#socket.send(frame);
+        const [answer] = await this.#socket.receive();
+        return answer.length ? /** @type {Reply} */ (decode(answer)) : null;
+      } catch (error) {
+        if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EAGAIN') return null;
+        throw error;
+      }
+    });
+    this.#before = reply.catch(() => {});
+    return reply;
+  }
+}
+
+const PING = () => encode({ id: randomUUID(), cmd: 'ping', args: {} });
+
+/**
+ * What is published under some prefixes, without a hole or a duplicate: an async iterable of the events of follow.js.
+ *
+ * Take them as fast as you can. Whoever is slow does not lose anything as long as the daemon has it still.
+ */
+export class Feed {
+  #follow;
+  #subscriber;
+  #commands;
+  /** @type {Event[]} */
+  #events = [];
+  #changed = new Signal();
+  #closed = false;
+  /** @type {NodeJS.Timeout | undefined} */
+  #alarm;
+  /** @type {unknown} */
+  #failure;
+
+  /**
+   * @param {{pub: string, rep: string, prefixes: string[], root?: string,
+   *   receiveHighWaterMark?: number, receiveBufferSize?: number}} options
+   * `pub` and `rep` are the daemon's `bus.pub` and `bus.rep`, `root` its `bus.prefix`; the rest are options of the socket.
+   */
+  constructor({ pub, rep, prefixes, root, receiveHighWaterMark = 100_000, receiveBufferSize }) {
+    this.#follow = new Follow(prefixes, root);
+    this.#commands = new Commands(rep, undefined);
+    this.#subscriber = new zmq.Subscriber({
+      ipv6: pub.includes('['),
+      linger: 0,
+      receiveHighWaterMark,
+      reconnectMaxInterval: 1000,
+      ...(receiveBufferSize === undefined ? {} : { receiveBufferSize }),
+    });
+    this.#subscriber.connect(pub);
+    this.#subscriber.subscribe(...this.#follow.subscriptions);
+    this.#watch();
+    for (const task of [this.#receive(), this.#ask()]) task.catch((error) => this.#fail(error));
+  }
+
+  get epoch() {
+    return this.#follow.epoch;
+  }
+
+  close() {
+    if (this.#closed) return;
+    this.#closed = true;
+    clearTimeout(this.#alarm);
+    this.#subscriber.close();
+    this.#commands.close();
+    this.#changed.fire();
+  }
+
+  /** @returns {AsyncGenerator<Event, void, void>} */
+  async *[Symbol.asyncIterator]() {
+    while (true) {
+      while (!this.#events.length && !this.#closed) await this.#changed.wait();
+      if (this.#failure) throw this.#failure;
+      if (this.#closed) return;
+      const events = this.#events;
+      this.#events = [];
+      this.#changed.fire();
+      let told = 0;
+      try {
+        while (told < events.length) yield events[told++];
+      } finally {
+        this.#events.unshift(...events.slice(told)); // whoever leaves the loop may come back
+      }
+    }
+  }
+
+  /** @param {unknown} error */
+  #fail(error) {
+    if (this.#closed) return; // what was under way when the sockets were closed
+    this.#failure = error;
+    this.close();
+  }
+
+  #collect() {
+    for (const event of this.#follow.take()) this.#events.push(event);
+    this.#changed.fire();
+  }
+
+  async #room() {
+    while (this.#events.length > AHEAD && !this.#closed) await this.#changed.wait();
+  }
+
+  async #receive() {
+    for await (const [topic, body] of this.#subscriber) {
+      const beats = this.#follow.beats;
+      this.#follow.received(topic.toString(), /** @type {import('./follow.js').Body} */ (decode(body)));
+      if (this.#follow.beats > beats) this.#watch();
+      const lost = this.#follow.unwelcomed();
+      if (lost.length) this.#subscriber.subscribe(...lost);
+      this.#collect();
+      await this.#room();
+    }
+  }
+
+  async #ask() {
+    while (!this.#closed) {
+      await this.#room();
+      const request = this.#follow.request();
+      if (!request) {
+        await this.#changed.wait();
+        continue;
+      }
+      const { cmd, args } = request;
+      const reply = await this.#commands.once(encode({ id: randomUUID(), cmd, args }));
+      if (!reply) continue;
+      this.#follow.answered(request, reply);
+      this.#collect();
+    }
+  }
+
+  /** Waits for three heartbeats, from now. */
+  #watch() {
+    clearTimeout(this.#alarm);
+    this.#alarm = setTimeout(() => {
+      this.#follow.silent();
+      this.#collect();
+    }, 3000 * this.#follow.heartbeat);
+  }
+}
+
+/** Something that several tasks wait for, each until the next time. */
+class Signal {
+  /** @type {(() => void)[]} */
+  #waiting = [];
+
+  /** @returns {Promise<void>} */
+  wait() {
+    return new Promise((resolve) => { this.#waiting.push(resolve); });
+  }
+
+  fire() {
+    for (const resolve of this.#waiting.splice(0)) resolve();
+  }
+}
