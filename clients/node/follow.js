@@ -248,7 +248,7 @@ export class Follow {
    * @param {Stream} stream
    */
   #suspend(prefix, stream) {
-    stream.before = Math.max(stream.before, stream.last, stream.heard, ...stream.kept.slice(-1).map(seq));
+    stream.before = Math.max(stream.before, stream.last, stream.heard);
     stream.heard = 0;
     if (stream.durable && prefix.whole && stream.placed) {
       stream.open = false;
@@ -359,7 +359,8 @@ export class Follow {
    * @param {State} state
    */
   #place(prefix, stream, state) {
-    if (!stream.open && stream.placed && state.seq < stream.before) {
+    const kept = stream.kept.findLast(({ body }) => body.epoch < this.epoch);
+    if (!stream.open && stream.placed && state.seq < Math.max(stream.before, kept ? seq(kept) : 0)) {
       // The daemon could not save the last messages before it died, and gives their numbers a second time.
       this.#abandon(prefix, stream, 'renewed');
       this.#tell({ event: 'renewed', stream: stream.name });

@@ -175,6 +175,20 @@ test('1. pages: a stream goes on in the next, or begins anew there', () => {
     .hears('~md.C.#2', 'ready md.').content();
 });
 
+test('1. heartbeats tell of more than a page that is older', () => {
+  new Talk(['md.']).welcome('md.').asked('snapshot {prefix:md.}', state({ [A]: [5, 5] }, 'p2'))
+    .heartbeat({ [A]: 6, 'md.B.': 1 }).asked('snapshot {prefix:md.,after:p2}', state({})).hears('~md.A.#5', 'ready md.')
+    .asked('replay {stream:md.A.,from:6,to:6}', messages(A, [6])).asked('replay {stream:md.B.,from:1,to:1}', messages('md.B.', [1]))
+    .hears('~md.A.#6', '~md.B.#1').content();
+});
+
+test('1. pages that span a silence begin again', () => {
+  new Talk(['md.']).welcome('md.').heartbeat().asked('snapshot {prefix:md.}', state({ [A]: [5, 5], 'md.B.': [3] }, 'p2'))
+    .hears('~md.A.#5').heartbeat({}, 4)
+    .asked('snapshot {prefix:md.}', state({ [A]: [6, 6], 'md.B.': [4, 4] })).hears('~md.B.#4', 'ready md.')
+    .asked('replay {stream:md.A.,from:6,to:6}', messages(A, [6])).hears('~md.A.#6').content();
+});
+
 test('1. a page of an epoch that is over is not taken', () => {
   const talk = new Talk(['md.']).welcome('md.').asked('snapshot {prefix:md.}', state({ [A]: [5, 5] }, 'p2')).hears();
   const late = talk.follow.request();
@@ -293,7 +307,7 @@ test('5. a gap that was open ends with the epoch, or goes on across it', () => {
   const talk = begun().says(A, 8).says(ORD, 5).heartbeat({ [A]: 9, [ORD]: 5 });
   talk.epoch = 2;
   talk.welcome('md.').hears('lost md.A. 6-7 epoch', 'md.A.#8', 'lost md.A. 9-9 epoch', 'epoch')
-    .asked('snapshot {prefix:md.}', state({})).hears('ready md.')
+    .asked('snapshot {prefix:md.}', state({})).hears('ready md.').content()
     .welcome(ORD).asked(`snapshot {prefix:${ORD}}`, state({ [ORD]: [5, 5] })).hears('ready ord.me.')
     .asked('replay {stream:ord.me.,from:3,to:4}', messages(ORD, [3, 4])).hears('~ord.me.#3', '~ord.me.#4', 'ord.me.#5').content();
 });
@@ -304,6 +318,31 @@ test('5. another store: everything begins again', () => {
   talk.store = 'T';
   talk.says(ORD, 2).hears('epoch').welcome(ORD).hears('lost ord.me. 3-3 store', 'ord.me.#4', 'store')
     .asked(`snapshot {prefix:${ORD}}`, state({ [ORD]: [1, 1] })).hears('~ord.me.#1', 'ord.me.#2', 'ready ord.me.').content();
+});
+
+test('5. another store: what came while its name was not known is of neither', () => {
+  const talk = begun();
+  talk.epoch = 2;
+  talk.says(ORD, 3).hears('epoch');
+  talk.epoch = 3;
+  talk.store = 'T';
+  talk.welcome(ORD).hears('epoch', 'store').asked(`snapshot {prefix:${ORD}}`, state({ [ORD]: [4, 4] }))
+    .hears('~ord.me.#4', 'ready ord.me.').content();
+});
+
+test('5. another store: a stream that was not there before has no past to be replayed', () => {
+  const talk = begun();
+  talk.epoch = 2;
+  talk.store = 'T';
+  talk.welcome(ORD).hears('epoch', 'store').asked(`snapshot {prefix:${ORD}}`, state({ 'ord.me.x.': [9, 9] }))
+    .hears('~ord.me.x.#9', 'ready ord.me.').content();
+});
+
+test('5. a store that lost its tail: what was kept counts as well', () => {
+  const talk = begun().says(ORD, 6);
+  talk.epoch = 2;
+  talk.welcome(ORD).hears('epoch').asked(`snapshot {prefix:${ORD}}`, state({ [ORD]: [4, 4] }))
+    .hears('lost ord.me. 3-5 renewed', 'ord.me.#6', 'renewed ord.me.', '~ord.me.#4', 'ready ord.me.').content();
 });
 
 test('5. a store that lost its tail: the stream is a new one', () => {
