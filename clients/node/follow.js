@@ -547,7 +547,7 @@ export class Follow {
     stream.placed = stream.open = false;
     stream.last = stream.before = 0;
     stream.gone = stream.rows = null;
-    if (!stream.kept.length && !stream.heard) prefix.streams.delete(stream.name);
+    if (!stream.kept.length) prefix.streams.delete(stream.name);
   }
 }
 

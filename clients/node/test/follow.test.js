@@ -373,6 +373,12 @@ test('6. silence is told once, and what was missed is asked for', () => {
     .hears('~md.A.#6', '~md.B.#1').content();
 });
 
+test('6. what was only under way is not asked for', () => {
+  const talk = begun().heartbeat({}, 1).heartbeat({}, 9).asked('snapshot {prefix:md.}', state({ [A]: [7, 7] }))
+    .asked(`snapshot {prefix:${ORD}}`, state({ [ORD]: [2, 2] }));
+  talk.says(A, 6, 7).hears('md.A.#6', 'md.A.#7').content();
+});
+
 test('6. heartbeats that were lost are noticed by their time, by whoever slept as well', () => {
   begun().heartbeat().heartbeat({}, 3).content().heartbeat({}, 4)
     .asked('snapshot {prefix:md.}', state({ [A]: [5, 5] })).asked(`snapshot {prefix:${ORD}}`, state({})).content();

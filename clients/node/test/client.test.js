@@ -1,0 +1,361 @@
+/** The client against a real daemon and a simulated TWS, through real sockets. */
+
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+import { decode } from '@msgpack/msgpack';
+import * as zmq from 'zeromq';
+
+import { Commands, Feed, Refused, Unanswered } from '../client.js';
+import { Daemon, Process, Simulator } from './daemon.js';
+
+/** @typedef {import('../follow.js').Event} Event */
+/** @typedef {import('../follow.js').Body} Body */
+
+const LIMIT = { timeout: 20_000 };
+const SYMBOLS = ['AAPL', 'MSFT', 'IBM', 'NVDA', 'AMZN', 'TSLA'];
+
+/** @type {Simulator} */
+let simulator;
+let clientId = 0;
+
+before(async () => { simulator = await Simulator.start(); });
+after(() => simulator?.process?.end());
+
+/**
+ * @param {import('node:test').TestContext} t
+ * @param {Record<string, string | number>} settings
+ */
+async function daemonFor(t, settings = {}) {
+  const daemon = new Daemon(simulator, (clientId += 1), settings);
+  t.after(() => daemon.remove());
+  return daemon.start();
+}
+
+/**
+ * @param {import('node:test').TestContext} t
+ * @param {{rep: string}} daemon
+ * @param {string | undefined} client
+ * @param {{timeout?: number}} options
+ */
+function commandsFor(t, { rep }, client, options = {}) {
+  const commands = new Commands(rep, client, options);
+  t.after(() => commands.close());
+  return commands;
+}
+
+/**
+ * @param {import('node:test').TestContext} t
+ * @param {{pub: string, rep: string}} daemon
+ * @param {string[]} prefixes
+ * @param {object} options
+ */
+function feedFor(t, { pub, rep }, prefixes, options = {}) {
+  const feed = new Feed({ pub, rep, prefixes, ...options });
+  t.after(() => feed.close());
+  return feed;
+}
+
+/**
+ * Everything up to the first event that is wanted, and that one.
+ * @param {Feed} feed
+ * @param {(event: Event, heard: Event[]) => boolean} wanted
+ */
+async function until(feed, wanted) {
+  const heard = [];
+  for await (const event of feed) {
+    heard.push(event);
+    if (wanted(event, heard)) return heard;
+  }
+  throw new Error('the feed has ended');
+}
+
+/**
+ * @param {Feed} feed
+ * @param {number} prefixes
+ */
+const ready = (feed, prefixes = 1) => until(feed, ({ event }) => event === 'ready' && (prefixes -= 1) === 0);
+
+/** @param {string} symbol */
+const stock = (symbol) => ({ symbol, secType: 'STK', exchange: 'SMART', currency: 'USD' });
+
+/** @param {number} lmtPrice */
+const buy = (lmtPrice) => ({ action: 'BUY', totalQuantity: 100, orderType: 'LMT', lmtPrice });
+
+/** @param {string} topic */
+const streamOf = (topic) => topic.split('.', 2).join('.') + '.';
+
+/**
+ * The numbered messages of one stream, without the flag of how they came.
+ * @param {Event[]} heard
+ * @param {string} stream
+ * @returns {[string, Body][]}
+ */
+function messagesOf(heard, stream) {
+  return heard.flatMap((event) => (event.event !== 'message' || event.body.seq === undefined || streamOf(event.topic) !== stream ? []
+    : [[event.topic, plain(event.body)]]));
+}
+
+/**
+ * @param {Body} body
+ * @returns {Body}
+ */
+function plain({ flags, ...body }) {
+  const rest = (flags ?? []).filter((flag) => flag !== 'replayed');
+  return rest.length ? { ...body, flags: rest } : body;
+}
+
+/**
+ * What the daemon says it has published.
+ * @param {Commands} commands
+ * @param {string} stream
+ * @param {number} from
+ * @param {number} to
+ */
+async function published(commands, stream, from, to) {
+  /** @type {[string, Body][]} */
+  const all = [];
+  for (let next = from; next !== null;) {
+    const { result } = await commands.call('replay', { stream, from: next, to });
+    for (const [topic, body] of result.messages) all.push([topic.toString(), /** @type {Body} */ (decode(body))]);
+    next = result.next;
+  }
+  return all;
+}
+
+/** @param {[string, Body][]} messages */
+const numbers = (messages) => messages.map(([, { seq }]) => /** @type {number} */ (seq));
+
+/**
+ * @param {number} from
+ * @param {number} to
+ */
+const range = (from, to) => Array.from({ length: to - from + 1 }, (_, n) => from + n);
+
+test('a late subscriber gets the state and then every tick', LIMIT, async (t) => {
+  const daemon = await daemonFor(t);
+  const commands = commandsFor(t, daemon, 'ticks');
+  const early = feedFor(t, daemon, ['md.']);
+  for (const symbol of SYMBOLS) await commands.call('reqMktData', { contract: stock(symbol) });
+  let ticks = 0;
+  await until(early, ({ event }) => event === 'message' && (ticks += 1) > 100);
+
+  const late = feedFor(t, daemon, ['md.']);
+  const state = await ready(late);
+  const live = await until(late, (_, heard) => heard.length > 100);
+  assert.ok(state.every((event) => event.event === 'ready' || (event.event === 'message' && event.body.flags?.includes('replayed'))));
+  for (const symbol of SYMBOLS) {
+    const stream = `md.${symbol}-STK-SMART-USD.`;
+    const begun = Math.max(...numbers(messagesOf(state, stream)));
+    const messages = messagesOf(live, stream);
+    assert.deepEqual(messages, await published(commands, stream, begun + 1, begun + messages.length));
+    const topics = new Set(messagesOf(state, stream).map(([topic]) => topic));
+    assert.ok(topics.has(`${stream}tickPrice.`) && topics.has(`${stream}tickSize.`), `${[...topics]}`);
+  }
+});
+
+/**
+ * A subscriber that takes nothing while more is published than anybody queues for it.
+ * @param {import('node:test').TestContext} t
+ * @param {Record<string, string | number>} settings
+ */
+async function slowSubscriber(t, settings) {
+  const daemon = await daemonFor(t, { 'bus.sndhwm': 5, ...settings });
+  const commands = commandsFor(t, daemon, 'burst');
+  const feed = feedFor(t, daemon, ['req.burst.'], { receiveHighWaterMark: 5 });
+  await ready(feed);
+  const options = { contract: { symbol: 'SPX', secType: 'OPT', exchange: 'CBOE', currency: 'USD' } };
+  for (let n = 0; n < 12; n += 1) await commands.call('reqContractDetails', options);
+  while ((await commands.call('status')).result.requests > 0);
+  const { result: { streams: [{ seq: last }] } } = await commands.call('snapshot', { prefix: 'req.burst.' });
+  const heard = await until(feed, (event) =>
+    (event.event === 'message' && event.body.seq === last) || (event.event === 'lost' && event.to === last));
+  return { commands, heard, last };
+}
+
+test('what did not fit into the queues comes by replay', LIMIT, async (t) => {
+  const { commands, heard, last } = await slowSubscriber(t, {});
+  assert.ok(heard.some((event) => event.event === 'message' && event.body.flags?.includes('replayed')), 'nothing was lost on the way');
+  assert.deepEqual(heard.filter(({ event }) => event === 'lost'), []);
+  assert.deepEqual(messagesOf(heard, 'req.burst.'), await published(commands, 'req.burst.', 1, last));
+});
+
+test('what the daemon has no more is told by number', LIMIT, async (t) => {
+  const { heard, last } = await slowSubscriber(t, { 'ring.messages': 1000 });
+  const lost = heard.flatMap((event) => (event.event === 'lost' ? range(event.from, event.to) : []));
+  assert.ok(lost.length > 0);
+  const state = new Set(numbers(messagesOf(heard, 'req.burst.')));
+  assert.deepEqual([...new Set([...state, ...lost])].sort((a, b) => a - b), range(1, last));
+});
+
+test('killed and started again: nothing durable is missed, the rest begins anew', LIMIT, async (t) => {
+  const daemon = await daemonFor(t);
+  const commands = commandsFor(t, daemon, 'kill');
+  const feed = feedFor(t, daemon, ['ord.', 'exec.', 'sys.', 'acct.', 'md.']);
+  const state = await ready(feed, 5);
+  await commands.call('reqMktData', { contract: stock('AAPL') });
+  for (let n = 0; n < 10; n += 1) {
+    await commands.call('placeOrder', { contract: stock(SYMBOLS[n % 6]), order: buy(9999) }, { key: `before-${n}` });
+  }
+  const before = await until(feed, ({ event }, heard) => event === 'message' && messagesOf(heard, 'exec.kill.').length > 2);
+  await daemon.kill();
+  await daemon.start();
+  for (let n = 0; n < 10; n += 1) {
+    await commands.call('placeOrder', { contract: stock(SYMBOLS[n % 6]), order: buy(9999) }, { key: `after-${n}` });
+  }
+  /** @param {Event[]} heard */
+  const fills = (heard) => messagesOf(heard, 'exec.kill.').filter(([, { ref, type }]) => type === 'execDetails' && ref?.key.startsWith('after'));
+  const later = await until(feed, ({ event }, heard) => event === 'message' && new Set(fills(heard).map(([, { ref }]) => ref?.key)).size === 10);
+  const heard = [...state, ...before, ...later];
+
+  assert.equal(heard.filter(({ event }) => event === 'epoch').length, 1);
+  assert.deepEqual(heard.filter(({ event }) => ['store', 'renewed'].includes(event)), []);
+  assert.deepEqual(heard.filter((event) => event.event === 'lost' && !event.stream.startsWith('md.')), []);
+  for (const stream of ['ord.kill.', 'exec.kill.', 'sys.tws.']) {
+    const messages = messagesOf(heard, stream);
+    const first = Math.max(0, ...numbers(messagesOf(state, stream)));
+    const last = Math.max(...numbers(messages));
+    const live = messages.filter(([, { seq = 0 }]) => seq > first);
+    assert.deepEqual(live, await published(commands, stream, first + 1, last), stream);
+    assert.equal(live.at(-1)?.[1].epoch, feed.epoch, stream);
+    if (stream !== 'sys.tws.') assert.ok(live[0][1].epoch < feed.epoch, stream);
+  }
+});
+
+test('a daemon that stops answering is down, and then up again', LIMIT, async (t) => {
+  const daemon = await daemonFor(t);
+  const feed = feedFor(t, daemon, ['sys.']);
+  await until(feed, (event) => event.event === 'message' && event.body.type === 'heartbeat');
+  daemon.signal('SIGSTOP');
+  await until(feed, ({ event }) => event === 'down');
+  daemon.signal('SIGCONT');
+  await until(feed, ({ event }) => event === 'up');
+});
+
+test('several commands at once are answered in turn, a refused one with all its faults', LIMIT, async (t) => {
+  const daemon = await daemonFor(t);
+  const commands = commandsFor(t, daemon, 'many');
+  const replies = await Promise.all([1, 2, 3].map(() => commands.call('ping')));
+  assert.deepEqual(replies.map(({ result }) => result), [{ pong: true }, { pong: true }, { pong: true }]);
+  await assert.rejects(commands.call('placeOrder', { contract: stock('AAPL'), order: { ...buy(1), lmtPrice: '12x', oops: 1 } }, { key: 'k' }),
+    (error) => error instanceof Refused && error.code === 'E_ARG' && error.outcome === 'refused' && /lmtPrice.*oops/s.test(error.message));
+});
+
+/**
+ * Stands between client and daemon, and keeps the replies that `loses` names from the client.
+ * @param {import('node:test').TestContext} t
+ * @param {Daemon} daemon
+ * @param {(command: any) => Promise<boolean>} loses  Asked with the command when its reply has come.
+ */
+async function lossyWay(t, daemon, loses) {
+  const front = new zmq.Reply({ linger: 0 });
+  const rep = `ipc://${daemon.directory}/lossy`;
+  await front.bind(rep);
+  t.after(() => front.close());
+  const way = async () => {
+    for await (const [frame] of front) {
+      const back = new zmq.Request({ linger: 0 });
+      back.connect(daemon.rep);
+      await back.send(frame);
+      const [reply] = await back.receive();
+      back.close();
+      // An empty reply says that nobody knows what was done, as a lost one does.
+      await front.send(await loses(decode(frame)) ? new Uint8Array() : reply);
+    }
+  };
+  way().catch((error) => { if (!front.closed) throw error; });
+  return { rep };
+}
+
+test('an order whose reply was lost is sent again, and placed once', LIMIT, async (t) => {
+  const daemon = await daemonFor(t);
+  let lost = 0;
+  const way = await lossyWay(t, daemon, async ({ cmd }) => cmd === 'placeOrder' && (lost += 1) <= 2);
+  const commands = commandsFor(t, way, 'retry', { timeout: 300 });
+  const feed = feedFor(t, daemon, ['ord.retry.', 'exec.retry.']);
+  await ready(feed, 2);
+  const reply = await commands.call('placeOrder', { contract: stock('AAPL'), order: buy(9999) }, { key: 'once', id: 'id-1' });
+  assert.equal(lost, 3);
+  assert.equal(reply.dup, true);
+
+  const again = await commands.call('placeOrder', { contract: stock('AAPL'), order: buy(9999) }, { key: 'once' });
+  assert.deepEqual([again.dup, again.result], [true, reply.result]);
+  await assert.rejects(commands.call('placeOrder', { contract: stock('IBM'), order: buy(9999) }, { key: 'once' }),
+    (error) => error instanceof Refused && error.code === 'E_KEY_REUSED');
+  await assert.rejects(commands.call('ping', { }, { id: 'id-1' }), (error) => error instanceof Refused && error.code === 'E_ID_REUSED');
+
+  const heard = await until(feed, (event) => event.event === 'message' && event.body.type === 'commissionAndFeesReport');
+  assert.equal(messagesOf(heard, 'exec.retry.').filter(([, { type }]) => type === 'execDetails').length, 1);
+  assert.equal((await commands.call('status')).result.orders, 1);
+});
+
+test('an order whose reply was lost with the daemon is not sent to the next one', LIMIT, async (t) => {
+  const daemon = await daemonFor(t);
+  let placed = 0;
+  const way = await lossyWay(t, daemon, async ({ cmd }) => {
+    if (cmd !== 'placeOrder') return false;
+    placed += 1;
+    await daemon.kill();
+    await daemon.start();
+    return true;
+  });
+  const commands = commandsFor(t, way, 'died', { timeout: 5000 });
+  await assert.rejects(commands.call('placeOrder', { contract: stock('AAPL'), order: buy(1) }, { key: 'once' }),
+    (error) => error instanceof Unanswered && /restarted.*'once'/.test(error.message));
+  assert.equal(placed, 1);
+});
+
+test('nobody there: no answer, in time', LIMIT, async (t) => {
+  const commands = commandsFor(t, { rep: 'ipc:///tmp/ibbridge-nobody' }, 'nobody', { timeout: 20 });
+  await assert.rejects(commands.call('ping', {}, { patience: 100 }), Unanswered);
+});
+
+/**
+ * @param {import('node:test').TestContext} t
+ * @param {Daemon} daemon
+ * @param {string} script
+ * @param {string[]} args
+ */
+function program(t, daemon, script, args) {
+  const path = fileURLToPath(new URL(`../${script}`, import.meta.url));
+  const running = new Process(process.execPath, [path, '--pub', daemon.pub, '--rep', daemon.rep, ...args]);
+  t.after(() => running.end('SIGKILL'));
+  return running;
+}
+
+test('order.js: filled; known when run again; another one cancelled by Ctrl-C', LIMIT, async (t) => {
+  const daemon = await daemonFor(t);
+  const first = program(t, daemon, 'order.js', ['--key', 'fill', 'BUY', '100', 'AAPL', '9999']);
+  await first.said(/^placed +fill: BUY 100 AAPL at 9999/);
+  await first.said(/^fill +fill: BOT 100 at \d/);
+  await first.said(/^order +fill: Filled, 100 filled, 0 to go/);
+  assert.equal(await first.ended, 0);
+
+  const second = program(t, daemon, 'order.js', ['--key', 'fill', 'BUY', '100', 'AAPL', '9999']);
+  await second.said(/^known +fill/);
+  await second.said(/^fill +fill: BOT 100 at \d/);
+  assert.equal(await second.ended, 0);
+
+  const other = program(t, daemon, 'order.js', ['--key', 'fill', 'BUY', '200', 'AAPL', '9999']);
+  await other.said(/E_KEY_REUSED/);
+  assert.equal(await other.ended, 1);
+
+  const open = program(t, daemon, 'order.js', ['--key', 'wait', 'BUY', '100', 'AAPL', '1']);
+  await open.said(/^order +wait: Submitted/);
+  open.child.kill('SIGINT');
+  await open.said(/^cancel +wait/);
+  await open.said(/^order +wait: Cancelled, 0 filled/);
+  assert.equal(await open.ended, 1);
+});
+
+test('subscribe.js prints what it hears, as JSON', LIMIT, async (t) => {
+  const daemon = await daemonFor(t);
+  const subscriber = program(t, daemon, 'subscribe.js', ['sys.', 'md.']);
+  const [line] = await subscriber.said(/"sys\.tws\.connection\."/);
+  assert.ok(line);
+  await subscriber.said(/"ready","prefix":"md\."/);
+  for (const each of subscriber.lines) assert.equal(typeof JSON.parse(each), 'object');
+  subscriber.child.kill('SIGINT');
+  assert.equal(await subscriber.ended, 0);
+});

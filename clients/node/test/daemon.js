@@ -1,0 +1,130 @@
+/** A simulated TWS and daemons in front of it, each a process of its own that ends with the test, whatever happens. */
+
+import { spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+
+const IBBRIDGE = process.env.IBBRIDGE ?? fileURLToPath(new URL('../../../.venv/bin/ibbridge', import.meta.url));
+
+/** @type {Set<import('node:child_process').ChildProcess>} */
+const running = new Set();
+process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
+
+/** One process, and the lines that it has said. */
+export class Process {
+  /** @type {string[]} */
+  lines = [];
+  /** @type {Set<() => void>} */
+  #waiting = new Set();
+
+  /**
+   * @param {string} command
+   * @param {string[]} args
+   */
+  constructor(command, args) {
+    this.child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    running.add(this.child);
+    /** @type {Promise<number | string | null>} */
+    this.ended = new Promise((resolve) => {
+      this.child.once('close', (code, signal) => {
+        running.delete(this.child);
+        resolve(code ?? signal);
+      });
+    });
+    for (const stream of [this.child.stdout, this.child.stderr]) {
+      createInterface({ input: stream }).on('line', (line) => {
+        this.lines.push(line);
+        for (const look of this.#waiting) look();
+      });
+    }
+  }
+
+  /**
+   * The first line that matches, said already or not yet; an error with all of them if the process ends without it.
+   * @param {RegExp} pattern
+   * @returns {Promise<RegExpMatchArray>}
+   */
+  said(pattern) {
+    return new Promise((resolve, reject) => {
+      const look = () => {
+        const found = this.lines.map((line) => line.match(pattern)).find(Boolean);
+        if (!found) return;
+        this.#waiting.delete(look);
+        resolve(found);
+      };
+      this.#waiting.add(look);
+      this.ended.then((code) => reject(new Error(`ended (${code}) without ${pattern}:\n${this.lines.join('\n')}`)));
+      look();
+    });
+  }
+
+  /** @param {NodeJS.Signals} signal */
+  async end(signal = 'SIGTERM') {
+    this.child.kill(signal);
+    return this.ended;
+  }
+}
+
+export class Simulator {
+  /** @type {string} */
+  port = '';
+
+  static async start() {
+    const simulator = new Simulator();
+    simulator.process = new Process(IBBRIDGE, ['sim', '--port', '0', '--seed', '7']);
+    simulator.port = (await simulator.process.said(/listens on [^:]*:(\d+)/))[1];
+    return simulator;
+  }
+
+  /** @type {Process | undefined} */
+  process;
+}
+
+/** A daemon in a directory of its own, which can be killed and started again there. */
+export class Daemon {
+  /**
+   * @param {Simulator} simulator
+   * @param {number} clientId
+   * @param {Record<string, string | number>} settings
+   */
+  constructor(simulator, clientId, settings = {}) {
+    this.directory = mkdtempSync(join(tmpdir(), 'ibbridge-node-'));
+    this.pub = `ipc://${this.directory}/pub`;
+    this.rep = `ipc://${this.directory}/rep`;
+    const all = {
+      'tws.port': simulator.port,
+      'tws.client_id': clientId,
+      'tws.reconnect_min': 0.1,
+      'bus.pub': this.pub,
+      'bus.rep': this.rep,
+      'bus.heartbeat': 0.2,
+      'store.path': join(this.directory, 'store'),
+      ...settings,
+    };
+    this.args = ['run', ...Object.entries(all).flatMap(([key, value]) => ['--set', `${key}=${value}`])];
+  }
+
+  async start() {
+    this.process = new Process(IBBRIDGE, this.args);
+    await this.process.said(/TWS at .*: ready/);
+    return this;
+  }
+
+  /** @param {NodeJS.Signals} signal */
+  signal(signal) {
+    this.process?.child.kill(signal);
+  }
+
+  async kill() {
+    await this.process?.end('SIGKILL');
+  }
+
+  async remove() {
+    await this.kill();
+    rmSync(this.directory, { recursive: true, force: true });
+  }
+}
