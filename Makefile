@@ -2,7 +2,7 @@
 # wants it. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench fuzz coverage docs clean
+.PHONY: help demo test test-clients bench fuzz coverage docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -13,7 +13,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 # With a terminal the demo gets it, as a job of its own (set -m): Ctrl-C then ends the demo, which says goodbye and
 # exits 0, and not make, which would report an error. Without one there is no Ctrl-C and exec is enough.
@@ -25,6 +25,19 @@ test: $(VENV)/.installed-dev  ## ruff, mypy --strict, pytest
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# For whoever writes a client in another language: this one was written from docs/protocol.md, and holds the daemon to it.
+NODE_CLIENT := clients/node
+
+test-clients: $(VENV)/.installed $(NODE_CLIENT)/node_modules/.installed  ## the Node.js client against daemon and simulator
+	cd $(NODE_CLIENT) && npm run --silent check && npm test --silent
+
+$(NODE_CLIENT)/node_modules/.installed: $(NODE_CLIENT)/package.json $(NODE_CLIENT)/package-lock.json
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0] < 18))' 2>/dev/null && npm --version >/dev/null 2>&1 || { \
+		echo "the Node.js client needs Node.js 18 or later, and npm; on Debian 12 and Ubuntu 24.04: apt install nodejs npm" >&2; exit 1; }
+	@echo "installing the packages of $(NODE_CLIENT) ..."
+	@cd $(NODE_CLIENT) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
 
 bench: $(VENV)/.installed-dev  ## decoding beside two other clients; throughput and latency beside a raw relay
 	$(BIN)/python benchmarks/decode.py
@@ -46,7 +59,7 @@ docs: $(VENV)/.installed-dev  ## what is written from the code: config/ibbridge.
 
 clean:  ## removes everything that make made
 	rm -f ibbridge/codec/_packer.c ibbridge/codec/_packer.*.so
-	rm -rf $(VENV) fuzz/found build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(NODE_CLIENT)/node_modules fuzz/found build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find ibbridge tests benchmarks fuzz -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 INSTALLED_FROM := setup.cfg setup.py pyproject.toml ibbridge/codec/_packer.pyx
