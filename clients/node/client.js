@@ -20,6 +20,9 @@ import { Follow } from './follow.js';
 /** Events that may wait for the application; beyond that nothing is received, and ZeroMQ queues. */
 const AHEAD = 1000;
 
+/** What must not be done a second time. */
+const ORDERS = new Set(['placeOrder', 'exerciseOptions']);
+
 /** The daemon said no. `outcome` says whether anything can have reached TWS. */
 export class Refused extends Error {
   /**
@@ -80,32 +83,28 @@ export class Commands {
     const until = Date.now() + patience;
     const command = { id, cmd, args, client: this.client, key, not_after: until * 1000 };
     const frame = encode(command, { ignoreUndefined: true });
-    const epoch = key === undefined ? undefined : (await this.#answer(PING(), until)).epoch;
-    /** @type {Reply | null} */
-    let reply = null;
-    for (let tries = 0; reply === null; tries += 1) {
-      // The daemon remembers commands for one epoch: after a restart the same order would be a second one.
-      if (tries && epoch !== undefined && (await this.#answer(PING(), until)).epoch !== epoch) {
-        throw new Unanswered(`${cmd}: the daemon was restarted before it answered; look for '${key}' before you repeat it`);
-      }
+    const places = ORDERS.has(cmd);
+    const epoch = places ? await this.#epoch(until) : 0;
+    let reply = await this.once(frame);
+    while (reply === null) {
       if (Date.now() > until) throw new Unanswered(`${cmd}: no reply in ${patience} ms`);
+      // The daemon remembers commands for one epoch: after a restart the same order would be a second one.
+      if (places && (await this.#epoch(until)) !== epoch) {
+        throw new Unanswered(`${cmd}: the daemon was restarted before it answered; look for '${key ?? args.key}' before you repeat it`);
+      }
       reply = await this.once(frame);
     }
     if (!reply.ok) throw new Refused(cmd, /** @type {import('./follow.js').Fault} */ (reply.error));
     return reply;
   }
 
-  /**
-   * @param {Uint8Array} frame
-   * @param {number} until
-   */
-  async #answer(frame, until) {
-    let reply = null;
-    while (reply === null) {
+  /** @param {number} until */
+  async #epoch(until) {
+    for (;;) {
+      const reply = await this.once(encode({ id: randomUUID(), cmd: 'ping', args: {} }));
+      if (reply) return reply.epoch;
       if (Date.now() > until) throw new Unanswered('the daemon does not answer');
-      reply = await this.once(frame);
     }
-    return reply;
   }
 
   /**
@@ -129,8 +128,6 @@ export class Commands {
   }
 }
 
-const PING = () => encode({ id: randomUUID(), cmd: 'ping', args: {} });
-
 /**
  * What is published under some prefixes, without a hole or a duplicate: an async iterable of the events of follow.js.
  *
@@ -152,7 +149,8 @@ export class Feed {
   /**
    * @param {{pub: string, rep: string, prefixes: string[], root?: string,
    *   receiveHighWaterMark?: number, receiveBufferSize?: number}} options
-   * `pub` and `rep` are the daemon's `bus.pub` and `bus.rep`, `root` its `bus.prefix`; the rest are options of the socket.
+   * `pub` and `rep` are the daemon's `bus.pub` and `bus.rep`, `root` is its `bus.prefix` and a dot if it has one; the rest
+   * are options of the socket.
    */
   constructor({ pub, rep, prefixes, root, receiveHighWaterMark = 100_000, receiveBufferSize }) {
     this.#follow = new Follow(prefixes, root);

@@ -147,7 +147,7 @@ export class Follow {
 
   /**
    * @param {string[]} prefixes  What the application wants to hear: none may contain another.
-   * @param {string} root  The prefix that the daemon is configured to put in front of all topics.
+   * @param {string} root  What the daemon is configured to put in front of all topics, with the dot behind it.
    */
   constructor(prefixes, root = '') {
     for (const text of prefixes) {

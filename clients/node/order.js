@@ -3,7 +3,8 @@
  * Places a limit order and follows it until it is done; Ctrl-C cancels it.
  *
  * The key is what makes it safe: run again with the same key and order, it places nothing a second time and goes on
- * following the first. Exit code 0: filled; 1: cancelled, refused, or not known.
+ * following the first. The daemon sees to that until it is restarted; what its durable stream tells of the order, from
+ * there on. Exit code 0: filled; 1: cancelled, refused, or not known.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -19,12 +20,15 @@ const USAGE = `usage: node order.js [options] BUY|SELL QUANTITY SYMBOL LIMIT
   --client NAME    who is ordering (node)
   --key KEY        the order's name; a new one each time if there is none
   --secType STK --exchange SMART --currency USD --account ACCOUNT
-  --pub ENDPOINT --rep ENDPOINT    the daemon's bus.pub and bus.rep`;
+  --pub ENDPOINT --rep ENDPOINT    the daemon's bus.pub and bus.rep
+  --root PREFIX    its bus.prefix and a dot, if it has one`;
 
 const OVER = new Set(['Filled', 'Cancelled', 'ApiCancelled', 'Inactive']);
 
 /** What is known of one order. The order of its messages means nothing, and some of them are repeated. */
 class Order {
+  /** What TWS says that it is. */
+  terms = '';
   status = '';
   filled = 0;
   over = false;
@@ -47,6 +51,7 @@ class Order {
    */
   hears({ type, ref, data }) {
     if (ref?.key !== this.key) return null;
+    if (type === 'openOrder') this.terms = terms(data);
     if (type === 'orderStatus') {
       this.over ||= OVER.has(data.status);
       this.filled = Math.max(this.filled, data.filled ?? 0);
@@ -67,6 +72,14 @@ class Order {
     }
     return null;
   }
+}
+
+/**
+ * An order in words.
+ * @param {{contract: any, order: any}} what
+ */
+function terms({ contract, order: { action, totalQuantity, orderType, lmtPrice } }) {
+  return `${action} ${Number(totalQuantity)} ${contract.symbol} ${orderType} ${lmtPrice}`;
 }
 
 /**
@@ -105,6 +118,7 @@ function arguments_(argv) {
     options: {
       pub: { type: 'string', default: 'tcp://127.0.0.1:5555' },
       rep: { type: 'string', default: 'tcp://127.0.0.1:5556' },
+      root: { type: 'string', default: '' },
       client: { type: 'string', default: 'node' },
       key: { type: 'string', default: `node-${randomUUID().slice(0, 8)}` },
       secType: { type: 'string', default: 'STK' },
@@ -125,9 +139,9 @@ function arguments_(argv) {
   return { ...values, contract, order };
 }
 
-const { pub, rep, client, key, contract, order: wanted } = arguments_(process.argv.slice(2));
-const streams = [`ord.${component(client)}.`, `exec.${component(client)}.`];
-const feed = new Feed({ pub, rep, prefixes: streams });
+const { pub, rep, root, client, key, contract, order: wanted } = arguments_(process.argv.slice(2));
+const streams = ['ord', 'exec'].map((kind) => `${root}${kind}.${component(client)}.`);
+const feed = new Feed({ pub, rep, prefixes: streams, root });
 const commands = new Commands(rep, client);
 const order = new Order(key);
 
@@ -138,10 +152,14 @@ function hear(body) {
 }
 
 async function place() {
-  const { dup } = await commands.call('placeOrder', { contract, order: wanted }, { key });
-  console.log(`${dup ? 'known  ' : 'placed '} ${key}: ${wanted.action} ${wanted.totalQuantity} ${contract.symbol} at ${wanted.lmtPrice}`);
+  const what = terms({ contract, order: wanted });
+  let known = order.terms !== '' || order.status !== '';
+  if (known && order.terms !== what) throw new Error(`'${key}' is the key of another order: ${order.terms}`);
+  // One that is there already may be from before a restart, of which the daemon would not know its key.
+  known ||= (await commands.call('placeOrder', { contract, order: wanted }, { key })).dup === true;
+  console.log(`${known ? 'known  ' : 'placed '} ${key}: ${what}`);
   // A snapshot has told the order, and not its fills.
-  if (dup) for await (const body of past(commands, streams[1])) hear(body);
+  if (known) for await (const body of past(commands, streams[1])) hear(body);
   placed = true;
   if (order.done) feed.close();
 }

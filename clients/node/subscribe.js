@@ -16,7 +16,9 @@ const { values, positionals: prefixes } = parseArgs({
   },
 });
 if (!prefixes.length) {
-  console.error('usage: node subscribe.js [--pub ENDPOINT] [--rep ENDPOINT] [--root PREFIX] PREFIX ...   such as md. ord.me.');
+  console.error(`usage: node subscribe.js [options] PREFIX ...    such as md. ord.me.
+  --pub ENDPOINT --rep ENDPOINT    the daemon's bus.pub and bus.rep
+  --root PREFIX    its bus.prefix and a dot, if it has one; all prefixes begin with it`);
   process.exit(2);
 }
 

@@ -340,7 +340,7 @@ function program(t, daemon, script, args) {
 test('order.js: filled; known when run again; another one cancelled by Ctrl-C', LIMIT, async (t) => {
   const daemon = await daemonFor(t);
   const first = program(t, daemon, 'order.js', ['--key', 'fill', 'BUY', '100', 'AAPL', '9999']);
-  await first.said(/^placed +fill: BUY 100 AAPL at 9999/);
+  await first.said(/^placed +fill: BUY 100 AAPL LMT 9999/);
   await first.said(/^fill +fill: BOT 100 at \d/);
   await first.said(/^order +fill: Filled, 100 filled, 0 to go/);
   assert.equal(await first.ended, 0);
@@ -351,7 +351,7 @@ test('order.js: filled; known when run again; another one cancelled by Ctrl-C', 
   assert.equal(await second.ended, 0);
 
   const other = program(t, daemon, 'order.js', ['--key', 'fill', 'BUY', '200', 'AAPL', '9999']);
-  await other.said(/E_KEY_REUSED/);
+  await other.said(/'fill' is the key of another order: BUY 100 AAPL LMT 9999/);
   assert.equal(await other.ended, 1);
 
   const open = program(t, daemon, 'order.js', ['--key', 'wait', 'BUY', '100', 'AAPL', '1']);
@@ -362,12 +362,25 @@ test('order.js: filled; known when run again; another one cancelled by Ctrl-C', 
   assert.equal(await open.ended, 1);
 });
 
-test('subscribe.js prints what it hears, as JSON', LIMIT, async (t) => {
+test('order.js does not place an order again after a restart of the daemon', LIMIT, async (t) => {
   const daemon = await daemonFor(t);
-  const subscriber = program(t, daemon, 'subscribe.js', ['sys.', 'md.']);
-  const [line] = await subscriber.said(/"sys\.tws\.connection\."/);
-  assert.ok(line);
-  await subscriber.said(/"ready","prefix":"md\."/);
+  const args = ['--key', 'fill', 'BUY', '100', 'AAPL', '9999'];
+  assert.equal(await program(t, daemon, 'order.js', args).ended, 0);
+  await daemon.kill();
+  await daemon.start();
+  const again = program(t, daemon, 'order.js', args);
+  await again.said(/^known +fill/);
+  await again.said(/^fill +fill: BOT 100 at \d/);
+  assert.equal(await again.ended, 0);
+  assert.equal((await commandsFor(t, daemon, 'node').call('status')).result.orders, 0);
+});
+
+test('subscribe.js prints what it hears, as JSON, from behind a configured prefix', LIMIT, async (t) => {
+  const daemon = await daemonFor(t, { 'bus.prefix': 'eu' });
+  const subscriber = program(t, daemon, 'subscribe.js', ['--root', 'eu.', 'eu.sys.', 'eu.md.']);
+  await subscriber.said(/"eu\.sys\.tws\.connection\."/);
+  await subscriber.said(/"ready","prefix":"eu\.md\."/);
+  await subscriber.said(/"eu\.sys\.bridge\.heartbeat\."/);
   for (const each of subscriber.lines) assert.equal(typeof JSON.parse(each), 'object');
   subscriber.child.kill('SIGINT');
   assert.equal(await subscriber.ended, 0);
