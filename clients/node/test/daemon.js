@@ -11,7 +11,12 @@ const IBBRIDGE = process.env.IBBRIDGE ?? fileURLToPath(new URL('../../../.venv/b
 
 /** @type {Set<import('node:child_process').ChildProcess>} */
 const running = new Set();
-process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+/** @type {Set<string>} */
+const directories = new Set();
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL');
+  for (const directory of directories) rmSync(directory, { recursive: true, force: true });
+});
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
 /** One process, and the lines that it has said. */
@@ -93,6 +98,7 @@ export class Daemon {
    */
   constructor(simulator, clientId, settings = {}) {
     this.directory = mkdtempSync(join(tmpdir(), 'ibbridge-node-'));
+    directories.add(this.directory);
     this.pub = `ipc://${this.directory}/pub`;
     this.rep = `ipc://${this.directory}/rep`;
     const all = {
@@ -126,5 +132,6 @@ export class Daemon {
   async remove() {
     await this.kill();
     rmSync(this.directory, { recursive: true, force: true });
+    directories.delete(this.directory);
   }
 }
