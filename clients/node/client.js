@@ -172,6 +172,11 @@ export class Feed {
     return this.#follow.epoch;
   }
 
+  /** How many events are waiting to be taken. */
+  get waiting() {
+    return this.#events.length;
+  }
+
   close() {
     if (this.#closed) return;
     this.#closed = true;
@@ -247,6 +252,7 @@ export class Feed {
   #watch() {
     clearTimeout(this.#alarm);
     this.#alarm = setTimeout(() => {
+      if (this.#events.length > AHEAD) return this.#watch(); // nobody has listened
       this.#follow.silent();
       this.#collect();
     }, 3000 * this.#follow.heartbeat);

@@ -4,11 +4,11 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
-import { decode } from '@msgpack/msgpack';
+import { decode, encode } from '@msgpack/msgpack';
 import * as zmq from 'zeromq';
 
 import { Commands, Feed, Refused, Unanswered } from '../client.js';
-import { Daemon, Process, Simulator } from './daemon.js';
+import { Daemon, Process, Simulator, temporary } from './daemon.js';
 
 /** @typedef {import('../follow.js').Event} Event */
 /** @typedef {import('../follow.js').Body} Body */
@@ -29,7 +29,7 @@ after(() => simulator?.process?.end());
  */
 async function daemonFor(t, settings = {}) {
   const daemon = new Daemon(simulator, (clientId += 1), settings);
-  t.after(() => daemon.remove());
+  t.after(() => daemon.kill());
   return daemon.start();
 }
 
@@ -151,7 +151,7 @@ test('a late subscriber gets the state and then every tick', LIMIT, async (t) =>
   await until(early, ({ event }) => event === 'message' && (ticks += 1) > 100);
 
   const late = feedFor(t, daemon, ['md.']);
-  const state = await ready(late);
+  const state = [...await until(late, () => true), ...await ready(late)]; // leaving the loop loses nothing
   const live = await until(late, (_, heard) => heard.length > 100);
   assert.ok(state.every((event) => event.event === 'ready' || (event.event === 'message' && event.body.flags?.includes('replayed'))));
   for (const symbol of SYMBOLS) {
@@ -170,7 +170,7 @@ test('a late subscriber gets the state and then every tick', LIMIT, async (t) =>
  * @param {Record<string, string | number>} settings
  */
 async function slowSubscriber(t, settings) {
-  const daemon = await daemonFor(t, { 'bus.sndhwm': 5, ...settings });
+  const daemon = await daemonFor(t, settings);
   const commands = commandsFor(t, daemon, 'burst');
   const feed = feedFor(t, daemon, ['req.burst.'], { receiveHighWaterMark: 5 });
   await ready(feed);
@@ -178,20 +178,29 @@ async function slowSubscriber(t, settings) {
   for (let n = 0; n < 12; n += 1) await commands.call('reqContractDetails', options);
   while ((await commands.call('status')).result.requests > 0);
   const last = await lastOf(commands, 'req.burst.');
+  while (feed.waiting < 1000) await commands.call('ping');
+  for (let n = 0; n < 100; n += 1) await commands.call('ping');
+  assert.ok(feed.waiting < 2000, `${feed.waiting} of ${last} messages are held for whom does not take them`);
   const heard = await until(feed, (event) =>
     (event.event === 'message' && event.body.seq === last) || (event.event === 'lost' && event.to === last));
   return { commands, heard, last };
 }
 
-test('what did not fit into the queues comes by replay', LIMIT, async (t) => {
+test('what fits into the queues waits there for whoever takes nothing', LIMIT, async (t) => {
   const { commands, heard, last } = await slowSubscriber(t, {});
+  assert.ok(heard.every((event) => event.event === 'message' && !event.body.flags));
+  assert.deepEqual(messagesOf(heard, 'req.burst.'), await published(commands, 'req.burst.', 1, last));
+});
+
+test('what did not fit into the queues comes by replay', LIMIT, async (t) => {
+  const { commands, heard, last } = await slowSubscriber(t, { 'bus.sndhwm': 5 });
   assert.ok(heard.some((event) => event.event === 'message' && event.body.flags?.includes('replayed')), 'nothing was lost on the way');
   assert.deepEqual(heard.filter(({ event }) => event === 'lost'), []);
   assert.deepEqual(messagesOf(heard, 'req.burst.'), await published(commands, 'req.burst.', 1, last));
 });
 
 test('what the daemon has no more is told by number', LIMIT, async (t) => {
-  const { heard, last } = await slowSubscriber(t, { 'ring.messages': 1000 });
+  const { heard, last } = await slowSubscriber(t, { 'bus.sndhwm': 5, 'ring.messages': 1000 });
   const lost = heard.flatMap((event) => (event.event === 'lost' ? range(event.from, event.to) : []));
   assert.ok(lost.length > 0);
   const state = new Set(numbers(messagesOf(heard, 'req.burst.')));
@@ -283,14 +292,17 @@ async function lossyWay(t, daemon, loses) {
 
 test('an order whose reply was lost is sent again, and placed once', LIMIT, async (t) => {
   const daemon = await daemonFor(t);
-  let lost = 0;
-  const way = await lossyWay(t, daemon, async ({ cmd }) => cmd === 'placeOrder' && (lost += 1) <= 2);
+  /** @type {any[]} */
+  const sent = [];
+  const way = await lossyWay(t, daemon, async (command) => command.cmd === 'placeOrder' && sent.push(command) <= 2);
   const commands = commandsFor(t, way, 'retry', { timeout: 300 });
   const feed = feedFor(t, daemon, ['ord.retry.', 'exec.retry.']);
   await ready(feed, 2);
   const reply = await commands.call('placeOrder', { contract: stock('AAPL'), order: buy(9999) }, { key: 'once', id: 'id-1' });
-  assert.equal(lost, 3);
   assert.equal(reply.dup, true);
+  assert.deepEqual(sent, [sent[0], sent[0], sent[0]]);
+  const patience = sent[0].not_after / 1000 - Date.now();
+  assert.ok(patience > 0 && patience <= 10_000, `an order that is good for ${patience} ms`);
 
   const again = await commands.call('placeOrder', { contract: stock('AAPL'), order: buy(9999) }, { key: 'once' });
   assert.deepEqual([again.dup, again.result], [true, reply.result]);
@@ -317,6 +329,23 @@ test('an order whose reply was lost with the daemon is not sent to the next one'
   await assert.rejects(commands.call('placeOrder', { contract: stock('AAPL'), order: buy(1) }, { key: 'once' }),
     (error) => error instanceof Unanswered && /restarted.*'once'/.test(error.message));
   assert.equal(placed, 1);
+});
+
+test('a prefix whose welcome does not come is subscribed to again', LIMIT, async (t) => {
+  const directory = temporary();
+  const publisher = new zmq.XPublisher({ verbosity: 'allSubs', linger: 0 });
+  t.after(() => publisher.close());
+  const pub = `ipc://${directory}/pub`;
+  await publisher.bind(pub);
+  feedFor(t, { pub, rep: `ipc://${directory}/rep` }, ['md.']);
+  const heartbeat = 'sys.bridge.heartbeat.';
+  const subscriptions = async () => new Set([`${await publisher.receive()}`, `${await publisher.receive()}`]);
+  assert.deepEqual(await subscriptions(), new Set(['\x01md.', `\x01${heartbeat}`]));
+  const store = { name: 'S', fault: null };
+  for (let ts = 1; ts <= 2; ts += 1) {
+    await publisher.send([heartbeat, encode({ type: 'heartbeat', epoch: 1, gen: 1, ts, data: { seqs: {}, store } })]);
+  }
+  assert.equal(`${await publisher.receive()}`, '\x01md.');
 });
 
 test('nobody there: no answer, in time', LIMIT, async (t) => {

@@ -19,6 +19,13 @@ process.once('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
+/** A directory that is there until the tests end. */
+export function temporary() {
+  const directory = mkdtempSync(join(tmpdir(), 'ibbridge-node-'));
+  directories.add(directory);
+  return directory;
+}
+
 /** One process, and the lines that it has said. */
 export class Process {
   /** @type {string[]} */
@@ -97,8 +104,7 @@ export class Daemon {
    * @param {Record<string, string | number>} settings
    */
   constructor(simulator, clientId, settings = {}) {
-    this.directory = mkdtempSync(join(tmpdir(), 'ibbridge-node-'));
-    directories.add(this.directory);
+    this.directory = temporary();
     this.pub = `ipc://${this.directory}/pub`;
     this.rep = `ipc://${this.directory}/rep`;
     const all = {
@@ -127,11 +133,5 @@ export class Daemon {
 
   async kill() {
     await this.process?.end('SIGKILL');
-  }
-
-  async remove() {
-    await this.kill();
-    rmSync(this.directory, { recursive: true, force: true });
-    directories.delete(this.directory);
   }
 }
