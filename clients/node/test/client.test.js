@@ -153,13 +153,13 @@ test('a late subscriber gets the state and then every tick', LIMIT, async (t) =>
   const late = feedFor(t, daemon, ['md.']);
   const state = [...await until(late, () => true), ...await ready(late)]; // leaving the loop loses nothing
   const live = await until(late, (_, heard) => heard.length > 100);
-  assert.ok(state.every((event) => event.event === 'ready' || (event.event === 'message' && event.body.flags?.includes('replayed'))));
+  const given = state.filter((event) => event.event === 'message' && event.body.flags?.includes('replayed'));
   for (const symbol of SYMBOLS) {
     const stream = `md.${symbol}-STK-SMART-USD.`;
-    const begun = Math.max(...numbers(messagesOf(state, stream)));
-    const messages = messagesOf(live, stream);
+    const begun = Math.max(...numbers(messagesOf(given, stream)));
+    const messages = messagesOf([...state, ...live], stream).filter(([, { seq = 0 }]) => seq > begun);
     assert.deepEqual(messages, await published(commands, stream, begun + 1, begun + messages.length));
-    const topics = new Set(messagesOf(state, stream).map(([topic]) => topic));
+    const topics = new Set(messagesOf(given, stream).map(([topic]) => topic));
     assert.ok(topics.has(`${stream}tickPrice.`) && topics.has(`${stream}tickSize.`), `${[...topics]}`);
   }
 });
@@ -188,7 +188,7 @@ async function slowSubscriber(t, settings) {
 
 test('what fits into the queues waits there for whoever takes nothing', LIMIT, async (t) => {
   const { commands, heard, last } = await slowSubscriber(t, {});
-  assert.ok(heard.every((event) => event.event === 'message' && !event.body.flags));
+  assert.deepEqual(heard.filter(({ event }) => event === 'lost'), []);
   assert.deepEqual(messagesOf(heard, 'req.burst.'), await published(commands, 'req.burst.', 1, last));
 });
 
