@@ -544,7 +544,7 @@ def test_another_daemon_in_the_place_of_the_first_is_told(
     following = FakeDaemon(tmp_path, epoch=8)
     try:
         told = received(ib)
-        assert (told.type, told.epoch, told.data) == ("restart", 0, {"epoch": 8, "before": 7})
+        assert (told.type, told.epoch, told.data) == ("restart", 8, {"before": 7})
     finally:
         following.stop()
 

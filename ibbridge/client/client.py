@@ -369,7 +369,7 @@ class Client:
 
 
 def _replayed(topic: bytes, packed: bytes) -> Message:
-    message, _ = parse(topic, packed)
+    message = parse(topic, packed)
     message.flags = (*message.flags, "replayed")
     return message
 

@@ -14,14 +14,18 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+import msgpack
 import zmq
 import zmq.backend
 
 from ibbridge.client.errors import BridgeError, NoAnswer
-from ibbridge.client.message import Message, parse
+from ibbridge.client.events import Event
+from ibbridge.client.message import parse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from ibbridge.client.message import Message
 
 PROTO = 1
 """The version of the protocol that this library speaks."""
@@ -159,18 +163,18 @@ class Feed:
         if self._heartbeats and not self._silent:
             if now - self._heard >= self._patience:
                 self._silent = True
-                self._ready.append(Message.synthetic("silence", "", seconds=round(now - self._heard, 1)))
+                self._ready.append(Event("silence", "", seconds=round(now - self._heard, 1)))
                 return True
             until = min(until, self._heard + self._patience)
         self._socket.poll(int((until - now) * 1000) + 1)
         return True
 
     def _sort(self, topic: bytes, packed: bytes) -> None:
-        message, body = parse(topic, packed)
+        message = parse(topic, packed)
         if message.epoch != self.epoch:
             self._restarted(message.epoch)
         if message.type == "welcome":
-            self._welcome(message.topic, body)
+            self._welcome(message.topic, msgpack.unpackb(packed, strict_map_key=False))
             return
         self._follow(message)
         self._ready.append(message)
@@ -184,7 +188,7 @@ class Feed:
     def _restarted(self, epoch: int) -> None:
         if self.epoch is not None:
             self._last.clear()
-            self._ready.append(Message.synthetic("restart", "", epoch=epoch, before=self.epoch))
+            self._ready.append(Event("restart", "", epoch, before=self.epoch))
         self.epoch = epoch
 
     # -- sequences
@@ -200,7 +204,7 @@ class Feed:
             return
         if seq > last + 1:
             gap = {"after": last, "next": seq, "missed": seq - last - 1}
-            self._ready.append(Message.synthetic("gap", stream, stream=stream, **gap))
+            self._ready.append(Event("gap", stream, stream=stream, **gap))
         self._last[stream] = max(seq, last)
 
     def _whole(self, stream: str) -> bool:

@@ -21,7 +21,9 @@ from ibbridge.codec.messages import MESSAGES
 if TYPE_CHECKING:
     from ibbridge.client.request import Request
 
-OWN_TYPES = frozenset(("bye", "connection", "decodeError", "farm", "gap", "heartbeat", "restart", "silence"))
+OWN_TYPES = frozenset(
+    ["bye", "connection", "decodeError", "down", "farm", "gap", "halt", "heartbeat", "restart", "silence", "store", "up"]
+)
 """Messages that are not IB's: the daemon's own, and this library's."""
 
 
@@ -51,11 +53,6 @@ class Message:
         self.ts: int = get("ts", 0)
         self.ref: dict[str, Any] = get("ref") or {}
         self.flags: tuple[str, ...] = tuple(get("flags") or ())
-
-    @classmethod
-    def synthetic(cls, kind: str, topic: str, **data: Any) -> Message:
-        """A message of this library's own."""
-        return cls(topic, {"type": kind, "data": data, "flags": ("synthetic",)})
 
     @property
     def received(self) -> datetime:
@@ -160,11 +157,10 @@ def known_types() -> list[str]:
     return sorted(MESSAGES.keys() | OWN_TYPES)
 
 
-def parse(topic: bytes, packed: bytes) -> tuple[Message, dict[str, Any]]:
-    """The message of a topic and a packed body, and the body. BridgeError if whoever published it is no ibbridge."""
+def parse(topic: bytes, packed: bytes) -> Message:
+    """The message of a topic and a packed body. BridgeError if whoever published it is no ibbridge."""
     try:
-        body: dict[str, Any] = msgpack.unpackb(packed, strict_map_key=False)
-        return Message(topic.decode("ascii"), body), body
+        return Message(topic.decode("ascii"), msgpack.unpackb(packed, strict_map_key=False))
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise BridgeError(
             f"what was published on {topic!r} is no message of ibbridge's: is pub= the bus.pub of its configuration?"

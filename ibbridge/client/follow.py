@@ -1,0 +1,540 @@
+"""Following streams without a hole or a duplicate: what arrives goes in, messages in order come out.
+
+Knows the recipe (docs: the protocol) and no more: it is told what arrives, what commands were answered, and the time;
+it says which messages are `ready` and which command it wants sent. No socket, no clock, no thread: whoever has these
+drives it. It asks for one thing at a time, and for what got no answer again later.
+
+Where the recipe would drop what came between a welcome and the snapshot, this gives it out: it may be an execution,
+which is in no snapshot. So a stream begins with the state before the first message that came, and that message.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+
+from ibbridge.client.errors import BridgeError
+from ibbridge.client.events import Down, Gap, Restart, Up
+from ibbridge.client.message import Message, parse
+from ibbridge.client.tracks import DURABLE, At, Event, Mode, Now, Pages, Prefix, State, Track, stream_end
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PROTO = 1
+"""The version of the protocol that this library speaks."""
+
+MOST = 1_000_000
+"""Messages kept for streams that wait for something. What is more is dropped, and then had again as a gap is."""
+
+MISSED = 3.5
+"""Heartbeats missed after which the daemon counts as gone: three, and as much as one may be late."""
+
+RETRY = 1.0
+"""Seconds until something is asked for again that got no answer."""
+
+KEPT = 3
+"""Heartbeats that name a stream after it has changed: if more were lost, its last messages may be lost unnoticed."""
+
+_REMEMBERED = 100_000
+_BOOKS = frozenset(("updateMktDepth", "updateMktDepthL2"))
+
+
+class Ask(NamedTuple):
+    """A command to send, for what is `about` in this state."""
+
+    cmd: str
+    args: dict[str, Any]
+    about: Prefix | Track
+    state: At | Now
+    epoch: int | None
+
+
+class Follower:
+    """All that is followed of one daemon. `head` is how many characters of each topic are the configured prefix's."""
+
+    def __init__(self, head: int = 0, *, now: float = 0.0, most: int = MOST) -> None:
+        self.ready: deque[Message] = deque()
+        self.epoch: int | None = None
+        self.down = False
+        self._head = head
+        self._most = most
+        self._prefixes: dict[str, Prefix] = {}
+        self._tracks: dict[str, Track] = {}
+        self._by_topic: dict[bytes, Track] = {}
+        self._kept = 0
+        self._store: str | None = None
+        self._certain = False  # of the store, in this epoch
+        self._beat = 0  # when the daemon made its last heartbeat
+        self._interval = 1.0
+        self._heard = now
+        self._since: float | None = None  # when it was first asked, until the first heartbeat
+        self._asked: Ask | None = None
+        self._queue: dict[Prefix | Track, None] = {}
+        self._not_before = now
+
+    # -- subscriptions
+
+    def subscribe(self, prefix: str, mode: Mode = Mode.STATE) -> None:
+        """It has been subscribed to."""
+        if prefix not in self._prefixes:
+            self._prefixes[prefix] = Prefix(prefix, self._head, mode)
+
+    def unsubscribe(self, prefix: str) -> None:
+        """It is no longer subscribed to. What is ready stays so; what waits for something goes."""
+        left = self._prefixes.pop(prefix, None)
+        if left is None:
+            return
+        self._tell(left, Event.LEAVE)
+        self._by_topic.clear()
+        for track in list(self._tracks.values()):
+            over = [each for each in self._prefixes.values() if track.prefix.startswith(each.text)]
+            if not over:
+                self._drop(track)
+            elif track.state is Now.WAITING and all(each.mode is Mode.LIVE for each in over):
+                self._give_up(track)
+
+    def welcomed(self, prefix: str) -> bool:
+        """Whether nothing that is published under it can be missed any more."""
+        return prefix in self._prefixes and self._prefixes[prefix].state is not At.ASKED
+
+    # -- what arrives
+
+    def take(self, topic: bytes, packed: bytes) -> None:
+        """A message has arrived. BridgeError if it is none of ibbridge's."""
+        message = parse(topic, packed)
+        track = self._by_topic.get(topic)
+        if track is not None and message.seq == track.following and message.epoch == self.epoch:
+            track.last = message.seq
+            track.following = message.seq + 1
+            self.ready.append(message)
+        else:
+            self._sort(message, topic, packed)
+
+    def _sort(self, message: Message, topic: bytes, packed: bytes) -> None:
+        if self.epoch is None or message.epoch > self.epoch:
+            self._new_epoch(message.epoch)
+        if message.epoch != self.epoch:
+            return  # the end of what was before, from a connection that is being given up
+        if message.type == "welcome":
+            self._welcome(message.topic, msgpack.unpackb(packed, strict_map_key=False))
+        elif message.type == "heartbeat":
+            self._heartbeat(message)
+        elif self._certain:  # until then it cannot be said what a number means; it is had again by its number
+            track = self._track(message.topic, message.seq)
+            if track is not None:
+                if len(self._by_topic) >= _REMEMBERED:
+                    self._by_topic.clear()
+                self._by_topic[topic] = track
+                self._receive(track, message)
+
+    def _receive(self, track: Track, message: Message) -> None:
+        seq = message.seq
+        if seq <= track.last:
+            return
+        if track.last < 0 and not track.first:
+            track.first = seq
+        if self._kept < self._most or track.state is Now.LIVE:
+            track.held.append(message)
+            self._kept += 1
+        track.target = max(track.target, seq)
+        if track.state is Now.LIVE:
+            self._advance(track)
+
+    def _track(self, topic: str, seq: int) -> Track | None:
+        """What follows a topic, made if it is met for the first time; None if it was unsubscribed from."""
+        over = self._active(topic) or self._proven(topic)
+        if any(not each.partial for each in over):
+            name = topic[: stream_end(topic, self._head)]
+            return self._tracks.get(name) or self._made(name, seq)
+        if not over:
+            return None
+        part = min(over, key=lambda each: len(each.text))
+        return self._tracks.get(part.text) or self._made_partial(part, seq)
+
+    def _made(self, name: str, seq: int) -> Track:
+        """A new stream: it begins with its first number where the others' state is known already.
+
+        Otherwise it waits for the snapshot, or begins with this message where none is wanted.
+        """
+        track = self._tracks[name] = Track(name, name, partial=False)
+        over = [each for each in self._active(name) if not each.partial]
+        if any(each.stating for each in over):
+            track.last, track.stated = 0, True
+        elif any(each.state is At.BEGINNING for each in over):
+            return track
+        else:
+            track.last = seq - 1
+        self._tell(track, Event.BEGIN)
+        return track
+
+    def _made_partial(self, prefix: Prefix, seq: int) -> Track:
+        name = prefix.text[: stream_end(prefix.text, self._head)]
+        track = self._tracks[prefix.text] = Track(name, prefix.text, partial=True)
+        if prefix.state is not At.BEGINNING:
+            track.last = seq - 1
+            self._tell(track, Event.BEGIN)
+        return track
+
+    def _active(self, topic: str) -> list[Prefix]:
+        """The subscriptions in place that a topic, or all of a stream, is under."""
+        return [each for each in self._prefixes.values() if each.state is not At.ASKED and topic.startswith(each.text)]
+
+    def _proven(self, topic: str) -> list[Prefix]:
+        """A message under a prefix whose welcome was lost proves as much as that."""
+        for prefix in self._prefixes.values():
+            if topic.startswith(prefix.text):
+                self._begin(prefix)
+        return self._active(topic)
+
+    # -- welcomes, heartbeats, epochs
+
+    def _welcome(self, text: str, about: Mapping[str, Any]) -> None:
+        if (proto := about.get("proto")) != PROTO:
+            raise BridgeError(f"the daemon speaks protocol {proto}, this library {PROTO}")
+        self._interval = about.get("heartbeat", 1.0)
+        self._be_certain(about.get("store"))
+        if text in self._prefixes:
+            self._begin(self._prefixes[text])
+
+    def _begin(self, prefix: Prefix) -> None:
+        """What is published under it from now on arrives."""
+        if not self._tell(prefix, Event.WELCOME):
+            return
+        self._by_topic.clear()
+        if prefix.mode is Mode.LIVE or any(each.stating for each in self._active(prefix.text)):
+            self._tell(prefix, Event.COMPLETE)
+        elif prefix.mode is Mode.STATE:
+            for track in self._under(prefix):
+                if not track.stated:
+                    self._tell(track, Event.AGAIN)
+
+    def _under(self, prefix: Prefix) -> list[Track]:
+        return [each for each in self._tracks.values() if each.prefix.startswith(prefix.text)]
+
+    def _heartbeat(self, message: Message) -> None:
+        store = message.data.get("store")
+        self._be_certain(store.get("name") if isinstance(store, dict) else None)
+        if self._beat and message.ts - self._beat > (KEPT + 0.5) * self._interval * 1e6:
+            self._silence()
+        self._beat = message.ts
+        for stream, seq in (message.data.get("seqs") or {}).items():
+            self._reach(stream, seq)
+        for prefix in [each for each in self._prefixes.values() if each.state is At.ASKED]:
+            prefix.beats += 1
+            if prefix.beats >= KEPT:  # its welcome was lost, and its streams are silent
+                self._begin(prefix)
+        self.ready.append(message)
+
+    def _silence(self) -> None:
+        """So many heartbeats were lost that what else was can be told by none of them."""
+        for prefix in self._prefixes.values():
+            if not prefix.partial and prefix.mode is Mode.STATE:
+                self._tell(prefix, Event.SILENCE)
+
+    def _reach(self, stream: str, seq: int) -> None:
+        """The stream is known to have got as far as this."""
+        track = self._tracks.get(stream)
+        if track is None:
+            if not seq or all(each.partial for each in self._active(stream)):
+                return
+            track = self._made(stream, seq + 1)
+        if seq > track.target:
+            track.target = seq
+            if track.state is Now.LIVE:
+                self._advance(track)
+
+    def _be_certain(self, store: str | None) -> None:
+        """The store has this name. Unless it is the one of before, the numbers of durable streams begin anew."""
+        if self._certain:
+            return
+        if store is None or store != self._store:
+            for track in list(self._tracks.values()):
+                self._give_up(track)
+        self._store, self._certain = store, True
+
+    def _new_epoch(self, epoch: int) -> None:
+        before, self.epoch = self.epoch, epoch
+        self._certain, self._beat, self._since = False, 0, None
+        self._asked, self._not_before = None, 0.0
+        self._by_topic.clear()
+        self._queue.clear()
+        for prefix in self._prefixes.values():
+            self._tell(prefix, Event.RESTART)
+            prefix.pages, prefix.beats = Pages(), 0
+        if before is None:
+            return
+        for track in list(self._tracks.values()):
+            track.seen = track.seen or before
+            # What was begun without its state has no more to go on from than a new one.
+            if self._class(track) in DURABLE and (track.stated or track.last < 0) and not track.partial:
+                self._suspend(track)
+            else:
+                self._give_up(track)
+        self.ready.append(Restart(epoch, before))
+
+    def _class(self, track: Track) -> str:
+        return track.name[self._head : track.name.find(".", self._head)]
+
+    def _suspend(self, track: Track) -> None:
+        """Go on in the next epoch from where it was; what is held is had again by its number."""
+        track.reached = max(track.reached, track.target)
+        track.target, track.pages, track.rows = 0, Pages(), []
+        self._release(track)
+        self._tell(track, Event.RESTART)
+
+    def _give_up(self, track: Track) -> None:
+        """Nothing more can be had of it: give out what there is, and tell what there is not."""
+        last = track.last if track.last >= 0 else track.first - 1
+        for message in track.held:
+            self._tell_gap(track, last, message.seq - 1, "E_GAP_TOO_OLD")
+            last = message.seq
+            self.ready.append(message)
+        self._tell_gap(track, last, max(track.target, track.reached), "E_GAP_TOO_OLD")
+        self._drop(track)
+
+    def _drop(self, track: Track) -> None:
+        self._release(track)
+        self._tell(track, Event.LEAVE)
+        del self._tracks[track.prefix]
+
+    def _release(self, track: Track) -> None:
+        self._kept -= len(track.held)
+        track.held.clear()
+
+    # -- streams
+
+    def _advance(self, track: Track) -> None:
+        """Give out what can be, in order, and ask for what is missing before the rest."""
+        held = track.held
+        while held and (held[0].seq <= track.last + 1 or track.partial):
+            self._kept -= 1
+            self._pass(track, held.popleft())
+        if track.rows and (track.last >= track.rows_at or track.partial):
+            self._give_rows(track)
+        hole = not track.partial and track.missing > track.last
+        if not hole:
+            track.skip = 0
+        self._tell(track, Event.HOLE if hole else Event.WHOLE)
+
+    def _pass(self, track: Track, message: Message) -> None:
+        if message.seq <= track.last:
+            return
+        if track.rows and message.seq > track.rows_at:
+            self._give_rows(track)
+        track.last = message.seq
+        if message.epoch > track.skip:
+            self.ready.append(message)
+
+    def _give_rows(self, track: Track) -> None:
+        self.ready.extend(track.rows)
+        track.rows = []
+
+    def _state(self, track: Track, state: State, after: int, to: int) -> None:
+        """Give out of a snapshot what was said after number `after` and up to number `to`.
+
+        What was said later comes by itself. Not so the rows of a book, which are made for the snapshot: they are what
+        the book is when its number is reached.
+        """
+        track.rows = []
+        for topic, packed in state.rows:
+            message = _replayed(topic, packed)
+            if message.type in _BOOKS and "synthetic" in message.flags:
+                track.rows.append(message)
+                track.rows_at = state.seq
+                track.target = max(track.target, state.seq)
+            elif after < message.seq <= to:
+                self.ready.append(message)
+
+    def _begun(self, prefix: Prefix, state: State) -> None:
+        """A snapshot has brought a stream under the prefix."""
+        key = prefix.text if prefix.partial else state.stream
+        track = self._tracks.get(key)
+        if track is None:
+            track = self._tracks[key] = Track(state.stream, key, partial=prefix.partial)
+        if track.state is not Now.WAITING:
+            return
+        if track.seen and track.last >= 0:
+            self._resume(track, state.seq)
+            return
+        if track.last < 0:
+            track.last = min(state.seq, track.first - 1) if track.first else state.seq
+        track.stated = True
+        track.target = max(track.target, state.seq)
+        self._state(track, state, -1, track.last)
+        self._tell(track, Event.BEGIN)
+        self._advance(track)
+
+    def _resume(self, track: Track, seq: int) -> None:
+        """Go on with a durable stream that has got to number `seq` in a new epoch."""
+        self._tell_gap(track, max(seq, track.last), track.reached, "E_STORE")  # which the daemon could not keep
+        track.reached, track.target = 0, max(track.target, seq)
+        if seq < track.last:
+            self._renumber(track)
+        elif track.last:
+            self._tell(track, Event.RESUME)
+        else:
+            self._tell(track, Event.BEGIN)
+            self._advance(track)
+
+    def _renumber(self, track: Track) -> None:
+        """The daemon has lost its last numbers and given them again: read all there is, and give out what is new."""
+        track.last, track.skip = 0, track.seen
+        self._tell(track, Event.BEGIN)
+        self._advance(track)
+
+    def _gone(self, track: Track, to: int, reason: str) -> None:
+        """What is missing up to number `to` cannot be had again."""
+        self._tell_gap(track, track.last, to, reason)
+        track.gone, track.pages, track.rows = to, Pages(), []
+        self._tell(track, Event.GONE)
+
+    def _tell_gap(self, track: Track, after: int, to: int, reason: str) -> None:
+        """Say that the numbers after the one and up to the other are lost, if there are any."""
+        if 0 <= after < to and not track.partial:
+            self.ready.append(Gap(track.name, after + 1, to, reason, track.seen or self.epoch or 0))
+
+    def _tell(self, about: Prefix | Track, event: Event) -> bool:
+        moved = about.tell(event)
+        if about.wants is not None:
+            self._queue[about] = None
+        return moved
+
+    # -- commands
+
+    def ask(self, now: float) -> Ask | None:
+        """The command to be sent now, if there is one: say `answer` or `unanswered` of it before there is another.
+
+        But in a new epoch there is another at once; the daemon that was asked is gone.
+        """
+        if self._asked is not None or now < self._not_before:
+            return None
+        while self._queue:
+            about = next(iter(self._queue))
+            del self._queue[about]
+            if (wants := about.wants) is not None:
+                if self._since is None and not self._beat:
+                    self._since = now
+                self._asked = Ask(*wants, about, about.state, self.epoch)
+                return self._asked
+        return None
+
+    def answer(self, ask: Ask, reply: Mapping[str, Any], now: float) -> None:
+        """The daemon has replied to what was asked."""
+        if ask is not self._asked:
+            return
+        self._asked = None
+        about = ask.about
+        if reply.get("epoch") != self.epoch:
+            self._ask_later(about, now)  # it is of another daemon, which has not been heard yet
+            return
+        if about.state is not ask.state:
+            return
+        result = reply.get("result") if reply.get("ok") else None
+        if isinstance(about, Prefix):
+            self._prefix_answered(about, result)
+        elif ask.cmd == "snapshot":
+            self._state_answered(about, result)
+        else:
+            self._replay_answered(about, ask.args, result, reply.get("error") or {})
+        if about.wants is not None:
+            self._queue[about] = None
+
+    def unanswered(self, ask: Ask, now: float) -> None:
+        """There was no answer: it is wanted again, but not at once."""
+        if ask is self._asked:
+            self._asked = None
+            self._ask_later(ask.about, now)
+
+    def _ask_later(self, about: Prefix | Track, now: float) -> None:
+        self._not_before = now + RETRY
+        if about.wants is not None:
+            self._queue[about] = None
+
+    def _prefix_answered(self, prefix: Prefix, page: Mapping[str, Any] | None) -> None:
+        """Begin the streams that are complete; after the last page, those that are not in it have no state.
+
+        So has everything, if the snapshot was refused: what the streams have said is then replayed from their first.
+        """
+        for state in prefix.pages.add(page or {"streams": []}):
+            if prefix.state is At.VERIFYING:
+                self._reach(state.stream, state.seq)
+            else:
+                self._begun(prefix, state)
+        if prefix.pages.after is None and self._tell(prefix, Event.COMPLETE):
+            for track in self._under(prefix):
+                self._begun(prefix, State(track.name, 0, []))
+
+    def _state_answered(self, track: Track, page: Mapping[str, Any] | None) -> None:
+        for state in track.pages.add(page or {"streams": []}):
+            if state.stream == track.name:
+                self._state(track, state, track.last, track.gone)
+        if track.pages.after is None:
+            track.last = max(track.last, track.gone)
+            self._advance(track)
+
+    def _replay_answered(
+        self, track: Track, args: Mapping[str, int], page: Mapping[str, Any] | None, error: Mapping[str, Any]
+    ) -> None:
+        if page is None:
+            self._refused(track, args["from"], args["to"], error)
+            return
+        messages = [_replayed(topic, body) for topic, body in page["messages"]]
+        if track.state is Now.RESUMING:
+            if any(each.seq == track.last and each.epoch > track.seen for each in messages):
+                self._renumber(track)
+                return
+            self._tell(track, Event.BEGIN)
+        for message in messages:
+            self._tell_gap(track, track.last, message.seq - 1, "E_GAP_TOO_OLD")
+            self._pass(track, message)
+        reached = args["to"] if page.get("next") is None else page["next"] - 1
+        if reached > track.last and track.state is Now.FILLING:
+            self._gone(track, reached, "E_GAP_TOO_OLD")
+        else:
+            self._advance(track)
+
+    def _refused(self, track: Track, asked: int, to: int, error: Mapping[str, Any]) -> None:
+        """E_GAP_TOO_OLD names the first that can be had; any other refusal means that none can."""
+        code = str(error.get("code", "E_INTERNAL"))
+        first = error.get("first") if code == "E_GAP_TOO_OLD" else None
+        lost = min(first - 1, to) if first is not None and first > asked else to
+        if lost > track.last:
+            self._gone(track, lost, code)
+        else:  # only the message that was given out before the restart
+            self._tell(track, Event.BEGIN)
+            self._advance(track)
+
+    # -- time
+
+    def hear(self, now: float) -> None:
+        """Something has arrived, at about this time."""
+        if self.down:
+            self.down = False
+            self.ready.append(Up(now - self._heard, self.epoch or 0))
+        self._heard = now
+        if self._beat and self._since is not None:
+            if now - self._since > KEPT * self._interval:  # the first heartbeats of this daemon were lost
+                self._silence()
+            self._since = None
+
+    def tick(self, now: float) -> None:
+        """Nothing more has arrived up to this time."""
+        if not self.down and now - self._heard >= MISSED * self._interval:
+            self.down = True
+            self.ready.append(Down(now - self._heard, self.epoch or 0))
+
+    def wake(self) -> float | None:
+        """When to `tick` or to `ask` next, if nothing happens before."""
+        times = [] if self.down else [self._heard + MISSED * self._interval]
+        if self._queue and self._asked is None:
+            times.append(self._not_before)
+        return min(times, default=None)
+
+
+def _replayed(topic: bytes, packed: bytes) -> Message:
+    message = parse(topic, packed)
+    message.flags = (*message.flags, "replayed")
+    return message
