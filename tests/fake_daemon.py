@@ -11,8 +11,9 @@ import zmq
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    Frames = tuple[bytes, bytes]
     Answer = Callable[["FakeDaemon", dict[str, Any]], Any]
 
 EPOCH = 7
@@ -24,7 +25,8 @@ class FakeDaemon:
     An answer may raise `Refusal`, publish with `say`, or return None for no reply at all.
     """
 
-    def __init__(self, directory: pathlib.Path, *, epoch: int = EPOCH, proto: int = 1, name: str = "") -> None:
+    def __init__(self, directory: pathlib.Path, *, epoch: int = EPOCH, proto: int = 1, name: str = "",
+                 said: Mapping[str, Mapping[int, Frames]] | None = None) -> None:  # fmt: skip
         self.pub = f"ipc://{directory}/pub{name}"
         self.rep = f"ipc://{directory}/rep{name}"
         self.epoch = epoch
@@ -33,10 +35,11 @@ class FakeDaemon:
         self.answers: dict[str, Answer] = {
             "ping": lambda _, __: {"pong": True},
             "status": lambda _, __: {"tws": {"stage": "ready", "lastError": ""}},
-            "snapshot": lambda _, __: {"streams": [], "next": None},
+            "snapshot": FakeDaemon.snapshot,
+            "replay": FakeDaemon.replay,
         }
+        self.said: dict[str, dict[int, Frames]] = {name: {**each} for name, each in (said or {}).items()}
         self._proto = proto
-        self._seq: dict[str, int] = {}
         self._context = zmq.Context()
         self._xpub = self._bound(zmq.XPUB, self.pub)
         self._xpub.set(zmq.XPUB_VERBOSE, 1)
@@ -57,6 +60,10 @@ class FakeDaemon:
         """Publish from the test's thread."""
         self._order.send(msgpack.packb([topic, more]))
 
+    def miss(self, topic: str, **more: Any) -> None:
+        """Have it published where no subscriber hears it."""
+        self.publish(topic, missed=True, **more)
+
     def stop(self) -> None:
         if self._thread.is_alive():
             self._order.send(msgpack.packb(None))
@@ -65,10 +72,33 @@ class FakeDaemon:
 
     def say(self, topic: str, seq: int | None = None, **more: Any) -> None:
         """Publish, in the daemon's thread: the next number of the stream unless another is given."""
-        stream = ".".join(topic.split(".")[:2])
-        self._seq[stream] = number = self._seq.get(stream, 0) + 1 if seq is None else seq
-        self._xpub.send(topic.encode(), zmq.SNDMORE)
-        self._xpub.send(body(topic, number, epoch=self.epoch, **more))
+        frames = self.frames(topic, seq, **more)
+        self._xpub.send(frames[0], zmq.SNDMORE)
+        self._xpub.send(frames[1])
+
+    def frames(self, topic: str, seq: int | None = None, **more: Any) -> Frames:
+        """What `say` says, without saying it: a subscriber has then missed it, and may have it replayed."""
+        stream = ".".join(topic.split(".")[:2]) + "."
+        if topic.endswith(".heartbeat."):
+            return topic.encode(), body(topic, None, epoch=self.epoch, **more)
+        said = self.said.setdefault(stream, {})
+        number = max(said, default=0) + 1 if seq is None else seq
+        said[number] = topic.encode(), body(topic, number, epoch=self.epoch, **more)
+        return said[number]
+
+    def snapshot(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Streams with their numbers, and no state."""
+        under = sorted(each for each in self.said if each.startswith(request["args"]["prefix"]))
+        streams = [{"stream": each, "seq": max(self.said[each]), "messages": []} for each in under]
+        return {"streams": streams, "next": None}
+
+    def replay(self, request: dict[str, Any]) -> dict[str, Any]:
+        args = request["args"]
+        said = self.said.get(args["stream"], {})
+        if (first := min(said, default=1)) > args["from"]:
+            raise Refusal("E_GAP_TOO_OLD", "too old", first=first)
+        found = [[*said[each]] for each in sorted(said) if args["from"] <= each <= args["to"]]
+        return {"stream": args["stream"], "messages": found, "next": None}
 
     def _serve(self) -> None:
         poller = zmq.Poller()
@@ -84,14 +114,15 @@ class FakeDaemon:
                 order = msgpack.unpackb(self._orders.recv())
                 if order is None:
                     return
-                self.say(order[0], **order[1])
+                said = self.frames if order[1].pop("missed", False) else self.say
+                said(order[0], **order[1])
 
     def _subscription(self, frame: bytes) -> None:
         prefix = frame[1:].decode()
         if frame[:1] == b"\x01":
             self.subscribed.append(prefix)
             self._xpub.send(frame[1:], zmq.SNDMORE)
-            about = {"type": "welcome", "proto": self._proto, "epoch": self.epoch, "gen": 1, "offset": 0}
+            about = {"type": "welcome", "proto": self._proto, "epoch": self.epoch, "gen": 1, "offset": 0, "store": "s"}
             self._xpub.send(msgpack.packb(about))
         else:
             with suppress(ValueError):
@@ -121,8 +152,9 @@ class Refusal(Exception):  # noqa: N818
         self.error = {"code": code, "message": message, "outcome": "refused", **more}
 
 
-def body(topic: str, seq: int, *, epoch: int = EPOCH, **more: Any) -> bytes:
-    """A message's body; what it is not given is as usual."""
-    usual = {"type": topic.split(".")[-2], "seq": seq, "offset": seq, "epoch": epoch, "gen": 1, "ts": 1_000_000}
-    packed: bytes = msgpack.packb({**usual, "data": {}, **more})
+def body(topic: str, seq: int | None, *, epoch: int = EPOCH, **more: Any) -> bytes:
+    """A message's body; what it is not given is as usual. Without a number it is outside of all sequences."""
+    usual = {"type": topic.split(".")[-2], "epoch": epoch, "gen": 1, "ts": 1_000_000}
+    numbers = {} if seq is None else {"seq": seq, "offset": seq}
+    packed: bytes = msgpack.packb({**usual, **numbers, "data": {}, **more})
     return packed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import threading
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,14 @@ from ibbridge.client import (
     BridgeError,
     Client,
     CommandError,
+    Down,
     Feed,
+    Gap,
     Message,
     NoAnswer,
     Record,
+    Restart,
+    Up,
     connect,
     forex,
     future,
@@ -40,7 +43,7 @@ from tests.middle import Middle
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PATIENCE = 20.0  # seconds after which a test gives up on what must come
 AT_ONCE = 0.05  # seconds after which what must not come has not come
@@ -80,8 +83,8 @@ def test_the_defaults_are_those_of_the_configuration() -> None:
 def test_connecting_subscribes_to_what_concerns_the_client_and_asks_whether_anybody_is_there(
     ib: Client, daemon: FakeDaemon
 ) -> None:
-    assert set(daemon.subscribed) == {"req.me.", "ord.me.", "exec.me.", "sys."}
-    assert [each["cmd"] for each in daemon.requests] == ["ping", "status", "status"]
+    assert set(daemon.subscribed) == {"req.me.", "ord.me.", "exec.me.", "sys.", "sys.bridge.heartbeat."}
+    assert [each["cmd"] for each in daemon.requests if each["cmd"] != "snapshot"] == ["ping", "status", "status"]
 
 
 def test_without_a_daemon_connecting_says_what_to_look_at(tmp_path: pathlib.Path) -> None:
@@ -211,20 +214,22 @@ def test_a_stream_of_another_kind_is_subscribed_widely_first_and_exactly_then(ib
 def test_state_that_others_have_had_for_long_comes_first(ib: Client, daemon: FakeDaemon) -> None:
     topic = "md.AAPL-STK-SMART-USD.tickPrice."
 
-    def stream(fake: FakeDaemon, _: dict[str, Any]) -> dict[str, str]:
+    def snapshot(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, Any]:
+        if request["args"] != {"prefix": "md.AAPL-STK-SMART-USD."}:
+            return fake.snapshot(request)
         fake.say(topic, seq=42, data={"tickType": 2, "price": 3.0})
-        return {"topic": "md.AAPL-STK-SMART-USD."}
-
-    def snapshot(_: FakeDaemon, request: dict[str, Any]) -> dict[str, Any]:
-        assert request["args"]["prefix"] == "md.AAPL-STK-SMART-USD."
         held = [(7, {"tickType": 1, "price": 1.0}), (42, {"tickType": 2, "price": 3.0})]
         rows = [[topic.encode(), body(topic, seq, data=data)] for seq, data in held]
         return {"streams": [{"stream": "md.AAPL-STK-SMART-USD.", "seq": 42, "messages": rows}], "next": None}
 
-    daemon.answers |= {"reqMktData": stream, "snapshot": snapshot}
+    ticks(daemon)
+    daemon.answers["snapshot"] = snapshot
     ib.reqMktData(stock("AAPL"))
-    assert [(each.seq, each.flags) for each in (received(ib), received(ib))] == [(7, ("replayed",)), (42, ())]
-    assert ib.receive(AT_ONCE) is None
+    first = received(ib)
+    assert (first.seq, first.flags) == (7, ("replayed",))
+    assert received(ib).seq == 42
+    daemon.publish(topic)
+    assert received(ib).seq == 43
 
 
 def test_a_name_of_the_configurations_own_is_subscribed_to_when_the_reply_gives_it(
@@ -288,7 +293,7 @@ def test_no_answer_in_time_is_said_and_the_next_command_works(ib: Client, daemon
 def test_a_command_that_had_no_reply_is_sent_again_with_the_same_id(
     ib: Client, daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ibbridge.client.caller.RETRY", AT_ONCE)
+    monkeypatch.setattr("ibbridge.client.commands.RETRY", AT_ONCE)
     replies = iter([None, None])
     daemon.answers["reqMarketDataType"] = lambda _, __: next(replies, {})
     ib.reqMarketDataType(1)
@@ -510,14 +515,40 @@ def test_every_type_can_be_registered() -> None:
 # What did not come
 
 
-def test_a_hole_in_a_stream_is_told_before_what_follows_it(ib: Client, daemon: FakeDaemon) -> None:
-    daemon.publish("ord.me.k.orderStatus.", seq=4)
+def test_a_hole_in_a_stream_is_filled_before_what_follows_it(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.publish("ord.me.k.orderStatus.", data={"status": "Submitted"})
+    assert received(ib).flags == ()
+    daemon.miss("ord.me.k.orderStatus.", data={"status": "Filled"})
+    daemon.publish("ord.me.k.orderStatus.", data={"status": "after"})
+    got = [received(ib) for _ in range(2)]
+    assert [(each.seq, each.status, each.flags) for each in got] == [(2, "Filled", ("replayed",)), (3, "after", ())]
+
+
+def test_a_hole_that_cannot_be_filled_is_told_before_what_follows_it(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.publish("ord.me.k.orderStatus.")
+    received(ib)
+    daemon.answers["replay"] = refusing("E_GAP_TOO_OLD", first=8)
     daemon.publish("ord.me.k.orderStatus.", seq=8)
-    assert received(ib).seq == 4
     gap = received(ib)
-    assert (gap.type, gap.flags, gap.topic) == ("gap", ("synthetic",), "ord.me.")
-    assert (gap.after, gap.next, gap.missed) == (4, 8, 3)
+    assert isinstance(gap, Gap)
+    assert (gap.type, gap.flags, gap.topic, gap.epoch) == ("gap", ("synthetic",), "ord.me.", 7)
+    assert (gap.stream, gap.first, gap.last, gap.missed, gap.reason) == ("ord.me.", 2, 7, 6, "E_GAP_TOO_OLD")
     assert received(ib).seq == 8
+
+
+def refusing(code: str, **more: Any) -> Callable[[FakeDaemon, dict[str, Any]], Any]:
+    def refuse(*_: Any) -> None:
+        raise Refusal(code, "no", **more)
+
+    return refuse
+
+
+def test_the_last_message_is_missed_by_the_heartbeat(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.publish("ord.me.k.orderStatus.")
+    received(ib)
+    daemon.miss("ord.me.k.orderStatus.")
+    daemon.publish("sys.bridge.heartbeat.", data={"seqs": {"ord.me.": 2}})
+    assert (received(ib).seq, ib.receive(AT_ONCE)) == (2, None)
 
 
 def test_a_part_of_a_stream_has_no_holes(ib: Client, daemon: FakeDaemon) -> None:
@@ -527,44 +558,47 @@ def test_a_part_of_a_stream_has_no_holes(ib: Client, daemon: FakeDaemon) -> None
     assert [received(ib).type for _ in range(2)] == ["tickSize", "tickSize"]
 
 
-def test_a_stream_is_checked_from_when_all_of_it_is_subscribed_to(ib: Client, daemon: FakeDaemon) -> None:
-    ib.subscribe("md.X.tickSize.")
-    daemon.publish("md.X.tickSize.", seq=1)
-    received(ib)
-    ib.subscribe("md.X.")
-    for seq in (5, 7):
-        daemon.publish("md.X.tickSize.", seq=seq)
-    assert [received(ib).type for _ in range(3)] == ["tickSize", "gap", "tickSize"]
-
-
-def test_another_daemon_in_the_place_of_the_first_is_told(
+def test_another_daemon_in_the_place_of_the_first_is_told_and_durable_streams_go_on(
     ib: Client, daemon: FakeDaemon, tmp_path: pathlib.Path
 ) -> None:
+    daemon.publish("ord.me.k.openOrder.")
+    received(ib)
     daemon.stop()
-    following = FakeDaemon(tmp_path, epoch=8)
+    following = FakeDaemon(tmp_path, epoch=8, said=daemon.said)
     try:
+        following.miss("ord.me.k.orderStatus.")
         told = received(ib)
-        assert (told.type, told.epoch, told.data) == ("restart", 8, {"before": 7})
+        assert isinstance(told, Restart)
+        assert (told.type, told.epoch, told.before) == ("restart", 8, 7)
+        filled = received(ib)
+        assert (filled.type, filled.seq, filled.flags) == ("orderStatus", 2, ("replayed",))
     finally:
         following.stop()
 
 
-def test_a_daemon_without_heartbeats_is_told_once(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ibbridge.client.feed.MISSED", AT_ONCE)
+def test_a_daemon_without_heartbeats_is_told_once_and_that_it_is_back(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ibbridge.client.follow.MISSED", AT_ONCE)
     with connect("me", daemon.pub, daemon.rep, timeout=PATIENCE) as ib:
-        assert received(ib).type == "silence"
+        down = received(ib)
+        assert isinstance(down, Down)
+        assert down.seconds >= AT_ONCE
         assert ib.receive(AT_ONCE * 4) is None
         daemon.publish("ord.me.k.orderStatus.")
-        assert [received(ib).type for _ in range(2)] == ["orderStatus", "silence"]
+        up = received(ib)
+        assert isinstance(up, Up)
+        assert up.seconds >= down.seconds
+        assert received(ib).type == "orderStatus"
 
 
 def test_what_is_no_message_of_ibbridges_is_said_to_be_none(tmp_path: pathlib.Path) -> None:
     with zmq.Context() as context, context.socket(zmq.XPUB) as publisher:
         publisher.bind(f"ipc://{tmp_path}/pub")
-        feed = Feed(context, f"ipc://{tmp_path}/pub")
+        feed = Feed(context, f"ipc://{tmp_path}/pub", f"ipc://{tmp_path}/rep")
         try:
             feed.subscribe([""])
-            publisher.recv()
+            publisher.recv(), publisher.recv()
             publisher.send_multipart([b"weather.", b"sunny"])
             with pytest.raises(BridgeError, match=r"is pub= the bus\.pub"):
                 feed.receive(PATIENCE)
@@ -573,21 +607,6 @@ def test_what_is_no_message_of_ibbridges_is_said_to_be_none(tmp_path: pathlib.Pa
 
 
 # Threads, processes, the end
-
-
-def test_another_thread_is_refused(ib: Client) -> None:
-    refused: list[str] = []
-
-    def call() -> None:
-        try:
-            ib.call("ping")
-        except BridgeError as error:
-            refused.append(str(error))
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    assert "belongs to the thread that made it" in refused[0]
 
 
 def test_a_forked_child_is_refused_and_ends_without_harm(ib: Client) -> None:
@@ -675,11 +694,11 @@ def test_decimals_keep_their_digits() -> None:
 
 def test_a_feed_without_a_daemon_waits_for_it(tmp_path: pathlib.Path) -> None:
     with zmq.Context() as context:
-        feed = Feed(context, f"ipc://{tmp_path}/pub")
+        feed = Feed(context, f"ipc://{tmp_path}/pub", f"ipc://{tmp_path}/rep")
         try:
-            assert not feed.welcomed(feed.subscribe(["md."]), AT_ONCE)
+            assert not feed.begun(feed.subscribe(["md."]), AT_ONCE)
             daemon = FakeDaemon(tmp_path)
-            assert feed.welcomed(["md."], PATIENCE)
+            assert feed.begun(["md."], PATIENCE)
             daemon.stop()
         finally:
             feed.close()

@@ -10,7 +10,7 @@ from ibbridge.cli import options as shared
 from ibbridge.cli import text
 from ibbridge.client import Client, CommandError
 from ibbridge.client import request as requests
-from ibbridge.client.client import is_failure
+from ibbridge.client.desk import is_failure
 
 if TYPE_CHECKING:
     import argparse

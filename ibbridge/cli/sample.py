@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from ibbridge.client import CommandError, future, limit, market, stock
+from ibbridge.client import CommandError, Gap, future, limit, market, stock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -152,5 +152,6 @@ class Sample:
             self.say("order", f"{error.ref.get('key', '?')}: IB says {error.errorCode}, {error.errorString}")
 
     def on_gap(self, gap: Message) -> None:
-        """Messages were lost: never in silence."""
-        self.say("GAP", f"{gap.missed} messages of {gap.stream} are missing")
+        """Messages are lost for good: never in silence."""
+        if isinstance(gap, Gap):
+            self.say("GAP", f"numbers {gap.first} to {gap.last} of {gap.stream} are missing")

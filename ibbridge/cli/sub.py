@@ -10,7 +10,8 @@ import zmq
 
 from ibbridge.cli import options as shared
 from ibbridge.cli import text
-from ibbridge.client import Feed
+from ibbridge.client import Down, Feed, Gap, Up
+from ibbridge.client.events import Event
 
 if TYPE_CHECKING:
     import argparse
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 SUMMARY = """\
 Print messages as they are published, one line each: when TWS's bytes were read, the topic, the data.
 
-A prefix matches the topics that begin with it; several may be given, and none means everything. Nothing is asked of
+A prefix matches the topics that begin with it; several may be given, and none means everything. The last message of
+everything that has a state comes first, and what is missed is replayed, both marked [replayed]; what is lost for good
+is said on standard error, by its numbers. Nothing is asked of
 TWS: what shows is what strategies, or `ibbridge call`, have asked for. Fields that are empty, and IB's request ids,
 which mean nothing outside the daemon, are left out; --json has everything."""
 
@@ -43,6 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, metavar="S", help="stop after S seconds")
     parser.add_argument("--json", action="store_true", help="JSON lines, with the whole envelope; bytes as hex")
     shared.endpoint(parser, "pub", "where the daemon publishes")
+    shared.endpoint(parser, "rep", "where the daemon takes commands: what is missed is asked for there")
     shared.configured(parser)
 
 
@@ -52,9 +56,9 @@ def run(options: argparse.Namespace) -> int:
     deadline = None if options.seconds is None else time.monotonic() + options.seconds
     left, width = options.count, 0
     context = zmq.Context()
-    feed = Feed(context, options.pub or bus.pub, prefix=bus.prefix, heartbeats=True)
+    feed = Feed(context, options.pub or bus.pub, options.rep or bus.rep, prefix=bus.prefix)
     try:
-        for message in _messages(feed, options.prefixes or [""], bus.prefix, deadline):
+        for message in _messages(feed, options.prefixes or [""], deadline):
             width = max(width, min(len(message.topic), _WIDEST))
             print(text.dump(text.whole(message)) if options.json else text.line(message, width), flush=True)
             if left is not None and (left := left - 1) <= 0:
@@ -67,20 +71,27 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _messages(feed: Feed, prefixes: list[str], head: str, deadline: float | None) -> Iterator[Message]:
+def _messages(feed: Feed, prefixes: list[str], deadline: float | None) -> Iterator[Message]:
     """What was asked for; what is to be said about the connection is said on standard error."""
-    heartbeats = f"{head}.sys.bridge.heartbeat." if head else "sys.bridge.heartbeat."
-    if not feed.welcomed(feed.subscribe([*prefixes, heartbeats]), _until(deadline, _HINT_AFTER)):
-        _note(f"nothing heard from a daemon at {feed.pub} yet: is ibbridge running, and is this its bus.pub? Waiting.")
+    if not feed.begun(feed.subscribe(prefixes), patience := _until(deadline, _HINT_AFTER)):
+        _note(f"{feed.silent(prefixes, patience)} Waiting.")
     while (message := feed.receive(None if deadline is None else _until(deadline))) is not None:
-        if message.type == "gap":
-            _note(f"{message.missed} messages of {message.topic} were lost, after number {message.after}")
-        elif message.type == "silence":
-            _note(f"the daemon at {feed.pub} has been silent for {message.seconds:g} s. Waiting.")
-        elif message.type == "restart":
-            _note("the daemon has been restarted: what it was asked for must be asked for again")
+        if isinstance(message, Event):
+            _note(_said(message, feed))
         elif any(message.topic.startswith(each) for each in prefixes):
             yield message
+
+
+def _said(event: Event, feed: Feed) -> str:
+    match event:
+        case Gap():
+            numbers = f"number {event.first}" if event.missed == 1 else f"numbers {event.first} to {event.last}"
+            return f"lost: {numbers} of {event.stream} ({event.reason})"
+        case Down():
+            return f"the daemon at {feed.pub} has been silent for {event.seconds:g} s. Waiting."
+        case Up():
+            return f"the daemon at {feed.pub} is heard again, after {event.seconds:g} s"
+    return "the daemon has been restarted: what it was asked for must be asked for again"
 
 
 def _until(deadline: float | None, longest: float = float("inf")) -> float:

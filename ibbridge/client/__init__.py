@@ -9,9 +9,11 @@
 
 from __future__ import annotations
 
-from ibbridge.client.client import PUB, REP, Client, connect
+from ibbridge.client.client import Client, connect
 from ibbridge.client.contracts import Contract, forex, future, option, stock
+from ibbridge.client.desk import PUB, REP
 from ibbridge.client.errors import BridgeError, CommandError, NoAnswer
+from ibbridge.client.events import Down, Gap, Restart, Up
 from ibbridge.client.feed import Feed
 from ibbridge.client.message import Message, Record
 from ibbridge.client.orders import Order, limit, market, stop
@@ -26,12 +28,16 @@ __all__ = [
     "Client",
     "CommandError",
     "Contract",
+    "Down",
     "Feed",
+    "Gap",
     "Message",
     "NoAnswer",
     "Order",
     "Record",
     "Request",
+    "Restart",
+    "Up",
     "connect",
     "forex",
     "future",

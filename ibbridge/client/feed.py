@@ -1,226 +1,217 @@
-"""The SUB socket: messages in the order they came, and told, never silently, what did not come.
+"""Messages for threads: each stream without a hole or a duplicate, or a `Gap` that names what is lost.
 
-Knows subscriptions, welcomes and sequence numbers. Must not know commands or what a message means. Three types are made
-here, flagged `synthetic`: `gap` where a stream's numbers jump, `restart` where the daemon is another one than before
-(so that whatever is not durable is to be asked for again), `silence` where not even a heartbeat came.
-
-A stream is a topic's first two components; who is subscribed to less than all of it sees holes by definition, so only
-whole ones are checked.
+Knows locks and waiting. A ZeroMQ socket must never be used by two threads at once, so one thread at a time waits at the
+sockets, without the lock; the others wait for it. Whoever needs the sockets for something else wakes it by a byte: that
+works where ZeroMQ's own file descriptor, which is edge-triggered, does not.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+import threading
 import time
-from collections import deque
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgpack
 import zmq
-import zmq.backend
 
-from ibbridge.client.errors import BridgeError, NoAnswer
-from ibbridge.client.events import Event
-from ibbridge.client.message import parse
+from ibbridge.client.errors import BridgeError
+from ibbridge.client.inbox import Inbox
+from ibbridge.client.link import Link
+from ibbridge.client.tracks import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
+    from ibbridge.client.errors import NoAnswer
+    from ibbridge.client.inbox import Watch
     from ibbridge.client.message import Message
+    from ibbridge.client.request import Request
 
-PROTO = 1
-"""The version of the protocol that this library speaks."""
+T = TypeVar("T")
 
-RECEIVE_HIGH_WATER = 100_000
-"""Messages kept for a strategy that is busy, in this process; the daemon keeps as many again."""
-
-MISSED = 3.5
-"""Heartbeats missed after which the daemon counts as gone."""
-
-_PARTLY = -1
 _SLICE = 1.0
-_NOWAIT, _RCVMORE = int(zmq.NOBLOCK), int(zmq.RCVMORE)
+_USER = "user"
 
 
 class Feed:
-    """Subscriptions to one daemon, from the making to `close`.
+    """Subscriptions to one daemon, from the making to `close`; for any thread of the process that made it.
 
-    `prefix` is the daemon's `bus.prefix`. `heartbeats`: they are among the subscriptions, so that their absence means
-    something.
+    `pub`, `rep` and `prefix` are the bus.pub, bus.rep and bus.prefix of the daemon's configuration: `rep` is where
+    state and what was missed is asked for.
     """
 
-    def __init__(self, context: zmq.Context[Any], pub: str, *, prefix: str = "", heartbeats: bool = False) -> None:
+    def __init__(self, context: zmq.Context[Any], pub: str, rep: str, *, prefix: str = "") -> None:
         self.pub = pub
-        self.epoch: int | None = None
-        self._socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
-        self._socket.set(zmq.RCVHWM, RECEIVE_HIGH_WATER)
-        self._socket.set(zmq.LINGER, 0)
-        self._socket.set(zmq.RECONNECT_IVL_MAX, 1000)
-        if "[" in pub:
-            self._socket.set(zmq.IPV6, 1)
-        connect(self._socket, pub, "pub")
-        # The compiled socket's own methods: the Python layer above them would cost more than all the rest here.
-        self._recv: Callable[[int], bytes] = zmq.backend.Socket.recv.__get__(self._socket)
-        self._more: Callable[[int], int] = zmq.backend.Socket.get.__get__(self._socket)
-        self._head = len(prefix) + 1 if prefix else 0
-        self._prefixes: set[str] = set()
-        self._welcomed: set[str] = set()
-        self._last: dict[str, int] = {}
-        self._ready: deque[Message] = deque()
-        self._heartbeats = heartbeats
-        self._heard = time.monotonic()
-        self._patience = MISSED
-        self._fresh = False
-        self._silent = False
+        self._link = Link(context, pub, rep, prefix=prefix)
+        self._inbox = Inbox(self._link.ready)
+        self._turn = threading.Condition(threading.Lock())
+        self._lock = self._turn  # held for a moment only, never while waiting
+        self._polling = False
+        self._urgent = 0
+        self._here, self._there = socket.socketpair()
+        self._here.setblocking(False)  # noqa: FBT003 -- it takes no keyword
+        self._there.setblocking(False)  # noqa: FBT003 -- it takes no keyword
+        self._pid = os.getpid()
+        self._closed = False
 
     def close(self) -> None:
-        """Disconnect. Once closed, does nothing."""
-        self._socket.close()
+        """Disconnect. Once closed, does nothing; nor does it in a forked child, whose sockets these are not."""
+        if self._closed or not self.ours:
+            return
+        with self._sockets():
+            self._closed = True
+            self._link.close()
+            self._here.close()
+            self._there.close()
+
+    @property
+    def ours(self) -> bool:
+        """Whether this is the process that made it, and not a forked child."""
+        return os.getpid() == self._pid
+
+    def check(self) -> None:
+        """BridgeError where it cannot be used."""
+        if os.getpid() != self._pid:
+            raise BridgeError("this connection belongs to the process that made it: connect after the fork")
+        if self._closed:
+            raise BridgeError("this connection is closed")
+
+    @property
+    def epoch(self) -> int | None:
+        """That of the daemon that was heard last."""
+        return self._link.follower.epoch
 
     # -- subscriptions
 
     @property
     def prefixes(self) -> frozenset[str]:
         """What is subscribed to."""
-        return frozenset(self._prefixes)
+        return self._link.prefixes
 
-    def subscribe(self, prefixes: Iterable[str]) -> list[str]:
-        """Ask for everything whose topic begins with one of `prefixes`; those that were not subscribed to before."""
-        new = sorted(set(prefixes) - self._prefixes)
-        for prefix in new:
-            self._welcomed.discard(prefix)
-            self._socket.subscribe(prefix)
-        self._prefixes.update(new)
-        self._forget(lambda seq, _: seq == _PARTLY)
-        return new
+    def subscribe(self, prefixes: Iterable[str], holder: str = _USER, mode: Mode = Mode.STATE) -> list[str]:
+        """Ask for everything whose topic begins with one of `prefixes`: its state first, then what comes."""
+        self.check()
+        with self._sockets():
+            return self._link.join(prefixes, holder, mode)
 
-    def unsubscribe(self, prefixes: Iterable[str]) -> None:
-        """No longer ask for these; what has arrived already still comes."""
-        for prefix in self._prefixes.intersection(prefixes):
-            self._socket.unsubscribe(prefix)
-            self._prefixes.discard(prefix)
-        self._forget(lambda _, stream: not self._whole(stream))
+    def unsubscribe(self, prefixes: Iterable[str], holder: str | None = None) -> None:
+        """No longer ask for these, unless another than this holder does; what is ready still comes."""
+        self.check()
+        with self._sockets():
+            self._link.leave(prefixes, holder)
 
-    def welcomed(self, prefixes: Iterable[str], timeout: float) -> bool:
-        """Wait until the daemon has confirmed these subscriptions; what else comes meanwhile is kept for `receive`."""
-        wanted = set(prefixes)
-        deadline = time.monotonic() + timeout
-        while not wanted <= self._welcomed:
-            if not self._take(deadline):
-                return False
-        return True
+    def release(self, holder: str) -> None:
+        """The holder no longer asks for anything."""
+        self.check()
+        with self._sockets():
+            self._link.leave_all(holder)
 
-    def join(self, prefixes: Iterable[str], timeout: float) -> list[str]:
-        """Subscribe and wait until nothing can be missed any more; the new ones. NoAnswer if the daemon is silent."""
-        new = self.subscribe(prefixes)
-        if not self.welcomed(new, timeout):
-            self.unsubscribe(new)
-            raise NoAnswer(
-                f"nothing heard from a daemon at {self.pub} within {timeout:g} s. Is ibbridge running (`ibbridge "
-                "status`)? Is this the bus.pub of its configuration?",
-                "not_sent",
-            )
-        return new
+    def begun(self, prefixes: Iterable[str], timeout: float) -> bool:
+        """Wait until nothing under these can be missed any more, and their state is there to be received."""
+        self.check()
+        wanted = list(prefixes)
+        with self._lock:
+            return bool(self._wait(lambda: self._link.begun(wanted), time.monotonic() + timeout))
+
+    def join(
+        self, prefixes: Iterable[str], timeout: float, holder: str = _USER, mode: Mode = Mode.STATE
+    ) -> list[str]:
+        """Subscribe and wait until it has begun. NoAnswer if the daemon is silent."""
+        given = self.subscribe(prefixes, holder, mode)
+        if not self.begun(given, timeout):
+            error = self.silent(given, timeout)
+            self.unsubscribe(given, holder)
+            raise error
+        return given
+
+    def silent(self, prefixes: Iterable[str], timeout: float) -> NoAnswer:
+        """What is wrong where these have not begun in time."""
+        with self._lock:
+            return self._link.silent(prefixes, timeout)
 
     # -- messages
 
     def receive(self, timeout: float | None = None) -> Message | None:
         """The next message, or None if there was none for `timeout` seconds (None: wait for ever)."""
-        if self._ready:
-            return self._ready.popleft()
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._ready:
-            if not self._take(deadline):
-                return None
-        return self._ready.popleft()
+        self.check()
+        inbox = self._inbox
+        with self._lock:
+            if not inbox and (self._polling or not self._link.take() or not inbox):
+                deadline = None if timeout is None else time.monotonic() + timeout
+                if not self._wait(lambda: inbox, deadline):
+                    return None
+            return inbox.next(threading.get_ident())
 
-    def earliest(self, stream: str) -> int | None:
-        """The number of the first message of a stream that has arrived and not been received; None if there is none."""
-        return next((each.seq for each in self._ready if each.topic.startswith(stream)), None)
-
-    def put_back(self, messages: Iterable[Message]) -> None:
+    def put_back(self, messages: list[Message]) -> None:
         """Have `receive` give these first, in their order."""
-        self._ready.extendleft(reversed(list(messages)))
+        with self._lock:
+            self._inbox.put_back(messages)
 
-    def _take(self, deadline: float | None) -> bool:
-        """One message from the socket to where it belongs; False if none came before the deadline."""
+    def watch(self, request: Request) -> Watch:
+        """See to it that this thread gets the answers to a request, whichever takes them."""
+        with self._lock:
+            return self._inbox.watch(request, threading.get_ident())
+
+    def unwatch(self, request: Request) -> None:
+        """No more answers are wanted."""
+        with self._lock:
+            self._inbox.unwatch(request)
+
+    def pick(self, watch: Watch, timeout: float) -> Message | None:
+        """The next answer to a request, or None if there was none for `timeout` seconds. Other messages keep."""
+        self.check()
+        me = threading.get_ident()
+        with self._lock:
+            return self._wait(lambda: self._inbox.pick(watch, me), time.monotonic() + timeout)
+
+    # -- waiting; all of this with the lock
+
+    def _wait(self, done: Callable[[], T | None], deadline: float | None) -> T | None:
+        """Wait until there is something, and say what; None past the deadline."""
+        while not (found := done()):
+            if self._closed:
+                raise BridgeError("this connection is closed")
+            now = time.monotonic()
+            if self._polling or self._urgent:
+                if deadline is not None and now >= deadline:
+                    return None
+                self._turn.wait(_SLICE if deadline is None else min(_SLICE, deadline - now))
+            elif not self._link.turn(now):
+                if found := done():
+                    break
+                if deadline is not None and now >= deadline:
+                    return None
+                self._poll(now, deadline)
+        return found
+
+    def _poll(self, now: float, deadline: float | None) -> None:
+        """Wait at the sockets, without the lock; but not for long, so that signals are noticed."""
+        until = min(each for each in (now + _SLICE, deadline, self._link.wake()) if each is not None)
+        waits_for = [*self._link.waits_for(), (self._here.fileno(), zmq.POLLIN)]
+        self._polling = True
+        self._turn.release()
         try:
-            topic = self._recv(_NOWAIT)
-        except zmq.Again:
-            return self._wait(deadline)
-        # A message is two frames; after one that is not, topics and bodies are out of step, and `parse` says so.
-        self._fresh = True
-        self._sort(topic, self._recv(_NOWAIT) if self._more(_RCVMORE) else b"")
-        return True
+            zmq.zmq_poll(waits_for, max(0, int((until - now) * 1000) + 1))
+        finally:
+            self._turn.acquire()
+            self._polling = False
+            with suppress(BlockingIOError):
+                self._here.recv(64)
+            self._turn.notify_all()
 
-    def _wait(self, deadline: float | None) -> bool:
-        """Wait for something to arrive, but not for long, so that signals are noticed; False past the deadline."""
-        now = time.monotonic()
-        if self._fresh:
-            self._heard, self._fresh, self._silent = now, False, False
-        if deadline is not None and now >= deadline:
-            return False
-        until = min(now + _SLICE, now + _SLICE if deadline is None else deadline)
-        if self._heartbeats and not self._silent:
-            if now - self._heard >= self._patience:
-                self._silent = True
-                self._ready.append(Event("silence", "", seconds=round(now - self._heard, 1)))
-                return True
-            until = min(until, self._heard + self._patience)
-        self._socket.poll(int((until - now) * 1000) + 1)
-        return True
-
-    def _sort(self, topic: bytes, packed: bytes) -> None:
-        message = parse(topic, packed)
-        if message.epoch != self.epoch:
-            self._restarted(message.epoch)
-        if message.type == "welcome":
-            self._welcome(message.topic, msgpack.unpackb(packed, strict_map_key=False))
-            return
-        self._follow(message)
-        self._ready.append(message)
-
-    def _welcome(self, prefix: str, about: Mapping[str, Any]) -> None:
-        if (proto := about.get("proto")) != PROTO:
-            raise BridgeError(f"the daemon at {self.pub} speaks protocol {proto}, this library {PROTO}")
-        self._patience = MISSED * about.get("heartbeat", 1.0)
-        self._welcomed.add(prefix)
-
-    def _restarted(self, epoch: int) -> None:
-        if self.epoch is not None:
-            self._last.clear()
-            self._ready.append(Event("restart", "", epoch, before=self.epoch))
-        self.epoch = epoch
-
-    # -- sequences
-
-    def _follow(self, message: Message) -> None:
-        topic, seq = message.topic, message.seq
-        stream = topic[: topic.find(".", topic.find(".", self._head) + 1) + 1]
-        last = self._last.get(stream)
-        if last is None:
-            last = seq - 1 if self._whole(stream) else _PARTLY
-        if last == _PARTLY:
-            self._last[stream] = _PARTLY
-            return
-        if seq > last + 1:
-            gap = {"after": last, "next": seq, "missed": seq - last - 1}
-            self._ready.append(Event("gap", stream, stream=stream, **gap))
-        self._last[stream] = max(seq, last)
-
-    def _whole(self, stream: str) -> bool:
-        return any(stream.startswith(prefix) for prefix in self._prefixes)
-
-    def _forget(self, which: Callable[[int, str], bool]) -> None:
-        for stream in [stream for stream, seq in self._last.items() if which(seq, stream)]:
-            del self._last[stream]
-
-
-def connect(socket: zmq.Socket[bytes], endpoint: str, name: str) -> None:
-    """Connect, which never waits. BridgeError if the endpoint is not written as one."""
-    try:
-        socket.connect(endpoint)
-    except zmq.ZMQError as error:
-        socket.close()
-        raise BridgeError(
-            f"{name}={endpoint!r}: {error.strerror}; write it as tcp://127.0.0.1:PORT or ipc:///PATH"
-        ) from error
+    @contextmanager
+    def _sockets(self) -> Iterator[None]:
+        """Have the sockets for oneself, at once: whoever waits at them is woken, and waits."""
+        with self._lock:
+            self._urgent += 1
+            try:
+                while self._polling:
+                    with suppress(BlockingIOError):
+                        self._there.send(b"!")
+                    self._turn.wait()
+                yield
+            finally:
+                self._urgent -= 1
+                self._turn.notify_all()

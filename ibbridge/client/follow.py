@@ -100,6 +100,12 @@ class Follower:
         """Whether nothing that is published under it can be missed any more."""
         return prefix in self._prefixes and self._prefixes[prefix].state is not At.ASKED
 
+    def begun(self, prefix: str) -> bool:
+        """Whether its state has come as well, where that is wanted."""
+        known = self._prefixes.get(prefix)
+        return known is not None and (known.state in (At.FOLLOWING, At.VERIFYING) or
+                                      (known.state is At.BEGINNING and known.mode is not Mode.STATE))  # fmt: skip
+
     # -- what arrives
 
     def take(self, topic: bytes, packed: bytes) -> None:
@@ -340,7 +346,7 @@ class Follower:
         """
         track.rows = []
         for topic, packed in state.rows:
-            message = _replayed(topic, packed)
+            message = replayed(topic, packed)
             if message.type in _BOOKS and "synthetic" in message.flags:
                 track.rows.append(message)
                 track.rows_at = state.seq
@@ -403,6 +409,11 @@ class Follower:
         return moved
 
     # -- commands
+
+    @property
+    def asking(self) -> bool:
+        """Whether something is asked, or to be asked."""
+        return bool(self._queue) or self._asked is not None
 
     def ask(self, now: float) -> Ask | None:
         """The command to be sent now, if there is one: say `answer` or `unanswered` of it before there is another.
@@ -481,7 +492,7 @@ class Follower:
         if page is None:
             self._refused(track, args["from"], args["to"], error)
             return
-        messages = [_replayed(topic, body) for topic, body in page["messages"]]
+        messages = [replayed(topic, body) for topic, body in page["messages"]]
         if track.state is Now.RESUMING:
             if any(each.seq == track.last and each.epoch > track.seen for each in messages):
                 self._renumber(track)
@@ -534,7 +545,8 @@ class Follower:
         return min(times, default=None)
 
 
-def _replayed(topic: bytes, packed: bytes) -> Message:
+def replayed(topic: bytes, packed: bytes) -> Message:
+    """A message that was published before, and is marked so."""
     message = parse(topic, packed)
     message.flags = (*message.flags, "replayed")
     return message

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ibbridge.client.request import Request
 
 OWN_TYPES = frozenset(
-    ["bye", "connection", "decodeError", "down", "farm", "gap", "halt", "heartbeat", "restart", "silence", "store", "up"]
+    ["bye", "connection", "decodeError", "down", "farm", "gap", "halt", "heartbeat", "restart", "store", "up"]
 )
 """Messages that are not IB's: the daemon's own, and this library's."""
 

@@ -7,12 +7,12 @@ but for reqId and orderId: those are the daemon's. In a cancel, what is to be ca
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from decimal import Decimal
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ibbridge import arguments, topics
 from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
@@ -20,9 +20,10 @@ from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.schema import Kind, Topic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ibbridge.codec import schema
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -92,6 +93,14 @@ def signature(name: str) -> inspect.Signature:
         ],
         return_annotation=Request,
     )
+
+
+def described(method: Method, name: str) -> Method:
+    """A request's method with its name and signature."""
+    method.__name__ = method.__qualname__ = name
+    method.__doc__ = f"IB's {name}."
+    method.__signature__ = signature(name)  # type: ignore[attr-defined] # functions have none declared
+    return method
 
 
 def bind(name: str, given: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:

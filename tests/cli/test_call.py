@@ -170,7 +170,7 @@ def test_a_snapshot_is_printed_as_messages(daemon: FakeDaemon, capsys: pytest.Ca
 
 def subscribed(daemon: FakeDaemon, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "ibbridge", "sub", "--pub", daemon.pub, *arguments],
+        [sys.executable, "-m", "ibbridge", "sub", "--pub", daemon.pub, "--rep", daemon.rep, *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TZ": "UTC"},
     )
 
@@ -191,7 +191,7 @@ def test_sub_prints_messages_and_stops_after_the_count(daemon: FakeDaemon) -> No
         "00:00:01.000000 md.X.tickSize. tickType=LAST_SIZE size=1.5",
         '00:00:01.000000 md.X.tickString. value="a b"  [stale]',
     ]
-    assert "2 messages of md.X. were lost, after number 1" in err
+    assert "lost: numbers 2 to 3 of md.X. (E_GAP_TOO_OLD)" in err
     assert process.returncode == 0
 
 
@@ -211,7 +211,7 @@ def test_sub_says_that_nobody_is_there_and_keeps_waiting(
 ) -> None:
     monkeypatch.setattr("ibbridge.cli.sub._HINT_AFTER", 0.02)
     assert main(["sub", "--pub", f"ipc://{tmp_path}/pub", "--seconds", "0.1"]) == 0
-    assert "is ibbridge running" in capsys.readouterr().err
+    assert "Is ibbridge running" in capsys.readouterr().err
 
 
 # status

@@ -1,0 +1,156 @@
+"""What a client knows besides its sockets: callbacks, requests under way, and what is subscribed to for each.
+
+The same for threads and for asyncio: it says what to subscribe to before a request goes out and after its reply, and
+whoever holds the sockets does it. Must not know sockets or waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge import topics
+from ibbridge.client import request as requests
+from ibbridge.client.commands import Command, Names, Reply
+from ibbridge.client.message import Message, known_types
+from ibbridge.client.request import Request
+from ibbridge.client.tracks import Mode
+
+if TYPE_CHECKING:
+    from ibbridge.client.request import Places
+
+PUB = "tcp://127.0.0.1:5555"
+REP = "tcp://127.0.0.1:5556"
+
+Callback = Callable[[Message], object]
+
+
+class Asking(NamedTuple):
+    """A request before it goes out: the command, and where its answers may come."""
+
+    command: Command
+    args: Mapping[str, Any]
+    places: Places
+
+    @property
+    def before(self) -> list[tuple[Mode, list[str]]]:
+        """What to subscribe to first."""
+        lasting, wide, passing = self.places
+        return [(Mode.STATE, [*lasting]), (Mode.HOLD, [*wide]), (Mode.LIVE, [*passing])]
+
+
+class Desk:
+    """The part of a client that does not wait."""
+
+    def __init__(self, client: str, *, prefix: str, timeout: float) -> None:
+        if not (1 <= len(client) <= 32 and client.isascii() and client.isprintable() and "/" not in client):
+            raise ValueError(f"client={client!r}: a name has 1 to 32 printable ASCII characters, and no /")
+        self.name = client
+        self.timeout = timeout
+        self._head = f"{prefix}." if prefix else ""
+        self._names = Names()
+        self._callbacks: dict[str, list[Callback]] = {}
+        self._passing: dict[str, Request] = {}
+        self._stopped = False
+        self._instruments: dict[str, str] = {}  # the daemon's own names for contracts, by instrument key
+
+    # -- callbacks
+
+    def register(self, kind: str, callback: Callback) -> None:
+        """Have `callback(message)` called for every message of this type, such as "tickPrice"; "*" for all of them.
+
+        ValueError for a type that there is not. Several callbacks are called in the order of their registration.
+        """
+        if kind != "*" and kind not in known_types():
+            near = get_close_matches(kind, known_types(), 1)
+            raise ValueError(f"there is no message {kind!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        self._callbacks[kind] = [*self._callbacks.get(kind, ()), callback]
+
+    def unregister(self, kind: str, callback: Callback) -> None:
+        """No longer call it. ValueError if it was not registered."""
+        callbacks = self._callbacks.get(kind, [])
+        if callback not in callbacks:
+            raise ValueError(f"{callback!r} is not registered for {kind!r}")
+        self._callbacks[kind] = [each for each in callbacks if each is not callback and each != callback]
+
+    def _called(self, message: Message) -> list[Callback]:
+        """The callbacks for a message."""
+        return [*self._callbacks.get(message.type, ()), *self._callbacks.get("*", ())]
+
+    def stop(self) -> None:
+        """End `run` or iteration after the message under way. May be called from a callback or a signal handler."""
+        self._stopped = True
+
+    # -- requests
+
+    def _checked(self, name: str) -> str:
+        """The name of a request. AttributeError, with what may have been meant, if there is none."""
+        if name.startswith("_") or not requests.known(name):
+            near = [] if name.startswith("_") else get_close_matches(name, dir(self), 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise AttributeError(f"no request that is known here is named {name}{hint}")
+        return name
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *requests.names()})
+
+    def _command(self, cmd: str, args: Mapping[str, Any]) -> Command:
+        plain = {name: requests.plain(value) for name, value in args.items()}
+        return Command(self.name, self._names.new(), cmd, plain)
+
+    def _asking(self, name: str, args: dict[str, Any], key: str | None, identifier: str | None) -> Asking:
+        if requests.is_order(name):
+            key = key or args.get("key")
+        if name == "placeOrder":
+            key = key or self._names.new()
+        command = Command(self.name, identifier or self._names.new(), name, args, key=key)
+        return Asking(command, args, requests.places(name, args, self._head, self._instruments))
+
+    def _made(self, asking: Asking, reply: Reply) -> Request:
+        """What the reply makes of it."""
+        name, topic = asking.command.cmd, str(reply.result.get("topic", ""))
+        if topic and not topic.startswith(self._head):
+            topic = self._head + topic
+        ends = requests.one_shot(name, asking.args)
+        made = Request(name, reply.id, self.name, topic, asking.command.key, one_shot=ends, result=reply.result)
+        if asking.places.passing:
+            self._passing[made.id] = made
+        return made
+
+    def _missing(self, asking: Asking, made: Request, prefixes: frozenset[str]) -> list[str]:
+        """What is to be subscribed to once the reply has named the topic."""
+        others = prefixes - {*asking.places.wide, *asking.places.passing}
+        return [made.topic] if made.topic and not any(made.topic.startswith(each) for each in others) else []
+
+    def _ended_by(self, asking: Asking) -> str | None:
+        """The id of the request that a cancel has ended."""
+        cancels = asking.command.cmd.startswith("cancel")
+        return str(asking.args["id"]) if cancels and "id" in asking.args else None
+
+    def _passed(self, message: Message) -> str | None:
+        """The id of a request that this message ends, if something was subscribed to for its answers only."""
+        made = self._passing.get(message.ref.get("id", ""))
+        if made is None or not message.concerns(made):
+            return None
+        return self._passing.pop(made.id).id
+
+    @property
+    def _heartbeats(self) -> str:
+        return f"{self._head}sys.bridge.heartbeat."
+
+    @property
+    def _own(self) -> list[str]:
+        """Where what concerns this client is published."""
+        own = (topics.topic(kind, self.name).decode("ascii") for kind in ("req", "ord", "exec"))
+        return [*(self._head + each for each in own), f"{self._head}sys."]
+
+
+def is_failure(message: Message) -> bool:
+    """Whether this is an error of IB's that ends its request, and not only a warning."""
+    return message.type == "error" and bool(message.data.get("ends"))
+
+
+def is_final(request: Request, message: Message) -> bool:
+    """Whether nothing follows this answer to a one-shot request."""
+    return requests.is_last(request.cmd, message.type, message.data) or is_failure(message)

@@ -1,0 +1,51 @@
+"""The two kinds of socket, with the options that the protocol advises (docs: the protocol, two sockets).
+
+Knows ZeroMQ. Must not know what is sent.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import zmq
+
+from ibbridge.client.errors import BridgeError
+
+RECEIVE_HIGH_WATER = 100_000
+"""Messages kept for a strategy that is busy, in this process; the daemon keeps as many again."""
+
+
+def subscriber(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
+    """A SUB socket, connected to a daemon's `bus.pub`."""
+    socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
+    socket.set(zmq.RCVHWM, RECEIVE_HIGH_WATER)
+    return _connected(socket, endpoint, "pub")
+
+
+def requester(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
+    """A REQ socket, connected to a daemon's `bus.rep`.
+
+    A command is only handed to a daemon that is there: one that could not be delivered is never delivered later, when
+    its time has passed. It can be sent again before there was a reply.
+    """
+    socket: zmq.Socket[bytes] = context.socket(zmq.REQ)
+    socket.set(zmq.REQ_RELAXED, 1)
+    socket.set(zmq.REQ_CORRELATE, 1)
+    socket.set(zmq.IMMEDIATE, 1)
+    return _connected(socket, endpoint, "rep")
+
+
+def _connected(socket: zmq.Socket[bytes], endpoint: str, name: str) -> zmq.Socket[bytes]:
+    """Connect, which never waits. BridgeError if the endpoint is not written as one."""
+    socket.set(zmq.LINGER, 0)
+    socket.set(zmq.RECONNECT_IVL_MAX, 1000)
+    if "[" in endpoint:
+        socket.set(zmq.IPV6, 1)
+    try:
+        socket.connect(endpoint)
+    except zmq.ZMQError as error:
+        socket.close()
+        raise BridgeError(
+            f"{name}={endpoint!r}: {error.strerror}; write it as tcp://127.0.0.1:PORT or ipc:///PATH"
+        ) from error
+    return socket
