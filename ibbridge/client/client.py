@@ -186,16 +186,17 @@ class Client(Desk):
         """
         self._feed.check()
         asking = self._asking(name, args, key, id)
-        holder = asking.command.id
+        holder, expected = asking.command.id, self._expected(asking)
+        if expected is not None:
+            self._feed.watch(expected)
         try:
             self._join(asking.before, holder)
             reply = self._exchange(asking.command)
         except BridgeError:
+            self._feed.unwatch(holder)
             self._release(holder)
             raise
         made = self._made(asking, reply)
-        if made.one_shot:
-            self._feed.watch(made)
         self._join([(Mode.STATE, self._missing(asking, made, self._feed.prefixes))], holder)
         self._feed.unsubscribe(asking.places.wide, holder)
         self._release(self._ended_by(asking))
@@ -229,7 +230,7 @@ class Client(Desk):
                     return
             raise NoAnswer(f"{request.cmd}: TWS has not answered for {timeout:g} s", "unknown")
         finally:
-            self._feed.unwatch(request)
+            self._feed.unwatch(request.id)
 
     # -- the daemon
 
@@ -276,7 +277,8 @@ class Client(Desk):
                     raise NoAnswer(f"the daemon has no connection to TWS ({about['stage']}{why})", "not_sent")
                 others += self._until_connection_changes(left)
         finally:
-            self._feed.put_back(others)
+            if others:
+                self._feed.put_back(others)
 
     def _until_connection_changes(self, seconds: float) -> Iterator[Message]:
         deadline = time.monotonic() + seconds

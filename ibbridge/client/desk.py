@@ -107,6 +107,13 @@ class Desk:
         command = Command(self.name, identifier or self._names.new(), name, args, key=key)
         return Asking(command, args, requests.places(name, args, self._head, self._instruments))
 
+    def _expected(self, asking: Asking) -> Request | None:
+        """A one-shot request before its reply: its first answers may come before that."""
+        if not requests.one_shot(asking.command.cmd, asking.args):
+            return None
+        topic = self._head + topics.topic("req", self.name, asking.command.id).decode("ascii")
+        return Request(asking.command.cmd, asking.command.id, self.name, topic, one_shot=True)
+
     def _made(self, asking: Asking, reply: Reply) -> Request:
         """What the reply makes of it."""
         name, topic = asking.command.cmd, str(reply.result.get("topic", ""))

@@ -146,18 +146,21 @@ class Feed:
 
     def put_back(self, messages: list[Message]) -> None:
         """Have `receive` give these first, in their order."""
+        self.check()
         with self._lock:
             self._inbox.put_back(messages)
 
     def watch(self, request: Request) -> Watch:
         """See to it that this thread gets the answers to a request, whichever takes them."""
+        self.check()
         with self._lock:
             return self._inbox.watch(request, threading.get_ident())
 
-    def unwatch(self, request: Request) -> None:
-        """No more answers are wanted."""
+    def unwatch(self, identifier: str) -> None:
+        """No more answers to the request with this id are wanted."""
+        self.check()
         with self._lock:
-            self._inbox.unwatch(request)
+            self._inbox.unwatch(identifier)
 
     def pick(self, watch: Watch, timeout: float) -> Message | None:
         """The next answer to a request, or None if there was none for `timeout` seconds. Other messages keep."""

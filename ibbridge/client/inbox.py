@@ -70,9 +70,9 @@ class Inbox:
             watch = self._watches[request.id] = Watch(request, owner)
         return watch
 
-    def unwatch(self, request: Request) -> None:
-        """No more answers are wanted."""
-        self._watches.pop(request.id, None)
+    def unwatch(self, identifier: str) -> None:
+        """No more answers to the request with this id are wanted."""
+        self._watches.pop(identifier, None)
 
     def pick(self, watch: Watch, taker: Hashable) -> Message | None:
         """The next answer, if there is one; what comes before it is set aside."""
@@ -98,4 +98,4 @@ class Inbox:
         if watch.owner != taker:
             watch.kept.append(message)
         elif requests.is_last(watch.request.cmd, message.type, message.data):
-            self.unwatch(watch.request)
+            self.unwatch(watch.request.id)
