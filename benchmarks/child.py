@@ -67,11 +67,11 @@ class Child:
         except BrokenPipeError:
             raise InvalidError(f"{self.name} has ended") from None
 
-    def hear(self) -> dict[str, Any]:
+    def hear(self, patience: float = PATIENCE) -> dict[str, Any]:
         """What it says next."""
         out = self._process.stdout
         assert out
-        ready, _, _ = select.select([out], [], [], PATIENCE)
+        ready, _, _ = select.select([out], [], [], patience)
         line = out.readline() if ready else b""
         if not line:
             raise InvalidError(f"{self.name} {'has ended' if ready else 'says nothing'}")
@@ -89,6 +89,11 @@ class Child:
         if self._process.poll() is not None:
             raise InvalidError(f"{self.name} has ended with {self._process.returncode}")
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
     def cpu(self) -> float:
         """Seconds of CPU that all its threads have used, to the nanosecond."""
         return time.clock_gettime((~self._process.pid << 3) | 2)  # what clock_getcpuclockid(3) makes of a pid
@@ -99,9 +104,9 @@ def say(**about: Any) -> None:
     print(json.dumps(about), flush=True)
 
 
-def hear() -> dict[str, Any]:
-    """What the parent says next; ends the process if the parent is gone or silent."""
-    ready, _, _ = select.select([sys.stdin], [], [], PATIENCE)
+def hear(patience: float | None = PATIENCE) -> dict[str, Any]:
+    """What the parent says next; ends the process if the parent is gone, or silent for too long."""
+    ready, _, _ = select.select([sys.stdin], [], [], patience)
     line = sys.stdin.readline() if ready else ""
     if not line:
         sys.exit(1)

@@ -1,29 +1,35 @@
-"""A TWS that says prebuilt frames: as fast as they are taken, or so many a second. Made and ended by `trial`.
+"""A TWS that says prebuilt frames: as fast as they are taken, or so many a second. Made and ended by whoever measures.
 
 It greets with the codec's `Acceptor` and waits until all market data lines are asked for, so that its ticks belong to
-subscriptions that the other side made, under the ids it chose. Then it waits for the word to begin.
+subscriptions that the other side made, under the ids it chose. Then it does as it is told, one thing after the other.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import socket
 import time
 import zlib
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from threading import Thread
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from child import PATIENCE, hear, say
-from ticks import ticks
+from script import BLOCK, mix
 
 from ibbridge.codec import Acceptor, Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BLOCK = 20_000
-"""Different frames; a longer burst repeats them."""
+T = TypeVar("T")
+
+BURST = 0.002
+"""Seconds of messages that one write has, at a steady rate."""
+
+LATE = 0.5
+"""Seconds of messages that are sent at once, at most, after a time in which they could not be."""
 
 # The id comes last: with it the connection is ready, and nothing else may be on its way then.
 _WELCOME = (
@@ -42,27 +48,29 @@ _WELCOME = (
 )
 
 
-@dataclass
 class Load:
-    """Frames, and what a receiver can check them by."""
+    """Frames in a circle of `BLOCK`, and what a receiver can check them by."""
 
-    frames: list[bytes]
-    types: Counter[str]
-    crc: int
-
-    @classmethod
-    def of(cls, acceptor: Acceptor, ids: Sequence[int], count: int) -> Load:
-        """`count` ticks for the requests `ids`, as this connection has them."""
+    def __init__(self, acceptor: Acceptor, block: Sequence[Message]) -> None:
         assert acceptor.dialect
-        put = acceptor.dialect.put
-        block = list(ticks(ids, min(count, BLOCK)))
-        whole, rest = divmod(count, len(block))
-        frames = [put(name, data) for name, data in block]
-        frames = frames * whole + frames[:rest]
-        names = Counter(name for name, _ in block)
-        types = Counter({name: number * whole for name, number in names.items()})
-        types.update(name for name, _ in block[:rest])
-        return cls(frames, types, zlib.crc32(b"".join(frame[4:] for frame in frames)))
+        self.frames = [acceptor.dialect.put(name, data) for name, data in block]
+        self._names = [name for name, _ in block]
+        self._next = 0
+
+    def take(self, count: int) -> list[bytes]:
+        """The next `count` frames."""
+        frames = self._around(self.frames, count)
+        self._next = (self._next + count) % len(self.frames)
+        return frames
+
+    def about(self, count: int) -> dict[str, Any]:
+        """What the next `count` are: how many of each type, and the checksum of all payloads."""
+        crc = zlib.crc32(b"".join(frame[4:] for frame in self._around(self.frames, count)))
+        return {"types": Counter(self._around(self._names, count)), "crc": crc}
+
+    def _around(self, items: list[T], count: int) -> list[T]:
+        whole = (self._next + count) // len(items) + 1
+        return (items * whole)[self._next : self._next + count]
 
 
 def greet(client: socket.socket, version: int, lines: int) -> tuple[Acceptor, list[int]]:
@@ -110,13 +118,54 @@ def paced(client: socket.socket, frames: list[bytes], rate: float) -> list[int]:
     return stamps
 
 
+def steady(client: socket.socket, load: Load, rate: float, seconds: float) -> tuple[int, float]:
+    """`rate` messages a second on average, in small bursts. How many were sent, and in how many seconds.
+
+    What is late is made up for, by as much as `LATE`; what the receiver was slower for longer is not.
+    """
+    each = max(1, int(rate * BURST))
+    began = due = time.monotonic()
+    sent = 0
+    while (now := time.monotonic()) < began + seconds:
+        if now < due:
+            time.sleep(due - now)
+        client.sendall(b"".join(load.take(each)))
+        sent += each
+        due = max(due + each / rate, now - LATE)
+    return sent, time.monotonic() - began
+
+
+class Drain(Thread):
+    """Reads what the client sends while it is fed, and drops it: a TWS takes what it is sent."""
+
+    def __init__(self, client: socket.socket) -> None:
+        super().__init__(daemon=True)
+        self._client = client
+
+    def run(self) -> None:
+        """Until the client goes."""
+        with contextlib.suppress(OSError):
+            while self._client.recv(65536):
+                pass
+
+
+def obey(client: socket.socket, load: Load, told: dict[str, Any]) -> dict[str, Any]:
+    """Send what was asked for; what that was."""
+    if "seconds" in told:
+        sent, seconds = steady(client, load, told["rate"], told["seconds"])
+        return {"sent": sent, "seconds": seconds}
+    about, frames = load.about(told["messages"]), load.take(told["messages"])
+    stamps = paced(client, frames, told["rate"]) if told["rate"] else burst(client, frames)
+    return {"stamps": stamps, **about}
+
+
 def main() -> None:
     """Serve one client."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--version", type=int, required=True, help="server version")
     parser.add_argument("--lines", type=int, required=True, help="market data requests to wait for")
-    parser.add_argument("--messages", type=int, required=True)
-    parser.add_argument("--rate", type=float, default=0, help="messages a second; 0 for as fast as possible")
+    parser.add_argument("--durable", type=float, default=0, help="share of messages that go to disk")
+    parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(PATIENCE)
@@ -126,13 +175,11 @@ def main() -> None:
         client.settimeout(PATIENCE)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         acceptor, ids = greet(client, options.version, options.lines)
-        load = Load.of(acceptor, ids, options.messages)
-        say(version=acceptor.version, bytes=sum(map(len, load.frames)) / len(load.frames))
-        hear()
-        stamps = paced(client, load.frames, options.rate) if options.rate else burst(client, load.frames)
-        sent: dict[str, Any] = {"stamps": stamps, "types": load.types, "crc": load.crc}
-        say(**sent)
-        hear()  # the connection stays until everything is measured
+        load = Load(acceptor, mix(ids, BLOCK, options.durable, options.seed))
+        say(version=acceptor.version, ids=ids, bytes=sum(map(len, load.frames)) / len(load.frames))
+        Drain(client).start()
+        while "end" not in (told := hear(patience=None)):  # the connection stays until everything is measured
+            say(**obey(client, load, told))
 
 
 if __name__ == "__main__":

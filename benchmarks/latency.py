@@ -28,10 +28,10 @@ def quantile(one: Run, rate: int, share: float) -> float:
     return settled[min(len(settled) - 1, int(share * len(settled)))] * 1e6
 
 
-def measure(version: int, rate: int, seconds: float, count: int) -> dict[str, Any]:
+def measure(version: int, rate: int, seconds: float, durable: float, count: int) -> dict[str, Any]:
     """All pairs at one version and rate, printed and returned."""
     messages = int(rate * (SETTLING + seconds))
-    results = list(pairs(count, lambda subject: run(subject, version, messages, rate)))
+    results = list(pairs(count, lambda subject: run(subject, version, messages, durable, rate)))
     print(f"\nserver version {version}, {rate:,} msg/s")
     about: dict[str, Any] = {"version": version, "rate": rate}
     for subject in Subject:
@@ -59,9 +59,11 @@ def main() -> int:
     print(f"{given.pairs} pairs of {given.seconds:g} s; medians of all runs")
 
     def measured() -> list[dict[str, Any]]:
-        run(Subject.DAEMON, given.versions[0], 10_000)  # warms up the machine, and compiles what is not compiled
+        run(Subject.DAEMON, given.versions[0], 10_000, given.durable)  # warms up the machine, and compiles what is not compiled
         return [
-            measure(version, rate, given.seconds, given.pairs) for version in given.versions for rate in given.rates
+            measure(version, rate, given.seconds, given.durable, given.pairs)
+            for version in given.versions
+            for rate in given.rates
         ]
 
     return conclude(measured, given.json)

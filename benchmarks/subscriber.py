@@ -16,6 +16,7 @@ from typing import Any
 import msgpack
 import zmq
 from child import PATIENCE, say
+from script import CLASSES
 
 
 class Inbox:
@@ -79,8 +80,10 @@ def main() -> None:
         socket.set(zmq.RECONNECT_IVL, 10)
         socket.set(zmq.RCVTIMEO, int(PATIENCE * 1000))
         socket.connect(options.endpoint)
-        socket.subscribe(b"md.")
-        socket.recv_multipart()  # the welcome: from here on nothing is missed
+        for each in CLASSES:
+            socket.subscribe(f"{each}.".encode())
+        for _ in CLASSES:
+            socket.recv_multipart()  # a welcome: from here on nothing is missed
         say(subscribed=True)
         socket.set(zmq.RCVTIMEO, 10_000)
         inbox = Inbox(socket)

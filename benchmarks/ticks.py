@@ -43,9 +43,9 @@ def contract(line: int) -> dict[str, Any]:
     }
 
 
-def ticks(ids: Sequence[int], count: int) -> Iterator[Message]:
+def ticks(ids: Sequence[int], count: int, seed: int = 1) -> Iterator[Message]:
     """`count` ticks for the requests `ids`."""
-    chance = random.Random(1)
+    chance = random.Random(seed)
     lines = [_Line(number, chance) for number in ids]
     names, weights = list(MIX), [share for share, _ in MIX.values()]
     for name in chance.choices(names, weights, k=count):

@@ -12,21 +12,23 @@ import pathlib
 import socket
 import statistics
 import sys
+import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgpack
 import zmq
 from child import PATIENCE, Child, InvalidError, end_cleanly
+from script import DURABLE
 from ticks import contract
 
 from ibbridge.config import TwsConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 LINES = 100
 """Market data lines: as many as an account has without paying for more."""
@@ -35,6 +37,7 @@ SNDHWM = 10_000_000
 """More than any burst here, so that it loses nothing."""
 
 CHUNK = TwsConfig().read_chunk
+_DURABLE = "share of messages that go to disk before they are published (default %(default)s)"
 _HERE = pathlib.Path(__file__).parent
 
 
@@ -67,28 +70,27 @@ class Run:
         return self.cpu / self.messages * 1e6
 
 
-def run(subject: Subject, version: int, messages: int, rate: float = 0) -> Run:
+def run(subject: Subject, version: int, messages: int, durable: float, rate: float = 0) -> Run:
     """Measure once: a burst, or `rate` messages a second, each with its latency."""
     port, rep = free_ports()
     endpoint = f"tcp://127.0.0.1:{port}"
     count = ["--messages", str(messages)]
     with ExitStack() as children:
-        feeder = children.enter_context(
-            _child("feeder", "--version", str(version), "--lines", str(LINES), "--rate", str(rate), *count)
-        )
-        tws = feeder.hear()["port"]
-        middle = children.enter_context(_MIDDLE[subject](tws, endpoint, f"tcp://127.0.0.1:{rep}"))
+        feeder, tws = feeding(children, version, LINES, durable)
+        if subject is Subject.RELAY:
+            middle = children.enter_context(_relay(tws, endpoint))
+        else:
+            middle = bridge(children, tws, endpoint, f"tcp://127.0.0.1:{rep}", {"bus.sndhwm": SNDHWM})
         raw = ["--raw"] if subject is Subject.RELAY else []
         stamped = ["--stamped"] if rate else []
-        subscriber = children.enter_context(_child("subscriber", "--endpoint", endpoint, *count, *raw, *stamped))
+        subscriber = children.enter_context(child("subscriber", "--endpoint", endpoint, *count, *raw, *stamped))
         subscriber.hear()
         if subject is Subject.DAEMON:
-            _subscribe(middle, f"tcp://127.0.0.1:{rep}")
-        greeted = feeder.hear()
-        if greeted["version"] != version:
-            raise InvalidError(f"the {subject.value} speaks version {greeted['version']}, not {version}")
+            with Caller(f"tcp://127.0.0.1:{rep}") as caller:
+                subscribe(middle, caller, LINES)
+        greeted = greet(feeder, version)
         used = middle.cpu()
-        feeder.tell(go=True)
+        feeder.tell(messages=messages, rate=rate)
         sent, received = feeder.hear(), subscriber.hear()
         used = middle.cpu() - used
     _check(subject, messages, sent, received)
@@ -132,56 +134,99 @@ def _check(subject: Subject, messages: int, sent: dict[str, Any], received: dict
         raise InvalidError(f"{subject.value}: sent {what} {sent[what]}, received {received[what]}")
 
 
-def _child(name: str, *arguments: str) -> Child:
+def child(name: str, *arguments: str) -> Child:
+    """One of the programs here, started."""
     return Child(name, [sys.executable, str(_HERE / f"{name}.py"), *arguments])
 
 
-def _relay(tws: int, pub: str, _: str) -> Child:
+def feeding(children: ExitStack, version: int, lines: int, durable: float, *more: str) -> tuple[Child, int]:
+    """A feeder that waits for `lines` market data requests, and its port."""
+    given = ("--version", str(version), "--lines", str(lines), "--durable", str(durable), *more)
+    feeder = children.enter_context(child("feeder", *given))
+    return feeder, feeder.hear()["port"]
+
+
+def greet(feeder: Child, version: int) -> dict[str, Any]:
+    """What it says when all market data is asked for. Raises `InvalidError` if it is not of that version."""
+    greeted = feeder.hear()
+    if greeted["version"] != version:
+        raise InvalidError(f"version {greeted['version']} was spoken, and not {version}")
+    return greeted
+
+
+def _relay(tws: int, pub: str) -> Child:
     sizes = ("--chunk", str(CHUNK), "--sndhwm", str(SNDHWM), "--lines", str(LINES))
-    return _child("relay", "--port", str(tws), "--pub", pub, *sizes)
+    return child("relay", "--port", str(tws), "--pub", pub, *sizes)
 
 
-def _daemon(tws: int, pub: str, rep: str) -> Child:
+def bridge(children: ExitStack, tws: int, pub: str, rep: str, more: Mapping[str, Any]) -> Child:
+    """The daemon, with a store on a disk that goes when `children` end, and `more` settings."""
     settings = {
         "tws.port": tws,
         "bus.pub": pub,
         "bus.rep": rep,
-        "bus.sndhwm": SNDHWM,
+        "store.path": children.enter_context(disk()),
         "log.level": "warning",
+        **more,
     }
     given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
-    return Child("daemon", [sys.executable, "-m", "ibbridge", "run", *given])
+    return children.enter_context(Child("daemon", [sys.executable, "-m", "ibbridge", "run", *given]))
 
 
-_MIDDLE: dict[Subject, Callable[[int, str, str], Child]] = {Subject.RELAY: _relay, Subject.DAEMON: _daemon}
+def disk() -> tempfile.TemporaryDirectory[str]:
+    """A directory on a real disk, which /tmp often is not: what is on it survives a restart of the machine."""
+    return tempfile.TemporaryDirectory(prefix="ibbridge-", dir="/var/tmp")
 
 
-def _subscribe(daemon: Child, rep: str) -> None:
-    """Have the daemon ask for every market data line."""
-    with zmq.Context() as context, context.socket(zmq.REQ) as socket:
-        socket.set(zmq.LINGER, 0)
-        socket.set(zmq.RCVTIMEO, int(PATIENCE * 1000))
-        socket.connect(rep)
-        late = time.monotonic() + PATIENCE
-        while _call(socket, "status", {})["tws"]["stage"] != "ready":
-            daemon.check()
-            if time.monotonic() > late:
-                raise InvalidError("the daemon does not get ready")
-            time.sleep(0.01)
-        for line in range(LINES):
-            _call(socket, "reqMktData", {"contract": contract(line)}, line)
+class Caller:
+    """Sends commands to a daemon."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.REQ)
+        self._socket.set(zmq.LINGER, 0)
+        self._socket.set(zmq.RCVTIMEO, int(PATIENCE * 1000))
+        self._socket.connect(endpoint)
+        self._number = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._context.destroy()
+
+    def ask(self, command: str, client: str | None = None, **args: Any) -> dict[str, Any]:
+        """The reply to a command. The daemon remembers it for ten minutes if a `client` asks."""
+        self._number += 1
+        about = {"client": client} if client else {}
+        self._socket.send(msgpack.packb({"id": self._number, "cmd": command, "args": args, **about}))
+        try:
+            reply: dict[str, Any] = msgpack.unpackb(self._socket.recv())
+        except zmq.Again:
+            raise InvalidError(f"the daemon does not answer {command}") from None
+        if reply["id"] != self._number:
+            raise InvalidError(f"{command}: the reply is to {reply['id']}, not to {self._number}")
+        return reply
+
+    def result(self, command: str, client: str | None = None, **args: Any) -> dict[str, Any]:
+        """What a command gives. Raises `InvalidError` if it was refused."""
+        reply = self.ask(command, client, **args)
+        if not reply["ok"]:
+            raise InvalidError(f"{command}: {reply['error']}")
+        result: dict[str, Any] = reply["result"]
+        return result
 
 
-def _call(socket: zmq.Socket[bytes], command: str, args: dict[str, Any], number: int = 0) -> dict[str, Any]:
-    socket.send(msgpack.packb({"id": f"{command}-{number}", "cmd": command, "args": args, "client": "benchmark"}))
-    try:
-        reply = msgpack.unpackb(socket.recv())
-    except zmq.Again:
-        raise InvalidError(f"the daemon does not answer {command}") from None
-    if not reply["ok"]:
-        raise InvalidError(f"{command}: {reply['error']}")
-    result: dict[str, Any] = reply["result"]
-    return result
+def subscribe(daemon: Child, caller: Caller, lines: int) -> None:
+    """Have the daemon ask for that many lines of market data, once it is ready."""
+    late = time.monotonic() + PATIENCE
+    while caller.result("status")["tws"]["stage"] != "ready":
+        daemon.check()
+        if time.monotonic() > late:
+            raise InvalidError("the daemon does not get ready")
+        time.sleep(0.01)
+    for line in range(lines):
+        caller.result("reqMktData", "benchmark", contract=contract(line))
 
 
 def options(about: str | None, count: int) -> argparse.ArgumentParser:
@@ -189,6 +234,7 @@ def options(about: str | None, count: int) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=positive, default=count, help="runs of each, in turns (default %(default)s)")
     parser.add_argument("--versions", type=numbers, default="178,200,226", help="server versions (default %(default)s)")
+    parser.add_argument("--durable", type=float, default=DURABLE, help=_DURABLE)
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there too")
     return parser
 
