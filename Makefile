@@ -2,7 +2,7 @@
 # wants it. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients bench fuzz coverage docs clean
+.PHONY: help demo test test-clients bench soak fuzz coverage docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -44,8 +44,13 @@ bench: $(VENV)/.installed-dev  ## decoding beside two other clients; throughput 
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/latency.py
 
-# Not a part of `test`: it is never done, and what it finds gets a test there.
 SECONDS ?= 600
+RATE ?= 50000
+SEED ?= 1
+soak: $(VENV)/.installed-dev  ## a daemon under load, for SECONDS=600 at RATE=50000: exits 1 on loss, growth or too low a rate
+	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS) --rate $(RATE) --at-least $(shell expr $(RATE) \* 98 / 100) --seed $(SEED)
+
+# Not a part of `test`: it is never done, and what it finds gets a test there.
 fuzz: $(VENV)/.installed-fuzz  ## hostile bytes for the codec, for SECONDS=600; exits 1 on a finding
 	$(BIN)/python -m fuzz.run --seconds $(SECONDS)
 

@@ -178,8 +178,12 @@ def main() -> None:
         load = Load(acceptor, mix(ids, BLOCK, options.durable, options.seed))
         say(version=acceptor.version, ids=ids, bytes=sum(map(len, load.frames)) / len(load.frames))
         Drain(client).start()
-        while "end" not in (told := hear(patience=None)):  # the connection stays until everything is measured
-            say(**obey(client, load, told))
+        while True:  # the connection stays until the parent has measured everything
+            told = hear(patience=None)
+            try:
+                say(**obey(client, load, told))
+            except ConnectionError:  # the parent knows why
+                return
 
 
 if __name__ == "__main__":

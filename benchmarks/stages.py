@@ -1,63 +1,96 @@
 """Where the daemon's time goes: its hot path in one process, one stage more at a time.
 
 Frames in chunks as the gateway reads them, through the daemon's own objects, to a subscriber in another process. A
-stage costs what the path as far as it costs more than the path before. Seconds of CPU of this thread, the fastest of
-several rounds: what else the machine does shows little. Left out are the event loop and the read from the socket.
+stage costs what the path as far as it costs more than the path before: so one can see what numbers, state, ring and
+store cost. Seconds of CPU of this thread, the fastest of several rounds: what else the machine does shows little. Left
+out are the event loop and the read from the socket.
 """
 
 from __future__ import annotations
 
 import argparse
+import pathlib
 import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from child import Child, InvalidError, end_cleanly
-from ticks import contract, ticks
-from trial import CHUNK, LINES, SNDHWM, free_ports, numbers, positive
+from script import BLOCK, CLASSES, DURABLE, mix
+from ticks import contract
+from trial import CHUNK, LINES, SNDHWM, disk, free_ports, numbers, positive
 
 from ibbridge.codec import Dialect
 from ibbridge.codec.framing import FrameBuffer
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.config import load
 from ibbridge.daemon import Daemon
-from ibbridge.routing import PASSED_ON, Route
+from ibbridge.orders import Orders
+from ibbridge.ring import Ring
+from ibbridge.routing import PASSED_ON, Route, Router
+from ibbridge.store import Store
+from ibbridge.streams import Streams
 from ibbridge.topics import instrument_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-TICKS = 20_000
 
 _SINK = """
 import sys, zmq
 with zmq.Context() as context, context.socket(zmq.SUB) as socket:
     socket.set(zmq.RCVHWM, 0)
     socket.connect(sys.argv[1])
-    socket.subscribe(b"md.")
-    socket.recv_multipart()
+    for prefix in sys.argv[2:]:
+        socket.subscribe(prefix.encode())
+        socket.recv_multipart()
     print("{}", flush=True)
     while True:
         socket.recv()
 """
 
 
+class _NoRing(Ring):
+    """Keeps nothing."""
+
+    def extend(self, frames: list[bytes]) -> None:
+        """Forget them."""
+
+
+class Part:
+    """Streams and what goes to them, with some of what a daemon has, and nobody who listens."""
+
+    def __init__(self, *, state: bool = False, ring: bool = False, store: Store | None = None) -> None:
+        kept = load().ring
+        rings = Ring(kept.messages, kept.bytes) if ring else _NoRing(1, 1)
+        self.streams = Streams(1, lambda _topic, _body: None, ring=rings, store=store)
+        if store:
+            self.streams.restore(store.last(), ())
+        self.router = Router(self.streams, Orders(1))
+        ask(self.router)
+        if not state:
+            for plan in self.router._plans.values():  # noqa: SLF001 - a daemon always has it
+                plan.identity = None
+
+
 class Path:
     """The way of a message as far as one stage or the next."""
 
-    def __init__(self, daemon: Daemon, version: int) -> None:
+    def __init__(self, daemon: Daemon, version: int, store: Store, durable: float) -> None:
         server = Dialect.server(version)
-        data = b"".join(server.put(*tick) for tick in ticks(range(1, LINES + 1), TICKS))
+        data = b"".join(server.put(*each) for each in mix(range(1, LINES + 1), BLOCK, durable))
         self.chunks = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
         self.daemon = daemon
         self.dialect = Dialect.client(version, PASSED_ON)
+        self.store = store
 
     def stages(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """Each way and what its last stage is."""
         yield "split into frames", self._split
         yield "decode and pack", self._decode
-        yield "route, number, envelope, state", self._route
+        yield "route, number, envelope", self._through(Part())
+        yield "state", self._through(Part(state=True))
+        yield "ring", self._through(Part(state=True, ring=True))
+        yield _STORE, self._through(Part(state=True, ring=True, store=self.store))
         yield "watch, hand to ZeroMQ", self._deliver
 
     def _split(self) -> None:
@@ -72,15 +105,21 @@ class Path:
             for _ in map(self.dialect.read_packed, frames.feed(chunk)):
                 pass
 
-    def _route(self) -> None:
-        frames, publish, streams, bus = FrameBuffer(), self.daemon.router.pass_on, self.daemon.streams, self.daemon.bus
-        send, bus.send = bus.send, lambda _topic, _body: None
-        for chunk in self.chunks:
-            streams.hold()
-            for message in map(self.dialect.read_packed, frames.feed(chunk)):
-                publish(message, 1)  # type: ignore[arg-type]
-            streams.release()
-        bus.send = send
+    def _through(self, part: Part) -> Callable[[], None]:
+        streams, pass_on, publish = part.streams, part.router.pass_on, part.router.publish
+
+        def way() -> None:
+            frames = FrameBuffer()
+            for chunk in self.chunks:
+                streams.hold()
+                for message in map(self.dialect.read_packed, frames.feed(chunk)):
+                    if type(message) is tuple:
+                        pass_on(message, 1)  # type: ignore[arg-type]
+                    else:
+                        publish(message.name, message.data, 1)  # type: ignore[union-attr]
+                streams.release()
+
+        return way
 
     def _deliver(self) -> None:
         frames = FrameBuffer()
@@ -88,16 +127,37 @@ class Path:
             self.daemon.deliver(map(self.dialect.read_packed, frames.feed(chunk)), 1)
 
 
-def bridge(children: ExitStack) -> Daemon:
-    """A daemon without TWS and without a loop: market data is asked for, and one subscriber listens."""
-    pub, rep = (f"tcp://127.0.0.1:{port}" for port in free_ports())
-    daemon = Daemon(load(None, [f"bus.pub={pub}", f"bus.rep={rep}", f"bus.sndhwm={SNDHWM}"]))
-    daemon.bus.open()
-    children.callback(daemon.bus.close)
+_STORE = "store"
+
+
+def ask(router: Router) -> None:
+    """As if all market data were asked for."""
     for line in range(LINES):
         place = _always("md", instrument_key(contract(line)))
-        daemon.router.open(Route(REQUESTS["reqMktData"], "benchmark", line, {}, place, None, req_id=line + 1))
-    sink = children.enter_context(Child("sink", [sys.executable, "-c", _SINK, pub]))
+        router.open(Route(REQUESTS["reqMktData"], "benchmark", line, {}, place, None, req_id=line + 1))
+
+
+def opened(children: ExitStack) -> tuple[Store, pathlib.Path]:
+    """A store, and a place for another, on a disk; both go in the end."""
+    place = pathlib.Path(children.enter_context(disk()))
+    store = Store(place / "apart", days=1)
+    store.open(1)
+    children.callback(store.close)
+    return store, place / "daemon"
+
+
+def bridge(children: ExitStack, place: pathlib.Path) -> Daemon:
+    """A daemon without TWS and without a loop: market data is asked for, and one subscriber listens."""
+    pub, rep = (f"tcp://127.0.0.1:{port}" for port in free_ports())
+    settings = {"bus.pub": pub, "bus.rep": rep, "bus.sndhwm": SNDHWM, "store.path": place}
+    daemon = Daemon(load(None, [f"{key}={value}" for key, value in settings.items()]))
+    daemon.store.open(1)
+    children.callback(daemon.store.close)
+    daemon.bus.open()
+    children.callback(daemon.bus.close)
+    ask(daemon.router)
+    prefixes = [f"{each}." for each in CLASSES]
+    sink = children.enter_context(Child("sink", [sys.executable, "-c", _SINK, pub, *prefixes]))
     late = time.monotonic() + 10
     while not sink.said():
         daemon.bus.turn()
@@ -117,19 +177,20 @@ def timed(way: Callable[[], None]) -> tuple[float, float]:
     way()
     thread, process = time.thread_time() - thread, time.process_time() - process
     time.sleep(0.02)  # the subscriber catches up
-    return thread / TICKS * 1e6, (process - thread) / TICKS * 1e6
+    return thread / BLOCK * 1e6, (process - thread) / BLOCK * 1e6
 
 
-def show(daemon: Daemon, version: int, rounds: int) -> None:
+def show(stages: list[tuple[str, Callable[[], None]]], version: int, rounds: int, durable: float) -> None:
     """All stages at one version, in turns."""
-    stages = list(Path(daemon, version).stages())
     results = [[timed(way) for _, way in stages] for _ in range(rounds)]
     fastest = [min(result[number][0] for result in results) for number in range(len(stages))]
     others = min(result[-1][1] for result in results)
-    print(f"\nserver version {version}, µs for a message")
+    print(f"\nserver version {version}, {durable:.1%} of it durable: µs for a message, and the share")
     for (name, _), so_far, before in zip(stages, fastest, [0.0, *fastest], strict=False):
-        print(f"  {so_far - before:5.2f}  {name}")
-    print(f"  {fastest[-1]:5.2f}  in all; beside it ZeroMQ's own thread, {others:.2f}")
+        cost = so_far - before
+        each = f", {cost / durable:.0f} µs for a durable one" if name == _STORE and durable else ""
+        print(f"  {cost:5.2f}  {cost / fastest[-1]:4.0%}  {name}{each}")
+    print(f"  {fastest[-1]:5.2f}        in all; beside it ZeroMQ's own thread, {others:.2f}")
 
 
 def main() -> int:
@@ -137,12 +198,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=positive, default=30, help="of which the fastest counts (default %(default)s)")
     parser.add_argument("--versions", type=numbers, default="178,226", help="server versions (default %(default)s)")
+    parser.add_argument("--durable", type=float, default=DURABLE, help="share of such messages (default %(default)s)")
     options = parser.parse_args()
     end_cleanly()
     with ExitStack() as children:
-        daemon = bridge(children)
+        store, place = opened(children)
+        daemon = bridge(children, place)
         for version in options.versions:
-            show(daemon, version, options.rounds)
+            stages = list(Path(daemon, version, store, options.durable).stages())
+            show(stages, version, options.rounds, options.durable)
     return 0
 
 

@@ -187,7 +187,7 @@ class Caller:
         self._socket.set(zmq.LINGER, 0)
         self._socket.set(zmq.RCVTIMEO, int(PATIENCE * 1000))
         self._socket.connect(endpoint)
-        self._number = 0
+        self.number = 0  # of the last command
 
     def __enter__(self) -> Self:
         return self
@@ -197,15 +197,15 @@ class Caller:
 
     def ask(self, command: str, client: str | None = None, **args: Any) -> dict[str, Any]:
         """The reply to a command. The daemon remembers it for ten minutes if a `client` asks."""
-        self._number += 1
+        self.number += 1
         about = {"client": client} if client else {}
-        self._socket.send(msgpack.packb({"id": self._number, "cmd": command, "args": args, **about}))
+        self._socket.send(msgpack.packb({"id": self.number, "cmd": command, "args": args, **about}))
         try:
             reply: dict[str, Any] = msgpack.unpackb(self._socket.recv())
         except zmq.Again:
             raise InvalidError(f"the daemon does not answer {command}") from None
-        if reply["id"] != self._number:
-            raise InvalidError(f"{command}: the reply is to {reply['id']}, not to {self._number}")
+        if reply["id"] != self.number:
+            raise InvalidError(f"{command}: the reply is to {reply['id']}, not to {self.number}")
         return reply
 
     def result(self, command: str, client: str | None = None, **args: Any) -> dict[str, Any]:
