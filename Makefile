@@ -48,7 +48,7 @@ SECONDS ?= 600
 RATE ?= 50000
 SEED ?= 1
 soak: $(VENV)/.installed-dev  ## a daemon under load, for SECONDS=600 at RATE=50000: exits 1 on loss, growth or too low a rate
-	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS) --rate $(RATE) --at-least $(shell expr $(RATE) \* 98 / 100) --seed $(SEED)
+	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS) --rate $(RATE) --at-least 0.98 --seed $(SEED)
 
 # Not a part of `test`: it is never done, and what it finds gets a test there.
 fuzz: $(VENV)/.installed-fuzz  ## hostile bytes for the codec, for SECONDS=600; exits 1 on a finding

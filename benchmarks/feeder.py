@@ -49,7 +49,7 @@ _WELCOME = (
 
 
 class Load:
-    """Frames in a circle of `BLOCK`, and what a receiver can check them by."""
+    """Frames in a circle, and what a receiver can check them by."""
 
     def __init__(self, acceptor: Acceptor, block: Sequence[Message]) -> None:
         assert acceptor.dialect
@@ -165,6 +165,7 @@ def main() -> None:
     parser.add_argument("--version", type=int, required=True, help="server version")
     parser.add_argument("--lines", type=int, required=True, help="market data requests to wait for")
     parser.add_argument("--durable", type=float, default=0, help="share of messages that go to disk")
+    parser.add_argument("--block", type=int, default=BLOCK, help="messages before all begins anew")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -175,7 +176,7 @@ def main() -> None:
         client.settimeout(PATIENCE)
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         acceptor, ids = greet(client, options.version, options.lines)
-        load = Load(acceptor, mix(ids, BLOCK, options.durable, options.seed))
+        load = Load(acceptor, mix(ids, options.block, options.durable, options.seed))
         say(version=acceptor.version, ids=ids, bytes=sum(map(len, load.frames)) / len(load.frames))
         Drain(client).start()
         while True:  # the connection stays until the parent has measured everything

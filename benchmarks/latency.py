@@ -59,7 +59,8 @@ def main() -> int:
     print(f"{given.pairs} pairs of {given.seconds:g} s; medians of all runs")
 
     def measured() -> list[dict[str, Any]]:
-        run(Subject.DAEMON, given.versions[0], 10_000, given.durable)  # warms up the machine, and compiles what is not compiled
+        # Warms up the machine, and compiles what is not compiled.
+        run(Subject.DAEMON, given.versions[0], 10_000, given.durable)
         return [
             measure(version, rate, given.seconds, given.durable, given.pairs)
             for version in given.versions

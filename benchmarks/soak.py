@@ -3,7 +3,8 @@
 A feeder sends ticks and some durable messages at a steady rate through a real daemon with ring and store. Beside it a
 subscriber of everything, one that is slow and has what it missed replayed, one that comes late over and over, and one
 that sends commands (soak_client.py): each checks all that it gets, to the byte. The daemon's memory, files and threads
-are looked at each second. Exits 1 on anything that is wrong, and if the daemon could not keep up with `--at-least`.
+are looked at each second. Exits 1 on anything that is wrong, and if less than `--at-least` of the
+rate was reached.
 
 Everything is chosen by the seed but the moments at which things happen.
 """
@@ -35,7 +36,7 @@ RING_MESSAGES, RING_BYTES = 400_000, 96 * MIB
 """As much as a rate of 50,000 fills in eight seconds: it is full before anything is judged."""
 
 SNDHWM = 50_000
-"""So little that the slow subscriber loses some, and so much that the others do not when they have to wait for a core."""
+"""So little that the slow subscriber loses some, and so much that the others do not when they wait for a core."""
 
 BEHIND = 4 * SNDHWM
 """Messages for which the slow one stops: its queue here, what the kernel holds, and as many again that are lost."""
@@ -141,8 +142,8 @@ class Soak:
         self.rate = fed["sent"] / fed["seconds"]
         self._conclude(fed["sent"])
         self.findings += self.samples.findings()
-        if self.rate < self.given.at_least:
-            self.findings.append(f"{self.rate:,.0f} messages a second are fewer than {self.given.at_least:,}")
+        if self.rate < self.given.rate * self.given.at_least:
+            self.findings.append(f"{self.rate:,.0f} messages a second is too low a rate")
 
     def _look(self) -> None:
         self.daemon.check()
@@ -190,8 +191,9 @@ class Soak:
         rss = self.samples.rss
         print(
             f"  daemon: {max(rss) / MIB:.0f} MiB at most of {self.samples.bound / MIB:.0f} "
-            f"({rss[0] / MIB:.0f} before, {rss[self.samples.settled or 0] / MIB:.0f} settled, {rss[-1] / MIB:.0f} in the end), "
-            f"{max(self.samples.files)} files, {max(self.samples.threads)} threads, {self.cpu:.0%} of a core"
+            f"({rss[0] / MIB:.0f} before, {rss[self.samples.settled or 0] / MIB:.0f} settled, "
+            f"{rss[-1] / MIB:.0f} in the end), {max(self.samples.files)} files, {max(self.samples.threads)} threads, "
+            f"{self.cpu:.0%} of a core"
         )
 
 
@@ -200,13 +202,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=positive, default=600, help="(default %(default)s)")
     parser.add_argument("--rate", type=positive, default=50_000, help="messages a second (default %(default)s)")
-    parser.add_argument("--at-least", type=int, default=0, help="a lower rate, on average, is a failure")
+    parser.add_argument("--at-least", type=float, default=0, help="share of the rate that must be reached on average")
     parser.add_argument("--durable", type=float, default=DURABLE, help="share of such messages (default %(default)s)")
     parser.add_argument("--version", type=int, default=226, help="server version (default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="(default %(default)s)")
     given = parser.parse_args(arguments)
     end_cleanly()
-    print(f"soak of {given.seconds} s at {given.rate:,} msg/s, {given.durable:.1%} durable, seed {given.seed}", flush=True)
+    what = f"{given.seconds} s at {given.rate:,} msg/s, {given.durable:.1%} durable"
+    print(f"soak of {what}, seed {given.seed}", flush=True)
     try:
         with ExitStack() as children:
             soak = Soak(given, children)

@@ -167,7 +167,11 @@ def everything(client: Client) -> None:
 def slow(client: Client) -> None:
     """Read, stop, read; then mend what is missing."""
     sequence, mended = Sequence(dict.fromkeys(client.script, 0)), 0
-    with zmq.Context() as context, client.subscribed(context, b"md.", room=1000) as socket, Caller(client.given.rep) as caller:
+    with (
+        zmq.Context() as context,
+        client.subscribed(context, b"md.", room=1000) as socket,
+        Caller(client.given.rep) as caller,
+    ):
         say(ready=True)
         ended = False
         while not ended:

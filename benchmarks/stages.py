@@ -15,10 +15,10 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from child import Child, InvalidError, end_cleanly
+from child import InvalidError, end_cleanly
 from script import BLOCK, CLASSES, DURABLE, mix
 from ticks import contract
-from trial import CHUNK, LINES, SNDHWM, disk, free_ports, numbers, positive
+from trial import CHUNK, LINES, SNDHWM, child, disk, free_ports, numbers, positive
 
 from ibbridge.codec import Dialect
 from ibbridge.codec.framing import FrameBuffer
@@ -34,20 +34,6 @@ from ibbridge.topics import instrument_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-_SINK = """
-import sys, zmq
-with zmq.Context() as context, context.socket(zmq.SUB) as socket:
-    socket.set(zmq.RCVHWM, 0)
-    socket.connect(sys.argv[1])
-    for prefix in sys.argv[2:]:
-        socket.subscribe(prefix.encode())
-        socket.recv_multipart()
-    print("{}", flush=True)
-    while True:
-        socket.recv()
-"""
-
 
 class _NoRing(Ring):
     """Keeps nothing."""
@@ -157,7 +143,7 @@ def bridge(children: ExitStack, place: pathlib.Path) -> Daemon:
     children.callback(daemon.bus.close)
     ask(daemon.router)
     prefixes = [f"{each}." for each in CLASSES]
-    sink = children.enter_context(Child("sink", [sys.executable, "-c", _SINK, pub, *prefixes]))
+    sink = children.enter_context(child("sink", pub, *prefixes))
     late = time.monotonic() + 10
     while not sink.said():
         daemon.bus.turn()

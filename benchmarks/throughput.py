@@ -53,7 +53,8 @@ def main() -> int:
     parser = options(__doc__, count=5)
     parser.add_argument("--messages", type=positive, default=300_000, help="in one burst (default %(default)s)")
     given = parser.parse_args()
-    print(f"bursts of {given.messages:,}, {given.durable:.1%} of it durable, {given.pairs} pairs; median (lowest to highest)")
+    what = f"{given.messages:,}, {given.durable:.1%} of it durable"
+    print(f"bursts of {what}, {given.pairs} pairs; median (lowest to highest)")
 
     def measured() -> list[dict[str, Any]]:
         for subject in Subject:  # warms up the machine, and compiles what is not compiled
