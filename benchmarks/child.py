@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
+import pathlib
 import select
 import signal
 import subprocess
@@ -93,6 +95,11 @@ class Child:
     def pid(self) -> int:
         """Its number."""
         return self._process.pid
+
+    def rss(self) -> int:
+        """Bytes of memory that it takes."""
+        pages = int(pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
 
     def cpu(self) -> float:
         """Seconds of CPU that all its threads have used, to the nanosecond."""

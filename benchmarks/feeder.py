@@ -100,21 +100,21 @@ def burst(client: socket.socket, frames: list[bytes]) -> list[int]:
     return [began]
 
 
-def paced(client: socket.socket, frames: list[bytes], rate: float) -> list[int]:
-    """One frame after the other, `rate` in a second. When each was sent (ns, monotonic).
+def paced(client: socket.socket, frames: list[bytes], rate: float, each: int) -> list[int]:
+    """`each` frames at a time, `rate` frames in a second. When they were sent (ns, monotonic).
 
-    Frames that are late go out at once, each in a write of its own. A receiver that does not keep up shows, since what
+    What is late goes out at once, each in a write of its own. A receiver that does not keep up shows, since what
     it is late by adds up.
     """
     stamps = []
     now = time.monotonic_ns
     began = now()
-    for number, frame in enumerate(frames):
+    for number in range(0, len(frames), each):
         due = began + int(number * 1e9 / rate)
         while (left := due - now()) > 0:
             time.sleep(left / 1e9)
         stamps.append(now())
-        client.sendall(frame)
+        client.sendall(b"".join(frames[number : number + each]))
     return stamps
 
 
@@ -155,7 +155,7 @@ def obey(client: socket.socket, load: Load, told: dict[str, Any]) -> dict[str, A
         sent, seconds = steady(client, load, told["rate"], told["seconds"])
         return {"sent": sent, "seconds": seconds}
     about, frames = load.about(told["messages"]), load.take(told["messages"])
-    stamps = paced(client, frames, told["rate"]) if told["rate"] else burst(client, frames)
+    stamps = paced(client, frames, told["rate"], told["each"]) if told["rate"] else burst(client, frames)
     return {"stamps": stamps, **about}
 
 

@@ -12,7 +12,6 @@ Everything is chosen by the seed but the moments at which things happen.
 from __future__ import annotations
 
 import argparse
-import os
 import pathlib
 import sys
 import time
@@ -60,7 +59,7 @@ PEERS = 4
 class Samples:
     """What the daemon's process looked like, each second."""
 
-    pid: int
+    daemon: Child
     rss: list[int] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
@@ -68,8 +67,8 @@ class Samples:
 
     def take(self) -> None:
         """One more."""
-        place = pathlib.Path(f"/proc/{self.pid}")
-        self.rss.append(int((place / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+        place = pathlib.Path(f"/proc/{self.daemon.pid}")
+        self.rss.append(self.daemon.rss())
         self.files.append(len(list((place / "fd").iterdir())))
         (threads,) = (line for line in (place / "status").read_text().splitlines() if line.startswith("Threads:"))
         self.threads.append(int(threads.split()[1]))
@@ -118,7 +117,7 @@ class Soak:
             each.tell(ids=ids)
         for each in self.clients.values():
             each.hear()
-        self.samples = Samples(self.daemon.pid)
+        self.samples = Samples(self.daemon)
 
     def run(self) -> None:
         """Feed, look, and have everybody tell what they have seen."""

@@ -71,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--messages", type=int, required=True)
+    parser.add_argument("--more", type=int, default=0, help="of its kind that come later, and are welcomed as well")
     parser.add_argument("--stamped", action="store_true", help="look at the clock for each message")
     parser.add_argument("--raw", action="store_true", help="bodies are frames, not msgpack")
     options = parser.parse_args()
@@ -85,6 +86,8 @@ def main() -> None:
         for _ in CLASSES:
             socket.recv_multipart()  # a welcome: from here on nothing is missed
         say(subscribed=True)
+        for _ in range(options.more * len(CLASSES)):
+            socket.recv_multipart()
         socket.set(zmq.RCVTIMEO, 10_000)
         inbox = Inbox(socket)
         (inbox.stamped if options.stamped else inbox.burst)(options.messages)

@@ -90,7 +90,7 @@ def run(subject: Subject, version: int, messages: int, durable: float, rate: flo
                 subscribe(middle, caller, LINES)
         greeted = greet(feeder, version)
         used = middle.cpu()
-        feeder.tell(messages=messages, rate=rate)
+        feeder.tell(messages=messages, rate=rate, each=1)
         sent, received = feeder.hear(), subscriber.hear()
         used = middle.cpu() - used
     _check(subject, messages, sent, received)
