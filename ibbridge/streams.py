@@ -281,7 +281,9 @@ class Streams:
         self.offset = offset = self.offset + 1
         stream.offsets.append(offset)
         body = channel.head + _NUMBERS(seq, _OFFSET, offset, _TS, ts, _DATA) + data
-        self._held += (channel.topic, body)
+        held = self._held
+        held.append(channel.topic)
+        held.append(body)
         if not self._holding:
             self.release()
         return body
