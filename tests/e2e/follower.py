@@ -31,7 +31,7 @@ class Entry(NamedTuple):
     """What a follower was told.
 
     begun: a stream's numbers up to `seq` are in the state that it was given. state: a part of that. message: number
-    `seq`. lost: from `seq` to `to`. anew: the stream's numbers begin again. epoch: there is a new one. store: all
+    `seq`, as it was published. replayed: number `seq`, fetched. lost: from `seq` to `to`. anew: the stream's numbers begin again. epoch: there is a new one. store: all
     durable streams are from here on of the store that `stream` names.
     """
 
@@ -57,10 +57,10 @@ class Follower:
     ) -> None:  # fmt: skip
         self.entries: list[Entry] = []
         self.last: dict[str, int] = {}
-        self.duplicates = self.replayed = 0
+        self.duplicates = 0
         self.goal: dict[str, int] | None = None
         self.over = False
-        self._prefixes = prefixes
+        self.prefixes = prefixes
         self._welcomed: set[str] = set()
         self._epoch, self._store, self._beat = 0, "", 0
         self._ids = itertools.count(1)
@@ -86,7 +86,7 @@ class Follower:
     @property
     def following(self) -> bool:
         """Whether it has been welcomed everywhere."""
-        return self._welcomed >= set(self._prefixes)
+        return self._welcomed >= set(self.prefixes)
 
     @property
     def there(self) -> bool:
@@ -123,7 +123,7 @@ class Follower:
         self._beat = self._beat or body["beat"]
         if body["store"] != self._store:
             self._note(Entry("store", self._epoch, body["store"]))
-        if prefix in self._prefixes and prefix not in self._welcomed:
+        if prefix in self.prefixes and prefix not in self._welcomed:
             self._begin(prefix)
             self._welcomed.add(prefix)
 
@@ -170,8 +170,7 @@ class Follower:
             if reply["ok"]:
                 for topic, packed in reply["result"]["messages"]:
                     seq = msgpack.unpackb(packed)["seq"]
-                    self._note(Entry("message", self._epoch, stream, seq, 0, topic.decode(), packed))
-                    self.replayed += 1
+                    self._note(Entry("replayed", self._epoch, stream, seq, 0, topic.decode(), packed))
                 continue
             assert reply["error"]["code"] == "E_GAP_TOO_OLD", reply
             oldest = min(reply["error"]["first"], to + 1)
@@ -236,7 +235,7 @@ class Follower:
             if self._store:
                 self.last.clear()
             self._store = entry.stream
-        elif entry.kind in ("begun", "message"):
+        elif entry.kind in ("begun", "message", "replayed"):
             self.last[entry.stream] = entry.seq
         elif entry.kind == "lost":
             self.last[entry.stream] = entry.to
@@ -247,14 +246,13 @@ class Follower:
 def read(journal: pathlib.Path) -> list[Entry]:
     """What a follower has noted, as far as it is whole."""
     unpacker = msgpack.Unpacker()
-    unpacker.feed(journal.read_bytes())
+    unpacker.feed(journal.read_bytes() if journal.exists() else b"")
     return [Entry(*row) for row in unpacker]
 
 
 def main(journal: pathlib.Path, pub: str, rep: str, *prefixes: str) -> None:
     """Follow until the goal that standard input gives is reached."""
-    past = read(journal) if journal.exists() else []
-    follower = Follower(zmq.Context(), pub, rep, *prefixes, past=past, journal=journal)
+    follower = Follower(zmq.Context(), pub, rep, *prefixes, past=read(journal), journal=journal)
     poller = zmq.Poller()
     poller.register(sys.stdin, zmq.POLLIN)
     while not follower.there:

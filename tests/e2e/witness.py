@@ -112,6 +112,9 @@ class Witness:
         goal = self.beats + beats
         self.until(lambda: self.beats >= goal, "a heartbeat")
 
+    def ready(self) -> None:
+        self.until(lambda: self.stage == "ready", "the connection to TWS")
+
     def last(self, *prefixes: str) -> dict[str, int]:
         """The last number of each stream that there is now, under these prefixes."""
         return {
@@ -218,6 +221,12 @@ def _check_said(stream: str, told: list[int], ended: list[dict[str, int]], last:
     assert all(reached.get(said[stream] // ROUND, 0) <= said[stream] for said in ended if stream in said), stream
 
 
+def goal(witness: Witness, kept: Mapping[str, Numbered], *prefixes: str) -> dict[str, int]:
+    """The last number of each stream that there is now, under these prefixes."""
+    ends = {stream: max(numbered) for stream, numbered in kept.items() if stream.startswith(prefixes)}
+    return {**witness.last(*prefixes), **ends}
+
+
 def bridge_streams(bridge: Bridge) -> list[str]:
     """The names of all streams, in order."""
     names: list[str] = []
@@ -264,9 +273,9 @@ def accounts(entries: Iterable[Entry]) -> dict[tuple[str, int], Account]:
             assert this not in found, entry
             found[this] = Account(entry.seq, {}, set(), entry.seq)
             continue
-        assert entry.kind in ("message", "lost"), entry
+        assert entry.kind in ("message", "replayed", "lost"), entry
         assert entry.seq == account.end + 1, (entry.kind, this, entry.seq, account.end)
-        if entry.kind == "message":
+        if entry.kind != "lost":
             account.messages[entry.seq] = entry.topic, entry.body
         else:
             account.lost.update(range(entry.seq, entry.to + 1))
@@ -275,7 +284,7 @@ def accounts(entries: Iterable[Entry]) -> dict[tuple[str, int], Account]:
 
 
 def check(
-    entries: Iterable[Entry], witness: Witness, kept: Mapping[str, Numbered], goal: Mapping[str, int]
+    entries: Iterable[Entry], witness: Witness, kept: Mapping[str, Numbered], ends: Mapping[str, int]
 ) -> dict[tuple[str, int], Account]:
     """It has what was published on its streams, byte by byte, or was told what it lost; of durable ones all."""
     found = accounts(entries)
@@ -285,7 +294,7 @@ def check(
             # What the witness missed at an epoch's end or beginning, arithmetic knows: TWS counts as the daemon does.
             assert message == published[seq] if seq in published else number(message[1]) % ROUND == seq, (stream, seq)
         assert not (epoch == 0 and account.lost), stream
-    for stream, seq in goal.items():
+    for stream, seq in ends.items():
         assert found[key(stream, witness.epoch)].end == seq, stream
     _check_state(entries, found, witness, kept)
     return found
