@@ -214,7 +214,9 @@ class Requests:
         """Send a request that has an id; a stream that is open already is shared."""
         sharing = (self._topic(route), _canonical(route.args))
         shared = self._shared.get(sharing)
-        if not route.one_shot and shared is not None and not shared.ended:
+        if shared is None or shared.ended:
+            shared = self._only_one(route, sharing[0])
+        if not route.one_shot and shared is not None:
             shared.holders.add(asking.named)
             self._remember(asking, shared)
             return {"topic": self._topic(shared)}
@@ -231,6 +233,24 @@ class Requests:
         if not route.one_shot:
             self._shared[sharing] = route
         return {"topic": self._topic(route)}
+
+    def _only_one(self, route: Route, topic: str) -> Route | None:
+        """The stream on that topic, of those that would be wrong if TWS sent them twice; refused if it is another.
+
+        The contract may be spelt in another way: what has the same topic is the same instrument.
+        """
+        if route.request.name not in _ONE_AT_A_TIME:
+            return None
+        for (other, _), there in self._shared.items():
+            if other == topic and not there.ended:
+                names = sorted({*route.args, *there.args} - {route.request.key, "contract"})
+                differing = [each for each in names if there.args.get(each) != route.args.get(each)]
+                if not differing:
+                    return there
+                said = " and ".join(f"{each} {_told(there.args.get(each))}" for each in differing)
+                fault = f"{topic} is of one {route.request.name} at a time, and {there.client} has it with {said}"
+                raise Refused("E_BUSY", f"{fault}; ask for the same to share it")
+        return None
 
     def _ask_whole(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """Streams that the whole connection has once: positions, and the updates of one account at a time."""
@@ -518,6 +538,18 @@ _OF_ACCOUNTS = frozenset(
     for request in OUTBOUND
     if any(name in MESSAGES and MESSAGES[name].topic is Topic.ACCOUNT for name in request.answers)
 )
+
+
+_ONE_AT_A_TIME = frozenset(
+    request.name
+    for request in OUTBOUND
+    if request.name == "reqTickByTickData" or any(name in MESSAGES and MESSAGES[name].book for name in request.answers)
+)
+"""Streams that are wrong if TWS sends them twice. Of prices it does not matter: the last one holds."""
+
+
+def _told(value: Any) -> str:
+    return "left out" if value is None else ascii(value)[:60]
 
 
 def _canonical(value: Any) -> str:

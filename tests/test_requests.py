@@ -389,6 +389,28 @@ def test_a_second_account_is_refused_while_another_client_has_the_updates_of_the
     assert sent(middle) == []
 
 
+@pytest.mark.parametrize(
+    ("command", "one", "other", "said"),
+    [
+        ("reqMktDepth", {"numRows": 5}, {"numRows": 10}, "numRows 5"),
+        ("reqTickByTickData", {"tickType": "Last"}, {"tickType": "Last", "numberOfTicks": 9}, "numberOfTicks left out"),
+    ],
+)
+def test_what_would_be_counted_twice_is_not_asked_for_twice_in_two_ways(middle, command, one, other, said):
+    topic = middle.ask(command, "a", 1, contract=AAPL, **one)["topic"]
+    error = refusal("E_BUSY", middle.ask, command, "b", 1, contract=AAPL, **other)
+    has = f"{topic} is of one {command} at a time, and a has it with {said}"
+    assert str(error) == f"{has}; ask for the same to share it"
+    assert middle.ask(command, "b", 2, contract={**AAPL, "conId": 265598}, **one)["topic"] == topic
+    assert len(middle.link.take()) == 1
+    assert middle.ask(command, "b", 3, contract=MSFT, **other)["topic"] != topic
+    middle.cancel(command.replace("req", "cancel"), 1, "a")
+    refusal("E_BUSY", middle.ask, command, "b", 4, contract=AAPL, **other)
+    middle.cancel(command.replace("req", "cancel"), 2, "b")
+    assert middle.ask(command, "b", 5, contract=AAPL, **other)["topic"] == topic
+    refusal("E_BUSY", middle.ask, command, "a", 6, contract=AAPL, **one)
+
+
 def test_a_stream_that_was_not_taken_is_not_held(middle):
     middle.link.takes = False
     refusal("E_BUSY", middle.ask, "reqPositions", "a")
