@@ -265,10 +265,19 @@ class Requests:
                         "gives those of one account at a time",
                     )
             self._send(request, args)
+            self._leave(request, holders, account)
+            self._router.wanted(request, *_whole_place(request, account))
             holders[asking] = args
         else:
             self._release(request, holders, asking, args)
         return {"topic": self._router.named(*_whole_place(request, account))}
+
+    def _leave(self, request: Request, holders: dict[Asking, dict[str, Any]], account: str) -> None:
+        """TWS goes over to another account, and tells no more of that of before."""
+        for holder, left in [(each, held.get("acctCode", "")) for each, held in holders.items()]:
+            if left != account:
+                del holders[holder]
+                self._router.given_up(request, *_whole_place(request, left))
 
     def _release(
         self, request: Request, holders: dict[Asking, dict[str, Any]], asking: Asking, args: dict[str, Any]

@@ -98,6 +98,7 @@ class Router:
         self._orders = orders
         self._routes: dict[int, Route] = {}
         self._ended: OrderedDict[int, Route] = OrderedDict()
+        self._unwanted: set[tuple[str, tuple[str, ...]]] = set()  # types of message given up, of an account or of all
         self._waiting: dict[str, deque[list[Route]]] = {}
         self._plans = {name: _plan(declaration) for name, declaration in MESSAGES.items()}
         self.answered: Callable[[Route], None] = lambda _: None
@@ -147,7 +148,17 @@ class Router:
 
     def given_up(self, request: Request, *place: str) -> None:
         """Nobody holds a stream without a number any more: what it told, under that place, is no state now."""
+        self._unwanted |= {(kind, place[1:]) for kind in request.answers}
         self._streams.forget_types(place, frozenset(request.answers))
+
+    def wanted(self, request: Request, *place: str) -> None:
+        """Somebody holds it: what it tells is state."""
+        whole: tuple[str, ...] = ()
+        self._unwanted = {
+            (kind, of)
+            for kind, of in self._unwanted
+            if kind not in request.answers or (of not in (whole, place[1:]) and place[1:] != whole)
+        }
 
     @staticmethod
     def _use(route: Route, channel: Channel) -> None:
@@ -289,7 +300,7 @@ class Router:
             where = self._execution(plan, data)
             self._orders.executed(data["execution"].get("execId", ""), where)
         *components, ref = where
-        return self._streams.channel(*components, name, ref=ref)
+        return self._streams.passing(*components, name, ref=ref)  # an event: there would be one more for each order
 
     def _execution(self, plan: _Plan, data: dict[str, Any]) -> tuple[Any, ...]:
         """An execution that was asked for goes to who asked; a live one to its owner."""
@@ -311,6 +322,9 @@ class Router:
         account = data.get("accountName") or data.get("account") or (route and route.args.get("account"))
         if not account:
             account = "all" if plan.number is None or route is not None else f"~{number}"
+        given_up = route.ended if route else not self._unwanted.isdisjoint({(name, ()), (name, (account,))})
+        if given_up:  # what comes late is no state: nobody asks for it any more
+            return self._streams.passing("acct", account, name, ref=route.ref if route else None)
         channel = self._streams.channel("acct", account, name, ref=route.ref if route else None)
         if route:
             self._use(route, channel)
@@ -347,12 +361,12 @@ class Router:
             elif order := self._orders.numbered(number):
                 order.heard = True
                 ends = error.ends_order(acknowledged=bool(order.perm_id))
-                channel = self._streams.channel("ord", *order.whose[:2], "error", ref=order.whose.ref)
+                channel = self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)
         self._say_error(channel or self._streams.channel("sys", "tws", "error"), data, ts, ends=ends)
 
     def tell_order(self, order: Order, code: int, text: str, ts: int) -> None:
         """Publish an error of the daemon's own about an order. Whether that is over is not known."""
-        channel = self._streams.channel("ord", *order.whose[:2], "error", ref=order.whose.ref)
+        channel = self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)
         self._say_error(channel, _own_error(order.order_id, code, text), ts, ends=None)
 
     def tell(self, route: Route, code: int, text: str, ts: int) -> None:

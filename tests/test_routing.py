@@ -580,6 +580,58 @@ def test_one_shots_leave_nothing_behind(middle, monkeypatch):
     assert sum(len(plan.channels) for plan in middle.router._plans.values()) <= 10 * 3
 
 
+def test_late_profit_and_loss_of_a_cancelled_stream_is_no_state(middle):
+    middle.ask("reqPnL", "a", 1, account="DU1", modelCode="")
+    number = middle.last_id()
+    middle.hear("pnl", reqId=number, dailyPnL=5.0)
+    middle.cancel("cancelPnL", 1)
+    assert middle.topic_of("pnl", reqId=number, dailyPnL=6.0) == "acct.DU1.pnl."
+    assert middle.state("acct.") == {"acct.DU1.": []}
+
+
+def test_late_positions_after_the_last_cancel_are_no_state_and_are_when_asked_for_again(middle):
+    position = {"account": "DU1", "contract": {**AAPL, "conId": 1}, "position": 5.0}
+    middle.ask("reqPositions", "a", 1)
+    middle.hear("position", **position)
+    middle.ask("cancelPositions", "a", 2)
+    assert middle.topic_of("position", **position) == "acct.DU1.position."
+    assert middle.state("acct.") == {"acct.DU1.": []}
+    middle.ask("reqPositions", "a", 3)
+    middle.hear("position", **position)
+    (state,) = middle.state("acct.").values()
+    assert [heard.data["position"] for heard in state] == [5.0]
+
+
+@pytest.mark.parametrize("first", ["DU1", ""])
+def test_whoever_goes_over_to_another_account_leaves_no_state_of_that_of_before(middle, first):
+    def value(account):
+        middle.hear("updateAccountValue", accountName=account, key="NetLiquidation", val="1", currency="USD")
+
+    middle.ask("reqAccountUpdates", "a", 1, subscribe=True, acctCode=first)
+    value("DU1")
+    middle.ask("reqAccountUpdates", "a", 2, subscribe=True, acctCode="DU2")
+    value("DU2")
+    assert {name: len(state) for name, state in middle.state("acct.").items()} == {"acct.DU1.": 0, "acct.DU2.": 1}
+    middle.link.take()
+    middle.reconnect()
+    assert [sent.data["acctCode"] for sent in middle.link.take()] == ["DU2"]
+
+
+def test_events_leave_nothing_behind_however_many_orders_they_are_of(middle):
+    for number in range(50):
+        order = middle.place(f"k{number}")
+        middle.error(order, 201)
+        middle.hear("execDetails", reqId=-1, **fill(order, f"x{number}"))
+        commission(middle, f"x{number}")
+        middle.ask("reqExecutions", "a", f"e{number}", execFilter={})
+        middle.hear("execDetails", reqId=middle.last_id(), **fill(order, f"x{number}"))
+        commission(middle, f"x{number}")
+        middle.hear("execDetailsEnd", reqId=middle.last_id())
+    assert {name: len(stream.channels) for name, stream in middle.streams._streams.items()} == {
+        b"ord.a.": 0, b"exec.a.": 0, b"req.a.": 0,
+    }  # fmt: skip
+
+
 def test_numbers_of_an_old_connection_mean_nothing_on_a_new_one(middle):
     number = middle.subscribe()
     middle.reconnect()
