@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ibbridge.halt import Halt
     from ibbridge.streams import Streams
 
+LONGEST_REASON = 500
+
 REPLAYED = 500
 REPLAYED_BYTES = 256 * 1024
 """The most of one reply to `replay`: about a millisecond to build."""
@@ -43,13 +45,14 @@ TAKES: Mapping[str, tuple[Takes, ...]] = {
         Takes("from", int, "the first number", required=True),
         Takes("to", int, "the last number; the last there is if left out"),
     ),
-    "halt": (Takes("reason", str, "for people"),),
+    "halt": (Takes("reason", str, f"for people, up to {LONGEST_REASON} characters: it is in every heartbeat"),),
     "resume": (),
 }
 """The daemon's own commands, with their arguments."""
 
-ANEW = frozenset(("snapshot", "replay"))
-"""Those that change nothing and say much: repeated, they are carried out anew."""
+ANEW = frozenset(("ping", "status", "snapshot", "replay", "halt"))
+"""Those that are carried out anew when they are repeated: what they say is of the moment, and whoever says halt for the
+second time means it."""
 
 NAMED = frozenset(("halt", "resume"))
 """Those that want to know who is asking."""
@@ -67,7 +70,7 @@ class Bridge:
             "status": lambda _, __: status(),
             "snapshot": self._snapshot,
             "replay": self._replay,
-            "halt": lambda args, client: {"kept": halt.set(client, args.get("reason", ""), clock())},
+            "halt": lambda args, client: {"kept": halt.set(client, _reason(args), clock())},
             "resume": lambda _, client: {"kept": halt.clear(client, clock())},
         }
 
@@ -108,6 +111,12 @@ class Bridge:
             "messages": [[topic, body] for _, topic, body in found],
             "next": following if following <= last else None,
         }
+
+
+def _reason(args: dict[str, Any]) -> str:
+    """Cut off, and not refused: who halts is in a hurry."""
+    given: str = args.get("reason", "")
+    return given[:LONGEST_REASON]
 
 
 def _check(name: str, args: dict[str, Any]) -> None:

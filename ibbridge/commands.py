@@ -19,7 +19,7 @@ from ibbridge.arguments import WHAT_IF
 from ibbridge.bridge import ANEW, NAMED, TAKES
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.refusal import Refused, shown
-from ibbridge.replies import Replies, TooDeepError, content, repeated
+from ibbridge.replies import Replies, TooMuchError, content, repeated
 from ibbridge.routing import Asking
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_CLIENT = 32
 LONGEST_ID = 64
+_NEW_ID = "take one that was never used, nor by an earlier run of the client: one made of the time, say"
 _KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after"))
 
 
@@ -86,8 +87,11 @@ class Commands:
         if memory and (found := self._replies.find(*memory, self._clock())):
             same, reply = found
             if not same:
-                fault = f"id {identifier!a} is of another command of the last ten minutes; give each an id of its own"
-                raise Refused("E_ID_REUSED", fault)
+                fault = f"id {identifier!a} is of another command of the last ten minutes"
+                raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
+            if cancelled := self._requests.cancelled(memory[0]):
+                fault = f"id {identifier!a} is of a {cancelled} that was cancelled, and is not asked for again"
+                raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
             self._counts["repeated"] += 1
             return repeated(reply)
         asked.memory = memory
@@ -137,7 +141,7 @@ def _memory(command: dict[str, Any], identifier: str | int) -> tuple[Asking, byt
         return None
     try:
         return Asking(client, identifier).named, content(command)
-    except TooDeepError as error:
+    except TooMuchError as error:
         raise Refused("E_ARG", str(error)) from None
 
 

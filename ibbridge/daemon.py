@@ -190,7 +190,7 @@ class Daemon:
 
     def lost(self) -> None:
         """The connection is gone: say so to everyone who waits for an answer, or to hear of an order."""
-        why = "the connection to TWS was lost before the answer was complete; ask again"
+        why = "the connection to TWS was lost before the answer was complete; ask again, under a new id"
         for route in self.requests.lost():
             self.router.tell(route, NOT_CONNECTED, why, _now())
         why = (

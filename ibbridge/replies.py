@@ -21,6 +21,10 @@ LARGEST = 64 * 1024 * 1024
 """Bytes of replies that are kept together. The oldest go first, before their time if they must."""
 
 
+EXPIRED = 100
+"""Replies that one call drops at most because their time is over."""
+
+
 class _Kept(NamedTuple):
     content: bytes
     reply: bytes
@@ -45,10 +49,12 @@ class Replies:
         """The first reply to this command, and whether it was the same; None if there was none."""
         self._expire(now)
         kept = self._kept.get(asking)
-        return None if kept is None else (kept.content == content, kept.reply)
+        return None if kept is None or kept.until <= now else (kept.content == content, kept.reply)
 
     def keep(self, asking: Asking, content: bytes, reply: bytes, now: float) -> None:
         """Remember the first reply to a command."""
+        if before := self._kept.pop(asking, None):
+            self._size -= len(before.reply)
         self._kept[asking] = _Kept(content, reply, now + SECONDS)
         self._size += len(reply)
         while len(self._kept) > self._most or self._size > self._largest:
@@ -56,7 +62,10 @@ class Replies:
             self.forgotten += 1
 
     def _expire(self, now: float) -> None:
-        while self._kept and next(iter(self._kept.values())).until <= now:
+        """A few at a time: each call keeps one at most, and all at once would be a pause."""
+        for _ in range(EXPIRED):
+            if not self._kept or next(iter(self._kept.values())).until > now:
+                return
             self._drop()
 
     def _drop(self) -> None:
@@ -64,29 +73,34 @@ class Replies:
         self._size -= len(kept.reply)
 
 
-class TooDeepError(ValueError):
-    """A command is nested deeper than any has a reason to be."""
+class TooMuchError(ValueError):
+    """A command has more in it, or is nested deeper, than any has a reason to be."""
 
 
 DEEPEST = 64
+LARGEST_COMMAND = 50_000
+"""Values, in all maps and lists together: more than IB's longest lists have, and about 20 ms."""
 
 
 def content(command: Any) -> bytes:
     """A digest of a command, the same for the same values in whatever order the keys of its maps were given.
 
-    Raises `TooDeepError`.
+    Raises `TooMuchError`.
     """
-    return hashlib.blake2b(msgpack.packb(_sorted(command, DEEPEST)), digest_size=16).digest()
+    return hashlib.blake2b(msgpack.packb(_sorted(command, DEEPEST, [LARGEST_COMMAND])), digest_size=16).digest()
 
 
-def _sorted(value: Any, left: int) -> Any:
+def _sorted(value: Any, deeper: int, room: list[int]) -> Any:
     if not isinstance(value, dict | list):
         return value
-    if not left:
-        raise TooDeepError(f"a command is nested at most {DEEPEST} deep")
+    room[0] -= len(value)
+    if not deeper:
+        raise TooMuchError(f"a command is nested at most {DEEPEST} deep")
+    if room[0] < 0:
+        raise TooMuchError(f"a command has at most {LARGEST_COMMAND} values, all its lists and maps together")
     if isinstance(value, dict):
-        return [[repr(name), _sorted(value[name], left - 1)] for name in sorted(value, key=repr)]
-    return [len(value), [_sorted(each, left - 1) for each in value]]
+        return [[repr(name), _sorted(value[name], deeper - 1, room)] for name in sorted(value, key=repr)]
+    return [len(value), [_sorted(each, deeper - 1, room) for each in value]]
 
 
 def repeated(reply: bytes) -> bytes:

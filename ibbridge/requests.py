@@ -147,6 +147,10 @@ class Requests:
         known = isinstance(given, str) and self._orders.keyed(asking.client, given) is not None
         return command in _ORDERS and known  # whether it is the same is for `carry_out` to say
 
+    def cancelled(self, asking: Asking) -> str | None:
+        """The name of the request that was made by this command, if whoever made it has cancelled it since."""
+        return self._gone.get(asking)
+
     def carry_out(self, command: str, args: dict[str, Any], asking: Asking, key: str | None) -> dict[str, Any]:
         """Send the request of this name; the `result` of the reply. Raises `Refused`."""
         if command in DAEMON_ONLY:
@@ -205,6 +209,7 @@ class Requests:
     def _remember(self, asking: Asking, route: Route) -> None:
         """Know a request by its command. What is over is forgotten now and then: one-shots end by themselves."""
         self._by_command[asking.named] = route
+        self._gone.pop(asking.named, None)
         if len(self._by_command) > self._tidy_at:
             self._by_command = {asking: route for asking, route in self._by_command.items() if not route.ended}
             self._shared = {sharing: route for sharing, route in self._shared.items() if not route.ended}

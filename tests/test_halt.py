@@ -88,3 +88,8 @@ def test_while_the_store_cannot_be_written_orders_are_refused_and_cancels_are_no
     middle.ask("cancelOrder", key="before")
     middle.fault = ""
     middle.place("k")
+
+
+def test_a_long_reason_is_cut_off_because_it_is_in_every_heartbeat(middle):
+    command(middle, "halt", reason="x" * 100_000)
+    assert len(middle.halt.state["reason"]) == 500

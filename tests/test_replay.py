@@ -340,10 +340,44 @@ def test_a_repeated_command_gets_the_first_reply_and_is_not_carried_out_again():
 
 def test_after_ten_minutes_an_id_may_be_used_again():
     middle = Middle()
-    command = {"id": 7, "cmd": "ping", "client": "a"}
+    command = {"id": 7, "cmd": "reqCurrentTime", "client": "a"}
     middle.call(command)
+    assert middle.call({**command, "cmd": "reqIds"})["error"]["code"] == "E_ID_REUSED"
     middle.clock = 600.0
-    assert "dup" not in middle.call({**command, "cmd": "status"})
+    assert "dup" not in middle.call({**command, "cmd": "reqPositions"})
+
+
+def test_an_id_that_was_cancelled_is_not_answered_as_if_its_data_still_came():
+    middle = Middle()
+    ask = {"id": 7, "cmd": "reqMktData", "client": "a", "args": {"contract": AAPL}}
+    assert middle.call(ask)["ok"]
+    cancel = {"id": 8, "cmd": "cancelMktData", "client": "a", "args": {"id": 7}}
+    assert middle.call(cancel)["ok"]
+    assert middle.call(cancel)["dup"]
+    refused = middle.call(ask)["error"]
+    assert (refused["code"], refused["outcome"]) == ("E_ID_REUSED", "refused")
+    assert refused["message"].startswith("id 7 is of a reqMktData that was cancelled, and is not asked for again; take")
+    middle.clock = 601.0
+    first = middle.call(ask)
+    assert first["ok"]
+    assert middle.call(ask) == {**first, "dup": True}
+
+
+@pytest.mark.parametrize("cmd", ["ping", "status", "halt"])
+def test_what_is_said_of_the_moment_is_not_answered_from_memory(cmd):
+    middle = Middle()
+    command = {"id": 1, "cmd": cmd, "client": "a"}
+    for _ in range(2):
+        reply = middle.call(command)
+        assert (reply["ok"], reply.get("dup")) == (True, None)
+
+
+def test_a_halt_under_the_same_id_halts_again_and_a_resume_does_not_resume_again():
+    middle = Middle()
+    halt, resume = ({"id": cmd, "cmd": cmd, "client": "a"} for cmd in ("halt", "resume"))
+    for command, halted in [(halt, True), (resume, False), (halt, True), (resume, True)]:
+        assert middle.call(command)["ok"]
+        assert bool(middle.halt.state) is halted
 
 
 def test_a_refusal_is_remembered_like_any_reply():
@@ -373,5 +407,11 @@ def test_a_command_that_is_nested_without_end_is_refused():
     deep: object = 1
     for _ in range(200):
         deep = [deep]
-    reply = middle.call({"id": 1, "cmd": "ping", "client": "a", "args": {"x": deep}})
+    reply = middle.call({"id": 1, "cmd": "resume", "client": "a", "args": {"x": deep}})
     assert reply["error"]["message"] == "a command is nested at most 64 deep"
+
+
+def test_a_command_with_more_in_it_than_any_has_a_reason_for_is_refused():
+    middle = Middle()
+    reply = middle.call({"id": 1, "cmd": "resume", "client": "a", "args": {"x": [[None] * 30_000] * 2}})
+    assert reply["error"]["message"] == "a command has at most 50000 values, all its lists and maps together"

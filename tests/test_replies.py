@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbridge.replies import DEEPEST, MOST, SECONDS, Replies, TooDeepError, content, repeated
+from ibbridge.replies import DEEPEST, MOST, SECONDS, Replies, TooMuchError, content, repeated
 from ibbridge.routing import Asking
 
 A, B = Asking("a", "1"), Asking("b", "1")
@@ -36,6 +36,19 @@ def test_the_oldest_goes_first_when_there_are_too_many_and_that_is_counted(bound
     assert there == [False, False, True, True, True]
     assert replies.forgotten == 2
     assert MOST == 100_000
+
+
+def test_what_is_too_old_goes_a_few_at_a_time_and_is_not_found_any_more():
+    replies = Replies()
+    for number in range(1000):
+        replies.keep(Asking("a", str(number)), b"", bytes(10), now=0.0)
+    assert replies.find(Asking("a", "999"), b"", SECONDS) is None
+    assert 0 < len(replies) < 1000
+    replies.keep(Asking("a", "999"), b"", bytes(10), SECONDS)
+    assert replies.find(Asking("a", "999"), b"", SECONDS) == (True, bytes(10))
+    for _ in range(1000):
+        replies.find(A, b"", SECONDS)
+    assert (len(replies), replies._size) == (1, 10)
 
 
 @given(VALUES)
@@ -71,7 +84,7 @@ def test_what_is_nested_too_deep_is_refused_and_exhausts_no_stack():
     content(deep)
     for _ in range(100_000):
         deep = [deep]
-    with pytest.raises(TooDeepError):
+    with pytest.raises(TooMuchError):
         content(deep)
     while isinstance(deep, list):  # else freeing it would recurse
         (deep,) = deep
