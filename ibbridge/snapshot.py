@@ -8,6 +8,7 @@ the stream begins anew.
 
 from __future__ import annotations
 
+import re
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,6 +25,9 @@ STREAMS = 800
 """The most of a page: less than a millisecond and a half to build and pack."""
 
 _STALE, _SYNTHETIC = "stale", "synthetic"
+
+
+_NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class CursorError(ValueError):
@@ -46,7 +50,7 @@ class _Cursor(NamedTuple):
 
 def _cursor(text: str) -> _Cursor:
     name, *numbers = text.split(" ")
-    if len(numbers) not in (0, 4) or not all(each.isascii() and each.isdecimal() for each in numbers):
+    if len(numbers) not in (0, 4) or not all(_NUMBER.fullmatch(each) for each in numbers):
         raise CursorError("after is no text that a snapshot gave as next; begin without it")
     return _Cursor(name.encode("utf-8", "replace"), *map(int, numbers))
 
@@ -68,21 +72,24 @@ class _Page:
         """The state of a stream from the cursor on; where to go on if there was no room for all of it."""
         messages: list[list[bytes]] = []
         self.streams.append({"stream": stream.name.decode(), "seq": cursor.seq, "messages": messages})
-        if any(channel.book for channel in stream.channels.values()):
-            messages += _books(stream, prefix)
+        if cursor.channel == cursor.place == 0:  # whole, on the first page: the rows have the number of the stream now
+            for row in _books(stream, prefix):
+                self._take(messages, *row)
         start = cursor.place
         for number, channel in enumerate(islice(stream.channels.values(), cursor.channel, None), cursor.channel):
-            place = start
-            for place, body in enumerate(_entries(channel, cursor.seq, start), start + 1):
-                if body is None or not channel.topic.startswith(prefix):
-                    continue
-                messages.append([channel.topic, body])
-                self._messages -= 1
-                self._size -= len(body)
-                if self.full:
-                    return cursor._replace(channel=number, place=place)
+            if channel.topic.startswith(prefix):
+                for following, body in enumerate(_entries(channel, cursor.seq, start), start + 1):
+                    if body is not None:
+                        self._take(messages, channel.topic, body)
+                        if self.full:
+                            return cursor._replace(channel=number, place=following)
             start = 0
         return None
+
+    def _take(self, messages: list[list[bytes]], topic: bytes, body: bytes) -> None:
+        messages.append([topic, body])
+        self._messages -= 1
+        self._size -= len(body)
 
 
 def page(

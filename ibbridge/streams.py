@@ -428,9 +428,11 @@ class Streams:
         """
         names = self._names
         place = bisect_left(names, after + b"\0" if after else b"")
-        # Of the names before those that begin with the prefix, only its own beginnings count, and these are few.
-        beginnings = {prefix[: dot + 1] for dot, each in enumerate(prefix) if each == ord(".")} - {prefix}
-        yield from (self._streams[each] for each in sorted(beginnings) if each in self._streams and each > after)
+        # Of the names before those that begin with the prefix, only that counts with which the prefix begins.
+        components = prefix.split(b".", len(self._prefix) + 2)[: len(self._prefix) + 2]
+        name = b".".join([*components, b""])
+        if name != prefix and prefix.startswith(name) and name in self._streams and name > after:
+            yield self._streams[name]
         place = max(place, bisect_left(names, prefix))
         while place < len(names) and names[place].startswith(prefix):
             yield self._streams[names[place]]

@@ -134,13 +134,16 @@ def test_a_message_larger_than_a_page_has_one_of_its_own():
     assert pages in (3, 4)
 
 
-@pytest.mark.parametrize("after", ["md.a. 1", "md.a. 1 2 3 x", " ", "a 1 1 1 1 1", "md.a. -1 0 0 0", "md.a. ² 1 1 1"])
+@pytest.mark.parametrize(
+    "after",
+    ["md.a. 1", "md.a. 1 2 3 x", " ", "a 1 1 1 1 1", "md.a. -1 0 0 0", "md.a. ² 1 1 1", f"md.a. 1 1 1 {10**18}"],
+)
 def test_text_that_no_page_gave_is_refused(after):
     with pytest.raises(snapshot.CursorError):
         snapshot.page(filled(1, 1), b"", after)
 
 
-@given(st.text(max_size=20), st.lists(st.integers(0, 2**70), min_size=4, max_size=4))
+@given(st.text(max_size=20), st.lists(st.integers(0, 10**18 - 1), min_size=4, max_size=4))
 def test_any_cursor_of_the_right_form_is_answered(name, numbers):
     text = " ".join([name.replace(" ", ""), *map(str, numbers)])
     page, _ = snapshot.page(filled(2, 2), b"", text)
@@ -169,6 +172,55 @@ def test_a_book_is_given_as_inserts_and_is_stale_after_a_reconnection():
     assert [(each.data["price"], each.body["flags"]) for each in rows] == [(9.0, ["synthetic"])]
     middle.error(middle.last_id(), 317, "Market depth data has been RESET")
     assert list(middle.state("md.").values()) == [[]]
+
+
+def depth(streams, key, rows):
+    """A stream with a book of that many rows, and one value beside it."""
+    channel = streams.channel("md", key, "updateMktDepth")
+    channel.book = Book()
+    for position in range(rows):
+        row = {"position": position, "operation": 0, "side": 1, "price": 1.0}
+        streams.say(channel, row, 1)
+        channel.book.apply(row, 1)
+    streams.say(streams.channel("md", key, "x"), {"n": 0}, 1, 0)
+
+
+def test_rows_of_books_are_counted_so_that_a_page_of_many_books_is_no_longer_than_others():
+    streams = Streams(1, lambda *_: None)
+    for key in "abcdef":
+        depth(streams, key, 20)
+    lengths: list[int] = []
+    after: str | None = ""
+    while after is not None:
+        page, after = snapshot.page(streams, b"", after, messages=50)
+        lengths.append(sum(len(each["messages"]) for each in page))
+    assert (sum(lengths), max(lengths)) == (6 * 21, 3 * 21), "a book is not divided"
+
+
+def test_a_book_is_on_the_first_page_of_its_stream_only_since_its_rows_have_the_number_of_then():
+    streams = Streams(1, lambda *_: None)
+    depth(streams, "a", 3)
+    streams.say(streams.channel("md", "a", "y"), {"n": 0}, 1, 0)
+    first, following = snapshot.page(streams, b"", "", messages=1)
+    assert [msgpack.unpackb(body)["data"].get("position") for _, body in first[0]["messages"]] == [0, 1, 2, None]
+    depth(streams, "a", 1)
+    assert following is not None
+    second, _ = snapshot.page(streams, b"", following, messages=1)
+    assert (second[0]["seq"], first[0]["seq"]) == (5, 5)
+    assert [msgpack.unpackb(body)["type"] for _, body in second[0]["messages"]] == ["y"]
+
+
+@pytest.mark.parametrize("prefix", ["", "live"])
+def test_the_stream_that_a_longer_prefix_is_in_is_found_whatever_the_prefix(prefix):
+    streams = Streams(1, lambda *_: None, prefix)
+    for components in (("ord", "a", "k", "x"), ("ord", "a", "k2", "x"), ("ord", "b", "k", "x")):
+        streams.say(streams.channel(*components), {}, 1, ())
+    asked = streams.named("ord", "a", "k").encode()
+    ((stream,), after) = snapshot.page(streams, asked)
+    assert [topic.decode() for topic, _ in stream["messages"]] == [streams.named("ord", "a", "k", "x")]
+    assert after is None
+    assert snapshot.page(streams, asked, stream["stream"]) == ([], None)
+    assert snapshot.page(streams, b"." * 2**20) == ([], None)
 
 
 def test_a_cancelled_depth_leaves_no_book():
