@@ -231,6 +231,7 @@ class Daemon:
     def beat(self) -> None:
         """Publish one heartbeat, and log what the codec has counted."""
         self.store.tend(_now())
+        self.halt.tend()
         self._watch_store()
         self.streams.tend()
         seqs = self.streams.seqs()

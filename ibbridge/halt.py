@@ -32,6 +32,7 @@ class Halt:
         self._values = values
         self._changed = changed
         self.state: dict[str, Any] | None = None
+        self._kept = True
 
     def load(self) -> None:
         """Take up what an earlier process was told."""
@@ -49,6 +50,12 @@ class Halt:
     def _become(self, state: dict[str, Any] | None, client: str, reason: str, now: int) -> bool:
         """In memory first: what cannot be written is in force all the same."""
         self.state = state
-        kept = self._values is not None and self._values.put(_KEY, msgpack.packb(state))
+        self._kept = False
+        self.tend()
         self._changed({"halted": state is not None, "since": now, "client": client, "reason": reason})
-        return kept
+        return self._kept
+
+    def tend(self) -> None:
+        """Write what could not be written before. To be called every second or so."""
+        if not self._kept and self._values is not None:
+            self._kept = self._values.put(_KEY, msgpack.packb(self.state))

@@ -44,9 +44,20 @@ def test_what_was_halted_is_halted_after_a_restart_until_somebody_resumes():
 
 
 def test_a_halt_that_cannot_be_kept_is_in_force_all_the_same_and_says_so():
-    halt = Halt(Values(writable=False))
+    values = Values(writable=False)
+    halt = Halt(values)
     assert not halt.set("a", "", 1)
     assert halt.state
+    halt.tend()
+    assert values.get("halt") is None
+    values.writable = True
+    halt.tend()
+    again = Halt(values)
+    again.load()
+    assert again.state == halt.state
+    values.values.clear()
+    halt.tend()
+    assert values.get("halt") is None, "it is written once"
 
 
 @pytest.fixture
