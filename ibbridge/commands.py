@@ -121,15 +121,17 @@ class Commands:
         if not isinstance(args, dict):
             raise Refused("E_ARG", f"args must be a map, not {type(args).__name__}")
         if name in TAKES:
-            return self._bridge.carry_out(name, args, _client(command) if name in NAMED else "")
+            client = _client(command) if name in NAMED else ""
+            _in_time(command)
+            return self._bridge.carry_out(name, args, client)
         if name not in self._requests:
             near = get_close_matches(name[:64], [*TAKES, *REQUESTS, WHAT_IF], 1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise Refused("E_PROTO", f"cmd: there is no command {shown(name)}{hint}")
-        late, asking, key = _late(command), Asking(_client(command), identifier), command.get("key")
+        asking, key = Asking(_client(command), identifier), command.get("key")
         # An order that was sent in time must not be called "not sent" to whoever asks again because the reply was lost.
-        if late and not self._requests.carried_out(name, args, asking, key):
-            raise Refused("E_DEADLINE", "not_after has passed; nothing was sent", outcome="not_sent")
+        if not self._requests.carried_out(name, args, asking, key):
+            _in_time(command)
         return self._requests.carry_out(name, args, asking, key)
 
 
@@ -192,10 +194,13 @@ def _client(command: dict[str, Any]) -> str:
     return client
 
 
-def _late(command: dict[str, Any]) -> bool:
+def _in_time(command: dict[str, Any]) -> None:
+    """Refuse what is too late."""
     not_after = command.get("not_after")
     if not_after is None:
-        return False
+        return
     if isinstance(not_after, bool) or not isinstance(not_after, int):
         raise Refused("E_ARG", "not_after must be an integer: microseconds since 1970 UTC")
-    return time.time_ns() // 1000 > not_after
+    if (late := time.time_ns() // 1000 - not_after) > 0:
+        fault = f"not_after was {late / 1e6:.6g} s ago, in microseconds since 1970 UTC; nothing was sent"
+        raise Refused("E_DEADLINE", fault, outcome="not_sent")

@@ -85,6 +85,14 @@ def test_while_halted_orders_are_refused_and_cancels_are_not(middle):
     middle.place("k")
 
 
+def test_a_resume_that_comes_too_late_does_not_resume(middle):
+    command(middle, "halt")
+    reply = middle.call({"id": 1, "cmd": "resume", "client": "risk", "not_after": 1})
+    assert reply["error"]["code"] == "E_DEADLINE"
+    assert reply["error"]["message"].endswith(" s ago, in microseconds since 1970 UTC; nothing was sent")
+    assert middle.halt.state
+
+
 def test_who_halts_says_who_he_is(middle):
     assert middle.call({"id": 1, "cmd": "halt"})["error"]["code"] == "E_PROTO"
     assert middle.halt.state is None
