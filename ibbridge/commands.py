@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 LONGEST_CLIENT = 32
 LONGEST_ID = 64
 _NEW_ID = "take one that was never used, nor by an earlier run of the client: one made of the time, say"
+_ANEW = [*ANEW]  # what is asked for may be of any type, and have no hash
 _KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after"))
 
 
@@ -43,6 +44,7 @@ class _Asked:
     def __init__(self) -> None:
         self.identifier: str | int | None = None
         self.memory: tuple[Asking, bytes] | None = None
+        self.anew = False
 
 
 class Commands:
@@ -56,6 +58,7 @@ class Commands:
         self._bridge = bridge
         self._clock = clock
         self._replies = Replies()
+        self._questions = Replies(most=10_000)  # which are many, and must not push out what matters
         self._counts: Counter[str] = Counter()
 
     @property
@@ -76,7 +79,9 @@ class Commands:
             log.exception("a bug: the command below was answered with E_INTERNAL: %.500r", request[:2000])
             fault = "this is a bug in ibbridge; its log has the details. What became of the command is not known"
             reply = self._refused(asked.identifier, Refused("E_INTERNAL", fault, outcome="unknown"))
-        if asked.memory:
+        if asked.memory and asked.anew:
+            self._questions.keep(*asked.memory, b"", self._clock())
+        elif asked.memory:
             self._replies.keep(*asked.memory, reply, self._clock())
         return reply
 
@@ -84,20 +89,30 @@ class Commands:
         command = _unpacked(request)
         asked.identifier = identifier = _identifier(command)
         memory = _memory(command, identifier)
-        if memory and (found := self._replies.find(*memory, self._clock())):
-            same, reply = found
-            if not same:
-                fault = f"id {identifier!a} is of another command of the last ten minutes"
-                raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
-            if cancelled := self._requests.cancelled(memory[0]):
-                fault = f"id {identifier!a} is of a {cancelled} that was cancelled, and is not asked for again"
-                raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
-            self._counts["repeated"] += 1
-            return repeated(reply)
-        asked.memory = memory
+        first = self._first_reply(*memory) if memory else None
+        if first:
+            return repeated(first)
+        asked.memory = memory if first is None else None
+        asked.anew = command.get("cmd") in _ANEW
         result = self._result(command, identifier)
-        dup = {"dup": True} if result.pop("dup", False) else {}
+        dup = {"dup": True} if result.pop("dup", False) or first is not None else {}
         return self._packed(identifier, {"ok": True, "result": result}, dup)
+
+    def _first_reply(self, asking: Asking, content: bytes) -> bytes | None:
+        """What this command was answered with before, empty if it is to be carried out anew; None if it is new."""
+        now = self._clock()
+        found = self._replies.find(asking, content, now) or self._questions.find(asking, content, now)
+        if found is None:
+            return None
+        same, reply = found
+        if not same:
+            fault = f"id {asking.id!a} is of another command of the last ten minutes"
+            raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
+        if cancelled := self._requests.cancelled(asking):
+            fault = f"id {asking.id!a} is of a {cancelled} that was cancelled, and is not asked for again"
+            raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
+        self._counts["repeated"] += 1
+        return reply
 
     def refuse(self, reason: str) -> bytes:
         """The reply to something that is no command by its size or its frames."""
@@ -136,10 +151,9 @@ class Commands:
 
 
 def _memory(command: dict[str, Any], identifier: str | int) -> tuple[Asking, bytes] | None:
-    """Under what the reply to a command is remembered; None if it is not, or if nobody says who is asking."""
+    """Under what a command is remembered; None if nobody says who is asking."""
     client = command.get("client")
-    name = command.get("cmd")
-    if not isinstance(name, str) or name in ANEW or not isinstance(client, str) or len(client) > LONGEST_CLIENT:
+    if not isinstance(client, str) or len(client) > LONGEST_CLIENT:
         return None
     try:
         return Asking(client, identifier).named, content(command)

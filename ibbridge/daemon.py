@@ -216,6 +216,7 @@ class Daemon:
             "tws": {**tws, **self.session.summary(now), "unsent": self.gateway.unsent},
             "published": self.streams.offset,
             "store": self.store.figures(),
+            "record": self.recorder.status() if self.recorder else None,
             "ring": {"messages": len(self.streams.ring), "bytes": self.streams.ring.size},
             "halt": self.halt.state,
             "requests": len(self.router),

@@ -513,22 +513,6 @@ def test_after_a_restart_the_status_of_an_order_finds_its_owner_though_it_names_
     assert told == [("ord.a.k.orderStatus.", 1), ("ord.a.k.orderStatus.", 2)]
 
 
-def test_after_a_restart_the_status_of_an_order_finds_its_owner_though_it_names_none(tmp_path):
-    told = []
-    for epoch in (1, 2):
-        published = Published(store=str(tmp_path))
-        published.daemon.store.open(epoch)
-        published.daemon._take_up()
-        wire = Wire(published.daemon)
-        wire.say(ACCOUNTS, NEXT)
-        if epoch == 1:
-            published.ask("placeOrder", **ORDER)
-        wire.say(("orderStatus", {**_blank("orderStatus"), "orderId": 4711, "permId": 9, "clientId": 1}))
-        told += [(heard.topic, heard.body["seq"]) for heard in published.of("orderStatus")]
-        published.daemon.store.close()
-    assert told == [("ord.a.k.orderStatus.", 1), ("ord.a.k.orderStatus.", 2)]
-
-
 @pytest.mark.parametrize(
     ("path", "environment", "expected"),
     [

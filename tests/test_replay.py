@@ -394,7 +394,11 @@ def test_snapshots_and_replays_are_carried_out_anew():
     command = {"id": 1, "cmd": "snapshot", "client": "a", "args": {"prefix": "md."}}
     assert middle.call(command)["result"]["streams"] == []
     middle.tick(middle.subscribe())
-    assert len(middle.call(command)["result"]["streams"]) == 1
+    again = middle.call(command)
+    assert (len(again["result"]["streams"]), again["dup"]) == (1, True)
+    assert middle.call({**command, "cmd": "ping", "args": {}})["error"]["code"] == "E_ID_REUSED"
+    assert middle.call({"id": 2, "cmd": "ping", "client": "a"})["ok"]
+    assert middle.call({"id": 2, "cmd": "reqCurrentTime", "client": "a"})["error"]["code"] == "E_ID_REUSED"
 
 
 def test_what_nobody_signs_is_not_remembered():

@@ -68,6 +68,8 @@ def page(about: Mapping[str, Any], rep: str) -> Iterator[str]:
     store = about.get("store") or {}
     if store.get("fault"):
         yield _row("ATTENTION", f"no orders are taken, because the store cannot be written: {store['fault']}")
+    if (record := about.get("record")) and record.get("fault"):
+        yield _row("ATTENTION", f"recording has stopped: {record['fault']}")
     if halt := about.get("halt"):
         yield _row("HALTED", f"no orders are taken: {halt['client']} said so. {halt['reason']}".rstrip())
     for name, what in _ALARMS.items():
