@@ -89,7 +89,7 @@ class Commands:
         command = _unpacked(request)
         asked.identifier = identifier = _identifier(command)
         memory = _memory(command, identifier)
-        first = self._first_reply(*memory) if memory else None
+        first = self._first_reply(identifier, *memory) if memory else None
         if first:
             return repeated(first)
         asked.memory = memory if first is None else None
@@ -98,7 +98,7 @@ class Commands:
         dup = {"dup": True} if result.pop("dup", False) or first is not None else {}
         return self._packed(identifier, {"ok": True, "result": result}, dup)
 
-    def _first_reply(self, asking: Asking, content: bytes) -> bytes | None:
+    def _first_reply(self, identifier: str | int, asking: Asking, content: bytes) -> bytes | None:
         """What this command was answered with before, empty if it is to be carried out anew; None if it is new."""
         now = self._clock()
         found = self._replies.find(asking, content, now) or self._questions.find(asking, content, now)
@@ -106,10 +106,10 @@ class Commands:
             return None
         same, reply = found
         if not same:
-            fault = f"id {asking.id!a} is of another command of the last ten minutes"
+            fault = f"id {identifier!a} is of another command of the last ten minutes"
             raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
         if cancelled := self._requests.cancelled(asking):
-            fault = f"id {asking.id!a} is of a {cancelled} that was cancelled, and is not asked for again"
+            fault = f"id {identifier!a} is of a {cancelled} that was cancelled, and is not asked for again"
             raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
         self._counts["repeated"] += 1
         return reply
