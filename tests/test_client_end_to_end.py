@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ibbridge.client import Client, CommandError, Message, Request, connect, limit, market, stock
+from ibbridge.client import Client, CommandError, Message, Request, aio, connect, limit, market, stock
 
 if TYPE_CHECKING:
     import pathlib
@@ -40,6 +41,12 @@ class Bridge:
             self._daemon.terminate()
             assert self._daemon.wait(PATIENCE) == 0
             self._daemon = None
+
+    def kill(self) -> None:
+        assert self._daemon is not None
+        self._daemon.kill()
+        self._daemon.wait(PATIENCE)
+        self._daemon = None
 
     def connect(self, name: str) -> Client:
         return connect(name, self.pub, self.rep, prefix="live", timeout=PATIENCE)
@@ -146,3 +153,39 @@ def test_a_restart_of_the_daemon_is_told_and_the_client_goes_on(bridge: Bridge, 
     ticks = ib.reqMktData(stock("AAPL"))
     assert until(ib, lambda m: m.concerns(ticks)).epoch != 0
     ib.cancelMktData(ticks)
+
+
+def test_after_a_crash_durable_streams_go_on_where_they_were(bridge: Bridge) -> None:
+    with bridge.connect("crash") as ib:
+        seen: list[Message] = []
+        ib.register("*", seen.append)
+        order = ib.placeOrder(stock("AAPL"), limit("BUY", 1, 1.0))
+        until(ib, status(order, "PreSubmitted", "Submitted"))
+        bridge.kill()
+        bridge.start()
+        restart = until(ib, lambda m: m.type == "restart")
+        ib.wait_for_tws(PATIENCE)
+        again = ib.placeOrder(stock("AAPL"), market("BUY", 1))
+        until(ib, lambda m: m.type == "execDetails" and m.concerns(again))
+        assert {each.type for each in seen} >= {"restart", "openOrder"}
+        for stream in ("live.ord.crash.", "live.exec.crash."):
+            numbers = [each.seq for each in seen if each.topic.startswith(stream)]
+            assert numbers == list(range(1, len(numbers) + 1)), stream
+        assert any(each.epoch == restart.epoch for each in seen if each.topic.startswith("live.ord.crash."))
+
+
+def test_the_asyncio_client_follows_the_real_daemon(bridge: Bridge) -> None:
+    async def until(ib: aio.Client, kind: str, request: Request) -> None:
+        async for message in ib.messages(PATIENCE):
+            if message.type == kind and message.concerns(request):
+                return
+        raise AssertionError("it never came")
+
+    async def trade() -> None:
+        async with aio.connect("loop", bridge.pub, bridge.rep, prefix="live", timeout=PATIENCE) as ib:
+            await until(ib, "tickPrice", await ib.reqMktData(stock("AAPL")))
+            await until(ib, "execDetails", await ib.placeOrder(stock("AAPL"), market("BUY", 1)))
+            details = [each.type async for each in ib.answers(await ib.reqContractDetails(stock("AAPL")))]
+            assert details[-1] == "contractDetailsEnd"
+
+    asyncio.run(trade())

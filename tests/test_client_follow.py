@@ -58,16 +58,20 @@ class Model:
             self.streams = {}
         self.store = self.stores[self.epoch] = store
         self.changed = {}
+        self.beats = 0
 
     def welcome(self, prefix: str) -> Frames:
         about = {"type": "welcome", "proto": 1, "epoch": self.epoch, "gen": 1, "offset": 0, "heartbeat": 1.0}
+        about["beat"] = self.beats
         return prefix.encode(), msgpack.packb({**about, "store": self.store})
 
     def heartbeat(self, now: float) -> Frames:
+        self.beats += 1
         seqs = {name: len(kept) for name, kept in self.streams.items() if durable(name) or self.changed.get(name)}
         self.changed = {name: left - 1 for name, left in self.changed.items() if left > 1}
         about = {"type": "heartbeat", "epoch": self.epoch, "gen": 1, "ts": int(now * 1e6)}
-        return HEARTBEAT.encode(), msgpack.packb({**about, "data": {"seqs": seqs, "store": {"name": self.store}}})
+        data = {"seqs": seqs, "store": {"name": self.store}, "beat": self.beats}
+        return HEARTBEAT.encode(), msgpack.packb({**about, "data": data})
 
     def first(self, stream: str) -> int:
         return 1 if durable(stream) else max(1, len(self.streams[stream]) - RING + 1)

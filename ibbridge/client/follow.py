@@ -67,10 +67,9 @@ class Follower:
         self._kept = 0
         self._store: str | None = None
         self._certain = False  # of the store, in this epoch
-        self._beat = 0  # when the daemon made its last heartbeat
+        self._beat: int | None = None  # the number of the last heartbeat
         self._interval = 1.0
         self._heard = now
-        self._since: float | None = None  # when it was first asked, until the first heartbeat
         self._asked: Ask | None = None
         self._queue: dict[Prefix | Track, None] = {}
         self._not_before = now
@@ -202,6 +201,8 @@ class Follower:
             raise BridgeError(f"the daemon speaks protocol {proto}, this library {PROTO}")
         self._interval = about.get("heartbeat", 1.0)
         self._be_certain(about.get("store"))
+        if self._beat is None:
+            self._beat = about.get("beat")
         if text in self._prefixes:
             self._begin(self._prefixes[text])
 
@@ -223,9 +224,7 @@ class Follower:
     def _heartbeat(self, message: Message) -> None:
         store = message.data.get("store")
         self._be_certain(store.get("name") if isinstance(store, dict) else None)
-        if self._beat and message.ts - self._beat > (KEPT + 0.5) * self._interval * 1e6:
-            self._silence()
-        self._beat = message.ts
+        self._count(message.data.get("beat"))
         for stream, seq in (message.data.get("seqs") or {}).items():
             self._reach(stream, seq)
         for prefix in [each for each in self._prefixes.values() if each.state is At.ASKED]:
@@ -234,11 +233,18 @@ class Follower:
                 self._begin(prefix)
         self.ready.append(message)
 
-    def _silence(self) -> None:
-        """So many heartbeats were lost that what else was can be told by none of them."""
-        for prefix in self._prefixes.values():
-            if not prefix.partial and prefix.mode is Mode.STATE:
+    def _count(self, beat: int | None) -> None:
+        """See whether so many heartbeats were lost that what else was is told by none of them.
+
+        A snapshot under way may be of before or after: then it is seen again at the next one.
+        """
+        whole = [each for each in self._prefixes.values() if each.mode is Mode.STATE and not each.partial]
+        if beat is not None and self._beat is not None and beat - self._beat > KEPT:
+            for prefix in whole:
                 self._tell(prefix, Event.SILENCE)
+            if any(each.state is At.BEGINNING for each in whole):
+                return
+        self._beat = beat
 
     def _reach(self, stream: str, seq: int) -> None:
         """The stream is known to have got as far as this."""
@@ -263,7 +269,7 @@ class Follower:
 
     def _new_epoch(self, epoch: int) -> None:
         before, self.epoch = self.epoch, epoch
-        self._certain, self._beat, self._since = False, 0, None
+        self._certain, self._beat = False, None
         self._asked, self._not_before = None, 0.0
         self._by_topic.clear()
         self._queue.clear()
@@ -426,8 +432,6 @@ class Follower:
             about = next(iter(self._queue))
             del self._queue[about]
             if (wants := about.wants) is not None:
-                if self._since is None and not self._beat:
-                    self._since = now
                 self._asked = Ask(*wants, about, about.state, self.epoch)
                 return self._asked
         return None
@@ -526,10 +530,6 @@ class Follower:
             self.down = False
             self.ready.append(Up(now - self._heard, self.epoch or 0))
         self._heard = now
-        if self._beat and self._since is not None:
-            if now - self._since > KEPT * self._interval:  # the first heartbeats of this daemon were lost
-                self._silence()
-            self._since = None
 
     def tick(self, now: float) -> None:
         """Nothing more has arrived up to this time."""
