@@ -589,6 +589,21 @@ def test_late_profit_and_loss_of_a_cancelled_stream_is_no_state(middle):
     assert middle.state("acct.") == {"acct.DU1.": []}
 
 
+@pytest.mark.parametrize(
+    ("request_", "answer", "more"), [("reqPnL", "pnl", {}), ("reqPnLSingle", "pnlSingle", {"conid": 7})]
+)
+def test_profit_and_loss_of_before_a_reconnection_is_replaced_by_that_of_after(middle, request_, answer, more):
+    middle.ask(request_, "a", 1, account="DU1", modelCode="", **more)
+    middle.ask(request_, "a", 2, account="DU1", modelCode="M", **more)
+    for gen in (1, 2):
+        for number in (middle.last_id() - 1, middle.last_id()):
+            middle.hear(answer, reqId=number, dailyPnL=float(gen))
+        (state,) = middle.state("acct.").values()
+        told = [(heard.body["ref"]["modelCode"], heard.data["dailyPnL"], heard.body.get("flags")) for heard in state]
+        assert sorted(told) == [("", gen, None), ("M", gen, None)]
+        middle.reconnect()
+
+
 def test_late_positions_after_the_last_cancel_are_no_state_and_are_when_asked_for_again(middle):
     position = {"account": "DU1", "contract": {**AAPL, "conId": 1}, "position": 5.0}
     middle.ask("reqPositions", "a", 1)

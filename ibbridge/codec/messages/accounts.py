@@ -293,7 +293,7 @@ DECLARATIONS = (
         text="reqId dailyPnL unrealizedPnL realizedPnL",
         proto=v.PROTOBUF_SCAN_DATA,
         topic=Topic.ACCOUNT,
-        identity=("reqId",),
+        identity=(),
     ),
     request(
         94,
@@ -330,6 +330,6 @@ DECLARATIONS = (
         text="reqId pos dailyPnL unrealizedPnL realizedPnL value",
         proto=v.PROTOBUF_SCAN_DATA,
         topic=Topic.ACCOUNT,
-        identity=("reqId",),
+        identity=(),
     ),
 )
