@@ -120,7 +120,7 @@ class Witness:
         return {
             stream: next(reversed(numbered))
             for (stream, epoch), numbered in self.heard.items()
-            if epoch in (0, self.epoch) and stream.startswith(prefixes or "")
+            if numbered and epoch in (0, self.epoch) and stream.startswith(prefixes or "")
         }
 
 
