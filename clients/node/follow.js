@@ -13,7 +13,8 @@ const HEARTBEAT = 'sys.bridge.heartbeat.';
 
 /**
  * @typedef {{type: string, epoch: number, seq?: number, offset?: number, gen?: number, ts?: number, flags?: string[],
- *   ref?: Record<string, any>, data?: any, heartbeat?: number, store?: string, proto?: number}} Body
+ *   ref?: Record<string, any>, data?: any, beat?: number, heartbeat?: number, store?: string,
+ *   proto?: number}} Body
  * @typedef {{topic: string, body: Body}} Message
  *
  * @typedef {{event: 'message', topic: string, body: Body}
@@ -131,7 +132,8 @@ export class Follow {
   /** The store, and the last epoch that was heard to use it. */
   #store = { name: '', epoch: 0 };
   #down = false;
-  #beat = 0;
+  /** @type {number | null} the number of the last heartbeat of this epoch */
+  #beat = null;
   /** @type {Prefix[]} */
   #prefixes;
   /** @type {string} */
@@ -232,6 +234,7 @@ export class Follow {
   #newEpoch(epoch) {
     const first = this.epoch === 0;
     this.epoch = epoch;
+    this.#beat = null;
     this.#request = null;
     this.#gaps.clear();
     for (const prefix of this.#prefixes) {
@@ -282,6 +285,7 @@ export class Follow {
    */
   #welcomed(topic, body) {
     if (body.heartbeat) this.heartbeat = body.heartbeat;
+    this.#beat ??= body.beat ?? null;
     this.#storeIs(body.store);
     const prefix = this.#prefixes.find(({ text }) => text === topic);
     if (!prefix || prefix.welcomed) return;
@@ -290,12 +294,12 @@ export class Follow {
   }
 
   /** @param {Body} body */
-  #heartbeatCame({ ts = 0, data }) {
+  #heartbeatCame({ data }) {
     this.beats += 1;
     this.#storeIs(data.store?.name);
     // Streams that are not durable are named for three heartbeats only: whoever missed as many asks for all of them.
-    const missed = this.#beat > 0 && ts - this.#beat > 3e6 * this.heartbeat;
-    this.#beat = ts;
+    const missed = this.#beat !== null && data.beat > this.#beat + 3;
+    this.#beat = data.beat;
     if (this.#down || missed) this.#askAgain();
     if (this.#down) this.#tell({ event: 'up' });
     this.#down = false;

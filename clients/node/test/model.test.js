@@ -61,6 +61,7 @@ class World {
   epoch = 1;
   store = 1;
   ts = 1e6;
+  beats = 0;
   offset = 0;
   id = 0;
   loss = 0;
@@ -106,6 +107,7 @@ class World {
 
   beat() {
     this.ts += 1e6;
+    this.beats += 1;
     /** @type {Record<string, number>} */
     const seqs = {};
     for (const [name, { durable, last }] of this.logs) {
@@ -114,13 +116,14 @@ class World {
       this.fresh.set(name, Math.max(0, left - 1));
     }
     this.send('sys.bridge.heartbeat.', { type: 'heartbeat', epoch: this.epoch, gen: 1, ts: this.ts,
-      data: { seqs, store: { name: `${this.store}`, fault: null } } });
+      data: { beat: this.beats, seqs, store: { name: `${this.store}`, fault: null } } });
   }
 
   /** @param {string[]} prefixes */
   welcome(prefixes) {
     for (const prefix of prefixes) {
-      this.send(prefix, { type: 'welcome', epoch: this.epoch, gen: 1, offset: this.offset, heartbeat: 1, store: `${this.store}` });
+      this.send(prefix, { type: 'welcome', epoch: this.epoch, gen: 1, offset: this.offset, beat: this.beats, heartbeat: 1,
+        store: `${this.store}` });
     }
   }
 
@@ -134,7 +137,7 @@ class World {
 
   restart(otherStore = false) {
     this.epoch += 1;
-    this.offset = 0;
+    this.offset = this.beats = 0;
     if (otherStore) this.store += 1;
     for (const [name, log] of this.logs) if (otherStore || !log.durable) this.logs.delete(name);
     this.fresh.clear();
@@ -249,7 +252,6 @@ class Application {
 class Run {
   follow = new Follow(PREFIXES);
   application = new Application();
-  beats = 0;
   /** @type {Map<string, number>} the number from which a stream must be complete */
   begun = new Map();
   /** @type {Map<string, {stream: string, seq: number}>} by prefix, the last stream of a page, which may go on in the next */
@@ -311,13 +313,6 @@ class Run {
     return `${stream} ${new Log(stream).durable ? this.world.store : this.world.epoch}`;
   }
 
-  beat() {
-    this.world.beat();
-    this.beats += 1;
-    // Without a first heartbeat only the clock tells. From then on their own times do; silence is one more surprise.
-    if (!this.follow.beats && this.beats > 2) this.follow.silent();
-  }
-
   reconnect() {
     if (this.world.connected) return;
     this.world.connected = true;
@@ -330,10 +325,9 @@ class Run {
     if (what < 0.35) world.publish();
     else if (what < 0.7) for (let n = world.below(8); n >= 0; n -= 1) this.deliver();
     else if (what < 0.86) this.ask(0.85);
-    else if (what < 0.91) this.beat();
+    else if (what < 0.91) world.beat();
     else if (what < 0.93) world.loss = [0, 0.1, 0.5, 1][world.below(4)];
     else if (what < 0.95) world.forget();
-    else if (what < 0.965) this.follow.silent();
     else if (what < 0.975) world.connected = false;
     else if (what < 0.99) this.reconnect();
     else world.restart(world.draw() < 0.2);
@@ -344,7 +338,7 @@ class Run {
     this.world.loss = 0;
     this.reconnect();
     for (let n = 0; n < 5; n += 1) {
-      this.beat();
+      this.world.beat();
       while (this.world.wire.length) this.deliver();
       for (let left = 10_000; this.follow.request(); left -= 1) {
         assert.ok(left, `asks for ever: ${JSON.stringify(this.follow.request())}`);
