@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbridge.ring import OVERHEAD, Ring
+from ibbridge.ring import BLOCK, OVERHEAD, Ring
 
 BATCHES = st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=12), max_size=40)
 
@@ -30,7 +33,28 @@ def test_what_is_there_is_the_newest_of_what_came_and_never_more_than_allowed(ba
 
 
 def test_what_there_is_no_room_for_is_freed():
-    ring = Ring(4, 10_000)
-    for number in range(10):
+    ring = Ring(32, 10**6)
+    bodies = [b"%d" % number for number in range(1000)]
+    before = list(map(sys.getrefcount, bodies))
+    for number in range(1000):
+        ring.extend([b"t", bodies[number]])
+    held = [now - then for now, then in zip(map(sys.getrefcount, bodies), before, strict=True)]
+    assert held == [0] * (1000 - len(ring)) + [1] * len(ring)
+    assert len(ring) > 24
+
+
+def test_of_the_room_there_is_most_is_used():
+    for ring in (Ring(10_000, 10**9), Ring(10**6, 10_000 * (OVERHEAD + 8))):
+        for number in range(50_000):
+            ring.extend([b"t", b"%8d" % number])
+            assert number < 10_000 or 9_000 < len(ring) <= 10_000
+
+
+def test_the_garbage_collector_has_nothing_to_walk():
+    ring = Ring(10_000, 10**9)
+    for number in range(20_000):
         ring.extend([b"t", b"%d" % number])
-    assert sorted(filter(None, ring._slots)) == sorted([b"t"] * 4 + [b"6", b"7", b"8", b"9"])
+    gc.collect()
+    assert ring._blocks
+    assert not [block for block in ring._blocks if gc.is_tracked(block)]
+    assert len(ring._open) <= 2 * BLOCK
