@@ -35,7 +35,7 @@ LONGEST_CLIENT = 32
 LONGEST_ID = 64
 _NEW_ID = "take one that was never used, nor by an earlier run of the client: one made of the time, say"
 _ANEW = [*ANEW]  # what is asked for may be of any type, and have no hash
-_KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after"))
+_KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after", "epoch"))
 
 
 class _Asked:
@@ -94,9 +94,20 @@ class Commands:
             return repeated(first)
         asked.memory = memory if first is None else None
         asked.anew = command.get("cmd") in _ANEW
+        self._is_meant(command.get("epoch"))
         result = self._result(command, identifier)
         dup = {"dup": True} if result.pop("dup", False) or first is not None else {}
         return self._packed(identifier, {"ok": True, "result": result}, dup)
+
+    def _is_meant(self, epoch: Any) -> None:
+        """Refuse what is for an earlier daemon: it may have carried it out already, and we would do so again."""
+        if epoch is None:
+            return
+        if isinstance(epoch, bool) or not isinstance(epoch, int):
+            raise Refused("E_ARG", "epoch must be an integer: the daemon's, from a welcome, a heartbeat or a reply")
+        if epoch != self._streams.epoch:
+            fault = f"the daemon of epoch {epoch} is no more, this one has {self._streams.epoch}: whether that one carried "
+            raise Refused("E_NOT_SYNCED", f"{fault}out the command is not known here; this one has not", outcome="unknown")
 
     def _first_reply(self, identifier: str | int, asking: Asking, content: bytes) -> bytes | None:
         """What this command was answered with before, empty if it is to be carried out anew; None if it is new."""

@@ -66,6 +66,7 @@ class Orders:
         self._by_key: dict[tuple[str, str], Order] = {}
         self._by_id: dict[int, Order] = {}
         self._by_perm: dict[int, Order] = {}
+        self._former: dict[tuple[str, str], Order] = {}
         self._executions: OrderedDict[str, _Reported] = OrderedDict()
 
     def __len__(self) -> int:
@@ -87,6 +88,10 @@ class Orders:
     def keyed(self, owner: str, key: str) -> Order | None:
         """The order that `owner` placed under `key`."""
         return self._by_key.get((owner, key))
+
+    def former(self, owner: str, key: str) -> Order | None:
+        """The order of an earlier process under that key: its number is known, and what was ordered is not."""
+        return self._former.get((owner, key))
 
     def numbered(self, order_id: int) -> Order | None:
         """The order that this daemon placed under `order_id`."""
@@ -130,7 +135,7 @@ class Orders:
         """An order of an earlier process. Its numbers are known from here on; its key is not, nor what was ordered."""
         order = self._by_id.get(order_id)
         if order is None or (order.owner, order.key) != (owner, key):
-            order = Order(owner, key, order_id, {}, perm_id=perm_id, heard=True)
+            order = self._former[owner, key] = Order(owner, key, order_id, {}, perm_id=perm_id, heard=True)
         if order_id not in _UNTIED:
             self._by_id.setdefault(order_id, order)
         if perm_id not in _UNTIED:

@@ -370,6 +370,9 @@ class Requests:
                 raise Refused("E_KEY_REUSED", f"key {key!r} is of another order of {asking.client}; take a new one")
             return {**self._placed(known), "dup": True}
         self._may_trade()
+        if self._orders.former(asking.client, key):
+            fault = f"key {key!r} was used before the daemon was restarted: {self._router.named('ord', asking.client, key)}"
+            raise Refused("E_KEY_REUSED", f"{fault} says what became of that order; for another one take a new key")
         if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
             raise Refused("E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters")
         order = Order(asking.client, key, self._next, args, request.name)
@@ -456,8 +459,8 @@ class Requests:
         return {"topic": self._topic(route)}
 
     def _cancel_order(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
-        order = self._orders.keyed(asking.client, key)
-        if order is None:
+        order = self._orders.keyed(asking.client, key) or self._orders.former(asking.client, key)
+        if order is None or not order.order_id:
             raise Refused("E_ARG", f"key: {asking.client} has no order with the key {key!r}")
         if "orderId" in args:
             raise Refused("E_ARG", "orderId is the daemon's; key names the order")

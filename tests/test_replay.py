@@ -419,3 +419,13 @@ def test_a_command_with_more_in_it_than_any_has_a_reason_for_is_refused():
     middle = Middle()
     reply = middle.call({"id": 1, "cmd": "resume", "client": "a", "args": {"x": [[None] * 30_000] * 2}})
     assert reply["error"]["message"] == "a command has at most 50000 values, all its lists and maps together"
+
+
+def test_a_command_for_an_earlier_daemon_is_refused_and_nobody_says_what_became_of_it():
+    middle = Middle()
+    order = {"id": 1, "cmd": "placeOrder", "client": "a", "key": "k", "args": {"contract": AAPL, "order": LIMIT}}
+    error = middle.call({**order, "epoch": 5})["error"]
+    assert (error["code"], error["outcome"]) == ("E_NOT_SYNCED", "unknown")
+    assert middle.link.take() == []
+    assert middle.call({**order, "id": 2, "epoch": middle.streams.epoch})["ok"]
+    assert middle.call({**order, "id": 3, "epoch": True})["error"]["code"] == "E_ARG"

@@ -713,3 +713,21 @@ def test_replies_name_topics_as_they_are_subscribed_to():
     assert middle.ask("reqPositions")["topic"] == "paper.acct."
     placed = middle.ask("placeOrder", key="k", contract=AAPL, order=LIMIT)
     assert (placed["topic"], placed["executions"]) == ("paper.ord.a.k.", "paper.exec.a.")
+
+
+# Orders of before a restart
+
+
+def test_a_key_of_before_a_restart_is_no_new_orders_and_can_be_cancelled(middle):
+    middle.orders.recall({"owner": "a", "key": "k", "orderId": 77}, {"orderId": 77, "permId": 9, "clientId": 1})
+    error = refusal("E_KEY_REUSED", middle.place, "k")
+    assert str(error).startswith("key 'k' was used before the daemon was restarted: ord.a.k. says what became of")
+    assert middle.ask("cancelOrder", key="k") == {"key": "k", "orderId": 77}
+    assert [(sent.name, sent.data["orderId"]) for sent in middle.link.take()] == [("cancelOrder", 77)]
+    middle.place("k", client="b")
+    middle.place("other")
+
+
+def test_an_order_of_before_a_restart_without_a_number_cannot_be_cancelled(middle):
+    middle.orders.recall({"owner": "a", "key": "k", "orderId": 0}, {"permId": 9, "clientId": 1})
+    refusal("E_ARG", middle.ask, "cancelOrder", key="k")
