@@ -15,6 +15,7 @@ from ibbridge.client.errors import BridgeError
 from ibbridge.client.events import Down, Gap, Restart, Up
 from ibbridge.client.events import Event as Event_
 from ibbridge.client.follow import Follower
+from ibbridge.client.ordering import MOST
 from ibbridge.client.tracks import DURABLE, PREFIX, STREAM, At, Event, Mode, Now
 from tests.fake_daemon import body
 
@@ -358,7 +359,7 @@ class Following(RuleBasedStateMachine):
 class Bench:
     """A follower of a model that loses nothing, unless it is told to."""
 
-    def __init__(self, *prefixes: str, mode: Mode = Mode.STATE, most: int = follow.MOST) -> None:
+    def __init__(self, *prefixes: str, mode: Mode = Mode.STATE, most: int = MOST) -> None:
         self.model = Model()
         self.now = 0.0
         self.follower = Follower(most=most)

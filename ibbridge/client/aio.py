@@ -7,27 +7,22 @@
 ...     async for message in ib:
 ...         print(message)
 
-Knows event loops and waiting. ZeroMQ's file descriptors only say that something may have changed, so whatever wakes the
-loop, all there is to do without waiting is done (`turn`), in bounded pieces: the loop is never blocked.
+Knows coroutines. Must not know sockets: those are `loop`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
-import os
-import time
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 import zmq
 
-from ibbridge.client import commands, wires
 from ibbridge.client import request as requests
 from ibbridge.client.desk import PUB, REP, Desk, is_final
 from ibbridge.client.errors import BridgeError, NoAnswer
-from ibbridge.client.follow import replayed
-from ibbridge.client.inbox import Inbox
-from ibbridge.client.link import Link
+from ibbridge.client.loop import USER, LoopCaller, LoopFeed
+from ibbridge.client.ordering import replayed
 from ibbridge.client.tracks import Mode
 
 if TYPE_CHECKING:
@@ -40,13 +35,6 @@ if TYPE_CHECKING:
     from ibbridge.client.orders import Order
     from ibbridge.client.request import Request
 
-T = TypeVar("T")
-
-MOST = 100_000
-"""Messages kept for a strategy that is busy, after which no more are taken from ZeroMQ, which keeps as many again."""
-
-_PIECE = 100
-_USER = "user"
 
 
 class Connecting:
@@ -93,8 +81,8 @@ class Client(Desk):
         super().__init__(client, prefix=prefix, timeout=timeout)
         self._context = zmq.Context()
         try:
-            self._feed = _Feed(self._context, pub, rep, prefix=prefix)
-            self._caller = _Caller(self._context, rep)
+            self._feed = LoopFeed(self._context, pub, rep, prefix=prefix)
+            self._caller = LoopCaller(self._context, rep)
         except BridgeError:
             self._context.destroy(linger=0)
             raise
@@ -106,7 +94,7 @@ class Client(Desk):
         reply = await self._exchange(self._command("ping", {}))
         if reply.epoch != self._feed.link.follower.epoch:
             raise BridgeError(f"{self._feed.link.pub} and {self._feed.link.rep} belong to two different daemons")
-        await self._join([(Mode.STATE, self._own)], _USER)
+        await self._join([(Mode.STATE, self._own)], USER)
         self._instruments = (await self.status()).get("instruments") or {}
 
     async def close(self) -> None:
@@ -245,7 +233,7 @@ class Client(Desk):
 
     async def subscribe(self, prefix: str) -> None:
         """Also receive everything whose topic begins with `prefix`; its state first, flagged `replayed`."""
-        await self._join([(Mode.STATE, [prefix])], _USER)
+        await self._join([(Mode.STATE, [prefix])], USER)
 
     async def unsubscribe(self, prefix: str) -> None:
         """No longer receive it, unless another subscription covers it."""
@@ -283,194 +271,3 @@ class Client(Desk):
                     raise NoAnswer(f"the daemon has no connection to TWS ({about['stage']}{why})", "not_sent")
         finally:
             self._feed.inbox.put_back(others)
-
-
-class _Waiting:
-    """Sockets of ZeroMQ's in an event loop: `news` for whoever waits."""
-
-    def __init__(self) -> None:
-        self.open = True
-        self._loop = asyncio.get_running_loop()
-        self._waiters: set[asyncio.Future[None]] = set()
-        self._pid = os.getpid()
-
-    @property
-    def ours(self) -> bool:
-        """Whether this is the process that made it, and not a forked child."""
-        return os.getpid() == self._pid
-
-    def check(self) -> None:
-        """BridgeError where it cannot be used."""
-        if not self.ours:
-            raise BridgeError("this connection belongs to the process that made it: connect after the fork")
-        if not self.open:
-            raise BridgeError("this connection is closed")
-
-    def after(self, seconds: float) -> float:
-        """The loop's time, so many seconds from now."""
-        return self._loop.time() + seconds
-
-    def turn(self, *, wanted: bool = False) -> None:
-        """Do all that can be done without waiting; `wanted`: somebody is about to wait for what comes of it."""
-        raise NotImplementedError
-
-    def news(self) -> None:
-        """Have everybody look whether what they wait for is there."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def wait(self, done: Callable[[], T | None], end: float | None) -> T | None:
-        """Wait until there is something, and say what; None past the end."""
-        self.check()
-        if found := done():
-            return found
-        self.turn(wanted=True)
-        while not (found := done()):
-            if end is not None and self._loop.time() >= end:
-                return None
-            await self._changed(end)
-            self.check()
-        return found
-
-    async def _changed(self, end: float | None) -> None:
-        waiter: asyncio.Future[None] = self._loop.create_future()
-        self._waiters.add(waiter)
-        try:
-            await asyncio.wait([waiter], timeout=None if end is None else max(0.0, end - self._loop.time()))
-        finally:
-            self._waiters.discard(waiter)
-
-
-class _Feed(_Waiting):
-    """Messages for tasks."""
-
-    def __init__(self, context: zmq.Context[Any], pub: str, rep: str, *, prefix: str) -> None:
-        super().__init__()
-        self.link = Link(context, pub, rep, prefix=prefix)
-        self.inbox = Inbox(self.link.ready)
-        self._timer: asyncio.TimerHandle | None = None
-        self._given = 0
-        for each in (self.link.sub, self.link.req):
-            self._loop.add_reader(each, self._look)
-        self._look()
-
-    def close(self) -> None:
-        if self.open:
-            self.open = False
-            for each in (self.link.sub, self.link.req):
-                self._loop.remove_reader(each)
-            if self._timer is not None:
-                self._timer.cancel()
-            self.link.close()
-            self.news()
-
-    def subscribe(self, prefixes: list[str], holder: str = _USER, mode: Mode = Mode.STATE) -> list[str]:
-        self.check()
-        given = self.link.join(prefixes, holder, mode)
-        self._look()
-        return given
-
-    def unsubscribe(self, prefixes: Any, holder: str | None = None) -> None:
-        self.check()
-        self.link.leave(prefixes, holder)
-        self._look()
-
-    def release(self, holder: str) -> None:
-        self.check()
-        self.link.leave_all(holder)
-        self._look()
-
-    async def receive(self, end: float | None) -> Message | None:
-        """The next message; None if none came until then. Whoever takes many at once lets others have their turn."""
-        self.check()
-        self._given += 1
-        if not self._given % _PIECE:
-            await asyncio.sleep(0)
-        me = asyncio.current_task()
-        return await self.wait(lambda: self.inbox.next(me) if self.inbox else None, end)
-
-    def _look(self) -> None:
-        """Something may have changed. Asking for the events is what makes the descriptors quiet."""
-        if not self.open or not self.ours:
-            return
-        self.link.sub.get(zmq.EVENTS)
-        self.link.req.get(zmq.EVENTS)
-        self.turn()
-
-    def turn(self, *, wanted: bool = False) -> None:
-        if len(self.link.ready) >= MOST and not (wanted or self._waiters):
-            return
-        now = time.monotonic()
-        more = self.link.turn(now)
-        if self._timer is not None:
-            self._timer.cancel()
-        wake = now if more else self.link.wake()
-        self._timer = None if wake is None else self._loop.call_later(max(0.0, wake - now), self._look)
-        self.news()
-
-
-class _Caller(_Waiting):
-    """The command socket of one client; tasks take turns."""
-
-    def __init__(self, context: zmq.Context[Any], rep: str) -> None:
-        super().__init__()
-        self.rep = rep
-        self._context = context
-        self._lock = asyncio.Lock()
-        self._open_socket()
-
-    def _open_socket(self) -> None:
-        self._socket = wires.requester(self._context, self.rep)
-        self._loop.add_reader(self._socket, self.turn)
-
-    def close(self) -> None:
-        if self.open:
-            self.open = False
-            self._close_socket()
-            self.news()
-
-    def _close_socket(self) -> None:
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
-
-    def turn(self, *, wanted: bool = False) -> None:
-        if self.open and self.ours:
-            self._socket.get(zmq.EVENTS)
-            self.news()
-
-    async def call(self, command: Command, timeout: float) -> Reply:  # noqa: ASYNC109 -- as the other client's
-        """Send a command and wait for its reply."""
-        end, packed = self.after(timeout), None
-        try:
-            async with asyncio.timeout_at(end):
-                await self._lock.acquire()
-        except TimeoutError:
-            raise command.unanswered(self.rep, timeout) from None
-        try:
-            while packed is None and self._loop.time() < end:
-                if not await self.wait(lambda: self._sent(command), end):
-                    break
-                packed = await self.wait(self._reply, min(end, self.after(commands.RETRY)))
-        finally:
-            if packed is None and self.open and self.ours:  # a reply that comes later is not to be taken for another's
-                self._close_socket()
-                self._open_socket()
-            self._lock.release()
-        if packed is None:
-            raise command.unanswered(self.rep, timeout)
-        return command.reply(packed[0], self.rep)
-
-    def _sent(self, command: Command) -> bool:
-        try:
-            self._socket.send(command.packed, zmq.NOBLOCK)
-        except zmq.Again:
-            return False
-        command.sent = True
-        return True
-
-    def _reply(self) -> tuple[bytes] | None:
-        try:
-            return (self._socket.recv(zmq.NOBLOCK),)
-        except zmq.Again:
-            return None

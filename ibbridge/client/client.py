@@ -17,7 +17,7 @@ from ibbridge.client.caller import Caller
 from ibbridge.client.desk import PUB, REP, Desk, is_final
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.feed import Feed
-from ibbridge.client.follow import replayed
+from ibbridge.client.ordering import replayed
 from ibbridge.client.tracks import Mode
 
 if TYPE_CHECKING:
