@@ -7,6 +7,7 @@ heartbeat, for the signal to stop.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import pathlib
@@ -190,6 +191,7 @@ class Daemon:
 
     def lost(self) -> None:
         """The connection is gone: say so to everyone who waits for an answer, or to hear of an order."""
+        gc.unfreeze()  # what was made for that connection is looked at once more, now that nothing waits for it
         why = "the connection to TWS was lost before the answer was complete; ask again, under a new id"
         for route in self.requests.lost():
             self.router.tell(route, NOT_CONNECTED, why, _now())
@@ -326,7 +328,18 @@ class Daemon:
     async def _beat_on(self) -> None:
         while True:
             self.beat()
+            settle()
             await asyncio.sleep(self.config.bus.heartbeat)
+
+
+def settle() -> None:
+    """Have the garbage collector look at what there is now for the last time, but for those after a lost connection.
+
+    With the state of ten thousand topics it would walk it all now and then, which takes 25 to 80 ms. What comes in a
+    second takes a fraction of one.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 _WATCHED = frozenset(("serverVersion", "nextValidId", "managedAccounts", "openOrder", "error"))

@@ -74,15 +74,13 @@ class Ring:
     def _make_room(self, count: int, size: int) -> None:
         if self._open:
             self._close()
-        gone = 0
-        for gone, (start, block_size) in enumerate(zip(self._starts, self._sizes, strict=True)):
-            self.first = start
-            if self.next - start + count <= self._most and self.size + size <= self._largest:
-                break
-            self.size -= block_size
-        else:
-            self._drop_all(0)
-            return
+        starts, gone = [*self._starts, self.next], 0
+        while gone < len(self._blocks) and (
+            self.next - starts[gone] + count > self._most or self.size + size > self._largest
+        ):
+            self.size -= self._sizes[gone]
+            gone += 1
+        self.first = starts[gone]
         del self._blocks[:gone], self._starts[:gone], self._sizes[:gone]
 
     def _drop_all(self, skipped: int) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import gc
 import itertools
 import socket
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -17,7 +19,7 @@ from ibbridge import snapshot
 from ibbridge.codec import Connection, Dialect, Message, State
 from ibbridge.codec.messages import INBOUND
 from ibbridge.config import Config
-from ibbridge.daemon import Daemon, _directory
+from ibbridge.daemon import Daemon, _directory, settle
 from ibbridge.gateway import Gateway
 from ibbridge.routing import PASSED_ON
 from ibbridge.session import Session, Stage
@@ -532,3 +534,19 @@ def test_the_store_is_where_the_configuration_or_systemd_says_or_in_the_users_ho
         monkeypatch.setenv(name, value)
     config = Config(store=dataclasses.replace(Config().store, path=path))
     assert str(_directory(config)) == expected
+
+
+def test_the_garbage_collector_leaves_alone_what_it_has_looked_at():
+    class Leads:
+        to: Any = None
+
+    try:
+        first, second = Leads(), Leads()
+        first.to, second.to = second, first
+        gone = weakref.ref(first)
+        del first, second
+        settle()
+        assert gone() is None, "what is garbage by then is freed"
+        assert len(gc.get_objects()) < gc.get_freeze_count() / 100
+    finally:
+        gc.unfreeze()

@@ -18,7 +18,7 @@ from ibbridge.streams import Streams
 from ibbridge.topics import instrument_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FOLDER = pathlib.Path(__file__).parent.parent / "benchmarks"
 VERSION, IDS, DURABLE, SEED = 226, (7, 3), 0.1, 5
@@ -52,7 +52,7 @@ class Published:
         router = Router(self.streams, Orders(1))
         for line, number in enumerate(IDS):
             key = instrument_key(contract(line))
-            router.open(Route(REQUESTS["reqMktData"], "me", line, {}, lambda _, key=key: ("md", key), None, number))
+            router.open(Route(REQUESTS["reqMktData"], "me", line, {}, self._place(key), None, number))
         server, client = Dialect.server(VERSION), Dialect.client(VERSION, PASSED_ON)
         for each in itertools.islice(itertools.cycle(mix(IDS, BLOCK, DURABLE, SEED)), count):
             message: Any = client.read_packed(server.put(*each)[4:])
@@ -60,6 +60,11 @@ class Published:
                 router.pass_on(message, 1)
             else:
                 router.publish(message.name, message.data, 1)
+
+
+    @staticmethod
+    def _place(key: str) -> Callable[[str], tuple[str, ...]]:
+        return lambda _: ("md", key)
 
 
 def wrong() -> Any:
