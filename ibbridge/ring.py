@@ -15,7 +15,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 OVERHEAD = sys.getsizeof(b"")
 """Bytes that a message takes in memory beside its own. Topics are shared and count nothing."""
@@ -91,6 +91,7 @@ class Ring:
     def at(self, offsets: Iterable[int]) -> Iterator[tuple[bytes, bytes]]:
         """Topic and body of each of these messages; IndexError for one that is kept no more."""
         opened = self.next - len(self._open) // 2
+        block: Sequence[bytes]
         for offset in offsets:
             if not self.first <= offset < self.next:
                 raise IndexError(f"{offset} is not in the ring: {self.first} to {self.next - 1} are")

@@ -61,7 +61,6 @@ class Published:
             else:
                 router.publish(message.name, message.data, 1)
 
-
     @staticmethod
     def _place(key: str) -> Callable[[str], tuple[str, ...]]:
         return lambda _: ("md", key)
