@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import ib_async
+import msgpack
 import pytest
 import zmq
 
@@ -34,6 +35,7 @@ from ibbridge.client import (
     stop,
 )
 from ibbridge.client import request as requests
+from ibbridge.client.commands import Command
 from ibbridge.client.message import known_types
 from ibbridge.codec import Dialect
 from ibbridge.codec.messages import MESSAGES, REQUESTS
@@ -722,3 +724,21 @@ def test_the_client_subscribes_where_the_daemon_will_publish(contract: dict[str,
     assert not requests.places("reqMktData", {**args, "snapshot": True}, "").lasting
     bulletins = Middle().ask("reqNewsBulletins")["topic"]
     assert [bulletins] == [*requests.places("reqNewsBulletins", {}, "").lasting]
+
+
+@pytest.mark.parametrize(("sent", "outcome"), [(1, "not_sent"), (2, "unknown")])
+def test_an_order_that_another_daemon_refuses_was_not_sent_unless_it_went_out_before(sent, outcome):
+    command = Command("me", "1", "placeOrder", {}, key="k", epoch=7)
+    assert msgpack.unpackb(command.packed)["epoch"] == 7
+    command.sent = sent
+    refused = {"code": "E_NOT_SYNCED", "message": "no more", "outcome": "unknown"}
+    with pytest.raises(CommandError) as raised:
+        command.reply(msgpack.packb({"ok": False, "error": refused}), "ipc:///x")
+    assert raised.value.outcome == outcome
+
+
+def test_orders_name_the_daemon_that_they_are_for_and_questions_do_not(daemon, ib):
+    daemon.answers["placeOrder"] = lambda _, request: {"key": request["key"], "orderId": 1, "topic": "ord.me.k."}
+    ib.placeOrder(stock("AAPL"), limit("BUY", 1, 1.0), key="k")
+    ib.status()
+    assert [request.get("epoch") for request in daemon.requests[-2:]] == [daemon.epoch, None]

@@ -57,7 +57,7 @@ class Caller:
             if not self._socket.poll(_milliseconds(left), zmq.POLLOUT):
                 break
             self._socket.send(command.packed, zmq.NOBLOCK)
-            command.sent = True
+            command.sent += 1
             if self._socket.poll(_milliseconds(min(deadline - time.monotonic(), commands.RETRY))):
                 return self._socket.recv()
         self._socket.close()

@@ -47,7 +47,7 @@ class Names:
 
 
 class Command:
-    """One command on its way. `envelope` are further keys beside args: key, not_after.
+    """One command on its way. `envelope` are further keys beside args: key, not_after, epoch. `sent`: how often.
 
     Sent again it is the same bytes, its id among them, so it is carried out once. TypeError if the arguments are not
     plain values.
@@ -57,7 +57,7 @@ class Command:
         self.id = id
         self.cmd = cmd
         self.key: str | None = envelope.get("key") or args.get("key")
-        self.sent = False
+        self.sent = 0
         request = {"id": id, "cmd": cmd, "args": args, "client": client}
         request |= {name: value for name, value in envelope.items() if value is not None}
         try:
@@ -70,8 +70,10 @@ class Command:
         reply = unpacked(packed, rep)
         if reply.get("ok"):
             return Reply(self.id, reply.get("result") or {}, reply.get("epoch", 0))
-        failed = {"message": "the daemon failed on this; its log says why"}
-        raise CommandError(self.cmd, reply.get("error") or failed)
+        error = reply.get("error") or {"message": "the daemon failed on this; its log says why"}
+        if error.get("code") == "E_NOT_SYNCED" and self.sent == 1:  # so no other daemon can have had it
+            error = {**error, "outcome": "not_sent"}
+        raise CommandError(self.cmd, error)
 
     def unanswered(self, rep: str, timeout: float) -> NoAnswer:
         """There was no reply in time: what that means."""

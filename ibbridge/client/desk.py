@@ -99,12 +99,17 @@ class Desk:
         plain = {name: requests.plain(value) for name, value in args.items()}
         return Command(self.name, self._names.new(), cmd, plain)
 
-    def _asking(self, name: str, args: dict[str, Any], key: str | None, identifier: str | None) -> Asking:
+    def _asking(
+        self, name: str, args: dict[str, Any], key: str | None, identifier: str | None, epoch: int | None
+    ) -> Asking:
+        """A request as a command. An order is for the daemon of this epoch only: another might not know its key."""
         if requests.is_order(name):
             key = key or args.get("key")
+        else:
+            epoch = None
         if name == "placeOrder":
             key = key or self._names.new()
-        command = Command(self.name, identifier or self._names.new(), name, args, key=key)
+        command = Command(self.name, identifier or self._names.new(), name, args, key=key, epoch=epoch)
         return Asking(command, args, requests.places(name, args, self._head, self._instruments))
 
     def _expected(self, asking: Asking) -> Request | None:

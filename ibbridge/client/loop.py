@@ -223,7 +223,7 @@ class LoopCaller(Waiting):
             self._socket.send(command.packed, zmq.NOBLOCK)
         except zmq.Again:
             return False
-        command.sent = True
+        command.sent += 1
         return True
 
     def _reply(self) -> tuple[bytes] | None:
