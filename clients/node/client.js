@@ -81,18 +81,19 @@ export class Commands {
    */
   async call(cmd, args = {}, { key, id = randomUUID(), patience = 10_000 } = {}) {
     const until = Date.now() + patience;
-    const command = { id, cmd, args, client: this.client, key, not_after: until * 1000 };
+    // The daemon remembers commands for one epoch: after a restart the same order would be a second one. So it names its.
+    const epoch = ORDERS.has(cmd) ? await this.#epoch(until) : undefined;
+    const command = { id, cmd, args, client: this.client, key, not_after: until * 1000, epoch };
     const frame = encode(command, { ignoreUndefined: true });
-    const places = ORDERS.has(cmd);
-    const epoch = places ? await this.#epoch(until) : 0;
     let reply = await this.once(frame);
+    let again = false;
     while (reply === null) {
       if (Date.now() > until) throw new Unanswered(`${cmd}: no reply in ${patience} ms`);
-      // The daemon remembers commands for one epoch: after a restart the same order would be a second one.
-      if (places && (await this.#epoch(until)) !== epoch) {
-        throw new Unanswered(`${cmd}: the daemon was restarted before it answered; look for '${key ?? args.key}' before you repeat it`);
-      }
       reply = await this.once(frame);
+      again = true;
+    }
+    if (again && !reply.ok && reply.error?.code === 'E_NOT_SYNCED') {
+      throw new Unanswered(`${cmd}: the daemon was restarted before it answered; look for '${key ?? args.key}' before you repeat it`);
     }
     if (!reply.ok) throw new Refused(cmd, /** @type {import('./follow.js').Fault} */ (reply.error));
     return reply;
