@@ -185,6 +185,7 @@ class Client(Desk):
     ) -> Request:
         """What the methods under IB's names do, for arguments that are a map already."""
         self._feed.check()
+        self._feed.turn(wanted=True)  # so that a restart that could be known is
         asking = self._asking(name, args, key, id, self._feed.link.follower.epoch)
         holder, expected = asking.command.id, self._expected(asking)
         if expected is not None:

@@ -185,7 +185,7 @@ class Client(Desk):
         `id` is the command's own, by which a cancel names it: give one to be able to repeat exactly this command.
         """
         self._feed.check()
-        asking = self._asking(name, args, key, id, self._feed.epoch)
+        asking = self._asking(name, args, key, id, self._feed.heard())
         holder, expected = asking.command.id, self._expected(asking)
         if expected is not None:
             self._feed.watch(expected)

@@ -102,14 +102,13 @@ class Desk:
     def _asking(
         self, name: str, args: dict[str, Any], key: str | None, identifier: str | None, epoch: int | None
     ) -> Asking:
-        """A request as a command. An order is for the daemon of this epoch only: another might not know its key."""
+        """A request to be sent. An order is for the daemon of this epoch: another could carry it out twice."""
         if requests.is_order(name):
             key = key or args.get("key")
-        else:
-            epoch = None
         if name == "placeOrder":
             key = key or self._names.new()
-        command = Command(self.name, identifier or self._names.new(), name, args, key=key, epoch=epoch)
+        meant = epoch if requests.is_order(name) else None
+        command = Command(self.name, identifier or self._names.new(), name, args, key=key, epoch=meant)
         return Asking(command, args, requests.places(name, args, self._head, self._instruments))
 
     def _expected(self, asking: Asking) -> Request | None:

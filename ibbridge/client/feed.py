@@ -83,6 +83,14 @@ class Feed:
         """That of the daemon that was heard last."""
         return self._link.follower.epoch
 
+    def heard(self) -> int | None:
+        """The same, after all that has arrived."""
+        self.check()
+        with self._lock:
+            if not self._polling:
+                self._link.turn(time.monotonic())
+        return self.epoch
+
     # -- subscriptions
 
     @property
