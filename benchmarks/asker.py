@@ -33,7 +33,8 @@ def snapshots(caller: Caller, seconds: float) -> dict[str, Any]:
     whole, most, until = 0, 0, time.monotonic() + seconds
     while time.monotonic() < until:
         topics.clear()
-        messages, after = 0, {}
+        messages = 0
+        after: dict[str, str] | None = {}
         while after is not None:
             sent = time.monotonic()
             page = caller.result("snapshot", prefix="md.", **after)

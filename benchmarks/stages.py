@@ -102,7 +102,7 @@ class Path:
                     if type(message) is tuple:
                         pass_on(message, 1)  # type: ignore[arg-type]
                     else:
-                        publish(message.name, message.data, 1)  # type: ignore[union-attr]
+                        publish(message.name, message.data, 1)  # type: ignore[union-attr,arg-type]
                 streams.release()
 
         return way

@@ -51,13 +51,14 @@ class Inbox:
 
 def faults_of_daemon(topics: list[bytes], messages: list[dict[str, Any]]) -> list[str]:
     """What is wrong with what a daemon published: holes in a stream, or in the order of all."""
-    seqs: Counter[bytes] = Counter()
+    seqs: dict[bytes, int] = {}
     offset = 0
     for topic, message in zip(topics, messages, strict=True):
         stream = b".".join(topic.split(b".")[:2])
-        seqs[stream] += 1
-        if message["seq"] != seqs[stream]:
-            return [f"{stream.decode()}: {message['seq']} where {seqs[stream]} was due"]
+        due = seqs.get(stream, message["seq"] - 1) + 1
+        if message["seq"] != due:
+            return [f"{stream.decode()}: {message['seq']} where {due} was due"]
+        seqs[stream] = due
         if message["offset"] <= offset:
             return [f"offset {message['offset']} after {offset}"]
         if topic.split(b".")[-2].decode() != message["type"]:
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--messages", type=int, required=True)
     parser.add_argument("--more", type=int, default=0, help="of its kind that come later, and are welcomed as well")
+    parser.add_argument("--skip", type=int, default=0, help="messages that come before those that count")
     parser.add_argument("--stamped", action="store_true", help="look at the clock for each message")
     parser.add_argument("--raw", action="store_true", help="bodies are frames, not msgpack")
     options = parser.parse_args()
@@ -89,6 +91,10 @@ def main() -> None:
         for _ in range(options.more * len(CLASSES)):
             socket.recv_multipart()
         socket.set(zmq.RCVTIMEO, 10_000)
+        if options.skip:
+            for _ in range(2 * options.skip):
+                socket.recv()
+            say(skipped=options.skip)
         inbox = Inbox(socket)
         (inbox.stamped if options.stamped else inbox.burst)(options.messages)
     about: dict[str, Any] = {"received": len(inbox.bodies), "stamps": inbox.stamps, "faults": []}

@@ -25,7 +25,7 @@ from child import PATIENCE, Child, InvalidError, end_cleanly
 from script import DURABLE
 from ticks import contract
 
-from ibbridge.config import TwsConfig
+from ibbridge.config import RingConfig, TwsConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +35,10 @@ LINES = 100
 
 SNDHWM = 10_000_000
 """More than any burst here, so that it loses nothing."""
+
+FILL = RingConfig().messages
+"""What is sent before anything is measured: as much as the ring takes. While it fills, each message is written to
+memory that the process has never touched, which can cost as much as all the rest; a daemon does that once."""
 
 CHUNK = TwsConfig().read_chunk
 _DURABLE = "share of messages that go to disk before they are published (default %(default)s)"
@@ -83,12 +87,16 @@ def run(subject: Subject, version: int, messages: int, durable: float, rate: flo
             middle = bridge(children, tws, endpoint, f"tcp://127.0.0.1:{rep}", {"bus.sndhwm": SNDHWM})
         raw = ["--raw"] if subject is Subject.RELAY else []
         stamped = ["--stamped"] if rate else []
-        subscriber = children.enter_context(child("subscriber", "--endpoint", endpoint, *count, *raw, *stamped))
+        given = ("--endpoint", endpoint, *count, "--skip", str(FILL), *raw, *stamped)
+        subscriber = children.enter_context(child("subscriber", *given))
         subscriber.hear()
         if subject is Subject.DAEMON:
             with Caller(f"tcp://127.0.0.1:{rep}") as caller:
                 subscribe(middle, caller, LINES)
         greeted = greet(feeder, version)
+        feeder.tell(messages=FILL, rate=0)
+        feeder.hear()
+        subscriber.hear()
         used = middle.cpu()
         feeder.tell(messages=messages, rate=rate, each=1)
         sent, received = feeder.hear(), subscriber.hear()
