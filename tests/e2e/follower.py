@@ -31,8 +31,8 @@ class Entry(NamedTuple):
     """What a follower was told.
 
     begun: a stream's numbers up to `seq` are in the state that it was given. state: a part of that. message: number
-    `seq`, as it was published. replayed: number `seq`, fetched. lost: from `seq` to `to`. anew: the stream's numbers begin again. epoch: there is a new one. store: all
-    durable streams are from here on of the store that `stream` names.
+    `seq`, as it was published. replayed: number `seq`, fetched. lost: from `seq` to `to`. anew: the stream's numbers
+    begin again. epoch: there is a new one. store: all durable streams are from here on of the store that `stream` names.
     """
 
     kind: str
@@ -62,6 +62,8 @@ class Follower:
         self.over = False
         self.prefixes = prefixes
         self._welcomed: set[str] = set()
+        self._complete: set[str] = set()  # prefixes of which there was a whole snapshot, of this store
+        self._unheard: set[str] = set()  # streams of which there was a snapshot, and nothing else yet
         self._epoch, self._store, self._beat = 0, "", 0
         self._ids = itertools.count(1)
         self._journal = journal.open("ab", buffering=0) if journal else None
@@ -117,6 +119,7 @@ class Follower:
     def _new_epoch(self, epoch: int) -> None:
         self._note(Entry("epoch", epoch, ""))
         self._welcomed.clear()
+        self._unheard.clear()
         self._beat = 0
 
     def _welcome(self, prefix: str, body: dict[str, Any]) -> None:
@@ -131,13 +134,16 @@ class Follower:
         """Take a snapshot: of what is new the state, of what is known the number to get to."""
         for stream in self._snapshot(prefix):
             name, seq = stream["stream"], stream["seq"]
-            if name in self.last and self.last[name] <= seq:
+            known = name in self.last or (prefix in self._complete and name.startswith(DURABLE))
+            if known and self.last.get(name, 0) <= seq:
                 self._fill(name, seq)
             else:
                 if name in self.last:
                     self._note(Entry("anew", self._epoch, name))
                 self._state(name, stream["messages"])
                 self._note(Entry("begun", self._epoch, name, seq))
+                self._unheard.add(name)
+        self._complete.add(prefix)
 
     def _heartbeat(self, body: dict[str, Any]) -> None:
         late = self._beat and body["data"]["beat"] > self._beat + 3
@@ -153,6 +159,9 @@ class Follower:
         stream = ".".join(topic.split(".")[:2]) + "."
         if not self._follows(stream):
             return
+        if stream in self._unheard and seq <= self.last[stream]:  # what came between the welcome and the snapshot
+            self._note(Entry("begun", self._epoch, stream, seq - 1))
+        self._unheard.discard(stream)
         if seq > self.last.get(stream, 0) + 1:
             self._fill(stream, seq - 1)
         if seq == self.last.get(stream, 0) + 1:
@@ -165,6 +174,7 @@ class Follower:
 
     def _fill(self, stream: str, to: int) -> None:
         """Get what was missed up to number `to`, or learn that it is gone."""
+        self._unheard.discard(stream)
         while (first := self.last.get(stream, 0) + 1) <= to:
             reply = self._ask("replay", stream=stream, **{"from": first, "to": to})
             if reply["ok"]:
@@ -234,6 +244,7 @@ class Follower:
         elif entry.kind == "store":
             if self._store:
                 self.last.clear()
+                self._complete.clear()
             self._store = entry.stream
         elif entry.kind in ("begun", "message", "replayed"):
             self.last[entry.stream] = entry.seq

@@ -215,7 +215,8 @@ class Bridge:
         found: list[tuple[str, bytes]] = []
         following: int | None = first
         while following is not None:
-            page = self.do("replay", stream=stream, **{"from": following}, **({"to": last} if last else {}))
+            args: dict[str, Any] = {"from": following, **({"to": last} if last else {})}
+            page = self.do("replay", stream=stream, **args)
             found += [(topic.decode(), body) for topic, body in page["messages"]]
             following = page["next"]
         return found

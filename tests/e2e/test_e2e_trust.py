@@ -16,7 +16,6 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-import msgpack
 import pytest
 
 from tests.e2e.follower import Follower, read
@@ -26,6 +25,7 @@ from tests.e2e.witness import ROUND, Load, Witness, check, durable, goal, number
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterable, Iterator
+    from typing import Self
 
     from tests.e2e.follower import Entry
 
@@ -35,11 +35,10 @@ ALL = ("md.", "ord.", "exec.", "acct.", "sys.")
 @contextlib.contextmanager
 def connected(**settings) -> Iterator[tuple[Bridge, Host, Witness, Load]]:
     """A daemon with a witness, connected to the test's own TWS."""
-    with Host() as host, Bridge(host.port, **settings) as bridge, Witness(bridge) as witness:
-        with host.accept() as guest:
-            guest.start()
-            witness.ready()
-            yield bridge, host, witness, Load(guest)
+    with Host() as host, Bridge(host.port, **settings) as bridge, Witness(bridge) as witness, host.accept() as guest:
+        guest.start()
+        witness.ready()
+        yield bridge, host, witness, Load(guest)
 
 
 class Running:
@@ -102,8 +101,9 @@ def test_who_comes_late_has_the_state_and_all_that_follows():
             for (stream, _), account in found.items():
                 assert account.begun > 0
                 if stream.startswith("md."):
-                    state = [entry for entry in each.follower.entries if (entry.kind, entry.stream) == ("state", stream)]
-                    assert [number(entry.body) for entry in state] == [account.begun]
+                    mine = [entry for entry in each.follower.entries if entry.stream == stream]
+                    state, begun, *_ = mine
+                    assert (state.kind, begun.kind, number(state.body)) == ("state", "begun", begun.seq)
 
 
 @pytest.mark.parametrize("beats", [1, 8])
@@ -180,7 +180,7 @@ class Process:
         self.journal = journal
         self._command = [sys.executable, "-m", "tests.e2e.follower", str(journal), bridge.pub, bridge.rep, *ALL]
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, text=True)
         return self
 
@@ -270,7 +270,7 @@ def test_a_daemon_that_is_ended_under_load_and_begins_again_has_lost_nothing_dur
                 loads.append(Load(guest, label))
                 enough = label * ROUND + luck.randrange(1, 800)
                 with pumping(loads[-1]):
-                    witness.until(lambda enough=enough: witness.count("md.~71.") >= enough, "market data")
+                    witness.counts("md.~71.", enough)
                     bridge.stop(how)
             bridge.start()
             followers.append(Running(bridge, *luck.sample(ALL, 2)))
@@ -297,7 +297,7 @@ def test_when_the_connection_to_tws_is_lost_meanwhile_numbers_run_on():
                 guest.start()
                 loads.append(Load(guest, label))
                 with pumping(loads[-1]):
-                    witness.until(lambda label=label: witness.count("ord.ext.") > label * ROUND, "an order's status")
+                    witness.counts("ord.ext.", label * ROUND + 1)
             followers.append(Running(bridge, *ALL))
         with host.accept() as guest:
             guest.start()
