@@ -32,7 +32,8 @@ class Entry(NamedTuple):
 
     begun: a stream's numbers up to `seq` are in the state that it was given. state: a part of that. message: number
     `seq`, as it was published. replayed: number `seq`, fetched. lost: from `seq` to `to`. anew: the stream's numbers
-    begin again. epoch: there is a new one. store: all durable streams are from here on of the store that `stream` names.
+    begin again. epoch: there is a new one. store: all durable streams are from here on of the store that `stream`
+    names. welcomed: to the prefix `stream`, from the offset behind `seq` on.
     """
 
     kind: str
@@ -129,6 +130,7 @@ class Follower:
         if prefix in self.prefixes and prefix not in self._welcomed:
             self._begin(prefix)
             self._welcomed.add(prefix)
+            self._note(Entry("welcomed", self._epoch, prefix, body["offset"]))
 
     def _begin(self, prefix: str) -> None:
         """Take a snapshot: of what is new the state, of what is known the number to get to."""

@@ -269,7 +269,7 @@ def accounts(entries: Iterable[Entry]) -> dict[tuple[str, int], Account]:
     """The same, for all that it followed, seen to be in order: each number once, as a message or as lost."""
     found: dict[tuple[str, int], Account] = {}
     for entry in entries:
-        if entry.kind in ("epoch", "store", "state"):
+        if entry.kind in ("epoch", "store", "state", "welcomed"):
             continue
         this = key(entry.stream, entry.epoch)
         account = found.get(this, Account(0, {}, set(), 0))
@@ -302,7 +302,25 @@ def check(
     for stream, seq in ends.items():
         assert found[key(stream, witness.epoch)].end == seq, stream
     _check_state(entries, found, witness, kept)
+    for entry in entries:
+        if entry.kind == "welcomed":
+            _check_welcome(entry, found, witness, kept)
     return found
+
+
+def _check_welcome(
+    welcome: Entry, found: Mapping[tuple[str, int], Account], witness: Witness, kept: Mapping[str, Numbered]
+) -> None:
+    """What was published after a welcome was had, or told lost: nothing fell between it and the snapshot."""
+    for (stream, epoch), account in found.items():
+        if not stream.startswith(welcome.stream) or epoch not in (0, welcome.epoch):
+            continue
+        published = kept[stream] if epoch == 0 else witness.heard[stream, epoch]
+        for seq, (_, packed) in published.items():
+            body = msgpack.unpackb(packed)
+            if body["epoch"] == welcome.epoch and body["offset"] > welcome.seq:
+                assert account.begun < seq, (stream, account.begun, seq, "since the welcome")
+                break
 
 
 def _check_state(
