@@ -106,8 +106,9 @@ class Commands:
         if isinstance(epoch, bool) or not isinstance(epoch, int):
             raise Refused("E_ARG", "epoch must be an integer: the daemon's, from a welcome, a heartbeat or a reply")
         if epoch != self._streams.epoch:
-            fault = f"the daemon of epoch {epoch} is no more, this one has {self._streams.epoch}: whether that one carried "
-            raise Refused("E_NOT_SYNCED", f"{fault}out the command is not known here; this one has not", outcome="unknown")
+            gone = f"the daemon of epoch {epoch} is no more, this one has {self._streams.epoch}"
+            fault = f"{gone}: whether that one carried out the command is not known here; this one has not"
+            raise Refused("E_NOT_SYNCED", fault, outcome="unknown")
 
     def _first_reply(self, identifier: str | int, asking: Asking, content: bytes) -> bytes | None:
         """What this command was answered with before, empty if it is to be carried out anew; None if it is new."""

@@ -371,8 +371,9 @@ class Requests:
             return {**self._placed(known), "dup": True}
         self._may_trade()
         if self._orders.former(asking.client, key):
-            fault = f"key {key!r} was used before the daemon was restarted: {self._router.named('ord', asking.client, key)}"
-            raise Refused("E_KEY_REUSED", f"{fault} says what became of that order; for another one take a new key")
+            topic = self._router.named("ord", asking.client, key)
+            fault = f"key {key!r} was used before the daemon was restarted: {topic} says what became of that order"
+            raise Refused("E_KEY_REUSED", f"{fault}; for another one take a new key")
         if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
             raise Refused("E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters")
         order = Order(asking.client, key, self._next, args, request.name)

@@ -65,6 +65,14 @@ def page(about: Mapping[str, Any], rep: str) -> Iterator[str]:
     yield _row("published", f"{about['published']:,} messages")
     yield _row("requests", f"{about['requests']:,} under way, {about['orders']:,} orders placed")
     yield _row("commands", f"{counts.get('commands', 0):,} answered, {counts.get('refused', 0):,} of them refused")
+    yield from _in_the_way(about)
+    for name, what in _ALARMS.items():
+        if counts.get(name):
+            yield _row("ATTENTION", f"{counts[name]:,} {what}")
+
+
+def _in_the_way(about: Mapping[str, Any]) -> Iterator[str]:
+    """What somebody should see to."""
     store = about.get("store") or {}
     if store.get("fault"):
         yield _row("ATTENTION", f"no orders are taken, because the store cannot be written: {store['fault']}")
@@ -72,9 +80,6 @@ def page(about: Mapping[str, Any], rep: str) -> Iterator[str]:
         yield _row("ATTENTION", f"recording has stopped: {record['fault']}")
     if halt := about.get("halt"):
         yield _row("HALTED", f"no orders are taken: {halt['client']} said so. {halt['reason']}".rstrip())
-    for name, what in _ALARMS.items():
-        if counts.get(name):
-            yield _row("ATTENTION", f"{counts[name]:,} {what}")
 
 
 _ALARMS = {
