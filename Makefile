@@ -43,6 +43,8 @@ bench: $(VENV)/.installed-dev  ## decoding beside two other clients; throughput 
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/stopped.py
+	$(BIN)/python benchmarks/snapshots.py --only-print
 
 SECONDS ?= 600
 RATE ?= 50000

@@ -99,10 +99,10 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
     topics, messages = taken[-1]["topics"], taken[-1]["messages"]
     if topics < TOPICS:
         raise InvalidError(f"a snapshot has {topics} topics, not {TOPICS}")
-    pages = [each for one in taken for each in one["times"]]
+    page_times = [each for one in taken for each in one["times"]]
     print(f"snapshots of {topics:,} topics, {messages:,} messages, while {given.rate:,} msg/s flow; round trips:")
     about: dict[str, Any] = {"alone": show("ping", alone), "beside": show("ping, beside snapshots", beside)}
-    about["page"] = show("a page", pages, f"; {sum(one['snapshots'] for one in taken)} snapshots")
+    about["page"] = show("a page", page_times, f"; {sum(one['snapshots'] for one in taken)} snapshots")
     return about
 
 
@@ -127,6 +127,8 @@ def main() -> int:
         given.json.write_text(json.dumps(about, indent=2) + "\n")
     met = about["beside"]["max"] < LONGEST * 1e3
     print(f"  the longest ping beside snapshots is {'' if met else 'NOT '}below {LONGEST * 1e3:.0f} ms")
+    if not met and about["alone"]["max"] >= LONGEST * 1e3:
+        print("  nor is it without snapshots: this machine is too busy to tell")
     return 0 if met or given.only_print else 1
 
 
