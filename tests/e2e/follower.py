@@ -49,27 +49,58 @@ class Abandoned(Exception):  # noqa: N818 - an answer of another epoch than the 
     """There is a new epoch, of which the SUB socket will tell."""
 
 
-class Follower:
+class Progress:
+    """What a subscriber was told, and how far that has brought it."""
+
+    def __init__(self, *prefixes: str) -> None:
+        self.prefixes = prefixes
+        self.entries: list[Entry] = []
+        self.last: dict[str, int] = {}
+        self.goal: dict[str, int] | None = None
+        self.over = False
+        self.epoch = 0
+        self.store = ""
+
+    @property
+    def there(self) -> bool:
+        """Whether it has got to its goal."""
+        return self.goal is not None and all(self.last.get(stream, 0) >= seq for stream, seq in self.goal.items())
+
+    def note(self, entry: Entry) -> None:
+        """Take it into account."""
+        self.entries.append(entry)
+        if entry.kind == "epoch":
+            self.epoch = entry.epoch
+            self.last = {stream: seq for stream, seq in self.last.items() if stream.startswith(DURABLE)}
+        elif entry.kind == "store":
+            if self.store:
+                self.last.clear()
+            self.store = entry.stream
+        elif entry.kind in ("begun", "message", "replayed"):
+            self.last[entry.stream] = entry.seq
+        elif entry.kind == "lost":
+            self.last[entry.stream] = entry.to
+        elif entry.kind == "anew":
+            del self.last[entry.stream]
+
+
+class Follower(Progress):
     """Follows all streams under the prefixes, from the next `step` on."""
 
     def __init__(
         self, context: zmq.Context[Any], pub: str, rep: str, *prefixes: str, rcvhwm: int = 100_000,
         past: Iterable[Entry] = (), journal: pathlib.Path | None = None
     ) -> None:  # fmt: skip
-        self.entries: list[Entry] = []
-        self.last: dict[str, int] = {}
+        super().__init__(*prefixes)
         self.duplicates = 0
-        self.goal: dict[str, int] | None = None
-        self.over = False
-        self.prefixes = prefixes
         self._welcomed: set[str] = set()
         self._complete: set[str] = set()  # prefixes of which there was a whole snapshot, of this store
         self._unheard: set[str] = set()  # streams of which there was a snapshot, and nothing else yet
-        self._epoch, self._store, self._beat = 0, "", 0
+        self._beat = 0
         self._ids = itertools.count(1)
         self._journal = journal.open("ab", buffering=0) if journal else None
         for entry in past:
-            self._take_up(entry)
+            super().note(entry)
         self._sub = context.socket(zmq.SUB)
         self._sub.linger, self._sub.rcvhwm, self._sub.reconnect_ivl_max = 0, rcvhwm, 1000
         for prefix in {*prefixes, HEARTBEAT}:
@@ -91,18 +122,13 @@ class Follower:
         """Whether it has been welcomed everywhere."""
         return self._welcomed >= set(self.prefixes)
 
-    @property
-    def there(self) -> bool:
-        """Whether it has got to its goal."""
-        return self.goal is not None and all(self.last.get(stream, 0) >= seq for stream, seq in self.goal.items())
-
     def step(self, timeout: float) -> bool:
         """Take one message, if one comes within so many milliseconds."""
         if not self._sub.poll(timeout):
             return False
         topic, packed = self._sub.recv_multipart()
         body = msgpack.unpackb(packed)
-        if body["epoch"] != self._epoch:
+        if body["epoch"] != self.epoch:
             self._new_epoch(body["epoch"])
         try:
             if body["type"] == "welcome":
@@ -118,32 +144,34 @@ class Follower:
     # -- what the page says
 
     def _new_epoch(self, epoch: int) -> None:
-        self._note(Entry("epoch", epoch, ""))
+        self.note(Entry("epoch", epoch, ""))
         self._welcomed.clear()
         self._unheard.clear()
         self._beat = 0
 
     def _welcome(self, prefix: str, body: dict[str, Any]) -> None:
         self._beat = self._beat or body["beat"]
-        if body["store"] != self._store:
-            self._note(Entry("store", self._epoch, body["store"]))
+        if body["store"] != self.store:
+            if self.store:
+                self._complete.clear()
+            self.note(Entry("store", self.epoch, body["store"]))
         if prefix in self.prefixes and prefix not in self._welcomed:
             self._begin(prefix)
             self._welcomed.add(prefix)
-            self._note(Entry("welcomed", self._epoch, prefix, body["offset"]))
+            self.note(Entry("welcomed", self.epoch, prefix, body["offset"]))
 
     def _begin(self, prefix: str) -> None:
         """Take a snapshot: of what is new the state, of what is known the number to get to."""
         for stream in self._snapshot(prefix):
             name, seq = stream["stream"], stream["seq"]
-            known = name in self.last or (prefix in self._complete and name.startswith(DURABLE))
-            if known and self.last.get(name, 0) <= seq:
+            complete = self._complete if name.startswith(DURABLE) else self._welcomed
+            if (name in self.last or prefix in complete) and self.last.get(name, 0) <= seq:
                 self._fill(name, seq)
             else:
                 if name in self.last:
-                    self._note(Entry("anew", self._epoch, name))
+                    self.note(Entry("anew", self.epoch, name))
                 self._state(name, stream["messages"])
-                self._note(Entry("begun", self._epoch, name, seq))
+                self.note(Entry("begun", self.epoch, name, seq))
                 self._unheard.add(name)
         self._complete.add(prefix)
 
@@ -162,12 +190,12 @@ class Follower:
         if not self._follows(stream):
             return
         if stream in self._unheard and seq <= self.last[stream]:  # what came between the welcome and the snapshot
-            self._note(Entry("begun", self._epoch, stream, seq - 1))
+            self.note(Entry("begun", self.epoch, stream, seq - 1))
         self._unheard.discard(stream)
         if seq > self.last.get(stream, 0) + 1:
             self._fill(stream, seq - 1)
         if seq == self.last.get(stream, 0) + 1:
-            self._note(Entry("message", self._epoch, stream, seq, 0, topic, packed))
+            self.note(Entry("message", self.epoch, stream, seq, 0, topic, packed))
         else:
             self.duplicates += 1
 
@@ -182,12 +210,12 @@ class Follower:
             if reply["ok"]:
                 for topic, packed in reply["result"]["messages"]:
                     seq = msgpack.unpackb(packed)["seq"]
-                    self._note(Entry("replayed", self._epoch, stream, seq, 0, topic.decode(), packed))
+                    self.note(Entry("replayed", self.epoch, stream, seq, 0, topic.decode(), packed))
                 continue
             assert reply["error"]["code"] == "E_GAP_TOO_OLD", reply
             oldest = min(reply["error"]["first"], to + 1)
             assert oldest > first, reply
-            self._note(Entry("lost", self._epoch, stream, first, oldest - 1))
+            self.note(Entry("lost", self.epoch, stream, first, oldest - 1))
             for each in self._snapshot(stream):
                 self._state(stream, each["messages"], oldest)
 
@@ -211,7 +239,7 @@ class Follower:
         for topic, packed in messages:
             seq = msgpack.unpackb(packed)["seq"]
             if before is None or seq < before:
-                self._note(Entry("state", self._epoch, stream, seq, 0, topic.decode(), packed))
+                self.note(Entry("state", self.epoch, stream, seq, 0, topic.decode(), packed))
 
     def _ask(self, cmd: str, **args: Any) -> dict[str, Any]:
         """The reply to a command that may be repeated, from the daemon of this epoch."""
@@ -226,34 +254,15 @@ class Follower:
         else:
             raise Abandoned
         reply: dict[str, Any] = msgpack.unpackb(self._req.recv())
-        if reply["epoch"] != self._epoch:
+        if reply["epoch"] != self.epoch:
             raise Abandoned
         assert reply["ok"] or cmd == "replay", reply
         return reply
 
-    # -- the journal
-
-    def _note(self, entry: Entry) -> None:
-        self._take_up(entry)
+    def note(self, entry: Entry) -> None:
+        super().note(entry)
         if self._journal:
             self._journal.write(msgpack.packb(entry))
-
-    def _take_up(self, entry: Entry) -> None:
-        self.entries.append(entry)
-        if entry.kind == "epoch":
-            self._epoch = entry.epoch
-            self.last = {stream: seq for stream, seq in self.last.items() if stream.startswith(DURABLE)}
-        elif entry.kind == "store":
-            if self._store:
-                self.last.clear()
-                self._complete.clear()
-            self._store = entry.stream
-        elif entry.kind in ("begun", "message", "replayed"):
-            self.last[entry.stream] = entry.seq
-        elif entry.kind == "lost":
-            self.last[entry.stream] = entry.to
-        elif entry.kind == "anew":
-            del self.last[entry.stream]
 
 
 def read(journal: pathlib.Path) -> list[Entry]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.follower import Follower, read
+from tests.e2e.library import Library
 from tests.e2e.rig import PATIENCE, Bridge, Host, Wire, free_port
 from tests.e2e.witness import ROUND, Load, Witness, check, durable, goal, number, on_disk, patience
 
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from tests.e2e.follower import Entry
 
-ALL = ("md.", "ord.", "exec.", "acct.", "sys.")
+SAID = ("md.", "ord.", "exec.", "acct.")
+ALL = (*SAID, "sys.")
 
 
 @contextlib.contextmanager
@@ -44,8 +46,10 @@ def connected(**settings) -> Iterator[tuple[Bridge, Host, Witness, Load]]:
 class Running:
     """A follower in a thread of its own."""
 
-    def __init__(self, bridge: Bridge, *prefixes: str, pub: str = "", **options) -> None:
-        self.follower = Follower(bridge.context, pub or bridge.pub, bridge.rep, *prefixes, **options)
+    def __init__(
+        self, bridge: Bridge, *prefixes: str, pub: str = "", kind: type[Follower | Library] = Follower
+    ) -> None:
+        self.follower = kind(bridge.context, pub or bridge.pub, bridge.rep, *prefixes)
         self._failed: list[BaseException] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -110,8 +114,8 @@ def test_who_comes_late_has_the_state_and_all_that_follows():
 def test_whose_connection_was_cut_gets_what_it_missed_however_long_ago_that_was(beats):
     port = free_port()
     with connected(pub=f"tcp://127.0.0.1:{port}") as (bridge, _, witness, load), Wire(port) as wire:
-        flow(load, witness, 500)
-        each = Running(bridge, *ALL, pub=f"tcp://127.0.0.1:{wire.port}").begun()
+        pub = f"tcp://127.0.0.1:{wire.port}"
+        plain, library = Running(bridge, *ALL, pub=pub).begun(), Running(bridge, *SAID, pub=pub, kind=Library).begun()
         for _ in range(3):
             load.say(500)
             wire.cut()
@@ -120,11 +124,12 @@ def test_whose_connection_was_cut_gets_what_it_missed_however_long_ago_that_was(
             witness.passes(beats)
             wire.mend()
         kept = durable(bridge, witness, [load])
-        ends = goal(witness, kept, *ALL)
-        each.finish(ends)
-        found = check(each.follower.entries, witness, kept, ends)
-        assert replayed(each.follower.entries) > 500
-        assert not any(account.lost for account in found.values())
+        for each in (plain, library):
+            ends = goal(witness, kept, *each.follower.prefixes)
+            each.finish(ends)
+            found = check(each.follower.entries, witness, kept, ends)
+            assert replayed(each.follower.entries) > 500
+            assert not any(account.lost for account in found.values())
 
 
 @pytest.mark.parametrize("ring", [500_000, 1000])
@@ -263,7 +268,8 @@ def pumping(load: Load) -> Iterator[None]:
 def test_a_daemon_that_is_ended_under_load_and_begins_again_has_lost_nothing_durable(how):
     luck = random.Random(int(how))
     with Host() as host, Bridge(host.port, tws__reconnect_min=0.01) as bridge, Witness(bridge) as witness:
-        followers, loads = [Running(bridge, *ALL).begun()], []
+        followers = [Running(bridge, *ALL).begun(), Running(bridge, *SAID, kind=Library).begun()]
+        loads = []
         for label in range(4):
             with host.accept() as guest:
                 guest.start()
@@ -291,7 +297,8 @@ def test_a_daemon_that_is_ended_under_load_and_begins_again_has_lost_nothing_dur
 
 def test_when_the_connection_to_tws_is_lost_meanwhile_numbers_run_on():
     with Host() as host, Bridge(host.port, tws__reconnect_min=0.01) as bridge, Witness(bridge) as witness:
-        followers, loads = [Running(bridge, *ALL).begun()], []
+        followers = [Running(bridge, *ALL).begun(), Running(bridge, *SAID, kind=Library).begun()]
+        loads = []
         for label in range(4):
             with host.accept() as guest:
                 guest.start()
@@ -306,7 +313,7 @@ def test_when_the_connection_to_tws_is_lost_meanwhile_numbers_run_on():
             witness.hears(loads[-1])
             kept = durable(bridge, witness, loads)
             for each in followers:
-                ends = goal(witness, kept, *ALL)
+                ends = goal(witness, kept, *each.follower.prefixes)
                 each.finish(ends)
                 found = check(each.follower.entries, witness, kept, ends)
                 assert not any(account.lost for account in found.values())

@@ -297,7 +297,10 @@ def check(
         published = kept[stream] if epoch == 0 else witness.heard[stream, epoch]
         for seq, message in account.messages.items():
             # What the witness missed at an epoch's end or beginning, arithmetic knows: TWS counts as the daemon does.
-            assert message == published[seq] if seq in published else number(message[1]) % ROUND == seq, (stream, seq)
+            if seq in published:
+                assert _alike(message, published[seq]), (stream, seq)
+            else:
+                assert number(message[1]) % ROUND == seq, (stream, seq)
         assert not (epoch == 0 and account.lost), stream
     for stream, seq in ends.items():
         assert found[key(stream, witness.epoch)].end == seq, stream
@@ -306,6 +309,11 @@ def check(
         if entry.kind == "welcomed":
             _check_welcome(entry, found, witness, kept)
     return found
+
+
+def _alike(one: tuple[str, bytes], other: tuple[str, bytes]) -> bool:
+    """Byte by byte, or, from a client that gives no bytes, value by value."""
+    return one == other or (one[0], msgpack.unpackb(one[1])) == (other[0], msgpack.unpackb(other[1]))
 
 
 def _check_welcome(

@@ -1,0 +1,61 @@
+"""The Python client in the place of a follower: the same journal, of what it gives to whoever uses it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from ibbridge.client import Feed, Gap, Restart
+from tests.e2e.follower import Entry, Progress
+
+if TYPE_CHECKING:
+    import zmq
+
+    from ibbridge.client import Message
+
+
+class Library(Progress):
+    """Subscribed before anything is said, so that the streams begin with their first number.
+
+    It does not tell state from what it has fetched: in a new epoch, the first of a stream of market data is its state.
+    """
+
+    def __init__(self, context: zmq.Context[Any], pub: str, rep: str, *prefixes: str) -> None:
+        super().__init__(*prefixes)
+        self._feed = Feed(context, pub, rep)
+        self.following = False
+
+    def close(self) -> None:
+        self._feed.close()
+
+    def step(self, timeout: float) -> bool:
+        if not self.following:
+            self._feed.join(self.prefixes, 30.0)
+            self.following = True
+        if (message := self._feed.receive(timeout / 1000)) is None:
+            return False
+        if isinstance(message, Gap):
+            self.note(Entry("lost", self.epoch, message.stream, message.first, message.last))
+        elif isinstance(message, Restart):
+            self.note(Entry("epoch", message.epoch, ""))
+        elif message.seq:
+            self._take(message)
+        return True
+
+    def _take(self, message: Message) -> None:
+        if not self.epoch:
+            self.note(Entry("epoch", message.epoch, ""))
+        stream, seq = ".".join(message.topic.split(".")[:2]) + ".", message.seq
+        fetched, last = "replayed" in message.flags, self.last.get(stream, 0)
+        begins = not last and stream.startswith("md.")
+        kind = "message" if not fetched else "state" if seq <= last or begins else "replayed"
+        self.note(Entry(kind, self.epoch, stream, seq, 0, message.topic, _packed(message)))
+        if kind == "state" and begins:
+            self.note(Entry("begun", self.epoch, stream, seq))
+
+
+def _packed(message: Message) -> bytes:
+    body = {name: getattr(message, name) for name in ("type", "epoch", "gen", "seq", "offset", "ts", "data")}
+    packed: bytes = msgpack.packb(body | ({"ref": message.ref} if message.ref else {}))
+    return packed
