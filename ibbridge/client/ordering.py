@@ -36,7 +36,10 @@ class Ordering:
     def _receive(self, track: Track, message: Message) -> None:
         seq = message.seq
         if seq <= track.last:
-            return
+            if track.last != track.stood:
+                return
+            track.last = seq - 1  # overtaken by the snapshot, in which it may not be: executions have no state
+        track.stood = 0
         if track.last < 0 and not track.first:
             track.first = seq
         if self._kept < self._most or track.state is Now.LIVE:
@@ -129,6 +132,7 @@ class Ordering:
             return
         if track.last < 0:
             track.last = min(state.seq, track.first - 1) if track.first else state.seq
+            track.stood = 0 if track.first else state.seq
         track.stated = True
         track.target = max(track.target, state.seq)
         self._state(track, state, -1, track.last)

@@ -167,7 +167,8 @@ class Track:
     `last` is the number of the last message given out, -1 if it has not begun, `following` the number that may be given
     out at once: none (0), unless it is live. `held` waits for what is missing before it, and `target` is the highest
     number that is known to exist. `first` is the first that arrived before it began. What is up to `gone` cannot be had
-    again. `rows` are to be given out on reaching number `rows_at`. `stated`: its state was given out when it began.
+    again. `stood` is the number in the snapshot with which it began, if nothing had arrived by then. `rows` are to be
+    given out on reaching number `rows_at`. `stated`: its state was given out when it began.
 
     Over a restart of the daemon: `seen` is the epoch in which `last` was reached, and `reached` the highest number that
     was known then. `skip`: what is read again and is of this epoch or an earlier one has been given out before.
@@ -175,7 +176,7 @@ class Track:
 
     __slots__ = (
         "first", "following", "gone", "held", "last", "name", "pages", "partial", "prefix", "reached", "rows",
-        "rows_at", "seen", "skip", "state", "stated", "target",
+        "rows_at", "seen", "skip", "state", "stated", "stood", "target",
     )  # fmt: skip
 
     def __init__(self, name: str, prefix: str, *, partial: bool) -> None:
@@ -195,6 +196,7 @@ class Track:
         self.seen = 0
         self.skip = 0
         self.stated = False
+        self.stood = 0
         self.pages = Pages()
 
     def tell(self, event: Event) -> bool:
