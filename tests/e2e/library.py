@@ -24,16 +24,16 @@ class Library(Progress):
     def __init__(self, context: zmq.Context[Any], pub: str, rep: str, *prefixes: str) -> None:
         super().__init__(*prefixes)
         self._feed = Feed(context, pub, rep)
+        self._feed.subscribe(prefixes)
         self.following = False
 
     def close(self) -> None:
         self._feed.close()
 
     def step(self, timeout: float) -> bool:
-        if not self.following:
-            self._feed.join(self.prefixes, 30.0)
-            self.following = True
-        if (message := self._feed.receive(timeout / 1000)) is None:
+        message = self._feed.receive(timeout / 1000)
+        self.following = self._feed._link.begun(self.prefixes)
+        if message is None:
             return False
         if isinstance(message, Gap):
             self.note(Entry("lost", self.epoch, message.stream, message.first, message.last))

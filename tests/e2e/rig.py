@@ -362,6 +362,9 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._whole = True
+        self._flowing = threading.Event()
+        self._flowing.set()
+        self.carried = bytearray()
         self._lock = threading.Lock()
         self._ends: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
@@ -389,6 +392,15 @@ class Wire:
         with self._lock:
             self._whole = True
 
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """What comes while the block lasts is late."""
+        self._flowing.clear()
+        try:
+            yield
+        finally:
+            self._flowing.set()
+
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
@@ -405,11 +417,12 @@ class Wire:
                     self._threads.append(carrier)
                     carrier.start()
 
-    @staticmethod
-    def _carry(source: socket.socket, sink: socket.socket) -> None:
+    def _carry(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
+                self._flowing.wait(PATIENCE)
                 sink.sendall(data)
+                self.carried += data
         _shut(source)
         _shut(sink)
 

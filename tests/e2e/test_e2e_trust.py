@@ -110,6 +110,31 @@ def test_who_comes_late_has_the_state_and_all_that_follows():
                     assert (state.kind, begun.kind, number(state.body)) == ("state", "begun", begun.seq)
 
 
+@pytest.mark.parametrize("kind", [Follower, Library])
+def test_an_execution_between_welcome_and_snapshot_that_arrives_behind_the_snapshot_is_not_lost(kind):
+    port = free_port()
+    with connected(pub=f"tcp://127.0.0.1:{port}") as (bridge, _, witness, load), Wire(port) as wire:
+        flow(load, witness, 250)
+        before = witness.last("exec.")["exec.ext."]
+        late = kind(bridge.context, f"tcp://127.0.0.1:{wire.port}", bridge.rep, "exec.")
+        with contextlib.closing(late):
+            patience(lambda: b"\x01\x05exec." in wire.carried, "the frame of a welcome")
+            with wire.held():
+                flow(load, witness, 250)
+                while not late.following:
+                    late.step(20)
+            flow(load, witness, 250)
+            executions = witness.last("exec.")["exec.ext."]
+            until = time.monotonic() + PATIENCE
+            while late.last.get("exec.ext.", 0) < executions:
+                assert time.monotonic() < until
+                late.step(20)
+            while late.step(0):
+                pass
+        had = [entry.seq for entry in late.entries if entry.kind in ("message", "replayed")]
+        assert had == list(range(before + 1, executions + 1))
+
+
 @pytest.mark.parametrize("beats", [1, 8])
 def test_whose_connection_was_cut_gets_what_it_missed_however_long_ago_that_was(beats):
     port = free_port()
