@@ -176,7 +176,8 @@ def subscribed(daemon: FakeDaemon, *arguments: str) -> subprocess.Popen[str]:
 
 
 def when_subscribed(daemon: FakeDaemon, prefix: str) -> None:
-    while prefix not in daemon.subscribed:
+    """What is published before the state was asked for may come as state, or as replayed."""
+    while not any(each["cmd"] == "snapshot" and each["args"]["prefix"] == prefix for each in daemon.requests):
         os.sched_yield()
 
 
