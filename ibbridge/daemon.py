@@ -306,6 +306,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         self._take_up()
         self.bus.open()
+        self.streams.send_all = self.bus.send_all
         try:
             self._watch_store()
             self.bus.attach(loop)

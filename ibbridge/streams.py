@@ -160,6 +160,8 @@ class Streams:
         """How often `seqs` was told: the number of the last heartbeat."""
         self.ring = Ring(10_000, 2**24) if ring is None else ring
         self._send = send
+        self.send_all: Callable[[list[bytes]], None] = self._one_by_one
+        """Sends what one read brought, topics and bodies in turn: for whoever has a faster way than `send` for each."""
         self._store = store
         self._holding = False
         self._held: list[bytes] = []  # topics and bodies in turn: pairs would keep the garbage collector busy
@@ -348,14 +350,14 @@ class Streams:
         self._held = []
         self.ring.extend(held)
         if not self._rows:
-            self._send_all(held)
+            self.send_all(held)
             return
         rows, self._rows = self._rows, []
-        self._send_all(held[: self._committed])
+        self.send_all(held[: self._committed])
         self._store.append(rows)  # type: ignore[union-attr]
-        self._send_all(held[self._committed :])
+        self.send_all(held[self._committed :])
 
-    def _send_all(self, frames: list[bytes]) -> None:
+    def _one_by_one(self, frames: list[bytes]) -> None:
         send, each = self._send, iter(frames)
         for topic, body in zip(each, each, strict=True):
             send(topic, body)
