@@ -96,18 +96,7 @@ class StoreError(Exception):
 
 
 _Row = tuple[bytes, int, int, bytes, bytes, bytes | None]
-"""What is asked of a row; the layer above may have a class of its own."""
-
-
-class Row(NamedTuple):
-    """A message: the number `seq` of its stream, of `ts` (µs since 1970 UTC). `identity` names the state that it is."""
-
-    stream: bytes
-    seq: int
-    ts: int
-    topic: bytes
-    body: bytes
-    identity: bytes | None
+"""A message: stream, the number in it, µs since 1970 UTC, topic, body, and the name of the state that it is, if any."""
 
 
 class _Damage(sqlite3.DatabaseError):

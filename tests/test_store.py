@@ -29,7 +29,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ibbridge import store as module
-from ibbridge.store import CATCH_UP, PROBE, PRUNED, PRUNED_BYTES, TIDY, WAL, Row, Store, StoreError
+from ibbridge.store import CATCH_UP, PROBE, PRUNED, PRUNED_BYTES, TIDY, WAL, Store, StoreError
+from ibbridge.streams import Row
 from tests.store_faults import UNFIT, no_room, read_by_others, scribble, written_by_others
 
 if TYPE_CHECKING:
@@ -506,7 +507,8 @@ def test_closing_while_nothing_can_be_written_ends(store: Store, directory: Path
 
 LIMITED = """
 import pathlib, resource, sys
-from ibbridge.store import Row, Store
+from ibbridge.store import Store
+from ibbridge.streams import Row
 store = Store(pathlib.Path(sys.argv[1]), days=7)
 store.open(1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
@@ -828,7 +830,8 @@ class Uncopied:
 
 KILLED = """
 import pathlib, random, sys
-from ibbridge.store import Row, Store
+from ibbridge.store import Store
+from ibbridge.streams import Row
 store, luck = Store(pathlib.Path(sys.argv[1]), days=1 / 86400), random.Random(sys.argv[2])
 store.open(1)
 last = store.last()
