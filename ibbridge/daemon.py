@@ -269,7 +269,8 @@ class Daemon:
             self.streams.say(self.streams.channel("sys", "bridge", "store"), self._about_store(), _now(), ())
 
     def _say_halt(self, about: dict[str, Any]) -> None:
-        log.warning("orders %s by %s %s", "halted" if about["halted"] else "resumed", about["client"], about["reason"])
+        why = f": {about['reason']}" if about["reason"] else ""
+        log.warning("orders %s by %s%s", "halted" if about["halted"] else "resumed", about["client"], why)
         self.streams.say(self.streams.channel("sys", "bridge", "halt"), about, _now(), ())
 
     def _log_surplus(self) -> None:
