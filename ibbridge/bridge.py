@@ -93,7 +93,8 @@ class Bridge:
         name, first = args["stream"], args["from"]
         stream = self._streams.stream(name.encode("utf-8", "replace"))
         if stream is None:
-            raise Refused("E_ARG", f"stream: nothing was ever published on {name[:200]!a}; it ends in a dot")
+            hint = "" if name.endswith(".") else "; a name ends in a dot"
+            raise Refused("E_ARG", f"stream: nothing was ever published on {name[:200]!a}{hint}")
         last = min(args.get("to", stream.seq), stream.seq)
         if first < 1:
             raise Refused("E_ARG", "from: numbers begin with 1")

@@ -279,8 +279,8 @@ def test_a_prefix_is_a_part_of_the_name_of_a_stream_and_durable_streams_are_foun
         ({"stream": "md.a.", "from": 1, "to": 2.0}, "to must be an integer"),
         ({"stream": "md.a.", "from": 1, "to": None}, "to must be an integer"),
         ({"stream": "md.a.", "from": 0}, "from: numbers begin with 1"),
-        ({"stream": "md.a", "from": 1}, "stream: nothing was ever published on 'md.a'; a stream's name ends in a dot"),
-        ({"stream": "\ud800", "from": 1}, "stream: nothing was ever published on '\\ud800'; a stream's name ends in a dot"),
+        ({"stream": "md.a", "from": 1}, "stream: nothing was ever published on 'md.a'; a name ends in a dot"),
+        ({"stream": "\ud800", "from": 1}, "stream: nothing was ever published on '\\ud800'; a name ends in a dot"),
         ({"stream": "md.a.", "from": 1, "upto": 3}, "upto is unknown; replay takes stream and from and to"),
     ],
 )
