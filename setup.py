@@ -2,4 +2,9 @@
 
 from setuptools import Extension, setup
 
-setup(ext_modules=[Extension("ibbridge.codec._packer", ["ibbridge/codec/_packer.pyx"], optional=True)])
+setup(
+    ext_modules=[
+        Extension("ibbridge.codec._packer", ["ibbridge/codec/_packer.pyx"], optional=True),
+        Extension("ibbridge._press", ["ibbridge/_press.pyx"], optional=True),
+    ]
+)

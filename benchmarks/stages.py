@@ -13,7 +13,7 @@ import pathlib
 import sys
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from child import InvalidError, end_cleanly
 from script import BLOCK, CLASSES, DURABLE, mix
@@ -92,17 +92,19 @@ class Path:
                 pass
 
     def _through(self, part: Part) -> Callable[[], None]:
-        streams, pass_on, publish = part.streams, part.router.pass_on, part.router.publish
+        streams, router = part.streams, part.router
+
+        def other(message: Any, ts: int) -> None:
+            if type(message) is tuple:
+                router.pass_on(message, ts)  # type: ignore[arg-type]
+            else:
+                router.publish(message.name, message.data, ts)
 
         def way() -> None:
             frames = FrameBuffer()
             for chunk in self.chunks:
                 streams.hold()
-                for message in map(self.dialect.read_packed, frames.feed(chunk)):
-                    if type(message) is tuple:
-                        pass_on(message, 1)  # type: ignore[arg-type]
-                    else:
-                        publish(message.name, message.data, 1)  # type: ignore[union-attr,arg-type]
+                streams.publish_all(map(self.dialect.read_packed, frames.feed(chunk)), 1, router.usual, other)
                 streams.release()
 
         return way

@@ -101,18 +101,20 @@ class Daemon:
 
         Nothing inbound is ever dropped: what cannot be read is published as it came.
         """
-        pass_on = self.router.pass_on
         self.streams.hold()
         try:
-            for message in messages:
-                if type(message) is tuple:  # packed already; isinstance would be true of all three
-                    pass_on(message, ts)  # type: ignore[arg-type]
-                elif isinstance(message, Message):
-                    self._publish(message.name, message.data, ts)
-                elif isinstance(message, Undecodable):
-                    self._undecodable(message.id, message.name, message.reason, message.raw, ts)
+            self.streams.publish_all(messages, ts, self.router.usual, self._deliver)
         finally:
             self._turn()
+
+    def _deliver(self, message: Message | Packed | Undecodable, ts: int) -> None:
+        """A message that does not go the usual way."""
+        if isinstance(message, Message):
+            self._publish(message.name, message.data, ts)
+        elif isinstance(message, Undecodable):
+            self._undecodable(message.id, message.name, message.reason, message.raw, ts)
+        else:
+            self.router.pass_on(message, ts)
 
     def _publish(self, name: str, data: dict[str, Any], ts: int) -> None:
         if name in _WATCHED:

@@ -21,14 +21,15 @@ from ibbridge import reference, topics
 from ibbridge.book import RESET, Book
 from ibbridge.codec.messages import INBOUND, MESSAGES, OUTBOUND
 from ibbridge.codec.schema import Declaration, Kind, Request, Topic
-from ibbridge.streams import EVENT
+from ibbridge.streams import EVENT, apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
     from ibbridge.codec import Packed
     from ibbridge.orders import Order, Orders
-    from ibbridge.streams import Channel, Streams
+    from ibbridge.press import Channel
+    from ibbridge.streams import Streams
 
 MOST_ENDED = 10_000
 """Requests that are over and still remembered, so that a late answer reaches who asked."""
@@ -101,6 +102,10 @@ class Router:
         self._unwanted: set[tuple[str, tuple[str, ...]]] = set()  # types of message given up, of an account or of all
         self._waiting: dict[str, deque[list[Route]]] = {}
         self._plans = {name: _plan(declaration) for name, declaration in MESSAGES.items()}
+        self.usual: dict[str, dict[Any, Channel]] = {
+            name: {} if self._plans[name].ends else self._plans[name].channels for name in PASSED_ON
+        }
+        """Where most of what is passed on goes, by name and key; what is not found there is for `pass_on`."""
         self.answered: Callable[[Route], None] = lambda _: None
         """Is told of every one-shot whose last answer has come."""
 
@@ -140,7 +145,7 @@ class Router:
         self._ended[route.req_id] = route
         for plan in self._plans.values():
             if channel := plan.channels.get(route.req_id):
-                plan.channels[route.req_id] = channel.apart()
+                plan.channels[route.req_id] = apart(channel)
         if len(self._ended) > MOST_ENDED:
             number, _ = self._ended.popitem(last=False)
             for plan in self._plans.values():
@@ -274,6 +279,7 @@ class Router:
         if route is None:
             return self._streams.channel(plan.unknown, f"~{number}", name)
         channel = plan.channels[number] = self._at(route, name)
+        channel.keeps = plan.identity is not None
         self._use(route, channel)
         return channel
 

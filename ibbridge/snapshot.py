@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
+from ibbridge.streams import body_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ibbridge.streams import Channel, Stream, Streams
+    from ibbridge.press import Channel, Stream
+    from ibbridge.streams import Streams
 
 MESSAGES = 800
 BYTES = 256 * 1024
@@ -141,7 +144,7 @@ def _books(stream: Stream, prefix: bytes) -> Iterator[list[bytes]]:
         if channel.book and channel.topic.startswith(prefix):
             flags = [_SYNTHETIC] if channel.book.fresh else [_STALE, _SYNTHETIC]
             for row in channel.book.rows():
-                yield [channel.topic, flagged(channel.body(row, channel.book.ts), *flags)]
+                yield [channel.topic, flagged(body_of(channel, row, channel.book.ts), *flags)]
 
 
 def flagged(body: bytes, *flags: str) -> bytes:

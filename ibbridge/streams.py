@@ -11,20 +11,22 @@ On the hot path: two counters and a note of one, one `Struct.pack`, one join. St
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left, insort
-from struct import Struct
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgpack
 
-from ibbridge import topics
+from ibbridge import press, topics
 from ibbridge.ring import Ring
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from array import array
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
-    from ibbridge.book import Book
+if TYPE_CHECKING or not press.COMPILED:
+    from ibbridge.press import Channel, Press, Stream, sealed
+else:
+    from ibbridge._press import Channel, Press, Stream, sealed
 
 PROTO = 1
 """The version of what is on the bus, in every heartbeat, welcome and `status`."""
@@ -41,8 +43,6 @@ EVENT: Hashable = object()
 BEATS = 3
 """Heartbeats that tell a stream's number after it has changed; those of durable streams are in all."""
 
-_NUMBERS = Struct(">Q8sQ4sQ5s").pack
-_OFFSET, _TS, _DATA = b"\xa6offset\xcf", b"\xa2ts\xcf", b"\xa4data"
 _pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 
@@ -89,52 +89,6 @@ class Gone(Exception):  # noqa: N818 - an answer, not a failure
         self.first = first
 
 
-class Stream:
-    """One sequence of messages. `offsets` are those of its newest ones, as far as the ring may still have them."""
-
-    __slots__ = ("channels", "cuts", "durable", "name", "offsets", "quiet", "seq", "told")
-
-    def __init__(self, name: bytes, *, durable: bool) -> None:
-        self.name = name
-        self.durable = durable
-        self.seq = 0
-        self.offsets = array("Q")
-        self.channels: dict[tuple[bytes, bytes], Channel] = {}
-        self.cuts = 0  # how often state has been dropped, which moves the rest of it
-        self.told = 0
-        self.quiet = BEATS
-
-
-class Channel:
-    """One topic of a stream, under one `ref`.
-
-    `last` holds the newest body of each identity: the stream's state; `stale` those that an earlier connection or
-    process left, as far as nothing newer came. `book` is the state of market depth, where it is that. `users` counts
-    the requests under way whose answers come here.
-    """
-
-    __slots__ = ("about", "book", "head", "kind", "last", "stale", "stream", "topic", "users")
-
-    def __init__(self, stream: Stream, topic: bytes, kind: str, about: bytes, head: bytes) -> None:
-        self.stream = stream
-        self.topic = topic
-        self.kind = kind
-        self.about = about
-        self.head = head
-        self.last: dict[Hashable, bytes] = {}
-        self.stale: dict[Hashable, bytes] = {}
-        self.book: Book | None = None
-        self.users = 0
-
-    def body(self, data: Mapping[str, Any], ts: int) -> bytes:
-        """A body that is not published: with the stream's number, and no number over all."""
-        return self.head + _NUMBERS(self.stream.seq, _OFFSET, 0, _TS, ts, _DATA) + _pack(data)
-
-    def apart(self) -> Channel:
-        """One that publishes the same and is no part of the stream's state."""
-        return Channel(self.stream, self.topic, self.kind, self.about, self.head)
-
-
 class Streams:
     """All streams of one epoch.
 
@@ -155,7 +109,7 @@ class Streams:
         self.epoch = epoch
         self.heartbeat = heartbeat
         self.gen = 0
-        self.offset = 0
+        self._press = Press()
         self.beats = 0
         """How often `seqs` was told: the number of the last heartbeat."""
         self.ring = Ring(10_000, 2**24) if ring is None else ring
@@ -164,7 +118,6 @@ class Streams:
         """Sends what one read brought, topics and bodies in turn: for whoever has a faster way than `send` for each."""
         self._store = store
         self._holding = False
-        self._held: list[bytes] = []  # topics and bodies in turn: pairs would keep the garbage collector busy
         self._rows: list[Row] = []
         self._committed = 0  # how much of what is held stands before the first durable message
         self._prefix = (prefix,) if prefix else ()
@@ -173,6 +126,11 @@ class Streams:
         self._streams: dict[bytes, Stream] = {}
         self._names: list[bytes] = []  # sorted
         self._trimmed = 0
+
+    @property
+    def offset(self) -> int:
+        """The last number over all."""
+        return self._press.offset
 
     # -- channels
 
@@ -212,7 +170,7 @@ class Streams:
         return self._streams.get(name) or self._new(name, durable=components[0] in DURABLE)
 
     def _new(self, name: bytes, *, durable: bool) -> Stream:
-        stream = self._streams[name] = Stream(name, durable=durable)
+        stream = self._streams[name] = Stream(name, durable, BEATS)
         insort(self._names, name)
         return stream
 
@@ -278,22 +236,25 @@ class Streams:
 
         For streams that are not durable; `put` is for all.
         """
-        stream = channel.stream
-        stream.seq = seq = stream.seq + 1
-        self.offset = offset = self.offset + 1
-        stream.offsets.append(offset)
-        body = channel.head + _NUMBERS(seq, _OFFSET, offset, _TS, ts, _DATA) + data
-        held = self._held
-        held.append(channel.topic)
-        held.append(body)
+        body = self._press.publish(channel, data, ts)
         if not self._holding:
             self.release()
         return body
 
+    def publish_all(
+        self,
+        messages: Iterable[Any],
+        ts: int,
+        channels: Mapping[str, Mapping[Any, Channel]],
+        other: Callable[[Any, int], None],
+    ) -> None:
+        """Publish, while holding, packed messages where `channels` says by name and key; what is else, `other` does."""
+        self._press.publish_all(messages, ts, channels, other)
+
     def put(self, channel: Channel, data: bytes, ts: int, identity: Hashable = EVENT) -> None:
         """Publish packed data; with an `identity` it is state and replaces the last of the same."""
         holding, self._holding = self._holding, True
-        before = len(self._held)
+        before = len(self._press.held)
         try:
             body = self.publish(channel, data, ts)
         finally:
@@ -344,10 +305,10 @@ class Streams:
         the same: a fill must be heard of; the store tries again, and says what is wrong.
         """
         self._holding = False
-        held = self._held
+        held = self._press.held
         if not held:
             return
-        self._held = []
+        self._press.held = []
         self.ring.extend(held)
         if not self._rows:
             self.send_all(held)
@@ -454,3 +415,13 @@ class Streams:
                 stream.quiet += 1
                 told[name.decode()] = stream.seq
         return told
+
+
+def body_of(channel: Channel, data: Mapping[str, Any], ts: int) -> bytes:
+    """A body that is not published: with the stream's number, and no number over all."""
+    return sealed(channel.head, channel.stream.seq, 0, ts, _pack(data))
+
+
+def apart(channel: Channel) -> Channel:
+    """One that publishes the same and is no part of the stream's state."""
+    return Channel(channel.stream, channel.topic, channel.kind, channel.about, channel.head)

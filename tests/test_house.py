@@ -144,7 +144,7 @@ PURE = {
     f"{name}.py"
     for name in (
         "arguments", "session", "streams", "routing", "requests", "orders", "topics", "commands",
-        "book", "ring", "snapshot", "halt", "replies", "bridge", "recording",
+        "book", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording",
     )
 }
 """State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
@@ -200,6 +200,7 @@ LAYERS = [
     "topics",
     "book",
     "ring",
+    "press",
     "streams",
     "store",
     "snapshot",

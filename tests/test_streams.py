@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibbridge import snapshot
-from ibbridge.streams import EVENT, PROTO, Streams
+from ibbridge.streams import EVENT, PROTO, Streams, apart
 from tests.middle import EPOCH, Heard
 
 TICK = ("md", "AAPL-STK-SMART-USD", "tickPrice")
@@ -102,7 +102,7 @@ def test_the_body_decodes_to_what_was_put_in(kind, ref, numbers, data):
 def test_the_numbers_are_64_bits_wide_so_that_no_count_is_too_high():
     sink = Sink()
     channel = sink.streams.channel(*TICK)
-    sink.streams.offset, channel.stream.seq = 2**63, 2**40
+    sink.streams._press.offset, channel.stream.seq = 2**63, 2**40
     body = sink.say(TICK).body
     assert (body["seq"], body["offset"]) == (2**40 + 1, 2**63 + 1)
 
@@ -272,10 +272,10 @@ def test_a_forgotten_channel_has_no_state_and_what_it_was_apart_from_goes_on():
     sink = Sink()
     sink.say(TICK, identity=())
     channel = sink.streams.channel(*TICK)
-    apart = channel.apart()
+    other = apart(channel)
     sink.streams.forget(channel)
     assert sink.state()[0]["md.AAPL-STK-SMART-USD."] == (1, [])
-    sink.streams.say(apart, {}, 1, ())
+    sink.streams.say(other, {}, 1, ())
     assert sink.heard()[-1].body["seq"] == 2
     assert sink.state()[0]["md.AAPL-STK-SMART-USD."] == (2, [])
     assert sink.streams.channel(*TICK) is not channel
