@@ -64,7 +64,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         asyncio.run(_serve(recorder, host, port, options))
     except OSError as error:
-        options.file.unlink()
+        if not recorder.status()["recorded"]:
+            options.file.unlink()
         print(shared.taken("record", "127.0.0.1", options.listen, "--listen", error), file=sys.stderr)
         return 1
     finally:

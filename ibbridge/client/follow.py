@@ -4,8 +4,8 @@ Knows the recipe (docs: the protocol) and no more: it is told what arrives, what
 it says which messages are `ready` and which command it wants sent. No socket, no clock, no thread: whoever has these
 drives it. It asks for one thing at a time, and for what got no answer again later.
 
-Where the recipe would drop what came between a welcome and the snapshot, this gives it out: it may be an execution,
-which is in no snapshot. So a stream begins with the state before the first message that came, and that message.
+What came between a welcome and the snapshot is given out, and not dropped: it may be an execution, which is in no
+snapshot. So a stream begins with the state before the first message that came, and that message.
 """
 
 from __future__ import annotations

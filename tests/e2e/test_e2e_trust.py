@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.follower import Follower, read
-from tests.e2e.library import Library
+from tests.e2e.python_client import PythonClient
 from tests.e2e.rig import PATIENCE, Bridge, Host, Wire, free_port
 from tests.e2e.witness import ROUND, Load, Witness, check, durable, goal, number, on_disk, patience
 
@@ -47,7 +47,7 @@ class Running:
     """A follower in a thread of its own."""
 
     def __init__(
-        self, bridge: Bridge, *prefixes: str, pub: str = "", kind: type[Follower | Library] = Follower
+        self, bridge: Bridge, *prefixes: str, pub: str = "", kind: type[Follower | PythonClient] = Follower
     ) -> None:
         self.follower = kind(bridge.context, pub or bridge.pub, bridge.rep, *prefixes)
         self._failed: list[BaseException] = []
@@ -110,7 +110,7 @@ def test_who_comes_late_has_the_state_and_all_that_follows():
                     assert (state.kind, begun.kind, number(state.body)) == ("state", "begun", begun.seq)
 
 
-@pytest.mark.parametrize("kind", [Follower, Library])
+@pytest.mark.parametrize("kind", [Follower, PythonClient])
 def test_an_execution_between_welcome_and_snapshot_that_arrives_behind_the_snapshot_is_not_lost(kind):
     port = free_port()
     with connected(pub=f"tcp://127.0.0.1:{port}") as (bridge, _, witness, load), Wire(port) as wire:
@@ -140,7 +140,8 @@ def test_whose_connection_was_cut_gets_what_it_missed_however_long_ago_that_was(
     port = free_port()
     with connected(pub=f"tcp://127.0.0.1:{port}") as (bridge, _, witness, load), Wire(port) as wire:
         pub = f"tcp://127.0.0.1:{wire.port}"
-        plain, library = Running(bridge, *ALL, pub=pub).begun(), Running(bridge, *SAID, pub=pub, kind=Library).begun()
+        plain = Running(bridge, *ALL, pub=pub).begun()
+        python = Running(bridge, *SAID, pub=pub, kind=PythonClient).begun()
         for _ in range(3):
             load.say(500)
             wire.cut()
@@ -149,7 +150,7 @@ def test_whose_connection_was_cut_gets_what_it_missed_however_long_ago_that_was(
             witness.passes(beats)
             wire.mend()
         kept = durable(bridge, witness, [load])
-        for each in (plain, library):
+        for each in (plain, python):
             ends = goal(witness, kept, *each.follower.prefixes)
             each.finish(ends)
             found = check(each.follower.entries, witness, kept, ends)
@@ -293,7 +294,7 @@ def pumping(load: Load) -> Iterator[None]:
 def test_a_daemon_that_is_ended_under_load_and_begins_again_has_lost_nothing_durable(how):
     luck = random.Random(int(how))
     with Host() as host, Bridge(host.port, tws__reconnect_min=0.01) as bridge, Witness(bridge) as witness:
-        followers = [Running(bridge, *ALL).begun(), Running(bridge, *SAID, kind=Library).begun()]
+        followers = [Running(bridge, *ALL).begun(), Running(bridge, *SAID, kind=PythonClient).begun()]
         loads = []
         for label in range(4):
             with host.accept() as guest:
@@ -322,7 +323,7 @@ def test_a_daemon_that_is_ended_under_load_and_begins_again_has_lost_nothing_dur
 
 def test_when_the_connection_to_tws_is_lost_meanwhile_numbers_run_on():
     with Host() as host, Bridge(host.port, tws__reconnect_min=0.01) as bridge, Witness(bridge) as witness:
-        followers = [Running(bridge, *ALL).begun(), Running(bridge, *SAID, kind=Library).begun()]
+        followers = [Running(bridge, *ALL).begun(), Running(bridge, *SAID, kind=PythonClient).begun()]
         loads = []
         for label in range(4):
             with host.accept() as guest:

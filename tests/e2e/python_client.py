@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ibbridge.client import Message
 
 
-class Library(Progress):
+class PythonClient(Progress):
     """Subscribed before anything is said, so that the streams begin with their first number.
 
     It does not tell state from what it has fetched: in a new epoch, the first of a stream of market data is its state.
