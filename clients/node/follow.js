@@ -82,6 +82,8 @@ class Stream {
   gone = null;
   /** @type {{seq: number, messages: Message[]} | null} a state put together at this number */
   rows = null;
+  /** The number of the snapshot with which it began, until its first message: that may have been overtaken by the reply. */
+  stood = 0;
 
   /**
    * @param {string} name
@@ -203,6 +205,8 @@ export class Follow {
     if (!prefix) return;
     if (body.seq === undefined) return this.#tell({ event: 'message', topic, body });
     const stream = this.#stream(prefix, this.#streamOf(topic));
+    if (stream.stood && stream.last === stream.stood) stream.last = Math.min(stream.last, body.seq - 1);
+    stream.stood = 0;
     if (stream.open && !stream.kept.length && body.seq === stream.last + 1 && stream.heard <= stream.last) {
       return this.#apply(stream, { topic, body });
     }
@@ -255,7 +259,8 @@ export class Follow {
     stream.heard = 0;
     if (stream.durable && prefix.whole && stream.placed) {
       stream.open = false;
-      stream.gone = stream.rows = null;
+      stream.stood = 0;
+        stream.gone = stream.rows = null;
     } else {
       this.#abandon(prefix, stream, 'epoch');
     }
@@ -370,12 +375,27 @@ export class Follow {
       this.#tell({ event: 'renewed', stream: stream.name });
       prefix.streams.set(stream.name, stream);
     }
-    if (!stream.placed) {
-      for (const message of inOrder(state)) this.#tell({ event: 'message', ...replayed(message) });
-      stream.last = state.seq;
-    }
+    if (!stream.placed) this.#begin(stream, state);
     stream.placed = stream.open = true;
     this.#hear(prefix, stream, state.seq);
+  }
+
+  /**
+   * A stream begins with its state, as it was before the first message that has come: that may be in no snapshot.
+   * @param {Stream} stream
+   * @param {State} state
+   */
+  #begin(stream, state) {
+    const first = stream.kept.find(({ body }) => body.epoch === this.epoch);
+    stream.last = first ? Math.min(state.seq, seq(first) - 1) : state.seq;
+    stream.stood = first ? 0 : state.seq;
+    const messages = inOrder(state);
+    const rows = messages.filter(isSynthetic);
+    for (const message of messages) {
+      if (!isSynthetic(message) && seq(message) <= stream.last) this.#tell({ event: 'message', ...replayed(message) });
+    }
+    if (rows.length) stream.rows = { seq: state.seq, messages: rows };
+    this.#tellRows(stream);
   }
 
   /**
@@ -415,7 +435,7 @@ export class Follow {
     const last = stream.last;
     const end = Math.min(gone.first - 1, stream.gapEnd); // what is kept is not lost, whatever the daemon has forgotten
     const state = gone.state ? inOrder(gone.state) : [];
-    const synthetic = state.filter(({ body }) => body.flags?.includes('synthetic'));
+    const synthetic = state.filter(isSynthetic);
     if (gone.state && synthetic.length) {
       stream.rows = { seq: gone.state.seq, messages: synthetic };
       stream.heard = Math.max(stream.heard, gone.state.seq);
@@ -482,6 +502,8 @@ export class Follow {
     for (const message of stream.kept.splice(0)) {
       if (seq(message) > stream.last) this.#apply(stream, message);
     }
+    if (stream.rows) stream.last = Math.max(stream.last, stream.rows.seq); // the messages up to there are not all for us
+    this.#tellRows(stream);
   }
 
   /** @param {Stream} stream */
@@ -551,6 +573,7 @@ export class Follow {
     stream.placed = stream.open = false;
     stream.last = stream.before = 0;
     stream.gone = stream.rows = null;
+    stream.stood = 0;
     if (!stream.kept.length) prefix.streams.delete(stream.name);
   }
 }
@@ -570,6 +593,11 @@ function snapshot(prefix, pages, add) {
       add(result);
     },
   };
+}
+
+/** @param {Message} message */
+function isSynthetic({ body }) {
+  return Boolean(body.flags?.includes('synthetic'));
 }
 
 /** @param {Message} message */
