@@ -65,11 +65,11 @@ docs: $(VENV)/.installed-dev  ## what is written from the code: config/ibbridge.
 	$(BIN)/python -m ibbridge.describe
 
 clean:  ## removes everything that make made
-	rm -f ibbridge/codec/_packer.c ibbridge/codec/_packer.*.so ibbridge/_press.c ibbridge/_press.*.so
+	rm -f ibbridge/codec/_packer.c ibbridge/codec/_packer.*.so ibbridge/_press.c ibbridge/_press.*.so ibbridge/_outbox.c ibbridge/_outbox.*.so
 	rm -rf $(VENV) $(NODE_CLIENT)/node_modules fuzz/found build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find ibbridge tests benchmarks fuzz -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-INSTALLED_FROM := setup.cfg setup.py pyproject.toml ibbridge/codec/_packer.pyx ibbridge/_press.pyx
+INSTALLED_FROM := setup.cfg setup.py pyproject.toml ibbridge/codec/_packer.pyx ibbridge/_press.pyx ibbridge/_outbox.pyx
 
 # The compiled part of the codec is optional, and pip does not say that it was left out.
 define SAY_IF_PURE

@@ -48,7 +48,7 @@ class Part:
     def __init__(self, *, state: bool = False, ring: bool = False, store: Store | None = None) -> None:
         kept = load().ring
         rings = Ring(kept.messages, kept.bytes) if ring else _NoRing(1, 1)
-        self.streams = Streams(1, lambda _topic, _body: None, ring=rings, store=store)
+        self.streams = Streams(1, lambda _: None, ring=rings, store=store)
         if store:
             self.streams.restore(store.last(), ())
         self.router = Router(self.streams, Orders(1))

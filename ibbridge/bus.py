@@ -19,13 +19,15 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import zmq
-import zmq.backend
+
+from ibbridge.outbox import outbox
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ibbridge.config import BusConfig
+    from ibbridge.outbox import Outbox
 
 # What one turn may take from each socket, so that a flood of requests holds up market data for no longer than this.
 TURN = 64
@@ -34,8 +36,6 @@ TURN = 64
 _SUBSCRIBE, _UNSUBSCRIBE = b"\x01", b"\x00"
 
 # As plain ints: for the compiled socket an enum costs a conversion per call.
-_FIRST = int(zmq.SNDMORE | zmq.NOBLOCK)
-_LAST = int(zmq.NOBLOCK)
 _NOWAIT = int(zmq.NOBLOCK)
 _READABLE = int(zmq.POLLIN)
 
@@ -74,8 +74,8 @@ class Endpoints(NamedTuple):
 class Bus:
     """Both sockets, from `open` to `close`.
 
-    `send(topic, body)` publishes one message in two frames. It neither waits nor fails: a subscriber that is more than
-    `sndhwm` messages behind loses what comes (its sequence numbers tell it). Take it after `open`, which makes it.
+    `send` publishes messages of two frames, topics and bodies in turn. It neither waits nor fails: a subscriber that is
+    more than `sndhwm` messages behind loses what comes (its sequence numbers tell it). BusError unless open.
     `welcome(prefix)` gives the body of the message that a new subscriber of `prefix` is sent.
     """
 
@@ -85,13 +85,13 @@ class Bus:
     def __init__(
         self, config: BusConfig, answering: Answering, welcome: Callable[[bytes], bytes] | None = None
     ) -> None:
-        self.send: Callable[[bytes, bytes], None] = _closed
-        self.unsent = 0  # messages libzmq would not take from us; it never says so of an XPUB that may drop
+        self.send: Callable[[list[bytes]], None] = _closed
         self.strays = 0  # frames from subscribers that are no subscription
         self._config = config
         self._answering = answering
         self._welcome = welcome
         self._opened = ExitStack()
+        self._outbox: Outbox | None = None
         self._endpoints: Endpoints | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Handle | None = None
@@ -103,6 +103,11 @@ class Bus:
         if self._endpoints is None:
             raise BusError("the bus is not open")
         return self._endpoints
+
+    @property
+    def unsent(self) -> int:
+        """Messages that libzmq would not take from us; it never says so of an XPUB that may drop."""
+        return self._outbox.unsent if self._outbox else 0
 
     def open(self) -> None:
         """Lock and bind both endpoints; BusError, and nothing left behind, if either is not to be had."""
@@ -123,7 +128,8 @@ class Bus:
             rep = _bind(self._rep, "bus.rep", config.rep)
             self._opened = opened.pop_all()
         self._endpoints = Endpoints(pub, rep)
-        self.send = self._sender()
+        self._outbox = outbox(self._pub)
+        self.send = self._outbox.send
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the loop call `turn` when something arrives, and soon: it may have arrived already."""
@@ -164,29 +170,6 @@ class Bus:
             self._again = None
         self._opened.close()
 
-    def send_all(self, frames: Iterable[bytes]) -> None:
-        """Publish messages, topics and bodies in turn, as `send` does; without a call for each."""
-        put, each = zmq.backend.Socket.send.__get__(self._pub), iter(frames)
-        for topic, body in zip(each, each, strict=True):
-            try:
-                put(topic, _FIRST)
-                put(body, _LAST)
-            except zmq.Again:
-                self.unsent += 1
-
-    def _sender(self) -> Callable[[bytes, bytes], None]:
-        # The compiled socket's own method: the Python layer above it doubles the price of a message.
-        put = zmq.backend.Socket.send.__get__(self._pub)
-
-        def send(topic: bytes, body: bytes) -> None:
-            try:
-                put(topic, _FIRST)
-                put(body, _LAST)
-            except zmq.Again:  # only ever for the first frame: a message is taken whole or not at all
-                self.unsent += 1
-
-        return send
-
     def _turn_again(self) -> None:
         if self._loop is not None and self._again is None:
             self._again = self._loop.call_soon(self._next_turn)
@@ -216,7 +199,7 @@ class Bus:
             return
         self._pub.set(zmq.SUBSCRIBE, prefix)
         if self._welcome is not None:
-            self.send(prefix, self._welcome(prefix))
+            self.send([prefix, self._welcome(prefix)])
 
     def _behind_stray(self) -> bytes | None:
         """The frame queued behind one that was no subscription, if any.
@@ -376,5 +359,5 @@ def _umask(mask: int) -> Iterator[None]:
         os.umask(previous)
 
 
-def _closed(_topic: bytes, _body: bytes) -> None:
+def _closed(_frames: list[bytes]) -> None:
     raise BusError("the bus is not open")

@@ -91,8 +91,8 @@ class Daemon:
         self._fault = ""  # of the store, as it was told last
         self._surplus: set[str] = set()
 
-    def _send(self, topic: bytes, body: bytes) -> None:
-        self.bus.send(topic, body)  # which the bus only has once it is open
+    def _send(self, frames: list[bytes]) -> None:
+        self.bus.send(frames)  # which the bus only has once it is open
 
     # -- what arrives from TWS
 
@@ -309,7 +309,6 @@ class Daemon:
         loop = asyncio.get_running_loop()
         self._take_up()
         self.bus.open()
-        self.streams.send_all = self.bus.send_all
         try:
             self._watch_store()
             self.bus.attach(loop)

@@ -21,7 +21,7 @@ from ibbridge.ring import Ring
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 
 if TYPE_CHECKING or not press.COMPILED:
     from ibbridge.press import Channel, Press, Stream, sealed
@@ -92,14 +92,14 @@ class Gone(Exception):  # noqa: N818 - an answer, not a failure
 class Streams:
     """All streams of one epoch.
 
-    `prefix` is put before all topics, `heartbeat` is what welcomes say of it. Without a `store` durable streams are
-    kept in the ring like the rest.
+    `send` is given what is published, topics and bodies in turn. `prefix` is put before all topics, `heartbeat` is what
+    welcomes say of it. Without a `store` durable streams are kept in the ring like the rest.
     """
 
     def __init__(
         self,
         epoch: int,
-        send: Callable[[bytes, bytes], None],
+        send: Callable[[list[bytes]], None],
         prefix: str = "",
         heartbeat: float = 1.0,
         *,
@@ -110,12 +110,12 @@ class Streams:
         self.heartbeat = heartbeat
         self.gen = 0
         self._press = Press()
+        self.publish_all = self._press.publish_all
+        """To be called while holding. What `other` does may be to publish."""
         self.beats = 0
         """How often `seqs` was told: the number of the last heartbeat."""
         self.ring = Ring(10_000, 2**24) if ring is None else ring
         self._send = send
-        self.send_all: Callable[[list[bytes]], None] = self._one_by_one
-        """Sends what one read brought, topics and bodies in turn: for whoever has a faster way than `send` for each."""
         self._store = store
         self._holding = False
         self._rows: list[Row] = []
@@ -241,16 +241,6 @@ class Streams:
             self.release()
         return body
 
-    def publish_all(
-        self,
-        messages: Iterable[Any],
-        ts: int,
-        channels: Mapping[str, Mapping[Any, Channel]],
-        other: Callable[[Any, int], None],
-    ) -> None:
-        """Publish, while holding, packed messages where `channels` says by name and key; what is else, `other` does."""
-        self._press.publish_all(messages, ts, channels, other)
-
     def put(self, channel: Channel, data: bytes, ts: int, identity: Hashable = EVENT) -> None:
         """Publish packed data; with an `identity` it is state and replaces the last of the same."""
         holding, self._holding = self._holding, True
@@ -287,7 +277,7 @@ class Streams:
         """Publish outside all sequences: heartbeats, which are never replayed and have no number to be missed."""
         about = {"type": kind, "epoch": self.epoch, "gen": self.gen, "ts": ts, "data": data}
         self.release()
-        self._send(topics.topic(*self._prefix, *components, kind), _pack(about))
+        self._send([topics.topic(*self._prefix, *components, kind), _pack(about)])
 
     def hold(self) -> None:
         """Keep what is published until `release`.
@@ -311,17 +301,12 @@ class Streams:
         self._press.held = []
         self.ring.extend(held)
         if not self._rows:
-            self.send_all(held)
+            self._send(held)
             return
         rows, self._rows = self._rows, []
-        self.send_all(held[: self._committed])
+        self._send(held[: self._committed])
         self._store.append(rows)  # type: ignore[union-attr]
-        self.send_all(held[self._committed :])
-
-    def _one_by_one(self, frames: list[bytes]) -> None:
-        send, each = self._send, iter(frames)
-        for topic, body in zip(each, each, strict=True):
-            send(topic, body)
+        self._send(held[self._committed :])
 
     # -- what is asked of it
 

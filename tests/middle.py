@@ -35,6 +35,17 @@ FIRST_ID = 500
 _BLANK: dict[str, Any] = {"int": 0, "long": 0, "float": 0.0, "decimal": 0.0, "bool": False, "str": ""}
 
 
+def each_pair(keep: Callable[[bytes, bytes], Any]) -> Callable[[list[bytes]], None]:
+    """What sends frames: topics and bodies in turn, kept one message after the other."""
+
+    def send(frames: list[bytes]) -> None:
+        each = iter(frames)
+        for topic, body in zip(each, each, strict=True):
+            keep(topic, body)
+
+    return send
+
+
 class Sent(NamedTuple):
     """A request as the host reads it."""
 
@@ -91,7 +102,7 @@ class Middle:
     ) -> None:
         self.published: list[Heard] = []
         self.link = Link(version)
-        self.streams = Streams(EPOCH, self._keep, prefix)
+        self.streams = Streams(EPOCH, each_pair(self._keep), prefix)
         self.orders = Orders(CLIENT_ID)
         self.router = Router(self.streams, self.orders)
         self.halt = Halt(None)

@@ -18,6 +18,7 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ibbridge import outbox
 from ibbridge.bus import TURN, Bus, BusError, _set, pub_options, rep_options
 from ibbridge.config import BusConfig
 
@@ -128,34 +129,77 @@ def next_but_welcomes(bus: Bus, peer: zmq.Socket[bytes]) -> list[bytes]:
 # Publishing
 
 
+@pytest.fixture(params=["compiled", "pure"])
+def ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways in which messages get into the socket."""
+    if request.param == "compiled" and not outbox.COMPILED:
+        pytest.skip("the compiled part is not built")
+    monkeypatch.setattr(outbox, "COMPILED", request.param == "compiled")
+
+
+def test_the_compiled_way_is_taken_where_it_is_built(peers: Peers) -> None:
+    pytest.importorskip("ibbridge._outbox")
+    assert (os.environ.get("IBBRIDGE_PURE") != "1") == outbox.COMPILED
+    assert isinstance(peers.bus()._outbox, outbox.Plain) != outbox.COMPILED
+
+
+def test_where_libzmq_is_not_to_be_found_pyzmq_is_asked_to_send(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox.ctypes, "CDLL", lambda _: object())
+    bus = peers.bus()
+    assert isinstance(bus._outbox, outbox.Plain)
+    sub = peers.sub(bus, b"md.")
+    bus.send([b"md.", b"body"])
+    assert receive(bus, sub) == [b"md.", b"body"]
+
+
+@pytest.mark.usefixtures("ways")
+@pytest.mark.parametrize("frames", [[b"md."], [b"md.", b"1", b"md."], [b"md.", None], ["md.", b"1"], [b"md.", 1]])
+def test_what_is_no_message_is_a_fault_of_ours_and_is_not_sent(peers: Peers, frames: Any) -> None:
+    bus = peers.bus()
+    with pytest.raises((ValueError, TypeError)):
+        bus.send(frames)
+
+
+@pytest.mark.usefixtures("ways")
+def test_a_socket_that_cannot_send_says_why(peers: Peers) -> None:
+    bus = peers.bus()
+    with zmq.Context() as context, context.socket(zmq.SUB) as deaf, pytest.raises(zmq.ZMQError) as raised:
+        outbox.outbox(deaf).send([b"md.", b"body"])
+    assert raised.value.errno == zmq.ENOTSUP
+    assert bus.unsent == 0
+
+
+@pytest.mark.usefixtures("ways")
 def test_a_message_is_two_frames_and_comes_in_order(peers: Peers) -> None:
     bus = peers.bus()
     sub = peers.sub(bus, b"md.")
     for number in range(1000):
-        bus.send(b"md.%d." % number, b"body %d" % number)
+        bus.send([b"md.%d." % number, b"body %d" % number])
     for number in range(1000):
         assert receive(bus, sub) == [b"md.%d." % number, b"body %d" % number]
 
 
+@pytest.mark.usefixtures("ways")
 def test_a_burst_of_50000_messages_arrives_complete(peers: Peers) -> None:
     bus = peers.bus()
     sub = peers.sub(bus, b"md.")
     for number in range(50_000):
-        bus.send(b"md.", b"%d" % number)
+        bus.send([b"md.", b"%d" % number])
     for number in range(50_000):
         assert sub.poll(PATIENCE)
         assert sub.recv() == b"md."
         assert sub.recv() == b"%d" % number
 
 
+@pytest.mark.usefixtures("ways")
 def test_a_subscriber_that_does_not_read_never_holds_up_a_send(peers: Peers) -> None:
     bus = peers.bus(sndhwm=10)
     stuck = peers.sub(bus, b"md.", RCVHWM=1)
     body = bytes(100_000)
     for _ in range(2000):  # 200 MB: more than any kernel buffers
-        bus.send(b"md.", body)
+        bus.send([b"md.", body])
     other = peers.sub(bus, b"sys.")
-    bus.send(b"sys.", b"still here")
+    bus.send([b"sys.", b"still here"])
     assert receive(bus, other) == [b"sys.", b"still here"]
     read = 0
     while stuck.poll(100):
@@ -165,13 +209,14 @@ def test_a_subscriber_that_does_not_read_never_holds_up_a_send(peers: Peers) -> 
     assert bus.unsent == 0
 
 
+@pytest.mark.usefixtures("ways")
 def test_a_message_that_libzmq_will_not_take_is_counted_and_the_next_is_whole(peers: Peers) -> None:
     bus = peers.bus(sndhwm=10)
     sub = peers.sub(bus, b"md.", RCVHWM=1)
     bus._pub.set(zmq.XPUB_NODROP, 1)  # the one way to make it say so
     body = bytes(100_000)
     for _ in range(2000):
-        bus.send(b"md.", body)
+        bus.send([b"md.", body])
     assert 0 < bus.unsent < 2000
     for _ in range(2000 - bus.unsent):
         assert receive(bus, sub) == [b"md.", body]
@@ -186,16 +231,16 @@ def test_a_message_that_libzmq_will_not_take_is_counted_and_the_next_is_whole(pe
 def test_a_subscription_is_welcomed_on_exactly_its_prefix(peers: Peers, prefix: bytes) -> None:
     bus = peers.bus()
     sub = peers.sub(bus, prefix)
-    bus.send(prefix + b"more", b"body")
+    bus.send([prefix + b"more", b"body"])
     assert receive(bus, sub) == [prefix + b"more", b"body"]
 
 
 def test_who_subscribes_late_gets_what_comes_from_then_on(peers: Peers) -> None:
     bus = peers.bus()
     early = peers.sub(bus, b"md.")
-    bus.send(b"md.", b"1")
+    bus.send([b"md.", b"1"])
     late = peers.sub(bus, b"md.")
-    bus.send(b"md.", b"2")
+    bus.send([b"md.", b"2"])
     assert [next_but_welcomes(bus, early)[1] for _ in range(2)] == [b"1", b"2"]
     assert receive(bus, late) == [b"md.", b"2"]
 
@@ -215,7 +260,7 @@ def test_each_peer_is_sent_what_it_subscribed_to_and_nothing_else(peers: Peers) 
     one.send(b"\x01end.")
     assert receive(bus, one) == [b"end.", b"welcome end."]
     for topic in (b"md.", b"ord.", b"acct.", b"end."):
-        bus.send(topic, topic)
+        bus.send([topic, topic])
     assert [receive(bus, one)[0] for _ in range(2)] == [b"md.", b"end."]
     assert [next_but_welcomes(bus, other)[0] for _ in range(2)] == [b"ord.", b"end."]
 
@@ -229,8 +274,8 @@ def test_an_unsubscription_is_for_that_peer_only(peers: Peers) -> None:
     leaver.send(b"\x01end.")
     while receive(bus, leaver)[0] != b"end.":
         pass
-    bus.send(b"md.", b"1")
-    bus.send(b"end.", b"2")
+    bus.send([b"md.", b"1"])
+    bus.send([b"end.", b"2"])
     assert next_but_welcomes(bus, leaver) == [b"end.", b"2"]
     assert next_but_welcomes(bus, stayer) == [b"md.", b"1"]
 
@@ -241,7 +286,7 @@ def test_who_subscribed_twice_and_unsubscribed_once_is_still_subscribed(peers: P
     sub.unsubscribe(b"md.")
     sub.subscribe(b"end.")
     assert receive(bus, sub) == [b"end.", b"welcome end."]
-    bus.send(b"md.", b"1")
+    bus.send([b"md.", b"1"])
     assert receive(bus, sub) == [b"md.", b"1"]
 
 
@@ -251,7 +296,7 @@ def test_when_a_subscriber_goes_the_others_stay_and_it_may_come_back(peers: Peer
     for _ in range(20):
         peers.sub(bus, b"md.", b"").close()
     again = peers.sub(bus, b"md.")
-    bus.send(b"md.", b"1")
+    bus.send([b"md.", b"1"])
     assert next_but_welcomes(bus, stayer) == next_but_welcomes(bus, again) == [b"md.", b"1"]
 
 
@@ -267,7 +312,7 @@ def test_a_bus_without_a_welcome_confirms_subscriptions_in_silence(peers: Peers)
     sub = peers.peer(zmq.SUB, bus.endpoints.pub, b"md.", b"end.")
     while not sub.poll(1):
         bus.turn()
-        bus.send(b"end.", b"1")
+        bus.send([b"end.", b"1"])
     assert sub.recv_multipart() == [b"end.", b"1"]
 
 
@@ -306,7 +351,7 @@ def test_whatever_a_subscriber_sends_the_bus_lives_and_echoes_none_of_it(
         while (came := receive(bus, rogue))[0] != b"done.":
             assert came[1] == welcome(came[0])
         honest = peers.sub(bus, b"md.")
-        bus.send(b"md.", b"1")
+        bus.send([b"md.", b"1"])
         assert receive(bus, honest) == [b"md.", b"1"]
 
 
@@ -433,7 +478,7 @@ class Publishing(Echo):
     bus: Bus
 
     def answer(self, request: bytes) -> bytes:
-        self.bus.send(b"md.", request)
+        self.bus.send([b"md.", request])
         self.bus.turn()
         return super().answer(request)
 
@@ -592,7 +637,7 @@ def test_a_second_bus_on_the_same_endpoints_is_refused_and_the_first_goes_on(pee
         with pytest.raises(BusError, match=f"^{key}: .*another ibbridge.*choose another {key}"):
             peers.bus(pub=pub, rep=rep)
     late = peers.sub(bus, b"md.")
-    bus.send(b"md.", b"1")
+    bus.send([b"md.", b"1"])
     assert next_but_welcomes(bus, sub) == next_but_welcomes(bus, late) == [b"md.", b"1"]
     req = peers.peer(zmq.REQ, taken.rep)
     req.send(b"ping")
@@ -625,7 +670,7 @@ def test_a_closed_bus_leaves_its_endpoints_to_the_next_at_once(peers: Peers) -> 
 def test_the_last_message_gets_out_before_the_bus_is_closed(peers: Peers) -> None:
     bus = peers.bus()
     sub = peers.sub(bus, b"")
-    bus.send(b"sys.bridge.bye.", b"bye")
+    bus.send([b"sys.bridge.bye.", b"bye"])
     bus.close()
     assert sub.poll(PATIENCE)
     assert sub.recv_multipart() == [b"sys.bridge.bye.", b"bye"]
@@ -642,7 +687,7 @@ def test_closing_again_or_before_opening_does_nothing(peers: Peers) -> None:
 def test_a_bus_that_is_not_open_says_so(peers: Peers) -> None:
     bus = Bus(peers.config(), Echo())
     with pytest.raises(BusError, match="not open"):
-        bus.send(b"md.", b"")
+        bus.send([b"md.", b""])
     with pytest.raises(BusError, match="not open"):
         _ = bus.endpoints
 

@@ -8,6 +8,7 @@ import gc
 import itertools
 import socket
 import weakref
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -25,7 +26,7 @@ from ibbridge.routing import PASSED_ON
 from ibbridge.session import Session, Stage
 from tests.codec.declared import same
 from tests.codec.strategies import canonical
-from tests.middle import AAPL, LIMIT, Heard, Middle, _blank
+from tests.middle import AAPL, LIMIT, Heard, Middle, _blank, each_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,7 +83,7 @@ class Published:
         kept = dataclasses.replace(default.store, path=store)
         self.daemon = Daemon(Config(tws=dataclasses.replace(default.tws, **tws), store=kept))
         self.heard: list[Heard] = []
-        self.daemon.bus.send = self._keep
+        self.daemon.bus.send = each_pair(self._keep)
         self.daemon.bus.turn = lambda: None  # type: ignore[method-assign]
         session = self.daemon.session
         session.stage = Stage.HANDSHAKING
@@ -246,7 +247,8 @@ def test_status_says_whether_compiled_code_decodes(in_use, said, monkeypatch):
 
 def test_status_counts_what_the_bus_could_not_do():
     published = Published()
-    published.daemon.bus.unsent, published.daemon.bus.strays = 2, 3
+    published.daemon.bus._outbox = SimpleNamespace(unsent=2)  # type: ignore[assignment]
+    published.daemon.bus.strays = 3
     assert published.ask("status")["result"]["counts"].items() >= {"notPublished": 2, "strayFrames": 3}.items()
 
 

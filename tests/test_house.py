@@ -212,6 +212,7 @@ LAYERS = [
     "replies",
     "requests",
     "commands",
+    "outbox",
     "bus",
     "gateway",
     "playback",

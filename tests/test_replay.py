@@ -18,7 +18,7 @@ from ibbridge.refusal import Refused
 from ibbridge.ring import Ring
 from ibbridge.routing import Router
 from ibbridge.streams import DURABLE, Row, Streams
-from tests.middle import AAPL, LIMIT, Middle, refusal
+from tests.middle import AAPL, LIMIT, Middle, each_pair, refusal
 
 
 class Shelf:
@@ -64,7 +64,7 @@ class Process:
     def __init__(self, epoch: int, shelf: Shelf | None, *, messages: int = 1000, size: int = 2**20, prefix: str = ""):
         self.sent: list[tuple[bytes, bytes]] = []
         self.order: list[str] = []
-        self.streams = Streams(epoch, self._send, prefix, ring=Ring(messages, size), store=shelf)
+        self.streams = Streams(epoch, each_pair(self._send), prefix, ring=Ring(messages, size), store=shelf)
         if shelf is not None:
             self.streams.restore(shelf.last(), shelf.state())
         self.bridge = Bridge(self.streams, Halt(None), dict, lambda: 1)
@@ -126,7 +126,7 @@ def test_nothing_is_sent_before_it_is_committed_and_what_stands_before_it_does_n
             log.append([row.seq for row in rows])
             return super().append(rows)
 
-    streams = Streams(1, lambda topic, _: log.append(topic.decode().split(".")[0]), store=Watched())
+    streams = Streams(1, each_pair(lambda topic, _: log.append(topic.decode().split(".")[0])), store=Watched())
     streams.hold()
     for each in ("md", "md", "ord", "md", "ord"):
         streams.say(streams.channel(each, "a", "x"), {}, 1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ibbridge import snapshot
 from ibbridge.book import Book
 from ibbridge.streams import Streams
-from tests.middle import AAPL, Middle
+from tests.middle import AAPL, Middle, each_pair
 
 KEYS, KINDS = "abc", "xy"
 SAY = st.tuples(st.just("say"), st.sampled_from(KEYS), st.sampled_from(KINDS), st.integers(0, 5))
@@ -59,7 +59,7 @@ def test_who_follows_the_protocol_ends_with_the_newest_of_everything_whatever_ha
     before, during, most
 ):
     client = Client()
-    streams = Streams(1, lambda topic, body: client.heard.append((topic, body)))
+    streams = Streams(1, each_pair(lambda *frames: client.heard.append(frames)))
     newest: dict[str, dict[tuple[str, int], int]] = {}
     dropped: set[tuple[str, str]] = set()
 
@@ -97,7 +97,7 @@ def test_who_follows_the_protocol_ends_with_the_newest_of_everything_whatever_ha
 
 
 def filled(streams: int, states: int) -> Streams:
-    made = Streams(1, lambda _topic, _body: None)
+    made = Streams(1, lambda _: None)
     for key in range(streams):
         channel = made.channel("md", f"S{key:05}", "tickPrice")
         for n in range(states):
@@ -122,7 +122,7 @@ def test_no_page_has_more_than_is_allowed(streams, states):
 
 
 def test_a_message_larger_than_a_page_has_one_of_its_own():
-    made = Streams(1, lambda _topic, _body: None)
+    made = Streams(1, lambda _: None)
     for n in range(3):
         made.say(made.channel("md", "A", "x"), {"n": n, "text": "x" * 1000}, 1, n)
     pages = 0
@@ -186,7 +186,7 @@ def depth(streams, key, rows):
 
 
 def test_rows_of_books_are_counted_so_that_a_page_of_many_books_is_no_longer_than_others():
-    streams = Streams(1, lambda *_: None)
+    streams = Streams(1, lambda _: None)
     for key in "abcdef":
         depth(streams, key, 20)
     lengths: list[int] = []
@@ -198,7 +198,7 @@ def test_rows_of_books_are_counted_so_that_a_page_of_many_books_is_no_longer_tha
 
 
 def test_a_book_is_on_the_first_page_of_its_stream_only_since_its_rows_have_the_number_of_then():
-    streams = Streams(1, lambda *_: None)
+    streams = Streams(1, lambda _: None)
     depth(streams, "a", 3)
     streams.say(streams.channel("md", "a", "y"), {"n": 0}, 1, 0)
     first, following = snapshot.page(streams, b"", "", messages=1)
@@ -212,7 +212,7 @@ def test_a_book_is_on_the_first_page_of_its_stream_only_since_its_rows_have_the_
 
 @pytest.mark.parametrize("prefix", ["", "live"])
 def test_the_stream_that_a_longer_prefix_is_in_is_found_whatever_the_prefix(prefix):
-    streams = Streams(1, lambda *_: None, prefix)
+    streams = Streams(1, lambda _: None, prefix)
     for components in (("ord", "a", "k", "x"), ("ord", "a", "k2", "x"), ("ord", "b", "k", "x")):
         streams.say(streams.channel(*components), {}, 1, ())
     asked = streams.named("ord", "a", "k").encode()

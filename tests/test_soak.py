@@ -16,6 +16,7 @@ from ibbridge.orders import Orders
 from ibbridge.routing import PASSED_ON, Route, Router
 from ibbridge.streams import Streams
 from ibbridge.topics import instrument_key
+from tests.middle import each_pair
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ class Published:
 
     def __init__(self, count: int) -> None:
         self.frames: list[tuple[bytes, bytes]] = []
-        self.streams = Streams(1, lambda topic, body: self.frames.append((topic, body)))
+        self.streams = Streams(1, each_pair(lambda *frames: self.frames.append(frames)))
         mix, contract = importlib.import_module("script").mix, importlib.import_module("ticks").contract
         router = Router(self.streams, Orders(1))
         for line, number in enumerate(IDS):

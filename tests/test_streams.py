@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ibbridge import snapshot
 from ibbridge.streams import EVENT, PROTO, Streams, apart
-from tests.middle import EPOCH, Heard
+from tests.middle import EPOCH, Heard, each_pair
 
 TICK = ("md", "AAPL-STK-SMART-USD", "tickPrice")
 names = st.text(st.sampled_from("ab.%-é"), min_size=1, max_size=3)
@@ -22,7 +22,7 @@ class Sink:
 
     def __init__(self, prefix: str = "", epoch: int = EPOCH) -> None:
         self.frames: list[tuple[bytes, bytes]] = []
-        self.streams = Streams(epoch, lambda topic, body: self.frames.append((topic, body)), prefix)
+        self.streams = Streams(epoch, each_pair(lambda *frames: self.frames.append(frames)), prefix)
 
     def say(self, components, data=None, ts=1, identity=EVENT, ref=None):
         channel = self.streams.channel(*components, ref=ref)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class PythonClient(Progress):
     """Subscribed before anything is said, so that the streams begin with their first number.
 
-    It does not tell state from what it has fetched: in a new epoch, the first of a stream of market data is its state.
+    It does not tell state from what it has fetched: in a new epoch, the first of a stream of market data is its state,
+    or what came before the snapshot, if all of the state was said after that.
     """
 
     def __init__(self, context: zmq.Context[Any], pub: str, rep: str, *prefixes: str) -> None:
@@ -26,6 +27,7 @@ class PythonClient(Progress):
         self._feed = Feed(context, pub, rep)
         self._feed.subscribe(prefixes)
         self.following = False
+        self._first_epoch = 0
 
     def close(self) -> None:
         self._feed.close()
@@ -45,11 +47,14 @@ class PythonClient(Progress):
 
     def _take(self, message: Message) -> None:
         if not self.epoch:
+            self._first_epoch = message.epoch
             self.note(Entry("epoch", message.epoch, ""))
         stream, seq = ".".join(message.topic.split(".")[:2]) + ".", message.seq
         fetched, last = "replayed" in message.flags, self.last.get(stream, 0)
         begins = not last and stream.startswith("md.")
         kind = "message" if not fetched else "state" if seq <= last or begins else "replayed"
+        if kind == "message" and begins and self.epoch != self._first_epoch:
+            self.note(Entry("begun", self.epoch, stream, seq - 1))
         self.note(Entry(kind, self.epoch, stream, seq, 0, message.topic, _packed(message)))
         if kind == "state" and begins:
             self.note(Entry("begun", self.epoch, stream, seq))

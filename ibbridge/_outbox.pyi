@@ -1,0 +1,9 @@
+from collections.abc import Callable
+
+OUTBOX: int
+
+class Outbox:
+    @property
+    def unsent(self) -> int: ...
+    def __init__(self, socket: int, send: int, errno: int, fault: Callable[[int], object]) -> None: ...
+    def send(self, frames: list[bytes], /) -> None: ...
