@@ -386,16 +386,20 @@ class Store:
             _probe(db)
         for name, stream in moved.items():
             db.execute("REPLACE INTO stream VALUES (?, ?, ?)", (stream.number, name, stream.floor))
-        events = []
+        events: list[tuple[Any, ...]] = []
+        states: list[tuple[Any, ...]] = []
         for row in rows:
             if isinstance(row, _Forgotten):
+                db.executemany(_REPLACE, states)  # in order: what is forgotten here may be said again behind it
+                states.clear()
                 _forget(row, db)
                 continue
             name, seq, ts, topic, body, identity = row
             number = self._streams[name].number
             events.append((number, seq, ts, _checksum(seq, topic, body), identity, topic, body))
             if identity is not None:
-                db.execute("REPLACE INTO state VALUES (?, ?, ?, ?)", (topic, identity, number, seq))
+                states.append((topic, identity, number, seq))
+        db.executemany(_REPLACE, states)
         db.executemany(_INSERT, events)
 
     def _prune(self, before: int) -> bool:
@@ -574,6 +578,7 @@ class _Page:
 # -- what is said to SQLite
 
 _INSERT = "REPLACE INTO event (stream, seq, ts, checksum, identity, topic, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_REPLACE = "REPLACE INTO state VALUES (?, ?, ?, ?)"
 _OLDEST = "SELECT id, stream, seq, ts, length(topic) + length(body), topic, identity FROM event ORDER BY id LIMIT ?"
 _STREAMS = (
     "SELECT name, number, floor, ifnull((SELECT max(seq) FROM event WHERE event.stream = stream.number), 0) FROM stream"

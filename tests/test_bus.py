@@ -144,7 +144,7 @@ def test_the_compiled_way_is_taken_where_it_is_built(peers: Peers) -> None:
 
 
 def test_where_libzmq_is_not_to_be_found_pyzmq_is_asked_to_send(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(outbox.ctypes, "CDLL", lambda _: object())
+    monkeypatch.setattr("ibbridge.outbox.ctypes.CDLL", lambda _: object())
     bus = peers.bus()
     assert isinstance(bus._outbox, outbox.Plain)
     sub = peers.sub(bus, b"md.")

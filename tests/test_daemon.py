@@ -247,7 +247,7 @@ def test_status_says_whether_compiled_code_decodes(in_use, said, monkeypatch):
 
 def test_status_counts_what_the_bus_could_not_do():
     published = Published()
-    published.daemon.bus._outbox = SimpleNamespace(unsent=2)  # type: ignore[assignment]
+    published.daemon.bus._outbox = SimpleNamespace(unsent=2)
     published.daemon.bus.strays = 3
     assert published.ask("status")["result"]["counts"].items() >= {"notPublished": 2, "strayFrames": 3}.items()
 

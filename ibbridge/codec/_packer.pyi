@@ -4,6 +4,8 @@ from typing import Any
 PLANS: int
 KINDS: Mapping[str, int]
 
+def split(data: bytes, most: int) -> tuple[list[bytes], int, int]: ...
+
 class Plan:
     def __init__(self, plan: Any) -> None: ...
 

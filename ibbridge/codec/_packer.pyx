@@ -61,8 +61,8 @@ cdef enum Wire:
     FIXED32 = 5
     NOWHERE = 8
 
-PLANS = 1
-"""The form that plans have: a module that was built for another one is of no use."""
+PLANS = 2
+"""The form that plans have, and what else is here: a module that was built for another one is of no use."""
 
 KINDS = {
     "skip": SKIP,  # on the wire, and of no interest
@@ -732,3 +732,22 @@ cdef class Reader:
             if found is not None:
                 return found
         return None
+
+
+# -- frames ----------------------------------------------------------------------------------------------------------
+
+
+def split(bytes data not None, Py_ssize_t most):
+    """Payloads that are whole: what `framing.split` does."""
+    cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
+    cdef const uint8_t* end = start + PyBytes_GET_SIZE(data)
+    cdef const uint8_t* at = start
+    cdef Py_ssize_t length
+    cdef list payloads = []
+    while end - at >= 4:
+        length = <Py_ssize_t>at[0] << 24 | <Py_ssize_t>at[1] << 16 | <Py_ssize_t>at[2] << 8 | at[3]
+        if length > end - at - 4 or length > most:
+            return payloads, at - start, length
+        payloads.append(PyBytes_FromStringAndSize(<const char*>at + 4, length))
+        at += 4 + length
+    return payloads, at - start, 0

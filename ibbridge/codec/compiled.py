@@ -35,7 +35,7 @@ try:
 except ImportError:  # not built: there was no compiler
     BUILT = False
 else:
-    BUILT = _packer.PLANS == 1  # an editable installation may have one that is older than this
+    BUILT = _packer.PLANS == 2  # an editable installation may have one that is older than this
 
 IN_USE = BUILT and os.environ.get("IBBRIDGE_PURE") != "1"
 """Whether flat messages are read by compiled code."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import tracemalloc
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbridge.codec import FrameBuffer, FramingError, frame
+from ibbridge.codec import FrameBuffer, FramingError, frame, framing
 from ibbridge.codec.framing import MAX_LENGTH, TooLargeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PAYLOADS = st.lists(st.binary(max_size=40), max_size=8)
 
@@ -30,6 +33,23 @@ def fed(buffer: FrameBuffer, parts: list[bytes]) -> tuple[list[bytes], bool]:
     except FramingError:
         return found, True
     return found, False
+
+
+@pytest.fixture(params=["compiled", "pure"], autouse=True, scope="module")
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test here holds for both ways to split."""
+    if request.param == "compiled" and not framing.COMPILED:
+        pytest.skip("the compiled part is not built")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(framing, "COMPILED", request.param == "compiled")
+        yield
+
+
+@given(st.binary(max_size=60) | PAYLOADS.map(lambda payloads: b"".join(map(frame, payloads))), st.integers(0, 50))
+def test_the_compiled_part_splits_as_the_pure_one_does(data: bytes, most: int) -> None:
+    compiled = pytest.importorskip("ibbridge.codec._packer", reason="the compiled part is not built")
+    for cut in range(len(data) + 1):
+        assert compiled.split(data[:cut], most) == framing.split(data[:cut], most)
 
 
 @given(PAYLOADS, st.lists(st.integers(0, 500)))
@@ -107,29 +127,26 @@ def test_an_announced_length_allocates_nothing() -> None:
         tracemalloc.stop()
 
 
-class Counted(bytes):
-    """Bytes that tell how often a part of them was taken."""
-
-    taken = 0
-
-    def __getitem__(self, key: Any) -> Any:
-        Counted.taken += 1
-        return super().__getitem__(key)
-
-
 def test_a_long_frame_in_small_pieces_is_neither_looked_at_nor_copied_again_and_again() -> None:
     stream = frame(bytes(MAX_LENGTH))
     step = 4096
     buffer = FrameBuffer()
-    Counted.taken = 0
+    looked_at: list[int] = []
+    split = buffer._split
+
+    def watched(data: bytes, most: int) -> tuple[list[bytes], int, int]:
+        looked_at.append(len(data))
+        return split(data, most)
+
+    buffer._split = watched
     tracemalloc.start()
     try:
-        found = [got for at in range(0, len(stream), step) for got in buffer.feed(Counted(stream[at : at + step]))]
+        found = [got for at in range(0, len(stream), step) for got in buffer.feed(stream[at : at + step])]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert [len(payload) for payload in found] == [MAX_LENGTH]
-    assert Counted.taken <= 3  # only of the first piece
+    assert looked_at == [step, len(stream)], "its first piece, and when it was whole"
     assert peak < 4 * MAX_LENGTH
 
 
