@@ -24,7 +24,7 @@ demo: $(VENV)/.installed  ## simulator, daemon and a sample strategy, about 20 s
 test: $(VENV)/.installed-dev  ## ruff, mypy --strict, pytest
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist worksteal
 
 # For whoever writes a client in another language: this one was written from docs/protocol.md, and holds the daemon to it.
 NODE_CLIENT := clients/node
@@ -57,7 +57,7 @@ fuzz: $(VENV)/.installed-fuzz  ## hostile bytes for the codec, for SECONDS=600; 
 	$(BIN)/python -m fuzz.run --seconds $(SECONDS)
 
 coverage: $(VENV)/.installed-dev  ## which branches the tests leave out
-	$(BIN)/pytest --quiet --cov --cov-report=term-missing
+	$(BIN)/pytest --quiet --numprocesses auto --cov --cov-report=term-missing
 
 docs: $(VENV)/.installed-dev  ## what is written from the code: config/ibbridge.yaml, docs/messages.md, ibbridge/schema
 	$(BIN)/python -c 'from ibbridge.config import annotated; print(annotated(), end="")' > config/ibbridge.yaml.new

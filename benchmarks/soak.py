@@ -43,10 +43,13 @@ BEHIND = 4 * SNDHWM
 SETTLING = 15.0
 """Seconds, beside those in which the ring fills, before memory is judged: the slow one has filled its queue too."""
 
-GROWTH = 16 * MIB
+GROWTH = 24 * MIB
 """More memory in the end than when it was settled. What is remembered grows with commands (their replies are kept for
-ten minutes) and SQLite's cache with the store, up to 8 MiB; the rest is what malloc does. A byte lost for each message
-is 29 MiB in ten minutes."""
+ten minutes: of 15,000, about 10 MiB) and SQLite's cache with the store, up to 8 MiB; the rest is what malloc does. A
+byte lost for each message is 29 MiB in ten minutes."""
+
+SHOWN = 11
+"""How many of the samples of memory are shown, at equal distances."""
 
 A_MESSAGE = 400
 """Bytes that a message takes at most in ZeroMQ's queue for a subscriber."""
@@ -102,6 +105,7 @@ class Soak:
     def __init__(self, given: argparse.Namespace, children: ExitStack) -> None:
         self.given = given
         self.findings: list[str] = []
+        self.cpu = self.rate = 0.0
         ports = free_ports()
         pub, rep = (f"tcp://127.0.0.1:{port}" for port in ports)
         self.feeder, tws = feeding(children, given.version, LINES, given.durable, "--seed", str(given.seed))
@@ -194,6 +198,8 @@ class Soak:
             f"{rss[-1] / MIB:.0f} in the end), {max(self.samples.files)} files, {max(self.samples.threads)} threads, "
             f"{self.cpu:.0%} of a core"
         )
+        shown = rss[:: max(1, (len(rss) - 1) // (SHOWN - 1))]
+        print(f"  its memory, at equal distances: {', '.join(f'{each / MIB:.0f}' for each in shown)} MiB")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -216,10 +222,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidError as error:
         print(f"soak: {error}", file=sys.stderr)
         return 1
+    if soak.samples.rss:
+        soak.show()
     for finding in soak.findings:
         print(f"soak: {finding}", file=sys.stderr)
     if not soak.findings:
-        soak.show()
         print(f"nothing was lost, wrong or growing; {soak.rate:,.0f} msg/s were reached")
     return 1 if soak.findings else 0
 
