@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from ibbridge import document
+from ibbridge.windows import Window, window
 
 Check: TypeAlias = Callable[[object], Any]
 
@@ -106,6 +107,22 @@ def names(known: Sequence[str]) -> Check:
         return tuple(dict.fromkeys(value))
 
     return check
+
+
+def windows(value: object) -> tuple[Window, ...]:
+    """A list of spans of local time; each that is none is a fault of its own."""
+    if not isinstance(value, list):
+        raise _refused("a list, such as ['Sun-Fri 23:45-00:45 America/New_York']", value)
+    found: list[Window] = []
+    faults: list[tuple[document.Path, str]] = []
+    for text in value:
+        try:
+            found.append(window(_text("a window", text)))
+        except ValueError as error:
+            faults.append(((), f"{shown(text)}: {error}"))
+    if faults:
+        raise RefusedError(faults)
+    return tuple(found)
 
 
 def _meant(value: object, known: Sequence[str]) -> str:

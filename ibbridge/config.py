@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator, Mapping, Sequence
 
+    from ibbridge.windows import Window
+
 Attribute: TypeAlias = str | int | float | bool
 
 
@@ -76,6 +78,15 @@ class TwsConfig(_Section):
     )
     reconnect_max: float = _key(
         30.0, checks.seconds(), "The longest pause between two tries; they go on for ever."
+    )
+    restart_windows: tuple[Window, ...] = _key(
+        (),
+        checks.windows,
+        "When TWS or IB's servers are restarted, each as HH:MM-HH:MM ZONE, with days in front if not every day: "
+        "[Sun-Fri 23:45-00:45 America/New_York]. Orders are refused then, and it is no alarm that TWS is away.",
+    )
+    not_ready_alarm: float = _key(
+        60.0, checks.seconds(), "Seconds for which TWS may not be ready, outside these windows, before it is an alarm."
     )
     connect_options: str = _key("", checks.printable, "Sent with the offered versions, such as +PACEAPI.")
     optional_capabilities: str = _key("", checks.printable, "Sent when the API starts; IB documents none.")
@@ -156,6 +167,9 @@ class StoreConfig(_Section):
         checks.choice("normal", "full"),
         "normal: what was published survives the end of the process. full: also a loss of power, at the price of a "
         "write to the disk for each read from TWS that brings such messages.",
+    )
+    slow: float = _key(
+        0.25, checks.seconds(), "Seconds that a commit may take before it is an alarm: all else waits for it."
     )
 
 

@@ -20,13 +20,15 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 import ibbridge
-from ibbridge import recorder, reference
+from ibbridge import recorder, reference, windows
+from ibbridge.alarms import Alarms
 from ibbridge.bridge import Bridge
 from ibbridge.bus import Bus, BusError
 from ibbridge.codec import Dialect, Message, NotCarried, Undecodable, compiled
 from ibbridge.commands import Commands
 from ibbridge.gateway import Gateway
 from ibbridge.halt import Halt
+from ibbridge.health import Health, Signs
 from ibbridge.notify import notify
 from ibbridge.orders import Orders
 from ibbridge.requests import Requests
@@ -84,10 +86,13 @@ class Daemon:
             names=self.names,
             halt=self.halt,
             fault=lambda: self.store.fault,
+            window=self._window,
         )
         self.commands = Commands(self.streams, self.requests, Bridge(self.streams, self.halt, self.status, _now))
         self.bus = Bus(config.bus, self.commands, self.streams.welcome)
         self.counts: Counter[str] = Counter()
+        self.alarms = Alarms(self._say_alarm)
+        self.health = Health(self.alarms, config.tws.not_ready_alarm, config.store.slow, self.started_at)
         self._fault = ""  # of the store, as it was told last
         self._surplus: set[str] = set()
 
@@ -223,6 +228,7 @@ class Daemon:
             "record": self.recorder.status() if self.recorder else None,
             "ring": {"messages": len(self.streams.ring), "bytes": self.streams.ring.size},
             "halt": self.halt.state,
+            "alarms": self.alarms.raised,
             "requests": len(self.router),
             "orders": len(self.orders),
             "counts": {**self.counts, **self.commands.counts, **self._of_bus()},
@@ -238,6 +244,7 @@ class Daemon:
         self.store.tend(_now())
         self.halt.tend()
         self._watch_store()
+        self._look()
         self.streams.tend()
         seqs = self.streams.seqs()
         about = {
@@ -248,6 +255,7 @@ class Daemon:
             "tws": self.session.summary(time.monotonic()),
             "store": self._about_store(),
             "halt": self.halt.state,
+            "alarms": [each["alarm"] for each in self.alarms.raised],
             "unsent": self.gateway.unsent,
         }
         self.streams.aside("heartbeat", about, _now(), "sys", "bridge")
@@ -269,6 +277,30 @@ class Daemon:
             log.warning("the store can be written again; orders are taken")
         if bool(fault) != bool(before):
             self.streams.say(self.streams.channel("sys", "bridge", "store"), self._about_store(), _now(), ())
+
+    def _look(self) -> None:
+        """See whether something is so wrong that a human must know."""
+        session = self.session
+        signs = Signs(
+            session.ready,
+            session.stage.value,
+            session.last_error,
+            session.upstream,
+            self.store.slowest(),
+            self.store.fault,
+        )
+        self.health.look(signs, time.monotonic(), _now(), expected=bool(self._window()))
+
+    def _window(self) -> float:
+        """Seconds until the restart window ends that this is in; 0 outside of any."""
+        return windows.left(self.config.tws.restart_windows, time.time())
+
+    def _say_alarm(self, about: dict[str, Any]) -> None:
+        if about["raised"]:
+            log.error("alarm %s: %s", about["alarm"], about["why"])
+        else:
+            log.warning("the alarm %s is over", about["alarm"])
+        self.streams.say(self.streams.channel("sys", "bridge", "alarm"), about, _now(), about["alarm"])
 
     def _say_halt(self, about: dict[str, Any]) -> None:
         why = f": {about['reason']}" if about["reason"] else ""

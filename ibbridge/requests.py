@@ -49,7 +49,11 @@ class Link(Protocol):
 
 
 class Requests:
-    """What clients have asked of TWS. While there is a `fault` (of the store) or a halt, no order is taken."""
+    """What clients have asked of TWS.
+
+    While there is a `fault` (of the store) or a halt no order is taken, nor for the seconds that a restart `window`
+    still takes.
+    """
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class Requests:
         names: Mapping[str, str],
         halt: Halt,
         fault: Callable[[], str] = lambda: "",
+        window: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._link = link
         self._router = router
@@ -73,6 +78,7 @@ class Requests:
         """The accounts that TWS manages here."""
         self._halt = halt
         self._fault = fault
+        self._window = window
         self._next = 1
         self._open = False
         router.answered = self._answered
@@ -395,6 +401,9 @@ class Requests:
             raise Refused("E_HALTED", fault, outcome="not_sent")
         if fault := self._fault():
             raise Refused("E_STORE", f"no order is taken: {fault}", outcome="not_sent", retry_after=5.0)
+        if left := self._window():
+            fault = "this is a time at which TWS or IB's servers are restarted (tws.restart_windows)"
+            raise Refused("E_RESTART_WINDOW", f"{fault}; it ends in {left:.0f} s", outcome="not_sent", retry_after=left)
         if not self.upstream:
             raise Refused(
                 "E_NOT_CONNECTED",

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
 T = TypeVar("T")
 
@@ -54,6 +54,9 @@ PRUNED, PRUNED_BYTES = 250, 256 * 2**10
 TIDY, WAL = 2**19, 2**21
 """Bytes of the write-ahead log from which on it is copied into the file: by `tend`, in 1 or 2 ms, most of it spent
 waiting for the disk; by what is written itself, in 4 or 5, where `tend` does not come in time."""
+
+RECENT = 1_000
+"""Commits of which it is told how long they took."""
 
 _BUSY = 0.002  # seconds; nobody else ought to write, and a reader is in nobody's way
 _OURS = 0x69626272  # SQLite's application_id: "ibbr"
@@ -152,6 +155,8 @@ class Store:
         self._failing = False
         self._kept = self._kept_bytes = self._dropped = 0
         self._commits, self._commit_ms, self._longest_ms = 0, 0.0, 0.0
+        self._recent: deque[float] = deque(maxlen=RECENT)  # ms of commits
+        self._slowest = 0.0
         self._copied, self._copied_to, self._idle = True, 0, True
 
     @property
@@ -470,7 +475,7 @@ class Store:
         return self._attempt(partial(_get, key))
 
     def figures(self) -> dict[str, Any]:
-        """How it does. The longest commit is that since the last time somebody asked."""
+        """How it does. The longest commit is that since this was asked last, p50 and p99 are of the last 1,000."""
         longest, self._longest_ms = self._longest_ms, 0.0
         return {
             "name": self.name,
@@ -481,7 +486,14 @@ class Store:
             "commits": self._commits,
             "commitMs": self._commit_ms,
             "longestCommitMs": longest,
+            "commitP50Ms": _share(self._recent, 0.5),
+            "commitP99Ms": _share(self._recent, 0.99),
         }
+
+    def slowest(self) -> float:
+        """Seconds that the slowest commit took since this was asked last, or the slowest attempt at one."""
+        slowest, self._slowest = self._slowest, 0.0
+        return slowest
 
     # -- what may go wrong
 
@@ -491,10 +503,13 @@ class Store:
             return False
         started = perf_counter()
         if not self._attempt(partial(_transact, change)):
+            self._slowest = max(self._slowest, perf_counter() - started)
             return False
         self._commits += 1
         self._commit_ms = (perf_counter() - started) * 1000
         self._longest_ms = max(self._longest_ms, self._commit_ms)
+        self._slowest = max(self._slowest, self._commit_ms / 1000)
+        self._recent.append(self._commit_ms)
         self._copied = False
         if self._grown() >= WAL:
             self._copy()
@@ -688,6 +703,11 @@ def _size(row: _Row) -> int:
     """About what it takes in memory."""
     _, _, _, topic, body, identity = row
     return len(topic) + len(body) + len(identity or b"") + 400
+
+
+def _share(values: Collection[float], share: float) -> float:
+    """The value below which this share of them is; 0 of none."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else 0.0
 
 
 def _bytes(path: pathlib.Path) -> int:

@@ -107,6 +107,7 @@ class Middle:
         self.router = Router(self.streams, self.orders)
         self.halt = Halt(None)
         self.fault = ""
+        self.window = 0.0
         self.requests = Requests(
             self.link,
             self.router,
@@ -115,6 +116,7 @@ class Middle:
             names=names or {},
             halt=self.halt,
             fault=lambda: self.fault,
+            window=lambda: self.window,
         )
         bridge = Bridge(self.streams, self.halt, lambda: {"fine": True}, lambda: self._now)
         self.commands = Commands(self.streams, self.requests, bridge, lambda: self.clock)

@@ -24,6 +24,7 @@ from ibbridge.daemon import Daemon, _directory, settle
 from ibbridge.gateway import Gateway
 from ibbridge.routing import PASSED_ON
 from ibbridge.session import Session, Stage
+from ibbridge.windows import window
 from tests.codec.declared import same
 from tests.codec.strategies import canonical
 from tests.middle import AAPL, LIMIT, Heard, Middle, _blank, each_pair
@@ -263,6 +264,35 @@ def test_status_and_heartbeat_say_the_same():
     assert status["published"] == beat.data["offset"]
     numbers = [heard.body["seq"] for heard in published.heard if heard.topic.startswith("sys.tws.")]
     assert beat.data["seqs"]["sys.tws."] == max(numbers)
+
+
+def test_who_is_not_ready_for_too_long_is_an_alarm_on_the_bus_in_the_heartbeat_in_status_and_in_the_log(caplog):
+    published = Published(not_ready_alarm=1e-9)
+    published.daemon.session.stage = Stage.CONNECTING
+    published.daemon.beat()
+    (alarm,) = published.of("alarm")
+    assert alarm.topic == "sys.bridge.alarm."
+    assert (alarm.data["alarm"], alarm.data["raised"]) == ("notReady", True)
+    (beat,) = published.of("heartbeat")
+    assert beat.data["alarms"] == ["notReady"]
+    assert published.ask("status")["result"]["alarms"] == [alarm.data]
+    assert "alarm notReady: TWS has not been ready" in caplog.text
+    published.daemon.session.stage = Stage.HANDSHAKING
+    Wire(published.daemon).say(ACCOUNTS, NEXT)
+    published.daemon.beat()
+    assert [heard.data["raised"] for heard in published.of("alarm")] == [True, False]
+    assert published.of("heartbeat")[-1].data["alarms"] == []
+
+
+def test_in_a_restart_window_it_is_no_alarm_and_orders_are_refused():
+    always = (window("00:00-12:00 UTC"), window("12:00-00:00 UTC"))
+    published = Published(not_ready_alarm=1e-9, restart_windows=always)
+    published.daemon.session.stage = Stage.CONNECTING
+    published.daemon.beat()
+    assert published.of("alarm") == []
+    published.daemon.session.stage = Stage.HANDSHAKING
+    Wire(published.daemon).say(ACCOUNTS, NEXT)
+    assert published.ask("placeOrder", **ORDER)["error"]["code"] == "E_RESTART_WINDOW"
 
 
 def test_surplus_fields_are_logged_once_per_type(caplog):

@@ -112,3 +112,20 @@ def test_while_the_store_cannot_be_written_orders_are_refused_and_cancels_are_no
 def test_a_long_reason_is_cut_off_because_it_is_in_every_heartbeat(middle):
     command(middle, "halt", reason="x" * 100_000)
     assert len(middle.halt.state["reason"]) == 500
+
+
+# Restart windows
+
+
+def test_in_a_restart_window_orders_are_refused_with_its_end_and_cancels_are_not(middle):
+    middle.place("before")
+    middle.window = 90.0
+    error = refusal("E_RESTART_WINDOW", middle.place, "k")
+    assert (error.outcome, error.more) == ("not_sent", {"retry_after": 90.0})
+    assert "it ends in 90 s" in str(error)
+    assert middle.ask("placeOrder", key="before", contract=AAPL, order=LIMIT)["dup"]
+    middle.ask("cancelOrder", key="before")
+    middle.ask("reqMktData", contract=AAPL)
+    middle.window = 0.0
+    middle.place("k")
+    assert [each.name for each in middle.link.sent].count("placeOrder") == 2

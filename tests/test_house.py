@@ -144,7 +144,7 @@ PURE = {
     f"{name}.py"
     for name in (
         "arguments", "session", "streams", "routing", "requests", "orders", "topics", "commands",
-        "book", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording",
+        "book", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
     )
 }
 """State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
@@ -191,6 +191,7 @@ LAYERS = [
     "reference",
     "arguments",
     "document",
+    "windows",
     "checks",
     "config",
     "notify",
@@ -201,6 +202,8 @@ LAYERS = [
     "book",
     "ring",
     "press",
+    "alarms",
+    "health",
     "streams",
     "store",
     "snapshot",

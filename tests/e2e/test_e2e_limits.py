@@ -9,6 +9,7 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgpack
@@ -104,6 +105,36 @@ def test_when_the_disk_is_full_market_data_goes_on_and_orders_are_refused_until_
         copy = shutil.copytree(where(bridge), tmp_path / "copy", ignore=lambda *_: ["copy"])
         bridge.process.send_signal(signal.SIGCONT)
         assert on_disk(copy) == kept
+
+
+def test_when_the_disk_stalls_for_two_seconds_nothing_is_lost_the_connection_stays_and_it_is_an_alarm(tmp_path):
+    order = tmp_path / "stall"
+    within = [sys.executable, "-m", "tests.e2e.stalled", str(order)]
+    with Host() as host, Bridge(host.port, within=within) as bridge, Witness(bridge) as witness:
+        sub = bridge.sub("sys.bridge.alarm.", "sys.bridge.heartbeat.")
+        with host.accept() as guest:
+            guest.start()
+            witness.ready()
+            load, each = Load(guest), Running(bridge, *ALL).begun()
+            flow(load, witness, 1000)
+            order.with_suffix(".new").write_text("2")
+            order.with_suffix(".new").rename(order)
+            load.say(20_000)  # most of which waits for the daemon in the kernel
+            told = sub.until("alarm")
+            flow(load, witness, 1000)
+            assert not order.exists()
+            assert told.data.items() >= {"alarm": "slowDisk", "raised": True}.items()
+            assert "2." in told.data["why"]
+            assert "slowDisk" in sub.until("heartbeat", lambda data: bool(data["alarms"])).data["alarms"]
+            status = bridge.do("status")
+            assert status["store"]["commitP50Ms"] <= status["store"]["commitP99Ms"]
+            assert [each["alarm"] for each in status["alarms"]] == ["slowDisk"]
+            kept = durable(bridge, witness, [load])
+            ends = goal(witness, kept, *ALL)
+            each.finish(ends)
+            found = check(each.follower.entries, witness, kept, ends)
+            assert not any(account.lost for account in found.values())
+            assert {msgpack.unpackb(body)["gen"] for _, body in kept["exec.ext."].values()} == {1}
 
 
 def test_a_second_daemon_on_the_same_store_is_refused_and_the_first_goes_on():

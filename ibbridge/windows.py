@@ -1,0 +1,85 @@
+"""When TWS is expected to be away: spans of local time in which orders are refused, and its absence is no alarm.
+
+Pure: told the time. A window is `HH:MM-HH:MM ZONE`, with the days on which it begins in front if it is not every day:
+`Sun-Fri 23:45-00:45 America/New_York`. Ends are local clock times, so it is right over summer time and midnight.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_DAY = "|".join(DAYS)
+_WINDOW = re.compile(
+    rf"(?:(?P<days>(?:{_DAY})(?:-(?:{_DAY}))?) +)?(?P<start>\d\d:\d\d)-(?P<end>\d\d:\d\d) +(?P<zone>\S+)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One span. `days` are those on which it begins, 0 for Monday; it may end on the next."""
+
+    start: dt.time
+    end: dt.time
+    zone: ZoneInfo
+    days: frozenset[int]
+
+    def left(self, now: float) -> float:
+        """Seconds until it ends, at `now` (seconds since 1970 UTC); 0 outside of it."""
+        today = dt.datetime.fromtimestamp(now, self.zone).date()
+        for day in (today, today - dt.timedelta(days=1)):  # it may have begun yesterday
+            if day.weekday() in self.days:
+                begins, ends = self._on(day)
+                if begins <= now < ends:
+                    return ends - now
+        return 0.0
+
+    def _on(self, day: dt.date) -> tuple[float, float]:
+        last = day if self.end > self.start else day + dt.timedelta(days=1)
+        begins = dt.datetime.combine(day, self.start, self.zone)
+        ends = dt.datetime.combine(last, self.end, self.zone)
+        return begins.timestamp(), ends.timestamp()
+
+
+def window(text: str) -> Window:
+    """What the text says. Raises `ValueError`, which says what is wrong with it."""
+    found = _WINDOW.fullmatch(text.strip())
+    if found is None:
+        raise ValueError("expected HH:MM-HH:MM ZONE, or Sun-Fri 23:45-00:45 America/New_York")
+    try:
+        start, end = dt.time.fromisoformat(found["start"]), dt.time.fromisoformat(found["end"])
+    except ValueError:
+        raise ValueError(f"{found['start']}-{found['end']} are no times of day") from None
+    if start == end:
+        raise ValueError("it ends when it begins")
+    try:
+        zone = ZoneInfo(found["zone"])
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        hint = "a name such as America/New_York, Europe/Zurich or UTC; without the system's tzdata only UTC is known"
+        raise ValueError(f"{found['zone']} is no time zone that is known here: {hint}") from None
+    return Window(start, end, zone, _days(found["days"]))
+
+
+def _days(text: str | None) -> frozenset[int]:
+    if not text:
+        return frozenset(range(7))
+    first, _, last = text.partition("-")
+    begin = DAYS.index(first)
+    count = (DAYS.index(last or first) - begin) % 7 + 1
+    return frozenset((begin + each) % 7 for each in range(count))
+
+
+def left(windows: tuple[Window, ...], now: float) -> float:
+    """Seconds until `now` is in none of them; 0 if it is so already.
+
+    Where one ends in another, that one counts on: what was refused is told to come back when it is of use.
+    """
+    until = now
+    while rest := max((each.left(until) for each in windows), default=0.0):
+        if until - now > 7 * 86_400:  # there is always one
+            break
+        until += rest
+    return until - now
