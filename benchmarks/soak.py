@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import statistics
 import sys
 import time
 from contextlib import ExitStack
@@ -43,10 +44,10 @@ BEHIND = 4 * SNDHWM
 SETTLING = 15.0
 """Seconds, beside those in which the ring fills, before memory is judged: the slow one has filled its queue too."""
 
-GROWTH = 24 * MIB
-"""More memory in the end than when it was settled. What is remembered grows with commands (their replies are kept for
-ten minutes: of 15,000, about 10 MiB) and SQLite's cache with the store, up to 8 MiB; the rest is what malloc does. A
-byte lost for each message is 29 MiB in ten minutes."""
+GROWTH = 16 * MIB
+"""More memory in the last third of the time than in the first: of each the median, for it goes up and down by 10 MiB
+with what waits in ZeroMQ's queues. What is remembered grows with commands (their replies are kept for ten minutes) and
+SQLite's cache with the store, up to 8 MiB. A byte lost for each message is 19 MiB between the middles of these thirds."""
 
 SHOWN = 11
 """How many of the samples of memory are shown, at equal distances."""
@@ -84,8 +85,8 @@ class Samples:
         rest = self.rss[self.settled :]
         if max(rest) > self.bound:
             yield f"memory: {max(rest) / MIB:.0f} MiB, which is more than ring, queue and program come to"
-        window = max(5, len(rest) // 10)
-        before, after = max(rest[:window]), max(rest[-window:])
+        third = len(rest) // 3
+        before, after = statistics.median(rest[:third]), statistics.median(rest[-third:])
         if after > before + GROWTH:
             yield f"memory grows: {before / MIB:.0f} MiB at first, {after / MIB:.0f} in the end"
         for name, values in (("files", self.files), ("threads", self.threads)):
