@@ -47,7 +47,7 @@ SETTLING = 15.0
 GROWTH = 16 * MIB
 """More memory in the last third of the time than in the first: of each the median, for it goes up and down by 10 MiB
 with what waits in ZeroMQ's queues. What is remembered grows with commands (their replies are kept for ten minutes) and
-SQLite's cache with the store, up to 8 MiB. A byte lost for each message is 19 MiB between the middles of these thirds."""
+SQLite's cache with the store, up to 8 MiB. A byte lost for each message is 19 MiB between the middles of the two."""
 
 SHOWN = 11
 """How many of the samples of memory are shown, at equal distances."""
