@@ -12,11 +12,12 @@ import contextlib
 import logging
 import socket
 import struct
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
+
+from ibbridge.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from ibbridge.recorder import Recorder
 
@@ -26,61 +27,24 @@ _CHUNK = 65_536
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER for no time at all: closing sends RST
 
 
-class Tap:
-    """Listens while it is entered (`async with`), and connects each client to the TWS at `host` and `port`.
-
-    `listen` 0 takes a free port; afterwards it says which. Only this machine is let in. Raises `OSError` on entering
-    if the port cannot be had.
-    """
+class Tap(Listener):
+    """Connects each client to the TWS at `host` and `port`. `listen` is the port for clients: only of this machine."""
 
     def __init__(self, recorder: Recorder, host: str, port: int, listen: int = 0) -> None:
-        self.listen = listen
+        super().__init__("127.0.0.1", listen)
         self._recorder = recorder
-        self._host = host
-        self._port = port
-        self._tasks = asyncio.TaskGroup()
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._tws = (host, port)
 
-    async def __aenter__(self) -> Self:
-        await self._tasks.__aenter__()
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.listen)
-        except OSError:
-            await self._tasks.__aexit__(None, None, None)
-            raise
-        self.listen = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        # What was raised inside goes on as it is, but for the cancellation by which a failed task ended the block.
-        cancelled = isinstance(error, asyncio.CancelledError)
-        await self._tasks.__aexit__(kind if cancelled else None, error if cancelled else None, trace)
-        if self._server is not None:
-            await self._server.wait_closed()
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        self._tasks.create_task(self._connect(reader, writer))
-
-    async def _connect(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        try:
-            from_tws, tws = await asyncio.open_connection(self._host, self._port)
+            from_tws, tws = await asyncio.open_connection(*self._tws)
         except OSError as error:
-            log.warning("TWS at %s:%d: %s; the client is sent away", self._host, self._port, error)
-            _reset(client)
-        else:
-            self._writers.add(tws)
-            await self._join(reader, client, from_tws, tws)
-            self._writers.discard(tws)
-        finally:
-            self._writers.discard(client)
+            log.warning("TWS at %s:%d: %s; the client is sent away", *self._tws, error)
+            _reset(writer)
+            return
+        self._writers.add(tws)
+        await self._join(reader, writer, from_tws, tws)
+        self._writers.discard(tws)
 
     async def _join(
         self,
@@ -89,8 +53,8 @@ class Tap:
         from_tws: asyncio.StreamReader,
         tws: asyncio.StreamWriter,
     ) -> None:
-        tape = self._recorder.opened(host=self._host, port=self._port)
-        log.info("a client is connected to TWS at %s:%d", self._host, self._port)
+        tape = self._recorder.opened(host=self._tws[0], port=self._tws[1])
+        log.info("a client is connected to TWS at %s:%d", *self._tws)
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(_pass_on(from_client, tws, tape.outbound))

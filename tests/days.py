@@ -90,7 +90,7 @@ class Here:
     async def until_ready(self, patience: float = 3600.0) -> None:
         """Wait until requests are taken."""
         async with asyncio.timeout(patience):
-            while not self.daemon.session.ready:
+            while not self.daemon.session.ready:  # noqa: ASYNC110 - time costs nothing here
                 await asyncio.sleep(0.1)
 
 

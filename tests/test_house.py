@@ -216,6 +216,7 @@ LAYERS = [
     "requests",
     "commands",
     "outbox",
+    "listener",
     "bus",
     "gateway",
     "playback",

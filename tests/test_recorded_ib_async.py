@@ -54,7 +54,7 @@ def test_it_sees_the_same_under_another_client_id_as_well(tmp_path):
     async def recorded() -> dict[str, Any]:
         with contextlib.closing(Recorder(OneFile(path))) as recorder:
             async with Simulator(seed=1, tick=0.005) as tws, Tap(recorder, "127.0.0.1", tws.port) as tap:
-                return await traded(tap.listen, 7)
+                return await traded(tap.port, 7)
 
     async def played(client_id: int) -> dict[str, Any]:
         async with Playback(Score([path]), speed=float("inf"), patience=PATIENCE) as playback:

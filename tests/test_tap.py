@@ -34,7 +34,7 @@ class Line:
         loop = asyncio.get_running_loop()
         client = socket.socket()
         client.setblocking(False)
-        await loop.sock_connect(client, ("127.0.0.1", self._tap.listen))
+        await loop.sock_connect(client, ("127.0.0.1", self._tap.port))
         tws, _ = await loop.sock_accept(self._tws)
         return client, tws
 
@@ -182,7 +182,7 @@ def test_without_a_tws_clients_are_sent_away_and_nothing_is_recorded(tmp_path, c
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
             async with Tap(recorder, "127.0.0.1", nobody.getsockname()[1]) as tap:
-                reader, writer = await asyncio.open_connection("127.0.0.1", tap.listen)
+                reader, writer = await asyncio.open_connection("127.0.0.1", tap.port)
                 with pytest.raises(ConnectionResetError):
                     await reader.read(1)
                 writer.close()

@@ -77,7 +77,7 @@ async def _serve(recorder: Recorder, host: str, port: int, options: argparse.Nam
     async with Tap(recorder, host, port, options.listen) as tap:
         over = told()
         print(
-            f"clients that connect to 127.0.0.1:{tap.listen} reach TWS at {host}:{port} and are recorded in "
+            f"clients that connect to 127.0.0.1:{tap.port} reach TWS at {host}:{port} and are recorded in "
             f"{options.file}; Ctrl-C ends it",
             flush=True,
         )

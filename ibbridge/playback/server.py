@@ -12,14 +12,14 @@ import contextlib
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from ibbridge.codec import Acceptor, FramingError, HandshakeError, Message, Undecodable, frame
+from ibbridge.listener import Listener
 from ibbridge.playback.performance import Performance
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from types import TracebackType
 
     from ibbridge.playback.score import Part, Score
 
@@ -33,12 +33,11 @@ _CHUNK = 65_536
 _clock, _sleep = time.monotonic, asyncio.sleep
 
 
-class Playback:
-    """A gateway that plays a score while it is entered (`async with`). Port 0 takes a free one; `port` says which.
+class Playback(Listener):
+    """A gateway that plays a score.
 
     `speed` is how many recorded seconds pass in one, infinity for as fast as the client takes it, and `begin` (µs since
-    1970 UTC) where that speed begins: what is before goes as fast as it can. `patience` are seconds. Raises `OSError`
-    on entering if the port cannot be had.
+    1970 UTC) where that speed begins: what is before goes as fast as it can. `patience` are seconds.
     """
 
     def __init__(
@@ -52,8 +51,7 @@ class Playback:
         patience: float = PATIENCE,
         stay: bool = True,
     ) -> None:
-        self.host = host
-        self.port = port
+        super().__init__(host, port)
         self.over = asyncio.Event()
         """Set once every connection has been played to its end, or left by its client."""
         self._patience = patience
@@ -64,38 +62,8 @@ class Playback:
         self._to_come = list(score.parts)
         self._left = len(score.parts)
         self._orders: dict[int | None, dict[int, int]] = {}  # by client id: what became of its order ids
-        self._tasks = asyncio.TaskGroup()
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    async def __aenter__(self) -> Self:
-        await self._tasks.__aenter__()
-        try:
-            self._server = await asyncio.start_server(self._accept, self.host, self.port)
-        except OSError:
-            await self._tasks.__aexit__(None, None, None)
-            raise
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._server is not None:
-            self._server.close()
-        for writer in self._writers:
-            writer.transport.abort()
-        # What was raised inside goes on as it is, but for the cancellation by which a failed task ended the block.
-        cancelled = isinstance(error, asyncio.CancelledError)
-        await self._tasks.__aexit__(kind if cancelled else None, error if cancelled else None, trace)
-        if self._server is not None:
-            await self._server.wait_closed()
 
     # -- connections
-
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        self._tasks.create_task(self._serve(reader, writer))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -112,7 +80,6 @@ class Playback:
         except ConnectionError:
             pass  # gone without a goodbye, which is how clients go
         finally:
-            self._writers.discard(writer)
             writer.close()
 
     async def _perform(
