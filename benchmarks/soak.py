@@ -44,10 +44,11 @@ BEHIND = 4 * SNDHWM
 SETTLING = 15.0
 """Seconds, beside those in which the ring fills, before memory is judged: the slow one has filled its queue too."""
 
-GROWTH = 16 * MIB
-"""More memory in the last third of the time than in the first: of each the median, for it goes up and down by 10 MiB
-with what waits in ZeroMQ's queues. What is remembered grows with commands (their replies are kept for ten minutes) and
-SQLite's cache with the store, up to 8 MiB. A byte lost for each message is 19 MiB between the middles of the two."""
+GROWTH = 24 * MIB
+"""More memory in the last third of the time than in the first, of each the median. It goes up and down with what waits
+in ZeroMQ's queues: 20 MiB for a subscriber that is as far behind as it may be. What is remembered grows with commands
+(their replies are kept for ten minutes) and SQLite's cache with the store, up to 8 MiB. Two bytes lost for each message
+are 38 MiB between the middles of these thirds."""
 
 SHOWN = 11
 """How many of the samples of memory are shown, at equal distances."""
@@ -97,7 +98,7 @@ class Samples:
     @property
     def bound(self) -> int:
         """What it takes before anything is fed, the ring, a queue that is full, and some."""
-        return self.rss[0] + RING_BYTES + RING_MESSAGES * 16 + SNDHWM * A_MESSAGE + 2 * GROWTH
+        return self.rss[0] + RING_BYTES + RING_MESSAGES * 16 + SNDHWM * A_MESSAGE + 32 * MIB
 
 
 class Soak:
