@@ -71,3 +71,12 @@ def has_number(args: Mapping[str, Any], path: Path) -> bool:
     head, *rest = path
     inner = args.get(head)
     return head in args if not rest else isinstance(inner, dict) and has_number(inner, tuple(rest))
+
+
+def canonical(value: Any) -> str:
+    """The same text for the same arguments, in whatever order their keys were given."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{name}:{canonical(value[name])}" for name in sorted(value)) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(canonical, value)) + "]"
+    return repr(value)

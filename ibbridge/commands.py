@@ -159,7 +159,7 @@ class Commands:
         # An order that was sent in time must not be called "not sent" to whoever asks again because the reply was lost.
         if not self._requests.carried_out(name, args, asking, key):
             _in_time(command)
-        return self._requests.carry_out(name, args, asking, key)
+        return self._requests.carry_out(name, args, asking, key, command.get("not_after"))
 
 
 def _memory(command: dict[str, Any], identifier: str | int) -> tuple[Asking, bytes] | None:

@@ -109,6 +109,23 @@ class TwsConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
+class PacingConfig(_Section):
+    """How fast TWS is sent messages, all clients together: who sends too many is cut off."""
+
+    rate: int = _key(
+        45,
+        checks.whole(10, 1_000_000),
+        "Messages in any one second, cancels and orders included. TWS takes half as many as there are market data "
+        "lines: 50 with the usual 100.",
+    )
+    share: int = _key(
+        500,
+        checks.whole(1, 1_000_000),
+        "Messages of one client, and of one pace, that may wait for their turn; more are refused (E_PACING).",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class BusConfig(_Section):
     """The ZeroMQ sockets. Only this machine can be let in: there is no encryption or authorisation for others yet."""
 
@@ -235,6 +252,7 @@ class Config(_Section):
     """Everything that can be configured."""
 
     tws: TwsConfig = field(default_factory=TwsConfig)
+    pacing: PacingConfig = field(default_factory=PacingConfig)
     bus: BusConfig = field(default_factory=BusConfig)
     ring: RingConfig = field(default_factory=RingConfig)
     store: StoreConfig = field(default_factory=StoreConfig)

@@ -25,13 +25,15 @@ from ibbridge.alarms import Alarms
 from ibbridge.bridge import Bridge
 from ibbridge.bus import Bus, BusError
 from ibbridge.codec import Dialect, Message, NotCarried, Undecodable, compiled
+from ibbridge.codec.messages import REQUESTS
 from ibbridge.commands import Commands
 from ibbridge.gateway import Gateway
 from ibbridge.halt import Halt
 from ibbridge.health import Health, Signs
 from ibbridge.notify import notify
 from ibbridge.orders import Orders
-from ibbridge.requests import Requests
+from ibbridge.pacing import Pacing, Waiting
+from ibbridge.requests import NOT_CONNECTED, Requests
 from ibbridge.ring import Ring
 from ibbridge.routing import PASSED_ON, Router
 from ibbridge.session import Session, Stage
@@ -46,9 +48,6 @@ if TYPE_CHECKING:
     from ibbridge.config import Config
 
 log = logging.getLogger(__name__)
-
-NOT_CONNECTED = 504
-"""IB's code for a request that met no connection."""
 
 
 class Stop(Exception):  # noqa: N818 - not an error
@@ -76,7 +75,8 @@ class Daemon:
         self.orders = Orders(config.tws.client_id)
         self.router = Router(self.streams, self.orders)
         self.recorder = recorder.configured(config.record, config.tws)
-        self.gateway = Gateway(config.tws, self.session, self, PASSED_ON, self.recorder)
+        self.pacing = Pacing(config.pacing.rate, config.pacing.share)
+        self.gateway = Gateway(config.tws, self.session, self, PASSED_ON, self.recorder, pacing=self.pacing)
         self.names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
         self.requests = Requests(
             self.gateway,
@@ -87,6 +87,7 @@ class Daemon:
             halt=self.halt,
             fault=lambda: self.store.fault,
             window=self._window,
+            clock=_now,
         )
         self.commands = Commands(self.streams, self.requests, Bridge(self.streams, self.halt, self.status, _now))
         self.bus = Bus(config.bus, self.commands, self.streams.welcome)
@@ -161,6 +162,8 @@ class Daemon:
     def _notice(self, data: dict[str, Any], ts: int) -> None:
         code, text = data["errorCode"], data["errorString"]
         error = reference.about(code, text)
+        if done := self.pacing.complained(code, text, time.monotonic()):
+            log.warning("TWS has had too many messages (%s: %s): %s", code, text, done)
         if changed := self.session.notice(code, text):
             farm, state = changed
             self.requests.upstream = self.session.upstream != "lost"
@@ -190,15 +193,24 @@ class Daemon:
         self._surplus = set()
         kind = self.config.tws.market_data_type
         try:
-            self.gateway.send(dialect.write("reqMarketDataType", {"marketDataType": kind}))
+            data = dialect.write("reqMarketDataType", {"marketDataType": kind})
+            self.gateway.send(Waiting(REQUESTS["reqMarketDataType"], data))
         except NotCarried as error:
             log.error("market data type %s: %s", kind, error)  # noqa: TRY400 - the message says it all
         for route, why in self.requests.connected():
             self.router.tell(route, NOT_CONNECTED, why, _now())
 
+    def leaving(self, message: Waiting) -> bool:
+        """A message is about to be written to TWS; whether it may still be."""
+        if self.requests.leaving(message):
+            return True
+        asyncio.get_running_loop().call_soon(self._turn)  # somebody has been told why not
+        return False
+
     def lost(self) -> None:
         """The connection is gone: say so to everyone who waits for an answer, or to hear of an order."""
         gc.unfreeze()  # what was made for that connection is looked at once more, now that nothing waits for it
+        self.requests.unsent(self.pacing.drop())
         why = "the connection to TWS was lost before the answer was complete; ask again, under a new id"
         for route in self.requests.lost():
             self.router.tell(route, NOT_CONNECTED, why, _now())
@@ -229,6 +241,7 @@ class Daemon:
             "ring": {"messages": len(self.streams.ring), "bytes": self.streams.ring.size},
             "halt": self.halt.state,
             "alarms": self.alarms.raised,
+            "pacing": self.pacing.figures(now),
             "requests": len(self.router),
             "orders": len(self.orders),
             "counts": {**self.counts, **self.commands.counts, **self._of_bus()},
@@ -257,6 +270,7 @@ class Daemon:
             "halt": self.halt.state,
             "alarms": [each["alarm"] for each in self.alarms.raised],
             "unsent": self.gateway.unsent,
+            "pacing": self.pacing.figures(time.monotonic()),
         }
         self.streams.aside("heartbeat", about, _now(), "sys", "bridge")
         self._log_surplus()

@@ -15,13 +15,16 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ibbridge.codec import Connection, FramingError, HandshakeError, Message, State, Undecodable
+from ibbridge.pacing import Pacing
 from ibbridge.session import Backoff, Session, Step
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from ibbridge.codec import Dialect, Packed
+    from ibbridge.codec.schema import Pace
     from ibbridge.config import TwsConfig
+    from ibbridge.pacing import Waiting
     from ibbridge.recorder import Recorder, Tape
 
 log = logging.getLogger(__name__)
@@ -42,8 +45,11 @@ class Owner(Protocol):
     def started(self, dialect: Dialect) -> None:
         """Ids and accounts are known: now is the time to say what each new connection must be told."""
 
+    def leaving(self, message: Waiting) -> bool:
+        """A message that has waited for its turn is about to be written. False if it must not be any more."""
+
     def lost(self) -> None:
-        """The connection is gone, and with it everything that was under way on it."""
+        """The connection is gone, and with it everything that was under way on it or waited for its turn."""
 
 
 class Gateway:
@@ -56,8 +62,12 @@ class Gateway:
         owner: Owner,
         packed: Collection[str] = (),
         recorder: Recorder | None = None,
+        *,
+        pacing: Pacing | None = None,
     ) -> None:
         self._config = config
+        self._pacing = pacing or Pacing()
+        self._timer: asyncio.TimerHandle | None = None
         self._session = session
         self._owner = owner
         self._packed = packed  # names of messages that are wanted as msgpack
@@ -75,13 +85,45 @@ class Gateway:
         """Bytes that TWS has not taken yet."""
         return self._link.unsent() if self._link else 0
 
-    def send(self, data: bytes) -> bool:
-        """Write to TWS. False if there is no connection that would take it: then nothing was sent."""
+    def send(self, message: Waiting) -> bool:
+        """Write to TWS, at once or in its turn. False if there is no connection that would take it: it will not be.
+
+        Raises `Refused` if too much waits.
+        """
         link = self._link
         if link is None or link.closing() or link.unsent() > MOST_UNSENT:
             return False
-        link.write(data)
+        self._pacing.put(message, time.monotonic())
+        self._drain()
         return True
+
+    def withdraw(self, message: Waiting) -> bool:
+        """Have a message not leave. False if it has left."""
+        return self._pacing.withdraw(message)
+
+    def over(self, message: Waiting) -> None:
+        """What a message asked for is no longer open at TWS: another may leave."""
+        self._pacing.over(message)
+        self._drain()
+
+    def waiting(self, pace: Pace) -> list[Waiting]:
+        """The messages of a pace that wait."""
+        return self._pacing.waiting(pace)
+
+    def _drain(self) -> None:
+        """Write what may leave now, and come back when more may."""
+        link = self._link
+        if link is None or link.closing():
+            return
+        now = time.monotonic()
+        for message in self._pacing.take(now):
+            if self._owner.leaving(message):
+                link.write(message.data)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if (wake := self._pacing.wake()) is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, wake - now), self._drain)
 
     async def run(self) -> None:
         """Connect, stay connected, connect again. Ends only by being cancelled; then the socket is closed."""

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ibbridge.pacing import Waiting
+
 FOREIGN = "ext"
 """The owner of orders that no client of this daemon placed."""
 
@@ -34,7 +36,10 @@ class Owner(NamedTuple):
 
 @dataclass(slots=True)
 class Order:
-    """An order that a client of this daemon placed. `heard`: TWS has said something of it."""
+    """An order that a client of this daemon placed. `heard`: TWS has said something of it.
+
+    `message` is what asks TWS for it, while that waits; one that is `unsent` was accepted, and never left.
+    """
 
     owner: str
     key: str
@@ -43,6 +48,8 @@ class Order:
     command: str = "placeOrder"
     perm_id: int = 0
     heard: bool = False
+    message: Waiting | None = None
+    unsent: bool = False
     whose: Owner = field(init=False)
 
     def __post_init__(self) -> None:

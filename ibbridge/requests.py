@@ -11,24 +11,31 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge import arguments, topics
-from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
+from ibbridge.arguments import DAEMON_ONLY, WHAT_IF, canonical
 from ibbridge.codec import Dialect, NotCarried
 from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
-from ibbridge.codec.schema import Kind, Request, Topic
+from ibbridge.codec.schema import Kind, Pace, Request, Topic
 from ibbridge.config import RESTRICTED
 from ibbridge.orders import LONGEST_REF, Order, Orders, order_ref
+from ibbridge.pacing import Waiting
 from ibbridge.refusal import Refused
 from ibbridge.routing import Asking, Route, Router
 from ibbridge.topics import instrument_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ibbridge.codec.schema import Path
     from ibbridge.halt import Halt
 
 MOST_REMEMBERED = 20_000
 LARGEST_SEEN = 2**31 - 2**20
+
+NOT_CONNECTED = 504
+"""IB's code for a request that met no connection."""
+
+CANCELLED = 202
+"""IB's code for an order that is cancelled: here, one that never left."""
 
 OF_EVERY_ORDER = ("action", "orderType")
 """What an order must say. TWS has defaults, and nobody means them."""
@@ -44,8 +51,20 @@ class Link(Protocol):
     def dialect(self) -> Dialect | None:
         """How to write to it; None while there is none."""
 
-    def send(self, data: bytes) -> bool:
-        """False if nothing was sent."""
+    def send(self, message: Waiting) -> bool:
+        """Have it leave in its turn; `Requests.leaving` is told then. False if TWS takes nothing.
+
+        Raises `Refused` where as much waits as may.
+        """
+
+    def withdraw(self, message: Waiting) -> bool:
+        """Have it not leave; False if it has."""
+
+    def over(self, message: Waiting) -> None:
+        """What it asked for is no longer open at TWS."""
+
+    def waiting(self, pace: Pace) -> list[Waiting]:
+        """What waits of a pace."""
 
 
 class Requests:
@@ -66,6 +85,7 @@ class Requests:
         halt: Halt,
         fault: Callable[[], str] = lambda: "",
         window: Callable[[], float] = lambda: 0.0,
+        clock: Callable[[], int] = lambda: 0,
     ) -> None:
         self._link = link
         self._router = router
@@ -79,15 +99,18 @@ class Requests:
         self._halt = halt
         self._fault = fault
         self._window = window
+        self._clock = clock  # µs since 1970 UTC
         self._next = 1
         self._open = False
         router.answered = self._answered
+        router.over = self._over
         self._by_command: dict[Asking, Route] = {}
         self._gone: OrderedDict[Asking, str] = OrderedDict()  # what was cancelled: a cancel may come again
         self._tidy_at = 0
         self._shared: dict[tuple[str, str], Route] = {}
         self._again: list[Route] = []  # streams to be asked for on the next connection
         self._whole: dict[str, dict[Asking, dict[str, Any]]] = {}  # streams without an id, by request
+        self._asked_whole: dict[str, list[Waiting]] = {}  # what asks TWS for them, and may still wait
 
     # -- the connection
 
@@ -119,7 +142,7 @@ class Requests:
             route.args = arguments.numbered(route.args, route.request.request_id or (), route.req_id)
             self._router.open(route)
             try:
-                self._send(route.request, self._checked(route.request, dict(route.args)))
+                self._send(route.request, self._checked(route.request, dict(route.args)), about=route)
             except Refused as error:
                 if error.outcome == "refused":
                     self._router.end(route)
@@ -130,9 +153,9 @@ class Requests:
         """Ask again for the streams without an id; what could not be asked for, and why."""
         refused = []
         for name, holders in self._whole.items():
-            for asking, args in {_canonical(args): (asking, args) for asking, args in holders.items()}.values():
+            for asking, args in {canonical(args): (asking, args) for asking, args in holders.items()}.values():
                 try:
-                    self._send(REQUESTS[name], args)
+                    self._send_whole(REQUESTS[name], args)
                 except Refused as error:
                     refused.append((self._routed(REQUESTS[name], args, asking), str(error)))
         return refused
@@ -141,6 +164,57 @@ class Requests:
         """The connection is gone: the requests that will have no answer."""
         self._open = False
         return self._router.unanswered()
+
+    # -- on the way to TWS
+
+    def leaving(self, message: Waiting) -> bool:
+        """It is about to be written. False if it must not be any more."""
+        about = message.about
+        if message.not_after is not None and self._clock() > message.not_after:
+            self._unplaced(about, CANCELLED, "its not_after passed before it could be sent")
+            return False
+        if isinstance(about, Order) and message is about.message:
+            about.message = None
+        if isinstance(about, Route) and _unnumbered(message.request):
+            if about.ended:
+                return False
+            self._router.wait(about)  # only now: answers come in the order in which TWS was asked
+        return True
+
+    def unsent(self, messages: Iterable[Waiting]) -> None:
+        """The connection is gone, and these never left. To be told before `lost`.
+
+        Subscriptions and one-shots are then treated as those that did leave; cancels of such are void without it.
+        """
+        for message in messages:
+            about = message.about
+            if isinstance(about, Route) and _unnumbered(message.request):
+                self._router.wait(about)
+            elif isinstance(about, Order) and message.request.does is Kind.ORDER:
+                self._unplaced(about, NOT_CONNECTED, "the connection to TWS was lost before it could be sent")
+            elif isinstance(about, Order):
+                why = "the connection to TWS was lost before the cancel of this order could be sent; cancel it again"
+                self._router.tell_order(about, NOT_CONNECTED, why, self._clock(), ends=False)
+
+    def _unplaced(self, order: Order, code: int, why: str) -> None:
+        """An order that was accepted is over: it never left."""
+        order.message, order.heard, order.unsent = None, True, True
+        text = f"the order was not placed: {why}. Nothing of it has reached TWS; to place it, take a new key"
+        self._router.tell_order(order, code, text, self._clock(), ends=True)
+
+    def _taken_back(self, order: Order, why: str) -> bool:
+        """Whether the order still waited. Then it does not leave, and nor do those that have it as their parent."""
+        if order.message is None or not self._link.withdraw(order.message):
+            return False
+        self._unplaced(order, CANCELLED, why)
+        for each in self._link.waiting(Pace.ORDER):
+            if isinstance(each.about, Order) and each.args.get("order", {}).get("parentId") == order.order_id:
+                self._taken_back(each.about, f"its parent, {order.key}, was cancelled before it could be sent")
+        return True
+
+    def _over(self, route: Route) -> None:
+        if route.message is not None and not self._link.withdraw(route.message):
+            self._link.over(route.message)
 
     # -- commands
 
@@ -157,8 +231,13 @@ class Requests:
         """The name of the request that was made by this command, if whoever made it has cancelled it since."""
         return self._gone.get(asking)
 
-    def carry_out(self, command: str, args: dict[str, Any], asking: Asking, key: str | None) -> dict[str, Any]:
-        """Send the request of this name; the `result` of the reply. Raises `Refused`."""
+    def carry_out(
+        self, command: str, args: dict[str, Any], asking: Asking, key: str | None, not_after: int | None = None
+    ) -> dict[str, Any]:
+        """Send the request of this name; the `result` of the reply. Raises `Refused`.
+
+        `not_after` is looked at once more when an order leaves.
+        """
         if command in DAEMON_ONLY:
             raise Refused("E_PERM", f"{command} is the daemon's own; no configuration allows it to clients")
         if command in RESTRICTED and command not in self._allowed:
@@ -172,8 +251,9 @@ class Requests:
         request = REQUESTS[command]
         if arguments.name(request) == "key":
             args, key = _with_key(args, key)
-            act = self._place if request.does is Kind.ORDER else self._cancel_order
-            return act(request, args, asking, key)
+            if request.does is Kind.ORDER:
+                return self._place(request, args, asking, key, not_after)
+            return self._cancel_order(request, args, asking, key)
         if key is not None:
             raise Refused("E_ARG", f"key is for orders; {command} has none")
         if request.target:
@@ -188,7 +268,11 @@ class Requests:
         if request.does is Kind.STREAM and not path:
             return self._ask_whole(request, checked, asking)
         if request.does in (Kind.SETTING, Kind.FORGET):
-            self._send(request, checked)
+            if request.name == "reqGlobalCancel":  # it overtakes the orders that wait, which it means as well
+                for message in self._link.waiting(Pace.ORDER):
+                    if isinstance(message.about, Order):
+                        self._taken_back(message.about, "all orders were cancelled before it could be sent")
+            self._send(request, checked, client=asking.client)
             return {}
         route = self._routed(request, checked, asking)
         if again := self._under_way(route, asking):
@@ -196,8 +280,7 @@ class Requests:
         if path:
             return self._ask_keyed(route, path, asking)
         # Even if the same one is under way: TWS leaves some without an answer, and all later ones would wait for it.
-        self._send(request, checked)
-        self._router.wait(route)
+        self._send(request, checked, client=asking.client, about=route)
         self._remember(asking, route)
         return {"topic": self._topic(route)}
 
@@ -223,7 +306,7 @@ class Requests:
 
     def _ask_keyed(self, route: Route, path: Path, asking: Asking) -> dict[str, Any]:
         """Send a request that has an id; a stream that is open already is shared."""
-        sharing = (self._topic(route), _canonical(route.args))
+        sharing = (self._topic(route), canonical(route.args))
         shared = self._shared.get(sharing)
         if shared is None or shared.ended:
             shared = self._only_one(route, sharing[0])
@@ -236,7 +319,7 @@ class Requests:
         route.holders.add(asking.named)
         self._router.open(route)
         try:
-            self._send(route.request, route.args)
+            self._send(route.request, route.args, client=asking.client, about=route)
         except Refused:
             self._router.end(route)
             raise
@@ -275,7 +358,7 @@ class Requests:
                         f"{other.client} has the updates of account {held.get('acctCode') or '(default)'}, and TWS "
                         "gives those of one account at a time",
                     )
-            self._send(request, args)
+            self._send_whole(request, args, asking.client)
             self._leave(request, holders, account)
             self._router.wanted(request, *_whole_place(request, account))
             holders[asking] = args
@@ -296,12 +379,19 @@ class Requests:
         """The client gives up its share; TWS is told when nobody is left."""
         mine = [holder for holder in holders if holder.client == asking.client]
         if len(mine) == len(holders) and self._open:
-            self._send(request, args)
+            self._send_whole(request, args, asking.client)
         for holder in mine:
             del holders[holder]
         if mine and not holders:
             given_up = REQUESTS[request.cancels or request.name]
             self._router.given_up(given_up, *_whole_place(given_up, args.get("acctCode", "")))
+
+    def _send_whole(self, request: Request, args: dict[str, Any], client: str = "") -> None:
+        """Ask for such a stream, or cancel it. The last word holds: what still waits must not leave behind it."""
+        asked = [each for each in self._asked_whole.get(request.cancels or request.name, ()) if each.waits]
+        last_word = asked if request.cancels or "subscribe" in args else ()
+        asked.append(self._send(request, args, client=client, instead_of=[*last_word]))
+        self._asked_whole[request.cancels or request.name] = asked
 
     def _concern(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """Cancel a request that is under way, or do something else to it."""
@@ -324,7 +414,9 @@ class Requests:
             raise Refused("E_ARG", f"id: the {request.target} with this command id has ended")
         else:
             rest = {name: value for name, value in args.items() if name != "id"}
-            self._send(request, self._checked(request, arguments.numbered(rest, request.request_id, route.req_id)))
+            checked = self._checked(request, arguments.numbered(rest, request.request_id, route.req_id))
+            # In the turn of whoever asked, so that it stays behind what it is about.
+            self._send(request, checked, client=route.message.client if route.message else asking.client)
             route.touched = True
         return {}
 
@@ -344,10 +436,13 @@ class Requests:
         return Asking(asking.client, named).named
 
     def _let_go(self, cancel: Request, route: Route, holder: Asking) -> None:
-        """The last holder's cancel goes to TWS; one that cannot be sent changes nothing, and may be tried again."""
+        """The last holder's cancel goes to TWS; one that cannot be sent changes nothing, and may be tried again.
+
+        What still waits is withdrawn, and TWS hears of neither.
+        """
         last = not route.holders - {holder} and not route.ended
-        if last and self._open:
-            self._send(cancel, self._cancelling(cancel, route))
+        if last and self._open and not (route.message and self._link.withdraw(route.message)):
+            self._send(cancel, self._cancelling(cancel, route), client=holder.client)
         del self._by_command[holder]
         self._gone[holder] = route.request.name
         if len(self._gone) > MOST_REMEMBERED:
@@ -370,7 +465,9 @@ class Requests:
 
     # -- orders
 
-    def _place(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
+    def _place(
+        self, request: Request, args: dict[str, Any], asking: Asking, key: str, not_after: int | None
+    ) -> dict[str, Any]:
         if known := self._orders.keyed(asking.client, key):
             if (known.command, known.args) != (request.name, args):
                 raise Refused("E_KEY_REUSED", f"key {key!r} is of another order of {asking.client}; take a new one")
@@ -387,7 +484,7 @@ class Requests:
         self._number()
         self._orders.add(order)
         try:
-            self._send(request, values)
+            self._send(request, values, client=asking.client, about=order, not_after=not_after)
         except Refused:
             self._orders.forget(order)
             raise
@@ -462,7 +559,7 @@ class Requests:
         route = self._routed(request, values, asking)
         if again := self._under_way(route, asking):
             return again
-        self._send(request, values)
+        self._send(request, values, client=asking.client, about=route)
         route.req_id = self._number()
         self._router.open(route)
         self._remember(asking, route)
@@ -474,7 +571,9 @@ class Requests:
             raise Refused("E_ARG", f"key: {asking.client} has no order with the key {key!r}")
         if "orderId" in args:
             raise Refused("E_ARG", "orderId is the daemon's; key names the order")
-        self._send(request, self._checked(request, {**args, "orderId": order.order_id}))
+        checked = self._checked(request, {**args, "orderId": order.order_id})
+        if not (order.unsent or self._taken_back(order, "it was cancelled before it could be sent")):
+            self._send(request, checked, client=asking.client, about=order)
         return {"key": key, "orderId": order.order_id}
 
     # -- shared by all
@@ -499,10 +598,25 @@ class Requests:
             )
         return dialect
 
-    def _send(self, request: Request, values: dict[str, Any]) -> None:
-        if not self._link.send(self._dialect().put(request.name, values)):
+    def _send(
+        self,
+        request: Request,
+        values: dict[str, Any],
+        *,
+        client: str = "",
+        about: Route | Order | None = None,
+        not_after: int | None = None,
+        instead_of: Sequence[Waiting] = (),
+    ) -> Waiting:
+        """Have it leave in its turn, that of `client`; the daemon's own ("") may wait in any number."""
+        data = self._dialect().put(request.name, values)
+        message = Waiting(request, data, client, values, about, not_after, instead_of)
+        if about is not None and request.target is None:
+            about.message = message
+        if not self._link.send(message):
             fault = "TWS takes nothing at the moment; try again, and if it stays so, see whether TWS hangs"
             raise Refused("E_BUSY", fault, outcome="not_sent", retry_after=1.0)
+        return message
 
     def _number(self) -> int:
         self._next += 1
@@ -557,6 +671,11 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 """What is added to the instrument's key for everything but plain market data."""
 
 
+def _unnumbered(request: Request) -> bool:
+    """Whether its answer names no request, and belongs to the one that was sent first."""
+    return request.does is Kind.ONE_SHOT and request.key is None
+
+
 _ORDERS = frozenset(request.name for request in OUTBOUND if request.does is Kind.ORDER)
 _CANCELS = {request.cancels: request for request in OUTBOUND if request.cancels}
 
@@ -577,15 +696,6 @@ _ONE_AT_A_TIME = frozenset(
 
 def _told(value: Any) -> str:
     return "left out" if value is None else ascii(value)[:60]
-
-
-def _canonical(value: Any) -> str:
-    """The same text for the same arguments, in whatever order their keys were given."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{name}:{_canonical(value[name])}" for name in sorted(value)) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_canonical, value)) + "]"
-    return repr(value)
 
 
 def _whole_place(request: Request, account: str) -> tuple[str, ...]:

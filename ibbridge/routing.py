@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ibbridge.codec import Packed
     from ibbridge.orders import Order, Orders
+    from ibbridge.pacing import Waiting
     from ibbridge.press import Channel
     from ibbridge.streams import Streams
 
@@ -57,7 +58,7 @@ class Route:
     """A request under way. `place` gives the topic's components for a type of answer, but for the type itself.
 
     One that is `touched` has had something else done to it: an error may be about that. `channels` are those that its
-    answers have come on: their state lives as long as somebody asks for it.
+    answers have come on: their state lives as long as somebody asks for it. `message` is what asks TWS, sent or not.
     """
 
     request: Request
@@ -71,6 +72,7 @@ class Route:
     touched: bool = False
     holders: set[Asking] = field(default_factory=set)
     channels: list[Channel] = field(default_factory=list)
+    message: Waiting | None = None
 
     @property
     def one_shot(self) -> bool:
@@ -108,6 +110,8 @@ class Router:
         """Where most of what is passed on goes, by name and key; what is not found there is for `pass_on`."""
         self.answered: Callable[[Route], None] = lambda _: None
         """Is told of every one-shot whose last answer has come."""
+        self.over: Callable[[Route], None] = lambda _: None
+        """Is told of every request that is over, for whatever reason."""
 
     # -- requests under way
 
@@ -135,6 +139,7 @@ class Router:
     def end(self, route: Route) -> None:
         """The request is over. What still comes goes where the rest went, and leaves no state: nobody holds it."""
         route.ended = True
+        self.over(route)
         for used in route.channels:
             used.users -= 1
             if not used.users:
@@ -370,10 +375,10 @@ class Router:
                 channel = self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)
         self._say_error(channel or self._streams.channel("sys", "tws", "error"), data, ts, ends=ends)
 
-    def tell_order(self, order: Order, code: int, text: str, ts: int) -> None:
-        """Publish an error of the daemon's own about an order. Whether that is over is not known."""
+    def tell_order(self, order: Order, code: int, text: str, ts: int, *, ends: bool | None = None) -> None:
+        """Publish an error of the daemon's own about an order. Whether that is over is not known, unless it is said."""
         channel = self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)
-        self._say_error(channel, _own_error(order.order_id, code, text), ts, ends=None)
+        self._say_error(channel, _own_error(order.order_id, code, text), ts, ends=ends)
 
     def tell(self, route: Route, code: int, text: str, ts: int) -> None:
         """Publish an error of the daemon's own about a request. Whether that is over has been decided before."""

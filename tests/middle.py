@@ -15,6 +15,7 @@ from ibbridge.codec.messages import MESSAGES
 from ibbridge.commands import Commands
 from ibbridge.halt import Halt
 from ibbridge.orders import Orders
+from ibbridge.pacing import Pacing, Waiting
 from ibbridge.refusal import Refused
 from ibbridge.requests import Requests
 from ibbridge.routing import Asking, Router
@@ -22,6 +23,8 @@ from ibbridge.streams import Streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+
+    from ibbridge.codec.schema import Pace
 
 AAPL = {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"}
 MSFT = {**AAPL, "symbol": "MSFT"}
@@ -54,22 +57,52 @@ class Sent(NamedTuple):
 
 
 class Link:
-    """A connection that takes everything, and only what a host of its version can read."""
+    """A connection that takes everything, and only what a host of its version can read. Time passes when told."""
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, version: int, rate: int = 1_000_000, share: int = 500) -> None:
         self.dialect: Dialect | None = Dialect.client(version)
         self.sent: list[Sent] = []
         self.takes = True
+        self.pacing = Pacing(rate, share)
+        self.now = 0.0
+        self.leaving: Callable[[Waiting], bool] = lambda _: True
         self._host = Dialect.server(version)
 
-    def send(self, data: bytes) -> bool:
+    def send(self, message: Waiting) -> bool:
         if not self.takes:
             return False
+        self.pacing.put(message, self.now)
+        self.go_on()
+        return True
+
+    def withdraw(self, message: Waiting) -> bool:
+        return self.pacing.withdraw(message)
+
+    def over(self, message: Waiting) -> None:
+        self.pacing.over(message)
+        self.go_on()
+
+    def waiting(self, pace: Pace) -> list[Waiting]:
+        return self.pacing.waiting(pace)
+
+    def go_on(self, seconds: float = 0.0) -> None:
+        """So much time passes, and what may leave meanwhile does."""
+        until = self.now + seconds
+        while True:
+            for message in self.pacing.take(self.now):
+                if self.leaving(message):
+                    self._write(message.data)
+            wake = self.pacing.wake()
+            if wake is None or wake > until:
+                break
+            self.now = max(self.now, wake)
+        self.now = until
+
+    def _write(self, data: bytes) -> None:
         assert int.from_bytes(data[:4], "big") == len(data) - 4
         read = self._host.read(data[4:])
         assert isinstance(read, Message), read
         self.sent.append(Sent(read.name, read.data))
-        return True
 
     def take(self) -> list[Sent]:
         """What was sent since the last call."""
@@ -99,9 +132,11 @@ class Middle:
         names: Mapping[str, str] | None = None,
         prefix: str = "",
         ready: bool = True,
+        rate: int = 1_000_000,
+        share: int = 500,
     ) -> None:
         self.published: list[Heard] = []
-        self.link = Link(version)
+        self.link = Link(version, rate, share)
         self.streams = Streams(EPOCH, each_pair(self._keep), prefix)
         self.orders = Orders(CLIENT_ID)
         self.router = Router(self.streams, self.orders)
@@ -117,7 +152,9 @@ class Middle:
             halt=self.halt,
             fault=lambda: self.fault,
             window=lambda: self.window,
+            clock=lambda: self._now,
         )
+        self.link.leaving = self.requests.leaving
         bridge = Bridge(self.streams, self.halt, lambda: {"fine": True}, lambda: self._now)
         self.commands = Commands(self.streams, self.requests, bridge, lambda: self.clock)
         self._ids = itertools.count(1)
@@ -139,6 +176,7 @@ class Middle:
 
     def reconnect(self) -> list[Any]:
         """Lose the connection and get another; what was left unanswered."""
+        self.requests.unsent(self.link.pacing.drop())
         unanswered = self.requests.lost()
         self.connect()
         return unanswered

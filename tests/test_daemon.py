@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 from ibbridge import snapshot
 from ibbridge.codec import Connection, Dialect, Message, State
-from ibbridge.codec.messages import INBOUND
+from ibbridge.codec.messages import INBOUND, REQUESTS
 from ibbridge.config import Config
 from ibbridge.daemon import Daemon, _directory, settle
 from ibbridge.gateway import Gateway
+from ibbridge.pacing import Waiting
 from ibbridge.routing import PASSED_ON
 from ibbridge.session import Session, Stage
 from ibbridge.windows import window
@@ -82,7 +83,8 @@ class Published:
     def __init__(self, store: str = "", **tws: Any) -> None:
         default = Config()
         kept = dataclasses.replace(default.store, path=store)
-        self.daemon = Daemon(Config(tws=dataclasses.replace(default.tws, **tws), store=kept))
+        at_once = dataclasses.replace(default.pacing, rate=1_000_000)
+        self.daemon = Daemon(Config(tws=dataclasses.replace(default.tws, **tws), store=kept, pacing=at_once))
         self.heard: list[Heard] = []
         self.daemon.bus.send = each_pair(self._keep)
         self.daemon.bus.turn = lambda: None  # type: ignore[method-assign]
@@ -401,6 +403,9 @@ class Owner:
     def started(self, dialect: Dialect) -> None:
         self.ready.set()
 
+    def leaving(self, message: Waiting) -> bool:
+        return True
+
     def lost(self) -> None:
         pass
 
@@ -434,11 +439,11 @@ def test_every_address_of_a_name_is_tried(monkeypatch):
         monkeypatch.setattr(loop, "getaddrinfo", resolve)
         running = asyncio.create_task(gateway.run())
         await owner.ready.wait()
-        assert gateway.send(b"\0\0\0\0")
+        assert gateway.send(Waiting(REQUESTS["reqCurrentTime"], b"\0\0\0\0"))
         running.cancel()
         await asyncio.wait([running])
         assert gateway.dialect is None
-        assert not gateway.send(b"")
+        assert not gateway.send(Waiting(REQUESTS["reqCurrentTime"], b""))
         server.close()
         await server.wait_closed()
 

@@ -145,6 +145,7 @@ PURE = {
     for name in (
         "arguments", "session", "streams", "routing", "requests", "orders", "topics", "commands",
         "book", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
+        "budget", "pacing",
     )
 }
 """State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
@@ -210,6 +211,8 @@ LAYERS = [
     "halt",
     "bridge",
     "session",
+    "budget",
+    "pacing",
     "orders",
     "routing",
     "replies",

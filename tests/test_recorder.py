@@ -19,7 +19,9 @@ import pytest
 
 from ibbridge import config, recorder, recording
 from ibbridge.codec import Acceptor, Message
+from ibbridge.codec.messages import REQUESTS
 from ibbridge.gateway import Gateway
+from ibbridge.pacing import Waiting
 from ibbridge.recorder import OneFile, Recorder, Rotated
 from ibbridge.recording import Kind, Reading, Record
 from ibbridge.session import Session
@@ -228,6 +230,9 @@ class Owner:
     def started(self, dialect: Any) -> None:
         self.ready.set()
 
+    def leaving(self, message: Waiting) -> bool:
+        return True
+
     def lost(self) -> None:
         pass
 
@@ -241,7 +246,7 @@ async def connected(made: Recorder | None) -> Owner:
         running = asyncio.create_task(gateway.run())
         await owner.ready.wait()
         assert gateway.dialect is not None
-        assert gateway.send(gateway.dialect.write("reqCurrentTime", {}))
+        assert gateway.send(Waiting(REQUESTS["reqCurrentTime"], gateway.dialect.write("reqCurrentTime", {})))
         await owner.told.wait()
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -456,6 +456,27 @@ class Pace(Enum):
     HISTORY = 3
 
 
+def _once(_: Mapping[str, Any]) -> int:
+    return 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Limit:
+    """How many requests IB takes: at most `most` in any `seconds`, or open at a time where that is None.
+
+    Requests that declare limits of one `name` count together if they are alike in the arguments that `alike` names, a
+    contract by its instrument; None is all of them but the request's number. `counts` says for how many a request
+    counts, by its arguments; 0 for one that is not concerned. `note` says that to people.
+    """
+
+    name: str
+    most: int
+    seconds: float | None
+    alike: tuple[str, ...] | None = ()
+    counts: Callable[[Mapping[str, Any]], int] = _once
+    note: str = ""
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Request(Declaration):
     """A message to TWS, and what it means for the bridge.
@@ -466,6 +487,7 @@ class Request(Declaration):
     that it does something else to; it carries the id of that one. `turns` names the flags that make a one-shot of a
     stream, and a stream of a one-shot. One that `lingers` is kept by TWS even after its answer, until it is cancelled.
     A `fresh` one must not be given the answer to one that was sent before it: what it asks for may just have changed.
+    `pace` is how urgent it is, `limits` are IB's own on how often it may be asked.
     """
 
     does: Kind = Kind.ONE_SHOT
@@ -478,6 +500,7 @@ class Request(Declaration):
     lingers: bool = False
     fresh: bool = False
     pace: Pace = Pace.NORMAL
+    limits: tuple[Limit, ...] = ()
 
     @property
     def target(self) -> str | None:

@@ -16,6 +16,7 @@ from ibbridge.codec.schema import (
     Field,
     Inline,
     Kind,
+    Limit,
     Mask,
     Member,
     Pace,
@@ -273,7 +274,7 @@ def _command_facts(entry: Entry, request: Request) -> Iterator[str]:
         yield "sent by the daemon itself, and no command"
     elif entry.restricted:
         yield "refused unless `commands.allow` in the configuration lists it: it concerns the whole connection"
-    yield f"{request.does.value}, pace {request.pace.name.lower()}"
+    yield f"{request.does.value}, pace {request.pace.name.lower()}" + _limits(request)
     if request.answers:
         streams = request.does is Kind.STREAM and not request.turns
         word = "all there is has come once with" if streams else "the last is"
@@ -292,6 +293,19 @@ def _command_facts(entry: Entry, request: Request) -> Iterator[str]:
         yield f"cancels {_link(request.cancels)}"
     elif cancels := cancelling(request):
         yield f"cancelled by {_links(each.name for each in cancels)}"
+
+
+def _limits(request: Request) -> str:
+    if not request.limits:
+        return ""
+    return f"; TWS is sent at most {'; '.join(map(_limit, request.limits))}; what is more waits"
+
+
+def _limit(limit: Limit) -> str:
+    number = f"{limit.most} {'at a time' if limit.seconds is None else f'in any {limit.seconds:g} s'}"
+    alike = "that are the same" if limit.alike is None else "of the same " + " and ".join(f"`{n}`" for n in limit.alike)
+    note = f" ({limit.note})" if limit.note else ""
+    return number + (f" {alike}" if limit.alike != () else "") + note
 
 
 def _ends(request: Request) -> str:

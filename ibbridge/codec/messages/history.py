@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
 from ibbridge.codec import versions as v
 from ibbridge.codec.messages.contracts import CONTRACT, LEGS, REQUEST_CONTRACT_EXPIRED
 from ibbridge.codec.messages.market import BID_ASK_ATTRIB, LAST_ATTRIB, AskedId, ReqId
@@ -14,6 +17,7 @@ from ibbridge.codec.schema import (
     Float,
     Int,
     Kind,
+    Limit,
     Long,
     Mask,
     Masked,
@@ -29,6 +33,44 @@ from ibbridge.codec.schema import (
     inbound,
     request,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def _quotes_twice(args: Mapping[str, Any]) -> int:
+    return 2 if args["whatToShow"] == "BID_ASK" else 1
+
+
+def _small(args: Mapping[str, Any]) -> int:
+    """Bars of 30 seconds and less: all whose size IB gives in seconds."""
+    return int(args["barSizeSetting"].lstrip("0123456789 ").lower().startswith("s"))
+
+
+def _small_quotes_twice(args: Mapping[str, Any]) -> int:
+    return _small(args) * _quotes_twice(args)
+
+
+_TWICE = "BID_ASK counts twice"
+_OF_SMALL = "bars of 30 seconds and less"
+
+# IB's three rules for small bars: none that is the same within 15 seconds, no six for the same contract, exchange and
+# type of data within two seconds, no more than sixty within any ten minutes. And fifty open at once, of whatever size.
+_OPEN = Limit("open history", 50, None)
+_SAME = Limit("same history", 1, 15.0, alike=None)
+_INSTRUMENT = Limit("history of an instrument", 5, 2.0, ("contract", "whatToShow"), _quotes_twice, _TWICE)
+_ALL = Limit("history", 60, 600.0, counts=_quotes_twice, note=_TWICE)
+
+_OF_BARS = (
+    _OPEN,
+    replace(_SAME, counts=_small, note=_OF_SMALL),
+    replace(_INSTRUMENT, counts=_small_quotes_twice, note=f"{_OF_SMALL}; {_TWICE}"),
+    replace(_ALL, counts=_small_quotes_twice, note=f"{_OF_SMALL}; {_TWICE}"),
+)
+
+# IB does not say whether ticks count as bars do. The sixty in ten minutes are documented for bars alone, and would make
+# a day's ticks, a thousand at a time, take hours; what is short is kept for them as well.
+_OF_TICKS = (_OPEN, _SAME, _INSTRUMENT)
 
 BAR = Record(
     "BarData",
@@ -103,6 +145,7 @@ DECLARATIONS = (
         ),
         proto=v.PROTOBUF_HISTORICAL_DATA,
         pace=Pace.HISTORY,
+        limits=_OF_BARS,
         answers=("historicalData", "historicalDataUpdate", "historicalSchedule", "historicalDataEnd"),
         ends=("historicalDataEnd", "historicalData", "historicalSchedule"),
         turns=("keepUpToDate",),
@@ -180,6 +223,7 @@ DECLARATIONS = (
         text=("reqId", REQUEST_CONTRACT_EXPIRED, "useRTH whatToShow formatDate"),
         proto=v.PROTOBUF_HISTORICAL_DATA,
         pace=Pace.HISTORY,
+        limits=(_OPEN, _SAME, _INSTRUMENT, _ALL),
         answers=("headTimestamp",),
         ends=("headTimestamp",),
         lingers=True,
@@ -255,6 +299,7 @@ DECLARATIONS = (
         ),
         proto=v.PROTOBUF_HISTORICAL_DATA,
         pace=Pace.HISTORY,
+        limits=_OF_TICKS,
         answers=("historicalTicks", "historicalTicksBidAsk", "historicalTicksLast"),
         ends=("historicalTicks", "historicalTicksBidAsk", "historicalTicksLast"),
     ),

@@ -12,6 +12,7 @@ from ibbridge.codec.schema import (
     Float,
     Int,
     Kind,
+    Limit,
     Of,
     Part,
     Record,
@@ -79,6 +80,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_REST_MESSAGES_2,
         answers=("symbolSamples",),
         ends=("symbolSamples",),
+        limits=(Limit("matching symbols", 1, 1.0),),
     ),
     inbound(
         79,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ibbridge.codec import versions as v
 from ibbridge.codec.messages.contracts import (
     CONTRACT,
@@ -19,6 +21,7 @@ from ibbridge.codec.schema import (
     Inline,
     Int,
     Kind,
+    Limit,
     Long,
     Mask,
     Masked,
@@ -34,6 +37,9 @@ from ibbridge.codec.schema import (
     request,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 ReqId = Int("reqId", 1, absent=-1)
 """The request id of an answer; IB's client reads an absent one as -1."""
 
@@ -43,6 +49,15 @@ AskedId = Int("reqId", 1, required=True)
 _TICK_ATTRIB = Mask("TickAttrib", ("canAutoExecute", "pastLimit", "preOpen"))
 LAST_ATTRIB = Mask("TickAttribLast", ("pastLimit", "unreported"), message=("pastLimit", "unreported"))
 BID_ASK_ATTRIB = Mask("TickAttribBidAsk", ("bidPastLow", "askPastHigh"), message=("bidPastLow", "askPastHigh"))
+
+
+def _regulatory(args: Mapping[str, Any]) -> int:
+    return int(bool(args.get("regulatorySnapshot")))
+
+
+_REGULATORY = Limit("regulatory snapshots", 1, 1.0, counts=_regulatory, note="with regulatorySnapshot")
+_TICK_BY_TICK = Limit("tick by tick of an instrument", 1, 15.0, ("contract",))
+_REAL_TIME_BARS = Limit("real-time bars", 60, 600.0)
 
 
 DECLARATIONS = (
@@ -83,6 +98,7 @@ DECLARATIONS = (
         ),
         ends=("tickSnapshotEnd",),
         turns=("snapshot", "regulatorySnapshot"),
+        limits=(_REGULATORY,),
     ),
     request(
         2,
@@ -359,6 +375,7 @@ DECLARATIONS = (
             "historicalTicksBidAsk",
             "historicalTicksLast",
         ),
+        limits=(_TICK_BY_TICK,),
     ),
     request(
         98,
@@ -440,6 +457,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_HISTORICAL_DATA,
         does=Kind.STREAM,
         answers=("realtimeBar",),
+        limits=(_REAL_TIME_BARS,),
     ),
     request(
         51,

@@ -1,0 +1,414 @@
+"""What waits for its turn to leave for TWS: who goes first, and what IB's own limits hold back meanwhile.
+
+Cancels first, then orders, everything else, and history last; within a pace each client in turn, and the messages of
+one client in the order in which they came. A message that one of IB's limits concerns (`codec.schema.Limit`) waits
+beside the queue until there is room; what no limit holds passes by. Pure: told the time, in seconds of a clock that
+only goes forward. Knows declarations; nothing of sockets, and nothing of what a message is for.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.arguments import canonical
+from ibbridge.budget import Budget
+from ibbridge.codec.schema import Pace
+from ibbridge.refusal import Refused
+from ibbridge.topics import instrument_key
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Mapping, Sequence
+
+    from ibbridge.codec.schema import Limit, Request
+
+MARGIN = 0.25
+"""Seconds by which IB's limits are taken to be longer than they are: messages do not all take the same time to TWS."""
+
+HELD = 60.0
+"""Seconds without history after TWS has complained of too much of it."""
+
+UNKNOWN = 10.0
+"""Seconds after which to try again where nobody can tell when there is room: another request has to end first."""
+
+TOO_FAST = 100
+NO_HISTORY = 162
+
+
+class _Count(NamedTuple):
+    """Where a message counts: for `units` in the room of this key."""
+
+    limit: Limit
+    key: Hashable
+    units: int
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A request on its way to TWS, for a client ("" is the daemon itself).
+
+    `about` is the order or route that it belongs to, if any, for whoever put it. `instead_of` are earlier ones that it
+    makes needless. `not_after` is the time of day (µs since 1970 UTC) after which it must not leave.
+    """
+
+    request: Request
+    data: bytes
+    client: str = ""
+    args: Mapping[str, Any] = field(default_factory=dict)
+    about: Any = None
+    not_after: int | None = None
+    instead_of: Sequence[Waiting] = ()
+    # The queue's own.
+    since: float = 0.0
+    counts: tuple[_Count, ...] = ()
+    queue: _Turns | None = None
+    held_by: _Room | None = None
+    offered_by: _Room | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has been accepted, and has neither left nor been withdrawn."""
+        return self.queue is not None
+
+
+class _Turns:
+    """The messages of each client in their order, and the clients in turn."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[str, OrderedDict[Waiting, None]] = OrderedDict()
+
+    def __bool__(self) -> bool:
+        return bool(self._of)
+
+    def add(self, message: Waiting, *, first: bool = False) -> None:
+        """A message comes, as the last of its client; `first`: it has been here before, and others have not."""
+        mine = self._of.setdefault(message.client, OrderedDict())
+        mine[message] = None
+        if first:
+            mine.move_to_end(message, last=False)
+        message.queue = self
+
+    def head(self) -> Waiting | None:
+        """Whose turn it is."""
+        return next(iter(next(iter(self._of.values()))), None) if self._of else None
+
+    def remove(self, message: Waiting) -> None:
+        mine = self._of[message.client]
+        del mine[message]
+        if not mine:
+            del self._of[message.client]
+        message.queue = None
+
+    def pass_on(self, client: str) -> None:
+        """The client has had its turn."""
+        if client in self._of:
+            self._of.move_to_end(client)
+
+    def before(self, client: str) -> int:
+        """How many clients have their turn before this one has."""
+        return next((place for place, each in enumerate(self._of) if each == client), len(self._of))
+
+
+class _Room:
+    """What one limit takes of requests that are alike, and what waits for it.
+
+    One of those that wait is offered to the queue whenever there is room for it, and the next when that one has left,
+    or waits elsewhere: so an hour's worth of requests is not looked at again each time that one of them may go.
+    """
+
+    def __init__(self, limit: Limit, key: Hashable) -> None:
+        self.limit = limit
+        self.key = key
+        self.used = 0
+        self.spent: deque[tuple[float, int]] = deque()  # until when how many count
+        self.held = _Turns()
+        self.offered: Waiting | None = None
+
+    @property
+    def idle(self) -> bool:
+        return not (self.used or self.held or self.offered)
+
+    def fits(self, units: int) -> bool:
+        return not self.used or self.used + units <= self.limit.most
+
+    def units(self, message: Waiting) -> int:
+        return next(each.units for each in message.counts if each.key == self.key)
+
+    def when(self, units: int, now: float) -> float | None:
+        """When there is room for so many, if nothing else comes; None if nobody can tell."""
+        rounds, rest = divmod(units - 1, self.limit.most)
+        free = self.limit.most - self.used
+        for until, leaving in self.spent:
+            if free > rest:
+                break
+            free, now = free + leaving, until
+        return None if self.limit.seconds is None else now + rounds * self.limit.seconds
+
+
+class Pacing:
+    """The queue in front of the socket. `share` is how many messages of one client and pace may wait."""
+
+    def __init__(self, rate: int = 45, share: int = 500) -> None:
+        self._budget = Budget(rate)
+        self._share = share
+        self._ready = {pace: _Turns() for pace in Pace}
+        self._rooms: dict[Hashable, _Room] = {}
+        self._ends: list[tuple[float, int, _Room]] = []  # when something stops to count
+        self._waiting: OrderedDict[Waiting, None] = OrderedDict()
+        self._shares: dict[tuple[str, Pace], OrderedDict[Waiting, None]] = {}
+        self._no_history_before = float("-inf")
+        self._open: set[Waiting] = set()  # what has left and still takes room
+        self._held = 0
+        self._sent = 0
+        self._serial = 0
+
+    # -- in
+
+    def put(self, message: Waiting, now: float) -> None:
+        """Take a message. Raises `Refused` if there is no room in its client's share; then nothing has changed."""
+        mine = (message.client, message.request.pace)
+        if message.client and len(self._shares.get(mine, ())) >= self._share:
+            self._refuse(mine, now)
+        for each in message.instead_of:
+            self.withdraw(each)
+        message.instead_of = ()
+        message.since = now
+        message.counts = tuple(_counts(message))
+        self._waiting[message] = None
+        self._shares.setdefault(mine, OrderedDict())[message] = None
+        rooms = (self._rooms.get(each.key) for each in message.counts)
+        # Not past those that wait for the same.
+        busy = next((room for room in rooms if room is not None and (room.held or room.offered)), None)
+        if busy is not None:
+            self._hold(message, busy)
+        else:
+            self._ready[message.request.pace].add(message)
+
+    def _refuse(self, mine: tuple[str, Pace], now: float) -> None:
+        client, pace = mine
+        fault = (
+            f"{self._share} messages of {client} (pace {pace.name.lower()}) wait for their turn to be sent, no more "
+            "may wait: TWS takes a limited number a second, and of some requests fewer"
+        )
+        retry_after = round(self._until_one_leaves(mine, now) + 0.001, 3)
+        raise Refused("E_PACING", fault, outcome="not_sent", retry_after=retry_after)
+
+    def _until_one_leaves(self, mine: tuple[str, Pace], now: float) -> float:
+        """Seconds until there is room in a share, if nothing else comes: until its oldest message leaves."""
+        client, pace = mine
+        self._budget.advance(now)
+        oldest = next(iter(self._shares[mine]))
+        ahead = 0
+        if (room := oldest.held_by) is not None:
+            when = room.when(room.held.before(client) + room.units(oldest), now)
+            if when is None:
+                return UNKNOWN
+        else:
+            when = now
+            ahead = self._ready[pace].before(client)
+        ahead += sum(len(each) for (_, other), each in self._shares.items() if other.value < pace.value)
+        when = max(when, self._budget.when(pace, ahead))
+        if pace is Pace.HISTORY:
+            when = max(when, self._no_history_before)
+        return max(0.0, when - now)
+
+    # -- out
+
+    def take(self, now: float) -> list[Waiting]:
+        """What leaves now, in this order."""
+        self._advance(now)
+        taken = []
+        while (message := self._next(now)) is not None:
+            self._leave(message, now)
+            taken.append(message)
+        return taken
+
+    def _next(self, now: float) -> Waiting | None:
+        for pace, turns in self._ready.items():
+            if not self._budget.allows(pace, now) or (pace is Pace.HISTORY and now < self._no_history_before):
+                return None  # what is less urgent may even less
+            while (message := turns.head()) is not None:
+                room = self._full(message)
+                if room is None:
+                    return message
+                turns.remove(message)
+                offered_by, message.offered_by = message.offered_by, None
+                self._hold(message, room, first=room is offered_by)
+                self._settle(offered_by)
+        return None
+
+    def _full(self, message: Waiting) -> _Room | None:
+        """The room that has no room for it, if one has not."""
+        for _, key, units in message.counts:
+            room = self._rooms.get(key)
+            if room is not None and not room.fits(units):
+                return room
+        return None
+
+    def _leave(self, message: Waiting, now: float) -> None:
+        self._ready[message.request.pace].pass_on(message.client)
+        self._forget(message)
+        self._sent += 1
+        self._budget.spend()
+        for limit, key, units in message.counts:
+            room = self._rooms.get(key) or self._rooms.setdefault(key, _Room(limit, key))
+            room.used += units
+            if limit.seconds is None:
+                self._open.add(message)
+                continue
+            until = now + limit.seconds + MARGIN
+            room.spent.append((until, units))
+            self._serial += 1
+            heapq.heappush(self._ends, (until, self._serial, room))
+        offered_by, message.offered_by = message.offered_by, None
+        self._settle(offered_by)
+
+    def _forget(self, message: Waiting) -> None:
+        """It waits no more."""
+        if message.queue is not None:
+            message.queue.remove(message)
+        if message.held_by is not None:
+            message.held_by = None
+            self._held -= 1
+        del self._waiting[message]
+        mine = (message.client, message.request.pace)
+        share = self._shares[mine]
+        del share[message]
+        if not share:
+            del self._shares[mine]
+
+    # -- limits
+
+    def _advance(self, now: float) -> None:
+        """What no longer counts makes room."""
+        self._budget.advance(now)
+        while self._ends and self._ends[0][0] <= now:
+            _, _, room = heapq.heappop(self._ends)
+            room.used -= room.spent.popleft()[1]
+            self._offer(room)
+
+    def _hold(self, message: Waiting, room: _Room, *, first: bool = False) -> None:
+        room.held.add(message, first=first)
+        message.held_by = room
+        self._held += 1
+
+    def _offer(self, room: _Room) -> None:
+        """Give the next of those that wait for this room back to the queue, if it fits."""
+        message = room.held.head()
+        if room.offered is None and message is not None and room.fits(room.units(message)):
+            room.held.remove(message)
+            room.held.pass_on(message.client)
+            message.held_by, message.offered_by, room.offered = None, room, message
+            self._held -= 1
+            self._ready[message.request.pace].add(message, first=True)
+        if room.idle:
+            self._rooms.pop(room.key, None)
+
+    def _settle(self, room: _Room | None) -> None:
+        """What a room offered has found its place."""
+        if room is not None:
+            room.offered = None
+            self._offer(room)
+
+    # -- what happens otherwise
+
+    def wake(self) -> float | None:
+        """When to take again; None if nothing waits for a time."""
+        times = []
+        pace = next((pace for pace, turns in self._ready.items() if turns), None)
+        if pace is not None:
+            when = self._budget.when(pace)
+            times.append(max(when, self._no_history_before) if pace is Pace.HISTORY else when)
+        if self._held and self._ends:
+            times.append(self._ends[0][0])
+        return min(times, default=None)
+
+    def withdraw(self, message: Waiting) -> bool:
+        """Have a message not leave. False if it has left already, or was never put."""
+        if not message.waits:
+            return False
+        room = message.held_by or message.offered_by
+        self._forget(message)
+        if room is not None:
+            if room.offered is message:
+                room.offered = None
+            message.offered_by = None
+            self._offer(room)
+        return True
+
+    def over(self, message: Waiting) -> None:
+        """What it asked for is no longer open at TWS."""
+        if message not in self._open:
+            return
+        self._open.remove(message)
+        for limit, key, units in message.counts:
+            if limit.seconds is None:
+                room = self._rooms[key]
+                room.used -= units
+                self._offer(room)
+
+    def drop(self) -> list[Waiting]:
+        """The connection is gone: all that waited, in the order in which it came. What was open is no more."""
+        dropped = list(self._waiting)
+        for message in dropped:
+            message.queue = message.held_by = message.offered_by = None
+        self._waiting.clear()
+        self._shares.clear()
+        self._open.clear()
+        self._ready = {pace: _Turns() for pace in Pace}
+        self._held = 0
+        for room in self._rooms.values():
+            room.held, room.offered = _Turns(), None
+        self._rooms = {key: room for key, room in self._rooms.items() if room.limit.seconds is not None and room.used}
+        return dropped
+
+    def waiting(self, pace: Pace) -> list[Waiting]:
+        """The messages of a pace that wait, those of each client in their order."""
+        return [message for (_, other), share in self._shares.items() if other is pace for message in share]
+
+    def complained(self, code: int, text: str, now: float) -> str:
+        """TWS has said this. What is done about it, in words; empty if it is no complaint of too many messages."""
+        if code == TOO_FAST:
+            self._budget.slow(now)
+            return f"sending {self._budget.rate} a second for the next {self._budget.slowed(now):.0f} s"
+        if code == NO_HISTORY and "pacing" in text.lower():
+            self._no_history_before = now + HELD
+            return f"no historical request leaves for the next {HELD:.0f} s"
+        return ""
+
+    def figures(self, now: float) -> dict[str, Any]:
+        """What waits, for whom and for how long, and how fast it goes."""
+        clients: Counter[str] = Counter()
+        for (client, _), share in self._shares.items():
+            clients[client] += len(share)
+        oldest = next(iter(self._waiting), None)
+        return {
+            "queued": len(self._waiting),
+            "age": round(max(0.0, now - oldest.since), 3) if oldest else 0.0,
+            "held": self._held,
+            "clients": dict(clients),
+            "sent": self._sent,
+            "rate": self._budget.rate,
+            "slowed": round(self._budget.slowed(now), 3),
+            "noHistory": round(max(0.0, self._no_history_before - now), 3),
+        }
+
+
+def _counts(message: Waiting) -> Iterator[_Count]:
+    """Where a request counts."""
+    for limit in message.request.limits:
+        if units := limit.counts(message.args):
+            yield _Count(limit, (limit.name, *_alike(limit, message)), units)
+
+
+def _alike(limit: Limit, message: Waiting) -> Iterator[Hashable]:
+    """What requests have in common that count together under a limit."""
+    if limit.alike is None:
+        yield message.request.name
+        yield canonical({name: value for name, value in message.args.items() if name != message.request.key})
+        return
+    for name in limit.alike:
+        value = message.args.get(name)
+        yield instrument_key(value) if name == "contract" and value is not None else value
