@@ -169,6 +169,21 @@ class RingConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
+class StreamsConfig(_Section):
+    """When a stream that should speak and does not is asked for again."""
+
+    silent_after: float = _key(
+        180.0,
+        checks.seconds(15, 86_400),
+        "Seconds without data after which a stream that had some is asked for again, alone: while its market is open "
+        "and IB's farms are up. Ten times as long where the market's hours are not known.",
+    )
+    resubscribe_per_minute: int = _key(
+        6, checks.whole(0, 600), "No more of them are asked for again in any minute; 0 for none ever."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class StoreConfig(_Section):
     """Where orders, fills, accounts and what the daemon says of itself are kept, before they are published."""
 
@@ -255,6 +270,7 @@ class Config(_Section):
     pacing: PacingConfig = field(default_factory=PacingConfig)
     bus: BusConfig = field(default_factory=BusConfig)
     ring: RingConfig = field(default_factory=RingConfig)
+    streams: StreamsConfig = field(default_factory=StreamsConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     commands: CommandsConfig = field(default_factory=CommandsConfig)
     record: RecordConfig = field(default_factory=RecordConfig)

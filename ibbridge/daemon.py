@@ -88,6 +88,8 @@ class Daemon:
             fault=lambda: self.store.fault,
             window=self._window,
             clock=_now,
+            silent_after=config.streams.silent_after,
+            resubscribe_per_minute=config.streams.resubscribe_per_minute,
         )
         self.commands = Commands(self.streams, self.requests, Bridge(self.streams, self.halt, self.status, _now))
         self.bus = Bus(config.bus, self.commands, self.streams.welcome)
@@ -164,12 +166,14 @@ class Daemon:
         error = reference.about(code, text)
         if done := self.pacing.complained(code, text, time.monotonic()):
             log.warning("TWS has had too many messages (%s: %s): %s", code, text, done)
-        if changed := self.session.notice(code, text):
+        changed = self.session.notice(code, text)
+        if changed:
             farm, state = changed
             self.requests.upstream = self.session.upstream != "lost"
             self.streams.say(self.streams.channel("sys", "tws", "farm"), {"farm": farm, "state": state}, ts, farm)
         elif error.ends is not False or error.error_class == "order":
             log.info("TWS says %s about %s: %s", code, data["reqId"], text)
+        self.requests.notice(code, changed[0] if changed else "")
 
     # -- the connection
 
@@ -258,6 +262,7 @@ class Daemon:
         self.halt.tend()
         self._watch_store()
         self._look()
+        self.requests.tend(time.monotonic())
         self.streams.tend()
         seqs = self.streams.seqs()
         about = {

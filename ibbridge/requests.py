@@ -7,11 +7,10 @@ given here. Raises `Refused` for everything that is not carried out. Pure: it is
 from __future__ import annotations
 
 import contextlib
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge import arguments, topics
-from ibbridge.arguments import DAEMON_ONLY, WHAT_IF, canonical
+from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.codec import Dialect, NotCarried
 from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Pace, Request, Topic
@@ -20,7 +19,10 @@ from ibbridge.orders import LONGEST_REF, Order, Orders, order_ref
 from ibbridge.pacing import Waiting
 from ibbridge.refusal import Refused
 from ibbridge.routing import Asking, Route, Router
+from ibbridge.streams import GAP
+from ibbridge.subscriptions import Subscriptions
 from ibbridge.topics import instrument_key
+from ibbridge.upkeep import OF_ACCOUNTS, Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from ibbridge.codec.schema import Path
     from ibbridge.halt import Halt
 
-MOST_REMEMBERED = 20_000
 LARGEST_SEEN = 2**31 - 2**20
 
 NOT_CONNECTED = 504
@@ -86,6 +87,8 @@ class Requests:
         fault: Callable[[], str] = lambda: "",
         window: Callable[[], float] = lambda: 0.0,
         clock: Callable[[], int] = lambda: 0,
+        silent_after: float = 180.0,
+        resubscribe_per_minute: int = 6,
     ) -> None:
         self._link = link
         self._router = router
@@ -104,13 +107,12 @@ class Requests:
         self._open = False
         router.answered = self._answered
         router.over = self._over
-        self._by_command: dict[Asking, Route] = {}
-        self._gone: OrderedDict[Asking, str] = OrderedDict()  # what was cancelled: a cancel may come again
-        self._tidy_at = 0
-        self._shared: dict[tuple[str, str], Route] = {}
-        self._again: list[Route] = []  # streams to be asked for on the next connection
-        self._whole: dict[str, dict[Asking, dict[str, Any]]] = {}  # streams without an id, by request
-        self._asked_whole: dict[str, list[Waiting]] = {}  # what asks TWS for them, and may still wait
+        self._asked_whole: dict[str, list[Waiting]] = {}  # what asks TWS for streams without a number, and may wait
+        self._wanted = Subscriptions()
+        self.upkeep = Upkeep(
+            self, router, self._wanted, silent_after=silent_after, per_minute=resubscribe_per_minute, stamp=clock
+        )
+        self.upkeep.waiting = lambda route: route.message is not None and route.message.waits
 
     # -- the connection
 
@@ -124,46 +126,72 @@ class Requests:
 
     def begin(self) -> None:
         """A new connection begins: the numbers of the old one mean nothing any more."""
-        self._again += self._router.renumbered()
+        self.upkeep.begin()
 
     def connected(self) -> list[tuple[Route, str]]:
-        """A new connection is ready: ask again for what clients have subscribed to.
+        """A new connection is ready: ask again for what clients want of it.
 
-        Returns what could not be asked for, and why: TWS may speak an older version now. What it did not take is kept
-        for the next connection.
+        Returns what could not be asked for, and why: TWS may speak an older version now.
         """
         self._open = True
-        again, self._again, refused = self._again, [], []
-        for route in again:
-            if not route.holders:
-                self._router.end(route)
-                continue
-            route.req_id = self._number()
-            route.args = arguments.numbered(route.args, route.request.request_id or (), route.req_id)
-            self._router.open(route)
-            try:
-                self._send(route.request, self._checked(route.request, dict(route.args)), about=route)
-            except Refused as error:
-                if error.outcome == "refused":
-                    self._router.end(route)
-                refused.append((route, str(error)))
-        return refused + self._whole_again()
-
-    def _whole_again(self) -> list[tuple[Route, str]]:
-        """Ask again for the streams without an id; what could not be asked for, and why."""
-        refused = []
-        for name, holders in self._whole.items():
-            for asking, args in {canonical(args): (asking, args) for asking, args in holders.items()}.values():
-                try:
-                    self._send_whole(REQUESTS[name], args)
-                except Refused as error:
-                    refused.append((self._routed(REQUESTS[name], args, asking), str(error)))
-        return refused
+        return self.upkeep.connected()
 
     def lost(self) -> list[Route]:
         """The connection is gone: the requests that will have no answer."""
         self._open = False
-        return self._router.unanswered()
+        return self.upkeep.lost()
+
+    def tend(self, now: float) -> None:
+        """Do what it is time for, in seconds of a clock that only goes forward. To be called every heartbeat."""
+        self.upkeep.tend(now)
+
+    def notice(self, code: int | None, farm: str = "") -> None:
+        """One of IB's codes about its own servers; `farm` names one whose state has changed by it."""
+        self.upkeep.notice(code, farm)
+
+    # -- asking again
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a connection on which to ask."""
+        return self._open
+
+    def ask_again(self, route: Route) -> None:
+        """Ask TWS for this under a new number, if it has one."""
+        if _unnumbered(route.request):
+            self._send(route.request, self._checked(route.request, dict(route.args)), about=route)
+            return
+        number = self._number()
+        args = arguments.numbered(route.args, route.request.request_id or (), number)
+        self._send(route.request, self._checked(route.request, dict(args)), about=route)
+        route.args = args
+        self._router.renumber(route, number)
+
+    def ask_whole(self, request: Request, args: Mapping[str, Any]) -> None:
+        """Ask for what has no number."""
+        self._send_whole(request, self._checked(request, dict(args)))
+
+    def cancel(self, route: Route) -> None:
+        """Have TWS stop what it sends under the route's number, if there is a way. What still waits is withdrawn."""
+        if route.message is not None and self._link.withdraw(route.message):
+            return
+        cancel = _CANCELS.get(route.request.name)
+        if cancel is not None and cancel.request_id and route.request.does is not Kind.ORDER:
+            try:
+                values = self._cancelling(cancel, route)
+            except Refused as error:
+                if error.outcome == "refused":
+                    return  # this version has no such cancel
+                raise
+            self._send(cancel, values)
+
+    def place_of(self, request: Request, args: Mapping[str, Any]) -> tuple[str, ...]:
+        """Under which a stream without a number is published."""
+        return _whole_place(request, args.get("acctCode", ""))
+
+    def answer_of(self, request: Request, args: dict[str, Any], asking: Asking) -> Route:
+        """Where to tell one who wants such a stream that it is not to be had."""
+        return self._routed(request, args, asking)
 
     # -- on the way to TWS
 
@@ -229,7 +257,7 @@ class Requests:
 
     def cancelled(self, asking: Asking) -> str | None:
         """The name of the request that was made by this command, if whoever made it has cancelled it since."""
-        return self._gone.get(asking)
+        return self._wanted.given_up(asking)
 
     def carry_out(
         self, command: str, args: dict[str, Any], asking: Asking, key: str | None, not_after: int | None = None
@@ -281,12 +309,12 @@ class Requests:
             return self._ask_keyed(route, path, asking)
         # Even if the same one is under way: TWS leaves some without an answer, and all later ones would wait for it.
         self._send(request, checked, client=asking.client, about=route)
-        self._remember(asking, route)
+        self._asked(route, asking)
         return {"topic": self._topic(route)}
 
     def _under_way(self, route: Route, asking: Asking) -> dict[str, Any] | None:
         """The reply to a command that came before, if its answer is still to come: an id is of one request."""
-        mine = self._by_command.get(asking.named)
+        mine = self._wanted.under(asking.named)
         if mine is None or mine.ended:
             return None
         path = arguments.number(route.request)
@@ -295,24 +323,13 @@ class Requests:
             raise Refused("E_ID_REUSED", f"id {asking.id!a} is of a {mine.request.name} that is under way")
         return {"topic": self._topic(mine), "dup": True}
 
-    def _remember(self, asking: Asking, route: Route) -> None:
-        """Know a request by its command. What is over is forgotten now and then: one-shots end by themselves."""
-        self._by_command[asking.named] = route
-        self._gone.pop(asking.named, None)
-        if len(self._by_command) > self._tidy_at:
-            self._by_command = {asking: route for asking, route in self._by_command.items() if not route.ended}
-            self._shared = {sharing: route for sharing, route in self._shared.items() if not route.ended}
-            self._tidy_at = max(MOST_REMEMBERED, 2 * len(self._by_command))
-
     def _ask_keyed(self, route: Route, path: Path, asking: Asking) -> dict[str, Any]:
         """Send a request that has an id; a stream that is open already is shared."""
-        sharing = (self._topic(route), canonical(route.args))
-        shared = self._shared.get(sharing)
-        if shared is None or shared.ended:
-            shared = self._only_one(route, sharing[0])
+        topic, args = self._topic(route), route.args
+        shared = self._wanted.shared(topic, args) or self._only_one(route, topic)
         if not route.one_shot and shared is not None:
             shared.holders.add(asking.named)
-            self._remember(asking, shared)
+            self._wanted.remember(asking.named, shared)
             return {"topic": self._topic(shared)}
         route.req_id = self._number()
         route.args = arguments.numbered(route.args, path, route.req_id)
@@ -323,10 +340,17 @@ class Requests:
         except Refused:
             self._router.end(route)
             raise
-        self._remember(asking, route)
         if not route.one_shot:
-            self._shared[sharing] = route
+            for number in self._wanted.late(topic):
+                self._router.disown(number)
+            self._wanted.add(route, topic, args, self._router.last(route))
+        self._asked(route, asking)
         return {"topic": self._topic(route)}
+
+    def _asked(self, route: Route, asking: Asking) -> None:
+        """TWS has been sent what a command asked for."""
+        self._wanted.remember(asking.named, route)
+        self.upkeep.asked(route)
 
     def _only_one(self, route: Route, topic: str) -> Route | None:
         """The stream on that topic, of those that would be wrong if TWS sent them twice; refused if it is another.
@@ -335,20 +359,20 @@ class Requests:
         """
         if route.request.name not in _ONE_AT_A_TIME:
             return None
-        for (other, _), there in self._shared.items():
-            if other == topic and not there.ended:
-                names = sorted({*route.args, *there.args} - {route.request.key, "contract"})
-                differing = [each for each in names if there.args.get(each) != route.args.get(each)]
-                if not differing:
-                    return there
-                said = " and ".join(f"{each} {_told(there.args.get(each))}" for each in differing)
-                fault = f"{topic} is of one {route.request.name} at a time, and {there.client} has it with {said}"
-                raise Refused("E_BUSY", f"{fault}; ask for the same to share it")
+        for there in (each.route for each in self._wanted.on(topic)):
+            names = sorted({*route.args, *there.args} - {route.request.key, "contract"})
+            differing = [each for each in names if there.args.get(each) != route.args.get(each)]
+            if not differing:
+                return there
+            said = " and ".join(f"{each} {_told(there.args.get(each))}" for each in differing)
+            fault = f"{topic} is of one {route.request.name} at a time, and {there.client} has it with {said}"
+            raise Refused("E_BUSY", f"{fault}; ask for the same to share it")
         return None
 
     def _ask_whole(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """Streams that the whole connection has once: positions, and the updates of one account at a time."""
-        holders = self._whole.setdefault(request.name, {})
+        whole = self._wanted.whole(request)
+        holders = whole.holders
         account = args.get("acctCode", "")
         if args.get("subscribe", True):
             for other, held in holders.items():
@@ -362,6 +386,7 @@ class Requests:
             self._leave(request, holders, account)
             self._router.wanted(request, *_whole_place(request, account))
             holders[asking] = args
+            self.upkeep.asked_whole(whole)
         else:
             self._release(request, holders, asking, args)
         return {"topic": self._router.named(*_whole_place(request, account))}
@@ -399,12 +424,12 @@ class Requests:
             if args:
                 fault = f"{request.name} takes no arguments: it gives up your share of {request.cancels}"
                 raise Refused("E_ARG", fault)
-            self._release(request, self._whole.get(request.cancels or "", {}), asking, args)
+            self._release(request, self._wanted.whole(REQUESTS[request.cancels or ""]).holders, asking, args)
             return {}
         holder = self._named(request, args, asking)
-        route = self._by_command.get(holder)
+        route = self._wanted.under(holder)
         if route is None or route.request.name != request.target:
-            if request.cancels and self._gone.get(holder) == request.cancels:
+            if request.cancels and self._wanted.given_up(holder) == request.cancels:
                 return {"dup": True}
             shown = ascii(args["id"])[:80]
             raise Refused("E_ARG", f"id: {asking.client} has no {request.target} with the command id {shown}")
@@ -443,12 +468,11 @@ class Requests:
         last = not route.holders - {holder} and not route.ended
         if last and self._open and not (route.message and self._link.withdraw(route.message)):
             self._send(cancel, self._cancelling(cancel, route), client=holder.client)
-        del self._by_command[holder]
-        self._gone[holder] = route.request.name
-        if len(self._gone) > MOST_REMEMBERED:
-            self._gone.popitem(last=False)
+        self._wanted.give_up(holder)
         route.holders.discard(holder)
         if last:
+            if not route.one_shot:
+                self._wanted.leave(route, self._topic(route))
             self._router.end(route)
 
     def _cancelling(self, cancel: Request, route: Route) -> dict[str, Any]:
@@ -562,7 +586,7 @@ class Requests:
         self._send(request, values, client=asking.client, about=route)
         route.req_id = self._number()
         self._router.open(route)
-        self._remember(asking, route)
+        self._asked(route, asking)
         return {"topic": self._topic(route)}
 
     def _cancel_order(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
@@ -636,7 +660,7 @@ class Requests:
 
     def _topic(self, route: Route) -> str:
         """Where the answers arrive: account streams under the account, of those that are meant."""
-        if route.request.name in _OF_ACCOUNTS:
+        if route.request.name in OF_ACCOUNTS:
             account = route.args.get("account")
             return self._router.named("acct", *([account] if account else []))
         return self._router.named(*route.place(""))
@@ -654,7 +678,7 @@ def place_of(
     market = topics.tape(args["contract"]) or ("md", instrument(args["contract"]) + _KINDS[request.name](args))
     if request.does is Kind.STREAM:
         return lambda _: market if request.streams(args) else own
-    return lambda name: market if name == "historicalDataUpdate" else own
+    return lambda name: market if name in ("historicalDataUpdate", GAP) else own
 
 
 def _bars(args: Mapping[str, Any]) -> str:
@@ -678,13 +702,6 @@ def _unnumbered(request: Request) -> bool:
 
 _ORDERS = frozenset(request.name for request in OUTBOUND if request.does is Kind.ORDER)
 _CANCELS = {request.cancels: request for request in OUTBOUND if request.cancels}
-
-_OF_ACCOUNTS = frozenset(
-    request.name
-    for request in OUTBOUND
-    if any(name in MESSAGES and MESSAGES[name].topic is Topic.ACCOUNT for name in request.answers)
-)
-
 
 _ONE_AT_A_TIME = frozenset(
     request.name

@@ -21,7 +21,7 @@ from ibbridge import reference, topics
 from ibbridge.book import RESET, Book
 from ibbridge.codec.messages import INBOUND, MESSAGES, OUTBOUND
 from ibbridge.codec.schema import Declaration, Kind, Request, Topic
-from ibbridge.streams import EVENT, apart
+from ibbridge.streams import EVENT, GAP, apart
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
 MOST_ENDED = 10_000
 """Requests that are over and still remembered, so that a late answer reaches who asked."""
+
+LIVE_UPDATES_FAILED = 10182
+COMPETING = 10197
+
+AGAIN = frozenset((LIVE_UPDATES_FAILED,))
+"""What ends a stream at TWS and not here: it is asked for again."""
 
 UNTIED = frozenset((-1, 0, 2147483647, None))
 """The ids of errors that concern no request. 2147483647 arrives as None."""
@@ -58,7 +64,9 @@ class Route:
     """A request under way. `place` gives the topic's components for a type of answer, but for the type itself.
 
     One that is `touched` has had something else done to it: an error may be about that. `channels` are those that its
-    answers have come on: their state lives as long as somebody asks for it. `message` is what asks TWS, sent or not.
+    answers have come on: their state lives as long as somebody asks for it. `message` is what asks TWS, sent or not;
+    `asks` counts how often TWS was asked, `begun` says that an answer has come since, `answers` counts those of the
+    types that are `counted`. What `hears` its answers is the daemon itself.
     """
 
     request: Request
@@ -70,6 +78,10 @@ class Route:
     req_id: int = 0
     ended: bool = False
     touched: bool = False
+    asks: int = 0
+    begun: bool = False
+    answers: int = 0
+    hears: Callable[[Mapping[str, Any]], None] | None = None
     holders: set[Asking] = field(default_factory=set)
     channels: list[Channel] = field(default_factory=list)
     message: Waiting | None = None
@@ -90,6 +102,7 @@ class _Plan:
     identity: Callable[[Mapping[str, Any]], Hashable] | None = None
     unknown: str = "req"
     ends: bool = False
+    counted: bool = False
 
 
 class Router:
@@ -101,6 +114,7 @@ class Router:
         self._orders = orders
         self._routes: dict[int, Route] = {}
         self._ended: OrderedDict[int, Route] = OrderedDict()
+        self._disowned: OrderedDict[int, None] = OrderedDict()
         self._unwanted: set[tuple[str, tuple[str, ...]]] = set()  # types of message given up, of an account or of all
         self._waiting: dict[str, deque[list[Route]]] = {}
         self._plans = {name: _plan(declaration) for name, declaration in MESSAGES.items()}
@@ -112,15 +126,38 @@ class Router:
         """Is told of every one-shot whose last answer has come."""
         self.over: Callable[[Route], None] = lambda _: None
         """Is told of every request that is over, for whatever reason."""
+        self.complete: Callable[[str], None] = lambda _: None
+        """Is told of messages without a number that end what a stream had to say at first."""
+        self.troubled: Callable[[Route, int | None, int], None] = lambda _, __, ___: None
+        """Is told of errors about requests that are still under way, with the time."""
 
     # -- requests under way
 
     def open(self, route: Route) -> None:
         """A request goes out under `route.req_id`."""
         self._routes[route.req_id] = route
+        route.asks, route.begun = route.asks + 1, False
+
+    def renumber(self, route: Route, number: int) -> None:
+        """A request goes out once more. What still comes under its old number is nobody's, lest it be taken for new."""
+        if self._routes.get(route.req_id) is route:
+            del self._routes[route.req_id]
+        self.disown(route.req_id)
+        route.req_id = number
+        self.open(route)
+
+    def disown(self, number: int) -> None:
+        """What comes under this number is published as what nobody has asked for, and is no state."""
+        self._ended.pop(number, None)
+        self._disowned[number] = None
+        if len(self._disowned) > MOST_ENDED:
+            self._disowned.popitem(last=False)
+        for plan in self._plans.values():
+            plan.channels.pop(number, None)
 
     def wait(self, route: Route) -> None:
         """A request without an id goes out. If the same one is under way, the next answer may be for both."""
+        route.asks += 1
         queue = self._waiting.setdefault(route.request.ends[0], deque())
         for waiters in () if route.request.fresh else queue:
             if waiters[0].request is route.request and waiters[0].args == route.args:
@@ -173,33 +210,57 @@ class Router:
     @staticmethod
     def _use(route: Route, channel: Channel) -> None:
         """The route's answers come there, maybe beside another's: the same instrument, asked for in another way."""
+        route.begun = True
         if not route.ended and channel not in route.channels:
             route.channels.append(channel)
             channel.users += 1
 
-    def renumbered(self) -> list[Route]:
-        """A new connection: no number of the old one means anything.
-
-        Returns the streams that were open, to be asked for again; the caller opens each under its new number.
-        """
+    def reconnected(self) -> None:
+        """A new connection: no number of the old one means anything."""
         self._streams.next_generation()
-        streams = [route for route in self._routes.values() if not route.one_shot]
         self._routes.clear()
         self._ended.clear()
+        self._disowned.clear()
         for plan in self._plans.values():
             plan.channels.clear()
-        return streams
 
     def unanswered(self) -> list[Route]:
-        """The one-shots under way, which the end of the connection leaves without an answer. They are over."""
+        """The one-shots under way, which the end of the connection leaves without an answer; it forgets them."""
         keyed = [route for route in self._routes.values() if route.one_shot]
         waiting = [route for queue in self._waiting.values() for waiters in queue for route in waiters]
         for route in keyed:
-            self.end(route)
-        for route in waiting:
-            route.ended = True
+            del self._routes[route.req_id]
         self._waiting.clear()
         return keyed + waiting
+
+    def give_up(self, route: Route) -> None:
+        """TWS has not answered. What comes late is nobody's."""
+        self.end(route)
+        self.disown(route.req_id)
+        if route.request.key is None:
+            queue = self._waiting.get(route.request.ends[0]) or deque()
+            for waiters in [each for each in queue if route in each]:
+                waiters.remove(route)
+                if not waiters:
+                    queue.remove(waiters)
+
+    def gap(self, route: Route, reason: str, ts: int) -> bool:
+        """Say on its streams that something may have been missed; False if nothing has ever come there."""
+        streams = {channel.stream.name: channel.stream for channel in route.channels}
+        place = route.place(GAP)
+        for stream in streams.values():
+            own = self._streams.components(stream)
+            self._streams.gap(route.channels, place if place[:2] == own else own, reason, ts)
+        return bool(streams)
+
+    def gap_of_all(self, request: Request, place: tuple[str, ...], reason: str, ts: int) -> None:
+        """The same of a stream without a number, that tells of all accounts or of all bulletins."""
+        for components, channels in self._streams.holding(place, frozenset(request.answers)).items():
+            self._streams.gap(channels, components, reason, ts)
+
+    def last(self, route: Route) -> int:
+        """The number of the last message of the stream on which a request's answers arrive."""
+        return self._streams.last(*route.place(GAP))
 
     def __len__(self) -> int:
         return len(self._routes)
@@ -216,6 +277,10 @@ class Router:
             if channel is None:
                 return
         self._streams.put(channel, _pack(data), ts, plan.identity(data) if plan.identity else EVENT)
+        if plan.counted and number is not None and (route := self._routes.get(number)):
+            route.answers += 1
+            if route.hears:
+                route.hears(data)
         if plan.declaration.book:
             channel.book = channel.book or Book()
             channel.book.apply(data, ts)
@@ -254,6 +319,8 @@ class Router:
         if name == "error":
             self._error(data, ts)
             return None
+        if plan.ends and declaration.key is None:
+            self.complete(name)
         if plan.ends and declaration.key is None and (waiters := self._waiters(name, data)):
             packed = _pack(data)
             for route in waiters:
@@ -282,6 +349,8 @@ class Router:
     def _answer_to(self, plan: _Plan, name: str, number: int | None) -> Channel:
         route = self._routes.get(number) or self._ended.get(number)  # type: ignore[arg-type]
         if route is None:
+            if number in self._disowned:
+                return self._streams.passing(plan.unknown, f"~{number}", name)
             return self._streams.channel(plan.unknown, f"~{number}", name)
         channel = plan.channels[number] = self._at(route, name)
         channel.keeps = plan.identity is not None
@@ -317,6 +386,7 @@ class Router:
         """An execution that was asked for goes to who asked; a live one to its owner."""
         route = self._routes.get(data["reqId"]) or self._ended.get(data["reqId"])
         if route is not None:
+            route.begun = True
             return (*route.place(plan.declaration.name), route.ref)
         execution = data["execution"]
         whose = self._orders.whose(
@@ -357,11 +427,12 @@ class Router:
         number = data["reqId"]
         error = reference.about(data["errorCode"], data["errorString"])
         ends = error.ends
-        channel = None
+        channel = route = None
         if number not in UNTIED:
             if route := self._routes.get(number) or self._ended.get(number):
                 ends = error.ends_one_shot if route.one_shot else error.ends
                 ends = None if ends and route.touched else ends
+                ends = False if not route.ended and data["errorCode"] in AGAIN and not route.one_shot else ends
                 if ends and not route.ended:
                     self.end(route)
                 if data["errorCode"] == RESET:
@@ -374,6 +445,8 @@ class Router:
                 ends = error.ends_order(acknowledged=bool(order.perm_id))
                 channel = self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)
         self._say_error(channel or self._streams.channel("sys", "tws", "error"), data, ts, ends=ends)
+        if route is not None and not route.ended:
+            self.troubled(route, data["errorCode"], ts)
 
     def tell_order(self, order: Order, code: int, text: str, ts: int, *, ends: bool | None = None) -> None:
         """Publish an error of the daemon's own about an order. Whether that is over is not known, unless it is said."""
@@ -423,6 +496,7 @@ def _plan(declaration: Declaration) -> _Plan:
         identity=_identity(declaration.identity),
         unknown="md" if streams else "req",
         ends=any(declaration.name in request.ends for request in asked),
+        counted=any(request.throttled for request in asked),
     )
 
 

@@ -21,7 +21,7 @@ from ibbridge.ring import Ring
 
 if TYPE_CHECKING:
     from array import array
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 if TYPE_CHECKING or not press.COMPILED:
     from ibbridge.press import Channel, Press, Stream, sealed
@@ -39,6 +39,12 @@ REMEMBERED = frozenset(("ord",))
 
 EVENT: Hashable = object()
 """In the place of an identity: no state, just something that happened."""
+
+GAP = "gap"
+"""The type of message that says that something may have been missed."""
+
+SYNTHETIC = "synthetic"
+"""The flag of what TWS has not said."""
 
 BEATS = 3
 """Heartbeats that tell a stream's number after it has changed; those of durable streams are in all."""
@@ -159,10 +165,10 @@ class Streams:
     def _topic(self, components: Sequence[str]) -> bytes:
         return topics.topic(*self._prefix, *components)
 
-    def passing(self, *components: str, ref: Mapping[str, Any] | None = None) -> Channel:
+    def passing(self, *components: str, ref: Mapping[str, Any] | None = None, flags: Sequence[str] = ()) -> Channel:
         """The same for what is published in passing: it is not remembered, and so no part of the stream's state."""
         about = _pack(ref) if ref else b""
-        head = self._head(components[-1], about)
+        head = self._head(components[-1], about, flags)
         return Channel(self._stream(components), self._topic(components), components[-1], about, head)
 
     def _stream(self, components: Sequence[str]) -> Stream:
@@ -174,10 +180,11 @@ class Streams:
         insort(self._names, name)
         return stream
 
-    def _head(self, kind: str, about: bytes) -> bytes:
+    def _head(self, kind: str, about: bytes, flags: Sequence[str] = ()) -> bytes:
         """The envelope up to its numbers. The order of its keys is fixed; that of any other map is not promised."""
-        size = bytes([0x87 + bool(about)])
+        size = bytes([0x87 + bool(about) + bool(flags)])
         ref = b"\xa3ref" + about if about else b""
+        ref += b"\xa5flags" + _pack(flags) if flags else b""
         own = b"\xa5epoch" + _pack(self.epoch) + b"\xa3gen" + _pack(self.gen)
         return size + b"\xa4type" + _pack(kind) + own + ref + b"\xa3seq\xcf"
 
@@ -224,10 +231,30 @@ class Streams:
             stream.cuts += 1
             for channel in stream.channels.values():
                 channel.head = self._head(channel.kind, channel.about)
-                channel.stale |= channel.last
-                channel.last.clear()
-                if channel.book:
-                    channel.book.fresh = False
+                _outdate(channel)
+
+    def gap(self, channels: Iterable[Channel], components: Sequence[str], reason: str, ts: int) -> None:
+        """Say that something may have been missed of a stream: what those channels hold is stale from here on.
+
+        Said under `components`, of which the first two name the stream.
+        """
+        stream = self._stream(components)
+        since = self._heard(stream)
+        self.say(self.passing(*components, GAP, flags=(SYNTHETIC,)), {"reason": reason, "since": since}, ts)
+        stream.cuts += 1
+        for channel in channels:
+            if channel.stream is stream:
+                _outdate(channel)
+
+    def _heard(self, stream: Stream) -> int | None:
+        """When the last message of a stream was read; of a gap, what that says. None if that is kept no more."""
+        self._trim(stream)
+        for topic, body in self.ring.at(stream.offsets[-1:]):
+            last = msgpack.unpackb(body, strict_map_key=False)
+            gap = topic.endswith(f".{GAP}.".encode())
+            heard: int | None = last["data"]["since"] if gap and SYNTHETIC in last.get("flags", ()) else last["ts"]
+            return heard
+        return None
 
     # -- publishing
 
@@ -329,6 +356,23 @@ class Streams:
         """The stream of this name, if anything was ever published on it."""
         return self._streams.get(name)
 
+    def last(self, *components: str) -> int:
+        """The number of the last message of the stream whose topics begin with these components."""
+        stream = self._streams.get(topics.topic(*self._prefix, *components[:2]))
+        return stream.seq if stream else 0
+
+    def holding(self, place: tuple[str, ...], kinds: frozenset[str]) -> dict[tuple[str, ...], list[Channel]]:
+        """The channels of these types of message in all streams under a prefix, by the components of their streams."""
+        found: dict[tuple[str, ...], list[Channel]] = {}
+        for stream in self.under(topics.topic(*self._prefix, *place), b""):
+            if held := [channel for channel in stream.channels.values() if channel.kind in kinds]:
+                found[self.components(stream)] = held
+        return found
+
+    def components(self, stream: Stream) -> tuple[str, ...]:
+        """The components of a stream's name, without the configured prefix."""
+        return tuple(topics.split(stream.name)[len(self._prefix) :])
+
     def replay(self, name: bytes, first: int, last: int, most: int, most_bytes: int) -> list[tuple[int, bytes, bytes]]:
         """Number, topic and body of the messages `first` to `last` of a stream, as they were published.
 
@@ -405,6 +449,14 @@ class Streams:
 def body_of(channel: Channel, data: Mapping[str, Any], ts: int) -> bytes:
     """A body that is not published: with the stream's number, and no number over all."""
     return sealed(channel.head, channel.stream.seq, 0, ts, _pack(data))
+
+
+def _outdate(channel: Channel) -> None:
+    """What it holds is stale until something newer comes."""
+    channel.stale |= channel.last
+    channel.last.clear()
+    if channel.book:
+        channel.book.fresh = False
 
 
 def apart(channel: Channel) -> Channel:

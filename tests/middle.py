@@ -181,6 +181,14 @@ class Middle:
         self.connect()
         return unanswered
 
+    def pass_time(self, seconds: float = 0.0) -> list[Sent]:
+        """So much later the daemon looks what there is to do; what was sent then."""
+        self.clock += seconds
+        self._now += int(seconds * 1e6)
+        before = len(self.link.sent)
+        self.requests.tend(self.clock)
+        return self.link.sent[before:]
+
     # -- clients
 
     def ask(

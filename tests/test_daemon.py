@@ -185,7 +185,7 @@ def test_what_was_lost_is_told_to_who_waits_and_streams_are_asked_for_on_the_nex
     published = Published()
     Wire(published.daemon).say(ACCOUNTS, NEXT)
     published.ask("reqMktData", id=7, args={"contract": AAPL})
-    published.ask("reqContractDetails", id=8, args={"contract": AAPL})
+    published.ask("whatIfOrder", id=8, args={"contract": AAPL, "order": LIMIT})
     published.daemon.lost()
     (error,) = published.of("error")
     assert error.topic == "req.a.8.error."

@@ -146,6 +146,7 @@ PURE = {
         "arguments", "session", "streams", "routing", "requests", "orders", "topics", "commands",
         "book", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
         "budget", "pacing",
+        "deadlines", "hours", "subscriptions", "watchdog", "upkeep",
     )
 }
 """State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
@@ -153,6 +154,7 @@ PURE = {
 OUTSIDE = {"asyncio", "datetime", "random", "select", "selectors", "socket", "sqlite3", "threading", "time", "zmq"}
 
 CLOCKED = {
+    ("hours.py", "datetime"): "days and zones are arithmetic; no clock is read",
     ("commands.py", "time"): "`not_after` is a time of day, which only the host's clock can tell to be over",
 }
 
@@ -216,6 +218,11 @@ LAYERS = [
     "orders",
     "routing",
     "replies",
+    "deadlines",
+    "hours",
+    "subscriptions",
+    "watchdog",
+    "upkeep",
     "requests",
     "commands",
     "outbox",

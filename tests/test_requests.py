@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ibbridge import requests
+from ibbridge import subscriptions
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import REQUEST_IDS, Kind
 from ibbridge.config import RESTRICTED
@@ -115,14 +115,15 @@ def test_other_arguments_are_another_line(middle, other):
 
 
 @pytest.mark.parametrize("flag", ["snapshot", "regulatorySnapshot"])
-def test_a_snapshot_is_never_shared_and_never_asked_again(middle, flag):
+def test_a_snapshot_is_never_shared_and_asked_again_only_if_it_costs_nothing(middle, flag):
     middle.ask("reqMktData", "a", 1, contract=AAPL, **{flag: True})
     middle.ask("reqMktData", "b", 1, contract=AAPL, **{flag: True})
     middle.link.go_on(2)  # of regulatory ones TWS takes one a second
     assert len(sent(middle)) == 2
     unanswered = middle.reconnect()
-    assert sorted(route.client for route in unanswered) == ["a", "b"]
-    assert sent(middle) == [], "a regulatory snapshot costs money"
+    costs = flag == "regulatorySnapshot"
+    assert sorted(route.client for route in unanswered) == (["a", "b"] if costs else [])
+    assert len(sent(middle)) == (0 if costs else 2)
 
 
 def test_one_shots_are_never_shared(middle):
@@ -259,14 +260,14 @@ def test_streams_are_asked_for_again_under_new_numbers_on_the_same_topics(middle
     middle.ask("reqPnL", "a", 4, account="DU1")
     middle.link.take()
     assert middle.reconnect() == []
-    names = ["reqMktData", "reqRealTimeBars", "reqHistoricalData", "reqPnL"]
+    names = ["reqPnL", "reqMktData", "reqRealTimeBars", "reqHistoricalData"]
     again = sent(middle)
     assert [name for name, _ in again] == names
     assert [number for _, number in again] == [old + 4, old + 5, old + 6, old + 7]
-    heard = middle.tick(old + 4)
+    heard = middle.tick(old + 5)
     assert (heard.topic, heard.body["gen"]) == ("md.AAPL-STK-SMART-USD.tickPrice.", 2)
     middle.cancel("cancelMktData", 1)
-    assert sent(middle) == [("cancelMktData", old + 4)]
+    assert sent(middle) == [("cancelMktData", old + 5)]
 
 
 def test_who_shared_a_stream_still_does(middle):
@@ -283,16 +284,18 @@ def test_who_shared_a_stream_still_does(middle):
     assert [name for name, _ in sent(middle)] == ["cancelMktData"]
 
 
-def test_one_shots_are_not_asked_again_and_who_asked_is_told(middle):
+def test_questions_are_put_once_more_and_what_is_no_mere_question_is_not(middle):
     middle.ask("reqContractDetails", "a", 1, contract=AAPL)
     middle.ask("reqCurrentTime", "b", 2)
     middle.ask("whatIfOrder", "c", 3, contract=AAPL, order=LIMIT)
     middle.place("k")
     middle.link.take()
-    unanswered = middle.requests.lost()
-    assert sorted((route.client, route.id) for route in unanswered) == [("a", 1), ("b", 2), ("c", 3)]
+    assert [(route.client, route.id) for route in middle.requests.lost()] == [("c", 3)]
     middle.connect()
-    assert sent(middle) == [], "least of all an order"
+    assert [name for name, _ in sent(middle)] == ["reqContractDetails", "reqCurrentTime"], "least of all an order"
+    assert sorted((route.client, route.id) for route in middle.requests.lost()) == [("a", 1), ("b", 2)]
+    middle.connect()
+    assert sent(middle) == [], "what was asked again and is lost again is over"
     assert middle.requests.lost() == []
 
 
@@ -307,15 +310,15 @@ def test_a_cancel_between_the_handshake_and_ready_counts(middle):
 
 
 def test_what_is_over_is_forgotten_in_time_and_what_is_not_is_not(middle, monkeypatch):
-    monkeypatch.setattr(requests, "MOST_REMEMBERED", 10)
+    monkeypatch.setattr(subscriptions, "MOST_REMEMBERED", 10)
     number = middle.subscribe("a", "held")
     for each in range(50):
         middle.ask("reqContractDetails", "a", each, contract=AAPL)
         middle.hear("contractDetailsEnd", reqId=middle.last_id())
         middle.ask("reqRealTimeBars", "a", f"bars{each}", contract=AAPL, whatToShow="TRADES")
         middle.error(middle.last_id(), 420)
-    assert len(middle.requests._by_command) <= 13
-    assert len(middle.requests._shared) <= 13
+    assert len(middle.requests._wanted) <= 13
+    assert len(middle.requests._wanted._by_command) <= 13
     middle.link.take()
     middle.cancel("cancelMktData", "held")
     assert sent(middle) == [("cancelMktData", number)]
@@ -338,11 +341,24 @@ def test_a_connection_that_dies_while_streams_are_asked_for_loses_none(middle):
     middle.requests.lost()
     middle.link.take()
     middle.link.takes = False
-    assert [(route.id, "takes nothing" in why) for route, why in middle.connect()] == [(1, True), (2, True)]
+    assert middle.connect() == []
     middle.requests.lost()
     middle.link.takes = True
     assert middle.connect() == []
-    assert [name for name, _ in sent(middle)] == ["reqMktData", "reqPositions"]
+    assert [name for name, _ in sent(middle)] == ["reqPositions", "reqMktData"]
+
+
+def test_what_tws_did_not_take_is_asked_for_as_soon_as_it_does(middle):
+    middle.subscribe("a", 1)
+    middle.ask("reqPositions", "a", 2)
+    middle.requests.lost()
+    middle.link.take()
+    middle.link.takes = False
+    middle.connect()
+    assert middle.pass_time(1) == []
+    middle.link.takes = True
+    assert [each.name for each in middle.pass_time(1)] == ["reqPositions", "reqMktData"]
+    assert middle.pass_time(1) == []
 
 
 def test_a_stream_that_an_older_tws_does_not_have_is_given_up_and_said_so(middle):

@@ -209,7 +209,7 @@ def test_an_error_of_a_request_ends_it_and_goes_where_its_answers_go(middle):
         (165, "warning", None),
         (2103, "connectivity", False),
         (1100, "connectivity", False),
-        (10182, "connectivity", True),
+        (10182, "connectivity", False),  # it is asked for again
         (10197, "connectivity", None),
     ],
 )
@@ -540,9 +540,10 @@ def test_the_state_of_a_cancelled_stream_is_gone_and_late_ticks_do_not_bring_it_
     assert middle.state("md.") == {"md.AAPL-STK-SMART-USD.": []}
     again = middle.subscribe("a", 3)
     middle.tick(again, 3.0)
-    middle.tick(number, 4.0)
-    (state,) = middle.state("md.").values()
-    assert [heard.data["price"] for heard in state] == [3.0], "a late tick of the old request is no state of the new"
+    assert middle.tick(number, 4.0).topic == f"md.~{number}.tickPrice.", "a late tick reaches nobody as a new one"
+    state = middle.state("md.AAPL-STK-SMART-USD.")["md.AAPL-STK-SMART-USD."]
+    assert [heard.data["price"] for heard in state] == [3.0]
+    assert middle.state(f"md.~{number}.") == {f"md.~{number}.": []}, "and leaves nothing behind"
 
 
 def test_one_of_two_requests_for_an_instrument_leaves_the_other_its_state(middle):
@@ -561,7 +562,7 @@ def test_one_of_two_requests_for_an_instrument_leaves_the_other_its_state(middle
 def test_a_stream_that_ended_in_an_error_has_no_state(middle):
     number = middle.subscribe()
     middle.tick(number)
-    middle.error(number, 10182)
+    middle.error(number, 354)
     assert middle.state("md.") == {"md.AAPL-STK-SMART-USD.": []}
 
 

@@ -488,6 +488,12 @@ class Request(Declaration):
     stream, and a stream of a one-shot. One that `lingers` is kept by TWS even after its answer, until it is cancelled.
     A `fresh` one must not be given the answer to one that was sent before it: what it asks for may just have changed.
     `pace` is how urgent it is, `limits` are IB's own on how often it may be asked.
+
+    It has to be answered within `deadline` seconds, or by default in as many as its kind and pace ask for; a stream
+    only where that is said: TWS answers some at once. One that is `throttled` by TWS has so long for each single
+    answer. When the connection is lost, a question is put once more on the next one, unless it is `once`: because it
+    changes something, or costs money, which the flags that `costs` names say. A stream that `flows` speaks all the time
+    that its market is open.
     """
 
     does: Kind = Kind.ONE_SHOT
@@ -501,6 +507,23 @@ class Request(Declaration):
     fresh: bool = False
     pace: Pace = Pace.NORMAL
     limits: tuple[Limit, ...] = ()
+    deadline: float | None = None
+    throttled: bool = False
+    once: bool = False
+    costs: tuple[str, ...] = ()
+    flows: bool = False
+
+    def within(self, args: Mapping[str, Any]) -> float | None:
+        """Seconds that TWS has for its (first) answer; None for no limit."""
+        if self.streams(args):
+            return self.deadline if self.does is Kind.STREAM else None
+        if self.deadline is not None and self.does is not Kind.STREAM:
+            return self.deadline
+        return 90.0 if self.pace is Pace.HISTORY else 30.0
+
+    def repeatable(self, args: Mapping[str, Any]) -> bool:
+        """Whether it may be sent again as it was, when there was no answer."""
+        return not self.once and self.does is not Kind.ORDER and not any(args.get(name) for name in self.costs)
 
     @property
     def target(self) -> str | None:

@@ -32,6 +32,7 @@ DECLARATIONS = (
         does=Kind.STREAM,
         answers=("updateAccountValue", "updatePortfolio", "updateAccountTime", "accountDownloadEnd"),
         ends=("accountDownloadEnd",),
+        deadline=60.0,
     ),
     inbound(
         6,
@@ -96,6 +97,7 @@ DECLARATIONS = (
         does=Kind.STREAM,
         answers=("position", "positionEnd"),
         ends=("positionEnd",),
+        deadline=60.0,
     ),
     request(
         64,
@@ -139,6 +141,7 @@ DECLARATIONS = (
         does=Kind.STREAM,
         answers=("accountSummary", "accountSummaryEnd"),
         ends=("accountSummaryEnd",),
+        deadline=60.0,
     ),
     request(
         63,
@@ -185,6 +188,7 @@ DECLARATIONS = (
         does=Kind.STREAM,
         answers=("positionMulti", "positionMultiEnd"),
         ends=("positionMultiEnd",),
+        deadline=60.0,
     ),
     request(
         75,
@@ -232,6 +236,7 @@ DECLARATIONS = (
         does=Kind.STREAM,
         answers=("accountUpdateMulti", "accountUpdateMultiEnd"),
         ends=("accountUpdateMultiEnd",),
+        deadline=60.0,
     ),
     request(
         77,

@@ -43,6 +43,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_REST_MESSAGES_1,
         answers=("replaceFAEnd",),
         ends=("replaceFAEnd",),
+        once=True,
     ),
     inbound(
         103,

@@ -236,6 +236,8 @@ DECLARATIONS = (
         proto=v.PROTOBUF_CONTRACT_DATA,
         answers=("contractDetails", "bondContractDetails", "contractDetailsEnd"),
         ends=("contractDetailsEnd",),
+        deadline=60.0,
+        throttled=True,
     ),
     inbound(
         10,

@@ -36,6 +36,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_REST_MESSAGES_3,
         does=Kind.STREAM,
         answers=("displayGroupUpdated",),
+        deadline=30.0,
     ),
     request(
         69,

@@ -149,6 +149,7 @@ DECLARATIONS = (
         answers=("historicalData", "historicalDataUpdate", "historicalSchedule", "historicalDataEnd"),
         ends=("historicalDataEnd", "historicalData", "historicalSchedule"),
         turns=("keepUpToDate",),
+        flows=True,
     ),
     request(
         25,

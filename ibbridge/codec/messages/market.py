@@ -99,6 +99,8 @@ DECLARATIONS = (
         ends=("tickSnapshotEnd",),
         turns=("snapshot", "regulatorySnapshot"),
         limits=(_REGULATORY,),
+        costs=("regulatorySnapshot",),
+        flows=True,
     ),
     request(
         2,
@@ -292,6 +294,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_MARKET_DATA,
         does=Kind.STREAM,
         answers=("updateMktDepth", "updateMktDepthL2", "rerouteMktDepthReq"),
+        flows=True,
     ),
     request(
         11,
@@ -376,6 +379,7 @@ DECLARATIONS = (
             "historicalTicksLast",
         ),
         limits=(_TICK_BY_TICK,),
+        flows=True,
     ),
     request(
         98,
@@ -458,6 +462,7 @@ DECLARATIONS = (
         does=Kind.STREAM,
         answers=("realtimeBar",),
         limits=(_REAL_TIME_BARS,),
+        flows=True,
     ),
     request(
         51,

@@ -40,6 +40,8 @@ DECLARATIONS = (
         proto=v.PROTOBUF_REST_MESSAGES_2,
         answers=("securityDefinitionOptionParameter", "securityDefinitionOptionParameterEnd"),
         ends=("securityDefinitionOptionParameterEnd",),
+        deadline=60.0,
+        throttled=True,
     ),
     inbound(
         75,

@@ -195,6 +195,7 @@ DECLARATIONS = (
         key="updateConfigRequestProto.reqId",
         answers=("updateConfigResponse",),
         ends=("updateConfigResponse",),
+        once=True,
     ),
     inbound(
         111,

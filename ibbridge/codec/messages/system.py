@@ -143,6 +143,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_REST_MESSAGES_3,
         answers=("verifyMessageAPI",),
         ends=("verifyMessageAPI",),
+        once=True,
     ),
     inbound(
         65,
@@ -162,6 +163,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_REST_MESSAGES_3,
         answers=("verifyCompleted",),
         ends=("verifyCompleted",),
+        once=True,
     ),
     inbound(
         66,
@@ -184,6 +186,7 @@ DECLARATIONS = (
         proto=None,
         answers=("verifyAndAuthMessageAPI",),
         ends=("verifyAndAuthMessageAPI",),
+        once=True,
     ),
     inbound(
         69,
@@ -205,6 +208,7 @@ DECLARATIONS = (
         proto=None,
         answers=("verifyAndAuthCompleted",),
         ends=("verifyAndAuthCompleted",),
+        once=True,
     ),
     inbound(
         70,

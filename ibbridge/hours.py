@@ -1,0 +1,135 @@
+"""When a contract's market is open: IB's `liquidHours`, and what is known of them by instrument.
+
+`20260105:0930-20260105:1600;20260106:CLOSED`, of older servers `20260105:0930-1100,1230-1600`, in a zone that stands in
+a field of its own and has many names. Pure: told the time, in seconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# What IB calls zones, where the tables of the world say something else (their EST has no summer), or nothing.
+_ZONES = {
+    "EST": "America/New_York",
+    "EST5EDT": "America/New_York",
+    "CST": "America/Chicago",
+    "CST6CDT": "America/Chicago",
+    "MST": "America/Denver",
+    "PST": "America/Los_Angeles",
+    "MET": "Europe/Berlin",
+    "CET": "Europe/Berlin",
+    "BST": "Europe/London",
+    "GB": "Europe/London",
+    "GB-Eire": "Europe/London",
+    "JST": "Asia/Tokyo",
+    "HKT": "Asia/Hong_Kong",
+    "IST": "Asia/Kolkata",
+    "AEST": "Australia/Sydney",
+    "AET": "Australia/Sydney",
+    "US/Eastern": "America/New_York",
+    "US/Central": "America/Chicago",
+    "US/Pacific": "America/Los_Angeles",
+}
+_DAY = re.compile(r"(\d{8}):(?:(CLOSED)|(.+))")
+_SPAN = re.compile(r"(\d{4})-(?:(\d{8}):)?(\d{4})")
+
+UNKNOWN_FOR = 3600.0
+"""Seconds after which hours that could not be had are asked for again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hours:
+    """Spans, in seconds since 1970 UTC, of the time from `first` to `last` for which they are known."""
+
+    spans: tuple[tuple[float, float], ...]
+    first: float
+    last: float
+
+    def open(self, at: float) -> bool | None:
+        """Whether the market is open; None at a time of which nothing is known."""
+        if not self.first <= at < self.last:
+            return None
+        return any(start <= at < end for start, end in self.spans)
+
+
+def zone_of(name: str) -> ZoneInfo | None:
+    """The zone that IB means: `EST (Eastern Standard Time)` is one, too."""
+    short = name.partition("(")[0].strip()
+    try:
+        return ZoneInfo(_ZONES.get(short, short))
+    except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: the name of a directory
+        return None
+
+
+def parse(text: str, zone_name: str) -> Hours | None:
+    """The hours that IB says; None if they cannot be read, or there are none."""
+    zone = zone_of(zone_name)
+    if zone is None:
+        return None
+    spans: list[tuple[float, float]] = []
+    days: list[float] = []
+    try:
+        for day in filter(None, (each.strip() for each in text.split(";"))):
+            found = _DAY.fullmatch(day)
+            if found is None:
+                return None
+            midnight = _at(found[1], "0000", zone)
+            days += [midnight, midnight + 86_400]
+            if found[3]:
+                spans += _spans(found[1], found[3], zone)
+    except ValueError:  # no such day, or nothing that is a span
+        return None
+    ends = [*days, *(end for _, end in spans), *(start for start, _ in spans)]
+    return Hours(tuple(spans), min(ends), max(ends)) if ends else None
+
+
+def _spans(date: str, text: str, zone: ZoneInfo) -> Iterator[tuple[float, float]]:
+    for each in text.split(","):
+        found = _SPAN.fullmatch(each.strip().removeprefix(f"{date}:"))
+        if found is None:
+            raise ValueError(each)
+        start, end = _at(date, found[1], zone), _at(found[2] or date, found[3], zone)
+        yield start, end if end > start else end + 86_400  # over midnight, where no second date says so
+
+
+def _at(date: str, time: str, zone: ZoneInfo) -> float:
+    if time == "2400":
+        return _at(date, "0000", zone) + 86_400
+    return dt.datetime.strptime(date + time, "%Y%m%d%H%M").replace(tzinfo=zone).timestamp()
+
+
+class Calendar:
+    """The hours of instruments, as far as they have been asked for; `asked` when that was."""
+
+    def __init__(self) -> None:
+        self._hours: dict[str, Hours | None] = {}
+        self._asked: dict[str, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._asked)
+
+    def open(self, instrument: str, at: float) -> bool | None:
+        """Whether its market is open; None if nobody knows."""
+        hours = self._hours.get(instrument)
+        return hours.open(at) if hours else None
+
+    def wants(self, instrument: str, at: float) -> bool:
+        """Whether to ask TWS: nothing is known of now, and it has not just been asked."""
+        asked = self._asked.get(instrument)
+        return self.open(instrument, at) is None and (asked is None or not 0 <= at - asked < UNKNOWN_FOR)
+
+    def asking(self, instrument: str, at: float) -> None:
+        """TWS is asked now."""
+        self._asked[instrument] = at
+
+    def told(self, instrument: str, text: str, zone: str) -> None:
+        """TWS has answered. What cannot be read leaves what was known."""
+        if hours := parse(text, zone):
+            self._hours[instrument] = hours

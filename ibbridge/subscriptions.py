@@ -1,0 +1,160 @@
+"""What clients want of TWS, in one table: what, who, under which number it is asked for now, and what became of it.
+
+It outlives connections: everything in it is asked for again on each new one. Pure. Knows routes and declarations;
+nothing of how TWS is asked (`requests`, `upkeep`), of what is published, or of time but what it is told.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.arguments import canonical
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ibbridge.codec.schema import Request
+    from ibbridge.routing import Asking, Route
+
+MOST_REMEMBERED = 20_000
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """A stream under a number, which its `route` has; the route's holders are who wants it.
+
+    `seq` is the number of its topic's stream when that was looked at last, `heard` when it had changed then (None: no
+    data on this connection yet), `every` how many seconds lie between its messages while it flows. `asked` is when TWS
+    was asked, as far as that has been looked at; `tries` how often it was asked again because nothing came. It is
+    `stale` from a gap until data comes, `suspect` after something that may have killed it silently, `dead` when TWS has
+    said that it is, with the reason that its clients are told.
+    """
+
+    route: Route
+    topic: str
+    seq: int = 0
+    heard: float | None = None
+    every: float | None = None
+    asked: float | None = None
+    tries: int = 0
+    stale: bool = False
+    suspect: bool = False
+    dead: str = ""
+
+    def renewed(self, seq: int) -> None:
+        """It is asked for anew, when its stream was at `seq`. Of before, what is kept is how often it spoke."""
+        self.seq, self.heard, self.asked = seq, None, None
+        self.suspect, self.dead = False, ""
+
+
+@dataclass(slots=True, eq=False)
+class Whole:
+    """A stream that the connection has once, without a number: who wants it, with which arguments.
+
+    `asks` counts how often TWS was asked; it has `answered` when all there is has come since.
+    """
+
+    request: Request
+    holders: dict[Asking, dict[str, Any]] = field(default_factory=dict)
+    asks: int = 0
+    answered: bool = False
+
+    def wanted(self) -> list[tuple[Asking, dict[str, Any]]]:
+        """What differs of it, each with one of those who want it so."""
+        return list({canonical(args): (asking, args) for asking, args in self.holders.items()}.values())
+
+
+class Subscriptions:
+    """The table."""
+
+    def __init__(self) -> None:
+        self._shared: dict[tuple[str, str], Subscription] = {}
+        self._of: dict[Route, Subscription] = {}
+        self._on: dict[str, list[Subscription]] = {}
+        self._by_command: dict[Asking, Route] = {}
+        self._gone: OrderedDict[Asking, str] = OrderedDict()  # what was cancelled: a cancel may come again
+        self._late: OrderedDict[str, list[int]] = OrderedDict()
+        self._tidy_at = 0
+        self.wholes: dict[str, Whole] = {}
+
+    def __len__(self) -> int:
+        return len(self._shared)
+
+    # -- by command
+
+    def under(self, asking: Asking) -> Route | None:
+        """The request that was made by this command, if it is remembered."""
+        return self._by_command.get(asking)
+
+    def remember(self, asking: Asking, route: Route) -> None:
+        """Know a request by its command. What is over is forgotten now and then: one-shots end by themselves."""
+        self._by_command[asking] = route
+        self._gone.pop(asking, None)
+        if len(self._by_command) > self._tidy_at:
+            self._by_command = {asking: route for asking, route in self._by_command.items() if not route.ended}
+            self._shared = {sharing: each for sharing, each in self._shared.items() if not each.route.ended}
+            self._of, self._on = {}, {}
+            for each in self._shared.values():
+                self._index(each)
+            self._tidy_at = max(MOST_REMEMBERED, 2 * len(self._by_command))
+
+    def give_up(self, asking: Asking) -> None:
+        """Its holder has cancelled it."""
+        self._gone[asking] = self._by_command.pop(asking).request.name
+        if len(self._gone) > MOST_REMEMBERED:
+            self._gone.popitem(last=False)
+
+    def given_up(self, asking: Asking) -> str | None:
+        """The name of the request that was made by this command, if it was cancelled since."""
+        return self._gone.get(asking)
+
+    # -- streams under a number
+
+    def add(self, route: Route, topic: str, args: Any, seq: int) -> None:
+        """A stream is asked for; `args` are those that whoever shares it has, too. `seq` is where its topic's is."""
+        self._shared[topic, canonical(args)] = subscription = Subscription(route, topic, seq)
+        self._index(subscription)
+
+    def _index(self, subscription: Subscription) -> None:
+        self._of[subscription.route] = subscription
+        self._on.setdefault(subscription.topic, []).append(subscription)
+
+    def shared(self, topic: str, args: Any) -> Route | None:
+        """The stream on that topic with these arguments, if it is there."""
+        found = self._shared.get((topic, canonical(args)))
+        return None if found is None or found.route.ended else found.route
+
+    def on(self, topic: str) -> Iterator[Subscription]:
+        """The streams on that topic, whatever their arguments."""
+        there = self._on.get(topic, ())
+        yield from (each for each in there if not each.route.ended)
+
+    def of(self, route: Route) -> Subscription | None:
+        """What is known of this stream."""
+        return self._of.get(route)
+
+    def live(self) -> list[Subscription]:
+        """Every stream that somebody wants."""
+        return [each for each in self._shared.values() if not each.route.ended and each.route.holders]
+
+    def leave(self, route: Route, topic: str) -> None:
+        """The last one has given it up. What TWS still sends under its number must not reach who asks next."""
+        self._late.setdefault(topic, []).append(route.req_id)
+        if len(self._late) > MOST_REMEMBERED:
+            self._late.popitem(last=False)
+
+    def late(self, topic: str) -> list[int]:
+        """The numbers under which that topic was left, each told once."""
+        return self._late.pop(topic, [])
+
+    def reconnected(self) -> None:
+        """No number of the old connection means anything."""
+        self._late.clear()
+
+    # -- streams without a number
+
+    def whole(self, request: Request) -> Whole:
+        """The stream that this request asks for."""
+        return self.wholes.setdefault(request.name, Whole(request))
