@@ -1,0 +1,282 @@
+"""What becomes of a request between the reply that accepted it and the moment in which it leaves for TWS."""
+
+from __future__ import annotations
+
+import msgpack
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
+
+from ibbridge.codec.messages import REQUESTS
+from ibbridge.codec.schema import Pace
+from ibbridge.routing import Asking
+from tests.middle import AAPL, DAY, LIMIT, MSFT, Middle, refusal
+
+RATE = 10
+"""Of which a bucket of one: what does not leave at once waits for an eighth of a second, or a ninth."""
+
+
+@pytest.fixture
+def slow():
+    """A connection whose budget is spent."""
+    middle = Middle(rate=RATE)
+    while not middle.link.pacing.waiting(Pace.CANCEL):
+        middle.requests._send(REQUESTS["reqGlobalCancel"], {})
+    middle.link.take()
+    return middle
+
+
+def names(middle, seconds=60.0):
+    """What leaves in that time, but for what has spent the budget."""
+    middle.link.go_on(seconds)
+    return [each.name for each in middle.link.take() if each.name != "reqGlobalCancel"]
+
+
+def told(middle, topic):
+    return [(each.data["errorCode"], each.data["ends"]) for each in middle.published if each.topic == topic]
+
+
+# -- cancelled before it leaves
+
+
+def test_cancelling_what_still_waits_withdraws_it_and_tws_hears_of_neither(slow):
+    slow.ask("reqMktData", id=1, contract=AAPL)
+    slow.ask("reqMktData", id=2, contract=MSFT)
+    slow.ask("reqHistoricalData", id=3, contract=AAPL, **DAY)
+    slow.cancel("cancelMktData", 1)
+    slow.cancel("cancelHistoricalData", 3)
+    assert names(slow) == ["reqMktData"]
+    assert len(slow.router) == 1
+    slow.cancel("cancelMktData", 2)
+    assert names(slow) == ["cancelMktData"]
+
+
+def test_a_stream_that_waits_and_has_another_holder_leaves(slow):
+    slow.ask("reqMktData", "a", 1, contract=AAPL)
+    slow.ask("reqMktData", "b", 1, contract=AAPL)
+    slow.cancel("cancelMktData", 1, "a")
+    assert names(slow) == ["reqMktData"]
+
+
+def test_an_order_that_is_cancelled_while_it_waits_never_leaves_and_its_owner_is_told(slow):
+    slow.place("k")
+    assert slow.ask("cancelOrder", key="k")["key"] == "k"
+    assert told(slow, "ord.a.k.error.") == [(202, True)]
+    assert slow.ask("cancelOrder", key="k")["key"] == "k", "and again: there is nothing to send"
+    assert names(slow) == []
+    again = slow.ask("placeOrder", key="k", contract=AAPL, order=LIMIT)
+    assert again["dup"], "the key is used, and no second order is made of it"
+    assert names(slow) == []
+
+
+def test_with_its_parent_an_order_that_waits_is_taken_back_and_no_other(slow):
+    parent = slow.place("parent", transmit=False)
+    child = slow.place("child", parentId=parent, transmit=False)
+    slow.place("grandchild", parentId=child)
+    slow.place("another")
+    slow.ask("cancelOrder", key="parent")
+    assert names(slow) == ["placeOrder"]
+    for key in ("parent", "child", "grandchild"):
+        assert told(slow, f"ord.a.{key}.error.") == [(202, True)]
+
+
+def test_a_bracket_leaves_in_order_and_a_cancel_behind_what_it_cancels(slow):
+    placed = [slow.place(key, "a" if key != "x" else "b") for key in ("p", "c1", "x", "c2")]
+    slow.link.go_on(60)
+    sent = [each.data["orderId"] for each in slow.link.take() if each.name == "placeOrder"]
+    assert [each for each in sent if each != placed[2]] == [placed[0], placed[1], placed[3]]
+    slow.ask("cancelOrder", key="p")
+    assert names(slow) == ["cancelOrder"]
+
+
+def test_to_cancel_all_orders_means_those_that_wait_as_well():
+    middle = Middle(rate=RATE, allowed=["reqGlobalCancel"])
+    for number in range(5):
+        middle.place(f"k{number}", "ab"[number % 2])
+    left = len(middle.link.take())
+    assert 0 < left < 5
+    middle.ask("reqGlobalCancel")
+    middle.link.go_on(60)
+    assert [each.name for each in middle.link.take()] == ["reqGlobalCancel"]
+    assert sum(told(middle, f"ord.{'ab'[n % 2]}.k{n}.error.") == [(202, True)] for n in range(5)) == 5 - left
+
+
+def test_a_cancel_of_positions_that_still_wait_to_be_asked_for_is_the_last_word(slow):
+    slow.ask("reqPositions", "a")
+    slow.ask("reqPositions", "b")
+    slow.ask("cancelPositions", "a")
+    slow.ask("cancelPositions", "b")
+    assert names(slow) == ["cancelPositions"]
+    slow.ask("reqPositions", "b")
+    assert names(slow) == ["reqPositions"]
+
+
+def test_account_updates_are_what_was_said_last_whoever_said_it(slow):
+    slow.ask("reqAccountUpdates", "a", subscribe=True, acctCode="DU1")
+    slow.ask("reqAccountUpdates", "b", subscribe=True, acctCode="DU1")
+    slow.ask("reqAccountUpdates", "a", subscribe=False, acctCode="DU1")
+    slow.ask("reqAccountUpdates", "b", subscribe=False, acctCode="DU1")
+    slow.ask("reqAccountUpdates", "c", subscribe=True, acctCode="DU1")
+    slow.link.go_on(60)
+    assert [each.data["subscribe"] for each in slow.link.take() if each.name == "reqAccountUpdates"][-1:] == [True]
+
+
+# -- answers without a number
+
+
+def test_answers_without_a_number_go_to_who_was_sent_first_and_not_to_who_asked_first(slow):
+    slow.ask("reqMktData", "a", contract=AAPL)
+    slow.ask("reqMktData", "a", contract=MSFT)
+    slow.ask("reqAllOpenOrders", "a", "late")
+    slow.ask("reqOpenOrders", "b", "early")
+    slow.link.go_on(60)
+    order = [each.name for each in slow.link.take() if each.name.endswith("OpenOrders")]
+    assert order == ["reqOpenOrders", "reqAllOpenOrders"], "b had its turn first"
+    assert slow.topic_of("openOrderEnd") == "req.b.early.openOrderEnd."
+    assert slow.topic_of("openOrderEnd") == "req.a.late.openOrderEnd."
+
+
+# -- shares
+
+
+def test_a_full_share_is_e_pacing_nothing_is_remembered_and_a_later_try_is_taken():
+    middle = Middle(rate=RATE, share=3)
+    for _ in range(20):
+        middle.requests._send(REQUESTS["reqCurrentTime"], {})
+    for number in range(3):
+        middle.place(f"k{number}")
+    refused = refusal("E_PACING", middle.place, "k3")
+    assert refused.outcome == "not_sent"
+    middle.link.go_on(refused.more["retry_after"])
+    middle.place("k3")
+    middle.link.go_on(60)
+    assert [each.name for each in middle.link.take()].count("placeOrder") == 4
+
+
+# -- too late
+
+
+def command(key, not_after):
+    args = {"contract": AAPL, "order": LIMIT}
+    return {"id": key, "client": "a", "cmd": "placeOrder", "key": key, "not_after": not_after, "args": args}
+
+
+def test_an_order_that_is_too_late_when_its_turn_comes_does_not_leave_and_is_told(slow, monkeypatch):
+    monkeypatch.setattr("ibbridge.commands.time.time_ns", lambda: slow._now * 1000)
+    assert slow.call(command("late", slow._now + 1000))["ok"]
+    assert slow.call(command("in time", slow._now + 10_000))["ok"]
+    slow._now += 5000
+    assert names(slow) == ["placeOrder"]
+    assert told(slow, "ord.a.late.error.") == [(202, True)]
+    assert told(slow, "ord.a.in%20time.error.") == []
+
+
+def test_an_order_that_was_taken_before_halt_leaves_and_can_still_be_withdrawn(slow):
+    slow.place("leaves")
+    slow.place("withdrawn")
+    slow.halt.set("z", "", 1)
+    refusal("E_HALTED", slow.place, "refused")
+    slow.ask("cancelOrder", key="withdrawn")
+    assert names(slow) == ["placeOrder"]
+
+
+# -- the connection is lost
+
+
+def test_what_waited_when_the_connection_was_lost_is_told_as_never_sent_and_an_order_that_left_as_unknown(slow):
+    slow.place("left")
+    slow.link.go_on(60)
+    for _ in range(5):
+        slow.requests._send(REQUESTS["reqGlobalCancel"], {})
+    slow.place("waited")
+    slow.ask("cancelOrder", key="left")
+    slow.link.take()
+    slow.requests.unsent(slow.link.pacing.drop())
+    assert told(slow, "ord.a.waited.error.") == [(504, True)]
+    assert told(slow, "ord.a.left.error.") == [(504, False)], "its cancel never left"
+    assert [order.key for order in slow.orders.unheard()] == ["left"]
+
+
+def test_questions_that_waited_are_treated_as_those_under_way_and_streams_are_asked_for_on_the_next_connection(slow):
+    slow.ask("reqContractDetails", id="numbered", contract=AAPL)
+    slow.ask("reqCurrentTime", id="without")
+    slow.ask("reqMktData", id="stream", contract=AAPL)
+    slow.ask("reqMktData", id="cancelled", contract=MSFT)
+    slow.cancel("cancelMktData", "cancelled")
+    unanswered = slow.reconnect()
+    assert {route.id for route in unanswered} == {"numbered", "without"}
+    assert names(slow) == ["reqMktData"]
+
+
+# -- whatever happens: no order twice, and of each it is known whether it left
+
+KEYS = [f"k{n}" for n in range(30)]
+
+
+class Orders(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.middle = Middle(rate=RATE, share=5)
+        self.accepted = {}
+        self.connected = True
+        self.asked = {}
+
+    @rule(key=st.sampled_from(KEYS), client=st.sampled_from("ab"))
+    def place(self, key, client):
+        args = {"contract": AAPL, "order": LIMIT}
+        reply = self.middle.call(
+            {"id": f"p{len(self.asked)}", "client": client, "cmd": "placeOrder", "key": key, "args": args}
+        )
+        self.asked[len(self.asked)] = key
+        if reply["ok"]:
+            number = reply["result"]["orderId"]
+            assert self.accepted.setdefault((client, key), number) == number
+        else:
+            assert reply["error"]["code"] in {"E_PACING", "E_NOT_CONNECTED"}
+
+    @precondition(lambda self: self.accepted)
+    @rule(data=st.data())
+    def cancel(self, data):
+        client, key = data.draw(st.sampled_from(sorted(self.accepted)))
+        self.middle.commands.answer(
+            msgpack.packb({"id": f"c{len(self.asked)}", "client": client, "cmd": "cancelOrder", "args": {"key": key}})
+        )
+        self.asked[len(self.asked)] = key
+
+    @precondition(lambda self: self.connected)
+    @rule(n=st.integers(1, 5))
+    def ask(self, n):
+        for _ in range(n):
+            self.middle.requests.carry_out("reqCurrentTime", {}, Asking("d", f"q{len(self.asked)}"), None)
+            self.asked[len(self.asked)] = None
+            self.middle.link.go_on(0.3)
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 0.5, 3.0]))
+    def time_passes(self, seconds):
+        self.middle.link.go_on(seconds)
+
+    @precondition(lambda self: self.connected)
+    @rule()
+    def lose(self):
+        self.connected = False
+        self.middle.requests.unsent(self.middle.link.pacing.drop())
+        self.middle.requests.lost()
+
+    @precondition(lambda self: not self.connected)
+    @rule()
+    def connect(self):
+        self.connected = True
+        self.middle.connect()
+
+    def teardown(self):
+        self.middle.link.go_on(600)
+        sent = [each.data["orderId"] for each in self.middle.link.sent if each.name == "placeOrder"]
+        assert len(sent) == len(set(sent)), "twice"
+        for (client, key), number in self.accepted.items():
+            never = [ends for _, ends in told(self.middle, f"ord.{client}.{key}.error.") if ends]
+            assert len(never) == (number not in sent), "it left, or its owner has been told that it did not"
+
+
+TestOrders = Orders.TestCase
+TestOrders.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
