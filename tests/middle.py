@@ -186,6 +186,7 @@ class Middle:
         self.clock += seconds
         self._now += int(seconds * 1e6)
         before = len(self.link.sent)
+        self.link.go_on(seconds)
         self.requests.tend(self.clock)
         return self.link.sent[before:]
 
