@@ -26,6 +26,7 @@ from ibbridge.bridge import Bridge
 from ibbridge.bus import Bus, BusError
 from ibbridge.codec import Dialect, Message, NotCarried, Undecodable, compiled
 from ibbridge.codec.messages import REQUESTS
+from ibbridge.codec.schema import Pace
 from ibbridge.commands import Commands
 from ibbridge.gateway import Gateway
 from ibbridge.halt import Halt
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
     from ibbridge.config import Config
 
 log = logging.getLogger(__name__)
+
+
+LAST_ORDERS = 5.0
+"""Seconds that a stopping daemon gives orders and cancels whose turn has not come: 200 of them, at the usual rate."""
 
 
 class Stop(Exception):  # noqa: N818 - not an error
@@ -368,7 +373,7 @@ class Daemon:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.gateway.run())
                 tasks.create_task(self._beat_on())
-                tasks.create_task(_until(stop))
+                tasks.create_task(self._until(stop))
                 tasks.create_task(_raised(broken))
         except* Stop:
             notify("STOPPING=1")
@@ -378,6 +383,15 @@ class Daemon:
             self.bus.close()
             if self.recorder is not None:
                 self.recorder.close()
+
+    async def _until(self, stop: asyncio.Event) -> None:
+        """Wait for the signal; then what was accepted of orders and cancels gets some time to leave."""
+        await stop.wait()
+        for _ in range(round(LAST_ORDERS / 0.02)):
+            if not any(map(self.pacing.waiting, (Pace.CANCEL, Pace.ORDER))):
+                break
+            await asyncio.sleep(0.02)
+        raise Stop
 
     async def _beat_on(self) -> None:
         while True:
@@ -424,11 +438,6 @@ def _directory(config: Config) -> pathlib.Path:
 
 def _now() -> int:
     return time.time_ns() // 1000
-
-
-async def _until(stop: asyncio.Event) -> None:
-    await stop.wait()
-    raise Stop
 
 
 def _broken(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:

@@ -130,6 +130,7 @@ class Bridge:
         self._stack = contextlib.ExitStack()
         given: dict[str, Any] = {"tws.port": tws_port, "tws.reconnect_min": 0.05, "tws.reconnect_max": 0.2}
         given |= {"bus.pub": self.pub, "bus.rep": self.rep, "bus.heartbeat": 0.1}
+        given |= {"pacing.rate": 10_000}  # more than any test asks for: what is about pacing says so
         given |= {"store.path": f"{self._directory}/store"}
         given |= {name.replace("__", "."): value for name, value in settings.items()}
         sets = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
@@ -305,6 +306,7 @@ class Guest:
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.acceptor = Acceptor(newest=version)
         self._requests: list[Message] = []
+        self._passed: list[str] = []
         self.step = 0
 
     def __enter__(self) -> Self:
@@ -330,12 +332,19 @@ class Guest:
             while self._requests:
                 if (request := self._requests.pop(0)).name == name:
                     return request.data
+                self._passed.append(request.name)
             data = self._socket.recv(65_536)
             assert data, f"the daemon closed before {name}"
             for each in self.acceptor.receive_data(data):
                 assert isinstance(each, Message), each
                 self._requests.append(each)
             self.raw(self.acceptor.data_to_send())
+
+    def passed_over(self, name: str) -> list[str]:
+        """The names of the requests that come before the next of this name."""
+        self._passed.clear()
+        self.request(name)
+        return [*self._passed]
 
     def greet(self) -> None:
         """The handshake, up to START_API."""

@@ -170,13 +170,29 @@ def test_a_signal_ends_the_daemon_wherever_it_is(stage):
 
 def test_orders_that_were_accepted_still_reach_tws_when_the_daemon_is_stopped():
     order = {"action": "BUY", "totalQuantity": 1, "orderType": "MKT"}
-    with Host() as host, Bridge(host.port) as bridge, host.accept() as guest:
+    with Host() as host, Bridge(host.port, pacing__rate=45) as bridge, host.accept() as guest:
         guest.start()
         bridge.ready()
         for number in range(20):
             bridge.do("placeOrder", key=f"k{number}", contract=AAPL, order=order)
         assert bridge.stop(signal.SIGTERM) == 0
         assert [guest.request("placeOrder")["order"]["orderRef"] for _ in range(20)] == [f"me/k{n}" for n in range(20)]
+
+
+def test_b28_a_cancel_overtakes_a_burst_and_status_and_heartbeat_say_what_waits():
+    order = {"action": "BUY", "totalQuantity": 1, "orderType": "LMT", "lmtPrice": 1.0}
+    with Host() as host, Bridge(host.port, pacing__rate=10) as bridge, host.accept() as guest:
+        guest.start()
+        sub = bridge.ready()
+        bridge.do("placeOrder", key="k", contract=AAPL, order=order)
+        guest.request("placeOrder")
+        for number in range(40):
+            bridge.do("reqMktData", client=f"c{number % 3}", contract={**AAPL, "symbol": f"S{number}"})
+        bridge.do("cancelOrder", key="k")
+        figures = bridge.do("status")["pacing"]
+        assert figures["queued"] == sum(figures["clients"].values()) > 0
+        assert sub.until("heartbeat", lambda data: data["pacing"]["age"] > 0)
+        assert guest.passed_over("cancelOrder").count("reqMktData") < 40
 
 
 @pytest.mark.parametrize("transport", ["tcp", "ipc"])
