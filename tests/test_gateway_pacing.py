@@ -45,7 +45,7 @@ class Owner:
         self.ready.set()
 
     def leaving(self, message: Waiting) -> bool:
-        return message.about != "late"
+        return bool(message.about != "late")
 
     def lost(self) -> None:
         self.gone.set()
