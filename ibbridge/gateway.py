@@ -102,9 +102,9 @@ class Gateway:
         return self._pacing.withdraw(message)
 
     def over(self, message: Waiting) -> None:
-        """What a message asked for is no longer open at TWS: another may leave."""
+        """What a message asked for is no longer open at TWS: another may leave, behind what is sent now."""
         self._pacing.over(message)
-        self._drain()
+        self._come_back(time.monotonic())
 
     def waiting(self, pace: Pace) -> list[Waiting]:
         """The messages of a pace that wait."""
@@ -119,6 +119,10 @@ class Gateway:
         for message in self._pacing.take(now):
             if self._owner.leaving(message):
                 link.write(message.data)
+        self._come_back(now)
+
+    def _come_back(self, now: float) -> None:
+        """When more may leave."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -80,7 +80,6 @@ class Link:
 
     def over(self, message: Waiting) -> None:
         self.pacing.over(message)
-        self.go_on()
 
     def waiting(self, pace: Pace) -> list[Waiting]:
         return self.pacing.waiting(pace)

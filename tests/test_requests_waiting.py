@@ -122,6 +122,31 @@ def test_account_updates_are_what_was_said_last_whoever_said_it(slow):
     assert [each.data["subscribe"] for each in slow.link.take() if each.name == "reqAccountUpdates"][-1:] == [True]
 
 
+def test_the_next_head_time_stamp_is_asked_for_behind_the_cancel_that_makes_room_for_it():
+    middle = Middle()
+    for number in range(51):
+        middle.ask("reqHeadTimeStamp", contract={"conId": number + 1}, whatToShow="TRADES")
+    asked = [each.data["reqId"] for each in middle.link.take()]
+    assert len(asked) == 50
+    middle.hear("headTimestamp", reqId=asked[0], headTimestamp="20200101")
+    assert [each.name for each in middle.link.take()] == ["cancelHeadTimeStamp", "reqHeadTimeStamp"]
+
+
+@pytest.mark.parametrize("code", [162, 321])
+def test_history_that_ends_in_an_error_or_a_cancel_makes_room(code):
+    middle = Middle()
+    for number in range(53):
+        middle.ask("reqHistoricalData", id=number, contract=AAPL, **DAY)
+    asked = [each.data["reqId"] for each in middle.link.take()]
+    assert len(asked) == 50
+    middle.error(asked[0], code, "no data")
+    middle.cancel("cancelHistoricalData", 1)
+    middle.link.go_on(0.1)
+    assert [each.name for each in middle.link.take()] == ["cancelHistoricalData", *["reqHistoricalData"] * 2]
+    assert middle.reconnect()
+    assert len(middle.link.pacing.waiting(Pace.HISTORY)) == 0
+
+
 # -- answers without a number
 
 
