@@ -171,6 +171,7 @@ def bridge(children: ExitStack, tws: int, pub: str, rep: str, more: Mapping[str,
     """The daemon, with a store on a disk that goes when `children` end, and `more` settings."""
     settings = {
         "tws.port": tws,
+        "pacing.rate": 100_000,  # what is measured is not how many lines are asked for in a second
         "bus.pub": pub,
         "bus.rep": rep,
         "store.path": children.enter_context(disk()),
