@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.arguments import canonical
+from ibbridge.topics import instrument_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,12 +30,14 @@ class Subscription:
     data on this connection yet), `every` how many seconds lie between its messages while it flows. `asked` is when TWS
     was asked, as far as that has been looked at; `tries` how often it was asked again because nothing came. It is
     `stale` from a gap until data comes, `suspect` after something that may have killed it silently, `dead` when TWS has
-    said that it is, with the reason that its clients are told.
+    said that it is, and says why. `instrument` is whose market it speaks of, if it does so all the time that this is
+    open.
     """
 
     route: Route
     topic: str
     seq: int = 0
+    instrument: str = ""
     heard: float | None = None
     every: float | None = None
     asked: float | None = None
@@ -114,7 +117,8 @@ class Subscriptions:
 
     def add(self, route: Route, topic: str, args: Any, seq: int) -> None:
         """A stream is asked for; `args` are those that whoever shares it has, too. `seq` is where its topic's is."""
-        self._shared[topic, canonical(args)] = subscription = Subscription(route, topic, seq)
+        subscription = Subscription(route, topic, seq, _market(route))
+        self._shared[topic, canonical(args)] = subscription
         self._index(subscription)
 
     def _index(self, subscription: Subscription) -> None:
@@ -158,3 +162,9 @@ class Subscriptions:
     def whole(self, request: Request) -> Whole:
         """The stream that this request asks for."""
         return self.wholes.setdefault(request.name, Whole(request))
+
+
+def _market(route: Route) -> str:
+    """The instrument whose hours a stream keeps; a tape of news keeps none."""
+    contract = route.args.get("contract")
+    return instrument_key(contract) if route.request.flows and contract and contract.get("secType") != "NEWS" else ""

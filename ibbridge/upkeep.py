@@ -18,7 +18,6 @@ from ibbridge.deadlines import Deadlines
 from ibbridge.hours import Calendar
 from ibbridge.refusal import Refused
 from ibbridge.routing import COMPETING, LIVE_UPDATES_FAILED, Route
-from ibbridge.topics import instrument_key
 from ibbridge.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -373,17 +372,18 @@ class Upkeep:
             self._router.tell(route, NO_ANSWER, why, self._stamp())
 
     def _watched(self) -> list[Subscription]:
-        return [each for each in self._subscriptions.live() if each.route.request.flows and _contract(each.route)]
+        return [each for each in self._subscriptions.live() if each.instrument]
 
     def _watch(self, now: float) -> None:
-        waiting = {turn.route for turn in self._turns}
-        watched = [each for each in self._watched() if each.route not in waiting and not self.waiting(each.route)]
-        found = self._watchdog.look(watched, self, now)
+        watched = self._watched()
+        if waiting := {turn.route for turn in self._turns}:
+            watched = [each for each in watched if each.route not in waiting]
+        found = [each for each in self._watchdog.look(watched, self, now) if not self.waiting(each.route)]
         for each in found:
             self._outdate(each, "silent", self._stamp())
         self._put([Turn(each.route, live=True) for each in found])
         self._tell(self._take_turns())
-        self._ask_hours(watched, now)
+        self._ask_hours(now)
 
     def seq(self, subscription: Subscription) -> int:
         """The number of its stream's last message."""
@@ -395,27 +395,25 @@ class Upkeep:
 
     def open(self, subscription: Subscription) -> bool | None:
         """Whether its market is; None if that is not known."""
-        return self._hours.open(instrument_key(subscription.route.args["contract"]), self._stamp() / 1e6)
+        return self._hours.open(subscription.instrument, self._stamp() / 1e6)
 
-    def _ask_hours(self, watched: list[Subscription], now: float) -> None:
+    def _ask_hours(self, now: float) -> None:
         """Ask for the hours of a contract whose stream is silent and whose hours are not known: one at a time."""
         if not self._definitions or (self._asking_hours is not None and not self._asking_hours.ended):
             return
         at = self._stamp() / 1e6
         quiet = min(AGAIN, self._silent_after / 2)
-        for each in watched:
-            contract = each.route.args["contract"]
-            if each.heard is None or now - each.heard < quiet or not self._hours.wants(instrument_key(contract), at):
+        for each in self._watchdog.looked_at:
+            if each.heard is None or now - each.heard < quiet or not self._hours.wants(each.instrument, at):
                 continue
-            self._hours.asking(instrument_key(contract), at)
+            self._hours.asking(each.instrument, at)
             try:
-                self._asking_hours = self._question(contract)
+                self._asking_hours = self._question(each.instrument, each.route.args["contract"])
             except Refused:
                 continue
             return
 
-    def _question(self, contract: Mapping[str, Any]) -> Route:
-        instrument = instrument_key(contract)
+    def _question(self, instrument: str, contract: Mapping[str, Any]) -> Route:
         request = REQUESTS["reqContractDetails"]
 
         def hears(data: Mapping[str, Any]) -> None:
@@ -427,12 +425,6 @@ class Upkeep:
         self._asker.ask_again(route)
         self.asked(route)
         return route
-
-
-def _contract(route: Route) -> bool:
-    """Whether it has an instrument with hours; a tape of news has none."""
-    contract = route.args.get("contract")
-    return contract is not None and contract.get("secType") != "NEWS"
 
 
 def _farms_of(request: Request) -> str:

@@ -60,6 +60,8 @@ class Watchdog:
         self._probed = float("-inf")
         self._proven = False  # whether one of many that was asked for again has spoken: so the streams were dead
         self._next = 0
+        self.looked_at: Sequence[Subscription] = ()
+        """Those that the last look was at."""
 
     def look(
         self, streams: Sequence[Subscription], about: Watched, now: float, most: int = 1_000
@@ -68,7 +70,7 @@ class Watchdog:
         if self._next >= len(streams):
             self._next = 0
             self._silent.intersection_update(streams)
-        some = streams[self._next : self._next + most]
+        self.looked_at = some = streams[self._next : self._next + most]
         self._next += most
         overdue = []
         for each in some:
