@@ -257,6 +257,9 @@ class Upkeep:
         if self.waiting(route) or route.answers != due.answers or not (route.one_shot or self._up):
             self._deadlines.add(_Due(route, route.asks, route.answers), seconds)
             return
+        if not route.one_shot and route.channels:  # it has spoken on an earlier connection, and is wanted as it was
+            self._put([Turn(route, live=True)])
+            return
         if route in self._kept or any(turn.route is route for turn in self._turns):
             why = f"there was no connection on which TWS could have answered, for {seconds:g} s"
         else:

@@ -406,6 +406,18 @@ def test_an_account_summary_without_a_first_answer_is_over_and_one_with_it_is_no
     assert len(middle.router) == 1
 
 
+def test_an_account_summary_that_has_spoken_before_is_asked_for_until_it_speaks_again(middle):
+    middle.ask("reqAccountSummary", "a", 1, groupName="All", tags="NetLiquidation")
+    middle.hear("accountSummary", reqId=middle.last_id(), account="DU1")
+    middle.reconnect()
+    middle.pass_time(0)
+    for _ in range(3):
+        assert names(wait(middle, 63)) == ["cancelAccountSummary", "reqAccountSummary"]
+    middle.hear("accountSummary", reqId=middle.last_id(), account="DU1")
+    assert wait(middle, 300) == []
+    assert errors(middle) == []
+
+
 def test_b30_a_question_that_waits_for_a_connection_is_not_kept_for_ever(middle):
     middle.ask("reqMatchingSymbols", "a", 1, pattern="x")
     middle.pass_time(0)
