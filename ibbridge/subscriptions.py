@@ -31,13 +31,14 @@ class Subscription:
     was asked, as far as that has been looked at; `tries` how often it was asked again because nothing came. It is
     `stale` from a gap until data comes, `suspect` after something that may have killed it silently, `dead` when TWS has
     said that it is, and says why. `instrument` is whose market it speaks of, if it does so all the time that this is
-    open.
+    open; who asks with the same arguments, which `sharing` is made of, shares it.
     """
 
     route: Route
     topic: str
     seq: int = 0
     instrument: str = ""
+    sharing: str = ""
     heard: float | None = None
     every: float | None = None
     asked: float | None = None
@@ -117,13 +118,22 @@ class Subscriptions:
 
     def add(self, route: Route, topic: str, args: Any, seq: int) -> None:
         """A stream is asked for; `args` are those that whoever shares it has, too. `seq` is where its topic's is."""
-        subscription = Subscription(route, topic, seq, _market(route))
-        self._shared[topic, canonical(args)] = subscription
+        subscription = Subscription(route, topic, seq, _market(route), canonical(args))
+        if former := self._shared.get((topic, subscription.sharing)):
+            self._drop(former)
+        self._shared[topic, subscription.sharing] = subscription
         self._index(subscription)
 
     def _index(self, subscription: Subscription) -> None:
         self._of[subscription.route] = subscription
         self._on.setdefault(subscription.topic, []).append(subscription)
+
+    def _drop(self, subscription: Subscription) -> None:
+        del self._shared[subscription.topic, subscription.sharing], self._of[subscription.route]
+        there = self._on[subscription.topic]
+        there.remove(subscription)
+        if not there:
+            del self._on[subscription.topic]
 
     def shared(self, topic: str, args: Any) -> Route | None:
         """The stream on that topic with these arguments, if it is there."""
@@ -145,6 +155,8 @@ class Subscriptions:
 
     def leave(self, route: Route, topic: str) -> None:
         """The last one has given it up. What TWS still sends under its number must not reach who asks next."""
+        if left := self._of.get(route):
+            self._drop(left)
         self._late.setdefault(topic, []).append(route.req_id)
         if len(self._late) > MOST_REMEMBERED:
             self._late.popitem(last=False)

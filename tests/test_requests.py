@@ -324,6 +324,16 @@ def test_what_is_over_is_forgotten_in_time_and_what_is_not_is_not(middle, monkey
     assert sent(middle) == [("cancelMktData", number)]
 
 
+def test_a_stream_that_is_given_up_leaves_no_trace_in_the_table(middle):
+    for each in range(50):
+        middle.ask("reqHistoricalData", "a", each, contract=AAPL, keepUpToDate=True, **DAY)
+        middle.cancel("cancelHistoricalData", each)
+        middle.subscribe("a", f"s{each}")
+        middle.cancel("cancelMktData", f"s{each}")
+    table = middle.requests._wanted
+    assert (len(table), len(table._of), len(table._on), len(table._by_command)) == (0, 0, 0, 0)
+
+
 def test_a_connection_that_fails_before_it_is_ready_loses_no_stream(middle):
     middle.subscribe("a", 1)
     middle.link.take()

@@ -291,6 +291,14 @@ def test_hours_are_asked_for_once_a_contract_and_a_false_200_is_no_answer_for_ev
     assert "reqContractDetails" in names(flow(middle, number, 3600, 100))
 
 
+def test_hours_are_not_asked_for_while_definitions_are_down(middle):
+    flow(middle, middle.subscribe())
+    middle.requests.notice(2157, "secdefil")
+    assert wait(middle, 120) == []
+    middle.requests.notice(2158, "secdefil")
+    assert names(wait(middle, 2)) == ["reqContractDetails"]
+
+
 def test_when_a_market_closes_that_nobody_knew_of_there_is_no_storm(middle):
     """A hundred streams fall silent together: it is not the streams."""
     numbers = []
