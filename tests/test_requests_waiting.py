@@ -143,8 +143,9 @@ def test_history_that_ends_in_an_error_or_a_cancel_makes_room(code):
     middle.cancel("cancelHistoricalData", 1)
     middle.link.go_on(0.1)
     assert [each.name for each in middle.link.take()] == ["cancelHistoricalData", *["reqHistoricalData"] * 2]
-    assert middle.reconnect()
-    assert len(middle.link.pacing.waiting(Pace.HISTORY)) == 0
+    assert middle.reconnect() == []
+    assert [each.name for each in middle.link.take()] == ["reqHistoricalData"] * 50, "asked once more, as many as may"
+    assert len(middle.link.pacing.waiting(Pace.HISTORY)) == 1
 
 
 # -- answers without a number
