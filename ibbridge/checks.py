@@ -244,7 +244,8 @@ def _canonical(text: str) -> str:
     return f"{ipaddress.ip_address('127.0.0.1' if name == 'localhost' else name.strip('[]'))}:{number}"
 
 
-def _flag(value: object) -> bool:
+def flag(value: object) -> bool:
+    """Yes or no."""
     if isinstance(value, bool):
         return value
     raise _refused("true or false", value)
@@ -271,7 +272,7 @@ CONTRACT: dict[str, Check] = {
     "currency": printable,
     "localSymbol": printable,
     "tradingClass": printable,
-    "includeExpired": _flag,
+    "includeExpired": flag,
     "secIdType": printable,
     "secId": printable,
 }

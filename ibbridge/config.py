@@ -64,6 +64,13 @@ class TwsConfig(_Section):
     market_data_type: int = _key(
         1, checks.whole(1, 4), "1 live, 2 frozen, 3 delayed, 4 delayed and frozen: for all who use this daemon."
     )
+    follow_port: bool = _key(
+        default=False,
+        check=checks.flag,
+        why="Whether to go to the new port when TWS says that its API port was changed (1300). If not, that is said, "
+        "and port is tried.",
+    )
+    resolve_timeout: float = _key(10.0, checks.seconds(), "Seconds to look up the host's name.")
     connect_timeout: float = _key(10.0, checks.seconds(), "Seconds for TCP to connect.")
     handshake_timeout: float = _key(
         10.0,
@@ -72,6 +79,28 @@ class TwsConfig(_Section):
     )
     start_timeout: float = _key(
         30.0, checks.seconds(), "Seconds from there until the next order id and the accounts are known."
+    )
+    sync_timeout: float = _key(
+        30.0, checks.seconds(), "Seconds from there until TWS has been told what a new connection must be told."
+    )
+    probe_after: float = _key(
+        10.0, checks.seconds(), "Seconds without a byte from TWS after which it is asked for the time (reqCurrentTime)."
+    )
+    silence_timeout: float = _key(
+        30.0,
+        checks.seconds(),
+        "Seconds without a byte after which the connection is closed as dead; also if TWS has taken nothing of what "
+        "was written for so long.",
+    )
+    stable_after: float = _key(
+        10.0,
+        checks.seconds(),
+        "Seconds that a connection must have been ready: one that is lost before is one more failure in a row.",
+    )
+    client_id_retry: float = _key(
+        10.0,
+        checks.seconds(),
+        "The least pause after TWS said that the client id is in use (326); twice as long each time, up to 120.",
     )
     reconnect_min: float = _key(
         1.0, checks.seconds(), "Seconds before the first try to connect again; twice as long after each failure."
@@ -105,6 +134,11 @@ class TwsConfig(_Section):
             yield (
                 ("reconnect_max", "reconnect_min"),
                 f"must not be less than reconnect_min: {self.reconnect_max:g} < {self.reconnect_min:g}",
+            )
+        if self.silence_timeout <= self.probe_after:
+            yield (
+                ("silence_timeout", "probe_after"),
+                f"must be more than probe_after: {self.silence_timeout:g} <= {self.probe_after:g}",
             )
 
 

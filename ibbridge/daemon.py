@@ -171,7 +171,7 @@ class Daemon:
         error = reference.about(code, text)
         if done := self.pacing.complained(code, text, time.monotonic()):
             log.warning("TWS has had too many messages (%s: %s): %s", code, text, done)
-        changed = self.session.notice(code, text)
+        changed = self.gateway.notice(code, text)
         if changed:
             farm, state = changed
             self.requests.upstream = self.session.upstream != "lost"
@@ -186,14 +186,14 @@ class Daemon:
         """Say on the bus where the connection to TWS is now."""
         session = self.session
         if session.stage in (Stage.READY, Stage.DOWN):
-            where = f"{self.config.tws.host}:{self.config.tws.port}"
+            where = f"{self.config.tws.host}:{self.gateway.port}"
             log.info("TWS at %s: %s %s", where, session.stage.value, session.last_error)
             notify(f"STATUS=TWS: {session.stage.value} {session.last_error}".rstrip())
         self._say_connection()
         self._turn()
 
     def _say_connection(self) -> None:
-        where = {"host": self.config.tws.host, "port": self.config.tws.port, "clientId": self.config.tws.client_id}
+        where = {"host": self.config.tws.host, "port": self.gateway.port, "clientId": self.config.tws.client_id}
         about = {**self.session.summary(time.monotonic()), **where}
         self.streams.say(self.streams.channel("sys", "tws", "connection"), about, _now(), ())
 
@@ -235,7 +235,7 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         """The result of the command `status`."""
         now = time.monotonic()
-        tws = {"host": self.config.tws.host, "port": self.config.tws.port, "clientId": self.config.tws.client_id}
+        tws = {"host": self.config.tws.host, "port": self.gateway.port, "clientId": self.config.tws.client_id}
         dialect = self.gateway.dialect
         return {
             "version": ibbridge.__version__,

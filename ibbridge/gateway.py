@@ -1,13 +1,12 @@
-"""The TCP socket to TWS: one connection at a time, for ever.
+"""The TCP socket to TWS: carries out what `ibbridge.line` says, and tells it what comes of it.
 
-Knows the event loop, deadlines and one codec connection; nothing of topics, commands or what a message means. What it
-reads goes to `deliver` in the callback that read it; what `send` is given goes out at once or not at all.
+Knows the event loop and one codec connection; nothing of topics, commands or what a message means, and decides nothing.
+What it reads goes to `deliver` in the callback that read it; what `send` is given goes out at once or not at all.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import random
 import socket
@@ -15,22 +14,28 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ibbridge.codec import Connection, FramingError, HandshakeError, Message, State, Undecodable
+from ibbridge.line import MARKET_DATA, Close, Do, Line, Open, Resolve
 from ibbridge.pacing import Pacing
-from ibbridge.session import Backoff, Session, Step
+from ibbridge.session import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Coroutine, Iterable, Iterator
 
     from ibbridge.codec import Dialect, Packed
     from ibbridge.codec.schema import Pace
     from ibbridge.config import TwsConfig
+    from ibbridge.line import Act
     from ibbridge.pacing import Waiting
     from ibbridge.recorder import Recorder, Tape
+    from ibbridge.session import Session
 
 log = logging.getLogger(__name__)
 
 # Bytes that TWS has not taken yet. A host that hangs lets them pile up; more than this and requests are refused.
 MOST_UNSENT = 1_048_576
+
+LEAVING = 1.0
+"""Seconds that what was written gets to leave when a connection is closed, as IB advises after orders."""
 
 
 class Owner(Protocol):
@@ -40,7 +45,7 @@ class Owner(Protocol):
         """The messages of one read at `ts` (µs since 1970 UTC), decoded as they are taken. All must be."""
 
     def stage_changed(self) -> None:
-        """The session has moved on, or back."""
+        """The session has moved on, or back, or somebody else has the market data, or has it no longer."""
 
     def started(self, dialect: Dialect) -> None:
         """Ids and accounts are known: now is the time to say what each new connection must be told."""
@@ -72,8 +77,17 @@ class Gateway:
         self._owner = owner
         self._packed = packed  # names of messages that are wanted as msgpack
         self._recorder = recorder
-        self._backoff = Backoff(config.reconnect_min, config.reconnect_max)
+        self._line = Line(config, session, random.random)
         self._link: _Link | None = None
+        self._leaving: set[_Link] = set()
+        self._trying: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def port(self) -> int:
+        """Where TWS is looked for."""
+        return self._line.port
 
     @property
     def dialect(self) -> Dialect | None:
@@ -129,137 +143,228 @@ class Gateway:
         if (wake := self._pacing.wake()) is not None:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, wake - now), self._drain)
 
+    def notice(self, code: int, text: str) -> tuple[str, str] | None:
+        """TWS has said this; which farm (or `upstream`) has changed, and to what, if one has."""
+        changed = self._line.notice(code, text, time.monotonic())
+        self._go()
+        return changed
+
     async def run(self) -> None:
         """Connect, stay connected, connect again. Ends only by being cancelled; then the socket is closed."""
-        while True:
-            try:
-                await self._once()
-            # UnicodeError: a host name that is none, such as one with a label of 64 characters.
-            except (OSError, UnicodeError, FramingError, HandshakeError) as error:
-                self._fail(_reason(error))
-            await asyncio.sleep(self._backoff.delay(self._session.failures, random.random()))  # noqa: S311 - no secret
-
-    def _fail(self, why: str) -> None:
-        where = f"{self._config.host}:{self._config.port}"
-        repeated = why == self._session.last_error
-        stage = self._session.stage.value
-        self._move(Step.LOST, why)
-        log.log(logging.DEBUG if repeated else logging.WARNING, "TWS at %s, while %s: %s", where, stage, why)
-
-    def _move(self, step: Step, why: str = "") -> None:
-        if self._session.step(step, time.monotonic(), why):
-            self._owner.stage_changed()
-
-    async def _once(self) -> None:
-        """One connection, from resolving to its end, which is always an exception."""
-        config, loop = self._config, asyncio.get_running_loop()
-        self._move(Step.TRY)
-        async with _deadline(config.connect_timeout, "no answer to the connect"):
-            addresses = await loop.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)
-            self._move(Step.RESOLVED)
-            link = await self._connect_to_one([address[4][:2] for address in addresses])
+        self._loop = asyncio.get_running_loop()
+        self._wake(time.monotonic())
         try:
-            self._move(Step.CONNECTED)
-            link.begin()
-            async with _deadline(config.handshake_timeout, "TWS accepted and then said nothing: is a dialog open?"):
-                await link.until(State.STARTING)
-            async with _deadline(config.start_timeout, "no accounts or order id came: is TWS logged in?"):
-                await link.until(State.READY)
-            await link.over
+            await self._loop.create_future()
         finally:
-            self._link = None
-            await link.close()
-            self._owner.lost()
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._loop = None
+            self._drop()
+            await self._leave()
 
-    async def _connect_to_one(self, addresses: Sequence[tuple[Any, ...]]) -> _Link:
-        """The first that takes us: `localhost` is two addresses, and TWS may listen on one of them."""
-        for address in addresses[:-1]:
-            with contextlib.suppress(OSError):
-                return await self._connect(address)
-        return await self._connect(addresses[-1])
+    # -- what the line says
 
-    async def _connect(self, address: tuple[Any, ...]) -> _Link:
+    def _go(self) -> None:
+        """Carry out what there is to do, which may make more of it; then see when to come again."""
+        while acts := self._line.take():
+            for act in acts:
+                self._do(act)
+        self._arm()
+
+    def _do(self, act: Act) -> None:
+        match act:
+            case Do.TELL:
+                self._owner.stage_changed()
+            case Do.BEGIN if self._link is not None:
+                self._link.flush()
+            case Do.PROBE if self._link is not None and self.dialect is not None:
+                self._link.write(self.dialect.write("reqCurrentTime", {}))
+            case Resolve(host, port):
+                for link in self._leaving:  # TWS must not find two connections of one client id
+                    link.abort()
+                self._try(self._resolve(host, port))
+            case Open(address):
+                self._try(self._open(address))
+            case Close(stage, why, repeated):
+                level = logging.DEBUG if repeated else logging.WARNING
+                where = f"{self._config.host}:{self.port}"
+                log.log(level, "TWS at %s, while %s: %s", where, stage.value, why)
+                self._drop()
+
+    def _arm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        at = self._line.wake_at()
+        if at is not None and self._loop is not None:
+            self._alarm = self._loop.call_later(max(0.0, at - time.monotonic()), self._wake, at)
+
+    def _wake(self, at: float) -> None:
+        """The loop's clock may be a little early, which must not make it wake again and again."""
+        self._line.wake(max(at, time.monotonic()), self._link.taken() if self._link else 0)
+        self._go()
+
+    def _try(self, what: Coroutine[Any, Any, None]) -> None:
+        self._trying = asyncio.get_running_loop().create_task(what)
+        self._trying.add_done_callback(lambda done: done.cancelled() or done.result())  # a bug goes to the loop
+
+    async def _resolve(self, host: str, port: int) -> None:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # UnicodeError: a host name that is none, such as one with a label of 64 characters.
+        except (OSError, UnicodeError) as error:
+            self._refused(error)
+        else:
+            self._trying = None
+            self._line.resolved([address[4][:2] for address in found], time.monotonic())
+            self._go()
+
+    async def _open(self, address: tuple[Any, ...]) -> None:
+        config = self._config
         connection = Connection(
-            self._config.client_id,
-            newest=self._config.max_version,
-            connect_options=self._config.connect_options,
-            optional_capabilities=self._config.optional_capabilities,
+            config.client_id,
+            newest=config.max_version,
+            connect_options=config.connect_options,
+            optional_capabilities=config.optional_capabilities,
             packed=self._packed,
         )
-        loop = asyncio.get_running_loop()
-        _, link = await loop.create_connection(
-            lambda: _Link(connection, self._config.read_chunk, self), address[0], address[1]
-        )
-        self._link = link
-        return link
+        self._link = link = _Link(connection, config.read_chunk, self)
+        try:
+            await asyncio.get_running_loop().create_connection(lambda: link, address[0], address[1])
+        except OSError as error:
+            if self._link is link:
+                self._link = None
+                self._refused(error)
+
+    def _refused(self, error: Exception) -> None:
+        self._trying = None  # this task, which goes on
+        self._line.refused(_reason(error), time.monotonic())
+        self._go()
+
+    def _drop(self) -> None:
+        """End what is under way."""
+        trying, self._trying = self._trying, None
+        if trying is not None:
+            trying.cancel()
+        link, self._link = self._link, None
+        if link is not None and link.open:
+            self._leaving.add(link)
+            link.close()
+            if self._loop is not None:
+                self._loop.call_later(LEAVING, link.abort)
+            self._owner.lost()
+
+    async def _leave(self) -> None:
+        """Wait until what was closed is gone."""
+        if leaving := [link.gone for link in self._leaving]:
+            await asyncio.wait(leaving, timeout=LEAVING)
+        for link in self._leaving:
+            link.abort()
+        await asyncio.sleep(0)  # in which they hear of it
+
+    # -- what the link says
+
+    def made(self, link: _Link) -> bool:
+        """There is a TCP connection; False if it is not wanted any more."""
+        if link is not self._link:
+            return False
+        self._line.opened(time.monotonic())
+        self._go()
+        return True
 
     def tape(self) -> Tape | None:
-        """Where a connection that has just been made is recorded, if at all. Called by the link."""
-        config = self._config
+        """Where a connection that has just been made is recorded, if at all."""
         if self._recorder is None:
             return None
-        return self._recorder.opened(host=config.host, port=config.port, clientId=config.client_id)
+        return self._recorder.opened(host=self._config.host, port=self.port, clientId=self._config.client_id)
 
     def received(self, link: _Link, data: bytes, ts: int) -> None:
-        """Bytes of a connection. Called by the link, and nobody else."""
+        """Bytes of a connection."""
+        session = self._session
+        session.heard = time.monotonic()
         messages = link.connection.receive_data(data)
-        if not self._session.ready:
-            messages = self._starting(link, messages)
+        if session.stage is not Stage.READY or session.competing:
+            messages = self._watched(link, messages)
         self._owner.deliver(messages, ts)
 
-    def _starting(
+    def _watched(
         self, link: _Link, messages: Iterator[Message | Packed | Undecodable]
     ) -> Iterator[Message | Packed | Undecodable]:
-        """Messages, of which the session learns until the connection is ready."""
+        """Messages, of which the line learns until the connection is ready, and while data is not to be had."""
         for message in messages:
             # First: whoever hears that the connection is ready must find the next order id known.
             yield message
-            if not self._session.ready:
+            if self._session.stage is not Stage.READY:
                 self._learn(link, message)
+            elif self._session.competing and _name(message) in MARKET_DATA:
+                self._line.flows(time.monotonic())
+                self._go()
 
     def _learn(self, link: _Link, message: Message | Packed | Undecodable) -> None:
-        """What the session has to know before the connection is ready."""
-        session, connection = self._session, link.connection
+        """What the line has to know before the connection is ready."""
+        line, connection = self._line, link.connection
         link.flush()
         if not isinstance(message, Message):
             return
         if message.name == "serverVersion":
-            session.greeted(message.data)
-            self._move(Step.GREETED)
-        if connection.state is State.READY and connection.dialect is not None:
-            self._move(Step.STARTED)
+            self._session.greeted(message.data)
+            line.greeted(time.monotonic())
+        else:
+            line.spoke()
+        self._go()
+        if connection.state is State.READY and connection.dialect is not None and line.started(time.monotonic()):
+            self._go()
             self._owner.started(connection.dialect)
-            self._move(Step.SYNCED)
-        link.moved()
+            line.synced(time.monotonic())
+            self._go()
+
+    def blocked(self, link: _Link, *, blocked: bool) -> None:
+        """What is written waits for TWS to take it, or has all been taken."""
+        if link is self._link:
+            if blocked:
+                self._line.blocked(time.monotonic(), link.taken())
+            else:
+                self._line.drained()
+            self._arm()
+
+    def ended(self, link: _Link, error: Exception) -> None:
+        """The connection is over, by its end or by what was read from it."""
+        if link is self._link:
+            self._line.closed(_reason(error), time.monotonic(), unfit=isinstance(error, HandshakeError))
+            self._go()
+
+    def gone(self, link: _Link) -> None:
+        """Its socket is closed."""
+        self._leaving.discard(link)
 
 
 class _Link(asyncio.BufferedProtocol):
     """One TCP connection. Reads into a buffer of its own, so that no read is larger than one chunk."""
 
     def __init__(self, connection: Connection, chunk: int, gateway: Gateway) -> None:
-        loop = asyncio.get_running_loop()
         self.connection = connection
-        self.over: asyncio.Future[None] = loop.create_future()
-        self.over.add_done_callback(lambda done: done.cancelled() or done.exception())  # somebody always looks
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gateway = gateway
         self._buffer = memoryview(bytearray(chunk))
         self._transport: asyncio.Transport | None = None
         self._tape: Tape | None = None
-        self._waiting: list[tuple[State, asyncio.Future[None]]] = []
-        self._closed: asyncio.Future[None] = loop.create_future()
+        self._written = 0
+        self._over = False  # we have closed, and what still comes is only recorded
 
     # -- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._tape = self._gateway.tape()
-        self._transport.pause_reading()  # what a host says before our hello must not overtake it
+        self._transport.set_write_buffer_limits(high=0)  # each byte that TWS does not take is told
         raw = transport.get_extra_info("socket")
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # A host that vanished sends no FIN; without this an idle connection to it looks well for hours.
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
             raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        self._tape = self._gateway.tape()
+        if not self._gateway.made(self):  # our hello leaves here, before anything is read
+            self.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._buffer
@@ -268,12 +373,18 @@ class _Link(asyncio.BufferedProtocol):
         data, ts = bytes(self._buffer[:nbytes]), time.time_ns() // 1000
         if self._tape is not None:
             self._tape.inbound(data, ts)
-        if self.over.done():
+        if self._over:
             return
         try:
             self._gateway.received(self, data, ts)
         except (FramingError, HandshakeError) as error:
-            self._end(error)
+            self._gateway.ended(self, error)
+
+    def pause_writing(self) -> None:
+        self._gateway.blocked(self, blocked=True)
+
+    def resume_writing(self) -> None:
+        self._gateway.blocked(self, blocked=False)
 
     def eof_received(self) -> bool:
         return False
@@ -281,17 +392,18 @@ class _Link(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._tape is not None:
             self._tape.closed(str(exc or "closed"))
-        self._end(exc if isinstance(exc, OSError) else ConnectionResetError("TWS closed the connection"))
-        if not self._closed.done():
-            self._closed.set_result(None)
+        error = exc if isinstance(exc, OSError) else ConnectionResetError("TWS closed the connection")
+        self._gateway.ended(self, error)
+        self._gateway.gone(self)
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     # -- ours
 
-    def begin(self) -> None:
-        """Say hello, and listen from here on."""
-        self.flush()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.resume_reading()
+    @property
+    def open(self) -> bool:
+        """Whether TCP has ever connected."""
+        return self._transport is not None
 
     def flush(self) -> None:
         """Send what the codec's connection itself has to say."""
@@ -302,6 +414,7 @@ class _Link(asyncio.BufferedProtocol):
         if self._transport is not None:
             if self._tape is not None:
                 self._tape.outbound(data)
+            self._written += len(data)
             self._transport.write(data)
 
     def closing(self) -> bool:
@@ -310,35 +423,25 @@ class _Link(asyncio.BufferedProtocol):
     def unsent(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport else 0
 
-    async def until(self, state: State) -> None:
-        """Wait until the connection has got as far as `state`; raises what ended it before."""
-        reached: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((state, reached))
-        self.moved()
-        await asyncio.wait((reached, self.over), return_when=asyncio.FIRST_COMPLETED)
-        if self.over.done():
-            await self.over
+    def taken(self) -> int:
+        """Bytes that have left for TWS."""
+        return self._written - self.unsent()
 
-    def moved(self) -> None:
-        """The connection may have reached a state that somebody waits for."""
-        order = list(State)
-        for state, reached in self._waiting:
-            if order.index(self.connection.state) >= order.index(state) and not reached.done():
-                reached.set_result(None)
+    def close(self) -> None:
+        """What was written still leaves."""
+        self._over = True
+        if self._transport is not None:
+            self._transport.close()
 
-    async def close(self) -> None:
-        """Close in an orderly way: what was written gets a second to leave, as IB advises after orders."""
-        if self._transport is None:
-            return
-        self._transport.close()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(1.0):
-                await asyncio.shield(self._closed)
-        self._transport.abort()
+    def abort(self) -> None:
+        """What was written does not matter any more."""
+        self._over = True
+        if self._transport is not None:
+            self._transport.abort()
 
-    def _end(self, error: Exception) -> None:
-        if not self.over.done():
-            self.over.set_exception(error)
+
+def _name(message: Message | Packed | Undecodable) -> str | None:
+    return message.name if isinstance(message, Message | Undecodable) else message[0]
 
 
 def _reason(error: Exception) -> str:
@@ -346,12 +449,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ConnectionRefusedError):
         return "connection refused: is TWS running, is this its API port, and are socket clients enabled?"
     return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
-
-
-@contextlib.asynccontextmanager
-async def _deadline(seconds: float, otherwise: str) -> Any:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise TimeoutError(f"{otherwise} ({seconds:g} s)") from None

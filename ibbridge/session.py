@@ -62,6 +62,12 @@ _FARMS = {
     2157: "down",
     2158: "ok",
 }
+# Somebody else has logged in with the same user and has the market data; what says that it is here again. IB sends no
+# notice of its own for that.
+_COMPETING = 10197
+_DATA_IS_BACK = frozenset((1101, 1102, 2104))
+_ON_ITS_WAY = 1.0
+
 # The farm is the last word's rest behind its colon, or behind its full stop (`upon demand.ushmds`); `usfarm.nj` is one.
 _FARM = re.compile(r"(?:^|\s)[^\s:.]*[:.]\s?([A-Za-z0-9][^\s:]*?)\.?\s*$")
 
@@ -85,14 +91,26 @@ class Session:
     def __init__(self, now: float) -> None:
         self.stage = Stage.DOWN
         self.since = now
+        self.deadline: float | None = None
+        """When this stage is given up."""
+        self.next_try: float | None = None
+        """When the next connection is tried, while there is none."""
+        self.heard: float | None = None
+        """When the last byte came."""
         self.failures = 0
         self.last_error = ""
+        self.stuck: Stage | None = None
+        """Where the last try ended, until one is ready."""
         self.upstream = "ok"
+        self.upstream_since = now
+        self.competing = False
         self.farms: dict[str, str] = {}
         self.version: int | None = None
         self.connection_time = ""
         self.accounts: tuple[str, ...] = ()
         self.market_data_type = 1
+        self._streak = 0  # failures, of which those that a connection's short life has not made good yet
+        self._competed = now
 
     @property
     def ready(self) -> bool:
@@ -103,22 +121,39 @@ class Session:
         """Move on; False if nothing changed. `why` says what went wrong, where something did."""
         to = TRANSITIONS.get((self.stage, step))
         if step is Step.LOST:
-            self.failures += 1
-            self.last_error = why
+            self._streak += 1
+            self.failures, self.last_error = self._streak, why
+            self.stuck = self.stage
         if step is Step.SYNCED:
-            self.failures, self.last_error = 0, ""
+            self.failures, self.last_error, self.stuck = 0, "", None
         if to is None or to is self.stage:
             return False
         if to in (Stage.DOWN, Stage.RESOLVING):
-            self.farms, self.upstream, self.version, self.connection_time = {}, "ok", None, ""
+            self._forget(now)
         self.stage, self.since = to, now
         return True
 
-    def notice(self, code: int, text: str) -> tuple[str, str] | None:
+    def _forget(self, now: float) -> None:
+        """What was known of a connection that is no more."""
+        self.farms, self.upstream, self.upstream_since = {}, "ok", now
+        self.version, self.connection_time, self.competing = None, "", False
+        self.deadline = self.next_try = self.heard = None
+
+    def settled(self) -> None:
+        """The connection was ready for so long that its end is a new failure, and not the next in a row."""
+        self._streak = 0
+
+    def notice(self, code: int, text: str, now: float) -> tuple[str, str] | None:
         """What one of IB's connectivity notices changed: the farm (or `upstream`) and its state, if anything did."""
+        if code == _COMPETING:
+            self.competing, self._competed = True, now
+        elif code in _DATA_IS_BACK:
+            self.competing = False
         if code in _UPSTREAM:
-            before, self.upstream = self.upstream, _UPSTREAM[code]
-            return ("upstream", self.upstream) if self.upstream != before else None
+            if self.upstream == _UPSTREAM[code]:
+                return None  # 1100 is repeated while one outage lasts
+            self.upstream, self.upstream_since = _UPSTREAM[code], now
+            return "upstream", self.upstream
         if code not in _FARMS:
             return None
         found = _FARM.search(text)
@@ -126,6 +161,13 @@ class Session:
         before_farm = self.farms.get(farm)
         self.farms[farm] = _FARMS[code]
         return (farm, self.farms[farm]) if self.farms[farm] != before_farm else None
+
+    def flows(self, now: float) -> bool:
+        """Market data has come; whether that is news. What was on its way when the other session took it is not."""
+        if not self.competing or now < self._competed + _ON_ITS_WAY:
+            return False
+        self.competing = False
+        return True
 
     def greeted(self, data: Mapping[str, Any]) -> None:
         """The host has said its version and time."""
@@ -140,11 +182,21 @@ class Session:
         return {
             "stage": self.stage.value,
             "since": round(now - self.since, 3),
+            "deadline": _left(self.deadline, now),
+            "nextTry": _left(self.next_try, now),
+            "silent": None if self.heard is None else round(now - self.heard, 3),
             "serverVersion": self.version,
             "connectionTime": self.connection_time,
             "accounts": list(self.accounts),
             "upstream": self.upstream,
+            "upstreamSince": round(now - self.upstream_since, 3),
+            "competing": self.competing,
             "farms": dict(self.farms),
             "failures": self.failures,
             "lastError": self.last_error,
+            "stuck": self.stuck.value if self.stuck else None,
         }
+
+
+def _left(until: float | None, now: float) -> float | None:
+    return None if until is None else round(max(0.0, until - now), 3)

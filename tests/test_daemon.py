@@ -63,9 +63,6 @@ class Wire:
     def closing(self) -> bool:
         return False
 
-    def moved(self) -> None:
-        pass
-
     def read(self, data: bytes) -> None:
         self._daemon.gateway.received(self, data, 1)  # type: ignore[arg-type]
 

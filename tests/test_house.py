@@ -143,7 +143,7 @@ def test_asking_those_who_may_is_no_comparison(source: str) -> None:
 PURE = {
     f"{name}.py"
     for name in (
-        "arguments", "session", "streams", "routing", "requests", "orders", "topics", "commands",
+        "arguments", "session", "line", "streams", "routing", "requests", "orders", "topics", "commands",
         "book", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
         "budget", "pacing",
         "deadlines", "hours", "subscriptions", "watchdog", "upkeep",
@@ -215,6 +215,7 @@ LAYERS = [
     "session",
     "budget",
     "pacing",
+    "line",
     "orders",
     "routing",
     "replies",

@@ -83,8 +83,8 @@ def test_a_new_try_forgets_what_the_old_connection_said_of_itself_but_not_the_ac
     session = at(Stage.STARTING)
     session.greeted({"version": 200, "connectionTime": "20260105 12:00:00 CET"})
     session.named("DU1,DU2,")
-    session.notice(1100, "lost")
-    session.notice(2103, "broken:usfarm")
+    session.notice(1100, "lost", 0.0)
+    session.notice(2103, "broken:usfarm", 0.0)
     summary = session.summary(1.0)
     assert summary["serverVersion"] == 200
     assert summary["connectionTime"] == "20260105 12:00:00 CET"
@@ -121,15 +121,15 @@ def test_the_list_of_accounts_may_end_in_a_comma_or_be_empty(listed, accounts):
 )
 def test_the_link_behind_tws(code, state):
     session = Session(0.0)
-    assert session.notice(code, "Connectivity between IBKR and Trader Workstation ...") == ("upstream", state)
+    assert session.notice(code, "Connectivity between IBKR and Trader Workstation ...", 0.0) == ("upstream", state)
     assert session.upstream == state
-    assert session.notice(code, "again") is None
+    assert session.notice(code, "again", 0.0) is None
     assert session.farms == {}
 
 
 def test_thirty_repeats_of_1100_are_one_outage():
     session = Session(0.0)
-    told = [session.notice(1100, "lost") for _ in range(30)] + [session.notice(1102, "back")]
+    told = [session.notice(1100, "lost", 0.0) for _ in range(30)] + [session.notice(1102, "back", 0.0)]
     assert [each for each in told if each] == [("upstream", "lost"), ("upstream", "restored, data kept")]
 
 
@@ -164,8 +164,8 @@ FARM_CODES = {
 )
 def test_a_farm_is_named_behind_the_last_colon_or_full_stop(code, state, text, farm):
     session = Session(0.0)
-    assert session.notice(code, text) == (farm, state)
-    assert session.notice(code, text) is None
+    assert session.notice(code, text, 0.0) == (farm, state)
+    assert session.notice(code, text, 0.0) is None
     assert session.farms == {farm: state}
     assert session.upstream == "ok"
 
@@ -173,28 +173,28 @@ def test_a_farm_is_named_behind_the_last_colon_or_full_stop(code, state, text, f
 @pytest.mark.parametrize("text", ["", "A farm is down", "broken:", "broken.", ":", "...", "two words: and more"])
 def test_a_notice_that_names_no_farm_is_kept_under_its_code(text):
     session = Session(0.0)
-    assert session.notice(2103, text) == ("2103", "down")
+    assert session.notice(2103, text, 0.0) == ("2103", "down")
 
 
 @given(st.sampled_from(sorted(FARM_CODES)), st.text())
 def test_whatever_a_notice_says_it_is_kept(code, text):
     session = Session(0.0)
-    changed = session.notice(code, text)
+    changed = session.notice(code, text, 0.0)
     assert changed is not None
     assert session.farms == {changed[0]: FARM_CODES[code]}
 
 
 def test_two_farms_of_one_place_are_two():
     session = Session(0.0)
-    session.notice(2104, "Market data farm connection is OK:usfarm.nj")
-    session.notice(2103, "Market data farm connection is broken:usopt.nj")
+    session.notice(2104, "Market data farm connection is OK:usfarm.nj", 0.0)
+    session.notice(2103, "Market data farm connection is broken:usopt.nj", 0.0)
     assert session.farms == {"usfarm.nj": "ok", "usopt.nj": "down"}
 
 
 @pytest.mark.parametrize("code", [0, -1, 200, 326, 502, 504, 1300, 2100, 2109, 2120, 2174, 10182, 10197])
 def test_other_codes_change_nothing(code):
     session = Session(0.0)
-    assert session.notice(code, "text:usfarm") is None
+    assert session.notice(code, "text:usfarm", 0.0) is None
     assert (session.upstream, session.farms) == ("ok", {})
 
 
