@@ -127,6 +127,7 @@ class Line:
         self._farewell: tuple[Cause, str] | None = None  # TWS has said that, and why, it will close
         self._spoke = False  # TWS has said something after START_API
         self._probed: float | None = None
+        self._unbroken = 0.0  # when the last byte before that probe came
         self._blocked: float | None = None  # since when TWS takes nothing
         self._looked = 0.0
         self._taken = 0
@@ -187,7 +188,7 @@ class Line:
             if now >= self._dead_at():
                 self._fail(Cause.SILENT, f"TWS has said nothing {seconds}, not even the time when asked", now)
         elif now >= self._probe_at():
-            self._probed = now
+            self._probed, self._unbroken = now, self._heard()
             self._acts.append(Do.PROBE)
 
     def _heard(self) -> float:
@@ -195,7 +196,7 @@ class Line:
 
     def _awaited(self) -> bool:
         """Whether nothing at all has come since the last probe."""
-        return self._probed is not None and self._heard() <= self._probed
+        return self._probed is not None and self._heard() == self._unbroken
 
     def _probe_at(self) -> float:
         due = self._heard() + self._config.probe_after
@@ -249,7 +250,7 @@ class Line:
     def synced(self, now: float) -> None:
         """TWS has been told what a new connection must be told."""
         if self._step(Step.SYNCED, now):
-            self._ids_in_use, self._moved_to = 0, None
+            self._moved_to = None
 
     def blocked(self, now: float, taken: int) -> None:
         """What is written is not taken at once any more; so many bytes were."""
@@ -344,7 +345,8 @@ class Line:
 
     def _delay(self, cause: Cause) -> float:
         if cause is Cause.CLIENT_ID:  # to the full: less would find the id in use again
-            return self._id_pause.delay(self._ids_in_use, 0.0)
+            usual = self._pause.delay(self.session.failures, self._jitter())
+            return max(usual, self._id_pause.delay(self._ids_in_use, 0.0))
         if cause is Cause.UNFIT:
             return self._config.reconnect_max
         return self._pause.delay(self.session.failures, self._jitter())
