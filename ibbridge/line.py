@@ -120,6 +120,7 @@ class Line:
         self._acts: list[Act] = []
         self._addresses: list[tuple[Any, ...]] = []
         self._ids_in_use = 0  # tries in a row that the client id was in use for
+        self._woken = 0.0
         self._moved_to: int | None = None  # where TWS has said it is, and we are not
         self._new_connection()
 
@@ -140,13 +141,17 @@ class Line:
     # -- time
 
     def wake_at(self) -> float | None:
-        """When to call `wake`; None if something else must happen first."""
-        session = self.session
+        """When to call `wake`; None if something else must happen first.
+
+        Bytes that come only ever make it later. So nobody has to look at it for each read.
+        """
+        session, probe = self.session, self._config.probe_after
         if session.stage is Stage.DOWN:
             return session.next_try
         times = [] if session.deadline is None else [session.deadline]
         if session.ready:
-            times.append(self._dead_at() if self._awaited() else self._probe_at())
+            # An answer to a probe would have the next one be due before TWS would be dead.
+            times.append(min(self._dead_at(), self._woken + probe) if self._awaited() else self._probe_at())
             if self._blocked is not None:
                 times.append(self._looked + self._config.silence_timeout / LOOKS)
         return min(times, default=None)
@@ -154,6 +159,7 @@ class Line:
     def wake(self, now: float, taken: int = 0) -> None:
         """It is `now`, and TWS has taken so many bytes of this connection's."""
         session = self.session
+        self._woken = now
         if session.stage is Stage.DOWN:
             if session.next_try is None or now >= session.next_try:
                 self._try(now)

@@ -47,21 +47,23 @@ class World:
                     self.ports.append(port)
                 case Do.PROBE:
                     self.probes.append(self.now)
-                    if self.answers:
-                        self.byte()
                 case Close():
                     self.closes.append(act)
                 case Do.TELL:
                     self.stages.append(self.session.stage)
+        self.alarm = self.line.wake_at()
+        if Do.PROBE in acts and self.answers:
+            self.byte()
         return acts
 
     def byte(self) -> None:
+        """Of which nobody sets the alarm anew."""
         self.session.heard = self.now
 
     def pass_(self, seconds: float) -> None:
-        """Time passes; the line is woken when it asked to be."""
+        """Time passes; the line is woken when it asked to be, the last time that it was asked."""
         until = self.now + seconds
-        while (at := self.line.wake_at()) is not None and at <= until:
+        while (at := self.alarm) is not None and at <= until:
             self.now = max(self.now, at)
             self.line.wake(self.now, self.taken)
             self.see()
@@ -174,12 +176,23 @@ def test_b01_a_name_without_an_address_and_one_that_is_not_found_are_failures():
     assert world.summary().items() >= {"lastError": "not known", "failures": 2, "stuck": "resolving"}.items()
 
 
+def resolve(world: World) -> None:
+    world.line.resolved([HERE], world.now)
+    world.see()
+
+
+def start(world: World) -> None:
+    world.greet()
+    world.line.started(world.now)
+    world.see()
+
+
 STEPS = {
-    Stage.RESOLVING: lambda world: None,
-    Stage.CONNECTING: lambda world: (world.line.resolved([HERE], world.now), world.see()),
+    Stage.RESOLVING: lambda _: None,
+    Stage.CONNECTING: resolve,
     Stage.HANDSHAKING: World.accept,
     Stage.STARTING: World.greet,
-    Stage.SYNCING: lambda world: (world.greet(), world.line.started(world.now), world.see()),
+    Stage.SYNCING: start,
 }
 
 
@@ -425,6 +438,7 @@ def test_b20_a_host_that_takes_nothing_is_dead_even_while_it_talks():
     world.ready()
     world.pass_(60)
     world.line.blocked(world.now, world.taken)
+    world.see()
     for _ in range(29):
         world.pass_(1.0)
         world.byte()
@@ -437,6 +451,7 @@ def test_b20_a_host_that_takes_slowly_is_not_dead_and_one_that_has_caught_up_is_
     world = World()
     world.ready()
     world.line.blocked(world.now, world.taken)
+    world.see()
     for _ in range(100):
         world.pass_(20.0)
         world.taken += 1
