@@ -146,7 +146,7 @@ class Gateway:
     def notice(self, code: int, text: str) -> tuple[str, str] | None:
         """TWS has said this; which farm (or `upstream`) has changed, and to what, if one has."""
         changed = self._line.notice(code, text, time.monotonic())
-        self._go()
+        self._go_soon()
         return changed
 
     async def run(self) -> None:
@@ -170,6 +170,11 @@ class Gateway:
             for act in acts:
                 self._do(act)
         self._arm()
+
+    def _go_soon(self) -> None:
+        """Not now: the owner is in the midst of what one read brought."""
+        if self._loop is not None:
+            self._loop.call_soon(self._go)
 
     def _do(self, act: Act) -> None:
         match act:
@@ -298,7 +303,7 @@ class Gateway:
                 self._learn(link, message)
             elif self._session.competing and _name(message) in MARKET_DATA:
                 self._line.flows(time.monotonic())
-                self._go()
+                self._go_soon()
 
     def _learn(self, link: _Link, message: Message | Packed | Undecodable) -> None:
         """What the line has to know before the connection is ready."""
