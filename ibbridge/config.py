@@ -476,4 +476,6 @@ def _comment(text: str, indent: str) -> list[str]:
 def _yaml(value: object) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(value)}]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
     return str(value) if value != "" else '""'

@@ -180,6 +180,8 @@ REFUSED = [
     ),
     ("tws: {reconnect_max: 0.5}", "FILE:1: tws.reconnect_max: must not be less than reconnect_min: 0.5 < 1"),
     ("tws: {reconnect_min: 31}", "FILE:1: tws.reconnect_max: must not be less than reconnect_min: 30 < 31"),
+    ("tws: {silence_timeout: 10}", "FILE:1: tws.silence_timeout: must be more than probe_after: 10 <= 10"),
+    ("tws: {probe_after: 31}", "FILE:1: tws.silence_timeout: must be more than probe_after: 30 <= 31"),
     (
         "bus: {prefix: a.b}",
         "FILE:1: bus.prefix: expected empty text (\"\") or characters out of A-Z a-z 0-9 _ - + @ ~ /, got 'a.b'",
