@@ -14,8 +14,9 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ibbridge.codec import Connection, FramingError, HandshakeError, Message, State, Undecodable
+from ibbridge.codec.messages import REQUESTS
 from ibbridge.line import MARKET_DATA, Close, Do, Line, Open, Resolve
-from ibbridge.pacing import Pacing
+from ibbridge.pacing import Pacing, Waiting
 from ibbridge.session import Stage
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from ibbridge.codec.schema import Pace
     from ibbridge.config import TwsConfig
     from ibbridge.line import Act
-    from ibbridge.pacing import Waiting
     from ibbridge.recorder import Recorder, Tape
     from ibbridge.session import Session
 
@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 # Bytes that TWS has not taken yet. A host that hangs lets them pile up; more than this and requests are refused.
 MOST_UNSENT = 1_048_576
+
+_PROBE = REQUESTS["reqCurrentTime"]
 
 LEAVING = 1.0
 """Seconds that what was written gets to leave when a connection is closed, as IB advises after orders."""
@@ -183,7 +185,7 @@ class Gateway:
             case Do.BEGIN if self._link is not None:
                 self._link.flush()
             case Do.PROBE if self._link is not None and self.dialect is not None:
-                self._link.write(self.dialect.write("reqCurrentTime", {}))
+                self.send(Waiting(_PROBE, self.dialect.put(_PROBE.name, {})))  # in its turn: TWS counts it
             case Resolve(host, port):
                 for link in self._leaving:  # TWS must not find two connections of one client id
                     link.abort()

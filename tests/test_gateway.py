@@ -11,8 +11,10 @@ import pytest
 
 from ibbridge import gateway as module
 from ibbridge.codec import Acceptor, Message
+from ibbridge.codec.messages import REQUESTS
 from ibbridge.config import TwsConfig
 from ibbridge.gateway import Gateway
+from ibbridge.pacing import Waiting
 from ibbridge.session import Session, Stage
 from tests import virtual
 
@@ -93,6 +95,9 @@ class Place:
 
     def started(self, dialect: Any) -> None:
         self.told.append("(started)")
+
+    def leaving(self, message: Waiting) -> bool:
+        return True
 
     def lost(self) -> None:
         self.told.append("(lost)")
@@ -244,7 +249,7 @@ def test_b20_a_host_that_takes_nothing_is_closed_although_it_talks(play, caplog)
         await asyncio.sleep(100)
         host = place.guests[0]
         host.transport.pause_reading()
-        assert place.gateway.send(b"\0" * 400_000)  # more than the kernel takes
+        assert place.gateway.send(Waiting(REQUESTS["reqCurrentTime"], b"\0" * 400_000))  # more than the kernel takes
         assert place.gateway.unsent
         for _ in range(29):
             host.notice(2104, "OK:usfarm")

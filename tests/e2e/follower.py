@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 DURABLE = ("ord.", "exec.", "acct.", "sys.")
 HEARTBEAT = "sys.bridge.heartbeat."
+FENCE = b"fence."
+"""A prefix under which nothing is published."""
 
 
 class Entry(NamedTuple):
@@ -62,6 +64,11 @@ class Progress:
         self.store = ""
 
     @property
+    def drained(self) -> bool:
+        """Whether nothing is on its way that was published before this was asked first."""
+        return True
+
+    @property
     def there(self) -> bool:
         """Whether it has got to its goal."""
         return self.goal is not None and all(self.last.get(stream, 0) >= seq for stream, seq in self.goal.items())
@@ -97,6 +104,7 @@ class Follower(Progress):
         self._complete: set[str] = set()  # prefixes of which there was a whole snapshot, of this store
         self._unheard: set[str] = set()  # streams of which there was a snapshot, and nothing else yet
         self._beat = 0
+        self._fenced: bool | None = None
         self._ids = itertools.count(1)
         self._journal = journal.open("ab", buffering=0) if journal else None
         for entry in past:
@@ -118,6 +126,14 @@ class Follower(Progress):
             self._journal.close()
 
     @property
+    def drained(self) -> bool:
+        """The welcome to another subscription comes behind all that was published before."""
+        if self._fenced is None:
+            self._fenced = False
+            self._sub.subscribe(FENCE)
+        return self._fenced
+
+    @property
     def following(self) -> bool:
         """Whether it has been welcomed everywhere."""
         return self._welcomed >= set(self.prefixes)
@@ -132,6 +148,7 @@ class Follower(Progress):
             self._new_epoch(body["epoch"])
         try:
             if body["type"] == "welcome":
+                self._fenced = self._fenced if topic != FENCE else True
                 self._welcome(topic.decode(), body)
             elif topic == HEARTBEAT.encode():
                 self._heartbeat(body)

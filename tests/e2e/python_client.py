@@ -28,6 +28,7 @@ class PythonClient(Progress):
         self._feed.subscribe(prefixes)
         self.following = False
         self._first_epoch = 0
+        self._unheard: set[str] = set()  # streams of which there was the state, and nothing else yet
 
     def close(self) -> None:
         self._feed.close()
@@ -41,6 +42,7 @@ class PythonClient(Progress):
             self.note(Entry("lost", self.epoch, message.stream, message.first, message.last))
         elif isinstance(message, Restart):
             self.note(Entry("epoch", message.epoch, ""))
+            self._unheard.clear()
         elif message.seq:
             self._take(message)
         return True
@@ -53,11 +55,15 @@ class PythonClient(Progress):
         fetched, last = "replayed" in message.flags, self.last.get(stream, 0)
         begins = not last and stream.startswith("md.")
         kind = "message" if not fetched else "state" if seq <= last or begins else "replayed"
-        if kind == "message" and begins and self.epoch != self._first_epoch:
+        before_the_snapshot = begins and self.epoch != self._first_epoch
+        if kind == "message" and (before_the_snapshot or (stream in self._unheard and seq <= last)):
             self.note(Entry("begun", self.epoch, stream, seq - 1))
+        if kind != "state":
+            self._unheard.discard(stream)
         self.note(Entry(kind, self.epoch, stream, seq, 0, message.topic, _packed(message)))
         if kind == "state" and begins:
             self.note(Entry("begun", self.epoch, stream, seq))
+            self._unheard.add(stream)
 
 
 def _packed(message: Message) -> bytes:

@@ -59,6 +59,9 @@ class Running:
             try:
                 while not self.follower.there and not self.follower.over:
                     self.follower.step(20)
+                # What it was given as state may still be on its way as messages, too.
+                while self.follower.there and not self.follower.drained and not self.follower.over:
+                    self.follower.step(20)
             except AssertionError as error:
                 self._failed.append(error)
 
