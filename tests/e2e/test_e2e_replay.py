@@ -130,7 +130,7 @@ def same_in_every_session(heard: list[Heard]) -> list[tuple[str, dict[str, Any]]
     for topic, body in bodies:
         for name in ("epoch", "gen", "ts"):
             del body[name]
-        if topic == "sys.tws.connection.":
+        if topic == "sys.tws.connection." or body["type"] == "gap":
             body["data"] = {**body["data"], "since": None}
     return bodies
 

@@ -6,6 +6,7 @@ import pytest
 
 from ibbridge.codec import Dialect
 from tests.e2e.rig import AAPL, MSFT, Bridge, Host, Market, Place
+from tests.middle import LIMIT
 
 TICK = {"tickType": 1, "price": 1.5, "size": 100.0, "attrib": {}}
 
@@ -75,11 +76,17 @@ def test_who_waits_for_an_answer_is_told_when_the_connection_is_lost():
         with host.accept() as guest:
             guest.start()
             sub = bridge.ready()
-            asked = bridge.do("reqContractDetails", contract=AAPL)
-            guest.request("reqContractDetails")
+            question = bridge.do("reqContractDetails", contract=AAPL)
+            asked = bridge.do("whatIfOrder", contract=AAPL, order=LIMIT)
+            guest.request("placeOrder")
         error = sub.until("error", topic=asked["topic"])
         assert error.data["errorCode"] == 504
         assert error.body["ref"]["id"] == asked["id"]
+        with host.accept() as guest:
+            guest.start()
+            again = guest.request("reqContractDetails")
+            guest.say("contractDetailsEnd", reqId=again["reqId"])
+            sub.until("contractDetailsEnd", topic=question["topic"])
 
 
 def test_a_host_name_that_is_none_is_an_error_of_the_connection_and_not_of_the_daemon():
