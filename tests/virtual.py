@@ -130,6 +130,18 @@ class Pipe(asyncio.Transport):
         self._planned = False
         self._paused = False
         self._most = 64 * 1024
+        self._frozen = False
+
+    def freeze(self) -> None:
+        """Nothing gets through any more, either way, nor that this end is closed; until it thaws."""
+        for end in (self, self.other):
+            end._frozen = True
+
+    def thaw(self) -> None:
+        for end in (self, self.other):
+            end._frozen = False
+            end._plan()
+            end._push()
 
     def begin(self, protocol: Any) -> None:
         self._protocol = protocol
@@ -233,7 +245,7 @@ class Pipe(asyncio.Transport):
 
     def _read(self) -> None:
         self._planned = False
-        if not self._reading or self._closing:
+        if not self._reading or self._closing or self._frozen:
             return
         if self._arrived:
             self._deliver()

@@ -124,6 +124,10 @@ def published(
         return sub.heard[before:]
 
 
+CLOCKED = {"since", "deadline", "nextTry", "silent", "upstreamSince"}
+"""Of the connection and of gaps: how long something has lasted, or will."""
+
+
 def same_in_every_session(heard: list[Heard]) -> list[tuple[str, dict[str, Any]]]:
     """What was published, but for what tells the sessions apart: which one it is, and readings of the clock."""
     bodies = [(each.topic, dict(each.body)) for each in heard if each.type != "heartbeat"]
@@ -131,7 +135,7 @@ def same_in_every_session(heard: list[Heard]) -> list[tuple[str, dict[str, Any]]
         for name in ("epoch", "gen", "ts"):
             del body[name]
         if topic == "sys.tws.connection." or body["type"] == "gap":
-            body["data"] = {**body["data"], "since": None}
+            body["data"] = {name: value for name, value in body["data"].items() if name not in CLOCKED}
     return bodies
 
 
