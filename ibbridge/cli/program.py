@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "simulator, daemon and a sample strategy together, for about 20 seconds",
     "run": "the daemon: TWS on one side, ZeroMQ on the other",
     "sim": "a simulated TWS or IB Gateway",
+    "fault": "make a running simulator misbehave",
     "status": "how the daemon and its connection to TWS are",
     "sub": "print messages as they are published",
     "call": "send a command and print the answer",

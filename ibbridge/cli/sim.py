@@ -6,11 +6,15 @@ import asyncio
 import logging
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import zmq
 
 from ibbridge.cli import options as shared
 from ibbridge.codec.versions import NEWEST, OLDEST
 from ibbridge.sim import serve
+from ibbridge.sim.faults import read
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +28,10 @@ It speaks server versions 176 to 226, whatever the client offers, with up to 32 
 EXAMPLES = """\
   ibbridge sim --port 4002                     where the daemon looks by default
   ibbridge sim --port 4002 --seed 7            another market; the same seed gives the same market
-  ibbridge sim --port 7497 --max-version 178   as old as a TWS that still matters"""
+  ibbridge sim --port 7497 --max-version 178   as old as a TWS that still matters
+  ibbridge sim --faults night.yaml             misbehaves as the script says
+  ibbridge sim --control tcp://127.0.0.1:4010  misbehaves when `ibbridge fault` says so
+  ibbridge sim --pace 50 --pace-history        enforces IB's limits"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +47,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar=f"{OLDEST}..{NEWEST}",
         help="the newest server version to speak (default: %(default)s)",
     )
+    parser.add_argument("--faults", metavar="FILE", help="a YAML script of faults, see docs/simulator.md")
+    parser.add_argument("--control", metavar="ENDPOINT", help="ZeroMQ endpoint that takes faults by command")
+    parser.add_argument(
+        "--pace", type=int, metavar="N", help="messages a client may send in a second before error 100 (default: any)"
+    )
+    parser.add_argument("--pace-history", action="store_true", help="enforce IB's pacing of historical data (162)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -47,11 +60,15 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
     try:
         shared.port("--port", options.port)
-    except ValueError as error:
+        options.steps = read(Path(options.faults).read_text("utf-8"), options.faults) if options.faults else []
+    except (OSError, ValueError) as error:
         print(f"ibbridge sim: {error}", file=sys.stderr)
         return 2
     try:
         asyncio.run(_serve(options))
+    except zmq.ZMQError as error:
+        print(f"ibbridge sim: --control {options.control}: {error}", file=sys.stderr)
+        return 1
     except OSError as error:
         print(shared.taken("sim", options.host, options.port, "--port", error), file=sys.stderr)
         return 1
@@ -63,7 +80,17 @@ async def _serve(options: argparse.Namespace) -> None:
         print(f"a simulated TWS listens on {options.host}:{port} (seed {options.seed}); Ctrl-C ends it", flush=True)
 
     serving = asyncio.ensure_future(
-        serve(options.host, options.port, seed=options.seed, newest=options.max_version, started=started)
+        serve(
+            options.host,
+            options.port,
+            seed=options.seed,
+            newest=options.max_version,
+            faults=options.steps,
+            pace=options.pace,
+            history=options.pace_history,
+            control=options.control,
+            started=started,
+        )
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

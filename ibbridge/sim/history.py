@@ -82,6 +82,10 @@ class History:
         if args.get("keepUpToDate", False):
             self._feeds[key] = Feed(session, args["reqId"], query)
 
+    def live(self, session: Session) -> list[int]:
+        """The requests of a client whose bars are kept up to date."""
+        return [feed.request for feed in self._feeds.values() if feed.session is session]
+
     def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
         """End an update. No answer, unless there is nothing to cancel."""
         if self._feeds.pop((session.client_id, args["reqId"]), None) is None:

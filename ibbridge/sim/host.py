@@ -33,6 +33,7 @@ from ibbridge.sim.sense import unreadable
 from ibbridge.sim.settings import ORDER_REQUESTS, Settings, read_only
 from ibbridge.sim.tape import Tapes
 from ibbridge.sim.tick_history import TickHistory
+from ibbridge.sim.tickets import HELD
 from ibbridge.sim.verification import Verification
 from ibbridge.sim.world import Handler, Session, World
 from ibbridge.sim.wsh import Horizon
@@ -62,7 +63,7 @@ class Host:
 
     `start` is when it starts, in whole seconds since 1970. `accounts` are those it manages. `master` is the client id
     that hears of everybody's orders. `unsubscribed` symbols have delayed data only. `foreign_cancel`: see `Orders`. An
-    `advisor` has groups of accounts and their aliases.
+    `advisor` has groups of accounts and their aliases. `occupied` are client ids that count as taken.
     """
 
     def __init__(
@@ -78,17 +79,20 @@ class Host:
     ) -> None:
         self.world = World(seed, start, master)
         self._beat = 0
+        self.occupied: set[int] = set()
         self._accounts = Accounts(self.world, accounts)
         book = OrderBook(self.world)
         self._orders = Orders(self.world, self._accounts, book, foreign_cancel=foreign_cancel)
         self._executor = Executor(self.world, self._accounts, book)
         self._settings = Settings(self.world, self._orders)
+        self._book = book
+        self._history = History(self.world)
         paper = Newspaper(self.world)
         self._streams = (
             Quotes(self.world, paper, unsubscribed),
             Depth(self.world),
             Tapes(self.world),
-            History(self.world),
+            self._history,
             TickHistory(self.world),
             self._accounts,
             Lookups(self.world),
@@ -129,10 +133,10 @@ class Host:
         """The names of the requests that are answered with more than a refusal."""
         return frozenset(self._handlers)
 
-    def connect(self, client_id: int, *, history_end: bool = True) -> Session:
-        """A client that has sent START_API. If its id is taken, the session is closed after error 326."""
+    def connect(self, client_id: int, *, history_end: bool = True, taken: bool = False) -> Session:
+        """A client that has sent START_API. If its id is taken, or said to be, it is closed after error 326."""
         session = Session(self.world, client_id, history_end=history_end)
-        if client_id in self.world.sessions:
+        if taken or client_id in self.world.sessions or client_id in self.occupied:
             session.error(
                 -1, 326, "Unable to connect as the client id is already in use. Retry with a unique client id."
             )
@@ -190,6 +194,29 @@ class Host:
     def enter_order(self, contract: Mapping[str, Any], order: Mapping[str, Any]) -> Ticket:
         """An order typed into the host by hand. Raises `Refused`."""
         return self._orders.enter_manually(contract, order)
+
+    # -- what a script of faults does to it --------------------------------------------------------------------------
+
+    def lose_data(self, session: Session) -> None:
+        """End every data subscription of a client without a word, as IB's servers do before 1101."""
+        for part in self._streams:
+            if part is not self._accounts:
+                part.drop(session)
+
+    def end_updates(self, session: Session) -> None:
+        """End every bar stream that is kept up to date, each with error 10182."""
+        for request in self._history.live(session):
+            session.error(request, 10182, "Failed to request live updates (disconnected).")
+        self._history.drop(session)
+
+    def burn_id(self, session: Session, order_id: int) -> None:
+        """An order id is used up without an order. Raises `Refused` if it was already."""
+        self._orders.claim_id(session.client_id, order_id)
+
+    def restart(self, ids: int = 0) -> None:
+        """What a restart takes away: orders that were not transmitted. Next ids have moved by so many."""
+        self._book.tickets = [each for each in self._book.tickets if each.status != HELD]
+        self._orders.move_ids(ids)
 
     # -- requests that belong to no part -----------------------------------------------------------------------------
 

@@ -1,0 +1,66 @@
+"""`ibbridge fault`: one step for a simulator that runs."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ibbridge.cli import text
+from ibbridge.sim import control
+from ibbridge.sim.faults import FAULTS
+
+if TYPE_CHECKING:
+    import argparse
+
+SUMMARY = """\
+Make a running simulator misbehave: one step, as in a script of `ibbridge sim --faults`, sent to the endpoint of its
+`--control`. Values are numbers where they look like numbers, lists in brackets, and text elsewhere.
+Exit code 0: done or planned; 1: refused, or nobody answered; 2: not understood here."""
+
+EXAMPLES = """\
+  ibbridge fault tcp://127.0.0.1:4010 do=1100 client=1 for=5
+  ibbridge fault tcp://127.0.0.1:4010 do=ignore client=1 'requests=[reqMktData]'
+  ibbridge fault tcp://127.0.0.1:4010 do=off client=1
+  ibbridge fault tcp://127.0.0.1:4010 do=figures"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare options."""
+    parser.add_argument("endpoint", metavar="ENDPOINT", help="what `ibbridge sim --control` was given")
+    parser.add_argument("step", metavar="KEY=VALUE", nargs="+", help=f"do= one of {', '.join(FAULTS)}; and the rest")
+    parser.add_argument(
+        "--timeout", type=float, default=5.0, metavar="S", help="seconds to wait for the reply (default: %(default)s)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Send it."""
+    step: dict[str, Any] = {}
+    for each in options.step:
+        name, equals, value = each.partition("=")
+        if not equals:
+            print(f"ibbridge fault: {each!r} must be KEY=VALUE", file=sys.stderr)
+            return 2
+        step[name] = _value(name, value)
+    try:
+        answer = control.send(options.endpoint, step, options.timeout)
+    except TimeoutError as error:
+        print(f"ibbridge fault: {error}", file=sys.stderr)
+        return 1
+    if not answer.pop("ok"):
+        print("refused:", *answer["error"].splitlines(), sep="\n  ", file=sys.stderr)
+        return 1
+    del answer["error"]
+    print(text.dump(answer) if answer else "ok")
+    return 0
+
+
+def _value(name: str, value: str) -> Any:
+    if name in ("do", "on", "fault"):
+        return value
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
