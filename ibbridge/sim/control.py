@@ -47,6 +47,6 @@ def send(endpoint: str, step: dict[str, Any], timeout: float) -> dict[str, Any]:
         with contextlib.suppress(zmq.Again):
             peer.connect(endpoint)
             peer.send(msgpack.packb(step))
-            answer: dict[str, Any] = msgpack.unpackb(peer.recv())
+            answer: dict[str, Any] = msgpack.unpackb(peer.recv(), strict_map_key=False)
             return answer
     raise TimeoutError(f"nobody answers at {endpoint}")

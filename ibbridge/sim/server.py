@@ -173,7 +173,9 @@ class Simulator:
             await self._tasks.__aexit__(None, None, None)
             raise
         self.port = self._server.sockets[0].getsockname()[1]
-        self._trouble.plan(self._faults, asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._trouble.plan(self._faults, now)
+        self._do_due(now)
         self._clock = self._tasks.create_task(self._run_clock())
         if self._endpoint is not None:
             self._control = self._tasks.create_task(listen(self._endpoint, self.fault))
@@ -206,8 +208,7 @@ class Simulator:
         while True:
             await asyncio.sleep(self._tick)
             now = loop.time()
-            for step in self._trouble.due(now):
-                self._begin(step, now)
+            self._do_due(now)
             self._trouble.tick(now)
             self.core.advance(simulated + (now - began) * self._speed)
             self._flush()
@@ -241,6 +242,10 @@ class Simulator:
     def figures(self) -> dict[str, Any]:
         """What was counted: connections, and by client the greatest rate, violations and open subscriptions."""
         return {"connections": dict(self._connections), **self._trouble.figures()}
+
+    def _do_due(self, now: float) -> None:
+        for step in self._trouble.due(now):
+            self._begin(step, now)
 
     def _begin(self, step: Step, now: float) -> None:
         log.info("fault: %s %s", step.do, {"client": step.client, **step.args})

@@ -274,7 +274,7 @@ class Trouble:
         try:
             self._refuse(client, name, args, now)
         except Refused as refused:
-            session.error(-1 if key is None else key, refused.code, refused.text)
+            session.error(args.get("orderId", -1) if key is None else key, refused.code, refused.text)
             return
         if self._down(number, name, args) and REQUESTS[name].cancels is None and name not in _DATA:
             return

@@ -250,6 +250,16 @@ class Market:
     def _run(self, what: Coroutine[Any, Any, Any]) -> None:
         asyncio.run_coroutine_threadsafe(what, self._loop).result(PATIENCE)
 
+    def fault(self, **step: Any) -> dict[str, Any]:
+        """One step for the simulator (`for` is spelt `lasts`)."""
+        if "lasts" in step:
+            step["for"] = step.pop("lasts")
+
+        async def do() -> dict[str, Any]:
+            return self._simulator.fault(step)
+
+        return asyncio.run_coroutine_threadsafe(do(), self._loop).result(PATIENCE)
+
     def __enter__(self) -> Self:
         self._thread.start()
         self._stop = asyncio.Event()

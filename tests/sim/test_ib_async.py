@@ -247,3 +247,38 @@ async def test_it_asks_for_the_calendar_and_for_reports():
         events = await ib.getWshEventDataAsync(ib_async.WshEventData(conId=265598))
         assert events.startswith("[")
         assert "APPLE INC" in await ib.reqFundamentalDataAsync(apple(), "ReportSnapshot")
+
+
+FOR_ANOTHER = (
+    {"do": "stall", "stage": "ready"}, {"do": "half-open"}, {"do": "split"}, {"do": "merge"}, {"do": "slow", "rate": 5},
+    {"do": "1100"}, {"do": "farm", "code": 2103, "farm": "usfarm"}, {"do": "farm", "code": 2157, "farm": "secdefnj"},
+    {"do": "10182"}, {"do": "competing"}, {"do": "reject"}, {"do": "read-only"}, {"do": "order-events", "how": "lose"},
+    {"do": "ignore", "requests": ["reqMktData", "placeOrder"]}, {"do": "lose", "messages": ["tickPrice"]},
+    {"do": "delay", "seconds": 100}, {"do": "pace", "rate": 1}, {"do": "garbage", "kind": "length"}, {"do": "1300"},
+    {"do": "id-in-use"}, {"do": "drop"}, {"do": "close"},
+)  # fmt: skip
+
+
+@with_patience
+async def test_faults_of_another_client_do_not_concern_it():
+    async with Simulator(seed=1, tick=0.005, pace=50) as tws:
+        ib, other = ib_async.IB(), ib_async.IB()
+        await ib.connectAsync("127.0.0.1", tws.port, clientId=7, timeout=PATIENCE)
+        await other.connectAsync("127.0.0.1", tws.port, clientId=1, timeout=PATIENCE)
+        gone = asyncio.Event()
+        other.disconnectedEvent += gone.set
+        ticker = ib.reqMktData(apple())
+        for each in FOR_ANOTHER:
+            tws.fault({**each, "client": 1})
+            if each["do"] not in ("drop", "close", "1300"):
+                await happens(ticker.updateEvent, lambda: ticker.bid > 0)
+        trade = ib.placeOrder(apple(), ib_async.MarketOrder("BUY", 100))
+        await happens(trade.statusEvent, trade.isDone)
+        assert trade.orderStatus.status == "Filled"
+        before = ticker.bidSize, ticker.askSize
+        await happens(ticker.updateEvent, lambda: (ticker.bidSize, ticker.askSize) != before)
+        assert len(await ib.reqContractDetailsAsync(ib_async.Stock("AAPL", "SMART", "USD"))) == 1
+        await gone.wait()
+        assert ib.isConnected()
+        assert 7 not in tws.figures()["violations"]
+        ib.disconnect()
