@@ -111,8 +111,8 @@ FAULTS: dict[str, Fault] = {
     "merge": Fault("what is written within so many seconds goes out as one write", {"seconds": _seconds(0.1)}),
     "slow": Fault("no more than so many bytes go out in a second", {"rate": _whole(needed=True)}),
     "greet": Fault(
-        "the answer to the greeting announces this version (negative: a redirect to `time`) and connection time, in this "
-        "encoding",
+        "the answer to the greeting announces this version (negative: a redirect to `time`) and connection time, in "
+        "this encoding",
         {
             "announce": Argument(lambda value: isinstance(value, int), "a whole number"),
             "time": _text("20260105 09:30:00 Mitteleuropäische Zeit"),
@@ -185,7 +185,8 @@ FAULTS: dict[str, Fault] = {
 }  # fmt: skip
 
 WHEN = ("at", "after", "on")
-_COMMON = (*WHEN, "do", "client", "for", "times")
+COUNTED = ("accept-close", "greet", "id-in-use", "order-events", "reject", "read-only", "ignore", "lose")
+"""Faults that happen so many times, and can end with the last."""
 
 
 def step(given: Any) -> Step:
@@ -235,7 +236,9 @@ def _values(given: Mapping[str, Any], fault: Fault) -> Iterator[str]:
             yield f"{name}: unknown; " + (f"did you mean {near[0]}?" if near else f"one of {', '.join(known)}")
         elif not isinstance(value, (str, int, float, list)) or not known[name].holds(value):
             yield f"{name}: {value!r} must be {known[name].says}"
-        elif name in ("for", "times") and not fault.lasts:
+        elif name == "times" and given["do"] not in COUNTED:
+            yield f"times: {given['do']} cannot be counted; say for how long (`for`), or leave it out"
+        elif name == "for" and not fault.lasts:
             yield f"{name}: {given['do']} happens once and is over; leave it out"
     for name, each in fault.arguments.items():
         if each.needed and name not in given:

@@ -157,23 +157,25 @@ class Host:
             for part in self._streams:
                 part.drop(session)
 
-    def request(self, session: Session, name: str, args: Mapping[str, Any]) -> None:
-        """What a client asks. Whatever it is, nothing is raised: a refusal is an error message with its id."""
+    def request(self, session: Session, name: str, args: Mapping[str, Any]) -> bool:
+        """What a client asks; whether it was not refused, which is an error message with its id. Nothing is raised."""
         if session.closed:
-            return
+            return False
         reason = unreadable(REQUESTS[name], args) if name in REQUESTS else f"Unknown request: {name}"
         key = _key(args)
         if reason is None and key is None:
             reason = "Unable to parse field: 'Id'"
         if reason is not None or key is None:
             self.unreadable(session, reason or "")
-            return
+            return False
         try:
             if self._settings.read_only and name in ORDER_REQUESTS:
                 raise read_only()
             self._handlers[name](session, args)
         except Refused as refused:
             session.error(key, refused.code, refused.text)
+            return False
+        return True
 
     def unreadable(self, session: Session, reason: str) -> None:
         """A request that could not be read at all."""

@@ -10,6 +10,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import REQUESTS
+from ibbridge.codec.schema import Kind
 from ibbridge.sim.catalogue import Refused, not_found
 from ibbridge.sim.faults import ORDER_EVENTS, Step
 from ibbridge.sim.limits import STRIKES, HistoryRules, Rate
@@ -267,7 +268,8 @@ class Trouble:
         ignored = self.active("ignore", number)
         if (ignored is not None and name in ignored.step.args["requests"]) and self.use("ignore", number):
             return
-        if self._upstream(number) and name not in _LOCAL and REQUESTS[name].cancels is None:
+        local = name in _LOCAL or REQUESTS[name].does is Kind.SETTING or REQUESTS[name].cancels is not None
+        if self._upstream(number) and (name in _ORDERS or not local):
             if name in _ORDERS:
                 client.late.append((now, name, args))  # heard again at the next tick, until the upstream is back
             return
@@ -278,8 +280,8 @@ class Trouble:
             return
         if self._down(number, name, args) and REQUESTS[name].cancels is None and name not in _DATA:
             return
-        client.note(name, args)
-        self._core.request(session, name, args)
+        if self._core.request(session, name, args) or REQUESTS[name].cancels is not None:
+            client.note(name, args)
 
     def _refuse(self, client: Client, name: str, args: Mapping[str, Any], now: float) -> None:
         """Raises `Refused` where a fault or a limit says no."""

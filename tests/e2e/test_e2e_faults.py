@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.rig import AAPL, Bridge, Market
 
+
 @pytest.mark.parametrize("step", [
     {"do": "close", "abort": True}, {"do": "restart", "lasts": 0.2}, {"do": "drop", "bytes": 100},
     {"do": "garbage", "kind": "length"}, {"do": "1300", "port": 4002},
