@@ -249,12 +249,20 @@ class Streams:
     def _heard(self, stream: Stream) -> int | None:
         """When the last message of a stream was read; of a gap, what that says. None if that is kept no more."""
         self._trim(stream)
-        for topic, body in self.ring.at(stream.offsets[-1:]):
-            last = msgpack.unpackb(body, strict_map_key=False)
-            gap = topic.endswith(f".{GAP}.".encode())
-            heard: int | None = last["data"]["since"] if gap and SYNTHETIC in last.get("flags", ()) else last["ts"]
-            return heard
-        return None
+        if not stream.offsets:
+            return None
+        topic, body = self._message(stream.offsets[-1])
+        last = msgpack.unpackb(body, strict_map_key=False)
+        gap = topic.endswith(f".{GAP}.".encode()) and SYNTHETIC in last.get("flags", ())
+        heard: int | None = last["data"]["since"] if gap else last["ts"]
+        return heard
+
+    def _message(self, offset: int) -> tuple[bytes, bytes]:
+        """Topic and body of a message that is kept, in the ring or still held."""
+        place = 2 * (offset - self.ring.next)
+        if place >= 0:
+            return self._press.held[place], self._press.held[place + 1]
+        return next(self.ring.at((offset,)))
 
     # -- publishing
 

@@ -287,3 +287,18 @@ def test_a_value_that_msgpack_has_no_room_for_is_an_overflow_and_the_next_messag
         sink.say(TICK, {"price": 10**30})
     assert sink.frames == []
     assert sink.say(TICK, {"price": 1}).body["seq"] == 1
+
+
+def test_a_gap_in_the_midst_of_a_read_knows_what_was_heard_in_it():
+    sink = Sink()
+    sink.streams.hold()
+    channel = sink.streams.channel("md", "a", "x")
+    for ts in (5, 7):
+        sink.streams.say(channel, {}, ts)
+    for ts in (8, 9):
+        sink.streams.gap([channel], ("md", "a"), "data", ts)
+    sink.streams.gap([], ("md", "b"), "data", 9)
+    assert sink.frames == []
+    sink.streams.release()
+    gaps = [each.body["data"] for each in sink.heard() if each.body["type"] == "gap"]
+    assert gaps == [{"reason": "data", "since": 7}] * 2 + [{"reason": "data", "since": None}]

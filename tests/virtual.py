@@ -48,6 +48,9 @@ class Loop(asyncio.SelectorEventLoop):
         self.now = now
         self._clock_resolution = 1e-6  # after days a double has no room for the real one
         self.listening: dict[int, Server] = {}
+        self.raised: list[dict[str, Any]] = []
+        """What callbacks raised, which nobody else would hear of."""
+        self.set_exception_handler(lambda _, context: self.raised.append(context))
         self.tried: list[tuple[float, int]] = []
         """When somebody tried to connect, and to which port."""
 
@@ -284,7 +287,9 @@ def run(main: Callable[[Loop], Coroutine[Any, Any, Any]], now: float = 1000.0) -
     loop = Loop(now)
     asyncio.set_event_loop(loop)
     try:
-        return loop.run_until_complete(main(loop))
+        result = loop.run_until_complete(main(loop))
+        assert not loop.raised, loop.raised
+        return result
     finally:
         left = asyncio.all_tasks(loop)
         for task in left:
