@@ -134,7 +134,7 @@ async def _days(loop: Loop, seed: int, days: float) -> None:
     with pytest.MonkeyPatch.context() as patch:
         clocked(loop, patch)
         async with Tws(port=PORT, seed=seed, tick=30.0, start=BEGIN, speed=0.002, newest=178) as simulator:
-            here = Here(PORT, bus__heartbeat=60)
+            here = Here(PORT, bus__heartbeat=60, tws__probe_after=60, tws__silence_timeout=180)
             clients = Clients(here, luck)
             with serving(here) as task:
                 end = loop.now + days * DAY
