@@ -16,7 +16,7 @@ REMEMBERED = 60.0
 
 
 class Signs(NamedTuple):
-    """How things are: whether TWS is ready, and if not where that is stuck; IB's servers behind it; the store."""
+    """How things are: whether TWS is ready for good, and if not where that is stuck; IB's servers; the store."""
 
     ready: bool
     stage: str
@@ -45,7 +45,7 @@ class Health:
         """
         self._ready = now if signs.ready or expected else self._ready
         away = now - self._ready
-        why = f"TWS has not been ready for {away:.0f} s; it is {signs.stage}: {signs.last_error or 'no error so far'}"
+        why = f"TWS has not been ready for {away:.0f} s; it is {signs.stage}, {signs.last_error or 'no error so far'}"
         self._alarms.tell("notReady", why if away > self._patience else "", ts)
         self._upstream = now if not signs.ready or signs.upstream != "lost" or expected else self._upstream
         lost = now - self._upstream

@@ -177,6 +177,10 @@ class Session:
         """The host has said which accounts it manages; the list may end in a comma."""
         self.accounts = tuple(filter(None, accounts.split(",")))
 
+    def lasts(self, seconds: float) -> bool:
+        """Whether it is ready, and has said something after it had been so for that long: it may be ready and mute."""
+        return self.ready and self.heard is not None and self.heard - self.since >= seconds
+
     def summary(self, now: float) -> dict[str, Any]:
         """What `sys.tws.connection.`, heartbeats and `status` say."""
         return {
