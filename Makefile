@@ -2,7 +2,7 @@
 # wants it. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients bench soak fuzz coverage docs clean
+.PHONY: help demo test test-clients bench soak soak-faults fuzz coverage docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -51,6 +51,9 @@ RATE ?= 50000
 SEED ?= 1
 soak: $(VENV)/.installed-dev  ## a daemon under load, for SECONDS=600 at RATE=50000: exits 1 on loss, growth or too low a rate
 	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS) --rate $(RATE) --at-least 0.98 --seed $(SEED)
+
+soak-faults: $(VENV)/.installed-dev  ## a daemon whose TWS fails every few seconds, for SECONDS=600: exits 1 if anything is lost or left over
+	$(BIN)/python benchmarks/soak_faults.py --seconds $(SECONDS) --seed $(SEED)
 
 # Not a part of `test`: it is never done, and what it finds gets a test there.
 fuzz: $(VENV)/.installed-fuzz  ## hostile bytes for the codec, for SECONDS=600; exits 1 on a finding
