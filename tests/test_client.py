@@ -533,7 +533,7 @@ def test_a_hole_that_cannot_be_filled_is_told_before_what_follows_it(ib: Client,
     daemon.publish("ord.me.k.orderStatus.", seq=8)
     gap = received(ib)
     assert isinstance(gap, Gap)
-    assert (gap.type, gap.flags, gap.topic, gap.epoch) == ("gap", ("synthetic",), "ord.me.", 7)
+    assert (gap.type, gap.flags, gap.topic, gap.epoch) == ("lost", ("synthetic",), "ord.me.", 7)
     assert (gap.stream, gap.first, gap.last, gap.missed, gap.reason) == ("ord.me.", 2, 7, 6, "E_GAP_TOO_OLD")
     assert received(ib).seq == 8
 

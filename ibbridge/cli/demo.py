@@ -93,7 +93,7 @@ def _trade(ib: Client, seconds: float) -> None:
     sample.start()
     while (passed := time.monotonic() - began) < seconds or (not sample.done and passed < seconds + _OVERTIME):
         sample.step(ib.receive(_TURN))
-    total, gaps = sum(sample.counts.values()), sample.counts["gap"]
+    total, gaps = sum(sample.counts.values()), sample.counts["lost"]
     print(f"\n{total} messages received, {gaps or 'none'} lost. Simulator and daemon end now.")
 
 

@@ -48,7 +48,7 @@ class Sample:
             "commissionAndFeesReport": self.on_commission,
             "position": self.on_position,
             "error": self.on_error,
-            "gap": self.on_gap,
+            "lost": self.on_gap,
         }.items():
             self.ib.register(kind, callback)
         self.ib.reqPositions()

@@ -22,6 +22,8 @@ class Event(Message):
 class Gap(Event):
     """The messages of `stream` from number `first` to number `last` are lost for good: `missed` of them.
 
+    Its type is `lost`; a `gap` is the daemon's, and says that TWS may have said what the daemon has not heard.
+
     `reason` is the daemon's code for why they cannot be had again: E_GAP_TOO_OLD if it does not keep them any more.
     What of the stream's state they have changed follows, flagged `replayed`.
     """
@@ -36,7 +38,7 @@ class Gap(Event):
 
     def __init__(self, stream: str, first: int, last: int, reason: str, epoch: int = 0) -> None:
         missed = last - first + 1
-        super().__init__("gap", stream, epoch, stream=stream, first=first, last=last, missed=missed, reason=reason)
+        super().__init__("lost", stream, epoch, stream=stream, first=first, last=last, missed=missed, reason=reason)
 
 
 class Down(Event):

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from ibbridge.client.request import Request
 
 OWN_TYPES = frozenset(
-    ["bye", "connection", "decodeError", "down", "farm", "gap", "halt", "heartbeat", "restart", "store", "up"]
+    ("alarm", "bye", "connection", "decodeError", "farm", "gap", "halt", "heartbeat", "store")
+    + ("down", "lost", "restart", "up")
 )
 """Messages that are not IB's: the daemon's own, and this library's."""
 
