@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from ibbridge.client.request import Request
 
 OWN_TYPES = frozenset(
-    ("alarm", "bye", "connection", "decodeError", "farm", "gap", "halt", "heartbeat", "store")
-    + ("down", "lost", "restart", "up")
-)
+    ["alarm", "bye", "connection", "decodeError", "farm", "gap", "halt", "heartbeat", "store"]  # the daemon's
+) | frozenset(["down", "lost", "restart", "up"])  # this library's
 """Messages that are not IB's: the daemon's own, and this library's."""
 
 
