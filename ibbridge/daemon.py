@@ -359,6 +359,7 @@ class Daemon:
         for _, _, packed in state:
             body = msgpack.unpackb(packed, strict_map_key=False)
             self.orders.recall(body["ref"], body["data"])
+        self.requests.above(self.orders.highest)  # TWS may have gone back behind them meanwhile
         self.halt.load()
 
     async def _serve(self, stop: asyncio.Event, broken: asyncio.Future[None]) -> None:

@@ -104,6 +104,11 @@ class Orders:
         """The order that this daemon placed under `order_id`."""
         return self._by_id.get(order_id)
 
+    @property
+    def highest(self) -> int | None:
+        """The highest number that an order of ours is known to have had."""
+        return max(self._by_id, default=None)
+
     def unheard(self) -> list[Order]:
         """The orders of which TWS has said nothing, each once."""
         found = [order for order in self._by_key.values() if not order.heard]

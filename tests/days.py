@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 from collections import Counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ import msgpack
 from ibbridge import daemon, gateway
 from ibbridge.config import load
 from ibbridge.daemon import Daemon
+from ibbridge.sim import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +29,15 @@ if TYPE_CHECKING:
 
 BEGIN = 1_767_623_400
 """When it begins, in seconds since 1970: Monday, 5 January 2026, 09:30 in New York."""
+
+
+class Tws(Simulator):
+    """Its port is one of the loop's, which nobody else can take."""
+
+    def _shut(self) -> None:
+        if self._server is not None and self._kept is None:
+            self._server.close()
+            self._kept = socket.socket()  # of no port; it says that ours is closed
 
 
 class Subscriber:

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ibbridge.sim import Simulator
-from tests.days import BEGIN, Here, clocked, serving
+from tests.days import BEGIN, Here, Tws, clocked, serving
 from tests.virtual import Loop, run
 
 if TYPE_CHECKING:
@@ -75,15 +73,6 @@ def _faults(luck: random.Random) -> list[dict[str, Any]]:
         {"do": "garbage", "kind": luck.choice(("unknown", "undecodable", "surplus", "empty", "length"))},
         {"do": "ignore", "requests": ["reqContractDetails", "reqCurrentTime"], "for": seconds},
     ]
-
-
-class Tws(Simulator):
-    """Its port is one of the loop's, which nobody else can take."""
-
-    def _shut(self) -> None:
-        if self._server is not None and self._kept is None:
-            self._server.close()
-            self._kept = socket.socket()  # of no port; it says that ours is closed
 
 
 class Clients:
@@ -150,7 +139,7 @@ async def _days(loop: Loop, seed: int, days: float) -> None:
         assert min(clients.counts["accepted"], here.heard.types["gap"], here.heard.types["contractDetailsEnd"]) > 100
 
 
-async def _all_is_well(here: Here, clients: Clients, simulator: Simulator) -> None:
+async def _all_is_well(here: Here, clients: Clients, simulator: Tws) -> None:
     """In the end: ready, every subscription alive, every question answered."""
     await here.until_ready()
     await asyncio.sleep(1200)

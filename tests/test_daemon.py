@@ -133,7 +133,7 @@ def test_stages_are_told_in_order_and_ready_last():
     assert len(published.of("error")) == 2, "and as they came"
 
 
-def test_the_market_data_type_is_set_before_anything_is_subscribed():
+def test_b25_the_daemons_market_data_type_is_set_before_anything_is_subscribed():
     published = Published(market_data_type=3)
     wire = Wire(published.daemon)
     wire.say(ACCOUNTS, NEXT)
@@ -157,7 +157,7 @@ def test_an_order_of_ours_raises_the_ids_and_one_of_another_client_does_not():
     assert published.ask("placeOrder", **ORDER)["result"]["orderId"] == 5001
 
 
-def test_an_order_of_which_tws_has_said_nothing_is_told_once_when_the_connection_is_lost():
+def test_b39_an_order_of_which_tws_has_said_nothing_is_told_once_when_the_connection_is_lost():
     published = Published()
     Wire(published.daemon).say(ACCOUNTS, NEXT)
     order = {"action": "BUY", "totalQuantity": 1, "orderType": "MKT"}
@@ -194,7 +194,7 @@ def test_what_was_lost_is_told_to_who_waits_and_streams_are_asked_for_on_the_nex
     assert [Dialect.server(178).read(data[4:])[0] for data in wire.written[2:]] == ["reqMarketDataType", "reqMktData"]
 
 
-def test_a_stream_that_this_tws_cannot_carry_is_told_to_have_ended():
+def test_b09_a_stream_that_this_tws_cannot_carry_is_told_to_have_ended():
     published = Published()
     Wire(published.daemon, 226).say(ACCOUNTS, NEXT)
     args = {"contract": AAPL, "mktDataOptions": [{"tag": "x", "value": "y"}]}
@@ -551,6 +551,21 @@ def test_after_a_restart_the_status_of_an_order_finds_its_owner_though_it_names_
         told += [(heard.topic, heard.body["seq"]) for heard in published.of("orderStatus")]
         published.daemon.store.close()
     assert told == [("ord.a.k.orderStatus.", 1), ("ord.a.k.orderStatus.", 2)]
+
+
+def test_b41_after_a_restart_ids_go_on_above_the_orders_of_before_although_tws_has_gone_back(tmp_path):
+    given = []
+    for epoch, following in ((1, 4711), (2, 1)):
+        published = Published(store=str(tmp_path))
+        published.daemon.store.open(epoch)
+        published.daemon._take_up()
+        wire = Wire(published.daemon)
+        wire.say(ACCOUNTS, ("nextValidId", {"orderId": following}))
+        given.append(published.ask("placeOrder", **ORDER | {"key": f"k{epoch}"})["result"]["orderId"])
+        about = {"orderId": given[-1], "permId": 9, "clientId": 1}
+        wire.say(("orderStatus", {**_blank("orderStatus"), **about}))
+        published.daemon.store.close()
+    assert given == [4711, 4712]
 
 
 @pytest.mark.parametrize(

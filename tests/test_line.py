@@ -314,7 +314,7 @@ def test_b07_a_stuck_client_id_is_got_back_unattended_and_the_pauses_begin_anew(
     assert world.until_try() == 10.0
 
 
-def test_b08_what_has_said_something_and_closes_is_no_client_id_in_use():
+def test_b06_what_has_said_something_and_closes_is_no_client_id_in_use():
     world = World()
     world.greet()
     world.say(2104, "OK:usfarm")

@@ -279,7 +279,7 @@ def test_a_thin_stream_is_not_dead_after_three_minutes(middle):
     assert ours(wait(middle, 600, 5)) == []
 
 
-def test_hours_are_asked_for_once_a_contract_and_a_false_200_is_no_answer_for_ever(middle):
+def test_b22_hours_are_asked_for_once_a_contract_and_a_false_200_is_no_answer_for_ever(middle):
     """B22: what TWS says while its definitions are down is not kept as truth."""
     number = middle.subscribe()
     flow(middle, number)
@@ -426,7 +426,7 @@ def test_an_account_summary_that_has_spoken_before_is_asked_for_until_it_speaks_
     assert errors(middle) == []
 
 
-def test_b30_a_question_that_waits_for_a_connection_is_not_kept_for_ever(middle):
+def test_b23_a_question_that_waits_for_a_connection_is_not_kept_for_ever(middle):
     middle.ask("reqMatchingSymbols", "a", 1, pattern="x")
     middle.pass_time(0)
     assert middle.requests.lost() == []

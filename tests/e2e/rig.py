@@ -366,6 +366,13 @@ class Guest:
         self.say("managedAccounts", accountsList=accounts)
         self.say("nextValidId", orderId=first_id)
 
+    def silent(self) -> None:
+        """Wait until the daemon has closed the connection, and see that no request came before that."""
+        data = bytearray()
+        while more := self._socket.recv(65_536):
+            data += more
+        assert not self._requests and not self.acceptor.receive_data(bytes(data))
+
     def closed(self) -> None:
         """Wait until the daemon has closed the connection."""
         with contextlib.suppress(ConnectionError):

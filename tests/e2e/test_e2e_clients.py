@@ -100,7 +100,7 @@ def test_snapshots_of_odd_prefixes(running):
 # Subscribers
 
 
-def test_a_subscriber_that_stopped_reading_does_not_stop_the_others_and_the_loss_is_its_own():
+def test_b34_a_subscriber_that_stopped_reading_does_not_stop_the_others_and_the_loss_is_its_own():
     count, kept = 60_000, 20_000
     with Host() as host, Bridge(host.port, bus__sndhwm=kept) as bridge, host.accept(200) as guest:
         guest.start()
@@ -140,7 +140,7 @@ def test_a_late_subscriber_is_welcomed_with_its_own_prefix_and_nothing_older():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_daemon_with_a_bye_and_a_closed_connection_to_tws(number):
+def test_b50_a_signal_ends_the_daemon_with_a_bye_and_a_closed_connection_to_tws(number):
     with Host() as host, Bridge(host.port) as bridge, host.accept() as guest:
         guest.start()
         sub = bridge.ready()
@@ -168,7 +168,7 @@ def test_a_signal_ends_the_daemon_wherever_it_is(stage):
             assert "Traceback" not in bridge.said()
 
 
-def test_orders_that_were_accepted_still_reach_tws_when_the_daemon_is_stopped():
+def test_b50_orders_that_were_accepted_still_reach_tws_and_none_is_cancelled_when_the_daemon_is_stopped():
     order = {"action": "BUY", "totalQuantity": 1, "orderType": "MKT"}
     with Host() as host, Bridge(host.port, pacing__rate=45) as bridge, host.accept() as guest:
         guest.start()
@@ -177,6 +177,7 @@ def test_orders_that_were_accepted_still_reach_tws_when_the_daemon_is_stopped():
             bridge.do("placeOrder", key=f"k{number}", contract=AAPL, order=order)
         assert bridge.stop(signal.SIGTERM) == 0
         assert [guest.request("placeOrder")["order"]["orderRef"] for _ in range(20)] == [f"me/k{n}" for n in range(20)]
+        guest.silent()
 
 
 def test_b28_a_cancel_overtakes_a_burst_and_status_and_heartbeat_say_what_waits():

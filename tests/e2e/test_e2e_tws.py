@@ -18,7 +18,7 @@ def tick(number, **changes):
 # Not there
 
 
-def test_without_a_tws_the_daemon_runs_and_says_so_and_connects_when_one_appears():
+def test_b01_without_a_tws_the_daemon_runs_and_says_so_and_connects_when_one_appears():
     with Place() as place, Bridge(place.port) as bridge:
         sub = bridge.sub("sys.")
         down = sub.until("connection", lambda data: data["stage"] == "down" and data["failures"] >= 3)
@@ -99,7 +99,7 @@ def test_a_host_name_that_is_none_is_an_error_of_the_connection_and_not_of_the_d
 # There, and not well
 
 
-def test_a_tws_that_accepts_and_says_nothing_is_given_up_after_the_deadline():
+def test_b02_a_tws_that_accepts_and_says_nothing_is_given_up_after_the_deadline():
     with Host() as host, Bridge(host.port, tws__handshake_timeout=0.2) as bridge:
         sub = bridge.sub("sys.")
         for failures in (1, 2):
@@ -110,7 +110,7 @@ def test_a_tws_that_accepts_and_says_nothing_is_given_up_after_the_deadline():
                 guest.closed()
 
 
-def test_a_tws_that_never_says_its_accounts_is_given_up_after_the_deadline():
+def test_b04_a_tws_that_never_says_its_accounts_is_given_up_after_the_deadline():
     with Host() as host, Bridge(host.port, tws__start_timeout=0.2) as bridge:
         sub = bridge.sub("sys.")
         with host.accept() as guest:
@@ -122,7 +122,7 @@ def test_a_tws_that_never_says_its_accounts_is_given_up_after_the_deadline():
             guest.closed()
 
 
-def test_a_tws_that_accepts_and_closes_is_tried_again_with_growing_pauses():
+def test_b03_a_tws_that_accepts_and_closes_is_tried_again_and_counted():
     with Host() as host, Bridge(host.port) as bridge:
         sub = bridge.sub("sys.")
         for number in range(1, 4):
@@ -148,7 +148,7 @@ def test_a_tws_that_splits_every_byte(version):
             assert sub.until("tickPrice").data["price"] == price
 
 
-def test_the_time_of_the_greeting_may_be_in_any_bytes():
+def test_b08_the_time_of_the_greeting_may_be_in_any_bytes():
     dialect = Dialect.server(200)
     with Host() as host, Bridge(host.port) as bridge:
         sub = bridge.sub("sys.")
@@ -173,7 +173,7 @@ def test_a_host_that_speaks_before_it_is_spoken_to_is_understood():
         assert [each for each in sub.heard if each.type == "decodeError"] == []
 
 
-def test_a_version_that_was_not_offered_or_a_redirect_is_a_clear_refusal():
+def test_b10_a_version_that_was_not_offered_or_a_redirect_is_a_clear_refusal():
     with Host() as host, Bridge(host.port) as bridge:
         sub = bridge.sub("sys.")
         for answer in (b"-200\0gateway.example:4001\0", b"100\0now\0", b"9999\0now\0"):
@@ -217,7 +217,7 @@ RAW = [
 ]
 
 
-def test_a_message_that_cannot_be_read_is_published_with_its_bytes_and_the_stream_goes_on(talking):
+def test_b36_a_message_that_cannot_be_read_is_published_with_its_bytes_and_the_stream_goes_on(talking):
     bridge, guest, sub, asked = talking
     before = bridge.do("status")["counts"].get("decodeErrors", 0)
     cases = TEXT if guest.acceptor.version == 200 else RAW
@@ -241,7 +241,7 @@ def test_data_of_requests_that_nobody_here_made_is_published(talking):
     assert sub.until("tickPrice", lambda data: data["reqId"] == 77).topic == "md.~77.tickPrice."
 
 
-def test_surplus_fields_are_counted_and_the_known_ones_published(talking):
+def test_b35_surplus_fields_are_counted_and_the_known_ones_published(talking):
     bridge, guest, sub, _ = talking
     head = b"" if guest.acceptor.version == 200 else b"\0\0\0\1"
     guest.frame((head or b"1\x00") + b"6\x0077\x001\x00123.5\x00100\x000\x00new\x00newer\x00")
@@ -249,7 +249,7 @@ def test_surplus_fields_are_counted_and_the_known_ones_published(talking):
     assert bridge.do("status")["surplusFields"] == {"tickPrice": 2}
 
 
-def test_a_length_that_no_message_has_ends_the_connection_and_the_next_is_clean():
+def test_b37_a_length_that_no_message_has_ends_the_connection_and_the_next_is_clean():
     with Host() as host, Bridge(host.port) as bridge:
         with host.accept() as guest:
             guest.start()
