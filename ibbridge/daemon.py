@@ -306,7 +306,7 @@ class Daemon:
         """See whether something is so wrong that a human must know."""
         session = self.session
         signs = Signs(
-            session.lasts(self.config.tws.stable_after),
+            session.proven(self.config.tws.stable_after),
             session.stage.value,
             session.last_error,
             session.upstream,

@@ -45,7 +45,11 @@ class Health:
         """
         self._ready = now if signs.ready or expected else self._ready
         away = now - self._ready
-        why = f"TWS has not been ready for {away:.0f} s; it is {signs.stage}, {signs.last_error or 'no error so far'}"
+        lasting = " for long enough" if signs.stage == "ready" else ""
+        why = (
+            f"TWS has not been ready{lasting} for {away:.0f} s; "
+            f"it is {signs.stage}: {signs.last_error or 'no error so far'}"
+        )
         self._alarms.tell("notReady", why if away > self._patience else "", ts)
         self._upstream = now if not signs.ready or signs.upstream != "lost" or expected else self._upstream
         lost = now - self._upstream

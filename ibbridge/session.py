@@ -143,6 +143,10 @@ class Session:
         """The connection was ready for so long that its end is a new failure, and not the next in a row."""
         self._streak = 0
 
+    def proven(self, seconds: float) -> bool:
+        """Whether it is ready, and after failures has been for so long by what TWS has said, mute ones being no better."""
+        return self.ready and (not self._streak or (self.heard or 0.0) - self.since >= seconds)
+
     def notice(self, code: int, text: str, now: float) -> tuple[str, str] | None:
         """What one of IB's connectivity notices changed: the farm (or `upstream`) and its state, if anything did."""
         if code == _COMPETING:
@@ -176,10 +180,6 @@ class Session:
     def named(self, accounts: str) -> None:
         """The host has said which accounts it manages; the list may end in a comma."""
         self.accounts = tuple(filter(None, accounts.split(",")))
-
-    def lasts(self, seconds: float) -> bool:
-        """Whether it is ready, and has said something after it had been so for that long: it may be ready and mute."""
-        return self.ready and self.heard is not None and self.heard - self.since >= seconds
 
     def summary(self, now: float) -> dict[str, Any]:
         """What `sys.tws.connection.`, heartbeats and `status` say."""

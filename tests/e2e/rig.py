@@ -366,12 +366,13 @@ class Guest:
         self.say("managedAccounts", accountsList=accounts)
         self.say("nextValidId", orderId=first_id)
 
-    def silent(self) -> None:
-        """Wait until the daemon has closed the connection, and see that no request came before that."""
+    def rest(self) -> list[str]:
+        """Wait until the daemon has closed the connection; the names of all requests that came before that."""
         data = bytearray()
         while more := self._socket.recv(65_536):
             data += more
-        assert not self._requests and not self.acceptor.receive_data(bytes(data))
+        more_requests = [each for each in self.acceptor.receive_data(bytes(data)) if isinstance(each, Message)]
+        return [each.name for each in (*self._requests, *more_requests)]
 
     def closed(self) -> None:
         """Wait until the daemon has closed the connection."""
