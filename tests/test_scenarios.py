@@ -7,6 +7,7 @@ holds is here.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -74,17 +75,18 @@ class Scene(Here):
         before = self.kept.seqs.get(topic.rstrip("."), 0)
         last = len(self.kept.all)
         await self.until(
-            lambda: self.kept.seqs.get(topic.rstrip("."), 0) > before
-            and any(
-                each.topic.startswith(topic) and each.body["type"] not in ("gap", "error") for each in self.kept.all[last:]
+            lambda: (
+                self.kept.seqs.get(topic.rstrip("."), 0) > before
+                and any(
+                    each.topic.startswith(topic) and each.body["type"] not in ("gap", "error")
+                    for each in self.kept.all[last:]
+                )
             ),
             patience,
         )
 
 
-def play(
-    scene: Callable[[Scene], Awaitable[None]], simulator: dict[str, Any] | None = None, **settings: Any
-) -> None:
+def play(scene: Callable[[Scene], Awaitable[None]], simulator: dict[str, Any] | None = None, **settings: Any) -> None:
     """Run a scene from the moment at which everything is ready."""
 
     async def main(loop: Loop) -> None:
@@ -118,7 +120,7 @@ def test_b07_a_client_id_that_a_broken_connection_keeps_is_got_back_and_order_id
         assert 30 < here.loop.now - begin < 120
         assert any("326" in each.data["lastError"] for each in here.of("connection"))
         tries = [when for when, _ in here.loop.tried if when > begin]
-        assert all(later - earlier >= 9.9 for earlier, later in zip(tries[1:], tries[2:], strict=False)), tries
+        assert all(later - earlier >= 9.9 for earlier, later in itertools.pairwise(tries[1:])), tries
         assert here.do("placeOrder", key="b", contract=AAPL, order=LIMIT)["orderId"] > first
 
     play(scene)
@@ -144,7 +146,10 @@ def test_b12_thirty_repeats_of_1100_in_20_seconds_are_one_outage_one_connection_
 
 def test_b13_after_1101_every_stream_is_open_again_on_its_topic_and_never_too_fast() -> None:
     async def scene(here: Scene) -> None:
-        topics = [here.do("reqMktData", contract=stock(n % 8), genericTickList=["", "233"][n // 8])["topic"] for n in range(16)]
+        topics = [
+            here.do("reqMktData", contract=stock(n % 8), genericTickList=["", "233"][n // 8])["topic"]
+            for n in range(16)
+        ]
         topics.append(here.do("reqPositions")["topic"])
         await asyncio.sleep(5)
         here.tws.fault({"do": "1101"})
@@ -190,7 +195,14 @@ def test_b15_bars_that_stay_dead_after_three_seconds_without_their_farm_flow_aga
 
 def test_b16_bars_that_end_with_their_farm_are_kept_up_to_date_again_when_it_is_back() -> None:
     async def scene(here: Scene) -> None:
-        args = {**DAY, "endDateTime": "", "useRTH": 0, "formatDate": 2, "keepUpToDate": True, "barSizeSetting": "5 secs"}
+        args = {
+            **DAY,
+            "endDateTime": "",
+            "useRTH": 0,
+            "formatDate": 2,
+            "keepUpToDate": True,
+            "barSizeSetting": "5 secs",
+        }
         here.do("reqHistoricalData", contract=AAPL, **args)
         await here.until(lambda: here.of("historicalDataUpdate"))
         here.tws.fault({"do": "farm", "code": 2105, "farm": "ushmds"})
@@ -212,7 +224,11 @@ def test_b17_without_upstream_for_an_hour_it_stays_connected_says_so_and_probes_
         begin, sent = here.loop.now, here.call("status")["result"]["pacing"]["sent"]
         await asyncio.sleep(3600)
         status = here.call("status")["result"]
-        assert (status["tws"]["stage"], status["tws"]["upstream"], status["tws"]["silent"] < 11) == ("ready", "lost", True)
+        assert (status["tws"]["stage"], status["tws"]["upstream"], status["tws"]["silent"] < 11) == (
+            "ready",
+            "lost",
+            True,
+        )
         assert round(status["tws"]["upstreamSince"]) == round(here.loop.now - begin)
         assert [each["alarm"] for each in status["alarms"]] == ["upstream"]
         assert here.figures()["connections"]["accepted"] == 1
@@ -257,7 +273,7 @@ def test_b19_a_tws_that_is_mute_after_the_handshake_is_tried_seldom_and_is_an_al
         await asyncio.sleep(3600)
         tries = [when for when, _ in here.loop.tried if when > begin]
         assert 3600 / (30 + 30 + 5) < len(tries) < 3600 / 30
-        assert all(later - earlier > 30 for earlier, later in zip(tries, tries[1:], strict=False))
+        assert all(later - earlier > 30 for earlier, later in itertools.pairwise(tries))
         alarms = here.call("status")["result"]["alarms"]
         assert [each["alarm"] for each in alarms] == ["notReady"]
         assert [each.data["raised"] for each in here.of("alarm")] == [True], "once"
@@ -330,20 +346,266 @@ def test_b25_the_market_data_type_is_the_daemons_for_everybody() -> None:
 def test_b27_one_too_many_is_told_on_its_topic_and_the_others_go_on() -> None:
     async def scene(here: Scene) -> None:
         scans = ("MOST_ACTIVE", "TOP_PERC_GAIN", "TOP_PERC_LOSE", "HOT_BY_VOLUME")
+        generic = ("", "100", "101", "104", "106", "165", "221", "225", "233", "236", "293", "294", "295")
+        lines = [("reqMktData", {"contract": stock(n), "genericTickList": each}) for each in generic for n in range(8)][
+            :101
+        ]
         ticks = [("reqTickByTickData", {"contract": stock(n), "tickType": "Last"}) for n in range(6)]
         depth = [("reqMktDepth", {"contract": {**stock(n), "exchange": "NASDAQ"}}) for n in range(4)]
-        sums = [("reqAccountSummary", {"groupName": "All", "tags": tag}) for tag in ("NetLiquidation", "BuyingPower", "Cushion")]
+        sums = [
+            ("reqAccountSummary", {"groupName": "All", "tags": tag})
+            for tag in ("NetLiquidation", "BuyingPower", "Cushion")
+        ]
         scanners = [
-            ("reqScannerSubscription", {"subscription": {"instrument": "STK", "locationCode": "STK.US", "scanCode": scan, "numberOfRows": rows}})
-            for scan in scans for rows in (5, 10, 15)
+            (
+                "reqScannerSubscription",
+                {
+                    "subscription": {
+                        "instrument": "STK",
+                        "locationCode": "STK.US",
+                        "scanCode": scan,
+                        "numberOfRows": rows,
+                    }
+                },
+            )
+            for scan in scans
+            for rows in (5, 10, 15)
         ][:11]
         open_ = 0
-        for group, code in ((ticks, 10190), (depth, 309), (sums, 322), (scanners, 322)):
+        for group, code in ((lines, 101), (ticks, 10190), (depth, 309), (sums, 322), (scanners, 322)):
             here.kept.all.clear()
-            topics = [here.do(command, f"c{n}", **args)["topic"] for n, (command, args) in enumerate(group)]
+            for number, (command, args) in enumerate(group):
+                here.do(command, f"c{number}", **args)
             await asyncio.sleep(30)
             (told,) = [each for each in here.of("error") if each.data["errorCode"] == code]
             assert (told.body["ref"]["client"], told.data["ends"]) == (f"c{len(group) - 1}", True)
             assert here.figures()["subscriptions"][1] == (open_ := open_ + len(group) - 1)
+
+    play(scene)
+
+
+def test_b28_500_requests_at_once_are_all_answered_an_order_and_its_cancel_overtake_them_and_none_is_too_many() -> None:
+    async def scene(here: Scene) -> None:
+        topics = [here.do("reqContractDetails", f"c{n % 10}", contract=stock(n % 8))["topic"] for n in range(500)]
+        topic = here.do("placeOrder", key="k", contract=AAPL, order={**LIMIT, "lmtPrice": 1.0})["topic"]
+        await here.until(lambda: here.of("openOrder", topic), 2)
+        here.do("cancelOrder", key="k")
+        await here.until(lambda: [e for e in here.of("orderStatus", topic) if e.data["status"] == "Cancelled"], 2)
+        assert len(here.of("contractDetailsEnd")) < 250
+        await here.until(lambda: len(here.of("contractDetailsEnd")) == 500, 30)
+        assert sorted(each.topic for each in here.of("contractDetailsEnd")) == sorted(
+            f"{each}contractDetailsEnd." for each in topics
+        )
+        assert (here.figures()["violations"], here.of("error", "req.")) == ({}, [])
+        assert here.figures()["rates"][1] <= 45
+
+    play(scene, {"pace": 50})
+
+
+def test_b29_after_error_100_it_goes_slower_and_the_connection_stays() -> None:
+    async def scene(here: Scene) -> None:
+        topics = [here.do("reqContractDetails", contract=stock(n % 8))["topic"] for n in range(200)]
+        await here.until(lambda: [each for each in here.of("error") if each.data["errorCode"] == 100])
+        assert here.call("status")["result"]["pacing"]["rate"] == 22
+        await asyncio.sleep(300)
+        answered = {each.topic.removesuffix("contractDetailsEnd.") for each in here.of("contractDetailsEnd")}
+        told = {each.topic.removesuffix("error.") for each in here.of("error", "req.")}
+        assert (answered | told, answered & told) == (set(topics), set())
+        assert here.figures()["connections"]["accepted"] == 1
+        assert 0 < here.figures()["violations"][1] < 3
+
+    play(scene, {"pace": 30})
+
+
+def test_b29_after_the_third_error_100_the_end_is_an_end_like_any_and_no_order_is_sent_again() -> None:
+    async def scene(here: Scene) -> None:
+        topic = here.do("reqMktData", contract=AAPL)["topic"]
+        order = here.do("placeOrder", key="k", contract=AAPL, order={**LIMIT, "lmtPrice": 1.0})["topic"]
+        await here.until(lambda: here.of("openOrder", order))
+        here.tws.fault({"do": "pace", "rate": 15})
+        for number in range(400):
+            here.do("reqContractDetails", contract=stock(number % 8))
+        await here.until(lambda: here.figures()["connections"]["closed"] == 1, 60)
+        here.tws.fault({"do": "off"})
+        await here.until_ready()
+        await here.flows(topic, 60)
+        await asyncio.sleep(60)
+        assert len([each for each in here.of("error", "sys.tws.") if each.data["errorCode"] == 100]) >= 3
+        here.do("reqAllOpenOrders")
+        await here.until(lambda: here.of("openOrderEnd"))
+        assert {each.data["orderId"] for each in here.of("openOrder")} == {
+            here.of("openOrder", order)[0].data["orderId"]
+        }
+        assert here.call("status")["result"]["requests"] == 1
+
+    play(scene)
+
+
+def test_b30_whatever_history_is_asked_for_no_rule_is_broken_and_all_is_answered() -> None:
+    async def scene(here: Scene) -> None:
+        args = {
+            **DAY,
+            "durationStr": "600 S",
+            "barSizeSetting": "5 secs",
+            "endDateTime": "",
+            "useRTH": 0,
+            "formatDate": 2,
+        }
+        for number in range(70):
+            here.do("reqHistoricalData", f"c{number % 3}", contract=stock(number % 3), **args)
+        await asyncio.sleep(1800)
+        answered = here.of("historicalData", "req.")
+        told = [each for each in here.of("error", "req.") if each.data["ends"]]
+        assert (len({each.topic for each in answered}), told) == (70, [])
+        assert here.figures()["historyViolations"] == {}
+
+    play(scene, {"history": True})
+
+
+def test_b32_no_number_is_a_requests_and_an_orders_and_each_error_finds_its_owner() -> None:
+    middle = Middle(226)
+    owners: dict[int, str] = {}
+    for turn in range(3):
+        for each in range(20):
+            if each % 2:
+                owners_topic, number = f"ord.a.{turn}-{each}.error.", middle.place(f"{turn}-{each}")
+            else:
+                owners_topic = (
+                    middle.ask("reqContractDetails", "b", f"{turn}-{each}", contract=AAPL)["topic"] + "error."
+                )
+                number = middle.last_id()
+            assert number not in owners
+            owners[number] = owners_topic
+        for number in list(owners)[-20:]:
+            assert middle.error(number, 201).topic == owners[number]
+        middle.reconnect()
+        middle.requests.above(0)
+
+
+@pytest.mark.parametrize("code", [10167, 2174, 10090, 399])
+def test_b33_a_warning_is_passed_on_and_what_it_is_about_lives(code: int) -> None:
+    middle = Middle(226)
+    number = middle.subscribe()
+    order = middle.place("k")
+    for about, topic in ((number, "md.AAPL-STK-SMART-USD.error."), (order, "ord.a.k.error.")):
+        heard = middle.error(about, code, "a word")
+        assert (heard.topic, heard.data["class"], heard.data["ends"]) == (topic, "warning", False)
+    assert middle.tick(number).topic == "md.AAPL-STK-SMART-USD.tickPrice."
+    middle.link.take()
+    middle.reconnect()
+    assert [sent.name for sent in middle.link.take()] == ["reqMktData"]
+
+
+def test_b35_tick_types_and_error_codes_that_nobody_knows_are_passed_on_and_end_nothing() -> None:
+    middle = Middle(226)
+    number = middle.subscribe()
+    assert middle.tick(number, 2.0, tick_type=9999).data["tickType"] == 9999
+    heard = middle.error(number, 99_999)
+    assert (heard.topic, heard.data["ends"]) == ("md.AAPL-STK-SMART-USD.error.", None)
+    assert middle.tick(number).topic == "md.AAPL-STK-SMART-USD.tickPrice."
+
+
+@pytest.mark.parametrize("kind", ["unknown", "undecodable", "surplus", "empty"])
+def test_b35_b36_after_a_frame_that_is_none_everything_goes_on(kind: str) -> None:
+    async def scene(here: Scene) -> None:
+        topic = here.do("reqMktData", contract=AAPL)["topic"]
+        await here.flows(topic)
+        here.tws.fault({"do": "garbage", "kind": kind})
+        await here.flows(topic, 60)
+        await asyncio.sleep(60)
+        assert len(here.of("decodeError")) == (kind != "surplus")
+        assert here.figures()["connections"]["accepted"] == 1
+
+    play(scene)
+
+
+# Clients
+
+
+def test_b51_what_a_client_left_behind_goes_on_and_can_be_shared_and_its_orders_live() -> None:
+    async def scene(here: Scene) -> None:
+        topic = here.do("reqMktData", "gone", contract=AAPL)["topic"]
+        order = here.do("placeOrder", "gone", "k", contract=AAPL, order={**LIMIT, "lmtPrice": 1.0})["topic"]
+        await here.until(lambda: here.of("openOrder", order))
+        await asyncio.sleep(3600)
+        assert here.figures()["subscriptions"] == {1: 1}
+        await here.flows(topic, 60)
+        other = here.do("reqMktData", "other", contract=AAPL)
+        assert other["topic"] == topic
+        here.do("cancelMktData", "other", id=other["id"])
+        await asyncio.sleep(10)
+        assert here.figures()["subscriptions"] == {1: 1}
+        assert {each.data["status"] for each in here.of("orderStatus", order)} <= {"PreSubmitted", "Submitted"}
+
+    play(scene)
+
+
+@pytest.mark.parametrize("newest", [176, 200, 226])
+def test_b52_a_client_asks_and_is_told_the_same_whatever_tws_speaks(newest: int) -> None:
+    async def scene(here: Scene) -> None:
+        topic = here.do("reqContractDetails", contract=AAPL)["topic"]
+        await here.until(lambda: here.of("contractDetailsEnd", topic))
+        details = here.of("contractDetails", topic)[0].data["contractDetails"]
+        assert (details["contract"]["symbol"], details["contract"]["conId"], details["minTick"]) == (
+            "AAPL",
+            265598,
+            0.01,
+        )
+        assert here.daemon.session.version == newest
+
+    play(scene, {"newest": newest})
+
+
+def test_b53_who_comes_while_upstream_is_away_sees_that_in_a_snapshot_and_that_data_is_stale() -> None:
+    async def scene(here: Scene) -> None:
+        topic = here.do("reqMktData", contract=AAPL)["topic"]
+        await here.flows(topic)
+        here.tws.fault({"do": "1100"})
+        await asyncio.sleep(10)
+        state = _snapshot(here, "sys.tws.")
+        assert [each.data["state"] for each in state if each.data.get("farm") == "upstream"] == ["lost"]
+        here.tws.fault({"do": "refuse", "for": 3600})
+        here.tws.fault({"do": "close"})
+        await here.until(lambda: not here.daemon.session.ready)
+        error = here.call("reqMktData", "new", contract=MSFT)["error"]
+        assert (error["code"], error["outcome"]) == ("E_NOT_CONNECTED", "not_sent")
+        (connection,) = [each for each in _snapshot(here, "sys.tws.") if each.body["type"] == "connection"]
+        assert connection.data["stage"] != "ready"
+        ticks = [each for each in _snapshot(here, topic) if each.body["type"] == "tickPrice"]
+        assert ticks
+        assert all("stale" in each.body.get("flags", ()) or each.body.get("stale") for each in ticks), ticks[0].body
+
+    play(scene)
+
+
+def _snapshot(here: Scene, prefix: str) -> list[Heard]:
+    streams = here.do("snapshot", "new", prefix=prefix)["streams"]
+    return [Heard(topic.decode(), msgpack.unpackb(body)) for each in streams for topic, body in each["messages"]]
+
+
+@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
+def test_b54_when_the_clock_of_the_day_jumps_nothing_is_late_early_or_lost(jump: float) -> None:
+    async def scene(here: Scene) -> None:
+        topic = here.do("reqMktData", contract=AAPL)["topic"]
+        await here.flows(topic)
+        here.tws.fault({"do": "ignore", "requests": ["reqMatchingSymbols"]})
+        asked = here.do("reqMatchingSymbols", pattern="A")["topic"]
+        begin = here.loop.now
+        with pytest.MonkeyPatch.context() as patch:
+            clock = SimpleNamespace(
+                monotonic=lambda: here.loop.now,
+                time=lambda: BEGIN + here.loop.now + jump,
+                time_ns=lambda: int((BEGIN + here.loop.now + jump) * 1e9),
+                perf_counter=lambda: here.loop.now,
+            )
+            for module in (daemon, gateway):
+                patch.setattr(module, "time", clock)
+            await here.flows(topic, 60)
+            await asyncio.sleep(25 - (here.loop.now - begin))
+            assert here.of("error", asked) == []
+            await here.until(lambda: here.of("error", asked), 10)
+            await asyncio.sleep(600)
+            await here.flows(topic, 60)
+        assert (here.figures()["connections"]["accepted"], here.of("gap"), here.of("alarm")) == (1, [], [])
 
     play(scene)
