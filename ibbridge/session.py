@@ -144,7 +144,7 @@ class Session:
         self._streak = 0
 
     def proven(self, seconds: float) -> bool:
-        """Whether it is ready, and after failures has been for so long by what TWS has said, mute ones being no better."""
+        """Whether it is ready; after failures, whether TWS has gone on talking for so long since it was."""
         return self.ready and (not self._streak or (self.heard or 0.0) - self.since >= seconds)
 
     def notice(self, code: int, text: str, now: float) -> tuple[str, str] | None:

@@ -13,7 +13,7 @@ ABOUT_ORDERS = frozenset({38, 39, 40, 42, 43, 44, 45, 46, 47, 48})
 """Those that are not the session's: what becomes of orders."""
 
 
-def tests() -> dict[int, set[str]]:
+def named_tests() -> dict[int, set[str]]:
     """The tests that are named after a line, by its number."""
     found: dict[int, set[str]] = defaultdict(set)
     for file in sorted((ROOT / "tests").rglob("test_*.py")):
@@ -28,9 +28,9 @@ def test_every_line_is_there() -> None:
 
 
 def test_every_line_about_the_session_is_a_test() -> None:
-    assert set(ROWS) - set(tests()) <= ABOUT_ORDERS
+    assert set(ROWS) - set(named_tests()) <= ABOUT_ORDERS
 
 
 def test_the_page_names_exactly_the_tests_that_there_are() -> None:
     named = {number: set(re.findall(r"`(test_b\d\d_\w+)`", row[4])) for number, row in ROWS.items()}
-    assert {number: each for number, each in named.items() if each} == tests()
+    assert {number: each for number, each in named.items() if each} == named_tests()

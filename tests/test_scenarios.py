@@ -1,4 +1,4 @@
-"""What a session must survive (docs/operations.md), with the whole daemon and a simulated TWS in virtual time.
+"""What a session must survive (docs/operations.md): a whole daemon and a simulated TWS in virtual time.
 
 Hours take a second, and each scenario is as long and as bad as it is said to be. Only what none of the tests of one part
 holds is here.
@@ -181,7 +181,7 @@ def test_b14_after_1102_the_one_stream_that_stays_dead_is_found_and_flows_again(
 
 def test_b15_bars_that_stay_dead_after_three_seconds_without_their_farm_flow_again() -> None:
     async def scene(here: Scene) -> None:
-        args = {"barSize": 5, "whatToShow": "TRADES", "useRTH": False}
+        args: dict[str, Any] = {"barSize": 5, "whatToShow": "TRADES", "useRTH": False}
         topic = here.do("reqRealTimeBars", contract=AAPL, **args)["topic"]
         await asyncio.sleep(120)
         here.tws.fault({"do": "farm", "code": 2103, "farm": "usfarm"})
@@ -195,7 +195,7 @@ def test_b15_bars_that_stay_dead_after_three_seconds_without_their_farm_flow_aga
 
 def test_b16_bars_that_end_with_their_farm_are_kept_up_to_date_again_when_it_is_back() -> None:
     async def scene(here: Scene) -> None:
-        args = {
+        args: dict[str, Any] = {
             **DAY,
             "endDateTime": "",
             "useRTH": 0,
@@ -221,7 +221,7 @@ def test_b17_without_upstream_for_an_hour_it_stays_connected_says_so_and_probes_
         here.do("reqMktData", contract=AAPL)
         await asyncio.sleep(10)
         here.tws.fault({"do": "1100"})
-        begin, sent = here.loop.now, here.call("status")["result"]["pacing"]["sent"]
+        begin = here.loop.now
         await asyncio.sleep(3600)
         status = here.call("status")["result"]
         assert (status["tws"]["stage"], status["tws"]["upstream"], status["tws"]["silent"] < 11) == (
@@ -233,7 +233,7 @@ def test_b17_without_upstream_for_an_hour_it_stays_connected_says_so_and_probes_
         assert [each["alarm"] for each in status["alarms"]] == ["upstream"]
         assert here.figures()["connections"]["accepted"] == 1
         assert here.figures()["rates"][1] <= 5
-        assert status["pacing"]["sent"] - sent >= 0
+        assert len(here.of("currentTime")) >= 350
         error = here.call("placeOrder", key="k", contract=AAPL, order=LIMIT)["error"]
         assert (error["code"], error["outcome"]) == ("E_NOT_CONNECTED", "not_sent")
 
@@ -371,12 +371,13 @@ def test_b27_one_too_many_is_told_on_its_topic_and_the_others_go_on() -> None:
             for scan in scans
             for rows in (5, 10, 15)
         ][:11]
+        groups: Any = ((lines, 101), (ticks, 10190), (depth, 309), (sums, 322), (scanners, 322))
         open_ = 0
-        for group, code in ((lines, 101), (ticks, 10190), (depth, 309), (sums, 322), (scanners, 322)):
+        for group, code in groups:
             here.kept.all.clear()
             for number, (command, args) in enumerate(group):
                 here.do(command, f"c{number}", **args)
-            await asyncio.sleep(30)
+            await asyncio.sleep(5)
             (told,) = [each for each in here.of("error") if each.data["errorCode"] == code]
             assert (told.body["ref"]["client"], told.data["ends"]) == (f"c{len(group) - 1}", True)
             assert here.figures()["subscriptions"][1] == (open_ := open_ + len(group) - 1)
@@ -443,7 +444,7 @@ def test_b29_after_the_third_error_100_the_end_is_an_end_like_any_and_no_order_i
 
 def test_b30_whatever_history_is_asked_for_no_rule_is_broken_and_all_is_answered() -> None:
     async def scene(here: Scene) -> None:
-        args = {
+        args: dict[str, Any] = {
             **DAY,
             "durationStr": "600 S",
             "barSizeSetting": "5 secs",

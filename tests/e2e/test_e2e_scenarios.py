@@ -8,6 +8,7 @@ import msgpack
 import pytest
 import zmq
 
+from ibbridge.codec import Dialect
 from tests.e2e.rig import AAPL, PATIENCE, Bridge, Host
 
 ACCOUNTS = ("managedAccounts", {"accountsList": "DU1"})
@@ -55,7 +56,7 @@ def test_b34_twenty_megabytes_at_once_are_read_although_a_client_stands_still_an
         try:
             assert stuck.poll(PATIENCE * 1000)
             assert stuck.recv_multipart()[0] == b"md.", "its welcome; and then it reads no more"
-            put = guest.acceptor.dialect.put
+            put = Dialect.server(200).put
             depth = [
                 put(
                     "updateMktDepth",
@@ -78,7 +79,7 @@ def test_b34_twenty_megabytes_at_once_are_read_although_a_client_stands_still_an
             assert counts == {"historicalData": 5, "scannerParameters": 5}
             assert sum(each.type == "updateMktDepth" for each in sub.heard) == 40_000
             assert bridge.do("status")["tws"]["stage"] == "ready"
-            numbers = []
+            numbers: list[int] = []
             while len(numbers) < 10_000 or stuck.poll(0):
                 assert stuck.poll(PATIENCE * 1000)
                 numbers.append(msgpack.unpackb(stuck.recv_multipart()[1])["seq"])
