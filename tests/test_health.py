@@ -60,7 +60,7 @@ def test_what_is_away_for_too_long_is_told_once_and_so_is_its_end(signs: Signs, 
 def test_the_reason_says_where_it_is_stuck_and_what_went_wrong() -> None:
     watched = Watched()
     watched.see(AWAY, 61)
-    assert "connecting, connection refused" in watched.told[0]["why"]
+    assert "connecting: connection refused" in watched.told[0]["why"]
 
 
 def test_a_daemon_that_never_gets_ready_is_an_alarm_too() -> None:
