@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 import pytest
 
-from ibbridge import daemon, gateway
 from tests.days import BEGIN, Here, Subscriber, Tws, clocked, serving
 from tests.middle import AAPL, DAY, LIMIT, MSFT, Heard, Middle, refusal
 from tests.virtual import Loop, run
@@ -582,31 +580,3 @@ def test_b53_who_comes_while_upstream_is_away_sees_that_in_a_snapshot_and_that_d
 def _snapshot(here: Scene, prefix: str) -> list[Heard]:
     streams = here.do("snapshot", "new", prefix=prefix)["streams"]
     return [Heard(topic.decode(), msgpack.unpackb(body)) for each in streams for topic, body in each["messages"]]
-
-
-@pytest.mark.parametrize("jump", [-86_400.0, 86_400.0])
-def test_b54_when_the_clock_of_the_day_jumps_nothing_is_late_early_or_lost(jump: float) -> None:
-    async def scene(here: Scene) -> None:
-        topic = here.do("reqMktData", contract=AAPL)["topic"]
-        await here.flows(topic)
-        here.tws.fault({"do": "ignore", "requests": ["reqMatchingSymbols"]})
-        asked = here.do("reqMatchingSymbols", pattern="A")["topic"]
-        begin = here.loop.now
-        with pytest.MonkeyPatch.context() as patch:
-            clock = SimpleNamespace(
-                monotonic=lambda: here.loop.now,
-                time=lambda: BEGIN + here.loop.now + jump,
-                time_ns=lambda: int((BEGIN + here.loop.now + jump) * 1e9),
-                perf_counter=lambda: here.loop.now,
-            )
-            for module in (daemon, gateway):
-                patch.setattr(module, "time", clock)
-            await here.flows(topic, 60)
-            await asyncio.sleep(25 - (here.loop.now - begin))
-            assert here.of("error", asked) == []
-            await here.until(lambda: here.of("error", asked), 10)
-            await asyncio.sleep(600)
-            await here.flows(topic, 60)
-        assert (here.figures()["connections"]["accepted"], here.of("gap"), here.of("alarm")) == (1, [], [])
-
-    play(scene)
