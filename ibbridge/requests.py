@@ -206,8 +206,13 @@ class Requests:
         if isinstance(about, Route) and _unnumbered(message.request):
             if about.ended:
                 return False
-            self._router.wait(about)  # only now: answers come in the order in which TWS was asked
+            self._await(about)  # only now: answers come in the order in which TWS was asked
         return True
+
+    def _await(self, route: Route) -> None:
+        """It waits for an answer without a number. That counts as an ask, so a deadline of before is void."""
+        self._router.wait(route)
+        self.upkeep.asked(route)
 
     def unsent(self, messages: Iterable[Waiting]) -> None:
         """The connection is gone, and these never left. To be told before `lost`.
@@ -217,7 +222,7 @@ class Requests:
         for message in messages:
             about = message.about
             if isinstance(about, Route) and _unnumbered(message.request):
-                self._router.wait(about)
+                self._await(about)
             elif isinstance(about, Order) and message.request.does is Kind.ORDER:
                 self._unplaced(about, NOT_CONNECTED, "the connection to TWS was lost before it could be sent")
             elif isinstance(about, Order):

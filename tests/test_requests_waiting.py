@@ -305,3 +305,16 @@ class Orders(RuleBasedStateMachine):
 
 TestOrders = Orders.TestCase
 TestOrders.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+
+def test_a_question_without_a_number_that_had_to_wait_for_its_turn_has_a_deadline_too() -> None:
+    middle = Middle(rate=2)
+    while not middle.link.pacing.figures(0.0)["queued"]:
+        middle.ask("reqContractDetails", contract=AAPL)
+    middle.ask("reqCurrentTime", id="late")
+    middle.link.take()
+    for _ in range(100):
+        middle.pass_time(1.0)
+    assert "reqCurrentTime" in [each.name for each in middle.link.take()]
+    told = [each for each in middle.published if each.topic == "req.a.late.error."]
+    assert [each.data["ends"] for each in told] == [True]
