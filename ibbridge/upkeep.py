@@ -333,7 +333,7 @@ class Upkeep:
         of_kind = [each for each in self._watched() if _farms_of(each.route.request) == kind]
         if kind == "history" and not down:
             self._put([Turn(each.route, live=True) for each in of_kind if each.dead == "farm"])
-            self._take_turns()
+            self._tell(self._take_turns())
         if was_down and not down:
             self._watchdog.resumed(of_kind, self._now)
 
