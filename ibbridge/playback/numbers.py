@@ -8,6 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from ibbridge.arguments import canonical
 from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.schema import REQUEST_IDS, Kind, Record, Request
 
@@ -129,12 +130,3 @@ def put(data: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
     """`data` with another value at `path`; `data` itself is left as it is."""
     name, *rest = path
     return {**data, name: put(data[name], tuple(rest), value) if rest else value}
-
-
-def canonical(value: Any) -> str:
-    """The same text for the same value, in whatever order its keys came."""
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{name}:{canonical(value[name])}" for name in sorted(value)) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(canonical, value)) + "]"
-    return repr(value)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ibbridge.arguments import canonical
 from ibbridge.codec import Dialect, Message, Undecodable, frame
 from ibbridge.codec.schema import Kind
 from ibbridge.playback import numbers
@@ -108,7 +109,7 @@ class Performance:
         why = f"{request.name} is not in the recording"
         declaration = numbers.declared(request)
         if declaration.does is Kind.SETTING:
-            return Answer(remark=f"{why}, and changes nothing: {numbers.canonical(request.data)}")
+            return Answer(remark=f"{why}, and changes nothing: {canonical(request.data)}")
         if declaration.cancels and request.name != "cancelOrder":
             index = self._indexes.get(numbers.number_of(request) or 0)
             if index is not None:
@@ -131,7 +132,7 @@ class Performance:
             "errorString": text.format(name=request.name, why=why),
             "advancedOrderRejectJson": "",
         }
-        return Answer(self._writes.put("error", error), f"{why}: {numbers.canonical(request.data)[:300]}")
+        return Answer(self._writes.put("error", error), f"{why}: {canonical(request.data)[:300]}")
 
     def _clock(self, name: str, ts: int) -> Answer:
         answer = {"currentTime": {"time": ts // 1_000_000}, "currentTimeInMillis": {"timeInMillis": ts // 1000}}

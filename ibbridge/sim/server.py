@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 from ibbridge.codec import Acceptor, FramingError, HandshakeError, Message, Undecodable, frame
 from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.versions import NEWEST
+from ibbridge.listener import Listener
 from ibbridge.sim import moments
 from ibbridge.sim.control import listen
 from ibbridge.sim.faults import Step
@@ -115,16 +116,15 @@ class Link:
         return self.writer.transport.get_write_buffer_size() + len(self.pipe)
 
 
-class Simulator:
+class Simulator(Listener):
     """A simulated TWS that listens while it is entered (`async with`).
 
-    `port` 0 takes a free one; afterwards `port` says which. `start` is the simulated time at which it begins, in whole
+    `start` is the simulated time at which it begins, in whole
     seconds since 1970 (None: now), `speed` how many simulated seconds pass in one. `newest` caps the server version.
     `tick` is how often the clock is looked at, `clients` how many may connect, `backlog` how many bytes may wait for
     one; `core` is a host of one's own making. `faults` is a script that begins on entering, `pace` how many messages a
     client may send in a second before error 100 (None: any number), `history` whether IB's pacing rules for historical
-    data are enforced, `control` an endpoint that takes faults by command. To be left by the task that
-    entered it. Raises `OSError` on entering if the port cannot be had.
+    data are enforced, `control` an endpoint that takes faults by command.
     """
 
     def __init__(
@@ -145,8 +145,7 @@ class Simulator:
         history: bool = False,
         control: str | None = None,
     ) -> None:
-        self.host = host
-        self.port = port
+        super().__init__(host, port)
         self.core = core or Host(seed, int(time.time()) if start is None else start)
         self._newest = newest
         self._speed = speed
@@ -161,18 +160,10 @@ class Simulator:
         self._kept: socket.socket | None = None
         self._ending = False
         self._links: set[Link] = set()
-        self._tasks = asyncio.TaskGroup()
-        self._server: asyncio.Server | None = None
         self._clock: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        await self._tasks.__aenter__()
-        try:
-            self._server = await asyncio.start_server(self._accept, self.host, self.port)
-        except OSError:
-            await self._tasks.__aexit__(None, None, None)
-            raise
-        self.port = self._server.sockets[0].getsockname()[1]
+        await super().__aenter__()
         now = asyncio.get_running_loop().time()
         self._trouble.plan(self._faults, now)
         self._do_due(now)
@@ -185,20 +176,12 @@ class Simulator:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._ending = True
-        if self._server is not None:
-            self._server.close()
         if self._kept is not None:
             self._kept.close()
         for task in (self._clock, self._control):
             if task is not None:
                 task.cancel()
-        for link in self._links:
-            link.writer.transport.abort()
-        # What was raised inside goes on as it is, but for the cancellation by which a failed task ended the block.
-        cancelled = isinstance(error, asyncio.CancelledError)
-        await self._tasks.__aexit__(kind if cancelled else None, error if cancelled else None, trace)
-        if self._server is not None:
-            await self._server.wait_closed()
+        await super().__aexit__(kind, error, trace)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
@@ -293,17 +276,17 @@ class Simulator:
     # -- connections -------------------------------------------------------------------------------------------------
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        full = len(self._links) >= self._most
+        full = len(self._writers) >= self._most
         if full or self._trouble.use("accept-close", None):
             self._connections["refused"] += 1
             writer.close()
             return
         self._connections["accepted"] += 1
+        super()._accept(reader, writer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = Link(writer, Acceptor(self._newest, connection_time=moments.stamp(self.core.now)), self._trouble)
         self._links.add(link)
-        self._tasks.create_task(self._serve(link, reader))
-
-    async def _serve(self, link: Link, reader: asyncio.StreamReader) -> None:
         try:
             while True:
                 data = await reader.read(_CHUNK)
