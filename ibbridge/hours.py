@@ -80,11 +80,10 @@ def parse(text: str, zone_name: str) -> Hours | None:
             found = _DAY.fullmatch(day)
             if found is None:
                 return None
-            midnight = _at(found[1], "0000", zone)
-            days += [midnight, midnight + 86_400]
+            days += [_at(found[1], "0000", zone), _at(found[1], "2400", zone)]
             if found[3]:
                 spans += _spans(found[1], found[3], zone)
-    except ValueError:  # no such day, or nothing that is a span
+    except (ValueError, OverflowError):  # no such day, or nothing that is a span
         return None
     ends = [*days, *(end for _, end in spans), *(start for start, _ in spans)]
     return Hours(tuple(spans), min(ends), max(ends)) if ends else None
@@ -96,13 +95,16 @@ def _spans(date: str, text: str, zone: ZoneInfo) -> Iterator[tuple[float, float]
         if found is None:
             raise ValueError(each)
         start, end = _at(date, found[1], zone), _at(found[2] or date, found[3], zone)
-        yield start, end if end > start else end + 86_400  # over midnight, where no second date says so
+        # Over midnight, where no second date says so.
+        yield start, end if end > start else _at(found[2] or date, found[3], zone, later=1)
 
 
-def _at(date: str, time: str, zone: ZoneInfo) -> float:
+def _at(date: str, time: str, zone: ZoneInfo, later: int = 0) -> float:
+    """Seconds since 1970 UTC at a local time, so many days later: a day may have 23 hours, or 25."""
     if time == "2400":
-        return _at(date, "0000", zone) + 86_400
-    return dt.datetime.strptime(date + time, "%Y%m%d%H%M").replace(tzinfo=zone).timestamp()
+        time, later = "0000", later + 1
+    moment = dt.datetime.strptime(date + time, "%Y%m%d%H%M").replace(tzinfo=zone)
+    return (moment + dt.timedelta(days=later)).timestamp()  # which keeps the time of day
 
 
 class Calendar:

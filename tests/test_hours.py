@@ -52,6 +52,8 @@ def test_a_market_is_open_in_its_spans_and_of_other_days_nothing_is_known(when, 
         ("20260104:1700-1600", ["20260105 15:00"], ["20260104 16:00"]),
         ("20260105:0000-2400", ["20260105 23:59"], []),
         (" 20260105:0930-20260105:1600 ;", ["20260105 10:00"], ["20260105 17:00"]),
+        ("20261031:1700-1600", ["20261101 15:30"], []),  # a night of 25 hours
+        ("20261101:0000-2400", ["20261101 23:30"], []),
     ],
 )
 def test_older_forms_pauses_and_nights_are_read(text, inside, outside):
@@ -62,8 +64,9 @@ def test_older_forms_pauses_and_nights_are_read(text, inside, outside):
 
 @pytest.mark.parametrize(
     "text",
-    ["", ";", "CLOSED", "20260105", "20261305:0930-1600", "20260105:0930", "20260105:930-1600", "20260105:0930-2561"],
-)
+    ["", ";", "CLOSED", "20260105", "20261305:0930-1600", "20260105:0930", "20260105:930-1600", "20260105:0930-2561",
+     "99991231:0930-2400"],
+)  # fmt: skip
 def test_what_cannot_be_read_is_unknown(text):
     assert parse(text, "US/Eastern") is None
 

@@ -119,12 +119,12 @@ class Link:
 class Simulator(Listener):
     """A simulated TWS that listens while it is entered (`async with`).
 
-    `start` is the simulated time at which it begins, in whole
-    seconds since 1970 (None: now), `speed` how many simulated seconds pass in one. `newest` caps the server version.
-    `tick` is how often the clock is looked at, `clients` how many may connect, `backlog` how many bytes may wait for
-    one; `core` is a host of one's own making. `faults` is a script that begins on entering, `pace` how many messages a
-    client may send in a second before error 100 (None: any number), `history` whether IB's pacing rules for historical
-    data are enforced, `control` an endpoint that takes faults by command.
+    `start` is the simulated time at which it begins, in whole seconds since 1970 (None: now), `speed` how many
+    simulated seconds pass in one. `newest` caps the server version. `tick` is how often the clock is looked at,
+    `clients` how many may connect, `backlog` how many bytes may wait for one; `core` is a host of one's own making.
+    `faults` is a script that begins on entering, `pace` how many messages a client may send in a second before error
+    100 (None: any number), `history` whether IB's pacing rules for historical data are enforced, `control` an endpoint
+    that takes faults by command.
     """
 
     def __init__(
