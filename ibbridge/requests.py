@@ -161,6 +161,8 @@ class Requests:
         if _unnumbered(route.request):
             self._send(route.request, self._checked(route.request, dict(route.args)), about=route)
             return
+        if route.message is not None:
+            self._link.over(route.message)  # what it was under its old number takes no room at TWS any more
         number = self._number()
         args = arguments.numbered(route.args, route.request.request_id or (), number)
         self._send(route.request, self._checked(route.request, dict(args)), about=route)

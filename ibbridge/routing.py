@@ -65,8 +65,9 @@ class Route:
 
     One that is `touched` has had something else done to it: an error may be about that. `channels` are those that its
     answers have come on: their state lives as long as somebody asks for it. `message` is what asks TWS, sent or not;
-    `asks` counts how often TWS was asked, `begun` says that an answer has come since, `answers` counts those of the
-    types that are `counted`. What `hears` its answers is the daemon itself.
+    `asks` counts how often TWS was asked, `refusals` how often it was too much for TWS then; `begun` says that an
+    answer has come since, `answers` counts those of the types that are `counted`. What `hears` its answers is the
+    daemon itself.
     """
 
     request: Request
@@ -79,6 +80,7 @@ class Route:
     ended: bool = False
     touched: bool = False
     asks: int = 0
+    refusals: int = 0
     begun: bool = False
     answers: int = 0
     hears: Callable[[Mapping[str, Any]], None] | None = None
@@ -128,6 +130,8 @@ class Router:
         """Is told of every request that is over, for whatever reason."""
         self.complete: Callable[[str], None] = lambda _: None
         """Is told of messages without a number that end what a stream had to say at first."""
+        self.too_much: Callable[[Route, int | None, str], bool] = lambda _, __, ___: False
+        """Is told of errors about requests under way. Whether TWS has refused this for now, and will be asked again."""
         self.troubled: Callable[[Route, int | None, int], None] = lambda _, __, ___: None
         """Is told of errors about requests that are still under way, with the time."""
 
@@ -433,6 +437,8 @@ class Router:
                 ends = error.ends_one_shot if route.one_shot else error.ends
                 ends = None if ends and route.touched else ends
                 ends = False if not route.ended and data["errorCode"] in AGAIN and not route.one_shot else ends
+                if not route.ended and self.too_much(route, data["errorCode"], data["errorString"]):
+                    ends = False
                 if ends and not route.ended:
                     self.end(route)
                 if data["errorCode"] == RESET:

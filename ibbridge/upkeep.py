@@ -16,6 +16,7 @@ from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Pace, Topic
 from ibbridge.deadlines import Deadlines
 from ibbridge.hours import Calendar
+from ibbridge.pacing import NO_HISTORY, TOO_FAST
 from ibbridge.refusal import Refused
 from ibbridge.routing import COMPETING, LIVE_UPDATES_FAILED, Route
 from ibbridge.watchdog import Watchdog
@@ -35,6 +36,9 @@ _LOST = frozenset((1100, 2110))
 _FARMS = {2103: "market", 2104: "market", 2105: "history", 2106: "history", 2107: "history", 2108: "market"}
 _FARM_DOWN = frozenset((2103, 2105))
 _DEFINITIONS = {2157: False, 2158: True}
+
+MOST_REFUSALS = 3
+"""How often a request is asked again that was too much for TWS."""
 
 OWN = "~hours"
 """Under which the daemon's own questions for trading hours are answered: `req.~hours.<instrument>.`."""
@@ -127,6 +131,7 @@ class Upkeep:
         """Whether a request has not yet left for TWS: its time has not begun then."""
         router.complete = self._complete
         router.troubled = self._troubled
+        router.too_much = self._too_much
 
     # -- connections
 
@@ -163,7 +168,7 @@ class Upkeep:
         for route in self._router.unanswered():
             if route.hears is not None:
                 self._asking_hours = None
-            elif route.asks == 1 and not route.begun and route.request.repeatable(route.args):
+            elif route.asks - route.refusals == 1 and not route.begun and route.request.repeatable(route.args):
                 self._kept.append(route)
                 continue
             else:
@@ -346,6 +351,15 @@ class Upkeep:
         self._whole_gaps("data", ts)
         self._put([*(Turn(each.route, live=True) for each in live), *self._wholes()])
         self._tell(self._take_turns())
+
+    def _too_much(self, route: Route, code: int | None, text: str) -> bool:
+        """TWS has refused a request because there were too many: it is asked again in its turn, some times."""
+        refused = code == TOO_FAST or (code == NO_HISTORY and "pacing" in text.lower())
+        if not refused or route.begun or route.refusals == MOST_REFUSALS or not route.request.repeatable(route.args):
+            return False
+        route.refusals += 1
+        self._put([Turn(route)])
+        return True
 
     def _troubled(self, route: Route, code: int | None, ts: int) -> None:
         """An error about something that is under way: of a stream, it may have to be asked for again."""

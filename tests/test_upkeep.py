@@ -595,3 +595,79 @@ class Session(RuleBasedStateMachine):
 
 TestSession = Session.TestCase
 TestSession.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+# Too much for TWS all the same
+
+
+PACING = "Historical Market Data Service error message:Historical data request pacing violation"
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "refusal", "answer"),
+    [
+        ("reqMatchingSymbols", {"pattern": "x"}, (100, "Max rate of messages"), "symbolSamples"),
+        ("reqHistoricalData", {"contract": AAPL, **DAY}, (162, PACING), "historicalDataEnd"),
+    ],
+)
+def test_b29_b30_a_question_that_was_too_much_for_tws_is_asked_again_and_answered_once(
+    middle, command, args, refusal, answer
+):
+    middle.ask(command, "a", 1, **args)
+    for _ in range(3):
+        number = middle.last_id()
+        middle.error(number, *refusal)
+        assert (errors(middle)[-1].topic, errors(middle)[-1].data["ends"]) == ("req.a.1.error.", False)
+        assert names(wait(middle, 2)) == [command]
+        assert middle.last_id() != number
+        assert middle.topic_of(answer, reqId=number).startswith("req.~"), "the refused number is nobody's"
+    assert middle.topic_of(answer, reqId=middle.last_id()) == f"req.a.1.{answer}."
+    assert len(middle.router) == 0
+    assert names(wait(middle, 20)) == []
+
+
+def test_b29_what_is_too_much_four_times_is_told_to_be_over(middle):
+    middle.ask("reqContractDetails", "a", 1, contract=AAPL)
+    for _ in range(4):
+        middle.error(middle.last_id(), 100, "Max rate of messages")
+        wait(middle, 2)
+    assert [each.data["ends"] for each in errors(middle)] == [False, False, False, True]
+    assert len(middle.router) == 0
+
+
+def test_b29_a_stream_that_was_too_much_is_asked_for_again_on_its_topic(middle):
+    middle.ask("reqMktData", "a", 1, contract=AAPL)
+    first = middle.last_id()
+    middle.error(first, 100, "Max rate of messages")
+    assert names(wait(middle, 2)) == ["reqMktData"]
+    topic = middle.topic_of("tickPrice", reqId=middle.last_id(), tickType=1)
+    assert topic == "md.AAPL-STK-SMART-USD.tickPrice."
+    middle.cancel("cancelMktData", 1, client="a")
+    assert middle.link.sent[-1] == ("cancelMktData", {"reqId": middle.last_id()})
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_b29_what_has_begun_or_costs_money_is_not_asked_again(middle, answered):
+    if answered:
+        middle.ask("reqContractDetails", "a", 1, contract=AAPL)
+        middle.hear("contractDetails", reqId=middle.last_id())
+    else:
+        middle.ask("reqMktData", "a", 1, contract=AAPL, regulatorySnapshot=True)
+    middle.error(middle.last_id(), 100, "Max rate of messages")
+    assert errors(middle)[-1].data["ends"] is True
+    assert names(wait(middle, 2)) == []
+
+
+def test_b29_an_order_is_told_and_never_sent_again(middle):
+    middle.place("k")
+    middle.error(middle.link.sent[-1].data["orderId"], 100, "Max rate of messages")
+    assert errors(middle)[-1].topic == "ord.a.k.error."
+    assert names(wait(middle, 20)) == []
+
+
+def test_b29_a_question_that_was_refused_and_then_lost_with_its_connection_is_put_once_more(middle):
+    middle.ask("reqContractDetails", "a", 1, contract=AAPL)
+    middle.error(middle.last_id(), 100, "Max rate of messages")
+    wait(middle, 2)
+    assert middle.reconnect() == []
+    assert middle.topic_of("contractDetailsEnd", reqId=middle.last_id()) == "req.a.1.contractDetailsEnd."
