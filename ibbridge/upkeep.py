@@ -267,6 +267,10 @@ class Upkeep:
             return
         if route in self._kept or any(turn.route is route for turn in self._turns):
             why = f"there was no connection on which TWS could have answered, for {seconds:g} s"
+        elif _perhaps_dropped(route):
+            route.refusals += 1
+            self._put([Turn(route, live=True)])
+            return
         else:
             self._stop(route)
             why = f"TWS has not answered for {seconds:g} s"
@@ -442,6 +446,13 @@ class Upkeep:
         self._asker.ask_again(route)
         self.asked(route)
         return route
+
+
+def _perhaps_dropped(route: Route) -> bool:
+    """Whether TWS may have dropped it without a word, as it does with history when there is too much of it."""
+    request = route.request
+    asked_first = not route.refusals and not route.begun
+    return request.pace is Pace.HISTORY and route.one_shot and asked_first and request.repeatable(route.args)
 
 
 def _farms_of(request: Request) -> str:

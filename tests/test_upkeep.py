@@ -390,7 +390,8 @@ def test_a_time_out_cancels_what_can_be_cancelled_but_never_an_order(middle):
     middle.pass_time(0)
     assert names(wait(middle, 85)) == []
     assert [error.topic for error in errors(middle)] == ["req.a.2.error."]
-    assert names(wait(middle, 10)) == ["cancelHistoricalData"]
+    assert names(wait(middle, 10)) == ["cancelHistoricalData", "reqHistoricalData"], "which may have been dropped"
+    assert names(wait(middle, 95)) == ["cancelHistoricalData"]
 
 
 def test_what_still_waits_to_be_sent_has_all_its_time(middle):
@@ -671,3 +672,16 @@ def test_b29_a_question_that_was_refused_and_then_lost_with_its_connection_is_pu
     wait(middle, 2)
     assert middle.reconnect() == []
     assert middle.topic_of("contractDetailsEnd", reqId=middle.last_id()) == "req.a.1.contractDetailsEnd."
+
+
+def test_b30_history_that_is_dropped_without_a_word_is_asked_for_once_more_and_then_told(middle):
+    middle.ask("reqHistoricalData", "a", 1, contract=AAPL, **DAY)
+    first = middle.last_id()
+    assert names(wait(middle, 89)) == []
+    assert names(wait(middle, 3)) == ["cancelHistoricalData", "reqHistoricalData"]
+    assert errors(middle) == []
+    assert middle.topic_of("historicalData", reqId=first).startswith("req.~")
+    assert names(wait(middle, 95)) == ["cancelHistoricalData"]
+    (error,) = errors(middle)
+    assert (error.topic, error.data["errorCode"], error.data["ends"]) == ("req.a.1.error.", 504, True)
+    assert len(middle.router) == 0
