@@ -200,7 +200,7 @@ class Soak:
 
     def _until_alive(self) -> None:
         """Every subscription is there at TWS, and each speaks."""
-        late = time.monotonic() + 2 * PATIENCE
+        late = time.monotonic() + 4 * PATIENCE  # a competing session that ended may have left some for 15 s
         there, before = -1, {}
         names = {f"md.{stock(number)['symbol']}-STK-SMART-USD." for number in self.lines}
         while time.monotonic() < late:

@@ -189,6 +189,8 @@ class Daemon:
             where = f"{self.config.tws.host}:{self.gateway.port}"
             log.info("TWS at %s: %s %s", where, session.stage.value, session.last_error)
             notify(f"STATUS=TWS: {session.stage.value} {session.last_error}".rstrip())
+        if not session.competing:
+            self.requests.uncontested()
         self._say_connection()
         self._turn()
 

@@ -149,6 +149,10 @@ class Requests:
         """One of IB's codes about its own servers; `farm` names one whose state has changed by it."""
         self.upkeep.notice(code, farm)
 
+    def uncontested(self) -> None:
+        """Another login has let go of the market data."""
+        self.upkeep.uncontested()
+
     # -- asking again
 
     @property

@@ -130,8 +130,9 @@ class Router:
         """Is told of every request that is over, for whatever reason."""
         self.complete: Callable[[str], None] = lambda _: None
         """Is told of messages without a number that end what a stream had to say at first."""
-        self.too_much: Callable[[Route, int | None, str], bool] = lambda _, __, ___: False
-        """Is told of errors about requests under way. Whether TWS has refused this for now, and will be asked again."""
+        self.refused_for_now: Callable[[Route, int | None, str], bool] = lambda _, __, ___: False
+        """Is told of errors about requests under way. Whether TWS has refused this for a reason that passes: then it is
+        asked again."""
         self.troubled: Callable[[Route, int | None, int], None] = lambda _, __, ___: None
         """Is told of errors about requests that are still under way, with the time."""
 
@@ -437,7 +438,7 @@ class Router:
                 ends = error.ends_one_shot if route.one_shot else error.ends
                 ends = None if ends and route.touched else ends
                 ends = False if not route.ended and data["errorCode"] in AGAIN and not route.one_shot else ends
-                if not route.ended and self.too_much(route, data["errorCode"], data["errorString"]):
+                if not route.ended and self.refused_for_now(route, data["errorCode"], data["errorString"]):
                     ends = False
                 if ends and not route.ended:
                     self.end(route)

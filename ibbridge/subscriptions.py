@@ -31,7 +31,8 @@ class Subscription:
     was asked, as far as that has been looked at; `tries` how often it was asked again because nothing came. It is
     `stale` from a gap until data comes, `suspect` after something that may have killed it silently, `dead` when TWS has
     said that it is, and says why. `instrument` is whose market it speaks of, if it does so all the time that this is
-    open; who asks with the same arguments, which `sharing` is made of, shares it.
+    open; who asks with the same arguments, which `sharing` is made of, shares it. One that `spoke` has done so on this
+    connection or an earlier one, so that its silence means something.
     """
 
     route: Route
@@ -44,6 +45,7 @@ class Subscription:
     asked: float | None = None
     tries: int = 0
     stale: bool = False
+    spoke: bool = False
     suspect: bool = False
     dead: str = ""
 

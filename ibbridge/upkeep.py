@@ -19,6 +19,7 @@ from ibbridge.hours import Calendar
 from ibbridge.pacing import NO_HISTORY, TOO_FAST
 from ibbridge.refusal import Refused
 from ibbridge.routing import COMPETING, LIVE_UPDATES_FAILED, Route
+from ibbridge.watchdog import COMPETING as CONTESTED
 from ibbridge.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ _LOST = frozenset((1100, 2110))
 _FARMS = {2103: "market", 2104: "market", 2105: "history", 2106: "history", 2107: "history", 2108: "market"}
 _FARM_DOWN = frozenset((2103, 2105))
 _DEFINITIONS = {2157: False, 2158: True}
+
+_PERHAPS_FALSE = frozenset((162, 200, 504))
+_AWAY = "away"
+"""What TWS says of contracts while IB's servers are away, and why a stream is dead that it has said this of."""
 
 MOST_REFUSALS = 3
 """How often a request is asked again that was too much for TWS."""
@@ -131,7 +136,7 @@ class Upkeep:
         """Whether a request has not yet left for TWS: its time has not begun then."""
         router.complete = self._complete
         router.troubled = self._troubled
-        router.too_much = self._too_much
+        router.refused_for_now = self._refused_for_now
 
     # -- connections
 
@@ -268,7 +273,6 @@ class Upkeep:
         if route in self._kept or any(turn.route is route for turn in self._turns):
             why = f"there was no connection on which TWS could have answered, for {seconds:g} s"
         elif _perhaps_dropped(route):
-            route.refusals += 1
             self._put([Turn(route, live=True)])
             return
         else:
@@ -325,10 +329,11 @@ class Upkeep:
             self._up = True
             self._data_lost()
         elif code == KEPT_DATA:
-            self._up = True
-            self._watchdog.resumed(self._watched(), self._now)
+            was_up, self._up = self._up, True
+            self._kept_data(asked=not was_up)
         elif code in _DEFINITIONS:
             self._definitions = _DEFINITIONS[code]
+            self._ask_refused()
         elif code in _FARMS and farm:
             self._farm(_FARMS[code], farm, up=code not in _FARM_DOWN)
 
@@ -356,6 +361,37 @@ class Upkeep:
         self._put([*(Turn(each.route, live=True) for each in live), *self._wholes()])
         self._tell(self._take_turns())
 
+    def _kept_data(self, *, asked: bool) -> None:
+        """TWS has all subscriptions, says IB: but perhaps not those that it was `asked` for meanwhile."""
+        if asked:
+            unheard = [each for each in self._subscriptions.live() if each.asked is None and not each.route.begun]
+            self._put([Turn(each.route, live=True) for each in unheard])
+        self._ask_refused()
+        self._watchdog.resumed(self._watched(), self._now)
+
+    def _ask_refused(self) -> None:
+        """What was refused because IB's servers were away."""
+        if self._up and self._definitions:
+            self._put([Turn(each.route) for each in self._subscriptions.live() if each.dead == _AWAY])
+        self._tell(self._take_turns())
+
+    def uncontested(self) -> None:
+        """Another login has let go of the market data."""
+        self._watchdog.uncontested(self._watched(), self._now)
+
+    def _refused_for_now(self, route: Route, code: int | None, text: str) -> bool:
+        return self._while_away(route, code) or self._too_much(route, code, text)
+
+    def _while_away(self, route: Route, code: int | None) -> bool:
+        """TWS, which cannot know while IB's servers are away, has refused a stream: it is kept, and asked for later."""
+        subscription = self._subscriptions.of(route)
+        if subscription is None or code not in _PERHAPS_FALSE or (self._up and self._definitions):
+            return False
+        self._outdate(subscription, "silent", self._stamp())
+        subscription.dead, subscription.heard, subscription.asked = _AWAY, None, None
+        subscription.seq = self._router.last(route)
+        return True
+
     def _too_much(self, route: Route, code: int | None, text: str) -> bool:
         """TWS has refused a request because there were too many: it is asked again in its turn, some times."""
         refused = code == TOO_FAST or (code == NO_HISTORY and "pacing" in text.lower())
@@ -372,7 +408,7 @@ class Upkeep:
             return
         reason = "farm" if code == LIVE_UPDATES_FAILED else "silent"
         self._outdate(subscription, reason, ts)
-        subscription.dead = "farm" if code == LIVE_UPDATES_FAILED else "competing"
+        subscription.dead = "farm" if code == LIVE_UPDATES_FAILED else CONTESTED
         subscription.heard, subscription.asked = None, None
         subscription.seq = self._router.last(route)
 
@@ -425,7 +461,8 @@ class Upkeep:
         at = self._stamp() / 1e6
         quiet = min(AGAIN, self._silent_after / 2)
         for each in self._watchdog.looked_at:
-            if each.heard is None or now - each.heard < quiet or not self._hours.wants(each.instrument, at):
+            since = each.heard if each.heard is not None else each.asked
+            if not each.spoke or since is None or now - since < quiet or not self._hours.wants(each.instrument, at):
                 continue
             self._hours.asking(each.instrument, at)
             try:
@@ -451,7 +488,7 @@ class Upkeep:
 def _perhaps_dropped(route: Route) -> bool:
     """Whether TWS may have dropped it without a word, as it does with history when there is too much of it."""
     request = route.request
-    asked_first = not route.refusals and not route.begun
+    asked_first = route.asks == 1 and not route.begun
     return request.pace is Pace.HISTORY and route.one_shot and asked_first and request.repeatable(route.args)
 
 

@@ -1,7 +1,8 @@
 """Which streams have fallen silent though they should speak, and may be asked for again now.
 
 Pure: told the time, and looks at the numbers of streams once in a while; nothing is done for a message. A stream is
-watched from its first data on. Knows nothing of how it is asked for again.
+watched from its first data on, also if nothing comes of it on the next connection. Knows nothing of how it is asked
+for again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ SUSPECT_AFTER = 15.0
 
 WITHOUT_HOURS = 10.0
 """How much longer to wait where nobody knows whether the market is open."""
+
+COMPETING, FREED = "competing", "freed"
+"""Why a stream is dead: another login has the market data, or had it."""
 
 COMPETING_AFTER = 60.0
 """Seconds between the first tries while another login has the market data."""
@@ -91,20 +95,20 @@ class Watchdog:
             pause = (now - each.heard) / (seq - each.seq)
             each.every = pause if each.every is None else each.every + (pause - each.every) * 0.2
         each.seq, each.heard = seq, now
-        each.stale, each.suspect, each.dead = False, False, ""
+        each.spoke, each.stale, each.suspect, each.dead = True, False, False, ""
         if each.tries and now - each.asked > PROVEN:
             each.tries, self._proven = 0, True
 
     def _is_silent(self, each: Subscription, about: Watched, now: float) -> bool:
         since = each.heard if each.heard is not None else each.asked
-        if since is None or not (each.heard is not None or each.tries or each.dead) or not about.farm_is_up(each):
+        if since is None or not (each.spoke or each.tries or each.dead) or not about.farm_is_up(each):
             return False
         return now - since >= self.patience(each, about)
 
     def patience(self, each: Subscription, about: Watched) -> float:
         """How many seconds of silence are too many."""
         if each.dead:
-            first = COMPETING_AFTER if each.dead == "competing" else SUSPECT_AFTER
+            first = COMPETING_AFTER if each.dead == COMPETING else SUSPECT_AFTER
             return min(LONGEST, first * 2.0**each.tries)
         is_open = about.open(each)
         if is_open is False:
@@ -118,6 +122,9 @@ class Watchdog:
 
     def _may(self, each: Subscription, watched: int, now: float) -> bool:
         """Whether this one may be asked for again now."""
+        if each.dead == FREED:  # those are as many as there were, once
+            each.tries += 1
+            return True
         while self._asked and now - self._asked[0] >= 60.0:
             self._asked.popleft()
         if len(self._asked) >= self._per_minute:
@@ -132,6 +139,12 @@ class Watchdog:
         self._asked.append(now)
         each.tries += 1
         return True
+
+    def uncontested(self, streams: Sequence[Subscription], now: float) -> None:
+        """Another login has let go of the data: what does not flow again by itself in a moment is asked for at once."""
+        for each in streams:
+            if each.dead == COMPETING:
+                each.dead, each.tries, each.asked = FREED, 0, now
 
     def resumed(self, streams: Sequence[Subscription], now: float) -> None:
         """What kept them all silent is over: each has its time from now on, and may have died meanwhile."""

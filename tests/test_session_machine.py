@@ -205,15 +205,20 @@ class SessionMachine(RuleBasedStateMachine):
         assert not numbers or max(numbers.values()) == 1, numbers.most_common(1)
 
     @invariant()
-    def a_question_at_most_twice_and_never_twice_on_one_connection(self) -> None:
-        sent: dict[str, list[int]] = defaultdict(list)
-        for connection, _, each in self.writes:
-            if each.name in ("reqContractDetails", "reqHistoricalData"):
-                sent[each.data["contract"]["symbol"]].append(connection)
-        for symbol, connections in sent.items():
-            if symbol in self.asked:
-                assert len(connections) <= 2, (symbol, connections)
-                assert len(set(connections)) == len(connections), (symbol, connections)
+    def a_question_at_most_twice_and_again_only_when_it_cannot_be_answered_any_more(self) -> None:
+        sent: dict[str, list[tuple[int, float, Sent]]] = defaultdict(list)
+        for each in self.writes:
+            if each[2].name in ("reqContractDetails", "reqHistoricalData"):
+                sent[each[2].data["contract"]["symbol"]].append(each)
+        for symbol, asked in sent.items():
+            if symbol in self.asked and len(asked) > 1:
+                (former, at, first), (later, again, _) = asked
+                dropped = first.name == "reqHistoricalData" and again - at > 85 and self._cancelled(first)
+                assert former != later or dropped, (symbol, asked)
+
+    def _cancelled(self, asked: Sent) -> bool:
+        cancel = Sent("cancelHistoricalData", {"reqId": asked.data["reqId"]})
+        return any(each == cancel for _, _, each in self.writes)
 
     def _ends(self, topic: str) -> int:
         ending = ("contractDetailsEnd", "historicalDataEnd", "currentTime")

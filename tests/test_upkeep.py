@@ -204,7 +204,8 @@ def test_b16_a_keep_up_to_date_stream_that_died_is_asked_for_again_when_the_hist
     assert errors(middle)[0].data["ends"] is False, "it goes on: the daemon asks again"
     assert heard is not None
     middle.link.take()
-    assert wait(middle, 600, 10) == []
+    assert ours(wait(middle, 600, 10)) == []
+    middle.link.take()
     middle.requests.notice(2106, "ushmds")
     assert names(middle.link.take()) == ["cancelHistoricalData", "reqHistoricalData"]
     assert {10182} == AGAIN
@@ -232,11 +233,83 @@ def test_while_another_login_has_the_data_it_is_asked_for_slowly_until_it_flows(
     middle.error(number, 10197)
     assert gaps(middle) == [(f"{STREAM}gap.", "silent")]
     assert wait(middle, 50) == []
-    assert names(wait(middle, 20)) == ["cancelMktData", "reqMktData"]
-    middle.error(middle.last_id(), 10197)
-    assert wait(middle, 110) == []
-    assert names(wait(middle, 20)) == ["cancelMktData", "reqMktData"]
-    assert ours(flow(middle, middle.last_id(), 600)) == []
+    again = ours(wait(middle, 20))
+    assert names(again) == ["cancelMktData", "reqMktData"]
+    middle.error(again[-1].data["reqId"], 10197)
+    assert ours(wait(middle, 110)) == []
+    again = ours(wait(middle, 20))
+    assert names(again) == ["cancelMktData", "reqMktData"]
+    assert ours(flow(middle, again[-1].data["reqId"], 600)) == []
+
+
+def test_once_another_login_has_let_go_what_does_not_flow_by_itself_is_asked_for_at_once_all_of_it(middle):
+    numbers = {}
+    for symbol in "ABCDEFGHIJKL":
+        middle.ask("reqMktData", "a", symbol, contract={**AAPL, "symbol": symbol})
+        numbers[symbol] = middle.last_id()
+        middle.tick(numbers[symbol])
+    middle.pass_time(1)
+    for number in numbers.values():
+        middle.error(number, 10197)
+    middle.pass_time(1)
+    flowing = numbers.pop("A")
+    middle.requests.uncontested()
+    assert ours(flow(middle, flowing, 10)) == []
+    again = ours(flow(middle, flowing, 10))
+    assert sorted(each.data["reqId"] for each in again if each.name == "cancelMktData") == sorted(numbers.values())
+    assert len([each for each in again if each.name == "reqMktData"]) == 11, "no limit: they were as many before"
+
+
+@pytest.mark.parametrize(("begins", "ends"), [((1100, ""), (1102, "")), ((2157, "secdef"), (2158, "secdef"))])
+def test_b22_a_stream_that_tws_refuses_while_ibs_servers_are_away_is_kept_and_asked_for_when_they_are_back(
+    middle, begins, ends
+):
+    number = middle.subscribe()
+    middle.tick(number)
+    middle.requests.notice(*begins)
+    error = middle.error(number, 200, "No security definition has been found for the request")
+    assert error.data["ends"] is False
+    assert gaps(middle) == [(f"{STREAM}gap.", "silent")]
+    middle.link.take()
+    middle.requests.notice(*ends)
+    assert names(middle.link.take()) == ["reqMktData"]
+    assert middle.error(number + 1, 200).data["ends"] is True, "now TWS knows"
+
+
+def test_what_is_wrong_with_a_request_is_wrong_while_ibs_servers_are_away_too(middle):
+    number = middle.subscribe()
+    middle.requests.notice(1100)
+    assert middle.error(number, 321, "Error validating request").data["ends"] is True
+    middle.link.take()
+    middle.requests.notice(1102)
+    assert middle.link.take() == []
+
+
+def test_b12_what_was_asked_for_while_ibs_servers_were_away_and_not_answered_is_asked_for_again(middle):
+    heard = middle.subscribe()
+    middle.tick(heard)
+    middle.pass_time(1)
+    middle.requests.notice(1100)
+    middle.ask("reqMktData", "a", 2, contract=MSFT)
+    unheard = middle.last_id()
+    middle.ask("reqMktData", "a", 3, contract={**AAPL, "symbol": "IBM"})
+    middle.tick(middle.last_id())
+    middle.link.take()
+    middle.requests.notice(1102)
+    assert [(each.name, each.data["reqId"]) for each in middle.link.take()] == [
+        ("cancelMktData", unheard), ("reqMktData", unheard + 2)
+    ]  # fmt: skip
+    middle.requests.notice(1102)
+    assert middle.link.take() == [], "once an outage"
+
+
+def test_a_stream_that_flowed_before_and_says_nothing_on_the_next_connection_is_asked_for_again(middle):
+    flow(middle, middle.subscribe(), 120)
+    middle.reconnect()
+    middle.link.take()
+    assert names(wait(middle, 70)) == ["reqContractDetails"]
+    tell_hours(middle)
+    assert names(ours(wait(middle, 115))) == ["cancelMktData", "reqMktData"]
 
 
 # Silence
@@ -556,6 +629,7 @@ class Session(RuleBasedStateMachine):
     @precondition(lambda self: self.connected)
     def upstream(self, code):
         self.middle.requests.notice(code)
+        self.host()
 
     @rule(seconds=st.sampled_from((1, 10, 100, 1000)))
     def time(self, seconds):
