@@ -86,7 +86,7 @@ class Bridge:
             streams, following = snapshot.page(self._streams, prefix, args.get("after", ""))
         except snapshot.CursorError as error:
             raise Refused("E_ARG", str(error)) from None
-        return {"streams": streams, "next": following}
+        return {"streams": streams, "next": following, "offset": self._streams.offset}
 
     def _replay(self, args: dict[str, Any], _: str) -> dict[str, Any]:
         """The messages `from` to `to` of a stream; `next` is to be given as `from` for the rest."""

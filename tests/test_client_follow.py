@@ -43,12 +43,14 @@ class Model:
         self.streams: dict[str, list[Frames]] = {}
         self.changed: dict[str, int] = {}
         self.beats = 0
+        self.offset = 0
 
     def publish(self, stream: str, identity: str) -> Frames:
         kept = self.streams.setdefault(stream, [])
+        self.offset += 1
         topic = f"{stream}{identity}."
-        data = {"identity": identity}
-        kept.append((topic.encode(), body(topic, len(kept) + 1, epoch=self.epoch, data=data)))
+        about = {"offset": self.offset, "data": {"identity": identity}}
+        kept.append((topic.encode(), body(topic, len(kept) + 1, epoch=self.epoch, **about)))
         self.changed[stream] = 3
         return kept[-1]
 
@@ -59,11 +61,11 @@ class Model:
             self.streams = {}
         self.store = self.stores[self.epoch] = store
         self.changed = {}
-        self.beats = 0
+        self.beats = self.offset = 0
 
     def welcome(self, prefix: str) -> Frames:
-        about = {"type": "welcome", "proto": 1, "epoch": self.epoch, "gen": 1, "offset": 0, "heartbeat": 1.0}
-        about["beat"] = self.beats
+        about = {"type": "welcome", "proto": 1, "epoch": self.epoch, "gen": 1, "heartbeat": 1.0}
+        about.update(offset=self.offset, beat=self.beats)
         return prefix.encode(), msgpack.packb({**about, "store": self.store})
 
     def heartbeat(self, now: float) -> Frames:
@@ -71,7 +73,7 @@ class Model:
         seqs = {name: len(kept) for name, kept in self.streams.items() if durable(name) or self.changed.get(name)}
         self.changed = {name: left - 1 for name, left in self.changed.items() if left > 1}
         about = {"type": "heartbeat", "epoch": self.epoch, "gen": 1, "ts": int(now * 1e6)}
-        data = {"seqs": seqs, "store": {"name": self.store}, "beat": self.beats}
+        data = {"seqs": seqs, "store": {"name": self.store}, "beat": self.beats, "offset": self.offset}
         return HEARTBEAT.encode(), msgpack.packb({**about, "data": data})
 
     def first(self, stream: str) -> int:
@@ -83,9 +85,9 @@ class Model:
         return {"ok": good, "epoch": self.epoch, **({"result": result} if good else {"error": result})}
 
     def state(self, stream: str, prefix: str = "") -> dict[str, Frames]:
-        """The last message of each identity."""
+        """The last message of each identity, but for `e`: those are events, which have no state."""
         return {topic.decode(): (topic, packed) for topic, packed in self.streams.get(stream, ())
-                if topic.decode().startswith(prefix)}  # fmt: skip
+                if topic.decode().startswith(prefix) and not topic.endswith(b".e.")}  # fmt: skip
 
     def snapshot(self, prefix: str, after: str = "") -> dict[str, Any]:
         """A page; it may end within a stream, and `next` then says how far it came, at which number."""
@@ -102,9 +104,9 @@ class Model:
             begun = skip if (stream, seq) == (name, last) else 0
             streams.append({"stream": stream, "seq": last, "messages": rows[begun : begun + PAGE]})
             if len(rows) > begun + PAGE:
-                return {"streams": streams, "next": f"{stream} {begun + PAGE} {last}"}
-            return {"streams": streams, "next": stream}
-        return {"streams": streams, "next": None}
+                return {"streams": streams, "next": f"{stream} {begun + PAGE} {last}", "offset": self.offset}
+            return {"streams": streams, "next": stream, "offset": self.offset}
+        return {"streams": streams, "next": None, "offset": self.offset}
 
     def replay(self, begin: int, stream: str, to: int, **_: Any) -> dict[str, Any]:
         kept = self.streams.get(stream, [])
@@ -150,7 +152,11 @@ class Reader:
         self.state = {name: state for name, state in self.state.items() if durable(name)}
 
     def _store_of(self, message: Message) -> None:
-        if self.store != (store := self.model.stores[message.epoch]):
+        self.goes_on(self.model.stores[message.epoch])
+
+    def goes_on(self, store: str) -> None:
+        """With this store. Of another one nothing holds."""
+        if self.store != store:
             self.store, self.last, self.state = store, {}, {}
 
     def _message(self, message: Message) -> None:
@@ -159,11 +165,12 @@ class Reader:
         state, at = self.state.setdefault(stream, {}), (message.epoch, message.seq)
         if "row" in message.ref:
             assert "replayed" in message.flags
-            assert state.get(message.topic, (0, 0)) < at, "state goes back"
         else:
             assert message.seq == self.last.get(stream, message.seq - 1) + 1, (message, self.last)
             self.last[stream] = message.seq
-        state[message.topic] = at
+        if not message.topic.endswith(".e."):
+            assert state.get(message.topic, (0, 0)) < at, "state goes back, or comes twice"
+            state[message.topic] = at
 
     def forget(self, streams: list[str]) -> None:
         for stream in streams:
@@ -173,7 +180,7 @@ class Reader:
 
 STREAMS = ["md.A.", "md.B.", "ord.me.", "exec.me.", "acct.DU1."]
 PREFIXES = ["md.", "md.A.", "ord.", "exec.me.", "acct.", "ord.me.", ""]
-streams, prefixes, identities = (st.sampled_from(each) for each in (STREAMS, PREFIXES, ["x", "y", "z"]))
+streams, prefixes, identities = (st.sampled_from(each) for each in (STREAMS, PREFIXES, ["x", "y", "e"]))
 
 
 class Following(RuleBasedStateMachine):
@@ -300,6 +307,8 @@ class Following(RuleBasedStateMachine):
         assert self.pending is not None
         self.follower.answer(*self.pending, self.now)
         self.pending = None
+        for prefix in self.follower.to_greet():
+            self.send(self.model.welcome(prefix))
         self.read()
 
     @precondition(lambda self: self.pending is not None)
@@ -321,6 +330,7 @@ class Following(RuleBasedStateMachine):
         if self.pending is not None:
             self.answer()
         self.settle()
+        self.reader.goes_on(self.model.store)
         for stream in STREAMS:
             if self.covered(stream):
                 self.check(stream)
@@ -387,6 +397,7 @@ class Bench:
             if "after" not in ask.args:
                 asked.append((ask.cmd, ask.args))
             self.follower.answer(ask, self.model.answer(ask.cmd, ask.args), self.now)
+        self.greet = self.follower.to_greet()
         return asked
 
     def read(self) -> list[tuple[Any, ...]]:
@@ -411,6 +422,48 @@ def test_what_came_before_the_snapshot_is_not_lost_in_it() -> None:
     bench.publish("exec.me.", "x", 2)
     assert bench.serve() == [("snapshot", {"prefix": "exec.me."})]
     assert bench.read() == [("old", 1, "replayed"), ("x", 2, "live"), ("x", 3, "live")]
+
+
+def test_what_the_snapshot_has_overtaken_comes_behind_the_state_before_it() -> None:
+    bench = Bench("ord.")
+    frames = [bench.model.publish("ord.me.", each) for each in ("x", "y", "e", "x", "e")]
+    assert bench.serve() == [("snapshot", {"prefix": "ord."})]
+    assert (bench.read(), bench.greet) == ([], ["ord."])
+    assert not bench.follower.begun("ord.")
+    bench.follower.take(*frames[2])  # the first two were published before the subscription
+    assert bench.read() == [("y", 2, "replayed"), ("e", 3, "live")]
+    assert bench.follower.begun("ord.")
+    for each in frames[3:]:
+        bench.follower.take(*each)
+    assert bench.read() == [("x", 4, "live"), ("e", 5, "live")]
+
+
+def test_if_nothing_was_on_its_way_the_state_is_given_when_that_is_known() -> None:
+    bench = Bench("ord.")
+    for _ in range(3):
+        bench.model.publish("ord.me.", "x")
+    bench.serve()
+    assert bench.read() == []
+    bench.follower.take(*bench.model.welcome("ord."))
+    assert bench.read() == [("x", 3, "replayed")]
+    bench.publish("ord.me.")
+    assert bench.read() == [("x", 4, "live")]
+
+
+@pytest.mark.parametrize("what", ["heartbeat", "message"])
+def test_whatever_else_comes_says_so_as_well(what: str) -> None:
+    bench = Bench("ord.", "md.")
+    bench.serve()
+    bench.subscribe("exec.")
+    bench.model.publish("exec.me.", "x")
+    bench.serve()
+    assert bench.read() == []
+    if what == "heartbeat":
+        bench.beat()
+        assert bench.read() == [("x", 1, "replayed")]
+    else:
+        bench.publish("md.B.")
+        assert bench.read() == [("x", 1, "live"), ("x", 1, "replayed")]
 
 
 def test_a_gap_is_replayed_before_what_follows_it() -> None:

@@ -71,7 +71,7 @@ def middle() -> Middle:
 
 
 def test_ping_status_and_snapshot_need_neither_client_nor_arguments(middle):
-    results = {"ping": {"pong": True}, "status": {"fine": True}, "snapshot": {"streams": [], "next": None}}
+    results = {"ping": {"pong": True}, "status": {"fine": True}, "snapshot": {"streams": [], "next": None, "offset": 0}}
     for cmd, result in results.items():
         reply = answered(middle, msgpack.packb({"id": "x", "cmd": cmd}))
         assert (reply["id"], reply["result"]) == ("x", result)

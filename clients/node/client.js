@@ -213,6 +213,8 @@ export class Feed {
   }
 
   #collect() {
+    const again = this.#follow.unwelcomed();
+    if (again.length) this.#subscriber.subscribe(...again);
     for (const event of this.#follow.take()) this.#events.push(event);
     this.#changed.fire();
   }
@@ -226,8 +228,6 @@ export class Feed {
       const beats = this.#follow.beats;
       this.#follow.received(topic.toString(), /** @type {import('./follow.js').Body} */ (decode(body)));
       if (this.#follow.beats > beats) this.#watch();
-      const lost = this.#follow.unwelcomed();
-      if (lost.length) this.#subscriber.subscribe(...lost);
       this.#collect();
       await this.#room();
     }

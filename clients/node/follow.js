@@ -33,7 +33,8 @@ const HEARTBEAT = 'sys.bridge.heartbeat.';
  * @typedef {{code: string, message: string, outcome: string, faults?: string[], first?: number}} Fault
  * @typedef {{id: any, ok: boolean, epoch: number, gen: number, dup?: boolean, result?: any, error?: Fault}} Reply
  * @typedef {{cmd: 'snapshot' | 'replay', args: Record<string, any>, answered: (reply: Reply) => void}} Request
- * @typedef {{stream: string, seq: number, messages: [string | Uint8Array, Uint8Array][]}} State
+ * @typedef {{stream: string, seq: number, messages: [string | Uint8Array, Uint8Array][], offset?: number}} State
+ * @typedef {{streams: State[], next: string | null, offset?: number}} Page
  */
 
 /** The pages of one snapshot, put together again. */
@@ -44,12 +45,12 @@ class Pages {
   #open = null;
 
   /**
-   * @param {{streams: State[], next: string | null}} page
+   * @param {Page} page
    * @returns {State[]} the streams that are complete with it
    */
-  add({ streams, next }) {
+  add({ streams, next, offset }) {
     const complete = [];
-    for (const part of streams) {
+    for (const part of streams.map((each) => ({ ...each, offset }))) {
       const open = this.#open;
       if (open?.stream === part.stream && open.seq === part.seq) {
         this.#open = { ...open, messages: open.messages.concat(part.messages) };
@@ -82,8 +83,8 @@ class Stream {
   gone = null;
   /** @type {{seq: number, messages: Message[]} | null} a state put together at this number */
   rows = null;
-  /** The number of the snapshot with which it began, until its first message: that may have been overtaken by the reply. */
-  stood = 0;
+  /** @type {State | null} what it begins with as soon as all has arrived that the reply may have overtaken */
+  found = null;
 
   /**
    * @param {string} name
@@ -110,6 +111,10 @@ class Prefix {
   pages = null;
   /** Heartbeats since its subscription, while there is no welcome. */
   waits = 0;
+  /** That it is ready was told, in this epoch. */
+  announced = false;
+  /** @type {Set<Stream>} those that wait until all has arrived that the snapshot may have overtaken */
+  waiting = new Set();
   /** @type {Map<string, Stream>} */
   streams = new Map();
 
@@ -125,6 +130,8 @@ class Prefix {
 
 export class Follow {
   epoch = 0;
+  /** The highest number of all messages that has arrived in this epoch. */
+  #offset = 0;
   /** Seconds between heartbeats; a welcome says how many. */
   heartbeat = 1;
   /** Heartbeats heard so far. */
@@ -178,7 +185,10 @@ export class Follow {
     return events;
   }
 
-  /** @returns {string[]} prefixes whose welcome was lost: subscribe to them again, and they are welcomed again */
+  /**
+   * @returns {string[]} prefixes whose welcome was lost, or that another welcome is wanted for, which says what has
+   *   arrived: subscribe to them again, and they are welcomed again
+   */
   unwelcomed() {
     const prefixes = [...this.#unwelcomed];
     this.#unwelcomed.clear();
@@ -199,19 +209,40 @@ export class Follow {
   received(topic, body) {
     if (body.epoch < this.epoch) return;
     if (body.epoch > this.epoch) this.#newEpoch(body.epoch);
-    if (body.type === 'welcome') return this.#welcomed(topic, body);
-    if (topic === this.#root + HEARTBEAT) this.#heartbeatCame(body);
+    if (body.type === 'welcome') {
+      this.#welcomed(topic, body);
+      return this.#arrived(body.offset ?? 0);
+    }
+    if (topic === this.#root + HEARTBEAT) {
+      this.#heartbeatCame(body);
+      this.#arrived(body.data.offset ?? 0);
+    }
     const prefix = this.#under(topic);
     if (!prefix) return;
     if (body.seq === undefined) return this.#tell({ event: 'message', topic, body });
     const stream = this.#stream(prefix, this.#streamOf(topic));
-    if (stream.stood && stream.last === stream.stood) stream.last = Math.min(stream.last, body.seq - 1);
-    stream.stood = 0;
     if (stream.open && !stream.kept.length && body.seq === stream.last + 1 && stream.heard <= stream.last) {
       return this.#apply(stream, { topic, body });
     }
     stream.kept.push({ topic, body });
+    if (stream.found) this.#place(prefix, stream, stream.found);
     this.#advance(prefix, stream);
+    this.#arrived(body.offset ?? 0);
+  }
+
+  /**
+   * All that was published up to this number, and is not lost, is here.
+   * @param {number} offset
+   */
+  #arrived(offset) {
+    if (offset <= this.#offset) return;
+    this.#offset = offset;
+    for (const prefix of this.#prefixes) {
+      for (const stream of prefix.waiting) {
+        if (stream.found && (stream.found.offset ?? 0) <= offset) this.#place(prefix, stream, stream.found);
+      }
+      this.#readyIf(prefix);
+    }
   }
 
   /**
@@ -238,12 +269,14 @@ export class Follow {
   #newEpoch(epoch) {
     const first = this.epoch === 0;
     this.epoch = epoch;
+    this.#offset = 0;
     this.#beat = null;
     this.#request = null;
     this.#gaps.clear();
     for (const prefix of this.#prefixes) {
       for (const stream of prefix.streams.values()) this.#suspend(prefix, stream);
       prefix.welcomed = prefix.synced = false;
+      prefix.announced = false;
       prefix.pages = null;
       prefix.waits = 0;
     }
@@ -259,8 +292,8 @@ export class Follow {
     stream.heard = 0;
     if (stream.durable && prefix.whole && stream.placed) {
       stream.open = false;
-      stream.stood = 0;
-        stream.gone = stream.rows = null;
+      stream.gone = stream.rows = null;
+      this.#forgetFound(prefix, stream);
     } else {
       this.#abandon(prefix, stream, 'epoch');
     }
@@ -325,8 +358,9 @@ export class Follow {
       if (!prefix.welcomed) continue;
       prefix.pages = new Pages();
       if (prefix.whole) continue;
-      prefix.synced = false;
+      prefix.synced = prefix.announced = false;
       prefix.streams.clear();
+      prefix.waiting.clear();
     }
   }
 
@@ -346,20 +380,50 @@ export class Follow {
 
   /**
    * @param {Prefix} prefix
-   * @param {{streams: State[], next: string | null}} page
+   * @param {Page} page
    */
   #page(prefix, page) {
     const pages = /** @type {Pages} */ (prefix.pages);
-    for (const state of pages.add(page)) this.#place(prefix, this.#stream(prefix, state.stream), state);
+    for (const state of pages.add(page)) this.#find(prefix, this.#stream(prefix, state.stream), state);
+    if (prefix.waiting.size) this.#unwelcomed.add(prefix.text);
     if (pages.after !== null) return;
     prefix.pages = null;
     if (prefix.synced) return;
     for (const stream of prefix.streams.values()) {
-      if (!stream.open) this.#place(prefix, stream, { stream: stream.name, seq: 0, messages: [] });
+      if (!stream.open && !stream.found) this.#place(prefix, stream, { stream: stream.name, seq: 0, messages: [] });
     }
     prefix.synced = true;
+    this.#readyIf(prefix);
+  }
+
+  /**
+   * @param {Prefix} prefix
+   * @param {Stream} stream
+   */
+  #forgetFound(prefix, stream) {
+    stream.found = null;
+    prefix.waiting.delete(stream);
+  }
+
+  /** @param {Prefix} prefix */
+  #readyIf(prefix) {
+    if (!prefix.synced || prefix.announced || prefix.waiting.size) return;
+    prefix.announced = true;
     prefix.complete = prefix.whole;
     this.#tell({ event: 'ready', prefix: prefix.text });
+  }
+
+  /**
+   * A stream of a snapshot. Messages that it has overtaken may be on their way: those come behind the state before them.
+   * @param {Prefix} prefix
+   * @param {Stream} stream
+   * @param {State} state
+   */
+  #find(prefix, stream, state) {
+    const waits = !stream.placed && !stream.kept.length && state.seq && (state.offset ?? 0) > this.#offset;
+    if (!waits) return this.#place(prefix, stream, state);
+    stream.found = state;
+    prefix.waiting.add(stream);
   }
 
   /**
@@ -376,6 +440,7 @@ export class Follow {
       prefix.streams.set(stream.name, stream);
     }
     if (!stream.placed) this.#begin(stream, state);
+    this.#forgetFound(prefix, stream);
     stream.placed = stream.open = true;
     this.#hear(prefix, stream, state.seq);
   }
@@ -388,7 +453,6 @@ export class Follow {
   #begin(stream, state) {
     const first = stream.kept.find(({ body }) => body.epoch === this.epoch);
     stream.last = first ? Math.min(state.seq, seq(first) - 1) : state.seq;
-    stream.stood = first ? 0 : state.seq;
     const messages = inOrder(state);
     const rows = messages.filter(isSynthetic);
     for (const message of messages) {
@@ -425,7 +489,7 @@ export class Follow {
   /**
    * The state of a stream in place of messages that the daemon has no more.
    * @param {Stream} stream
-   * @param {{streams: State[], next: string | null}} page
+   * @param {Page} page
    */
   #remains(stream, page) {
     const gone = /** @type {NonNullable<Stream['gone']>} */ (stream.gone);
@@ -573,7 +637,7 @@ export class Follow {
     stream.placed = stream.open = false;
     stream.last = stream.before = 0;
     stream.gone = stream.rows = null;
-    stream.stood = 0;
+    this.#forgetFound(prefix, stream);
     if (!stream.kept.length) prefix.streams.delete(stream.name);
   }
 }
@@ -581,7 +645,7 @@ export class Follow {
 /**
  * @param {string} prefix
  * @param {Pages} pages
- * @param {(page: {streams: State[], next: string | null}) => void} add
+ * @param {(page: Page) => void} add
  * @returns {Request}
  */
 function snapshot(prefix, pages, add) {

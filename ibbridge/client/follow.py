@@ -5,7 +5,9 @@ it says which messages are `ready` and which command it wants sent. No socket, n
 drives it. It asks for one thing at a time, and for what got no answer again later.
 
 What came between a welcome and the snapshot is given out, and not dropped: it may be an execution, which is in no
-snapshot. So a stream begins with the state before the first message that came, and that message.
+snapshot. So a stream begins with the state before the first message that came, and that message. If none came, and the
+snapshot is newer than all that has arrived, some may still be on its way: another welcome, which comes behind it, says
+when all is there.
 """
 
 from __future__ import annotations
@@ -64,6 +66,7 @@ class Follower(Ordering):
         self._heard = now
         self._asked: Ask | None = None
         self._not_before = now
+        self._greet: dict[str, None] = {}
 
     # -- subscriptions
 
@@ -74,6 +77,7 @@ class Follower(Ordering):
 
     def unsubscribe(self, prefix: str) -> None:
         """It is no longer subscribed to. What is ready stays so; what waits for something goes."""
+        self._greet.pop(prefix, None)
         left = self._prefixes.pop(prefix, None)
         if left is None:
             return
@@ -93,8 +97,15 @@ class Follower(Ordering):
     def begun(self, prefix: str) -> bool:
         """Whether its state has come as well, where that is wanted."""
         known = self._prefixes.get(prefix)
+        if any(track.prefix.startswith(prefix) for track in self._found):
+            return False
         return known is not None and (known.state in (At.FOLLOWING, At.VERIFYING) or
                                       (known.state is At.BEGINNING and known.mode is not Mode.STATE))  # fmt: skip
+
+    def to_greet(self) -> list[str]:
+        """What is to be subscribed to once more, so that it is welcomed once more; each is told once."""
+        greet, self._greet = list(self._greet), {}
+        return greet
 
     # -- what arrives
 
@@ -118,6 +129,7 @@ class Follower(Ordering):
             self._welcome(message.topic, msgpack.unpackb(packed, strict_map_key=False))
         elif message.type == "heartbeat":
             self._heartbeat(message)
+            self._arrived(message.data.get("offset", 0))
         elif self._certain:  # until then it cannot be said what a number means; it is had again by its number
             track = self._track(message.topic, message.seq)
             if track is not None:
@@ -125,6 +137,7 @@ class Follower(Ordering):
                     self._by_topic.clear()
                 self._by_topic[topic] = track
                 self._receive(track, message)
+            self._arrived(message.offset)
 
     def _track(self, topic: str, seq: int) -> Track | None:
         """What follows a topic, made if it is met for the first time; None if it was unsubscribed from."""
@@ -183,6 +196,7 @@ class Follower(Ordering):
             self._beat = about.get("beat")
         if text in self._prefixes:
             self._begin(self._prefixes[text])
+        self._arrived(about.get("offset", 0))
 
     def _begin(self, prefix: Prefix) -> None:
         """What is published under it from now on arrives."""
@@ -248,7 +262,9 @@ class Follower(Ordering):
     def _new_epoch(self, epoch: int) -> None:
         before, self.epoch = self.epoch, epoch
         self._certain, self._beat = False, None
-        self._asked, self._not_before = None, 0.0
+        self._asked, self._not_before, self._offset = None, 0.0, 0
+        self._found.clear()
+        self._greet.clear()
         self._by_topic.clear()
         self._queue.clear()
         for prefix in self._prefixes.values():
@@ -334,7 +350,10 @@ class Follower(Ordering):
                 self._begun(prefix, state)
         if prefix.pages.after is None and self._tell(prefix, Event.COMPLETE):
             for track in self._under(prefix):
-                self._begun(prefix, State(track.name, 0, []))
+                if track not in self._found:
+                    self._begun(prefix, State(track.name, 0, []))
+        if self._found:
+            self._greet[prefix.text] = None
 
     # -- time
 

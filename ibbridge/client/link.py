@@ -163,6 +163,9 @@ class Link:
         else:
             self._asked = None
             self.follower.answer(ask, reply, now)
+            for prefix in self.follower.to_greet():
+                self.sub.subscribe(prefix)
+                self.sub.unsubscribe(prefix)  # the first one stays: they are counted
         return True
 
     def wake(self) -> float | None:

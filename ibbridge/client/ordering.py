@@ -2,6 +2,9 @@
 
 Knows numbers, holes and state. Must not know subscriptions, epochs, sockets or time: `follow` says when a stream
 begins, goes on in another epoch, or ends.
+
+A reply may overtake messages that were published before it was made. So a stream begins with its state in a snapshot
+only when something newer than that has arrived, or something of this stream: what was on its way is here then.
 """
 
 from __future__ import annotations
@@ -32,27 +35,38 @@ class Ordering:
         self._tracks: dict[str, Track] = {}
         self._kept = 0
         self._queue: dict[Prefix | Track, None] = {}
+        self._offset = 0  # the highest number of all messages that has arrived in this epoch
+        self._found: dict[Track, None] = {}  # those that wait to begin with the state that was found
+
+    def _arrived(self, offset: int) -> None:
+        """This was on its way behind all messages up to this number."""
+        if offset <= self._offset:
+            return
+        self._offset = offset
+        for track in [each for each in self._found if each.found is None or each.found.offset <= offset]:
+            self._begin_found(track)
 
     def _receive(self, track: Track, message: Message) -> None:
         seq = message.seq
         if seq <= track.last:
-            if track.last != track.stood:
-                return
-            track.last = seq - 1  # overtaken by the snapshot, in which it may not be: executions have no state
-        track.stood = 0
+            return
         if track.last < 0 and not track.first:
             track.first = seq
         if self._kept < self._most or track.state is Now.LIVE:
             track.held.append(message)
             self._kept += 1
         track.target = max(track.target, seq)
-        if track.state is Now.LIVE:
+        on_its_way = track.state is Now.FILLING and track.held and track.held[0].seq == track.last + 1
+        if track.found is not None:
+            self._begin_found(track)
+        elif track.state is Now.LIVE or on_its_way:
             self._advance(track)
 
     def _suspend(self, track: Track) -> None:
         """Go on in the next epoch from where it was; what is held is had again by its number."""
         track.reached = max(track.reached, track.target)
-        track.target, track.pages, track.rows = 0, Pages(), []
+        track.target, track.pages, track.rows, track.found = 0, Pages(), [], None
+        self._found.pop(track, None)
         self._release(track)
         self._tell(track, Event.RESTART)
 
@@ -67,6 +81,7 @@ class Ordering:
         self._drop(track)
 
     def _drop(self, track: Track) -> None:
+        self._found.pop(track, None)
         self._release(track)
         self._tell(track, Event.LEAVE)
         del self._tracks[track.prefix]
@@ -130,9 +145,20 @@ class Ordering:
         if track.seen and track.last >= 0:
             self._resume(track, state.seq)
             return
+        if track.last < 0 and not track.first and state.seq and state.offset > self._offset:
+            track.found, self._found[track] = state, None
+            return
+        self._begin_with(track, state)
+
+    def _begin_found(self, track: Track) -> None:
+        state, track.found = track.found, None
+        self._found.pop(track, None)
+        if state is not None and track.state is Now.WAITING:
+            self._begin_with(track, state)
+
+    def _begin_with(self, track: Track, state: State) -> None:
         if track.last < 0:
             track.last = min(state.seq, track.first - 1) if track.first else state.seq
-            track.stood = 0 if track.first else state.seq
         track.stated = True
         track.target = max(track.target, state.seq)
         self._state(track, state, -1, track.last)

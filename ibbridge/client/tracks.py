@@ -100,11 +100,15 @@ STREAM: Mapping[tuple[Now, Event], Now] = {
 
 
 class State(NamedTuple):
-    """What a snapshot says of one stream: its last number, and the messages, as topic and body."""
+    """What a snapshot says of one stream: its last number, and the messages, as topic and body.
+
+    `offset` is the last number of all messages of that moment.
+    """
 
     stream: str
     seq: int
     rows: list[tuple[bytes, bytes]]
+    offset: int = 0
 
 
 class Pages:
@@ -118,7 +122,8 @@ class Pages:
         """The streams that are complete with this page."""
         self.after = page.get("next")
         for each in page["streams"]:
-            state = State(each["stream"], each["seq"], [(topic, body) for topic, body in each["messages"]])
+            rows = [(topic, body) for topic, body in each["messages"]]
+            state = State(each["stream"], each["seq"], rows, page.get("offset", 0))
             if self._open is not None and self._open.stream == state.stream:
                 if self._open.seq == state.seq:
                     state = state._replace(rows=self._open.rows + state.rows)
@@ -167,16 +172,16 @@ class Track:
     `last` is the number of the last message given out, -1 if it has not begun, `following` the number that may be given
     out at once: none (0), unless it is live. `held` waits for what is missing before it, and `target` is the highest
     number that is known to exist. `first` is the first that arrived before it began. What is up to `gone` cannot be had
-    again. `stood` is the number in the snapshot with which it began, if nothing had arrived by then. `rows` are to be
-    given out on reaching number `rows_at`. `stated`: its state was given out when it began.
+    again. `rows` are to be given out on reaching number `rows_at`. `stated`: its state was given out when it began. It
+    may have to begin with `found`, a state that may have overtaken messages on their way: see `ordering`.
 
     Over a restart of the daemon: `seen` is the epoch in which `last` was reached, and `reached` the highest number that
     was known then. `skip`: what is read again and is of this epoch or an earlier one has been given out before.
     """
 
     __slots__ = (
-        "first", "following", "gone", "held", "last", "name", "pages", "partial", "prefix", "reached", "rows",
-        "rows_at", "seen", "skip", "state", "stated", "stood", "target",
+        "first", "following", "found", "gone", "held", "last", "name", "pages", "partial", "prefix", "reached", "rows",
+        "rows_at", "seen", "skip", "state", "stated", "target",
     )  # fmt: skip
 
     def __init__(self, name: str, prefix: str, *, partial: bool) -> None:
@@ -196,7 +201,7 @@ class Track:
         self.seen = 0
         self.skip = 0
         self.stated = False
-        self.stood = 0
+        self.found: State | None = None
         self.pages = Pages()
 
     def tell(self, event: Event) -> bool:

@@ -102,7 +102,8 @@ class Follower(Progress):
         self.duplicates = 0
         self._welcomed: set[str] = set()
         self._complete: set[str] = set()  # prefixes of which there was a whole snapshot, of this store
-        self._unheard: set[str] = set()  # streams of which there was a snapshot, and nothing else yet
+        self._found: dict[str, tuple[dict[str, Any], int]] = {}  # perhaps overtook messages; and its offset
+        self._offset = 0
         self._beat = 0
         self._fenced: bool | None = None
         self._ids = itertools.count(1)
@@ -136,6 +137,11 @@ class Follower(Progress):
     @property
     def following(self) -> bool:
         """Whether it has been welcomed everywhere."""
+        return self.asked and not self._found
+
+    @property
+    def asked(self) -> bool:
+        """Whether it has had all snapshots."""
         return self._welcomed >= set(self.prefixes)
 
     def step(self, timeout: float) -> bool:
@@ -154,6 +160,7 @@ class Follower(Progress):
                 self._heartbeat(body)
             else:
                 self._apply(topic.decode(), packed, body["seq"])
+            self._arrived((body if "offset" in body else body["data"])["offset"])
         except Abandoned:
             self._welcomed.clear()
         return True
@@ -163,8 +170,8 @@ class Follower(Progress):
     def _new_epoch(self, epoch: int) -> None:
         self.note(Entry("epoch", epoch, ""))
         self._welcomed.clear()
-        self._unheard.clear()
-        self._beat = 0
+        self._found.clear()
+        self._beat = self._offset = 0
 
     def _welcome(self, prefix: str, body: dict[str, Any]) -> None:
         self._beat = self._beat or body["beat"]
@@ -179,7 +186,8 @@ class Follower(Progress):
 
     def _begin(self, prefix: str) -> None:
         """Take a snapshot: of what is new the state, of what is known the number to get to."""
-        for stream in self._snapshot(prefix):
+        streams, offset = self._snapshot(prefix)
+        for stream in streams:
             name, seq = stream["stream"], stream["seq"]
             complete = self._complete if name.startswith(DURABLE) else self._welcomed
             if (name in self.last or prefix in complete) and self.last.get(name, 0) <= seq:
@@ -187,10 +195,24 @@ class Follower(Progress):
             else:
                 if name in self.last:
                     self.note(Entry("anew", self.epoch, name))
-                self._state(name, stream["messages"])
-                self.note(Entry("begun", self.epoch, name, seq))
-                self._unheard.add(name)
+                self._found[name] = stream, offset
+        if self._found:
+            self._sub.subscribe(prefix)
         self._complete.add(prefix)
+
+    def _arrived(self, offset: int) -> None:
+        """What was on its way, up to this number, has come."""
+        self._offset = max(self._offset, offset)
+        for name, (found, at) in [*self._found.items()]:
+            if at <= self._offset:
+                self._start(name, found["seq"] + 1)
+
+    def _start(self, name: str, first: int) -> None:
+        """Begin with the state before the first message that has come, or will."""
+        found, _ = self._found.pop(name)
+        last = min(found["seq"], first - 1)
+        self._state(name, found["messages"], last + 1)
+        self.note(Entry("begun", self.epoch, name, last))
 
     def _heartbeat(self, body: dict[str, Any]) -> None:
         late = self._beat and body["data"]["beat"] > self._beat + 3
@@ -199,16 +221,15 @@ class Follower(Progress):
             for prefix in self._welcomed:
                 self._begin(prefix)
         for stream, seq in body["data"]["seqs"].items():
-            if self._follows(stream) and seq > self.last.get(stream, 0):
+            if self._follows(stream) and stream not in self._found and seq > self.last.get(stream, 0):
                 self._fill(stream, seq)
 
     def _apply(self, topic: str, packed: bytes, seq: int) -> None:
         stream = ".".join(topic.split(".")[:2]) + "."
         if not self._follows(stream):
             return
-        if stream in self._unheard and seq <= self.last[stream]:  # what came between the welcome and the snapshot
-            self.note(Entry("begun", self.epoch, stream, seq - 1))
-        self._unheard.discard(stream)
+        if stream in self._found:
+            self._start(stream, seq)
         if seq > self.last.get(stream, 0) + 1:
             self._fill(stream, seq - 1)
         if seq == self.last.get(stream, 0) + 1:
@@ -221,7 +242,6 @@ class Follower(Progress):
 
     def _fill(self, stream: str, to: int) -> None:
         """Get what was missed up to number `to`, or learn that it is gone."""
-        self._unheard.discard(stream)
         while (first := self.last.get(stream, 0) + 1) <= to:
             reply = self._ask("replay", stream=stream, **{"from": first, "to": to})
             if reply["ok"]:
@@ -233,11 +253,11 @@ class Follower(Progress):
             oldest = min(reply["error"]["first"], to + 1)
             assert oldest > first, reply
             self.note(Entry("lost", self.epoch, stream, first, oldest - 1))
-            for each in self._snapshot(stream):
+            for each in self._snapshot(stream)[0]:
                 self._state(stream, each["messages"], oldest)
 
-    def _snapshot(self, prefix: str) -> list[dict[str, Any]]:
-        """Every stream under a prefix: one that goes on in the next page, with all its messages."""
+    def _snapshot(self, prefix: str) -> tuple[list[dict[str, Any]], int]:
+        """Every stream under a prefix: one that goes on in the next page, with all its messages. And the offset."""
         streams: dict[str, dict[str, Any]] = {}
         after: dict[str, str] = {}
         while True:
@@ -249,7 +269,7 @@ class Follower(Progress):
                 else:
                     streams[stream["stream"]] = stream
             if reply["result"]["next"] is None:
-                return list(streams.values())
+                return list(streams.values()), reply["result"]["offset"]
             after = {"after": reply["result"]["next"]}
 
     def _state(self, stream: str, messages: list[list[bytes]], before: int | None = None) -> None:

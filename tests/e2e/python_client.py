@@ -26,7 +26,7 @@ class PythonClient(Progress):
         super().__init__(*prefixes)
         self._feed = Feed(context, pub, rep)
         self._feed.subscribe(prefixes)
-        self.following = False
+        self.following = self.asked = False
         self._first_epoch = 0
         self._unheard: set[str] = set()  # streams of which there was the state, and nothing else yet
 
@@ -36,6 +36,7 @@ class PythonClient(Progress):
     def step(self, timeout: float) -> bool:
         message = self._feed.receive(timeout / 1000)
         self.following = self._feed._link.begun(self.prefixes)
+        self.asked = self.following or bool(self._feed._link.follower._found)
         if message is None:
             return False
         if isinstance(message, Gap):

@@ -59,9 +59,9 @@ class Talk {
   }
 
   /** @param {string} prefix */
-  welcome(prefix) {
+  welcome(prefix, offset = 0) {
     const { epoch, store } = this;
-    this.follow.received(prefix, { type: 'welcome', proto: 1, epoch, gen: 1, offset: 0, beat: this.beat, heartbeat: 1, store });
+    this.follow.received(prefix, { type: 'welcome', proto: 1, epoch, gen: 1, offset, beat: this.beat, heartbeat: 1, store });
     return this;
   }
 
@@ -69,7 +69,7 @@ class Talk {
   heartbeat(seqs = {}, beats = 1) {
     const { epoch, store } = this;
     this.beat += beats;
-    const data = { proto: 1, beat: this.beat, offset: 0, seqs, tws: {}, store: { name: store, fault: null }, halt: null, unsent: 0 };
+    const data = { proto: 1, beat: this.beat, offset: 1000, seqs, tws: {}, store: { name: store, fault: null }, halt: null, unsent: 0 };
     this.follow.received(`${this.root}sys.bridge.heartbeat.`, { type: 'heartbeat', epoch, gen: 1, ts: 0, data });
     return this;
   }
@@ -111,14 +111,16 @@ class Talk {
 /**
  * @param {Record<string, [number, ...(number | Body)[]]>} streams  Number, and the numbers of the messages, by stream.
  * @param {string | null} next
+ * @param {number} offset
  */
-function state(streams, next = null) {
+function state(streams, next = null, offset = 0) {
   return {
     result: {
       streams: Object.entries(streams).map(([stream, [seq, ...numbers]]) => ({
         stream, seq, messages: numbers.map((each) => frames(stream, each)),
       })),
       next,
+      offset,
     },
   };
 }
@@ -159,9 +161,18 @@ test('1. what came before the snapshot is told, after the state as it was then: 
     .hears('~md.A.#3', 'md.A.#4', 'md.A.#5', 'md.A.#6', 'md.B.#1', 'ready md.').content();
 });
 
-test('1. what the snapshot has overtaken is told when it comes, and then what follows it, so that the newest comes last', () => {
-  new Talk(['md.']).welcome('md.').asked('snapshot {prefix:md.}', state({ [A]: [5, 3, 5] })).hears('~md.A.#3', '~md.A.#5', 'ready md.')
-    .says(A, 4, 5, 6).hears('md.A.#4', 'md.A.#5', 'md.A.#6').says(A, 5).content();
+test('1. what the snapshot has overtaken comes behind the state before it', () => {
+  const talk = new Talk(['md.']).welcome('md.').asked('snapshot {prefix:md.}', state({ [A]: [5, 2, 5] }, null, 5)).hears();
+  assert.deepEqual(talk.follow.unwelcomed(), ['md.']);
+  talk.says(A, 4).hears('~md.A.#2', 'md.A.#4', 'ready md.').says(A, 5, 6).hears('md.A.#5', 'md.A.#6').says(A, 5).content();
+});
+
+test('1. if nothing was on its way, another welcome says so, or a heartbeat', () => {
+  const talk = new Talk(['md.']).welcome('md.').asked('snapshot {prefix:md.}', state({ [A]: [5, 2, 5] }, null, 5));
+  talk.welcome('md.').hears();
+  talk.welcome('md.', 5).hears('~md.A.#2', '~md.A.#5', 'ready md.').says(A, 6).hears('md.A.#6').content();
+  const other = new Talk(['md.']).welcome('md.').asked('snapshot {prefix:md.}', state({ [A]: [5, 2, 5] }, null, 5));
+  other.heartbeat().hears('~md.A.#2', '~md.A.#5', 'ready md.').content();
 });
 
 test('1. a stream that is in no page had nothing, so a gap from 1 shows', () => {
