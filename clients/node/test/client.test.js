@@ -29,7 +29,7 @@ after(() => simulator?.process?.end());
  */
 async function daemonFor(t, settings = {}) {
   const daemon = new Daemon(simulator, (clientId += 1), settings);
-  t.after(() => daemon.kill());
+  t.after(() => daemon.end());
   return daemon.start();
 }
 
@@ -274,11 +274,16 @@ async function lossyWay(t, daemon, loses) {
   const front = new zmq.Router({ linger: 0 });
   const rep = `ipc://${daemon.directory}/lossy`;
   await front.bind(rep);
-  t.after(() => front.close());
+  /** @type {zmq.Request | undefined} */
+  let back;
+  t.after(() => {
+    front.close();
+    back?.close(); // it may wait for a daemon that is dead, and nothing would end then
+  });
   const way = async () => {
     for await (const frames of front) {
       const frame = frames[frames.length - 1];
-      const back = new zmq.Request({ linger: 0 });
+      back = new zmq.Request({ linger: 0 });
       back.connect(daemon.rep);
       await back.send(frame);
       const [reply] = await back.receive();

@@ -120,7 +120,11 @@ export class Daemon {
     this.args = ['run', ...Object.entries(all).flatMap(([key, value]) => ['--set', `${key}=${value}`])];
   }
 
+  /** The test is over: what still runs of it must not start another one, which would keep the tests from ending. */
+  over = false;
+
   async start() {
+    if (this.over) throw new Error('the test is over');
     this.process = new Process(IBBRIDGE, this.args);
     await this.process.said(/TWS at .*: ready/);
     return this;
@@ -133,5 +137,10 @@ export class Daemon {
 
   async kill() {
     await this.process?.end('SIGKILL');
+  }
+
+  async end() {
+    this.over = true;
+    await this.kill();
   }
 }
