@@ -9,20 +9,19 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ibbridge import arguments, topics
+from ibbridge import arguments
 from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.codec import Dialect, NotCarried
 from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
-from ibbridge.codec.schema import Kind, Pace, Request, Topic
+from ibbridge.codec.schema import Kind, Pace, Request
 from ibbridge.config import RESTRICTED
 from ibbridge.orders import LONGEST_REF, Order, Orders, order_ref
 from ibbridge.pacing import Waiting
+from ibbridge.places import Places, place_of_all
 from ibbridge.refusal import Refused
 from ibbridge.routing import Asking, Route, Router
-from ibbridge.streams import GAP
 from ibbridge.subscriptions import Subscriptions
-from ibbridge.topics import instrument_key
-from ibbridge.upkeep import OF_ACCOUNTS, Upkeep
+from ibbridge.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -94,7 +93,7 @@ class Requests:
         self._router = router
         self._orders = orders
         self._allowed = frozenset(allowed)
-        self._names = names
+        self._places = Places(router, names)
         self.upstream = True
         """Whether IB's servers are there behind TWS. While they are not, orders are refused."""
         self.accounts: tuple[str, ...] = ()
@@ -193,11 +192,11 @@ class Requests:
 
     def place_of(self, request: Request, args: Mapping[str, Any]) -> tuple[str, ...]:
         """Under which a stream without a number is published."""
-        return _whole_place(request, args.get("acctCode", ""))
+        return place_of_all(request, args)
 
     def answer_of(self, request: Request, args: dict[str, Any], asking: Asking) -> Route:
         """Where to tell one who wants such a stream that it is not to be had."""
-        return self._routed(request, args, asking)
+        return self._places.route(request, args, asking)
 
     # -- on the way to TWS
 
@@ -313,7 +312,7 @@ class Requests:
                         self._taken_back(message.about, "all orders were cancelled before it could be sent")
             self._send(request, checked, client=asking.client)
             return {}
-        route = self._routed(request, checked, asking)
+        route = self._places.route(request, checked, asking)
         if again := self._under_way(route, asking):
             return again
         if path:
@@ -321,7 +320,7 @@ class Requests:
         # Even if the same one is under way: TWS leaves some without an answer, and all later ones would wait for it.
         self._send(request, checked, client=asking.client, about=route)
         self._asked(route, asking)
-        return {"topic": self._topic(route)}
+        return {"topic": self._places.topic(route)}
 
     def _under_way(self, route: Route, asking: Asking) -> dict[str, Any] | None:
         """The reply to a command that came before, if its answer is still to come: an id is of one request."""
@@ -332,16 +331,16 @@ class Requests:
         asked, wanted = (arguments.numbered(each.args, path, 0) if path else each.args for each in (mine, route))
         if mine.request is not route.request or asked != wanted:
             raise Refused("E_ID_REUSED", f"id {asking.id!a} is of a {mine.request.name} that is under way")
-        return {"topic": self._topic(mine), "dup": True}
+        return {"topic": self._places.topic(mine), "dup": True}
 
     def _ask_keyed(self, route: Route, path: Path, asking: Asking) -> dict[str, Any]:
         """Send a request that has an id; a stream that is open already is shared."""
-        topic, args = self._topic(route), route.args
+        topic, args = self._places.topic(route), route.args
         shared = self._wanted.shared(topic, args) or self._only_one(route, topic)
         if not route.one_shot and shared is not None:
             shared.holders.add(asking.named)
             self._wanted.remember(asking.named, shared)
-            return {"topic": self._topic(shared)}
+            return {"topic": self._places.topic(shared)}
         route.req_id = self._number()
         route.args = arguments.numbered(route.args, path, route.req_id)
         route.holders.add(asking.named)
@@ -356,7 +355,7 @@ class Requests:
                 self._router.disown(number)
             self._wanted.add(route, topic, args, self._router.last(route))
         self._asked(route, asking)
-        return {"topic": self._topic(route)}
+        return {"topic": self._places.topic(route)}
 
     def _asked(self, route: Route, asking: Asking) -> None:
         """TWS has been sent what a command asked for."""
@@ -395,19 +394,19 @@ class Requests:
                     )
             self._send_whole(request, args, asking.client)
             self._leave(request, holders, account)
-            self._router.wanted(request, *_whole_place(request, account))
+            self._router.wanted(request, *place_of_all(request, args))
             holders[asking] = args
             self.upkeep.asked_whole(whole)
         else:
             self._release(request, holders, asking, args)
-        return {"topic": self._router.named(*_whole_place(request, account))}
+        return {"topic": self._router.named(*place_of_all(request, args))}
 
     def _leave(self, request: Request, holders: dict[Asking, dict[str, Any]], account: str) -> None:
         """TWS goes over to another account, and tells no more of that of before."""
-        for holder, left in [(each, held.get("acctCode", "")) for each, held in holders.items()]:
-            if left != account:
+        for holder, held in [*holders.items()]:
+            if held.get("acctCode", "") != account:
                 del holders[holder]
-                self._router.given_up(request, *_whole_place(request, left))
+                self._router.given_up(request, *place_of_all(request, held))
 
     def _release(
         self, request: Request, holders: dict[Asking, dict[str, Any]], asking: Asking, args: dict[str, Any]
@@ -420,7 +419,7 @@ class Requests:
             del holders[holder]
         if mine and not holders:
             given_up = REQUESTS[request.cancels or request.name]
-            self._router.given_up(given_up, *_whole_place(given_up, args.get("acctCode", "")))
+            self._router.given_up(given_up, *place_of_all(given_up, args))
 
     def _send_whole(self, request: Request, args: dict[str, Any], client: str = "") -> None:
         """Ask for such a stream, or cancel it. The last word holds: what still waits must not leave behind it."""
@@ -483,7 +482,7 @@ class Requests:
         route.holders.discard(holder)
         if last:
             if not route.one_shot:
-                self._wanted.leave(route, self._topic(route))
+                self._wanted.leave(route, self._places.topic(route))
             self._router.end(route)
 
     def _cancelling(self, cancel: Request, route: Route) -> dict[str, Any]:
@@ -591,14 +590,14 @@ class Requests:
         values = self._with_order(args, number, "")
         values["order"]["whatIf"] = True
         request = REQUESTS["placeOrder"]
-        route = self._routed(request, values, asking)
+        route = self._places.route(request, values, asking)
         if again := self._under_way(route, asking):
             return again
         self._send(request, values, client=asking.client, about=route)
         route.req_id = self._number()
         self._router.open(route)
         self._asked(route, asking)
-        return {"topic": self._topic(route)}
+        return {"topic": self._places.topic(route)}
 
     def _cancel_order(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
         order = self._orders.keyed(asking.client, key) or self._orders.former(asking.client, key)
@@ -657,54 +656,6 @@ class Requests:
         self._next += 1
         return self._next - 1
 
-    def _routed(self, request: Request, args: dict[str, Any], asking: Asking) -> Route:
-        own = ("req", asking.client, str(asking.id))
-        place = place_of(request, args, own, self._instrument)
-        ref = None if request.does is Kind.STREAM and "contract" in args else {"client": asking.client, "id": asking.id}
-        if request.name.startswith("reqPnL"):
-            ref = {each: args[each] for each in ("account", "modelCode", "conid") if each in args}
-        return Route(request, asking.client, asking.id, args, place, ref)
-
-    def _instrument(self, contract: Mapping[str, Any]) -> str:
-        key = instrument_key(contract)
-        return self._names.get(key, key)
-
-    def _topic(self, route: Route) -> str:
-        """Where the answers arrive: account streams under the account, of those that are meant."""
-        if route.request.name in OF_ACCOUNTS:
-            account = route.args.get("account")
-            return self._router.named("acct", *([account] if account else []))
-        return self._router.named(*route.place(""))
-
-
-def place_of(
-    request: Request,
-    args: Mapping[str, Any],
-    own: tuple[str, ...],
-    instrument: Callable[[Mapping[str, Any]], str],
-) -> Callable[[str], tuple[str, ...]]:
-    """Where answers that are of no account go, by their type: the instrument's stream, or the client's `own`."""
-    if "contract" not in args or request.name not in _KINDS:
-        return lambda _: own
-    market = topics.tape(args["contract"]) or ("md", instrument(args["contract"]) + _KINDS[request.name](args))
-    if request.does is Kind.STREAM:
-        return lambda _: market if request.streams(args) else own
-    return lambda name: market if name in ("historicalDataUpdate", GAP) else own
-
-
-def _bars(args: Mapping[str, Any]) -> str:
-    return f"{args['whatToShow']}-{'rth' if args.get('useRTH') else 'all'}"
-
-
-_KINDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "reqMktData": lambda _: "",
-    "reqMktDepth": lambda args: "+depth-smart" if args.get("isSmartDepth") else "+depth",
-    "reqTickByTickData": lambda args: f"+tbt-{args['tickType']}",
-    "reqRealTimeBars": lambda args: f"+bars-{_bars(args)}",
-    "reqHistoricalData": lambda args: f"+hist-{args['barSizeSetting'].replace(' ', '')}-{_bars(args)}",
-}
-"""What is added to the instrument's key for everything but plain market data."""
-
 
 def _unnumbered(request: Request) -> bool:
     """Whether its answer names no request, and belongs to the one that was sent first."""
@@ -724,13 +675,6 @@ _ONE_AT_A_TIME = frozenset(
 
 def _told(value: Any) -> str:
     return "left out" if value is None else ascii(value)[:60]
-
-
-def _whole_place(request: Request, account: str) -> tuple[str, ...]:
-    """Where the answers to a stream without an id arrive."""
-    if Topic.NEWS in (MESSAGES[name].topic for name in request.answers):
-        return topics.BULLETINS
-    return ("acct", account) if account else ("acct",)
 
 
 def _with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], str]:

@@ -12,11 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
-from ibbridge.codec.schema import Pace, Topic
+from ibbridge.codec.messages import REQUESTS
+from ibbridge.codec.schema import Pace
 from ibbridge.deadlines import Deadlines
 from ibbridge.hours import Calendar
 from ibbridge.pacing import NO_HISTORY, TOO_FAST
+from ibbridge.places import OF_ACCOUNTS
 from ibbridge.refusal import Refused
 from ibbridge.routing import COMPETING, LIVE_UPDATES_FAILED, Route
 from ibbridge.watchdog import COMPETING as CONTESTED
@@ -50,14 +51,6 @@ OWN = "~hours"
 
 AGAIN = 60.0
 """Seconds of silence after which the hours of a contract are asked for, if they are not known."""
-
-
-OF_ACCOUNTS = frozenset(
-    request.name
-    for request in OUTBOUND
-    if any(name in MESSAGES and MESSAGES[name].topic is Topic.ACCOUNT for name in request.answers)
-)
-"""Requests whose answers are about accounts."""
 
 
 class Asker(Protocol):

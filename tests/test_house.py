@@ -146,7 +146,7 @@ PURE = {
         "arguments", "session", "line", "streams", "routing", "requests", "orders", "topics", "commands",
         "book", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
         "budget", "pacing",
-        "deadlines", "hours", "subscriptions", "watchdog", "upkeep",
+        "deadlines", "hours", "places", "subscriptions", "watchdog", "upkeep",
     )
 }
 """State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
@@ -218,6 +218,7 @@ LAYERS = [
     "line",
     "orders",
     "routing",
+    "places",
     "replies",
     "deadlines",
     "hours",

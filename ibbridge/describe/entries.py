@@ -20,8 +20,9 @@ from ibbridge.codec.schema import Declaration, Field, Kind, Path, Request, Topic
 from ibbridge.codec.types import Scalar
 from ibbridge.commands import LONGEST_ID
 from ibbridge.config import RESTRICTED
+from ibbridge.places import place_of
 from ibbridge.reference import CLASSES
-from ibbridge.requests import NOT_OF_AN_ORDER, OF_EVERY_ORDER, place_of
+from ibbridge.requests import NOT_OF_AN_ORDER, OF_EVERY_ORDER
 from ibbridge.topics import BULLETINS
 
 if TYPE_CHECKING:
