@@ -33,8 +33,9 @@ from ibbridge.halt import Halt
 from ibbridge.health import Health, Signs
 from ibbridge.notify import notify
 from ibbridge.orders import Orders
+from ibbridge.outgoing import NOT_CONNECTED
 from ibbridge.pacing import Pacing, Waiting
-from ibbridge.requests import NOT_CONNECTED, Requests
+from ibbridge.requests import Requests
 from ibbridge.ring import Ring
 from ibbridge.routing import PASSED_ON, Router
 from ibbridge.session import Session, Stage

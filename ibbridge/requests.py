@@ -7,16 +7,15 @@ given here. Raises `Refused` for everything that is not carried out. Pure: it is
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ibbridge import arguments
 from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
-from ibbridge.codec import Dialect, NotCarried
 from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Pace, Request
 from ibbridge.config import RESTRICTED
 from ibbridge.orders import LONGEST_REF, Order, Orders, order_ref
-from ibbridge.pacing import Waiting
+from ibbridge.outgoing import NOT_CONNECTED, Outgoing
 from ibbridge.places import Places, place_of_all
 from ibbridge.refusal import Refused
 from ibbridge.routing import Asking, Route, Router
@@ -24,15 +23,12 @@ from ibbridge.subscriptions import Subscriptions
 from ibbridge.upkeep import Upkeep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
     from ibbridge.codec.schema import Path
     from ibbridge.halt import Halt
-
-LARGEST_SEEN = 2**31 - 2**20
-
-NOT_CONNECTED = 504
-"""IB's code for a request that met no connection."""
+    from ibbridge.outgoing import Link
+    from ibbridge.pacing import Waiting
 
 CANCELLED = 202
 """IB's code for an order that is cancelled: here, one that never left."""
@@ -42,29 +38,6 @@ OF_EVERY_ORDER = ("action", "orderType")
 
 NOT_OF_AN_ORDER = ("orderRef", "whatIf")
 """What an order says by its key and its command, and so by no attribute."""
-
-
-class Link(Protocol):
-    """The connection to TWS."""
-
-    @property
-    def dialect(self) -> Dialect | None:
-        """How to write to it; None while there is none."""
-
-    def send(self, message: Waiting) -> bool:
-        """Have it leave in its turn; `Requests.leaving` is told then. False if TWS takes nothing.
-
-        Raises `Refused` where as much waits as may.
-        """
-
-    def withdraw(self, message: Waiting) -> bool:
-        """Have it not leave; False if it has."""
-
-    def over(self, message: Waiting) -> None:
-        """What it asked for is no longer open at TWS."""
-
-    def waiting(self, pace: Pace) -> list[Waiting]:
-        """What waits of a pace."""
 
 
 class Requests:
@@ -89,7 +62,7 @@ class Requests:
         silent_after: float = 180.0,
         resubscribe_per_minute: int = 6,
     ) -> None:
-        self._link = link
+        self.outgoing = Outgoing(link)
         self._router = router
         self._orders = orders
         self._allowed = frozenset(allowed)
@@ -102,8 +75,6 @@ class Requests:
         self._fault = fault
         self._window = window
         self._clock = clock  # µs since 1970 UTC
-        self._next = 1
-        self._open = False
         router.answered = self._answered
         router.over = self._over
         self._asked_whole: dict[str, list[Waiting]] = {}  # what asks TWS for streams without a number, and may wait
@@ -116,12 +87,8 @@ class Requests:
     # -- the connection
 
     def above(self, number: int | None) -> None:
-        """Ids from here on are above `number`: what TWS gave as the next valid one, less one, or has been seen.
-
-        A number that leaves no room above it for ids of 32 bits is none.
-        """
-        if number is not None and self._next <= number < LARGEST_SEEN:
-            self._next = number + 1
+        """Ids from here on are above `number`: what TWS gave as the next valid one, less one, or has been seen."""
+        self.outgoing.above(number)
 
     def begin(self) -> None:
         """A new connection begins: the numbers of the old one mean nothing any more."""
@@ -132,12 +99,12 @@ class Requests:
 
         Returns what could not be asked for, and why: TWS may speak an older version now.
         """
-        self._open = True
+        self.outgoing.is_open = True
         return self.upkeep.connected()
 
     def lost(self) -> list[Route]:
         """The connection is gone: the requests that will have no answer."""
-        self._open = False
+        self.outgoing.is_open = False
         return self.upkeep.lost()
 
     def tend(self, now: float) -> None:
@@ -157,28 +124,28 @@ class Requests:
     @property
     def is_open(self) -> bool:
         """Whether there is a connection on which to ask."""
-        return self._open
+        return self.outgoing.is_open
 
     def ask_again(self, route: Route) -> None:
         """Ask TWS for this under a new number, if it has one."""
         if _unnumbered(route.request):
-            self._send(route.request, self._checked(route.request, dict(route.args)), about=route)
+            self.outgoing.send(route.request, self.outgoing.check(route.request, dict(route.args)), about=route)
             return
         if route.message is not None:
-            self._link.over(route.message)  # what it was under its old number takes no room at TWS any more
-        number = self._number()
+            self.outgoing.over(route.message)  # what it was under its old number takes no room at TWS any more
+        number = self.outgoing.number()
         args = arguments.numbered(route.args, route.request.request_id or (), number)
-        self._send(route.request, self._checked(route.request, dict(args)), about=route)
+        self.outgoing.send(route.request, self.outgoing.check(route.request, dict(args)), about=route)
         route.args = args
         self._router.renumber(route, number)
 
     def ask_whole(self, request: Request, args: Mapping[str, Any]) -> None:
         """Ask for what has no number."""
-        self._send_whole(request, self._checked(request, dict(args)))
+        self._send_whole(request, self.outgoing.check(request, dict(args)))
 
     def cancel(self, route: Route) -> None:
         """Have TWS stop what it sends under the route's number, if there is a way. What still waits is withdrawn."""
-        if route.message is not None and self._link.withdraw(route.message):
+        if self.outgoing.withdraw(route.message):
             return
         cancel = _CANCELS.get(route.request.name)
         if cancel is not None and cancel.request_id and route.request.does is not Kind.ORDER:
@@ -188,7 +155,7 @@ class Requests:
                 if error.outcome == "refused":
                     return  # this version has no such cancel
                 raise
-            self._send(cancel, values)
+            self.outgoing.send(cancel, values)
 
     def place_of(self, request: Request, args: Mapping[str, Any]) -> tuple[str, ...]:
         """Under which a stream without a number is published."""
@@ -242,17 +209,17 @@ class Requests:
 
     def _taken_back(self, order: Order, why: str) -> bool:
         """Whether the order still waited. Then it does not leave, and nor do those that have it as their parent."""
-        if order.message is None or not self._link.withdraw(order.message):
+        if not self.outgoing.withdraw(order.message):
             return False
         self._unplaced(order, CANCELLED, why)
-        for each in self._link.waiting(Pace.ORDER):
+        for each in self.outgoing.waiting(Pace.ORDER):
             if isinstance(each.about, Order) and each.args.get("order", {}).get("parentId") == order.order_id:
                 self._taken_back(each.about, f"its parent, {order.key}, was cancelled before it could be sent")
         return True
 
     def _over(self, route: Route) -> None:
-        if route.message is not None and not self._link.withdraw(route.message):
-            self._link.over(route.message)
+        if route.message is not None and not self.outgoing.withdraw(route.message):
+            self.outgoing.over(route.message)
 
     # -- commands
 
@@ -302,15 +269,15 @@ class Requests:
         path = request.request_id
         if path and arguments.has_number(args, path):
             raise Refused("E_ARG", f"{request.key} is the daemon's to give; answers are told apart by their topic")
-        checked = self._checked(request, arguments.numbered(args, path, 0) if path else args)
+        checked = self.outgoing.check(request, arguments.numbered(args, path, 0) if path else args)
         if request.does is Kind.STREAM and not path:
             return self._ask_whole(request, checked, asking)
         if request.does in (Kind.SETTING, Kind.FORGET):
             if request.name == "reqGlobalCancel":  # it overtakes the orders that wait, which it means as well
-                for message in self._link.waiting(Pace.ORDER):
+                for message in self.outgoing.waiting(Pace.ORDER):
                     if isinstance(message.about, Order):
                         self._taken_back(message.about, "all orders were cancelled before it could be sent")
-            self._send(request, checked, client=asking.client)
+            self.outgoing.send(request, checked, client=asking.client)
             return {}
         route = self._places.route(request, checked, asking)
         if again := self._under_way(route, asking):
@@ -318,7 +285,7 @@ class Requests:
         if path:
             return self._ask_keyed(route, path, asking)
         # Even if the same one is under way: TWS leaves some without an answer, and all later ones would wait for it.
-        self._send(request, checked, client=asking.client, about=route)
+        self.outgoing.send(request, checked, client=asking.client, about=route)
         self._asked(route, asking)
         return {"topic": self._places.topic(route)}
 
@@ -341,12 +308,12 @@ class Requests:
             shared.holders.add(asking.named)
             self._wanted.remember(asking.named, shared)
             return {"topic": self._places.topic(shared)}
-        route.req_id = self._number()
+        route.req_id = self.outgoing.number()
         route.args = arguments.numbered(route.args, path, route.req_id)
         route.holders.add(asking.named)
         self._router.open(route)
         try:
-            self._send(route.request, route.args, client=asking.client, about=route)
+            self.outgoing.send(route.request, route.args, client=asking.client, about=route)
         except Refused:
             self._router.end(route)
             raise
@@ -413,7 +380,7 @@ class Requests:
     ) -> None:
         """The client gives up its share; TWS is told when nobody is left."""
         mine = [holder for holder in holders if holder.client == asking.client]
-        if len(mine) == len(holders) and self._open:
+        if len(mine) == len(holders) and self.outgoing.is_open:
             self._send_whole(request, args, asking.client)
         for holder in mine:
             del holders[holder]
@@ -425,7 +392,7 @@ class Requests:
         """Ask for such a stream, or cancel it. The last word holds: what still waits must not leave behind it."""
         asked = [each for each in self._asked_whole.get(request.cancels or request.name, ()) if each.waits]
         last_word = asked if request.cancels or "subscribe" in args else ()
-        asked.append(self._send(request, args, client=client, instead_of=[*last_word]))
+        asked.append(self.outgoing.send(request, args, client=client, instead_of=[*last_word]))
         self._asked_whole[request.cancels or request.name] = asked
 
     def _concern(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
@@ -449,9 +416,9 @@ class Requests:
             raise Refused("E_ARG", f"id: the {request.target} with this command id has ended")
         else:
             rest = {name: value for name, value in args.items() if name != "id"}
-            checked = self._checked(request, arguments.numbered(rest, request.request_id, route.req_id))
+            checked = self.outgoing.check(request, arguments.numbered(rest, request.request_id, route.req_id))
             # In the turn of whoever asked, so that it stays behind what it is about.
-            self._send(request, checked, client=route.message.client if route.message else asking.client)
+            self.outgoing.send(request, checked, client=route.message.client if route.message else asking.client)
             route.touched = True
         return {}
 
@@ -476,8 +443,8 @@ class Requests:
         What still waits is withdrawn, and TWS hears of neither.
         """
         last = not route.holders - {holder} and not route.ended
-        if last and self._open and not (route.message and self._link.withdraw(route.message)):
-            self._send(cancel, self._cancelling(cancel, route), client=holder.client)
+        if last and self.outgoing.is_open and not self.outgoing.withdraw(route.message):
+            self.outgoing.send(cancel, self._cancelling(cancel, route), client=holder.client)
         self._wanted.give_up(holder)
         route.holders.discard(holder)
         if last:
@@ -488,14 +455,14 @@ class Requests:
     def _cancelling(self, cancel: Request, route: Route) -> dict[str, Any]:
         """The arguments that cancel what a route asked for."""
         same: dict[str, Any] = {f.name: route.args[f.name] for f in cancel.shape.shape if f.name in route.args}
-        return self._checked(cancel, arguments.numbered(same, cancel.request_id or (), route.req_id))
+        return self.outgoing.check(cancel, arguments.numbered(same, cancel.request_id or (), route.req_id))
 
     def _answered(self, route: Route) -> None:
         """A one-shot is over. TWS keeps some until they are cancelled, and there is no need for clients to know."""
-        if route.request.lingers and self._open:
+        if route.request.lingers and self.outgoing.is_open:
             cancel = _CANCELS[route.request.name]
             with contextlib.suppress(Refused):  # nobody asked for it, and a connection that takes nothing forgets all
-                self._send(cancel, self._cancelling(cancel, route))
+                self.outgoing.send(cancel, self._cancelling(cancel, route))
 
     # -- orders
 
@@ -513,12 +480,12 @@ class Requests:
             raise Refused("E_KEY_REUSED", f"{fault}; for another one take a new key")
         if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
             raise Refused("E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters")
-        order = Order(asking.client, key, self._next, args, request.name)
+        order = Order(asking.client, key, self.outgoing.next, args, request.name)
         values = self._order_values(order) if request.name == "placeOrder" else self._exercise_values(request, order)
-        self._number()
+        self.outgoing.number()
         self._orders.add(order)
         try:
-            self._send(request, values, client=asking.client, about=order, not_after=not_after)
+            self.outgoing.send(request, values, client=asking.client, about=order, not_after=not_after)
         except Refused:
             self._orders.forget(order)
             raise
@@ -559,7 +526,7 @@ class Requests:
         if len(self.accounts) > 1 and not args.get("account"):
             faults.append(f"account is missing: one of {', '.join(self.accounts)}")
         rest = {name: value for name, value in args.items() if name != "orderId"}
-        return self._checked(request, {**rest, str(request.key): order.order_id}, faults)
+        return self.outgoing.check(request, {**rest, str(request.key): order.order_id}, faults)
 
     def _with_order(self, args: Mapping[str, Any], order_id: int, ref: str) -> dict[str, Any]:
         given = args.get("order")
@@ -574,7 +541,7 @@ class Requests:
         if "orderId" in args:
             faults.append("orderId is the daemon's to give; key names the order")
         rest = {name: value for name, value in args.items() if name != "orderId"}
-        return self._checked(REQUESTS["placeOrder"], {**rest, "order": given, "orderId": order_id}, faults)
+        return self.outgoing.check(REQUESTS["placeOrder"], {**rest, "order": given, "orderId": order_id}, faults)
 
     def _placed(self, order: Order) -> dict[str, Any]:
         return {
@@ -586,15 +553,15 @@ class Requests:
 
     def _what_if(self, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """What an order would cost: answered by one openOrder, on the client's own stream. Never an order."""
-        number = self._next
+        number = self.outgoing.next
         values = self._with_order(args, number, "")
         values["order"]["whatIf"] = True
         request = REQUESTS["placeOrder"]
         route = self._places.route(request, values, asking)
         if again := self._under_way(route, asking):
             return again
-        self._send(request, values, client=asking.client, about=route)
-        route.req_id = self._number()
+        self.outgoing.send(request, values, client=asking.client, about=route)
+        route.req_id = self.outgoing.number()
         self._router.open(route)
         self._asked(route, asking)
         return {"topic": self._places.topic(route)}
@@ -605,56 +572,10 @@ class Requests:
             raise Refused("E_ARG", f"key: {asking.client} has no order with the key {key!r}")
         if "orderId" in args:
             raise Refused("E_ARG", "orderId is the daemon's; key names the order")
-        checked = self._checked(request, {**args, "orderId": order.order_id})
+        checked = self.outgoing.check(request, {**args, "orderId": order.order_id})
         if not (order.unsent or self._taken_back(order, "it was cancelled before it could be sent")):
-            self._send(request, checked, client=asking.client, about=order)
+            self.outgoing.send(request, checked, client=asking.client, about=order)
         return {"key": key, "orderId": order.order_id}
-
-    # -- shared by all
-
-    def _checked(self, request: Request, args: dict[str, Any], faults: Iterable[str] = ()) -> dict[str, Any]:
-        found = list(faults)
-        dialect = self._dialect()
-        checked: dict[str, Any] = {}
-        try:
-            checked = dialect.check(request.name, args)
-        except NotCarried as error:
-            found += error.faults
-        if found:
-            raise Refused("E_ARG", *found)
-        return checked
-
-    def _dialect(self) -> Dialect:
-        dialect = self._link.dialect
-        if dialect is None or not self._open:
-            raise Refused(
-                "E_NOT_CONNECTED", "there is no connection to TWS; status says why", outcome="not_sent", retry_after=1.0
-            )
-        return dialect
-
-    def _send(
-        self,
-        request: Request,
-        values: dict[str, Any],
-        *,
-        client: str = "",
-        about: Route | Order | None = None,
-        not_after: int | None = None,
-        instead_of: Sequence[Waiting] = (),
-    ) -> Waiting:
-        """Have it leave in its turn, that of `client`; the daemon's own ("") may wait in any number."""
-        data = self._dialect().put(request.name, values)
-        message = Waiting(request, data, client, values, about, not_after, instead_of)
-        if about is not None and request.target is None:
-            about.message = message
-        if not self._link.send(message):
-            fault = "TWS takes nothing at the moment; try again, and if it stays so, see whether TWS hangs"
-            raise Refused("E_BUSY", fault, outcome="not_sent", retry_after=1.0)
-        return message
-
-    def _number(self) -> int:
-        self._next += 1
-        return self._next - 1
 
 
 def _unnumbered(request: Request) -> bool:

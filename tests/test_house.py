@@ -146,7 +146,7 @@ PURE = {
         "arguments", "session", "line", "streams", "routing", "requests", "orders", "topics", "commands",
         "book", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
         "budget", "pacing",
-        "deadlines", "hours", "places", "subscriptions", "watchdog", "upkeep",
+        "deadlines", "hours", "outgoing", "places", "subscriptions", "watchdog", "upkeep",
     )
 }
 """State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
@@ -222,6 +222,7 @@ LAYERS = [
     "replies",
     "deadlines",
     "hours",
+    "outgoing",
     "subscriptions",
     "watchdog",
     "upkeep",

@@ -16,8 +16,8 @@ import ibbridge.reference
 import ibbridge.sim
 from ibbridge import session
 from ibbridge.codec.messages import MESSAGES
+from ibbridge.outgoing import NOT_CONNECTED
 from ibbridge.reference import CLASSES, ERROR_CODES, GENERIC_TICKS, TICK_TYPES, about, errors, tables, ticks
-from ibbridge.requests import NOT_CONNECTED
 from ibbridge.sim.generic_ticks import GENERIC_TICKS as SIMULATED
 
 TICK_MESSAGES = {"tickPrice", "tickSize", "tickGeneric", "tickString", "tickOptionComputation", "tickEFP"}

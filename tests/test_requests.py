@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ibbridge import subscriptions
+from ibbridge.codec import Dialect
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import REQUEST_IDS, Kind
 from ibbridge.config import RESTRICTED
 from ibbridge.refusal import Refused
 from ibbridge.routing import Asking
-from tests.middle import AAPL, DAY, FIRST_ID, LIMIT, MSFT, Link, Middle, refusal
+from tests.middle import AAPL, DAY, FIRST_ID, LIMIT, MSFT, Middle, refusal
 
 
 @pytest.fixture
@@ -374,7 +375,8 @@ def test_what_tws_did_not_take_is_asked_for_as_soon_as_it_does(middle):
 def test_a_stream_that_an_older_tws_does_not_have_is_given_up_and_said_so(middle):
     middle.ask("reqMktData", "a", 1, contract=AAPL, mktDataOptions=[{"tag": "x", "value": "y"}])
     middle.requests.lost()
-    middle.link = middle.requests._link = Link(178)
+    middle.link.take()
+    middle.link.dialect = Dialect.client(178)
     ((route, why),) = middle.connect()
     assert (route.id, route.ended) == (1, True)
     assert "mktDataOptions" in why

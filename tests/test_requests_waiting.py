@@ -22,7 +22,7 @@ def slow():
     """A connection whose budget is spent."""
     middle = Middle(rate=RATE)
     while not middle.link.pacing.waiting(Pace.CANCEL):
-        middle.requests._send(REQUESTS["reqGlobalCancel"], {})
+        middle.requests.outgoing.send(REQUESTS["reqGlobalCancel"], {})
     middle.link.take()
     return middle
 
@@ -169,7 +169,7 @@ def test_answers_without_a_number_go_to_who_was_sent_first_and_not_to_who_asked_
 def test_a_full_share_is_e_pacing_nothing_is_remembered_and_a_later_try_is_taken():
     middle = Middle(rate=RATE, share=3)
     for _ in range(20):
-        middle.requests._send(REQUESTS["reqCurrentTime"], {})
+        middle.requests.outgoing.send(REQUESTS["reqCurrentTime"], {})
     for number in range(3):
         middle.place(f"k{number}")
     refused = refusal("E_PACING", middle.place, "k3")
@@ -214,7 +214,7 @@ def test_what_waited_when_the_connection_was_lost_is_told_as_never_sent_and_an_o
     slow.place("left")
     slow.link.go_on(60)
     for _ in range(5):
-        slow.requests._send(REQUESTS["reqGlobalCancel"], {})
+        slow.requests.outgoing.send(REQUESTS["reqGlobalCancel"], {})
     slow.place("waited")
     slow.ask("cancelOrder", key="left")
     slow.link.take()

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ibbridge.codec.schema import Pace
+from ibbridge.outgoing import NOT_CONNECTED
 from ibbridge.refusal import Refused
-from ibbridge.requests import NOT_CONNECTED
 from tests.middle import AAPL, LIMIT, Middle, Sent
 
 RATE = 10
