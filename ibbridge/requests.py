@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 from ibbridge import arguments
 from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
-from ibbridge.codec.schema import Kind, Pace, Request
+from ibbridge.codec.schema import Kind, Request
 from ibbridge.config import RESTRICTED
-from ibbridge.orders import LONGEST_REF, Order, Orders, order_ref
-from ibbridge.outgoing import NOT_CONNECTED, Outgoing
+from ibbridge.orders import Order
+from ibbridge.outgoing import Outgoing
 from ibbridge.places import Places, place_of_all
 from ibbridge.refusal import Refused
 from ibbridge.routing import Asking, Route, Router
 from ibbridge.subscriptions import Subscriptions
+from ibbridge.trading import Trading
 from ibbridge.upkeep import Upkeep
 
 if TYPE_CHECKING:
@@ -27,25 +28,13 @@ if TYPE_CHECKING:
 
     from ibbridge.codec.schema import Path
     from ibbridge.halt import Halt
+    from ibbridge.orders import Orders
     from ibbridge.outgoing import Link
     from ibbridge.pacing import Waiting
 
-CANCELLED = 202
-"""IB's code for an order that is cancelled: here, one that never left."""
-
-OF_EVERY_ORDER = ("action", "orderType")
-"""What an order must say. TWS has defaults, and nobody means them."""
-
-NOT_OF_AN_ORDER = ("orderRef", "whatIf")
-"""What an order says by its key and its command, and so by no attribute."""
-
 
 class Requests:
-    """What clients have asked of TWS.
-
-    While there is a `fault` (of the store) or a halt no order is taken, nor for the seconds that a restart `window`
-    still takes.
-    """
+    """What clients have asked of TWS. `halt`, `fault` and `window` are for orders."""
 
     def __init__(
         self,
@@ -64,17 +53,9 @@ class Requests:
     ) -> None:
         self.outgoing = Outgoing(link)
         self._router = router
-        self._orders = orders
         self._allowed = frozenset(allowed)
         self._places = Places(router, names)
-        self.upstream = True
-        """Whether IB's servers are there behind TWS. While they are not, orders are refused."""
-        self.accounts: tuple[str, ...] = ()
-        """The accounts that TWS manages here."""
-        self._halt = halt
-        self._fault = fault
-        self._window = window
-        self._clock = clock  # µs since 1970 UTC
+        self._trading = Trading(self.outgoing, router, orders, halt=halt, fault=fault, window=window, clock=clock)
         router.answered = self._answered
         router.over = self._over
         self._asked_whole: dict[str, list[Waiting]] = {}  # what asks TWS for streams without a number, and may wait
@@ -85,6 +66,24 @@ class Requests:
         self.upkeep.waiting = lambda route: route.message is not None and route.message.waits
 
     # -- the connection
+
+    @property
+    def upstream(self) -> bool:
+        """Whether IB's servers are there behind TWS. While they are not, orders are refused."""
+        return self._trading.upstream
+
+    @upstream.setter
+    def upstream(self, there: bool) -> None:
+        self._trading.upstream = there
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """The accounts that TWS manages here."""
+        return self._trading.accounts
+
+    @accounts.setter
+    def accounts(self, managed: tuple[str, ...]) -> None:
+        self._trading.accounts = managed
 
     def above(self, number: int | None) -> None:
         """Ids from here on are above `number`: what TWS gave as the next valid one, less one, or has been seen."""
@@ -170,11 +169,8 @@ class Requests:
     def leaving(self, message: Waiting) -> bool:
         """It is about to be written. False if it must not be any more."""
         about = message.about
-        if message.not_after is not None and self._clock() > message.not_after:
-            self._unplaced(about, CANCELLED, "its not_after passed before it could be sent")
-            return False
-        if isinstance(about, Order) and message is about.message:
-            about.message = None
+        if isinstance(about, Order):
+            return self._trading.leaving(message, about)
         if isinstance(about, Route) and _unnumbered(message.request):
             if about.ended:
                 return False
@@ -195,27 +191,8 @@ class Requests:
             about = message.about
             if isinstance(about, Route) and _unnumbered(message.request):
                 self._await(about)
-            elif isinstance(about, Order) and message.request.does is Kind.ORDER:
-                self._unplaced(about, NOT_CONNECTED, "the connection to TWS was lost before it could be sent")
             elif isinstance(about, Order):
-                why = "the connection to TWS was lost before the cancel of this order could be sent; cancel it again"
-                self._router.tell_order(about, NOT_CONNECTED, why, self._clock(), ends=False)
-
-    def _unplaced(self, order: Order, code: int, why: str) -> None:
-        """An order that was accepted is over: it never left."""
-        order.message, order.heard, order.unsent = None, True, True
-        text = f"the order was not placed: {why}. Nothing of it has reached TWS; to place it, take a new key"
-        self._router.tell_order(order, code, text, self._clock(), ends=True)
-
-    def _taken_back(self, order: Order, why: str) -> bool:
-        """Whether the order still waited. Then it does not leave, and nor do those that have it as their parent."""
-        if not self.outgoing.withdraw(order.message):
-            return False
-        self._unplaced(order, CANCELLED, why)
-        for each in self.outgoing.waiting(Pace.ORDER):
-            if isinstance(each.about, Order) and each.args.get("order", {}).get("parentId") == order.order_id:
-                self._taken_back(each.about, f"its parent, {order.key}, was cancelled before it could be sent")
-        return True
+                self._trading.unsent(message, about)
 
     def _over(self, route: Route) -> None:
         if route.message is not None and not self.outgoing.withdraw(route.message):
@@ -228,9 +205,7 @@ class Requests:
 
     def carried_out(self, command: str, args: Mapping[str, Any], asking: Asking, key: str | None) -> bool:
         """Whether this was done before, and is answered again as it was: an order under a known key."""
-        given = args.get("key", key)
-        known = isinstance(given, str) and self._orders.keyed(asking.client, given) is not None
-        return command in _ORDERS and known  # whether it is the same is for `carry_out` to say
+        return self._trading.carried_out(command, args, asking, key)
 
     def cancelled(self, asking: Asking) -> str | None:
         """The name of the request that was made by this command, if whoever made it has cancelled it since."""
@@ -255,10 +230,7 @@ class Requests:
             return self._what_if(args, asking)
         request = REQUESTS[command]
         if arguments.name(request) == "key":
-            args, key = _with_key(args, key)
-            if request.does is Kind.ORDER:
-                return self._place(request, args, asking, key, not_after)
-            return self._cancel_order(request, args, asking, key)
+            return self._trading.carry_out(request, args, asking, key, not_after)
         if key is not None:
             raise Refused("E_ARG", f"key is for orders; {command} has none")
         if request.target:
@@ -273,10 +245,8 @@ class Requests:
         if request.does is Kind.STREAM and not path:
             return self._ask_whole(request, checked, asking)
         if request.does in (Kind.SETTING, Kind.FORGET):
-            if request.name == "reqGlobalCancel":  # it overtakes the orders that wait, which it means as well
-                for message in self.outgoing.waiting(Pace.ORDER):
-                    if isinstance(message.about, Order):
-                        self._taken_back(message.about, "all orders were cancelled before it could be sent")
+            if request.name == "reqGlobalCancel":
+                self._trading.cancel_all()
             self.outgoing.send(request, checked, client=asking.client)
             return {}
         route = self._places.route(request, checked, asking)
@@ -464,98 +434,9 @@ class Requests:
             with contextlib.suppress(Refused):  # nobody asked for it, and a connection that takes nothing forgets all
                 self.outgoing.send(cancel, self._cancelling(cancel, route))
 
-    # -- orders
-
-    def _place(
-        self, request: Request, args: dict[str, Any], asking: Asking, key: str, not_after: int | None
-    ) -> dict[str, Any]:
-        if known := self._orders.keyed(asking.client, key):
-            if (known.command, known.args) != (request.name, args):
-                raise Refused("E_KEY_REUSED", f"key {key!r} is of another order of {asking.client}; take a new one")
-            return {**self._placed(known), "dup": True}
-        self._may_trade()
-        if self._orders.former(asking.client, key):
-            topic = self._router.named("ord", asking.client, key)
-            fault = f"key {key!r} was used before the daemon was restarted: {topic} says what became of that order"
-            raise Refused("E_KEY_REUSED", f"{fault}; for another one take a new key")
-        if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
-            raise Refused("E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters")
-        order = Order(asking.client, key, self.outgoing.next, args, request.name)
-        values = self._order_values(order) if request.name == "placeOrder" else self._exercise_values(request, order)
-        self.outgoing.number()
-        self._orders.add(order)
-        try:
-            self.outgoing.send(request, values, client=asking.client, about=order, not_after=not_after)
-        except Refused:
-            self._orders.forget(order)
-            raise
-        return self._placed(order)
-
-    def _may_trade(self) -> None:
-        """Raises `Refused` while no order is taken from anybody."""
-        if self._halt.state:
-            told = "{client} said so: {reason}" if self._halt.state["reason"] else "{client} said so"
-            fault = f"orders are halted, {told.format(**self._halt.state)}; `resume` ends it"
-            raise Refused("E_HALTED", fault, outcome="not_sent")
-        if fault := self._fault():
-            raise Refused("E_STORE", f"no order is taken: {fault}", outcome="not_sent", retry_after=5.0)
-        if left := self._window():
-            fault = "this is a time at which TWS or IB's servers are restarted (tws.restart_windows)"
-            raise Refused("E_RESTART_WINDOW", f"{fault}; it ends in {left:.0f} s", outcome="not_sent", retry_after=left)
-        if not self.upstream:
-            raise Refused(
-                "E_NOT_CONNECTED",
-                "TWS has lost its connection to IB (1100), and would keep the order for later; try again when it is "
-                "back",
-                outcome="not_sent",
-                retry_after=5.0,
-            )
-
-    def _order_values(self, order: Order) -> dict[str, Any]:
-        """The arguments of `placeOrder`. Owner and key travel in `orderRef`."""
-        values = self._with_order(order.args, order.order_id, order_ref(order.owner, order.key))
-        if values["order"].get("whatIf"):
-            raise Refused("E_ARG", "order.whatIf: whatIfOrder asks what an order would cost; placeOrder places it")
-        return values
-
-    def _exercise_values(self, request: Request, order: Order) -> dict[str, Any]:
-        """The arguments of `exerciseOptions`, whose request id is the number of the order that TWS makes of it."""
-        args = order.args
-        given = (name for name in ("reqId", "orderId") if name in args)
-        faults = [f"{name} is the daemon's to give; key names the order" for name in given]
-        if len(self.accounts) > 1 and not args.get("account"):
-            faults.append(f"account is missing: one of {', '.join(self.accounts)}")
-        rest = {name: value for name, value in args.items() if name != "orderId"}
-        return self.outgoing.check(request, {**rest, str(request.key): order.order_id}, faults)
-
-    def _with_order(self, args: Mapping[str, Any], order_id: int, ref: str) -> dict[str, Any]:
-        given = args.get("order")
-        faults = []
-        if isinstance(given, dict):
-            if given.get("orderRef"):
-                faults.append("order.orderRef carries owner and key, and is the daemon's; key names the order")
-            given = {**given, "orderRef": ref}
-            faults += [f"order.{name} is missing" for name in OF_EVERY_ORDER if not given.get(name)]
-            if len(self.accounts) > 1 and not any(given.get(name) for name in ("account", "faGroup")):
-                faults.append(f"order.account is missing: one of {', '.join(self.accounts)}, or a faGroup")
-        if "orderId" in args:
-            faults.append("orderId is the daemon's to give; key names the order")
-        rest = {name: value for name, value in args.items() if name != "orderId"}
-        return self.outgoing.check(REQUESTS["placeOrder"], {**rest, "order": given, "orderId": order_id}, faults)
-
-    def _placed(self, order: Order) -> dict[str, Any]:
-        return {
-            "key": order.key,
-            "orderId": order.order_id,
-            "topic": self._router.named("ord", order.owner, order.key),
-            "executions": self._router.named("exec", order.owner),
-        }
-
     def _what_if(self, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """What an order would cost: answered by one openOrder, on the client's own stream. Never an order."""
-        number = self.outgoing.next
-        values = self._with_order(args, number, "")
-        values["order"]["whatIf"] = True
+        values = self._trading.what_if(args, self.outgoing.next)
         request = REQUESTS["placeOrder"]
         route = self._places.route(request, values, asking)
         if again := self._under_way(route, asking):
@@ -566,24 +447,12 @@ class Requests:
         self._asked(route, asking)
         return {"topic": self._places.topic(route)}
 
-    def _cancel_order(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
-        order = self._orders.keyed(asking.client, key) or self._orders.former(asking.client, key)
-        if order is None or not order.order_id:
-            raise Refused("E_ARG", f"key: {asking.client} has no order with the key {key!r}")
-        if "orderId" in args:
-            raise Refused("E_ARG", "orderId is the daemon's; key names the order")
-        checked = self.outgoing.check(request, {**args, "orderId": order.order_id})
-        if not (order.unsent or self._taken_back(order, "it was cancelled before it could be sent")):
-            self.outgoing.send(request, checked, client=asking.client, about=order)
-        return {"key": key, "orderId": order.order_id}
-
 
 def _unnumbered(request: Request) -> bool:
     """Whether its answer names no request, and belongs to the one that was sent first."""
     return request.does is Kind.ONE_SHOT and request.key is None
 
 
-_ORDERS = frozenset(request.name for request in OUTBOUND if request.does is Kind.ORDER)
 _CANCELS = {request.cancels: request for request in OUTBOUND if request.cancels}
 
 _ONE_AT_A_TIME = frozenset(
@@ -596,15 +465,3 @@ _ONE_AT_A_TIME = frozenset(
 
 def _told(value: Any) -> str:
     return "left out" if value is None else ascii(value)[:60]
-
-
-def _with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], str]:
-    """The arguments without the order's key, and the key, which may be given in either place."""
-    given = args.get("key", key)
-    if key is not None and given != key:
-        raise Refused("E_ARG", "key is given twice, and differently: beside args and within")
-    if given is None:
-        raise Refused("E_ARG", "key is missing: your own name for the order, by which it is known for ever")
-    if not isinstance(given, str) or not given or not given.isascii() or not given.isprintable() or "/" in given:
-        raise Refused("E_ARG", "key must be 1 or more printable ASCII characters without /")
-    return {name: value for name, value in args.items() if name != "key"}, given

@@ -22,7 +22,7 @@ from ibbridge.codec.schema import Record, Request
 from ibbridge.codec.types import UNSET_INT, UNSET_LONG
 from ibbridge.codec.versions import NEWEST, PROTOBUF
 from ibbridge.describe import commands
-from ibbridge.requests import NOT_OF_AN_ORDER, OF_EVERY_ORDER
+from ibbridge.trading import NOT_OF_AN_ORDER, OF_EVERY_ORDER
 from tests.codec.declared import DECLARED
 from tests.codec.golden import IN, OUT
 from tests.codec.strategies import canonical

@@ -22,8 +22,8 @@ from ibbridge.commands import LONGEST_ID
 from ibbridge.config import RESTRICTED
 from ibbridge.places import place_of
 from ibbridge.reference import CLASSES
-from ibbridge.requests import NOT_OF_AN_ORDER, OF_EVERY_ORDER
 from ibbridge.topics import BULLETINS
+from ibbridge.trading import NOT_OF_AN_ORDER, OF_EVERY_ORDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -1,0 +1,240 @@
+"""Orders: placed under their keys, cancelled, taken back before they have left; and when none is taken.
+
+Knows what an order must say to TWS, and tells its owner if it never left. Whose an order is that TWS speaks of is for
+`orders`; how it is sent for `outgoing`. Raises `Refused` for what is not carried out. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.codec.messages import OUTBOUND, REQUESTS
+from ibbridge.codec.schema import Kind, Pace
+from ibbridge.orders import LONGEST_REF, Order, order_ref
+from ibbridge.outgoing import NOT_CONNECTED
+from ibbridge.refusal import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ibbridge.codec.schema import Request
+    from ibbridge.halt import Halt
+    from ibbridge.orders import Orders
+    from ibbridge.outgoing import Outgoing
+    from ibbridge.pacing import Waiting
+    from ibbridge.routing import Asking, Router
+
+CANCELLED = 202
+"""IB's code for an order that is cancelled: here, one that never left."""
+
+OF_EVERY_ORDER = ("action", "orderType")
+"""What an order must say. TWS has defaults, and nobody means them."""
+
+NOT_OF_AN_ORDER = ("orderRef", "whatIf")
+"""What an order says by its key and its command, and so by no attribute."""
+
+_ORDERS = frozenset(request.name for request in OUTBOUND if request.does is Kind.ORDER)
+
+
+class Trading:
+    """Places and cancels orders.
+
+    While there is a `fault` (of the store) or a halt no order is taken, nor for the seconds that a restart `window`
+    still takes.
+    """
+
+    def __init__(
+        self,
+        outgoing: Outgoing,
+        router: Router,
+        orders: Orders,
+        *,
+        halt: Halt,
+        fault: Callable[[], str],
+        window: Callable[[], float],
+        clock: Callable[[], int],
+    ) -> None:
+        self.upstream = True
+        """Whether IB's servers are there behind TWS. While they are not, orders are refused."""
+        self.accounts: tuple[str, ...] = ()
+        """The accounts that TWS manages here."""
+        self._outgoing = outgoing
+        self._router = router
+        self._orders = orders
+        self._halt = halt
+        self._fault = fault
+        self._window = window
+        self._clock = clock  # µs since 1970 UTC
+
+    # -- commands
+
+    def carried_out(self, command: str, args: Mapping[str, Any], asking: Asking, key: str | None) -> bool:
+        """Whether this places an order under a key that is known. Whether it is the same is for `carry_out` to say."""
+        given = args.get("key", key)
+        return command in _ORDERS and isinstance(given, str) and self._orders.keyed(asking.client, given) is not None
+
+    def carry_out(
+        self, request: Request, args: dict[str, Any], asking: Asking, key: str | None, not_after: int | None
+    ) -> dict[str, Any]:
+        """Place or cancel the order that a command names by its key; the `result` of the reply."""
+        args, key = _with_key(args, key)
+        if request.does is Kind.ORDER:
+            return self._place(request, args, asking, key, not_after)
+        return self._cancel(request, args, asking, key)
+
+    def _place(
+        self, request: Request, args: dict[str, Any], asking: Asking, key: str, not_after: int | None
+    ) -> dict[str, Any]:
+        if known := self._orders.keyed(asking.client, key):
+            if (known.command, known.args) != (request.name, args):
+                raise Refused("E_KEY_REUSED", f"key {key!r} is of another order of {asking.client}; take a new one")
+            return {**self._placed(known), "dup": True}
+        self._may_trade()
+        if self._orders.former(asking.client, key):
+            topic = self._router.named("ord", asking.client, key)
+            fault = f"key {key!r} was used before the daemon was restarted: {topic} says what became of that order"
+            raise Refused("E_KEY_REUSED", f"{fault}; for another one take a new key")
+        if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
+            raise Refused("E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters")
+        order = Order(asking.client, key, self._outgoing.next, args, request.name)
+        values = self._order_values(order) if request.name == "placeOrder" else self._exercise_values(request, order)
+        self._outgoing.number()
+        self._orders.add(order)
+        try:
+            self._outgoing.send(request, values, client=asking.client, about=order, not_after=not_after)
+        except Refused:
+            self._orders.forget(order)
+            raise
+        return self._placed(order)
+
+    def _may_trade(self) -> None:
+        """Raises `Refused` while no order is taken from anybody."""
+        if self._halt.state:
+            told = "{client} said so: {reason}" if self._halt.state["reason"] else "{client} said so"
+            fault = f"orders are halted, {told.format(**self._halt.state)}; `resume` ends it"
+            raise Refused("E_HALTED", fault, outcome="not_sent")
+        if fault := self._fault():
+            raise Refused("E_STORE", f"no order is taken: {fault}", outcome="not_sent", retry_after=5.0)
+        if left := self._window():
+            fault = "this is a time at which TWS or IB's servers are restarted (tws.restart_windows)"
+            raise Refused("E_RESTART_WINDOW", f"{fault}; it ends in {left:.0f} s", outcome="not_sent", retry_after=left)
+        if not self.upstream:
+            raise Refused(
+                "E_NOT_CONNECTED",
+                "TWS has lost its connection to IB (1100), and would keep the order for later; try again when it is "
+                "back",
+                outcome="not_sent",
+                retry_after=5.0,
+            )
+
+    def _placed(self, order: Order) -> dict[str, Any]:
+        return {
+            "key": order.key,
+            "orderId": order.order_id,
+            "topic": self._router.named("ord", order.owner, order.key),
+            "executions": self._router.named("exec", order.owner),
+        }
+
+    def _cancel(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
+        order = self._orders.keyed(asking.client, key) or self._orders.former(asking.client, key)
+        if order is None or not order.order_id:
+            raise Refused("E_ARG", f"key: {asking.client} has no order with the key {key!r}")
+        if "orderId" in args:
+            raise Refused("E_ARG", "orderId is the daemon's; key names the order")
+        checked = self._outgoing.check(request, {**args, "orderId": order.order_id})
+        if not (order.unsent or self._taken_back(order, "it was cancelled before it could be sent")):
+            self._outgoing.send(request, checked, client=asking.client, about=order)
+        return {"key": key, "orderId": order.order_id}
+
+    def cancel_all(self) -> None:
+        """Take back what waits: the cancel of all orders overtakes it, and means it as well."""
+        for message in self._outgoing.waiting(Pace.ORDER):
+            if isinstance(message.about, Order):
+                self._taken_back(message.about, "all orders were cancelled before it could be sent")
+
+    def what_if(self, args: dict[str, Any], number: int) -> dict[str, Any]:
+        """The arguments of `placeOrder` that ask what an order would cost. They place nothing."""
+        values = self._with_order(args, number, "")
+        values["order"]["whatIf"] = True
+        return values
+
+    # -- what an order must say
+
+    def _order_values(self, order: Order) -> dict[str, Any]:
+        """The arguments of `placeOrder`. Owner and key travel in `orderRef`."""
+        values = self._with_order(order.args, order.order_id, order_ref(order.owner, order.key))
+        if values["order"].get("whatIf"):
+            raise Refused("E_ARG", "order.whatIf: whatIfOrder asks what an order would cost; placeOrder places it")
+        return values
+
+    def _exercise_values(self, request: Request, order: Order) -> dict[str, Any]:
+        """The arguments of `exerciseOptions`, whose request id is the number of the order that TWS makes of it."""
+        args = order.args
+        given = (name for name in ("reqId", "orderId") if name in args)
+        faults = [f"{name} is the daemon's to give; key names the order" for name in given]
+        if len(self.accounts) > 1 and not args.get("account"):
+            faults.append(f"account is missing: one of {', '.join(self.accounts)}")
+        rest = {name: value for name, value in args.items() if name != "orderId"}
+        return self._outgoing.check(request, {**rest, str(request.key): order.order_id}, faults)
+
+    def _with_order(self, args: Mapping[str, Any], order_id: int, ref: str) -> dict[str, Any]:
+        given = args.get("order")
+        faults = []
+        if isinstance(given, dict):
+            if given.get("orderRef"):
+                faults.append("order.orderRef carries owner and key, and is the daemon's; key names the order")
+            given = {**given, "orderRef": ref}
+            faults += [f"order.{name} is missing" for name in OF_EVERY_ORDER if not given.get(name)]
+            if len(self.accounts) > 1 and not any(given.get(name) for name in ("account", "faGroup")):
+                faults.append(f"order.account is missing: one of {', '.join(self.accounts)}, or a faGroup")
+        if "orderId" in args:
+            faults.append("orderId is the daemon's to give; key names the order")
+        rest = {name: value for name, value in args.items() if name != "orderId"}
+        return self._outgoing.check(REQUESTS["placeOrder"], {**rest, "order": given, "orderId": order_id}, faults)
+
+    # -- on the way to TWS
+
+    def leaving(self, message: Waiting, order: Order) -> bool:
+        """What concerns this order is about to be written. False if it must not be any more."""
+        if message.not_after is not None and self._clock() > message.not_after:
+            self._unplaced(order, CANCELLED, "its not_after passed before it could be sent")
+            return False
+        if message is order.message:
+            order.message = None
+        return True
+
+    def unsent(self, message: Waiting, order: Order) -> None:
+        """The connection is gone, and what concerns this order never left."""
+        if message.request.does is Kind.ORDER:
+            self._unplaced(order, NOT_CONNECTED, "the connection to TWS was lost before it could be sent")
+        else:
+            why = "the connection to TWS was lost before the cancel of this order could be sent; cancel it again"
+            self._router.tell_order(order, NOT_CONNECTED, why, self._clock(), ends=False)
+
+    def _unplaced(self, order: Order, code: int, why: str) -> None:
+        """An order that was accepted is over: it never left."""
+        order.message, order.heard, order.unsent = None, True, True
+        text = f"the order was not placed: {why}. Nothing of it has reached TWS; to place it, take a new key"
+        self._router.tell_order(order, code, text, self._clock(), ends=True)
+
+    def _taken_back(self, order: Order, why: str) -> bool:
+        """Whether the order still waited. Then it does not leave, and nor do those that have it as their parent."""
+        if not self._outgoing.withdraw(order.message):
+            return False
+        self._unplaced(order, CANCELLED, why)
+        for each in self._outgoing.waiting(Pace.ORDER):
+            if isinstance(each.about, Order) and each.args.get("order", {}).get("parentId") == order.order_id:
+                self._taken_back(each.about, f"its parent, {order.key}, was cancelled before it could be sent")
+        return True
+
+
+def _with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], str]:
+    """The arguments without the order's key, and the key, which may be given in either place."""
+    given = args.get("key", key)
+    if key is not None and given != key:
+        raise Refused("E_ARG", "key is given twice, and differently: beside args and within")
+    if given is None:
+        raise Refused("E_ARG", "key is missing: your own name for the order, by which it is known for ever")
+    if not isinstance(given, str) or not given or not given.isascii() or not given.isprintable() or "/" in given:
+        raise Refused("E_ARG", "key must be 1 or more printable ASCII characters without /")
+    return {name: value for name, value in args.items() if name != "key"}, given
