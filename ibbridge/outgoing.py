@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LARGEST_SEEN = 2**31 - 2**20
 
 NOT_CONNECTED = 504
-"""IB's code for a request that met no connection."""
+"""IB's code for a request that met no connection: here also for one that TWS has not answered."""
 
 
 class Link(Protocol):

@@ -16,12 +16,13 @@ from ibbridge.codec.schema import Kind, Request
 from ibbridge.config import RESTRICTED
 from ibbridge.orders import Order
 from ibbridge.outgoing import Outgoing
-from ibbridge.places import Places, place_of_all
+from ibbridge.places import Places
 from ibbridge.refusal import Refused
 from ibbridge.routing import Asking, Route, Router
 from ibbridge.subscriptions import Subscriptions
 from ibbridge.trading import Trading
 from ibbridge.upkeep import Upkeep
+from ibbridge.wholes import Wholes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -58,10 +59,16 @@ class Requests:
         self._trading = Trading(self.outgoing, router, orders, halt=halt, fault=fault, window=window, clock=clock)
         router.answered = self._answered
         router.over = self._over
-        self._asked_whole: dict[str, list[Waiting]] = {}  # what asks TWS for streams without a number, and may wait
         self._wanted = Subscriptions()
+        self._wholes = Wholes(self.outgoing, router, self._places, clock)
         self.upkeep = Upkeep(
-            self, router, self._wanted, silent_after=silent_after, per_minute=resubscribe_per_minute, stamp=clock
+            self,
+            router,
+            self._wanted,
+            self._wholes,
+            silent_after=silent_after,
+            per_minute=resubscribe_per_minute,
+            stamp=clock,
         )
         self.upkeep.waiting = lambda route: route.message is not None and route.message.waits
 
@@ -138,10 +145,6 @@ class Requests:
         route.args = args
         self._router.renumber(route, number)
 
-    def ask_whole(self, request: Request, args: Mapping[str, Any]) -> None:
-        """Ask for what has no number."""
-        self._send_whole(request, self.outgoing.check(request, dict(args)))
-
     def cancel(self, route: Route) -> None:
         """Have TWS stop what it sends under the route's number, if there is a way. What still waits is withdrawn."""
         if self.outgoing.withdraw(route.message):
@@ -155,14 +158,6 @@ class Requests:
                     return  # this version has no such cancel
                 raise
             self.outgoing.send(cancel, values)
-
-    def place_of(self, request: Request, args: Mapping[str, Any]) -> tuple[str, ...]:
-        """Under which a stream without a number is published."""
-        return place_of_all(request, args)
-
-    def answer_of(self, request: Request, args: dict[str, Any], asking: Asking) -> Route:
-        """Where to tell one who wants such a stream that it is not to be had."""
-        return self._places.route(request, args, asking)
 
     # -- on the way to TWS
 
@@ -243,7 +238,7 @@ class Requests:
             raise Refused("E_ARG", f"{request.key} is the daemon's to give; answers are told apart by their topic")
         checked = self.outgoing.check(request, arguments.numbered(args, path, 0) if path else args)
         if request.does is Kind.STREAM and not path:
-            return self._ask_whole(request, checked, asking)
+            return self._wholes.ask(request, checked, asking)
         if request.does in (Kind.SETTING, Kind.FORGET):
             if request.name == "reqGlobalCancel":
                 self._trading.cancel_all()
@@ -316,62 +311,13 @@ class Requests:
             raise Refused("E_BUSY", f"{fault}; ask for the same to share it")
         return None
 
-    def _ask_whole(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
-        """Streams that the whole connection has once: positions, and the updates of one account at a time."""
-        whole = self._wanted.whole(request)
-        holders = whole.holders
-        account = args.get("acctCode", "")
-        if args.get("subscribe", True):
-            for other, held in holders.items():
-                if held.get("acctCode", "") != account and other.client != asking.client:
-                    raise Refused(
-                        "E_BUSY",
-                        f"{other.client} has the updates of account {held.get('acctCode') or '(default)'}, and TWS "
-                        "gives those of one account at a time",
-                    )
-            self._send_whole(request, args, asking.client)
-            self._leave(request, holders, account)
-            self._router.wanted(request, *place_of_all(request, args))
-            holders[asking] = args
-            self.upkeep.asked_whole(whole)
-        else:
-            self._release(request, holders, asking, args)
-        return {"topic": self._router.named(*place_of_all(request, args))}
-
-    def _leave(self, request: Request, holders: dict[Asking, dict[str, Any]], account: str) -> None:
-        """TWS goes over to another account, and tells no more of that of before."""
-        for holder, held in [*holders.items()]:
-            if held.get("acctCode", "") != account:
-                del holders[holder]
-                self._router.given_up(request, *place_of_all(request, held))
-
-    def _release(
-        self, request: Request, holders: dict[Asking, dict[str, Any]], asking: Asking, args: dict[str, Any]
-    ) -> None:
-        """The client gives up its share; TWS is told when nobody is left."""
-        mine = [holder for holder in holders if holder.client == asking.client]
-        if len(mine) == len(holders) and self.outgoing.is_open:
-            self._send_whole(request, args, asking.client)
-        for holder in mine:
-            del holders[holder]
-        if mine and not holders:
-            given_up = REQUESTS[request.cancels or request.name]
-            self._router.given_up(given_up, *place_of_all(given_up, args))
-
-    def _send_whole(self, request: Request, args: dict[str, Any], client: str = "") -> None:
-        """Ask for such a stream, or cancel it. The last word holds: what still waits must not leave behind it."""
-        asked = [each for each in self._asked_whole.get(request.cancels or request.name, ()) if each.waits]
-        last_word = asked if request.cancels or "subscribe" in args else ()
-        asked.append(self.outgoing.send(request, args, client=client, instead_of=[*last_word]))
-        self._asked_whole[request.cancels or request.name] = asked
-
     def _concern(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """Cancel a request that is under way, or do something else to it."""
         if request.request_id is None:
             if args:
                 fault = f"{request.name} takes no arguments: it gives up your share of {request.cancels}"
                 raise Refused("E_ARG", fault)
-            self._release(request, self._wanted.whole(REQUESTS[request.cancels or ""]).holders, asking, args)
+            self._wholes.release(request, args, asking)
             return {}
         holder = self._named(request, args, asking)
         route = self._wanted.under(holder)

@@ -1,4 +1,4 @@
-"""What clients want of TWS, in one table: what, who, under which number it is asked for now, and what became of it.
+"""The streams that clients want of TWS, in one table: what, who, under which number it is asked for, what became of it.
 
 It outlives connections: everything in it is asked for again on each new one. Pure. Knows routes and declarations;
 nothing of how TWS is asked (`requests`, `upkeep`), of what is published, or of time but what it is told.
@@ -7,7 +7,7 @@ nothing of how TWS is asked (`requests`, `upkeep`), of what is published, or of 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.arguments import canonical
@@ -16,7 +16,6 @@ from ibbridge.topics import instrument_key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ibbridge.codec.schema import Request
     from ibbridge.routing import Asking, Route
 
 MOST_REMEMBERED = 20_000
@@ -55,23 +54,6 @@ class Subscription:
         self.suspect, self.dead = False, ""
 
 
-@dataclass(slots=True, eq=False)
-class Whole:
-    """A stream that the connection has once, without a number: who wants it, with which arguments.
-
-    `asks` counts how often TWS was asked; it has `answered` when all there is has come since.
-    """
-
-    request: Request
-    holders: dict[Asking, dict[str, Any]] = field(default_factory=dict)
-    asks: int = 0
-    answered: bool = False
-
-    def wanted(self) -> list[tuple[Asking, dict[str, Any]]]:
-        """What differs of it, each with one of those who want it so."""
-        return list({canonical(args): (asking, args) for asking, args in self.holders.items()}.values())
-
-
 class Subscriptions:
     """The table."""
 
@@ -83,7 +65,6 @@ class Subscriptions:
         self._gone: OrderedDict[Asking, str] = OrderedDict()  # what was cancelled: a cancel may come again
         self._late: OrderedDict[str, list[int]] = OrderedDict()
         self._tidy_at = 0
-        self.wholes: dict[str, Whole] = {}
 
     def __len__(self) -> int:
         return len(self._shared)
@@ -170,12 +151,6 @@ class Subscriptions:
     def reconnected(self) -> None:
         """No number of the old connection means anything."""
         self._late.clear()
-
-    # -- streams without a number
-
-    def whole(self, request: Request) -> Whole:
-        """The stream that this request asks for."""
-        return self.wholes.setdefault(request.name, Whole(request))
 
 
 def _market(route: Route) -> str:

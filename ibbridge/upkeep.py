@@ -16,6 +16,7 @@ from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
 from ibbridge.deadlines import Deadlines
 from ibbridge.hours import Calendar
+from ibbridge.outgoing import NOT_CONNECTED
 from ibbridge.pacing import NO_HISTORY, TOO_FAST
 from ibbridge.places import OF_ACCOUNTS
 from ibbridge.refusal import Refused
@@ -28,10 +29,8 @@ if TYPE_CHECKING:
 
     from ibbridge.codec.schema import Request
     from ibbridge.routing import Router
-    from ibbridge.subscriptions import Subscription, Subscriptions, Whole
-
-NO_ANSWER = 504
-"""IB's code for a request that met no connection: here also for one that TWS has not answered."""
+    from ibbridge.subscriptions import Subscription, Subscriptions
+    from ibbridge.wholes import Whole, Wholes
 
 LOST_DATA, KEPT_DATA = 1101, 1102
 _LOST = frozenset((1100, 2110))
@@ -66,15 +65,6 @@ class Asker(Protocol):
     def cancel(self, route: Route) -> None:
         """Have TWS stop what it sends under the route's number, if there is a way. Raises `Refused`."""
 
-    def ask_whole(self, request: Request, args: Mapping[str, Any]) -> None:
-        """Ask for a stream without a number. Raises `Refused`."""
-
-    def place_of(self, request: Request, args: Mapping[str, Any]) -> tuple[str, ...]:
-        """Under which a stream without a number is published."""
-
-    def answer_of(self, request: Request, args: dict[str, Any], asking: Any) -> Route:
-        """Where to tell one who wants such a stream that it is not to be had."""
-
 
 class Turn(NamedTuple):
     """What is to be asked for: a request under a number, or (of `whole`) a stream without one.
@@ -105,6 +95,7 @@ class Upkeep:
         asker: Asker,
         router: Router,
         subscriptions: Subscriptions,
+        wholes: Wholes,
         *,
         silent_after: float = 180.0,
         per_minute: int = 6,
@@ -113,10 +104,11 @@ class Upkeep:
         self._asker = asker
         self._router = router
         self._subscriptions = subscriptions
+        self._wholes = wholes
         self._stamp = stamp
         self._watchdog = Watchdog(silent_after, per_minute)
         self._silent_after = silent_after
-        self._deadlines: Deadlines[_Due | tuple[Whole, int]] = Deadlines()
+        self._deadlines: Deadlines[_Due] = Deadlines()
         self._turns: list[Turn] = []  # first things last
         self._kept: list[Route] = []  # questions to be put once more
         self._hours = Calendar()
@@ -127,7 +119,6 @@ class Upkeep:
         self._down: dict[str, set[str]] = {"market": set(), "history": set()}
         self.waiting: Callable[[Route], bool] = lambda _: False
         """Whether a request has not yet left for TWS: its time has not begun then."""
-        router.complete = self._complete
         router.troubled = self._troubled
         router.refused_for_now = self._refused_for_now
 
@@ -149,7 +140,7 @@ class Upkeep:
             [
                 *(Turn(route) for route in kept if not route.ended),
                 *(Turn(each.route) for each in self._subscriptions.live()),
-                *self._wholes(),
+                *self._all_wholes(),
             ]
         )
         return self._take_turns()
@@ -159,7 +150,7 @@ class Upkeep:
         ts = self._stamp()
         for each in self._subscriptions.live():
             self._outdate(each, "connection", ts)
-        self._whole_gaps("connection", ts)
+        self._wholes.gaps("connection", ts)
         waiting = [turn.route for turn in self._turns if turn.route and turn.route.one_shot and not turn.route.ended]
         self._turns.clear()
         failed = []
@@ -175,9 +166,8 @@ class Upkeep:
         self._kept += [route for route in waiting if route not in self._kept]
         return failed
 
-    def _wholes(self) -> list[Turn]:
-        wanted = [(each, args) for each in self._subscriptions.wholes.values() for _, args in each.wanted()]
-        return [Turn(None, whole=whole, args=args) for whole, args in wanted]
+    def _all_wholes(self) -> list[Turn]:
+        return [Turn(None, whole=whole, args=args) for whole, args in self._wholes.wanted()]
 
     # -- asking again
 
@@ -204,8 +194,7 @@ class Upkeep:
 
     def _ask(self, turn: Turn) -> None:
         if turn.whole is not None:
-            self._asker.ask_whole(turn.whole.request, turn.args)
-            self.asked_whole(turn.whole)
+            self._wholes.ask_again(turn.whole, turn.args)
             return
         route = turn.route
         if route is None or route.ended:
@@ -222,10 +211,7 @@ class Upkeep:
         if turn.route is not None:
             self._router.end(turn.route)
             return [turn.route]
-        if turn.whole is None:
-            return []
-        request, holders = turn.whole.request, turn.whole.holders
-        return [self._asker.answer_of(request, args, by) for by, args in holders.items() if args == turn.args]
+        return self._wholes.refused(turn.whole, turn.args) if turn.whole else []
 
     # -- deadlines
 
@@ -234,23 +220,10 @@ class Upkeep:
         if seconds := route.request.within(route.args):
             self._deadlines.add(_Due(route, route.asks, route.answers), seconds)
 
-    def asked_whole(self, whole: Whole) -> None:
-        """The same of a stream without a number."""
-        whole.asks, whole.answered = whole.asks + 1, False
-        if whole.request.deadline:
-            self._deadlines.add((whole, whole.asks), whole.request.deadline)
-
-    def _complete(self, name: str) -> None:
-        for whole in self._subscriptions.wholes.values():
-            if name in whole.request.ends:
-                whole.answered = True
-
     def _expire(self, now: float) -> None:
+        self._wholes.expire(now, able=self._up and not self._turns)
         for due in self._deadlines.due(now):
-            if isinstance(due, tuple):
-                self._expire_whole(*due)
-            else:
-                self._expire_one(due)
+            self._expire_one(due)
 
     def _expire_one(self, due: _Due) -> None:
         route = due.route
@@ -273,21 +246,9 @@ class Upkeep:
             why = f"TWS has not answered for {seconds:g} s"
         self._router.give_up(route)
         if route.hears is None:
-            self._router.tell(route, NO_ANSWER, f"{why}; ask again, under a new id", self._stamp())
+            self._router.tell(route, NOT_CONNECTED, f"{why}; ask again, under a new id", self._stamp())
         else:
             self._asking_hours = None
-
-    def _expire_whole(self, whole: Whole, asks: int) -> None:
-        if whole.asks != asks or whole.answered or not whole.holders:
-            return
-        seconds = whole.request.deadline or 0.0
-        if not self._up or self._turns:
-            self._deadlines.add((whole, asks), seconds)
-            return
-        why = f"TWS has not said all there is within {seconds:g} s"
-        for asking, args in whole.holders.items():
-            route = self._asker.answer_of(whole.request, args, asking)
-            self._router.tell(route, NO_ANSWER, f"{why}; what it says is published as it comes", self._stamp())
 
     def _stop(self, route: Route) -> None:
         try:
@@ -306,11 +267,6 @@ class Upkeep:
             last = self._router.last(each.route)
             for other in self._subscriptions.on(each.topic):
                 other.stale, other.seq = True, last
-
-    def _whole_gaps(self, reason: str, ts: int) -> None:
-        for whole in self._subscriptions.wholes.values():
-            for _, args in whole.wanted():
-                self._router.gap_of_all(whole.request, self._asker.place_of(whole.request, args), reason, ts)
 
     # -- what IB says
 
@@ -350,8 +306,8 @@ class Upkeep:
         live = self._subscriptions.live()
         for each in live:
             self._outdate(each, "data", ts)
-        self._whole_gaps("data", ts)
-        self._put([*(Turn(each.route, live=True) for each in live), *self._wholes()])
+        self._wholes.gaps("data", ts)
+        self._put([*(Turn(each.route, live=True) for each in live), *self._all_wholes()])
         self._tell(self._take_turns())
 
     def _kept_data(self, *, asked: bool) -> None:
@@ -419,7 +375,7 @@ class Upkeep:
 
     def _tell(self, refused: list[tuple[Route, str]]) -> None:
         for route, why in refused:
-            self._router.tell(route, NO_ANSWER, why, self._stamp())
+            self._router.tell(route, NOT_CONNECTED, why, self._stamp())
 
     def _watched(self) -> list[Subscription]:
         return [each for each in self._subscriptions.live() if each.instrument]

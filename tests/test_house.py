@@ -146,7 +146,7 @@ PURE = {
         "arguments", "session", "line", "streams", "routing", "requests", "orders", "topics", "commands",
         "book", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
         "budget", "pacing",
-        "deadlines", "hours", "outgoing", "places", "subscriptions", "trading", "watchdog", "upkeep",
+        "deadlines", "hours", "outgoing", "places", "subscriptions", "trading", "watchdog", "wholes", "upkeep",
     )
 }
 """State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
@@ -224,6 +224,7 @@ LAYERS = [
     "hours",
     "outgoing",
     "trading",
+    "wholes",
     "subscriptions",
     "watchdog",
     "upkeep",

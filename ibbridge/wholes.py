@@ -1,0 +1,152 @@
+"""Streams that the connection has once, as a whole, without a number: positions, an account's updates, bulletins.
+
+Knows who wants which of them, and how TWS is asked: by each, and told by the last that it may stop. Told the time by
+whoever looks after requests (`upkeep`), which also says when to ask again. Pure; raises `Refused`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.arguments import canonical
+from ibbridge.codec.messages import REQUESTS
+from ibbridge.deadlines import Deadlines
+from ibbridge.outgoing import NOT_CONNECTED
+from ibbridge.places import place_of_all
+from ibbridge.refusal import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ibbridge.codec.schema import Request
+    from ibbridge.outgoing import Outgoing
+    from ibbridge.pacing import Waiting
+    from ibbridge.places import Places
+    from ibbridge.routing import Asking, Route, Router
+
+
+@dataclass(slots=True, eq=False)
+class Whole:
+    """One of them: who wants it, with which arguments.
+
+    `asks` counts how often TWS was asked; it has `answered` when all there is has come since. `messages` are those that
+    ask TWS, or tell it to stop, and may not have left.
+    """
+
+    request: Request
+    holders: dict[Asking, dict[str, Any]] = field(default_factory=dict)
+    asks: int = 0
+    answered: bool = False
+    messages: list[Waiting] = field(default_factory=list)
+
+    def wanted(self) -> list[tuple[Asking, dict[str, Any]]]:
+        """What differs of it, each with one of those who want it so."""
+        return list({canonical(args): (asking, args) for asking, args in self.holders.items()}.values())
+
+
+class Wholes:
+    """All of them."""
+
+    def __init__(self, outgoing: Outgoing, router: Router, places: Places, stamp: Callable[[], int]) -> None:
+        self._outgoing = outgoing
+        self._router = router
+        self._places = places
+        self._stamp = stamp
+        self._of: dict[str, Whole] = {}
+        self._deadlines: Deadlines[tuple[Whole, int]] = Deadlines()
+        router.complete = self._complete
+
+    # -- commands
+
+    def ask(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
+        """Ask for it, or give it up where its arguments say so; the `result` of the reply."""
+        if args.get("subscribe", True):
+            self._hold(self._whole(request), args, asking)
+        else:
+            self.release(request, args, asking)
+        return {"topic": self._router.named(*place_of_all(request, args))}
+
+    def _hold(self, whole: Whole, args: dict[str, Any], asking: Asking) -> None:
+        """TWS gives the updates of one account at a time; those that another client has are not taken from it."""
+        account = args.get("acctCode", "")
+        for other, held in whole.holders.items():
+            if held.get("acctCode", "") != account and other.client != asking.client:
+                raise Refused(
+                    "E_BUSY",
+                    f"{other.client} has the updates of account {held.get('acctCode') or '(default)'}, and TWS "
+                    "gives those of one account at a time",
+                )
+        self._send(whole, whole.request, args, asking.client)
+        for holder, held in [*whole.holders.items()]:
+            if held.get("acctCode", "") != account:  # of which TWS tells no more
+                del whole.holders[holder]
+                self._router.given_up(whole.request, *place_of_all(whole.request, held))
+        self._router.wanted(whole.request, *place_of_all(whole.request, args))
+        whole.holders[asking] = args
+        self._asked(whole)
+
+    def release(self, request: Request, args: dict[str, Any], asking: Asking) -> None:
+        """The client gives up its share; TWS is told when nobody is left."""
+        whole = self._whole(REQUESTS[request.cancels or request.name])
+        mine = [holder for holder in whole.holders if holder.client == asking.client]
+        if len(mine) == len(whole.holders) and self._outgoing.is_open:
+            self._send(whole, request, args, asking.client)
+        for holder in mine:
+            del whole.holders[holder]
+        if mine and not whole.holders:
+            self._router.given_up(whole.request, *place_of_all(whole.request, args))
+
+    def _whole(self, request: Request) -> Whole:
+        return self._of.setdefault(request.name, Whole(request))
+
+    def _send(self, whole: Whole, request: Request, args: dict[str, Any], client: str = "") -> None:
+        """Ask for it, or cancel it. The last word holds: what still waits must not leave behind it."""
+        waiting = [each for each in whole.messages if each.waits]
+        last_word = [*waiting] if request.cancels or "subscribe" in args else ()
+        whole.messages = [*waiting, self._outgoing.send(request, args, client=client, instead_of=last_word)]
+
+    # -- asking again
+
+    def wanted(self) -> list[tuple[Whole, dict[str, Any]]]:
+        """What is to be asked for on a new connection."""
+        return [(whole, args) for whole in self._of.values() for _, args in whole.wanted()]
+
+    def ask_again(self, whole: Whole, args: Mapping[str, Any]) -> None:
+        """Ask TWS for it once more. Raises `Refused`."""
+        self._send(whole, whole.request, self._outgoing.check(whole.request, dict(args)))
+        self._asked(whole)
+
+    def refused(self, whole: Whole, args: Mapping[str, Any]) -> list[Route]:
+        """Where to tell those who want it so that it is not to be had."""
+        return [self._places.route(whole.request, held, by) for by, held in whole.holders.items() if held == args]
+
+    def gaps(self, reason: str, ts: int) -> None:
+        """Say on all of them that something may have been missed."""
+        for whole, args in self.wanted():
+            self._router.gap_of_all(whole.request, place_of_all(whole.request, args), reason, ts)
+
+    # -- deadlines
+
+    def _asked(self, whole: Whole) -> None:
+        whole.asks, whole.answered = whole.asks + 1, False
+        if whole.request.deadline:
+            self._deadlines.add((whole, whole.asks), whole.request.deadline)
+
+    def _complete(self, name: str) -> None:
+        for whole in self._of.values():
+            if name in whole.request.ends:
+                whole.answered = True
+
+    def expire(self, now: float, *, able: bool) -> None:
+        """Say of which TWS has not said all there is in time. While it is not `able` to, no time is over."""
+        for whole, asks in self._deadlines.due(now):
+            if whole.asks != asks or whole.answered or not whole.holders:
+                continue
+            seconds = whole.request.deadline or 0.0
+            if not able:
+                self._deadlines.add((whole, asks), seconds)
+                continue
+            why = f"TWS has not said all there is within {seconds:g} s; what it says is published as it comes"
+            for asking, args in whole.holders.items():
+                self._router.tell(self._places.route(whole.request, args, asking), NOT_CONNECTED, why, self._stamp())
