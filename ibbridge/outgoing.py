@@ -34,7 +34,7 @@ class Link(Protocol):
         """How to write to it; None while there is none."""
 
     def send(self, message: Waiting) -> bool:
-        """Have it leave in its turn; `Requests.leaving` is told then. False if TWS takes nothing.
+        """Have it leave in its turn, unless it must not be sent any more by then. False if TWS takes nothing.
 
         Raises `Refused` where as much waits as may.
         """

@@ -1,16 +1,17 @@
-"""From a command to bytes for TWS: ids, topics, sharing, orders.
+"""From a command to what TWS is asked: who may ask, what is shared, what a command id names, what is cancelled.
 
-Every request that the codec declares is a command under IB's own name, without its `reqId` or `orderId`, which are
-given here. Raises `Refused` for everything that is not carried out. Pure: it is given a way to send.
+Every request that the codec declares is a command under IB's own name, without its `reqId` or `orderId`, which are the
+daemon's to give. Orders are for `trading`, streams without a number for `wholes`, and what happens to a request once it
+has been asked for `upkeep`. Raises `Refused` for everything that is not carried out. Pure: it is given a way to send.
 """
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ibbridge import arguments
 from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
+from ibbridge.asker import Asker
 from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Request
 from ibbridge.config import RESTRICTED
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class Requests:
-    """What clients have asked of TWS. `halt`, `fault` and `window` are for orders."""
+    """What clients ask of TWS. `halt`, `fault` and `window` are when no order is taken: see `Trading`."""
 
     def __init__(
         self,
@@ -57,12 +58,11 @@ class Requests:
         self._allowed = frozenset(allowed)
         self._places = Places(router, names)
         self._trading = Trading(self.outgoing, router, orders, halt=halt, fault=fault, window=window, clock=clock)
-        router.answered = self._answered
-        router.over = self._over
+        self._asker = Asker(self.outgoing, router)
         self._wanted = Subscriptions()
         self._wholes = Wholes(self.outgoing, router, self._places, clock)
         self.upkeep = Upkeep(
-            self,
+            self._asker,
             router,
             self._wanted,
             self._wholes,
@@ -70,7 +70,6 @@ class Requests:
             per_minute=resubscribe_per_minute,
             stamp=clock,
         )
-        self.upkeep.waiting = lambda route: route.message is not None and route.message.waits
 
     # -- the connection
 
@@ -125,40 +124,6 @@ class Requests:
         """Another login has let go of the market data."""
         self.upkeep.uncontested()
 
-    # -- asking again
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a connection on which to ask."""
-        return self.outgoing.is_open
-
-    def ask_again(self, route: Route) -> None:
-        """Ask TWS for this under a new number, if it has one."""
-        if _unnumbered(route.request):
-            self.outgoing.send(route.request, self.outgoing.check(route.request, dict(route.args)), about=route)
-            return
-        if route.message is not None:
-            self.outgoing.over(route.message)  # what it was under its old number takes no room at TWS any more
-        number = self.outgoing.number()
-        args = arguments.numbered(route.args, route.request.request_id or (), number)
-        self.outgoing.send(route.request, self.outgoing.check(route.request, dict(args)), about=route)
-        route.args = args
-        self._router.renumber(route, number)
-
-    def cancel(self, route: Route) -> None:
-        """Have TWS stop what it sends under the route's number, if there is a way. What still waits is withdrawn."""
-        if self.outgoing.withdraw(route.message):
-            return
-        cancel = _CANCELS.get(route.request.name)
-        if cancel is not None and cancel.request_id and route.request.does is not Kind.ORDER:
-            try:
-                values = self._cancelling(cancel, route)
-            except Refused as error:
-                if error.outcome == "refused":
-                    return  # this version has no such cancel
-                raise
-            self.outgoing.send(cancel, values)
-
     # -- on the way to TWS
 
     def leaving(self, message: Waiting) -> bool:
@@ -166,16 +131,7 @@ class Requests:
         about = message.about
         if isinstance(about, Order):
             return self._trading.leaving(message, about)
-        if isinstance(about, Route) and _unnumbered(message.request):
-            if about.ended:
-                return False
-            self._await(about)  # only now: answers come in the order in which TWS was asked
-        return True
-
-    def _await(self, route: Route) -> None:
-        """It waits for an answer without a number. That counts as an ask, so a deadline of before is void."""
-        self._router.wait(route)
-        self.upkeep.asked(route)
+        return not isinstance(about, Route) or self._asker.leaving(message, about)
 
     def unsent(self, messages: Iterable[Waiting]) -> None:
         """The connection is gone, and these never left. To be told before `lost`.
@@ -184,14 +140,10 @@ class Requests:
         """
         for message in messages:
             about = message.about
-            if isinstance(about, Route) and _unnumbered(message.request):
-                self._await(about)
-            elif isinstance(about, Order):
+            if isinstance(about, Order):
                 self._trading.unsent(message, about)
-
-    def _over(self, route: Route) -> None:
-        if route.message is not None and not self.outgoing.withdraw(route.message):
-            self.outgoing.over(route.message)
+            elif isinstance(about, Route):
+                self._asker.unsent(message, about)
 
     # -- commands
 
@@ -292,7 +244,7 @@ class Requests:
     def _asked(self, route: Route, asking: Asking) -> None:
         """TWS has been sent what a command asked for."""
         self._wanted.remember(asking.named, route)
-        self.upkeep.asked(route)
+        self._asker.asked(route)
 
     def _only_one(self, route: Route, topic: str) -> Route | None:
         """The stream on that topic, of those that would be wrong if TWS sent them twice; refused if it is another.
@@ -360,25 +312,13 @@ class Requests:
         """
         last = not route.holders - {holder} and not route.ended
         if last and self.outgoing.is_open and not self.outgoing.withdraw(route.message):
-            self.outgoing.send(cancel, self._cancelling(cancel, route), client=holder.client)
+            self.outgoing.send(cancel, self._asker.cancelling(cancel, route), client=holder.client)
         self._wanted.give_up(holder)
         route.holders.discard(holder)
         if last:
             if not route.one_shot:
                 self._wanted.leave(route, self._places.topic(route))
             self._router.end(route)
-
-    def _cancelling(self, cancel: Request, route: Route) -> dict[str, Any]:
-        """The arguments that cancel what a route asked for."""
-        same: dict[str, Any] = {f.name: route.args[f.name] for f in cancel.shape.shape if f.name in route.args}
-        return self.outgoing.check(cancel, arguments.numbered(same, cancel.request_id or (), route.req_id))
-
-    def _answered(self, route: Route) -> None:
-        """A one-shot is over. TWS keeps some until they are cancelled, and there is no need for clients to know."""
-        if route.request.lingers and self.outgoing.is_open:
-            cancel = _CANCELS[route.request.name]
-            with contextlib.suppress(Refused):  # nobody asked for it, and a connection that takes nothing forgets all
-                self.outgoing.send(cancel, self._cancelling(cancel, route))
 
     def _what_if(self, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """What an order would cost: answered by one openOrder, on the client's own stream. Never an order."""
@@ -393,13 +333,6 @@ class Requests:
         self._asked(route, asking)
         return {"topic": self._places.topic(route)}
 
-
-def _unnumbered(request: Request) -> bool:
-    """Whether its answer names no request, and belongs to the one that was sent first."""
-    return request.does is Kind.ONE_SHOT and request.key is None
-
-
-_CANCELS = {request.cancels: request for request in OUTBOUND if request.cancels}
 
 _ONE_AT_A_TIME = frozenset(
     request.name

@@ -93,6 +93,11 @@ class Route:
         """Whether it is over with its last answer, and never repeated by itself: a regulatory snapshot costs money."""
         return not self.request.streams(self.args)
 
+    @property
+    def waits(self) -> bool:
+        """Whether what asks TWS has not left yet: its time has not begun then."""
+        return self.message is not None and self.message.waits
+
 
 @dataclass(slots=True, eq=False)
 class _Plan:

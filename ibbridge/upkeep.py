@@ -1,36 +1,34 @@
-"""What is done about requests as time passes and connections go: asked again, given up, told to be stale.
+"""What is done about streams as time passes and connections go: asked for again, told to be stale.
 
-Everything that clients want (`subscriptions`) is asked for on every new connection, when IB has lost it (1101), and
-alone when it should speak and does not (`watchdog`). A question that is lost with its connection is put once more if
-that does no harm; one that TWS does not answer in time is over. Pure: told the time in seconds of a clock that only
-goes forward, and given `stamp` for what is published. Knows what is to be asked again and when; how that is done is for
-`requests`.
+Everything that clients want (`subscriptions`, `wholes`) is asked for on every new connection, when IB has lost it
+(1101), and alone when it should speak and does not (`watchdog`). Questions are for `answers`. Pure: told the time in
+seconds of a clock that only goes forward, and given `stamp` for what is published. Knows what IB has said of its
+servers, what is to be asked again, and when; how that is done is for `asker`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
+from ibbridge.answers import Answers
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
-from ibbridge.deadlines import Deadlines
 from ibbridge.hours import Calendar
 from ibbridge.outgoing import NOT_CONNECTED
-from ibbridge.pacing import NO_HISTORY, TOO_FAST
-from ibbridge.places import OF_ACCOUNTS
 from ibbridge.refusal import Refused
 from ibbridge.routing import COMPETING, LIVE_UPDATES_FAILED, Route
+from ibbridge.turns import Turn, Turns
 from ibbridge.watchdog import COMPETING as CONTESTED
 from ibbridge.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ibbridge.asker import Asker
     from ibbridge.codec.schema import Request
     from ibbridge.routing import Router
     from ibbridge.subscriptions import Subscription, Subscriptions
-    from ibbridge.wholes import Whole, Wholes
+    from ibbridge.wholes import Wholes
 
 LOST_DATA, KEPT_DATA = 1101, 1102
 _LOST = frozenset((1100, 2110))
@@ -42,49 +40,11 @@ _PERHAPS_FALSE = frozenset((162, 200, 504))
 _AWAY = "away"
 """What TWS says of contracts while IB's servers are away, and why a stream is dead that it has said this of."""
 
-MOST_REFUSALS = 3
-"""How often a request is asked again that was too much for TWS."""
-
 OWN = "~hours"
 """Under which the daemon's own questions for trading hours are answered: `req.~hours.<instrument>.`."""
 
 AGAIN = 60.0
 """Seconds of silence after which the hours of a contract are asked for, if they are not known."""
-
-
-class Asker(Protocol):
-    """What sends."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a connection on which to ask."""
-
-    def ask_again(self, route: Route) -> None:
-        """Ask TWS for this, under a new number if it has one. Raises `Refused`."""
-
-    def cancel(self, route: Route) -> None:
-        """Have TWS stop what it sends under the route's number, if there is a way. Raises `Refused`."""
-
-
-class Turn(NamedTuple):
-    """What is to be asked for: a request under a number, or (of `whole`) a stream without one.
-
-    What is `live` is cancelled first.
-    """
-
-    route: Route | None
-    live: bool = False
-    whole: Whole | None = None
-    args: Mapping[str, Any] = {}
-
-
-@dataclass(slots=True, eq=False)
-class _Due:
-    """That a request has to be answered: as it was asked then, after so many answers."""
-
-    route: Route
-    asks: int
-    answers: int
 
 
 class Upkeep:
@@ -108,17 +68,14 @@ class Upkeep:
         self._stamp = stamp
         self._watchdog = Watchdog(silent_after, per_minute)
         self._silent_after = silent_after
-        self._deadlines: Deadlines[_Due] = Deadlines()
-        self._turns: list[Turn] = []  # first things last
-        self._kept: list[Route] = []  # questions to be put once more
+        self._turns = Turns(asker, router, subscriptions, wholes)
+        self._answers = Answers(asker, router, self._turns, stamp)
         self._hours = Calendar()
         self._asking_hours: Route | None = None
         self._now = 0.0
         self._up = True
         self._definitions = True
         self._down: dict[str, set[str]] = {"market": set(), "history": set()}
-        self.waiting: Callable[[Route], bool] = lambda _: False
-        """Whether a request has not yet left for TWS: its time has not begun then."""
         router.troubled = self._troubled
         router.refused_for_now = self._refused_for_now
 
@@ -135,15 +92,8 @@ class Upkeep:
 
     def connected(self) -> list[tuple[Route, str]]:
         """Ask for all that is wanted. Returns what could not be asked for, and why: TWS may speak an older version."""
-        kept, self._kept = self._kept, []
-        self._put(
-            [
-                *(Turn(route) for route in kept if not route.ended),
-                *(Turn(each.route) for each in self._subscriptions.live()),
-                *self._all_wholes(),
-            ]
-        )
-        return self._take_turns()
+        self._turns.put_all([*self._answers.connected(), *(Turn(each.route) for each in self._subscriptions.live())])
+        return self._turns.take()
 
     def lost(self) -> list[Route]:
         """The connection is gone: say so on every stream. Returns the requests that are over without an answer."""
@@ -151,110 +101,7 @@ class Upkeep:
         for each in self._subscriptions.live():
             self._outdate(each, "connection", ts)
         self._wholes.gaps("connection", ts)
-        waiting = [turn.route for turn in self._turns if turn.route and turn.route.one_shot and not turn.route.ended]
-        self._turns.clear()
-        failed = []
-        for route in self._router.unanswered():
-            if route.hears is not None:
-                self._asking_hours = None
-            elif route.asks - route.refusals == 1 and not route.begun and route.request.repeatable(route.args):
-                self._kept.append(route)
-                continue
-            else:
-                failed.append(route)
-            self._router.end(route)
-        self._kept += [route for route in waiting if route not in self._kept]
-        return failed
-
-    def _all_wholes(self) -> list[Turn]:
-        return [Turn(None, whole=whole, args=args) for whole, args in self._wholes.wanted()]
-
-    # -- asking again
-
-    def _put(self, turns: list[Turn]) -> None:
-        """Have these asked for, most urgent first, unless they are to be asked for anyway."""
-        there = {turn.route for turn in self._turns if turn.route}
-        kept = [turn for turn in self._turns if turn.route or not any(each.whole for each in turns)]
-        both = [*reversed(kept), *(turn for turn in turns if turn.route is None or turn.route not in there)]
-        self._turns = sorted(both, key=_urgency)[::-1]
-
-    def _take_turns(self) -> list[tuple[Route, str]]:
-        """Ask for what is to be asked for, as far as TWS takes it; what was refused for good, and why."""
-        refused = []
-        while self._turns:
-            turn = self._turns[-1]
-            try:
-                self._ask(turn)
-            except Refused as error:
-                if error.outcome != "refused":
-                    break
-                refused += [(route, str(error)) for route in self._refused(turn)]
-            self._turns.pop()
-        return refused
-
-    def _ask(self, turn: Turn) -> None:
-        if turn.whole is not None:
-            self._wholes.ask_again(turn.whole, turn.args)
-            return
-        route = turn.route
-        if route is None or route.ended:
-            return
-        if turn.live:
-            self._asker.cancel(route)
-            self._turns[-1] = turn._replace(live=False)
-        self._asker.ask_again(route)
-        self.asked(route)
-        if subscription := self._subscriptions.of(route):
-            subscription.renewed(self._router.last(route))
-
-    def _refused(self, turn: Turn) -> list[Route]:
-        if turn.route is not None:
-            self._router.end(turn.route)
-            return [turn.route]
-        return self._wholes.refused(turn.whole, turn.args) if turn.whole else []
-
-    # -- deadlines
-
-    def asked(self, route: Route) -> None:
-        """TWS has been asked for this, the first time or again."""
-        if seconds := route.request.within(route.args):
-            self._deadlines.add(_Due(route, route.asks, route.answers), seconds)
-
-    def _expire(self, now: float) -> None:
-        self._wholes.expire(now, able=self._up and not self._turns)
-        for due in self._deadlines.due(now):
-            self._expire_one(due)
-
-    def _expire_one(self, due: _Due) -> None:
-        route = due.route
-        if route.ended or route.asks != due.asks or (not route.one_shot and route.begun):
-            return
-        seconds = route.request.within(route.args) or 0.0
-        if self.waiting(route) or route.answers != due.answers or not (route.one_shot or self._up):
-            self._deadlines.add(_Due(route, route.asks, route.answers), seconds)
-            return
-        if not route.one_shot and route.channels:  # it has spoken on an earlier connection, and is wanted as it was
-            self._put([Turn(route, live=True)])
-            return
-        if route in self._kept or any(turn.route is route for turn in self._turns):
-            why = f"there was no connection on which TWS could have answered, for {seconds:g} s"
-        elif _perhaps_dropped(route):
-            self._put([Turn(route, live=True)])
-            return
-        else:
-            self._stop(route)
-            why = f"TWS has not answered for {seconds:g} s"
-        self._router.give_up(route)
-        if route.hears is None:
-            self._router.tell(route, NOT_CONNECTED, f"{why}; ask again, under a new id", self._stamp())
-        else:
-            self._asking_hours = None
-
-    def _stop(self, route: Route) -> None:
-        try:
-            self._asker.cancel(route)
-        except Refused:  # a connection that takes nothing forgets all, and a version without the cancel has none
-            return
+        return self._answers.lost()
 
     # -- gaps
 
@@ -295,8 +142,8 @@ class Upkeep:
         down.discard(farm)
         of_kind = [each for each in self._watched() if _farms_of(each.route.request) == kind]
         if kind == "history" and not down:
-            self._put([Turn(each.route, live=True) for each in of_kind if each.dead == "farm"])
-            self._tell(self._take_turns())
+            self._turns.put([Turn(each.route, live=True) for each in of_kind if each.dead == "farm"])
+            self._go_on()
         if was_down and not down:
             self._watchdog.resumed(of_kind, self._now)
 
@@ -307,29 +154,29 @@ class Upkeep:
         for each in live:
             self._outdate(each, "data", ts)
         self._wholes.gaps("data", ts)
-        self._put([*(Turn(each.route, live=True) for each in live), *self._all_wholes()])
-        self._tell(self._take_turns())
+        self._turns.put_all([Turn(each.route, live=True) for each in live])
+        self._go_on()
 
     def _kept_data(self, *, asked: bool) -> None:
         """TWS has all subscriptions, says IB: but perhaps not those that it was `asked` for meanwhile."""
         if asked:
             unheard = [each for each in self._subscriptions.live() if each.asked is None and not each.route.begun]
-            self._put([Turn(each.route, live=True) for each in unheard])
+            self._turns.put([Turn(each.route, live=True) for each in unheard])
         self._ask_refused()
         self._watchdog.resumed(self._watched(), self._now)
 
     def _ask_refused(self) -> None:
         """What was refused because IB's servers were away."""
         if self._up and self._definitions:
-            self._put([Turn(each.route) for each in self._subscriptions.live() if each.dead == _AWAY])
-        self._tell(self._take_turns())
+            self._turns.put([Turn(each.route) for each in self._subscriptions.live() if each.dead == _AWAY])
+        self._go_on()
 
     def uncontested(self) -> None:
         """Another login has let go of the market data."""
         self._watchdog.uncontested(self._watched(), self._now)
 
     def _refused_for_now(self, route: Route, code: int | None, text: str) -> bool:
-        return self._while_away(route, code) or self._too_much(route, code, text)
+        return self._while_away(route, code) or self._answers.too_much(route, code, text)
 
     def _while_away(self, route: Route, code: int | None) -> bool:
         """TWS, which cannot know while IB's servers are away, has refused a stream: it is kept, and asked for later."""
@@ -339,15 +186,6 @@ class Upkeep:
         self._outdate(subscription, "silent", self._stamp())
         subscription.dead, subscription.heard, subscription.asked = _AWAY, None, None
         subscription.seq = self._router.last(route)
-        return True
-
-    def _too_much(self, route: Route, code: int | None, text: str) -> bool:
-        """TWS has refused a request because there were too many: it is asked again in its turn, some times."""
-        refused = code == TOO_FAST or (code == NO_HISTORY and "pacing" in text.lower())
-        if not refused or route.begun or route.refusals == MOST_REFUSALS or not route.request.repeatable(route.args):
-            return False
-        route.refusals += 1
-        self._put([Turn(route)])
         return True
 
     def _troubled(self, route: Route, code: int | None, ts: int) -> None:
@@ -366,15 +204,16 @@ class Upkeep:
     def tend(self, now: float) -> None:
         """Do what it is time for. To be called every second or so."""
         self._now = now
-        self._expire(now)
+        self._wholes.expire(now, able=self._up and not self._turns)
+        self._answers.expire(now, up=self._up)
         if not self._asker.is_open:
             return
-        self._tell(self._take_turns())
+        self._go_on()
         if self._up:
             self._watch(now)
 
-    def _tell(self, refused: list[tuple[Route, str]]) -> None:
-        for route, why in refused:
+    def _go_on(self) -> None:
+        for route, why in self._turns.take():
             self._router.tell(route, NOT_CONNECTED, why, self._stamp())
 
     def _watched(self) -> list[Subscription]:
@@ -382,13 +221,13 @@ class Upkeep:
 
     def _watch(self, now: float) -> None:
         watched = self._watched()
-        if waiting := {turn.route for turn in self._turns}:
+        if waiting := set(self._turns.routes()):
             watched = [each for each in watched if each.route not in waiting]
-        found = [each for each in self._watchdog.look(watched, self, now) if not self.waiting(each.route)]
+        found = [each for each in self._watchdog.look(watched, self, now) if not each.route.waits]
         for each in found:
             self._outdate(each, "silent", self._stamp())
-        self._put([Turn(each.route, live=True) for each in found])
-        self._tell(self._take_turns())
+        self._turns.put([Turn(each.route, live=True) for each in found])
+        self._go_on()
         self._ask_hours(now)
 
     def seq(self, subscription: Subscription) -> int:
@@ -430,23 +269,8 @@ class Upkeep:
         args = {"contract": contract, "reqId": 0}
         route = Route(request, OWN, instrument, args, lambda _: ("req", OWN, instrument), None, hears=hears)
         self._asker.ask_again(route)
-        self.asked(route)
         return route
-
-
-def _perhaps_dropped(route: Route) -> bool:
-    """Whether TWS may have dropped it without a word, as it does with history when there is too much of it."""
-    request = route.request
-    asked_first = route.asks == 1 and not route.begun
-    return request.pace is Pace.HISTORY and route.one_shot and asked_first and request.repeatable(route.args)
 
 
 def _farms_of(request: Request) -> str:
     return "history" if request.pace is Pace.HISTORY else "market"
-
-
-def _urgency(turn: Turn) -> tuple[bool, int, bool]:
-    """Accounts first, questions before streams, history last."""
-    request = turn.whole.request if turn.whole else turn.route.request  # type: ignore[union-attr]
-    streams = turn.route is None or not turn.route.one_shot
-    return request.name not in OF_ACCOUNTS, request.pace.value, streams

@@ -146,7 +146,8 @@ PURE = {
         "arguments", "session", "line", "streams", "routing", "requests", "orders", "topics", "commands",
         "book", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
         "budget", "pacing",
-        "deadlines", "hours", "outgoing", "places", "subscriptions", "trading", "watchdog", "wholes", "upkeep",
+        "answers", "asker", "deadlines", "hours", "outgoing", "places", "subscriptions", "trading", "turns", "upkeep",
+        "watchdog", "wholes",
     )
 }
 """State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
@@ -224,8 +225,11 @@ LAYERS = [
     "hours",
     "outgoing",
     "trading",
+    "asker",
     "wholes",
     "subscriptions",
+    "turns",
+    "answers",
     "watchdog",
     "upkeep",
     "requests",

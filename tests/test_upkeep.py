@@ -468,11 +468,11 @@ def test_a_time_out_cancels_what_can_be_cancelled_but_never_an_order(middle):
 
 
 def test_what_still_waits_to_be_sent_has_all_its_time(middle):
+    middle.link.go_on = lambda seconds=0.0: None
     middle.ask("reqHistoricalData", "a", 1, contract=AAPL, **DAY)
-    middle.requests.upkeep.waiting = lambda _: True
     wait(middle, 600)
     assert errors(middle) == []
-    middle.requests.upkeep.waiting = lambda _: False
+    del middle.link.go_on
     wait(middle, 185)
     assert len(errors(middle)) == 1
 
