@@ -1,8 +1,8 @@
 """That every request is answered: what TWS has not answered in time, or not before the connection was lost.
 
 A question that is lost is put once more if that does no harm, and so is one that TWS may have dropped; otherwise it is
-over, and whoever asked is told. Pure: told the time in seconds of a clock that only goes forward, and given `stamp` for
-what is published. Knows nothing of streams that have begun (`upkeep`).
+over, and whoever asked is told. Pure: told when something is due, and given `stamp` for what is published. Knows
+nothing of streams that have begun (`upkeep`).
 """
 
 from __future__ import annotations
@@ -67,12 +67,8 @@ class Answers:
 
     # -- deadlines
 
-    def expire(self, now: float, *, up: bool) -> None:
+    def expire(self, due: Due, *, up: bool) -> None:
         """Do something about what is due; `up` says whether IB's servers are there, without which no stream begins."""
-        for due in self._asker.due(now):
-            self._expire(due, up=up)
-
-    def _expire(self, due: Due, *, up: bool) -> None:
         route = due.route
         if route.ended or route.asks != due.asks or (not route.one_shot and route.begun):
             return

@@ -1,7 +1,7 @@
 """Puts a request to TWS once more, under a new number, or has TWS stop; notes by when each must be answered.
 
 Pure. Knows routes and how they are sent (`outgoing`); nothing of why something is asked again, which is for `upkeep`,
-nor of commands. Told the time in seconds of a clock that only goes forward.
+nor of commands or time.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from ibbridge import arguments
 from ibbridge.codec.messages import OUTBOUND
 from ibbridge.codec.schema import Kind
-from ibbridge.deadlines import Deadlines
 from ibbridge.refusal import Refused
 
 if TYPE_CHECKING:
     from ibbridge.codec.schema import Request
+    from ibbridge.deadlines import Deadlines
     from ibbridge.outgoing import Outgoing
     from ibbridge.pacing import Waiting
     from ibbridge.routing import Route, Router
@@ -37,10 +37,10 @@ class Due:
 class Asker:
     """Asks TWS for what has a route."""
 
-    def __init__(self, outgoing: Outgoing, router: Router) -> None:
+    def __init__(self, outgoing: Outgoing, router: Router, deadlines: Deadlines[object]) -> None:
         self._outgoing = outgoing
         self._router = router
-        self._deadlines: Deadlines[Due] = Deadlines()
+        self._deadlines = deadlines
         router.answered = self._answered
         router.over = self._over
 
@@ -70,10 +70,6 @@ class Asker:
         """TWS has been asked for this, the first time or again; or is given the same time once more."""
         if seconds := route.request.within(route.args):
             self._deadlines.add(Due(route, route.asks, route.answers), seconds)
-
-    def due(self, now: float) -> list[Due]:
-        """What must have been answered by now, as far as it is known here."""
-        return self._deadlines.due(now)
 
     # -- stopping
 

@@ -15,6 +15,7 @@ from ibbridge.asker import Asker
 from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Request
 from ibbridge.config import RESTRICTED
+from ibbridge.deadlines import Deadlines
 from ibbridge.orders import Order
 from ibbridge.outgoing import Outgoing
 from ibbridge.places import Places
@@ -58,14 +59,16 @@ class Requests:
         self._allowed = frozenset(allowed)
         self._places = Places(router, names)
         self._trading = Trading(self.outgoing, router, orders, halt=halt, fault=fault, window=window, clock=clock)
-        self._asker = Asker(self.outgoing, router)
+        deadlines: Deadlines[object] = Deadlines()  # one for all: what is due is told in the order of its time
+        self._asker = Asker(self.outgoing, router, deadlines)
         self._wanted = Subscriptions()
-        self._wholes = Wholes(self.outgoing, router, self._places, clock)
+        self._wholes = Wholes(self.outgoing, router, self._places, deadlines, clock)
         self.upkeep = Upkeep(
             self._asker,
             router,
             self._wanted,
             self._wholes,
+            deadlines,
             silent_after=silent_after,
             per_minute=resubscribe_per_minute,
             stamp=clock,

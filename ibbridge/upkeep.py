@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.answers import Answers
+from ibbridge.asker import Due
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
 from ibbridge.hours import Calendar
@@ -20,12 +21,14 @@ from ibbridge.routing import COMPETING, LIVE_UPDATES_FAILED, Route
 from ibbridge.turns import Turn, Turns
 from ibbridge.watchdog import COMPETING as CONTESTED
 from ibbridge.watchdog import Watchdog
+from ibbridge.wholes import Incomplete
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ibbridge.asker import Asker
     from ibbridge.codec.schema import Request
+    from ibbridge.deadlines import Deadlines
     from ibbridge.routing import Router
     from ibbridge.subscriptions import Subscription, Subscriptions
     from ibbridge.wholes import Wholes
@@ -56,6 +59,7 @@ class Upkeep:
         router: Router,
         subscriptions: Subscriptions,
         wholes: Wholes,
+        deadlines: Deadlines[object],
         *,
         silent_after: float = 180.0,
         per_minute: int = 6,
@@ -65,6 +69,7 @@ class Upkeep:
         self._router = router
         self._subscriptions = subscriptions
         self._wholes = wholes
+        self._deadlines = deadlines
         self._stamp = stamp
         self._watchdog = Watchdog(silent_after, per_minute)
         self._silent_after = silent_after
@@ -204,13 +209,19 @@ class Upkeep:
     def tend(self, now: float) -> None:
         """Do what it is time for. To be called every second or so."""
         self._now = now
-        self._wholes.expire(now, able=self._up and not self._turns)
-        self._answers.expire(now, up=self._up)
+        self._expire(now)
         if not self._asker.is_open:
             return
         self._go_on()
         if self._up:
             self._watch(now)
+
+    def _expire(self, now: float) -> None:
+        for due in self._deadlines.due(now):
+            if isinstance(due, Due):
+                self._answers.expire(due, up=self._up)
+            elif isinstance(due, Incomplete):
+                self._wholes.expire(due, able=self._up and not self._turns)
 
     def _go_on(self) -> None:
         for route, why in self._turns.take():

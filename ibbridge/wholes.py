@@ -1,17 +1,16 @@
 """Streams that the connection has once, as a whole, without a number: positions, an account's updates, bulletins.
 
-Knows who wants which of them, and how TWS is asked: by each, and told by the last that it may stop. Told the time by
-whoever looks after requests (`upkeep`), which also says when to ask again. Pure; raises `Refused`.
+Knows who wants which of them, and how TWS is asked: by each, and told by the last that it may stop. When to
+ask again, and when its time is over, is for `upkeep` to say. Pure; raises `Refused`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.arguments import canonical
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.deadlines import Deadlines
 from ibbridge.outgoing import NOT_CONNECTED
 from ibbridge.places import place_of_all
 from ibbridge.refusal import Refused
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ibbridge.codec.schema import Request
+    from ibbridge.deadlines import Deadlines
     from ibbridge.outgoing import Outgoing
     from ibbridge.pacing import Waiting
     from ibbridge.places import Places
@@ -45,16 +45,30 @@ class Whole:
         return list({canonical(args): (asking, args) for asking, args in self.holders.items()}.values())
 
 
+class Incomplete(NamedTuple):
+    """That all there is has to have come: of one of them, as it was asked for then."""
+
+    whole: Whole
+    asks: int
+
+
 class Wholes:
     """All of them."""
 
-    def __init__(self, outgoing: Outgoing, router: Router, places: Places, stamp: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        outgoing: Outgoing,
+        router: Router,
+        places: Places,
+        deadlines: Deadlines[object],
+        stamp: Callable[[], int],
+    ) -> None:
         self._outgoing = outgoing
         self._router = router
         self._places = places
         self._stamp = stamp
         self._of: dict[str, Whole] = {}
-        self._deadlines: Deadlines[tuple[Whole, int]] = Deadlines()
+        self._deadlines = deadlines
         router.complete = self._complete
 
     # -- commands
@@ -131,22 +145,22 @@ class Wholes:
     def _asked(self, whole: Whole) -> None:
         whole.asks, whole.answered = whole.asks + 1, False
         if whole.request.deadline:
-            self._deadlines.add((whole, whole.asks), whole.request.deadline)
+            self._deadlines.add(Incomplete(whole, whole.asks), whole.request.deadline)
 
     def _complete(self, name: str) -> None:
         for whole in self._of.values():
             if name in whole.request.ends:
                 whole.answered = True
 
-    def expire(self, now: float, *, able: bool) -> None:
-        """Say of which TWS has not said all there is in time. While it is not `able` to, no time is over."""
-        for whole, asks in self._deadlines.due(now):
-            if whole.asks != asks or whole.answered or not whole.holders:
-                continue
-            seconds = whole.request.deadline or 0.0
-            if not able:
-                self._deadlines.add((whole, asks), seconds)
-                continue
-            why = f"TWS has not said all there is within {seconds:g} s; what it says is published as it comes"
-            for asking, args in whole.holders.items():
-                self._router.tell(self._places.route(whole.request, args, asking), NOT_CONNECTED, why, self._stamp())
+    def expire(self, due: Incomplete, *, able: bool) -> None:
+        """Say it of one of which TWS has not said all there is in time. While it is not `able` to, no time is over."""
+        whole = due.whole
+        if whole.asks != due.asks or whole.answered or not whole.holders:
+            return
+        seconds = whole.request.deadline or 0.0
+        if not able:
+            self._deadlines.add(due, seconds)
+            return
+        why = f"TWS has not said all there is within {seconds:g} s; what it says is published as it comes"
+        for asking, args in whole.holders.items():
+            self._router.tell(self._places.route(whole.request, args, asking), NOT_CONNECTED, why, self._stamp())
