@@ -223,7 +223,7 @@ class Requests:
     def _ask_keyed(self, route: Route, path: Path, asking: Asking) -> dict[str, Any]:
         """Send a request that has an id; a stream that is open already is shared."""
         topic, args = self._places.topic(route), route.args
-        shared = self._wanted.shared(topic, args) or self._only_one(route, topic)
+        shared = self._wanted.shared(route.request, topic, args) or self._only_one(route, topic)
         if not route.one_shot and shared is not None:
             shared.holders.add(asking.named)
             self._wanted.remember(asking.named, shared)

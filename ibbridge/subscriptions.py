@@ -30,8 +30,8 @@ class Subscription:
     was asked, as far as that has been looked at; `tries` how often it was asked again because nothing came. It is
     `stale` from a gap until data comes, `suspect` after something that may have killed it silently, `dead` when TWS has
     said that it is, and says why. `instrument` is whose market it speaks of, if it does so all the time that this is
-    open; who asks with the same arguments, which `sharing` is made of, shares it. One that `spoke` has done so on this
-    connection or an earlier one, so that its silence means something.
+    open; who asks the same, which `sharing` is made of, shares it. One that `spoke` has done so on this connection or
+    an earlier one, so that its silence means something.
     """
 
     route: Route
@@ -101,7 +101,7 @@ class Subscriptions:
 
     def add(self, route: Route, topic: str, args: Any, seq: int) -> None:
         """A stream is asked for; `args` are those that whoever shares it has, too. `seq` is where its topic's is."""
-        subscription = Subscription(route, topic, seq, _market(route), canonical(args))
+        subscription = Subscription(route, topic, seq, _market(route), _sharing(route.request, args))
         if former := self._shared.get((topic, subscription.sharing)):
             self._drop(former)
         self._shared[topic, subscription.sharing] = subscription
@@ -118,9 +118,9 @@ class Subscriptions:
         if not there:
             del self._on[subscription.topic]
 
-    def shared(self, topic: str, args: Any) -> Route | None:
-        """The stream on that topic with these arguments, if it is there."""
-        found = self._shared.get((topic, canonical(args)))
+    def shared(self, request: Request, topic: str, args: Any) -> Route | None:
+        """The stream of this request on that topic with these arguments, if it is there."""
+        found = self._shared.get((topic, _sharing(request, args)))
         return None if found is None or found.route.ended else found.route
 
     def on(self, topic: str) -> Iterator[Subscription]:
@@ -151,6 +151,11 @@ class Subscriptions:
     def reconnected(self) -> None:
         """No number of the old connection means anything."""
         self._late.clear()
+
+
+def _sharing(request: Request, args: Any) -> str:
+    """What is the same for all who share a stream on a topic. Two requests may take the same arguments."""
+    return f"{request.name} {canonical(args)}"
 
 
 def _market(route: Route) -> str:

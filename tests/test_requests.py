@@ -91,6 +91,13 @@ def test_b27_two_clients_of_one_stream_are_one_line_and_the_last_cancel_goes_out
     assert len(middle.router) == 0
 
 
+def test_two_requests_with_the_same_arguments_on_one_topic_are_two_streams(middle):
+    for number, name in enumerate(("reqPositionsMulti", "reqPnL")):
+        middle.ask(name, "a", number, account="DU1", modelCode="")
+    middle.requests.carry_out("cancelPnL", {"id": 1}, Asking("a", 2), None)
+    assert [name for name, _ in sent(middle)] == ["reqPositionsMulti", "reqPnL", "cancelPnL"]
+
+
 def test_one_client_may_hold_a_stream_twice(middle):
     number = middle.subscribe("a", 1)
     middle.ask("reqMktData", "a", 2, contract=AAPL)
