@@ -42,6 +42,7 @@ from ibbridge.session import Session, Stage
 from ibbridge.store import Store, StoreError
 from ibbridge.streams import PROTO, Streams
 from ibbridge.topics import instrument_key
+from ibbridge.trading import CANCEL_UNKNOWN, ORDER_UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -226,12 +227,11 @@ class Daemon:
         why = "the connection to TWS was lost before the answer was complete; ask again, under a new id"
         for route in self.requests.lost():
             self.router.tell(route, NOT_CONNECTED, why, _now())
-        why = (
-            "the connection to TWS was lost before TWS said anything of this order: whether it is there is not known; "
-            "look for it among open and completed orders, executions and positions"
-        )
+        why = "the connection to TWS was lost before TWS said anything of"
         for order in self.orders.unheard():
-            self.router.tell_order(order, NOT_CONNECTED, why, _now())
+            self.router.tell_order(order, NOT_CONNECTED, f"{why} this order: {ORDER_UNKNOWN}", _now())
+        for order in self.orders.uncancelled():
+            self.router.tell_order(order, NOT_CONNECTED, f"{why} the cancel of this order: {CANCEL_UNKNOWN}", _now())
 
     # -- what the daemon says of itself
 

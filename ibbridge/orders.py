@@ -38,7 +38,8 @@ class Owner(NamedTuple):
 class Order:
     """An order that a client of this daemon placed. `heard`: TWS has said something of it.
 
-    `message` is what asks TWS for it, while that waits; one that is `unsent` was accepted, and never left.
+    `message` is what asks TWS for it, while that waits; one that is `unsent` was accepted, and never left. It is
+    `cancelling` from when a cancel of it has left until TWS says something of it.
     """
 
     owner: str
@@ -50,11 +51,16 @@ class Order:
     heard: bool = False
     message: Waiting | None = None
     unsent: bool = False
+    cancelling: bool = False
     whose: Owner = field(init=False)
 
     def __post_init__(self) -> None:
         about = {"owner": self.owner, "key": self.key, "orderId": self.order_id}
         self.whose = Owner(self.owner, self.key, about)
+
+    def hear(self) -> None:
+        """TWS has said something of it, or its owner was told that TWS has not."""
+        self.heard, self.cancelling = True, False
 
 
 @dataclass(slots=True)
@@ -113,7 +119,14 @@ class Orders:
         """The orders of which TWS has said nothing, each once."""
         found = [order for order in self._by_key.values() if not order.heard]
         for order in found:
-            order.heard = True
+            order.hear()
+        return found
+
+    def uncancelled(self) -> list[Order]:
+        """The orders of which TWS has said nothing since a cancel left, each once."""
+        found = [order for order in (*self._by_key.values(), *self._former.values()) if order.cancelling]
+        for order in found:
+            order.hear()
         return found
 
     def whose(self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "") -> Owner:
@@ -122,7 +135,7 @@ class Orders:
         if order is None and self.ours(client_id):
             order = self._by_id.get(order_id)
         if order is not None:
-            order.heard = True
+            order.hear()
             if perm_id not in _UNTIED and not order.perm_id:
                 order.perm_id = perm_id
                 self._by_perm[perm_id] = order

@@ -118,6 +118,7 @@ class Requests:
     def tend(self, now: float) -> None:
         """Do what it is time for, in seconds of a clock that only goes forward. To be called every heartbeat."""
         self.upkeep.tend(now)
+        self._trading.tend(now)
 
     def notice(self, code: int | None, farm: str = "") -> None:
         """One of IB's codes about its own servers; `farm` names one whose state has changed by it."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Pace
+from ibbridge.deadlines import Deadlines
 from ibbridge.orders import LONGEST_REF, Order, order_ref
 from ibbridge.outgoing import NOT_CONNECTED
 from ibbridge.refusal import Refused
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
 
 CANCELLED = 202
 """IB's code for an order that is cancelled: here, one that never left."""
+
+UNHEARD = 30.0
+"""Seconds after which the owner of an order is told that TWS has said nothing of it, or of its cancel."""
+
+ORDER_UNKNOWN = (
+    "whether it is there is not known; look for it among open and completed orders, executions and positions"
+)
+CANCEL_UNKNOWN = "whether it is cancelled is not known; look for it among open orders, or cancel it again"
 
 OF_EVERY_ORDER = ("action", "orderType")
 """What an order must say. TWS has defaults, and nobody means them."""
@@ -65,6 +74,7 @@ class Trading:
         self._fault = fault
         self._window = window
         self._clock = clock  # µs since 1970 UTC
+        self._unheard: Deadlines[tuple[Order, bool]] = Deadlines()  # orders, and whether it is their cancel
 
     # -- commands
 
@@ -199,8 +209,11 @@ class Trading:
         if message.not_after is not None and self._clock() > message.not_after:
             self._unplaced(order, CANCELLED, "its not_after passed before it could be sent")
             return False
-        if message is order.message:
+        if cancel := message is not order.message:
+            order.cancelling = True
+        else:
             order.message = None
+        self._unheard.add((order, cancel), UNHEARD)
         return True
 
     def unsent(self, message: Waiting, order: Order) -> None:
@@ -210,6 +223,15 @@ class Trading:
         else:
             why = "the connection to TWS was lost before the cancel of this order could be sent; cancel it again"
             self._router.tell_order(order, NOT_CONNECTED, why, self._clock(), ends=False)
+
+    def tend(self, now: float) -> None:
+        """Tell of orders, and of cancels, that TWS says nothing of."""
+        for order, cancel in self._unheard.due(now):
+            if order.cancelling if cancel else not order.heard:
+                of, unknown = ("its cancel", CANCEL_UNKNOWN) if cancel else ("it", ORDER_UNKNOWN)
+                order.hear()
+                why = f"TWS has said nothing of {of} for {UNHEARD:g} s: {unknown}"
+                self._router.tell_order(order, NOT_CONNECTED, why, self._clock())
 
     def _unplaced(self, order: Order, code: int, why: str) -> None:
         """An order that was accepted is over: it never left."""

@@ -178,6 +178,21 @@ def test_b39_an_order_of_which_tws_has_said_nothing_is_told_once_when_the_connec
     assert len(published.of("error")) == before
 
 
+def test_b39_a_cancel_of_which_tws_has_said_nothing_is_told_once_when_the_connection_is_lost():
+    published = Published()
+    Wire(published.daemon).say(ACCOUNTS, NEXT)
+    order = {"action": "BUY", "totalQuantity": 1, "orderType": "MKT"}
+    published.ask("placeOrder", id=1, key="k", args={"contract": AAPL, "order": order})
+    status = {"orderId": NEXT[1]["orderId"], "clientId": 1, "permId": 7, "status": "Submitted"}
+    published.daemon.router.publish("orderStatus", status, 1)
+    published.ask("cancelOrder", id=2, key="k")
+    published.daemon.lost()
+    published.daemon.lost()
+    (error,) = published.of("error")
+    assert (error.topic, error.data["errorCode"], error.data["ends"]) == ("ord.a.k.error.", 504, None)
+    assert "whether it is cancelled is not known" in error.data["errorString"]
+
+
 def test_what_was_lost_is_told_to_who_waits_and_streams_are_asked_for_on_the_next_connection():
     published = Published()
     Wire(published.daemon).say(ACCOUNTS, NEXT)

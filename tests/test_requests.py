@@ -616,6 +616,53 @@ def test_a_price_that_this_version_cannot_carry_is_refused_and_no_order_remember
     assert sent(middle) == []
 
 
+# Orders that TWS says nothing of
+
+
+def told(middle, seconds=40):
+    """The errors that so much time brings, by topic."""
+    before = len(middle.published)
+    for _ in range(seconds):
+        middle.pass_time(1)
+    heard = [each for each in middle.published[before:] if each.body["type"] == "error"]
+    return [(each.topic, each.data["errorCode"], each.data["ends"]) for each in heard]
+
+
+def test_b29_an_order_that_was_dropped_without_being_named_is_told_and_never_sent_again(middle):
+    middle.place("k")
+    middle.error(-1, 100, "Max rate of messages per second has been exceeded")
+    assert told(middle) == [("ord.a.k.error.", 504, None)]
+    assert told(middle) == []
+    assert [name for name, _ in sent(middle)] == ["placeOrder"]
+
+
+def test_an_order_that_tws_has_spoken_of_is_told_nothing(middle):
+    middle.hear("orderStatus", orderId=middle.place("k"), clientId=1, permId=7, status="Submitted")
+    middle.error(middle.place("k2"), 201)
+    assert told(middle) == []
+
+
+def test_a_cancel_that_tws_says_nothing_of_is_told_and_one_that_it_has_heard_is_not(middle):
+    numbers = [middle.place(key) for key in ("k", "k2")]
+    for number in numbers:
+        middle.hear("orderStatus", orderId=number, clientId=1, permId=number, status="Submitted")
+    for key in ("k", "k2"):
+        middle.ask("cancelOrder", key=key)
+    middle.hear("orderStatus", orderId=numbers[1], clientId=1, permId=numbers[1], status="PendingCancel")
+    assert told(middle) == [("ord.a.k.error.", 504, None)]
+
+
+def test_the_time_of_an_order_begins_when_it_has_left():
+    middle = Middle(rate=1)
+    for number in range(60):
+        middle.place(f"k{number}")
+        middle.hear("openOrder", orderId=FIRST_ID + number, order={"clientId": 1, "permId": number + 1})
+    last = middle.place("last")
+    assert [topic for topic, _, _ in told(middle, 80)] == []
+    assert sent(middle)[-1] == ("placeOrder", last)
+    assert told(middle) == [("ord.a.last.error.", 504, None)]
+
+
 # Whatever clients do, in any order
 
 CLIENTS, IDS, SYMBOLS = st.sampled_from("ab"), st.integers(1, 3), st.sampled_from(["AAPL", "MSFT"])
