@@ -283,6 +283,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_SCAN_DATA,
         does=Kind.STREAM,
         answers=("pnl",),
+        deadline=60.0,
     ),
     request(
         93, "cancelPnL", AskedId, text="reqId", proto=v.PROTOBUF_SCAN_DATA, does=Kind.FORGET, cancels="reqPnL"
@@ -312,6 +313,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_SCAN_DATA,
         does=Kind.STREAM,
         answers=("pnlSingle",),
+        deadline=60.0,
     ),
     request(
         95,

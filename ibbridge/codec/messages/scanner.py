@@ -117,6 +117,7 @@ DECLARATIONS = (
         proto=v.PROTOBUF_SCAN_DATA,
         does=Kind.STREAM,
         answers=("scannerData",),
+        deadline=60.0,
     ),
     request(
         23,
