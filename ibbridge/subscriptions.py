@@ -31,7 +31,7 @@ class Subscription:
     `stale` from a gap until data comes, `suspect` after something that may have killed it silently, `dead` when TWS has
     said that it is, and says why. `instrument` is whose market it speaks of, if it does so all the time that this is
     open; who asks the same, which `sharing` is made of, shares it. One that `spoke` has done so on this connection or
-    an earlier one, so that its silence means something.
+    an earlier one, so that its silence means more.
     """
 
     route: Route

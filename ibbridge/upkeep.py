@@ -147,7 +147,8 @@ class Upkeep:
         down.discard(farm)
         of_kind = [each for each in self._watched() if _farms_of(each.route.request) == kind]
         if kind == "history" and not down:
-            self._turns.put([Turn(each.route, live=True) for each in of_kind if each.dead == "farm"])
+            died = [each for each in of_kind if each.dead == "farm" or (was_down and not each.route.begun)]
+            self._turns.put([Turn(each.route, live=True) for each in died])
             self._go_on()
         if was_down and not down:
             self._watchdog.resumed(of_kind, self._now)
@@ -232,9 +233,9 @@ class Upkeep:
 
     def _watch(self, now: float) -> None:
         watched = self._watched()
-        if waiting := set(self._turns.routes()):
-            watched = [each for each in watched if each.route not in waiting]
-        found = [each for each in self._watchdog.look(watched, self, now) if not each.route.waits]
+        turns = set(self._turns.routes())
+        watched = [each for each in watched if each.route not in turns and not each.route.waits]
+        found = self._watchdog.look(watched, self, now)
         for each in found:
             self._outdate(each, "silent", self._stamp())
         self._turns.put([Turn(each.route, live=True) for each in found])
@@ -261,7 +262,7 @@ class Upkeep:
         quiet = min(AGAIN, self._silent_after / 2)
         for each in self._watchdog.looked_at:
             since = each.heard if each.heard is not None else each.asked
-            if not each.spoke or since is None or now - since < quiet or not self._hours.wants(each.instrument, at):
+            if since is None or now - since < quiet or not self._hours.wants(each.instrument, at):
                 continue
             self._hours.asking(each.instrument, at)
             try:

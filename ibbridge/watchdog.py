@@ -1,8 +1,9 @@
 """Which streams have fallen silent though they should speak, and may be asked for again now.
 
-Pure: told the time, and looks at the numbers of streams once in a while; nothing is done for a message. A stream is
-watched from its first data on, also if nothing comes of it on the next connection. Knows nothing of how it is asked
-for again.
+Pure: told the time, and looks at the numbers of streams once in a while; nothing is done for a message. What has never
+spoken may be of an instrument in which nothing happens, or TWS may never have heard the request: it is asked for again
+where its market is known to be open, behind what has spoken, and says nothing of other streams. Knows nothing of how a
+stream is asked for again.
 """
 
 from __future__ import annotations
@@ -80,10 +81,12 @@ class Watchdog:
         for each in some:
             self._listen(each, about.seq(each), now)
             if self._is_silent(each, about, now):
-                self._silent.add(each)
+                if each.spoke:
+                    self._silent.add(each)
                 overdue.append(each)
             elif not each.tries:  # one that was asked for again has to prove that it flows
                 self._silent.discard(each)
+        overdue.sort(key=_unproven)
         return [each for each in overdue if self._may(each, len(streams), now)]
 
     def _listen(self, each: Subscription, seq: int, now: float) -> None:
@@ -101,7 +104,7 @@ class Watchdog:
 
     def _is_silent(self, each: Subscription, about: Watched, now: float) -> bool:
         since = each.heard if each.heard is not None else each.asked
-        if since is None or not (each.spoke or each.tries or each.dead) or not about.farm_is_up(each):
+        if since is None or not about.farm_is_up(each):
             return False
         return now - since >= self.patience(each, about)
 
@@ -111,7 +114,7 @@ class Watchdog:
             first = COMPETING_AFTER if each.dead == COMPETING else SUSPECT_AFTER
             return min(LONGEST, first * 2.0**each.tries)
         is_open = about.open(each)
-        if is_open is False:
+        if is_open is False or (is_open is None and _unproven(each)):
             return float("inf")
         first = max(self._silent_after, THIN * (each.every or 0.0))
         if each.suspect and not each.tries:
@@ -127,7 +130,7 @@ class Watchdog:
             return True
         while self._asked and now - self._asked[0] >= 60.0:
             self._asked.popleft()
-        if len(self._asked) >= self._per_minute:
+        if len(self._asked) >= ((self._per_minute + 1) // 2 if _unproven(each) else self._per_minute):
             return False
         many = len(self._silent) >= MANY and 2 * len(self._silent) > watched
         if not many:
@@ -152,3 +155,8 @@ class Watchdog:
             if each.heard is not None:
                 each.heard = max(each.heard, now)
                 each.suspect = each.every is not None and each.every < SUSPECT_AFTER
+
+
+def _unproven(each: Subscription) -> bool:
+    """Whether its silence may be all that there is to hear."""
+    return not (each.spoke or each.dead)

@@ -211,6 +211,16 @@ def test_b16_a_keep_up_to_date_stream_that_died_is_asked_for_again_when_the_hist
     assert {10182} == AGAIN
 
 
+def test_b16_bars_that_were_asked_for_while_their_farm_was_away_are_asked_for_again_when_it_is_back(middle):
+    middle.requests.notice(2105, "ushmds")
+    middle.ask("reqHistoricalData", "a", 1, contract=AAPL, **{**DAY, "keepUpToDate": True})
+    middle.link.take()
+    assert wait(middle, 20) == []
+    middle.requests.notice(2106, "ushmds")
+    wait(middle, 20)
+    assert names(middle.link.take()) == ["cancelHistoricalData", "reqHistoricalData"]
+
+
 def test_a_stream_that_died_though_no_farm_was_down_is_asked_for_again_too_with_growing_pauses(middle):
     number = middle.subscribe()
     middle.tick(number)
@@ -303,6 +313,22 @@ def test_b12_what_was_asked_for_while_ibs_servers_were_away_and_not_answered_is_
     assert middle.link.take() == [], "once an outage"
 
 
+def test_b12_what_waited_for_its_turn_when_ibs_servers_went_is_asked_for_again_when_they_are_back():
+    middle = Middle(rate=1)
+    for number in range(4):
+        middle.ask("reqMktData", "a", number, contract={**AAPL, "symbol": f"S{number}"})
+    wait(middle, 2)
+    left = len(middle.link.sent)
+    middle.requests.notice(1100)
+    wait(middle, 10)
+    late = [each.data["reqId"] for each in middle.link.sent[left:]]
+    assert late
+    middle.link.take()
+    middle.requests.notice(1102)
+    wait(middle, 20)
+    assert [each.data["reqId"] for each in middle.link.take() if each.name == "cancelMktData"] == late
+
+
 def test_a_stream_that_flowed_before_and_says_nothing_on_the_next_connection_is_asked_for_again(middle):
     flow(middle, middle.subscribe(), 120)
     middle.reconnect()
@@ -339,9 +365,22 @@ def test_where_the_hours_are_not_known_patience_is_ten_times_as_long(middle):
     assert names(ours(wait(middle, 40))) == ["cancelMktData", "reqMktData"]
 
 
-def test_what_never_spoke_is_left_alone(middle):
+def test_what_never_spoke_is_left_alone_where_the_hours_are_not_known(middle):
     middle.subscribe()
-    assert wait(middle, 24 * 3600, 60) == []
+    assert ours(wait(middle, 24 * 3600, 60)) == []
+
+
+def test_b29_a_stream_that_was_dropped_without_being_named_is_asked_for_again_while_its_market_is_open(middle):
+    middle.subscribe()
+    middle.error(-1, 100, "Max rate of messages per second has been exceeded")
+    assert names(wait(middle, 61)) == ["reqContractDetails"]
+    tell_hours(middle)
+    assert ours(wait(middle, 115)) == []
+    assert names(ours(wait(middle, 20))) == ["cancelMktData", "reqMktData"]
+    assert gaps(middle) == [], "nothing can have been missed of what never came"
+    times = [each for each in range(24 * 60) if ours(wait(middle, 60, 10))]
+    assert times[0] >= 4
+    assert 24 <= len(times) <= 28, "then more and more seldom, at last every hour"
 
 
 def test_a_thin_stream_is_not_dead_after_three_minutes(middle):
@@ -486,6 +525,22 @@ def test_an_account_summary_without_a_first_answer_is_over_and_one_with_it_is_no
     assert names(wait(middle, 65)) == ["cancelAccountSummary"]
     assert len(errors(middle)) == 1
     assert len(middle.router) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("reqPnL", {"account": "DU1", "modelCode": ""}),
+        ("reqPnLSingle", {"account": "DU1", "modelCode": "", "conid": 7}),
+        ("reqScannerSubscription", {"subscription": {"scanCode": "MOST_ACTIVE"}}),
+    ],
+)
+def test_what_tws_answers_at_once_or_never_is_over_after_a_minute(middle, name, args):
+    middle.ask(name, "a", 1, **args)
+    assert errors(middle) == wait(middle, 58) == []
+    assert names(wait(middle, 4)) == [f"cancel{name[3:]}"]
+    (error,) = errors(middle)
+    assert (error.data["errorCode"], error.data["ends"]) == (504, True)
 
 
 def test_an_account_summary_that_has_spoken_before_is_asked_for_until_it_speaks_again(middle):

@@ -114,6 +114,18 @@ def test_none_per_minute_is_none_ever():
     assert world.asked == []
 
 
+def test_those_that_never_spoke_neither_hide_one_that_died_nor_go_before_it():
+    world = World(40, per_minute=2)
+    alive = world.streams[:4]
+    world.run(175, alive)
+    world.dead = {alive[0]}
+    world.run(300, alive)
+    ours = [when for when, each in world.asked if each is alive[0]]
+    assert len(ours) == 1
+    assert ours[0] <= 175 + 185
+    assert all(not each.spoke for _, each in world.asked if each is not alive[0])
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_never_more_in_a_minute_than_allowed_whatever_happens(data):
