@@ -39,7 +39,8 @@ class Order:
     """An order that a client of this daemon placed. `heard`: TWS has said something of it.
 
     `message` is what asks TWS for it, while that waits; one that is `unsent` was accepted, and never left. It is
-    `cancelling` from when a cancel of it has left until TWS says something of it.
+    `cancelling` from when a cancel of it has left until TWS says something of it; from then on it is `touched`: an error
+    may be about the cancel.
     """
 
     owner: str
@@ -52,6 +53,7 @@ class Order:
     message: Waiting | None = None
     unsent: bool = False
     cancelling: bool = False
+    touched: bool = False
     whose: Owner = field(init=False)
 
     def __post_init__(self) -> None:

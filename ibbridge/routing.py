@@ -454,7 +454,7 @@ class Router:
                 channel = self._streams.passing(*route.place("error"), "error", ref=_blamed(route))
             elif order := self._orders.numbered(number):
                 order.hear()
-                ends = error.ends_order(acknowledged=bool(order.perm_id))
+                ends = error.ends_order(acknowledged=bool(order.perm_id) or order.touched)
                 channel = self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)
         self._say_error(channel or self._streams.channel("sys", "tws", "error"), data, ts, ends=ends)
         if route is not None and not route.ended:

@@ -16,6 +16,7 @@ from ibbridge.topics import instrument_key
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ibbridge.codec.schema import Request
     from ibbridge.routing import Asking, Route
 
 MOST_REMEMBERED = 20_000

@@ -210,7 +210,7 @@ class Trading:
             self._unplaced(order, CANCELLED, "its not_after passed before it could be sent")
             return False
         if cancel := message is not order.message:
-            order.cancelling = True
+            order.cancelling = order.touched = True
         else:
             order.message = None
         self._unheard.add((order, cancel), UNHEARD)

@@ -652,6 +652,14 @@ def test_a_cancel_that_tws_says_nothing_of_is_told_and_one_that_it_has_heard_is_
     assert told(middle) == [("ord.a.k.error.", 504, None)]
 
 
+def test_an_error_that_may_be_about_a_cancel_is_not_the_end_of_an_order_that_tws_has_not_acknowledged(middle):
+    number = middle.place("k")
+    assert middle.error(number, 321, "read-only").data["ends"] is True
+    middle.ask("cancelOrder", key="k")
+    assert middle.error(number, 321, "read-only").data["ends"] is None
+    assert middle.error(number, 202, "cancelled").data["ends"] is True
+
+
 def test_the_time_of_an_order_begins_when_it_has_left():
     middle = Middle(rate=1)
     for number in range(60):
