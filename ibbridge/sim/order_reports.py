@@ -62,9 +62,10 @@ class OrderReports:
         session.send("completedOrdersEnd")
 
     def executions(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Fills of this session's own orders (of all for the master), each with its commission report, then the end."""
+        """Today's fills of the session's own orders (of all for the master), each with its commission; then the end."""
         request, wanted = args["reqId"], args.get("execFilter") or {}
-        since = self._since(wanted.get("time", ""))
+        today = self._world.market.day_begin(self._world.now)
+        since = max(today, self._since(wanted.get("time", "")))
         for ticket, execution, report in self._book.executions:
             if self._may_see(session, ticket) and self._matches(wanted, since, ticket, execution):
                 data = {"reqId": request, "contract": ticket.contract, "execution": execution}
