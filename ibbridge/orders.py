@@ -38,9 +38,9 @@ class Owner(NamedTuple):
 class Order:
     """An order that a client of this daemon placed. `heard`: TWS has said something of it.
 
-    `message` is what asks TWS for it, while that waits; one that is `unsent` was accepted, and never left. It is
-    `cancelling` from when a cancel of it has left until TWS says something of it; from then on it is `touched`: an error
-    may be about the cancel.
+    `message` is what asks TWS for it, while that waits; one that is `unsent` was accepted, and never left. When a
+    cancel of it has left, it is `cancelling` until TWS says something of it, and `touched` for ever: an error may be
+    about the cancel.
     """
 
     owner: str
@@ -136,6 +136,8 @@ class Orders:
         order = self._by_perm.get(perm_id) if perm_id not in _UNTIED else None
         if order is None and self.ours(client_id):
             order = self._by_id.get(order_id)
+        if order is None and client_id in _UNTIED and order_id in _UNTIED:
+            order = self._without_perm_id(order_ref)
         if order is not None:
             order.hear()
             if perm_id not in _UNTIED and not order.perm_id:
@@ -143,6 +145,12 @@ class Orders:
                 self._by_perm[perm_id] = order
             return order.whose
         return self._stranger(client_id, order_id, perm_id, order_ref)
+
+    def _without_perm_id(self, order_ref: str) -> Order | None:
+        """The order with that ref, if it has no permId yet: completedOrder has no number but that."""
+        owner, _, key = order_ref.partition("/")
+        order = self._by_key.get((owner, key))
+        return None if order is None or order.perm_id else order
 
     def _stranger(self, client_id: Any, order_id: Any, perm_id: Any, order_ref: str) -> Owner:
         owner, slash, key = order_ref.partition("/")

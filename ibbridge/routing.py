@@ -394,10 +394,6 @@ class Router:
 
     def _execution(self, plan: _Plan, data: dict[str, Any]) -> tuple[Any, ...]:
         """An execution that was asked for goes to who asked; a live one to its owner."""
-        route = self._routes.get(data["reqId"]) or self._ended.get(data["reqId"])
-        if route is not None:
-            route.begun = True
-            return (*route.place(plan.declaration.name), route.ref)
         execution = data["execution"]
         whose = self._orders.whose(
             client_id=execution.get("clientId", 0),
@@ -405,6 +401,10 @@ class Router:
             perm_id=execution.get("permId", 0),
             order_ref=execution.get("orderRef", ""),
         )
+        route = self._routes.get(data["reqId"]) or self._ended.get(data["reqId"])
+        if route is not None:
+            route.begun = True
+            return (*route.place(plan.declaration.name), route.ref)
         return ("exec", whose.owner, whose.ref)
 
     def _of_account(self, plan: _Plan, name: str, data: dict[str, Any]) -> Channel:

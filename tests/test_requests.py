@@ -636,6 +636,17 @@ def test_b29_an_order_that_was_dropped_without_being_named_is_told_and_never_sen
     assert [name for name, _ in sent(middle)] == ["placeOrder"]
 
 
+def test_a_completed_order_is_known_by_its_ref_as_long_as_nothing_else_is_known_of_it(middle):
+    def completed(perm_id):
+        order = {"permId": perm_id, "orderRef": "a/k"}
+        return middle.topic_of("completedOrder", order=order, orderState={"status": "Filled"})
+
+    middle.place("k")
+    assert completed(7) == "ord.a.k.completedOrder."
+    assert completed(8) == "ord.ext.~8.completedOrder.", "of another daemon, whose clients have the same names"
+    assert told(middle) == []
+
+
 def test_an_order_that_tws_has_spoken_of_is_told_nothing(middle):
     middle.hear("orderStatus", orderId=middle.place("k"), clientId=1, permId=7, status="Submitted")
     middle.error(middle.place("k2"), 201)
@@ -652,7 +663,7 @@ def test_a_cancel_that_tws_says_nothing_of_is_told_and_one_that_it_has_heard_is_
     assert told(middle) == [("ord.a.k.error.", 504, None)]
 
 
-def test_an_error_that_may_be_about_a_cancel_is_not_the_end_of_an_order_that_tws_has_not_acknowledged(middle):
+def test_b46_what_may_be_the_refusal_of_a_cancel_is_not_the_end_of_an_order_that_tws_has_not_acknowledged(middle):
     number = middle.place("k")
     assert middle.error(number, 321, "read-only").data["ends"] is True
     middle.ask("cancelOrder", key="k")

@@ -481,6 +481,155 @@ def test_b32_no_number_is_a_requests_and_an_orders_and_each_error_finds_its_owne
         middle.requests.above(0)
 
 
+# Orders
+
+
+def _statuses(here: Scene, topic: str) -> list[str]:
+    return [each.data["status"] for each in here.of("orderStatus", topic)]
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [("duplicate", ["PreSubmitted"] * 2 + ["Submitted"] * 2), ("lose", []), ("reorder", ["PreSubmitted", "Submitted"])],
+)
+def test_b38_events_of_an_order_are_published_as_they_come(how: str, said: list[str]) -> None:
+    async def scene(here: Scene) -> None:
+        here.tws.fault({"do": "order-events", "how": how, "message": "orderStatus", "times": 2})
+        topic = here.do("placeOrder", key="k", contract=AAPL, order=LIMIT)["topic"]
+        await asyncio.sleep(60)
+        assert _statuses(here, topic) == said
+        state = [each.data["status"] for each in _snapshot(here, topic) if each.body["type"] == "orderStatus"]
+        assert state == said[-1:]
+        here.do("reqOpenOrders")
+        await here.until(lambda: here.of("openOrderEnd"), 5)
+        assert _statuses(here, topic)[-1] == "Submitted"
+        assert here.of("error", topic) == []
+
+    play(scene)
+
+
+def test_b38_what_tws_says_last_is_the_state_of_an_order() -> None:
+    middle = Middle(226)
+    number = middle.place("k")
+    for status in ("Filled", "Submitted", "Submitted"):
+        middle.hear("orderStatus", orderId=number, clientId=1, permId=7, status=status)
+    assert [each.data["status"] for each in _held(middle)] == ["Submitted"]
+
+
+@pytest.mark.parametrize("ends", ["Filled", "Cancelled"])
+def test_b40_what_became_of_an_order_while_disconnected_is_told_under_its_key_when_it_is_asked_for(ends: str) -> None:
+    async def scene(here: Scene) -> None:
+        here.tws.fault({"do": "close", "on": "placeOrder"})
+        price = 99_999.0 if ends == "Filled" else 1.0
+        topic = here.do("placeOrder", key="k", contract=AAPL, order={**LIMIT, "lmtPrice": price})["topic"]
+        await here.until(lambda: here.of("error", topic), 5)
+        assert here.of("error", topic)[0].data["ends"] is None
+        if ends == "Cancelled":
+            here.tws.core.request(here.tws.core.connect(9), "reqGlobalCancel", {"orderCancel": {}})
+        await here.until_ready()
+        await asyncio.sleep(5)
+        here.do("reqOpenOrders")
+        mine = here.do("reqExecutions", execFilter={})["topic"]
+        here.do("reqCompletedOrders", apiOnly=False)
+        await here.until(lambda: here.of("completedOrdersEnd"), 5)
+        (told,) = here.of("completedOrder")
+        assert (told.topic, told.data["orderState"]["status"]) == (f"{topic}completedOrder.", ends)
+        refs = [each.data["execution"]["orderRef"] for each in here.of("execDetails", mine)]
+        assert refs == ["me/k"] * (ends == "Filled")
+
+    play(scene)
+
+
+def test_b44_a_cancel_that_comes_too_late_is_told_and_what_tws_says_last_is_state() -> None:
+    async def scene(here: Scene) -> None:
+        topic = here.do("placeOrder", key="k", contract=AAPL, order={**LIMIT, "lmtPrice": 99_999.0})["topic"]
+        await here.until(lambda: "Filled" in _statuses(here, topic), 60)
+        here.do("cancelOrder", key="k")
+        await here.until(lambda: here.of("error", topic), 5)
+        (told,) = here.of("error", topic)
+        assert (told.data["errorCode"], told.data["ends"]) == (10148, False)
+        await asyncio.sleep(60)
+        assert len(here.of("error", topic)) == 1
+        assert _statuses(here, topic)[-1] == "Filled"
+
+    play(scene)
+
+
+def test_b44_a_fill_after_a_cancel_was_taken_is_state() -> None:
+    middle = Middle(226)
+    number = middle.place("k")
+    for code in (161, 10147, 10148):
+        assert middle.error(number, code).data["ends"] is False
+    for status in ("PendingCancel", "Filled"):
+        middle.hear("orderStatus", orderId=number, clientId=1, permId=7, status=status)
+    assert [each.data["status"] for each in _held(middle)] == ["Filled"]
+
+
+def test_b45_inactive_is_not_the_end_of_an_order() -> None:
+    middle = Middle(226)
+    number = middle.place("k")
+    for status in ("Inactive", "Submitted"):
+        middle.hear("orderStatus", orderId=number, clientId=1, permId=7, status=status)
+    assert [each.data["status"] for each in _held(middle)] == ["Submitted"]
+    middle.ask("cancelOrder", key="k")
+    assert middle.link.take()[-1].name == "cancelOrder"
+
+
+def _held(middle: Middle) -> list[Heard]:
+    return [each for stream in middle.state("ord.a.").values() for each in stream]
+
+
+def test_b46_a_read_only_tws_refuses_an_order_and_its_owner_is_told() -> None:
+    async def scene(here: Scene) -> None:
+        here.tws.fault({"do": "read-only"})
+        topic = here.do("placeOrder", key="k", contract=AAPL, order=LIMIT)["topic"]
+        await here.until(lambda: here.of("error", topic), 5)
+        (told,) = here.of("error", topic)
+        assert (told.data["errorCode"], told.data["ends"]) == (321, True)
+        await asyncio.sleep(60)
+        assert len(here.of("error", topic)) == 1
+
+    play(scene)
+
+
+@pytest.mark.parametrize("away", [60, 700])
+def test_b47_executions_of_before_midnight_are_not_to_be_had_and_the_order_is_told_to_be_unknown(away: int) -> None:
+    pair = {"symbol": "EUR", "secType": "CASH", "exchange": "IDEALPRO", "currency": "USD"}
+    order = {"action": "BUY", "totalQuantity": 20_000, "orderType": "MKT"}
+
+    async def scene(here: Scene) -> None:
+        here.tws.fault({"do": "close", "on": "placeOrder"})
+        topic = here.do("placeOrder", key="k", contract=pair, order=order)["topic"]
+        await here.until(lambda: not here.daemon.session.ready)
+        here.tws.fault({"do": "refuse", "for": away})
+        await here.until_ready()
+        topics = [here.do("reqExecutions", execFilter={})["topic"], here.do("reqPositions")["topic"]]
+        await here.until(lambda: here.of("positionEnd") and here.of("execDetailsEnd"), 5)
+        assert len(here.of("execDetails", topics[0])) == (away < 300)
+        assert [each.data["position"] for each in here.of("position")] == [20_000]
+        assert [each.data["ends"] for each in here.of("error", topic)] == [None]
+
+    play(scene, {"speed": 100.0})  # which makes 1.7 h of a minute
+
+
+def test_b48_of_a_bracket_that_was_cut_each_order_is_told_what_is_known_of_it() -> None:
+    async def scene(here: Scene) -> None:
+        here.tws.fault({"do": "close", "on": "placeOrder"})
+        parent = here.do("placeOrder", key="parent", contract=AAPL, order={**LIMIT, "transmit": False})
+        child = {**LIMIT, "action": "SELL", "parentId": parent["orderId"]}
+        profit = here.do("placeOrder", key="profit", contract=AAPL, order={**child, "transmit": False})
+        stop = here.do("placeOrder", key="stop", contract=AAPL, order={**child, "orderType": "STP", "auxPrice": 0.5})
+        await here.until_ready()
+        await asyncio.sleep(60)
+        for each in (parent, profit, stop):
+            (told,) = here.of("error", each["topic"])
+            assert (told.data["errorCode"], told.data["ends"]) == (504, None)
+            assert here.of("openOrder", each["topic"]) == []
+        assert here.figures()["connections"]["accepted"] == 2
+
+    play(scene)
+
+
 @pytest.mark.parametrize("code", [10167, 2174, 10090, 399])
 def test_b33_a_warning_is_passed_on_and_what_it_is_about_lives(code: int) -> None:
     middle = Middle(226)
