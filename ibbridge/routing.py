@@ -437,7 +437,8 @@ class Router:
         number = data["reqId"]
         error = reference.about(data["errorCode"], data["errorString"])
         ends = error.ends
-        channel = route = None
+        channels: list[Channel] = []
+        route = None
         if number not in UNTIED:
             if route := self._routes.get(number) or self._ended.get(number):
                 ends = error.ends_one_shot if route.one_shot else error.ends
@@ -448,15 +449,14 @@ class Router:
                 if ends and not route.ended:
                     self.end(route)
                 if data["errorCode"] == RESET:
-                    for each in route.channels:
-                        if each.book:
-                            each.book.clear()
-                channel = self._streams.passing(*route.place("error"), "error", ref=_blamed(route))
+                    _clear_books(route)
+                channels = self._of_error(route)
             elif order := self._orders.numbered(number):
                 order.hear()
                 ends = error.ends_order(acknowledged=bool(order.perm_id) or order.touched)
-                channel = self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)
-        self._say_error(channel or self._streams.channel("sys", "tws", "error"), data, ts, ends=ends)
+                channels = [self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)]
+        for each in channels or [self._streams.channel("sys", "tws", "error")]:
+            self._say_error(each, data, ts, ends=ends)
         if route is not None and not route.ended:
             self.troubled(route, data["errorCode"], ts)
 
@@ -467,7 +467,21 @@ class Router:
 
     def tell(self, route: Route, code: int, text: str, ts: int) -> None:
         """Publish an error of the daemon's own about a request. Whether that is over has been decided before."""
-        self._say_error(self._at(route, "error"), _own_error(route.req_id, code, text), ts, ends=route.ended)
+        for each in (self._at(route, "error"), *self._to_others(route)):
+            self._say_error(each, _own_error(route.req_id, code, text), ts, ends=route.ended)
+
+    def _of_error(self, route: Route) -> list[Channel]:
+        return [self._streams.passing(*route.place("error"), "error", ref=_blamed(route)), *self._to_others(route)]
+
+    def _to_others(self, route: Route) -> list[Channel]:
+        """Where clients that share a stream of an account hear of errors about it, beside who asked first."""
+        if route.place("error")[0] != "req":
+            return []
+        others = sorted(route.holders - {Asking(route.client, route.id).named}, key=str)
+        return [
+            self._streams.passing("req", each.client, str(each.id), "error", ref={"client": each.client, "id": each.id})
+            for each in others
+        ]
 
     def _say_error(self, channel: Channel, data: Mapping[str, Any], ts: int, *, ends: bool | None) -> None:
         """Every error says of which class it is, and whether what it is about is over."""
@@ -488,6 +502,12 @@ def _own_error(number: int, code: int, text: str) -> dict[str, Any]:
     """An error of the daemon's own, as one of TWS's looks."""
     said = {"reqId": number, "errorTime": 0, "errorCode": code, "errorString": text}
     return {**said, "advancedOrderRejectJson": ""}
+
+
+def _clear_books(route: Route) -> None:
+    for each in route.channels:
+        if each.book:
+            each.book.clear()
 
 
 def _blamed(route: Route) -> Mapping[str, Any]:

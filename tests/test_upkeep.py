@@ -543,6 +543,20 @@ def test_what_tws_answers_at_once_or_never_is_over_after_a_minute(middle, name, 
     assert (error.data["errorCode"], error.data["ends"]) == (504, True)
 
 
+@pytest.mark.parametrize("said_by", ["daemon", "TWS"])
+def test_each_who_shares_a_stream_of_an_account_is_told_that_it_is_over(middle, said_by):
+    for client, number in (("a", 1), ("b", 2)):
+        middle.ask("reqPnL", client, number, account="DU1", modelCode="")
+    if said_by == "daemon":
+        wait(middle, 62)
+    else:
+        middle.error(middle.last_id(), 321, "Invalid account code")
+    assert [(each.topic, each.data["ends"]) for each in errors(middle)] == [
+        ("req.a.1.error.", True),
+        ("req.b.2.error.", True),
+    ]
+
+
 def test_an_account_summary_that_has_spoken_before_is_asked_for_until_it_speaks_again(middle):
     middle.ask("reqAccountSummary", "a", 1, groupName="All", tags="NetLiquidation")
     middle.hear("accountSummary", reqId=middle.last_id(), account="DU1")
