@@ -16,6 +16,7 @@ from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
 from ibbridge.hours import Calendar
 from ibbridge.outgoing import NOT_CONNECTED
+from ibbridge.places import OF_ACCOUNTS
 from ibbridge.refusal import Refused
 from ibbridge.routing import COMPETING, LIVE_UPDATES_FAILED, Route
 from ibbridge.turns import Turn, Turns
@@ -168,6 +169,7 @@ class Upkeep:
         if asked:
             unheard = [each for each in self._subscriptions.live() if each.asked is None and not each.route.begun]
             self._turns.put([Turn(each.route, live=True) for each in unheard])
+        self._turns.put([Turn(each.route, live=True) for each in self._subscriptions.live() if _beyond_watching(each)])
         self._ask_refused()
         self._watchdog.resumed(self._watched(), self._now)
 
@@ -282,6 +284,11 @@ class Upkeep:
         route = Route(request, OWN, instrument, args, lambda _: ("req", OWN, instrument), None, hears=hears)
         self._asker.ask_again(route)
         return route
+
+
+def _beyond_watching(each: Subscription) -> bool:
+    """Whether it comes from IB's servers, and its silence says nothing: scanners, news."""
+    return not each.instrument and each.route.request.name not in OF_ACCOUNTS
 
 
 def _farms_of(request: Request) -> str:

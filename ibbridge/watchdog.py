@@ -25,6 +25,9 @@ WITHOUT_HOURS = 10.0
 COMPETING, FREED = "competing", "freed"
 """Why a stream is dead: another login has the market data, or had it."""
 
+_MAY_FLOW = ("", COMPETING, FREED)
+"""What is dead for another reason has ended at TWS, and says nothing until it is asked for again."""
+
 COMPETING_AFTER = 60.0
 """Seconds between the first tries while another login has the market data."""
 
@@ -92,7 +95,7 @@ class Watchdog:
     def _listen(self, each: Subscription, seq: int, now: float) -> None:
         if each.asked is None:
             each.asked = now
-        if seq == each.seq:
+        if seq == each.seq or each.dead not in _MAY_FLOW:  # what comes there is another's, on the same topic
             return
         if each.heard is not None:
             pause = (now - each.heard) / (seq - each.seq)

@@ -164,6 +164,20 @@ def test_b14_after_1102_a_stream_that_stays_dead_is_asked_for_again_alone_and_so
     assert middle.tick(dead + 2).topic == f"{STREAM}tickPrice."
 
 
+def test_b14_after_1102_what_cannot_be_watched_is_asked_for_again(middle):
+    middle.ask("reqScannerSubscription", "a", 1, subscription={"scanCode": "MOST_ACTIVE"})
+    middle.hear("scannerData", reqId=middle.last_id(), rows=[])
+    middle.ask("reqMktData", "a", 2, contract={**AAPL, "symbol": "BRFG:BRFG_ALL", "secType": "NEWS"})
+    middle.ask("reqPnL", "a", 3, account="DU1", modelCode="")
+    middle.hear("pnl", reqId=middle.last_id())
+    middle.link.take()
+    for code in (1100, 1102):
+        middle.requests.notice(code)
+    assert sorted(names(middle.link.take())) == [
+        "cancelMktData", "cancelScannerSubscription", "reqMktData", "reqScannerSubscription"
+    ]  # fmt: skip
+
+
 def test_b15_bars_that_stay_dead_after_a_blip_of_three_seconds_are_asked_for_again(middle):
     middle.ask("reqRealTimeBars", "a", 1, contract=AAPL, whatToShow="TRADES")
     number = middle.last_id()
@@ -219,6 +233,24 @@ def test_b16_bars_that_were_asked_for_while_their_farm_was_away_are_asked_for_ag
     middle.requests.notice(2106, "ushmds")
     wait(middle, 20)
     assert names(middle.link.take()) == ["cancelHistoricalData", "reqHistoricalData"]
+
+
+def test_b16_bars_that_tws_has_ended_are_asked_for_again_although_others_on_their_topic_flow(middle):
+    numbers = []
+    for client in "ab":
+        middle.ask("reqHistoricalData", client, 1, contract=AAPL, keepUpToDate=True, **DAY)
+        numbers.append(middle.last_id())
+    for _ in range(12):
+        for number in numbers:
+            middle.hear("historicalDataUpdate", reqId=number)
+        wait(middle, 5)
+    middle.error(numbers[0], 10182)
+    asked = []
+    for _ in range(12):
+        middle.hear("historicalDataUpdate", reqId=numbers[1])
+        asked += ours(wait(middle, 5))
+    assert names(asked) == ["cancelHistoricalData", "reqHistoricalData"]
+    assert asked[0].data["reqId"] == numbers[0]
 
 
 def test_a_stream_that_died_though_no_farm_was_down_is_asked_for_again_too_with_growing_pauses(middle):
