@@ -146,6 +146,8 @@ class Requests:
             about = message.about
             if isinstance(about, Order):
                 self._trading.unsent(message, about)
+            elif isinstance(about, Route) and message.request.name == "reqGlobalCancel":
+                self._trading.cancel_all_unsent(about)
             elif isinstance(about, Route):
                 self._asker.unsent(message, about)
 
@@ -198,7 +200,8 @@ class Requests:
         if request.does in (Kind.SETTING, Kind.FORGET):
             if request.name == "reqGlobalCancel":
                 self._trading.cancel_all()
-            self.outgoing.send(request, checked, client=asking.client)
+            about = self._places.route(request, checked, asking)
+            self.outgoing.send(request, checked, client=asking.client, about=about)
             return {}
         route = self._places.route(request, checked, asking)
         if again := self._under_way(route, asking):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ibbridge.orders import Orders
     from ibbridge.outgoing import Outgoing
     from ibbridge.pacing import Waiting
-    from ibbridge.routing import Asking, Router
+    from ibbridge.routing import Asking, Route, Router
 
 CANCELLED = 202
 """IB's code for an order that is cancelled: here, one that never left."""
@@ -211,6 +211,9 @@ class Trading:
             return False
         if cancel := message is not order.message:
             order.cancelling = order.touched = True
+        elif (parent := self._orders.numbered(_parent(message))) is not None and parent.unsent:
+            self._unplaced(order, CANCELLED, f"its parent, {parent.key}, was not placed")
+            return False
         else:
             order.message = None
         self._unheard.add((order, cancel), UNHEARD)
@@ -223,6 +226,12 @@ class Trading:
         else:
             why = "the connection to TWS was lost before the cancel of this order could be sent; cancel it again"
             self._router.tell_order(order, NOT_CONNECTED, why, self._clock(), ends=False)
+
+    def cancel_all_unsent(self, route: Route) -> None:
+        """The connection is gone, and the cancel of all orders never left."""
+        route.ended = True
+        why = "the connection to TWS was lost before the cancel of all orders could be sent; cancel them again"
+        self._router.tell(route, NOT_CONNECTED, why, self._clock())
 
     def tend(self, now: float) -> None:
         """Tell of orders, and of cancels, that TWS says nothing of."""
@@ -245,9 +254,15 @@ class Trading:
             return False
         self._unplaced(order, CANCELLED, why)
         for each in self._outgoing.waiting(Pace.ORDER):
-            if isinstance(each.about, Order) and each.args.get("order", {}).get("parentId") == order.order_id:
+            if isinstance(each.about, Order) and _parent(each) == order.order_id:
                 self._taken_back(each.about, f"its parent, {order.key}, was cancelled before it could be sent")
         return True
+
+
+def _parent(message: Waiting) -> int:
+    """The number of the order that an order on its way is a child of; 0 if there is none."""
+    number: int = message.args.get("order", {}).get("parentId") or 0
+    return number
 
 
 def _with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], str]:

@@ -102,6 +102,32 @@ def test_to_cancel_all_orders_means_those_that_wait_as_well():
     assert sum(told(middle, f"ord.{'ab'[n % 2]}.k{n}.error.") == [(202, True)] for n in range(5)) == 5 - left
 
 
+def test_what_depends_on_an_order_whose_time_passed_in_the_queue_never_leaves_either(slow):
+    slow.link.leaving = slow.requests.leaving
+    asking, soon = Asking("a", "p"), slow._now + 1
+    args = {"contract": AAPL, "order": LIMIT}
+    parent = slow.requests.carry_out("placeOrder", args, asking, "parent", not_after=soon)["orderId"]
+    child = slow.place("child", parentId=parent, transmit=False)
+    slow.place("grandchild", parentId=child)
+    slow.place("another")
+    slow._now = soon + 1
+    assert names(slow) == ["placeOrder"]
+    for key in ("parent", "child", "grandchild"):
+        assert told(slow, f"ord.a.{key}.error.") == [(202, True)]
+
+
+def test_whoever_cancels_all_orders_is_told_if_that_never_left():
+    middle = Middle(rate=RATE, allowed=["reqGlobalCancel"])
+    for number in range(4):
+        middle.ask("reqGlobalCancel", "a", number)
+    left = len(middle.link.take())
+    assert 0 < left < 4
+    middle.reconnect()
+    assert names(middle) == []
+    for number in range(4):
+        assert told(middle, f"req.a.{number}.error.") == [(504, True)] * (number >= left)
+
+
 def test_a_cancel_of_positions_that_still_wait_to_be_asked_for_is_the_last_word(slow):
     slow.ask("reqPositions", "a")
     slow.ask("reqPositions", "b")
