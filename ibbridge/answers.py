@@ -70,7 +70,7 @@ class Answers:
     def expire(self, due: Due, *, up: bool) -> None:
         """Do something about what is due; `up` says whether IB's servers are there, without which no stream begins."""
         route = due.route
-        if route.ended or route.asks != due.asks or (not route.one_shot and route.begun):
+        if route.ended or route.due is not due or route.asks != due.asks or (not route.one_shot and route.begun):
             return
         if route.waits or route.answers != due.answers or not (route.one_shot or up):
             self._asker.asked(route)

@@ -67,9 +67,10 @@ class Asker:
         self.asked(route)
 
     def asked(self, route: Route) -> None:
-        """TWS has been asked for this, the first time or again; or is given the same time once more."""
+        """TWS has been asked for this, the first time or again, or is so only now, after a wait: its time begins."""
         if seconds := route.request.within(route.args):
-            self._deadlines.add(Due(route, route.asks, route.answers), seconds)
+            route.due = due = Due(route, route.asks, route.answers)
+            self._deadlines.add(due, seconds)
 
     # -- stopping
 
@@ -114,6 +115,8 @@ class Asker:
             if route.ended:
                 return False
             self._await(route)  # only now: answers come in the order in which TWS was asked
+        elif message.request.key:
+            self.asked(route)
         return True
 
     def unsent(self, message: Waiting, route: Route) -> None:

@@ -66,7 +66,8 @@ class Route:
     One that is `touched` has had something else done to it: an error may be about that. `channels` are those that its
     answers have come on: their state lives as long as somebody asks for it. `message` is what asks TWS, sent or not;
     `asks` counts how often TWS was asked, `refusals` how often it was too much for TWS then; `begun` says that an
-    answer has come since, `answers` counts those of the types that are `counted`. What `hears` its answers is the
+    answer has come since, `answers` counts those of the types that are `counted`. `due` is what was noted last of when
+    it must be answered. What `hears` its answers is the
     daemon itself.
     """
 
@@ -83,6 +84,7 @@ class Route:
     refusals: int = 0
     begun: bool = False
     answers: int = 0
+    due: object = None
     hears: Callable[[Mapping[str, Any]], None] | None = None
     holders: set[Asking] = field(default_factory=set)
     channels: list[Channel] = field(default_factory=list)

@@ -548,6 +548,21 @@ def test_what_still_waits_to_be_sent_has_all_its_time(middle):
     assert len(errors(middle)) == 1
 
 
+def test_what_had_to_wait_to_be_sent_has_all_its_time_from_then_on():
+    middle = Middle()
+    for number in range(40):  # of which one a second may leave
+        middle.ask("reqMatchingSymbols", "a", number, pattern=f"{number}")
+    left: dict[int, float] = {}
+    told: dict[int, float] = {}
+    for _ in range(100):
+        for each in wait(middle, 1):
+            left[int(each.data["pattern"])] = middle.clock
+        for error in errors(middle)[len(told) :]:
+            told[int(error.topic.split(".")[2])] = middle.clock
+    assert sorted(told) == [*range(40)]
+    assert all(30 <= told[number] - left.get(number, 0.0) <= 32 for number in told)
+
+
 def test_an_account_summary_without_a_first_answer_is_over_and_one_with_it_is_not(middle):
     for group in ("All", "G"):
         middle.ask("reqAccountSummary", "a", group, groupName=group, tags="NetLiquidation")
