@@ -133,9 +133,10 @@ class Middle:
         ready: bool = True,
         rate: int = 1_000_000,
         share: int = 500,
+        link: Link | None = None,
     ) -> None:
         self.published: list[Heard] = []
-        self.link = Link(version, rate, share)
+        self.link = link or Link(version, rate, share)
         self.streams = Streams(EPOCH, each_pair(self._keep), prefix)
         self.orders = Orders(CLIENT_ID)
         self.router = Router(self.streams, self.orders)
