@@ -207,6 +207,8 @@ class Shell(Middle):
                 self.router.tell(route, NOT_CONNECTED, LOST, self._now)
             for order in self.orders.unheard():
                 self.router.tell_order(order, NOT_CONNECTED, UNHEARD, self._now)
+            for order in self.orders.uncancelled():
+                self.router.tell_order(order, NOT_CONNECTED, UNHEARD, self._now)
         self.host.left()
 
     def _dropped(self) -> list[Waiting]:
