@@ -256,6 +256,7 @@ class Daemon:
             "pacing": self.pacing.figures(now),
             "requests": len(self.router),
             "orders": len(self.orders),
+            "tasks": _tasks(),
             "counts": {**self.counts, **self.commands.counts, **self._of_bus()},
             "instruments": self.names,
             "surplusFields": dict(dialect.surplus) if dialect else {},
@@ -438,6 +439,14 @@ def _directory(config: Config) -> pathlib.Path:
         return pathlib.Path(given.split(":")[0])
     home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return pathlib.Path(home).expanduser() / "ibbridge" / f"{config.tws.port}-{config.tws.client_id}"
+
+
+def _tasks() -> int:
+    """How many tasks there are; none without a loop."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return 0
 
 
 def _now() -> int:

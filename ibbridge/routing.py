@@ -223,6 +223,8 @@ class Router:
     def _use(route: Route, channel: Channel) -> None:
         """The route's answers come there, maybe beside another's: the same instrument, asked for in another way."""
         route.begun = True
+        if not route.one_shot:  # what it was refused before is over: a stream lives for months
+            route.refusals = 0
         if not route.ended and channel not in route.channels:
             route.channels.append(channel)
             channel.users += 1

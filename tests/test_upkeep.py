@@ -837,6 +837,17 @@ def test_b29_a_stream_that_was_too_much_is_asked_for_again_on_its_topic(middle):
     assert middle.link.sent[-1] == ("cancelMktData", {"reqId": middle.last_id()})
 
 
+def test_b29_what_a_stream_was_refused_before_it_spoke_does_not_count_for_ever(middle):
+    number = middle.subscribe()
+    for _ in range(10):
+        assert middle.error(number, 100, "Max rate of messages").data["ends"] is False
+        assert names(wait(middle, 2)) == ["reqMktData"]
+        number = middle.last_id()
+        middle.tick(number)
+        middle.reconnect()
+        number = middle.last_id()
+
+
 @pytest.mark.parametrize("answered", [True, False])
 def test_b29_what_has_begun_or_costs_money_is_not_asked_again(middle, answered):
     if answered:
