@@ -17,6 +17,7 @@ from ibbridge.line import MARKET_DATA, Act, Close, Do, Line, Open, Resolve
 from ibbridge.outgoing import NOT_CONNECTED
 from ibbridge.pacing import Waiting
 from ibbridge.session import Session, Stage
+from ibbridge.trading import CANCEL_UNKNOWN, ORDER_UNKNOWN
 from tests.middle import EPOCH, Link, Middle, _blank
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 BEAT = 1.0
 VERSION = 226
 LOST = "the connection to TWS was lost before the answer was complete; ask again, under a new id"
-UNHEARD = "the connection to TWS was lost before TWS said anything of this order: whether it is there is not known"
 
 
 class Host(Protocol):
@@ -206,9 +206,9 @@ class Shell(Middle):
             for route in self.requests.lost():
                 self.router.tell(route, NOT_CONNECTED, LOST, self._now)
             for order in self.orders.unheard():
-                self.router.tell_order(order, NOT_CONNECTED, UNHEARD, self._now)
+                self.router.tell_order(order, NOT_CONNECTED, ORDER_UNKNOWN, self._now)
             for order in self.orders.uncancelled():
-                self.router.tell_order(order, NOT_CONNECTED, UNHEARD, self._now)
+                self.router.tell_order(order, NOT_CONNECTED, CANCEL_UNKNOWN, self._now)
         self.host.left()
 
     def _dropped(self) -> list[Waiting]:
