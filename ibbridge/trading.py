@@ -216,7 +216,8 @@ class Trading:
             return False
         else:
             order.message = None
-        self._unheard.add((order, cancel), UNHEARD)
+        if cancel or _transmitted(message):
+            self._unheard.add((order, cancel), UNHEARD)
         return True
 
     def unsent(self, message: Waiting, order: Order) -> None:
@@ -263,6 +264,11 @@ def _parent(message: Waiting) -> int:
     """The number of the order that an order on its way is a child of; 0 if there is none."""
     number: int = message.args.get("order", {}).get("parentId") or 0
     return number
+
+
+def _transmitted(message: Waiting) -> bool:
+    """Whether TWS is to do something about the order: of one that it only keeps it says nothing."""
+    return bool(message.args.get("order", {}).get("transmit", True))
 
 
 def _with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], str]:

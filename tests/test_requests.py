@@ -636,6 +636,14 @@ def test_b29_an_order_that_was_dropped_without_being_named_is_told_and_never_sen
     assert [name for name, _ in sent(middle)] == ["placeOrder"]
 
 
+def test_tws_says_nothing_of_an_order_that_it_is_not_to_transmit_and_that_is_no_news(middle):
+    middle.place("parent", transmit=False)
+    assert told(middle) == []
+    assert middle.requests.lost() == []
+    (order,) = middle.orders.unheard()
+    assert order.key == "parent", "but with its connection it may be gone"
+
+
 def test_a_completed_order_is_known_by_its_ref_as_long_as_nothing_else_is_known_of_it(middle):
     def completed(perm_id):
         order = {"permId": perm_id, "orderRef": "a/k"}
