@@ -26,6 +26,10 @@ MOST_EXECUTIONS = 20_000
 _UNTIED = (None, 0)
 
 
+CANCEL_SHOWS = frozenset(("PendingCancel", "Cancelled", "ApiCancelled", "Filled", "Inactive"))
+"""What an order may be once TWS has taken a cancel of it, or cannot. As any other it may not know of one."""
+
+
 class Owner(NamedTuple):
     """Whose an order is, and under which key its messages are published."""
 
@@ -39,8 +43,8 @@ class Order:
     """An order that a client of this daemon placed. `heard`: TWS has said something of it.
 
     `message` is what asks TWS for it, while that waits; one that is `unsent` was accepted, and never left. When a
-    cancel of it has left, it is `cancelling` until TWS says something of it, and `touched` for ever: an error may be
-    about the cancel.
+    cancel of it has left, it is `cancelling` until TWS says something that may be about that, and `touched` for ever:
+    an error may be about the cancel.
     """
 
     owner: str
@@ -60,9 +64,14 @@ class Order:
         about = {"owner": self.owner, "key": self.key, "orderId": self.order_id}
         self.whose = Owner(self.owner, self.key, about)
 
-    def hear(self) -> None:
-        """TWS has said something of it, or its owner was told that TWS has not."""
-        self.heard, self.cancelling = True, False
+    def hear(self, status: str | None = None) -> None:
+        """TWS has said something of it, or its owner was told that TWS has not.
+
+        Without a status that is about a cancel as well; with one it is so only if that is how a cancel shows.
+        """
+        self.heard = True
+        if status is None or status in CANCEL_SHOWS:
+            self.cancelling = False
 
 
 @dataclass(slots=True)
@@ -131,15 +140,17 @@ class Orders:
             order.hear()
         return found
 
-    def whose(self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "") -> Owner:
-        """The owner of the order that a message is about."""
+    def whose(
+        self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "", status: str = ""
+    ) -> Owner:
+        """The owner of the order that a message is about, which says that it has this status."""
         order = self._by_perm.get(perm_id) if perm_id not in _UNTIED else None
         if order is None and self.ours(client_id):
             order = self._by_id.get(order_id)
         if order is None and client_id in _UNTIED and order_id in _UNTIED:
             order = self._without_perm_id(order_ref)
         if order is not None:
-            order.hear()
+            order.hear(status)
             if perm_id not in _UNTIED and not order.perm_id:
                 order.perm_id = perm_id
                 self._by_perm[perm_id] = order

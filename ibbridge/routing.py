@@ -384,6 +384,7 @@ class Router:
             order_id=data.get("orderId", about.get("orderId", 0)),
             perm_id=about.get("permId", 0),
             order_ref=about.get("orderRef", ""),
+            status=data.get("status") or (data.get("orderState") or {}).get("status") or "",
         )
         return self._streams.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
 

@@ -667,6 +667,8 @@ def test_a_cancel_that_tws_says_nothing_of_is_told_and_one_that_it_has_heard_is_
         middle.hear("orderStatus", orderId=number, clientId=1, permId=number, status="Submitted")
     for key in ("k", "k2"):
         middle.ask("cancelOrder", key=key)
+    middle.hear("orderStatus", orderId=numbers[0], clientId=1, permId=numbers[0], status="Submitted")
+    middle.hear("openOrder", orderId=numbers[0], order={"clientId": 1}, orderState={"status": "PreSubmitted"})
     middle.hear("orderStatus", orderId=numbers[1], clientId=1, permId=numbers[1], status="PendingCancel")
     assert told(middle) == [("ord.a.k.error.", 504, None)]
 
