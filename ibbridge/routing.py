@@ -67,7 +67,7 @@ class Route:
     answers have come on: their state lives as long as somebody asks for it. `message` is what asks TWS, sent or not;
     `asks` counts how often TWS was asked, `refusals` how often it was too much for TWS then; `begun` says that an
     answer has come since, `answers` counts those of the types that are `counted`. `due` is what was noted last of when
-    it must be answered. What `hears` its answers is the
+    it must be answered. One has `spoken` if it has since that was asked (`has_spoken`). What `hears` its answers is the
     daemon itself.
     """
 
@@ -85,6 +85,7 @@ class Route:
     begun: bool = False
     answers: int = 0
     due: object = None
+    spoken: bool = False
     hears: Callable[[Mapping[str, Any]], None] | None = None
     holders: set[Asking] = field(default_factory=set)
     channels: list[Channel] = field(default_factory=list)
@@ -148,7 +149,7 @@ class Router:
     def open(self, route: Route) -> None:
         """A request goes out under `route.req_id`."""
         self._routes[route.req_id] = route
-        route.asks, route.begun = route.asks + 1, False
+        route.asks, route.begun, route.spoken = route.asks + 1, False, False
 
     def renumber(self, route: Route, number: int) -> None:
         """A request goes out once more. What still comes under its old number is nobody's, lest it be taken for new."""
@@ -222,7 +223,7 @@ class Router:
     @staticmethod
     def _use(route: Route, channel: Channel) -> None:
         """The route's answers come there, maybe beside another's: the same instrument, asked for in another way."""
-        route.begun = True
+        route.begun = route.spoken = True
         if not route.one_shot:  # what it was refused before is over: a stream lives for months
             route.refusals = 0
         if not route.ended and channel not in route.channels:
@@ -275,6 +276,18 @@ class Router:
     def last(self, route: Route) -> int:
         """The number of the last message of the stream on which a request's answers arrive."""
         return self._streams.last(*route.place(GAP))
+
+    def has_spoken(self, route: Route) -> bool:
+        """Whether a message has come under its number since this was asked last, or for the first time.
+
+        For streams that others share the topic of: the number of their stream says nothing of each. The next message
+        is looked at, as the first one was.
+        """
+        spoken, route.spoken = route.spoken, False
+        for name in route.request.answers:
+            if name in self._plans:
+                self._plans[name].channels.pop(route.req_id, None)
+        return spoken
 
     def __len__(self) -> int:
         return len(self._routes)

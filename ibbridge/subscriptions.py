@@ -129,6 +129,10 @@ class Subscriptions:
         there = self._on.get(topic, ())
         yield from (each for each in there if not each.route.ended)
 
+    def alone(self, subscription: Subscription) -> bool:
+        """Whether nothing else speaks on its topic."""
+        return len(self._on.get(subscription.topic, ())) == 1
+
     def of(self, route: Route) -> Subscription | None:
         """What is known of this stream."""
         return self._of.get(route)

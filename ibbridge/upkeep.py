@@ -245,8 +245,10 @@ class Upkeep:
         self._ask_hours(now)
 
     def seq(self, subscription: Subscription) -> int:
-        """The number of its stream's last message."""
-        return self._router.last(subscription.route)
+        """The number of its stream's last message; as it was, if that was another's."""
+        if self._subscriptions.alone(subscription) or self._router.has_spoken(subscription.route):
+            return self._router.last(subscription.route)
+        return subscription.seq
 
     def farm_is_up(self, subscription: Subscription) -> bool:
         """Whether all farms are up that such streams may come from."""

@@ -383,6 +383,22 @@ def test_a_stream_that_falls_silent_while_its_market_is_open_is_asked_for_again(
     assert gaps(middle) == [(f"{STREAM}gap.", "silent")]
 
 
+def test_of_two_lines_on_one_topic_the_one_that_dies_is_found(middle):
+    alive = middle.subscribe()
+    dead = middle.subscribe("b", genericTickList="233")
+    for _ in range(60):
+        middle.tick(dead)
+        flow(middle, alive, 1)
+    assert names(flow(middle, alive, 65)) == ["reqContractDetails"]
+    tell_hours(middle)
+    cancelled, again = ours(flow(middle, alive, 120))
+    assert (cancelled.name, cancelled.data["reqId"], again.name) == ("cancelMktData", dead, "reqMktData")
+    assert (again.data["genericTickList"], gaps(middle)) == ("233", [(f"{STREAM}gap.", "silent")])
+    for _ in range(400):
+        middle.tick(again.data["reqId"])
+        assert ours(flow(middle, alive, 1)) == []
+
+
 def test_nothing_is_asked_again_while_its_market_is_closed(middle):
     number = middle.subscribe()
     flow(middle, number)
