@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.arguments import canonical
+from ibbridge.streams import GAP
 from ibbridge.topics import instrument_key
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ class Subscription:
     `stale` from a gap until data comes, `suspect` after something that may have killed it silently, `dead` when TWS has
     said that it is, and says why. `instrument` is whose market it speaks of, if it does so all the time that this is
     open; who asks the same, which `sharing` is made of, shares it. One that `spoke` has done so on this connection or
-    an earlier one, so that its silence means more.
+    an earlier one, so that its silence means more. What it says after its first answers may come `elsewhere`: bars that
+    are kept up to date go on where everybody hears them.
     """
 
     route: Route
@@ -48,6 +50,7 @@ class Subscription:
     spoke: bool = False
     suspect: bool = False
     dead: str = ""
+    elsewhere: bool = False
 
     def renewed(self, seq: int) -> None:
         """It is asked for anew, when its stream was at `seq`. Of before, what is kept is how often it spoke."""
@@ -102,7 +105,9 @@ class Subscriptions:
 
     def add(self, route: Route, topic: str, args: Any, seq: int) -> None:
         """A stream is asked for; `args` are those that whoever shares it has, too. `seq` is where its topic's is."""
-        subscription = Subscription(route, topic, seq, _market(route), _sharing(route.request, args))
+        elsewhere = route.place(GAP) != route.place("")
+        sharing = _sharing(route.request, args)
+        subscription = Subscription(route, topic, seq, _market(route), sharing, elsewhere=elsewhere)
         if former := self._shared.get((topic, subscription.sharing)):
             self._drop(former)
         self._shared[topic, subscription.sharing] = subscription
@@ -131,7 +136,7 @@ class Subscriptions:
 
     def alone(self, subscription: Subscription) -> bool:
         """Whether nothing else speaks on its topic."""
-        return len(self._on.get(subscription.topic, ())) == 1
+        return not subscription.elsewhere and len(self._on.get(subscription.topic, ())) == 1
 
     def of(self, route: Route) -> Subscription | None:
         """What is known of this stream."""

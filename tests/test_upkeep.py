@@ -399,6 +399,26 @@ def test_of_two_lines_on_one_topic_the_one_that_dies_is_found(middle):
         assert ours(flow(middle, alive, 1)) == []
 
 
+def test_of_two_that_have_the_same_bars_kept_up_to_date_the_one_that_dies_is_found(middle):
+    numbers = []
+    for client in "ab":
+        middle.ask("reqHistoricalData", client, 1, contract=AAPL, keepUpToDate=True, **DAY)
+        numbers.append(middle.last_id())
+    alive, dead = numbers
+    middle.hear("historicalDataUpdate", reqId=dead)
+    sent = []
+    for _ in range(65):
+        middle.hear("historicalDataUpdate", reqId=alive)
+        sent += middle.pass_time(1)
+    assert names(sent) == ["reqContractDetails"]
+    tell_hours(middle)
+    for _ in range(120):
+        middle.hear("historicalDataUpdate", reqId=alive)
+        sent += middle.pass_time(1)
+    assert [(each.name, each.data["reqId"]) for each in sent[1:2]] == [("cancelHistoricalData", dead)]
+    assert names(sent[2:]) == ["reqHistoricalData"]
+
+
 def test_nothing_is_asked_again_while_its_market_is_closed(middle):
     number = middle.subscribe()
     flow(middle, number)
