@@ -80,9 +80,10 @@ class Answers:
             self._give_up(route, "there was no connection on which TWS could have answered, for")
         elif _perhaps_dropped(route):
             self._turns.put([Turn(route, live=True)])
-        else:
-            self._stop(route)
+        elif self._stop(route):
             self._give_up(route, "TWS has not answered for")
+        else:
+            self._asker.asked(route)
 
     def _give_up(self, route: Route, why: str) -> None:
         self._router.give_up(route)
@@ -90,11 +91,13 @@ class Answers:
             text = f"{why} {route.request.within(route.args) or 0.0:g} s; ask again, under a new id"
             self._router.tell(route, NOT_CONNECTED, text, self._stamp())
 
-    def _stop(self, route: Route) -> None:
+    def _stop(self, route: Route) -> bool:
+        """Have TWS stop. False if it takes nothing: then it has the request still, or is soon found to be dead."""
         try:
             self._asker.cancel(route)
-        except Refused:  # a connection that takes nothing forgets all, and a version without the cancel has none
-            return
+        except Refused:
+            return not self._asker.is_open
+        return True
 
 
 def _perhaps_dropped(route: Route) -> bool:

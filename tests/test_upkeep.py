@@ -574,6 +574,17 @@ def test_a_time_out_cancels_what_can_be_cancelled_but_never_an_order(middle):
     assert names(wait(middle, 95)) == ["cancelHistoricalData"]
 
 
+def test_what_cannot_be_cancelled_now_is_not_over_now(middle):
+    """TWS would still be at it, and count it among those that it has at most at a time."""
+    middle.ask("reqContractDetails", "a", 1, contract=AAPL)
+    middle.link.takes = False
+    assert wait(middle, 40) == []
+    assert errors(middle) == []
+    middle.link.takes = True
+    assert names(wait(middle, 30)) == ["cancelContractData"]
+    assert [each.data["errorCode"] for each in errors(middle)] == [504]
+
+
 def test_what_still_waits_to_be_sent_has_all_its_time(middle):
     middle.link.go_on = lambda seconds=0.0: None
     middle.ask("reqHistoricalData", "a", 1, contract=AAPL, **DAY)
