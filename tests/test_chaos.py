@@ -118,12 +118,13 @@ class Clients:
             self._ask("cancelOrder", key)
 
 
-async def _days(loop: Loop, seed: int, days: float) -> None:
+async def _days(loop: Loop, seed: int, days: float, *, pace: int = 50, without: str = "") -> dict[str, Any]:
     luck = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch:
         clocked(loop, patch)
-        async with Tws(port=PORT, seed=seed, tick=30.0, start=BEGIN, speed=0.002, newest=178) as simulator:
-            here = Here(PORT, bus__heartbeat=60, tws__probe_after=60, tws__silence_timeout=180)
+        tws = Tws(port=PORT, seed=seed, tick=30.0, start=BEGIN, speed=0.002, newest=178, pace=pace, history=True)
+        async with tws as simulator:
+            here = Here(PORT, bus__heartbeat=60, tws__probe_after=60, tws__silence_timeout=180, pacing__rate=pace - 1)
             clients = Clients(here, luck)
             with serving(here) as task:
                 end = loop.now + days * DAY
@@ -132,11 +133,15 @@ async def _days(loop: Loop, seed: int, days: float) -> None:
                     assert not task.done()
                     for _ in range(luck.randrange(8)):
                         clients.one()
-                    simulator.fault(luck.choice(_faults(luck)))
+                    fault = luck.choice(_faults(luck))
+                    if fault["do"] != without:
+                        simulator.fault(fault)
                 simulator.fault({"do": "off"})
                 await _all_is_well(here, clients, simulator)
         _no_storm(loop)
-        assert min(clients.counts["accepted"], here.heard.types["gap"], here.heard.types["contractDetailsEnd"]) > 100
+        heard = here.heard.types
+        assert min(clients.counts["accepted"], heard["gap"], heard["contractDetailsEnd"]) > 3 * days
+        return simulator.figures()
 
 
 async def _all_is_well(here: Here, clients: Clients, simulator: Tws) -> None:
@@ -165,3 +170,10 @@ def _no_storm(loop: Loop) -> None:
 
 def test_thirty_days_of_whatever_can_go_wrong() -> None:
     run(lambda loop: _days(loop, 1, 30))
+
+
+def test_ten_days_in_which_tws_takes_little_and_is_never_sent_more() -> None:
+    """Without the fault after which TWS reads at once what came over minutes: then it counts what nobody sent so."""
+    figures = run(lambda loop: _days(loop, 2, 10, pace=11, without="half-open"))
+    assert figures["rates"][1] == 10, "as fast as it may"
+    assert (figures["violations"], figures["historyViolations"]) == ({}, {})
