@@ -7,6 +7,7 @@ nor of commands or time.
 from __future__ import annotations
 
 import contextlib
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,7 @@ class Asker:
         self._outgoing = outgoing
         self._router = router
         self._deadlines = deadlines
+        self._lingering: deque[tuple[Request, dict[str, Any], Waiting | None]] = deque()
         router.answered = self._answered
         router.over = self._over
 
@@ -72,6 +74,10 @@ class Asker:
             route.due = due = Due(route, route.asks, route.answers)
             self._deadlines.add(due, seconds)
 
+    def begin(self) -> None:
+        """A new connection begins: what lingered on the old one is gone."""
+        self._lingering.clear()
+
     # -- stopping
 
     def cancel(self, route: Route) -> None:
@@ -100,8 +106,22 @@ class Asker:
         """A one-shot is over. TWS keeps some until they are cancelled, and there is no need for clients to know."""
         if route.request.lingers and self.is_open:
             cancel = _CANCELS[route.request.name]
-            with contextlib.suppress(Refused):  # nobody asked for it, and a connection that takes nothing forgets all
-                self._outgoing.send(cancel, self.cancelling(cancel, route))
+            with contextlib.suppress(Refused):  # this version has no such cancel
+                self._lingering.append((cancel, self.cancelling(cancel, route), route.message))
+                route.message = None  # it takes room at TWS until the cancel has left
+                self.tidy()
+
+    def tidy(self) -> None:
+        """Cancel what has been answered and lingers, as far as TWS takes anything."""
+        while self._lingering:
+            cancel, values, message = self._lingering[0]
+            try:
+                self._outgoing.send(cancel, values)
+            except Refused:
+                return
+            self._lingering.popleft()
+            if message is not None:
+                self._outgoing.over(message)
 
     def _over(self, route: Route) -> None:
         if route.message is not None and not self._outgoing.withdraw(route.message):

@@ -334,8 +334,8 @@ class Router:
             return
         last = self._plans[name].declaration.last
         if last is None or data[last]:
-            self.end(route)
             self.answered(route)
+            self.end(route)
 
     def _channel(self, plan: _Plan, name: str, data: dict[str, Any], ts: int) -> Channel | None:
         """The channel of a message that has not been met before, or depends on more than its id.

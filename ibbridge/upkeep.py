@@ -90,6 +90,7 @@ class Upkeep:
     def begin(self) -> None:
         """A new connection begins: the numbers of the old one mean nothing any more."""
         self._turns.clear()
+        self._asker.begin()
         self._router.reconnected()
         self._subscriptions.reconnected()
         self._up, self._definitions = True, True
@@ -215,6 +216,7 @@ class Upkeep:
         self._expire(now)
         if not self._asker.is_open:
             return
+        self._asker.tidy()
         self._go_on()
         if self._up:
             self._watch(now)

@@ -155,6 +155,7 @@ def test_the_next_head_time_stamp_is_asked_for_behind_the_cancel_that_makes_room
     asked = [each.data["reqId"] for each in middle.link.take()]
     assert len(asked) == 50
     middle.hear("headTimestamp", reqId=asked[0], headTimestamp="20200101")
+    middle.link.go_on(0.1)
     assert [each.name for each in middle.link.take()] == ["cancelHeadTimeStamp", "reqHeadTimeStamp"]
 
 

@@ -585,6 +585,20 @@ def test_what_cannot_be_cancelled_now_is_not_over_now(middle):
     assert [each.data["errorCode"] for each in errors(middle)] == [504]
 
 
+def test_what_tws_keeps_after_its_answer_is_cancelled_as_soon_as_tws_takes_that(middle):
+    middle.ask("reqHeadTimeStamp", "a", 1, contract=AAPL, whatToShow="TRADES", useRTH=1, formatDate=1)
+    number = middle.last_id()
+    middle.link.takes = False
+    middle.hear("headTimestamp", reqId=number)
+    freed = []
+    middle.link.pacing.over = freed.append
+    assert wait(middle, 2) == []
+    assert freed == []
+    middle.link.takes = True
+    assert names(middle.pass_time(1)) == ["cancelHeadTimeStamp"]
+    assert [each.args["reqId"] for each in freed] == [number]
+
+
 def test_what_still_waits_to_be_sent_has_all_its_time(middle):
     middle.link.go_on = lambda seconds=0.0: None
     middle.ask("reqHistoricalData", "a", 1, contract=AAPL, **DAY)
