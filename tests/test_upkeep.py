@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -15,6 +16,9 @@ from ibbridge.codec.packed import is_flat
 from ibbridge.routing import AGAIN
 from ibbridge.upkeep import OWN
 from tests.middle import AAPL, DAY, LIMIT, MSFT, Middle
+
+if TYPE_CHECKING:
+    from ibbridge.pacing import Waiting
 
 STREAM = "md.AAPL-STK-SMART-USD."
 
@@ -590,7 +594,7 @@ def test_what_tws_keeps_after_its_answer_is_cancelled_as_soon_as_tws_takes_that(
     number = middle.last_id()
     middle.link.takes = False
     middle.hear("headTimestamp", reqId=number)
-    freed = []
+    freed: list[Waiting] = []
     middle.link.pacing.over = freed.append
     assert wait(middle, 2) == []
     assert freed == []
