@@ -132,6 +132,8 @@ export class Follow {
   epoch = 0;
   /** The highest number of all messages that has arrived in this epoch. */
   #offset = 0;
+  /** That of its first welcome. */
+  #since = 0;
   /** Seconds between heartbeats; a welcome says how many. */
   heartbeat = 1;
   /** Heartbeats heard so far. */
@@ -211,6 +213,7 @@ export class Follow {
     if (body.epoch > this.epoch) this.#newEpoch(body.epoch);
     if (body.type === 'welcome') {
       this.#welcomed(topic, body);
+      this.#since ||= body.offset ?? 0;
       return this.#arrived(body.offset ?? 0);
     }
     if (topic === this.#root + HEARTBEAT) {
@@ -268,8 +271,14 @@ export class Follow {
   /** @param {number} epoch */
   #newEpoch(epoch) {
     const first = this.epoch === 0;
+    for (const prefix of this.#prefixes.filter(({ whole }) => whole)) {
+      for (const stream of prefix.waiting) {
+        // No more comes of that epoch. What was on its way can be had again: so many it were at most.
+        if (stream.durable && stream.found) this.#place(prefix, stream, stream.found, (stream.found.offset ?? 0) - this.#since);
+      }
+    }
     this.epoch = epoch;
-    this.#offset = 0;
+    this.#offset = this.#since = 0;
     this.#beat = null;
     this.#request = null;
     this.#gaps.clear();
@@ -430,8 +439,9 @@ export class Follow {
    * @param {Prefix} prefix
    * @param {Stream} stream
    * @param {State} state
+   * @param {number} lost  How many messages up to it may never come by themselves.
    */
-  #place(prefix, stream, state) {
+  #place(prefix, stream, state, lost = 0) {
     const kept = stream.kept.findLast(({ body }) => body.epoch < this.epoch);
     if (!stream.open && stream.placed && state.seq < Math.max(stream.before, kept ? seq(kept) : 0)) {
       // The daemon could not save the last messages before it died, and gives their numbers a second time.
@@ -439,7 +449,7 @@ export class Follow {
       this.#tell({ event: 'renewed', stream: stream.name });
       prefix.streams.set(stream.name, stream);
     }
-    if (!stream.placed) this.#begin(stream, state);
+    if (!stream.placed) this.#begin(stream, state, lost);
     this.#forgetFound(prefix, stream);
     stream.placed = stream.open = true;
     this.#hear(prefix, stream, state.seq);
@@ -449,10 +459,11 @@ export class Follow {
    * A stream begins with its state, as it was before the first message that has come: that may be in no snapshot.
    * @param {Stream} stream
    * @param {State} state
+   * @param {number} lost
    */
-  #begin(stream, state) {
+  #begin(stream, state, lost) {
     const first = stream.kept.find(({ body }) => body.epoch === this.epoch);
-    stream.last = first ? Math.min(state.seq, seq(first) - 1) : state.seq;
+    stream.last = Math.max(0, first ? Math.min(state.seq, seq(first) - 1) : state.seq - lost);
     const messages = inOrder(state);
     const rows = messages.filter(isSynthetic);
     for (const message of messages) {

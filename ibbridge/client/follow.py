@@ -67,6 +67,7 @@ class Follower(Ordering):
         self._asked: Ask | None = None
         self._not_before = now
         self._greet: dict[str, None] = {}
+        self._since = 0  # the first welcome's offset: what is published later is followed
 
     # -- subscriptions
 
@@ -196,6 +197,7 @@ class Follower(Ordering):
             self._beat = about.get("beat")
         if text in self._prefixes:
             self._begin(self._prefixes[text])
+        self._since = self._since or about.get("offset", 0)
         self._arrived(about.get("offset", 0))
 
     def _begin(self, prefix: Prefix) -> None:
@@ -260,9 +262,13 @@ class Follower(Ordering):
         self._store, self._certain = store, True
 
     def _new_epoch(self, epoch: int) -> None:
+        for track in [each for each in self._found if self._class(each) in DURABLE and not each.partial]:
+            if track.found is not None:  # what was on its way is lost, and can be had again: so many it were at most
+                track.first = max(1, track.found.seq + 1 - (track.found.offset - self._since))
+            self._begin_found(track)
         before, self.epoch = self.epoch, epoch
         self._certain, self._beat = False, None
-        self._asked, self._not_before, self._offset = None, 0.0, 0
+        self._asked, self._not_before, self._offset, self._since = None, 0.0, 0, 0
         self._found.clear()
         self._greet.clear()
         self._by_topic.clear()

@@ -103,7 +103,7 @@ class Follower(Progress):
         self._welcomed: set[str] = set()
         self._complete: set[str] = set()  # prefixes of which there was a whole snapshot, of this store
         self._found: dict[str, tuple[dict[str, Any], int]] = {}  # perhaps overtook messages; and its offset
-        self._offset = 0
+        self._offset = self._since = 0  # the last that has arrived, and the first welcome's
         self._beat = 0
         self._fenced: bool | None = None
         self._ids = itertools.count(1)
@@ -168,13 +168,17 @@ class Follower(Progress):
     # -- what the page says
 
     def _new_epoch(self, epoch: int) -> None:
+        for name, (found, offset) in [*self._found.items()]:  # what was on its way can be had again
+            if name.startswith(DURABLE):
+                self._start(name, max(1, found["seq"] + 1 - (offset - self._since)))
         self.note(Entry("epoch", epoch, ""))
         self._welcomed.clear()
         self._found.clear()
-        self._beat = self._offset = 0
+        self._beat = self._offset = self._since = 0
 
     def _welcome(self, prefix: str, body: dict[str, Any]) -> None:
         self._beat = self._beat or body["beat"]
+        self._since = self._since or body["offset"]
         if body["store"] != self.store:
             if self.store:
                 self._complete.clear()
