@@ -162,19 +162,23 @@ class Follower(Progress):
                 self._apply(topic.decode(), packed, body["seq"])
             self._arrived((body if "offset" in body else body["data"])["offset"])
         except Abandoned:
-            self._welcomed.clear()
+            self._part()
         return True
 
     # -- what the page says
 
     def _new_epoch(self, epoch: int) -> None:
-        for name, (found, offset) in [*self._found.items()]:  # what was on its way can be had again
+        self._part()
+        self.note(Entry("epoch", epoch, ""))
+        self._beat = self._offset = self._since = 0
+
+    def _part(self) -> None:
+        """The daemon has ended: what still waits begins, if what was on its way can be had again."""
+        self._welcomed.clear()
+        for name, (found, offset) in [*self._found.items()]:
             if name.startswith(DURABLE):
                 self._start(name, max(1, found["seq"] + 1 - (offset - self._since)))
-        self.note(Entry("epoch", epoch, ""))
-        self._welcomed.clear()
         self._found.clear()
-        self._beat = self._offset = self._since = 0
 
     def _welcome(self, prefix: str, body: dict[str, Any]) -> None:
         self._beat = self._beat or body["beat"]
