@@ -2,7 +2,7 @@
 # wants it. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-clients bench soak soak-faults fuzz coverage docs clean
+.PHONY: help demo test attacks test-clients bench soak soak-faults fuzz coverage docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +24,12 @@ demo: $(VENV)/.installed  ## simulator, daemon and a sample strategy, about 20 s
 test: $(VENV)/.installed-dev  ## ruff, mypy --strict, pytest
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/pytest --numprocesses auto --dist worksteal
+	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not attack and not long"
+	$(BIN)/pytest -m "attack and not long"
+
+# Bounded: less than 4 GB of memory, ten minutes, and loopback only. The short ones are a part of `test`.
+attacks: $(VENV)/.installed-dev  ## the long attacks on a running daemon, one after the other
+	$(BIN)/pytest --verbose -m "attack and long"
 
 # For whoever writes a client in another language: this one was written from docs/protocol.md, and holds the daemon to it.
 NODE_CLIENT := clients/node
