@@ -1,0 +1,73 @@
+"""Captured frames of real gateways, in both directions, and the values that their publishers read in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FOLDER = Path(__file__).parent / "captures"
+
+
+class OriginError(Exception):
+    """A file of captures without its source: nobody knows what it proves."""
+
+
+class Frame(NamedTuple):
+    """One payload that a gateway sent, without its length. `want` has values by path (see `value_at`)."""
+
+    name: str
+    version: int
+    type: str
+    payload: bytes
+    want: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The name of the frame in test reports: unique."""
+        return f"{self.version} {self.type}: {self.name}"
+
+
+class Taken(NamedTuple):
+    """One payload that a gateway took, without its length, and the command that must come to it."""
+
+    name: str
+    version: int
+    command: str
+    args: dict[str, Any]
+    payload: bytes
+
+    @property
+    def id(self) -> str:
+        """The name of the request in test reports: unique."""
+        return f"{self.version} {self.command}: {self.name}"
+
+
+def load(path: Path) -> tuple[list[Frame], list[Taken]]:
+    """Return the frames and requests of one file. Raise `OriginError` if the file has no source."""
+    content = json.loads(path.read_text())
+    if not content.get("source"):
+        raise OriginError(path.name)
+    frames = [
+        Frame(each["name"], each["server_version"], each["type"], bytes.fromhex(each["frame"]), each["want"])
+        for each in content["frames"]
+    ]
+    requests = [
+        Taken(each["name"], each["server_version"], each["cmd"], each["args"], bytes.fromhex(each["frame"]))
+        for each in content.get("requests", ())
+    ]
+    return frames, requests
+
+
+def value_at(data: Any, path: str) -> Any:
+    """Return the value at a dotted path (`bars.0.close`); None for an attribute that is left out."""
+    for name in path.split("."):
+        if data is None:
+            return None
+        data = data[int(name)] if isinstance(data, list) else data.get(name)
+    return data
+
+
+FILES = sorted(FOLDER.glob("*.json"))
+FRAMES = [frame for path in FILES for frame in load(path)[0]]
+REQUESTS = [request for path in FILES for request in load(path)[1]]
