@@ -19,7 +19,7 @@ client = cache(Dialect.client)
 
 def test_all_captures_are_there_each_under_a_name_of_its_own() -> None:
     assert (len(FRAMES), len(REQUESTS)) == (132, 69)
-    names = [each.id for each in (*FRAMES, *REQUESTS)]
+    names = [frame.id for frame in FRAMES] + [request.id for request in REQUESTS]
     assert len(set(names)) == len(names)
 
 
