@@ -44,13 +44,17 @@ class Budget:
         self._set(rate)
         self._empty_at = now - min(there, self._most) * self._each
 
-    def when(self, pace: Pace, ahead: int = 0) -> float:
-        """When a message of that pace may leave, if so many others leave before it."""
-        return self._empty_at + (self._kept[pace] + 1 + ahead) * self._each
+    def when(self, pace: Pace, ahead: int = 0, *, overdue: bool = False) -> float:
+        """Return when a message of that pace may leave, if so many others leave before it.
 
-    def allows(self, pace: Pace, now: float) -> bool:
-        """Whether a message of that pace may leave."""
-        return now >= self.when(pace) - _ROUNDING
+        One that is `overdue` may take what is kept for the more urgent.
+        """
+        kept = 0 if overdue else self._kept[pace]
+        return self._empty_at + (kept + 1 + ahead) * self._each
+
+    def allows(self, pace: Pace, now: float, *, overdue: bool = False) -> bool:
+        """Return True if a message of that pace may leave."""
+        return now >= self.when(pace, overdue=overdue) - _ROUNDING
 
     def spend(self) -> None:
         """A message leaves."""

@@ -39,9 +39,10 @@ _KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after", "epoch"))
 
 
 class _Asked:
-    """What is known of a command so far: its id, and under what its reply is to be remembered."""
+    """A command as far as it is known: its connection and id, and under what its reply is to be remembered."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: bytes) -> None:
+        self.peer = peer
         self.identifier: str | int | None = None
         self.memory: tuple[Asking, bytes] | None = None
         self.anew = False
@@ -66,10 +67,10 @@ class Commands:
         """How many commands came, and what became of them."""
         return self._counts + Counter(forgottenReplies=self._replies.forgotten)
 
-    def answer(self, request: bytes) -> bytes:
-        """The reply to one command. Never raises."""
+    def answer(self, request: bytes, peer: bytes = b"") -> bytes:
+        """Return the reply to one command, which came over the connection `peer`. Never raises."""
         self._counts["commands"] += 1
-        asked = _Asked()
+        asked = _Asked(peer)
         try:
             reply = self._answer(request, asked)
         except Refused as error:
@@ -95,7 +96,7 @@ class Commands:
         asked.memory = memory if first is None else None
         asked.anew = command.get("cmd") in _ANEW
         self._is_meant(command.get("epoch"))
-        result = self._result(command, identifier)
+        result = self._result(command, identifier, asked.peer)
         dup = {"dup": True} if result.pop("dup", False) or first is not None else {}
         return self._packed(identifier, {"ok": True, "result": result}, dup)
 
@@ -142,7 +143,7 @@ class Commands:
         packed: bytes = msgpack.packb(whole, default=str)
         return packed
 
-    def _result(self, command: dict[str, Any], identifier: str | int) -> dict[str, Any]:
+    def _result(self, command: dict[str, Any], identifier: str | int, peer: bytes) -> dict[str, Any]:
         name, args = _name(command), command.get("args")
         args = {} if args is None else args
         if not isinstance(args, dict):
@@ -159,7 +160,7 @@ class Commands:
         # An order that was sent in time must not be called "not sent" to whoever asks again because the reply was lost.
         if not self._requests.carried_out(name, args, asking, key):
             _in_time(command)
-        return self._requests.carry_out(name, args, asking, key, command.get("not_after"))
+        return self._requests.carry_out(name, args, asking, key, command.get("not_after"), peer=peer)
 
 
 def _memory(command: dict[str, Any], identifier: str | int) -> tuple[Asking, bytes] | None:

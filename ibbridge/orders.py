@@ -44,7 +44,8 @@ class Order:
 
     `message` is what asks TWS for it, while that waits; one that is `unsent` was accepted, and never left. When a
     cancel of it has left, it is `cancelling` until TWS says something that may be about that, and `touched` for ever:
-    an error may be about the cancel.
+    an error may be about the cancel. `cancel` is what asked for the last one, `cancelled_at` (µs since 1970 UTC) when
+    that left.
     """
 
     owner: str
@@ -58,6 +59,8 @@ class Order:
     unsent: bool = False
     cancelling: bool = False
     touched: bool = False
+    cancel: Waiting | None = None
+    cancelled_at: int = 0
     whose: Owner = field(init=False)
 
     def __post_init__(self) -> None:

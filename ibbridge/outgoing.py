@@ -57,6 +57,8 @@ class Outgoing:
         self._next = 1
         self.is_open = False
         """Whether there is a connection on which to ask."""
+        self.peer = b""
+        """The connection whose command is being carried out: what is sent for a client waits in the turn of that."""
 
     # -- numbers
 
@@ -110,7 +112,8 @@ class Outgoing:
     ) -> Waiting:
         """Have it leave in its turn, that of `client`; the daemon's own ("") may wait in any number."""
         data = self._dialect().put(request.name, values)
-        message = Waiting(request, data, client, values, about, not_after, instead_of)
+        peer = self.peer if client else b""
+        message = Waiting(request, data, client, values, about, not_after, instead_of, peer)
         if about is not None and request.target is None:
             about.message = message
         if not self._link.send(message):

@@ -1,6 +1,7 @@
 """What waits for its turn to leave for TWS: who goes first, and what IB's own limits hold back meanwhile.
 
-Cancels first, then orders, everything else, and history last; within a pace each client in turn, and the messages of
+Cancels first, then orders, everything else, and history last, but none of them for ever: what has been passed by too
+often goes next (`PATIENCE`). Within a pace each connection in turn, of one connection each client, and the messages of
 one client in the order in which they came. A message that one of IB's limits concerns (`codec.schema.Limit`) waits
 beside the queue until there is room; what no limit holds passes by. Pure: told the time, in seconds of a clock that
 only goes forward. Knows declarations; nothing of sockets, and nothing of what a message is for.
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ibbridge.arguments import canonical
 from ibbridge.budget import Budget
 from ibbridge.codec.schema import Pace
+from ibbridge.fair_queue import FairQueue
 from ibbridge.refusal import Refused
 from ibbridge.topics import instrument_key
 
@@ -29,6 +31,10 @@ MARGIN = 0.25
 
 HELD = 60.0
 """Seconds without history after TWS has complained of too much of it."""
+
+PATIENCE = {Pace.CANCEL: 0, Pace.ORDER: 2, Pace.NORMAL: 8, Pace.HISTORY: 32}
+"""More urgent messages that may leave in a row while one of this pace waits. Then that one leaves, whatever is kept for
+the others: so a flood of cancels leaves a third of the rate to orders, and one of both a ninth of it to the rest."""
 
 UNKNOWN = 10.0
 """Seconds after which to try again where nobody can tell when there is room: another request has to end first."""
@@ -47,10 +53,11 @@ class _Count(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A request on its way to TWS, for a client ("" is the daemon itself).
+    """A request on its way to TWS, for a client ("" is the daemon itself) that asked over the connection `peer`.
 
-    `about` is the order or route that it belongs to, if any, for whoever put it. `instead_of` are earlier ones that it
-    makes needless. `not_after` is the time of day (µs since 1970 UTC) after which it must not leave.
+    `about` is the order or route that it belongs to, if any, for whoever put it, and `joined` are others that ask for
+    the very same. `instead_of` are earlier ones that it makes needless. `not_after` is the time of day (µs since 1970
+    UTC) after which it must not leave.
     """
 
     request: Request
@@ -60,10 +67,12 @@ class Waiting:
     about: Any = None
     not_after: int | None = None
     instead_of: Sequence[Waiting] = ()
+    peer: bytes = b""
+    joined: list[Any] = field(default_factory=list)
     # The queue's own.
     since: float = 0.0
     counts: tuple[_Count, ...] = ()
-    queue: _Turns | None = None
+    queue: FairQueue[Waiting] | None = None
     held_by: _Room | None = None
     offered_by: _Room | None = None
 
@@ -71,44 +80,6 @@ class Waiting:
     def waits(self) -> bool:
         """Whether it has been accepted, and has neither left nor been withdrawn."""
         return self.queue is not None
-
-
-class _Turns:
-    """The messages of each client in their order, and the clients in turn."""
-
-    def __init__(self) -> None:
-        self._of: OrderedDict[str, OrderedDict[Waiting, None]] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._of)
-
-    def add(self, message: Waiting, *, first: bool = False) -> None:
-        """A message comes, as the last of its client; `first`: it has been here before, and others have not."""
-        mine = self._of.setdefault(message.client, OrderedDict())
-        mine[message] = None
-        if first:
-            mine.move_to_end(message, last=False)
-        message.queue = self
-
-    def head(self) -> Waiting | None:
-        """Whose turn it is."""
-        return next(iter(next(iter(self._of.values()))), None) if self._of else None
-
-    def remove(self, message: Waiting) -> None:
-        mine = self._of[message.client]
-        del mine[message]
-        if not mine:
-            del self._of[message.client]
-        message.queue = None
-
-    def pass_on(self, client: str) -> None:
-        """The client has had its turn."""
-        if client in self._of:
-            self._of.move_to_end(client)
-
-    def before(self, client: str) -> int:
-        """How many clients have their turn before this one has."""
-        return next((place for place, each in enumerate(self._of) if each == client), len(self._of))
 
 
 class _Room:
@@ -123,7 +94,7 @@ class _Room:
         self.key = key
         self.used = 0
         self.spent: deque[tuple[float, int]] = deque()  # until when how many count
-        self.held = _Turns()
+        self.held: FairQueue[Waiting] = FairQueue()
         self.offered: Waiting | None = None
 
     @property
@@ -153,12 +124,14 @@ class Pacing:
     def __init__(self, rate: int = 45, share: int = 500) -> None:
         self._budget = Budget(rate)
         self._share = share
-        self._ready = {pace: _Turns() for pace in Pace}
+        self._ready: dict[Pace, FairQueue[Waiting]] = {pace: FairQueue() for pace in Pace}
+        self._passed = dict.fromkeys(Pace, 0)  # more urgent messages that have left while some of this pace wait
         self._rooms: dict[Hashable, _Room] = {}
         self._ends: list[tuple[float, int, _Room]] = []  # when something stops to count
         self._waiting: OrderedDict[Waiting, None] = OrderedDict()
         self._shares: dict[tuple[str, Pace], OrderedDict[Waiting, None]] = {}
         self._no_history_before = float("-inf")
+        self._now = float("-inf")  # when it was looked at last
         self._open: set[Waiting] = set()  # what has left and still takes room
         self._held = 0
         self._sent = 0
@@ -208,7 +181,8 @@ class Pacing:
         else:
             when = now
             ahead = self._ready[pace].before(client)
-        ahead += sum(len(each) for (_, other), each in self._shares.items() if other.value < pace.value)
+        urgent = sum(len(each) for (_, other), each in self._shares.items() if other.value < pace.value)
+        ahead += min(urgent, PATIENCE[pace] * (ahead + 1))
         when = max(when, self._budget.when(pace, ahead))
         if pace is Pace.HISTORY:
             when = max(when, self._no_history_before)
@@ -226,9 +200,10 @@ class Pacing:
         return taken
 
     def _next(self, now: float) -> Waiting | None:
-        for pace, turns in self._ready.items():
-            if not self._budget.allows(pace, now) or (pace is Pace.HISTORY and now < self._no_history_before):
-                return None  # what is less urgent may even less
+        for pace, overdue in self._order(now):
+            if not self._budget.allows(pace, now, overdue=overdue):
+                return None  # what comes behind it may even less
+            turns = self._ready[pace]
             while (message := turns.head()) is not None:
                 room = self._full(message)
                 if room is None:
@@ -239,6 +214,14 @@ class Pacing:
                 self._settle(offered_by)
         return None
 
+    def _order(self, now: float) -> list[tuple[Pace, bool]]:
+        """Return the paces of which something may leave, the next one first, and of each whether it is overdue."""
+        ready = [pace for pace, turns in self._ready.items() if turns]
+        if now < self._no_history_before and Pace.HISTORY in ready:
+            ready.remove(Pace.HISTORY)
+        overdue = [pace for pace in ready if self._passed[pace] >= PATIENCE[pace] > 0]
+        return [*((pace, True) for pace in overdue), *((pace, False) for pace in ready if pace not in overdue)]
+
     def _full(self, message: Waiting) -> _Room | None:
         """The room that has no room for it, if one has not."""
         for _, key, units in message.counts:
@@ -248,8 +231,14 @@ class Pacing:
         return None
 
     def _leave(self, message: Waiting, now: float) -> None:
-        self._ready[message.request.pace].pass_on(message.client)
+        pace = message.request.pace
+        self._ready[pace].served(message)
         self._forget(message)
+        for other, turns in self._ready.items():
+            if other is pace or not turns:
+                self._passed[other] = 0
+            elif other.value > pace.value:
+                self._passed[other] += 1
         self._sent += 1
         self._budget.spend()
         for limit, key, units in message.counts:
@@ -283,6 +272,7 @@ class Pacing:
 
     def _advance(self, now: float) -> None:
         """What no longer counts makes room."""
+        self._now = now
         self._budget.advance(now)
         while self._ends and self._ends[0][0] <= now:
             _, _, room = heapq.heappop(self._ends)
@@ -298,8 +288,8 @@ class Pacing:
         """Give the next of those that wait for this room back to the queue, if it fits."""
         message = room.held.head()
         if room.offered is None and message is not None and room.fits(room.units(message)):
+            room.held.served(message)
             room.held.remove(message)
-            room.held.pass_on(message.client)
             message.held_by, message.offered_by, room.offered = None, room, message
             self._held -= 1
             self._ready[message.request.pace].add(message, first=True)
@@ -317,10 +307,10 @@ class Pacing:
     def wake(self) -> float | None:
         """When to take again; None if nothing waits for a time."""
         times = []
-        pace = next((pace for pace, turns in self._ready.items() if turns), None)
-        if pace is not None:
-            when = self._budget.when(pace)
-            times.append(max(when, self._no_history_before) if pace is Pace.HISTORY else when)
+        for pace, overdue in self._order(self._now)[:1]:
+            times.append(self._budget.when(pace, overdue=overdue))
+        if self._ready[Pace.HISTORY] and self._now < self._no_history_before:
+            times.append(self._no_history_before)
         if self._held and self._ends:
             times.append(self._ends[0][0])
         return min(times, default=None)
@@ -357,10 +347,10 @@ class Pacing:
         self._waiting.clear()
         self._shares.clear()
         self._open.clear()
-        self._ready = {pace: _Turns() for pace in Pace}
+        self._ready = {pace: FairQueue() for pace in Pace}
         self._held = 0
         for room in self._rooms.values():
-            room.held, room.offered = _Turns(), None
+            room.held, room.offered = FairQueue(), None
         self._rooms = {key: room for key, room in self._rooms.items() if room.limit.seconds is not None and room.used}
         return dropped
 

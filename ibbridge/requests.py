@@ -147,7 +147,7 @@ class Requests:
             if isinstance(about, Order):
                 self._trading.unsent(message, about)
             elif isinstance(about, Route) and message.request.name == "reqGlobalCancel":
-                self._trading.cancel_all_unsent(about)
+                self._trading.cancel_all_unsent(message)
             elif isinstance(about, Route):
                 self._asker.unsent(message, about)
 
@@ -165,12 +165,20 @@ class Requests:
         return self._wanted.given_up(asking)
 
     def carry_out(
-        self, command: str, args: dict[str, Any], asking: Asking, key: str | None, not_after: int | None = None
+        self,
+        command: str,
+        args: dict[str, Any],
+        asking: Asking,
+        key: str | None,
+        not_after: int | None = None,
+        *,
+        peer: bytes = b"",
     ) -> dict[str, Any]:
-        """Send the request of this name; the `result` of the reply. Raises `Refused`.
+        """Send the request of this name; return the `result` of the reply. Raises `Refused`.
 
-        `not_after` is looked at once more when an order leaves.
+        `not_after` is looked at once more when an order leaves. `peer` is the connection over which this is asked.
         """
+        self.outgoing.peer = peer
         if command in DAEMON_ONLY:
             raise Refused("E_PERM", f"{command} is the daemon's own; no configuration allows it to clients")
         if command in RESTRICTED and command not in self._allowed:
@@ -198,9 +206,9 @@ class Requests:
         if request.does is Kind.STREAM and not path:
             return self._wholes.ask(request, checked, asking)
         if request.does in (Kind.SETTING, Kind.FORGET):
-            if request.name == "reqGlobalCancel":
-                self._trading.cancel_all()
             about = self._places.route(request, checked, asking)
+            if request.name == "reqGlobalCancel" and self._trading.cancel_all(checked, about):
+                return {"dup": True}
             self.outgoing.send(request, checked, client=asking.client, about=about)
             return {}
         route = self._places.route(request, checked, asking)
@@ -276,8 +284,7 @@ class Requests:
             if args:
                 fault = f"{request.name} takes no arguments: it gives up your share of {request.cancels}"
                 raise Refused("E_ARG", fault)
-            self._wholes.release(request, args, asking)
-            return {}
+            return {} if self._wholes.release(request, args, asking) else {"dup": True}
         holder = self._named(request, args, asking)
         route = self._wanted.under(holder)
         if route is None or route.request.name != request.target:

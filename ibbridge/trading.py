@@ -31,6 +31,12 @@ CANCELLED = 202
 UNHEARD = 30.0
 """Seconds after which the owner of an order is told that TWS has said nothing of it, or of its cancel."""
 
+SAME_CANCEL = 5.0
+"""Seconds for which a cancel that comes again is the one that has left, unless TWS has said something since."""
+
+MOST_JOINED = 100
+"""Cancels of all orders that one message to TWS may stand for."""
+
 ORDER_UNKNOWN = (
     "whether it is there is not known; look for it among open and completed orders, executions and positions"
 )
@@ -152,15 +158,37 @@ class Trading:
         if "orderId" in args:
             raise Refused("E_ARG", "orderId is the daemon's; key names the order")
         checked = self._outgoing.check(request, {**args, "orderId": order.order_id})
-        if not (order.unsent or self._taken_back(order, "it was cancelled before it could be sent")):
-            self._outgoing.send(request, checked, client=asking.client, about=order)
-        return {"key": key, "orderId": order.order_id}
+        result = {"key": key, "orderId": order.order_id}
+        if order.unsent or self._taken_back(order, "it was cancelled before it could be sent"):
+            return result
+        if self._being_cancelled(order, checked):
+            return {**result, "dup": True}
+        former = [order.cancel] if order.cancel else []
+        order.cancel = self._outgoing.send(request, checked, client=asking.client, about=order, instead_of=former)
+        return result
 
-    def cancel_all(self) -> None:
-        """Take back what waits: the cancel of all orders overtakes it, and means it as well."""
-        for message in self._outgoing.waiting(Pace.ORDER):
-            if isinstance(message.about, Order):
-                self._taken_back(message.about, "all orders were cancelled before it could be sent")
+    def _being_cancelled(self, order: Order, args: Mapping[str, Any]) -> bool:
+        """Return True if the same cancel waits for its turn, or has just left and TWS has not said what came of it."""
+        cancel = order.cancel
+        if cancel is None or cancel.args != args:
+            return False
+        return cancel.waits or (order.cancelling and 0 <= self._clock() - order.cancelled_at < SAME_CANCEL * 1e6)
+
+    def cancel_all(self, args: Mapping[str, Any], route: Route) -> bool:
+        """Take back all orders that wait: the cancel of all overtakes them, and means them as well.
+
+        Return True if the same cancel of this client waits already; then `route` is told what is told of that one.
+        """
+        waiting = [each.about for each in self._outgoing.waiting(Pace.ORDER) if isinstance(each.about, Order)]
+        for order in waiting:
+            if self._outgoing.withdraw(order.message):
+                self._unplaced(order, CANCELLED, "all orders were cancelled before it could be sent")
+        for each in self._outgoing.waiting(Pace.CANCEL):
+            of_all = each.request is route.request and each.args == args and each.client == route.client
+            if of_all and len(each.joined) < MOST_JOINED:
+                each.joined.append(route)
+                return True
+        return False
 
     def what_if(self, args: dict[str, Any], number: int) -> dict[str, Any]:
         """The arguments of `placeOrder` that ask what an order would cost. They place nothing."""
@@ -211,6 +239,7 @@ class Trading:
             return False
         if cancel := message is not order.message:
             order.cancelling = order.touched = True
+            order.cancelled_at = self._clock()
         elif (parent := self._orders.numbered(_parent(message))) is not None and parent.unsent:
             self._unplaced(order, CANCELLED, f"its parent, {parent.key}, was not placed")
             return False
@@ -228,11 +257,12 @@ class Trading:
             why = "the connection to TWS was lost before the cancel of this order could be sent; cancel it again"
             self._router.tell_order(order, NOT_CONNECTED, why, self._clock(), ends=False)
 
-    def cancel_all_unsent(self, route: Route) -> None:
-        """The connection is gone, and the cancel of all orders never left."""
-        route.ended = True
+    def cancel_all_unsent(self, message: Waiting) -> None:
+        """Tell whoever asked: the connection is gone, and the cancel of all orders never left."""
         why = "the connection to TWS was lost before the cancel of all orders could be sent; cancel them again"
-        self._router.tell(route, NOT_CONNECTED, why, self._clock())
+        for route in (message.about, *message.joined):
+            route.ended = True
+            self._router.tell(route, NOT_CONNECTED, why, self._clock())
 
     def tend(self, now: float) -> None:
         """Tell of orders, and of cancels, that TWS says nothing of."""
@@ -250,13 +280,21 @@ class Trading:
         self._router.tell_order(order, code, text, self._clock(), ends=True)
 
     def _taken_back(self, order: Order, why: str) -> bool:
-        """Whether the order still waited. Then it does not leave, and nor do those that have it as their parent."""
+        """Return True if the order still waited. Then it does not leave, and nor do those that descend from it."""
         if not self._outgoing.withdraw(order.message):
             return False
         self._unplaced(order, CANCELLED, why)
+        children: dict[int, list[Order]] = {}
         for each in self._outgoing.waiting(Pace.ORDER):
-            if isinstance(each.about, Order) and _parent(each) == order.order_id:
-                self._taken_back(each.about, f"its parent, {order.key}, was cancelled before it could be sent")
+            if isinstance(each.about, Order):
+                children.setdefault(_parent(each), []).append(each.about)
+        gone = [order]
+        while gone:
+            parent = gone.pop()
+            for child in children.pop(parent.order_id, ()):
+                if self._outgoing.withdraw(child.message):
+                    self._unplaced(child, CANCELLED, f"its parent, {parent.key}, was cancelled before it could be sent")
+                    gone.append(child)
         return True
 
 

@@ -100,16 +100,19 @@ class Wholes:
         whole.holders[asking] = args
         self._asked(whole)
 
-    def release(self, request: Request, args: dict[str, Any], asking: Asking) -> None:
-        """The client gives up its share; TWS is told when nobody is left."""
+    def release(self, request: Request, args: dict[str, Any], asking: Asking) -> bool:
+        """Give up the client's share; TWS is told when nobody is left. Return False if the client has none."""
         whole = self._whole(REQUESTS[request.cancels or request.name])
         mine = [holder for holder in whole.holders if holder.client == asking.client]
+        if not mine:
+            return False
         if len(mine) == len(whole.holders) and self._outgoing.is_open:
             self._send(whole, request, args, asking.client)
         for holder in mine:
             del whole.holders[holder]
-        if mine and not whole.holders:
+        if not whole.holders:
             self._router.given_up(whole.request, *place_of_all(whole.request, args))
+        return True
 
     def _whole(self, request: Request) -> Whole:
         return self._of.setdefault(request.name, Whole(request))

@@ -145,7 +145,7 @@ PURE = {
     for name in (
         "arguments", "session", "line", "streams", "routing", "requests", "orders", "topics", "commands",
         "book", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
-        "budget", "pacing",
+        "budget", "fair_queue", "pacing",
         "answers", "asker", "deadlines", "hours", "outgoing", "places", "subscriptions", "trading", "turns", "upkeep",
         "watchdog", "wholes",
     )
@@ -215,6 +215,7 @@ LAYERS = [
     "bridge",
     "session",
     "budget",
+    "fair_queue",
     "pacing",
     "line",
     "orders",

@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Pace
-from ibbridge.pacing import Pacing, Waiting
+from ibbridge.fair_queue import NEWCOMERS
+from ibbridge.pacing import PATIENCE, Pacing, Waiting
 from ibbridge.refusal import Refused
 from tests.middle import AAPL, MSFT, refusal
 
@@ -38,10 +39,10 @@ class Left(NamedTuple):
         return self.message.request.name
 
 
-def message(name: str, client: str = "a", **args: Any) -> Waiting:
+def message(name: str, client: str = "a", peer: bytes = b"", **args: Any) -> Waiting:
     request = REQUESTS[name]
     number = {request.key: next(_NUMBERS)} if request.key else {}
-    return Waiting(request, b"", client, {**number, **args})
+    return Waiting(request, b"", client, {**number, **args}, peer=peer)
 
 
 class Line:
@@ -52,8 +53,8 @@ class Line:
         self.now = 100.0
         self.left: list[Left] = []
 
-    def put(self, name: str, client: str = "a", **args: Any) -> Waiting:
-        made = message(name, client, **args)
+    def put(self, name: str, client: str = "a", peer: bytes = b"", **args: Any) -> Waiting:
+        made = message(name, client, peer, **args)
         self.pacing.put(made, self.now)
         return made
 
@@ -152,15 +153,79 @@ def test_at_every_rate_no_second_has_more_and_something_leaves(rate):
 
 
 def test_cancels_come_before_orders_before_the_rest_before_history():
+    names = ["cancelMktDepth", "placeOrder", "reqMktData", "reqHistoricalData"]
+    for first, then in itertools.combinations(names, 2):
+        line = Line()
+        for _ in range(40):
+            line.put(then, **DAILY)
+            line.put(first, **DAILY)
+        most, left = PATIENCE[REQUESTS[then].pace], [each.name for each in line.go(10)]
+        in_a_row = [len([*group]) for name, group in itertools.groupby(left[:40]) if name == first]
+        assert {*in_a_row[:-1]} <= {most}, "so many, and then one of those that have been passed by"
+        assert left[:most] == [first] * most
+
+
+@pytest.mark.parametrize(
+    ("urgent", "late", "most"), [("cancelOrder", "placeOrder", 2), ("placeOrder", "reqMktData", 8)]
+)
+@pytest.mark.parametrize("names", [1, 200])
+def test_a_flood_of_urgent_messages_leaves_a_part_of_the_rate_to_the_others(urgent, late, most, names):
     line = Line()
-    names = ["reqHistoricalData", "reqMktData", "placeOrder", "cancelMktDepth"]
-    for _ in range(10):
-        line.put("reqHistoricalData", **DAILY)
-        line.put("reqMktData", contract=AAPL)
-        line.put("placeOrder")
-        line.put("cancelMktDepth")
-    left = [each.name for each in line.go(10)]
-    assert left == [name for name in reversed(names) for _ in range(10)]
+    for number in range(500):
+        line.put(urgent, f"c{number % names}")
+    line.go(2)
+    one, began = line.put(late, "z"), line.now
+    left = line.go(1)
+    assert one in [each.message for each in left[: most + 1]]
+    assert next(each.at for each in left if each.message is one) - began < (most + 2) / 39
+    check_rate([*line.left, *line.go(20)])
+
+
+@pytest.mark.parametrize("name", ["cancelOrder", "placeOrder", "reqMktData"])
+@pytest.mark.parametrize(
+    ("names", "peers", "peer"),
+    [(1, 1, b"z"), (200, 1, b"z"), (200, 200, b"z"), (2000, 1, b"z"), (1, 1, b"p0"), (200, 1, b"p0"), (2000, 1, b"p0")],
+)
+def test_one_message_goes_before_the_backlog_of_others_whatever_they_call_themselves(name, names, peers, peer):
+    line = Line(share=2000)
+    for number in range(2000):
+        line.put(name, f"c{number % names}", peer=b"p%d" % (number % peers))
+    line.go(7 if names < 2000 or peer != b"p0" else 60)
+    one = line.put(name, "z", peer=peer)
+    assert one in [each.message for each in line.go(1)[: 2 if peers == 1 else 3]]
+
+
+def test_peers_take_turns_whatever_number_of_names_each_has():
+    line = Line()
+    for number in range(300):
+        line.put("placeOrder", f"c{number}", peer=b"many")
+    line.go(1)
+    for _ in range(100):
+        line.put("placeOrder", "z", peer=b"one")
+    left = Counter(each.message.client == "z" for each in line.go(2))
+    assert abs(left[True] - left[False]) <= 2
+
+
+def test_names_that_are_new_each_time_hold_nobody_up_for_ever():
+    line = Line()
+    numbers = itertools.count()
+    for _ in range(30):
+        line.put("placeOrder", "z")
+    while line.pacing.waiting(Pace.ORDER) and any(each.client == "z" for each in line.pacing.waiting(Pace.ORDER)):
+        for _ in range(3):
+            line.put("placeOrder", f"c{next(numbers)}")
+        line.go(0.025)
+    assert len(line.left) <= 30 * (NEWCOMERS + 1) + 2, "every fifth is one of those that came first"
+
+
+def test_messages_of_one_client_stay_in_order_when_it_connects_again():
+    line = Line()
+    mine = []
+    for number in range(40):
+        mine.append(line.put("placeOrder", "a", peer=b"p%d" % (number % 3)))
+        line.put("placeOrder", f"b{number % 5}", peer=b"other")
+    left = [each.message for each in line.go(10)]
+    assert [each for each in left if each.client == "a"] == mine
 
 
 def test_every_cancel_is_a_cancel_and_every_order_an_order_to_the_queue():
@@ -576,6 +641,7 @@ class Queue(RuleBasedStateMachine):
         self.sent: list[Waiting] = []
         self.gone: list[Waiting] = []  # withdrawn, or dropped and told
         self.open: list[Waiting] = []
+        self.ahead = Counter[Pace]()  # how many more urgent ones have left since the last of each
         self.passed: dict[Waiting, Counter[str]] = {}  # who has overtaken the first of each client
 
     def _put(self, name: str, client: str, **args: Any) -> None:
@@ -588,9 +654,8 @@ class Queue(RuleBasedStateMachine):
             self.waiting[made] = None
 
     def _took(self, taken: list[Waiting]) -> None:
-        paces = [each.request.pace.value for each in taken]
-        assert paces == sorted(paces), "the most urgent first"
         for each in taken:
+            self._goes_before_none_more_urgent(each.request.pace)
             for other, ahead in self.passed.items():
                 if other.client != each.client and other.request.pace is each.request.pace and not each.counts:
                     ahead[each.client] += 1
@@ -601,8 +666,14 @@ class Queue(RuleBasedStateMachine):
             if any(limit.seconds is None for limit in each.request.limits):
                 self.open.append(each)
             self._heads()
-        if any(each.request.pace is Pace.CANCEL for each in self.waiting):
-            assert all(each.request.pace is Pace.CANCEL for each in taken)
+
+    def _goes_before_none_more_urgent(self, pace: Pace) -> None:
+        """Unless so many of those have gone before that it is this one's turn."""
+        urgent = [each for each in self.waiting if not each.counts and each.request.pace.value < pace.value]
+        assert not urgent or self.ahead[pace] >= PATIENCE[pace]
+        self.ahead[pace] = 0
+        for other in Pace:
+            self.ahead[other] += other.value > pace.value
 
     def _heads(self) -> None:
         """Of each client the first of those that no limit concerns."""

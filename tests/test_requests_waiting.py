@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
 from ibbridge.routing import Asking
-from tests.middle import AAPL, DAY, LIMIT, MSFT, Middle, refusal
+from ibbridge.trading import SAME_CANCEL
+from tests.middle import AAPL, CLIENT_ID, DAY, LIMIT, MSFT, Middle, refusal
 
 RATE = 10
 """Of which a bucket of one: what does not leave at once waits for an eighth of a second, or a ninth."""
@@ -100,6 +101,95 @@ def test_to_cancel_all_orders_means_those_that_wait_as_well():
     middle.link.go_on(60)
     assert [each.name for each in middle.link.take()] == ["reqGlobalCancel"]
     assert sum(told(middle, f"ord.{'ab'[n % 2]}.k{n}.error.") == [(202, True)] for n in range(5)) == 5 - left
+
+
+def test_to_cancel_all_orders_again_while_that_waits_is_the_same_cancel():
+    middle = Middle(rate=RATE, allowed=["reqGlobalCancel"])
+    for number in range(50):
+        middle.ask("reqGlobalCancel", "ab"[number % 2], number)
+    assert middle.ask("reqGlobalCancel", "a").get("dup")
+    middle.link.go_on(60)
+    assert len(middle.link.take()) == 3, "the one that left at once, and one of each client that waited"
+    assert not middle.ask("reqGlobalCancel", "a").get("dup"), "there may be orders that the last one has not met"
+
+
+def test_the_same_cancel_is_not_queued_again_while_it_waits(slow):
+    slow.place("k")
+    names(slow)
+    for client in "bcd":
+        slow.place("k", client)
+    assert not slow.ask("cancelOrder", key="k").get("dup")
+    for _ in range(50):
+        assert slow.ask("cancelOrder", key="k") == {"key": "k", "orderId": 500, "dup": True}
+    assert names(slow).count("cancelOrder") == 1
+
+
+def test_a_cancel_that_has_left_is_the_same_until_tws_says_something_of_it_or_some_seconds_are_over():
+    middle = Middle()
+    number = middle.place("k")
+    cancel = lambda: middle.ask("cancelOrder", key="k").get("dup", False)  # noqa: E731
+    assert [cancel(), cancel(), cancel()] == [False, True, True]
+    middle.hear("orderStatus", orderId=number, clientId=CLIENT_ID, status="Submitted")
+    assert cancel(), "that was said before TWS read the cancel"
+    middle.error(number, 161, "Cancel attempted when order is not in a cancellable state")
+    assert [cancel(), cancel()] == [False, True], "TWS refused the first: the client may try again"
+    middle.pass_time(SAME_CANCEL - 0.1)
+    assert cancel()
+    middle.pass_time(0.2)
+    assert [cancel(), cancel()] == [False, True], "the last one may be lost"
+    middle._now -= 3_600_000_000
+    assert not cancel(), "a clock that was set back makes no cancel a repetition"
+    assert [order.key for order in middle.orders.uncancelled()] == ["k"], "the connection is gone, and k's owner told"
+    assert not cancel()
+
+
+def test_a_cancel_that_says_something_else_takes_the_place_of_the_one_that_waits(slow):
+    slow.place("k")
+    names(slow)
+    slow.place("j", "b")
+    for time in ("", "20260105 10:00:00", "20260105 10:00:01"):
+        slow.ask("cancelOrder", key="k", orderCancel={"manualOrderCancelTime": time})
+    slow.link.go_on(60)
+    sent = [each.data["orderCancel"] for each in slow.link.take() if each.name == "cancelOrder"]
+    assert [each["manualOrderCancelTime"] for each in sent] == ["20260105 10:00:01"]
+
+
+def test_what_nobody_has_of_a_stream_without_a_number_is_cancelled_once(slow):
+    for _ in range(50):
+        assert slow.ask("cancelPositions") == {"dup": True}
+        assert slow.ask("reqAccountUpdates", subscribe=False, acctCode="")["topic"]
+    assert names(slow) == []
+    slow.ask("reqPositions")
+    assert slow.ask("cancelPositions") == {}
+    assert slow.ask("cancelPositions") == {"dup": True}
+
+
+def test_a_thousand_orders_that_wait_each_for_the_one_before_are_taken_back_together():
+    middle = Middle(rate=RATE, share=1500, allowed=["reqGlobalCancel"])
+    first = middle.place("o")
+    parent = middle.place("p0", parentId=first)
+    for number in range(1, 1500):
+        parent = middle.place(f"p{number}", parentId=parent)
+    middle.ask("cancelOrder", key="p0")
+    assert told(middle, "ord.a.p1499.error.") == [(202, True)]
+    assert not middle.link.pacing.waiting(Pace.ORDER)
+    for number in range(1500):
+        middle.place(f"q{number}", parentId=first)
+    middle.ask("reqGlobalCancel")
+    assert told(middle, "ord.a.q1499.error.") == [(202, True)]
+
+
+def test_whoever_begins_to_wait_goes_first_by_connection_and_by_name():
+    middle = Middle(rate=RATE)
+    call = {"cmd": "placeOrder", "args": {"contract": AAPL, "order": LIMIT}}
+    for number in range(60):
+        asked = {**call, "id": number, "client": f"c{number % 30}", "key": f"k{number}"}
+        middle.commands.answer(msgpack.packb(asked), b"one")
+    middle.link.go_on(4)
+    middle.link.take()
+    middle.commands.answer(msgpack.packb({**call, "client": "z", "id": 1, "key": "k"}), b"other")
+    middle.link.go_on(0.3)
+    assert "z/k" in [each.data["order"]["orderRef"] for each in middle.link.take()]
 
 
 def test_what_depends_on_an_order_whose_time_passed_in_the_queue_never_leaves_either(slow):

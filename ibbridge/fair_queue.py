@@ -1,0 +1,172 @@
+"""A queue in which peers take turns, and the clients of a peer: the names of one connection share its turn.
+
+Whoever begins to wait goes before those that have had a turn, so a single order never stands behind everybody's
+backlog; every so often it is their turn all the same, so newcomers without end hold nobody up. Pure. Knows of a message
+only whose it is (`client`, `peer`), and notes in it where it waits (`queue`).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+
+NEWCOMERS = 4
+"""Newcomers that go in a row before those that have had a turn."""
+
+_LOOKED_AT = 200
+"""Flows that `FairQueue.before` looks at on either level. Where there are more its answer is a guess."""
+
+
+class Queued(Protocol):
+    """A message that can wait in a `FairQueue`."""
+
+    client: str
+    peer: bytes
+    queue: Any
+
+
+F = TypeVar("F")
+M = TypeVar("M", bound=Queued)
+
+
+class _Round(Generic[F]):
+    """Flows in turn: newcomers in the order in which they came, and in between those that have had their turn.
+
+    A flow that has nothing left keeps its place until the round comes to it. Were it forgotten at once, its next
+    message would make it a newcomer again, and it would overtake the others each time.
+    """
+
+    def __init__(self, make: Callable[[], F]) -> None:
+        self._make = make
+        self._new: OrderedDict[Hashable, F] = OrderedDict()
+        self._old: OrderedDict[Hashable, F] = OrderedDict()
+        self._newcomers = 0  # that have gone in a row
+
+    def flow(self, key: Hashable) -> F:
+        """Return the flow of this key, a newcomer if there is none."""
+        found = self._old.get(key)
+        if found is None and (found := self._new.get(key)) is None:
+            found = self._new[key] = self._make()
+        return found
+
+    def head(self) -> F | None:
+        """Return the flow whose turn it is. Flows before it that have nothing left are forgotten."""
+        both = (self._old, self._new) if self._newcomers >= NEWCOMERS else (self._new, self._old)
+        for flows in both:
+            while flows:
+                key, flow = next(iter(flows.items()))
+                if flow:
+                    return flow
+                del flows[key]
+        return None
+
+    def served(self, key: Hashable) -> None:
+        """Put the flow of this key behind all others: it has had its turn."""
+        new = self._new.pop(key, None)
+        if new is not None:
+            self._old[key] = new
+        elif key in self._old:
+            self._old.move_to_end(key)
+        self._newcomers = 0 if new is None else self._newcomers + 1
+
+    def order(self) -> Iterator[tuple[Hashable, F]]:
+        """Iterate over the flows as if all newcomers had their turn first."""
+        yield from self._new.items()
+        yield from self._old.items()
+
+    def clear(self) -> None:
+        """Forget everything: nobody waits, so nobody can be overtaken."""
+        self._new.clear()
+        self._old.clear()
+
+    def __len__(self) -> int:
+        return len(self._new) + len(self._old)
+
+
+class _Peer(Generic[M]):
+    """The messages of one peer: `size` of them, its clients in turn."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.clients: _Round[OrderedDict[M, None]] = _Round(OrderedDict)
+
+    def __bool__(self) -> bool:
+        return self.size > 0
+
+
+class FairQueue(Generic[M]):
+    """Messages of each client in their order, the clients of a peer in turn, and the peers in turn.
+
+    While messages of a client wait, others of that client join them, whichever peer they come by: an order must not
+    overtake its parent because its client has connected again.
+    """
+
+    def __init__(self) -> None:
+        self._peers: _Round[_Peer[M]] = _Round(_Peer)
+        self._size = 0
+        self._by: dict[str, bytes] = {}  # the peer under which a client waits
+
+    def __bool__(self) -> bool:
+        return self._size > 0
+
+    def add(self, message: M, *, first: bool = False) -> None:
+        """Put a message behind those of its client; with `first` before them: it has been here, and they have not."""
+        peer = self._peers.flow(self._by.setdefault(message.client, message.peer))
+        messages = peer.clients.flow(message.client)
+        messages[message] = None
+        if first:
+            messages.move_to_end(message, last=False)
+        peer.size += 1
+        self._size += 1
+        message.queue = self
+
+    def head(self) -> M | None:
+        """Return the message whose turn it is."""
+        peer = self._peers.head()
+        messages = peer.clients.head() if peer else None
+        return next(iter(messages)) if messages else None
+
+    def remove(self, message: M) -> None:
+        """Take a message out, whether or not its turn has come."""
+        peer = self._peers.flow(self._by[message.client])
+        messages = peer.clients.flow(message.client)
+        del messages[message]
+        peer.size -= 1
+        self._size -= 1
+        message.queue = None
+        if not messages:
+            del self._by[message.client]
+        if not peer:
+            peer.clients.clear()
+        if not self._size:
+            self._peers.clear()
+
+    def served(self, message: M) -> None:
+        """Put the client of this message, which is about to be removed, and its peer behind the others."""
+        key = self._by[message.client]
+        self._peers.flow(key).clients.served(message.client)
+        self._peers.served(key)
+
+    def before(self, client: str) -> int:
+        """Return how many messages of others have their turn before the first one of this client."""
+        mine = self._by.get(client)
+        if mine is None:
+            return len(self._peers)
+        peer = self._peers.flow(mine)
+        if len(self._peers) > _LOOKED_AT or len(peer.clients) > _LOOKED_AT:
+            return len(self._peers) + len(peer.clients)
+        turns = next(place for place, (each, _) in enumerate(_waiting(peer.clients)) if each == client)
+        ahead, count = 1, turns
+        for each, other in _waiting(self._peers):
+            if each == mine:
+                ahead = 0
+            else:
+                count += min(other.size, turns + ahead)
+        return count
+
+
+def _waiting(flows: _Round[F]) -> Iterator[tuple[Hashable, F]]:
+    return ((key, flow) for key, flow in flows.order() if flow)
