@@ -11,8 +11,6 @@ import gc
 import logging
 import os
 import pathlib
-import signal
-import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -20,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 import ibbridge
-from ibbridge import recorder, reference, windows
+from ibbridge import recorder, reference, reload, windows
 from ibbridge.alarms import Alarms
 from ibbridge.bridge import Bridge
 from ibbridge.bus import Bus, BusError
@@ -28,9 +26,13 @@ from ibbridge.codec import Dialect, Message, NotCarried, Undecodable, compiled
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
 from ibbridge.commands import Commands
+from ibbridge.config import ConfigError
 from ibbridge.gateway import Gateway
 from ibbridge.halt import Halt
 from ibbridge.health import Health, Signs
+from ibbridge.monitoring import process_limits, signals
+from ibbridge.monitoring.log_writer import LogWriter, occupy_standard_files
+from ibbridge.monitoring.process_health import ProcessHealth, ProcessSample
 from ibbridge.notify import notify
 from ibbridge.orders import Orders
 from ibbridge.outgoing import NOT_CONNECTED
@@ -45,7 +47,7 @@ from ibbridge.topics import instrument_key
 from ibbridge.trading import CANCEL_UNKNOWN, ORDER_UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ibbridge.codec import Packed
     from ibbridge.config import Config
@@ -56,6 +58,8 @@ log = logging.getLogger(__name__)
 LAST_ORDERS = 5.0
 """Seconds that a stopping daemon gives orders and cancels whose turn has not come: 200 of them, at the usual rate."""
 
+_STDERR = 2
+
 
 class Stop(Exception):  # noqa: N818 - not an error
     """It is time to go."""
@@ -64,8 +68,14 @@ class Stop(Exception):  # noqa: N818 - not an error
 class Daemon:
     """Everything between TWS and the bus. It is the gateway's owner: what arrives is told to it."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(
+        self, config: Config, *, reread: Callable[[], Config] | None = None, log_writer: LogWriter | None = None
+    ) -> None:
         self.config = config
+        self._reread = reread
+        self._log_writer = log_writer
+        self._stopping = asyncio.Event()
+        self._at_once = False  # a second signal to stop has come
         self.started_at = time.monotonic()
         self.session = Session(self.started_at)
         self.session.market_data_type = config.tws.market_data_type
@@ -103,6 +113,8 @@ class Daemon:
         self.counts: Counter[str] = Counter()
         self.alarms = Alarms(self._say_alarm)
         self.health = Health(self.alarms, config.tws.not_ready_alarm, config.store.slow, self.started_at)
+        self.process_health = ProcessHealth(self.alarms)
+        self._descriptor_limit = process_limits.descriptor_limit()
         self._fault = ""  # of the store, as it was told last
         self._surplus: set[str] = set()
 
@@ -253,6 +265,7 @@ class Daemon:
             "ring": {"messages": len(self.streams.ring), "bytes": self.streams.ring.size},
             "halt": self.halt.state,
             "alarms": self.alarms.raised,
+            "log": self._log_writer.figures() if self._log_writer else None,
             "pacing": self.pacing.figures(now),
             "requests": len(self.router),
             "orders": len(self.orders),
@@ -318,6 +331,16 @@ class Daemon:
             self.store.fault,
         )
         self.health.look(signs, time.monotonic(), _now(), expected=bool(self._window()))
+        self._check_process()
+
+    def _check_process(self) -> None:
+        """See how the log, descriptors and memory are; free memory where there is too much of it in use."""
+        sample = ProcessSample(
+            self._log_writer.fault(time.monotonic()) if self._log_writer else "",
+            process_limits.open_descriptors(),
+            self._descriptor_limit,
+        )
+        self.process_health.check(sample, _now())
 
     def _window(self) -> float:
         """Seconds until the restart window ends that this is in; 0 outside of any."""
@@ -346,15 +369,40 @@ class Daemon:
     async def serve(self) -> None:
         """Run until told to stop. Raises `BusError` or `StoreError` if sockets or store are not to be had."""
         loop = asyncio.get_running_loop()
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+        signals.attach(loop, self._stop, self._reload)
         broken = _broken(loop)
         self.store.open(self.streams.epoch)
         try:
-            await self._serve(stop, broken)
+            await self._serve(broken)
         finally:
+            signals.hold_reloads()
             self.store.close()
+
+    def _stop(self) -> None:
+        """Begin to stop; asked a second time, wait for nothing any more."""
+        self._at_once = self._stopping.is_set()
+        self._stopping.set()
+
+    def _reload(self) -> None:
+        """Read the configuration again and take over what can be changed while running; nothing if it has a fault."""
+        if self._reread is None:
+            log.warning("SIGHUP: there is no configuration to read again; nothing was changed")
+            return
+        try:
+            self.config, done, left = reload.merged(self.config, self._reread())
+        except ConfigError as error:
+            for fault in error.faults:
+                log.error("SIGHUP: the configuration has a fault, nothing was changed: %s", fault)  # noqa: TRY400
+            return
+        self._apply()
+        for key in left:
+            log.warning("SIGHUP: %s was changed in the configuration, which takes effect at the next start", key)
+        log.warning("SIGHUP: the configuration was read again; changed now: %s", ", ".join(done) or "nothing")
+
+    def _apply(self) -> None:
+        """Hand out the settings that can be changed while running."""
+        logging.getLogger().setLevel(self.config.log.level.upper())
+        self.health.bear(self.config.tws.not_ready_alarm, self.config.store.slow)
 
     def _take_up(self) -> None:
         """Go on where an earlier process stopped: with its numbers, and with what it knew of orders."""
@@ -366,7 +414,7 @@ class Daemon:
         self.requests.above(self.orders.highest)  # TWS may have gone back behind them meanwhile
         self.halt.load()
 
-    async def _serve(self, stop: asyncio.Event, broken: asyncio.Future[None]) -> None:
+    async def _serve(self, broken: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
         self._take_up()
         self.bus.open()
@@ -378,7 +426,7 @@ class Daemon:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.gateway.run())
                 tasks.create_task(self._beat_on())
-                tasks.create_task(self._until(stop))
+                tasks.create_task(self._until_stopped())
                 tasks.create_task(_raised(broken))
         except* Stop:
             notify("STOPPING=1")
@@ -389,20 +437,23 @@ class Daemon:
             if self.recorder is not None:
                 self.recorder.close()
 
-    async def _until(self, stop: asyncio.Event) -> None:
+    async def _until_stopped(self) -> None:
         """Wait for the signal; then what was accepted of orders and cancels gets some time to leave."""
-        await stop.wait()
+        await self._stopping.wait()
         for _ in range(round(LAST_ORDERS / 0.02)):
-            if not any(map(self.pacing.waiting, (Pace.CANCEL, Pace.ORDER))):
+            if self._at_once or not any(map(self.pacing.waiting, (Pace.CANCEL, Pace.ORDER))):
                 break
             await asyncio.sleep(0.02)
         raise Stop
 
     async def _beat_on(self) -> None:
+        """Publish a heartbeat when each is due, however long the one before took."""
+        due = time.monotonic()
         while True:
             self.beat()
             settle()
-            await asyncio.sleep(self.config.bus.heartbeat)
+            due = max(due + self.config.bus.heartbeat, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
 
 
 def settle() -> None:
@@ -418,16 +469,23 @@ def settle() -> None:
 _WATCHED = frozenset(("serverVersion", "nextValidId", "managedAccounts", "openOrder", "error"))
 
 
-def run(config: Config) -> int:
-    """Run the daemon until SIGTERM or SIGINT; the exit code. Logs to standard error."""
-    logging.basicConfig(
-        level=config.log.level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
+def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
+    """Run the daemon until a signal ends it; the exit code. Logs to standard error.
+
+    `reread` reads the configuration again, for SIGHUP; it raises ConfigError.
+    """
+    occupy_standard_files()
+    signals.prepare()
+    process_limits.raise_descriptor_limit()
+    log_writer = LogWriter(_STDERR).start()
+    logging.getLogger().setLevel(config.log.level.upper())
     try:
-        asyncio.run(Daemon(config).serve())
+        asyncio.run(Daemon(config, reread=reread, log_writer=log_writer).serve())
     except (BusError, StoreError) as error:
         log.error("cannot start: %s", error)  # noqa: TRY400 - the message says it all
         return 1
+    finally:
+        log_writer.finish()
     return 0
 
 

@@ -38,6 +38,10 @@ class Health:
         self._slowest = 0.0
         self._slow_until = now
 
+    def bear(self, patience: float, slow: float) -> None:
+        """Change for how many seconds TWS may be away, and a commit may take."""
+        self._patience, self._slow = patience, slow
+
     def look(self, signs: Signs, now: float, ts: int, *, expected: bool) -> None:
         """See to the alarms at `now` (seconds that only go forward) and `ts` (µs since 1970 UTC).
 

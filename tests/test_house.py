@@ -144,7 +144,7 @@ PURE = {
     f"{name}.py"
     for name in (
         "arguments", "session", "line", "streams", "routing", "requests", "orders", "topics", "commands",
-        "book", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
+        "book", "reload", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
         "budget", "fair_queue", "pacing",
         "answers", "asker", "deadlines", "hours", "outgoing", "places", "subscriptions", "trading", "turns", "upkeep",
         "watchdog", "wholes",
@@ -191,6 +191,7 @@ def test_what_is_pure_imports_no_socket_and_no_clock() -> None:
 
 
 LAYERS = [
+    "printable",
     "codec",
     "reference",
     "arguments",
@@ -198,6 +199,7 @@ LAYERS = [
     "windows",
     "checks",
     "config",
+    "reload",
     "notify",
     "recording",
     "recorder",
@@ -208,6 +210,7 @@ LAYERS = [
     "press",
     "alarms",
     "health",
+    "monitoring",
     "streams",
     "store",
     "snapshot",

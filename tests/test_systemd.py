@@ -78,9 +78,16 @@ def test_the_two_units_differ_only_in_which_gateway_they_are_for():
 
 @UNITS
 def test_a_configuration_that_cannot_be_used_is_not_tried_again_and_anything_else_is(unit):
-    assert options(unit, "Restart") == ["on-failure"]
+    assert options(unit, "Restart") == ["always"], "who is ended by somebody's signal exits 0, and is wanted back"
     assert options(unit, "RestartPreventExitStatus") == ["2"]
     assert options(unit, "StartLimitIntervalSec") == ["0"]
+
+
+@UNITS
+def test_a_reload_is_a_hangup_and_the_machine_is_safe_from_the_daemon(unit):
+    assert options(unit, "ExecReload") == ["/bin/kill -HUP $MAINPID"]
+    assert options(unit, "MemoryMax") == ["3G"]
+    assert options(unit, "LimitNOFILE") == ["65536"]
 
 
 @UNITS

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 SUMMARY = """\
 Run the daemon: connect to TWS or IB Gateway, publish every message it sends, and carry out commands.
 
-It runs until SIGTERM or Ctrl-C and logs to standard error. If TWS is not there, it keeps trying; `ibbridge status`
-says what it is stuck at. Exit code 2: the configuration is wrong, and all that is wrong with it has been said."""
+It runs until SIGTERM or Ctrl-C and logs to standard error; SIGHUP has it read its configuration again. If TWS is not
+there, it keeps trying; `ibbridge status` says what it is stuck at. Exit code 2: the configuration is wrong, and all
+that is wrong with it has been said."""
 
 EXAMPLES = """\
   ibbridge run                                    all defaults: IB Gateway's paper account on port 4002
@@ -30,4 +31,4 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the daemon; its exit code."""
-    return daemon.run(shared.load(options))
+    return daemon.run(shared.load(options), lambda: shared.load(options))

@@ -1,0 +1,1 @@
+"""The process itself: its log, its signals, its descriptors and its memory."""

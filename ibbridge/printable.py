@@ -1,0 +1,30 @@
+"""Text from outside, made fit for a terminal and for a log: control characters are shown, not obeyed.
+
+A reason, a name, an error's text may hold escape sequences that move a terminal's cursor, line breaks that forge a log
+line, or marks that turn the direction of writing. Whatever is printed or logged for people goes through `printable`.
+"""
+
+from __future__ import annotations
+
+CUT = " ... ({} characters in all)"
+
+
+def printable(text: str, longest: int | None = None) -> str:
+    r"""Return `text` in one line: what is no letter, digit, sign or plain space is written as Python would (`\x1b`).
+
+    More than `longest` characters are cut off, and the length of the whole is said.
+    """
+    if longest is not None and len(text) > longest:
+        return printable(text[:longest]) + CUT.format(len(text))
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
+
+
+def printable_lines(text: str) -> str:
+    """Return `text` with its line breaks kept, and each of its lines made printable."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
