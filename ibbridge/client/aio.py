@@ -14,6 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import warnings
+import weakref
+from concurrent.futures import Future
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import zmq
@@ -21,12 +25,13 @@ import zmq
 from ibbridge.client import request as requests
 from ibbridge.client.desk import PUB, REP, Desk, is_final
 from ibbridge.client.errors import BridgeError, NoAnswer
+from ibbridge.client.guard import CLOSING
 from ibbridge.client.loop import USER, LoopCaller, LoopFeed
 from ibbridge.client.ordering import replayed
 from ibbridge.client.tracks import Mode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Generator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
     from types import TracebackType
 
     from ibbridge.client.commands import Command, Reply
@@ -35,6 +40,26 @@ if TYPE_CHECKING:
     from ibbridge.client.orders import Order
     from ibbridge.client.request import Request
 
+def _close(feed: LoopFeed, caller: LoopCaller, context: zmq.Context[Any]) -> None:
+    feed.close()
+    caller.close()
+    context.term()
+
+
+def _close_there(feed: LoopFeed, caller: LoopCaller, context: zmq.Context[Any], closed: Future[None]) -> None:
+    _close(feed, caller, context)
+    closed.set_result(None)
+
+
+def _abandon(feed: LoopFeed, caller: LoopCaller, context: zmq.Context[Any]) -> None:
+    """Close what a client has left open that nobody can reach any more."""
+    if not feed.ours:
+        return
+    warnings.warn("a client was not closed: close it, or use it in an async with block", ResourceWarning, stacklevel=2)
+    if feed.foreign():
+        feed.loop.call_soon_threadsafe(_close, feed, caller, context)
+    else:
+        _close(feed, caller, context)
 
 
 class Connecting:
@@ -79,13 +104,16 @@ class Client(Desk):
 
     def __init__(self, client: str, pub: str = PUB, rep: str = REP, *, prefix: str = "", timeout: float = 10.0) -> None:
         super().__init__(client, prefix=prefix, timeout=timeout)
-        self._context = zmq.Context()
+        context: zmq.Context[Any] = zmq.Context()
         try:
-            self._feed = LoopFeed(self._context, pub, rep, prefix=prefix)
-            self._caller = LoopCaller(self._context, rep)
+            self._feed = LoopFeed(context, pub, rep, prefix=prefix)
+            self._caller = LoopCaller(context, rep)
         except BridgeError:
-            self._context.destroy(linger=0)
+            context.destroy(linger=0)
             raise
+        self._context = context
+        self._abandoned = weakref.finalize(self, _abandon, self._feed, self._caller, context)
+        self._abandoned.atexit = False
 
     async def start(self) -> None:
         """Subscribe to what concerns this client, and ask whether the daemon is there. `connect` does it."""
@@ -98,11 +126,22 @@ class Client(Desk):
         self._instruments = (await self.status()).get("instruments") or {}
 
     async def close(self) -> None:
-        """Disconnect at once. Streams and orders live on in the daemon; cancel what shall end."""
-        if self._feed.ours:
-            self._feed.close()
-            self._caller.close()
-            self._context.term()
+        """Disconnect at once. Streams and orders live on in the daemon; cancel what shall end.
+
+        Any task or callback may call it, as often as it likes, and so may another loop than the client's, in another
+        thread. Loops over messages end then; what else is under way raises `BridgeError`, a command on its way
+        `NoAnswer`. In a forked child it does nothing.
+        """
+        if not self._feed.ours:
+            return
+        self._abandoned.detach()
+        if not self._feed.foreign():
+            _close(self._feed, self._caller, self._context)
+            return
+        closed: Future[None] = Future()
+        self._feed.loop.call_soon_threadsafe(_close_there, self._feed, self._caller, self._context, closed)
+        with suppress(TimeoutError):  # a loop that hangs closes when it goes on
+            await asyncio.wait_for(asyncio.wrap_future(closed), CLOSING)
 
     async def __aenter__(self) -> Self:
         return self
@@ -120,9 +159,14 @@ class Client(Desk):
         The daemon's heartbeats are kept from you; register "heartbeat" to be called for them.
         """
         self._feed.check()
+        return await self._received(timeout, self._feed.receive)
+
+    async def _received(
+        self, timeout: float | None, receive: Callable[[float | None], Awaitable[Message | None]]  # noqa: ASYNC109
+    ) -> Message | None:
         end = None if timeout is None else self._feed.after(timeout)
         while True:
-            message = await self._feed.receive(end)
+            message = await receive(end)
             if message is None:
                 return None
             self._release(self._passed(message))
@@ -136,21 +180,23 @@ class Client(Desk):
                 return None
 
     async def messages(self, seconds: float | None = None) -> AsyncIterator[Message]:
-        """Messages as they come, after their callbacks: for that long, or until `stop`."""
+        """Messages as they come, after their callbacks: for that long, or until `stop` or `close`."""
+        if self._feed.open:
+            self._feed.check()
         self._stopped = False
         end = None if seconds is None else self._feed.after(seconds)
-        while not self._stopped:
+        while self._feed.open and not self._stopped:
             left = None if end is None else end - self._feed.after(0)
             if left is not None and left <= 0:
                 return
-            if (message := await self.receive(left)) is not None:
+            if (message := await self._received(left, self._feed.receive_until_closed)) is not None:
                 yield message
 
     def __aiter__(self) -> AsyncIterator[Message]:
         return self.messages()
 
     async def run(self, seconds: float | None = None) -> None:
-        """Call callbacks: for that long, or until one of them calls `stop`."""
+        """Call callbacks: for that long, or until one of them calls `stop` or `close`."""
         async for _ in self.messages(seconds):
             pass
 

@@ -8,9 +8,9 @@ callbacks are called from `run`, `receive` and iteration only.
 from __future__ import annotations
 
 import time
+import warnings
+import weakref
 from typing import TYPE_CHECKING, Any, Self
-
-import zmq
 
 from ibbridge.client import request as requests
 from ibbridge.client.caller import Caller
@@ -19,6 +19,7 @@ from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.feed import Feed
 from ibbridge.client.ordering import replayed
 from ibbridge.client.tracks import Mode
+from ibbridge.client.wires import Context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,21 @@ if TYPE_CHECKING:
     from ibbridge.client.message import Message
     from ibbridge.client.orders import Order
     from ibbridge.client.request import Request
+
+
+def _close(feed: Feed, caller: Caller) -> None:
+    for each in (feed, caller):
+        each.close()
+    for each in (feed, caller):
+        each.wait_closed()
+
+
+def _abandon(feed: Feed, caller: Caller) -> None:
+    """Close what a client has left open that nobody can reach any more."""
+    if feed.ours:
+        warnings.warn("a client was not closed: close it, or use it in a with block", ResourceWarning, stacklevel=2)
+        _close(feed, caller)
+
 
 def connect(
     client: str, pub: str = PUB, rep: str = REP, *, prefix: str = "", timeout: float = 10.0, tws: bool = True
@@ -65,13 +81,16 @@ class Client(Desk):
 
     def __init__(self, client: str, pub: str = PUB, rep: str = REP, *, prefix: str = "", timeout: float = 10.0) -> None:
         super().__init__(client, prefix=prefix, timeout=timeout)
-        self._context = zmq.Context()
+        context = Context(2)
         try:
-            self._feed = Feed(self._context, pub, rep, prefix=prefix)
-            self._caller = Caller(self._context, rep)
+            self._feed = Feed(context.zmq, pub, rep, prefix=prefix, gone=context.leave)
+            self._caller = Caller(context.zmq, rep, context.leave)
         except BridgeError:
-            self._context.destroy(linger=0)
+            context.zmq.destroy(linger=0)
             raise
+        # The garbage collector would end the context first, which waits for its sockets. At exit pyzmq sees to both.
+        self._abandoned = weakref.finalize(self, _abandon, self._feed, self._caller)
+        self._abandoned.atexit = False
 
     def start(self) -> None:
         """Subscribe to what concerns this client, and ask whether the daemon is there. `connect` does it."""
@@ -88,12 +107,13 @@ class Client(Desk):
     def close(self) -> None:
         """Disconnect at once. Streams and orders live on in the daemon; cancel what shall end.
 
-        In a forked child it does nothing: the sockets are the parent's.
+        Any thread, callback or signal handler may call it, as often as it likes. Loops over messages end then; what
+        else is under way raises `BridgeError`, a command on its way `NoAnswer`. In a forked child it does nothing: the
+        sockets are the parent's.
         """
         if self._feed.ours:
-            self._feed.close()
-            self._caller.close()
-            self._context.term()
+            self._abandoned.detach()
+            _close(self._feed, self._caller)
 
     disconnect = close
 
@@ -112,9 +132,12 @@ class Client(Desk):
 
         The daemon's heartbeats are kept from you; register "heartbeat" to be called for them.
         """
+        return self._received(timeout, self._feed.receive)
+
+    def _received(self, timeout: float | None, receive: Callable[[float | None], Message | None]) -> Message | None:
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            message = self._feed.receive(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            message = receive(None if deadline is None else max(0.0, deadline - time.monotonic()))
             if message is None:
                 return None
             if self._passing:
@@ -128,21 +151,23 @@ class Client(Desk):
                 return None
 
     def messages(self, seconds: float | None = None) -> Iterator[Message]:
-        """Messages as they come, after their callbacks: for that long, or until `stop`."""
+        """Messages as they come, after their callbacks: for that long, or until `stop` or `close`."""
+        if not self._feed.closed:
+            self._feed.check()
         self._stopped = False
         deadline = None if seconds is None else time.monotonic() + seconds
-        while not self._stopped:
+        while not (self._stopped or self._feed.closed):
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 return
-            if (message := self.receive(left)) is not None:
+            if (message := self._received(left, self._feed.receive_until_closed)) is not None:
                 yield message
 
     def __iter__(self) -> Iterator[Message]:
         return self.messages()
 
     def run(self, seconds: float | None = None) -> None:
-        """Call callbacks: for that long, or until one of them calls `stop`."""
+        """Call callbacks: for that long, or until one of them calls `stop` or `close`."""
         for _ in self.messages(seconds):
             pass
 

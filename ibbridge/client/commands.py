@@ -75,6 +75,13 @@ class Command:
             error = {**error, "outcome": "not_sent"}
         raise CommandError(self.cmd, error)
 
+    def cut_off(self) -> NoAnswer:
+        """Return what it means that the connection was closed before there was a reply."""
+        if not self.sent:
+            return NoAnswer(f"{self.cmd}: the connection was closed; nothing was sent", "not_sent", self.id, self.key)
+        text = f"{self.cmd}: the connection was closed before the daemon answered. It may have carried it out"
+        return NoAnswer(text, "unknown", self.id, self.key)
+
     def unanswered(self, rep: str, timeout: float) -> NoAnswer:
         """There was no reply in time: what that means."""
         if not self.sent:

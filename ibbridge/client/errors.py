@@ -12,6 +12,13 @@ class BridgeError(Exception):
     """The bridge cannot be used: closed, not what it claims to be, or one of the below."""
 
 
+class Closed(BridgeError):  # noqa: N818 -- it says what happened; "error" would add nothing
+    """The connection was closed by this program, maybe by another of its threads."""
+
+    def __init__(self) -> None:
+        super().__init__("this connection is closed")
+
+
 class CommandError(BridgeError):
     """The daemon refused a command.
 

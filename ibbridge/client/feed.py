@@ -1,14 +1,13 @@
 """Messages for threads: each stream without a hole or a duplicate, or a `Gap` that names what is lost.
 
-Knows locks and waiting. A ZeroMQ socket must never be used by two threads at once, so one thread at a time waits at the
-sockets, without the lock; the others wait for it. Whoever needs the sockets for something else wakes it by a byte: that
-works where ZeroMQ's own file descriptor, which is edge-triggered, does not.
+Knows waiting. A ZeroMQ socket must never be used by two threads at once, so one thread at a time waits at the sockets,
+without the lock (`guard`); the others wait for it. Whoever needs the sockets for something else wakes it by a byte:
+that works where ZeroMQ's own file descriptor, which is edge-triggered, does not.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import zmq
 
-from ibbridge.client.errors import BridgeError
+from ibbridge.client.errors import BridgeError, Closed
+from ibbridge.client.guard import Guard, Waker
 from ibbridge.client.inbox import Inbox
 from ibbridge.client.link import Link
 from ibbridge.client.tracks import Mode
@@ -42,29 +42,45 @@ class Feed:
     state and what was missed is asked for.
     """
 
-    def __init__(self, context: zmq.Context[Any], pub: str, rep: str, *, prefix: str = "") -> None:
+    def __init__(
+        self,
+        context: zmq.Context[Any],
+        pub: str,
+        rep: str,
+        *,
+        prefix: str = "",
+        gone: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Connect. `gone` is called once the sockets are closed."""
         self.pub = pub
         self._link = Link(context, pub, rep, prefix=prefix)
         self._inbox = Inbox(self._link.ready)
-        self._turn = threading.Condition(threading.Lock())
-        self._lock = self._turn  # held for a moment only, never while waiting
-        self._polling = False
+        self._waker = Waker()
+        self._lock = Guard(self._dispose)  # held for a moment only, never while waiting
+        self._turn = threading.Condition(self._lock)  # type: ignore[arg-type] # it has what a condition needs
         self._urgent = 0
-        self._here, self._there = socket.socketpair()
-        self._here.setblocking(False)  # noqa: FBT003 -- it takes no keyword
-        self._there.setblocking(False)  # noqa: FBT003 -- it takes no keyword
         self._pid = os.getpid()
-        self._closed = False
+        self._gone = gone
 
     def close(self) -> None:
-        """Disconnect. Once closed, does nothing; nor does it in a forked child, whose sockets these are not."""
-        if self._closed or not self.ours:
-            return
-        with self._sockets():
-            self._closed = True
-            self._link.close()
-            self._here.close()
-            self._there.close()
+        """Disconnect. May be called anywhere, and ends whoever waits; but not in a forked child: see `ours`."""
+        if self.ours:
+            self._lock.close(self._waker)
+
+    def wait_closed(self) -> None:
+        """Wait until nobody uses the sockets any more; not for long."""
+        self._lock.wait_closed()
+
+    def _dispose(self) -> None:
+        self._link.close()
+        self._waker.close()
+        self._turn.notify_all()
+        self._gone()
+
+    @property
+    def closed(self) -> bool:
+        """Return True if `close` was called."""
+        return self._lock.closed
 
     @property
     def ours(self) -> bool:
@@ -75,8 +91,8 @@ class Feed:
         """BridgeError where it cannot be used."""
         if os.getpid() != self._pid:
             raise BridgeError("this connection belongs to the process that made it: connect after the fork")
-        if self._closed:
-            raise BridgeError("this connection is closed")
+        if self._lock.closed:
+            raise Closed
 
     @property
     def epoch(self) -> int | None:
@@ -87,7 +103,7 @@ class Feed:
         """The same, after all that has arrived."""
         self.check()
         with self._lock:
-            if not self._polling:
+            if not self._lock.waiter:
                 self._link.turn(time.monotonic())
         return self.epoch
 
@@ -111,9 +127,8 @@ class Feed:
             self._link.leave(prefixes, holder)
 
     def release(self, holder: str) -> None:
-        """The holder no longer asks for anything."""
-        self.check()
-        with self._sockets():
+        """The holder no longer asks for anything. Once closed, does nothing."""
+        with suppress(Closed), self._sockets():
             self._link.leave_all(holder)
 
     def begun(self, prefixes: Iterable[str], timeout: float) -> bool:
@@ -146,11 +161,18 @@ class Feed:
         self.check()
         inbox = self._inbox
         with self._lock:
-            if not inbox and (self._polling or not self._link.take() or not inbox):
+            if not inbox and (self._lock.waiter or not self._link.take() or not inbox):
                 deadline = None if timeout is None else time.monotonic() + timeout
                 if not self._wait(lambda: inbox, deadline):
                     return None
             return inbox.next(threading.get_ident())
+
+    def receive_until_closed(self, timeout: float | None = None) -> Message | None:
+        """Return the next message, or None if there was none for `timeout` seconds, or the connection was closed."""
+        try:
+            return self.receive(timeout)
+        except Closed:
+            return None
 
     def put_back(self, messages: list[Message]) -> None:
         """Have `receive` give these first, in their order."""
@@ -165,9 +187,8 @@ class Feed:
             return self._inbox.watch(request, threading.get_ident())
 
     def unwatch(self, identifier: str) -> None:
-        """No more answers to the request with this id are wanted."""
-        self.check()
-        with self._lock:
+        """No more answers to the request with this id are wanted. Once closed, does nothing."""
+        with suppress(Closed), self._lock:
             self._inbox.unwatch(identifier)
 
     def pick(self, watch: Watch, timeout: float) -> Message | None:
@@ -182,10 +203,10 @@ class Feed:
     def _wait(self, done: Callable[[], T | None], deadline: float | None) -> T | None:
         """Wait until there is something, and say what; None past the deadline."""
         while not (found := done()):
-            if self._closed:
-                raise BridgeError("this connection is closed")
+            if self._lock.closed:
+                raise Closed
             now = time.monotonic()
-            if self._polling or self._urgent:
+            if self._lock.waiter or self._urgent:
                 if deadline is not None and now >= deadline:
                     return None
                 self._turn.wait(_SLICE if deadline is None else min(_SLICE, deadline - now))
@@ -200,17 +221,10 @@ class Feed:
     def _poll(self, now: float, deadline: float | None) -> None:
         """Wait at the sockets, without the lock; but not for long, so that signals are noticed."""
         until = min(each for each in (now + _SLICE, deadline, self._link.wake()) if each is not None)
-        waits_for = [*self._link.waits_for(), (self._here.fileno(), zmq.POLLIN)]
-        self._polling = True
-        self._turn.release()
-        try:
-            zmq.zmq_poll(waits_for, max(0, int((until - now) * 1000) + 1))
-        finally:
-            self._turn.acquire()
-            self._polling = False
-            with suppress(BlockingIOError):
-                self._here.recv(64)
-            self._turn.notify_all()
+        waits_for = [*self._link.waits_for(), (self._waker, zmq.POLLIN)]
+        self._lock.wait(lambda: zmq.zmq_poll(waits_for, max(0, int((until - now) * 1000) + 1)))
+        self._waker.drain()
+        self._turn.notify_all()
 
     @contextmanager
     def _sockets(self) -> Iterator[None]:
@@ -218,10 +232,11 @@ class Feed:
         with self._lock:
             self._urgent += 1
             try:
-                while self._polling:
-                    with suppress(BlockingIOError):
-                        self._there.send(b"!")
+                while self._lock.waiter:
+                    self._waker.wake()
                     self._turn.wait()
+                if self._lock.closed:
+                    raise Closed
                 yield
             finally:
                 self._urgent -= 1

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import zmq
 
 from ibbridge.client import commands, wires
-from ibbridge.client.errors import BridgeError
+from ibbridge.client.errors import BridgeError, Closed
 from ibbridge.client.inbox import Inbox
 from ibbridge.client.link import Link
 from ibbridge.client.tracks import Mode
@@ -40,7 +40,7 @@ class Waiting:
 
     def __init__(self) -> None:
         self.open = True
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._waiters: set[asyncio.Future[None]] = set()
         self._pid = os.getpid()
 
@@ -54,19 +54,35 @@ class Waiting:
         if not self.ours:
             raise BridgeError("this connection belongs to the process that made it: connect after the fork")
         if not self.open:
-            raise BridgeError("this connection is closed")
+            raise Closed
+
+    def foreign(self) -> bool:
+        """Return True if another thread runs the loop now: then it must be asked to do what is to be done."""
+        try:
+            return self.loop.is_running() and asyncio.get_running_loop() is not self.loop
+        except RuntimeError:
+            return self.loop.is_running()
+
+    def watch(self, each: zmq.Socket[bytes], changed: Callable[[], None]) -> None:
+        """Have `changed` called when the socket may have something."""
+        self.loop.add_reader(each, changed)
+
+    def unwatch(self, each: zmq.Socket[bytes]) -> None:
+        """Have nothing called any more. A loop that was closed calls nothing anyway, and refuses."""
+        if not self.loop.is_closed():
+            self.loop.remove_reader(each)
 
     def after(self, seconds: float) -> float:
         """The loop's time, so many seconds from now."""
-        return self._loop.time() + seconds
+        return self.loop.time() + seconds
 
     def turn(self, *, wanted: bool = False) -> None:
         """Do all that can be done without waiting; `wanted`: somebody is about to wait for what comes of it."""
         raise NotImplementedError
 
     def news(self) -> None:
-        """Have everybody look whether what they wait for is there."""
-        for waiter in self._waiters:
+        """Have everybody look whether what they wait for is there; in a loop that was closed, nobody can."""
+        for waiter in () if self.loop.is_closed() else self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
@@ -77,17 +93,17 @@ class Waiting:
             return found
         self.turn(wanted=True)
         while not (found := done()):
-            if end is not None and self._loop.time() >= end:
+            if end is not None and self.loop.time() >= end:
                 return None
             await self._changed(end)
             self.check()
         return found
 
     async def _changed(self, end: float | None) -> None:
-        waiter: asyncio.Future[None] = self._loop.create_future()
+        waiter: asyncio.Future[None] = self.loop.create_future()
         self._waiters.add(waiter)
         try:
-            await asyncio.wait([waiter], timeout=None if end is None else max(0.0, end - self._loop.time()))
+            await asyncio.wait([waiter], timeout=None if end is None else max(0.0, end - self.loop.time()))
         finally:
             self._waiters.discard(waiter)
 
@@ -102,7 +118,7 @@ class LoopFeed(Waiting):
         self._timer: asyncio.TimerHandle | None = None
         self._given = 0
         for each in (self.link.sub, self.link.req):
-            self._loop.add_reader(each, self._look)
+            self.watch(each, self._look)
         self._look()
 
     def close(self) -> None:
@@ -110,7 +126,7 @@ class LoopFeed(Waiting):
         if self.open:
             self.open = False
             for each in (self.link.sub, self.link.req):
-                self._loop.remove_reader(each)
+                self.unwatch(each)
             if self._timer is not None:
                 self._timer.cancel()
             self.link.close()
@@ -134,6 +150,13 @@ class LoopFeed(Waiting):
         self.check()
         self.link.leave_all(holder)
         self._look()
+
+    async def receive_until_closed(self, end: float | None) -> Message | None:
+        """Return the next message; None if none came until then, or the connection was closed."""
+        try:
+            return await self.receive(end)
+        except Closed:
+            return None
 
     async def receive(self, end: float | None) -> Message | None:
         """The next message; None if none came until then. Whoever takes many at once lets others have their turn."""
@@ -161,7 +184,7 @@ class LoopFeed(Waiting):
         if self._timer is not None:
             self._timer.cancel()
         wake = now if more else self.link.wake()
-        self._timer = None if wake is None else self._loop.call_later(max(0.0, wake - now), self._look)
+        self._timer = None if wake is None else self.loop.call_later(max(0.0, wake - now), self._look)
         self.news()
 
 
@@ -177,7 +200,7 @@ class LoopCaller(Waiting):
 
     def _open_socket(self) -> None:
         self._socket = wires.requester(self._context, self.rep)
-        self._loop.add_reader(self._socket, self.turn)
+        self.watch(self._socket, self.turn)
 
     def close(self) -> None:
         """Disconnect. What was not delivered never will be."""
@@ -187,7 +210,7 @@ class LoopCaller(Waiting):
             self.news()
 
     def _close_socket(self) -> None:
-        self._loop.remove_reader(self._socket)
+        self.unwatch(self._socket)
         self._socket.close()
 
     def turn(self, *, wanted: bool = False) -> None:
@@ -205,10 +228,12 @@ class LoopCaller(Waiting):
         except TimeoutError:
             raise command.unanswered(self.rep, timeout) from None
         try:
-            while packed is None and self._loop.time() < end:
+            while packed is None and self.loop.time() < end:
                 if not await self.wait(lambda: self._sent(command), end):
                     break
                 packed = await self.wait(self._reply, min(end, self.after(commands.RETRY)))
+        except Closed:
+            raise command.cut_off() from None
         finally:
             if packed is None and self.open and self.ours:  # a reply that comes later is not to be taken for another's
                 self._close_socket()

@@ -1,10 +1,11 @@
-"""The two kinds of socket, with the options that the protocol advises (docs: the protocol, two sockets).
+"""The two kinds of socket, with the options that the protocol advises (docs: the protocol, two sockets); their context.
 
 Knows ZeroMQ. Must not know what is sent.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import zmq
@@ -13,6 +14,21 @@ from ibbridge.client.errors import BridgeError
 
 RECEIVE_HIGH_WATER = 100_000
 """Messages kept for a strategy that is busy, in this process; the daemon keeps as many again."""
+
+
+class Context:
+    """A ZeroMQ context that ends with the last of the `holders` of its sockets: before that it would wait for them."""
+
+    def __init__(self, holders: int) -> None:
+        self.zmq: zmq.Context[Any] = zmq.Context()
+        self._holders = [None] * holders
+        self._last = threading.Lock()
+
+    def leave(self) -> None:
+        """Note that a holder has closed its sockets. Threads may do so at once."""
+        self._holders.pop()
+        if not self._holders and self._last.acquire(blocking=False):
+            self.zmq.term()
 
 
 def subscriber(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
