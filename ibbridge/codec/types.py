@@ -40,6 +40,7 @@ _INT64 = range(-(2**63), 2**63 - 1)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_MOMENT = re.compile(r"(\d*)(?:\s+|-)(\d[\d:.]*|(?=-))(?:(?:\s+|-)(.+))?", re.ASCII | re.DOTALL)
 
 
 def unescape(text: str) -> str:
@@ -89,9 +90,24 @@ def decimal_text(value: Any) -> str:
 
 
 def split_date(text: str, parts: int) -> list[str]:
-    """Date, time and zone of one field, padded to `parts` with empty text."""
-    found = text.split("-") if "-" in text else text.split()
-    return (found + [""] * parts)[:parts]
+    """Return date, time and zone of one field, padded or cut to `parts`.
+
+    Blanks or dashes stand between them: `20251219 08:30:00 GB-Eire`, `20251219-08:30:00`. A zone may have either in it
+    (`NZ-CHAT`, `Central European Standard Time`), so that a text with blanks is not split at its dashes.
+    """
+    text = text.strip()
+    if found := _MOMENT.fullmatch(text):
+        words = [word or "" for word in found.groups()]
+    else:
+        words = text.split(None, 2)
+        words = words if len(words) > 1 else text.split("-", 2)
+    return (words + [""] * parts)[:parts]
+
+
+def only_date(text: str) -> str:
+    """Return the date of a text that has a time or a zone behind it; any other text as it is."""
+    date, *rest = split_date(text, 3)
+    return date if any(rest) and date.isdecimal() and len(date) in (6, 8) else text
 
 
 def join_date(*parts: str | None) -> str:
@@ -257,6 +273,10 @@ def _text(value: Any) -> str:
     return value
 
 
+def _expiry(value: Any) -> str:
+    return only_date(_text(value))
+
+
 def _truth(value: Any) -> bool:
     if type(value) is not bool:
         raise ValueError
@@ -345,6 +365,8 @@ DECIMAL = Scalar(
 )
 STR = Scalar("str", "string", "", "{x}", "{x}", "{v}", "", _text)
 ESCAPED = Scalar("str", "string", "", "(unescape(t) if '\\\\' in (t := {x}) else t)", "{x}", "escape({v})", "", _text)
+EXPIRY = Scalar("str", "string", "", "{x}", "{x}", "{v}", "", _expiry)
+"""The date of a contract. A request has no room for the time and the zone that contract details may have behind it."""
 _LOAD_BOOL_UNSET = "(None if not (t := {x}) else FLAGS[t])"
 BOOL = Scalar("bool", "bool", False, "FLAGS[{x}]", _LOAD_BOOL_UNSET, "('1' if {v} else '0')", "", _truth)
 WORD = Scalar("bool", "bool", False, "WORDS[{x}]", "WORDS[{x}]", "('true' if {v} else 'false')", "", _truth)

@@ -11,6 +11,7 @@ from ibbridge.codec.schema import (
     Decimal,
     Each,
     Escaped,
+    Expiry,
     Float,
     Int,
     Kind,
@@ -62,7 +63,7 @@ CONTRACT = Record(
         Int("conId", 1),
         Str("symbol", 2),
         Str("secType", 3),
-        Str("lastTradeDateOrContractMonth", 4),
+        Expiry("lastTradeDateOrContractMonth", 4),
         Float("strike", 5, None),  # an empty text field is 0; only protobuf can say unset
         Str("right", 6),
         Ratio("multiplier", 7),
