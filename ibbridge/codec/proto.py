@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
 from ibbridge.codec.layout import sendable
-from ibbridge.codec.schema import Declaration, Field, Inline, Mask, Member, Record, Spread, Tags, Union
+from ibbridge.codec.schema import Declaration, Field, Inline, Mask, Member, Record, Request, Spread, Tags, Union
 from ibbridge.codec.source import Source
 from ibbridge.codec.types import BOOL, DECIMAL, NAMESPACE, SENTINELS, Scalar, distinct
 
@@ -177,6 +177,7 @@ class _Emit:
     def __init__(self, source: Source, message: Declaration) -> None:
         self.source = source
         self.shape = message.shape
+        self.told = is_told(message)
         self.values: dict[str, str] = {}
 
     def prepare(self) -> None:
@@ -195,7 +196,7 @@ class _Emit:
                 self.source.line(f"{inner} = {m}.{attribute(member)}")
                 self.members(member.fields, inner)
             elif isinstance(member, Spread):
-                convert = self.source.constant("read", record_reader(member.record))
+                convert = self.source.constant("read", record_reader(member.record, told=self.told))
                 self.source.line(f"{self.values[member.name]} = {convert}({m})")
             elif member.tag:
                 self.field(member, m)
@@ -234,7 +235,7 @@ class _Emit:
             self.source.line(f"{target}[{rest[-1]!r}] = w")
 
     def _convert(self, field: Field) -> str:
-        return self.source.constant("read", value_reader(field))
+        return self.source.constant("read", value_reader(field, told=self.told))
 
     def _scalar(self, field: Field, m: str) -> str:
         return scalar_source(self.source, field, m)
@@ -279,9 +280,14 @@ def absent_is_zero(field: Field, kind: Scalar) -> bool:
     return type(loaded) is type(field.absent) and bool(loaded == field.absent)
 
 
-def value_reader(field: Field) -> Callable[[Any], Any]:
+def is_told(message: Declaration) -> bool:
+    """Return True if TWS sends `message`, False if a client does: absence may mean one or the other."""
+    return not isinstance(message, Request)
+
+
+def value_reader(field: Field, *, told: bool = True) -> Callable[[Any], Any]:
     """A function from what protobuf holds to the published value of `field`."""
-    one = _one_reader(field.type)
+    one = _one_reader(field.type, told=told)
     if field.distinct:
         return lambda values: distinct(map(one, values))
     if field.many:  # an unset value is none of a list
@@ -289,29 +295,30 @@ def value_reader(field: Field) -> Callable[[Any], Any]:
     return one
 
 
-def _one_reader(kind: Any) -> Callable[[Any], Any]:
+def _one_reader(kind: Any, *, told: bool) -> Callable[[Any], Any]:
     if isinstance(kind, Scalar):
         return kind.from_proto or (lambda value: value)
     if isinstance(kind, Record):
-        return record_reader(kind)
+        return record_reader(kind, told=told)
     if isinstance(kind, Tags):
         return lambda entries: [{"tag": tag, "value": value} for tag, value in sorted(entries.items())]
     if isinstance(kind, Mask):
         if not kind.message:
             return lambda value: kind.load(value & ((1 << len(kind.bits)) - 1))
         return lambda m: {bit: True for tag, bit in enumerate(kind.message, 1) if getattr(m, f"f{tag}")}
-    return _union_reader(kind)
+    return _union_reader(kind, told=told)
 
 
 @cache
-def record_reader(record: Record) -> Callable[[Any], Data]:
+def record_reader(record: Record, *, told: bool) -> Callable[[Any], Data]:
     """A function from a protobuf message to a record in canonical form.
 
     Fields that the message has and the record does not (its message spread it beside others) are left to whoever
     knows them.
     """
-    table = {each.tag: (each, value_reader(each)) for each in record.fields if each.tag}
-    absent = {each.name: each.absent for each in record.shape if each.absent != each.default or record.full}
+    table = {each.tag: (each, value_reader(each, told=told)) for each in record.fields if each.tag}
+    means = {each.name: each.missing(told=told) for each in record.shape}
+    absent = {each.name: means[each.name] for each in record.shape if means[each.name] != each.default or record.full}
     empty = tuple((name, type(value)) for name, value in absent.items() if isinstance(value, dict | list))
 
     def read(m: Any) -> Data:
@@ -342,9 +349,9 @@ def _put(data: Data, field: Field, value: Any) -> None:
         data[field.path[-1]] = value
 
 
-def _union_reader(union: Union) -> Callable[[Any], Data]:
+def _union_reader(union: Union, *, told: bool) -> Callable[[Any], Data]:
     by = attribute(union.by)
-    tables = {number: record_reader(record) for number, record in union.kinds.items()}
+    tables = {number: record_reader(record, told=told) for number, record in union.kinds.items()}
     tags = {number: {each.tag for each in record.fields} for number, record in union.kinds.items()}
 
     def read(m: Any) -> Data:
@@ -380,12 +387,14 @@ def writer(message: Declaration, version: int) -> Writer:
 class _Filler:
     """Puts data into protobuf messages.
 
-    As IB's client does: numbers are there even if they are zero, text and flags only if they are not.
+    As IB's client does: numbers are there even if they are zero, text and flags only if they are not. What TWS sends
+    leaves out what its absence means.
     """
 
     def __init__(self, message: Declaration, version: int) -> None:
         self.message = message
         self.version = version
+        self.told = is_told(message)
         self.proto = _DESCRIPTORS.message_class(message, message.fields)
 
     def write(self, data: Mapping[str, Any]) -> bytes:
@@ -414,7 +423,7 @@ class _Filler:
         elif field.many:
             self.extend(getattr(m, name), kind, value or ())
         elif isinstance(kind, Scalar):
-            _set_scalar(m, name, field, kind, value)
+            _set_scalar(m, name, field, kind, value, told=self.told)
         elif isinstance(kind, Mask):
             _set_mask(m, name, kind, value or {})
         elif value is not None:
@@ -441,14 +450,15 @@ def _find(data: Mapping[str, Any], field: Field) -> Any:
     return data.get(last, field.default)
 
 
-def _set_scalar(m: Any, name: str, field: Field, kind: Scalar, value: Any) -> None:
+def _set_scalar(m: Any, name: str, field: Field, kind: Scalar, value: Any, *, told: bool) -> None:
     if value is None:
         if field.absent is not None and kind.sentinel is not None:
             setattr(m, name, kind.sentinel)
         return
     loaded = kind.to_proto(value) if kind.to_proto and value != "" else value
     optional = kind.proto in ("bool", "string") or value == ""
-    if field.always or not optional or loaded:
+    means = field.missing(told=told)
+    if field.always or not optional or (loaded if means == field.absent else value != means):
         setattr(m, name, loaded)
 
 

@@ -106,7 +106,8 @@ class Field:
     """One attribute or argument.
 
     `name` is IB's; among a message's fields it may be a dotted path, for a protobuf field whose place in the published
-    data is deeper. `default` is what canonical form leaves out, `absent` what absence means in protobuf. `tag` 0 means
+    data is deeper. `default` is what canonical form leaves out, `absent` what absence means in protobuf, and `untold`
+    what it means in a message of TWS's where that is something else. `tag` 0 means
     that protobuf has no such field; `since` is where requests in protobuf begin to carry it, and `answer` fields are
     never in a request. `always` fields are written even where they are false. `hidden` fields are on the wire only.
     Where the test `only` fails, the published value is the default. `distinct` values are a set: published sorted, and
@@ -127,6 +128,11 @@ class Field:
     answer: bool = False
     distinct: bool = False
     refused: Mapping[Any, int] = dataclasses.field(default_factory=dict)
+    untold: Any = _SAME
+
+    def missing(self, *, told: bool) -> Any:
+        """Return what absence means in protobuf: in a message of TWS's (`told`), or in a request."""
+        return self.untold if told and self.untold is not _SAME else self.absent
 
     @property
     def path(self) -> Path:
@@ -153,6 +159,7 @@ Float = _scalar(t.FLOAT)
 Decimal = _scalar(t.DECIMAL)
 Str = _scalar(t.STR)
 Escaped = _scalar(t.ESCAPED)
+Expiry = _scalar(t.EXPIRY)
 Bool = _scalar(t.BOOL)
 Word = _scalar(t.WORD)
 Connector = _scalar(t.CONNECTOR)

@@ -356,9 +356,9 @@ def _row(entry: Entry, field: Field, path: Path, tag: str) -> tuple[str, ...]:
 
 def _left_out(field: Field) -> str:
     """What is published of a field that TWS has left out."""
-    value = _shown(field.default)
-    if field.absent != field.default:
-        value = f"{value}; {_shown(field.absent)} in protobuf"
+    value, absent = _shown(field.default), field.missing(told=True)
+    if absent != field.default:
+        value = f"{value}; {_shown(absent)} in protobuf"
     return f"{value}; always unless {field.only.name}" if field.only else value
 
 

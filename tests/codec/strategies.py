@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from ibbridge.codec import types as t
 from ibbridge.codec.layout import Branch, Flagged, Length, Loop, SameSlot, Slot, SplitSlot, Step, resolve, sendable
+from ibbridge.codec.proto import is_told
 from ibbridge.codec.schema import (
     Const,
     Declaration,
@@ -59,9 +60,11 @@ _ASCII = st.characters(min_codepoint=32, max_codepoint=126) | st.sampled_from("\
 _TEXTS = st.text(_CHARACTERS, max_size=6) | st.sampled_from(["", "AAPL", "café", "日本", r"\u00e9", "a\\", "🂡", "-"])
 _SENT_TEXTS = st.text(_ASCII, max_size=6) | st.sampled_from(["", "AAPL", "a\\u", "1;2=3"])
 
-# A day, a time and a zone of a date that comes in one field; all or the first few. Dashes and blanks inside a part
-# (`Etc/GMT-5`) cannot be told from those between parts.
-DATES = st.sampled_from([(), ("20261218",), ("20261218", "08:30:00"), ("20261218", "08:30:00", "US/Central")])
+# A day, a time and a zone of a date that comes in one field; all or the first few. A zone may have dashes and blanks in it.
+_ZONES = ("US/Central", "GB-Eire", "Etc/GMT-5", "America/Port-au-Prince", "Central European Standard Time")
+DATES = st.sampled_from(
+    [(), ("20261218",), ("20261218", "08:30:00"), *(("20261218", "08:30:00", zone) for zone in _ZONES)]
+)
 
 _GAPPED_DATES = st.sampled_from([("", "08:30:00"), ("20261218", "", "US/Central"), ("", "", "US/Central")])
 
@@ -89,6 +92,7 @@ class _Kinds:
             t.DECIMAL: _SENT_QUANTITIES if sent else _QUANTITIES,
             t.STR: texts,
             t.ESCAPED: texts,
+            t.EXPIRY: st.sampled_from(["", "202612", "20261218"]) if sent else texts,
             t.BOOL: bools,
             t.WORD: bools,
             t.CONNECTOR: bools,
@@ -326,13 +330,14 @@ class _Text(_Form):
 # -- protobuf ---------------------------------------------------------------------------------------------------------
 
 
-def _in_protobuf(field: Field, value: Any) -> bool:
+def _in_protobuf(field: Field, value: Any, *, told: bool) -> bool:
     """Texts and flags that are false are left out unless they must be there, so they read as absent ones."""
     kind = cast("t.Scalar", field.type)
     if value is None:
         return field.absent is None or kind.sentinel is not None
     left_out = kind.proto in ("string", "bool") and not (kind.to_proto(value) if kind.to_proto else value)
-    return not (left_out or value == "") or field.always or field.absent == value
+    means = field.missing(told=told)
+    return not (left_out or value == "") or field.always or means == value or means is True
 
 
 def _as_map(rows: Sequence[dict[str, str]]) -> list[dict[str, str]]:
@@ -350,10 +355,10 @@ class _Protobuf(_Form):
             adjust(self, self.raw)
 
     def absent(self, field: Field) -> Any:
-        return field.absent
+        return field.missing(told=is_told(self.declaration))
 
     def holds(self, field: Field, value: Any, *, blank: bool) -> bool:
-        return _in_protobuf(field, value)
+        return _in_protobuf(field, value, told=is_told(self.declaration))
 
     def _members(self, members: Sequence[Member], raw: dict[str, Any], under: Path) -> None:
         for member in members:
@@ -409,7 +414,9 @@ class _Both(_Text):
                 del self.raw["order"]["orderComboLegs"]
 
     def holds(self, field: Field, value: Any, *, blank: bool) -> bool:
-        return super().holds(field, value, blank=blank) and _in_protobuf(field, value)
+        return super().holds(field, value, blank=blank) and _in_protobuf(
+            field, value, told=is_told(self.declaration)
+        )
 
     def one(self, field: Field, path: Path, *, blank: bool = False) -> Any:
         return super().one(field, path, blank=blank) if field.tag else field.default

@@ -63,7 +63,7 @@ if TYPE_CHECKING:
 
 # -- conditions, one record per kind, fields in wire order ------------------------------------------------------------
 
-_JOINED = Connector("isConjunctionConnection", 2, True, absent=False, always=True)
+_JOINED = Connector("isConjunctionConnection", 2, True, absent=False, untold=True, always=True)
 _MORE = Bool("isMore", 3, None, absent=False, always=True, required=True)
 _CON_ID = Int("conId", 4, None, absent=0, required=True)
 _EXCHANGE = Str("exchange", 5, None, absent="", required=True)
@@ -182,7 +182,7 @@ ORDER = Record(
         Str("algoId", 63),
         TagValues("smartComboRoutingParams", 64),
         Bool("whatIf", 65),
-        Bool("transmit", 66, True, absent=False),
+        Bool("transmit", 66, True, absent=False, untold=True),  # TWS never sends it
         Bool("overridePercentageConstraints", 67),
         Str("openClose", 68),
         Int("origin", 69),
