@@ -60,7 +60,7 @@ _ASCII = st.characters(min_codepoint=32, max_codepoint=126) | st.sampled_from("\
 _TEXTS = st.text(_CHARACTERS, max_size=6) | st.sampled_from(["", "AAPL", "café", "日本", r"\u00e9", "a\\", "🂡", "-"])
 _SENT_TEXTS = st.text(_ASCII, max_size=6) | st.sampled_from(["", "AAPL", "a\\u", "1;2=3"])
 
-# A day, a time and a zone of a date that comes in one field; all or the first few. A zone may have dashes and blanks in it.
+# A day, a time and a zone of a date that comes in one field; all or the first few. A zone may have dashes and blanks.
 _ZONES = ("US/Central", "GB-Eire", "Etc/GMT-5", "America/Port-au-Prince", "Central European Standard Time")
 DATES = st.sampled_from(
     [(), ("20261218",), ("20261218", "08:30:00"), *(("20261218", "08:30:00", zone) for zone in _ZONES)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 import ibbridge.codec.messages
-from ibbridge.codec import Dialect, Message, versions
+from ibbridge.codec import versions
 from ibbridge.codec.layout import Branch, Flagged, Loop, SameSlot, Slot, SplitSlot, Step, carried, edges, resolve
 from ibbridge.codec.messages import DOMAINS, INBOUND, MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import (
@@ -342,13 +342,3 @@ def test_every_message_that_belongs_to_a_request_is_an_answer() -> None:
     """Without one, its data would come under a number that means nothing to anybody."""
     answers = {name for each in OUTBOUND for name in each.answers}
     assert {each.name for each in INBOUND} - answers == {"error", "orderBound"}
-
-
-def test_a_condition_that_says_nothing_of_the_next_is_joined_by_or_in_protobuf() -> None:
-    """IB's client takes an absent flag for false, though its own default is true."""
-    condition = b"\x08\x03\x62\x0820260105"
-    order = bytes([0xA2, 0x06, len(condition)]) + condition  # field 100
-    body = bytes([0x1A, len(order)]) + order
-    got = Dialect.client(226).read((205).to_bytes(4, "big") + body)
-    assert isinstance(got, Message), got
-    assert got.data["order"]["conditions"][0]["isConjunctionConnection"] is False

@@ -54,6 +54,7 @@ LEGACY = "fundamental data: gone from the newest client, of which the tables are
 JOINED = "several callbacks are one message here"
 LOCAL = "the client's own, nothing that travels"
 PUBLISHED_TOO = "travels in protobuf; the client gives it to nobody, we do"
+EMPTY_OF_A_BAR = "the client reads what is empty as zero, a price at which nobody traded; here it is nil"
 ONE_OF_THREE = "one id for three messages, each of which has one of the three ticks"
 
 EXCEPTIONS = {
@@ -103,6 +104,12 @@ EXCEPTIONS = {
     "text of reqFundamentalData is made up": LEGACY,
     "text of cancelFundamentalData is made up": LEGACY,
     "text of startApi is made up": "part of the handshake, which the tables of requests leave out",
+    **{
+        f"text of {name} at {version}: {value} has another word for unset": EMPTY_OF_A_BAR
+        for name in ("historicalData", "historicalDataUpdate")
+        for value in ("open", "high", "low", "close", "barCount")
+        for version in VERSIONS
+    },
     # gating
     "fundamentalData is protobuf since 211, not None": LEGACY,
     "reqFundamentalData is protobuf since 210, not None": LEGACY,

@@ -72,17 +72,19 @@ _OF_BARS = (
 # a day's ticks, a thousand at a time, take hours; what is short is kept for them as well.
 _OF_TICKS = (_OPEN, _SAME, _INSTRUMENT)
 
+# What TWS leaves empty of a bar is unset: a price of zero is one. A volume, an average or a count of -1 is a value, by
+# which it says that bars of this kind have none.
 BAR = Record(
     "BarData",
     (
         Str("date", 1),
-        Float("open", 2),
-        Float("high", 3),
-        Float("low", 4),
-        Float("close", 5),
+        Float("open", 2, absent=None),
+        Float("high", 3, absent=None),
+        Float("low", 4, absent=None),
+        Float("close", 5, absent=None),
         Decimal("volume", 6),
         Decimal("wap", 7),
-        Int("barCount", 8),
+        Int("barCount", 8, absent=None),
     ),
     full=True,
 )
@@ -167,11 +169,12 @@ DECLARATIONS = (
         Rows("bars", BAR, 2),
         Str("start", default=None),
         Str("end", default=None),
-        doc="The bars, all in one message. Up to server version 195 with `start` and `end`.",
+        doc="The bars, all in one message. Up to server version 195 with `start` and `end`. What TWS leaves empty of a "
+        "bar is nil; a `volume`, `wap` or `barCount` of -1 says that bars of this kind have none.",
         text=(
             "reqId",
             Until(v.HISTORICAL_DATA_END, "start end"),
-            Each("bars", ("date open high low close volume wap barCount",)),
+            Each("bars", ("date open? high? low? close? volume wap barCount?",)),
         ),
         proto=v.PROTOBUF_HISTORICAL_DATA,
         last="end",  # from 196 on the end comes as a message of its own
@@ -192,8 +195,8 @@ DECLARATIONS = (
         "historicalDataUpdate",
         ReqId,
         Part("bar", BAR, 2),
-        doc="The bar in the making, as it is now.",
-        text=("reqId", Of("bar", ("barCount date open close high low wap volume",))),
+        doc="The bar in the making, as it is now; what TWS leaves empty of it is nil.",
+        text=("reqId", Of("bar", ("barCount? date open? close? high? low? wap volume",))),
         proto=v.PROTOBUF_HISTORICAL_DATA,
         identity=(),
     ),
