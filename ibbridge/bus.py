@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 import zmq
 
 from ibbridge.outbox import outbox
+from ibbridge.security import zap
 
 if TYPE_CHECKING:
     import asyncio
@@ -90,6 +91,7 @@ class Bus:
         self._config = config
         self._answering = answering
         self._welcome = welcome
+        self._handler = zap.Handler()
         self._opened = ExitStack()
         self._outbox: Outbox | None = None
         self._endpoints: Endpoints | None = None
@@ -119,7 +121,9 @@ class Bus:
             # A context of our own: its term() returns when the last message is out or given up and the listeners are
             # gone. Only then may the locks go, and the next daemon come. (The ipc files stay; a bind replaces them.)
             context = zmq.Context()
+            opened.callback(self._handler.join)
             opened.callback(context.term)
+            self._handler.start(context)
             self._pub = opened.enter_context(context.socket(zmq.XPUB))
             self._rep = opened.enter_context(context.socket(zmq.REP))
             _set(self._pub, pub_options(config))
@@ -143,10 +147,13 @@ class Bus:
         """Serve what has arrived on both sockets: all of it, or so much of it as one turn may take.
 
         What is left comes at once after the loop's other business (if attached). Called from within itself, by an
-        answer say, it does nothing: the outer turn goes on until both sockets are empty.
+        answer say, it does nothing: the outer turn goes on until both sockets are empty. Raises `BusError` if new peers
+        are let in no more.
         """
         if self._turning or self._endpoints is None:
             return
+        if not self._handler.alive:
+            raise BusError("the thread that lets peers in has ended: nobody new is heard; the log has its traceback")
         emptied = False
         self._turning = True
         try:
@@ -248,7 +255,7 @@ class Bus:
         return self._answering.answer(request.bytes)
 
 
-def pub_options(config: BusConfig) -> dict[zmq.SocketOption, int]:
+def pub_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
     """What is set on the XPUB before it is bound."""
     return {
         # Subscriptions are read and confirmed here, one by one: each can be welcomed, and one day refused.
@@ -263,7 +270,7 @@ def pub_options(config: BusConfig) -> dict[zmq.SocketOption, int]:
     }
 
 
-def rep_options(config: BusConfig) -> dict[zmq.SocketOption, int]:
+def rep_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
     """What is set on the REP before it is bound."""
     return {
         # Somewhat too large is refused with a reply that says so; from here on libzmq cuts the peer off.
@@ -274,11 +281,15 @@ def rep_options(config: BusConfig) -> dict[zmq.SocketOption, int]:
     }
 
 
-def _common_options(config: BusConfig) -> dict[zmq.SocketOption, int]:
+def _common_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
     # ZMTP's heartbeats are left off, on purpose. A subscriber that does not read for longer than their timeout answers
     # none, is cut off, and loses all that was queued for it; a slow one shall be late instead. A peer that is gone
     # without a word is found by TCP: the kernel of a slow process still answers.
     return {
+        # Whoever speaks ZMTP 1.0 or 2.0 is cut off before a frame of theirs is read: HTTP is ZMTP 1.0 to libzmq, so a
+        # web page could place orders. And nobody is let in while there is no handler.
+        zmq.ZAP_DOMAIN: zap.DOMAIN,
+        zmq.ZAP_ENFORCE_DOMAIN: 1,
         zmq.TCP_KEEPALIVE: 1,
         zmq.TCP_KEEPALIVE_IDLE: 30,  # seconds of silence before the first probe
         zmq.TCP_KEEPALIVE_INTVL: 10,  # seconds between probes
@@ -291,12 +302,12 @@ def _readable(socket: zmq.Socket[bytes]) -> bool:
     return bool(int(socket.get(zmq.EVENTS)) & _READABLE)
 
 
-def _set(socket: zmq.Socket[bytes], options: Mapping[zmq.SocketOption, int]) -> None:
+def _set(socket: zmq.Socket[bytes], options: Mapping[zmq.SocketOption, int | bytes]) -> None:
     """Before the bind, after which libzmq would take no notice; and read back, as far as it lets us."""
     for option, value in options.items():
         socket.set(option, value)
         if option not in _WRITE_ONLY and socket.get(option) != value:
-            raise BusError(f"libzmq {zmq.zmq_version()} does not take {option.name}={value}; a newer one is needed")
+            raise BusError(f"libzmq {zmq.zmq_version()} does not take {option.name}={value!r}; a newer one is needed")
 
 
 def _ipc_path(endpoint: str) -> pathlib.Path | None:

@@ -692,6 +692,16 @@ def test_a_bus_that_is_not_open_says_so(peers: Peers) -> None:
         _ = bus.endpoints
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_bus_that_lets_nobody_in_any_more_says_so(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    bus = peers.bus()
+    monkeypatch.setattr("ibbridge.security.zap.decide", lambda _: 1 // 0)
+    peers.peer(zmq.REQ, bus.endpoints.rep)
+    bus._handler.join()
+    with pytest.raises(BusError, match="nobody new is heard"):
+        bus.turn()
+
+
 def test_an_ipc_endpoint_and_its_lock_are_for_the_user_and_the_group_alone(tmp_path: pathlib.Path) -> None:
     config = BusConfig(pub=f"ipc://{tmp_path}/pub", rep=f"ipc://{tmp_path}/rep")
     before = os.umask(0)

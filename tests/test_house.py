@@ -239,6 +239,7 @@ LAYERS = [
     "requests",
     "commands",
     "outbox",
+    "security",
     "listener",
     "bus",
     "gateway",
