@@ -29,7 +29,8 @@ from ibbridge.commands import Commands
 from ibbridge.config import ConfigError
 from ibbridge.gateway import Gateway
 from ibbridge.halt import Halt
-from ibbridge.health import Health, Signs
+from ibbridge.health import REMEMBERED, Health, Signs
+from ibbridge.inbound.decode_errors import DecodeErrors, Kind
 from ibbridge.monitoring import process_limits, signals
 from ibbridge.monitoring.log_writer import LogWriter, occupy_standard_files
 from ibbridge.monitoring.process_health import ProcessHealth, ProcessSample
@@ -113,6 +114,10 @@ class Daemon:
         self.counts: Counter[str] = Counter()
         self.alarms = Alarms(self._say_alarm)
         self.health = Health(self.alarms, config.tws.not_ready_alarm, config.store.slow, self.started_at)
+        self.decode_errors = DecodeErrors(self.started_at)
+        self._unread_at = self.started_at
+        self._down_since: float | None = None
+        self._tries = 0
         self.process_health = ProcessHealth(self.alarms)
         self._descriptor_limit = process_limits.descriptor_limit()
         self._fault = ""  # of the store, as it was told last
@@ -161,9 +166,26 @@ class Daemon:
 
     def _undecodable(self, number: int | None, name: str | None, reason: str, raw: bytes, ts: int) -> None:
         self.counts["decodeErrors"] += 1
+        if not self.decode_errors.admit(Kind(number, name), reason, len(raw), time.monotonic()):
+            return
         log.warning("cannot read %s (id %s) from TWS: %s; published on sys.tws.decodeError.", name, number, reason)
         about = {"id": number, "name": name, "reason": reason, "raw": raw}
         self.streams.say(self.streams.channel("sys", "tws", "decodeError"), about, ts)
+
+    def _sum_up_decode_errors(self) -> None:
+        """Publish how many unreadable messages came that were too many to be published each, and raise the alarm."""
+        now = time.monotonic()
+        if about := self.decode_errors.summary():
+            self._unread_at = now
+            self.streams.say(self.streams.channel("sys", "tws", "decodeErrors"), about, _now())
+            why = (
+                f"TWS sends more messages that cannot be read than are kept: {about['count']:,} in a second are only "
+                f"counted, such as {about['kinds'][0]['name']} (id {about['kinds'][0]['id']}): "
+                f"{about['kinds'][0]['reason']}"
+            )
+            self.alarms.tell("decodeErrors", why, _now())
+        elif now - self._unread_at > REMEMBERED:
+            self.alarms.tell("decodeErrors", "", _now())
 
     def _watch(self, name: str, data: dict[str, Any], ts: int) -> None:
         """The few messages that the daemon itself learns from."""
@@ -200,13 +222,26 @@ class Daemon:
         """Say on the bus where the connection to TWS is now."""
         session = self.session
         if session.stage in (Stage.READY, Stage.DOWN):
-            where = f"{self.config.tws.host}:{self.gateway.port}"
-            log.info("TWS at %s: %s %s", where, session.stage.value, session.last_error)
+            self._log_outage(down=session.stage is Stage.DOWN)
             notify(f"STATUS=TWS: {session.stage.value} {session.last_error}".rstrip())
         if not session.competing:
             self.requests.uncontested()
         self._say_connection()
         self._turn()
+
+    def _log_outage(self, *, down: bool) -> None:
+        """Log the end of an outage. Its beginning, and each new reason, the gateway has logged."""
+        if down:
+            self._down_since = time.monotonic() if self._down_since is None else self._down_since
+            self._tries += 1
+            return
+        where = f"{self.config.tws.host}:{self.gateway.port}"
+        if self._down_since is None:
+            log.info("TWS at %s is ready", where)
+        else:
+            away = time.monotonic() - self._down_since
+            log.warning("TWS at %s is ready again, after %.0f s and %d failures", where, away, self._tries)
+        self._down_since, self._tries = None, 0
 
     def _say_connection(self) -> None:
         where = {"host": self.config.tws.host, "port": self.gateway.port, "clientId": self.config.tws.client_id}
@@ -283,6 +318,7 @@ class Daemon:
         self.store.tend(_now())
         self.halt.tend()
         self._watch_store()
+        self._sum_up_decode_errors()
         self._look()
         self.requests.tend(time.monotonic())
         self.streams.tend()

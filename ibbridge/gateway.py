@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ibbridge.codec import Connection, FramingError, HandshakeError, Message, State, Undecodable
 from ibbridge.codec.messages import REQUESTS
+from ibbridge.inbound.decode_errors import Readability
 from ibbridge.line import MARKET_DATA, Close, Do, Line, Open, Resolve
 from ibbridge.pacing import Pacing, Waiting
 from ibbridge.session import Stage
@@ -311,6 +312,11 @@ class Gateway:
         """What the line has to know before the connection is ready."""
         line, connection = self._line, link.connection
         link.flush()
+        if not link.readability.note(read=not isinstance(message, Undecodable)):
+            raise HandshakeError(
+                f"the host at {self._config.host}:{self.port} speaks, and almost nothing of it can be read: it is no "
+                "TWS. Are tws.host and tws.port those of TWS or IB Gateway?"
+            )
         if not isinstance(message, Message):
             return
         if message.name == "serverVersion":
@@ -350,6 +356,7 @@ class _Link(asyncio.BufferedProtocol):
 
     def __init__(self, connection: Connection, chunk: int, gateway: Gateway) -> None:
         self.connection = connection
+        self.readability = Readability()
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._gateway = gateway
         self._buffer = memoryview(bytearray(chunk))

@@ -55,6 +55,9 @@ PROBE_APART = 1.0
 LOOKS = 10
 """How often, within the silence that is borne, a host is looked at that does not take what is written."""
 
+MOST_REASONS = 8
+"""Different reasons for which an outage goes on that are told; two that take turns are told once each."""
+
 _PORT = re.compile(r"\d+")
 
 
@@ -96,7 +99,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """End what is under way: a look-up, a connect, a connection. `repeated`: the last try ended for the same reason."""
+    """End what is under way: a look-up, a connect, a connection. `repeated`: it is known since TWS was ready last."""
 
     stage: Stage
     why: str
@@ -121,6 +124,7 @@ class Line:
         self._addresses: list[tuple[Any, ...]] = []
         self._ids_in_use = 0  # tries in a row that the client id was in use for
         self._woken = 0.0
+        self._reasons: set[str] = set()  # that are known since TWS was ready
         self._moved_to: int | None = None  # where TWS has said it is, and we are not
         self._new_connection()
 
@@ -257,6 +261,7 @@ class Line:
         """TWS has been told what a new connection must be told."""
         if self._step(Step.SYNCED, now):
             self._moved_to = None
+            self._reasons.clear()
 
     def blocked(self, now: float, taken: int) -> None:
         """What is written is not taken at once any more; so many bytes were."""
@@ -343,11 +348,18 @@ class Line:
         lived = self._heard() if cause is Cause.SILENT else now
         if session.ready and lived - session.since >= self._config.stable_after:
             session.settled()
-        self._acts.append(Close(session.stage, why, why == session.last_error))
+        self._acts.append(Close(session.stage, why, self._is_known(why)))
         self._ids_in_use = self._ids_in_use + 1 if cause is Cause.CLIENT_ID else 0
         session.step(Step.LOST, now, why)
         session.next_try = now + self._delay(cause)
         self._acts.append(Do.TELL)
+
+    def _is_known(self, why: str) -> bool:
+        """Return True if a failure for this reason was told since TWS was ready, or too many different ones were."""
+        known = why in self._reasons or len(self._reasons) >= MOST_REASONS
+        if not known:
+            self._reasons.add(why)
+        return known
 
     def _delay(self, cause: Cause) -> float:
         if cause is Cause.CLIENT_ID:  # to the full: less would find the id in use again

@@ -152,6 +152,8 @@ PURE = {
 }
 """State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
 
+PURE |= {"inbound/decode_errors.py", "monitoring/process_health.py"}
+
 OUTSIDE = {"asyncio", "datetime", "random", "select", "selectors", "socket", "sqlite3", "threading", "time", "zmq"}
 
 CLOCKED = {
@@ -220,6 +222,7 @@ LAYERS = [
     "budget",
     "fair_queue",
     "pacing",
+    "inbound",
     "line",
     "orders",
     "routing",

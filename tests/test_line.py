@@ -136,6 +136,25 @@ def test_b01_port_closed_is_tried_for_ever_with_growing_pauses_up_to_the_longest
     assert [close.repeated for close in world.closes] == [False, *[True] * 8]
 
 
+def test_an_outage_is_told_once_for_each_of_its_reasons_and_anew_after_it_was_over():
+    world = World()
+    for why in ["refused", "unreachable"] * 3:
+        world.refuse(why)
+        world.until_try()
+    assert [close.repeated for close in world.closes] == [False, False, *[True] * 4]
+    world.ready()
+    world.close("refused")
+    assert not world.closes[-1].repeated
+
+
+def test_an_outage_with_ever_new_reasons_is_not_told_for_ever():
+    world = World()
+    for number in range(50):
+        world.refuse(f"reason {number}")
+        world.until_try()
+    assert [close.repeated for close in world.closes] == [*[False] * 8, *[True] * 42]
+
+
 def test_b01_the_pause_is_said_while_it_lasts():
     world = World()
     world.refuse()

@@ -1,0 +1,1 @@
+"""What TWS says, on its way to the bus."""
