@@ -157,6 +157,12 @@ class PacingConfig(_Section):
         checks.whole(1, 1_000_000),
         "Messages of one client, and of one pace, that may wait for their turn; more are refused (E_PACING).",
     )
+    most: int = _key(
+        10_000,
+        checks.whole(100, 1_000_000),
+        "Messages of all clients together that may wait for their turn; a longer one counts for one more for each "
+        "2 KiB. When half of this waits, those who have most of it are refused (E_PACING), and others are not.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,7 +93,7 @@ class Daemon:
         self.orders = Orders(config.tws.client_id)
         self.router = Router(self.streams, self.orders)
         self.recorder = recorder.configured(config.record, config.tws)
-        self.pacing = Pacing(config.pacing.rate, config.pacing.share)
+        self.pacing = Pacing(config.pacing.rate, config.pacing.share, config.pacing.most)
         self.gateway = Gateway(config.tws, self.session, self, PASSED_ON, self.recorder, pacing=self.pacing)
         self.names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
         self.requests = Requests(

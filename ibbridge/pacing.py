@@ -10,9 +10,10 @@ only goes forward. Knows declarations; nothing of sockets, and nothing of what a
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ibbridge.arguments import canonical
 from ibbridge.budget import Budget
@@ -36,11 +37,20 @@ PATIENCE = {Pace.CANCEL: 0, Pace.ORDER: 2, Pace.NORMAL: 8, Pace.HISTORY: 32}
 """More urgent messages that may leave in a row while one of this pace waits. Then that one leaves, whatever is kept for
 the others: so a flood of cancels leaves a third of the rate to orders, and one of both a ninth of it to the rest."""
 
+PLACE = 2048
+"""Bytes of a message that take one place in the queue; of a longer one each further so many take one more."""
+
+SHOWN = 20
+"""Clients that `figures` names: those of whom most waits."""
+
 UNKNOWN = 10.0
 """Seconds after which to try again where nobody can tell when there is room: another request has to end first."""
 
 TOO_FAST = 100
 NO_HISTORY = 162
+
+
+K = TypeVar("K")
 
 
 class _Count(NamedTuple):
@@ -118,18 +128,69 @@ class _Room:
         return None if self.limit.seconds is None else now + rounds * self.limit.seconds
 
 
-class Pacing:
-    """The queue in front of the socket. `share` is how many messages of one client and pace may wait."""
+class _Load:
+    """The places that messages of clients take in the queue: together, by connection and by client."""
 
-    def __init__(self, rate: int = 45, share: int = 500) -> None:
+    def __init__(self) -> None:
+        self.total = 0
+        self.of_peers: dict[bytes, int] = {}
+        self.of_clients: dict[str, int] = {}
+
+    def add(self, message: Waiting, sign: int = 1) -> None:
+        """Count a message, or with a `sign` of -1 count it no more."""
+        places = sign * _places(message)
+        self.total += places
+        _count(self.of_peers, message.peer, places)
+        _count(self.of_clients, message.client, places)
+
+    def takes(self, message: Waiting, most: int) -> bool:
+        """Return True if there is a place for a message where there are `most`.
+
+        The second half of them is for those that have less than their share of the first: three quarters of the places
+        can be taken under names that have, and the last quarter only over connections that have.
+        """
+        total = self.total + _places(message)
+        if total <= most // 2:
+            return True
+        if _modest(self.of_peers, message.peer, most // 2):
+            return total <= most
+        return total <= most * 3 // 4 and _modest(self.of_clients, message.client, most // 2)
+
+
+def _places(message: Waiting) -> int:
+    return 1 + len(message.data) // PLACE
+
+
+def _count(counts: dict[K, int], key: K, more: int) -> None:
+    counts[key] = counts.get(key, 0) + more
+    if not counts[key]:
+        del counts[key]
+
+
+def _modest(counts: dict[K, int], key: K, most: int) -> bool:
+    """Return True if this one has less than its part of `most`, of which all that wait and this one have the same."""
+    return counts.get(key, 0) < most // (len(counts) + (key not in counts))
+
+
+class Pacing:
+    """The queue in front of the socket.
+
+    `share` is how many messages of one client and pace may wait, `most` how many places there are for all clients.
+    """
+
+    def __init__(self, rate: int = 45, share: int = 500, most: int = 10_000) -> None:
         self._budget = Budget(rate)
         self._share = share
+        self._most = most
         self._ready: dict[Pace, FairQueue[Waiting]] = {pace: FairQueue() for pace in Pace}
         self._passed = dict.fromkeys(Pace, 0)  # more urgent messages that have left while some of this pace wait
         self._rooms: dict[Hashable, _Room] = {}
         self._ends: list[tuple[float, int, _Room]] = []  # when something stops to count
         self._waiting: OrderedDict[Waiting, None] = OrderedDict()
         self._shares: dict[tuple[str, Pace], OrderedDict[Waiting, None]] = {}
+        self._load = _Load()
+        self._of_pace = dict.fromkeys(Pace, 0)
+        self._of_client: dict[str, int] = {}
         self._no_history_before = float("-inf")
         self._now = float("-inf")  # when it was looked at last
         self._open: set[Waiting] = set()  # what has left and still takes room
@@ -140,10 +201,12 @@ class Pacing:
     # -- in
 
     def put(self, message: Waiting, now: float) -> None:
-        """Take a message. Raises `Refused` if there is no room in its client's share; then nothing has changed."""
+        """Take a message. Raises `Refused` if there is no room for it; then nothing has changed."""
         mine = (message.client, message.request.pace)
         if message.client and len(self._shares.get(mine, ())) >= self._share:
-            self._refuse(mine, now)
+            self._refuse_more(mine, now)
+        if message.client and not self._load.takes(message, self._most):
+            self._refuse_all(mine, now)
         for each in message.instead_of:
             self.withdraw(each)
         message.instead_of = ()
@@ -151,6 +214,7 @@ class Pacing:
         message.counts = tuple(_counts(message))
         self._waiting[message] = None
         self._shares.setdefault(mine, OrderedDict())[message] = None
+        self._tally(message, 1)
         rooms = (self._rooms.get(each.key) for each in message.counts)
         # Not past those that wait for the same.
         busy = next((room for room in rooms if room is not None and (room.held or room.offered)), None)
@@ -159,13 +223,30 @@ class Pacing:
         else:
             self._ready[message.request.pace].add(message)
 
-    def _refuse(self, mine: tuple[str, Pace], now: float) -> None:
+    def _tally(self, message: Waiting, sign: int) -> None:
+        """Count a message that waits, or with a `sign` of -1 count it no more."""
+        self._of_pace[message.request.pace] += sign
+        _count(self._of_client, message.client, sign)
+        if message.client:
+            self._load.add(message, sign)
+
+    def _refuse_more(self, mine: tuple[str, Pace], now: float) -> None:
         client, pace = mine
         fault = (
             f"{self._share} messages of {client} (pace {pace.name.lower()}) wait for their turn to be sent, no more "
             "may wait: TWS takes a limited number a second, and of some requests fewer"
         )
         retry_after = round(self._until_one_leaves(mine, now) + 0.001, 3)
+        raise Refused("E_PACING", fault, outcome="not_sent", retry_after=retry_after)
+
+    def _refuse_all(self, mine: tuple[str, Pace], now: float) -> None:
+        client, pace = mine
+        fault = (
+            f"{len(self._waiting)} messages of all clients wait for their turn to be sent, and {client} or its "
+            "connection has its share of them: no more may wait; TWS takes a limited number a second"
+        )
+        own = self._until_one_leaves(mine, now) if mine in self._shares else 0.0
+        retry_after = round(max(own, self._budget.when(pace) - now, 1 / self._budget.rate) + 0.001, 3)
         raise Refused("E_PACING", fault, outcome="not_sent", retry_after=retry_after)
 
     def _until_one_leaves(self, mine: tuple[str, Pace], now: float) -> float:
@@ -181,7 +262,7 @@ class Pacing:
         else:
             when = now
             ahead = self._ready[pace].before(client)
-        urgent = sum(len(each) for (_, other), each in self._shares.items() if other.value < pace.value)
+        urgent = sum(count for other, count in self._of_pace.items() if other.value < pace.value)
         ahead += min(urgent, PATIENCE[pace] * (ahead + 1))
         when = max(when, self._budget.when(pace, ahead))
         if pace is Pace.HISTORY:
@@ -262,6 +343,7 @@ class Pacing:
             message.held_by = None
             self._held -= 1
         del self._waiting[message]
+        self._tally(message, -1)
         mine = (message.client, message.request.pace)
         share = self._shares[mine]
         del share[message]
@@ -347,7 +429,8 @@ class Pacing:
         self._waiting.clear()
         self._shares.clear()
         self._open.clear()
-        self._ready = {pace: FairQueue() for pace in Pace}
+        self._load, self._of_pace, self._of_client = _Load(), dict.fromkeys(Pace, 0), {}
+        self._ready, self._passed = {pace: FairQueue() for pace in Pace}, dict.fromkeys(Pace, 0)
         self._held = 0
         for room in self._rooms.values():
             room.held, room.offered = FairQueue(), None
@@ -369,10 +452,8 @@ class Pacing:
         return ""
 
     def figures(self, now: float) -> dict[str, Any]:
-        """What waits, for whom and for how long, and how fast it goes."""
-        clients: Counter[str] = Counter()
-        for (client, _), share in self._shares.items():
-            clients[client] += len(share)
+        """Return what waits, for whom and for how long, and how fast messages leave."""
+        clients = heapq.nlargest(SHOWN, self._of_client.items(), key=itemgetter(1))
         oldest = next(iter(self._waiting), None)
         return {
             "queued": len(self._waiting),

@@ -4,6 +4,7 @@ written here once more, in the plainest way.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,8 +49,8 @@ def message(name: str, client: str = "a", peer: bytes = b"", **args: Any) -> Wai
 class Line:
     """A queue, a clock, and what has left when."""
 
-    def __init__(self, rate: int = RATE, share: int = 500) -> None:
-        self.pacing = Pacing(rate, share)
+    def __init__(self, rate: int = RATE, share: int = 500, most: int = 10_000) -> None:
+        self.pacing = Pacing(rate, share, most)
         self.now = 100.0
         self.left: list[Left] = []
 
@@ -481,6 +482,81 @@ def test_the_daemons_own_may_wait_in_any_number():
     assert len(line.go(10)) == 100
 
 
+# -- the bound over all
+
+
+def flood(line: Line, count: int, names: int, peers: int = 1, name: str = "placeOrder") -> int:
+    """Put so many, under so many names and over so many connections; return how many were taken."""
+    taken = 0
+    for number in range(count):
+        with contextlib.suppress(Refused):
+            line.put(name, f"c{number % names}", peer=b"p%d" % (number % peers))
+            taken += 1
+    return taken
+
+
+@pytest.mark.parametrize(("names", "peers"), [(200, 1), (20_000, 1), (200, 200), (20_000, 20)])
+def test_names_without_number_queue_no_more_than_may_wait_in_all_and_others_find_room(names, peers):
+    line = Line(most=1000)
+    assert flood(line, 20_000, names, peers) <= 750
+    assert line.pacing.figures(line.now)["queued"] <= 750
+    line.put("placeOrder", "honest", peer=b"h")
+    line.put("reqMktData", "honest", peer=b"h")
+    assert "honest" in [each.message.client for each in line.go(1)]
+
+
+def test_under_few_names_an_honest_client_finds_room_beside_them_on_one_connection():
+    line = Line(most=1000, share=400)
+    flood(line, 2000, 5)
+    for _ in range(80):
+        line.put("placeOrder", "honest", peer=b"p0")
+    refused = refusal("E_PACING", line.put, "placeOrder", "c1", peer=b"p0")
+    assert refused.outcome == "not_sent"
+    assert refused.more["retry_after"] > 0
+    line.go(60)
+    line.put("placeOrder", "c1", peer=b"p0")
+
+
+def test_a_connection_that_takes_its_share_leaves_the_rest_to_those_that_have_not():
+    line = Line(most=1000)
+    flood(line, 5000, 5000, 1)
+    for number in range(100):
+        line.put("placeOrder", f"h{number}", peer=b"h")
+    refusal("E_PACING", line.put, "placeOrder", "new", peer=b"p0")
+
+
+def test_long_messages_take_more_places():
+    line = Line(most=1000)
+    for number in range(20):
+        with contextlib.suppress(Refused):
+            line.pacing.put(Waiting(REQUESTS["reqMktData"], b"x" * 2**18, f"c{number}"), line.now)
+    assert line.pacing.figures(line.now)["queued"] == 5, "a hundred and twenty-nine places each"
+    line.put("reqMktData", "b", peer=b"other")
+
+
+def test_whatever_comes_and_goes_the_places_are_given_back():
+    line = Line(most=400)
+    for number in range(3000):
+        with contextlib.suppress(Refused):
+            one = line.put(("placeOrder", "reqMktData")[number % 2], f"c{number % 50}", peer=b"p%d" % (number % 7))
+            if number % 3 == 0:
+                line.pacing.withdraw(one)
+        if number % 200 == 0:
+            line.go(1)
+    line.go(60)
+    load = line.pacing._load
+    assert (load.total, load.of_peers, load.of_clients, line.pacing._of_client) == (0, {}, {}, {})
+    flood(line, 100, 10)
+    line.pacing.drop()
+    assert line.pacing._load.total == 0
+
+
+def test_figures_name_no_more_clients_than_a_heartbeat_has_room_for():
+    line = Line()
+    flood(line, 5000, 4000)
+    assert len(line.pacing.figures(line.now)["clients"]) == 20
+
+
 # -- taken back, dropped
 
 
@@ -602,7 +678,7 @@ def test_figures_say_what_waits_for_whom_and_for_how_long():
 
 @pytest.mark.parametrize("kind", ["plain", "one instrument", "all different"])
 def test_ten_thousand_may_wait_and_each_is_looked_at_a_few_times_only(kind, monkeypatch):
-    line, looks = Line(1000, 10_000), Counter[str]()
+    line, looks = Line(1000, 10_000, 100_000), Counter[str]()
     full = line.pacing._full
 
     def looked(each: Waiting) -> Any:
