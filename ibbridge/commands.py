@@ -33,6 +33,15 @@ log = logging.getLogger(__name__)
 
 LONGEST_CLIENT = 32
 LONGEST_ID = 64
+MOST_REFUSALS = 10_000
+"""Commands that were refused and can never be carried out, whose replies are remembered."""
+
+MOST_QUESTIONS = 10_000
+"""Commands that are carried out anew when they come again, which are remembered."""
+
+EXPIRED_AT_ONCE = 2_000
+"""Replies that `Commands.tend` forgets at most of each kind, in about two milliseconds."""
+
 _NEW_ID = "take one that was never used, nor by an earlier run of the client: one made of the time, say"
 _ANEW = [*ANEW]  # what is asked for may be of any type, and have no hash
 _KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after", "epoch"))
@@ -58,33 +67,44 @@ class Commands:
         self._requests = requests
         self._bridge = bridge
         self._clock = clock
-        self._replies = Replies()
-        self._questions = Replies(most=10_000)  # which are many, and must not push out what matters
+        self._done = Replies()
+        # These are many, and must not push out what matters.
+        self._refusals = Replies(MOST_REFUSALS)
+        self._questions = Replies(MOST_QUESTIONS)
+        # What was not sent is to be carried out when the same command comes again, if that is possible by then.
+        self._of_refused = {"refused": self._refusals, "not_sent": None, "unknown": self._done}
         self._counts: Counter[str] = Counter()
 
     @property
     def counts(self) -> Counter[str]:
         """How many commands came, and what became of them."""
-        return self._counts + Counter(forgottenReplies=self._replies.forgotten)
+        return self._counts + Counter(forgottenReplies=self._done.forgotten)
 
     def answer(self, request: bytes, peer: bytes = b"") -> bytes:
         """Return the reply to one command, which came over the connection `peer`. Never raises."""
         self._counts["commands"] += 1
         asked = _Asked(peer)
+        replies: Replies | None = self._done
         try:
             reply = self._answer(request, asked)
         except Refused as error:
             reply = self._refused(asked.identifier, error)
+            replies = self._of_refused[error.outcome]
         except Exception:
             self._counts["internalErrors"] += 1
             log.exception("a bug: the command below was answered with E_INTERNAL: %.500r", request[:2000])
             fault = "this is a bug in ibbridge; its log has the details. What became of the command is not known"
             reply = self._refused(asked.identifier, Refused("E_INTERNAL", fault, outcome="unknown"))
         if asked.memory and asked.anew:
-            self._questions.keep(*asked.memory, b"", self._clock())
-        elif asked.memory:
-            self._replies.keep(*asked.memory, reply, self._clock())
+            self._questions.keep(*asked.memory, b"", self._clock(), peer)
+        elif asked.memory and replies is not None:
+            replies.keep(*asked.memory, reply, self._clock(), peer)
         return reply
+
+    def tend(self) -> None:
+        """Forget replies that are too old, some at a time. To be called every second or so."""
+        for replies in (self._done, self._refusals, self._questions):
+            replies.expire(self._clock(), EXPIRED_AT_ONCE)
 
     def _answer(self, request: bytes, asked: _Asked) -> bytes:
         command = _unpacked(request)
@@ -114,7 +134,8 @@ class Commands:
     def _first_reply(self, identifier: str | int, asking: Asking, content: bytes) -> bytes | None:
         """What this command was answered with before, empty if it is to be carried out anew; None if it is new."""
         now = self._clock()
-        found = self._replies.find(asking, content, now) or self._questions.find(asking, content, now)
+        memories = (self._done, self._refusals, self._questions)
+        found = next((found for each in memories if (found := each.find(asking, content, now))), None)
         if found is None:
             return None
         same, reply = found

@@ -321,6 +321,7 @@ class Daemon:
         self._sum_up_decode_errors()
         self._look()
         self.requests.tend(time.monotonic())
+        self.commands.tend()
         self.streams.tend()
         seqs = self.streams.seqs()
         about = {

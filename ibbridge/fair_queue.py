@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 NEWCOMERS = 4
 """Newcomers that go in a row before those that have had a turn."""
 
-_LOOKED_AT = 200
+_LOOKED_AT = 64
 """Flows that `FairQueue.before` looks at on either level. Where there are more its answer is a guess."""
 
 

@@ -7,19 +7,19 @@ command, which tells a repetition from another command under the same id.
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
+
+from ibbridge.fair_memory import FairMemory
 
 if TYPE_CHECKING:
     from ibbridge.routing import Asking
 
 SECONDS = 600.0
 MOST = 100_000
-LARGEST = 64 * 1024 * 1024
-"""Bytes of replies that are kept together. The oldest go first, before their time if they must."""
-
+LARGEST = 48 * 1024 * 1024
+"""Bytes of memory that replies take together. Before their time those of whoever has most go first."""
 
 EXPIRED = 100
 """Replies that one call drops at most because their time is over."""
@@ -37,40 +37,34 @@ class Replies:
     def __init__(self, most: int = MOST, largest: int = LARGEST) -> None:
         self.forgotten = 0
         """Replies that had to go before their time."""
-        self._most = most
-        self._largest = largest
-        self._size = 0
-        self._kept: OrderedDict[Asking, _Kept] = OrderedDict()
+        self._kept: FairMemory[Asking, _Kept] = FairMemory(most, largest)
 
     def __len__(self) -> int:
         return len(self._kept)
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory that the replies take."""
+        return self._kept.size
+
     def find(self, asking: Asking, content: bytes, now: float) -> tuple[bool, bytes] | None:
-        """The first reply to this command, and whether it was the same; None if there was none."""
-        self._expire(now)
+        """Return the first reply to this command, and whether it was the same; None if there was none."""
+        self.expire(now)
         kept = self._kept.get(asking)
         return None if kept is None or kept.until <= now else (kept.content == content, kept.reply)
 
-    def keep(self, asking: Asking, content: bytes, reply: bytes, now: float) -> None:
-        """Remember the first reply to a command."""
-        if before := self._kept.pop(asking, None):
-            self._size -= len(before.reply)
-        self._kept[asking] = _Kept(content, reply, now + SECONDS)
-        self._size += len(reply)
-        while len(self._kept) > self._most or self._size > self._largest:
-            self._drop()
-            self.forgotten += 1
+    def keep(self, asking: Asking, content: bytes, reply: bytes, now: float, peer: bytes = b"") -> None:
+        """Remember the first reply to a command that came over the connection `peer`."""
+        kept = _Kept(content, reply, now + SECONDS)
+        self.forgotten += self._kept.put(asking, kept, len(reply), asking.client, peer)
 
-    def _expire(self, now: float) -> None:
-        """A few at a time: each call keeps one at most, and all at once would be a pause."""
-        for _ in range(EXPIRED):
-            if not self._kept or next(iter(self._kept.values())).until > now:
+    def expire(self, now: float, most: int = EXPIRED) -> None:
+        """Forget what is too old, a few at a time: each call keeps one at most, and all at once would be a pause."""
+        for _ in range(most):
+            oldest = self._kept.oldest()
+            if oldest is None or oldest[1].until > now:
                 return
-            self._drop()
-
-    def _drop(self) -> None:
-        _, kept = self._kept.popitem(last=False)
-        self._size -= len(kept.reply)
+            self._kept.remove(oldest[0])
 
 
 class TooMuchError(ValueError):

@@ -17,6 +17,7 @@ from ibbridge import arguments
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import REQUEST_IDS, Kind
 from ibbridge.codec.types import Scalar
+from ibbridge.commands import MOST_REFUSALS
 from ibbridge.config import RESTRICTED
 from ibbridge.refusal import CODES, Refused
 from tests.codec.strategies import canonical
@@ -206,11 +207,56 @@ def test_a_key_of_the_wrong_kind_is_refused_wherever_it_stands(middle, key):
     assert middle.link.sent == []
 
 
+# What is remembered of it
+
+
+@pytest.mark.parametrize("cmd", ["reqMktData", "placeOrder", "cancelOrder"])
+def test_what_was_not_sent_is_not_remembered_as_done(cmd):
+    middle = Middle(ready=False)
+    args = {"contract": AAPL, **({"order": LIMIT} if cmd == "placeOrder" else {})}
+    command = {"id": 7, "cmd": cmd, "client": "a", "args": args}
+    if cmd != "reqMktData":
+        command["key"] = "k"
+    if cmd == "cancelOrder":
+        middle.connect()
+        middle.place("k")
+        middle.requests.lost()
+        command["args"] = {}
+    refused = middle.call(command)
+    assert (code(refused), refused["error"]["outcome"]) == ("E_NOT_CONNECTED", "not_sent")
+    middle.connect()
+    middle.link.take()
+    done = middle.call(command)
+    assert (done["ok"], "dup" in done) == (True, False)
+    assert [each.name for each in middle.link.take()] == [cmd]
+    again = middle.call(command)
+    assert (again["result"], again["dup"]) == (done["result"], True)
+    assert middle.link.take() == []
+
+
+def test_an_order_that_was_refused_for_now_is_placed_by_the_same_command_later(middle):
+    command = {"id": 7, "cmd": "placeOrder", "client": "a", "key": "k", "args": {"contract": AAPL, "order": LIMIT}}
+    middle.halt.set("b", "", 0)
+    assert code(middle.call(command)) == "E_HALTED"
+    middle.halt.clear("b", 0)
+    assert middle.call(command)["ok"]
+
+
+def test_junk_pushes_out_no_reply_to_what_was_done(middle):
+    command = {"id": 7, "cmd": "placeOrder", "client": "a", "key": "k", "args": {"contract": AAPL, "order": LIMIT}}
+    done = middle.call(command)
+    for number in range(12_000):
+        junk = {"id": number, "cmd": "cancelOrder", "client": "a" if number % 2 else f"c{number}"}
+        middle.commands.answer(msgpack.packb(junk))
+    assert len(middle.commands._refusals) == MOST_REFUSALS
+    assert middle.call(command) == {**done, "dup": True}
+
+
 # What the border is for
 
 
 def test_a_bug_is_answered_and_counted_and_says_that_nobody_knows_what_became_of_it(middle, monkeypatch, caplog):
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("a bug")
 
     monkeypatch.setattr(middle.requests, "carry_out", broken)

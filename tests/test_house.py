@@ -145,7 +145,7 @@ PURE = {
     for name in (
         "arguments", "session", "line", "streams", "routing", "requests", "orders", "topics", "commands",
         "book", "reload", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
-        "budget", "fair_queue", "pacing",
+        "budget", "fair_memory", "fair_queue", "pacing",
         "answers", "asker", "deadlines", "hours", "outgoing", "places", "subscriptions", "trading", "turns", "upkeep",
         "watchdog", "wholes",
     )
@@ -227,6 +227,7 @@ LAYERS = [
     "orders",
     "routing",
     "places",
+    "fair_memory",
     "replies",
     "deadlines",
     "hours",

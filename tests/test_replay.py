@@ -380,13 +380,17 @@ def test_a_halt_under_the_same_id_halts_again_and_a_resume_does_not_resume_again
         assert bool(middle.halt.state) is halted
 
 
-def test_a_refusal_is_remembered_like_any_reply():
+def test_a_refusal_is_remembered_like_any_reply_unless_it_was_only_not_sent():
     middle = Middle()
-    late = {"id": 1, "cmd": "placeOrder", "client": "a", "key": "k", "args": {"contract": AAPL, "order": LIMIT}}
-    first = middle.call({**late, "not_after": 1})
-    assert first["error"]["code"] == "E_DEADLINE"
-    assert middle.call({**late, "not_after": 1}) == {**first, "dup": True}
-    assert middle.call(late)["error"]["code"] == "E_ID_REUSED", "without not_after it is another command"
+    order = {"id": 1, "cmd": "placeOrder", "client": "a", "key": "k", "args": {"contract": AAPL, "order": LIMIT}}
+    first = middle.call({**order, "key": "a/b"})
+    assert first["error"]["code"] == "E_ARG"
+    assert middle.call({**order, "key": "a/b"}) == {**first, "dup": True}
+    assert middle.call(order)["error"]["code"] == "E_ID_REUSED"
+    late = middle.call({**order, "id": 2, "not_after": 1})
+    assert late["error"]["code"] == "E_DEADLINE"
+    assert middle.call({**order, "id": 2, "not_after": 1}) == late
+    assert middle.call({**order, "id": 2})["ok"], "the id is free: nothing was done under it"
 
 
 def test_snapshots_and_replays_are_carried_out_anew():
