@@ -30,7 +30,7 @@ def position_row(ledger: Ledger, position: Position) -> Data:
     """The data of `position`."""
     return {
         "account": ledger.account,
-        "contract": position.instrument.contract(""),
+        "contract": position.instrument.held(),
         "position": position.quantity,
         "avgCost": round(position.average, 8),
     }
@@ -42,7 +42,7 @@ def position_multi_row(request: int, ledger: Ledger, position: Position, model: 
         "reqId": request,
         "account": ledger.account,
         "modelCode": model,
-        "contract": position.instrument.contract(""),
+        "contract": position.instrument.held(),
         "pos": position.quantity,
         "avgCost": round(position.average, 8),
     }
@@ -52,7 +52,7 @@ def portfolio_row(ledger: Ledger, position: Position) -> Data:
     """The data of `updatePortfolio`: a position at the market."""
     valued, instrument = ledger.value(position), position.instrument
     return {
-        "contract": instrument.contract("") | {"primaryExchange": instrument.primary},
+        "contract": instrument.held() | {"primaryExchange": instrument.primary},
         "position": position.quantity,
         "marketPrice": valued.price,
         "marketValue": valued.value,

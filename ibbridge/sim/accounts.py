@@ -258,7 +258,7 @@ class Accounts:
                     "pos": position.quantity,
                     "dailyPnL": round(valued.unrealised + position.realised, 4),
                     "unrealizedPnL": valued.unrealised,
-                    "realizedPnL": round(position.realised, 4),
+                    "realizedPnL": round(position.realised, 4) if position.realised else None,
                     "value": valued.value,
                 },
             )

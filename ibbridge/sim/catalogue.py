@@ -23,12 +23,13 @@ from ibbridge.sim.instruments import (
     identity_number,
     third_friday,
 )
+from ibbridge.sim.listings import invented_cusip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 NOBODY = ("NOSUCH", "INVALID", "UNKNOWN")
-"""Beginnings of names that no security has."""
+"""Beginnings of names that no security has, even where names may be made up."""
 
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9. ]{0,15}")
 _MONTH_CODES = "FGHJKMNQUVXZ"
@@ -36,6 +37,7 @@ _FUTURE_LOCAL = re.compile(r"([A-Z0-9]+)([FGHJKMNQUVXZ])(\d)")
 _OPTION_LOCAL = re.compile(r"([A-Z0-9.]+) *(\d{6})([CP])(\d{8})")
 _STRIKE_STEPS = ((25, 0.5), (100, 1.0), (250, 2.5), (1000, 5.0), (5000, 25.0), (float("inf"), 50.0))
 _QUARTERLY = (3, 6, 9, 12)
+_NUMBERED = ("STK", "BOND", "BILL", "FUND")
 _TAPES = frozenset(map(broad_tape, NEWS_PROVIDERS))
 
 
@@ -59,15 +61,19 @@ def invalid(cause: str) -> Refused:
 
 
 class Catalogue:
-    """All instruments of one seed. A seed moves the price level of each name by up to a fifth."""
+    """All instruments of one seed. A seed moves the price level of each name by up to a fifth.
 
-    def __init__(self, seed: int) -> None:
+    With `made_up`, any name that looks like one exists, and not only those that are listed.
+    """
+
+    def __init__(self, seed: int, *, made_up: bool = False) -> None:
         self._seed = seed
+        self._made_up = made_up
         self._issued: dict[int, Instrument] = {}
         self._roots: dict[tuple[str, str, str], Instrument] = {}
         for sec_type, symbol, currency in KNOWN:
             if sec_type != "FUT":
-                self._root(sec_type, symbol, currency)
+                self.root(sec_type, symbol, currency)
 
     def one(self, contract: Mapping[str, Any], today: date) -> Instrument:
         """The instrument that a contract means. Raises `Refused` if there is none, or more than one."""
@@ -89,10 +95,44 @@ class Catalogue:
         if sec_type == "BAG":
             return [self._combination(contract, today)]
         if con_id := contract.get("conId", 0):
-            return [self.by_id(con_id)]
-        if not sec_type:
+            return [self._agreeing(self.by_id(con_id), contract)]
+        if contract.get("secIdType") and contract.get("secId"):
+            found = self._numbered(contract)
+        elif not sec_type:
             raise invalid("Please enter a valid security type")
-        return [self._issue(each) for each in self._described(_completed(contract), today)]
+        else:
+            found = [self._issue(each) for each in self._described(_completed(contract), today)]
+        exchange = contract.get("exchange", "")
+        found = [each for each in found if not exchange or each.is_traded_on(exchange)]
+        if not found:
+            raise not_found()
+        return found
+
+    @staticmethod
+    def _agreeing(found: Instrument, contract: Mapping[str, Any]) -> Instrument:
+        """Return what a conId means. Raises `Refused` where the contract says anything else of it."""
+        exchange = contract.get("exchange", "")
+        said = (
+            (contract.get("symbol", "").upper(), found.symbol.upper()),
+            (contract.get("secType", ""), found.sec_type),
+            (contract.get("currency", ""), found.currency),
+        )
+        if any(text and text != is_ for text, is_ in said) or (exchange and not found.is_traded_on(exchange)):
+            raise not_found()
+        return found
+
+    def _numbered(self, contract: Mapping[str, Any]) -> list[Instrument]:
+        """Return the securities that have this ISIN or CUSIP, of this type and currency where they are said."""
+        kind, number = contract["secIdType"], contract["secId"].upper()
+        if kind not in ("ISIN", "CUSIP"):
+            raise invalid(f"Invalid security id type: {kind}")
+        wanted = {"sec_type": contract.get("secType", ""), "currency": contract.get("currency", "")}
+        return [
+            each
+            for each in self._issued.values()
+            if number == (each.isin if kind == "ISIN" else each.cusip)
+            and all(not text or getattr(each, name) == text for name, text in wanted.items())
+        ]
 
     def by_id(self, con_id: int) -> Instrument:
         """The instrument with this conId, if it is known or was given out. Raises `Refused`."""
@@ -113,7 +153,13 @@ class Catalogue:
     def known(self, sec_type: str = "") -> list[Instrument]:
         """The names everybody knows, of one type or all; of what expires there is none to name."""
         keys = (key for key in KNOWN if key[0] != "FUT" and sec_type in ("", key[0]))
-        return [self._root(*key) for key in keys]
+        return [self.root(*key) for key in keys]
+
+    def is_listed(self, sec_type: str, symbol: str, currency: str) -> bool:
+        """Return True for a name that exists: one that is listed, or any where names may be made up."""
+        on = {"CONTFUT": ("FUT",), "FOP": ("FUT",), "OPT": ("STK", "IND"), "CFD": ("CFD", "STK")}
+        kinds = on.get(sec_type, (sec_type, "STK") if sec_type in ("WAR", "IOPT") else (sec_type,))
+        return self._made_up or any((kind, symbol, currency) in KNOWN for kind in kinds)
 
     def front_futures(self, today: date) -> list[Instrument]:
         """Of every future that is known the one that is next to expire."""
@@ -145,21 +191,35 @@ class Catalogue:
         named = symbol in _TAPES if sec_type == "NEWS" else _SYMBOL.fullmatch(symbol)
         if not named or symbol.startswith(NOBODY):
             raise not_found()
-        if sec_type == "FUT":
-            found = self._futures(contract, today)
-        elif sec_type in ("OPT", "FOP"):
-            found = list(self._options(contract, today))
-        elif sec_type == "CONTFUT":
-            front = self._front(symbol, contract["currency"], today)
-            found = [replace(front, sec_type="CONTFUT", con_id=identity_number("CONTFUT", front.root))]
-        else:
-            found = [self._root(sec_type, symbol, contract["currency"])]
+        found: list[Instrument] = []
+        for currency in self._currencies(contract):
+            if sec_type == "NEWS" or self.is_listed(sec_type, symbol, currency):
+                found += self._of_type({**contract, "currency": currency}, today)
         if not found:
             raise not_found()
         return found
 
-    def _root(self, sec_type: str, symbol: str, currency: str) -> Instrument:
-        """A name that derives from nothing: made once, the same for ever."""
+    def _currencies(self, contract: Mapping[str, Any]) -> list[str]:
+        """Return the currency that a contract names, or every one that its name is listed in."""
+        if contract.get("currency"):
+            return [contract["currency"]]
+        symbol = contract["symbol"]
+        listed = [key[2] for key in KNOWN if key[1] == symbol and self.is_listed(contract["secType"], symbol, key[2])]
+        return list(dict.fromkeys(listed)) or ["USD"]
+
+    def _of_type(self, contract: Mapping[str, Any], today: date) -> list[Instrument]:
+        sec_type, symbol = contract["secType"], contract["symbol"]
+        if sec_type == "FUT":
+            return self._futures(contract, today)
+        if sec_type in ("OPT", "FOP"):
+            return list(self._options(contract, today))
+        if sec_type == "CONTFUT":
+            front = self._front(symbol, contract["currency"], today)
+            return [replace(front, sec_type="CONTFUT", con_id=identity_number("CONTFUT", front.root))]
+        return [self.root(sec_type, symbol, contract["currency"])]
+
+    def root(self, sec_type: str, symbol: str, currency: str) -> Instrument:
+        """Return a name that derives from nothing: made once, the same for ever."""
         key = sec_type, symbol, currency
         if key not in self._roots:
             made = self._make(*key)
@@ -173,26 +233,30 @@ class Catalogue:
         low, high = profile.prices
         usual = known.price if known else low * (high / low) ** (identity_number("price", symbol) % 10_000 / 10_000)
         tick = known.tick if known and known.tick else profile.tick
-        pair = sec_type == "CASH"
+        con_id = known.con_id if known and known.con_id else identity_number(sec_type, symbol, currency)
+        number = known.number if known else invented_cusip(sec_type, symbol, currency) if sec_type in _NUMBERED else ""
         return Instrument(
-            con_id=known.con_id if known and known.con_id else identity_number(sec_type, symbol, currency),
+            con_id=con_id,
             sec_type=sec_type,
             symbol=symbol,
             currency=currency,
             name=known.name if known else f"{symbol} INC" if sec_type == "STK" else symbol,
             primary=known.primary if known else "NYSE" if sec_type == "STK" else profile.exchange,
-            local_symbol=f"{symbol}.{currency}" if pair or sec_type == "CRYPTO" else symbol,
-            trading_class=f"{symbol}.{currency}" if pair else {"STK": "NMS", "FUT": symbol}.get(sec_type, symbol),
-            tick=0.005 if pair and currency == "JPY" else tick,
+            local_symbol=_local_symbol(sec_type, symbol, currency, con_id, number),
+            trading_class=_trading_class(sec_type, symbol, currency, number),
+            tick=0.005 if sec_type == "CASH" and currency == "JPY" else tick,
             root=f"{sec_type} {symbol} {currency}",
-            base=usual * (1 + (draw - 0.5) * (0.02 if pair else 0.4)),
+            base=usual * (1 + (draw - 0.5) * (0.02 if sec_type == "CASH" else 0.4)),
             volatility=profile.volatility,
             volume=profile.volume,
             multiplier=(known.multiplier if known else "") or profile.multiplier,
+            number=number,
+            trade=known.trade if known else ("", "", ""),
+            fund=known is not None and known.fund,
         )
 
     def _futures(self, contract: Mapping[str, Any], today: date) -> list[Instrument]:
-        root = self._root("FUT", contract["symbol"], contract["currency"])
+        root = self.root("FUT", contract["symbol"], contract["currency"])
         wanted, multiplier = contract.get("lastTradeDateOrContractMonth", ""), contract.get("multiplier", "")
         if multiplier and multiplier.removesuffix(".0") != root.multiplier:
             return []
@@ -236,7 +300,7 @@ class Catalogue:
         if contract["secType"] == "FOP":
             return self._front(symbol, currency, today)
         index = ("IND", symbol, currency) in KNOWN
-        return self._root("IND" if index else "STK", symbol, currency)
+        return self.root("IND" if index else "STK", symbol, currency)
 
     def _combination(self, contract: Mapping[str, Any], today: date) -> Instrument:
         legs = []
@@ -250,14 +314,33 @@ class Catalogue:
         symbol = contract.get("symbol", "").upper() or first.symbol
         number = identity_number("BAG", *sorted((leg.con_id, ratio) for leg, ratio in legs))
         made = replace(
-            self._root("BAG", symbol, first.currency), con_id=number, legs=tuple(legs), multiplier=first.multiplier
+            self.root("BAG", symbol, first.currency),
+            con_id=number,
+            legs=tuple(legs),
+            multiplier=first.multiplier,
+            trading_class="COMB",
         )
         return self._issue(made)
 
 
+def _local_symbol(sec_type: str, symbol: str, currency: str, con_id: int, number: str) -> str:
+    """Return what the exchange calls it: a pair by both names, a bond and a fund by a number."""
+    if sec_type in ("CASH", "CRYPTO"):
+        return f"{symbol}.{currency}"
+    if (sec_type, currency) == ("STK", "KRW"):
+        return f"{symbol}.KS"
+    return {"BOND": f"IBCID{con_id}", "BILL": f"IBCID{con_id}", "FUND": number}.get(sec_type) or symbol
+
+
+def _trading_class(sec_type: str, symbol: str, currency: str, number: str) -> str:
+    if sec_type == "CASH":
+        return f"{symbol}.{currency}"
+    return {"STK": "NMS" if currency == "USD" else symbol, "FUND": number}.get(sec_type) or symbol
+
+
 def _completed(contract: Mapping[str, Any]) -> dict[str, Any]:
-    """With the symbol in capitals, a currency, and what the local symbol says."""
-    given = {"symbol": "", "currency": "USD"} | {name: value for name, value in contract.items() if value}
+    """With the symbol in capitals, and what the local symbol says."""
+    given = {"symbol": ""} | {name: value for name, value in contract.items() if value}
     given["symbol"] = given["symbol"].upper()
     local = given.get("localSymbol", "").upper()
     if local and not given["symbol"]:
@@ -290,7 +373,7 @@ def _option(sec_type: str, underlying: Instrument, expiry: str, strike: float, r
         symbol=underlying.symbol,
         currency=underlying.currency,
         name=underlying.name,
-        primary=profile.exchange,
+        primary=underlying.primary if sec_type == "FOP" else profile.exchange,
         local_symbol=f"{underlying.symbol:<6}{expiry[2:]}{right}{round(strike * 1000):08}",
         trading_class=underlying.symbol,
         tick=profile.tick,
@@ -303,6 +386,7 @@ def _option(sec_type: str, underlying: Instrument, expiry: str, strike: float, r
         strike=strike,
         right=right,
         underlying=underlying,
+        trade=underlying.trade,
     )
 
 

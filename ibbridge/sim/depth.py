@@ -96,6 +96,9 @@ class Depth:
         if not 1 <= rows <= ROWS:
             raise invalid(f"Number of rows must be between 1 and {ROWS}")
         instrument = self._world.instrument(contract)
+        if instrument.sec_type == "CFD":
+            self._world.reroute(session, "rerouteMktDepthReq", request, instrument)
+            return
         if instrument.legs:
             raise invalid("Market depth is not available for combinations")
         if not instrument.profile.quotes:

@@ -202,7 +202,7 @@ def asked_moment(world: World, session: Session, request: int, text: str) -> flo
 
 def no_data(instrument: Instrument, kind: str, exchange: str = "") -> Refused:
     """What TWS says where there is nothing."""
-    where = f"{instrument.local_symbol}@{exchange or instrument.profile.exchange} {kind}"
+    where = f"{instrument.local_symbol}@{exchange or instrument.exchange} {kind}"
     return Refused(162, f"Historical Market Data Service error message:HMDS query returned no data: {where}")
 
 

@@ -63,7 +63,8 @@ class Host:
 
     `start` is when it starts, in whole seconds since 1970. `accounts` are those it manages. `master` is the client id
     that hears of everybody's orders. `unsubscribed` symbols have delayed data only. `foreign_cancel`: see `Orders`. An
-    `advisor` has groups of accounts and their aliases. `occupied` are client ids that count as taken.
+    `advisor` has groups of accounts and their aliases. With `made_up`, names exist that are listed nowhere. `occupied`
+    are client ids that count as taken.
     """
 
     def __init__(
@@ -76,8 +77,9 @@ class Host:
         unsubscribed: frozenset[str] = frozenset(),
         foreign_cancel: bool = False,
         advisor: bool = False,
+        made_up: bool = False,
     ) -> None:
-        self.world = World(seed, start, master)
+        self.world = World(seed, start, master, made_up=made_up)
         self._beat = 0
         self.occupied: set[int] = set()
         self._accounts = Accounts(self.world, accounts)

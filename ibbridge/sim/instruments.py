@@ -9,10 +9,14 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
-ZONE = "America/New_York"
-"""The one time zone of the simulated exchanges, spelt so that every zone database has it."""
+from ibbridge.sim.listings import KNOWN, Known, invented_cusip, isin_of
+
+__all__ = ["KNOWN", "Instrument", "Known", "Profile"]
+
+ZONE = "US/Eastern"
+"""The time zone of the host, and of most of the simulated exchanges, as a gateway spells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,10 @@ class Profile:
 
 
 _EXTENDED, _REGULAR = ("0400", "2000"), ("0930", "1600")
-_STOCK_EXCHANGES = "SMART,AMEX,NYSE,CBOE,PHLX,ISE,CHX,ARCA,ISLAND,DRCTEDGE,BEX,BATS,EDGEA,BYX,IEX,EDGX,PEARL,MEMX"
+_STOCK_EXCHANGES = (
+    "SMART,AMEX,NYSE,CBOE,PHLX,ISE,CHX,ARCA,ISLAND,DRCTEDGE,BEX,BATS,EDGEA,BYX,IEX,EDGX,FOXRIVER,PEARL,NYSENAT,LTSE,MEMX,"
+    "IBEOS,OVERNIGHT,TPLUS0,PSX"
+)
 
 PROFILES: dict[str, Profile] = {
     "STK": Profile(
@@ -70,7 +77,9 @@ PROFILES: dict[str, Profile] = {
     ),
     "BOND": Profile("SMART", 0.001, (88, 112), 0.003, 5000, 50, spread=40, hours=_EXTENDED, liquid=_REGULAR),
     "BILL": Profile("SMART", 0.001, (95, 100), 0.001, 5000, 50, spread=10, hours=_EXTENDED, liquid=_REGULAR),
-    "FUND": Profile("FUNDSERV", 0.01, (10, 60), 0.009, 0, 0, quotes=False, hours=_EXTENDED, liquid=_REGULAR),
+    "FUND": Profile(
+        "FUNDSERV", 0.01, (10, 60), 0.009, 0, 0, quotes=False, hours=("1559", "2200"), liquid=("1559", "2200")
+    ),
     "BAG": Profile("SMART", 0.01, (1, 50), 0.016, 500, 10, spread=2, hours=_EXTENDED, liquid=_REGULAR),
     "NEWS": Profile("NEWS", 0.01, (1, 2), 0.001, 0, 0, trades=False, quotes=False, orders=False, weekends=True),
 }  # fmt: skip
@@ -78,18 +87,28 @@ PROFILES: dict[str, Profile] = {
 MARKET_RULES: dict[int, tuple[tuple[float, float], ...]] = {
     26: ((0.0, 0.01),),
     30: ((0.0, 0.015625),),
-    32: ((0.0, 0.05),),
+    32: ((0.0, 0.01),),
+    57: ((0.0, 0.05),),
     67: ((0.0, 0.25),),
     98: ((0.0, 1.0),),
     103: ((0.0, 0.1),),
-    109: ((0.0, 0.001),),
+    109: ((0.0, 0.01), (3.0, 0.05)),
     110: ((0.0, 0.01), (3.0, 0.05)),
     239: ((0.0, 0.00005),),
     240: ((0.0, 0.005),),
+    342: ((0.0, 0.001),),
+    635: ((0.0, 0.01),),
+    1388: ((0.0, 0.0001),),
+    2806: ((0.0, 0.01),),
+    2963: ((0.0, 0.01),),
 }
 """Price increments by the number of their rule: the lowest price for which one holds, and the increment."""
 
-_RULE_OF_TICK = {increments[0][1]: number for number, increments in MARKET_RULES.items() if len(increments) == 1}
+_RULE_OF_TICK = {
+    0.00005: 239, 0.0001: 1388, 0.001: 342, 0.005: 240, 0.01: 26, 0.015625: 30, 0.05: 57, 0.1: 103, 0.25: 67, 1.0: 98,
+}  # fmt: skip
+_RULES_OF_TYPE = {"OPT": (32, 109), "FUND": (2963, 2963)}
+"""Rules of types that have their own: on SMART, and elsewhere."""
 
 NEWS_PROVIDERS = {
     "BRFG": "Briefing.com General Market Columns",
@@ -105,61 +124,13 @@ def broad_tape(provider: str) -> str:
     return f"{provider}:{provider}_ALL"
 
 
-class Known(NamedTuple):
-    """A name everybody knows, with its conId at IB (0: none) and a price near what it has been."""
-
-    con_id: int
-    name: str
-    primary: str
-    price: float
-    tick: float = 0.0
-    multiplier: str = ""
-
-
-KNOWN: dict[tuple[str, str, str], Known] = {
-    ("STK", "AAPL", "USD"): Known(265598, "APPLE INC", "NASDAQ", 230),
-    ("STK", "MSFT", "USD"): Known(272093, "MICROSOFT CORP", "NASDAQ", 430),
-    ("STK", "NVDA", "USD"): Known(4815747, "NVIDIA CORP", "NASDAQ", 170),
-    ("STK", "AMZN", "USD"): Known(3691937, "AMAZON.COM INC", "NASDAQ", 220),
-    ("STK", "GOOG", "USD"): Known(208813720, "ALPHABET INC-CL C", "NASDAQ", 190),
-    ("STK", "GOOGL", "USD"): Known(208813719, "ALPHABET INC-CL A", "NASDAQ", 190),
-    ("STK", "META", "USD"): Known(107113386, "META PLATFORMS INC", "NASDAQ", 650),
-    ("STK", "TSLA", "USD"): Known(76792991, "TESLA INC", "NASDAQ", 320),
-    ("STK", "INTC", "USD"): Known(270639, "INTEL CORP", "NASDAQ", 25),
-    ("STK", "AMD", "USD"): Known(4391, "ADVANCED MICRO DEVICES", "NASDAQ", 150),
-    ("STK", "IBM", "USD"): Known(8314, "INTL BUSINESS MACHINES CORP", "NYSE", 250),
-    ("STK", "GE", "USD"): Known(498843743, "GENERAL ELECTRIC", "NYSE", 240),
-    ("STK", "KO", "USD"): Known(8894, "COCA-COLA CO/THE", "NYSE", 68),
-    ("STK", "JPM", "USD"): Known(1520593, "JPMORGAN CHASE & CO", "NYSE", 280),
-    ("STK", "SPY", "USD"): Known(756733, "SS SPDR S&P 500 ETF TRUST-US", "ARCA", 620),
-    ("STK", "QQQ", "USD"): Known(320227571, "INVESCO QQQ TRUST SERIES 1", "NASDAQ", 550),
-    ("STK", "IWM", "USD"): Known(9579970, "ISHARES RUSSELL 2000 ETF", "ARCA", 220),
-    ("STK", "IBKR", "USD"): Known(43645865, "INTERACTIVE BROKERS GRO-CL A", "NASDAQ", 60),
-    ("STK", "SAP", "EUR"): Known(14204, "SAP SE", "IBIS", 250),
-    ("IND", "SPX", "USD"): Known(416904, "S&P 500 Stock Index", "CBOE", 6200),
-    ("IND", "NDX", "USD"): Known(416843, "NASDAQ 100 Stock Index", "NASDAQ", 22500),
-    ("IND", "VIX", "USD"): Known(13455763, "CBOE Volatility Index", "CBOE", 17),
-    ("IND", "DAX", "EUR"): Known(825711, "DAX 40 Index (Deutsche Aktien Xchange 40)", "EUREX", 24000),
-    ("FUT", "ES", "USD"): Known(0, "E-mini S&P 500", "CME", 6200, 0.25, "50"),
-    ("FUT", "MES", "USD"): Known(0, "Micro E-Mini S&P 500 Stock Price Index", "CME", 6200, 0.25, "5"),
-    ("FUT", "NQ", "USD"): Known(0, "E-mini NASDAQ 100", "CME", 22500, 0.25, "20"),
-    ("FUT", "YM", "USD"): Known(0, "Mini Sized Dow Jones Industrial Average $5", "CBOT", 44000, 1, "5"),
-    ("FUT", "RTY", "USD"): Known(0, "E-Mini Russell 2000 Index", "CME", 2200, 0.1, "50"),
-    ("FUT", "CL", "USD"): Known(0, "Light Sweet Crude Oil", "NYMEX", 68, 0.01, "1000"),
-    ("FUT", "GC", "USD"): Known(0, "Gold", "COMEX", 3300, 0.1, "100"),
-    ("FUT", "ZN", "USD"): Known(0, "10 Year US Treasury Note", "CBOT", 111, 0.015625, "1000"),
-    ("FUT", "DAX", "EUR"): Known(0, "DAX 40 Index (Deutsche Aktien Xchange 40)", "EUREX", 24000, 1, "25"),
-    ("CASH", "EUR", "USD"): Known(12087792, "European Monetary Union Euro", "IDEALPRO", 1.14),
-    ("CASH", "GBP", "USD"): Known(12087797, "British pound", "IDEALPRO", 1.34),
-    ("CASH", "AUD", "USD"): Known(14433401, "Australian dollar", "IDEALPRO", 0.65),
-    ("CASH", "USD", "JPY"): Known(15016059, "United States dollar", "IDEALPRO", 147, 0.005),
-    ("CASH", "USD", "CHF"): Known(12087820, "United States dollar", "IDEALPRO", 0.81),
-    ("CASH", "USD", "CAD"): Known(15016062, "United States dollar", "IDEALPRO", 1.37),
-    ("CASH", "EUR", "GBP"): Known(12087807, "European Monetary Union Euro", "IDEALPRO", 0.85),
-    ("CRYPTO", "BTC", "USD"): Known(479624278, "Bitcoin cryptocurrency", "PAXOS", 105000, 0.25),
-    ("CRYPTO", "ETH", "USD"): Known(495759171, "Ethereum cryptocurrency", "PAXOS", 2800, 0.01),
-    ("CMDTY", "XAUUSD", "USD"): Known(69067924, "London Gold", "SMART", 3300, 0.01),
-}
+_AT_HOME = ("FUT", "CONTFUT", "FOP", "IND")
+"""Types that are traded where they are listed."""
+_ALIASES = {
+    "STK": ("NASDAQ", "BEST", "IBKRATS", "DARK", "NYSEDARK"), "CASH": ("IDEAL", "FXCONV", "FXSUBPIP"),
+    "CRYPTO": ("ZEROHASH",), "CMDTY": ("IBCMDTY",), "BAG": ("SMART",), "NEWS": tuple(NEWS_PROVIDERS),
+    "CFD": ("IBCFD",), "BOND": ("BONDDESK", "TRADEWEB"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +161,9 @@ class Instrument:
     right: str = ""
     underlying: Instrument | None = None
     legs: tuple[tuple[Instrument, float], ...] = field(default=())
+    number: str = ""
+    trade: tuple[str, str, str] = ("", "", "")
+    fund: bool = False
 
     @property
     def profile(self) -> Profile:
@@ -202,12 +176,43 @@ class Instrument:
         return float(self.multiplier or 1)
 
     @property
-    def market_rule(self) -> int:
-        """The rule that says in which steps it can be priced: the same steps on every exchange."""
-        return _RULE_OF_TICK[self.tick]
+    def isin(self) -> str:
+        """Return the international number of a security; empty where such things have none."""
+        return isin_of(self.number) if len(self.number) == len(invented_cusip()) else self.number
+
+    @property
+    def cusip(self) -> str:
+        """Return the American number of a security; empty where it has none."""
+        return self.number if len(self.number) == len(invented_cusip()) else ""
+
+    @property
+    def exchange(self) -> str:
+        """Return where it is traded if nobody says where."""
+        return self.primary if self.sec_type in _AT_HOME else self.profile.exchange
+
+    @property
+    def exchanges(self) -> tuple[str, ...]:
+        """Return where it is traded, in the order of contract details."""
+        if self.sec_type in ("FUT", "CONTFUT"):
+            return (self.primary, "QBALGO")
+        if self.sec_type == "STK" and self.currency != "USD":
+            return ("SMART", self.primary)
+        return tuple((self.profile.exchanges or self.exchange).split(","))
+
+    def is_traded_on(self, exchange: str) -> bool:
+        """Return True for an exchange on which this can be asked for, under any name that it has had."""
+        legs = {name for leg, _ in self.legs for name in leg.exchanges}
+        return exchange.upper() in {*self.exchanges, self.primary, *_ALIASES.get(self.sec_type, ()), *legs}
+
+    @property
+    def market_rules(self) -> str:
+        """Return the rules that say in which steps it can be priced, one for each exchange."""
+        usual = _RULE_OF_TICK[self.tick]
+        smart, elsewhere = _RULES_OF_TYPE.get(self.sec_type, (usual, usual))
+        return ",".join(str(smart if each == "SMART" else elsewhere) for each in self.exchanges)
 
     def contract(self, exchange: str | None = None) -> dict[str, Any]:
-        """IB's contract record; on `exchange`, or without any where that is empty."""
+        """Return IB's contract record as orders have it; on `exchange`, or without any where that is empty."""
         every = {
             "conId": self.con_id,
             "symbol": self.symbol,
@@ -215,14 +220,22 @@ class Instrument:
             "lastTradeDateOrContractMonth": self.expiry,
             "strike": self.strike,
             "right": self.right,
-            "multiplier": self.multiplier,
-            "exchange": self.profile.exchange if exchange is None else exchange,
-            "primaryExchange": self.primary if self.sec_type == "STK" else "",
+            "multiplier": "" if self.legs else self.multiplier,
+            "exchange": self.exchange if exchange is None else exchange,
             "currency": self.currency,
             "localSymbol": self.local_symbol,
             "tradingClass": self.trading_class,
         }
         return {name: value for name, value in every.items() if value != "" and (value or name == "strike")}
+
+    def described(self, exchange: str | None = None) -> dict[str, Any]:
+        """Return the record as contract details have it: with the exchange that a stock is listed on."""
+        listed = {"primaryExchange": self.primary} if self.sec_type == "STK" else {}
+        return self.contract(exchange) | listed
+
+    def held(self) -> dict[str, Any]:
+        """Return the record as positions have it: on the exchange that a stock is listed on, others on none."""
+        return self.contract(self.primary if self.sec_type == "STK" else "")
 
 
 def identity_number(*parts: object) -> int:

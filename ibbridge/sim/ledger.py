@@ -159,10 +159,10 @@ class Ledger:
         if currency == BASE:
             return 1.0
         catalogue, market = self._world.catalogue, self._world.market
-        if known := KNOWN.get(("CASH", currency, BASE)):
-            return market.quote(catalogue.by_id(known.con_id), self._world.now).mid
-        if known := KNOWN.get(("CASH", BASE, currency)):
-            return 1 / market.quote(catalogue.by_id(known.con_id), self._world.now).mid
+        if ("CASH", currency, BASE) in KNOWN:
+            return market.quote(catalogue.root("CASH", currency, BASE), self._world.now).mid
+        if ("CASH", BASE, currency) in KNOWN:
+            return 1 / market.quote(catalogue.root("CASH", BASE, currency), self._world.now).mid
         return 1.0
 
     def _pay(self, instrument: Instrument, quantity: float, price: float, commission: float) -> None:

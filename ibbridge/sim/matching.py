@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.sim import moments
 from ibbridge.sim.market import Quote, to_tick
-from ibbridge.sim.order_rules import Trigger, order_type
+from ibbridge.sim.order_rules import Trigger, leg_prices, order_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -72,6 +72,8 @@ def limit_price(ticket: Ticket) -> float | None:
     if not order_type(ticket.order).limit:
         return None
     given = ticket.order.get("lmtPrice")
+    if given is None:
+        given = leg_prices(ticket.instrument, ticket.order)
     if given is not None or ticket.stop is None:
         return given
     return ticket.stop + ticket.sign * (ticket.order.get("lmtPriceOffset") or 0.0)

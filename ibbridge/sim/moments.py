@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ibbridge.sim.instruments import ZONE
 
-HOST_ZONE = ZoneInfo(ZONE)
+HOST_ZONE = ZoneInfo("America/New_York")  # every zone database has this name of it
 
 _LEGACY = {
     "US/Eastern": "America/New_York",
@@ -30,7 +30,7 @@ _FORM = re.compile(r"(\d{8})(?:(-| {1,2})(\d\d:\d\d(?::\d\d)?)(Z)?(?: (\S+))?)?"
 
 
 def stamp(at: float) -> str:
-    """`20260105 09:30:00 America/New_York`."""
+    """`20260105 09:30:00 US/Eastern`."""
     return f"{local(at):%Y%m%d %H:%M:%S} {ZONE}"
 
 

@@ -104,11 +104,11 @@ def _send(session: Session, request: int, greeks: Greeks | None, underlying: flo
         {
             "reqId": request,
             "tickType": CUSTOM,
-            "tickAttrib": 1,
+            "tickAttrib": 0,
             "impliedVol": greeks and greeks.volatility,
             "delta": greeks and greeks.delta,
             "optPrice": price,
-            "pvDividend": 0.0,
+            "pvDividend": None,
             "gamma": greeks and greeks.gamma,
             "vega": greeks and greeks.vega,
             "theta": greeks and greeks.theta,

@@ -108,9 +108,23 @@ def _quantity(instrument: Instrument, order: Mapping[str, Any]) -> None:
         raise Refused(10243, "Fractional-sized order cannot be placed via API. Please use desktop version.")
 
 
-def _needs_prices(_: Instrument, order: Mapping[str, Any]) -> None:
+def leg_prices(instrument: Instrument, order: Mapping[str, Any]) -> float | None:
+    """Return what a combination may cost by the prices of its legs; None unless every leg has one."""
+    prices = [leg.get("price") for leg in order.get("orderComboLegs") or ()]
+    if not prices or len(prices) != len(instrument.legs):
+        return None
+    total = 0.0
+    for price, (_, ratio) in zip(prices, instrument.legs, strict=True):
+        if price is None:
+            return None
+        total += ratio * price
+    return round(total, 8)
+
+
+def _needs_prices(instrument: Instrument, order: Mapping[str, Any]) -> None:
     kind = order_type(order)
     lacks_limit = kind.limit and order.get("lmtPrice") is None and kind.trigger is not Trigger.TRAIL
+    lacks_limit = lacks_limit and leg_prices(instrument, order) is None
     lacks_stop = kind.trigger in (Trigger.STOP, Trigger.TOUCH) and not order.get("auxPrice")
     lacks_trail = kind.trigger is Trigger.TRAIL and not order.get("auxPrice") and not order.get("trailingPercent")
     if lacks_limit or lacks_stop or lacks_trail:

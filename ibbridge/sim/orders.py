@@ -17,13 +17,20 @@ from ibbridge.sim.tickets import FILLED, HELD, INACTIVE, PRE_SUBMITTED, Ticket
 from ibbridge.sim.walk import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ibbridge.sim.accounts import Accounts
+    from ibbridge.sim.instruments import Instrument
     from ibbridge.sim.world import Data, Handler, Session, World
 
 MOST_WORKING = 20
 """Working orders that an account may have in one contract on one side."""
+
+
+def combination(instrument: Instrument, legs: Sequence[Mapping[str, Any]]) -> Data:
+    """Return what a host says of a combination besides: its legs, and the same in short (`265598|1,272093|-1`)."""
+    short = ",".join(f"{leg.con_id}|{ratio:g}" for leg, ratio in instrument.legs)
+    return {"comboLegs": [dict(leg) for leg in legs], "comboLegsDescrip": short}
 
 
 class Orders:
@@ -97,7 +104,7 @@ class Orders:
         instrument = self._world.instrument(asked)
         contract = instrument.contract(asked.get("exchange") or None)
         if instrument.legs:
-            contract["comboLegs"] = asked["comboLegs"]
+            contract |= combination(instrument, asked["comboLegs"])
         return Ticket(client, args["orderId"], instrument, contract, dict(args.get("order") or {}))
 
     def _accept(self, ticket: Ticket) -> None:

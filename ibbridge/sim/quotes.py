@@ -44,6 +44,9 @@ FIRST_NEWS = 3
 SNAPSHOT = 1 * QUARTERS
 """Quarters until a snapshot ends (at IB: within 11 seconds)."""
 
+DIVIDENDS = 0.23
+"""What an option's underlying pays until it expires, as generic tick 456 has it."""
+
 _DELAYED = {
     1: 66, 2: 67, 4: 68, 0: 69, 3: 70, 5: 71, 6: 72, 7: 73, 8: 74, 9: 75, 14: 76, 45: 88, 49: 90,
     10: 80, 11: 81, 12: 82, 13: 83,
@@ -110,7 +113,7 @@ class Quotes:
         if len(self._lines) >= LINES:
             raise Refused(101, "Max number of tickers has been reached")
         if instrument.sec_type == "CFD":
-            self._reroute(session, request, instrument)
+            self._world.reroute(session, "rerouteMktDataReq", request, instrument)
             return
         self._check_permission(session, instrument)
         look = self._look(instrument, self._world.now - (DELAY if is_delayed(session) else 0))
@@ -149,11 +152,6 @@ class Quotes:
                 f"{instrument.symbol} {instrument.primary}/TOP/ALL",
             )
 
-    def _reroute(self, session: Session, request: int, cfd: Instrument) -> None:
-        """A CFD has no data of its own: the client is sent to what it is on."""
-        stock = self._world.instrument({"secType": "STK", "symbol": cfd.symbol, "currency": cfd.currency})
-        session.send("rerouteMktDataReq", {"reqId": request, "conId": stock.con_id, "exchange": "SMART"})
-
     def _begin(self, line: Line) -> None:
         session, request, look = line.session, line.request, line.shown
         kind = _DELAYED_TYPE if line.delayed else _LIVE
@@ -167,8 +165,8 @@ class Quotes:
                 "minTick": look.instrument.tick,
                 "bboExchange": smart_key(look.instrument.sec_type),
                 "snapshotPermissions": 3,
-                "lastPricePrecision": None,
-                "lastSizePrecision": None,
+                "lastPricePrecision": 0.000001,
+                "lastSizePrecision": 0.000001,
             },
         )
         if line.defaults:
@@ -279,11 +277,11 @@ def _model(look: Look) -> Iterator[Tick]:
             "tickOptionComputation",
             {
                 "tickType": tick_type,
-                "tickAttrib": 0 if tick_type == 13 else 1,
+                "tickAttrib": 0,
                 "impliedVol": greeks.volatility,
                 "delta": greeks.delta,
                 "optPrice": value,
-                "pvDividend": 0.0,
+                "pvDividend": DIVIDENDS,
                 "gamma": greeks.gamma,
                 "vega": greeks.vega,
                 "theta": greeks.theta,

@@ -141,8 +141,7 @@ def _passes(sight: Sight, scan: Scan) -> bool:
 
 
 def _row(rank: int, sight: Sight) -> Data:
-    contract = sight.instrument.contract()
-    contract.pop("primaryExchange", None)
+    contract = sight.instrument.described()
     return {
         "rank": rank,
         "contractDetails": {"contract": contract, "marketName": sight.instrument.trading_class},

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from ibbridge.sim.market import Market, Quote
     from ibbridge.sim.walk import Bar
 
-_FUNDS = ("SPY", "QQQ", "IWM")
-
 
 class Sight:
     """An instrument as a scanner sees it. Figures are worked out when first looked at."""
@@ -83,7 +81,7 @@ class Sight:
     @property
     def is_fund(self) -> bool:
         """Whether it is an exchange-traded fund."""
-        return self.instrument.symbol in _FUNDS
+        return self.instrument.fund
 
     def place_in(self, days: int) -> float:
         """Where the price is between the low (0) and the high (100) of so many days."""
@@ -231,7 +229,7 @@ LOCATIONS: dict[str, Location] = {
     "STK.NASDAQ": Location("NASDAQ", _US, "STK.US.MAJOR", _american("STK", "NASDAQ")),
     "STK.NASDAQ.NMS": Location("NASDAQ NMS", _US, "STK.NASDAQ", _american("STK", "NASDAQ")),
     "ETF.EQ.US.MAJOR": Location(
-        "US Equity ETFs", _US, "STK.US", lambda each: _american("STK")(each) and each.symbol in _FUNDS
+        "US Equity ETFs", _US, "STK.US", lambda each: _american("STK")(each) and each.fund
     ),
     "STK.EU": Location("European Stocks", _EU, "", _european("STK")),
     "STK.EU.IBIS": Location("Xetra", _EU, "STK.EU", _european("STK")),

@@ -19,6 +19,7 @@ from ibbridge.codec.versions import NEWEST
 from ibbridge.listener import Listener
 from ibbridge.sim import moments
 from ibbridge.sim.control import listen
+from ibbridge.sim.encoding import Encoder
 from ibbridge.sim.faults import Step
 from ibbridge.sim.faults import step as faults_of
 from ibbridge.sim.garbage import garbled
@@ -89,13 +90,14 @@ class Link:
         dialect = self.acceptor.dialect
         if self.session is None or dialect is None:
             return
+        encoder = Encoder(dialect)
         frames = []
         for name, data in self._trouble.said(self.session, self.session.take()):
             message = MESSAGES.get(name)
             if message is None or not message.exists(dialect.version):
                 log.warning("%s does not exist at server version %d and is left out", name, dialect.version)
                 continue
-            frames.append(dialect.put(name, data))
+            frames.append(encoder.put(name, data))
         if not self.mute and not (self._welcomed and self._trouble.stalled("ready", self.client)):
             self.pipe.put(b"".join(frames), now)
         self._welcomed = True

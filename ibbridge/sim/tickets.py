@@ -17,6 +17,16 @@ HELD = ""
 PRE_SUBMITTED, SUBMITTED, PENDING_CANCEL = "PreSubmitted", "Submitted", "PendingCancel"
 FILLED, CANCELLED, API_CANCELLED, INACTIVE = "Filled", "Cancelled", "ApiCancelled", "Inactive"
 
+USUAL: Data = {
+    "auxPrice": 0.0, "clearingIntent": "IB", "ocaType": 3, "volatilityType": 0, "referencePriceType": 0,
+    "deltaNeutralOrderType": "None", "adjustedOrderType": "None", "dontUseAutoPriceForHedge": True,
+    "shareholder": "Not an insider or substantial shareholder", "routeMarketableToBbo": False,
+    "usePriceMgmtAlgo": False, "seekPriceImprovement": False,
+}  # fmt: skip
+"""What a host says of every order where its client said nothing."""
+SUBMITTER = "papertrader"
+"""The name of the user whom the host is logged in as."""
+
 WORKING = frozenset((PRE_SUBMITTED, SUBMITTED, PENDING_CANCEL))
 DONE = frozenset((FILLED, CANCELLED, API_CANCELLED, INACTIVE))
 
@@ -151,11 +161,15 @@ class Ticket:
 
     def _record(self) -> Data:
         own = {"orderId": self.order_id, "clientId": self.client, "permId": self.perm_id, "tif": self.tif()}
-        record = self.order | {name: value for name, value in own.items() if value}
+        told = {name: value for name, value in self.order.items() if value not in ("", None)}
+        record = USUAL | {"submitter": SUBMITTER, "filledQuantity": self.filled} | told
+        record |= {name: value for name, value in own.items() if value}
         for never in ("transmit", "whatIf"):
             record.pop(never, None)
         if self.stop is not None:
             record["trailStopPrice"] = self.stop
+            if record.get("lmtPrice") is None and record.get("lmtPriceOffset") is not None:
+                record["lmtPrice"] = round(self.stop + self.sign * record["lmtPriceOffset"], 8)
         return record
 
     def _ending(self) -> str:

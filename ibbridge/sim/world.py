@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ibbridge.sim import moments
-from ibbridge.sim.catalogue import Catalogue
+from ibbridge.sim.catalogue import Catalogue, invalid, not_found
 from ibbridge.sim.market import Market
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 Data: TypeAlias = "dict[str, Any]"
 Sent: TypeAlias = "tuple[str, Data]"
+
+
+_SAYING_ENOUGH = ("currency", "conId", "localSymbol", "secId")
+"""Of these a contract must have one, for its name to mean one thing."""
+_IN_MANY_CURRENCIES = ("STK", "OPT", "CFD", "WAR", "IOPT", "CASH")
 
 
 class Session:
@@ -67,12 +72,12 @@ Handler: TypeAlias = "Callable[[Session, Mapping[str, Any]], None]"
 class World:
     """Everything of one seed that is not a client's own. `now` is set by the host alone."""
 
-    def __init__(self, seed: int, start: int, master: int | None = None) -> None:
+    def __init__(self, seed: int, start: int, master: int | None = None, *, made_up: bool = False) -> None:
         self.now = float(start)
         self.start = start
         self.master = master
         self.market = Market(seed, start)
-        self.catalogue = Catalogue(seed)
+        self.catalogue = Catalogue(seed, made_up=made_up)
         self.sessions: dict[int, Session] = {}
 
     @property
@@ -86,8 +91,20 @@ class World:
         return int(self.now)
 
     def instrument(self, contract: Mapping[str, Any]) -> Instrument:
-        """The one instrument that a contract means. Raises `Refused`."""
+        """Return the one instrument that a contract means for data and orders.
+
+        Raises `Refused` if there is none or more than one, or the contract does not say where and in which currency.
+        """
+        if not contract.get("exchange"):
+            raise invalid("Please enter exchange")
+        if contract.get("secType") in _IN_MANY_CURRENCIES and not any(map(contract.get, _SAYING_ENOUGH)):
+            raise not_found()
         return self.catalogue.one(contract, self.today)
+
+    def reroute(self, session: Session, name: str, request: int, cfd: Instrument) -> None:
+        """Send a client that asks for data of a CFD, which has none of its own, to what the CFD is on."""
+        stock = self.catalogue.root("STK", cfd.symbol, cfd.currency)
+        session.send(name, {"reqId": request, "conId": stock.con_id, "exchange": "SMART"})
 
     def clients(self, *ids: int | None) -> Iterator[Session]:
         """The sessions of these clients that are connected, each once."""

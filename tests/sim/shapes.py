@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from google.protobuf.unknown_fields import UnknownFieldSet
+
 from ibbridge.codec import Dialect, Message
 from ibbridge.codec.layout import Branch, Flagged, Length, Loop, SameSlot, Slot, SplitSlot, Step, resolve
 from ibbridge.codec.messages import MESSAGES
@@ -85,16 +87,10 @@ def _places(payload: bytes, version: int, found: Message) -> Iterator[tuple[str,
 def _text(
     steps: Sequence[Step], fields: Iterator[str], data: Mapping[str, Any], under: str
 ) -> Iterator[tuple[str, str]]:
-    for step in steps:
+    for number, step in enumerate(steps):
         match step:
-            case Const():
-                yield f"{under}(constant)", kind(next(fields))
-            case Length():
-                yield f"{under}{'.'.join(step.path)}(rows)", kind(next(fields))
-            case Slot():
-                yield f"{under}{'.'.join(step.path)}", kind(next(fields))
-            case SplitSlot() | SameSlot():
-                yield f"{under}{'.'.join(step.slots[0].path)}", kind(next(fields))
+            case Const() | Length() | Slot() | SplitSlot() | SameSlot():
+                yield under + _place(step, number), kind(next(fields))
             case Branch():
                 if compiled_test(step.test)(data):
                     yield from _text(step.steps, fields, data, under)
@@ -105,6 +101,17 @@ def _text(
                     yield from _text(step.steps, fields, data, under)
             case Loop():
                 yield from _rows(step, fields, under)
+
+
+def _place(step: Step, number: int) -> str:
+    match step:
+        case Length():
+            return f"{'.'.join(step.path)}(rows)"
+        case Slot():
+            return ".".join(step.path) + ("(again)" if step.again else "")
+        case SplitSlot() | SameSlot():
+            return ".".join(step.slots[0].path)
+    return f"({number})"
 
 
 def _rows(step: Loop, fields: Iterator[str], under: str) -> Iterator[tuple[str, str]]:
@@ -138,16 +145,13 @@ def _protobuf(m: Any, members: Sequence[Any], under: str) -> Iterator[tuple[str,
         rows, mark = (value, "[]") if member.many else ([value], "")
         for row in rows:
             yield from _value(row, member, place + mark)
-    known = {descriptor.number for descriptor, _ in m.ListFields()}
     for left in _unknown(m):
-        assert left not in known
-        yield f"{under}unknown {left}", "number"
+        yield f"{under}surplus[{left.field_number}]", "unknown"
 
 
-def _unknown(m: Any) -> list[int]:
-    from google.protobuf.unknown_fields import UnknownFieldSet  # noqa: PLC0415 - for this alone
-
-    return [each.field_number for each in UnknownFieldSet(m)]
+def _unknown(m: Any) -> Any:
+    """The fields of a message that no declaration has. (The package declares them as not iterable.)"""
+    return UnknownFieldSet(m)
 
 
 def _value(row: Any, member: Any, place: str) -> Iterator[tuple[str, str]]:

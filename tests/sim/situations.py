@@ -15,7 +15,9 @@ FUND = {"symbol": "VTSAX", "secType": "FUND", "exchange": "FUNDSERV", "currency"
 BOND = {"symbol": "AAPL", "secType": "BOND", "exchange": "SMART", "currency": "USD"}
 EURUSD = {"symbol": "EUR", "secType": "CASH", "exchange": "IDEALPRO", "currency": "USD"}
 CFD = AAPL | {"secType": "CFD"}
-GOLD = 50.0
+HYNIX = {"symbol": "000660", "secType": "STK", "exchange": "SMART", "currency": "KRW"}
+FAR = 50.0
+"""A price that the market is far from."""
 
 Said = list[tuple[str, dict[str, Any]]]
 
@@ -48,12 +50,28 @@ def client_id(client: Client) -> int:
     return int(client.ask("reqIds", numIds=1)[0][1]["orderId"])
 
 
-def held(name: str, seconds: float = 0.0, **args: Any) -> Callable[[], Said]:
-    """The same for an account that has a position."""
+def held(
+    name: str, seconds: float = 0.0, contract: dict[str, Any] = AAPL, **args: Any
+) -> Callable[[], Said]:
+    """The same for an account that has a position, and has sold a part of it."""
 
     def situation() -> Said:
         client = _client()
-        _holding(client)
+        _holding(client, contract, 2.0)
+        client.place(client_id(client), contract, action="SELL", totalQuantity=1.0, orderType="MKT")
+        client.wait(1)
+        said = client.ask(name, **args)
+        return said + client.wait(seconds) if seconds else said
+
+    return situation
+
+
+def opened(name: str, seconds: float = 0.0, contract: dict[str, Any] = AAPL, **args: Any) -> Callable[[], Said]:
+    """The same for an account that has sold nothing."""
+
+    def situation() -> Said:
+        client = _client()
+        _holding(client, contract)
         said = client.ask(name, **args)
         return said + client.wait(seconds) if seconds else said
 
@@ -61,7 +79,7 @@ def held(name: str, seconds: float = 0.0, **args: Any) -> Callable[[], Said]:
 
 
 def plain_limit(**more: Any) -> Said:
-    return _client().limit(1, GOLD, 1.0, **more)
+    return _client().limit(1, FAR, 1.0, **more)
 
 
 def bracket_child() -> Said:
@@ -72,16 +90,17 @@ def bracket_child() -> Said:
 
 def conditional(condition: dict[str, Any]) -> Callable[[], Said]:
     def situation() -> Said:
-        return _client().limit(1, 14.59, 1.0, conditions=[condition], orderRef="ref")
+        order: dict[str, Any] = {"conditions": [condition], "conditionsIgnoreRth": True, "orderRef": "ref"}
+        return _client().limit(1, 14.59, 1.0, **order)
 
     return situation
 
 
-PRICE = {
+PRICE: dict[str, Any] = {
     "condType": 1, "isConjunctionConnection": True, "isMore": True, "conId": 265598, "exchange": "SMART",
     "price": 2918.1, "triggerMethod": 4,
 }  # fmt: skip
-EXECUTION = {
+EXECUTION: dict[str, Any] = {
     "condType": 5, "isConjunctionConnection": True, "secType": "STK", "exchange": "ANY", "symbol": "AAPL",
 }  # fmt: skip
 
@@ -89,7 +108,8 @@ EXECUTION = {
 def by_hand() -> Said:
     host = Host(seed=1)
     option = CALL | {"lastTradeDateOrContractMonth": "20260116"}
-    host.enter_order(option, {"action": "SELL", "totalQuantity": 1.0, "orderType": "LMT", "lmtPrice": 900.0, "tif": "GTC"})
+    order = {"action": "SELL", "totalQuantity": 1.0, "orderType": "LMT", "lmtPrice": 900.0, "tif": "GTC"}
+    host.enter_order(option, order)
     return Client(host, 3).ask("reqAllOpenOrders")
 
 
@@ -104,10 +124,8 @@ def combination() -> Said:
 
 
 def spread(client: Client) -> dict[str, Any]:
-    contracts = [
-        client.ask("reqContractDetails", reqId=9, contract=CALL | {"strike": strike})[0][1]["contractDetails"]["contract"]
-        for strike in (230.0, 235.0)
-    ]
+    found = [client.ask("reqContractDetails", reqId=9, contract=CALL | {"strike": x})[0][1] for x in (230.0, 235.0)]
+    contracts = [each["contractDetails"]["contract"] for each in found]
     legs = [
         {"conId": contract["conId"], "ratio": 1, "action": action, "exchange": "SMART"}
         for contract, action in zip(contracts, ("BUY", "SELL"), strict=True)
@@ -117,13 +135,13 @@ def spread(client: Client) -> dict[str, Any]:
 
 def cancelled() -> Said:
     client = _client()
-    client.limit(1, GOLD, 1.0)
+    client.limit(1, FAR, 1.0)
     return client.ask("cancelOrder", orderId=1, orderCancel={})
 
 
 def cancelled_twice() -> Said:
     client = _client()
-    client.limit(1, GOLD, 1.0)
+    client.limit(1, FAR, 1.0)
     client.ask("cancelOrder", orderId=1, orderCancel={})
     return client.ask("cancelOrder", orderId=1, orderCancel={})
 
@@ -152,11 +170,11 @@ def completed(**order: Any) -> Callable[[], Said]:
     return situation
 
 
-TRAILING = {
+TRAILING: dict[str, Any] = {
     "action": "BUY", "totalQuantity": 1.0, "orderType": "TRAIL LIMIT", "trailStopPrice": 2000.0, "auxPrice": 1.0,
     "lmtPriceOffset": 0.05,
 }  # fmt: skip
-RESTING = {
+RESTING: dict[str, Any] = {
     "action": "SELL", "totalQuantity": 1.0, "orderType": "LMT", "lmtPrice": 500.0, "tif": "GTC",
     "ocaGroup": "1001",
 }  # fmt: skip
@@ -170,18 +188,26 @@ def closed_position() -> Said:
     return client.wait(1)
 
 
+def unsubscribed() -> Said:
+    client = Client(Host(seed=1, unsubscribed=frozenset(("AAPL",))))
+    return client.ask("reqMktData", reqId=1, contract=AAPL, genericTickList="")
+
+
 def delayed() -> Said:
     client = _client()
     client.ask("reqMarketDataType", marketDataType=3)
     return client.ask("reqMktData", reqId=1, contract=AAPL)
 
 
-HISTORY = {
+HISTORY: dict[str, Any] = {
     "endDateTime": "", "durationStr": "1 D", "barSizeSetting": "1 hour", "whatToShow": "TRADES", "useRTH": 0,
     "formatDate": 1, "keepUpToDate": False,
 }  # fmt: skip
-SCAN = {"instrument": "STK", "locationCode": "STK.US.MAJOR", "scanCode": "TOP_PERC_GAIN", "numberOfRows": 2}
-NEWS = {"conId": 265598, "providerCodes": "BRFG+BRFUPDN+DJNL", "totalResults": 5}
+CHAIN: dict[str, Any] = {"underlyingSymbol": "AAPL", "underlyingSecType": "STK", "underlyingConId": 265598}
+SCAN: dict[str, Any] = {
+    "instrument": "STK", "locationCode": "STK.US.MAJOR", "scanCode": "TOP_PERC_GAIN", "numberOfRows": 2,
+}  # fmt: skip
+NEWS: dict[str, Any] = {"conId": 265598, "providerCodes": "BRFG+BRFUPDN+DJNL", "totalResults": 5}
 
 
 def article() -> Said:

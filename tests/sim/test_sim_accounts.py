@@ -160,7 +160,7 @@ def test_trading_a_currency_moves_cash_in_both(client):
     assert float(rows["NetLiquidation", "USD"]) == pytest.approx(1_000_000, abs=100)
 
 
-FUTURE = {"symbol": "ES", "secType": "FUT", "lastTradeDateOrContractMonth": "202603"}
+FUTURE = {"symbol": "ES", "secType": "FUT", "exchange": "CME", "lastTradeDateOrContractMonth": "202603"}
 quantities, prices = st.integers(-500, 500).filter(bool), st.integers(1, 40_000).map(lambda n: n / 100)
 
 

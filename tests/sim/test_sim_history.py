@@ -6,6 +6,8 @@ from ibbridge.sim import Host
 from ibbridge.sim.host import EPOCH
 from tests.sim.desk import AAPL, EURUSD, Client, codes, names, only
 
+CONTINUOUS = {"symbol": "ES", "secType": "CONTFUT", "exchange": "CME"}
+
 
 @pytest.fixture
 def client():
@@ -32,11 +34,11 @@ def test_all_bars_come_in_one_message_and_then_the_end(client):
     assert names(answer) == ["historicalData", "historicalDataEnd"]
     rows = answer[0][1]["bars"]
     assert len(rows) == 288
-    assert rows[-1]["date"] == "20260105 09:25:00 America/New_York"
+    assert rows[-1]["date"] == "20260105 09:25:00 US/Eastern"
     assert answer[1][1] == {
         "reqId": 1,
-        "start": "20260104 09:30:00 America/New_York",
-        "end": "20260105 09:30:00 America/New_York",
+        "start": "20260104 09:30:00 US/Eastern",
+        "end": "20260105 09:30:00 US/Eastern",
     }
 
 
@@ -46,7 +48,7 @@ def test_an_older_server_has_the_end_in_the_same_message():
     client.session.history_end = False
     answer = bars(client)
     assert names(answer) == ["historicalData"]
-    assert answer[0][1]["end"] == "20260105 09:30:00 America/New_York"
+    assert answer[0][1]["end"] == "20260105 09:30:00 US/Eastern"
 
 
 def test_small_bars_make_up_the_large_ones(client):
@@ -69,19 +71,19 @@ def test_daily_bars_of_a_week_are_trading_days_and_chain_to_the_ticks(client):
 
 
 def test_regular_hours_are_the_last_day_that_had_some(client):
-    sunday = "20260104 12:00:00 America/New_York"
+    sunday = "20260104 12:00:00 US/Eastern"
     rows = bars(client, endDateTime=sunday, useRTH=1, barSizeSetting="30 mins")[0][1]["bars"]
-    assert rows[0]["date"] == "20260102 09:30:00 America/New_York"
-    assert rows[-1]["date"] == "20260102 15:30:00 America/New_York"
+    assert rows[0]["date"] == "20260102 09:30:00 US/Eastern"
+    assert rows[-1]["date"] == "20260102 15:30:00 US/Eastern"
     assert len(rows) == 13
 
 
 @pytest.mark.parametrize(
     ("form", "size", "date"),
     [
-        (1, "1 hour", "20260105 09:00:00 America/New_York"),
+        (1, "1 hour", "20260105 09:00:00 US/Eastern"),
         (2, "1 hour", "1767621600"),
-        (3, "1 hour", "0105 09:00:00 America/New_York"),
+        (3, "1 hour", "0105 09:00:00 US/Eastern"),
         (2, "1 day", "20260105"),
     ],
 )
@@ -113,7 +115,7 @@ def test_the_ask_is_above_the_bid(client):
         ({"endDateTime": "19950105 09:30:00 UTC"}, 162),
         ({"contract": EURUSD}, 162),
         ({"contract": AAPL | {"symbol": "NOSUCH"}}, 200),
-        ({"contract": {"symbol": "ES", "secType": "CONTFUT"}, "endDateTime": "20260105-14:00:00"}, 10339),
+        ({"contract": CONTINUOUS, "endDateTime": "20260105-14:00:00"}, 10339),
         ({"keepUpToDate": True, "endDateTime": "20260105-14:00:00"}, 321),
     ],
 )
@@ -129,14 +131,14 @@ def test_an_end_without_a_zone_is_a_warning_and_data(client):
 
 def test_an_end_in_utc_is_understood(client):
     rows = bars(client, endDateTime="20260105-14:00:00")[0][1]["bars"]
-    assert rows[-1]["date"] == "20260105 08:55:00 America/New_York"
+    assert rows[-1]["date"] == "20260105 08:55:00 US/Eastern"
 
 
 def test_what_is_kept_up_to_date_repeats_the_bar_in_progress(client):
     last = bars(client, keepUpToDate=True, barSizeSetting="1 min")[0][1]["bars"][-1]
     updates = only(client.wait(60), "historicalDataUpdate")
     assert len(updates) == 12
-    assert {update["bar"]["date"] for update in updates} == {"20260105 09:30:00 America/New_York"}
+    assert {update["bar"]["date"] for update in updates} == {"20260105 09:30:00 US/Eastern"}
     assert updates[0]["bar"]["open"] == last["close"]
     assert updates[-1]["bar"]["volume"] > updates[0]["bar"]["volume"]
     assert client.ask("cancelHistoricalData", reqId=1) == []

@@ -92,8 +92,8 @@ def test_there_are_reports_about_known_stocks(client, report):
                          "fundamentalData")[0]  # fmt: skip
 
 
-def test_there_are_none_about_others(client):
-    other = AAPL | {"symbol": "XYZ"}
+def test_there_are_none_about_others():
+    client, other = Client(Host(seed=1, made_up=True)), AAPL | {"symbol": "XYZ"}
     assert codes(client.ask("reqFundamentalData", reqId=1, contract=other, reportType="RESC")) == [430]
     assert codes(client.ask("reqFundamentalData", reqId=1, contract=CALL, reportType="RESC")) == [430]
     assert codes(client.ask("reqFundamentalData", reqId=1, contract=AAPL, reportType="Horoscope")) == [321]

@@ -123,7 +123,8 @@ class Holder(Client):
 @pytest.fixture
 def holder():
     client = Holder(Host(seed=1))
-    price = only(client.ask("reqMktData", reqId=1, contract={"conId": 265598}, genericTickList=""), "tickPrice")[0]
+    stock = {"conId": 265598, "exchange": "SMART"}
+    price = only(client.ask("reqMktData", reqId=1, contract=stock, genericTickList=""), "tickPrice")[0]
     strike = 5.0 * round(price["price"] / 5) - 20.0
     client.call, client.put = CALL | {"strike": strike}, PUT | {"strike": strike}
     for number, option in enumerate((client.call, client.put), 1):

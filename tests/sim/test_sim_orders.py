@@ -199,7 +199,7 @@ def test_conditions_are_joined_as_they_say(client):
     [
         (AAPL, 1000.0, 5.0),
         (CALL, 2.0, 1.3),
-        ({"symbol": "ES", "secType": "FUT", "lastTradeDateOrContractMonth": "202603"}, 2.0, 4.5),
+        ({"symbol": "ES", "secType": "FUT", "exchange": "CME", "lastTradeDateOrContractMonth": "202603"}, 2.0, 4.5),
         (EURUSD, 20_000.0, 2.0),
     ],
 )
@@ -210,7 +210,8 @@ def test_commissions_are_by_type_and_the_same_in_parts(client, contract, quantit
 
 
 def test_a_fund_is_dealt_in_whole_at_its_price(client):
-    client.place(1, {"symbol": "VFIAX", "secType": "FUND"}, action="BUY", totalQuantity=500.0, orderType="MKT")
+    fund = {"symbol": "VFIAX", "secType": "FUND", "exchange": "FUNDSERV"}
+    client.place(1, fund, action="BUY", totalQuantity=500.0, orderType="MKT")
     assert story(client.wait()) == ["11", "5 Filled", "3 Filled", "59"]
 
 
@@ -357,7 +358,8 @@ def test_the_broker_rejects_what_the_money_does_not_reach_for(client):
 
 
 @pytest.mark.parametrize(
-    ("contract", "code"), [({"symbol": "SPX", "secType": "IND"}, 412), (AAPL | {"symbol": "NOSUCH"}, 200)]
+    ("contract", "code"),
+    [({"symbol": "SPX", "secType": "IND", "exchange": "CBOE"}, 412), (AAPL | {"symbol": "NOSUCH"}, 200)],
 )
 def test_what_cannot_be_traded_is_refused(client, contract, code):
     assert codes(client.place(1, contract, action="BUY", totalQuantity=1.0, orderType="MKT")) == [code]
