@@ -172,8 +172,7 @@ def _blank_places(name: str, version: int) -> tuple[int, ...]:
 def _as_captured(version: int) -> bool:
     """Return True if a gateway of this version is like those of which there are captured frames.
 
-    Clients that speak nothing newer than 178 do not read an empty number, nor a field too many, and no frame shows
-    when those came. The end of history as a message of its own came a little before the oldest capture.
+    Clients that speak nothing newer than 178 do not read an empty number, and no frame shows when those came. The end of history as a message of its own came a little before the oldest capture.
     """
     return MESSAGES["historicalDataEnd"].exists(version)
 
@@ -196,11 +195,6 @@ def _finish_open_order(fields: list[bytes], version: int, data: Mapping[str, Any
     return fields
 
 
-def _finish_commission(fields: list[bytes], version: int, _: Mapping[str, Any]) -> list[bytes]:
-    """Add the empty field behind the last that any client reads."""
-    return [*fields, b""] if _as_captured(version) else fields
-
-
 def second_stop(data: Mapping[str, Any]) -> float | None:
     """Return what a gateway says of a stock's limit order where other orders have their stop; None for others."""
     order = data["order"]
@@ -219,10 +213,7 @@ def _open_order_places(version: int) -> tuple[int, int]:
     return shares, stop - len(steps)
 
 
-_FINISHES: dict[str, Callable[[list[bytes], int, Mapping[str, Any]], list[bytes]]] = {
-    "openOrder": _finish_open_order,
-    "commissionAndFeesReport": _finish_commission,
-}
+_FINISHES: dict[str, Callable[[list[bytes], int, Mapping[str, Any]], list[bytes]]] = {"openOrder": _finish_open_order}
 
 
 # -- protobuf --------------------------------------------------------------------------------------------------------

@@ -135,6 +135,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("bond with reasons", "contractDetails.ineligibilityReasonList[].description"): (
         "bonds of the simulator are not redeemed"
     ),
+    ("commission", "surplus[0]"): "an empty field that the daemon would count and no client reads",
     ("depth exchanges", "depthMktDataDescriptions[].aggGroup"): "cut by hand to a row without",
 }
 """Places, by the frame, where the simulator differs, and why it does."""
