@@ -172,7 +172,8 @@ def _blank_places(name: str, version: int) -> tuple[int, ...]:
 def _as_captured(version: int) -> bool:
     """Return True if a gateway of this version is like those of which there are captured frames.
 
-    Clients that speak nothing newer than 178 do not read an empty number, and no frame shows when those came. The end of history as a message of its own came a little before the oldest capture.
+    Clients that speak nothing newer than 178 do not read an empty number, and no frame shows when those came. The end
+    of history as a message of its own came a little before the oldest capture.
     """
     return MESSAGES["historicalDataEnd"].exists(version)
 

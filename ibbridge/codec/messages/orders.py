@@ -767,7 +767,7 @@ DECLARATIONS = (
         "openOrderEnd",
         doc="That were the open orders.",
         text=(Version(1),),
-        proto=v.PROTOBUF_PLACE_ORDER,  # as a gateway at 203 was seen to send it
+        proto=v.PROTOBUF_COMPLETED_ORDER,
         topic=Topic.SYSTEM,
     ),
     inbound(
