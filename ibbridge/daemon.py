@@ -109,6 +109,7 @@ class Daemon:
             silent_after=config.streams.silent_after,
             resubscribe_per_minute=config.streams.resubscribe_per_minute,
         )
+        self.requests.market_data_type_set = self._market_data_type_set
         self.commands = Commands(self.streams, self.requests, Bridge(self.streams, self.halt, self.status, _now))
         self.bus = Bus(config.bus, self.commands, self.streams.welcome)
         self.counts: Counter[str] = Counter()
@@ -251,7 +252,9 @@ class Daemon:
     def started(self, dialect: Dialect) -> None:
         """Ids and accounts are known: set what each connection must be told first, then ask again for the streams."""
         self._surplus = set()
-        kind = self.config.tws.market_data_type
+        kind = self.session.market_data_type
+        if kind != self.config.tws.market_data_type:
+            log.info("market data type %s, which a client has set, is set on this connection, too", kind)
         try:
             data = dialect.write("reqMarketDataType", {"marketDataType": kind})
             self.gateway.send(Waiting(REQUESTS["reqMarketDataType"], data))
@@ -259,6 +262,14 @@ class Daemon:
             log.error("market data type %s: %s", kind, error)  # noqa: TRY400 - the message says it all
         for route, why in self.requests.connected():
             self.router.tell(route, NOT_CONNECTED, why, _now())
+
+    def _market_data_type_set(self, kind: int, client: str) -> None:
+        if kind == self.session.market_data_type:
+            return
+        log.warning("market data type set to %s by %s, for all clients and for the connections to come", kind, client)
+        self.session.market_data_type = kind
+        self._say_connection()
+        asyncio.get_running_loop().call_soon(self._turn)
 
     def leaving(self, message: Waiting) -> bool:
         """A message is about to be written to TWS; whether it may still be."""

@@ -7,6 +7,7 @@ has been asked for `upkeep`. Raises `Refused` for everything that is not carried
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from ibbridge import arguments
@@ -74,6 +75,10 @@ class Requests:
             stamp=clock,
         )
 
+        self._settings: dict[str, dict[str, Any]] = {}
+        self.market_data_type_set: Callable[[int, str], None] = lambda _, __: None
+        """Is told of the type of market data that TWS is told to send from now on, and by which client."""
+
     # -- the connection
 
     @property
@@ -108,6 +113,7 @@ class Requests:
         Returns what could not be asked for, and why: TWS may speak an older version now.
         """
         self.outgoing.is_open = True
+        self._set_again()
         return self.upkeep.connected()
 
     def lost(self) -> list[Route]:
@@ -132,6 +138,7 @@ class Requests:
 
     def leaving(self, message: Waiting) -> bool:
         """It is about to be written. False if it must not be any more."""
+        self._note_setting(message)
         about = message.about
         if isinstance(about, Order):
             return self._trading.leaving(message, about)
@@ -143,6 +150,7 @@ class Requests:
         Subscriptions and one-shots are then treated as those that did leave; cancels of such are void without it.
         """
         for message in messages:
+            self._note_setting(message)
             about = message.about
             if isinstance(about, Order):
                 self._trading.unsent(message, about)
@@ -150,6 +158,21 @@ class Requests:
                 self._trading.cancel_all_unsent(message)
             elif isinstance(about, Route):
                 self._asker.unsent(message, about)
+
+    def _note_setting(self, message: Waiting) -> None:
+        """Keep a setting of the connection that a client has made, so that the next one has it, too."""
+        if message.request.does is not Kind.SETTING or not message.client:
+            return
+        if message.request.name == _MARKET_DATA_TYPE:
+            self.market_data_type_set(message.args["marketDataType"], message.client)
+        else:
+            self._settings[message.request.name] = dict(message.args)
+
+    def _set_again(self) -> None:
+        """Make the settings on a new connection, but for the market data type, which the daemon sets on each."""
+        for name, args in self._settings.items():
+            with contextlib.suppress(Refused):  # a connection that takes nothing now does not last
+                self.outgoing.send(REQUESTS[name], args)
 
     # -- commands
 
@@ -347,6 +370,8 @@ class Requests:
         self._asked(route, asking)
         return {"topic": self._places.topic(route)}
 
+
+_MARKET_DATA_TYPE = "reqMarketDataType"
 
 _ONE_AT_A_TIME = frozenset(
     request.name

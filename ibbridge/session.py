@@ -109,6 +109,7 @@ class Session:
         self.connection_time = ""
         self.accounts: tuple[str, ...] = ()
         self.market_data_type = 1
+        """The type of market data that TWS is asked for on each new connection: the one that was set last."""
         self._streak = 0  # failures, of which those that a connection's short life has not made good yet
         self._competed = now
 
@@ -192,6 +193,7 @@ class Session:
             "serverVersion": self.version,
             "connectionTime": self.connection_time,
             "accounts": list(self.accounts),
+            "marketDataType": self.market_data_type,
             "upstream": self.upstream,
             "upstreamSince": round(now - self.upstream_since, 3),
             "competing": self.competing,

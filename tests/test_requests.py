@@ -843,3 +843,18 @@ def test_a_key_of_before_a_restart_is_no_new_orders_and_can_be_cancelled(middle)
 def test_an_order_of_before_a_restart_without_a_number_cannot_be_cancelled(middle):
     middle.orders.recall({"owner": "a", "key": "k", "orderId": 0}, {"permId": 9, "clientId": 1})
     refusal("E_ARG", middle.ask, "cancelOrder", key="k")
+
+
+# Settings of the connection
+
+
+def test_what_clients_have_set_is_set_on_the_next_connection_before_anything_is_asked_for():
+    middle = Middle(allowed=["reqAutoOpenOrders", "setServerLogLevel"])
+    middle.ask("reqAutoOpenOrders", bAutoBind=True)
+    middle.ask("setServerLogLevel", logLevel=5)
+    middle.ask("setServerLogLevel", "b", logLevel=2)
+    middle.subscribe()
+    middle.link.take()
+    middle.reconnect()
+    settings = [("reqAutoOpenOrders", {"bAutoBind": True}), ("setServerLogLevel", {"logLevel": 2})]
+    assert middle.link.take()[:2] == settings

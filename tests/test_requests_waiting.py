@@ -435,3 +435,14 @@ def test_a_question_without_a_number_that_had_to_wait_for_its_turn_has_a_deadlin
     assert "reqCurrentTime" in [each.name for each in middle.link.take()]
     told = [each for each in middle.published if each.topic == "req.a.late.error."]
     assert [each.data["ends"] for each in told] == [True]
+
+
+def test_a_type_of_market_data_that_has_not_left_before_the_connection_went_is_set_on_the_next_one():
+    middle = Middle(allowed=["reqMarketDataType"], rate=1)
+    told = []
+    middle.requests.market_data_type_set = lambda kind, client: told.append((kind, client))
+    middle.subscribe()
+    middle.ask("reqMarketDataType", "b", 2, marketDataType=3)
+    assert told == []
+    middle.requests.unsent(middle.link.pacing.drop())
+    assert told == [(3, "b")]

@@ -1,0 +1,32 @@
+"""What clients ask for, through real sockets, of a TWS that the test plays."""
+
+from __future__ import annotations
+
+import msgpack
+
+from tests.e2e.rig import Bridge, Guest, Host
+
+
+def started(host: Host) -> Guest:
+    """The daemon's next connection, when it has been told what each must be told."""
+    guest = host.accept()
+    guest.start()
+    return guest
+
+
+def test_the_type_of_market_data_that_a_client_has_set_outlives_the_connection_and_is_state() -> None:
+    with Host() as host, Bridge(host.port, commands__allow="[reqMarketDataType]", tws__market_data_type=1) as bridge:
+        with started(host) as guest:
+            assert guest.request("reqMarketDataType")["marketDataType"] == 1
+            sub = bridge.ready()
+            assert bridge.do("status")["tws"]["marketDataType"] == 1
+            bridge.do("reqMarketDataType", "a", marketDataType=3)
+            assert guest.request("reqMarketDataType")["marketDataType"] == 3
+            sub.until("connection", lambda data: data["marketDataType"] == 3)
+        with started(host) as guest:
+            assert guest.request("reqMarketDataType")["marketDataType"] == 3
+            sub.until("heartbeat", lambda data: data["tws"]["stage"] == "ready" and data["tws"]["marketDataType"] == 3)
+            assert bridge.do("status")["tws"]["marketDataType"] == 3
+            (stream,) = bridge.do("snapshot", prefix="sys.tws.connection.")["streams"]
+            assert [msgpack.unpackb(body)["data"]["marketDataType"] for _, body in stream["messages"]] == [3]
+        assert "market data type set to 3 by a" in bridge.said()
