@@ -38,7 +38,10 @@ MOST_ENDED = 10_000
 LIVE_UPDATES_FAILED = 10182
 COMPETING = 10197
 
-AGAIN = frozenset((LIVE_UPDATES_FAILED,))
+DEPTH_HALTED = 316
+BUST = 10225
+
+AGAIN = frozenset((LIVE_UPDATES_FAILED, DEPTH_HALTED, BUST))
 """What ends a stream at TWS and not here: it is asked for again."""
 
 UNTIED = frozenset((-1, 0, 2147483647, None))

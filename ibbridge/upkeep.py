@@ -18,7 +18,7 @@ from ibbridge.hours import Calendar
 from ibbridge.outgoing import NOT_CONNECTED
 from ibbridge.places import OF_ACCOUNTS
 from ibbridge.refusal import Refused
-from ibbridge.routing import COMPETING, LIVE_UPDATES_FAILED, Route
+from ibbridge.routing import BUST, COMPETING, DEPTH_HALTED, LIVE_UPDATES_FAILED, Route
 from ibbridge.turns import Turn, Turns
 from ibbridge.watchdog import COMPETING as CONTESTED
 from ibbridge.watchdog import Watchdog
@@ -41,6 +41,15 @@ _FARM_DOWN = frozenset((2103, 2105))
 _DEFINITIONS = {2157: False, 2158: True}
 
 _PERHAPS_FALSE = frozenset((162, 200, 504))
+_DEAD: Mapping[int | None, tuple[str, str, bool]] = {
+    LIVE_UPDATES_FAILED: ("farm", "farm", False),
+    COMPETING: ("silent", CONTESTED, False),
+    DEPTH_HALTED: ("ended", "halted", True),
+    BUST: ("ended", "bust", True),
+}
+"""What TWS says of a stream that is dead with it, or perhaps is: the gap's reason, why it is dead, and whether it may be
+asked for again at once."""
+
 _AWAY = "away"
 """What TWS says of contracts while IB's servers are away, and why a stream is dead that it has said this of."""
 
@@ -200,13 +209,16 @@ class Upkeep:
     def _troubled(self, route: Route, code: int | None, ts: int) -> None:
         """An error about something that is under way: of a stream, it may have to be asked for again."""
         subscription = self._subscriptions.of(route)
-        if subscription is None or code not in (LIVE_UPDATES_FAILED, COMPETING):
+        if subscription is None or code not in _DEAD:
             return
-        reason = "farm" if code == LIVE_UPDATES_FAILED else "silent"
+        reason, why, at_once = _DEAD[code]
         self._outdate(subscription, reason, ts)
-        subscription.dead = "farm" if code == LIVE_UPDATES_FAILED else CONTESTED
-        subscription.heard, subscription.asked = None, None
+        subscription.dead, subscription.heard, subscription.asked = why, None, None
         subscription.seq = self._router.last(route)
+        if at_once and not subscription.tries:  # after that as what is silent: TWS may say it of each try
+            subscription.tries = 1
+            self._turns.put([Turn(route, live=True)])
+            self._go_on()
 
     # -- time
 

@@ -210,6 +210,8 @@ def test_an_error_of_a_request_ends_it_and_goes_where_its_answers_go(middle):
         (2103, "connectivity", False),
         (1100, "connectivity", False),
         (10182, "connectivity", False),  # it is asked for again
+        (10225, "data", False),  # so is this
+        (316, "data", False),
         (10197, "connectivity", None),
     ],
 )

@@ -226,7 +226,7 @@ def test_b16_a_keep_up_to_date_stream_that_died_is_asked_for_again_when_the_hist
     middle.link.take()
     middle.requests.notice(2106, "ushmds")
     assert names(middle.link.take()) == ["cancelHistoricalData", "reqHistoricalData"]
-    assert {10182} == AGAIN
+    assert {316, 10182, 10225} == AGAIN
 
 
 def test_b16_bars_that_were_asked_for_while_their_farm_was_away_are_asked_for_again_when_it_is_back(middle):
@@ -255,6 +255,57 @@ def test_b16_bars_that_tws_has_ended_are_asked_for_again_although_others_on_thei
         asked += ours(wait(middle, 5))
     assert names(asked) == ["cancelHistoricalData", "reqHistoricalData"]
     assert asked[0].data["reqId"] == numbers[0]
+
+
+BARS = {"barSize": 5, "whatToShow": "TRADES", "useRTH": False}
+
+
+@pytest.mark.parametrize(
+    ("code", "ask", "cancel", "says", "args"),
+    [
+        (10225, "reqRealTimeBars", "cancelRealTimeBars", "realtimeBar", BARS),
+        (10225, "reqHistoricalData", "cancelHistoricalData", "historicalDataUpdate", {**DAY, "keepUpToDate": True}),
+        (10225, "reqTickByTickData", "cancelTickByTickData", "tickByTickAllLast", {"tickType": "Last"}),
+        (316, "reqMktDepth", "cancelMktDepth", "updateMktDepth", {"numRows": 5}),
+    ],
+)
+def test_what_tws_has_ended_and_wants_asked_for_again_is_cancelled_and_asked_for_at_once(
+    middle, code, ask, cancel, says, args
+):
+    sharing = "a" if ask == "reqHistoricalData" else "ab"
+    for client in sharing:
+        middle.ask(ask, client, 1, contract=AAPL, **args)
+    number = middle.last_id()
+    topic = middle.topic_of(says, reqId=number)
+    wait(middle, 16)  # TWS takes a request for tick-by-tick data of one instrument each 15 s
+    middle.link.take()
+    middle.error(number, code)
+    assert errors(middle)[-1].data["ends"] is False
+    assert [reason for _, reason in gaps(middle)] == ["ended"]
+    wait(middle, 16)
+    sent = ours(middle.link.take())
+    assert names(sent) == [cancel, ask]
+    assert sent[0].data["reqId"] == number
+    assert middle.topic_of(says, reqId=sent[1].data["reqId"]) == topic
+    for client in sharing:
+        assert middle.link.take() == []
+        middle.cancel(cancel, 1, client)
+    assert [each.data["reqId"] for each in middle.link.take()] == [sent[1].data["reqId"]], "the one there is now"
+
+
+def test_what_tws_ends_each_time_is_asked_for_at_once_only_the_first_time(middle):
+    middle.ask("reqRealTimeBars", "a", 1, contract=AAPL, **BARS)
+    middle.hear("realtimeBar", reqId=middle.last_id())
+    times = []
+    middle.error(middle.last_id(), 10225)
+    for second in range(600):
+        if sent := [each for each in middle.link.take() if each.name == "reqRealTimeBars"][-1:]:
+            times.append(second)
+            middle.error(sent[-1].data["reqId"], 10225)
+        middle.pass_time(1)
+    pauses = [after - before for before, after in itertools.pairwise(times)]
+    assert times[:2] == [0, pytest.approx(30, abs=3)]
+    assert pauses == sorted(pauses)
 
 
 def test_a_stream_that_died_though_no_farm_was_down_is_asked_for_again_too_with_growing_pauses(middle):
