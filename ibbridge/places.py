@@ -15,7 +15,7 @@ from ibbridge.streams import GAP
 from ibbridge.topics import instrument_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ibbridge.codec.schema import Request
     from ibbridge.routing import Asking, Router
@@ -54,6 +54,34 @@ class Places:
             account = route.args.get("account")
             return self._router.named("acct", *([account] if account else []))
         return self._router.named(*route.place(""))
+
+    def reply(self, route: Route, topic: str = "") -> dict[str, Any]:
+        """Return what the reply to a request says of where to listen.
+
+        `topic` is where most of its answers arrive, `topics` every prefix under which anything about it is published.
+        """
+        topic = topic or self.topic(route)
+        found = [topic, *(self._router.named(*each) for each in (*_places(route), route.place("error")))]
+        return {"topic": topic, "topics": _without_covered(found)}
+
+
+def _places(route: Route) -> Iterator[tuple[str, ...]]:
+    """Yield where each type of answer is published. Answers about accounts, and bulletins, are at the route's topic."""
+    for name in route.request.answers:
+        kind = MESSAGES[name].topic if name in MESSAGES else Topic.REQUEST
+        if kind is Topic.ORDER and route.request.does is Kind.ONE_SHOT:
+            yield ("ord",)  # an order is published under its owner and key, whoever asks
+        elif kind not in (Topic.ORDER, Topic.ACCOUNT, Topic.NEWS):
+            yield route.place("" if route.one_shot else name)
+
+
+def _without_covered(prefixes: list[str]) -> list[str]:
+    """Return the prefixes that no other one takes in, each once, in their order."""
+    return [
+        each
+        for place, each in enumerate(prefixes)
+        if each not in prefixes[:place] and not any(each != other and each.startswith(other) for other in prefixes)
+    ]
 
 
 def place_of(

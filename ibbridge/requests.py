@@ -214,7 +214,8 @@ class Requests:
             return self._what_if(args, asking)
         request = REQUESTS[command]
         if arguments.name(request) == "key":
-            return self._trading.carry_out(request, args, asking, key, not_after)
+            result = self._trading.carry_out(request, args, asking, key, not_after)
+            return {**result, "topics": [result["topic"], result["executions"]]} if "topic" in result else result
         if key is not None:
             raise Refused("E_ARG", f"key is for orders; {command} has none")
         if request.target:
@@ -227,7 +228,8 @@ class Requests:
             raise Refused("E_ARG", f"{request.key} is the daemon's to give; answers are told apart by their topic")
         checked = self.outgoing.check(request, arguments.numbered(args, path, 0) if path else args)
         if request.does is Kind.STREAM and not path:
-            return self._wholes.ask(request, checked, asking)
+            topic = self._wholes.ask(request, checked, asking)
+            return self._places.reply(self._places.route(request, checked, asking), topic)
         if request.does in (Kind.SETTING, Kind.FORGET):
             about = self._places.route(request, checked, asking)
             if request.name == "reqGlobalCancel" and self._trading.cancel_all(checked, about):
@@ -242,7 +244,7 @@ class Requests:
         # Even if the same one is under way: TWS leaves some without an answer, and all later ones would wait for it.
         self.outgoing.send(request, checked, client=asking.client, about=route)
         self._asked(route, asking)
-        return {"topic": self._places.topic(route)}
+        return self._places.reply(route)
 
     def _under_way(self, route: Route, asking: Asking) -> dict[str, Any] | None:
         """The reply to a command that came before, if its answer is still to come: an id is of one request."""
@@ -253,7 +255,7 @@ class Requests:
         asked, wanted = (arguments.numbered(each.args, path, 0) if path else each.args for each in (mine, route))
         if mine.request is not route.request or asked != wanted:
             raise Refused("E_ID_REUSED", f"id {asking.id!a} is of a {mine.request.name} that is under way")
-        return {"topic": self._places.topic(mine), "dup": True}
+        return {**self._places.reply(route), "dup": True}
 
     def _ask_keyed(self, route: Route, path: Path, asking: Asking) -> dict[str, Any]:
         """Send a request that has an id; a stream that is open already is shared."""
@@ -262,7 +264,7 @@ class Requests:
         if not route.one_shot and shared is not None:
             shared.holders.add(asking.named)
             self._wanted.remember(asking.named, shared)
-            return {"topic": self._places.topic(shared)}
+            return self._places.reply(route)
         route.req_id = self.outgoing.number()
         route.args = arguments.numbered(route.args, path, route.req_id)
         route.holders.add(asking.named)
@@ -277,7 +279,7 @@ class Requests:
                 self._router.disown(number)
             self._wanted.add(route, topic, args, self._router.last(route))
         self._asked(route, asking)
-        return {"topic": self._places.topic(route)}
+        return self._places.reply(route)
 
     def _asked(self, route: Route, asking: Asking) -> None:
         """TWS has been sent what a command asked for."""
@@ -368,7 +370,7 @@ class Requests:
         route.req_id = self.outgoing.number()
         self._router.open(route)
         self._asked(route, asking)
-        return {"topic": self._places.topic(route)}
+        return self._places.reply(route)
 
 
 _MARKET_DATA_TYPE = "reqMarketDataType"

@@ -47,7 +47,7 @@ _DEAD: Mapping[int | None, tuple[str, str, bool]] = {
     DEPTH_HALTED: ("ended", "halted", True),
     BUST: ("ended", "bust", True),
 }
-"""What TWS says of a stream that is dead with it, or perhaps is: the gap's reason, why it is dead, and whether it may be
+"""Codes by which TWS says that a stream is dead, or may be: the gap's reason, why it is dead, and whether it is to be
 asked for again at once."""
 
 _AWAY = "away"

@@ -73,13 +73,13 @@ class Wholes:
 
     # -- commands
 
-    def ask(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
-        """Ask for it, or give it up where its arguments say so; the `result` of the reply."""
+    def ask(self, request: Request, args: dict[str, Any], asking: Asking) -> str:
+        """Ask for it, or give it up where its arguments say so. Return the topic on which it arrives."""
         if args.get("subscribe", True):
             self._hold(self._whole(request), args, asking)
         else:
             self.release(request, args, asking)
-        return {"topic": self._router.named(*place_of_all(request, args))}
+        return self._router.named(*place_of_all(request, args))
 
     def _hold(self, whole: Whole, args: dict[str, Any], asking: Asking) -> None:
         """TWS gives the updates of one account at a time; those that another client has are not taken from it."""

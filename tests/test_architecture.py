@@ -33,7 +33,7 @@ for version in (198, 200, 226):
     assert Dialect.client(version).read(payload) == ("tradingHalts", {"reqId": 7, "halts": halts})
 
 daemon = Middle()
-assert daemon.ask("reqTradingHalts", id="h", exchange="NYSE") == {"topic": "req.a.h."}
+assert daemon.ask("reqTradingHalts", id="h", exchange="NYSE") == {"topic": "req.a.h.", "topics": ["req.a.h."]}
 assert daemon.topic_of("tradingHalts", reqId=FIRST_ID) == "req.a.h.tradingHalts."
 assert not len(daemon.router), "it is over"
 assert str(signature("reqTradingHalts")).startswith("(exchange, pending=None)")

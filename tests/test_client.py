@@ -197,6 +197,24 @@ def test_what_comes_before_the_reply_is_not_missed(ib: Client, daemon: FakeDaemo
     assert received(ib).price == 10.0
 
 
+def test_all_topics_of_a_reply_are_subscribed_to(ib: Client, daemon: FakeDaemon) -> None:
+    """Bars that are kept up to date: the past is the asker's own, what follows is everybody's."""
+    topic = "md.AAPL-STK-SMART-USD+hist-1min-TRADES-all."
+
+    def bars(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, Any]:
+        fake.say(topic + "historicalDataUpdate.")
+        return {"topic": f"req.me.{request['id']}.", "topics": [f"req.me.{request['id']}.", topic]}
+
+    daemon.answers["reqHistoricalData"] = bars
+    made = ib.reqHistoricalData(stock("AAPL"), "", "1 D", "1 min", "TRADES", keepUpToDate=True)
+    assert made.topics == (made.topic, topic)
+    daemon.publish(topic + "historicalDataUpdate.")
+    for _ in range(2):
+        assert received(ib).concerns(made)
+    ib.call("ping")
+    assert "md.AAPL-STK-SMART-USD+" not in daemon.subscribed
+
+
 def test_a_stream_of_another_kind_is_subscribed_widely_first_and_exactly_then(ib: Client, daemon: FakeDaemon) -> None:
     topic = "md.AAPL-STK-SMART-USD+depth."
 

@@ -22,7 +22,9 @@ def middle():
 
 def test_an_exercise_has_a_key_and_is_known_by_it(middle):
     result = middle.ask("exerciseOptions", key="k", **EXERCISE)
-    assert result == {"key": "k", "orderId": FIRST_ID, "topic": "ord.a.k.", "executions": "exec.a."}
+    assert result == {
+        "key": "k", "orderId": FIRST_ID, "topic": "ord.a.k.", "executions": "exec.a.", "topics": ["ord.a.k.", "exec.a."]
+    }
     assert middle.link.take()[0].data["reqId"] == FIRST_ID
     assert middle.ask("exerciseOptions", key="k", **EXERCISE)["dup"]
     assert not middle.link.take()
@@ -143,8 +145,8 @@ def test_a_subscription_that_has_ended_cannot_be_changed(middle):
 
 
 def test_bulletins_are_everyones_and_end_with_the_last_who_wants_them(middle):
-    assert middle.ask("reqNewsBulletins", "a", allMsgs=True) == {"topic": "news.bulletin."}
-    assert middle.ask("reqNewsBulletins", "b") == {"topic": "news.bulletin."}
+    assert middle.ask("reqNewsBulletins", "a", allMsgs=True)["topic"] == "news.bulletin."
+    assert middle.ask("reqNewsBulletins", "b")["topic"] == "news.bulletin."
     assert middle.topic_of("updateNewsBulletin", msgId=1) == "news.bulletin.updateNewsBulletin."
     middle.link.take()
     middle.ask("cancelNewsBulletins", "a")
@@ -287,7 +289,7 @@ def test_an_option_that_is_computed_is_told_from_one_that_streams(middle):
 
 
 def test_the_hosts_configuration_is_asked_for_under_an_id_of_the_daemons(middle):
-    assert middle.ask("reqConfig", id="c") == {"topic": "req.a.c."}
+    assert middle.ask("reqConfig", id="c")["topic"] == "req.a.c."
     assert middle.link.take()[0].data == {"configRequestProto": {"reqId": FIRST_ID}}
     answer = {"reqId": FIRST_ID, "messages": [{"id": 3}]}
     assert middle.topic_of("configResponse", configResponseProto=answer) == "req.a.c.configResponse."

@@ -45,7 +45,7 @@ def test_every_kind_of_market_data_is_a_stream_of_its_own(middle, command, args,
 
 def test_an_instrument_that_the_configuration_names_has_that_name():
     middle = Middle(names={"AAPL-STK-SMART-USD": "Apple"})
-    assert middle.ask("reqMktDepth", contract=AAPL) == {"topic": "md.Apple+depth."}
+    assert middle.ask("reqMktDepth", contract=AAPL)["topic"] == "md.Apple+depth."
     assert middle.topic_of("updateMktDepth", reqId=middle.last_id()) == "md.Apple+depth.updateMktDepth."
 
 

@@ -261,17 +261,16 @@ BARS = {"barSize": 5, "whatToShow": "TRADES", "useRTH": False}
 
 
 @pytest.mark.parametrize(
-    ("code", "ask", "cancel", "says", "args"),
+    ("code", "ask", "says", "args"),
     [
-        (10225, "reqRealTimeBars", "cancelRealTimeBars", "realtimeBar", BARS),
-        (10225, "reqHistoricalData", "cancelHistoricalData", "historicalDataUpdate", {**DAY, "keepUpToDate": True}),
-        (10225, "reqTickByTickData", "cancelTickByTickData", "tickByTickAllLast", {"tickType": "Last"}),
-        (316, "reqMktDepth", "cancelMktDepth", "updateMktDepth", {"numRows": 5}),
+        (10225, "reqRealTimeBars", "realtimeBar", BARS),
+        (10225, "reqHistoricalData", "historicalDataUpdate", {**DAY, "keepUpToDate": True}),
+        (10225, "reqTickByTickData", "tickByTickAllLast", {"tickType": "Last"}),
+        (316, "reqMktDepth", "updateMktDepth", {"numRows": 5}),
     ],
 )
-def test_what_tws_has_ended_and_wants_asked_for_again_is_cancelled_and_asked_for_at_once(
-    middle, code, ask, cancel, says, args
-):
+def test_what_tws_has_ended_and_wants_asked_for_again_is_cancelled_and_asked_for_at_once(middle, code, ask, says, args):
+    cancel = ask.replace("req", "cancel")
     sharing = "a" if ask == "reqHistoricalData" else "ab"
     for client in sharing:
         middle.ask(ask, client, 1, contract=AAPL, **args)

@@ -169,6 +169,16 @@ export class Feed {
     for (const task of [this.#receive(), this.#ask()]) task.catch((error) => this.#fail(error));
   }
 
+  /**
+   * Follows these prefixes, too: `topics` of a reply, say. Their state comes first, and then `ready` for each.
+   * @param {string[]} prefixes
+   */
+  follow(...prefixes) {
+    if (this.#closed) throw new Error('the feed is closed');
+    const added = this.#follow.follow(prefixes);
+    if (added.length) this.#subscriber.subscribe(...added);
+  }
+
   get epoch() {
     return this.#follow.epoch;
   }

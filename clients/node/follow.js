@@ -169,10 +169,31 @@ export class Follow {
       if (!text.startsWith(root)) throw new Error(`'${text}' does not begin with '${root}'`);
     }
     this.#root = root;
-    this.#prefixes = [...new Set(prefixes)].map((text) => {
-      const parts = text.slice(root.length).split('.');
-      return new Prefix(text, parts.length < 3 || (parts.length === 3 && parts[2] === ''));
-    });
+    this.#prefixes = [...new Set(prefixes)].map((text) => this.#made(text));
+  }
+
+  /** @param {string} text */
+  #made(text) {
+    const parts = text.slice(this.#root.length).split('.');
+    return new Prefix(text, parts.length < 3 || (parts.length === 3 && parts[2] === ''));
+  }
+
+  /**
+   * Follows these prefixes, too.
+   *
+   * @param {string[]} prefixes  Those that are followed already, by themselves or as a part of another, change nothing.
+   * @returns {string[]} what is to be subscribed to
+   * @throws {Error} where one contains what is followed already
+   */
+  follow(prefixes) {
+    const added = [...new Set(prefixes)].filter((text) => !this.#prefixes.some((each) => text.startsWith(each.text)));
+    for (const text of added) {
+      const inner = [...this.#prefixes.map((each) => each.text), ...added].find((each) => each !== text && each.startsWith(text));
+      if (inner !== undefined) throw new Error(`'${text}' contains '${inner}': follow one of them`);
+      if (!text.startsWith(this.#root)) throw new Error(`'${text}' does not begin with '${this.#root}'`);
+    }
+    this.#prefixes.push(...added.map((text) => this.#made(text)));
+    return added;
   }
 
   /** What has to be subscribed to. */

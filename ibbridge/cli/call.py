@@ -91,8 +91,8 @@ def _request(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> i
     about = {"id": made.id, **made.result}
     print(text.dump({"ok": True, **about}) if options.json else f"accepted {text.fields(about)}", flush=True)
     if not made.one_shot or options.no_wait:
-        if made.topic and not options.json:
-            print(f"what comes of it: ibbridge sub {made.topic}", file=sys.stderr)
+        if made.topics and not options.json:
+            print(f"what comes of it: ibbridge sub {' '.join(made.topics)}", file=sys.stderr)
         return 0
     code = 0
     for message in ib.answers(made):

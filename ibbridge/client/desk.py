@@ -120,19 +120,24 @@ class Desk:
 
     def _made(self, asking: Asking, reply: Reply) -> Request:
         """What the reply makes of it."""
-        name, topic = asking.command.cmd, str(reply.result.get("topic", ""))
-        if topic and not topic.startswith(self._head):
-            topic = self._head + topic
+        name, result = asking.command.cmd, reply.result
+        topic = self._headed(str(result.get("topic", "")))
+        topics = tuple(self._headed(str(each)) for each in result.get("topics") or ([topic] if topic else []))
         ends = requests.one_shot(name, asking.args)
-        made = Request(name, reply.id, self.name, topic, asking.command.key, one_shot=ends, result=reply.result)
+        made = Request(
+            name, reply.id, self.name, topic, asking.command.key, one_shot=ends, topics=topics, result=result
+        )
         if asking.places.passing:
             self._passing[made.id] = made
         return made
 
     def _missing(self, asking: Asking, made: Request, prefixes: frozenset[str]) -> list[str]:
-        """What is to be subscribed to once the reply has named the topic."""
-        others = prefixes - {*asking.places.wide, *asking.places.passing}
-        return [made.topic] if made.topic and not any(made.topic.startswith(each) for each in others) else []
+        """What is to be subscribed to once the reply has named the topics; an order says itself where its own are."""
+        others = tuple(prefixes - {*asking.places.wide})
+        return [each for each in made.topics if not each.startswith(others)]
+
+    def _headed(self, topic: str) -> str:
+        return topic if not topic or topic.startswith(self._head) else self._head + topic
 
     def _ended_by(self, asking: Asking) -> str | None:
         """The id of the request that a cancel has ended."""

@@ -70,7 +70,7 @@ class Message:
 
     def concerns(self, request: Request) -> bool:
         """Whether this is an answer to the request: its data, its errors, or its order's fills."""
-        if self.topic.startswith(request.topic):
+        if request.takes_in(self.topic):
             return True
         if request.key is not None:
             return self.ref.get("key") == request.key and self.ref.get("owner") == request.client

@@ -29,8 +29,9 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 class Request:
     """A request that the daemon has accepted: not done, on its way.
 
-    `topic` is the prefix under which its answers come, `key` an order's key. Cancels take it: `cancelMktData(request)`,
-    `cancelOrder(order)`. `one_shot`: its answers come to an end. `result` is the daemon's whole answer.
+    `topic` is the prefix under which its answers come, or most of them, `topics` are all prefixes under which something
+    about it is published. `key` is an order's key. Cancels take it: `cancelMktData(request)`, `cancelOrder(order)`.
+    `one_shot`: its answers come to an end. `result` is the daemon's whole answer.
     """
 
     cmd: str
@@ -39,7 +40,13 @@ class Request:
     topic: str = ""
     key: str | None = None
     one_shot: bool = False
+    topics: tuple[str, ...] = ()
     result: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def takes_in(self, topic: str) -> bool:
+        """Return True if what is published there can only be an answer to the request, or to one that shares it."""
+        prefixes = (self.topic,) if self.one_shot or self.key is not None else self.topics or (self.topic,)
+        return topic.startswith(prefixes)
 
 
 class Places(NamedTuple):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import msgpack
 
-from tests.e2e.rig import Bridge, Guest, Host
+from ibbridge.client import aio, connect, stock
+from tests.e2e.rig import PATIENCE, Bridge, Guest, Host, Market
 
 
 def started(host: Host) -> Guest:
@@ -30,3 +34,39 @@ def test_the_type_of_market_data_that_a_client_has_set_outlives_the_connection_a
             (stream,) = bridge.do("snapshot", prefix="sys.tws.connection.")["streams"]
             assert [msgpack.unpackb(body)["data"]["marketDataType"] for _, body in stream["messages"]] == [3]
         assert "market data type set to 3 by a" in bridge.said()
+
+
+BARS: dict[str, Any] = {
+    "contract": stock("AAPL"), "durationStr": "3600 S", "barSizeSetting": "5 secs", "whatToShow": "TRADES",
+    "keepUpToDate": True,
+}  # fmt: skip
+
+
+def test_bars_are_kept_up_to_date_in_the_loop_of_the_python_client() -> None:
+    with Market() as tws, Bridge(tws.port) as bridge, connect("me", bridge.pub, bridge.rep, timeout=PATIENCE) as ib:
+        made = ib.reqHistoricalData(**BARS)
+        kinds = []
+        for message in ib.messages(PATIENCE):
+            if message.concerns(made):
+                kinds.append(message.type)
+            if kinds.count("historicalDataUpdate") == 3:
+                break
+        assert {*kinds} == {"historicalData", "historicalDataEnd", "historicalDataUpdate"}
+        ib.cancelHistoricalData(made)
+
+
+def test_bars_are_kept_up_to_date_in_the_loop_of_the_client_for_asyncio() -> None:
+    async def go(bridge: Bridge) -> list[str]:
+        kinds: list[str] = []
+        async with aio.connect("me", bridge.pub, bridge.rep, timeout=PATIENCE) as ib:
+            made = await ib.reqHistoricalData(**BARS)
+            async for message in ib.messages(PATIENCE):
+                if message.concerns(made):
+                    kinds.append(message.type)
+                if kinds.count("historicalDataUpdate") == 3:
+                    break
+        return kinds
+
+    with Market() as tws, Bridge(tws.port) as bridge:
+        kinds = asyncio.run(go(bridge))
+    assert {*kinds} == {"historicalData", "historicalDataEnd", "historicalDataUpdate"}

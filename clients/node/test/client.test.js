@@ -426,3 +426,18 @@ test('subscribe.js prints what it hears, as JSON, from behind a configured prefi
   subscriber.child.kill('SIGINT');
   assert.equal(await subscriber.ended, 0);
 });
+
+test('a feed follows all topics that a reply names', LIMIT, async (t) => {
+  const daemon = await daemonFor(t);
+  const commands = commandsFor(t, daemon, 'me');
+  const feed = feedFor(t, daemon, ['req.me.']);
+  await ready(feed);
+  const contract = { symbol: 'AAPL', secType: 'STK', exchange: 'SMART', currency: 'USD' };
+  const { result } = await commands.call('reqHistoricalData', {
+    contract, durationStr: '3600 S', barSizeSetting: '1 min', whatToShow: 'TRADES', keepUpToDate: true,
+  });
+  assert.equal(result.topics.length, 2);
+  feed.follow(...result.topics);
+  const heard = await until(feed, (each) => each.event === 'message' && each.body.type === 'historicalDataUpdate');
+  assert.ok(heard.some((each) => each.event === 'message' && each.body.type === 'historicalData'), 'the past, too');
+});

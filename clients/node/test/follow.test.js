@@ -440,3 +440,20 @@ test('a refused snapshot is an error', () => {
   assert.throws(() => new Talk(['md.']).welcome('md.').asked('snapshot {prefix:md.}', { error: { code: 'E_ARG', message: 'no' } }),
     /E_ARG: no/);
 });
+
+test('more can be followed at any time: its state comes first', () => {
+  const talk = new Talk([A]);
+  const { follow } = talk;
+  talk.welcome(A);
+  assert.deepEqual(follow.follow(['md.B.', A, 'md.A.tick.']), ['md.B.'], 'what is followed already is not subscribed to');
+  talk.welcome('md.B.');
+  const asked = new Set();
+  for (let request = follow.request(); request; request = follow.request()) {
+    asked.add(request.args.prefix);
+    follow.answered(request, { id: 1, ok: true, epoch: 1, gen: 1, result: { streams: [], next: null, offset: 0 } });
+  }
+  assert.deepEqual(asked, new Set([A, 'md.B.']));
+  follow.received(...message('md.B.', 1));
+  assert.deepEqual(heard(follow), ['ready md.A.', 'ready md.B.', 'md.B.#1']);
+  assert.throws(() => follow.follow(['md.']), /'md\.' contains 'md\.A\.'/);
+});
