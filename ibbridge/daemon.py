@@ -13,6 +13,7 @@ import os
 import pathlib
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -35,6 +36,7 @@ from ibbridge.monitoring import process_limits, signals
 from ibbridge.monitoring.log_writer import LogWriter, occupy_standard_files
 from ibbridge.monitoring.process_health import ProcessHealth, ProcessSample
 from ibbridge.notify import notify
+from ibbridge.order_keys import OrderKeys, adopt
 from ibbridge.orders import Orders
 from ibbridge.outgoing import NOT_CONNECTED
 from ibbridge.pacing import Pacing, Waiting
@@ -82,15 +84,17 @@ class Daemon:
         self.session.market_data_type = config.tws.market_data_type
         self.store = Store(_directory(config), days=config.store.days, sync=config.store.sync)
         self.halt = Halt(self.store, self._say_halt)
+        self.order_keys = OrderKeys(config.tws.client_id, self.store)
         self.streams = Streams(
-            time.time_ns() // 1000,
+            _now(),  # until the store says which it is
             self._send,
             config.bus.prefix,
             config.bus.heartbeat,
             ring=Ring(config.ring.messages, config.ring.bytes),
             store=self.store,
+            keys=self.order_keys.of,
         )
-        self.orders = Orders(config.tws.client_id)
+        self.orders = Orders(config.tws.client_id, self.order_keys.find)
         self.router = Router(self.streams, self.orders)
         self.recorder = recorder.configured(config.record, config.tws)
         self.pacing = Pacing(config.pacing.rate, config.pacing.share, config.pacing.most)
@@ -326,7 +330,7 @@ class Daemon:
 
     def beat(self) -> None:
         """Publish one heartbeat, and log what the codec has counted."""
-        self.store.tend(_now())
+        self.store.tend(time.monotonic_ns() // 1000)
         self.halt.tend()
         self._watch_store()
         self._sum_up_decode_errors()
@@ -419,7 +423,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         signals.attach(loop, self._stop, self._reload)
         broken = _broken(loop)
-        self.store.open(self.streams.epoch)
+        self.open_store()
         try:
             await self._serve(broken)
         finally:
@@ -452,14 +456,20 @@ class Daemon:
         logging.getLogger().setLevel(self.config.log.level.upper())
         self.health.bear(self.config.tws.not_ready_alarm, self.config.store.slow)
 
+    def open_store(self) -> None:
+        """Open the store, and begin the epoch that it gives. Raise `StoreError` if it is not to be had."""
+        self.streams.begin(self.store.open(_now(), partial(adopt, self.config.tws.client_id)))
+
     def _take_up(self) -> None:
         """Go on where an earlier process stopped: with its numbers, and with what it knew of orders."""
+        self.order_keys.recall(self.orders)
         state = self.store.state()
         self.streams.restore(self.store.last(), state)
         for _, _, packed in state:
             body = msgpack.unpackb(packed, strict_map_key=False)
             self.orders.recall(body["ref"], body["data"])
-        self.requests.above(self.orders.highest)  # TWS may have gone back behind them meanwhile
+        # TWS may have gone back behind them meanwhile.
+        self.requests.above(max(self.orders.highest or 0, self.order_keys.highest))
         self.halt.load()
 
     async def _serve(self, broken: asyncio.Future[None]) -> None:

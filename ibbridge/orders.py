@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ibbridge.pacing import Waiting
 
@@ -28,6 +28,14 @@ _UNTIED = (None, 0)
 
 CANCEL_SHOWS = frozenset(("PendingCancel", "Cancelled", "ApiCancelled", "Filled", "Inactive"))
 """What an order may be once TWS has taken a cancel of it, or cannot. As any other it may not know of one."""
+
+ENDS = frozenset(("Filled", "Cancelled", "ApiCancelled"))
+"""What an order is as when it is over. An `Inactive` one may come to life again."""
+
+
+def is_end(status: str) -> bool:
+    """Return True if an order of this status is over."""
+    return status in ENDS
 
 
 class Owner(NamedTuple):
@@ -45,7 +53,7 @@ class Order:
     `message` is what asks TWS for it, while that waits; one that is `unsent` was accepted, and never left. When a
     cancel of it has left, it is `cancelling` until TWS says something that may be about that, and `touched` for ever:
     an error may be about the cancel. `cancel` is what asked for the last one, `cancelled_at` (µs since 1970 UTC) when
-    that left.
+    that left. `ended` says whether it is over, and `recorded` what the store was given last: orderId, permId, `ended`.
     """
 
     owner: str
@@ -61,6 +69,8 @@ class Order:
     touched: bool = False
     cancel: Waiting | None = None
     cancelled_at: int = 0
+    ended: bool = False
+    recorded: tuple[int, int, bool] | None = None
     whose: Owner = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,6 +83,8 @@ class Order:
         Without a status that is about a cancel as well; with one it is so only if that is how a cancel shows.
         """
         self.heard = True
+        if status:
+            self.ended = is_end(status)
         if status is None or status in CANCEL_SHOWS:
             self.cancelling = False
 
@@ -86,10 +98,16 @@ class _Reported:
 
 
 class Orders:
-    """Every order placed through this daemon since it started, and whose those are that were placed before."""
+    """Every order placed through this daemon since it started, and whose those are that were placed before.
 
-    def __init__(self, client_id: int) -> None:
+    `recorded` gives orderId and permId of an order that nothing here is known of, by its owner and key.
+    """
+
+    def __init__(
+        self, client_id: int, recorded: Callable[[str, str], tuple[int, int] | None] = lambda _, __: None
+    ) -> None:
         self._client_id = client_id
+        self._recorded = recorded
         self._by_key: dict[tuple[str, str], Order] = {}
         self._by_id: dict[int, Order] = {}
         self._by_perm: dict[int, Order] = {}
@@ -118,7 +136,14 @@ class Orders:
 
     def former(self, owner: str, key: str) -> Order | None:
         """The order of an earlier process under that key: its number is known, and what was ordered is not."""
+        if (owner, key) not in self._former and (numbers := self._recorded(owner, key)) is not None:
+            self.take_up(owner, key, *numbers).ended = True  # those that are open were taken up at the start
         return self._former.get((owner, key))
+
+    def known(self, owner: str, key: str, order_id: Any) -> Order | None:
+        """Return the order of this or an earlier process under a key, if memory has it: that with this number first."""
+        placed, former = self._by_key.get((owner, key)), self._former.get((owner, key))
+        return former if former is not None and (placed is None or former.order_id == order_id) else placed
 
     def numbered(self, order_id: int) -> Order | None:
         """The order that this daemon placed under `order_id`."""
@@ -158,7 +183,7 @@ class Orders:
                 order.perm_id = perm_id
                 self._by_perm[perm_id] = order
             return order.whose
-        return self._stranger(client_id, order_id, perm_id, order_ref)
+        return self._stranger(client_id, order_id, perm_id, order_ref, status)
 
     def _without_perm_id(self, order_ref: str) -> Order | None:
         """The order with that ref, if it has no permId yet: completedOrder has no number but that."""
@@ -166,10 +191,12 @@ class Orders:
         order = self._by_key.get((owner, key))
         return None if order is None or order.perm_id else order
 
-    def _stranger(self, client_id: Any, order_id: Any, perm_id: Any, order_ref: str) -> Owner:
+    def _stranger(self, client_id: Any, order_id: Any, perm_id: Any, order_ref: str, status: str) -> Owner:
         owner, slash, key = order_ref.partition("/")
         if slash and owner and key and self.ours(client_id):
-            return self._taken_up(owner, key, order_id, perm_id)
+            order = self.take_up(owner, key, order_id, perm_id)
+            order.hear(status)
+            return order.whose
         part = f"~{perm_id}" if perm_id not in _UNTIED else f"~{client_id}/{order_id}"
         about = {"orderId": order_id, "permId": perm_id, "clientId": client_id}
         return Owner(FOREIGN, part, {"owner": FOREIGN, "key": part, **about})
@@ -178,10 +205,13 @@ class Orders:
         """Take up the order that an earlier process published this of: `orderStatus` names it by numbers only."""
         about = data.get("order") or data
         if ref["owner"] != FOREIGN and self.ours(about.get("clientId", 0)):
-            self._taken_up(ref["owner"], ref["key"], ref["orderId"], about.get("permId", 0))
+            known = (ref["owner"], ref["key"]) in self._former
+            order = self.take_up(ref["owner"], ref["key"], ref["orderId"], about.get("permId", 0))
+            if not known:  # those that are open are known from their records
+                order.ended, order.recorded = True, (order.order_id, order.perm_id, True)
 
-    def _taken_up(self, owner: str, key: str, order_id: Any, perm_id: Any) -> Owner:
-        """An order of an earlier process. Its numbers are known from here on; its key is not, nor what was ordered."""
+    def take_up(self, owner: str, key: str, order_id: Any, perm_id: Any) -> Order:
+        """Know an order of an earlier process by its numbers. Return it. What was ordered is not known."""
         order = self._by_id.get(order_id)
         if order is None or (order.owner, order.key) != (owner, key):
             order = self._former[owner, key] = Order(owner, key, order_id, {}, perm_id=perm_id, heard=True)
@@ -190,7 +220,7 @@ class Orders:
         if perm_id not in _UNTIED:
             order.perm_id = perm_id
             self._by_perm[perm_id] = order
-        return order.whose
+        return order
 
     def executed(self, exec_id: str, whose: Any) -> None:
         """Remember where an execution was published: its commission comes later and names only the execution."""

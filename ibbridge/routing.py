@@ -475,6 +475,7 @@ class Router:
             elif order := self._orders.numbered(number):
                 order.hear()
                 ends = error.ends_order(acknowledged=bool(order.perm_id) or order.touched)
+                order.ended = order.ended or bool(ends)
                 channels = [self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)]
         for each in channels or [self._streams.channel("sys", "tws", "error")]:
             self._say_error(each, data, ts, ends=ends)
@@ -483,6 +484,7 @@ class Router:
 
     def tell_order(self, order: Order, code: int, text: str, ts: int, *, ends: bool | None = None) -> None:
         """Publish an error of the daemon's own about an order. Whether that is over is not known, unless it is said."""
+        order.ended = order.ended or bool(ends)
         channel = self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)
         self._say_error(channel, _own_error(order.order_id, code, text), ts, ends=ends)
 

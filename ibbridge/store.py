@@ -1,16 +1,16 @@
 """Durable messages on disk: one SQLite file, in which whatever was committed is there after the process is killed.
 
-Knows SQLite, files and locks. Must not know what a topic or a body means, msgpack, ZeroMQ, the event loop or the time
-of day (it is given `now`; only commits are timed). It is called from an event loop, so every call is bounded.
+Knows files and locks; the layout of the file is for `storage.schema`. Must not know what a topic or a body means,
+msgpack, ZeroMQ, the event loop or the time of day (it is given `now`, of a clock that only goes forward; only commits
+are timed). It is called from an event loop, so every call is bounded.
 
 Two rules keep it simple. SQLite's errors are caught in one place and become `fault`, a sentence for operators: no call
 but `open` raises. And what cannot be written waits in memory, in order, for the next call that can: until then it is
 read from there.
 
-The schema is the cheapest of those measured, to write and to prune. Rows stand in order of arrival: a commit appends to
-one page, whatever streams are in it, and what is oldest is together at the front. Finding a message by its number takes
-an index, whose entries are small. With the key (stream, seq) and no index, rows of many streams are written to as many
-pages: one commit of 500 rows in 400 streams takes more than twice as long, and checkpoints too.
+What is pruned is decided by no clock that can be set. Each message is stamped with the *uptime*, for how long daemons
+had been running on this store when it came, and goes when `days` of uptime have passed since: a clock that jumps prunes
+nothing, nor does a month in which nothing ran. Order keys are never pruned, nor the state of an order that is open.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ import fcntl
 import os
 import secrets
 import sqlite3
-import zlib
 from bisect import bisect_left
 from collections import deque
 from contextlib import ExitStack, closing, contextmanager
@@ -30,14 +29,16 @@ from operator import itemgetter
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from ibbridge.storage import schema
+from ibbridge.storage.checksums import checksum, of_event
+from ibbridge.storage.keys import Key, KnownKeys
+from ibbridge.storage.schema import SCHEMA, About, Damage, is_number, one
+
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 T = TypeVar("T")
-
-SCHEMA = 1
-"""Which it is. The file says which it has; another than this is left alone."""
 
 KEPT = 64 * 2**20
 """Bytes of what could not be written that are kept in memory."""
@@ -55,31 +56,20 @@ TIDY, WAL = 2**19, 2**21
 """Bytes of the write-ahead log from which on it is copied into the file: by `tend`, in 1 or 2 ms, most of it spent
 waiting for the disk; by what is written itself, in 4 or 5, where `tend` does not come in time."""
 
+STEP = 60_000_000
+"""Microseconds of uptime that one call of `tend` adds at most, whatever its clock says: it is called every second."""
+
+STAMPED = 600_000_000
+"""Microseconds of uptime after which they are written, where no message has come that is stamped with them."""
+
+LATEST = 2**52
+"""The highest epoch that a clock can give (the year 2112): those that come after it have room below 2^53."""
+
 RECENT = 1_000
 """Commits of which it is told how long they took."""
 
 _BUSY = 0.002  # seconds; nobody else ought to write, and a reader is in nobody's way
-_OURS = 0x69626272  # SQLite's application_id: "ibbr"
 _DAY = 86_400_000_000
-
-# Numbers up to `floor` are gone, pruned or never written; those from there to the last are there without a hole.
-# `state` refers to the newest message of each topic and identity. `about` is one row; `beat` is there to be written.
-_SCHEMA = f"""
-CREATE TABLE about (name TEXT NOT NULL, beat INTEGER NOT NULL);
-CREATE TABLE stream (number INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, floor INTEGER NOT NULL);
-CREATE TABLE event (
-    id INTEGER PRIMARY KEY, stream INTEGER NOT NULL, seq INTEGER NOT NULL, ts INTEGER NOT NULL,
-    checksum INTEGER NOT NULL, identity BLOB, topic BLOB NOT NULL, body BLOB NOT NULL
-);
-CREATE UNIQUE INDEX event_by_number ON event (stream, seq);
-CREATE TABLE state (
-    topic BLOB NOT NULL, identity BLOB NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL,
-    PRIMARY KEY (topic, identity)
-) WITHOUT ROWID;
-CREATE TABLE value (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-PRAGMA application_id={_OURS};
-PRAGMA user_version={SCHEMA}
-"""
 
 _ADVICE = {
     sqlite3.SQLITE_FULL: "free some space on its disk",
@@ -98,14 +88,9 @@ class StoreError(Exception):
     """The store is not to be had at all. str() says what, where, and what to do about it."""
 
 
-_Row = tuple[bytes, int, int, bytes, bytes, bytes | None]
-"""A message: stream, the number in it, µs since 1970 UTC, topic, body, and the name of the state that it is, if any."""
-
-
-class _Damage(sqlite3.DatabaseError):
-    """Something that SQLite does not notice: it keeps no checksums."""
-
-    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+_Row = tuple[bytes, int, int, bytes, bytes, bytes | None, bytes | None]
+"""A message: stream, the number in it, µs since 1970 UTC, topic, body, the name of the state that it is, if any, and
+the name of the order key that it belongs to, if any."""
 
 
 class _Forgotten(NamedTuple):
@@ -113,6 +98,13 @@ class _Forgotten(NamedTuple):
 
     topic: bytes
     identity: bytes | None
+
+
+class _Waiting(NamedTuple):
+    """A message as it waits to be written, with the uptime at which it came."""
+
+    row: _Row
+    uptime: int
 
 
 class _Stream:
@@ -126,6 +118,10 @@ class _Stream:
         self.last = last
         self.saved = saved
         self.kept: deque[_Row] = deque()  # its rows that wait to be written
+
+
+def _no_keys(_: Iterator[tuple[bytes, bytes]]) -> tuple[Iterable[Key], dict[bytes, bytes]]:
+    return (), {}
 
 
 class Store:
@@ -148,7 +144,13 @@ class Store:
         self._streams: dict[bytes, _Stream] = {}
         self._numbered: dict[int, _Stream] = {}
         self._next = 1  # number of a stream
-        self._waiting: deque[_Row | _Forgotten] = deque()
+        self._about = About("", 0, 0, 0)  # as it is to be written
+        self._stamped = 0  # uptime, as it was written last
+        self._seen: int | None = None  # by the clock of `tend`
+        self._known = KnownKeys()
+        self._open_keys: list[Key] = []
+        self._news: dict[bytes, Key] = {}  # keys that wait to be written
+        self._waiting: deque[_Waiting | _Forgotten | Key] = deque()
         self._unwritten = ""
         self._uncopied = ""
         self._spoilt = False
@@ -166,12 +168,16 @@ class Store:
 
     # -- opening and closing
 
-    def open(self, epoch: int) -> None:
-        """Lock the directory, and open or create the file. StoreError if the directory is not to be had.
+    def open(self, clock: int, adopt: Callable[[Iterator[tuple[bytes, bytes]]], Any] = _no_keys) -> int:
+        """Lock the directory, open or create the file, and return the epoch that begins.
 
-        Whatever else is wrong is said by `fault`. A file that is not a store of this version is left as it is, nothing
-        is kept then, and `name` is made of the epoch.
+        The epoch is `clock` (µs since 1970 UTC), or the last one and 1, if that is higher: it rises with each start,
+        although the clock was set back. `adopt` finds the order keys in the messages of a store of schema 1.
+
+        Raise StoreError if the directory is not to be had. Whatever else is wrong is said by `fault`. A file that is no
+        store, or of a later schema, is left as it is; nothing is kept then, and `name` is made of the epoch.
         """
+        epoch = min(clock, LATEST)
         self.name = f"e-{_base36(epoch)}"
         try:
             self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -187,15 +193,26 @@ class Store:
                 f"{error.filename or self._path}: {error.strerror}; give the user that runs ibbridge a disk with room, "
                 "and the right to write there, then restart ibbridge"
             )
-            return
+            return epoch
         with self._watching():
-            self._start()
-        self._commit(_probe)
+            self._start(adopt)
+        return self._begin(epoch)
+
+    def _begin(self, epoch: int) -> int:
+        """Write the epoch: this one, unless there was a higher one. Return it."""
+        if self._db is not None:
+            epoch = max(epoch, self._about.epoch + 1)
+            self._about = self._about._replace(epoch=epoch)
+            done = self._commit(partial(_take_over, self._about))
+            self._stamped = self._about.uptime if done else -1  # then it is written with what is written first
+        return epoch
 
     def close(self) -> None:
         """Write what waits, as far as that is possible, and let others have it. Once closed, does nothing."""
         while self._waiting and self._write_some(CATCH_UP):
             pass
+        if self._stamped != self._about.uptime:
+            self._commit(partial(_write_about, self._about))
         self._db = None
         self._opened.close()
 
@@ -218,11 +235,11 @@ class Store:
         """Have a file that others may not read. SQLite would make one for all to see."""
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
-    def _start(self) -> None:
+    def _start(self, adopt: Callable[[Iterator[tuple[bytes, bytes]]], Any]) -> None:
         """Take up what is in the file, or begin it; if it is unfit, say so."""
         with ExitStack() as opened:
             db = opened.enter_context(closing(self._connect()))
-            if unfit := self._unfit(db):
+            if unfit := self._unfit(db, adopt):
                 self._unwritten = f"{self._path}: {unfit}, then restart ibbridge"
                 return
             self._load(db)
@@ -234,20 +251,22 @@ class Store:
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)
 
-    def _unfit(self, db: sqlite3.Connection) -> str:
-        """Why the file is none of ours, and what to do; empty if it is ours, as it is from here on if it was empty."""
+    def _unfit(self, db: sqlite3.Connection, adopt: Callable[[Iterator[tuple[bytes, bytes]]], Any]) -> str:
+        """Return why the file is none of ours, and what to do; empty if it is ours, made or upgraded if need be."""
         if not _bytes(self._path) and _bytes(self._wal):
             return "it is empty, and its -wal is not: it was cut off; move both away"
-        ours, made = _one(db, "PRAGMA application_id"), _one(db, "PRAGMA user_version")
-        empty = ours == made == _one(db, "SELECT count(*) FROM sqlite_schema") == 0
-        if not empty and ours != _OURS:
+        ours, made = one(db, "PRAGMA application_id"), one(db, "PRAGMA user_version")
+        empty = ours == made == one(db, "SELECT count(*) FROM sqlite_schema") == 0
+        if not empty and ours != schema.OURS:
             return "it is no store of ibbridge's; move it away, or choose another directory"
-        if not empty and made != SCHEMA:
-            age = "an older" if made < SCHEMA else "a newer"
+        if not empty and not 1 <= made <= SCHEMA:
+            age = "a newer" if made > SCHEMA else "an unknown"
             return f"it was made by {age} ibbridge (schema {made}; this one has {SCHEMA}); move it away, or run it"
         db.execute("PRAGMA journal_mode=WAL")  # it stays so, unless somebody has changed it
         if empty:
-            _create(db)
+            schema.create(db, f"s-{_base36(secrets.randbits(60))}")
+        elif made < SCHEMA:
+            schema.upgrade(db, adopt)
         db.execute("PRAGMA wal_autocheckpoint=0")  # to copy is to wait for the disk: when, is decided here
         db.execute("PRAGMA journal_size_limit=0")  # the log is cut when it begins anew: its size says what is in it
         db.execute("PRAGMA cache_size=-8192")  # kB
@@ -255,15 +274,16 @@ class Store:
         return ""
 
     def _load(self, db: sqlite3.Connection) -> None:
-        name = _one(db, "SELECT name FROM about")
-        if not isinstance(name, str):
-            raise _Damage("its name is gone")
-        found = db.execute(_STREAMS).fetchall()
-        if not all(isinstance(stream, bytes) and all(map(_is_number, numbers)) for stream, *numbers in found):
-            raise _Damage("a stream is unreadable")
-        for stream, number, floor, last in found:
-            self._add(stream, _Stream(number, floor, max(floor, last), floor))
-        self.name = name
+        about = schema.about(db)
+        streams = schema.streams(db)
+        self._known, self._open_keys = schema.keys(db, about.keys)
+        newest = one(db, "SELECT uptime FROM event ORDER BY id DESC LIMIT 1") or 0
+        if is_number(newest) and newest <= schema.TIMES_OF_DAY:
+            about = about._replace(uptime=max(about.uptime, newest))
+        for number, name, floor, last in streams:
+            self._add(name, _Stream(number, floor, max(floor, last), floor))
+        self.name = about.name
+        self._about = about
         self._next = max(self._numbered, default=0) + 1
 
     def _add(self, name: bytes, stream: _Stream) -> _Stream:
@@ -280,11 +300,12 @@ class Store:
         for row in rows:
             self._note(row)
         self._idle = False
+        fresh = [_Waiting(row, self._about.uptime) for row in rows]
         if self._failing or self._kept:
-            self._keep(rows)
+            self._keep(fresh)
             return self._catch_up(CATCH_UP + len(rows))
-        if not self._write([*self._waiting, *rows] if self._waiting else rows):
-            self._keep(rows)
+        if not self._write([*self._waiting, *fresh]):
+            self._keep(fresh)
             return False
         self._waiting.clear()
         return True
@@ -293,6 +314,12 @@ class Store:
         """This is no state any more; nothing of the topic is, without an identity. Written with the next append."""
         if self._db is not None:
             self._waiting.append(_Forgotten(topic, identity))
+
+    def remember(self, key: Key) -> None:
+        """Keep an order key for ever. Written with the next append."""
+        if self._db is not None:
+            self._news[key.name] = key
+            self._waiting.append(key)
 
     def put(self, key: str, value: bytes) -> bool:
         """Keep a value by name, on the disk before this returns; False, with a fault, if that was not possible."""
@@ -304,19 +331,34 @@ class Store:
     def tend(self, now: int) -> None:
         """What there is to do beside writing, some of it each time. To be called every second.
 
-        Tries again what could not be written, removes what is too old at `now`, and copies the log when idle.
+        `now` is in µs, by a clock that only goes forward. Tries again what could not be written, removes what has been
+        there for too long, and copies the log when idle.
         """
+        self._age(now)
         self._look()
         if self._db is None or self._spoilt:
             return
         if self._waiting or self._failing:
             self._catch_up(CATCH_UP)
+        if not self._failing and (self._stamped < 0 or self._about.uptime - self._stamped >= STAMPED):
+            self._stamp()
         copy = self._grown() >= TIDY
         if not copy and (self._failing or not self._waiting):  # on a full disk this may be what makes room
-            copy = not self._prune(now - self._lifetime) and self._idle and not self._copied
+            copy = not self._prune(self._about.uptime - self._lifetime) and self._idle and not self._copied
         if copy:
             self._copy()
         self._idle = True
+
+    def _age(self, now: int) -> None:
+        """Add what has passed since the last call to the uptime: no more than is believed of any clock."""
+        passed = 0 if self._seen is None else max(0, now - self._seen)
+        self._seen = now
+        self._about = self._about._replace(uptime=self._about.uptime + min(passed, STEP))
+
+    def _stamp(self) -> None:
+        about = self._about
+        if self._commit(partial(_write_about, about)):
+            self._stamped = about.uptime
 
     def _note(self, row: _Row) -> None:
         name, seq, *_ = row
@@ -328,24 +370,24 @@ class Store:
             stream.floor = seq - 1
         stream.last = max(stream.last, seq)
 
-    def _keep(self, rows: Sequence[_Row]) -> None:
+    def _keep(self, fresh: Sequence[_Waiting]) -> None:
         """Have rows wait. What is too much is dropped, the oldest first: all of it if there is no file."""
-        for row in rows:
-            self._waiting.append(row)
-            self._streams[row[0]].kept.append(row)
+        for each in fresh:
+            self._waiting.append(each)
+            self._streams[each.row[0]].kept.append(each.row)
             self._kept += 1
-            self._kept_bytes += _size(row)
+            self._kept_bytes += _size(each.row)
         room = 0 if self._db is None else KEPT
-        forgotten: list[_Forgotten] = []
+        others: list[_Forgotten | Key] = []
         while self._kept_bytes > room:
             oldest = self._waiting.popleft()
-            if isinstance(oldest, _Forgotten):
-                forgotten.append(oldest)
-            else:
-                stream = self._release(oldest)
-                stream.floor = max(stream.floor, oldest[1])
+            if isinstance(oldest, _Waiting):
+                stream = self._release(oldest.row)
+                stream.floor = max(stream.floor, oldest.row[1])
                 self._dropped += 1
-        self._waiting.extendleft(reversed(forgotten))
+            else:
+                others.append(oldest)
+        self._waiting.extendleft(reversed(others))
 
     def _release(self, row: _Row) -> _Stream:
         """The oldest of those that are kept is so no more; its stream."""
@@ -372,68 +414,68 @@ class Store:
             return False
         for each in some:
             self._waiting.popleft()
-            if not isinstance(each, _Forgotten):
-                self._release(each)
+            if isinstance(each, _Waiting):
+                self._release(each.row)
         return True
 
-    def _write(self, rows: Sequence[_Row | _Forgotten]) -> bool:
-        """Commit rows, with the floors of their streams where these have moved; whether that was possible."""
-        names = {row[0] for row in rows if not isinstance(row, _Forgotten)}
+    def _write(self, items: Sequence[_Waiting | _Forgotten | Key]) -> bool:
+        """Commit items, with the floors of their streams where these have moved; whether that was possible."""
+        names = {item.row[0] for item in items if isinstance(item, _Waiting)}
         moved = {name: stream for name in names if (stream := self._streams[name]).saved != stream.floor}
-        if not self._commit(partial(self._insert, rows, moved)):
+        floors = [(stream.number, name, stream.floor) for name, stream in moved.items()]
+        keys = {item.name: item for item in items if isinstance(item, Key)}
+        new = [name for name in keys if name not in self._known]
+        about = self._about._replace(keys=len(self._known) + len(new)) if new or self._stamped < 0 else None
+        batch = _Batch(self._prepared(items), floors, list(keys.values()), about, probe=self._failing)
+        if not self._commit(batch.write):
             return False
         for stream in moved.values():
             stream.saved = stream.floor
+        for name in new:
+            self._known.add(name)
+        for key in keys.values():
+            if self._news.get(key.name) is key:
+                del self._news[key.name]
+        if about is not None:
+            self._about, self._stamped = about._replace(uptime=self._about.uptime), about.uptime
         return True
 
-    def _insert(self, rows: Sequence[_Row | _Forgotten], moved: dict[bytes, _Stream], db: sqlite3.Connection) -> None:
-        if self._failing:
-            _probe(db)
-        for name, stream in moved.items():
-            db.execute("REPLACE INTO stream VALUES (?, ?, ?)", (stream.number, name, stream.floor))
-        events: list[tuple[Any, ...]] = []
-        states: list[tuple[Any, ...]] = []
-        for row in rows:
-            if isinstance(row, _Forgotten):
-                db.executemany(_REPLACE, states)  # in order: what is forgotten here may be said again behind it
-                states.clear()
-                _forget(row, db)
-                continue
-            name, seq, ts, topic, body, identity = row
-            number = self._streams[name].number
-            events.append((number, seq, ts, _checksum(seq, topic, body), identity, topic, body))
-            if identity is not None:
-                states.append((topic, identity, number, seq))
-        db.executemany(_REPLACE, states)
-        db.executemany(_INSERT, events)
+    def _prepared(self, items: Sequence[_Waiting | _Forgotten | Key]) -> list[_Event | _Forgotten]:
+        numbers = self._streams
+        return [
+            _Event(numbers[item.row[0]].number, item.uptime, *item.row[1:]) if isinstance(item, _Waiting) else item
+            for item in items
+            if not isinstance(item, Key)
+        ]
 
     def _prune(self, before: int) -> bool:
-        """Remove the oldest messages, if they are from before that time; whether there were any."""
-        oldest = self._attempt(partial(self._oldest, before))
+        """Remove the oldest messages, if they came at an uptime before that one; whether there were any."""
+        oldest = self._old(self._attempt(_oldest) or [], before)
         if not oldest:
             return False
         floors: dict[_Stream, int] = {}
         for each in oldest:
             stream = self._numbered[each.stream]
             floors[stream] = max(each.seq, floors.get(stream, stream.floor))
-        if not self._commit(partial(_delete, oldest, {each.number: floor for each, floor in floors.items()})):
+        names = {stream.number: name for name, stream in self._streams.items() if stream in floors}
+        rows = [(stream.number, names[stream.number], floor) for stream, floor in floors.items()]
+        if not self._commit(partial(_delete, oldest, rows)):
             return False
         for stream, floor in floors.items():
             stream.floor = stream.saved = floor
         return True
 
-    def _oldest(self, before: int, db: sqlite3.Connection) -> list[_Old]:
-        """Those that came first, up to one that is to be kept."""
-        found: list[_Old] = []
+    def _old(self, found: list[_Old], before: int) -> list[_Old]:
+        """Return those that came first, up to one that is to be kept."""
         room = PRUNED_BYTES
-        for row in db.execute(_OLDEST, (PRUNED,)).fetchall():
-            if not all(_is_number(each) for each in row[:5]) or row[1] not in self._numbered:
-                raise _Damage("a message is unreadable")
-            old = _Old(*row)
-            if room < 0 or (old.ts >= before and old.seq > self._numbered[old.stream].floor):
-                break
+        for count, old in enumerate(found):
+            if old.stream not in self._numbered:
+                self._failed(Damage("a message is unreadable"))
+                return []
+            uptime = 0 if old.uptime > schema.TIMES_OF_DAY else old.uptime
+            if room < 0 or (uptime >= before and old.seq > self._numbered[old.stream].floor):
+                return found[:count]
             room -= old.size
-            found.append(old)
         return found
 
     # -- reading
@@ -449,7 +491,17 @@ class Store:
 
     def state(self) -> list[tuple[bytes, bytes, bytes]]:
         """Topic, identity and body of the newest message on disk of each topic and identity."""
-        return self._attempt(_state) or []
+        return self._attempt(schema.states) or []
+
+    def open_keys(self) -> list[Key]:
+        """Return the keys that were open when the store was opened."""
+        return self._open_keys
+
+    def key(self, name: bytes) -> bytes | None:
+        """Return what belongs to a key; None if there is no such key, or, with a fault, if it cannot be read."""
+        if (waiting := self._news.get(name)) is not None:
+            return waiting.value
+        return self._attempt(partial(_get_key, name)) if name in self._known else None
 
     def read(self, stream: bytes, first: int, last: int, most: int, most_bytes: int) -> list[tuple[int, bytes, bytes]]:
         """Number, topic and body of the messages `first` to `last` of a stream, in order.
@@ -465,7 +517,7 @@ class Store:
         written = min(last, kept[0][1] - 1) if kept else last
         if first <= written:
             self._attempt(partial(_fetch, page, known.number, written))
-        for _, seq, _, topic, body, _ in islice(kept, bisect_left(kept, first, key=itemgetter(1)), None):
+        for _, seq, _, topic, body, *_ in islice(kept, bisect_left(kept, first, key=itemgetter(1)), None):
             if seq != page.following or seq > last or not page.take(topic, body):
                 break
         return page.found
@@ -549,15 +601,19 @@ class Store:
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of damaged names and texts
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-            self._spoilt = self._spoilt or code in _DAMAGED
-            for_good = self._spoilt or self._db is None
-            what_then = "then restart ibbridge" if for_good else "it is tried again by itself"
-            fault = f"{self._path}: {error}; {_ADVICE.get(code, 'see what the system log says')}, {what_then}"
-            if copying and not self._spoilt:
-                self._uncopied = fault
-            else:
-                self._failing, self._unwritten = True, fault
+            self._failed(error, copying=copying)
+
+    def _failed(self, error: Exception, *, copying: bool = False) -> None:
+        """Make a fault of an error of SQLite's."""
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        self._spoilt = self._spoilt or code in _DAMAGED
+        for_good = self._spoilt or self._db is None
+        what_then = "then restart ibbridge" if for_good else "it is tried again by itself"
+        fault = f"{self._path}: {error}; {_ADVICE.get(code, 'see what the system log says')}, {what_then}"
+        if copying and not self._spoilt:
+            self._uncopied = fault
+        else:
+            self._failing, self._unwritten = True, fault
 
 
 class _Old(NamedTuple):
@@ -566,10 +622,63 @@ class _Old(NamedTuple):
     id: int
     stream: int
     seq: int
-    ts: int
+    uptime: int
     size: int
     topic: bytes
     identity: bytes | None
+
+
+class _Event(NamedTuple):
+    """A message as it is written."""
+
+    stream: int
+    uptime: int
+    seq: int
+    ts: int
+    topic: bytes
+    body: bytes
+    identity: bytes | None
+    key: bytes | None
+
+
+class _Batch(NamedTuple):
+    """What one commit writes: messages and forgotten states in order, and what goes with them."""
+
+    items: list[_Event | _Forgotten]
+    floors: list[tuple[int, bytes, int]]
+    keys: list[Key]
+    about: About | None
+    probe: bool
+
+    def write(self, db: sqlite3.Connection) -> None:
+        """Write it, within a transaction."""
+        if self.probe:
+            _probe(db)
+        for floor in self.floors:
+            schema.put_stream(db, *floor)
+        if self.keys:
+            schema.put_keys(db, self.keys)
+        if self.about is not None:
+            schema.put_about(db, self.about)
+        self._write_items(db)
+
+    def _write_items(self, db: sqlite3.Connection) -> None:
+        events: list[tuple[Any, ...]] = []
+        states: list[tuple[Any, ...]] = []
+        for item in self.items:
+            if isinstance(item, _Forgotten):
+                db.executemany(schema.PUT_STATE, states)  # in order: what is forgotten may be said again behind it
+                states.clear()
+                _forget(item, db)
+                continue
+            stream, uptime, seq, _, topic, body, identity, key = item
+            check = of_event((stream, seq, uptime), identity, topic, body)
+            events.append((stream, seq, uptime, check, identity, topic, body))
+            if identity is not None:
+                state = (topic, identity, stream, seq, key, None)
+                states.append((*state, checksum(*state)))
+        db.executemany(schema.PUT_STATE, states)
+        db.executemany(schema.PUT_EVENT, events)
 
 
 class _Page:
@@ -592,14 +701,12 @@ class _Page:
 
 # -- what is said to SQLite
 
-_INSERT = "REPLACE INTO event (stream, seq, ts, checksum, identity, topic, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
-_REPLACE = "REPLACE INTO state VALUES (?, ?, ?, ?)"
-_OLDEST = "SELECT id, stream, seq, ts, length(topic) + length(body), topic, identity FROM event ORDER BY id LIMIT ?"
-_STREAMS = (
-    "SELECT name, number, floor, ifnull((SELECT max(seq) FROM event WHERE event.stream = stream.number), 0) FROM stream"
+_OLDEST = "SELECT id, stream, seq, uptime, length(topic) + length(body), topic, identity FROM event ORDER BY id LIMIT ?"
+_THIS_STATE = "FROM state WHERE topic = ? AND identity = ? AND stream = ? AND seq = ?"
+_READ = (
+    "SELECT stream, seq, uptime, identity, topic, body, checksum FROM event "
+    "WHERE stream = ? AND seq BETWEEN ? AND ? ORDER BY seq"
 )
-_READ = "SELECT seq, topic, body, checksum FROM event WHERE stream = ? AND seq BETWEEN ? AND ? ORDER BY seq"
-_STATE = "SELECT seq, topic, body, checksum, state.identity FROM state JOIN event USING (stream, seq, topic)"
 
 
 def _transact(change: Callable[[sqlite3.Connection], None], db: sqlite3.Connection) -> bool:
@@ -614,12 +721,16 @@ def _transact(change: Callable[[sqlite3.Connection], None], db: sqlite3.Connecti
     return True
 
 
-def _create(db: sqlite3.Connection) -> None:
-    db.execute("BEGIN IMMEDIATE")
-    for statement in _SCHEMA.split(";"):
-        db.execute(statement)
-    db.execute("INSERT INTO about VALUES (?, 0)", (f"s-{_base36(secrets.randbits(60))}",))
-    db.execute("COMMIT")
+def _write_about(about: About, db: sqlite3.Connection) -> None:
+    """Write what the file says of itself, and something else than is there: SQLite does not write what is the same."""
+    _probe(db)
+    schema.put_about(db, about)
+
+
+def _take_over(about: About, db: sqlite3.Connection) -> None:
+    """Begin an epoch. Pruned states are left of keys that have been closed since: nobody needs those any more."""
+    _write_about(about, db)
+    db.execute("DELETE FROM state WHERE body IS NOT NULL AND key NOT IN (SELECT name FROM key WHERE open)")
 
 
 def _probe(db: sqlite3.Connection) -> None:
@@ -638,42 +749,74 @@ def _forget(state: _Forgotten, db: sqlite3.Connection) -> None:
         db.execute("DELETE FROM state WHERE topic = ? AND identity = ?", state)
 
 
-def _delete(oldest: list[_Old], floors: dict[int, int], db: sqlite3.Connection) -> None:
-    """Remove messages, with the states that they are. Their room in the file is used again, not given back."""
+def _oldest(db: sqlite3.Connection) -> list[_Old]:
+    found = []
+    for row in db.execute(_OLDEST, (PRUNED,)).fetchall():
+        if not all(map(is_number, row[:5])):
+            raise Damage("a message is unreadable")
+        found.append(_Old(*row))
+    return found
+
+
+def _delete(oldest: list[_Old], floors: list[tuple[int, bytes, int]], db: sqlite3.Connection) -> None:
+    """Remove messages. Their room in the file is used again, not given back.
+
+    The states that they are go with them, or are kept with their bodies, where they belong to a key that is open.
+    """
+    for old in oldest:
+        if old.identity is not None:
+            _leave(old, db)
     db.execute("DELETE FROM event WHERE id <= ?", (oldest[-1].id,))
-    db.executemany("UPDATE stream SET floor = ?2 WHERE number = ?1", floors.items())
-    states = [(each.topic, each.identity, each.stream, each.seq) for each in oldest if each.identity is not None]
-    db.executemany("DELETE FROM state WHERE topic = ? AND identity = ? AND stream = ? AND seq = ?", states)
+    for floor in floors:
+        schema.put_stream(db, *floor)
+
+
+def _leave(old: _Old, db: sqlite3.Connection) -> None:
+    named = (old.topic, old.identity, old.stream, old.seq)
+    found = db.execute(f"SELECT key {_THIS_STATE}", named).fetchone()
+    if found is None:
+        return
+    db.execute(f"DELETE {_THIS_STATE}", named)
+    if found[0] is not None and db.execute("SELECT 1 FROM key WHERE name = ? AND open", found).fetchone():
+        row = db.execute("SELECT uptime, body, checksum FROM event WHERE id = ?", (old.id,)).fetchone()
+        event = (old.stream, old.seq, row[0], old.identity, old.topic, row[1])
+        if not schema.is_intact(event, row[2]):
+            raise Damage(f"a message is unreadable: number {old.seq} of {old.topic!r}")
+        state = (*named, found[0], row[1])
+        db.execute(schema.PUT_STATE, (*state, checksum(*state)))
 
 
 def _fetch(page: _Page, stream: int, last: int, db: sqlite3.Connection) -> None:
     """Fill a page with messages of a stream, up to number `last`."""
     with closing(db.execute(_READ, (stream, page.following, last))) as cursor:
-        for seq, topic, body, checksum in cursor:
-            if seq != page.following or checksum != _checksum(seq, topic, body):
+        for *event, check in cursor:
+            if event[1] != page.following or not schema.is_intact(tuple(event), check):
                 break
-            if not page.take(topic, body):
+            if not page.take(event[4], event[5]):
                 return
     if page.following <= last:
-        raise _Damage(f"a message is unreadable, or is not there: number {page.following} of stream {stream}")
-
-
-def _state(db: sqlite3.Connection) -> list[tuple[bytes, bytes, bytes]]:
-    found = []
-    for seq, topic, body, checksum, identity in db.execute(_STATE).fetchall():
-        if checksum != _checksum(seq, topic, body) or not isinstance(identity, bytes):
-            raise _Damage(f"a message is unreadable: number {seq} of {topic!r}")
-        found.append((topic, identity, body))
-    return found
+        raise Damage(f"a message is unreadable, or is not there: number {page.following} of stream {stream}")
 
 
 def _put(key: str, value: bytes, db: sqlite3.Connection) -> None:
-    db.execute("REPLACE INTO value VALUES (?, ?)", (key, value))
+    db.execute(schema.PUT_VALUE, (key, value, checksum(key, value)))
 
 
 def _get(key: str, db: sqlite3.Connection) -> bytes | None:
-    found: tuple[bytes] | None = db.execute("SELECT value FROM value WHERE key = ?", (key,)).fetchone()
-    return found[0] if found else None
+    found: tuple[bytes, int] | None = db.execute("SELECT value, checksum FROM value WHERE key = ?", (key,)).fetchone()
+    if found is None:
+        return None
+    if found[1] != checksum(key, found[0]):
+        raise Damage(f"the value {key!r} is unreadable")
+    return found[0]
+
+
+def _get_key(name: bytes, db: sqlite3.Connection) -> bytes:
+    found = db.execute("SELECT value, open, checksum FROM key WHERE name = ?", (name,)).fetchone()
+    if found is None or found[2] != checksum(name, *found[:2]):
+        raise Damage(f"an order's key is unreadable, or is not there: {name!r}")
+    value: bytes = found[0]
+    return value
 
 
 def _checkpoint(db: sqlite3.Connection) -> bool:
@@ -682,27 +825,9 @@ def _checkpoint(db: sqlite3.Connection) -> bool:
     return not busy and bool(frames == copied)
 
 
-def _one(db: sqlite3.Connection, query: str) -> Any:
-    found = db.execute(query).fetchone()
-    return found[0] if found else None
-
-
-def _is_number(found: object) -> bool:
-    """Whether it can be one of ours."""
-    return isinstance(found, int) and 0 <= found < 2**53
-
-
-def _checksum(seq: int, topic: object, body: object) -> int:
-    """Of a message; -1, which none has, if it is of another form."""
-    if not isinstance(topic, bytes) or not isinstance(body, bytes):
-        return -1
-    return zlib.crc32(body, zlib.crc32(topic, seq & 0xFFFFFFFF))
-
-
 def _size(row: _Row) -> int:
     """About what it takes in memory."""
-    _, _, _, topic, body, identity = row
-    return len(topic) + len(body) + len(identity or b"") + 400
+    return len(row[3]) + len(row[4]) + len(row[5] or b"") + 400
 
 
 def _share(values: Collection[float], share: float) -> float:

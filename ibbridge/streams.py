@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
+    from ibbridge.storage.keys import Key
+
 if TYPE_CHECKING or not press.COMPILED:
     from ibbridge.press import Channel, Press, Stream, sealed
 else:
@@ -53,7 +55,10 @@ _pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 
 class Row(NamedTuple):
-    """A message for the store. `identity` names the state that it is, where that shall survive a restart."""
+    """A message for the store.
+
+    `identity` names the state that it is, where that shall survive a restart, and `key` the order key that it is about.
+    """
 
     stream: bytes
     seq: int
@@ -61,6 +66,7 @@ class Row(NamedTuple):
     topic: bytes
     body: bytes
     identity: bytes | None
+    key: bytes | None = None
 
 
 class Store(Protocol):
@@ -80,6 +86,13 @@ class Store(Protocol):
     def forget(self, topic: bytes, identity: bytes | None) -> None:
         """This is no state any more."""
 
+    def remember(self, key: Key) -> None:
+        """Keep an order key for ever, committed with the next rows."""
+
+
+def _no_key(_: bytes) -> tuple[bytes | None, Sequence[Key]]:
+    return None, ()
+
 
 def _seq(body: bytes) -> int:
     """The number of a message."""
@@ -96,10 +109,11 @@ class Gone(Exception):  # noqa: N818 - an answer, not a failure
 
 
 class Streams:
-    """All streams of one epoch.
+    """All streams of one epoch, which `begin` may set before anything is published.
 
     `send` is given what is published, topics and bodies in turn. `prefix` is put before all topics, `heartbeat` is what
-    welcomes say of it. Without a `store` durable streams are kept in the ring like the rest.
+    welcomes say of it. Without a `store` durable streams are kept in the ring like the rest. `keys` gives the name of
+    the order key that a packed `ref` is of, if any, and what is to be remembered of keys from now on.
     """
 
     def __init__(
@@ -111,6 +125,7 @@ class Streams:
         *,
         ring: Ring | None = None,
         store: Store | None = None,
+        keys: Callable[[bytes], tuple[bytes | None, Sequence[Key]]] = _no_key,
     ) -> None:
         self.epoch = epoch
         self.heartbeat = heartbeat
@@ -123,6 +138,7 @@ class Streams:
         self.ring = Ring(10_000, 2**24) if ring is None else ring
         self._send = send
         self._store = store
+        self._keys = keys
         self._holding = False
         self._rows: list[Row] = []
         self._committed = 0  # how much of what is held stands before the first durable message
@@ -204,6 +220,12 @@ class Streams:
             for channel in list(stream.channels.values()):
                 if channel.kind in kinds and not channel.users:
                     self.forget(channel)
+
+    def begin(self, epoch: int) -> None:
+        """Publish under this epoch, from the first message on."""
+        if self.offset or self._streams:
+            raise RuntimeError("an epoch begins before anything is published in it")
+        self.epoch = epoch
 
     def restore(self, last: Mapping[bytes, int], state: Sequence[tuple[bytes, bytes, bytes]]) -> None:
         """Go on where an earlier process stopped: the numbers of its durable streams, and what was their state.
@@ -291,13 +313,21 @@ class Streams:
             if not self._rows:
                 self._committed = before
             kept = self._remembered(channel, identity) if identity is not EVENT else None
-            self._rows.append(Row(stream.name, stream.seq, ts, channel.topic, body, kept))
+            key = self._key_of(channel) if channel.about else None
+            self._rows.append(Row(stream.name, stream.seq, ts, channel.topic, body, kept, key))
         if not holding:
             self.release()
 
     def say(self, channel: Channel, data: Mapping[str, Any], ts: int, identity: Hashable = EVENT) -> None:
         """Publish data that is not packed yet, as `put` does."""
         self.put(channel, _pack(data), ts, identity)
+
+    def _key_of(self, channel: Channel) -> bytes | None:
+        """Return the name of the order key that a channel is about; see that the store keeps what is new of keys."""
+        name, news = self._keys(channel.about)
+        for key in news:
+            self._store.remember(key)  # type: ignore[union-attr]
+        return name
 
     def _remembered(self, channel: Channel, identity: Hashable) -> bytes | None:
         """The name of a state in the store, for state that shall outlive this process."""

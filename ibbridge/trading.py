@@ -106,7 +106,7 @@ class Trading:
                 raise Refused("E_KEY_REUSED", f"key {key!r} is of another order of {asking.client}; take a new one")
             return {**self._placed(known), "dup": True}
         self._may_trade()
-        if self._orders.former(asking.client, key):
+        if self._former(asking.client, key):
             topic = self._router.named("ord", asking.client, key)
             fault = f"key {key!r} was used before the daemon was restarted: {topic} says what became of that order"
             raise Refused("E_KEY_REUSED", f"{fault}; for another one take a new key")
@@ -122,6 +122,14 @@ class Trading:
             self._orders.forget(order)
             raise
         return self._placed(order)
+
+    def _former(self, client: str, key: str) -> Order | None:
+        """Return the order of an earlier process under a key. Raise `Refused` if the store cannot say."""
+        found = self._orders.former(client, key)
+        if found is None and (fault := self._fault()):
+            fault = f"whether {client} has an order with the key {key!r} cannot be told: {fault}"
+            raise Refused("E_STORE", fault, outcome="not_sent", retry_after=5.0)
+        return found
 
     def _may_trade(self) -> None:
         """Raises `Refused` while no order is taken from anybody."""
@@ -152,7 +160,7 @@ class Trading:
         }
 
     def _cancel(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
-        order = self._orders.keyed(asking.client, key) or self._orders.former(asking.client, key)
+        order = self._orders.keyed(asking.client, key) or self._former(asking.client, key)
         if order is None or not order.order_id:
             raise Refused("E_ARG", f"key: {asking.client} has no order with the key {key!r}")
         if "orderId" in args:

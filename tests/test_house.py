@@ -143,7 +143,7 @@ def test_asking_those_who_may_is_no_comparison(source: str) -> None:
 PURE = {
     f"{name}.py"
     for name in (
-        "arguments", "session", "line", "streams", "routing", "requests", "orders", "topics", "commands",
+        "arguments", "session", "line", "streams", "routing", "requests", "orders", "order_keys", "topics", "commands",
         "book", "reload", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
         "budget", "fair_memory", "fair_queue", "pacing",
         "answers", "asker", "deadlines", "hours", "outgoing", "places", "subscriptions", "trading", "turns", "upkeep",
@@ -213,6 +213,7 @@ LAYERS = [
     "alarms",
     "health",
     "monitoring",
+    "storage",
     "streams",
     "store",
     "snapshot",
@@ -225,6 +226,7 @@ LAYERS = [
     "inbound",
     "line",
     "orders",
+    "order_keys",
     "routing",
     "places",
     "fair_memory",
