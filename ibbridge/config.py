@@ -233,7 +233,12 @@ class StoreConfig(_Section):
         "A directory of this daemon's own, made if it is not there. Empty: the one that systemd gives "
         "(StateDirectory=), or ~/.local/state/ibbridge/PORT-CLIENT_ID, after tws.port and tws.client_id.",
     )
-    days: float = _key(7.0, checks.days, "How many days messages are kept for `replay`.")
+    days: float = _key(
+        7.0,
+        checks.days,
+        "How many days messages are kept for `replay`: days in which the daemon runs, by a clock that nobody sets. The "
+        "keys of orders are kept for ever.",
+    )
     sync: str = _key(
         "normal",
         checks.choice("normal", "full"),

@@ -277,6 +277,7 @@ class Store:
         about = schema.about(db)
         streams = schema.streams(db)
         self._known, self._open_keys = schema.keys(db, about.keys)
+        schema.check_values(db)
         newest = one(db, "SELECT uptime FROM event ORDER BY id DESC LIMIT 1") or 0
         if is_number(newest) and newest <= schema.TIMES_OF_DAY:
             about = about._replace(uptime=max(about.uptime, newest))

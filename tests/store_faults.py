@@ -95,9 +95,11 @@ UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
     "a stream without a name": (_said("UPDATE stream SET name = 1 WHERE number = 1"), "a stream is unreadable: 1; mov"),
     "a stream of another name": (_said("UPDATE stream SET name = x'41' WHERE number = 1"), "a stream is unreadable: "),
     "a stream of another floor": (_said("UPDATE stream SET floor = 9 WHERE number = 1"), "a stream is unreadable: b'o"),
-    "a key of another name": (_said("UPDATE key SET name = x'41' WHERE name = x'61'"), "an order's key is unreadable: b'A'"),
+    "a key of another name": (_said("UPDATE key SET name = x'41' WHERE name = x'61'"), "an order's key is unreadable"),
     "a key of another value": (_said("UPDATE key SET value = x'41'"), "an order's key is unreadable: b'a'"),
     "a key that is not open": (_said("UPDATE key SET open = 0"), "an order's key is unreadable: b'a'"),
+    "another value": (_said("UPDATE value SET value = x'41'"), "the value 'halt' is unreadable; move it away"),
+    "a value of another name": (_said("UPDATE value SET key = 'hat'"), "the value 'hat' is unreadable; move it away"),
     "a key that is gone": (_said("DELETE FROM key WHERE name = x'61'"), "of 2 orders' keys there are 1; move"),
     "without a table": (_said("DROP TABLE event"), "no such table: event; move it away"),
 }

@@ -29,8 +29,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ibbridge import store as module
-from ibbridge.store import CATCH_UP, PROBE, PRUNED, PRUNED_BYTES, TIDY, WAL, Store, StoreError
 from ibbridge.storage.keys import Key
+from ibbridge.store import CATCH_UP, LATEST, PROBE, PRUNED, PRUNED_BYTES, TIDY, WAL, Store, StoreError
 from ibbridge.streams import Row
 from tests.store_faults import UNFIT, no_room, read_by_others, scribble, written_by_others
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 DAY = 86_400_000_000
+HOUR = 3_600_000_000
 NOW = 1_900_000_000_000_000
 ME, YOU = b"ord.me.", b"ord.you."
 ALL = 2**31
@@ -320,6 +321,7 @@ def test_an_unfit_file_is_said_and_left_as_it_is(directory: Path, unfit: str) ->
     with closing(opened(directory)) as store:
         store.remember(Key(b"a", b"1", open=True))
         store.remember(Key(b"b", b"2", open=True))
+        assert store.put("halt", b"value")
         assert store.append([*rows(1, 100, body=b"body" * 30), row(1, YOU, identity=b"x")])
     spoil, said = UNFIT[unfit]
     spoil(directory / "events.db")
@@ -733,6 +735,184 @@ def test_nothing_is_pruned_while_others_write(store: Store) -> None:
     assert read(store) == []
 
 
+# -- the clock
+
+
+@pytest.mark.parametrize("jump", [8 * DAY, -8 * DAY, 20 * 365 * DAY, -20 * 365 * DAY])
+def test_a_clock_that_jumps_prunes_nothing(store: Store, jump: int) -> None:
+    """The clock that `tend` is given goes forward only; but whatever it does, one call counts for a minute at most."""
+    assert store.append(rows(1, 3))
+    now = NOW
+    for second in range(60):
+        now = NOW + second * 1_000_000 + (jump if 20 <= second < 30 else 0)
+        store.tend(now)
+    assert read(store) == [1, 2, 3]
+    store.tend(now + jump)
+    store.tend(now + jump)
+    assert read(store) == [1, 2, 3]
+
+
+def live(store: Store, days: int, *, begin: int = 0) -> None:
+    """Tend a store for so many days, once an hour."""
+    for hour in range(days * 24 + 1):
+        store.tend(begin + hour * HOUR)
+
+
+def test_time_in_which_nothing_runs_prunes_nothing_and_time_that_passes_counts_over_restarts(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five lives of two days each, a month apart."""
+    monkeypatch.setattr(module, "STEP", HOUR)
+    for life in range(5):
+        with closing(opened(directory)) as store:
+            assert store.append(rows(life + 1, life + 1))
+            live(store, 2, begin=NOW + life * 30 * DAY)
+            assert read(store) == list(range(1 if life < 3 else life - 1, life + 2))
+
+
+def test_a_life_in_which_no_message_comes_counts_too(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STEP", HOUR)
+    with closing(opened(directory)) as store:
+        assert store.append(rows(1, 1))
+    for life in range(4):
+        with closing(opened(directory)) as store:
+            live(store, 2)
+            assert read(store) == ([1] if life < 3 else [])
+
+
+# -- order keys
+
+
+def a_key(name: bytes, value: bytes = b"1", *, opened: bool = True) -> Key:
+    return Key(name, value, open=opened)
+
+
+def test_a_key_is_known_for_ever(store: Store) -> None:
+    store.remember(a_key(b"a"))
+    store.remember(a_key(b"b", opened=False))
+    assert (store.key(b"a"), store.key(b"b"), store.key(b"c")) == (b"1", b"1", None), "before it is written, too"
+    assert store.append(rows(1, 1))
+    tend_later(store, 900 * DAY)
+    assert read(store) == []
+    for each in now_and_later(store):
+        assert (each.key(b"a"), each.key(b"b"), each.key(b"c"), each.fault) == (b"1", b"1", None, "")
+    with closing(reopened(store)) as again:
+        assert again.open_keys() == [a_key(b"a")]
+        again.remember(a_key(b"a", b"2", opened=False))
+        assert again.append(rows(2, 2))
+        with closing(reopened(again)) as third:
+            assert (third.key(b"a"), third.open_keys()) == (b"2", [])
+
+
+def test_a_key_is_written_with_the_rows_that_follow_it_or_waits_with_them(store: Store, directory: Path) -> None:
+    with written_by_others(store):
+        store.remember(a_key(b"a"))
+        assert not store.append(rows(1, PROBE + 1))
+        assert store.key(b"a") == b"1"
+    store.tend(0)
+    with closing(sqlite3.connect(directory / "events.db")) as db:
+        assert db.execute("SELECT name, value FROM key").fetchall() == [(b"a", b"1")]
+        assert db.execute("SELECT keys FROM about").fetchall() == [(1,)]
+
+
+def test_no_key_is_dropped_with_the_messages_for_which_there_is_no_room(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "KEPT", 2 * module._size(row(11)))
+    with written_by_others(store):
+        for seq in range(1, 10):
+            store.remember(a_key(b"%d" % seq))
+            assert not store.append([row(seq)])
+    store.tend(0)
+    assert (store.figures()["dropped"], store.fault) == (7, "")
+    with closing(reopened(store)) as again:
+        assert [again.key(b"%d" % seq) for seq in range(1, 10)] == [b"1"] * 9
+
+
+def test_the_state_of_an_open_key_outlives_its_message_until_the_key_is_closed(store: Store) -> None:
+    topic = ME + b"orderStatus."
+    store.remember(a_key(b"open"))
+    store.remember(a_key(b"closed", opened=False))
+    keyed = [row(seq, identity=b"%d" % seq)._replace(key=key) for seq, key in ((1, b"open"), (2, b"closed"))]
+    assert store.append([*keyed, row(3, identity=b"3")])
+    tend_later(store, 8 * DAY)
+    assert read(store) == []
+    for each in now_and_later(store):
+        assert (each.state(), each.fault) == ([(topic, b"1", b"body 1")], "")
+    with closing(reopened(store)) as again:
+        again.remember(a_key(b"open", opened=False))
+        assert again.append(rows(4, 4))
+        with closing(reopened(again)) as third:
+            assert third.state() == []
+
+
+@pytest.mark.parametrize("spoil", ["DELETE FROM key", "UPDATE key SET value = x'00'", "UPDATE key SET checksum = 1"])
+def test_a_key_that_is_gone_or_damaged_is_a_fault_and_never_a_new_key(store: Store, spoil: str) -> None:
+    store.remember(a_key(b"a"))
+    assert store.append(rows(1, 1))
+    connection(store).execute(spoil)
+    assert store.key(b"b") is None
+    assert store.fault == ""
+    assert store.key(b"a") is None
+    assert "an order's key is unreadable, or is not there: b'a'; move it away" in store.fault
+
+
+def test_a_million_keys_take_little(store: Store, directory: Path) -> None:
+    """A thousand of them here: less than 80 bytes each on disk, and 8 in memory."""
+    for seq in range(1000):
+        name, value = b"\x92\xa2me\xafentry-2026-%05d" % seq, b"\x93\x01\xcd\x12\x34\xce\x12\x34\x56\x78"
+        store.remember(a_key(name, value, opened=False))
+    before = sum(path.stat().st_size for path in directory.iterdir() if path.name[-4:] != "-shm")
+    assert store.append(rows(1, 1))
+    assert sum(path.stat().st_size for path in directory.iterdir() if path.name[-4:] != "-shm") - before < 80_000
+    with closing(reopened(store)) as again:
+        assert len(again._known) == 1000
+        assert again._known._old.itemsize * len(again._known._old) == 8000
+
+
+# -- epochs
+
+
+@pytest.mark.parametrize(
+    ("clocks", "epochs"),
+    [
+        ((1000, 2000, 3000), [1000, 2000, 3000]),
+        ((1000, 1000, 1000), [1000, 1001, 1002]),
+        ((1000, 5, 1002), [1000, 1001, 1002]),
+        ((1000, 0, 5000, 1), [1000, 1001, 5000, 5001]),
+        ((2**62, 1000, 2**62), [LATEST, LATEST + 1, LATEST + 2]),
+    ],
+)
+def test_an_epoch_is_the_clock_or_higher_than_the_last(
+    directory: Path, clocks: tuple[int, ...], epochs: list[int]
+) -> None:
+    found = []
+    for clock in clocks:
+        with closing(Store(directory, days=7)) as store:
+            found.append(store.open(clock))
+    assert found == epochs
+
+
+def test_an_epoch_that_could_not_be_written_is_written_with_the_first_message(store: Store, directory: Path) -> None:
+    store.close()
+    with closing(Store(directory, days=7)) as later:
+        with closing(sqlite3.connect(directory / "events.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert later.open(7000) == 7000
+        assert later.append(rows(1, 1))
+        with closing(Store(directory, days=7)) as third:
+            later.close()
+            assert third.open(1) == 7001
+
+
+def test_without_a_store_that_can_be_read_the_epoch_is_the_clock(directory: Path) -> None:
+    directory.mkdir()
+    (directory / "events.db").write_bytes(b"no database " * 100)
+    for clock in (7000, 3):
+        with closing(Store(directory, days=7)) as store:
+            assert store.open(clock) == clock
+
+
 # -- the log
 
 
@@ -903,7 +1083,7 @@ class Model(RuleBasedStateMachine):
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
         self.faults = ExitStack()
-        self.now = NOW
+        self.now = 0  # uptime
         self.messages: list[Row] = []  # as they were appended, without those that are pruned
         self.unwritten = 0  # how many of them, at the end
         self.numbers: dict[bytes, int] = {}
@@ -979,6 +1159,7 @@ class Model(RuleBasedStateMachine):
             self.states = self.committed
         self.settle()
         self.store = opened(self.directory)
+        self.now = self.store._about.uptime  # as much of it as could be written
         self.numbers = {stream: seq for stream, seq in self.numbers.items() if seq}
         assert {(topic, identity): body for topic, identity, body in self.store.state()} == {
             key: each.body for key, each in self.states.items()

@@ -138,8 +138,10 @@ def _copy_first(db: sqlite3.Connection, names: dict[bytes, bytes]) -> None:
     if not isinstance(name, str):
         raise Damage("its name is gone")
     _begin_about(db, About(name, 0, 0, one(db, "SELECT count(*) FROM key")))
-    for row in db.execute("SELECT number, name, floor FROM stream_1").fetchall():
-        put_stream(db, *row)
+    for number, stream, floor in db.execute("SELECT number, name, floor FROM stream_1").fetchall():
+        if type(stream) is not bytes or not is_number(floor):
+            raise Damage(f"a stream is unreadable: {stream!r}")
+        put_stream(db, number, stream, floor)
     query = (
         "SELECT s.topic, s.identity, s.stream, s.seq, e.identity FROM state_1 s LEFT JOIN event e USING (stream, seq)"
     )
@@ -229,6 +231,13 @@ def keys(db: sqlite3.Connection, expected: int) -> tuple[KnownKeys, list[Key]]:
     if len(names) != expected:
         raise Damage(f"of {expected} orders' keys there are {len(names)}")
     return KnownKeys(names), opened
+
+
+def check_values(db: sqlite3.Connection) -> None:
+    """Raise `Damage` unless all values are readable: one whose name is not is one that nobody finds."""
+    for key, value, check in db.execute("SELECT key, value, checksum FROM value").fetchall():
+        if check != checksum(key, value):
+            raise Damage(f"the value {key!r} is unreadable")
 
 
 def states(db: sqlite3.Connection) -> list[tuple[bytes, bytes, bytes]]:
