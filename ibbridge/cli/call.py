@@ -11,6 +11,7 @@ from ibbridge.cli import text
 from ibbridge.client import Client, CommandError
 from ibbridge.client import request as requests
 from ibbridge.client.desk import is_failure
+from ibbridge.printable import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -57,14 +58,14 @@ def run(options: argparse.Namespace) -> int:
     try:
         args = given.build(options.cmd, options.args)
     except given.ArgumentError as error:
-        print(f"ibbridge call: {error}", file=sys.stderr)
+        print(f"ibbridge call: {printable(str(error))}", file=sys.stderr)
         return 2
     bus = shared.load(options).bus
     name = options.client
     try:
         ib = Client(name, options.pub or bus.pub, options.rep or bus.rep, prefix=bus.prefix, timeout=options.timeout)
     except ValueError as error:
-        print(f"ibbridge call: {error}", file=sys.stderr)
+        print(f"ibbridge call: {printable(str(error))}", file=sys.stderr)
         return 2
     with ib:
         try:
@@ -92,7 +93,7 @@ def _request(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> i
     print(text.dump({"ok": True, **about}) if options.json else f"accepted {text.fields(about)}", flush=True)
     if not made.one_shot or options.no_wait:
         if made.topics and not options.json:
-            print(f"what comes of it: ibbridge sub {' '.join(made.topics)}", file=sys.stderr)
+            print(f"what comes of it: ibbridge sub {printable(' '.join(made.topics))}", file=sys.stderr)
         return 0
     code = 0
     for message in ib.answers(made):
@@ -109,5 +110,6 @@ def _refused(options: argparse.Namespace, error: CommandError) -> int:
     if options.json:
         about = {"code": error.code, "message": error.message, "faults": [*error.faults], "outcome": error.outcome}
         print(text.dump({"ok": False, "error": about}))
-    print(f"refused: {error.code}", *(error.faults or [error.message]), sep="\n  ", file=sys.stderr)
+    said = map(printable, [error.code, *(error.faults or [error.message])])
+    print("refused: " + "\n  ".join(said), file=sys.stderr)
     return 1

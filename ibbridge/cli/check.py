@@ -6,6 +6,7 @@ import pathlib
 from typing import TYPE_CHECKING
 
 from ibbridge import config
+from ibbridge.printable import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -30,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             config.load(file)
         except config.ConfigError as error:
-            print(error)
+            print(*map(printable, error.faults), sep="\n")
             code = 2
         else:
             print(f"{file}: ok")

@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ibbridge.cli.sample import Sample
 from ibbridge.client import BridgeError, NoAnswer, connect
+from ibbridge.printable import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -85,7 +86,7 @@ def _trade(ib: Client, seconds: float) -> None:
     began = time.monotonic()
 
     def say(what: str, text: str) -> None:
-        print(f"{time.monotonic() - began:6.2f} s  {what:<9} {text}", flush=True)
+        print(f"{time.monotonic() - began:6.2f} s  {what:<9} {printable(text)}", flush=True)
 
     about = ib.status()["tws"]
     say("connected", f"account {', '.join(about['accounts'])}, server version {about['serverVersion']}")

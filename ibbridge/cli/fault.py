@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ibbridge.cli import text
+from ibbridge.printable import printable
 from ibbridge.sim import control
 from ibbridge.sim.faults import FAULTS
 
@@ -50,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"ibbridge fault: {error}", file=sys.stderr)
         return 1
     if not answer.pop("ok"):
-        print("refused:", *answer["error"].splitlines(), sep="\n  ", file=sys.stderr)
+        print("refused:", *map(printable, answer["error"].split("\n")), sep="\n  ", file=sys.stderr)
         return 1
     del answer["error"]
     print(text.dump(answer) if answer else "ok")

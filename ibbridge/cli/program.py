@@ -14,8 +14,10 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol, cast
 
 import ibbridge
+from ibbridge.cli import help  # noqa: A004 -- the word of every command line
 from ibbridge.client import BridgeError
 from ibbridge.config import ConfigError
+from ibbridge.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,10 +84,10 @@ def overview() -> str:
             "",
             "usage: ibbridge COMMAND ...",
             "",
-            *(f"  {name:<{width}}  {about}" for name, about in COMMANDS.items()),
+            *(help.wrapped_row(f"  {name:<{width}}  ", about) for name, about in COMMANDS.items()),
             "",
-            "  ibbridge COMMAND --help says more, with examples; ibbridge --version says which this is.",
-            "  New here? `ibbridge demo` needs nothing else and shows everything working.",
+            help.wrapped_row("  ", "`ibbridge COMMAND --help` says more, with examples. New here?"),
+            help.wrapped_row("  ", "`ibbridge demo` needs nothing else and shows everything working."),
         ]
     )
 
@@ -95,8 +97,8 @@ def parser(name: str, module: Subcommand) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog=f"ibbridge {name}",
         description=module.SUMMARY,
-        epilog=f"examples:\n{module.EXAMPLES}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"{help.EXAMPLES}\n{module.EXAMPLES}",
+        formatter_class=help.HelpFormatter,
         allow_abbrev=False,
     )
     module.arguments(made)
@@ -109,10 +111,10 @@ def _run(module: Subcommand, options: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code
     except ConfigError as error:
-        print(error, file=sys.stderr)
+        print(*map(printable, error.faults), sep="\n", file=sys.stderr)
         return 2
     except BridgeError as error:
-        print(f"ibbridge: {error}", file=sys.stderr)
+        print(f"ibbridge: {printable_lines(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.cli import options as shared
 from ibbridge.cli import text
 from ibbridge.client import Client
+from ibbridge.printable import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -76,6 +77,10 @@ def _in_the_way(about: Mapping[str, Any]) -> Iterator[str]:
     store = about.get("store") or {}
     if store.get("fault"):
         yield _row("ATTENTION", f"no orders are taken, because the store cannot be written: {store['fault']}")
+    if dropped := (about.get("log") or {}).get("dropped"):
+        yield _row("ATTENTION", f"{dropped:,} lines of the log were dropped: standard error did not take them")
+    for alarm in about.get("alarms") or ():
+        yield _row("ALARM", f"{alarm['alarm']}: {alarm['why']}")
     if (record := about.get("record")) and record.get("fault"):
         yield _row("ATTENTION", f"recording has stopped: {record['fault']}")
     if halt := about.get("halt"):
@@ -91,7 +96,7 @@ _ALARMS = {
 
 
 def _row(name: str, value: str) -> str:
-    return f"{name:<10} {value}"
+    return f"{name:<10} {printable(value)}"
 
 
 def span(seconds: float) -> str:

@@ -12,6 +12,7 @@ from ibbridge.cli import options as shared
 from ibbridge.cli import text
 from ibbridge.client import Down, Feed, Gap, Up
 from ibbridge.client.events import Event
+from ibbridge.printable import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -99,4 +100,4 @@ def _until(deadline: float | None, longest: float = float("inf")) -> float:
 
 
 def _note(text: str) -> None:
-    print(f"ibbridge sub: {text}", file=sys.stderr, flush=True)
+    print(f"ibbridge sub: {printable(text)}", file=sys.stderr, flush=True)

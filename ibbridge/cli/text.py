@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.client import TICK_NAMES
+from ibbridge.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,8 +28,8 @@ _IDS = frozenset({"reqId", "tickerId"})
 
 def line(message: Message, width: int = 0) -> str:
     """`10:15:00.123456 topic field=value ...`; the topic is filled up to `width`."""
-    flags = f"  [{', '.join(message.flags)}]" if message.flags else ""
-    return f"{clock(message.ts)} {message.topic:<{width}} {fields(_telling(message.data))}{flags}".rstrip()
+    flags = f"  [{printable(', '.join(message.flags))}]" if message.flags else ""
+    return f"{clock(message.ts)} {printable(message.topic):<{width}} {fields(_telling(message.data))}{flags}".rstrip()
 
 
 def block(message: Message) -> str:
@@ -37,7 +38,8 @@ def block(message: Message) -> str:
         return whole_line
     rows = list(_flat(_telling(message.data), ""))
     width = max(len(name) for name, _ in rows)
-    return "\n".join([f"{clock(message.ts)} {message.topic}", *(f"  {name:<{width}} {value}" for name, value in rows)])
+    head = f"{clock(message.ts)} {printable(message.topic)}"
+    return "\n".join([head, *(f"  {name:<{width}} {value}" for name, value in rows)])
 
 
 def clock(ts: int) -> str:
@@ -62,12 +64,12 @@ def _flat(data: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
         elif name == "tickType" and value in TICK_NAMES:
             yield f"{path}{name}", TICK_NAMES[value]
         else:
-            yield f"{path}{name}", _value(value)
+            yield printable(f"{path}{name}"), _value(value)
 
 
 def _value(value: Any) -> str:
     if isinstance(value, str):
-        return value if _PLAIN.fullmatch(value) else dump(value)
+        return value if _PLAIN.fullmatch(value) and value.isprintable() else dump(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
         return str(int(value))
     if isinstance(value, bytes):

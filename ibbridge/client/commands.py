@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgpack
 
+from ibbridge.client.access import forbidden
 from ibbridge.client.errors import BridgeError, CommandError, NoAnswer
 
 RETRY = 3.0
@@ -84,6 +85,8 @@ class Command:
 
     def unanswered(self, rep: str, timeout: float) -> NoAnswer:
         """There was no reply in time: what that means."""
+        if not self.sent and (why := forbidden(rep)):
+            return NoAnswer(f"{self.cmd}: {why}; nothing was sent", "not_sent", self.id, self.key)
         if not self.sent:
             text = (
                 f"{self.cmd}: there is no daemon at {rep}; nothing was sent. Is ibbridge running? Is this the "

@@ -14,6 +14,7 @@ import zmq
 import zmq.backend
 
 from ibbridge.client import wires
+from ibbridge.client.access import forbidden
 from ibbridge.client.commands import RETRY, Names, unpacked
 from ibbridge.client.errors import NoAnswer
 from ibbridge.client.follow import Follower
@@ -100,6 +101,8 @@ class Link:
 
     def silent(self, prefixes: Iterable[str], timeout: float) -> NoAnswer:
         """What is wrong where these have not begun in time."""
+        if why := forbidden(self.pub) or forbidden(self.rep):
+            return NoAnswer(why, "not_sent")
         if all(map(self.follower.welcomed, prefixes)):
             why = f"a daemon is heard at {self.pub}, but none answers at {self.rep} within {timeout:g} s. Is this"
             return NoAnswer(f"{why} the bus.rep of its configuration?", "not_sent")

@@ -38,6 +38,36 @@ def test_every_command_has_help_with_examples(name: str, capsys: pytest.CaptureF
     assert max(map(len, text.splitlines())) <= 120
 
 
+def help_of(name: str, columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    if name:
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+    else:
+        main(["--help"])
+    return capsys.readouterr().out
+
+
+def words(text: str) -> list[str]:
+    return text.replace("\\\n", "").split()
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_fits_the_terminal_and_breaks_no_word(name, columns, capsys, monkeypatch) -> None:
+    text = help_of(name, columns, capsys, monkeypatch)
+    assert max(map(len, text.splitlines())) <= columns
+    wide = help_of(name, 1_000, capsys, monkeypatch)
+    assert sorted(words(text)) == sorted(words(wide))
+
+
+def test_an_example_that_is_wrapped_can_still_be_copied(capsys, monkeypatch) -> None:
+    text = help_of("call", 60, capsys, monkeypatch)
+    examples = text.split("examples:\n")[1].replace("\\\n", " ").splitlines()
+    (order,) = [line for line in examples if " placeOrder " in line]
+    assert order.split()[-1] == "order.lmtPrice=180"
+
+
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
