@@ -301,6 +301,18 @@ class RecordConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
+class MemoryConfig(_Section):
+    """How much memory the daemon may take, before it lets go of those who make it take so much."""
+
+    limit_mb: int = _key(
+        1_024,
+        checks.whole(128, 1_000_000),
+        "Megabytes in use above which the client for whom most is kept is disconnected, one after the other; four "
+        "fifths of it are an alarm. It is at least ring.bytes and 512 MB, whatever stands here.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig(_Section):
     """What goes to standard error, and so to the journal."""
 
@@ -319,6 +331,7 @@ class Config(_Section):
     store: StoreConfig = field(default_factory=StoreConfig)
     commands: CommandsConfig = field(default_factory=CommandsConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
+    memory: MemoryConfig = field(default_factory=MemoryConfig)
     log: LogConfig = field(default_factory=LogConfig)
     instruments: Mapping[str, Mapping[str, Attribute]] = field(
         default_factory=dict,

@@ -34,7 +34,7 @@ from ibbridge.health import REMEMBERED, Health, Signs
 from ibbridge.inbound.decode_errors import DecodeErrors, Kind
 from ibbridge.monitoring import process_limits, signals
 from ibbridge.monitoring.log_writer import LogWriter, occupy_standard_files
-from ibbridge.monitoring.process_health import ProcessHealth, ProcessSample
+from ibbridge.monitoring.process_health import MEGABYTE, ProcessHealth, ProcessSample, memory_limit
 from ibbridge.notify import notify
 from ibbridge.order_keys import OrderKeys, adopt
 from ibbridge.orders import Orders
@@ -124,6 +124,8 @@ class Daemon:
         self._down_since: float | None = None
         self._tries = 0
         self.process_health = ProcessHealth(self.alarms)
+        self.shed: Callable[[], str] = str  # disconnects the client for whom most is kept; says which, "" for none
+        self._memory_limit = memory_limit(config.memory.limit_mb, config.ring.bytes)
         self._descriptor_limit = process_limits.descriptor_limit()
         self._fault = ""  # of the store, as it was told last
         self._surplus: set[str] = set()
@@ -387,12 +389,22 @@ class Daemon:
 
     def _check_process(self) -> None:
         """See how the log, descriptors and memory are; free memory where there is too much of it in use."""
+        self.gateway.restock()
         sample = ProcessSample(
             self._log_writer.fault(time.monotonic()) if self._log_writer else "",
             process_limits.open_descriptors(),
             self._descriptor_limit,
+            process_limits.memory_in_use(),
+            self._memory_limit,
         )
-        self.process_health.check(sample, _now())
+        if self.process_health.check(sample, _now()):
+            self._free_memory()
+
+    def _free_memory(self) -> None:
+        """Give back what is free; if that is not enough, disconnect the client for whom most is kept."""
+        process_limits.return_memory()
+        if (used := process_limits.memory_in_use()) > self._memory_limit and (peer := self.shed()):
+            log.error("%d MB of memory are in use, %s is disconnected: most was kept for it", used // MEGABYTE, peer)
 
     def _window(self) -> float:
         """Seconds until the restart window ends that this is in; 0 outside of any."""

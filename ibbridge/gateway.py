@@ -17,6 +17,7 @@ from ibbridge.codec import Connection, FramingError, HandshakeError, Message, St
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.inbound.decode_errors import Readability
 from ibbridge.line import MARKET_DATA, Close, Do, Line, Open, Resolve
+from ibbridge.monitoring.spare_sockets import EXHAUSTED, SpareSockets, exhausted
 from ibbridge.pacing import Pacing, Waiting
 from ibbridge.session import Stage
 
@@ -81,6 +82,9 @@ class Gateway:
         self._packed = packed  # names of messages that are wanted as msgpack
         self._recorder = recorder
         self._line = Line(config, session, random.random)
+        self._spares = SpareSockets()
+        self._found: list[Any] = []  # where the host was found last
+        self._families: dict[tuple[Any, ...], int] = {}
         self._link: _Link | None = None
         self._leaving: set[_Link] = set()
         self._trying: asyncio.Task[None] | None = None
@@ -164,6 +168,7 @@ class Gateway:
             self._loop = None
             self._drop()
             await self._leave()
+            self._spares.close()
 
     # -- what the line says
 
@@ -221,11 +226,17 @@ class Gateway:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         # UnicodeError: a host name that is none, such as one with a label of 64 characters.
         except (OSError, UnicodeError) as error:
-            self._refused(error)
-        else:
-            self._trying = None
-            self._line.resolved([address[4][:2] for address in found], time.monotonic())
-            self._go()
+            if not (self._found and exhausted()):
+                self._refused(error)
+                return
+            # A look-up opens files; without a descriptor for them the host is where it was.
+            found = [(*each[:4], (each[4][0], port, *each[4][2:])) for each in self._found]
+        self._found = found
+        self._trying = None
+        self._families = {address[4][:2]: address[0] for address in found}
+        self._spares.keep(self._families.values())
+        self._line.resolved([address[4][:2] for address in found], time.monotonic())
+        self._go()
 
     async def _open(self, address: tuple[Any, ...]) -> None:
         config = self._config
@@ -238,11 +249,35 @@ class Gateway:
         )
         self._link = link = _Link(connection, config.read_chunk, self)
         try:
-            await asyncio.get_running_loop().create_connection(lambda: link, address[0], address[1])
+            await self._connect(link, address)
         except OSError as error:
             if self._link is link:
                 self._link = None
                 self._refused(error)
+
+    async def _connect(self, link: _Link, address: tuple[Any, ...]) -> None:
+        """Connect; if clients have taken all descriptors, with a socket that was kept for that."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_connection(lambda: link, address[0], address[1])
+        except OSError as error:
+            if error.errno not in EXHAUSTED or (spare := self._spares.take(self._families[address])) is None:
+                raise
+        else:
+            return
+        try:
+            await loop.sock_connect(spare, address)
+        except ConnectionRefusedError:
+            self._spares.give_back(spare)
+            raise
+        except BaseException:
+            spare.close()
+            raise
+        await loop.create_connection(lambda: link, sock=spare)
+
+    def restock(self) -> None:
+        """Open the sockets that are kept for the next connections, as far as there are descriptors for them."""
+        self._spares.restock()
 
     def _refused(self, error: Exception) -> None:
         self._trying = None  # this task, which goes on

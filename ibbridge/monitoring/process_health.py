@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 FULL = 0.8
 """The part of its descriptors, and of its memory, that may be in use before that is an alarm."""
 
-MEGABYTE = 1_000_000
+MEGABYTE = 2**20
+
+OWN_MEMORY = 512 * MEGABYTE
+"""Bytes that the daemon may take beside its ring before anybody can be blamed: code, state of many topics, bursts."""
 
 
 class ProcessSample(NamedTuple):
@@ -24,6 +27,11 @@ class ProcessSample(NamedTuple):
     descriptor_limit: int = 0
     memory: int = 0
     memory_limit: int = 0
+
+
+def memory_limit(configured_mb: int, ring_bytes: int) -> int:
+    """Return the bytes of memory above which clients are disconnected: what is configured, or what is needed anyway."""
+    return max(configured_mb * MEGABYTE, ring_bytes + OWN_MEMORY)
 
 
 class ProcessHealth:
