@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgpack
 
 from ibbridge.orders import FOREIGN, is_end
-from ibbridge.storage.keys import Key
+from ibbridge.storage.keys import Found, Key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -96,35 +96,35 @@ class OrderKeys:
         return news
 
 
-def adopt(client_id: int, messages: Iterator[tuple[bytes, bytes]]) -> tuple[list[Key], dict[bytes, bytes]]:
-    """Return the keys that are in messages (topics and bodies, the oldest first), and the name of its key by topic."""
-    found: dict[bytes, Record] = {}
+def adopt(client_id: int, messages: Iterator[tuple[bytes, bytes]]) -> Found:
+    """Return what a store that kept no keys says of them in its messages: topics and bodies, the oldest first."""
+    records: dict[bytes, Record] = {}
     ended: dict[bytes, bool] = {}
     names: dict[bytes, bytes] = {}
-    highest = 0
+    highest = epoch = 0
     for topic, packed in messages:
-        ref, data = _read(topic, packed)
-        if not ref or ref["owner"] == FOREIGN:
+        body = msgpack.unpackb(packed, strict_map_key=False)
+        epoch = max(epoch, body["epoch"])
+        ref, data = body.get("ref") or {}, body["data"]
+        if not {"owner", "key"} <= ref.keys() or ref["owner"] == FOREIGN:
             continue
         name = names[topic] = _name(ref["owner"], ref["key"])
-        about = data.get("order") or data.get("execution") or data
-        before = found.get(name, Record(client_id, 0, 0))
-        record = Record(about.get("clientId") or client_id, ref.get("orderId") or 0, about.get("permId") or 0)
-        found[name] = Record(record[0], record[1] or before[1], record[2] or before[2])
+        record = records[name] = _merged(records.get(name), client_id, ref, data)
         if status := data.get("status") or (data.get("orderState") or {}).get("status"):
             ended[name] = is_end(status)
-        highest = max(highest, found[name].order_id if record.client_id == client_id else 0)
-    keys = [Key(name, _value(*record), open=not ended.get(name)) for name, record in found.items()]
-    return [*keys, Key(HIGHEST, _value(client_id, highest, 0), open=True)] if keys else [], names
+        highest = max(highest, record.order_id if record.client_id == client_id else 0)
+    keys = [Key(name, _value(*record), open=not ended.get(name)) for name, record in records.items()]
+    if keys:
+        keys.append(Key(HIGHEST, _value(client_id, highest, 0), open=True))
+    return Found(keys, names, epoch)
 
 
-def _read(topic: bytes, packed: bytes) -> tuple[Mapping[str, Any] | None, Mapping[str, Any]]:
-    """Return `ref` and `data` of a message about an order or an execution; None for others."""
-    if b"ord." not in topic and b"exec." not in topic:
-        return None, {}
-    body = msgpack.unpackb(packed, strict_map_key=False)
-    ref = body.get("ref") or {}
-    return (ref, body["data"]) if {"owner", "key"} <= ref.keys() else (None, {})
+def _merged(before: Record | None, client_id: int, ref: Mapping[str, Any], data: Mapping[str, Any]) -> Record:
+    """Return what is known of an order after one more message about it."""
+    about = data.get("order") or data.get("execution") or data
+    client, number, perm_id = about.get("clientId"), ref.get("orderId"), about.get("permId")
+    before = before or Record(client_id, 0, 0)
+    return Record(client or before.client_id, number or before.order_id, perm_id or before.perm_id)
 
 
 def _name(owner: str, key: str) -> bytes:

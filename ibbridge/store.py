@@ -22,6 +22,7 @@ import secrets
 import sqlite3
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import islice
@@ -31,12 +32,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ibbridge.storage import schema
 from ibbridge.storage.checksums import checksum, of_event
-from ibbridge.storage.keys import Key, KnownKeys
+from ibbridge.storage.keys import Found, Key, KnownKeys
 from ibbridge.storage.schema import SCHEMA, About, Damage, is_number, one
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
 T = TypeVar("T")
 
@@ -120,8 +121,11 @@ class _Stream:
         self.kept: deque[_Row] = deque()  # its rows that wait to be written
 
 
-def _no_keys(_: Iterator[tuple[bytes, bytes]]) -> tuple[Iterable[Key], dict[bytes, bytes]]:
-    return (), {}
+_Adopt = Callable[[Iterator[tuple[bytes, bytes]]], Found]
+
+
+def _no_keys(_: Iterator[tuple[bytes, bytes]]) -> Found:
+    return Found([], {}, 0)
 
 
 class Store:
@@ -168,7 +172,7 @@ class Store:
 
     # -- opening and closing
 
-    def open(self, clock: int, adopt: Callable[[Iterator[tuple[bytes, bytes]]], Any] = _no_keys) -> int:
+    def open(self, clock: int, adopt: _Adopt = _no_keys) -> int:
         """Lock the directory, open or create the file, and return the epoch that begins.
 
         The epoch is `clock` (µs since 1970 UTC), or the last one and 1, if that is higher: it rises with each start,
@@ -235,7 +239,7 @@ class Store:
         """Have a file that others may not read. SQLite would make one for all to see."""
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
-    def _start(self, adopt: Callable[[Iterator[tuple[bytes, bytes]]], Any]) -> None:
+    def _start(self, adopt: _Adopt) -> None:
         """Take up what is in the file, or begin it; if it is unfit, say so."""
         with ExitStack() as opened:
             db = opened.enter_context(closing(self._connect()))
@@ -251,7 +255,7 @@ class Store:
     def _connect(self) -> sqlite3.Connection:
         return sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)
 
-    def _unfit(self, db: sqlite3.Connection, adopt: Callable[[Iterator[tuple[bytes, bytes]]], Any]) -> str:
+    def _unfit(self, db: sqlite3.Connection, adopt: _Adopt) -> str:
         """Return why the file is none of ours, and what to do; empty if it is ours, made or upgraded if need be."""
         if not _bytes(self._path) and _bytes(self._wal):
             return "it is empty, and its -wal is not: it was cut off; move both away"

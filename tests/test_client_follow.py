@@ -37,7 +37,7 @@ class Model:
     """A daemon as the contract has it: streams, a ring, a store, pages, heartbeats; and no socket."""
 
     def __init__(self) -> None:
-        self.epoch = 100
+        self.epoch = 1_000_000
         self.store = "a"
         self.stores = {self.epoch: self.store}
         self.streams: dict[str, list[Frames]] = {}
@@ -55,13 +55,18 @@ class Model:
         return kept[-1]
 
     def restart(self, *, store: str, lost: int = 0) -> None:
-        self.epoch += 1
+        """Begin an epoch: of the same store it is higher, of another one the clock may say anything."""
+        self.epoch = self.epoch + 1 if store == self.store else min(self.stores) - 1000
         self.streams = {name: kept[: len(kept) - lost] for name, kept in self.streams.items() if durable(name)}
         if store != self.store:
             self.streams = {}
         self.store = self.stores[self.epoch] = store
         self.changed = {}
         self.beats = self.offset = 0
+
+    def place(self, epoch: int) -> int:
+        """Return which epoch this is, by the order in which they came."""
+        return list(self.stores).index(epoch)
 
     def welcome(self, prefix: str) -> Frames:
         about = {"type": "welcome", "proto": 1, "epoch": self.epoch, "gen": 1, "heartbeat": 1.0}
@@ -137,7 +142,7 @@ class Reader:
 
     def read(self, message: Message) -> None:
         if isinstance(message, Restart):
-            assert message.before < message.epoch
+            assert message.before != message.epoch
             self._restarted()
         elif isinstance(message, Gap):
             self._store_of(message)
@@ -162,14 +167,14 @@ class Reader:
     def _message(self, message: Message) -> None:
         self._store_of(message)
         stream = ".".join(message.topic.split(".")[:2]) + "."
-        state, at = self.state.setdefault(stream, {}), (message.epoch, message.seq)
+        state, at = self.state.setdefault(stream, {}), (self.model.place(message.epoch), message.seq)
         if "row" in message.ref:
             assert "replayed" in message.flags
         else:
             assert message.seq == self.last.get(stream, message.seq - 1) + 1, (message, self.last)
             self.last[stream] = message.seq
         if not message.topic.endswith(".e."):
-            assert state.get(message.topic, (0, 0)) < at, "state goes back, or comes twice"
+            assert state.get(message.topic, (-1, 0)) < at, "state goes back, or comes twice"
             state[message.topic] = at
 
     def forget(self, streams: list[str]) -> None:
@@ -355,7 +360,8 @@ class Following(RuleBasedStateMachine):
         published = len(self.model.streams.get(stream, []))
         if published == 0:
             return
-        state = {topic: (message["epoch"], message["seq"]) for topic, (_, packed) in self.model.state(stream).items()
+        state = {topic: (self.model.place(message["epoch"]), message["seq"])
+                 for topic, (_, packed) in self.model.state(stream).items()
                  for message in [msgpack.unpackb(packed)]}  # fmt: skip
         assert self.reader.state.get(stream, {}) == state, stream
         track = self.follower._tracks[stream]
@@ -507,7 +513,7 @@ def test_a_replay_that_is_refused_holds_up_nothing(code: str) -> None:
     bench.publish("ord.me.")
     ask = bench.follower.ask(0)
     assert ask is not None
-    bench.follower.answer(ask, {"ok": False, "epoch": 100, "error": {"code": code}}, 0)
+    bench.follower.answer(ask, {"ok": False, "epoch": 1_000_000, "error": {"code": code}}, 0)
     assert [cmd for cmd, _ in bench.serve()] == ["snapshot"]
     assert bench.read() == [("gap", 1, 1, code), ("x", 2, "live")]
 
@@ -518,7 +524,7 @@ def test_a_snapshot_that_is_refused_is_made_up_for_by_all_there_is() -> None:
     bench.subscribe("ord.")
     ask = bench.follower.ask(0)
     assert ask is not None
-    bench.follower.answer(ask, {"ok": False, "epoch": 100, "error": {"code": "E_INTERNAL"}}, 0)
+    bench.follower.answer(ask, {"ok": False, "epoch": 1_000_000, "error": {"code": "E_INTERNAL"}}, 0)
     bench.publish("ord.me.")
     assert [cmd for cmd, _ in bench.serve()] == ["replay"]
     assert bench.read() == [("x", 1, "replayed"), ("x", 2, "replayed"), ("x", 3, "live")]
@@ -696,20 +702,20 @@ def test_a_book_is_given_when_its_number_is_reached() -> None:
     bench.publish("md.A+depth.", "updateMktDepth", 2)
     ask = bench.follower.ask(0)
     assert ask is not None
-    row = body("md.A+depth.updateMktDepth.", 3, epoch=100, flags=["synthetic"])
+    row = body("md.A+depth.updateMktDepth.", 3, epoch=1_000_000, flags=["synthetic"])
     book = {"stream": "md.A+depth.", "seq": 3, "messages": [[b"md.A+depth.updateMktDepth.", row]]}
     bench.publish("md.A+depth.", "updateMktDepth", 2)
-    bench.follower.answer(ask, {"ok": True, "epoch": 100, "result": {"streams": [book], "next": None}}, 0)
+    bench.follower.answer(ask, {"ok": True, "epoch": 1_000_000, "result": {"streams": [book], "next": None}}, 0)
     kind = "updateMktDepth"
     assert bench.read() == [*((kind, seq, "live") for seq in (1, 2, 3)), (kind, 3, "replayed"), (kind, 4, "live")]
 
 
 def test_a_stream_that_begins_anew_on_the_next_page_is_taken_from_there() -> None:
     bench = Bench("md.")
-    row = [b"md.A.x.", body("md.A.x.", 1, epoch=100)]
+    row = [b"md.A.x.", body("md.A.x.", 1, epoch=1_000_000)]
     pages: list[dict[str, Any]] = [
         {"streams": [{"stream": "md.A.", "seq": 1, "messages": [row]}], "next": "p"},
-        {"streams": [{"stream": "md.A.", "seq": 2, "messages": [[b"md.A.y.", body("md.A.y.", 2, epoch=100)]]}],
+        {"streams": [{"stream": "md.A.", "seq": 2, "messages": [[b"md.A.y.", body("md.A.y.", 2, epoch=1_000_000)]]}],
          "next": "q"},
         {"streams": [{"stream": "md.A.", "seq": 2, "messages": [row]}], "next": None},
     ]  # fmt: skip
@@ -717,7 +723,7 @@ def test_a_stream_that_begins_anew_on_the_next_page_is_taken_from_there() -> Non
         ask = bench.follower.ask(0)
         assert ask is not None
         assert ask.args.get("after") == after
-        bench.follower.answer(ask, {"ok": True, "epoch": 100, "result": page}, 0)
+        bench.follower.answer(ask, {"ok": True, "epoch": 1_000_000, "result": page}, 0)
     assert bench.read() == [("y", 2, "replayed"), ("x", 1, "replayed")]
 
 
@@ -747,6 +753,26 @@ def test_unsubscribing_while_something_is_on_its_way_leaves_nothing_behind() -> 
     assert bench.serve() == [("snapshot", {"prefix": "md."})]
     assert bench.read() == []
     assert bench.follower._kept == 0
+
+
+@pytest.mark.parametrize("new", [99, 101])
+def test_any_other_epoch_is_a_new_one_and_what_comes_late_of_one_that_is_over_is_ignored(new: int) -> None:
+    follower = Follower()
+    follower.subscribe("md.")
+
+    def hear(epoch: int) -> list[str]:
+        about = {"type": "welcome", "proto": 1, "epoch": epoch, "gen": 1, "heartbeat": 1.0, "offset": 0, "beat": 0}
+        follower.take(b"md.", msgpack.packb({**about, "store": f"s-{epoch}"}))
+        found = [type(each).__name__ for each in follower.ready]
+        follower.ready.clear()
+        return found
+
+    assert hear(100) == []
+    assert hear(new) == ["Restart"]
+    assert hear(100) == []
+    assert follower.epoch == new
+    assert hear(200) == ["Restart"]
+    assert hear(new) == hear(100) == []
 
 
 def test_another_protocol_is_refused() -> None:

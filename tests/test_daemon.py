@@ -22,6 +22,7 @@ from ibbridge.codec.messages import INBOUND, REQUESTS
 from ibbridge.config import Config
 from ibbridge.daemon import Daemon, _directory, settle
 from ibbridge.gateway import Gateway
+from ibbridge.inbound.decode_errors import Readability
 from ibbridge.pacing import Waiting
 from ibbridge.routing import PASSED_ON
 from ibbridge.session import Session, Stage
@@ -43,6 +44,7 @@ class Wire:
 
     def __init__(self, daemon: Daemon, version: int = 200) -> None:
         self.connection = Connection(1, newest=version, packed=PASSED_ON)
+        self.readability = Readability()
         self.written: list[bytes] = []
         self._daemon = daemon
         self._host = Dialect.server(version)

@@ -218,6 +218,7 @@ def test_a_store_of_schema_1_is_upgraded_with_all_that_is_in_it(first: Lives) ->
     daemon = first.published.daemon
     assert daemon.store.fault == ""
     assert daemon.store.name == "s-1qbixzp7f31i"
+    assert daemon.store._about.epoch == daemon.streams.epoch
     assert daemon.halt.state == {"since": 1_900_000_000_000_000, "client": "desk", "reason": "for tonight"}
     daemon.halt.clear("desk", 1)
     used = {key: first.is_used(key) for key in ("working", "filled", "refused", "executed", "unheard")}
@@ -275,3 +276,9 @@ def test_a_damaged_store_of_schema_1_is_said_and_left_as_it_is(first: Lives, sta
         tables = {name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
         assert tables == {"about", "event", "state", "stream", "value"}
     assert len(before) == len(path.read_bytes())
+
+
+def test_the_epoch_after_an_upgrade_is_higher_than_any_before(first: Lives) -> None:
+    """The clock of the release before may have been ahead."""
+    with closing(Store(first.directory, days=7)) as store:
+        assert store.open(5, partial(adopt, 1)) == 1_796_030_689_249_535

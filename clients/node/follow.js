@@ -8,6 +8,8 @@
 
 import { decode } from '@msgpack/msgpack';
 
+/** So many epochs are remembered, so that what comes late of one that is over begins none anew. */
+const EPOCHS = 1000;
 const DURABLE = new Set(['ord', 'exec', 'acct', 'sys']);
 const HEARTBEAT = 'sys.bridge.heartbeat.';
 
@@ -140,6 +142,8 @@ export class Follow {
   beats = 0;
   /** An epoch that a reply was from, and no message yet. */
   #awaited = 0;
+  /** @type {number[]} the last epochs, this one included, in the order in which they were heard */
+  #epochs = [];
   /** The store, and the last epoch that was heard to use it. */
   #store = { name: '', epoch: 0 };
   #down = false;
@@ -220,7 +224,7 @@ export class Follow {
 
   /** @returns {Request | null} the one command to be sent now; the same one until it is answered or not wanted any more */
   request() {
-    if (this.#awaited > this.epoch) return null;
+    if (this.#awaited) return null;
     this.#request ??= this.#wanted();
     return this.#request;
   }
@@ -230,8 +234,10 @@ export class Follow {
    * @param {Body} body
    */
   received(topic, body) {
-    if (body.epoch < this.epoch) return;
-    if (body.epoch > this.epoch) this.#newEpoch(body.epoch);
+    if (body.epoch !== this.epoch) {
+      if (this.#epochs.includes(body.epoch)) return; // what comes late of one that is over
+      this.#newEpoch(body.epoch);
+    }
     if (body.type === 'welcome') {
       this.#welcomed(topic, body);
       this.#since ||= body.offset ?? 0;
@@ -277,8 +283,8 @@ export class Follow {
     if (request !== this.#request) return;
     this.#request = null;
     // The commands' socket may hear of a restart first, when messages of the old epoch are still to be received.
-    if (reply.epoch > this.epoch) this.#awaited = reply.epoch;
-    else request.answered(reply);
+    if (reply.epoch === this.epoch) request.answered(reply);
+    else if (!this.#epochs.includes(reply.epoch)) this.#awaited = reply.epoch;
   }
 
   /** No heartbeat for three times its interval. */
@@ -299,6 +305,8 @@ export class Follow {
       }
     }
     this.epoch = epoch;
+    this.#epochs = [...this.#epochs.slice(1 - EPOCHS), epoch];
+    if (this.#awaited === epoch || !first) this.#awaited = 0;
     this.#offset = this.#since = 0;
     this.#beat = null;
     this.#request = null;
@@ -335,11 +343,12 @@ export class Follow {
     const { name: before, epoch } = this.#store;
     this.#store = { name, epoch: this.epoch };
     if (before === '' || name === before) return;
+    const between = this.#epochs.slice(this.#epochs.indexOf(epoch) + 1);
     for (const prefix of this.#prefixes) {
       for (const stream of prefix.streams.values()) {
         if (!stream.durable) continue;
         // Of an epoch in between nobody has said which store its numbers are from.
-        stream.kept = stream.kept.filter(({ body }) => body.epoch <= epoch || body.epoch === this.epoch);
+        stream.kept = stream.kept.filter(({ body }) => body.epoch === this.epoch || !between.includes(body.epoch));
         this.#abandon(prefix, stream, 'store');
       }
       prefix.complete = false;
@@ -463,7 +472,7 @@ export class Follow {
    * @param {number} lost  How many messages up to it may never come by themselves.
    */
   #place(prefix, stream, state, lost = 0) {
-    const kept = stream.kept.findLast(({ body }) => body.epoch < this.epoch);
+    const kept = stream.kept.findLast(({ body }) => body.epoch !== this.epoch);
     if (!stream.open && stream.placed && state.seq < Math.max(stream.before, kept ? seq(kept) : 0)) {
       // The daemon could not save the last messages before it died, and gives their numbers a second time.
       this.#abandon(prefix, stream, 'renewed');

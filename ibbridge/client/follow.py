@@ -12,6 +12,7 @@ when all is there.
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
@@ -38,6 +39,7 @@ KEPT = 3
 """Heartbeats that name a stream after it has changed: if more were lost, its last messages may be lost unnoticed."""
 
 _REMEMBERED = 100_000
+_EPOCHS = 1_000
 
 
 class Ask(NamedTuple):
@@ -67,6 +69,7 @@ class Follower(Ordering):
         self._asked: Ask | None = None
         self._not_before = now
         self._greet: dict[str, None] = {}
+        self._over: deque[int] = deque(maxlen=_EPOCHS)  # epochs that have ended: what comes late begins none anew
         self._since = 0  # the first welcome's offset: what is published later is followed
 
     # -- subscriptions
@@ -122,10 +125,10 @@ class Follower(Ordering):
             self._sort(message, topic, packed)
 
     def _sort(self, message: Message, topic: bytes, packed: bytes) -> None:
-        if self.epoch is None or message.epoch > self.epoch:
-            self._new_epoch(message.epoch)
         if message.epoch != self.epoch:
-            return  # the end of what was before, from a connection that is being given up
+            if message.epoch in self._over:
+                return  # the end of what was before, from a connection that is being given up
+            self._new_epoch(message.epoch)
         if message.type == "welcome":
             self._welcome(message.topic, msgpack.unpackb(packed, strict_map_key=False))
         elif message.type == "heartbeat":
@@ -267,6 +270,8 @@ class Follower(Ordering):
                 track.first = max(1, track.found.seq + 1 - (track.found.offset - self._since))
             self._begin_found(track)
         before, self.epoch = self.epoch, epoch
+        if before is not None:
+            self._over.append(before)
         self._certain, self._beat = False, None
         self._asked, self._not_before, self._offset, self._since = None, 0.0, 0, 0
         self._found.clear()

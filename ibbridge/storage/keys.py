@@ -26,6 +26,17 @@ class Key(NamedTuple):
     open: bool
 
 
+class Found(NamedTuple):
+    """What is found in the messages of a store that kept no keys.
+
+    The keys, the name of its key by the topic of messages, and the highest epoch that a message is from.
+    """
+
+    keys: list[Key]
+    names: dict[bytes, bytes]
+    epoch: int
+
+
 class KnownKeys:
     """The names of all keys of a store, as digests."""
 

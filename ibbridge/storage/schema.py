@@ -15,7 +15,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.storage.checksums import checksum, of_event, of_first_schema
-from ibbridge.storage.keys import Key, KnownKeys
+from ibbridge.storage.keys import Found, Key, KnownKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -100,7 +100,7 @@ def create(db: sqlite3.Connection, name: str) -> None:
     db.execute("COMMIT")
 
 
-def upgrade(db: sqlite3.Connection, adopt: Callable[[Iterator[tuple[bytes, bytes]]], Any]) -> None:
+def upgrade(db: sqlite3.Connection, adopt: Callable[[Iterator[tuple[bytes, bytes]]], Found]) -> None:
     """Bring a file of schema 1 into the form of this one, in one transaction. Raise `Damage` if it is damaged.
 
     Schema 1 kept no order keys: `adopt` finds them in the messages.
@@ -113,9 +113,9 @@ def upgrade(db: sqlite3.Connection, adopt: Callable[[Iterator[tuple[bytes, bytes
         # A clock that was wrong said that it is 1970.
         db.execute("UPDATE event SET uptime = ? WHERE uptime <= ?", (TIMES_OF_DAY + 1, TIMES_OF_DAY))
         _run(db, _TABLES)
-        keys, names = adopt(_first_events(db))
-        put_keys(db, keys)
-        _copy_first(db, names)
+        found = adopt(_first_events(db))
+        put_keys(db, found.keys)
+        _copy_first(db, found)
         for table in ("about", "stream", "state", "value"):
             db.execute(f"DROP TABLE {table}_1")
         _stamp(db)
@@ -133,11 +133,11 @@ def _first_events(db: sqlite3.Connection) -> Iterator[tuple[bytes, bytes]]:
         yield topic, body
 
 
-def _copy_first(db: sqlite3.Connection, names: dict[bytes, bytes]) -> None:
+def _copy_first(db: sqlite3.Connection, found: Found) -> None:
     name = one(db, "SELECT name FROM about_1")
     if not isinstance(name, str):
         raise Damage("its name is gone")
-    _begin_about(db, About(name, 0, 0, one(db, "SELECT count(*) FROM key")))
+    _begin_about(db, About(name, found.epoch, 0, one(db, "SELECT count(*) FROM key")))
     for number, stream, floor in db.execute("SELECT number, name, floor FROM stream_1").fetchall():
         if type(stream) is not bytes or not is_number(floor):
             raise Damage(f"a stream is unreadable: {stream!r}")
@@ -148,7 +148,7 @@ def _copy_first(db: sqlite3.Connection, names: dict[bytes, bytes]) -> None:
     for topic, identity, stream, seq, same in db.execute(query).fetchall():
         if identity != same:
             raise Damage(f"a state is unreadable: number {seq} of {topic!r}")
-        row = (topic, identity, stream, seq, names.get(topic), None)
+        row = (topic, identity, stream, seq, found.names.get(topic), None)
         db.execute(PUT_STATE, (*row, checksum(*row)))
     for row in db.execute("SELECT key, value FROM value_1").fetchall():
         db.execute(PUT_VALUE, (*row, checksum(*row)))

@@ -319,6 +319,35 @@ test('5. the same store: durable streams are replayed across the epoch, the othe
     .asked('replay {stream:ord.me.x.,from:1,to:1}', messages('ord.me.x.', [1])).hears('~ord.me.x.#1').content();
 });
 
+for (const epoch of [99, 101]) {
+  test(`5. any other epoch is a new one (${epoch}), and what comes late of one that is over is ignored`, () => {
+    const talk = new Talk(['md.']);
+    talk.epoch = 100;
+    talk.welcome('md.').hears().asked('snapshot {prefix:md.}', state({})).hears('ready md.');
+    talk.epoch = epoch;
+    talk.welcome('md.').hears('epoch').asked('snapshot {prefix:md.}', state({})).hears('ready md.');
+    talk.epoch = 100;
+    talk.welcome('md.').says(A, 1).hears();
+    assert.equal(talk.follow.epoch, epoch);
+    talk.epoch = epoch;
+    talk.says(A, 1).hears('md.A.#1').content();
+  });
+}
+
+test('5. a reply of an epoch that is not heard yet is waited for, and one of an epoch that is over is not', () => {
+  const talk = new Talk(['md.']);
+  talk.epoch = 100;
+  talk.welcome('md.');
+  talk.epoch = 99;
+  talk.asked('snapshot {prefix:md.}', state({})).hears();
+  assert.equal(talk.follow.request(), null);
+  talk.welcome('md.').hears('epoch');
+  talk.epoch = 100;
+  talk.asked('snapshot {prefix:md.}', state({ [A]: [7, 7] })).hears();
+  talk.epoch = 99;
+  talk.asked('snapshot {prefix:md.}', state({})).hears('ready md.').content();
+});
+
 test('5. a gap that was open ends with the epoch, or goes on across it', () => {
   const talk = begun().says(A, 8).says(ORD, 5).heartbeat({ [A]: 9, [ORD]: 5 });
   talk.epoch = 2;
