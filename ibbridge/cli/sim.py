@@ -31,6 +31,7 @@ EXAMPLES = """\
   ibbridge sim --port 7497 --max-version 178   as old as a TWS that still matters
   ibbridge sim --faults night.yaml             misbehaves as the script says
   ibbridge sim --control tcp://127.0.0.1:4010  misbehaves when `ibbridge fault` says so
+  ibbridge sim --made-up                       any symbol can be traded, XXX too
   ibbridge sim --pace 50 --pace-history        enforces IB's limits"""
 
 
@@ -52,6 +53,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pace", type=int, metavar="N", help="messages a client may send in a second before error 100 (default: any)"
     )
+    parser.add_argument(
+        "--made-up", action="store_true", help="any symbol exists, not only those that are listed (default: 200)"
+    )
+    parser.add_argument("--no-delays", action="store_true", help="answer at once; a gateway takes its time")
     parser.add_argument("--pace-history", action="store_true", help="enforce IB's pacing of historical data (162)")
 
 
@@ -89,6 +94,8 @@ async def _serve(options: argparse.Namespace) -> None:
             pace=options.pace,
             history=options.pace_history,
             control=options.control,
+            delays=not options.no_delays,
+            made_up=options.made_up,
             started=started,
         )
     )

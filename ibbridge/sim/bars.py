@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ibbridge.sim.instruments import Instrument
+    from ibbridge.sim.walk import Bar
     from ibbridge.sim.world import Data
 
 YEARS = 20
 """How far back there is data."""
+VOLATILITIES = ("HISTORICAL_VOLATILITY", "OPTION_IMPLIED_VOLATILITY")
 TRADE_KINDS = ("TRADES", "ADJUSTED_LAST", "AGGTRADES")
 
 
@@ -144,6 +146,8 @@ def shown_bar(market: Market, instrument: Instrument, begin: int, end: int, show
             "wap": bar.typical,
             "barCount": math.ceil(bar.volume / 150),
         }
+    if shows in VOLATILITIES:
+        return _volatility_bar(instrument, bar)
     spread = instrument.profile.spread * instrument.tick
     prices = (SHOWN[shows](price, edge, spread) for edge, price in enumerate(bar[:4]))
     opened, high, low, closed = (to_tick(price, instrument.tick / 2) for price in prices)
@@ -158,6 +162,14 @@ def shown_bar(market: Market, instrument: Instrument, begin: int, end: int, show
     }
 
 
+def _volatility_bar(instrument: Instrument, bar: Bar) -> Data:
+    """Return a bar of a year's volatility: higher where the price has fallen below where it began."""
+    usual = instrument.volatility * math.sqrt(252)
+    opened, high, low, closed = (round(usual * math.sqrt(instrument.base / price), 6) for price in bar[:4])
+    values = {"open": opened, "high": max(opened, low, closed), "low": min(opened, high, closed), "close": closed}
+    return values | {"volume": -1.0, "wap": -1.0, "barCount": -1}
+
+
 SHOWN: dict[str, Callable[[float, int, float], float]] = {
     "TRADES": lambda price, _edge, _spread: price,
     "ADJUSTED_LAST": lambda price, _edge, _spread: price,
@@ -165,6 +177,7 @@ SHOWN: dict[str, Callable[[float, int, float], float]] = {
     "BID": lambda price, _edge, _spread: price,
     "ASK": lambda price, _edge, spread: price + spread,
     "MIDPOINT": lambda price, _edge, spread: price + spread / 2,
+    **dict.fromkeys(VOLATILITIES, lambda price, _edge, _spread: price),
     # Open is the average bid, high the highest ask, low the lowest bid, close the average ask.
     "BID_ASK": lambda price, edge, spread: price + spread * (edge in (1, 3)),
 }

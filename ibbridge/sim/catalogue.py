@@ -165,6 +165,18 @@ class Catalogue:
         """Of every future that is known the one that is next to expire."""
         return [self._issue(self._front(*key[1:], today)) for key in KNOWN if key[0] == "FUT"]
 
+    def combinations(self, today: date) -> list[Instrument]:
+        """Return spreads of options on a few well-known stocks: two calls of the next expiration, the nearer bought."""
+        return [self._spread(symbol, today) for symbol in ("AAPL", "MSFT", "NVDA", "SPY", "TSLA")]
+
+    def _spread(self, symbol: str, today: date) -> Instrument:
+        underlying = self.root("STK", symbol, "USD")
+        expiry, strikes = self.expirations(underlying, today)[0], self.strikes(underlying)
+        middle = len(strikes) // 2
+        calls = [_option("OPT", underlying, expiry, strike, "C") for strike in strikes[middle : middle + 2]]
+        legs = [{"conId": self._issue(call).con_id, "action": side} for call, side in zip(calls, "BS", strict=True)]
+        return self._combination({"symbol": symbol, "comboLegs": legs}, today)
+
     def expirations(self, underlying: Instrument, today: date) -> list[str]:
         """The options' last trading days: the next four Fridays and the third Fridays of the next four months."""
         fridays = (today + timedelta((4 - today.weekday()) % 7 + 7 * n) for n in range(4))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ibbridge.sim import moments
 from ibbridge.sim.catalogue import Refused
-from ibbridge.sim.matching import commission, conditions_met, is_triggered, offer
+from ibbridge.sim.matching import commission, conditions_met, hedge_size, is_triggered, offer
 from ibbridge.sim.order_book import CANCELLED_BY_USER, OrderBook, why_held
 from ibbridge.sim.tickets import CANCELLED, FILLED, INACTIVE, PENDING_CANCEL, PRE_SUBMITTED, SUBMITTED, Ticket
 
@@ -22,6 +22,26 @@ if TYPE_CHECKING:
 
 _REDUCES = (2, 3)
 """OCA types whose other members get smaller by a fill; of the rest they are cancelled."""
+
+
+def _report(exec_id: str, fee: float, instrument: Instrument, realised: float | None) -> Data:
+    return {
+        "execId": exec_id,
+        "commissionAndFees": fee,
+        "currency": instrument.currency,
+        "realizedPNL": None if realised is None else round(realised, 6),
+        "yield": None,
+    }
+
+
+def _part(ticket: Ticket, leg: Instrument, ratio: float, shares: float, price: float) -> Ticket:
+    """Return what one leg has of a fill of a combination, as an order of its own would have it."""
+    action = "BUY" if ticket.sign * ratio > 0 else "SELL"
+    part = Ticket(ticket.client, ticket.order_id, leg, leg.contract(), ticket.order | {"action": action})
+    part.perm_id, part.manual = ticket.perm_id, ticket.manual
+    part.filled = shares * abs(ratio)
+    part.spent, part.last_price = part.filled * price, price
+    return part
 
 
 class Executor:
@@ -56,6 +76,8 @@ class Executor:
     def _waits(self, ticket: Ticket, at: float) -> bool:
         if ticket.parent is not None and ticket.parent.status != FILLED:
             return True
+        if ticket.parent is not None and not ticket.quantity:
+            ticket.order["totalQuantity"] = hedge_size(ticket, ticket.parent)
         if ticket.why_held == "child":  # the parent has just filled
             ticket.why_held = why_held(ticket)
             if ticket.why_held:
@@ -102,30 +124,37 @@ class Executor:
             ticket.completed = moments.stamp(at)
         total = commission(instrument, ticket.filled, abs(ticket.spent) * instrument.size)
         fee, ticket.charged = round(total - ticket.charged, 6), total
-        exec_id = book.execution_id()
-        execution = ticket.execution(exec_id, at, shares)
-        report: Data = {
-            "execId": exec_id,
-            "commissionAndFees": fee,
-            "currency": instrument.currency,
-            "realizedPNL": self._pay(ticket, shares, price, fee),
-            "yield": None,
-        }
-        book.executions.append((ticket, execution, report))
-        book.broadcast(ticket, "execDetails", {"reqId": -1, "contract": ticket.contract, "execution": execution})
+        booked = list(self._book_fill(ticket, shares, price, fee, at))
+        book.executions += booked
+        for part, execution, _ in booked:
+            book.broadcast(ticket, "execDetails", {"reqId": -1, "contract": part.contract, "execution": execution})
         book.tell(ticket)
-        book.broadcast(ticket, "commissionAndFeesReport", {"commissionAndFeesReport": report})
+        for _, _, report in booked:
+            book.broadcast(ticket, "commissionAndFeesReport", {"commissionAndFeesReport": report})
         self._after(ticket, shares)
 
-    def _pay(self, ticket: Ticket, shares: float, price: float, fee: float) -> float | None:
-        """Book a fill in the account; a combination leg by leg. The realised profit, None where it only opened."""
+    def _book_fill(
+        self, ticket: Ticket, shares: float, price: float, fee: float, at: float
+    ) -> Iterator[tuple[Ticket, Data, Data]]:
+        """Book a fill in the account, and yield its executions with what each has cost.
+
+        A combination has one for the whole, which costs nothing, and one for each leg. Their ids begin alike.
+        """
+        exec_id = self._book.execution_id()
         legs = list(self._legs(ticket.instrument, price))
-        gained = [
-            self._accounts.fill(ticket.account, leg, ticket.sign * shares * ratio, leg_price, fee / len(legs))
-            for leg, ratio, leg_price in legs
-        ]
-        realised = [each for each in gained if each is not None]
-        return round(sum(realised), 6) if realised else None
+        whole = ticket.execution(exec_id, at, shares)
+        if not ticket.instrument.legs:
+            realised = self._accounts.fill(ticket.account, ticket.instrument, ticket.sign * shares, price, fee)
+            yield ticket, whole, _report(exec_id, fee, ticket.instrument, realised)
+            return
+        yield ticket, whole, _report(exec_id, 0.0, ticket.instrument, None)
+        stem, share = exec_id.removesuffix(".01.01"), round(fee / len(legs), 6)
+        for number, (leg, ratio, leg_price) in enumerate(legs, 2):
+            part = _part(ticket, leg, ratio, shares, leg_price)
+            realised = self._accounts.fill(ticket.account, leg, part.sign * shares * abs(ratio), leg_price, share)
+            leg_id = f"{stem}.{number:02}.01.01"
+            execution = part.execution(leg_id, at, shares * abs(ratio))
+            yield part, execution, _report(leg_id, share, leg, realised)
 
     def _legs(self, instrument: Instrument, price: float) -> Iterator[tuple[Instrument, float, float]]:
         """What is bought with one unit: instrument, ratio, price. The last leg bears what the others leave."""
@@ -148,7 +177,7 @@ class Executor:
         for other in list(self._book.working()) if group else ():
             if other is ticket or other.account != ticket.account or other.order.get("ocaGroup") != group:
                 continue
-            if ticket.order.get("ocaType", 0) in _REDUCES and other.remaining > shares:
+            if (ticket.order.get("ocaType") or _REDUCES[-1]) in _REDUCES and other.remaining > shares:
                 other.order["totalQuantity"] = round(other.quantity - shares, 8)
                 self._book.tell(other)
             else:

@@ -6,7 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.sim import moments
-from ibbridge.sim.bars import SHOWN, TRADE_KINDS, YEARS, Query, bars_of, label, sessions_of, shown_bar
+from ibbridge.sim.bars import SHOWN, TRADE_KINDS, VOLATILITIES, YEARS, Query, bars_of, label, sessions_of, shown_bar
 from ibbridge.sim.catalogue import Refused, invalid
 from ibbridge.sim.instruments import ZONE
 from ibbridge.sim.market import QUARTERS
@@ -157,6 +157,8 @@ class History:
             raise Refused(10299, f"Expected what to show is TRADES, please use that instead of {shows}.")
         if shows in TRADE_KINDS and not instrument.profile.trades:
             raise no_data(instrument, "Last")
+        if shows in VOLATILITIES and instrument.sec_type not in ("STK", "IND"):
+            raise no_data(instrument, shows.title())
         if args.get("keepUpToDate", False) and (args.get("endDateTime", "") or shows not in _LIVE_KINDS):
             raise invalid("End time must be empty and data one of TRADES, MIDPOINT, BID, ASK to be kept up to date")
         if instrument.sec_type == "CONTFUT" and args.get("endDateTime", ""):

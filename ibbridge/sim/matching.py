@@ -110,6 +110,20 @@ def _holds(condition: Mapping[str, Any], now: float, last: Callable[[int], float
     return False
 
 
+def hedge_size(hedge: Ticket, parent: Ticket) -> float:
+    """Return how much a hedge of no quantity trades: the money of what its parent has filled, or a part of it."""
+    if hedge.order.get("hedgeType") == "F":
+        return round(abs(parent.spent) * parent.instrument.size, 0)
+    return max(round(parent.filled * _ratio(hedge.order.get("hedgeParam", ""))), 1.0)
+
+
+def _ratio(text: str) -> float:
+    try:
+        return abs(float(text))
+    except ValueError:
+        return 1.0
+
+
 # -- commission ----------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 HEADLINES = 300
 """The most headlines of one answer."""
 
-_DASHED = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d:\d\d:\d\d)(\.\d)?")
+_DASHED = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d:\d\d:\d\d)(?:\.\d+)?(?: (\S+))?")
 
 
 class News:
@@ -110,12 +110,21 @@ def _send(session: Session, bulletin: Bulletin) -> None:
     session.send("updateNewsBulletin", {"msgId": bulletin.number, **row})
 
 
+def _plain(found: re.Match[str]) -> str:
+    """Return a time with dashes as other requests have it."""
+    year, month, day, clock, zone = found.groups()
+    return f"{year}{month}{day} {clock} {zone}" if zone else f"{year}{month}{day}-{clock}"
+
+
 def _moment(text: str, otherwise: float) -> float:
-    """Takes `2026-01-05 14:30:00.0` (UTC), and what other requests take. Raises `Refused`."""
+    """Return the moment of `2026-01-05 14:30:00.0` (UTC), of the same with a zone, and of what other requests take.
+
+    Raises `Refused`.
+    """
     if not text.strip():
         return otherwise
     dashed = _DASHED.fullmatch(text.strip())
     try:
-        return moments.read(f"{dashed[1]}{dashed[2]}{dashed[3]}-{dashed[4]}" if dashed else text)[0]
+        return moments.read(_plain(dashed) if dashed else text)[0]
     except ValueError:
         raise invalid(f"Invalid date or time: {text}") from None

@@ -57,6 +57,18 @@ ORDER_TYPES: dict[str, OrderType] = {
     "SNAP MKT": OrderType(limit=False),
     "SNAP MID": OrderType(limit=False),
     "SNAP PRIM": OrderType(limit=False),
+    "VOL": OrderType(limit=False),
+    "BOX TOP": OrderType(limit=False),
+    "PEG STK": OrderType(limit=False),
+    "PEG PRIM": OrderType(limit=False),
+    "PASSV REL": OrderType(limit=False),
+    "REL + MKT": OrderType(limit=False),
+    "PEG BEST": OrderType(limit=True),
+    "REL + LMT": OrderType(limit=True),
+    "LMT + MKT": OrderType(limit=True),
+    "PEG BENCH": OrderType(limit=False),
+    **{word: OrderType(limit=False) for word in ("PEGMKT", "PEGMID", "PEGSTK", "PEGBENCH", "PASSVREL", "BOXTOP")},
+    "PEGBEST": OrderType(limit=True),
 }
 TIMES_IN_FORCE = ("DAY", "GTC", "IOC", "FOK", "GTD", "OPG", "AUC", "DTC", "GTX", "Minutes")
 ACTIONS = ("BUY", "SELL", "SSHORT", "SLONG")
@@ -100,6 +112,8 @@ def _quantity(instrument: Instrument, order: Mapping[str, Any]) -> None:
     quantity = order.get("totalQuantity")
     if quantity is None and order.get("cashQty"):
         raise Refused(10244, "Cash Quantity cannot be used for this order.")
+    if not quantity and order.get("hedgeType") and order.get("parentId"):
+        return  # as much as its parent makes it
     if not quantity:
         raise Refused(434, "The order size cannot be zero.")
     if quantity < 0:
@@ -124,10 +138,11 @@ def leg_prices(instrument: Instrument, order: Mapping[str, Any]) -> float | None
 def _needs_prices(instrument: Instrument, order: Mapping[str, Any]) -> None:
     kind = order_type(order)
     lacks_limit = kind.limit and order.get("lmtPrice") is None and kind.trigger is not Trigger.TRAIL
+    lacks_volatility = order["orderType"] == "VOL" and not order.get("volatility")
     lacks_limit = lacks_limit and leg_prices(instrument, order) is None
     lacks_stop = kind.trigger in (Trigger.STOP, Trigger.TOUCH) and not order.get("auxPrice")
     lacks_trail = kind.trigger is Trigger.TRAIL and not order.get("auxPrice") and not order.get("trailingPercent")
-    if lacks_limit or lacks_stop or lacks_trail:
+    if lacks_limit or lacks_stop or lacks_trail or lacks_volatility:
         raise Refused(107, "Cannot transmit incomplete order.")
 
 

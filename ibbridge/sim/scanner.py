@@ -12,6 +12,8 @@ from ibbridge.sim.scanner_parameters import document
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ibbridge.sim.instruments import Instrument
+    from ibbridge.sim.scanner_codes import Filter
     from ibbridge.sim.world import Data, Handler, Session, World
 
 SCANS_AT_ONCE = 10
@@ -86,8 +88,8 @@ class Scanner:
 
     def _send(self, scan: Scan) -> bool:
         """Send the list of now. Whether there was anything in it."""
-        number = scan.wanted.get("numberOfRows", -1)
-        most = ROWS if number is None or number < 0 else min(number, ROWS)
+        number = scan.wanted.get("numberOfRows") or -1  # clients say that they do not say it in many ways
+        most = ROWS if number < 0 else min(number, ROWS)
         rows = [_row(rank, sight) for rank, sight in enumerate(self._ranked(scan)[:most])]
         if rows:
             scan.session.send("scannerData", {"reqId": scan.request, "rows": rows})
@@ -97,11 +99,16 @@ class Scanner:
         wanted, kind = scan.wanted, SCANS[scan.wanted["scanCode"]]
         in_place = LOCATIONS[wanted["locationCode"]].holds
         world = self._world
-        candidates = (*world.catalogue.known(), *world.catalogue.front_futures(world.today))
+        candidates = world.catalogue.combinations(world.today) if "BAG" in kind.sec_types else self._singles()
         instruments = [each for each in candidates if in_place(each)]
         sights = [Sight(world.market, each, world.now) for each in instruments if each.sec_type in kind.sec_types]
         passed = [sight for sight in sights if kind.holds(sight) and _passes(sight, scan)]
         return sorted(passed, key=lambda sight: (-kind.sign * kind.value(sight), sight.instrument.symbol))
+
+
+    def _singles(self) -> list[Instrument]:
+        catalogue = self._world.catalogue
+        return [*catalogue.known(), *catalogue.front_futures(self._world.today)]
 
 
 def _check(wanted: Mapping[str, Any]) -> None:
@@ -134,10 +141,15 @@ def _filters(options: Any) -> tuple[tuple[str, float], ...]:
 def _passes(sight: Sight, scan: Scan) -> bool:
     given = ((FIELDS[name], scan.wanted.get(name)) for name in FIELDS)
     limits = (*((FILTERS[name], limit) for name, limit in given), *((FILTERS[name], x) for name, x in scan.filters))
-    if not all(limit is None or each.sign * (each.value(sight) - limit) >= 0 for each, limit in limits):
-        return False
+    for each, limit in limits:
+        if limit is not None and not _within(each, each.value(sight), limit):
+            return False
     kind = scan.wanted.get("stockTypeFilter", "")
     return kind in ("", "ALL") or (kind == "ETF") == sight.is_fund
+
+
+def _within(bound: Filter, value: float, limit: float) -> bool:
+    return bound.sign * (value - limit) >= 0 if bound.sign else value == limit
 
 
 def _row(rank: int, sight: Sight) -> Data:
@@ -148,5 +160,5 @@ def _row(rank: int, sight: Sight) -> Data:
         "distance": "",
         "benchmark": "",
         "projection": "",
-        "legsStr": "",
+        "legsStr": ",".join(f"{leg.con_id}|{ratio:g}" for leg, ratio in sight.instrument.legs),
     }

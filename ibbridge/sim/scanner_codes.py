@@ -79,6 +79,17 @@ class Sight:
         return float(round(self.day.volume * 0.018))
 
     @property
+    def put_call_ratio(self) -> float:
+        """Puts that were traded for each call; made up, but always the same."""
+        return 0.5 + identity_number("puts", self.instrument.root) % 100 / 100
+
+    @property
+    def underlying(self) -> float:
+        """The conId of what an option, or the first leg of a combination, is on."""
+        first = self.instrument.legs[0][0] if self.instrument.legs else self.instrument
+        return float(first.underlying.con_id if first.underlying else 0)
+
+    @property
     def is_fund(self) -> bool:
         """Whether it is an exchange-traded fund."""
         return self.instrument.fund
@@ -100,7 +111,7 @@ class ScanCode(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """A bound: the value is to be above it (1) or below it (-1)."""
+    """A bound: the value is to be above it (1), below it (-1), or equal to it (0)."""
 
     name: str
     value: Callable[[Sight], float]
@@ -149,6 +160,13 @@ SCANS: dict[str, ScanCode] = {
     "HIGH_OPEN_GAP": ScanCode("Top Close-to-Open % Gainers", lambda s: s.gap, 1, holds=lambda s: s.gap > 0),
     "LOW_OPEN_GAP": ScanCode("Top Close-to-Open % Losers", lambda s: s.gap, -1, holds=lambda s: s.gap < 0),
     "OPT_VOLUME_MOST_ACTIVE": ScanCode("Most Active by Opt Volume", lambda s: s.option_volume, sec_types=_STOCKS),
+    "HIGH_OPT_VOLUME_PUT_CALL_RATIO": ScanCode(
+        "High Put/Call Vol Ratio", lambda s: s.put_call_ratio, 1, ("STK", "IND")
+    ),
+    "LOW_OPT_VOLUME_PUT_CALL_RATIO": ScanCode(
+        "Low Put/Call Vol Ratio", lambda s: s.put_call_ratio, -1, ("STK", "IND")
+    ),
+    "COMBO_LATEST_TRADE": ScanCode("Latest Trade", lambda s: s.instrument.con_id, sec_types=("BAG",)),
     "HIGH_OPT_IMP_VOLAT": ScanCode("Highest Option Imp Vol", lambda s: s.volatility, 1, ("STK", "IND")),
     "LOW_OPT_IMP_VOLAT": ScanCode("Lowest Option Imp Vol", lambda s: s.volatility, -1, ("STK", "IND")),
     "SCAN_marketCap_DESC": ScanCode("Highest Market Cap", lambda s: s.capital, 1, _STOCKS),
@@ -189,6 +207,12 @@ FILTERS |= {
     for side, sign in (("Above", 1), ("Below", -1))
 }
 
+FILTERS |= {
+    f"usdMarketCap{side}": Filter(f"Market Cap {side} ($)", lambda s: s.capital * 1e6, sign)
+    for side, sign in (("Above", 1), ("Below", -1))
+}
+FILTERS["underConID"] = Filter("Underlying", lambda s: s.underlying, 0)
+
 FIELDS = {
     "abovePrice": "priceAbove",
     "belowPrice": "priceBelow",
@@ -206,6 +230,7 @@ INSTRUMENTS: dict[str, Kind] = {
     "FUT.US": Kind("US Futures", ("FUT",), tuple(each for each in FILTERS if "arketCap" not in each)),
     "FUT.EU": Kind("European Futures", ("FUT",), tuple(each for each in FILTERS if "arketCap" not in each)),
     "IND.US": Kind("US Indexes", ("IND",), ("changePercAbove", "changePercBelow", "priceAbove", "priceBelow")),
+    "NATCOMB": Kind("Native Combos", ("BAG",), ("underConID",)),
     "IND.EU": Kind("European Indexes", ("IND",), ("changePercAbove", "changePercBelow", "priceAbove", "priceBelow")),
 }
 
@@ -239,6 +264,8 @@ LOCATIONS: dict[str, Location] = {
     "FUT.NYMEX": Location("NYMEX", ("FUT.US",), "FUT.US", _american("FUT", "NYMEX")),
     "FUT.COMEX": Location("COMEX", ("FUT.US",), "FUT.US", _american("FUT", "COMEX")),
     "FUT.EU": Location("European Futures", ("FUT.EU",), "", _european("FUT")),
+    "FUT.EU.EUREX": Location("Eurex", ("FUT.EU",), "FUT.EU", lambda each: each.primary == "EUREX"),
+    "NATCOMB.OPT.US": Location("US Option Combos", ("NATCOMB",), "", lambda each: each.sec_type == "BAG"),
     "IND.US": Location("US Indexes", ("IND.US",), "", _american("IND")),
     "IND.EU": Location("European Indexes", ("IND.EU",), "", _european("IND")),
 }

@@ -24,6 +24,8 @@ from ibbridge.sim.faults import Step
 from ibbridge.sim.faults import step as faults_of
 from ibbridge.sim.garbage import garbled
 from ibbridge.sim.host import Host
+from ibbridge.sim.latency import Delays
+from ibbridge.sim.other_clients import read_again
 from ibbridge.sim.pipe import Pipe
 from ibbridge.sim.trouble import Trouble
 
@@ -92,7 +94,7 @@ class Link:
             return
         encoder = Encoder(dialect)
         frames = []
-        for name, data in self._trouble.said(self.session, self.session.take()):
+        for name, data in self._trouble.said(self.session, self.session.take(), now):
             message = MESSAGES.get(name)
             if message is None or not message.exists(dialect.version):
                 log.warning("%s does not exist at server version %d and is left out", name, dialect.version)
@@ -126,7 +128,8 @@ class Simulator(Listener):
     `clients` how many may connect, `backlog` how many bytes may wait for one; `core` is a host of one's own making.
     `faults` is a script that begins on entering, `pace` how many messages a client may send in a second before error
     100 (None: any number), `history` whether IB's pacing rules for historical data are enforced, `control` an endpoint
-    that takes faults by command.
+    that takes faults by command. Answers take as long as at a gateway, by the clock and drawn from the seed, unless
+    `delays` is False. With `made_up`, names exist that are listed nowhere.
     """
 
     def __init__(
@@ -146,16 +149,18 @@ class Simulator(Listener):
         pace: int | None = None,
         history: bool = False,
         control: str | None = None,
+        delays: bool = True,
+        made_up: bool = False,
     ) -> None:
         super().__init__(host, port)
-        self.core = core or Host(seed, int(time.time()) if start is None else start)
+        self.core = core or Host(seed, int(time.time()) if start is None else start, made_up=made_up)
         self._newest = newest
         self._speed = speed
         self._tick = tick
         self._most = clients
         self._backlog = backlog
         self._faults = faults
-        self._trouble = Trouble(self.core, pace=pace, history=history)
+        self._trouble = Trouble(self.core, pace=pace, history=history, delays=Delays(seed) if delays else None)
         self._endpoint = control
         self._control: asyncio.Task[None] | None = None
         self._connections = dict.fromkeys(("accepted", "refused", "closed"), 0)
@@ -163,6 +168,7 @@ class Simulator(Listener):
         self._ending = False
         self._links: set[Link] = set()
         self._clock: asyncio.Task[None] | None = None
+        self._next_answer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
@@ -180,7 +186,7 @@ class Simulator(Listener):
         self._ending = True
         if self._kept is not None:
             self._kept.close()
-        for task in (self._clock, self._control):
+        for task in (self._clock, self._control, self._next_answer):
             if task is not None:
                 task.cancel()
         await super().__aexit__(kind, error, trace)
@@ -208,6 +214,20 @@ class Simulator(Listener):
             if link.waiting > self._backlog:
                 log.warning("a client left %d bytes unread and is cut off", link.waiting)
                 link.writer.transport.abort()
+        self._await_answer()
+
+    def _await_answer(self) -> None:
+        """Have the next answer that waits for its time leave at that time, and not at the next look at the clock."""
+        due, timer = self._trouble.next_answer, self._next_answer
+        if due is None or self._ending or (timer is not None and not timer.cancelled() and timer.when() <= due):
+            return
+        if timer is not None:
+            timer.cancel()
+        self._next_answer = asyncio.get_running_loop().call_at(due, self._flush_answers)
+
+    def _flush_answers(self) -> None:
+        self._next_answer = None
+        self._flush()
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
@@ -331,6 +351,8 @@ class Simulator(Listener):
                 self._start(link, message.data["clientId"] or 0, now)
         elif not self._trouble.stalled("ready", link.client):
             version = link.acceptor.version or 0
+            if isinstance(message, Undecodable) and link.acceptor.dialect is not None:
+                message = read_again(link.acceptor.dialect, message)
             if isinstance(message, Message) and REQUESTS[message.name].exists(version):
                 for step in self._trouble.triggered(message.name, link.session.client_id):
                     self._begin(step, now)
@@ -376,11 +398,22 @@ async def serve(
     pace: int | None = None,
     history: bool = False,
     control: str | None = None,
+    delays: bool = True,
+    made_up: bool = False,
     started: Callable[[int], None] | None = None,
 ) -> None:
     """Run a simulator until cancelled. `started` is told the port. Raises `OSError` if it cannot be had."""
     async with Simulator(
-        host, port, seed=seed, newest=newest, faults=faults, pace=pace, history=history, control=control
+        host,
+        port,
+        seed=seed,
+        newest=newest,
+        faults=faults,
+        pace=pace,
+        history=history,
+        control=control,
+        delays=delays,
+        made_up=made_up,
     ) as simulator:
         if started is not None:
             started(simulator.port)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ibbridge.sim.bars import shown_bar
 from ibbridge.sim.catalogue import Refused, invalid
 from ibbridge.sim.market import QUARTERS, Market, Quote
+from ibbridge.sim.tick_history import TICKS, newest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,6 +83,11 @@ _KINDS: dict[str, tuple[str, Callable[[Quote, Quote | None, int], Data | None]]]
 }
 
 
+_TRADED = ("Last", "AllLast")
+_PAST = {"Last": "TRADES", "AllLast": "TRADES", "BidAsk": "BID_ASK", "MidPoint": "MIDPOINT"}
+"""Kinds of historical ticks by those of tick-by-tick data."""
+
+
 class Tapes:
     """All tick-by-tick and bar subscriptions of all clients."""
 
@@ -100,7 +106,7 @@ class Tapes:
         }
 
     def request_tape(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Every tick of one kind, beginning with the present one."""
+        """Send every tick of one kind, beginning with as many past ones as are asked for, and the present one."""
         request, kind = args["reqId"], args.get("tickType", "")
         if kind not in _KINDS:
             raise invalid(f"Invalid tick-by-tick data type: {kind}")
@@ -111,9 +117,22 @@ class Tapes:
             raise Refused(322, "Error processing request.-'cj' : cause - Duplicate ticker id")
         if sum(tape.session is session for tape in self._tapes.values()) >= TAPES:
             raise Refused(10190, "Max number of tick-by-tick requests has been reached.")
+        number = args.get("numberOfTicks") or 0
+        if not 0 <= number <= TICKS:
+            raise invalid(f"Number of ticks must be from 0 to {TICKS}")
+        if number:
+            self._send_past(session, request, instrument, kind, number)
         tape = Tape(session, request, instrument, kind)
         self._tapes[session.client_id, request] = tape
         _send_tick(tape, self._world.market, self._world.market.quarter(self._world.now), first=True)
+
+    def _send_past(self, session: Session, request: int, instrument: Instrument, kind: str, number: int) -> None:
+        """Send so many ticks of the past, under the same id and in the messages of historical ticks."""
+        if kind in _TRADED and not instrument.profile.trades:
+            return
+        shows = _PAST[kind]
+        message, ticks = newest(self._world.market, instrument, shows, self._world.second, number)
+        session.send(message, {"reqId": request, "ticks": ticks, "done": True})
 
     def cancel_tape(self, session: Session, args: Mapping[str, Any]) -> None:
         """No answer, unless there is nothing to cancel."""

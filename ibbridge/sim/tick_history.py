@@ -172,6 +172,17 @@ class TickHistory:
         self._ask(self._histograms, session, request, answer)
 
 
+def newest(market: Market, instrument: Instrument, shows: str, until: int, number: int) -> tuple[str, list[Data]]:
+    """Return the last ticks before a moment, oldest first, no more than so many; and the message they are of."""
+    message, row = _TICKS[shows]
+    rows: list[Data] = []
+    for second in range(until - 1, until - _SEARCHED, -1):
+        rows[:0] = _ticks_of(market, instrument, row, second)
+        if len(rows) >= number:
+            break
+    return message, rows[-number:]
+
+
 def _ticks_of(market: Market, instrument: Instrument, row: Row, second: int) -> Iterator[Data]:
     """The ticks of one second."""
     quarters = (market.quote(instrument, second + n / QUARTERS) for n in range(-1, QUARTERS))

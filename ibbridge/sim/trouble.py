@@ -6,6 +6,7 @@ goes forward. What concerns bytes and ports is only kept here; the server asks f
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Kind
 from ibbridge.sim.catalogue import Refused, not_found
 from ibbridge.sim.faults import ORDER_EVENTS, Step
+from ibbridge.sim.latency import Answers, Delays
 from ibbridge.sim.limits import STRIKES, HistoryRules, Rate
 from ibbridge.sim.settings import ORDER_REQUESTS, read_only
 
@@ -67,6 +69,7 @@ class Client:
         self.open: dict[int, tuple[str, Mapping[str, Any]]] = {}
         self.dead: set[int] = set()
         self.kept: list[Sent] = []
+        self.answers = Answers()
         self.late: list[tuple[float, str, Mapping[str, Any]]] = []
         self.next_turn = 0.0
 
@@ -84,10 +87,16 @@ class Client:
 
 
 class Trouble:
-    """All faults of one simulator. `pace` is the rate that is enforced without any, `history` the historical rules."""
+    """All faults of one simulator. `pace` is the rate that is enforced without any, `history` the historical rules.
 
-    def __init__(self, core: Host, *, pace: int | None = None, history: bool = False) -> None:
+    `delays` draws how long answers take; without, they come at once.
+    """
+
+    def __init__(
+        self, core: Host, *, pace: int | None = None, history: bool = False, delays: Delays | None = None
+    ) -> None:
         self._core = core
+        self._delays = delays
         self._pace = pace
         self._history = history
         self._waiting: list[tuple[float, Step]] = []
@@ -280,8 +289,23 @@ class Trouble:
             return
         if self._down(number, name, args) and REQUESTS[name].cancels is None and name not in _DATA:
             return
-        if self._core.request(session, name, args) or REQUESTS[name].cancels is not None:
+        if self._answer(client, name, args, now) or REQUESTS[name].cancels is not None:
             client.note(name, args)
+
+    def _answer(self, client: Client, name: str, args: Mapping[str, Any], now: float) -> bool:
+        """Have the host answer, and keep the answer until its time. Return False for a refusal."""
+        session, key = client.session, _key(args)
+        client.answers.put(session.take(), now)
+        if name == "placeOrder":
+            client.answers.orders.add(args["orderId"])
+        withdrawn = REQUESTS[name].cancels is not None and key is not None and client.answers.withdraw(key)
+        heard = self._core.request(session, name, args)
+        answer = session.take()
+        if withdrawn and name == "cancelHistoricalData":
+            answer = []
+            session.error(args["reqId"], 162, f"{_SERVICE}API historical data query cancelled: {args['reqId']}")
+        client.answers.put(answer, now + (self._delays.draw(name) if self._delays else 0.0))
+        return heard
 
     def _refuse(self, client: Client, name: str, args: Mapping[str, Any], now: float) -> None:
         """Raises `Refused` where a fault or a limit says no."""
@@ -295,16 +319,26 @@ class Trouble:
             raise not_found()
         if self._history and (text := client.history.violated(name, args, now)):
             self._pacing[number] += 1
-            raise Refused(162, f"Historical Market Data Service error message:{text}")
+            raise Refused(162, f"{_SERVICE}{text}")
         if name in _DATA and self.active("competing", number):
             raise Refused(10197, _COMPETING)
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
-    def said(self, session: Session, messages: list[Sent]) -> list[Sent]:
-        """What of the host's messages a client gets, in order."""
+    @property
+    def next_answer(self) -> float | None:
+        """Return when the next answer that waits is due; None if none does."""
+        waiting = [due for each in self._clients.values() if (due := each.answers.due) is not None]
+        return min(waiting, default=None)
+
+    def said(self, session: Session, messages: list[Sent], now: float = math.inf) -> list[Sent]:
+        """What of the host's messages a client gets by now, in order."""
         client = self._clients.get(session.client_id)
-        if client is None or client.session is not session or not messages:
+        if client is None or client.session is not session:
+            return messages
+        client.answers.put(messages, now)
+        messages = client.answers.take(now)
+        if not messages:
             return messages
         number = session.client_id
         for name, data in messages:
@@ -464,6 +498,7 @@ _LASTING = frozenset((
 ))  # fmt: skip
 _HISTORICAL = frozenset(("reqHistoricalData", "reqHeadTimeStamp", "reqHistoricalTicks", "reqHistogramData"))
 _LOST_WITH_DATA = _DATA | {"reqHistoricalData", "reqNewsBulletins", "reqScannerSubscription"}
+_SERVICE = "Historical Market Data Service error message:"
 _COMPETING = "No market data during competing live session"
 _FARMS = {"CASH": "cashfarm", "CRYPTO": "cashfarm", "FUT": "usfuture", "FOP": "usfuture", "CONTFUT": "usfuture"}
 
