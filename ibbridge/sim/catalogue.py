@@ -1,8 +1,8 @@
 """Which instruments a contract means.
 
-Any name that looks like one is traded here, so that whatever a client asks for exists; the few in `NOBODY` never do.
-ConIds are the real ones where a name is known and a hash of the description elsewhere: the same in every run. A conId
-alone finds what is known or what has been given out before, as nothing can be read from it.
+Names exist if they are listed, or where names may be made up, in which case the few in `NOBODY` never do. ConIds are
+the real ones where a name is known and a hash of the description elsewhere: the same in every run. A conId alone finds
+what is known or what has been given out before, as nothing can be read from it.
 
 Knows instruments and is told the date. Refusals carry IB's codes and words.
 """

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ibbridge.codec import Dialect
+from ibbridge.codec.messages import MESSAGES
 from ibbridge.sim.encoding import Encoder
 from tests.codec.captured import FRAMES, Frame
 from tests.sim import situations as s
 from tests.sim.desk import AAPL, CALL
-from tests.sim.shapes import differences, name_of, shape_of
+from tests.sim.shapes import PROTOBUF_IDS, RAW_IDS, differences, name_of, shape_of
 
 SITUATIONS: dict[str, Any] = {
     "bond, two ids": s.details(s.BOND),
@@ -176,3 +178,39 @@ def test_every_exception_is_still_needed() -> None:
 
 def test_every_situation_is_of_a_frame() -> None:
     assert SITUATIONS.keys() <= {name for frame in FRAMES for name in (frame.id, frame.name)}
+
+
+# -- what was not captured
+
+PAGE = Path(__file__).parents[2] / "docs" / "simulator.md"
+BEGIN, END = "<!-- begin: not captured -->\n", "<!-- end: not captured -->"
+
+
+def in_protobuf(frame: Frame) -> bool:
+    return frame.version >= RAW_IDS and int.from_bytes(frame.payload[:4], "big") > PROTOBUF_IDS
+
+
+def uncaptured() -> str:
+    """The part of the page that says what there is no captured frame of."""
+    seen = {(name_of(frame.payload, frame.version), in_protobuf(frame)) for frame in FRAMES}
+    texts = {message.name for message in MESSAGES.values() if message.layout is not None}
+    protos = {message.name for message in MESSAGES.values() if message.proto_since is not None}
+    text = sorted(name for name in texts if (name, False) not in seen)
+    proto = sorted(name for name in protos if (name, True) not in seen)
+    neither = sorted(name for name in MESSAGES if not seen & {(name, False), (name, True)})
+    groups = {
+        "neither in text nor in protobuf": neither,
+        "not in text, only in protobuf": [name for name in text if name not in neither],
+        "not in protobuf, only in text": [name for name in proto if name not in neither],
+    }
+    return "".join(f"* {title}: {', '.join(f'`{name}`' for name in names)}\n" for title, names in groups.items())
+
+
+def test_the_page_says_what_was_not_captured() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert page.partition(BEGIN)[2].partition(END)[0] == uncaptured()
+
+
+def test_nothing_that_was_captured_is_said_not_to_have_been() -> None:
+    captured = {name_of(frame.payload, frame.version) for frame in FRAMES}
+    assert not any(f"`{name}`" in uncaptured().splitlines()[0] for name in captured)

@@ -305,3 +305,32 @@ async def test_what_fails_inside_is_raised_as_it_is():
     with pytest.raises(LookupError):
         async with simulator():
             raise LookupError
+
+
+# -- settings
+
+
+@through_a_socket
+async def test_answers_take_their_time_unless_they_are_told_not_to():
+    async def order_of(**options):
+        async with simulator(**options) as tws, caller(tws.port) as client:
+            await client.ready()
+            for number in range(12):
+                client.ask("reqContractDetails", reqId=number, contract=AAPL)
+            return [(await client.until("contractDetailsEnd"))["reqId"] for _ in range(12)]
+
+    at_once, delayed = await order_of(delays=False), await order_of()
+    assert at_once == list(range(12))
+    assert sorted(delayed) == at_once != delayed
+
+
+@through_a_socket
+async def test_names_are_made_up_only_where_that_is_wanted():
+    async def details(**options):
+        async with simulator(**options) as tws, caller(tws.port) as client:
+            await client.ready()
+            client.ask("reqContractDetails", reqId=1, contract=AAPL | {"symbol": "XXX"})
+            return await client.until("error" if not options else "contractDetails", reqId=1)
+
+    assert (await details())["errorCode"] == 200
+    assert (await details(made_up=True))["contractDetails"]["contract"]["symbol"] == "XXX"
