@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from ibbridge import document
+from ibbridge.codec.encoding import is_usable
 from ibbridge.windows import Window, window
 
 Check: TypeAlias = Callable[[object], Any]
@@ -146,6 +147,15 @@ def printable(value: object) -> str:
     text = _text(expected, value)
     if text.isascii() and text.isprintable() and len(text) <= 255:
         return text
+    raise _refused(expected, value)
+
+
+def encoding(value: object) -> str:
+    """Return the name of an encoding of text that Python knows, in which ASCII is itself."""
+    expected = "an encoding of text in which ASCII is itself, such as utf-8, cp1252, gbk or cp932"
+    name = _text(expected, value)
+    if is_usable(name):
+        return name
     raise _refused(expected, value)
 
 

@@ -119,6 +119,12 @@ class TwsConfig(_Section):
     )
     connect_options: str = _key("", checks.printable, "Sent with the offered versions, such as +PACEAPI.")
     optional_capabilities: str = _key("", checks.printable, "Sent when the API starts; IB documents none.")
+    encoding: str = _key(
+        "utf-8",
+        checks.encoding,
+        "The encoding of text from TWS. By default UTF-8, and what is no UTF-8 is read as cp1252 (Windows, Western). "
+        "Where its host has another code page, name that (cp1250, gbk, cp932): all that is not ASCII is then in it.",
+    )
     max_version: int = _key(
         226, checks.whole(176, 226), "The newest server version to offer; lower it to live with an odd gateway."
     )

@@ -246,6 +246,7 @@ class Gateway:
             connect_options=config.connect_options,
             optional_capabilities=config.optional_capabilities,
             packed=self._packed,
+            encoding=config.encoding,
         )
         self._link = link = _Link(connection, config.read_chunk, self)
         try:

@@ -159,6 +159,13 @@ REFUSED = [
     ("tws: {port: }", "FILE:1: tws.port: expected a whole number from 1 to 65535, got nothing"),
     ("tws: {port: [1]}", "FILE:1: tws.port: expected a whole number from 1 to 65535, got a list"),
     ("tws: {client_id: -1}", "FILE:1: tws.client_id: expected a whole number from 0 to 2147483647, got -1"),
+    (
+        "tws: {encoding: utf-16}",
+        (
+            "FILE:1: tws.encoding: expected an encoding of text in which ASCII is itself, such as utf-8, cp1252, gbk "
+            "or cp932, got 'utf-16'"
+        ),
+    ),
     ("tws: {max_version: 175}", "FILE:1: tws.max_version: expected a whole number from 176 to 226, got 175"),
     ("tws: {market_data_type: 5}", "FILE:1: tws.market_data_type: expected a whole number from 1 to 4, got 5"),
     ("tws: {host: 3}", "FILE:1: tws.host: expected a host name or an IP address, got 3 (put it in quotes)"),

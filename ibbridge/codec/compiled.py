@@ -99,6 +99,11 @@ class Draft(NamedTuple):
         return any(source.number for source in self.sources)
 
     @property
+    def has_text(self) -> bool:
+        """Whether a field holds text, which may not be ASCII."""
+        return any(source.kind in ("str", "escaped") for source in self.sources)
+
+    @property
     def kind_place(self) -> tuple[int, int] | None:
         """Where the field is that tells the message from others."""
         return self.kind and (self.kind.source, self.sources[self.kind.source].number)
@@ -137,23 +142,33 @@ class _NotPlainError(Exception):
 
 
 def reading(
-    version: int, by_id: Mapping[int, Sequence[Declaration]], packed: Collection[str], rest: Callable[[bytes], Any]
+    version: int,
+    by_id: Mapping[int, Sequence[Declaration]],
+    packed: Collection[str],
+    rest: Callable[[bytes], Any],
+    *,
+    utf_8: bool = True,
 ) -> Callable[[bytes], Any]:
     """`rest`, or a function that gives the same faster where the messages named in `packed` are flat and plain."""
-    return reader(version, by_id, packed, rest) if IN_USE and packed else rest
+    return reader(version, by_id, packed, rest, utf_8=utf_8) if IN_USE and packed else rest
 
 
 def reader(
-    version: int, by_id: Mapping[int, Sequence[Declaration]], packed: Collection[str], rest: Callable[[bytes], Any]
+    version: int,
+    by_id: Mapping[int, Sequence[Declaration]],
+    packed: Collection[str],
+    rest: Callable[[bytes], Any],
+    *,
+    utf_8: bool = True,
 ) -> Callable[[bytes], Any]:
-    """That function, whether or not compiled code is in use."""
+    """That function, whether or not compiled code is in use. It knows no other text than `utf_8`."""
     raw = raw_ids(version)
 
     def plans(number: int) -> Iterator[_packer.Plan]:
         in_proto = raw and number > PROTOBUF_IDS
         found = by_id.get(number - PROTOBUF_IDS if in_proto else number, ())
         for draft in drafts(found, None if in_proto else version):
-            if draft.name in packed:
+            if draft.name in packed and (utf_8 or in_proto or not draft.has_text):
                 with suppress(ValueError):  # larger than there is room for
                     yield _packer.Plan(draft)
 

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from ibbridge.codec.dialect import Dialect, Message, Undecodable
+from ibbridge.codec.encoding import UTF_8, TextEncoding
 from ibbridge.codec.framing import FrameBuffer, FramingError, frame
 from ibbridge.codec.versions import NEWEST, OLDEST
 
@@ -54,7 +55,7 @@ class Connection:
 
     `receive_data` gives messages; `data_to_send` gives what the connection itself has to say (the greeting, then
     START_API). `serverVersion` is the one message that IB does not have: `{version, connectionTime}`. `packed` names
-    the messages that nobody looks into and the bus wants as msgpack.
+    the messages that nobody looks into and the bus wants as msgpack. `encoding` is what text of the host is in.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Connection:
         connect_options: str = "",
         optional_capabilities: str = "",
         packed: Collection[str] = (),
+        encoding: str = UTF_8,
     ) -> None:
         self.client_id = client_id
         self.state = State.GREETING
@@ -73,6 +75,7 @@ class Connection:
         self._oldest, self._newest = oldest, newest
         self._capabilities = optional_capabilities
         self._packed = packed
+        self._encoding = encoding
         self._frames = FrameBuffer()
         offer = f"v{oldest}..{newest}" + (f" {connect_options}" if connect_options else "")
         self._out = SIGN + frame(offer.encode("ascii"))
@@ -109,14 +112,14 @@ class Connection:
         too_long = len(payload) > _LONGEST_GREETING  # the time is kept, and a redirect is shown to people
         if too_long or len(fields) != 3 or fields[2] or not fields[0].removeprefix(b"-").isdigit():
             return Undecodable(None, None, "before the server version", payload)
-        version, time = int(fields[0][:9]), fields[1].decode("utf-8", "backslashreplace")
+        version, time = int(fields[0][:9]), TextEncoding(self._encoding).text(fields[1])
         if version < 0:
             raise HandshakeError(f"the host redirects to {time[:100]!r}: set tws.host and tws.port to it")
         if not self._oldest <= version <= self._newest:
             raise HandshakeError(
                 f"the host speaks server version {version}; {self._oldest} to {self._newest} were offered"
             )
-        self.dialect = Dialect.client(version, self._packed)
+        self.dialect = Dialect.client(version, self._packed, self._encoding)
         start = {"clientId": self.client_id, "optionalCapabilities": self._capabilities}
         self._out += self.dialect.put("startApi", start)
         return Message("serverVersion", {"version": version, "connectionTime": time})

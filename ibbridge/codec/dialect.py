@@ -15,6 +15,7 @@ from struct import error as StructError  # noqa: N812 - `error` says too little
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ibbridge.codec import compiled, proto, text
+from ibbridge.codec.encoding import UTF_8, TextEncoding
 from ibbridge.codec.framing import PROTOBUF_IDS, TooLargeError, frame
 from ibbridge.codec.messages import INBOUND, OUTBOUND
 from ibbridge.codec.packed import Packed, proto_packer, text_packer
@@ -71,6 +72,7 @@ class Dialect:
     """What one side of a connection can read and write at one server version.
 
     `packed` names messages that are wanted as msgpack; those of them that are flat come so out of `read_packed`.
+    `encoding` is what text that is not ASCII is in (see `encoding.py`).
     """
 
     def __init__(
@@ -79,8 +81,10 @@ class Dialect:
         readable: Iterable[Declaration],
         writable: Iterable[Declaration],
         packed: Collection[str] = (),
+        encoding: str = UTF_8,
     ) -> None:
         self.version = version
+        self._encoding = TextEncoding(encoding)
         self.surplus: Counter[str] = Counter()
         """Fields past the known end, by message name."""
         self._raw = raw_ids(version)
@@ -95,9 +99,9 @@ class Dialect:
         self._writers: dict[str, Callable[[Mapping[str, Any]], bytes]] = {}
 
     @classmethod
-    def client(cls, version: int, packed: Collection[str] = ()) -> Dialect:
+    def client(cls, version: int, packed: Collection[str] = (), encoding: str = UTF_8) -> Dialect:
         """Reads messages, writes requests."""
-        return cls(version, INBOUND, OUTBOUND, packed)
+        return cls(version, INBOUND, OUTBOUND, packed, encoding)
 
     @classmethod
     def server(cls, version: int) -> Dialect:
@@ -110,10 +114,14 @@ class Dialect:
         """A function from a payload to what is in it, for this side of version 201: it runs for every message."""
         texts = _Readers(partial(self._text_reading, packed))
         protos = _Readers(partial(self._proto_reading, packed))
+        plain, fields_of = self._encoding.plain, self._encoding.fields
 
         def read_text(payload: bytes) -> Any:
             try:
-                fields = payload.decode("utf-8", "backslashreplace").split("\0")
+                try:
+                    fields = payload.decode(plain).split("\0")
+                except UnicodeDecodeError:
+                    fields = fields_of(payload)
                 return texts[fields[0]](fields)
             except _UNREADABLE as error:
                 return self._undecodable(payload, error)
@@ -123,11 +131,17 @@ class Dialect:
                 (number,) = _ID(payload)
                 if number > PROTOBUF_IDS:
                     return protos[number](payload[4:])
-                return texts[number](payload[4:].decode("utf-8", "backslashreplace").split("\0"))
+                body = payload[4:]
+                try:
+                    fields = body.decode(plain).split("\0")
+                except UnicodeDecodeError:
+                    fields = fields_of(body)
+                return texts[number](fields)
             except _UNREADABLE as error:
                 return self._undecodable(payload, error)
 
-        return compiled.reading(self.version, self._by_id, packed, read_raw if self._raw else read_text)
+        rest = read_raw if self._raw else read_text
+        return compiled.reading(self.version, self._by_id, packed, rest, utf_8=self._encoding.is_utf_8)
 
     def _undecodable(self, payload: bytes, error: BaseException) -> Undecodable:
         number: int | None = None

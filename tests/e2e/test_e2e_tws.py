@@ -235,6 +235,16 @@ def test_b36_a_message_that_cannot_be_read_is_published_with_its_bytes_and_the_s
     assert (status["tws"]["stage"], status["tws"]["failures"]) == ("ready", 0)
 
 
+@pytest.mark.parametrize(("encoding", "said"), [("utf-8", "Konto für X"), ("gbk", "中国标准时间")])
+def test_an_error_in_the_code_page_of_the_host_is_published_as_text(encoding, said):
+    raw = said.encode("cp1252" if encoding == "utf-8" else encoding)
+    with Host() as host, Bridge(host.port, tws__encoding=encoding) as bridge, host.accept(178) as guest:
+        guest.start()
+        sub = bridge.ready()
+        guest.frame(b"4\x002\x00-1\x00399\x00" + raw + b"\x00\x00")
+        assert sub.until("error", lambda data: data["errorCode"] == 399).data["errorString"] == said
+
+
 def test_data_of_requests_that_nobody_here_made_is_published(talking):
     _, guest, sub, _ = talking
     guest.say("tickPrice", **tick(77))
