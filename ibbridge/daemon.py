@@ -151,7 +151,7 @@ class Daemon:
         if isinstance(message, Message):
             self._publish(message.name, message.data, ts)
         elif isinstance(message, Undecodable):
-            self._undecodable(message.id, message.name, message.reason, message.raw, ts)
+            self._undecodable(message, ts)
         else:
             self.router.pass_on(message, ts)
 
@@ -164,19 +164,25 @@ class Daemon:
             self.router.publish(name, data, ts)
         except OverflowError as error:
             fault = f"a number without room in msgpack: {error}"
-            self._undecodable(None, name, fault, repr(data).encode()[:65536], ts)
+            self._undecodable(Undecodable(None, name, fault, repr(data).encode()[:65536], known=data), ts)
 
     def _turn(self) -> None:
         """Send what was held, then serve both sockets: in this order, so that a welcome is behind what it counts."""
         self.streams.release()
         self.bus.turn()
 
-    def _undecodable(self, number: int | None, name: str | None, reason: str, raw: bytes, ts: int) -> None:
+    def _undecodable(self, message: Undecodable, ts: int) -> None:
+        """Publish what cannot be read with its bytes, and tell who waits for it."""
         self.counts["decodeErrors"] += 1
-        if not self.decode_errors.admit(Kind(number, name), reason, len(raw), time.monotonic()):
+        kind, size = Kind(message.id, message.name), len(message.raw)
+        admitted = self.decode_errors.admit(kind, message.reason, size, time.monotonic())
+        why = f"{message.field}: {message.reason}" if message.field else message.reason
+        whose = self.requests.unreadable.tell(message.name, message.known, why, ts, admitted=admitted)
+        if not admitted:
             return
-        log.warning("cannot read %s (id %s) from TWS: %s; published on sys.tws.decodeError.", name, number, reason)
-        about = {"id": number, "name": name, "reason": reason, "raw": raw}
+        log.warning("cannot read %s (id %s) from TWS: %s; published on sys.tws.decodeError.", *kind[::-1], why)
+        about = {**kind._asdict(), "reason": message.reason, "field": message.field, "raw": message.raw}
+        about |= {"reqId": whose.number, "ref": whose.ref}
         self.streams.say(self.streams.channel("sys", "tws", "decodeError"), about, ts)
 
     def _sum_up_decode_errors(self) -> None:

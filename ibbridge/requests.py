@@ -24,6 +24,7 @@ from ibbridge.refusal import Refused
 from ibbridge.routing import Asking, Route, Router
 from ibbridge.subscriptions import Subscriptions
 from ibbridge.trading import Trading
+from ibbridge.unreadable import Unreadable
 from ibbridge.upkeep import Upkeep
 from ibbridge.wholes import Wholes
 
@@ -64,6 +65,7 @@ class Requests:
         self._asker = Asker(self.outgoing, router, deadlines)
         self._wanted = Subscriptions()
         self._wholes = Wholes(self.outgoing, router, self._places, deadlines, clock)
+        self.unreadable = Unreadable(router, orders, self._wholes)
         self.upkeep = Upkeep(
             self._asker,
             router,

@@ -37,6 +37,8 @@ MOST_ENDED = 10_000
 
 LIVE_UPDATES_FAILED = 10182
 COMPETING = 10197
+BAD_MESSAGE = 508
+"""A message that cannot be read: IB's clients have the code for it. TWS itself never sends it."""
 
 DEPTH_HALTED = 316
 BUST = 10225
@@ -46,6 +48,18 @@ AGAIN = frozenset((LIVE_UPDATES_FAILED, DEPTH_HALTED, BUST))
 
 UNTIED = frozenset((-1, 0, 2147483647, None))
 """The ids of errors that concern no request. 2147483647 arrives as None."""
+
+_ENDS_OF: Mapping[str, tuple[str, ...]] = {
+    message.name: tuple(
+        dict.fromkeys(
+            request.ends[0]
+            for request in OUTBOUND
+            if message.name in request.answers and request.ends and not request.key and not request.streams({})
+        )
+    )
+    for message in INBOUND
+}
+"""The ends of the answers without a number of which a message is a part."""
 
 _pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
@@ -98,6 +112,14 @@ class Route:
     def one_shot(self) -> bool:
         """Whether it is over with its last answer, and never repeated by itself: a regulatory snapshot costs money."""
         return not self.request.streams(self.args)
+
+    @property
+    def blamed(self) -> Mapping[str, Any]:
+        """Whose request an error is about: on a stream that clients share it may be somebody else's."""
+        if self.ref is not None:
+            return self.ref
+        holders = [{"client": each.client, "id": each.id} for each in sorted(self.holders, key=str)]
+        return {"client": self.client, "id": self.id, "holders": holders}
 
     @property
     def waits(self) -> bool:
@@ -184,6 +206,46 @@ class Router:
     def named(self, *components: str) -> str:
         """The topic with these components as clients subscribe to it."""
         return self._streams.named(*components)
+
+    def concerned(self, number: int | None) -> Route | None:
+        """Return the request with this number, under way or over; None for a number that means none."""
+        return None if number in UNTIED else self._routes.get(number) or self._ended.get(number)  # type: ignore[arg-type]
+
+    def incomplete(self, name: str, known: Mapping[str, Any]) -> list[Route]:
+        """Return who waits for an answer without a number of which this message is a part that cannot be read.
+
+        Their requests are over. If it was the last part nobody waits any more; else they hear the last part too.
+        """
+        found: list[Route] = []
+        for end in _ENDS_OF.get(name, ()):
+            queue = self._waiting.get(end) or deque()
+            for waiters in queue:
+                args, repeats = waiters[0].args, waiters[0].request.repeats
+                if all(known.get(each, args[each]) == args[each] for each in repeats):
+                    if name == end:
+                        queue.remove(waiters)
+                    found += [route for route in waiters if not route.ended]
+                    break
+        for route in found:
+            route.ended = True
+        return found
+
+    def spoil(self, route: Route, name: str, known: Mapping[str, Any], ts: int) -> None:
+        """End a request of which an answer cannot be read, as it can never be complete. A stream goes on.
+
+        A book is wrong from there on, and asked for again.
+        """
+        if route.ended:
+            return
+        if not route.one_shot:
+            route.begun = route.spoken = True
+            if self._plans[name].declaration.book:
+                self.troubled(route, BAD_MESSAGE, ts)
+            return
+        last = self._plans[name].declaration.last
+        if name in route.request.ends and (last is None or known.get(last, True)):
+            self.answered(route)
+        self.end(route)
 
     def route(self, req_id: int) -> Route | None:
         """The request with this number, if it is under way."""
@@ -494,7 +556,7 @@ class Router:
             self._say_error(each, _own_error(route.req_id, code, text), ts, ends=route.ended)
 
     def _of_error(self, route: Route) -> list[Channel]:
-        return [self._streams.passing(*route.place("error"), "error", ref=_blamed(route)), *self._to_others(route)]
+        return [self._streams.passing(*route.place("error"), "error", ref=route.blamed), *self._to_others(route)]
 
     def _to_others(self, route: Route) -> list[Channel]:
         """Where clients that share a stream of an account hear of errors about it, beside who asked first."""
@@ -531,14 +593,6 @@ def _clear_books(route: Route) -> None:
     for each in route.channels:
         if each.book:
             each.book.clear()
-
-
-def _blamed(route: Route) -> Mapping[str, Any]:
-    """Whose request an error is about: on a stream that clients share it may be somebody else's."""
-    if route.ref is not None:
-        return route.ref
-    holders = [{"client": each.client, "id": each.id} for each in sorted(route.holders, key=str)]
-    return {"client": route.client, "id": route.id, "holders": holders}
 
 
 def _plan(declaration: Declaration) -> _Plan:

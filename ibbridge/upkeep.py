@@ -18,7 +18,7 @@ from ibbridge.hours import Calendar
 from ibbridge.outgoing import NOT_CONNECTED
 from ibbridge.places import OF_ACCOUNTS
 from ibbridge.refusal import Refused
-from ibbridge.routing import BUST, COMPETING, DEPTH_HALTED, LIVE_UPDATES_FAILED, Route
+from ibbridge.routing import BAD_MESSAGE, BUST, COMPETING, DEPTH_HALTED, LIVE_UPDATES_FAILED, Route
 from ibbridge.turns import Turn, Turns
 from ibbridge.watchdog import COMPETING as CONTESTED
 from ibbridge.watchdog import Watchdog
@@ -46,9 +46,10 @@ _DEAD: Mapping[int | None, tuple[str, str, bool]] = {
     COMPETING: ("silent", CONTESTED, False),
     DEPTH_HALTED: ("ended", "halted", True),
     BUST: ("ended", "bust", True),
+    BAD_MESSAGE: ("unreadable", "unreadable", True),
 }
-"""Codes by which TWS says that a stream is dead, or may be: the gap's reason, why it is dead, and whether it is to be
-asked for again at once."""
+"""Codes by which TWS says that a stream is dead, or may be, or the daemon that it is of no use: the gap's
+reason, why the stream is dead, and whether it is to be asked for again at once."""
 
 _AWAY = "away"
 """What TWS says of contracts while IB's servers are away, and why a stream is dead that it has said this of."""

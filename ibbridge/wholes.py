@@ -143,6 +143,12 @@ class Wholes:
         for whole, args in self.wanted():
             self._router.gap_of_all(whole.request, place_of_all(whole.request, args), reason, ts)
 
+    def tell_holders(self, name: str, code: int, why: str) -> None:
+        """Tell whoever wants the stream that messages of this type belong to."""
+        for whole in self._of.values():
+            for asking, args in whole.holders.items() if name in whole.request.answers else ():
+                self._router.tell(self._places.route(whole.request, args, asking), code, why, self._stamp())
+
     # -- deadlines
 
     def _asked(self, whole: Whole) -> None:

@@ -237,6 +237,7 @@ LAYERS = [
     "trading",
     "asker",
     "wholes",
+    "unreadable",
     "subscriptions",
     "turns",
     "answers",

@@ -18,6 +18,7 @@ from ibbridge import session
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.outgoing import NOT_CONNECTED
 from ibbridge.reference import CLASSES, ERROR_CODES, GENERIC_TICKS, TICK_TYPES, about, errors, tables, ticks
+from ibbridge.routing import BAD_MESSAGE
 from ibbridge.sim.generic_ticks import GENERIC_TICKS as SIMULATED
 
 TICK_MESSAGES = {"tickPrice", "tickSize", "tickGeneric", "tickString", "tickOptionComputation", "tickEFP"}
@@ -90,7 +91,7 @@ def test_no_warning_ends_anything():
 
 
 def test_of_what_ibs_libraries_say_themselves_there_is_only_what_ibbridge_says_too():
-    assert [code for code in ERROR_CODES if 500 < code < 600] == [NOT_CONNECTED]
+    assert [code for code in ERROR_CODES if 500 < code < 600] == [NOT_CONNECTED, BAD_MESSAGE]
 
 
 def test_what_the_session_reads_as_the_state_of_a_link_is_of_a_link():

@@ -11,10 +11,11 @@ from collections import Counter
 from functools import partial
 from operator import attrgetter
 from struct import Struct
-from struct import error as StructError  # noqa: N812 - `error` says too little
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ibbridge.codec import compiled, proto, text
+from ibbridge.codec import compiled, diagnosis, proto, text
+from ibbridge.codec.diagnosis import UNREADABLE, Diagnosis
 from ibbridge.codec.encoding import UTF_8, TextEncoding
 from ibbridge.codec.framing import PROTOBUF_IDS, TooLargeError, frame
 from ibbridge.codec.messages import INBOUND, OUTBOUND
@@ -25,12 +26,9 @@ from ibbridge.codec.schema import Declaration, Field, Request
 from ibbridge.codec.versions import raw_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 _ID = Struct(">I").unpack_from
-_UNREADABLE = (ValueError, LookupError, TypeError, OverflowError, StructError, proto.DecodeError)
-"""What readers raise on a body that is not what the declaration says."""
-
 _LONGEST_REASON = 200  # Python quotes all of a text that is no number: a reason is logged, a field may have megabytes
 
 
@@ -42,12 +40,18 @@ class Message(NamedTuple):
 
 
 class Undecodable(NamedTuple):
-    """A payload that could not be read. The stream is intact; the payload is kept."""
+    """A payload that could not be read. The stream is intact; the payload is kept.
+
+    `field` is the path of the first field at fault, where one is; `known` has what could be read outside of lists, such
+    as the number of the request that it answers.
+    """
 
     id: int | None
     name: str | None
     reason: str
     raw: bytes
+    field: str | None = None
+    known: Mapping[str, Any] = MappingProxyType({})
 
 
 _new = tuple.__new__  # what Message(...) does, in less than half the time
@@ -123,7 +127,7 @@ class Dialect:
                 except UnicodeDecodeError:
                     fields = fields_of(payload)
                 return texts[fields[0]](fields)
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 return self._undecodable(payload, error)
 
         def read_raw(payload: bytes) -> Any:
@@ -137,7 +141,7 @@ class Dialect:
                 except UnicodeDecodeError:
                     fields = fields_of(body)
                 return texts[number](fields)
-            except _UNREADABLE as error:
+            except UNREADABLE as error:
                 return self._undecodable(payload, error)
 
         rest = read_raw if self._raw else read_text
@@ -151,9 +155,27 @@ class Dialect:
         elif len(payload) >= 4:
             (number,) = _ID(payload)
             number -= PROTOBUF_IDS if number > PROTOBUF_IDS else 0
-        known = self._by_id.get(number) if number is not None else None
-        reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON] if known else "unknown message id"
-        return Undecodable(number, known[0].name if known else None, reason, payload)
+        found = self._by_id.get(number) if number is not None else None
+        if not found:
+            return Undecodable(number, None, "unknown message id", payload)
+        reason = f"{type(error).__name__}: {error}"[:_LONGEST_REASON]
+        message, about = self._diagnosed(found, payload)
+        return Undecodable(number, message.name, reason, payload, about.field, about.known)
+
+    def _diagnosed(self, found: Sequence[Declaration], payload: bytes) -> tuple[Declaration, Diagnosis]:
+        """The one of several messages with the same id that a payload is, and what can be told of it."""
+        about = self._diagnosis(found[0], payload)
+        for other in found[1:]:
+            if other.kind and about.known.get(other.kind[0]) in other.kind[1]:
+                return other, self._diagnosis(other, payload)
+        return found[0], about
+
+    def _diagnosis(self, message: Declaration, payload: bytes) -> Diagnosis:
+        if not self._raw:
+            return diagnosis.of_text(message, self.version, payload, self._encoding)
+        if _ID(payload)[0] > PROTOBUF_IDS:
+            return diagnosis.of_protobuf(message, payload[4:])
+        return diagnosis.of_text(message, self.version, payload[4:], self._encoding)
 
     def _text_reading(self, packed: Collection[str], number: int | str) -> _Read:
         if isinstance(number, str) and not (number.isdecimal() and number == str(int(number))):

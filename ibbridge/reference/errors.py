@@ -17,8 +17,9 @@ the same way: `data` where something asked for does not come, `order` where an o
 `system` where the login has not what the request needs.
 
 Not here: 501 to 593 and 10038, which IB's client libraries raise themselves and TWS never sends. Of those ibbridge uses
-one, 504. A code that is not here is of a class by its range: 2100 to 2199 are warnings, 1100 to 1399 connectivity, from
-10000 on warnings if the text calls itself one; anything else is `system`, and whether it ends something is not known.
+two, 504 and 508. A code that is not here is of a class by its range: 2100 to 2199 are warnings, 1100 to 1399
+connectivity, from 10000 on warnings if the text calls itself one; anything else is `system`, and whether it ends
+something is not known.
 Texts change with TWS's version and language, so they decide nothing else: no text of a known code changes its class, or
 makes it an end or none.
 """
@@ -130,6 +131,12 @@ _ROWS: Mapping[ErrorClass, tuple[_Row, ...]] = {
         (414, True, "a snapshot has no generic ticks", "leave out genericTickList"),
         (420, True, "real-time bars or ticks refused: pacing, or no rights", "if pacing: wait ten minutes"),
         (430, True, "no fundamental data for this contract", _GIVE_UP),
+        (
+            508,
+            None,
+            "ibbridge cannot read an answer of TWS; sys.tws.decodeError has its bytes",
+            "report it; ask for less, or in another way",
+        ),
         (2100, True, "account updates have ended: cancelled, or replaced by another request", "ask again if wanted"),
         (2101, True, "another client has the updates of another account", "share one account's updates"),
         ((2150, 2151), None, "positions are not available yet", "ask again later"),

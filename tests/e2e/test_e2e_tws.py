@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ibbridge.codec import Dialect
@@ -243,6 +245,48 @@ def test_an_error_in_the_code_page_of_the_host_is_published_as_text(encoding, sa
         sub = bridge.ready()
         guest.frame(b"4\x002\x00-1\x00399\x00" + raw + b"\x00\x00")
         assert sub.until("error", lambda data: data["errorCode"] == 399).data["errorString"] == said
+
+
+DAY: dict[str, Any] = {"durationStr": "1 D", "barSizeSetting": "1 day", "whatToShow": "TRADES"}
+CHAIN: dict[str, Any] = {
+    "underlyingSymbol": "AAPL", "futFopExchange": "", "underlyingSecType": "STK", "underlyingConId": 265598
+}  # fmt: skip
+
+
+def fields(version, number, *rest):
+    head = b"%d\0" % number if version < 201 else number.to_bytes(4, "big")
+    return head + b"".join(f"{each}".encode() + b"\0" for each in rest)
+
+
+@pytest.mark.parametrize("version", [178, 200, 226])
+def test_who_asked_is_told_at_once_of_an_answer_that_cannot_be_read(version):
+    with Host() as host, Bridge(host.port) as bridge, host.accept(version) as guest:
+        guest.start()
+        sub = bridge.ready()
+        history = bridge.do("reqHistoricalData", contract=AAPL, **DAY)["id"]
+        number = guest.request("reqHistoricalData")["reqId"]
+        span = ("20180401", "20180424") if version < 196 else ()
+        bars = ("20180423", 1, 1, 1, 1, 10, 1, 3, "20180424", "?", "?", "?", "?", -1, "-1.00", -1)
+        guest.frame(fields(version, 17, number, *span, 2, *bars))
+        told = sub.until("error", topic=f"req.me.{history}.")
+        assert (told.data["errorCode"], told.data["ends"]) == (508, True)
+        about = sub.until("decodeError").data
+        assert (about["field"], about["reqId"], about["ref"]) == (
+            "bars.1.open", number, {"client": "me", "id": history}
+        )  # fmt: skip
+
+        chain = bridge.do("reqSecDefOptParams", **CHAIN)["id"]
+        number = guest.request("reqSecDefOptParams")["reqId"]
+        for strike in (11.0, "?", 11.0):
+            of = ("CBOE", 265598, "AAPL", 100, 1, "20260101", 3, 10.0, strike, 12.0)
+            guest.frame(fields(version, 75, number, *of))
+        guest.say("securityDefinitionOptionParameterEnd", reqId=number)
+        told = sub.until("error", topic=f"req.me.{chain}.")
+        assert (told.data["errorCode"], told.data["ends"]) == (508, True)
+        assert sub.until("decodeError").data["field"] == "strikes.1"
+        end = sub.until("securityDefinitionOptionParameterEnd")
+        assert end.topic == f"req.me.{chain}.securityDefinitionOptionParameterEnd."
+        sub.check_numbers()
 
 
 def test_data_of_requests_that_nobody_here_made_is_published(talking):
