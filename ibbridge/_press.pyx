@@ -10,7 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-PRESS = 1  # the version of what is here: an installation may have one that is older than the rest
+PRESS = 2  # the version of what is here: an installation may have one that is older than the rest
 
 cdef enum:
     NUMBERS = 41  # bytes between head and data
@@ -40,17 +40,17 @@ cpdef bytes sealed(bytes head, uint64_t seq, uint64_t offset, uint64_t ts, bytes
 cdef class Stream:
     cdef public bytes name
     cdef public bint durable
-    cdef public uint64_t seq, cuts, told
-    cdef public long quiet
+    cdef public uint64_t seq, cuts
+    cdef public bint changed
     cdef readonly object offsets
     cdef public dict channels
     cdef object _note
 
-    def __init__(self, bytes name not None, bint durable, long quiet):
+    def __init__(self, bytes name not None, bint durable):
         self.name = name
         self.durable = durable
-        self.seq = self.cuts = self.told = 0
-        self.quiet = quiet
+        self.seq = self.cuts = 0
+        self.changed = False
         self.offsets = array("Q")
         self._note = self.offsets.append
         self.channels = {}
@@ -80,10 +80,11 @@ cdef class Channel:
 
 cdef class Press:
     cdef public uint64_t offset
-    cdef public list held
+    cdef public list held, changed
 
     def __init__(self):
         self.offset = 0
+        self.changed = []
         self.held = []
 
     cpdef bytes publish(self, Channel channel, bytes data, uint64_t ts):
@@ -92,6 +93,9 @@ cdef class Press:
         stream.seq += 1
         self.offset += 1
         stream._note(self.offset)
+        if not stream.changed:
+            stream.changed = True
+            self.changed.append(stream)
         cdef bytes body = sealed(channel.head, stream.seq, self.offset, ts, data)
         held.append(channel.topic)
         held.append(body)

@@ -21,7 +21,7 @@ try:
 except ImportError:  # not built: there was no compiler
     COMPILED = False
 else:
-    COMPILED = _press.PRESS == 1 and os.environ.get("IBBRIDGE_PURE") != "1"
+    COMPILED = _press.PRESS == 2 and os.environ.get("IBBRIDGE_PURE") != "1"
 
 _NUMBERS = Struct(">Q8sQ4sQ5s").pack
 _OFFSET, _TS, _DATA = b"\xa6offset\xcf", b"\xa2ts\xcf", b"\xa4data"
@@ -35,21 +35,20 @@ def sealed(head: bytes, seq: int, offset: int, ts: int, data: bytes) -> bytes:
 class Stream:
     """One sequence of messages. `offsets` are those of its newest ones, as far as the ring may still have them.
 
-    `cuts` counts how often state has been dropped, which moves the rest of it; `told` is the number that heartbeats
-    have told, `quiet` how many of them since.
+    `cuts` counts how often state has been dropped, which moves the rest of it; it has `changed` if a message has come
+    since the press was asked last which have.
     """
 
-    __slots__ = ("channels", "cuts", "durable", "name", "offsets", "quiet", "seq", "told")
+    __slots__ = ("changed", "channels", "cuts", "durable", "name", "offsets", "seq")
 
-    def __init__(self, name: bytes, durable: bool, quiet: int) -> None:  # noqa: FBT001 - as the compiled one
+    def __init__(self, name: bytes, durable: bool) -> None:  # noqa: FBT001 - as the compiled one
         self.name = name
         self.durable = durable
         self.seq = 0
         self.offsets: array[int] = array("Q")
         self.channels: dict[tuple[bytes, bytes], Channel] = {}
         self.cuts = 0
-        self.told = 0
-        self.quiet = quiet
+        self.changed = False
 
 
 class Channel:
@@ -76,12 +75,16 @@ class Channel:
 
 
 class Press:
-    """Numbers messages and wraps them: `held` has the topics and bodies that are to be sent, in turn."""
+    """Numbers messages and wraps them: `held` has the topics and bodies that are to be sent, in turn.
 
-    __slots__ = ("held", "offset")
+    `changed` has the streams on which something has come, each once as long as it is marked so.
+    """
+
+    __slots__ = ("changed", "held", "offset")
 
     def __init__(self) -> None:
         self.offset = 0
+        self.changed: list[Stream] = []
         self.held: list[bytes] = []
 
     def publish(self, channel: Channel, data: bytes, ts: int) -> bytes:
@@ -90,6 +93,9 @@ class Press:
         stream.seq = seq = stream.seq + 1
         self.offset = offset = self.offset + 1
         stream.offsets.append(offset)
+        if not stream.changed:
+            stream.changed = True
+            self.changed.append(stream)
         body = channel.head + _NUMBERS(seq, _OFFSET, offset, _TS, ts, _DATA) + data
         held = self.held
         held.append(channel.topic)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgpack
 
 from ibbridge import press, topics
+from ibbridge.heartbeat_numbers import HeartbeatNumbers
 from ibbridge.ring import Ring
 
 if TYPE_CHECKING:
@@ -47,9 +48,6 @@ GAP = "gap"
 
 SYNTHETIC = "synthetic"
 """The flag of what TWS has not said."""
-
-BEATS = 3
-"""Heartbeats that tell a stream's number after it has changed; those of durable streams are in all."""
 
 _pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
@@ -147,6 +145,7 @@ class Streams:
         self._lasting = tuple(topics.topic(*self._prefix, each) for each in REMEMBERED)
         self._streams: dict[bytes, Stream] = {}
         self._names: list[bytes] = []  # sorted
+        self._numbers = HeartbeatNumbers()
         self._trimmed = 0
 
     @property
@@ -192,7 +191,9 @@ class Streams:
         return self._streams.get(name) or self._new(name, durable=components[0] in DURABLE)
 
     def _new(self, name: bytes, *, durable: bool) -> Stream:
-        stream = self._streams[name] = Stream(name, durable, BEATS)
+        stream = self._streams[name] = Stream(name, durable)
+        if durable:
+            self._numbers.add(stream)
         insort(self._names, name)
         return stream
 
@@ -469,19 +470,15 @@ class Streams:
             place += 1
 
     def seqs(self) -> dict[str, int]:
-        """The last number of every durable stream, and of each other for three heartbeats after it has changed.
+        """Return the last numbers of the streams that the next heartbeat has room for (`heartbeat_numbers`).
 
         To be asked once for each heartbeat: it counts them.
         """
         self.beats += 1
-        told = {}
-        for name, stream in self._streams.items():
-            if stream.seq != stream.told:
-                stream.told, stream.quiet = stream.seq, 0
-            if stream.quiet < BEATS or stream.durable:
-                stream.quiet += 1
-                told[name.decode()] = stream.seq
-        return told
+        changed, self._press.changed = self._press.changed, []
+        for stream in changed:
+            stream.changed = False
+        return self._numbers.beat(changed)
 
 
 def body_of(channel: Channel, data: Mapping[str, Any], ts: int) -> bytes:

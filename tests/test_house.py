@@ -145,7 +145,7 @@ PURE = {
     for name in (
         "arguments", "session", "line", "streams", "routing", "requests", "orders", "order_keys", "topics", "commands",
         "book", "reload", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
-        "budget", "fair_memory", "fair_queue", "pacing",
+        "budget", "heartbeat_numbers", "fair_memory", "fair_queue", "pacing",
         "answers", "asker", "deadlines", "hours", "outgoing", "places", "subscriptions", "trading", "turns", "upkeep",
         "watchdog", "wholes",
     )
@@ -210,6 +210,7 @@ LAYERS = [
     "book",
     "ring",
     "press",
+    "heartbeat_numbers",
     "alarms",
     "health",
     "monitoring",

@@ -28,7 +28,7 @@ class World:
 
     def __init__(self, made: ModuleType) -> None:
         self.press = made.Press()
-        self.streams = [made.Stream(b"md.%d." % number, False, 3) for number in range(2)]
+        self.streams = [made.Stream(b"md.%d." % number, False) for number in range(2)]
         self.channels: dict[str, dict[Any, Any]] = {"a": {}, "b": {}}
         for name, key in (("a", 0), ("a", 1), ("a", None), ("b", 0), ("b", 3)):
             stream = self.streams[(key or 0) % 2]
