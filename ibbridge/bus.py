@@ -1,4 +1,4 @@
-"""The ZeroMQ sockets: an XPUB that is written without waiting, and a REP that owes every request exactly one reply.
+"""The ZeroMQ sockets: an XPUB that is written without waiting, and a ROUTER that gives every request exactly one reply.
 
 Knows endpoints, locks, socket options, frames, subscriptions. Must not know msgpack, commands, TWS, or what a topic or
 a message means: what is said here is said by the callbacks it is given, as bytes.
@@ -15,12 +15,14 @@ import errno
 import fcntl
 import os
 import pathlib
+import time
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
 
 from ibbridge.outbox import outbox
+from ibbridge.reply_socket import ReplySocket
 from ibbridge.security import zap
 
 if TYPE_CHECKING:
@@ -29,9 +31,12 @@ if TYPE_CHECKING:
 
     from ibbridge.config import BusConfig
     from ibbridge.outbox import Outbox
+    from ibbridge.reply_socket import Answering
 
-# What one turn may take from each socket, so that a flood of requests holds up market data for no longer than this.
-TURN = 64
+TURN = 0.005
+"""Seconds after which a turn ends: heartbeats, and what TWS has sent, come first. A command may take 50 ms more."""
+
+_STRAYS = 64  # frames that are passed over at a time in search of a subscription
 
 # How a frame that a subscriber sent begins, if it is a subscription; the prefix follows.
 _SUBSCRIBE, _UNSUBSCRIBE = b"\x01", b"\x00"
@@ -40,7 +45,7 @@ _SUBSCRIBE, _UNSUBSCRIBE = b"\x01", b"\x00"
 _NOWAIT = int(zmq.NOBLOCK)
 _READABLE = int(zmq.POLLIN)
 
-_WRITE_ONLY = frozenset((zmq.XPUB_MANUAL, zmq.XPUB_VERBOSE))
+_WRITE_ONLY = frozenset((zmq.XPUB_MANUAL, zmq.XPUB_VERBOSE, zmq.ROUTER_MANDATORY))
 
 _ADVICE = {
     errno.EADDRINUSE: "another ibbridge or another program has it; stop that one, or choose another {key}",
@@ -53,16 +58,6 @@ _ADVICE = {
 
 class BusError(Exception):
     """The sockets cannot be opened. str() says which endpoint, why, and what to do about it."""
-
-
-class Answering(Protocol):
-    """Who answers requests. Both methods return the reply's bytes, and at once: everything else stands still."""
-
-    def answer(self, request: bytes) -> bytes:
-        """The reply to a request, whatever its bytes are."""
-
-    def refuse(self, reason: str) -> bytes:
-        """The reply to a request that was not handed on; `reason` is a sentence for the one who sent it."""
 
 
 class Endpoints(NamedTuple):
@@ -82,6 +77,7 @@ class Bus:
 
     _pub: zmq.Socket[bytes]
     _rep: zmq.Socket[bytes]
+    _replies: ReplySocket
 
     def __init__(
         self, config: BusConfig, answering: Answering, welcome: Callable[[bytes], bytes] | None = None
@@ -111,6 +107,13 @@ class Bus:
         """Messages that libzmq would not take from us; it never says so of an XPUB that may drop."""
         return self._outbox.unsent if self._outbox else 0
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What peers sent that is nothing, and what they were not told, for `status`."""
+        if self._endpoints is None:
+            return {}
+        return {"strayRequests": self._replies.strays, "undeliveredReplies": self._replies.undelivered}
+
     def open(self) -> None:
         """Lock and bind both endpoints; BusError, and nothing left behind, if either is not to be had."""
         config = self._config
@@ -125,13 +128,14 @@ class Bus:
             opened.callback(context.term)
             self._handler.start(context)
             self._pub = opened.enter_context(context.socket(zmq.XPUB))
-            self._rep = opened.enter_context(context.socket(zmq.REP))
+            self._rep = opened.enter_context(context.socket(zmq.ROUTER))
             _set(self._pub, pub_options(config))
             _set(self._rep, rep_options(config))
             pub = _bind(self._pub, "bus.pub", config.pub)
             rep = _bind(self._rep, "bus.rep", config.rep)
             self._opened = opened.pop_all()
         self._endpoints = Endpoints(pub, rep)
+        self._replies = ReplySocket(self._rep, config, self._answering)
         self._outbox = outbox(self._pub)
         self.send = self._outbox.send
 
@@ -146,22 +150,23 @@ class Bus:
     def turn(self) -> None:
         """Serve what has arrived on both sockets: all of it, or so much of it as one turn may take.
 
-        What is left comes at once after the loop's other business (if attached). Called from within itself, by an
-        answer say, it does nothing: the outer turn goes on until both sockets are empty. Raises `BusError` if new peers
-        are let in no more.
+        What is left comes at once after the loop's other business (if attached), and until then a call does nothing: so
+        that a flood of requests never has more than every other turn. Called from within itself, by an answer say, it
+        does nothing either: the outer turn goes on. Raises `BusError` if new peers are let in no more.
         """
-        if self._turning or self._endpoints is None:
+        if self._turning or self._endpoints is None or self._again is not None:
             return
         if not self._handler.alive:
             raise BusError("the thread that lets peers in has ended: nobody new is heard; the log has its traceback")
         emptied = False
         self._turning = True
         try:
-            for _ in range(TURN):
+            until = time.monotonic() + TURN
+            while not emptied:
                 # In this order: an answer may publish, and that may swallow the signal of a subscription.
-                subscribed, answered = self._subscription(), self._request()
-                if not (subscribed or answered):
-                    emptied = True
+                subscribed, answered = self._subscription(), self._replies.serve()
+                emptied = not (subscribed or answered)
+                if time.monotonic() >= until:
                     break
         finally:
             self._turning = False
@@ -190,7 +195,7 @@ class Bus:
         if not _readable(self._pub):
             return False
         frame: bytes | None = self._pub.recv(_NOWAIT)
-        left = TURN
+        left = _STRAYS
         while frame is not None and frame[:1] not in (_SUBSCRIBE, _UNSUBSCRIBE):
             self.strays += 1
             left -= 1
@@ -224,36 +229,6 @@ class Bus:
         finally:
             self._pub.set(zmq.XPUB_MANUAL, 1)
 
-    def _request(self) -> bool:
-        """Answer one request; False if there was none."""
-        if not _readable(self._rep):
-            return False
-        try:
-            request = self._rep.recv(_NOWAIT, copy=False)
-        except zmq.Again:  # frames without the empty one that begins a request: libzmq has dropped them
-            return True
-        frames = 1
-        while self._rep.get(zmq.RCVMORE):
-            self._rep.recv(_NOWAIT, copy=False)
-            frames += 1
-        # An exception in the answer is a bug and not for us to catch. But the client gets its reply, if an empty one,
-        # and the socket is left ready for the next.
-        reply = b""
-        try:
-            reply = self._reply(request, frames)
-        finally:
-            self._rep.send(reply, _NOWAIT)
-        return True
-
-    def _reply(self, request: zmq.Frame, frames: int) -> bytes:
-        if frames > 1:
-            return self._answering.refuse(f"a request is one frame, and this one has {frames}")
-        if len(request) > self._config.max_request:
-            return self._answering.refuse(
-                f"a request may have {self._config.max_request} bytes, and this one has {len(request)}"
-            )
-        return self._answering.answer(request.bytes)
-
 
 def pub_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
     """What is set on the XPUB before it is bound."""
@@ -271,8 +246,10 @@ def pub_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
 
 
 def rep_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
-    """What is set on the REP before it is bound."""
+    """What is set on the ROUTER before it is bound."""
     return {
+        # A reply that cannot be delivered is counted.
+        zmq.ROUTER_MANDATORY: 1,
         # Somewhat too large is refused with a reply that says so; from here on libzmq cuts the peer off.
         zmq.MAXMSGSIZE: 67_108_864,
         # A REQ has one request under way. Who pipelines is read no faster than answered, or requests pile up here.

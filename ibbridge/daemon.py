@@ -334,7 +334,7 @@ class Daemon:
         }
 
     def _of_bus(self) -> dict[str, int]:
-        return {"notPublished": self.bus.unsent, "strayFrames": self.bus.strays}
+        return {"notPublished": self.bus.unsent, "strayFrames": self.bus.strays, **self.bus.counts}
 
     def beat(self) -> None:
         """Publish one heartbeat, and log what the codec has counted."""

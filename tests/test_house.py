@@ -249,6 +249,7 @@ LAYERS = [
     "outbox",
     "security",
     "listener",
+    "reply_socket",
     "bus",
     "gateway",
     "playback",

@@ -92,6 +92,8 @@ _ALARMS = {
     "internalErrors": "commands met a bug in ibbridge: see the log",
     "notPublished": "messages could not be handed to ZeroMQ: subscribers see a gap in seq",
     "strayFrames": "frames from subscribers were no subscription: some program sends on its SUB connection",
+    "strayRequests": "messages to bus.rep were no requests: some program sends no empty frame before its command",
+    "undeliveredReplies": "replies found nobody to read them: some program asks and does not wait",
 }
 
 

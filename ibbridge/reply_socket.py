@@ -1,0 +1,114 @@
+"""A ROUTER socket that keeps REP's contract: exactly one reply to each request, to the peer that made it.
+
+A request is what a REQ sends: an envelope of any frames, mostly none, an empty frame, and one frame that asks. Its
+envelope goes back in front of the reply. libzmq's own REP keeps the envelope of a broken request, and gives it the next
+peer's reply: here it is ours, and a request is read to its end before it is answered. Must not know what is asked.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import zmq
+
+if TYPE_CHECKING:
+    from ibbridge.config import BusConfig
+
+MOST_FRAMES = 32
+"""Frames in front of the one that asks: a proxy adds one, or two. A message with more is no request."""
+
+_STEP = 256  # frames that are read at a time of a message that is only read to be rid of it
+
+# As plain ints: for the compiled socket an enum costs a conversion per call.
+_NOWAIT = int(zmq.NOBLOCK)
+_MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
+_READABLE = int(zmq.POLLIN)
+
+
+class Answering(Protocol):
+    """Who answers requests. Both methods return the reply's bytes, and at once: everything else stands still."""
+
+    def answer(self, request: bytes) -> bytes:
+        """The reply to a request, whatever its bytes are."""
+
+    def refuse(self, reason: str) -> bytes:
+        """The reply to a request that was not handed on; `reason` is a sentence for the one who sent it."""
+
+
+class ReplySocket:
+    """The requests of all peers, each in its turn: libzmq takes one message of each peer after the other."""
+
+    def __init__(self, socket: zmq.Socket[bytes], config: BusConfig, answering: Answering) -> None:
+        self.strays = 0
+        """Messages that were no request, and so have no reply."""
+        self.undelivered = 0
+        """Replies whose peer had gone, or left too many unread."""
+        self._socket = socket
+        self._config = config
+        self._answering = answering
+        self._envelope: list[bytes] = []
+        self._body: zmq.Frame | None = None
+        self._frames = 0  # of the body of the request that is being read
+        self._reading = False
+
+    def serve(self) -> bool:
+        """Answer one request, or read a part of a long message; False if there is nothing to read."""
+        if not int(self._socket.get(zmq.EVENTS)) & _READABLE:
+            return False
+        if not self._reading:
+            self._envelope, self._body, self._frames, self._reading = [], None, 0, True
+        for _ in range(_STEP):
+            if not self._read():
+                self._reading = False
+                self._finish()
+                break
+        return True
+
+    def _read(self) -> bool:
+        """Take in one frame of the message; False if it is the last."""
+        frame = self._socket.recv(_NOWAIT, copy=False)
+        if self._in_body():
+            self._body = self._body or frame
+            self._frames += 1
+        elif len(self._envelope) <= MOST_FRAMES + 1:  # one more than may be: it shows that there are too many
+            self._envelope.append(frame.bytes)
+        return frame.more
+
+    def _in_body(self) -> bool:
+        # The first frame is the peer's routing id, and not empty.
+        return 1 < len(self._envelope) <= MOST_FRAMES + 1 and not self._envelope[-1]
+
+    def _finish(self) -> None:
+        """Answer the message that has been read, or count it as none."""
+        if self._body is None:
+            self.strays += 1
+            return
+        # An exception in the answer is a bug and not for us to catch. But the client gets its reply, if an empty one.
+        reply = b""
+        try:
+            reply = self._reply(self._body)
+        finally:
+            self._body = None
+            self._send(reply)
+
+    def _reply(self, request: zmq.Frame) -> bytes:
+        if self._frames > 1:
+            return self._answering.refuse(f"a request is one frame, and this one has {self._frames}")
+        if len(request) > self._config.max_request:
+            return self._answering.refuse(
+                f"a request may have {self._config.max_request} bytes, and this one has {len(request)}"
+            )
+        return self._answering.answer(request.bytes)
+
+    def _send(self, reply: bytes) -> None:
+        """Send the envelope and the reply; never waits for a peer."""
+        try:
+            self._socket.send(self._envelope[0], _MORE)
+        except zmq.ZMQError as error:
+            if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
+                raise
+            self.undelivered += 1
+            return
+        for frame in self._envelope[1:]:
+            self._socket.send(frame, _MORE)
+        self._socket.send(reply, _NOWAIT)
