@@ -43,6 +43,7 @@ from ibbridge.pacing import Pacing, Waiting
 from ibbridge.requests import Requests
 from ibbridge.ring import Ring
 from ibbridge.routing import PASSED_ON, Router
+from ibbridge.security.connections import Connections
 from ibbridge.session import Session, Stage
 from ibbridge.store import Store, StoreError
 from ibbridge.streams import PROTO, Streams
@@ -60,6 +61,9 @@ log = logging.getLogger(__name__)
 
 LAST_ORDERS = 5.0
 """Seconds that a stopping daemon gives orders and cancels whose turn has not come: 200 of them, at the usual rate."""
+
+TRIMS = 30
+"""Heartbeats after one at which too much memory was in use, at each of which freed memory goes back to the system."""
 
 _STDERR = 2
 
@@ -124,7 +128,9 @@ class Daemon:
         self._down_since: float | None = None
         self._tries = 0
         self.process_health = ProcessHealth(self.alarms)
-        self.shed: Callable[[], str] = str  # disconnects the client for whom most is kept; says which, "" for none
+        self._connections = Connections()
+        self._trims = 0
+        self._too_large = False  # more memory than may be is in use since the last heartbeat
         self._memory_limit = memory_limit(config.memory.limit_mb, config.ring.bytes)
         self._descriptor_limit = process_limits.descriptor_limit()
         self._fault = ""  # of the store, as it was told last
@@ -404,13 +410,25 @@ class Daemon:
             self._memory_limit,
         )
         if self.process_health.check(sample, _now()):
+            self._trims = TRIMS
             self._free_memory()
+        else:
+            self._too_large = False
+            if self._trims:  # what was kept for who has been disconnected is freed little by little
+                self._trims -= 1
+                process_limits.return_memory()
 
     def _free_memory(self) -> None:
-        """Give back what is free; if that is not enough, disconnect the client for whom most is kept."""
+        """Give back what is free; if that is not enough for a second, disconnect the client for whom most is kept."""
         process_limits.return_memory()
-        if (used := process_limits.memory_in_use()) > self._memory_limit and (peer := self.shed()):
-            log.error("%d MB of memory are in use, %s is disconnected: most was kept for it", used // MEGABYTE, peer)
+        used, endpoints = process_limits.memory_in_use(), self.bus.endpoints
+        if used <= self._memory_limit:
+            return
+        if not self._too_large:
+            self._too_large = True
+            self._connections.observe(endpoints)
+        elif peer := self._connections.shed(endpoints):
+            log.error("%d MB of memory are in use; disconnected %s, who reads least", used // MEGABYTE, peer)
 
     def _window(self) -> float:
         """Seconds until the restart window ends that this is in; 0 outside of any."""
