@@ -20,7 +20,7 @@ async def serve(given: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     told = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
-    async with Simulator(seed=given.seed, start=EPOCH, speed=given.speed, tick=0.02) as simulator:
+    async with Simulator(seed=given.seed, start=EPOCH, speed=given.speed, tick=0.02, made_up=True) as simulator:
         say({"port": simulator.port})
         while line := await told.readline():
             simulator.fault(json.loads(line)["fault"])

@@ -84,6 +84,10 @@ NEVER_IN_PROTOBUF = {
 """Fields that a gateway does not send although they have a value."""
 
 
+_WHOLE = frozenset(("tickPrice", "tickSize", "tickGeneric", "tickString", "updateMktDepth", "updateMktDepthL2"))
+"""Messages of which the host always says everything: there are many of them, and nothing to leave out."""
+
+
 class Encoder:
     """Writes the messages of a host in one dialect."""
 
@@ -95,6 +99,8 @@ class Encoder:
         if MESSAGES[name].in_protobuf(self._dialect.version):
             given = _BEFORE_PROTOBUF[name](data) if name in _BEFORE_PROTOBUF else data
             given = _filled(given, IN_PROTOBUF[name]) if name in IN_PROTOBUF else given
+            if name in _WHOLE:
+                return self._dialect.put(name, given)
             return _sparse(MESSAGES[name], given, self._dialect.put(name, given))
         return self._text(name, data)
 

@@ -214,3 +214,13 @@ def test_the_page_says_what_was_not_captured() -> None:
 def test_nothing_that_was_captured_is_said_not_to_have_been() -> None:
     captured = {name_of(frame.payload, frame.version) for frame in FRAMES}
     assert not any(f"`{name}`" in uncaptured().splitlines()[0] for name in captured)
+
+
+@pytest.mark.parametrize("version", [203, 204, 225, 226])
+@pytest.mark.parametrize("transmit", [True, False])
+def test_an_order_in_protobuf_has_no_transmit(version: int, transmit: bool) -> None:
+    encoder, order = Encoder(Dialect.server(version)), {"orderId": 1, "transmit": transmit}
+    data = {"orderId": 1, "contract": {"secType": "STK"}, "order": order, "orderState": {"status": "Submitted"}}
+    for name in ("openOrder", "completedOrder"):
+        if MESSAGES[name].in_protobuf(version):
+            assert "order.transmit" not in shape_of(encoder.put(name, data)[4:], version)
