@@ -70,8 +70,13 @@ class Client:
         self.dead: set[int] = set()
         self.kept: list[Sent] = []
         self.answers = Answers()
+        self.asked: dict[int, str] = {}
         self.late: list[tuple[float, str, Mapping[str, Any]]] = []
         self.next_turn = 0.0
+
+    def waits_for(self, name: str | None, key: int) -> bool:
+        """Return True if this request was the last that came under this id."""
+        return name is not None and self.asked.get(key) == name
 
     def note(self, name: str, args: Mapping[str, Any]) -> None:
         """Keep the table of subscriptions."""
@@ -296,9 +301,13 @@ class Trouble:
         """Have the host answer, and keep the answer until its time. Return False for a refusal."""
         session, key = client.session, _key(args)
         client.answers.put(session.take(), now)
+        if client.answers.due is None:
+            client.asked.clear()
         if name == "placeOrder":
             client.answers.orders.add(args["orderId"])
-        withdrawn = REQUESTS[name].cancels is not None and key is not None and client.answers.withdraw(key)
+        withdrawn = key is not None and client.waits_for(REQUESTS[name].cancels, key) and client.answers.withdraw(key)
+        if key is not None:
+            client.asked[key] = name
         heard = self._core.request(session, name, args)
         answer = session.take()
         if withdrawn and name == "cancelHistoricalData":

@@ -115,6 +115,13 @@ def test_history_that_is_cancelled_before_it_came_is_162_and_no_bars():
     assert codes(line.hear(29.0)) == [366]
 
 
+def test_a_cancel_of_another_kind_withdraws_nothing():
+    line = Line()
+    line.ask(0.0, "reqHistoricalData", reqId=5, contract=AAPL, **HISTORY)
+    line.ask(0.001, "cancelMktData", reqId=5)
+    assert names(line.hear(9.0)) == ["historicalData", "historicalDataEnd", "error"]
+
+
 def test_a_refusal_takes_its_time_too():
     line = Line()
     line.ask(0.0, "reqContractDetails", reqId=1, contract=AAPL | {"symbol": "NOSUCH"})
