@@ -5,11 +5,13 @@ Knows streams and their state; nothing of the form of commands, of sockets or of
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge import snapshot
 from ibbridge.refusal import Refused, shown
 from ibbridge.streams import Gone
+from ibbridge.topics import LONGEST_STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,12 +27,13 @@ REPLAYED_BYTES = 256 * 1024
 
 
 class Takes(NamedTuple):
-    """An argument: text or an integer."""
+    """An argument: text of at most `longest` characters, or an integer."""
 
     name: str
     kind: type[str | int]
     note: str
     required: bool = False
+    longest: int = 2 * LONGEST_STREAM
 
 
 TAKES: Mapping[str, tuple[Takes, ...]] = {
@@ -45,7 +48,14 @@ TAKES: Mapping[str, tuple[Takes, ...]] = {
         Takes("from", int, "the first number", required=True),
         Takes("to", int, "the last number; the last there is if left out"),
     ),
-    "halt": (Takes("reason", str, f"for people, up to {LONGEST_REASON} characters: it is in every heartbeat"),),
+    "halt": (
+        Takes(
+            "reason",
+            str,
+            f"for people, up to {LONGEST_REASON} characters: it is in every heartbeat",
+            longest=sys.maxsize,  # it is cut off, and not refused
+        ),
+    ),
     "resume": (),
 }
 """The daemon's own commands, with their arguments."""
@@ -136,6 +146,8 @@ def _check(name: str, args: dict[str, Any]) -> None:
                 faults.append(f"{each.name} is missing" if each.required else f"{each.name} must be {_WORD[each.kind]}")
         elif not isinstance(given, each.kind) or isinstance(given, bool):
             faults.append(f"{each.name} must be {_WORD[each.kind]}")
+        elif isinstance(given, str) and len(given) > each.longest:
+            faults.append(f"{each.name} must have at most {each.longest} characters, not {len(given)}")
     if faults:
         raise Refused("E_ARG", *faults)
 

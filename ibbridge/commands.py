@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +17,11 @@ import msgpack
 from ibbridge.arguments import WHAT_IF
 from ibbridge.bridge import ANEW, NAMED, TAKES
 from ibbridge.codec.messages import REQUESTS
+from ibbridge.codec.words import nearest
 from ibbridge.refusal import Refused, shown
-from ibbridge.replies import Replies, TooMuchError, content, repeated
+from ibbridge.replies import Replies, content, repeated
 from ibbridge.routing import Asking
+from ibbridge.unpacking import TooMuchError, UnpackingError, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,6 +45,7 @@ EXPIRED_AT_ONCE = 2_000
 
 _NEW_ID = "take one that was never used, nor by an earlier run of the client: one made of the time, say"
 _ANEW = [*ANEW]  # what is asked for may be of any type, and have no hash
+_NAMES = (*TAKES, *REQUESTS, WHAT_IF)
 _KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after", "epoch"))
 
 
@@ -174,8 +176,8 @@ class Commands:
             _in_time(command)
             return self._bridge.carry_out(name, args, client)
         if name not in self._requests:
-            near = get_close_matches(name[:64], [*TAKES, *REQUESTS, WHAT_IF], 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
+            near = nearest(name, _NAMES)
+            hint = f"; did you mean {near}?" if near else ""
             raise Refused("E_PROTO", f"cmd: there is no command {shown(name)}{hint}")
         asking, key = Asking(_client(command), identifier), command.get("key")
         # An order that was sent in time must not be called "not sent" to whoever asks again because the reply was lost.
@@ -189,17 +191,16 @@ def _memory(command: dict[str, Any], identifier: str | int) -> tuple[Asking, byt
     client = command.get("client")
     if not isinstance(client, str) or len(client) > LONGEST_CLIENT:
         return None
-    try:
-        return Asking(client, identifier).named, content(command)
-    except TooMuchError as error:
-        raise Refused("E_ARG", str(error)) from None
+    return Asking(client, identifier).named, content(command)
 
 
 def _unpacked(request: bytes) -> dict[str, Any]:
     try:
-        command = msgpack.unpackb(request, strict_map_key=False)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:  # TypeError: a map as the key of a map
-        raise Refused("E_PROTO", f"this is not one msgpack value: {type(error).__name__}: {error}"[:300]) from None
+        command = unpacked(request)
+    except TooMuchError as error:
+        raise Refused("E_ARG", str(error)) from None
+    except UnpackingError as error:
+        raise Refused("E_PROTO", f"this is no msgpack value that a command can be: {error}") from None
     if not isinstance(command, dict):
         raise Refused("E_PROTO", f"a command is a map with id, cmd, args and client, not {type(command).__name__}")
     return command

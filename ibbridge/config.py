@@ -282,6 +282,13 @@ class CommandsConfig(_Section):
         "Requests that concern the whole connection are refused to clients unless listed here. There are: "
         f"{', '.join(RESTRICTED)}.",
     )
+    unknown_words: str = _key(
+        "refuse",
+        checks.choice("refuse", "pass"),
+        "What is done with a word that IB does not list where it lists some (docs/messages.md): order types, times in "
+        "force, security types, bar sizes and the like. refuse: before they leave, with the nearest one. pass: left to "
+        "TWS, for those whom IB has given a new one.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -116,6 +116,7 @@ class Daemon:
             clock=_now,
             silent_after=config.streams.silent_after,
             resubscribe_per_minute=config.streams.resubscribe_per_minute,
+            unknown_words=config.commands.unknown_words,
         )
         self.requests.market_data_type_set = self._market_data_type_set
         self.commands = Commands(self.streams, self.requests, Bridge(self.streams, self.halt, self.status, _now))

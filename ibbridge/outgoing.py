@@ -52,8 +52,10 @@ class Link(Protocol):
 class Outgoing:
     """What goes to TWS, by whatever link there is."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, *, listed: bool = True) -> None:
+        """`listed`: words of which IB has a list must be on it."""
         self._link = link
+        self._listed = listed
         self._next = 1
         self.is_open = False
         """Whether there is a connection on which to ask."""
@@ -85,7 +87,7 @@ class Outgoing:
         dialect = self._dialect()
         checked: dict[str, Any] = {}
         try:
-            checked = dialect.check(request.name, args)
+            checked = dialect.check(request.name, args, listed=self._listed)
         except NotCarried as error:
             found += error.faults
         if found:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ibbridge import topics
 from ibbridge.codec.messages import MESSAGES, OUTBOUND
 from ibbridge.codec.schema import Kind, Topic
+from ibbridge.refusal import Refused
 from ibbridge.routing import Route
 from ibbridge.streams import GAP
-from ibbridge.topics import instrument_key
+from ibbridge.topics import LONGEST_STREAM, instrument_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -36,13 +37,18 @@ class Places:
         self._names = names
 
     def route(self, request: Request, args: Mapping[str, Any], asking: Asking) -> Route:
-        """The way of the answers to what a command asks."""
+        """Return the way of the answers to what a command asks. Raises `Refused` where that has too long a name."""
         own = ("req", asking.client, str(asking.id))
         place = place_of(request, args, own, self._instrument)
         ref = None if request.does is Kind.STREAM and "contract" in args else {"client": asking.client, "id": asking.id}
         if request.name.startswith("reqPnL"):
             ref = {each: args[each] for each in ("account", "modelCode", "conid") if each in args}
-        return Route(request, asking.client, asking.id, args, place, ref)
+        route = Route(request, asking.client, asking.id, args, place, ref)
+        if (length := len(self.topic(route))) > LONGEST_STREAM:
+            fault = f"its answers would be published under a name of {length} bytes, and {LONGEST_STREAM} are the most"
+            what = "contract" if "contract" in args else request.name
+            raise Refused("E_ARG", f"{what}: {fault}; leave out what does not tell the instrument from others")
+        return route
 
     def _instrument(self, contract: Mapping[str, Any]) -> str:
         key = instrument_key(contract)

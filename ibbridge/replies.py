@@ -67,34 +67,15 @@ class Replies:
             self._kept.remove(oldest[0])
 
 
-class TooMuchError(ValueError):
-    """A command has more in it, or is nested deeper, than any has a reason to be."""
-
-
-DEEPEST = 64
-LARGEST_COMMAND = 50_000
-"""Values, in all maps and lists together: more than IB's longest lists have, and about 20 ms."""
-
-
 def content(command: Any) -> bytes:
-    """A digest of a command, the same for the same values in whatever order the keys of its maps were given.
-
-    Raises `TooMuchError`.
-    """
-    return hashlib.blake2b(msgpack.packb(_sorted(command, DEEPEST, [LARGEST_COMMAND])), digest_size=16).digest()
+    """Return a digest of plain values, the same in whatever order the keys of their maps were given."""
+    return hashlib.blake2b(msgpack.packb(_sorted(command)), digest_size=16).digest()
 
 
-def _sorted(value: Any, deeper: int, room: list[int]) -> Any:
-    if not isinstance(value, dict | list):
-        return value
-    room[0] -= len(value)
-    if not deeper:
-        raise TooMuchError(f"a command is nested at most {DEEPEST} deep")
-    if room[0] < 0:
-        raise TooMuchError(f"a command has at most {LARGEST_COMMAND} values, all its lists and maps together")
+def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
-        return [[repr(name), _sorted(value[name], deeper - 1, room)] for name in sorted(value, key=repr)]
-    return [len(value), [_sorted(each, deeper - 1, room) for each in value]]
+        return [[name, _sorted(value[name])] for name in sorted(value)]
+    return [len(value), [_sorted(each) for each in value]] if isinstance(value, list) else value
 
 
 def repeated(reply: bytes) -> bytes:

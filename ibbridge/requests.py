@@ -55,8 +55,9 @@ class Requests:
         clock: Callable[[], int] = lambda: 0,
         silent_after: float = 180.0,
         resubscribe_per_minute: int = 6,
+        unknown_words: str = "refuse",
     ) -> None:
-        self.outgoing = Outgoing(link)
+        self.outgoing = Outgoing(link, listed=unknown_words == "refuse")
         self._router = router
         self._allowed = frozenset(allowed)
         self._places = Places(router, names)

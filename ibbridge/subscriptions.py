@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.arguments import canonical
 from ibbridge.streams import GAP
-from ibbridge.topics import instrument_key
+from ibbridge.topics import instrument_key, tape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -171,4 +171,4 @@ def _sharing(request: Request, args: Any) -> str:
 def _market(route: Route) -> str:
     """The instrument whose hours a stream keeps; a tape of news keeps none."""
     contract = route.args.get("contract")
-    return instrument_key(contract) if route.request.flows and contract and contract.get("secType") != "NEWS" else ""
+    return instrument_key(contract) if route.request.flows and contract and tape(contract) is None else ""

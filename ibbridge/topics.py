@@ -47,6 +47,12 @@ _FIELDS = (
 _RIGHTS = {"CALL": "C", "PUT": "P", "C": "C", "P": "P", "0": "", "?": ""}
 
 
+_NO_PROVIDER = frozenset({"", "NEWS", "SMART"})
+
+LONGEST_STREAM = 960
+"""Bytes of a stream's name, the prefix and the last dot counted: a topic behind it is below 1,000, which is what a
+subscription may have."""
+
 BULLETINS = ("news", "bulletin")
 """Where bulletins are published, which belong to no provider of news."""
 
@@ -122,12 +128,18 @@ def instrument_key(contract: Mapping[str, Any]) -> Escaped:
 
 
 def tape(contract: Mapping[str, Any]) -> tuple[str, str] | None:
-    """The stream of a provider's whole news feed (a contract of secType NEWS), which is no instrument.
+    """Return the stream of a provider's whole news feed (a contract of secType NEWS), which is no instrument.
 
-    The provider is the contract's exchange, or its symbol where it has none; None for any other contract.
+    The provider is the contract's exchange, or what its symbol has before the colon (``BZ:BZ_ALL``) where the exchange
+    is left out or names no provider: contract details have NEWS there. None for any other contract, and for one that
+    only its conId names.
     """
-    provider = contract.get("exchange") or contract.get("symbol")
-    if contract.get("secType") != "NEWS" or not isinstance(provider, str) or not provider:
+    if _text(contract.get("secType")).upper() != "NEWS":
+        return None
+    exchange = _text(contract.get("exchange"))
+    named = _text(contract.get("symbol")) or _text(contract.get("localSymbol"))
+    provider = named.partition(":")[0] if exchange.upper() in _NO_PROVIDER else exchange
+    if not provider:
         return None
     return BULLETINS[0], f"~{provider}" if provider == BULLETINS[1] else provider
 

@@ -45,6 +45,9 @@ CANCEL_UNKNOWN = "whether it is cancelled is not known; look for it among open o
 OF_EVERY_ORDER = ("action", "orderType")
 """What an order must say. TWS has defaults, and nobody means them."""
 
+WITHOUT_QUANTITY = ("cashQty", "hedgeType", "faGroup", "faMethod", "faPercentage")
+"""Attributes by which TWS, or IB, finds the quantity of an order itself."""
+
 NOT_OF_AN_ORDER = ("orderRef", "whatIf")
 """What an order says by its key and its command, and so by no attribute."""
 
@@ -231,6 +234,9 @@ class Trading:
                 faults.append("order.orderRef carries owner and key, and is the daemon's; key names the order")
             given = {**given, "orderRef": ref}
             faults += [f"order.{name} is missing" for name in OF_EVERY_ORDER if not given.get(name)]
+            if _is_zero(given.get("totalQuantity")) and not any(given.get(name) for name in WITHOUT_QUANTITY):
+                meant = f"0 is only for orders with {', '.join(WITHOUT_QUANTITY)}"
+                faults.append(f"order.totalQuantity must be more than 0; {meant}")
             if len(self.accounts) > 1 and not any(given.get(name) for name in ("account", "faGroup")):
                 faults.append(f"order.account is missing: one of {', '.join(self.accounts)}, or a faGroup")
         if "orderId" in args:
@@ -306,6 +312,13 @@ class Trading:
         return True
 
 
+def _is_zero(quantity: Any) -> bool:
+    """Return whether a client has given no quantity, or 0. What is no number is left for the checks to complain of."""
+    if isinstance(quantity, str):
+        return not quantity.strip("0.")
+    return quantity is None or (type(quantity) in (int, float) and quantity == 0)
+
+
 def _parent(message: Waiting) -> int:
     """The number of the order that an order on its way is a child of; 0 if there is none."""
     number: int = message.args.get("order", {}).get("parentId") or 0
@@ -324,6 +337,11 @@ def _with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], st
         raise Refused("E_ARG", "key is given twice, and differently: beside args and within")
     if given is None:
         raise Refused("E_ARG", "key is missing: your own name for the order, by which it is known for ever")
-    if not isinstance(given, str) or not given or not given.isascii() or not given.isprintable() or "/" in given:
-        raise Refused("E_ARG", "key must be 1 or more printable ASCII characters without /")
+    if (
+        not isinstance(given, str)
+        or not 0 < len(given) <= LONGEST_REF
+        or not (given.isascii() and given.isprintable())
+        or "/" in given
+    ):
+        raise Refused("E_ARG", f"key must be 1 to {LONGEST_REF} printable ASCII characters without /")
     return {name: value for name, value in args.items() if name != "key"}, given

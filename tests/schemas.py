@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jsonschema import Draft202012Validator
 
 from ibbridge.codec.messages.contracts import CONTRACT
+from ibbridge.codec.messages.orders import ORDER
 from ibbridge.codec.schema import Field, Record
 from ibbridge.describe import SCHEMAS, files
 
@@ -45,6 +46,16 @@ def _value(entry: Entry, field: Field, path: Place) -> Any:
     if isinstance(field.type, Record):
         inner = ((each, (*path, each.name)) for each in field.type.shape)
         given = {each.name: _value(entry, each, where) for each, where in inner if entry.required(where, each)}
+        if field.type is ORDER:
+            given["totalQuantity"] = 1
         contract = {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"}
         return given or (contract if field.type is CONTRACT else {})
+    if field.words:
+        return word(field)
     return {"str": "TRADES", "bool": True}.get(getattr(field.type, "name", ""), 1)
+
+
+def word(field: Field) -> Any:
+    """A word that IB lists for a field."""
+    assert field.words is not None
+    return field.words.listed[0] if field.words.listed else "1 D"

@@ -145,6 +145,7 @@ PURE = {
     for name in (
         "arguments", "session", "line", "streams", "routing", "requests", "orders", "order_keys", "topics", "commands",
         "book", "reload", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
+        "unpacking",
         "budget", "heartbeat_numbers", "fair_memory", "fair_queue", "pacing",
         "answers", "asker", "deadlines", "hours", "outgoing", "places", "subscriptions", "trading", "turns", "upkeep",
         "watchdog", "wholes",
@@ -232,6 +233,7 @@ LAYERS = [
     "places",
     "fair_memory",
     "replies",
+    "unpacking",
     "deadlines",
     "hours",
     "outgoing",

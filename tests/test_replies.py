@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ibbridge.fair_memory import OVERHEAD, FairMemory
-from ibbridge.replies import DEEPEST, MOST, SECONDS, Replies, TooMuchError, content, repeated
+from ibbridge.replies import MOST, SECONDS, Replies, content, repeated
 from ibbridge.routing import Asking
 
 A, B = Asking("a", "1"), Asking("b", "1")
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text() | st.binary(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text() | st.integers(-9, 9), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
 )
 
 
@@ -163,19 +163,6 @@ def same(one, other):
     if isinstance(one, list):
         return len(one) == len(other) and all(map(same, one, other))
     return bool(one == other) and repr(one) == repr(other)
-
-
-def test_what_is_nested_too_deep_is_refused_and_exhausts_no_stack():
-    deep: object = 1
-    for _ in range(DEEPEST):
-        deep = [deep]
-    content(deep)
-    for _ in range(100_000):
-        deep = [deep]
-    with pytest.raises(TooMuchError):
-        content(deep)
-    while isinstance(deep, list):  # else freeing it would recurse
-        (deep,) = deep
 
 
 def test_a_reply_says_once_that_it_is_a_repetition():

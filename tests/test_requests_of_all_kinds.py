@@ -178,7 +178,14 @@ def test_bulletins_are_given_up_without_a_connection_too(middle):
     ("tape", "topic"),
     [
         ({"exchange": "bulletin"}, "news.~bulletin."),
-        ({"symbol": "DJNL:DJNL_ALL"}, "news.DJNL%3ADJNL_ALL."),
+        ({"symbol": "DJNL:DJNL_ALL"}, "news.DJNL."),
+        ({"symbol": "BZ:BZ_ALL", "exchange": "BZ"}, "news.BZ."),
+        ({"symbol": "BZ:BZ_ALL", "exchange": "NEWS"}, "news.BZ."),
+        ({"symbol": "BZ:BZ_ALL", "exchange": "NEWS", "secType": "News"}, "news.BZ."),
+        ({"symbol": "BZ:BZ_ALL", "exchange": "News", "secType": "news", "localSymbol": "BZ:BZ_ALL"}, "news.BZ."),
+        ({"localSymbol": "BZ:BZ_ALL", "exchange": "SMART"}, "news.BZ."),
+        ({"symbol": "BZ", "exchange": ""}, "news.BZ."),
+        ({"conId": 7, "exchange": "NEWS"}, "md.7@NEWS."),
         ({}, "md.-NEWS."),
     ],
 )

@@ -17,6 +17,7 @@ from ibbridge import arguments
 from ibbridge.codec import Dialect, Message, NotCarried
 from ibbridge.codec.layout import edges
 from ibbridge.codec.messages import INBOUND, OUTBOUND
+from ibbridge.codec.messages.orders import ORDER
 from ibbridge.codec.proto import reader
 from ibbridge.codec.schema import Record, Request
 from ibbridge.codec.types import UNSET_INT, UNSET_LONG
@@ -27,7 +28,7 @@ from tests.codec.declared import DECLARED
 from tests.codec.golden import IN, OUT
 from tests.codec.strategies import canonical
 from tests.codec.test_golden import client
-from tests.schemas import WRITTEN, example, faults, named
+from tests.schemas import WRITTEN, example, faults, named, word
 
 if TYPE_CHECKING:
     from ibbridge.describe import Entry
@@ -136,7 +137,7 @@ def _as_command(entry: Entry, params: dict[str, Any]) -> dict[str, Any]:
             args[each.name] = {name: value for name, value in args[each.name].items() if name in known}
     if isinstance(args.get("order"), dict):
         order = {name: value for name, value in args["order"].items() if name not in NOT_OF_AN_ORDER}
-        args["order"] = order | {name: order.get(name) or "X" for name in OF_EVERY_ORDER}
+        args["order"] = order | {name: order.get(name) or word(ORDER.field(name)) for name in OF_EVERY_ORDER}
     return args
 
 
@@ -190,7 +191,8 @@ PLACES = {name: _paths(Record(name, each.fields)) for name, each in ASKED.items(
 
 VALUES: tuple[Any, ...] = (
     *(None, True, 0, 2, -1, 2**31, 2**63, 1.5, -1e-3),
-    *("", "x", "1.5", "1x", "-2.5e3", "Infinity", "-Infinity", "NaN", "9" * 65),
+    *("", "x", "1.5", "1x", "-2.5e3", "Infinity", "-Infinity", "NaN", "9" * 65, "x" * 1_025),
+    *("BUY", "lmt", "stk", "alllast", "1 secs", "1 W"),
     *([], [1], ["x"], [None], [{}], {}, {"x": 1}),
     *([{"tag": "a", "value": "b"}], [{"tag": "a"}], [{"tag": "a", "value": 1}], [{"tag": "a", "value": "b", "c": ""}]),
     *([{"condType": 1, "price": 2, "isMore": None}], [{"condType": 2}], [{"condType": 3, "price": 2}]),
@@ -248,7 +250,7 @@ def _refused(entry: Entry, args: dict[str, Any]) -> list[str]:
     given = {name: value for name, value in args.items() if name not in named(entry)}
     path = arguments.number(request) if isinstance(request, Request) else None
     try:
-        _NEWEST.check(entry.name, arguments.numbered(given, path, 1) if path else given)
+        _NEWEST.check(entry.name, arguments.numbered(given, path, 1) if path else given, listed=True)
     except NotCarried as error:
         return [each for each in error.faults if re.search(" must |is unknown|is missing$", each)]
     return []

@@ -213,11 +213,14 @@ class Dialect:
 
     # -- writing
 
-    def check(self, name: str, args: Any) -> dict[str, Any]:
-        """`args` of a request as `put` takes them. Raises `NotCarried`, naming every fault."""
+    def check(self, name: str, args: Any, *, listed: bool = False) -> dict[str, Any]:
+        """Return `args` of a request as `put` takes them. Raises `NotCarried`, naming every fault.
+
+        `listed`: words of which IB has a list must be on it.
+        """
         if name not in self._writable:
             raise NotCarried([f"no request that is known here is named {name}"])
-        return checked(self._writable[name], self.version, args)
+        return checked(self._writable[name], self.version, args, listed=listed)
 
     def write(self, name: str, values: Any) -> bytes:
         """A request or message as bytes, length included.

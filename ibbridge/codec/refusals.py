@@ -3,25 +3,31 @@
 The rule (IB's clients break it in places): what the negotiated version, the encoding or another argument would leave
 off the wire is refused, never dropped. It is derived from the declarations. `checked` gives the arguments back in the
 form that writers take; it is total on whatever a client can send, and its cost is bounded: it stops at the fiftieth
-fault, and shows no more of a value than fits a line.
+fault, shows no more of a value than fits a line, guesses at a few misspelt names only, and looks at no text or list
+that is longer than its field may be.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
+from decimal import Decimal
 from itertools import takewhile
 from typing import Any, cast
 
 from ibbridge.codec.layout import Branch, Flagged, Loop, Slot, Step, carried, earlier, later, refused_since, resolve
 from ibbridge.codec.schema import Declaration, Field, Mask, Path, Record, Tags, Union
 from ibbridge.codec.text import compiled_test
-from ibbridge.codec.types import BOOL, STR, Scalar
+from ibbridge.codec.types import BOOL, Scalar
+from ibbridge.codec.words import nearest
 
 MOST_FAULTS = 50
 """Faults that one answer names; a million misspelt keys are not worth a million lines."""
 
-MOST_ROWS = 10_000
+MOST_GUESSED = 5
+"""Faults of one answer that say what may have been meant: each such guess takes almost a millisecond."""
+
+MOST_ROWS = 1_000
+"""Rows of one list: IB's longest, filters of a scan and legs of a combination, have less than a tenth of that."""
 
 
 class NotCarried(Exception):  # noqa: N818 - the name says what is wrong
@@ -32,11 +38,14 @@ class NotCarried(Exception):  # noqa: N818 - the name says what is wrong
         self.faults = tuple(faults)
 
 
-def checked(request: Declaration, version: int, args: Any) -> dict[str, Any]:
-    """`args` ready to be written at `version`. Raises `NotCarried` with every fault."""
+def checked(request: Declaration, version: int, args: Any, *, listed: bool = False) -> dict[str, Any]:
+    """Return `args` ready to be written at `version`. Raises `NotCarried` with every fault.
+
+    `listed`: words of which IB has a list must be on it.
+    """
     if not request.exists(version):
         raise NotCarried([_absence(request, version)])
-    check = _Check(request, version)
+    check = _Check(request, version, listed=listed)
     values: dict[str, Any] = check.record(request.shape, args, ())
     if not check.faults:
         check.together(values)
@@ -52,9 +61,10 @@ def _absence(request: Declaration, version: int) -> str:
 
 
 class _Check:
-    def __init__(self, request: Declaration, version: int) -> None:
+    def __init__(self, request: Declaration, version: int, *, listed: bool) -> None:
         self.request = request
         self.version = version
+        self.listed = listed
         self.carried = carried(request, version)
         self.text = not request.in_protobuf(version)
         self.pairs = frozenset(_pairs(resolve(request, version))) if self.text else frozenset()
@@ -82,11 +92,12 @@ class _Check:
             if name not in known:
                 self._unknown(name, known, path)
                 continue
-            loaded = self.value(known[name], value, (*path, name), ignore=ignore or record.lenient)
+            aside = (ignore or record.lenient) and not _tells_apart(known[name], given)
+            loaded = self.value(known[name], value, (*path, name), ignore=aside)
             if loaded is not _SKIP:
                 values[name] = loaded
         for each in record.shape:
-            if each.required and given.get(each.name) is None:
+            if each.required and (given.get(each.name) is None or (each.words and given[each.name] == "")):
                 self.fault((*path, each.name), "is missing")
         return values
 
@@ -94,8 +105,12 @@ class _Check:
         if not isinstance(name, str):
             self.fault(path, f"has a key that is not text: {_show(name)}")
             return
-        near = get_close_matches(name[:64], known, 1)
-        self.fault((*path, _plain(name)), "is unknown" + (f", did you mean {near[0]}?" if near else ""))
+        near = nearest(name, known) if self._guesses else None
+        self.fault((*path, _plain(name)), "is unknown" + (f", did you mean {near}?" if near else ""))
+
+    @property
+    def _guesses(self) -> bool:
+        return len(self.faults) < MOST_GUESSED
 
     def value(self, field: Field, value: Any, path: Path, *, ignore: bool) -> Any:
         if value is None:
@@ -116,7 +131,7 @@ class _Check:
         if field.many or isinstance(kind, Tags):
             return self._rows(field, value, path, ignore=ignore)
         if isinstance(kind, Scalar):
-            return self._scalar(kind, value, path, sent=sent)
+            return self._scalar(field, value, path, sent=sent)
         if isinstance(kind, Mask):
             return self._flags(kind, value, path)
         return self.record(cast("Record", kind), value, path, ignore=ignore)
@@ -129,18 +144,36 @@ class _Check:
         for name in self._until_full(value):
             if name not in known:
                 self._unknown(name, known, path)
-        return {bit: self._scalar(BOOL, value[bit], (*path, bit)) for bit in mask.bits if bit in value}
+        return {bit: self._scalar(known[bit], value[bit], (*path, bit)) for bit in mask.bits if bit in value}
 
-    def _scalar(self, kind: Scalar, value: Any, path: Path, *, sent: bool = True) -> Any:
-        """A value in the form that is written. What is not sent may have any characters."""
+    def _scalar(self, field: Field, value: Any, path: Path, *, sent: bool = True) -> Any:
+        """Return a value in the form that is written. What is not sent may have any characters, and be any word."""
+        kind = cast("Scalar", field.type)
+        if isinstance(value, str) and field.most and len(value) > field.most:
+            self.fault(path, f"must have at most {field.most} characters, not {len(value)}")
+            return _SKIP
         try:
             loaded = kind.coerce(value)
         except ValueError:
             self.fault(path, f"must be {kind.expected()}, not {_show(value)}")
             return _SKIP
+        if field.nothing and field.nothing(loaded):
+            return field.default
         if isinstance(loaded, str) and sent:
             self._characters(loaded, path)
+        if sent:
+            self._meaning(field, loaded, path)
         return loaded
+
+    def _meaning(self, field: Field, loaded: Any, path: Path) -> None:
+        """Note a number that is too low, and a word that IB does not list."""
+        if field.least is not None and loaded < field.least:
+            self.fault(path, f"must be at least {field.least}, not {_show(loaded)}")
+        words = field.words
+        if self.listed and words and loaded != "" and not words.has(loaded):
+            near = words.meant(loaded) if self._guesses else None
+            meant = f", did you mean {near}?" if near else ""
+            self.fault(path, f"must be {words.expected()}, not {_show(loaded)}{meant}")
 
     def _characters(self, text: str, path: Path) -> None:
         """A NUL would end the field and shift all that follow: a string could rewrite an order.
@@ -165,7 +198,7 @@ class _Check:
         if isinstance(kind, Tags):
             return self._tags(value, path)
         if isinstance(kind, Scalar):
-            return [self._scalar(kind, each, path) for each in self._until_full(value)]
+            return [self._scalar(field, each, path) for each in self._until_full(value)]
         if isinstance(kind, Union):
             return [self._of_kind(kind, each, path) for each in self._until_full(value)]
         return [self.record(cast("Record", kind), each, path, ignore=ignore) for each in self._until_full(value)]
@@ -176,11 +209,12 @@ class _Check:
     def _tags(self, rows: Sequence[Any], path: Path) -> list[dict[str, str]]:
         tags: dict[str, None] = {}
         pairs = []
+        fields = _TAGS.pair
         for row in self._until_full(rows):
             if not (isinstance(row, Mapping) and row.keys() == {"tag", "value"}):
                 self.fault(path, f"must be rows of {{tag, value}}, not {_show(row)}")
                 continue
-            tag, value = (self._scalar(STR, row[name], (*path, name)) for name in ("tag", "value"))
+            tag, value = (self._scalar(each, row[each.name], (*path, each.name)) for each in fields)
             if tag is _SKIP or value is _SKIP:
                 continue
             if not self.text and tag in tags:
@@ -199,7 +233,7 @@ class _Check:
             return {}
         rest = {name: value for name, value in row.items() if name != union.by.name}
         record = union.kinds[number]
-        inner = _Check(self.request, self.version)
+        inner = _Check(self.request, self.version, listed=self.listed)
         inner.carried = frozenset((*path, each.name) for each in record.fields)
         inner.faults = self.faults
         return {union.by.name: number, **inner.record(record, rest, path)}
@@ -232,7 +266,13 @@ class _Check:
 
 
 _SKIP: Any = object()
+_TAGS = Tags()
 _ALLOWED = dict.fromkeys([*range(32, 127), 9, 10, 13])
+
+
+def _tells_apart(field: Field, beside: Mapping[str, Any]) -> bool:
+    """Return whether the attribute tells its record from another one, by what else is given of that."""
+    return field.apart is not None and compiled_test(field.apart)(beside)
 
 
 def _may_be_unset(kind: Any) -> bool:
@@ -264,13 +304,15 @@ def _find(values: Mapping[str, Any], path: Path) -> Any:
 
 def _plain(text: str) -> str:
     """A name in a sentence that people read in a terminal: without control characters."""
-    return ascii(text[:60])[1:-1]
+    return ascii(text[:60])[1:-1][:100]
 
 
 def _show(value: Any) -> str:
     """A value in a sentence. Of what may be large or deep, and so costly to spell out, only the kind."""
     if isinstance(value, str | bytes):
-        return ascii(value[:60])
+        return ascii(value[:60])[:100]
+    if isinstance(value, Decimal):
+        return str(value)
     if isinstance(value, float | bool | None) or (isinstance(value, int) and value.bit_length() <= 64):
         return repr(value)
     kinds = {"dict": "a map", "list": "a list", "tuple": "a list", "int": "a larger one"}

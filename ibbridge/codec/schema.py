@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ibbridge.codec.types import Scalar
+    from ibbridge.codec.words import Words
+
+LONGEST_TAG = 64
+LONGEST_VALUE = 1_024
+"""Characters of a tag and of its value."""
 
 Path: TypeAlias = tuple[str, ...]
 _SAME: Any = object()
@@ -88,6 +93,11 @@ class Tags:
 
     name: str = "TagValue"
 
+    @property
+    def pair(self) -> tuple[Field, Field]:
+        """The tag and the value of one row."""
+        return Str("tag", longest=LONGEST_TAG), Str("value", longest=LONGEST_VALUE)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Union:
@@ -112,6 +122,11 @@ class Field:
     never in a request. `always` fields are written even where they are false. `hidden` fields are on the wire only.
     Where the test `only` fails, the published value is the default. `distinct` values are a set: published sorted, and
     each once. A value that is `refused` cannot be sent as text from the server version on that stands beside it.
+
+    Of what clients send: a text has at most `longest` characters (0: what its type says), a number is at least `least`,
+    a word is of a list of IB's (`words`). A value that is `nothing` means that there is none, and is not sent. A
+    lenient record leaves an attribute aside that the request does not carry, but not where the test `apart` holds:
+    there the attribute tells what is meant from something else.
     """
 
     name: str
@@ -129,10 +144,21 @@ class Field:
     distinct: bool = False
     refused: Mapping[Any, int] = dataclasses.field(default_factory=dict)
     untold: Any = _SAME
+    longest: int = 0
+    least: int | None = None
+    words: Words | None = None
+    nothing: Callable[[Any], bool] | None = None
+    apart: Test | None = None
 
     def missing(self, *, told: bool) -> Any:
         """Return what absence means in protobuf: in a message of TWS's (`told`), or in a request."""
         return self.untold if told and self.untold is not _SAME else self.absent
+
+    @property
+    def most(self) -> int:
+        """How many characters a client may send; 0 for what is no text."""
+        kind = self.type
+        return self.longest or (kind.longest if isinstance(kind, t.Scalar) else 0)
 
     @property
     def path(self) -> Path:
@@ -256,6 +282,11 @@ def given(path: str) -> Test:
 def positive(path: str) -> Test:
     """The number at `path` is set and above zero."""
     return _test(f"{path} is set and > 0", path, "({x} or 0) > 0")
+
+
+def lacking(*paths: str) -> Test:
+    """The values at all these paths are unset, zero or empty."""
+    return both(*(_test(f"{each} is empty", each, "not {x}") for each in paths))
 
 
 def one_of(path: str, *values: Any) -> Test:

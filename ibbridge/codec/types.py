@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +34,10 @@ UNSET_DECIMALS = frozenset(
     )
 )
 """The texts that have been seen to mean an unset decimal."""
+
+LONGEST_TEXT = 256
+LONGEST_NUMBER = 64
+"""Characters that a client's text may have where nothing else is said, and those of a number that is given as text."""
 
 _INT32 = range(-(2**31), 2**31 - 1)  # the largest int is the sentinel, so no value
 _INT64 = range(-(2**63), 2**63 - 1)
@@ -176,7 +180,8 @@ class Scalar:
     The templates are Python source: `{x}` stands for the text of a field, `{v}` for a value that is not None.
     `load` reads an empty field as zero, `load_unset` as unset. `unset` is the text of an unset value where the
     layout does not ask for an empty field. `coerce` gives a command's value in the form that is written, and raises
-    `ValueError` on one that is none. `known` are the only values, where there are only a few.
+    `ValueError` on one that is none. `known` are the only values, where there are only a few. `longest` is how many
+    characters a command's text may have where its field does not say.
     """
 
     name: str
@@ -190,6 +195,7 @@ class Scalar:
     from_proto: Callable[[Any], Any] | None = None
     to_proto: Callable[[Any], Any] | None = None
     known: tuple[str, ...] = ()
+    longest: int = 0
 
     def expected(self) -> str:
         """What a command may give, for people."""
@@ -255,7 +261,7 @@ def _integral(value: Any) -> float:
 def _quantity(value: Any) -> Any:
     if type(value) is Decimal:
         number = value
-    elif type(value) in (int, float, str) and len(str(value)) <= 64:
+    elif type(value) in (int, float, str) and len(str(value)) <= LONGEST_NUMBER:
         try:
             number = Decimal(decimal_text(value) if type(value) is float else str(value))
         except InvalidOperation:
@@ -362,10 +368,11 @@ DECIMAL = Scalar(
     _quantity,
     _decimal,
     decimal_text,
+    longest=LONGEST_NUMBER,
 )
-STR = Scalar("str", "string", "", "{x}", "{x}", "{v}", "", _text)
-ESCAPED = Scalar("str", "string", "", "(unescape(t) if '\\\\' in (t := {x}) else t)", "{x}", "escape({v})", "", _text)
-EXPIRY = Scalar("str", "string", "", "{x}", "{x}", "{v}", "", _expiry)
+STR = Scalar("str", "string", "", "{x}", "{x}", "{v}", "", _text, longest=LONGEST_TEXT)
+ESCAPED = replace(STR, load="(unescape(t) if '\\\\' in (t := {x}) else t)", dump="escape({v})")
+EXPIRY = replace(STR, coerce=_expiry)
 """The date of a contract. A request has no room for the time and the zone that contract details may have behind it."""
 _LOAD_BOOL_UNSET = "(None if not (t := {x}) else FLAGS[t])"
 BOOL = Scalar("bool", "bool", False, "FLAGS[{x}]", _LOAD_BOOL_UNSET, "('1' if {v} else '0')", "", _truth)
@@ -390,12 +397,20 @@ TRUTH = Scalar(
 )
 """A bool in text, an integer in protobuf (`usePriceMgmtAlgo`)."""
 RATIO = Scalar(
-    "amount", "double", "", _LOAD_AMOUNT, _LOAD_AMOUNT, "{v}", "", _amount, _amount_of(decimal_text), _strict_float
+    "amount",
+    "double",
+    "",
+    _LOAD_AMOUNT,
+    _LOAD_AMOUNT,
+    "{v}",
+    "",
+    _amount,
+    _amount_of(decimal_text),
+    _strict_float,
+    longest=LONGEST_NUMBER,
 )
 """Text whose digits matter little, a double in protobuf (`multiplier`)."""
-AMOUNT = Scalar(
-    "amount", "double", "", _LOAD_AMOUNT, _LOAD_AMOUNT, "{v}", "", _amount, _amount_of(_double_text), _strict_float
-)
+AMOUNT = replace(RATIO, from_proto=_amount_of(_double_text))
 """The same, written as IB's client writes a double: the margins of an order state."""
 PERCENT = Scalar(
     "whole",

@@ -7,6 +7,7 @@ module only applies it.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from ibbridge.codec.schema import Declaration, Field, Kind, Path, Request, Topic
 from ibbridge.codec.types import Scalar
 from ibbridge.commands import LONGEST_ID
 from ibbridge.config import RESTRICTED
+from ibbridge.orders import LONGEST_REF
 from ibbridge.places import place_of
 from ibbridge.reference import CLASSES
 from ibbridge.topics import BULLETINS
@@ -55,7 +57,7 @@ class Own:
 _KEY = Own(
     "key",
     "text",
-    {"type": "string", "pattern": "^[ -.0-~]+$"},
+    {"type": "string", "pattern": "^[ -.0-~]+$", "maxLength": LONGEST_REF},
     "the order's name, printable ASCII without `/`: needed here or beside `args`",
 )
 _ID = Own(
@@ -135,7 +137,8 @@ def entries() -> tuple[Entry, ...]:
 
 def _own(takes: Takes) -> Own:
     word, kind = ("text", "string") if takes.kind is str else ("integer", "integer")
-    return Own(takes.name, word, {"type": kind}, takes.note, takes.required)
+    most = {"maxLength": takes.longest} if kind == "string" and takes.longest < sys.maxsize else {}
+    return Own(takes.name, word, {"type": kind, **most}, takes.note, takes.required)
 
 
 @cache

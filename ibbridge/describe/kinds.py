@@ -7,11 +7,15 @@ a value can be unset.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ibbridge.codec import types as t
+
+if TYPE_CHECKING:
+    from ibbridge.codec.schema import Field
 
 Fragment: TypeAlias = Mapping[str, Any]
 
@@ -83,12 +87,18 @@ KINDS: Mapping[str, Kind] = {
     "decimal": Kind(
         "quantity",
         _type("number"),
-        _type("number", "string", pattern=f"^{_NUMBER}$", maxLength=64),
+        _type("number", "string", pattern=f"^{_NUMBER}$", maxLength=t.LONGEST_NUMBER),
         "a number",
         'a number, or its digits as text (`"0.1"`), which arrive at TWS exactly as given',
         unset=True,
     ),
-    "str": Kind("text", _type("string"), _type("string"), "text", "text"),
+    "str": Kind(
+        "text",
+        _type("string"),
+        _type("string"),
+        "text",
+        f"text of at most {t.LONGEST_TEXT} characters, where nothing else is said",
+    ),
     "code": Kind(
         "code",
         _type("string"),
@@ -99,7 +109,7 @@ KINDS: Mapping[str, Kind] = {
     "amount": Kind(
         "amount",
         _type("string"),
-        _type("number", "string", pattern=f"^({_NUMBER}|{_INFINITY})?$"),
+        _type("number", "string", pattern=f"^({_NUMBER}|{_INFINITY})?$", maxLength=t.LONGEST_NUMBER),
         "a number as text; empty where there is none",
         "a number, or its text",
     ),
@@ -121,9 +131,36 @@ def published(kind: t.Scalar) -> Fragment:
     return _with_codes(KINDS[kind.name].published, kind)
 
 
-def accepted(kind: t.Scalar) -> Fragment:
-    """A value as a command may give it."""
-    return _with_codes(KINDS[kind.name].accepted, kind)
+def accepted(field: Field) -> Fragment:
+    """Return a value of a scalar field as a command may give it."""
+    kind = cast("t.Scalar", field.type)
+    fragment = dict(_with_codes(KINDS[kind.name].accepted, kind))
+    if kind.name == "str":
+        fragment["maxLength"] = field.most
+    if field.least is not None:
+        fragment["minimum"] = field.least
+        if "pattern" in fragment:
+            fragment["pattern"] = fragment["pattern"].replace("[+-]?", "[+]?", 1)
+    return {**fragment, **_of_words(field)}
+
+
+def _of_words(field: Field) -> Fragment:
+    """Return what the words are that IB lists for a field. An empty text is none, where the field may be left out."""
+    words = field.words
+    if words is None:
+        return {}
+    empty = [""] if field.default in ("", None) and field.type is t.STR and not field.required else []
+    if not words.any_case and not words.form:
+        return {"enum": [*empty, *words.listed]}
+    spelt = _in_any_case if words.any_case else re.escape
+    listed = [spelt(str(each)) for each in words.listed]
+    forms = [*listed, *([words.form] if words.form else [])]
+    return {"pattern": f"^({'|'.join(forms)}){'?' if empty else ''}$"}
+
+
+def _in_any_case(word: str) -> str:
+    """Return a pattern for the word in whatever case: the expressions of JSON Schema have no flag for it."""
+    return "".join(f"[{each.upper()}{each.lower()}]" if each.isalpha() else re.escape(each) for each in word)
 
 
 def _with_codes(fragment: Fragment, kind: t.Scalar) -> Fragment:

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 
 from ibbridge import reference
 from ibbridge.codec.messages import DOMAINS, INBOUND, MESSAGES
+from ibbridge.codec.refusals import MOST_ROWS
 from ibbridge.codec.schema import (
+    LONGEST_TAG,
+    LONGEST_VALUE,
     Declaration,
     Field,
     Inline,
@@ -31,6 +34,7 @@ from ibbridge.codec.schema import (
 )
 from ibbridge.codec.types import Scalar
 from ibbridge.codec.versions import NEWEST, OLDEST
+from ibbridge.codec.words import LISTS, Words
 from ibbridge.describe.entries import BRIDGE, Entry, asking, cancelling, commands, entries, messages, places, topics
 from ibbridge.describe.kinds import KINDS
 
@@ -92,6 +96,7 @@ def _lines() -> Iterator[str]:
     yield "## Records\n"
     for kind, users in _users().items():
         yield from _record(kind, users)
+    yield from _words()
     yield from _reference()
 
 
@@ -169,7 +174,7 @@ def _contents() -> Iterator[str]:
             if names := [each.name for each in listed if each.domain == domain]:
                 yield f"  - {word}: {_links(names)}"
     yield f"- [Records](#records): {', '.join(map(_record_link, _users()))}"
-    yield f"- {_links(title for title, _ in _TABLES.values())}"
+    yield f"- {_links(('Words', *(title for title, _ in _TABLES.values())))}"
     yield ""
 
 
@@ -183,7 +188,10 @@ def _types() -> Iterator[str]:
     yield "|---|---|---|"
     for kind in KINDS.values():
         yield f"| {kind.word} | {kind.says} | {kind.takes} |"
-    yield "| tags | a list of `{tag, value}`, both text | the same |"
+    yield (
+        f"| tags | a list of `{{tag, value}}`, both text | the same: at most {MOST_ROWS} of them, as of any list, "
+        f"{LONGEST_TAG} characters of a tag and {LONGEST_VALUE} of a value |"
+    )
     yield ""
 
 
@@ -192,6 +200,39 @@ def _type(field: Field) -> str:
     if field.distinct:
         return f"list of {kind}, sorted, each once"
     return f"list of {kind}" if field.many else kind
+
+
+def _bounds(field: Field) -> str:
+    """Return what a command may give of a type, where that is not the same for all of the type."""
+    if field.words:
+        return f", one of [{field.words.noun}](#words)"
+    if field.least is not None:
+        return f", at least {field.least}"
+    known = isinstance(field.type, Scalar) and field.type.longest
+    return f", at most {field.most} characters" if field.most != known and field.most else ""
+
+
+def _words() -> Iterator[str]:
+    """The words that IB lists, once for each list."""
+    yield "## Words\n"
+    yield (
+        "What IB lists, and a command may say; another word is refused before it leaves, with the nearest of these. "
+        "`commands.unknown_words: pass` leaves it to TWS, for a word that IB has added since. What TWS says is not "
+        "checked. Small letters are taken as well where it says so.\n"
+    )
+    yield "| | words |"
+    yield "|---|---|"
+    nouns: dict[str, Words] = {}
+    for each in LISTS:  # the first of a noun is the plain one
+        nouns.setdefault(each.noun, each)
+    for noun, each in nouns.items():
+        listed = ", ".join(f"`{word}`" for word in each.listed) or each.formed
+        yield f"| {noun}{' (in any case)' if each.any_case else ''} | {listed} |"
+    yield ""
+    yield (
+        "An adjusted, attached or delta-neutral order's type may also be `NONE`, that of an attached one `PRESET`. The "
+        "head time stamp has no date format 3.\n"
+    )
 
 
 def _kind(kind: Type) -> str:
@@ -351,6 +392,7 @@ def _row(entry: Entry, field: Field, path: Path, tag: str) -> tuple[str, ...]:
     else:
         value = _left_out(field)
     kind = _type(field) + ("; in protobuf a map" if entry.maps(path) else "")
+    kind += _bounds(field) if entry.is_command else ""
     return f"`{field.name}`", kind, value, _span(entry, path), tag
 
 
@@ -460,15 +502,23 @@ def _record(kind: Record | Union | Mask, users: Sequence[str]) -> Iterator[str]:
         yield f"Rows of several kinds, told apart by `{kind.by.name}`: {listed}.\n"
         for number, record in kind.kinds.items():
             yield f"`{kind.by.name}` {number}, {record.name}:\n"
-            yield from _attributes(record)
+            yield from _attributes(record, users)
     else:
-        yield from _attributes(kind)
+        yield from _attributes(kind, users)
 
 
-def _attributes(record: Record) -> Iterator[str]:
+def _attributes(record: Record, users: Sequence[str]) -> Iterator[str]:
     if record.full:
         yield "Every attribute is always there.\n"
+    sent = not {each.name for each in commands()}.isdisjoint(users)
     rows = [
-        (f"`{each.name}`", _type(each), _shown(each.default), "", str(each.tag or "-")) for each in record.shape
+        (f"`{each.name}`", _type(each) + _said(each, sent=sent), _shown(each.default), "", str(each.tag or "-"))
+        for each in record.shape
     ]
     yield from _table(("attribute", "type", "default"), rows)
+
+
+def _said(field: Field, *, sent: bool) -> str:
+    """Return what commands may give of an attribute, if commands have its record at all."""
+    bounds = _bounds(field).removeprefix(", ") if sent else ""
+    return f" (commands: {bounds})" if bounds else ""

@@ -7,7 +7,7 @@ pass, as the daemon does not. A field that is not always carried says so in its 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ibbridge import reference
 from ibbridge.codec.messages import MESSAGES
@@ -63,17 +63,17 @@ class _Made:
     def value(self, field: Field, path: Path) -> dict[str, Any]:
         raise NotImplementedError
 
-    def one(self, kind: Type, path: Path) -> Fragment:
+    def one(self, field: Field, path: Path) -> Fragment:
         """A value of this type, which is there."""
-        match kind:
+        match kind := field.type:
             case Scalar():
-                return self.scalar(kind)
+                return self.scalar(field)
             case Record():
                 return self.define(kind.name, self.record(kind, path))
             case Mask():
                 return self.define(kind.name, self.map({bit: {"type": "boolean"} for bit in kind.bits}, ()))
             case Tags():
-                pair = {name: {"type": "string"} for name in ("tag", "value")}
+                pair = {each.name: dict(self.scalar(each)) for each in kind.pair}
                 return self.define(kind.name, self.map(pair, pair))
             case Union():
                 return {"oneOf": [self.kind(kind, number, path) for number in kind.kinds]}
@@ -86,7 +86,7 @@ class _Made:
         named = {**made, "properties": {**by, **made["properties"]}, "required": [*by, *made.get("required", ())]}
         return self.define(record.name, named)
 
-    def scalar(self, kind: Scalar) -> Fragment:
+    def scalar(self, field: Field) -> Fragment:
         raise NotImplementedError
 
     def map(self, properties: Mapping[str, Any], required: Iterable[str]) -> dict[str, Any]:
@@ -110,7 +110,7 @@ class _Published(_Made):
         return self.map(properties, properties if record.full else ())
 
     def value(self, field: Field, path: Path) -> dict[str, Any]:
-        one = self.one(field.type, path)
+        one = self.one(field, path)
         if field.many or isinstance(field.type, Tags):
             listed = {"type": "array", "items": self._or_unset(field.type, one)}
             if self.entry.maps(path):
@@ -119,8 +119,8 @@ class _Published(_Made):
             return {**listed, "uniqueItems": True} if field.distinct else listed
         return or_nil(one) if None in (field.default, field.absent) else self._or_unset(field.type, one)
 
-    def scalar(self, kind: Scalar) -> Fragment:
-        return published(kind)
+    def scalar(self, field: Field) -> Fragment:
+        return published(cast("Scalar", field.type))
 
     def _or_unset(self, kind: Type, one: Fragment) -> dict[str, Any]:
         return or_nil(one) if isinstance(kind, Scalar) and KINDS[kind.name].unset else dict(one)
@@ -137,18 +137,18 @@ class _Commanded(_Made):
         return self.map(made, (name for name in made if name in required))
 
     def value(self, field: Field, path: Path) -> dict[str, Any]:
-        one = self.one(field.type, path)
+        one = self.one(field, path)
         needed = self.entry.required(path, field)
         if field.many or isinstance(field.type, Tags):
             made: dict[str, Any] = {"type": "array", "items": dict(one), "maxItems": MOST_ROWS}
         else:
             made = dict(one)
         if path in self.entry.needed:
-            made["minLength"] = 1
+            made["enum"] = [each for each in made["enum"] if each]
         return made if needed else or_nil(made)
 
-    def scalar(self, kind: Scalar) -> Fragment:
-        return accepted(kind)
+    def scalar(self, field: Field) -> Fragment:
+        return accepted(field)
 
 
 # -- the index -------------------------------------------------------------------------------------------------------

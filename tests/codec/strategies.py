@@ -69,6 +69,19 @@ DATES = st.sampled_from(
 _GAPPED_DATES = st.sampled_from([("", "08:30:00"), ("20261218", "", "US/Central"), ("", "", "US/Central")])
 
 
+def _meant(field: Field, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """What a client may say: words that IB lists, numbers that are not too low, nothing that means nothing."""
+    if field.words:
+        spelt = [word for word in (*field.words.listed, "1 D", "300 S") if field.words.has(word)]
+        values = st.sampled_from(spelt if field.required or field.default else ["", *spelt])
+    if field.least is not None:
+        least = field.least
+        values = values.filter(lambda value: bool(value >= least))
+    if field.most:
+        values = values.filter(lambda value: not isinstance(value, str) or len(value) <= field.most)
+    return values.filter(lambda value: not (field.nothing and field.nothing(value)))
+
+
 def _number_texts(kind: t.Scalar) -> st.SearchStrategy[str]:
     """Amounts: text, whose form in protobuf is that of the double."""
     read = cast("Callable[[float], str]", kind.from_proto)
@@ -183,6 +196,8 @@ class _Form:
         values = self.kinds.of(kind).filter(lambda value: self.holds(field, value, blank=blank))
         if field.refused:
             values = values.filter(lambda value: value not in field.refused)
+        if self.sent:
+            values = _meant(field, values)
         if named:
             values = st.sampled_from(named) | values
         if unset:

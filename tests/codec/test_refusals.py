@@ -11,11 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ibbridge.codec import Dialect, Message, NotCarried, refusals
-from ibbridge.codec.framing import MAX_LENGTH
+from ibbridge.codec import Dialect, Message, NotCarried, framing, refusals
 from ibbridge.codec.layout import edges
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
-from ibbridge.codec.refusals import MOST_FAULTS, MOST_ROWS
+from ibbridge.codec.refusals import MOST_FAULTS, MOST_GUESSED, MOST_ROWS
 from ibbridge.codec.schema import Record, Request
 from tests.codec.declared import sides
 from tests.codec.strategies import canonical
@@ -437,18 +436,14 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names for which something near was looked for, which is what costs."""
     asked: list[str] = []
 
-    def near(name: str, *_: Any) -> list[str]:
-        asked.append(name)
-        return []
-
-    monkeypatch.setattr(refusals, "get_close_matches", near)
+    monkeypatch.setattr(refusals, "nearest", lambda name, _: asked.append(name))
     return asked
 
 
 def test_a_million_unknown_names_cost_as_much_as_fifty(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = watched(monkeypatch)
     found = faults("cancelMktData", dict.fromkeys(map(str, range(1_000_000)), 1), TEXT)
-    assert len(asked) == MOST_FAULTS
+    assert len(asked) == MOST_GUESSED
     assert len(found) == MOST_FAULTS
 
 
@@ -462,7 +457,7 @@ def test_the_fiftieth_fault_is_the_last_that_is_looked_for(monkeypatch: pytest.M
         faults("reqExecutions", {"reqId": 1, "execFilter": {"specificDates": ["x"] * MOST_ROWS}}, TEXT),
     ):
         assert len(rows) == MOST_FAULTS
-    assert len(asked) <= 2 * MOST_FAULTS
+    assert len(asked) <= 2 * MOST_GUESSED
 
 
 def test_more_rows_than_anyone_needs_are_refused() -> None:
@@ -472,11 +467,13 @@ def test_more_rows_than_anyone_needs_are_refused() -> None:
 
 
 @pytest.mark.parametrize("version", [TEXT, PROTOBUF])
-def test_a_request_larger_than_a_frame_is_refused(version: int) -> None:
-    refusal = NotCarried(place(version, orderRef="x" * (MAX_LENGTH + 1)))
+def test_a_request_larger_than_a_frame_is_refused(version: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tags = [{"tag": f"t{number}", "value": "x" * 1_024} for number in range(MOST_ROWS)]
+    monkeypatch.setattr(framing, "MAX_LENGTH", 1_000_000)
+    refusal = NotCarried(place(version, orderMiscOptions=tags))
     (fault,) = refusal.faults
     assert str(refusal) == fault
-    assert fault.startswith("placeOrder is a message of 16777")
+    assert fault.startswith("placeOrder is a message of 10")
 
 
 def test_what_is_left_aside_may_have_any_characters() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ibbridge.codec import versions as v
-from ibbridge.codec.messages.contracts import CONTRACT, IDENTITY, POSITION_CONTRACT
+from ibbridge.codec.messages.contracts import CODE, CONTRACT, IDENTITY, POSITION_CONTRACT
 from ibbridge.codec.messages.market import AskedId, ReqId
 from ibbridge.codec.schema import (
     Bool,
@@ -25,7 +25,7 @@ DECLARATIONS = (
         6,
         "reqAccountUpdates",
         Bool("subscribe", 1, required=True),
-        Str("acctCode", 2),
+        Str("acctCode", 2, longest=CODE),
         doc="Asks for the values and the portfolio of one account, or ends that.",
         text=(Version(2), "subscribe acctCode"),
         proto=v.PROTOBUF_ACCOUNTS_POSITIONS,
@@ -134,7 +134,7 @@ DECLARATIONS = (
         "reqAccountSummary",
         AskedId,
         Str("groupName", 2, required=True),
-        Str("tags", 3, required=True),
+        Str("tags", 3, required=True, longest=2_048),
         doc="Asks for chosen values of all accounts or of a group.",
         text=(Version(1), "reqId groupName tags"),
         proto=v.PROTOBUF_ACCOUNTS_POSITIONS,
@@ -276,7 +276,7 @@ DECLARATIONS = (
         92,
         "reqPnL",
         AskedId,
-        Str("account", 2, required=True),
+        Str("account", 2, required=True, longest=CODE),
         Str("modelCode", 3),
         doc="Asks for the profit and loss of an account.",
         text="reqId account modelCode",
@@ -305,7 +305,7 @@ DECLARATIONS = (
         94,
         "reqPnLSingle",
         AskedId,
-        Str("account", 2, required=True),
+        Str("account", 2, required=True, longest=CODE),
         Str("modelCode", 3),
         Int("conid", 4, required=True),
         doc="Asks for the profit and loss of one position.",

@@ -37,7 +37,7 @@ DECLARATIONS = (
         "replaceFA",
         Int("reqId", 1, required=True),
         Int("faData", 2, required=True, refused={2: v.FA_PROFILE_DESUPPORT}),
-        Str("cxml", 3, required=True),
+        Str("cxml", 3, required=True, longest=1_000_000),
         doc="Replaces an advisor's groups.",
         text=(Version(1), "faData cxml reqId"),
         proto=v.PROTOBUF_REST_MESSAGES_1,

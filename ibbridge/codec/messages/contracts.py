@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ibbridge.codec import versions as v
+from ibbridge.codec import words as w
 from ibbridge.codec.schema import (
     Bool,
     Code,
@@ -31,11 +33,29 @@ from ibbridge.codec.schema import (
     Version,
     When,
     Whole,
+    given,
     inbound,
+    lacking,
     one_of,
     request,
 )
 from ibbridge.codec.types import join_date, split_date
+
+CODE = 64
+"""Characters of what names something at IB: a symbol, an exchange, an account, a date."""
+
+DESCRIPTION = 4_096
+"""Characters of text for people, which comes back with what TWS has sent."""
+
+# What a contract's number says already need not be said again, nor what its symbol says. Legs, and the stock behind a
+# delta-neutral combination, are said by nothing else.
+_NO_CON_ID = lacking("conId")
+_NO_NAME = lacking("conId", "symbol", "localSymbol")
+
+
+def _is_zero(amount: str) -> bool:
+    return re.fullmatch(r"-?(0+\.?0*|\.0+)", amount) is not None
+
 
 DELTA_NEUTRAL_CONTRACT = Record(
     "DeltaNeutralContract",
@@ -46,9 +66,9 @@ COMBO_LEG = Record(
     "ComboLeg",
     (
         Int("conId", 1),
-        Int("ratio", 2),
-        Str("action", 3),
-        Str("exchange", 4),
+        Int("ratio", 2, least=0),
+        Str("action", 3, words=w.ACTIONS, longest=CODE),
+        Str("exchange", 4, longest=CODE),
         Int("openClose", 5),
         Int("shortSaleSlot", 6),
         Str("designatedLocation", 7),
@@ -61,25 +81,26 @@ CONTRACT = Record(
     "Contract",
     (
         Int("conId", 1),
-        Str("symbol", 2),
-        Str("secType", 3),
-        Expiry("lastTradeDateOrContractMonth", 4),
-        Float("strike", 5, None),  # an empty text field is 0; only protobuf can say unset
-        Str("right", 6),
-        Ratio("multiplier", 7),
-        Str("exchange", 8),
-        Str("primaryExchange", 9),
-        Str("currency", 10),
-        Str("localSymbol", 11),
-        Str("tradingClass", 12),
-        Str("secIdType", 13),
-        Str("secId", 14),
-        Str("description", 15),
-        Str("issuerId", 16),
-        Part("deltaNeutralContract", DELTA_NEUTRAL_CONTRACT, 17, optional=True),
+        Str("symbol", 2, longest=CODE, apart=_NO_CON_ID),
+        Str("secType", 3, words=w.SECURITY_TYPES, longest=CODE, apart=_NO_CON_ID),
+        Expiry("lastTradeDateOrContractMonth", 4, longest=CODE, apart=_NO_CON_ID),
+        # An empty text field is 0; only protobuf can say unset.
+        Float("strike", 5, None, nothing=lambda strike: strike == 0, apart=_NO_CON_ID),
+        Str("right", 6, words=w.RIGHTS, longest=CODE, nothing=lambda right: right in ("0", "?"), apart=_NO_CON_ID),
+        Ratio("multiplier", 7, nothing=_is_zero, apart=_NO_CON_ID),
+        Str("exchange", 8, longest=CODE),
+        Str("primaryExchange", 9, longest=CODE, apart=_NO_CON_ID),
+        Str("currency", 10, longest=CODE, apart=_NO_CON_ID),
+        Str("localSymbol", 11, longest=CODE, apart=_NO_CON_ID),
+        Str("tradingClass", 12, longest=CODE, apart=_NO_CON_ID),
+        Str("secIdType", 13, longest=CODE, apart=_NO_NAME),
+        Str("secId", 14, longest=CODE, apart=_NO_NAME),
+        Str("description", 15, longest=DESCRIPTION),
+        Str("issuerId", 16, longest=CODE, apart=_NO_NAME),
+        Part("deltaNeutralContract", DELTA_NEUTRAL_CONTRACT, 17, optional=True, apart=given("deltaNeutralContract")),
         Bool("includeExpired", 18),
-        Str("comboLegsDescrip", 19),
-        Rows("comboLegs", COMBO_LEG, 20),
+        Str("comboLegsDescrip", 19, longest=DESCRIPTION),
+        Rows("comboLegs", COMBO_LEG, 20, apart=given("comboLegs")),
         Str("lastTradeDate", 21, answer=True),
     ),
     lenient=True,

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec import versions as v
-from ibbridge.codec.messages.contracts import CONTRACT, LEGS, REQUEST_CONTRACT_EXPIRED
+from ibbridge.codec import words as w
+from ibbridge.codec.messages.contracts import CODE, CONTRACT, LEGS, REQUEST_CONTRACT_EXPIRED
 from ibbridge.codec.messages.market import BID_ASK_ATTRIB, LAST_ATTRIB, AskedId, ReqId
 from ibbridge.codec.schema import (
     Bool,
@@ -129,12 +130,12 @@ DECLARATIONS = (
         "reqHistoricalData",
         AskedId,
         Part("contract", CONTRACT, 2, required=True),
-        Str("endDateTime", 3),
-        Str("durationStr", 5, required=True),
-        Str("barSizeSetting", 4, required=True),
-        Str("whatToShow", 7, required=True),
+        Str("endDateTime", 3, longest=CODE),
+        Str("durationStr", 5, required=True, words=w.DURATIONS, longest=CODE),
+        Str("barSizeSetting", 4, required=True, words=w.BAR_SIZES, longest=CODE),
+        Str("whatToShow", 7, required=True, words=w.WHAT_TO_SHOW, longest=CODE),
         Flag("useRTH", 6, 1, absent=0),
-        Int("formatDate", 8, 1),
+        Int("formatDate", 8, 1, words=w.DATE_FORMATS),
         Bool("keepUpToDate", 9),
         TagValues("chartOptions", 10),
         doc="Asks for bars of the past, and with `keepUpToDate` for the one in the making.",
@@ -220,9 +221,9 @@ DECLARATIONS = (
         "reqHeadTimeStamp",
         AskedId,
         Part("contract", CONTRACT, 2, required=True),
-        Str("whatToShow", 4, required=True),
+        Str("whatToShow", 4, required=True, words=w.WHAT_TO_SHOW, longest=CODE),
         Flag("useRTH", 3, 1, absent=0),
-        Int("formatDate", 5, 1),
+        Int("formatDate", 5, 1, words=w.HEAD_DATE_FORMATS),
         doc="Asks how far back there is data.",
         text=("reqId", REQUEST_CONTRACT_EXPIRED, "useRTH whatToShow formatDate"),
         proto=v.PROTOBUF_HISTORICAL_DATA,
@@ -256,7 +257,7 @@ DECLARATIONS = (
         Int("tickerId", 1, required=True),
         Part("contract", CONTRACT, 2, required=True),
         Bool("useRTH", 3),
-        Str("timePeriod", 4, required=True),
+        Str("timePeriod", 4, required=True, longest=CODE),
         doc="Asks at which prices an instrument traded, and how much.",
         text=("tickerId", REQUEST_CONTRACT_EXPIRED, "useRTH timePeriod"),
         proto=v.PROTOBUF_HISTORICAL_DATA,
@@ -288,10 +289,10 @@ DECLARATIONS = (
         "reqHistoricalTicks",
         AskedId,
         Part("contract", CONTRACT, 2, required=True),
-        Str("startDateTime", 3),
-        Str("endDateTime", 4),
+        Str("startDateTime", 3, longest=CODE),
+        Str("endDateTime", 4, longest=CODE),
         Int("numberOfTicks", 5, required=True),
-        Str("whatToShow", 6, required=True),
+        Str("whatToShow", 6, required=True, words=w.WHAT_TO_SHOW, longest=CODE),
         Flag("useRth", 7, 1, absent=0),
         Bool("ignoreSize", 8),
         TagValues("miscOptions", 9),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec import versions as v
+from ibbridge.codec import words as w
 from ibbridge.codec.messages.contracts import (
+    CODE,
     CONTRACT,
     DELTA_NEUTRAL,
     DELTA_NEUTRAL_CONTRACT,
@@ -66,7 +68,7 @@ DECLARATIONS = (
         "reqMktData",
         AskedId,
         Part("contract", CONTRACT, 2, required=True),
-        Str("genericTickList", 3),
+        Str("genericTickList", 3, longest=1_024),
         Bool("snapshot", 4),
         Bool("regulatorySnapshot", 5),
         TagValues("mktDataOptions", 6),
@@ -363,7 +365,7 @@ DECLARATIONS = (
         "reqTickByTickData",
         AskedId,
         Part("contract", CONTRACT, 2, required=True),
-        Str("tickType", 3, required=True),
+        Str("tickType", 3, required=True, words=w.TICK_TYPES, longest=CODE),
         Int("numberOfTicks", 4),
         Bool("ignoreSize", 5),
         doc="Asks for every trade, or every change of the quote, of an instrument.",
@@ -453,7 +455,7 @@ DECLARATIONS = (
         AskedId,
         Part("contract", CONTRACT, 2, required=True),
         Int("barSize", 3, 5),
-        Str("whatToShow", 4, required=True),
+        Str("whatToShow", 4, required=True, words=w.WHAT_TO_SHOW, longest=CODE),
         Bool("useRTH", 5),
         TagValues("realTimeBarsOptions", 6),
         doc="Asks for bars of five seconds.",

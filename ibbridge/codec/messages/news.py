@@ -98,7 +98,7 @@ DECLARATIONS = (
         "reqHistoricalNews",
         AskedId,
         Int("conId", 2, required=True),
-        Str("providerCodes", 3, required=True),
+        Str("providerCodes", 3, required=True, longest=1_024),
         Str("startDateTime", 4),
         Str("endDateTime", 5),
         Int("totalResults", 6, required=True),

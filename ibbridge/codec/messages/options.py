@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ibbridge.codec import versions as v
-from ibbridge.codec.messages.contracts import CONTRACT, REQUEST_CONTRACT, REQUEST_IDENTITY
+from ibbridge.codec import words as w
+from ibbridge.codec.messages.contracts import CODE, CONTRACT, REQUEST_CONTRACT, REQUEST_IDENTITY
 from ibbridge.codec.messages.market import AskedId, ReqId
 from ibbridge.codec.schema import (
     Bool,
@@ -31,9 +32,9 @@ DECLARATIONS = (
         78,
         "reqSecDefOptParams",
         AskedId,
-        Str("underlyingSymbol", 2, required=True),
-        Str("futFopExchange", 3),
-        Str("underlyingSecType", 4, required=True),
+        Str("underlyingSymbol", 2, required=True, longest=CODE),
+        Str("futFopExchange", 3, longest=CODE),
+        Str("underlyingSecType", 4, required=True, words=w.SECURITY_TYPES, longest=CODE),
         Int("underlyingConId", 5, required=True),
         doc="Asks which options there are on an underlying.",
         text="reqId underlyingSymbol futFopExchange underlyingSecType underlyingConId",
@@ -131,8 +132,8 @@ DECLARATIONS = (
         Int("reqId", 1, required=True),
         Part("contract", CONTRACT, 2, required=True),
         Int("exerciseAction", 3, required=True),
-        Int("exerciseQuantity", 4, required=True),
-        Str("account", 5),
+        Int("exerciseQuantity", 4, required=True, least=0),
+        Str("account", 5, longest=CODE),
         Flag("override", 6),
         Str("manualOrderTime", 7),
         Str("customerAccount", 8),

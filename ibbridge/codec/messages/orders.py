@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec import versions as v
+from ibbridge.codec import words as w
 from ibbridge.codec.messages.contracts import (
+    CODE,
     CONTRACT,
     DELTA_NEUTRAL,
+    DESCRIPTION,
     IS_COMBO,
     POSITION_CONTRACT,
     REQUEST_CONTRACT,
@@ -66,7 +69,7 @@ if TYPE_CHECKING:
 _JOINED = Connector("isConjunctionConnection", 2, True, absent=False, untold=True, always=True)
 _MORE = Bool("isMore", 3, None, absent=False, always=True, required=True)
 _CON_ID = Int("conId", 4, None, absent=0, required=True)
-_EXCHANGE = Str("exchange", 5, None, absent="", required=True)
+_EXCHANGE = Str("exchange", 5, None, absent="", required=True, longest=CODE)
 
 CONDITION = Union(
     "OrderCondition",
@@ -89,9 +92,9 @@ CONDITION = Union(
             "ExecutionCondition",
             (
                 _JOINED,
-                Str("secType", 7, None, absent="", required=True),
+                Str("secType", 7, None, absent="", required=True, words=w.SECURITY_TYPES, longest=CODE),
                 _EXCHANGE,
-                Str("symbol", 6, None, absent="", required=True),
+                Str("symbol", 6, None, absent="", required=True, longest=CODE),
             ),
         ),
         6: Record(
@@ -121,14 +124,14 @@ ORDER = Record(
         Int("orderId", 2, answer=True),
         Long("permId", 3),
         Int("parentId", 4),
-        Str("action", 5),
-        Decimal("totalQuantity", 6),
+        Str("action", 5, words=w.ACTIONS, longest=CODE),
+        Decimal("totalQuantity", 6, least=0),
         Int("displaySize", 7),
-        Str("orderType", 8),
+        Str("orderType", 8, words=w.ORDER_TYPES, longest=CODE),
         Float("lmtPrice", 9, None),
         Float("auxPrice", 10, None),
-        Str("tif", 11),
-        Str("account", 12),
+        Str("tif", 11, words=w.TIMES_IN_FORCE, longest=CODE),
+        Str("account", 12, longest=CODE),
         Str("settlingFirm", 13),
         Str("clearingAccount", 14),
         Str("clearingIntent", 15),
@@ -157,7 +160,7 @@ ORDER = Record(
         Int("volatilityType", 38, None),
         Bool("continuousUpdate", 39),
         Int("referencePriceType", 40, None),
-        Str("deltaNeutralOrderType", 41),
+        Str("deltaNeutralOrderType", 41, words=w.ORDER_TYPES_OR_NONE, longest=CODE),
         Float("deltaNeutralAuxPrice", 42, None),
         Int("deltaNeutralConId", 43),
         Str("deltaNeutralOpenClose", 44),
@@ -174,7 +177,7 @@ ORDER = Record(
         Int("scaleInitPosition", 55, None),
         Int("scaleInitFillQty", 56, None),
         Bool("scaleRandomPercent", 57),
-        Str("scaleTable", 58),
+        Str("scaleTable", 58, longest=DESCRIPTION),
         Str("hedgeType", 59),
         Str("hedgeParam", 60),
         Str("algoStrategy", 61),
@@ -209,7 +212,7 @@ ORDER = Record(
         Bool("isPeggedChangeAmountDecrease", 90),
         Float("referenceChangeAmount", 91, 0.0),
         Str("referenceExchangeId", 92),
-        Str("adjustedOrderType", 93),
+        Str("adjustedOrderType", 93, words=w.ORDER_TYPES_OR_NONE, longest=CODE),
         Float("triggerPrice", 94, None),
         Float("adjustedStopPrice", 95, None),
         Float("adjustedStopLimitPrice", 96, None),
@@ -222,7 +225,7 @@ ORDER = Record(
         Str("modelCode", 103),
         Str("extOperator", 104),
         Part("softDollarTier", SOFT_DOLLAR_TIER, 105),
-        Float("cashQty", 106, None),
+        Float("cashQty", 106, None, least=0),
         Str("mifid2DecisionMaker", 107),
         Str("mifid2DecisionAlgo", 108),
         Str("mifid2ExecutionTrader", 109),
@@ -241,7 +244,7 @@ ORDER = Record(
         Truth("usePriceMgmtAlgo", 122, None),
         Int("duration", 123, None),
         Int("postToAts", 124, None),
-        Str("advancedErrorOverride", 125),
+        Str("advancedErrorOverride", 125, longest=DESCRIPTION),
         Str("manualOrderTime", 126),
         Int("minTradeQty", 127, None),
         Int("minCompeteSize", 128, None),
@@ -269,9 +272,9 @@ ORDER = Record(
         Rows("orderComboLegs", ORDER_COMBO_LEG),
         # Attached orders, in protobuf beside the order:
         Int("slOrderId", 0, None),
-        Str("slOrderType"),
+        Str("slOrderType", words=w.ATTACHED_ORDER_TYPES, longest=CODE),
         Int("ptOrderId", 0, None),
-        Str("ptOrderType"),
+        Str("ptOrderType", words=w.ATTACHED_ORDER_TYPES, longest=CODE),
     ),
 )
 
@@ -352,12 +355,12 @@ EXECUTION_FILTER = Record(
     "ExecutionFilter",
     (
         Int("clientId", 1),
-        Str("acctCode", 2),
-        Str("time", 3),
-        Str("symbol", 4),
-        Str("secType", 5),
-        Str("exchange", 6),
-        Str("side", 7),
+        Str("acctCode", 2, longest=CODE),
+        Str("time", 3, longest=CODE),
+        Str("symbol", 4, longest=CODE),
+        Str("secType", 5, words=w.SECURITY_TYPES, longest=CODE),
+        Str("exchange", 6, longest=CODE),
+        Str("side", 7, longest=CODE),
         Int("lastNDays", 8, None),
         Rows("specificDates", INT, 9),
     ),
@@ -477,9 +480,9 @@ DECLARATIONS = (
             4,
             (
                 Int("order.slOrderId", 1, None, since=v.ATTACHED_ORDERS),
-                Str("order.slOrderType", 2, since=v.ATTACHED_ORDERS),
+                Str("order.slOrderType", 2, since=v.ATTACHED_ORDERS, words=w.ATTACHED_ORDER_TYPES, longest=CODE),
                 Int("order.ptOrderId", 3, None, since=v.ATTACHED_ORDERS),
-                Str("order.ptOrderType", 4, since=v.ATTACHED_ORDERS),
+                Str("order.ptOrderType", 4, since=v.ATTACHED_ORDERS, words=w.ATTACHED_ORDER_TYPES, longest=CODE),
             ),
         ),
         doc="Places an order, or changes the one with the same id.",

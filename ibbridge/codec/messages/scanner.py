@@ -48,7 +48,7 @@ SUBSCRIPTION = Record(
         Float("couponRateBelow", 17, None),
         Bool("excludeConvertible", 18),
         Long("averageOptionVolumeAbove", 19, None),
-        Str("scannerSettingPairs", 20),
+        Str("scannerSettingPairs", 20, longest=4_096),
         Str("stockTypeFilter", 21),
     ),
 )

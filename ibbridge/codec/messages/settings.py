@@ -12,7 +12,7 @@ def _flag(name: str, tag: int) -> Field:
 
 
 def _text(name: str, tag: int) -> Field:
-    return Str(name, tag, None, always=True)
+    return Str(name, tag, None, always=True, longest=4_096)
 
 
 def _number(name: str, tag: int) -> Field:

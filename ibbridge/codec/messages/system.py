@@ -157,7 +157,7 @@ DECLARATIONS = (
     request(
         66,
         "verifyMessage",
-        Str("apiData", 1, required=True),
+        Str("apiData", 1, required=True, longest=65_536),
         doc="Answers the challenge of a verification.",
         text=(Version(1), "apiData"),
         proto=v.PROTOBUF_REST_MESSAGES_3,
@@ -180,7 +180,7 @@ DECLARATIONS = (
         "verifyAndAuthRequest",
         Str("apiName", required=True),
         Str("apiVersion", required=True),
-        Str("opaqueIsvKey", required=True),
+        Str("opaqueIsvKey", required=True, longest=65_536),
         doc="Begins a verification with authentication.",
         text=(Version(1), "apiName apiVersion opaqueIsvKey"),
         proto=None,
@@ -201,8 +201,8 @@ DECLARATIONS = (
     request(
         73,
         "verifyAndAuthMessage",
-        Str("apiData", required=True),
-        Str("xyzResponse", required=True),
+        Str("apiData", required=True, longest=65_536),
+        Str("xyzResponse", required=True, longest=65_536),
         doc="Answers the challenge of a verification with authentication.",
         text=(Version(1), "apiData xyzResponse"),
         proto=None,

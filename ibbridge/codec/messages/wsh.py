@@ -20,7 +20,7 @@ EVENT_DATA = Record(
     "WshEventData",
     (
         Int("conId", 2, None),
-        Str("filter", 3),
+        Str("filter", 3, longest=65_536),
         Bool("fillWatchlist", 4),
         Bool("fillPortfolio", 5),
         Bool("fillCompetitors", 6),

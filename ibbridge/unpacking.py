@@ -1,0 +1,110 @@
+"""A client's bytes as plain values, at a cost that is known before anything is made of them.
+
+What msgpack can say is more than a command needs, and some of it is dear: a million empty lists take a quarter of a
+second to make, keys that are no text can be chosen to collide. So the bytes are measured first, header by header, and
+only what is small and plain is unpacked. Knows msgpack's format; nothing of commands.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+MOST_VALUES = 10_000
+"""Values in one command, those within its lists and maps and the keys counted: ten times the longest list of IB's."""
+
+DEEPEST = 64
+"""Maps and lists within one another."""
+
+
+class UnpackingError(ValueError):
+    """These bytes are no msgpack value that a command may be made of."""
+
+
+class TooMuchError(UnpackingError):
+    """They have more in them, or are nested deeper, than any command has a reason to be."""
+
+
+def unpacked(data: bytes) -> Any:
+    """Return the one value in `data`: nil, booleans, numbers, text, bytes, lists, and maps whose keys are text.
+
+    Raises `UnpackingError` for anything else, `TooMuchError` beyond `MOST_VALUES` or `DEEPEST`.
+    """
+    _measure(data)
+    try:
+        return msgpack.unpackb(data, strict_map_key=True, object_pairs_hook=_map)
+    except UnpackingError:
+        raise
+    except (ValueError, msgpack.UnpackException) as error:
+        raise UnpackingError(f"{type(error).__name__}: {error}"[:200]) from None
+
+
+def _map(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+    """Make a map. Of two values under one key neither is known to be meant."""
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        twice = next(name for name in made if sum(name == each for each, _ in pairs) > 1)
+        raise UnpackingError(f"the key {twice[:60]!a} stands twice in one map")
+    if not all(type(name) is str for name in made):
+        raise UnpackingError("a key of a map is bytes, and must be text")
+    return made
+
+
+def _measure(data: bytes) -> None:
+    """Raise for what is too much, too deep, or of a type that nothing takes, without making anything of it."""
+    at, values, left, above = 0, 0, 1, list[int]()
+    try:
+        while True:
+            values += 1
+            left -= 1
+            at, inner = _after(data, at)
+            if inner:
+                above.append(left)
+                left = inner
+            if values + left > MOST_VALUES:
+                raise TooMuchError(f"a command has at most {MOST_VALUES} values, all its lists and maps together")
+            if len(above) > DEEPEST:
+                raise TooMuchError(f"a command is nested at most {DEEPEST} deep")
+            while not left and above:
+                left = above.pop()
+            if not left:
+                return  # what follows, or is missing, is found by unpacking
+    except IndexError:
+        return
+
+
+def _after(data: bytes, at: int) -> tuple[int, int]:
+    """Where the header at `at` and its own bytes end, and how many values it says are within it."""
+    head = data[at]
+    size, values = _FIXED[head]
+    if size:
+        return at + size, values
+    if head not in _SIZED:
+        raise UnpackingError("it has an extension type in it, a timestamp for instance: write times as numbers or text")
+    width, each = _SIZED[head]
+    count = int.from_bytes(data[at + 1 : at + 1 + width], "big")
+    return (at + 1 + width, count * each) if each else (at + 1 + width + count, 0)
+
+
+def _fixed(head: int) -> tuple[int, int]:
+    """The bytes of a value whose header says its size alone, and the values within it; 0 bytes for any other."""
+    if head <= 0x7F or head >= 0xE0 or head in (0xC0, 0xC1, 0xC2, 0xC3):
+        return 1, 0
+    if head <= 0x8F:
+        return 1, 2 * (head & 0x0F)
+    if head <= 0x9F:
+        return 1, head & 0x0F
+    if head <= 0xBF:
+        return 1 + (head & 0x1F), 0
+    numbers = {0xCA: 5, 0xCB: 9, 0xCC: 2, 0xCD: 3, 0xCE: 5, 0xCF: 9, 0xD0: 2, 0xD1: 3, 0xD2: 5, 0xD3: 9}
+    return numbers.get(head, 0), 0
+
+
+_FIXED = tuple(map(_fixed, range(256)))
+_BYTES = {0xC4: (1, 0), 0xC5: (2, 0), 0xC6: (4, 0)}
+_TEXT = {0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0)}
+_LISTS = {0xDC: (2, 1), 0xDD: (4, 1)}
+_MAPS = {0xDE: (2, 2), 0xDF: (4, 2)}
+_SIZED = _BYTES | _TEXT | _LISTS | _MAPS
+"""Headers that a count follows: of how many bytes the count is, and how many values each of what it counts has."""
