@@ -2,7 +2,7 @@
 # wants it. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test attacks foreign test-clients bench soak soak-faults fuzz coverage docs clean
+.PHONY: help demo test test-pythons attacks foreign test-clients bench soak soak-faults fuzz coverage docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,6 +30,10 @@ test: $(VENV)/.installed-dev  ## ruff, mypy --strict, pytest
 # Bounded: less than 4 GB of memory, ten minutes, and loopback only. The short ones are a part of `test`.
 attacks: $(VENV)/.installed-dev  ## the long attacks on a running daemon, one after the other
 	$(BIN)/pytest --verbose -m "attack and long"
+
+# What depends on the interpreter: of the codec, which is pure, one run of every declaration, and not every mutation.
+test-pythons: $(VENV)/.installed-dev  ## the tests with every other Python that is here, 3.11 to 3.14
+	.ci/pythons -m "not attack and not foreign and not long" --ignore tests/codec/test_mutation.py
 
 # Each in an environment of its own, because they want versions of one package that exclude each other.
 foreign: $(VENV)/.installed-dev  ## clients of TWS that nobody here wrote, on the simulator
@@ -79,7 +83,7 @@ docs: $(VENV)/.installed-dev  ## what is written from the code: config/ibbridge.
 
 clean:  ## removes everything that make made
 	rm -f ibbridge/codec/_packer.c ibbridge/codec/_packer.*.so ibbridge/_press.c ibbridge/_press.*.so ibbridge/_outbox.c ibbridge/_outbox.*.so
-	rm -rf $(VENV) .foreign $(NODE_CLIENT)/node_modules fuzz/found build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-3.* .foreign $(NODE_CLIENT)/node_modules fuzz/found build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find ibbridge tests benchmarks fuzz -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 INSTALLED_FROM := setup.cfg setup.py pyproject.toml ibbridge/codec/_packer.pyx ibbridge/_press.pyx ibbridge/_outbox.pyx
