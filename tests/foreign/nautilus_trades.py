@@ -45,6 +45,7 @@ class Trades(Strategy):
         self.over = over
         self.quote: Any = None
         self.profit: Any = None
+        self.wanted: Any = None
         self.rest: Any = None
 
     def on_start(self) -> None:
@@ -68,6 +69,7 @@ class Trades(Strategy):
             entry_order_type=OrderType.LIMIT,
             entry_price=instrument.make_price(ask * 1.01),
             tp_price=instrument.make_price(ask * 1.2),
+            tp_post_only=False,
             sl_trigger_price=instrument.make_price(ask * 0.8),
             time_in_force=TimeInForce.GTC,
         )
@@ -84,12 +86,13 @@ class Trades(Strategy):
         """Ask for another price of the profit taker."""
         self.clock.cancel_timer("change")
         instrument = self.cache.instrument(INSTRUMENT)
-        self.modify_order(self.profit, price=instrument.make_price(self.quote.ask_price.as_double() * 1.21))
+        self.wanted = instrument.make_price(self.quote.ask_price.as_double() * 1.21)
+        self.modify_order(self.profit, price=self.wanted)
 
     def on_order_updated(self, event: Any) -> None:
         """Cancel it when it is changed."""
-        if self.profit and event.client_order_id == self.profit.client_order_id and not self.rest:
-            say("change", price=event.price)
+        if self.wanted is not None and event.price == self.wanted and self.rest is None:
+            say("change", price=float(event.price), wanted=float(self.wanted))
             self.cancel_order(self.profit)
 
     def on_order_canceled(self, event: Any) -> None:
@@ -158,7 +161,7 @@ def run(port: int, strategy: Any) -> None:
     made = node(port)
     made.trader.add_strategy(strategy(over))
     made.build()
-    made.portfolio.set_specific_venue(IB_VENUE)
+    made.cache.set_specific_venue(IB_VENUE)
 
     def watch() -> None:
         ended = over.wait(PATIENCE)
