@@ -44,7 +44,6 @@ class Asker:
         self._deadlines = deadlines
         self._lingering: deque[tuple[Request, dict[str, Any], Waiting | None]] = deque()
         router.answered = self._answered
-        router.over = self._over
 
     @property
     def is_open(self) -> bool:
@@ -123,7 +122,8 @@ class Asker:
             if message is not None:
                 self._outgoing.over(message)
 
-    def _over(self, route: Route) -> None:
+    def over(self, route: Route) -> None:
+        """Let go of what a request that is over takes up: its place in the queue, or its room at TWS."""
         if route.message is not None and not self._outgoing.withdraw(route.message):
             self._outgoing.over(route.message)
 

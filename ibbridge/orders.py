@@ -87,6 +87,8 @@ class Order:
             self.ended = is_end(status)
         if status is None or status in CANCEL_SHOWS:
             self.cancelling = False
+            if self.cancel is not None and not self.cancel.waits:
+                self.cancel = None
 
 
 @dataclass(slots=True)

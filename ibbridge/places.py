@@ -101,7 +101,8 @@ def place_of(
         return lambda _: own
     market = topics.tape(args["contract"]) or ("md", instrument(args["contract"]) + _KINDS[request.name](args))
     if request.does is Kind.STREAM:
-        return lambda _: market if request.streams(args) else own
+        place = market if request.streams(args) else own
+        return lambda _: place
     return lambda name: market if name in ("historicalDataUpdate", GAP) else own
 
 

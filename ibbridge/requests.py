@@ -65,6 +65,7 @@ class Requests:
         deadlines: Deadlines[object] = Deadlines()  # one for all: what is due is told in the order of its time
         self._asker = Asker(self.outgoing, router, deadlines)
         self._wanted = Subscriptions()
+        router.over = self._over
         self._wholes = Wholes(self.outgoing, router, self._places, deadlines, clock)
         self.unreadable = Unreadable(router, orders, self._wholes)
         self.upkeep = Upkeep(
@@ -136,6 +137,10 @@ class Requests:
     def uncontested(self) -> None:
         """Another login has let go of the market data."""
         self.upkeep.uncontested()
+
+    def _over(self, route: Route) -> None:
+        self._asker.over(route)
+        self._wanted.over(route)
 
     # -- on the way to TWS
 

@@ -21,7 +21,7 @@ from ibbridge import reference, topics
 from ibbridge.book import RESET, Book
 from ibbridge.codec.messages import INBOUND, MESSAGES, OUTBOUND
 from ibbridge.codec.schema import Declaration, Kind, Request, Topic
-from ibbridge.streams import EVENT, GAP, apart
+from ibbridge.streams import EVENT, GAP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -253,8 +253,7 @@ class Router:
 
     def end(self, route: Route) -> None:
         """The request is over. What still comes goes where the rest went, and leaves no state: nobody holds it."""
-        route.ended = True
-        self.over(route)
+        self._finish(route)
         for used in route.channels:
             used.users -= 1
             if not used.users:
@@ -264,12 +263,20 @@ class Router:
             return
         self._ended[route.req_id] = route
         for plan in self._plans.values():
-            if channel := plan.channels.get(route.req_id):
-                plan.channels[route.req_id] = apart(channel)
+            plan.channels.pop(route.req_id, None)
         if len(self._ended) > MOST_ENDED:
-            number, _ = self._ended.popitem(last=False)
-            for plan in self._plans.values():
-                plan.channels.pop(number, None)
+            self._ended.popitem(last=False)
+
+    def _finish(self, route: Route) -> None:
+        """Mark a request as over, and let go of what only one under way needs: it is remembered for late answers.
+
+        No cycle of references may be left in it. The garbage collector looks at what has become old only when a
+        connection is lost (`daemon.settle`), which may be never.
+        """
+        route.ended = True
+        self.over(route)
+        route.message = route.due = None
+        route.args = {name: value for name, value in route.args.items() if not isinstance(value, dict | list)}
 
     def given_up(self, request: Request, *place: str) -> None:
         """Nobody holds a stream without a number any more: what it told, under that place, is no state now."""
@@ -416,7 +423,7 @@ class Router:
         if plan.ends and declaration.key is None and (waiters := self._waiters(name, data)):
             packed = _pack(data)
             for route in waiters:
-                route.ended = True
+                self._finish(route)
                 self._streams.put(self._at(route, name), packed, ts)
             return None
         return self._places[declaration.topic](self, plan, name, data)
@@ -444,7 +451,10 @@ class Router:
             if number in self._disowned:
                 return self._streams.passing(plan.unknown, f"~{number}", name)
             return self._streams.channel(plan.unknown, f"~{number}", name)
-        channel = plan.channels[number] = self._at(route, name)
+        channel = self._at(route, name)
+        if route.ended:
+            return channel
+        plan.channels[number] = channel
         channel.keeps = plan.identity is not None
         self._use(route, channel)
         return channel

@@ -492,8 +492,3 @@ def _outdate(channel: Channel) -> None:
     channel.last.clear()
     if channel.book:
         channel.book.fresh = False
-
-
-def apart(channel: Channel) -> Channel:
-    """One that publishes the same and is no part of the stream's state."""
-    return Channel(channel.stream, channel.topic, channel.kind, channel.about, channel.head)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from ibbridge.codec.schema import Request
     from ibbridge.routing import Asking, Route
 
-MOST_REMEMBERED = 20_000
+MOST_REMEMBERED = 5_000
+"""Requests that are over, or were cancelled, and are still known by their commands."""
 
 
 @dataclass(slots=True, eq=False)
@@ -146,10 +147,14 @@ class Subscriptions:
         """Every stream that somebody wants."""
         return [each for each in self._shared.values() if not each.route.ended and each.route.holders]
 
-    def leave(self, route: Route, topic: str) -> None:
-        """The last one has given it up. What TWS still sends under its number must not reach who asks next."""
+    def over(self, route: Route) -> None:
+        """Forget a stream that is over: one that TWS has refused is never cancelled by anybody."""
         if left := self._of.get(route):
             self._drop(left)
+
+    def leave(self, route: Route, topic: str) -> None:
+        """The last one has given it up. What TWS still sends under its number must not reach who asks next."""
+        self.over(route)
         self._late.setdefault(topic, []).append(route.req_id)
         if len(self._late) > MOST_REMEMBERED:
             self._late.popitem(last=False)

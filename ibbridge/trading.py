@@ -275,7 +275,7 @@ class Trading:
         """Tell whoever asked: the connection is gone, and the cancel of all orders never left."""
         why = "the connection to TWS was lost before the cancel of all orders could be sent; cancel them again"
         for route in (message.about, *message.joined):
-            route.ended = True
+            route.ended, route.message = True, None
             self._router.tell(route, NOT_CONNECTED, why, self._clock())
 
     def tend(self, now: float) -> None:

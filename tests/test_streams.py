@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibbridge import snapshot
-from ibbridge.streams import EVENT, PROTO, Streams, apart
+from ibbridge.streams import EVENT, PROTO, Streams
 from tests.middle import EPOCH, Heard, each_pair
 
 TICK = ("md", "AAPL-STK-SMART-USD", "tickPrice")
@@ -268,11 +268,11 @@ def test_what_is_said_in_passing_is_numbered_and_leaves_no_state():
     assert sink.state()[0]["md.AAPL-STK-SMART-USD."] == (1, [])
 
 
-def test_a_forgotten_channel_has_no_state_and_what_it_was_apart_from_goes_on():
+def test_a_forgotten_channel_has_no_state_and_its_stream_goes_on():
     sink = Sink()
     sink.say(TICK, identity=())
     channel = sink.streams.channel(*TICK)
-    other = apart(channel)
+    other = sink.streams.passing(*TICK)
     sink.streams.forget(channel)
     assert sink.state()[0]["md.AAPL-STK-SMART-USD."] == (1, [])
     sink.streams.say(other, {}, 1, ())
