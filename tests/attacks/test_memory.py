@@ -29,7 +29,7 @@ def test_who_does_not_read_is_disconnected_before_the_daemon_is_too_large(transp
         bridge.do("reqMktData", contract=AAPL)
         number = guest.request("reqMktData")["reqId"]
         assert guest.acceptor.dialect is not None
-        tick = guest.acceptor.dialect.put("tickString", {"tickerId": number, "tickType": 45, "value": "x" * 30_000})
+        tick = guest.acceptor.dialect.put("tickString", {"reqId": number, "tickType": 45, "value": "x" * 30_000})
         with Bystanders(bridge):
             stopped = zmtp.handshake(bridge.pub, b"SUB")
             stopped.sendall(zmtp.frame(b"\x01md."))

@@ -360,3 +360,22 @@ def test_a_flood_of_garbage_leaves_the_daemon_alive():
         sub.until("tickPrice", lambda data: data["price"] == 123.0)
         sub.check_numbers()
         assert bridge.do("ping")["pong"]
+
+
+def test_of_an_outage_the_log_has_its_beginning_and_its_end_and_not_each_try():
+    with Place() as place, Bridge(place.port, tws__reconnect_max=0.05) as bridge:
+        sub = bridge.sub("sys.")
+        sub.until("connection", lambda data: data["stage"] == "down" and data["failures"] >= 12)
+        with Host(place.port) as host, host.accept() as guest:
+            guest.start()
+            sub.stage("ready")
+        sub.until("connection", lambda data: data["stage"] == "down" and data["failures"] >= 3)
+        lines = [line for line in bridge.said().splitlines() if "TWS at" in line]
+    levels = [(line.split()[2], line.split(": ", 1)[1]) for line in lines]
+    first, ready, *later = levels
+    assert first[0] == "WARNING"
+    assert "connection refused" in first[1]
+    assert ready[0] == "WARNING"
+    assert "ready again, after" in ready[1]
+    assert [level for level, _ in later] == ["WARNING"] * len(later)
+    assert len(later) <= 2, "it was closed, and is refused"
