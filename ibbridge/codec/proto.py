@@ -451,13 +451,13 @@ def _find(data: Mapping[str, Any], field: Field) -> Any:
 
 
 def _set_scalar(m: Any, name: str, field: Field, kind: Scalar, value: Any, *, told: bool) -> None:
+    means = field.missing(told=told)
     if value is None:
-        if field.absent is not None and kind.sentinel is not None:
+        if means is not None and kind.sentinel is not None:
             setattr(m, name, kind.sentinel)
         return
     loaded = kind.to_proto(value) if kind.to_proto and value != "" else value
     optional = kind.proto in ("bool", "string") or value == ""
-    means = field.missing(told=told)
     if field.always or not optional or (loaded if means == field.absent else value != means):
         setattr(m, name, loaded)
 

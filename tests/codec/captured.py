@@ -59,12 +59,19 @@ def load(path: Path) -> tuple[list[Frame], list[Taken]]:
     return frames, requests
 
 
+LEFT_OUT = object()
+"""Stands for an attribute that is left out, as it has its default."""
+
+
 def value_at(data: Any, path: str) -> Any:
-    """Return the value at a dotted path (`bars.0.close`); None for an attribute that is left out."""
+    """Return the value at a dotted path (`bars.0.close`), or `LEFT_OUT`."""
     for name in path.split("."):
-        if data is None:
-            return None
-        data = data[int(name)] if isinstance(data, list) else data.get(name)
+        if isinstance(data, list):
+            data = data[int(name)]
+        elif name.rstrip("_") in data:  # `yield_`, as the publishers' language must spell it
+            data = data[name.rstrip("_")]
+        else:
+            return LEFT_OUT
     return data
 
 

@@ -60,6 +60,18 @@ def test_a_condition_of_tws_that_does_not_say_how_it_is_joined_is_joined_by_and(
     assert told[0]["isConjunctionConnection"] is False
 
 
+def test_a_commission_without_a_profit_has_none() -> None:
+    report = {"commissionAndFeesReport": {"execId": "e", "commissionAndFees": 1.0, "currency": "USD"}}
+    body = block(1, b"e") + varint(2 << 3 | 1) + b"\0\0\0\0\0\0\xf0\x3f" + block(3, b"USD")
+    got = read(client(226), 259, body)["commissionAndFeesReport"]
+    assert got == {**report["commissionAndFeesReport"], "realizedPNL": None, "yield": None}
+    assert server(226).write("commissionAndFeesReport", {"commissionAndFeesReport": got})[8:][: len(body)] == body
+    zero = {**got, "realizedPNL": 0.0, "yield": 0.0}
+    again = client(226).read(server(226).write("commissionAndFeesReport", {"commissionAndFeesReport": zero})[4:])
+    assert isinstance(again, Message)
+    assert again.data == report  # zero is the default
+
+
 @pytest.mark.parametrize("transmit", [True, False])
 def test_a_server_leaves_transmit_out_only_where_it_is_true(transmit: bool) -> None:
     data = {"orderId": 1, "contract": {}, "order": {"action": "BUY", "transmit": transmit}, "orderState": {}}

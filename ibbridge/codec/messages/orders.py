@@ -372,8 +372,8 @@ COMMISSION_AND_FEES_REPORT = Record(
         Str("execId", 1),
         Float("commissionAndFees", 2, 0.0),
         Str("currency", 3),
-        Float("realizedPNL", 4, 0.0),
-        Float("yield", 5, 0.0),
+        Float("realizedPNL", 4, 0.0, absent=None),  # an opening has none: text has the sentinel then
+        Float("yield", 5, 0.0, absent=None),
         Date("yieldRedemptionDate", 6),
     ),
 )
