@@ -245,6 +245,12 @@ class StoreConfig(_Section):
         "How many days messages are kept for `replay`: days in which the daemon runs, by a clock that nobody sets. The "
         "keys of orders are kept for ever.",
     )
+    max_bytes: int = _key(
+        4_294_967_296,
+        checks.whole(16_777_216, 2**50),
+        "How many bytes the store may have. From 80 % on there is an alarm; beyond all of it the oldest messages go "
+        "before their days are over, those about orders last. The keys of orders stay.",
+    )
     sync: str = _key(
         "normal",
         checks.choice("normal", "full"),

@@ -86,7 +86,9 @@ class Daemon:
         self.started_at = time.monotonic()
         self.session = Session(self.started_at)
         self.session.market_data_type = config.tws.market_data_type
-        self.store = Store(_directory(config), days=config.store.days, sync=config.store.sync)
+        self.store = Store(
+            _directory(config), days=config.store.days, sync=config.store.sync, most_bytes=config.store.max_bytes
+        )
         self.halt = Halt(self.store, self._say_halt)
         self.order_keys = OrderKeys(config.tws.client_id, self.store)
         self.streams = Streams(
@@ -371,7 +373,11 @@ class Daemon:
         self.bus.turn()
 
     def _about_store(self) -> dict[str, Any]:
-        return {"name": self.store.name, "fault": self.store.fault or None}
+        return {
+            "name": self.store.name,
+            "fault": self.store.fault or None,
+            "uncommitted": self.store.uncommitted,
+        }
 
     def _watch_store(self) -> None:
         """Say it when the store cannot be written any more, and when it can again; orders depend on it."""
@@ -396,6 +402,7 @@ class Daemon:
             session.upstream,
             self.store.slowest(),
             self.store.fault,
+            self.store.shortage,
         )
         self.health.look(signs, time.monotonic(), _now(), expected=bool(self._window()))
         self._check_process()
@@ -465,7 +472,7 @@ class Daemon:
             await self._serve(broken)
         finally:
             signals.hold_reloads()
-            self.store.close()
+            self._close_store()
 
     def _stop(self) -> None:
         """Begin to stop; asked a second time, wait for nothing any more."""
@@ -496,6 +503,19 @@ class Daemon:
     def open_store(self) -> None:
         """Open the store, and begin the epoch that it gives. Raise `StoreError` if it is not to be had."""
         self.streams.begin(self.store.open(_now(), partial(adopt, self.config.tws.client_id)))
+        if self.store.before:
+            log.warning(
+                "store %s is gone from its directory, a new one (%s) begins: the keys of earlier orders are not known, "
+                "and one that was used is taken for a new order's",
+                self.store.before,
+                self.store.name,
+            )
+
+    def _close_store(self) -> None:
+        self.store.close()
+        if self.store.stuck:
+            log.error("store: the disk does not answer; %d messages are lost, and the process ends without it",
+                      self.store.uncommitted)  # fmt: skip
 
     def _take_up(self) -> None:
         """Go on where an earlier process stopped: with its numbers, and with what it knew of orders."""
@@ -574,14 +594,17 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     process_limits.raise_descriptor_limit()
     log_writer = LogWriter(_STDERR).start()
     logging.getLogger().setLevel(config.log.level.upper())
+    daemon, code = Daemon(config, reread=reread, log_writer=log_writer), 0
     try:
-        asyncio.run(Daemon(config, reread=reread, log_writer=log_writer).serve())
+        asyncio.run(daemon.serve())
     except (BusError, StoreError) as error:
         log.error("cannot start: %s", error)  # noqa: TRY400 - the message says it all
-        return 1
+        code = 1
     finally:
         log_writer.finish()
-    return 0
+    if daemon.store.stuck:
+        os._exit(code)  # the interpreter's own end could wait for the thread that waits for the disk
+    return code
 
 
 def _directory(config: Config) -> pathlib.Path:

@@ -24,6 +24,7 @@ class Signs(NamedTuple):
     upstream: str
     slowest_commit: float
     fault: str
+    shortage: str = ""
 
 
 class Health:
@@ -60,6 +61,7 @@ class Health:
         why = f"TWS has been without IB's servers for {lost:.0f} s (1100): nothing is quoted, and orders are refused"
         self._alarms.tell("upstream", why if lost > self._patience else "", ts)
         self._alarms.tell("store", signs.fault, ts)
+        self._alarms.tell("storeFull", signs.shortage, ts)
         self._look_at_disk(signs.slowest_commit, now, ts)
 
     def _look_at_disk(self, slowest: float, now: float, ts: int) -> None:
@@ -69,7 +71,7 @@ class Health:
         elif now >= self._slow_until:
             self._slowest = 0.0
         why = (
-            f"a commit took {self._slowest:.2f} s: all else waits meanwhile, TWS too; "
+            f"a commit took {self._slowest:.2f} s: all else waits for the disk, TWS too, for half a second at most; "
             "move the store to a faster disk, or take what else uses this one away"
         )
         self._alarms.tell("slowDisk", why if self._slowest else "", ts)

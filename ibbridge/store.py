@@ -1,16 +1,18 @@
 """Durable messages on disk: one SQLite file, in which whatever was committed is there after the process is killed.
 
-Knows files and locks; the layout of the file is for `storage.schema`. Must not know what a topic or a body means,
-msgpack, ZeroMQ, the event loop or the time of day (it is given `now`, of a clock that only goes forward; only commits
-are timed). It is called from an event loop, so every call is bounded.
+Knows files and locks; the layout of the file is for `storage.schema`, what is done in it for `storage.event_table`.
+Must not know what a topic or a body means, msgpack, ZeroMQ, the event loop or the time of day (it is given `now`, of a
+clock that only goes forward). It is called from an event loop, so every call is bounded: one thread uses the file, for
+which nobody waits longer than `PATIENCE`, and not at all once it is known that the disk does not answer.
 
-Two rules keep it simple. SQLite's errors are caught in one place and become `fault`, a sentence for operators: no call
-but `open` raises. And what cannot be written waits in memory, in order, for the next call that can: until then it is
-read from there.
+Two rules keep it simple. Errors of the disk, its silence among them, are caught in one place and become `fault`, a
+sentence for operators: no call but `open` raises. And what cannot be written waits in memory, in order, for the next
+call that can: until then it is read from there.
 
 What is pruned is decided by no clock that can be set. Each message is stamped with the *uptime*, for how long daemons
 had been running on this store when it came, and goes when `days` of uptime have passed since: a clock that jumps prunes
-nothing, nor does a month in which nothing ran. Order keys are never pruned, nor the state of an order that is open.
+nothing, nor does a month in which nothing ran. Where there are too many bytes the oldest messages go before their time,
+those of streams that are about orders last. Order keys never go, nor the state of an order that is open.
 """
 
 from __future__ import annotations
@@ -20,26 +22,23 @@ import fcntl
 import os
 import secrets
 import sqlite3
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
-from itertools import islice
-from operator import itemgetter
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.storage import schema
-from ibbridge.storage.checksums import checksum, of_event
+from ibbridge.storage import event_table, schema
+from ibbridge.storage.backlog import Backlog, Item, Waiting
+from ibbridge.storage.disk_thread import DiskThread, Job
+from ibbridge.storage.event_table import Batch, Event, Forgotten, Old, Page
 from ibbridge.storage.keys import Found, Key, KnownKeys
-from ibbridge.storage.schema import SCHEMA, About, Damage, is_number, one
+from ibbridge.storage.schema import SCHEMA, About, Damage, StreamRow, is_number, one
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Collection, Sequence
-
-T = TypeVar("T")
 
 KEPT = 64 * 2**20
 """Bytes of what could not be written that are kept in memory."""
@@ -50,12 +49,31 @@ CATCH_UP = 400
 PROBE = 8
 """Rows with which it is tried whether writing is possible again: what fails shall cost little."""
 
+PATIENCE = 0.5
+"""Seconds for which the disk is waited for. All else waits meanwhile."""
+
+IMPATIENCE = 0.005
+"""Seconds for which it is waited for after it has not answered in time, until it is as it should be."""
+
+CLOSING = 5.0
+"""Seconds that it has to take what waits when the store is closed."""
+
 PRUNED, PRUNED_BYTES = 250, 256 * 2**10
 """Rows that one call of `tend` removes at most: about 1 ms. At a call a second that is 21 million a day."""
 
 TIDY, WAL = 2**19, 2**21
 """Bytes of the write-ahead log from which on it is copied into the file: by `tend`, in 1 or 2 ms, most of it spent
 waiting for the disk; by what is written itself, in 4 or 5, where `tend` does not come in time."""
+
+FULL, HIGH, LOW = 1.0, 0.8, 0.75
+"""Shares of the bytes that the store may have: at which messages go before their time, at which there is an alarm, and
+below which there is none any more."""
+
+MEASURED = 2**20
+"""Bytes that are written until it is looked again how large the file is."""
+
+LOOKED_AT = 40
+"""How many times `PRUNED` rows are looked at to find some that may go, at a time."""
 
 STEP = 60_000_000
 """Microseconds of uptime that one call of `tend` adds at most, whatever its clock says: it is called every second."""
@@ -83,6 +101,8 @@ _ADVICE = {
     sqlite3.SQLITE_BUSY: "end the other program that writes to it",
 }
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR}
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN}
+_MAY_PASS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS}
 
 
 class StoreError(Exception):
@@ -94,31 +114,40 @@ _Row = tuple[bytes, int, int, bytes, bytes, bytes | None, bytes | None]
 the name of the order key that it belongs to, if any."""
 
 
-class _Forgotten(NamedTuple):
-    """A state that is none any more; without an `identity`, all of the topic."""
-
-    topic: bytes
-    identity: bytes | None
-
-
-class _Waiting(NamedTuple):
-    """A message as it waits to be written, with the uptime at which it came."""
-
-    row: _Row
-    uptime: int
-
-
 class _Stream:
-    """What is known of a stream: see the schema. `saved` is its floor on disk, None if it is not there at all."""
+    """What is known of a stream: see the schema.
 
-    __slots__ = ("floor", "kept", "last", "number", "saved")
+    `keyed`: some of its messages are about order keys. `saved` is what is on disk, None if nothing is.
+    """
 
-    def __init__(self, number: int, floor: int, last: int, saved: int | None) -> None:
+    __slots__ = ("floor", "keyed", "last", "name", "number", "saved")
+
+    def __init__(self, name: bytes, number: int, floor: int, last: int, saved: StreamRow | None = None) -> None:
+        self.name = name
         self.number = number
         self.floor = floor
         self.last = last
-        self.saved = saved
-        self.kept: deque[_Row] = deque()  # its rows that wait to be written
+        self.keyed = saved is not None and saved.keyed
+        self.saved = saved and saved._replace(last=0)
+
+    def row(self) -> StreamRow:
+        """Return what is to be on disk of it."""
+        return StreamRow(self.number, self.name, self.floor, self.keyed, 0)
+
+
+class _Files(NamedTuple):
+    """What the disk thread sees of the files: which they are, and how large; 0 for one that is not there."""
+
+    inode: int
+    wal_inode: int
+    size: int
+
+
+class _Late(NamedTuple):
+    """A job for which nobody waits any more, and what is to be done when it has ended well."""
+
+    job: Job
+    then: Callable[[Any], None]
 
 
 _Adopt = Callable[[Iterator[tuple[bytes, bytes]]], Found]
@@ -128,23 +157,42 @@ def _no_keys(_: Iterator[tuple[bytes, bytes]]) -> Found:
     return Found([], {}, 0)
 
 
+def _nothing(_: object) -> None:
+    pass
+
+
 class Store:
     """The store in a directory, from `open` to `close`; before and after nothing is written or found.
 
     `days` is how long messages are kept; `sync` "normal" (what is committed survives the process) or "full" (and a
-    loss of power). `name` names the store for ever: where it is another, numbers begin anew.
+    loss of power); `most_bytes` how large the file may become. `name` names the store for ever: where it is another,
+    numbers begin anew.
     """
 
-    def __init__(self, directory: pathlib.Path, *, days: float, sync: str = "normal") -> None:
+    def __init__(
+        self, directory: pathlib.Path, *, days: float, sync: str = "normal", most_bytes: int = 4 * 2**30
+    ) -> None:
         self.name = ""
+        self.before = ""
+        """The name of the store whose file was there at an earlier start, and was gone at this one."""
+        self.stuck = False
+        """Whether the disk did not answer until the store was closed: its thread still waits."""
         self._directory = directory
         self._path = directory / "events.db"
         self._wal = directory / "events.db-wal"
         self._lifetime = int(days * _DAY)
         self._sync = sync
+        self._most_bytes = most_bytes
         self._opened = ExitStack()
+        self._locked = -1  # the lock's file, in which the name is
         self._db: sqlite3.Connection | None = None
-        self._file = 0
+        self._thread: DiskThread | None = None
+        self._late: _Late | None = None
+        self._hung = False  # whether the disk has not answered in time, and not been as it should be since
+        self._again: _Adopt | None = None  # it could not be opened, and may be later
+        self._inode = 0
+        self._files = _Files(0, 0, 0)
+        self._wal_size = 0  # as the disk thread saw it behind its last job
         self._streams: dict[bytes, _Stream] = {}
         self._numbered: dict[int, _Stream] = {}
         self._next = 1  # number of a stream
@@ -153,13 +201,14 @@ class Store:
         self._seen: int | None = None  # by the clock of `tend`
         self._known = KnownKeys()
         self._open_keys: list[Key] = []
-        self._news: dict[bytes, Key] = {}  # keys that wait to be written
-        self._waiting: deque[_Waiting | _Forgotten | Key] = deque()
+        self._backlog = Backlog()
         self._unwritten = ""
         self._uncopied = ""
         self._spoilt = False
         self._failing = False
-        self._kept = self._kept_bytes = self._dropped = 0
+        self._used = self._unmeasured = 0  # bytes in the file, and what was written since they were counted
+        self._high, self._evicting = False, False
+        self._evicted = 0  # the row up to which only streams of orders have messages left
         self._commits, self._commit_ms, self._longest_ms = 0, 0.0, 0.0
         self._recent: deque[float] = deque(maxlen=RECENT)  # ms of commits
         self._slowest = 0.0
@@ -170,6 +219,20 @@ class Store:
         """What keeps it from being written, where, and what to do about it; empty if nothing does."""
         return self._unwritten or self._uncopied
 
+    @property
+    def uncommitted(self) -> int:
+        """How many messages were given to it and are not on the disk."""
+        return self._backlog.messages
+
+    @property
+    def shortage(self) -> str:
+        """What an operator must know of the room that is left; empty if there is enough."""
+        if not self._high:
+            return ""
+        figures = f"{self._path} holds {self._used / 2**20:.0f} of {self._most_bytes / 2**20:.0f} MiB (store.max_bytes)"
+        then = "messages are removed before store.days are over" if self._evicting else "beyond it the oldest go"
+        return f"{figures}: {then}; find out what writes so much, keep messages for fewer days, or allow more bytes"
+
     # -- opening and closing
 
     def open(self, clock: int, adopt: _Adopt = _no_keys) -> int:
@@ -179,46 +242,74 @@ class Store:
         although the clock was set back. `adopt` finds the order keys in the messages of a store of schema 1.
 
         Raise StoreError if the directory is not to be had. Whatever else is wrong is said by `fault`. A file that is no
-        store, or of a later schema, is left as it is; nothing is kept then, and `name` is made of the epoch.
+        store, or of a later schema, is left as it is; nothing is kept then, and `name` is made of the epoch. On a disk
+        that is full it is tried again by `tend`, and what comes until then is kept in memory.
         """
         epoch = min(clock, LATEST)
         self.name = f"e-{_base36(epoch)}"
+        self._about = About(self.name, epoch, 0, 0)
+        self._open_files(adopt, f"s-{_base36(secrets.randbits(60))}")
+        if self._db is not None:
+            done = self._commit(partial(event_table.take_over, self._about))
+            self._stamped = self._about.uptime if done else -1  # then it is written with what is written first
+        return self._about.epoch
+
+    def _open_files(self, adopt: _Adopt, name: str) -> None:
+        """Open what is there, or begin a store of this name; where neither can be done, say why."""
+        self._again = None
+        try:
+            self._make_directory()
+            if self._locked < 0:
+                self._locked = self._lock()
+                self._opened.callback(os.close, self._locked)
+            self._touch()
+        except OSError as error:
+            passes = error.errno in _MAY_PASS
+            self._again = adopt if passes else None
+            what_then = "it is tried again by itself" if passes else "then restart ibbridge"
+            self._unwritten = (
+                f"{error.filename or self._path}: {error.strerror}; give the user that runs ibbridge a disk with room, "
+                f"and the right to write there, {what_then}"
+            )
+            return
+        with self._watching():
+            self._start(adopt, name)
+
+    def _make_directory(self) -> None:
         try:
             self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
         except OSError as error:
+            if error.errno in _MAY_PASS:
+                raise
             raise StoreError(
                 f"{self._directory}: cannot make the store's directory: {error.strerror}; make it, or choose another"
             ) from error
-        try:
-            self._opened.callback(os.close, self._lock())
-            self._touch()
-        except OSError as error:
-            self._unwritten = (
-                f"{error.filename or self._path}: {error.strerror}; give the user that runs ibbridge a disk with room, "
-                "and the right to write there, then restart ibbridge"
-            )
-            return epoch
-        with self._watching():
-            self._start(adopt)
-        return self._begin(epoch)
-
-    def _begin(self, epoch: int) -> int:
-        """Write the epoch: this one, unless there was a higher one. Return it."""
-        if self._db is not None:
-            epoch = max(epoch, self._about.epoch + 1)
-            self._about = self._about._replace(epoch=epoch)
-            done = self._commit(partial(_take_over, self._about))
-            self._stamped = self._about.uptime if done else -1  # then it is written with what is written first
-        return epoch
 
     def close(self) -> None:
-        """Write what waits, as far as that is possible, and let others have it. Once closed, does nothing."""
-        while self._waiting and self._write_some(CATCH_UP):
-            pass
-        if self._stamped != self._about.uptime:
-            self._commit(partial(_write_about, self._about))
-        self._db = None
-        self._opened.close()
+        """Write what waits, as far as that is possible, and let others have it. Once closed, does nothing.
+
+        It takes `CLOSING` seconds at most. If the disk has not answered until then the store is `stuck`: the lock goes
+        with the process.
+        """
+        until = perf_counter() + CLOSING
+        if self._thread is not None:
+            self._write_the_rest(self._thread, until)
+            job = self._thread.submit(self._opened.close)
+            self.stuck = not (self._thread.wait(job, until - perf_counter()) and self._thread.end(CLOSING))
+        else:
+            self._opened.close()
+        self._db = self._thread = self._again = None
+        self._locked = -1
+
+    def _write_the_rest(self, thread: DiskThread, until: float) -> None:
+        while True:
+            if self._late is not None and not thread.wait(self._late.job, until - perf_counter()):
+                return
+            self._collect()
+            if not self._backlog or self._spoilt or not (self._write_some(CATCH_UP) or self._late):
+                break
+        if self._stamped != self._about.uptime and not self._spoilt:
+            self._stamp()
 
     def _lock(self) -> int:
         path = f"{self._path}.lock"
@@ -237,38 +328,76 @@ class Store:
 
     def _touch(self) -> None:
         """Have a file that others may not read. SQLite would make one for all to see."""
+        if not self._path.exists():
+            self.before = self._named() or self.before
+            os.ftruncate(self._locked, 0)  # whoever took the file away has a new store begun
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
-    def _start(self, adopt: _Adopt) -> None:
+    def _named(self) -> str:
+        """Return the name of the store that was in this directory: it is in the lock's file. Empty if none ever was."""
+        return os.pread(self._locked, 100, 0).decode("ascii", "replace").strip()
+
+    def _start(self, adopt: _Adopt, name: str) -> None:
         """Take up what is in the file, or begin it; if it is unfit, say so."""
+        try:
+            self._take_up(adopt, name, alone=False)
+        except sqlite3.OperationalError as error:
+            code = error.sqlite_errorcode & 0xFF
+            if code not in _NO_ROOM:
+                raise
+            # A full disk has no room for the memory that processes share, and there is only one of us.
+            try:
+                self._take_up(adopt, name, alone=True)
+            except sqlite3.OperationalError:
+                self._again = adopt
+                raise error from None
+
+    def _take_up(self, adopt: _Adopt, name: str, *, alone: bool) -> None:
         with ExitStack() as opened:
             db = opened.enter_context(closing(self._connect()))
-            if unfit := self._unfit(db, adopt):
+            if alone:
+                db.execute("PRAGMA locking_mode=EXCLUSIVE")
+            if unfit := self._unfit(db, adopt, name):
                 self._unwritten = f"{self._path}: {unfit}, then restart ibbridge"
                 return
             self._load(db)
             self._db = db
             # First in, last out: the lock goes when the file is closed.
             self._opened.push(opened.pop_all())
-        self._file = _inode(self._path)
+        self._thread = DiskThread()
+        self._failing, self._unwritten = False, ""
+        self._files = self._look_at_files()
+        self._inode, self._wal_size = self._files.inode, _inode_and_size(self._wal)[1]
+        self._write_name()
+
+    def _write_name(self) -> None:
+        """Write the name where it shows that a store was here. What cannot be written now is with the next start."""
+        with suppress(OSError):
+            os.pwrite(self._locked, self.name.encode() + b"\n", 0)
 
     def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None)
+        # Used by the disk thread alone once it is open, and closed by that.
+        return sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
 
-    def _unfit(self, db: sqlite3.Connection, adopt: _Adopt) -> str:
+    def _unfit(self, db: sqlite3.Connection, adopt: _Adopt, name: str) -> str:
         """Return why the file is none of ours, and what to do; empty if it is ours, made or upgraded if need be."""
-        if not _bytes(self._path) and _bytes(self._wal):
+        if not _inode_and_size(self._path)[1] and _inode_and_size(self._wal)[1]:
             return "it is empty, and its -wal is not: it was cut off; move both away"
         ours, made = one(db, "PRAGMA application_id"), one(db, "PRAGMA user_version")
         empty = ours == made == one(db, "SELECT count(*) FROM sqlite_schema") == 0
+        if empty and (was := self._named()):
+            lost = f"it is empty, and was the store {was}: the keys of orders and all messages are gone"
+            return f"{lost}; put back what was there, or remove it to begin a new one"
         if not empty and ours != schema.OURS:
             return "it is no store of ibbridge's; move it away, or choose another directory"
         if not empty and not 1 <= made <= SCHEMA:
             age = "a newer" if made > SCHEMA else "an unknown"
             return f"it was made by {age} ibbridge (schema {made}; this one has {SCHEMA}); move it away, or run it"
+        if not empty and self._streams:
+            return "it can be opened now, and has other numbers than those in use"
         db.execute("PRAGMA journal_mode=WAL")  # it stays so, unless somebody has changed it
         if empty:
-            schema.create(db, f"s-{_base36(secrets.randbits(60))}")
+            schema.create(db, name)
         elif made < SCHEMA:
             schema.upgrade(db, adopt)
         db.execute("PRAGMA wal_autocheckpoint=0")  # to copy is to wait for the disk: when, is decided here
@@ -283,16 +412,18 @@ class Store:
         self._known, self._open_keys = schema.keys(db, about.keys)
         schema.check_values(db)
         newest = one(db, "SELECT uptime FROM event ORDER BY id DESC LIMIT 1") or 0
-        if is_number(newest) and newest <= schema.TIMES_OF_DAY:
-            about = about._replace(uptime=max(about.uptime, newest))
-        for number, name, floor, last in streams:
-            self._add(name, _Stream(number, floor, max(floor, last), floor))
+        newest = newest if is_number(newest) and newest <= schema.TIMES_OF_DAY else 0
+        for row in streams:
+            self._add(_Stream(row.name, row.number, row.floor, max(row.floor, row.last), row))
+        self._used = event_table.used(db)
         self.name = about.name
-        self._about = about
+        self._about = about._replace(
+            epoch=max(about.epoch + 1, self._about.epoch), uptime=max(about.uptime, newest, self._about.uptime)
+        )
         self._next = max(self._numbered, default=0) + 1
 
-    def _add(self, name: bytes, stream: _Stream) -> _Stream:
-        self._streams[name] = self._numbered[stream.number] = stream
+    def _add(self, stream: _Stream) -> _Stream:
+        self._streams[stream.name] = self._numbered[stream.number] = stream
         return stream
 
     # -- writing
@@ -305,54 +436,70 @@ class Store:
         for row in rows:
             self._note(row)
         self._idle = False
-        fresh = [_Waiting(row, self._about.uptime) for row in rows]
-        if self._failing or self._kept:
+        uptime = self._about.uptime
+        fresh = [Waiting(name, seq, uptime, *rest) for name, seq, _, *rest in rows]  # type: ignore[arg-type]
+        self._collect()
+        if self._failing or self._backlog.messages:
             self._keep(fresh)
             return self._catch_up(CATCH_UP + len(rows))
-        if not self._write([*self._waiting, *fresh]):
+        if not self._write([*self._backlog, *fresh]):
             self._keep(fresh)
             return False
-        self._waiting.clear()
         return True
 
     def forget(self, topic: bytes, identity: bytes | None) -> None:
         """This is no state any more; nothing of the topic is, without an identity. Written with the next append."""
-        if self._db is not None:
-            self._waiting.append(_Forgotten(topic, identity))
+        if self._keeps:
+            self._backlog.add(Forgotten(topic, identity))
 
     def remember(self, key: Key) -> None:
         """Keep an order key for ever. Written with the next append."""
-        if self._db is not None:
-            self._news[key.name] = key
-            self._waiting.append(key)
+        if self._keeps:
+            self._backlog.add(key)
 
     def put(self, key: str, value: bytes) -> bool:
         """Keep a value by name, on the disk before this returns; False, with a fault, if that was not possible."""
-        self._attempt(partial(_set_sync, "full"))
-        done = self._commit(partial(_put, key, value))
-        self._attempt(partial(_set_sync, self._sync))
-        return done
+        return self._commit(partial(event_table.put_value, key, value), for_sure=True)
 
     def tend(self, now: int) -> None:
         """What there is to do beside writing, some of it each time. To be called every second.
 
         `now` is in µs, by a clock that only goes forward. Tries again what could not be written, removes what has been
-        there for too long, and copies the log when idle.
+        there for too long or is too much, and copies the log when idle.
         """
         self._age(now)
+        if self._again is not None:
+            self._open_files(self._again, self.name)
+            self._stamped = -1
         self._look()
-        if self._db is None or self._spoilt:
+        if self._db is None or self._spoilt or self._late is not None:
             return
-        if self._waiting or self._failing:
-            self._catch_up(CATCH_UP)
+        if self._backlog or self._failing:
+            self._catch_up(self._share_of_backlog())
         if not self._failing and (self._stamped < 0 or self._about.uptime - self._stamped >= STAMPED):
             self._stamp()
+        self._tidy()
+        self._idle = True
+
+    def _tidy(self) -> None:
+        """Remove and copy: one thing at a time."""
+        if self._too_much():
+            self._make_room()
+            return
         copy = self._grown() >= TIDY
-        if not copy and (self._failing or not self._waiting):  # on a full disk this may be what makes room
+        if not copy and (self._failing or not self._backlog):  # on a full disk this may be what makes room
             copy = not self._prune(self._about.uptime - self._lifetime) and self._idle and not self._copied
         if copy:
             self._copy()
-        self._idle = True
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether there is a file to write to, or may be one later."""
+        return self._db is not None or self._again is not None
+
+    def _share_of_backlog(self) -> int:
+        """Return how many rows are written at once: more where nobody waits for it."""
+        return CATCH_UP * 5 if self._hung else CATCH_UP
 
     def _age(self, now: int) -> None:
         """Add what has passed since the last call to the uptime: no more than is believed of any clock."""
@@ -362,126 +509,150 @@ class Store:
 
     def _stamp(self) -> None:
         about = self._about
-        if self._commit(partial(_write_about, about)):
+
+        def done(_: object) -> None:
             self._stamped = about.uptime
 
+        self._commit(partial(event_table.write_about, about), done)
+
     def _note(self, row: _Row) -> None:
-        name, seq, *_ = row
+        name, seq, *_, key = row
         stream = self._streams.get(name)
         if stream is None:
-            stream = self._add(name, _Stream(self._next, seq - 1, seq - 1, None))
+            stream = self._add(_Stream(name, self._next, seq - 1, seq - 1))
             self._next += 1
         if seq > stream.last + 1:
             stream.floor = seq - 1
         stream.last = max(stream.last, seq)
+        stream.keyed = stream.keyed or key is not None
 
-    def _keep(self, fresh: Sequence[_Waiting]) -> None:
+    def _keep(self, fresh: Sequence[Waiting]) -> None:
         """Have rows wait. What is too much is dropped, the oldest first: all of it if there is no file."""
-        for each in fresh:
-            self._waiting.append(each)
-            self._streams[each.row[0]].kept.append(each.row)
-            self._kept += 1
-            self._kept_bytes += _size(each.row)
-        room = 0 if self._db is None else KEPT
-        others: list[_Forgotten | Key] = []
-        while self._kept_bytes > room:
-            oldest = self._waiting.popleft()
-            if isinstance(oldest, _Waiting):
-                stream = self._release(oldest.row)
-                stream.floor = max(stream.floor, oldest.row[1])
-                self._dropped += 1
-            else:
-                others.append(oldest)
-        self._waiting.extendleft(reversed(others))
-
-    def _release(self, row: _Row) -> _Stream:
-        """The oldest of those that are kept is so no more; its stream."""
-        stream = self._streams[row[0]]
-        stream.kept.popleft()
-        self._kept -= 1
-        self._kept_bytes -= _size(row)
-        return stream
+        for message in fresh:
+            self._backlog.add(message)
+        for message in self._backlog.drop(KEPT if self._keeps else 0):
+            stream = self._streams[message.stream]
+            stream.floor = max(stream.floor, message.seq)
 
     def _catch_up(self, most: int) -> bool:
         """Write what waits, or so much of it as one call may; whether nothing waits any more."""
         if self._failing and not self._write_some(PROBE):
             return False
-        if self._waiting and not self._write_some(most):
+        if self._backlog and not self._write_some(most):
             return False
+        self._recovered()
+        return not self._backlog.messages
+
+    def _recovered(self) -> None:
+        """The disk takes what it is given."""
+        if self._spoilt:
+            return
         self._failing = False
-        more = f"{self._path}: {self._kept} messages are still to be written, which goes on by itself"
-        self._unwritten = more if self._kept else ""
-        return not self._kept
+        left = self._backlog.messages
+        more = f"{self._path}: {left} messages are still to be written, which goes on by itself"
+        self._unwritten = more if left else ""
 
     def _write_some(self, most: int) -> bool:
-        some = list(islice(self._waiting, most))
-        if not self._write(some):
-            return False
-        for each in some:
-            self._waiting.popleft()
-            if isinstance(each, _Waiting):
-                self._release(each.row)
-        return True
+        return self._write(self._backlog.first(most))
 
-    def _write(self, items: Sequence[_Waiting | _Forgotten | Key]) -> bool:
+    def _write(self, items: Sequence[Item]) -> bool:
         """Commit items, with the floors of their streams where these have moved; whether that was possible."""
-        names = {item.row[0] for item in items if isinstance(item, _Waiting)}
-        moved = {name: stream for name in names if (stream := self._streams[name]).saved != stream.floor}
-        floors = [(stream.number, name, stream.floor) for name, stream in moved.items()]
+        streams = {self._streams[item.stream] for item in items if isinstance(item, Waiting)}
+        moved = {stream: row for stream in streams if stream.saved != (row := stream.row())}
         keys = {item.name: item for item in items if isinstance(item, Key)}
         new = [name for name in keys if name not in self._known]
         about = self._about._replace(keys=len(self._known) + len(new)) if new or self._stamped < 0 else None
-        batch = _Batch(self._prepared(items), floors, list(keys.values()), about, probe=self._failing)
-        if not self._commit(batch.write):
+        batch = Batch(self._prepared(items), list(moved.values()), list(keys.values()), about, probe=self._failing)
+
+        def written(_: object) -> None:
+            self._backlog.written(items)
+            for stream, row in moved.items():
+                stream.saved = row
+            for name in new:
+                self._known.add(name)
+            if about is not None:
+                self._about, self._stamped = self._about._replace(keys=about.keys), about.uptime
+
+        if not self._commit(batch.write, written):
             return False
-        for stream in moved.values():
-            stream.saved = stream.floor
-        for name in new:
-            self._known.add(name)
-        for key in keys.values():
-            if self._news.get(key.name) is key:
-                del self._news[key.name]
-        if about is not None:
-            self._about, self._stamped = about._replace(uptime=self._about.uptime), about.uptime
+        self._unmeasured += sum(item.size for item in items if isinstance(item, Waiting))
+        if self._unmeasured >= MEASURED and self._too_much():
+            self._make_room()
         return True
 
-    def _prepared(self, items: Sequence[_Waiting | _Forgotten | Key]) -> list[_Event | _Forgotten]:
+    def _prepared(self, items: Sequence[Item]) -> list[Event | Forgotten]:
         numbers = self._streams
         return [
-            _Event(numbers[item.row[0]].number, item.uptime, *item.row[1:]) if isinstance(item, _Waiting) else item
+            Event(numbers[item.stream].number, *item[1:3], item.identity, item.topic, item.body, item.key)
+            if isinstance(item, Waiting)
+            else item
             for item in items
             if not isinstance(item, Key)
         ]
 
+    # -- removing
+
     def _prune(self, before: int) -> bool:
         """Remove the oldest messages, if they came at an uptime before that one; whether there were any."""
-        oldest = self._old(self._attempt(_oldest) or [], before)
-        if not oldest:
-            return False
-        floors: dict[_Stream, int] = {}
-        for each in oldest:
-            stream = self._numbered[each.stream]
-            floors[stream] = max(each.seq, floors.get(stream, stream.floor))
-        names = {stream.number: name for name, stream in self._streams.items() if stream in floors}
-        rows = [(stream.number, names[stream.number], floor) for stream, floor in floors.items()]
-        if not self._commit(partial(_delete, oldest, rows)):
-            return False
-        for stream, floor in floors.items():
-            stream.floor = stream.saved = floor
-        return True
+        return self._remove(self._old(self._oldest(0, PRUNED), before))
 
-    def _old(self, found: list[_Old], before: int) -> list[_Old]:
+    def _oldest(self, after: int, most: int) -> list[Old]:
+        found: list[Old] = self._attempt(partial(event_table.oldest, after, most)) or []
+        if any(old.stream not in self._numbered for old in found):
+            self._failed(Damage("a message is unreadable"))
+            return []
+        return found
+
+    def _old(self, found: list[Old], before: int) -> list[Old]:
         """Return those that came first, up to one that is to be kept."""
         room = PRUNED_BYTES
         for count, old in enumerate(found):
-            if old.stream not in self._numbered:
-                self._failed(Damage("a message is unreadable"))
-                return []
             uptime = 0 if old.uptime > schema.TIMES_OF_DAY else old.uptime
             if room < 0 or (uptime >= before and old.seq > self._numbered[old.stream].floor):
                 return found[:count]
             room -= old.size
         return found
+
+    def _remove(self, messages: list[Old]) -> bool:
+        """Remove messages, the oldest of their streams; whether that was possible, and there were any."""
+        if not messages:
+            return False
+        floors: dict[_Stream, int] = {}
+        for old in messages:
+            stream = self._numbered[old.stream]
+            floors[stream] = max(old.seq, floors.get(stream, stream.floor))
+        rows = {stream: stream.row()._replace(floor=floor) for stream, floor in floors.items()}
+
+        def removed(_: object) -> None:
+            for stream, row in rows.items():
+                stream.saved = row
+                stream.floor = max(stream.floor, row.floor)
+
+        return self._commit(partial(event_table.remove, messages, list(rows.values())), removed)
+
+    def _too_much(self) -> bool:
+        """Look how large the file is; return True if messages have to go."""
+        used = self._attempt(event_table.used)
+        if used is not None:
+            self._used, self._unmeasured = used, 0
+        self._high = self._used >= self._most_bytes * (LOW if self._high else HIGH)
+        self._evicting = self._high and (self._evicting or self._used > self._most_bytes * FULL)
+        return self._used > self._most_bytes * FULL
+
+    def _make_room(self) -> None:
+        """Remove the oldest messages, twice as many bytes as were written: those of streams about orders last."""
+        room = 2 * MEASURED
+        for _ in range(LOOKED_AT):
+            found = self._oldest(self._evicted, PRUNED)
+            gone = [old for old in found if not self._numbered[old.stream].keyed]
+            if not gone and len(found) < PRUNED:
+                gone = self._oldest(0, PRUNED)
+            if gone and not self._remove(gone):
+                return
+            self._evicted = found[-1].id if found else self._evicted
+            room -= sum(old.size + 100 for old in gone)
+            if room <= 0:
+                return
 
     # -- reading
 
@@ -504,9 +675,12 @@ class Store:
 
     def key(self, name: bytes) -> bytes | None:
         """Return what belongs to a key; None if there is no such key, or, with a fault, if it cannot be read."""
-        if (waiting := self._news.get(name)) is not None:
+        if (waiting := self._backlog.key(name)) is not None:
             return waiting.value
-        return self._attempt(partial(_get_key, name)) if name in self._known else None
+        if name not in self._known:
+            return None
+        value: bytes | None = self._attempt(partial(event_table.value_of_key, name))
+        return value
 
     def read(self, stream: bytes, first: int, last: int, most: int, most_bytes: int) -> list[tuple[int, bytes, bytes]]:
         """Number, topic and body of the messages `first` to `last` of a stream, in order.
@@ -518,18 +692,22 @@ class Store:
         if known is None:
             return []
         first, last = max(first, known.floor + 1), min(last, known.last, first + most - 1)
-        page, kept = _Page(first, most_bytes), known.kept
-        written = min(last, kept[0][1] - 1) if kept else last
+        page = Page(first, most_bytes)
+        begins = self._backlog.begins(stream)
+        written = last if begins is None else min(last, begins - 1)
         if first <= written:
-            self._attempt(partial(_fetch, page, known.number, written))
-        for _, seq, _, topic, body, *_ in islice(kept, bisect_left(kept, first, key=itemgetter(1)), None):
-            if seq != page.following or seq > last or not page.take(topic, body):
+            page = self._attempt(partial(event_table.fetch, first, written, known.number, most_bytes)) or page
+            if page.damage is not None:
+                self._failed(page.damage)
+        for message in self._backlog.messages_of(stream, first):
+            if message.seq != page.following or message.seq > last or not page.take(message.topic, message.body):
                 break
         return page.found
 
     def get(self, key: str) -> bytes | None:
         """The value that was kept by this name; None if there is none."""
-        return self._attempt(partial(_get, key))
+        value: bytes | None = self._attempt(partial(event_table.value, key))
+        return value
 
     def figures(self) -> dict[str, Any]:
         """How it does. The longest commit is that since this was asked last, p50 and p99 are of the last 1,000."""
@@ -537,9 +715,12 @@ class Store:
         return {
             "name": self.name,
             "fault": self.fault,
-            "kept": self._kept,
-            "dropped": self._dropped,
-            "bytes": _bytes(self._path) + _bytes(self._wal),
+            "kept": self._backlog.messages,
+            "dropped": self._backlog.dropped,
+            "bytes": self._files.size + self._wal_size,
+            "used": self._used,
+            "maxBytes": self._most_bytes,
+            "orderKeys": len(self._known),
             "commits": self._commits,
             "commitMs": self._commit_ms,
             "longestCommitMs": longest,
@@ -554,12 +735,26 @@ class Store:
 
     # -- what may go wrong
 
-    def _commit(self, change: Callable[[sqlite3.Connection], None]) -> bool:
-        """Make a change in one transaction; whether that was possible."""
+    def _commit(
+        self,
+        change: Callable[[sqlite3.Connection], None],
+        then: Callable[[Any], None] = _nothing,
+        *,
+        for_sure: bool = False,
+    ) -> bool:
+        """Make a change in one transaction; whether that was possible. `then` is called once it was, maybe later."""
         if self._spoilt:
             return False
         started = perf_counter()
-        if not self._attempt(partial(_transact, change)):
+        work = partial(event_table.transact, change)
+        if for_sure:
+            work = partial(event_table.transact_for_sure, change, self._sync)
+
+        def committed(result: Any) -> None:
+            self._copied = False
+            then(result)
+
+        if not self._attempt(work, then=committed):
             self._slowest = max(self._slowest, perf_counter() - started)
             return False
         self._commits += 1
@@ -567,38 +762,96 @@ class Store:
         self._longest_ms = max(self._longest_ms, self._commit_ms)
         self._slowest = max(self._slowest, self._commit_ms / 1000)
         self._recent.append(self._commit_ms)
-        self._copied = False
         if self._grown() >= WAL:
             self._copy()
         return True
 
     def _grown(self) -> int:
         """Bytes of the log since it was copied last."""
-        size = _bytes(self._wal)
+        size = self._wal_size
         if size < self._copied_to:  # it has begun anew
             self._copied_to = 0
         return size - self._copied_to
 
     def _copy(self) -> None:
         """Copy what was committed from the log into the file. If no one reads the log, it then begins anew."""
-        copied = self._attempt(_checkpoint, copying=True)
-        if copied is not None:
-            self._copied, self._uncopied = copied, ""
-        self._copied_to = _bytes(self._wal)
+
+        def copied(whole: bool) -> None:  # noqa: FBT001 - the result of a job
+            self._copied, self._uncopied = whole, ""
+
+        self._attempt(event_table.checkpoint, then=copied, copying=True)
+        self._copied_to = self._wal_size
 
     def _look(self) -> None:
         """See that the file is still the one that was opened: what is written to another is lost."""
-        if self._db is None or (_inode(self._path) == self._file and self._wal.exists()):
+        if (files := self._attempt(self._touch_disk)) is None:
+            return
+        self._files = files
+        if self._files.inode == self._inode and self._files.wal_inode:
             return
         self._spoilt = self._failing = True
         self._unwritten = f"{self._path}: it, or its -wal, was removed or replaced while in use; restart ibbridge"
 
-    def _attempt(self, work: Callable[[sqlite3.Connection], T], *, copying: bool = False) -> T | None:
-        """What `work` gives; None if there is no file or, with a fault, if SQLite failed."""
-        if self._db is not None:
-            with self._watching(copying=copying):
-                return work(self._db)
-        return None
+    def _touch_disk(self, _: sqlite3.Connection) -> _Files:
+        """Write to the disk, so that one that hangs is found out before an order is taken. For the disk thread."""
+        self._write_name()
+        return self._look_at_files()
+
+    def _attempt(
+        self,
+        work: Callable[[sqlite3.Connection], Any],
+        *,
+        then: Callable[[Any], None] = _nothing,
+        copying: bool = False,
+    ) -> Any:
+        """Have the disk thread do something; what that gives.
+
+        None if there is no file or, with a fault, if it failed or takes too long; in the latter case `then` is called
+        when it has ended well after all.
+        """
+        if self._db is None or self._thread is None:
+            return None
+        self._collect()
+        if self._late is not None:
+            return None
+        job = self._thread.submit(partial(self._done, work, self._db))
+        if not self._thread.wait(job, IMPATIENCE if self._hung else PATIENCE):
+            self._late = _Late(job, then)
+            self._stall()
+            return None
+        if job.seconds < IMPATIENCE:
+            self._hung = False
+        result = None
+        with self._watching(copying=copying):
+            result, self._wal_size = job.result()
+            then(result)
+        return result
+
+    def _done(self, work: Callable[[sqlite3.Connection], Any], db: sqlite3.Connection) -> tuple[Any, int]:
+        """Do something, and see how large the log is then. For the disk thread."""
+        return work(db), _inode_and_size(self._wal)[1]
+
+    def _look_at_files(self) -> _Files:
+        inode, size = _inode_and_size(self._path)
+        return _Files(inode, _inode_and_size(self._wal)[0], size)
+
+    def _stall(self) -> None:
+        """The disk does not answer: nobody waits for it until it does, and what comes is kept."""
+        self._hung = self._failing = True
+        advice = "see what the system log says of its disk, it is tried again by itself"
+        self._unwritten = f"{self._path}: the disk has not answered for {PATIENCE:g} s; {advice}"
+
+    def _collect(self) -> None:
+        """See whether the disk has answered after all, and do what was to be done then."""
+        if self._late is None or self._thread is None or not self._thread.wait(self._late.job, 0):
+            return
+        late, self._late = self._late, None
+        self._slowest = max(self._slowest, late.job.seconds)
+        self._hung = late.job.seconds >= PATIENCE
+        with self._watching():
+            result, self._wal_size = late.job.result()
+            late.then(result)
+            self._recovered()
 
     @contextmanager
     def _watching(self, *, copying: bool = False) -> Iterator[None]:
@@ -612,7 +865,7 @@ class Store:
         """Make a fault of an error of SQLite's."""
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         self._spoilt = self._spoilt or code in _DAMAGED
-        for_good = self._spoilt or self._db is None
+        for_good = self._spoilt or not self._keeps
         what_then = "then restart ibbridge" if for_good else "it is tried again by itself"
         fault = f"{self._path}: {error}; {_ADVICE.get(code, 'see what the system log says')}, {what_then}"
         if copying and not self._spoilt:
@@ -621,237 +874,17 @@ class Store:
             self._failing, self._unwritten = True, fault
 
 
-class _Old(NamedTuple):
-    """A message that may be too old."""
-
-    id: int
-    stream: int
-    seq: int
-    uptime: int
-    size: int
-    topic: bytes
-    identity: bytes | None
-
-
-class _Event(NamedTuple):
-    """A message as it is written."""
-
-    stream: int
-    uptime: int
-    seq: int
-    ts: int
-    topic: bytes
-    body: bytes
-    identity: bytes | None
-    key: bytes | None
-
-
-class _Batch(NamedTuple):
-    """What one commit writes: messages and forgotten states in order, and what goes with them."""
-
-    items: list[_Event | _Forgotten]
-    floors: list[tuple[int, bytes, int]]
-    keys: list[Key]
-    about: About | None
-    probe: bool
-
-    def write(self, db: sqlite3.Connection) -> None:
-        """Write it, within a transaction."""
-        if self.probe:
-            _probe(db)
-        for floor in self.floors:
-            schema.put_stream(db, *floor)
-        if self.keys:
-            schema.put_keys(db, self.keys)
-        if self.about is not None:
-            schema.put_about(db, self.about)
-        self._write_items(db)
-
-    def _write_items(self, db: sqlite3.Connection) -> None:
-        events: list[tuple[Any, ...]] = []
-        states: list[tuple[Any, ...]] = []
-        for item in self.items:
-            if isinstance(item, _Forgotten):
-                db.executemany(schema.PUT_STATE, states)  # in order: what is forgotten may be said again behind it
-                states.clear()
-                _forget(item, db)
-                continue
-            stream, uptime, seq, _, topic, body, identity, key = item
-            check = of_event((stream, seq, uptime), identity, topic, body)
-            events.append((stream, seq, uptime, check, identity, topic, body))
-            if identity is not None:
-                state = (topic, identity, stream, seq, key, None)
-                states.append((*state, checksum(*state)))
-        db.executemany(schema.PUT_STATE, states)
-        db.executemany(schema.PUT_EVENT, events)
-
-
-class _Page:
-    """Messages from a number on, without a hole, as far as there is room for them: for one there always is."""
-
-    def __init__(self, first: int, room: int) -> None:
-        self.found: list[tuple[int, bytes, bytes]] = []
-        self.following = first
-        self._room = room
-
-    def take(self, topic: bytes, body: bytes) -> bool:
-        """Add the following one; False if there is no room."""
-        self._room -= len(topic) + len(body)
-        if self._room < 0 and self.found:
-            return False
-        self.found.append((self.following, topic, body))
-        self.following += 1
-        return True
-
-
-# -- what is said to SQLite
-
-_OLDEST = "SELECT id, stream, seq, uptime, length(topic) + length(body), topic, identity FROM event ORDER BY id LIMIT ?"
-_THIS_STATE = "FROM state WHERE topic = ? AND identity = ? AND stream = ? AND seq = ?"
-_READ = (
-    "SELECT stream, seq, uptime, identity, topic, body, checksum FROM event "
-    "WHERE stream = ? AND seq BETWEEN ? AND ? ORDER BY seq"
-)
-
-
-def _transact(change: Callable[[sqlite3.Connection], None], db: sqlite3.Connection) -> bool:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        change(db)
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:  # it may have ended it itself
-            db.execute("ROLLBACK")
-        raise
-    return True
-
-
-def _write_about(about: About, db: sqlite3.Connection) -> None:
-    """Write what the file says of itself, and something else than is there: SQLite does not write what is the same."""
-    _probe(db)
-    schema.put_about(db, about)
-
-
-def _take_over(about: About, db: sqlite3.Connection) -> None:
-    """Begin an epoch. Pruned states are left of keys that have been closed since: nobody needs those any more."""
-    _write_about(about, db)
-    db.execute("DELETE FROM state WHERE body IS NOT NULL AND key NOT IN (SELECT name FROM key WHERE open)")
-
-
-def _probe(db: sqlite3.Connection) -> None:
-    """Write something: SQLite does not write what is there already."""
-    db.execute("UPDATE about SET beat = 1 - beat")
-
-
-def _set_sync(sync: str, db: sqlite3.Connection) -> None:
-    db.execute(f"PRAGMA synchronous={sync}")
-
-
-def _forget(state: _Forgotten, db: sqlite3.Connection) -> None:
-    if state.identity is None:
-        db.execute("DELETE FROM state WHERE topic = ?", (state.topic,))
-    else:
-        db.execute("DELETE FROM state WHERE topic = ? AND identity = ?", state)
-
-
-def _oldest(db: sqlite3.Connection) -> list[_Old]:
-    found = []
-    for row in db.execute(_OLDEST, (PRUNED,)).fetchall():
-        if not all(map(is_number, row[:5])):
-            raise Damage("a message is unreadable")
-        found.append(_Old(*row))
-    return found
-
-
-def _delete(oldest: list[_Old], floors: list[tuple[int, bytes, int]], db: sqlite3.Connection) -> None:
-    """Remove messages. Their room in the file is used again, not given back.
-
-    The states that they are go with them, or are kept with their bodies, where they belong to a key that is open.
-    """
-    for old in oldest:
-        if old.identity is not None:
-            _leave(old, db)
-    db.execute("DELETE FROM event WHERE id <= ?", (oldest[-1].id,))
-    for floor in floors:
-        schema.put_stream(db, *floor)
-
-
-def _leave(old: _Old, db: sqlite3.Connection) -> None:
-    named = (old.topic, old.identity, old.stream, old.seq)
-    found = db.execute(f"SELECT key {_THIS_STATE}", named).fetchone()
-    if found is None:
-        return
-    db.execute(f"DELETE {_THIS_STATE}", named)
-    if found[0] is not None and db.execute("SELECT 1 FROM key WHERE name = ? AND open", found).fetchone():
-        row = db.execute("SELECT uptime, body, checksum FROM event WHERE id = ?", (old.id,)).fetchone()
-        event = (old.stream, old.seq, row[0], old.identity, old.topic, row[1])
-        if not schema.is_intact(event, row[2]):
-            raise Damage(f"a message is unreadable: number {old.seq} of {old.topic!r}")
-        state = (*named, found[0], row[1])
-        db.execute(schema.PUT_STATE, (*state, checksum(*state)))
-
-
-def _fetch(page: _Page, stream: int, last: int, db: sqlite3.Connection) -> None:
-    """Fill a page with messages of a stream, up to number `last`."""
-    with closing(db.execute(_READ, (stream, page.following, last))) as cursor:
-        for *event, check in cursor:
-            if event[1] != page.following or not schema.is_intact(tuple(event), check):
-                break
-            if not page.take(event[4], event[5]):
-                return
-    if page.following <= last:
-        raise Damage(f"a message is unreadable, or is not there: number {page.following} of stream {stream}")
-
-
-def _put(key: str, value: bytes, db: sqlite3.Connection) -> None:
-    db.execute(schema.PUT_VALUE, (key, value, checksum(key, value)))
-
-
-def _get(key: str, db: sqlite3.Connection) -> bytes | None:
-    found: tuple[bytes, int] | None = db.execute("SELECT value, checksum FROM value WHERE key = ?", (key,)).fetchone()
-    if found is None:
-        return None
-    if found[1] != checksum(key, found[0]):
-        raise Damage(f"the value {key!r} is unreadable")
-    return found[0]
-
-
-def _get_key(name: bytes, db: sqlite3.Connection) -> bytes:
-    found = db.execute("SELECT value, open, checksum FROM key WHERE name = ?", (name,)).fetchone()
-    if found is None or found[2] != checksum(name, *found[:2]):
-        raise Damage(f"an order's key is unreadable, or is not there: {name!r}")
-    value: bytes = found[0]
-    return value
-
-
-def _checkpoint(db: sqlite3.Connection) -> bool:
-    """Whether everything is copied now."""
-    busy, frames, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-    return not busy and bool(frames == copied)
-
-
-def _size(row: _Row) -> int:
-    """About what it takes in memory."""
-    return len(row[3]) + len(row[4]) + len(row[5] or b"") + 400
-
-
 def _share(values: Collection[float], share: float) -> float:
     """The value below which this share of them is; 0 of none."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else 0.0
 
 
-def _bytes(path: pathlib.Path) -> int:
+def _inode_and_size(path: pathlib.Path) -> tuple[int, int]:
     try:
-        return path.stat().st_size
+        found = os.stat(path)  # noqa: PTH116 - twice as fast, behind each commit
     except OSError:
-        return 0
-
-
-def _inode(path: pathlib.Path) -> int:
-    try:
-        return path.stat().st_ino
-    except OSError:
-        return 0
+        return 0, 0
+    return found.st_ino, found.st_size
 
 
 def _base36(number: int) -> str:

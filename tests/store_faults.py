@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,63 @@ def no_room(store: Store) -> Iterator[None]:
     store._db.execute("PRAGMA max_page_count=1")  # which it takes for as many as there are
     yield
     store._db.execute("PRAGMA max_page_count=1000000")
+
+
+class _Gate:
+    """A connection that does nothing that begins with `statement` until it is let go, and then fails if it is to."""
+
+    def __init__(self, db: sqlite3.Connection, statement: str, seconds: float, *, succeeds: bool) -> None:
+        self.open = threading.Event()
+        self._db = db
+        self._statement = statement
+        self._seconds = seconds
+        self._succeeds = succeeds
+
+    def _pass(self, statement: str) -> None:
+        if self.open.is_set() or not statement.startswith(self._statement):
+            return
+        self.open.wait(self._seconds)
+        if not self._succeeds:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+            raise error
+
+    def execute(self, statement: str, *given: object) -> sqlite3.Cursor:
+        self._pass(statement)
+        return self._db.execute(statement, *given)  # type: ignore[arg-type]
+
+    def executemany(self, statement: str, *given: object) -> sqlite3.Cursor:
+        self._pass(statement)
+        return self._db.executemany(statement, *given)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._db, name)
+
+
+@contextmanager
+def hanging(store: Store, statement: str = "", *, succeeds: bool = True) -> Iterator[None]:
+    """The disk does not answer; when it does, what was asked of it first succeeds or fails."""
+    real = store._db
+    assert real is not None
+    gate = _Gate(real, statement, 60, succeeds=succeeds)
+    store._db = gate  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        gate.open.set()
+        if store._db is not None:
+            store._db = real
+
+
+@contextmanager
+def slow(store: Store, seconds: float) -> Iterator[None]:
+    """The disk takes so long for each commit."""
+    real = store._db
+    assert real is not None
+    store._db = _Gate(real, "COMMIT", seconds, succeeds=True)  # type: ignore[assignment]
+    yield
+    if store._db is not None:
+        store._db = real
 
 
 def scribble(path: Path, luck: random.Random, places: int, length: int) -> None:

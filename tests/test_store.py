@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from functools import cache
 from pathlib import Path
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,10 +30,23 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from ibbridge import store as module
+from ibbridge.storage.backlog import OVERHEAD
 from ibbridge.storage.keys import Key
-from ibbridge.store import CATCH_UP, LATEST, PROBE, PRUNED, PRUNED_BYTES, TIDY, WAL, Store, StoreError
+from ibbridge.store import (
+    CATCH_UP,
+    LATEST,
+    MEASURED,
+    PATIENCE,
+    PROBE,
+    PRUNED,
+    PRUNED_BYTES,
+    TIDY,
+    WAL,
+    Store,
+    StoreError,
+)
 from ibbridge.streams import Row
-from tests.store_faults import UNFIT, no_room, read_by_others, scribble, written_by_others
+from tests.store_faults import UNFIT, hanging, no_room, read_by_others, scribble, slow, written_by_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,8 +58,16 @@ ME, YOU = b"ord.me.", b"ord.you."
 ALL = 2**31
 
 
-def row(seq: int, stream: bytes = ME, *, ts: int = NOW, body: bytes = b"", identity: bytes | None = None) -> Row:
-    return Row(stream, seq, ts, stream + b"orderStatus.", body or b"body %d" % seq, identity)
+def row(
+    seq: int,
+    stream: bytes = ME,
+    *,
+    ts: int = NOW,
+    body: bytes = b"",
+    identity: bytes | None = None,
+    key: bytes | None = None,
+) -> Row:
+    return Row(stream, seq, ts, stream + b"orderStatus.", body or b"body %d" % seq, identity, key)
 
 
 def rows(first: int, last: int, stream: bytes = ME, **fields: Any) -> list[Row]:
@@ -93,6 +115,11 @@ def tend_later(store: Store, passed: int) -> None:
     """Tend a store, after so many µs in which it was tended every second."""
     store._about = store._about._replace(uptime=store._about.uptime + passed)
     store.tend(0)
+
+
+def size_of(row: Row) -> int:
+    """Return what a message counts while it waits."""
+    return len(row.topic + row.body + (row.identity or b"")) + OVERHEAD
 
 
 def connection(store: Store) -> sqlite3.Connection:
@@ -269,7 +296,7 @@ def test_its_figures(store: Store, directory: Path) -> None:
     first, second = store.figures(), store.figures()
     assert first["name"] == store.name
     assert (first["fault"], first["kept"], first["dropped"], first["commits"]) == ("", 0, 0, 2)
-    assert first["bytes"] == sum(path.stat().st_size for path in directory.iterdir() if path.name[-4:] != "-shm")
+    assert first["bytes"] == bytes_on_disk(directory)
     assert first["bytes"] > 40_000
     assert first["longestCommitMs"] >= first["commitMs"] > 0
     assert second["longestCommitMs"] == 0
@@ -449,6 +476,10 @@ def test_what_cannot_be_written_is_kept_and_written_in_order(
     assert store.put("key", body)
 
 
+def bytes_on_disk(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.iterdir() if path.name in {"events.db", "events.db-wal"})
+
+
 def on_disk(directory: Path) -> list[tuple[bytes, int]]:
     """Stream and number of each message that another process finds, in the order in which they were written."""
     query = "SELECT stream.name, seq FROM event JOIN stream ON stream.number = event.stream ORDER BY id"
@@ -482,7 +513,7 @@ def test_catching_up_takes_several_calls_and_is_a_fault_until_it_is_done(store: 
 
 
 def test_what_is_too_much_is_dropped_the_oldest_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "KEPT", 5 * module._size(row(11)))
+    monkeypatch.setattr(module, "KEPT", 5 * size_of(row(11)))
     assert store.append(rows(1, 3))
     assert store.append([row(1, YOU, identity=b"x")])
     with written_by_others(store):
@@ -561,6 +592,209 @@ def test_a_file_that_is_taken_away_while_in_use_is_a_fault(
     assert read(store)[-2:] == [4, 5]
     store.tend(0)
     assert "was removed or replaced" in store.fault
+
+
+# -- a disk that hangs
+
+
+def test_a_disk_that_hangs_is_waited_for_once_and_then_not_at_all(store: Store) -> None:
+    assert store.append(rows(1, 3))
+    with hanging(store):
+        started = perf_counter()
+        assert not store.append(rows(4, 4))
+        assert store.fault.endswith(
+            "/events.db: the disk has not answered for 0.5 s; see what the system log says of its disk, it is tried "
+            "again by itself"
+        )
+        once = perf_counter() - started
+        for seq in range(5, 205):
+            assert not store.append(rows(seq, seq))
+            store.tend(0)
+        assert not store.put("halt", b"1")
+        assert store.get("halt") is None
+        assert store.state() == []
+        assert store.read(ME, 1, 3, 9, 999) == []
+        assert read(store, first=4) == list(range(4, 205)), "what waits is in memory"
+        assert store.uncommitted == 201
+        assert perf_counter() - started < once + PATIENCE, "nobody waits a second time"
+    recover(store)
+    assert read(store) == list(range(1, 205))
+    assert on_disk(store._directory) == [(ME, seq) for seq in range(1, 205)]
+    assert store.append(rows(205, 205))
+    for each in now_and_later(store):
+        assert (read(each), each.fault, each.uncommitted) == (list(range(1, 206)), "", 0)
+
+
+def recover(store: Store) -> None:
+    """Tend a store until it is as it should be."""
+    until = perf_counter() + 30
+    while store.fault or store._late:
+        store.tend(0)
+        assert perf_counter() < until, store.fault
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_a_commit_that_ends_late_is_what_it_is_and_nothing_is_there_twice(store: Store, *, succeeds: bool) -> None:
+    store.remember(a_key(b"before"))
+    with hanging(store, succeeds=succeeds):
+        store.remember(a_key(b"a"))
+        assert not store.append([row(1, identity=b"x"), row(2)])
+        store.remember(a_key(b"b"))
+        store.forget(ME + b"orderStatus.", b"x")
+        assert not store.append([row(3, identity=b"y")])
+        assert [store.key(name) for name in (b"before", b"a", b"b", b"c")] == [b"1", b"1", b"1", None]
+    recover(store)
+    for each in now_and_later(store):
+        assert on_disk(each._directory) == [(ME, 1), (ME, 2), (ME, 3)]
+        assert each.state() == [(ME + b"orderStatus.", b"y", b"body 3")]
+        assert [each.key(name) for name in (b"before", b"a", b"b")] == [b"1"] * 3
+
+
+def test_a_disk_that_is_slow_and_answers_loses_no_message_and_catches_up(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each commit takes longer than it is waited for."""
+    monkeypatch.setattr(module, "PATIENCE", 0.02)
+    with slow(store, 0.05):
+        for seq in range(1, 30):
+            store.append(rows(seq, seq))
+            sleep(0.01)
+    recover(store)
+    assert on_disk(store._directory) == [(ME, seq) for seq in range(1, 30)]
+    assert store.append(rows(30, 30))
+
+
+def test_what_is_pruned_while_the_disk_hangs_is_gone_when_it_is_gone(store: Store) -> None:
+    assert store.append(rows(1, 3))
+    store._about = store._about._replace(uptime=8 * DAY)
+    with hanging(store, "DELETE FROM event"):
+        store.tend(0)
+        assert "has not answered" in store.fault
+        assert not store.append(rows(4, 4))
+    recover(store)
+    for each in now_and_later(store):
+        assert (read(each), each.first(ME), each.fault) == ([4], 4, "")
+
+
+def test_closing_ends_although_the_disk_hangs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CLOSING", 0.2)
+    with hanging(store):
+        assert not store.append(rows(1, 2))
+        started = perf_counter()
+        store.close()
+        assert perf_counter() - started < 5
+        assert store.stuck
+        assert store.uncommitted == 2
+
+
+def test_closing_waits_for_a_disk_that_is_slow(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.02)
+    with slow(store, 0.1):
+        assert not store.append(rows(1, CATCH_UP * 2))
+        assert not store.append(rows(CATCH_UP * 2 + 1, CATCH_UP * 3))
+        with closing(reopened(store)) as again:
+            assert not store.stuck
+            assert read(again) == list(range(1, CATCH_UP * 3 + 1))
+
+
+def test_a_checkpoint_that_hangs_is_a_fault_too(store: Store) -> None:
+    assert store.append(rows(1, 3))
+    store.tend(0)
+    with hanging(store, "PRAGMA wal_checkpoint"):
+        store.tend(0)
+        assert "has not answered" in store.fault
+    recover(store)
+    assert in_file_alone(store._directory) == 3
+
+
+# -- how large it may become
+
+
+def filled(store: Store, stream: bytes, first: int, last: int, **fields: Any) -> None:
+    for begin in range(first, last + 1, 20):
+        numbers = range(begin, min(begin + 20, last + 1))
+        assert store.append([row(seq, stream, body=b"body %d" % seq + bytes(4000), **fields) for seq in numbers])
+
+
+def test_a_store_has_an_alarm_before_it_is_full_and_the_oldest_go_when_it_is(tmp_path: Path) -> None:
+    most = 16 * 2**20
+    with closing(opened(tmp_path, most_bytes=most)) as store:
+        filled(store, YOU, 1, 2000)
+        store.tend(0)
+        assert store.shortage == ""
+        filled(store, YOU, 2001, 3400)
+        store.tend(0)
+        assert "of 16 MiB (store.max_bytes): beyond it the oldest go; find out what writes so much" in store.shortage
+        assert store.first(YOU) == 1
+        filled(store, YOU, 3401, 9000)
+        store.tend(0)
+        assert "messages are removed before store.days are over" in store.shortage
+        assert bytes_on_disk(tmp_path) < most + 2 * WAL + 2 * MEASURED
+        first = store.first(YOU)
+        assert 3000 < first < 6500
+        assert read(store, YOU) == list(range(first, 9001))
+        for each in now_and_later(store):
+            assert (each.first(YOU), each.last()[YOU], each.fault) == (first, 9000, "")
+    with closing(opened(tmp_path, most_bytes=4 * most)) as store:
+        store.tend(0)
+        assert store.shortage == ""
+
+
+def test_a_flood_does_not_push_out_what_is_about_orders(tmp_path: Path) -> None:
+    """Also after a restart, and its keys and open states least of all; but the file does not grow for them either."""
+    most = 16 * 2**20
+    with closing(opened(tmp_path, most_bytes=most)) as store:
+        store.remember(a_key(b"k"))
+        filled(store, ME, 1, 500, key=b"k", identity=b"x")
+        filled(store, YOU, 1, 5000)
+        assert store.first(YOU) > 1
+        with closing(reopened(store)) as again:
+            again._most_bytes = most
+            filled(again, YOU, 5001, 8000)
+            assert read(again, ME) == list(range(1, 501))
+            filled(again, ME, 501, 9000, key=b"k", identity=b"x")
+            assert 1000 < again.first(ME) < 9000 - 2000
+            assert read(again, YOU) == []
+            assert bytes_on_disk(tmp_path) < most + 2 * WAL + 2 * MEASURED
+            assert again.key(b"k") == b"1"
+            assert [body[:9] for _, _, body in again.state()] == [b"body 9000"]
+            assert again.fault == ""
+
+
+# -- a file that was there and is empty
+
+
+def test_a_store_that_was_there_and_is_empty_is_a_fault(store: Store, directory: Path) -> None:
+    assert store.append(rows(1, 3))
+    store.close()
+    (directory / "events.db").write_bytes(b"")
+    with closing(opened(directory)) as again:
+        assert_useless(again, said=f"it is empty, and was the store {store.name}: the keys of orders and all messages")
+        assert (directory / "events.db").read_bytes() == b""
+
+
+@pytest.mark.parametrize("how", ["emptied by SQLite", "of blanks"])
+def test_a_store_whose_tables_are_gone_is_a_fault(store: Store, directory: Path, how: str) -> None:
+    store.close()
+    (directory / "events.db").unlink()
+    if how == "of blanks":
+        (directory / "events.db").write_bytes(bytes(40960))
+    else:
+        with closing(sqlite3.connect(directory / "events.db")) as db:
+            db.execute("VACUUM")
+    with closing(opened(directory)) as again:
+        assert again.fault
+
+
+def test_a_store_that_somebody_moved_away_begins_anew_and_says_so(store: Store, directory: Path) -> None:
+    assert store.append(rows(1, 3))
+    store.close()
+    (directory / "events.db").rename(directory / "moved.db")
+    with closing(opened(directory)) as again:
+        assert (again.fault, again.last(), again.before) == ("", {}, store.name)
+        assert again.name != store.name
+        with closing(reopened(again)) as third:
+            assert (third.name, third.before) == (again.name, "")
 
 
 # -- damage that is found late
@@ -818,7 +1052,7 @@ def test_a_key_is_written_with_the_rows_that_follow_it_or_waits_with_them(store:
 def test_no_key_is_dropped_with_the_messages_for_which_there_is_no_room(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "KEPT", 2 * module._size(row(11)))
+    monkeypatch.setattr(module, "KEPT", 2 * size_of(row(11)))
     with written_by_others(store):
         for seq in range(1, 10):
             store.remember(a_key(b"%d" % seq))
@@ -862,9 +1096,9 @@ def test_a_million_keys_take_little(store: Store, directory: Path) -> None:
     for seq in range(1000):
         name, value = b"\x92\xa2me\xafentry-2026-%05d" % seq, b"\x93\x01\xcd\x12\x34\xce\x12\x34\x56\x78"
         store.remember(a_key(name, value, opened=False))
-    before = sum(path.stat().st_size for path in directory.iterdir() if path.name[-4:] != "-shm")
+    before = bytes_on_disk(directory)
     assert store.append(rows(1, 1))
-    assert sum(path.stat().st_size for path in directory.iterdir() if path.name[-4:] != "-shm") - before < 80_000
+    assert bytes_on_disk(directory) - before < 80_000
     with closing(reopened(store)) as again:
         assert len(again._known) == 1000
         assert again._known._old.itemsize * len(again._known._old) == 8000

@@ -39,7 +39,8 @@ CREATE TABLE about (
     checksum INTEGER NOT NULL
 );
 CREATE TABLE stream (
-    number INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, floor INTEGER NOT NULL, checksum INTEGER NOT NULL
+    number INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, floor INTEGER NOT NULL, keyed INTEGER NOT NULL,
+    checksum INTEGER NOT NULL
 );
 CREATE TABLE state (
     topic BLOB NOT NULL, identity BLOB NOT NULL, stream INTEGER NOT NULL, seq INTEGER NOT NULL, key BLOB, body BLOB,
@@ -81,11 +82,12 @@ class About(NamedTuple):
 
 
 class StreamRow(NamedTuple):
-    """A stream: its number, its name, its floor, the number of its last message on disk."""
+    """A stream: its number, its name, its floor, whether messages of it are about order keys, its last number there."""
 
     number: int
     name: bytes
     floor: int
+    keyed: bool
     last: int
 
 
@@ -138,10 +140,12 @@ def _copy_first(db: sqlite3.Connection, found: Found) -> None:
     if not isinstance(name, str):
         raise Damage("its name is gone")
     _begin_about(db, About(name, found.epoch, 0, one(db, "SELECT count(*) FROM key")))
+    topics = db.execute("SELECT DISTINCT stream, topic FROM event").fetchall()
+    keyed = {number for number, topic in topics if topic in found.names}
     for number, stream, floor in db.execute("SELECT number, name, floor FROM stream_1").fetchall():
         if type(stream) is not bytes or not is_number(floor):
             raise Damage(f"a stream is unreadable: {stream!r}")
-        put_stream(db, number, stream, floor)
+        put_stream(db, StreamRow(number, stream, floor, number in keyed, 0))
     query = (
         "SELECT s.topic, s.identity, s.stream, s.seq, e.identity FROM state_1 s LEFT JOIN event e USING (stream, seq)"
     )
@@ -176,9 +180,10 @@ PUT_STATE = "REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?)"
 PUT_VALUE = "REPLACE INTO value VALUES (?, ?, ?)"
 
 
-def put_stream(db: sqlite3.Connection, number: int, name: bytes, floor: int) -> None:
+def put_stream(db: sqlite3.Connection, stream: StreamRow) -> None:
     """Write a stream."""
-    db.execute("REPLACE INTO stream VALUES (?, ?, ?, ?)", (number, name, floor, checksum(number, name, floor)))
+    row = (stream.number, stream.name, stream.floor, int(stream.keyed))
+    db.execute("REPLACE INTO stream VALUES (?, ?, ?, ?, ?)", (*row, checksum(*row)))
 
 
 def put_keys(db: sqlite3.Connection, keys: Iterable[Key]) -> None:
@@ -207,13 +212,13 @@ def about(db: sqlite3.Connection) -> About:
 def streams(db: sqlite3.Connection) -> list[StreamRow]:
     """Return all streams."""
     found = db.execute(
-        "SELECT number, name, floor, checksum, "
+        "SELECT number, name, floor, keyed, checksum, "
         "ifnull((SELECT max(seq) FROM event WHERE event.stream = stream.number), 0) FROM stream"
     ).fetchall()
-    for number, name, floor, check, last in found:
-        if check != checksum(number, name, floor) or type(name) is not bytes or not is_number(last):
-            raise Damage(f"a stream is unreadable: {name!r}")
-    return [StreamRow(number, name, floor, last) for number, name, floor, _, last in found]
+    for *row, check, last in found:
+        if check != checksum(*row) or not is_number(last):
+            raise Damage(f"a stream is unreadable: {row[1]!r}")
+    return [StreamRow(number, name, floor, bool(keyed), last) for number, name, floor, keyed, _, last in found]
 
 
 def keys(db: sqlite3.Connection, expected: int) -> tuple[KnownKeys, list[Key]]:

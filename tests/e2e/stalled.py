@@ -10,9 +10,10 @@ import sys
 import time
 from typing import Any
 
-from ibbridge import cli, store
+from ibbridge import cli
+from ibbridge.storage import event_table
 
-_COMMIT = store._transact
+_COMMIT = event_table.transact
 
 
 def main(file: pathlib.Path, arguments: list[str]) -> int:
@@ -27,7 +28,7 @@ def main(file: pathlib.Path, arguments: list[str]) -> int:
         time.sleep(seconds)
         return _COMMIT(*about)
 
-    store._transact = transact  # type: ignore[assignment]
+    event_table.transact = transact  # type: ignore[assignment]
     return cli.main(arguments)
 
 

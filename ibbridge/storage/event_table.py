@@ -1,0 +1,257 @@
+"""What is done with the store's file once it is open: messages are written, read and removed; values and keys, too.
+
+Knows SQLite, and the layout by `schema`. Must not know files, threads, or what a topic or a body means. Each function
+is one job of the disk thread: it is given all it needs, shares nothing with anybody, and gives back what it found.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.storage import schema
+from ibbridge.storage.checksums import checksum, of_event
+from ibbridge.storage.schema import Damage, is_number
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Iterable, Sequence
+
+    from ibbridge.storage.keys import Key
+    from ibbridge.storage.schema import About, StreamRow
+
+class Forgotten(NamedTuple):
+    """A state that is none any more; without an `identity`, all of the topic."""
+
+    topic: bytes
+    identity: bytes | None
+
+
+class Event(NamedTuple):
+    """A message as it is written."""
+
+    stream: int
+    seq: int
+    uptime: int
+    identity: bytes | None
+    topic: bytes
+    body: bytes
+    key: bytes | None
+
+
+class Old(NamedTuple):
+    """A message that may be removed. `size` is about what it takes on disk."""
+
+    id: int
+    stream: int
+    seq: int
+    uptime: int
+    size: int
+    topic: bytes
+    identity: bytes | None
+
+
+class Page:
+    """Messages from a number on, without a hole, as far as there is room for them: for one there always is."""
+
+    def __init__(self, first: int, room: int) -> None:
+        self.found: list[tuple[int, bytes, bytes]] = []
+        self.following = first
+        self.damage: Damage | None = None
+        self._room = room
+
+    def take(self, topic: bytes, body: bytes) -> bool:
+        """Add the following one; False if there is no room."""
+        self._room -= len(topic) + len(body)
+        if self._room < 0 and self.found:
+            return False
+        self.found.append((self.following, topic, body))
+        self.following += 1
+        return True
+
+
+class Batch(NamedTuple):
+    """What one commit writes: messages and forgotten states in order, and what goes with them."""
+
+    items: list[Event | Forgotten]
+    streams: list[StreamRow]
+    keys: list[Key]
+    about: About | None
+    probe: bool
+
+    def write(self, db: sqlite3.Connection) -> None:
+        """Write it, within a transaction."""
+        if self.probe:
+            probe(db)
+        for stream in self.streams:
+            schema.put_stream(db, stream)
+        if self.keys:
+            schema.put_keys(db, self.keys)
+        if self.about is not None:
+            schema.put_about(db, self.about)
+        self._write_items(db)
+
+    def _write_items(self, db: sqlite3.Connection) -> None:
+        events: list[tuple[Any, ...]] = []
+        states: list[tuple[Any, ...]] = []
+        for item in self.items:
+            if isinstance(item, Forgotten):
+                db.executemany(schema.PUT_STATE, states)  # in order: what is forgotten may be said again behind it
+                states.clear()
+                _forget(item, db)
+                continue
+            stream, seq, uptime, identity, topic, body, key = item
+            check = of_event((stream, seq, uptime), identity, topic, body)
+            events.append((stream, seq, uptime, check, identity, topic, body))
+            if identity is not None:
+                state = (topic, identity, stream, seq, key, None)
+                states.append((*state, checksum(*state)))
+        db.executemany(schema.PUT_STATE, states)
+        db.executemany(schema.PUT_EVENT, events)
+
+
+_OLDEST = (
+    "SELECT id, stream, seq, uptime, length(topic) + length(body), topic, identity FROM event WHERE id > ? "
+    "ORDER BY id LIMIT ?"
+)
+_THIS_STATE = "FROM state WHERE topic = ? AND identity = ? AND stream = ? AND seq = ?"
+_READ = (
+    "SELECT stream, seq, uptime, identity, topic, body, checksum FROM event "
+    "WHERE stream = ? AND seq BETWEEN ? AND ? ORDER BY seq"
+)
+
+
+def transact(change: Callable[[sqlite3.Connection], None], db: sqlite3.Connection) -> bool:
+    """Make a change in one transaction."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        change(db)
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:  # it may have ended it itself
+            db.execute("ROLLBACK")
+        raise
+    return True
+
+
+def transact_for_sure(
+    change: Callable[[sqlite3.Connection], None], otherwise: str, db: sqlite3.Connection
+) -> bool:
+    """Make a change that is on the disk itself when this ends; other changes are made with `synchronous=otherwise`."""
+    db.execute("PRAGMA synchronous=full")
+    try:
+        return transact(change, db)
+    finally:
+        db.execute(f"PRAGMA synchronous={otherwise}")
+
+
+def write_about(about: About, db: sqlite3.Connection) -> None:
+    """Write what the file says of itself, and something else than is there: SQLite does not write what is the same."""
+    probe(db)
+    schema.put_about(db, about)
+
+
+def take_over(about: About, db: sqlite3.Connection) -> None:
+    """Begin an epoch. Pruned states are left of keys that have been closed since: nobody needs those any more."""
+    write_about(about, db)
+    db.execute("DELETE FROM state WHERE body IS NOT NULL AND key NOT IN (SELECT name FROM key WHERE open)")
+
+
+def probe(db: sqlite3.Connection) -> None:
+    """Write something: SQLite does not write what is there already."""
+    db.execute("UPDATE about SET beat = 1 - beat")
+
+
+def _forget(state: Forgotten, db: sqlite3.Connection) -> None:
+    if state.identity is None:
+        db.execute("DELETE FROM state WHERE topic = ?", (state.topic,))
+    else:
+        db.execute("DELETE FROM state WHERE topic = ? AND identity = ?", state)
+
+
+def oldest(after: int, most: int, db: sqlite3.Connection) -> list[Old]:
+    """Return the messages that came first behind row `after`."""
+    found = []
+    for row in db.execute(_OLDEST, (after, most)).fetchall():
+        if not all(map(is_number, row[:5])):
+            raise Damage("a message is unreadable")
+        found.append(Old(*row))
+    return found
+
+
+def remove(messages: Sequence[Old], streams: Iterable[StreamRow], db: sqlite3.Connection) -> None:
+    """Remove messages. Their room in the file is used again, not given back.
+
+    The states that they are go with them, or are kept with their bodies, where they belong to a key that is open.
+    """
+    for old in messages:
+        if old.identity is not None:
+            _leave(old, db)
+    db.executemany("DELETE FROM event WHERE id = ?", [(old.id,) for old in messages])
+    for stream in streams:
+        schema.put_stream(db, stream)
+
+
+def _leave(old: Old, db: sqlite3.Connection) -> None:
+    named = (old.topic, old.identity, old.stream, old.seq)
+    found = db.execute(f"SELECT key {_THIS_STATE}", named).fetchone()
+    if found is None:
+        return
+    db.execute(f"DELETE {_THIS_STATE}", named)
+    if found[0] is not None and db.execute("SELECT 1 FROM key WHERE name = ? AND open", found).fetchone():
+        row = db.execute("SELECT uptime, body, checksum FROM event WHERE id = ?", (old.id,)).fetchone()
+        event = (old.stream, old.seq, row[0], old.identity, old.topic, row[1])
+        if not schema.is_intact(event, row[2]):
+            raise Damage(f"a message is unreadable: number {old.seq} of {old.topic!r}")
+        state = (*named, found[0], row[1])
+        db.execute(schema.PUT_STATE, (*state, checksum(*state)))
+
+
+def fetch(first: int, last: int, stream: int, room: int, db: sqlite3.Connection) -> Page:
+    """Return messages of a stream up to number `last`. Where one is damaged the page ends, and says so."""
+    page = Page(first, room)
+    with closing(db.execute(_READ, (stream, first, last))) as cursor:
+        for *event, check in cursor:
+            if event[1] != page.following or not schema.is_intact(tuple(event), check):
+                break
+            if not page.take(event[4], event[5]):
+                return page
+    if page.following <= last:
+        page.damage = Damage(f"a message is unreadable, or is not there: number {page.following} of stream {stream}")
+    return page
+
+
+def put_value(key: str, value: bytes, db: sqlite3.Connection) -> None:
+    """Write a value."""
+    db.execute(schema.PUT_VALUE, (key, value, checksum(key, value)))
+
+
+def value(key: str, db: sqlite3.Connection) -> bytes | None:
+    """Return a value; None if there is none."""
+    found: tuple[bytes, int] | None = db.execute("SELECT value, checksum FROM value WHERE key = ?", (key,)).fetchone()
+    if found is None:
+        return None
+    if found[1] != checksum(key, found[0]):
+        raise Damage(f"the value {key!r} is unreadable")
+    return found[0]
+
+
+def value_of_key(name: bytes, db: sqlite3.Connection) -> bytes:
+    """Return what belongs to an order key that is known to be there."""
+    found = db.execute("SELECT value, open, checksum FROM key WHERE name = ?", (name,)).fetchone()
+    if found is None or found[2] != checksum(name, *found[:2]):
+        raise Damage(f"an order's key is unreadable, or is not there: {name!r}")
+    value: bytes = found[0]
+    return value
+
+
+def checkpoint(db: sqlite3.Connection) -> bool:
+    """Copy the log into the file; return True if everything is copied now."""
+    busy, frames, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+    return not busy and bool(frames == copied)
+
+
+def used(db: sqlite3.Connection) -> int:
+    """Return how many bytes of the file hold something."""
+    pages, free, size = (schema.one(db, f"PRAGMA {each}") for each in ("page_count", "freelist_count", "page_size"))
+    return int((pages - free) * size)
