@@ -222,3 +222,15 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def test_the_simulator_is_told_how_kind_it_is_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[bool, bool]] = []
+
+    async def serve(*_: object, delays: bool, made_up: bool, **__: object) -> None:
+        told.append((delays, made_up))
+
+    monkeypatch.setattr("ibbridge.cli.sim.serve", serve)
+    assert main(["sim"]) == 0
+    assert main(["sim", "--made-up", "--no-delays"]) == 0
+    assert told == [(True, False), (False, True)]
