@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import cache
 from itertools import takewhile
 from typing import Any, cast
 
 from ibbridge.codec.layout import Branch, Flagged, Loop, Slot, Step, carried, earlier, later, refused_since, resolve
 from ibbridge.codec.schema import Declaration, Field, Mask, Path, Record, Tags, Union
 from ibbridge.codec.text import compiled_test
-from ibbridge.codec.types import BOOL, Scalar
+from ibbridge.codec.types import BOOL, SURROGATES, Scalar
 from ibbridge.codec.words import nearest
 
 MOST_FAULTS = 50
@@ -84,7 +85,7 @@ class _Check:
         if not isinstance(given, Mapping):
             self.fault(path, f"must be a map, not {_show(given)}")
             return {}
-        known = {each.name: each for each in record.shape}
+        known, required = _attributes(record)
         values = {}
         for name, value in given.items():
             if self.full:
@@ -96,8 +97,8 @@ class _Check:
             loaded = self.value(known[name], value, (*path, name), ignore=aside)
             if loaded is not _SKIP:
                 values[name] = loaded
-        for each in record.shape:
-            if each.required and (given.get(each.name) is None or (each.words and given[each.name] == "")):
+        for each in required:
+            if given.get(each.name) is None or (each.words and given[each.name] == ""):
                 self.fault((*path, each.name), "is missing")
         return values
 
@@ -116,7 +117,8 @@ class _Check:
         if value is None:
             return None if field.default is None or _may_be_unset(field.type) else _SKIP
         sent = path in self.carried or not ignore
-        loaded = self._load(field, value, path, ignore=ignore, sent=sent)
+        absent = field.many and path not in self.carried  # which is one fault, and not one for each value of its rows
+        loaded = self._load(field, value, path, ignore=ignore or absent, sent=sent)
         if field.refused and self.text and (since := refused_since(field, loaded, self.version)):
             shown = _show(value)
             self.fault(path, f"{shown} is not taken since server version {since}; this connection has {self.version}")
@@ -184,7 +186,7 @@ class _Check:
             self.fault(path, "has a NUL in it")
         elif self.text and not (text.isascii() and (text.isprintable() or not text.translate(_ALLOWED))):
             self.fault(path, "has characters that TWS does not take at this server version (579): only printable ASCII")
-        elif not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+        elif not text.isascii() and SURROGATES.search(text):
             self.fault(path, "has half of a surrogate pair in it")
 
     def _rows(self, field: Field, value: Any, path: Path, *, ignore: bool) -> Any:
@@ -268,6 +270,12 @@ class _Check:
 _SKIP: Any = object()
 _TAGS = Tags()
 _ALLOWED = dict.fromkeys([*range(32, 127), 9, 10, 13])
+
+
+@cache
+def _attributes(record: Record) -> tuple[Mapping[str, Field], tuple[Field, ...]]:
+    """Return what may be given of a record, by name, and what must be."""
+    return {each.name: each for each in record.shape}, tuple(each for each in record.shape if each.required)
 
 
 def _tells_apart(field: Field, beside: Mapping[str, Any]) -> bool:

@@ -43,14 +43,14 @@ _INT32 = range(-(2**31), 2**31 - 1)  # the largest int is the sentinel, so no va
 _INT64 = range(-(2**63), 2**63 - 1)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
-_SURROGATES = re.compile("[\ud800-\udfff]")
+SURROGATES = re.compile("[\ud800-\udfff]")
 _MOMENT = re.compile(r"(\d*)(?:\s+|-)(\d[\d:.]*|(?=-))(?:(?:\s+|-)(.+))?", re.ASCII | re.DOTALL)
 
 
 def unescape(text: str) -> str:
     r"""`caf\u00e9` → `café`; other backslashes stay as they are, as in every client but IB's own."""
     plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
-    if _SURROGATES.search(plain):  # a character beyond U+FFFF arrives as two escapes
+    if SURROGATES.search(plain):  # a character beyond U+FFFF arrives as two escapes
         plain = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return plain
 
