@@ -134,6 +134,7 @@ class Middle:
         rate: int = 1_000_000,
         share: int = 500,
         link: Link | None = None,
+        unknown_words: str = "refuse",
     ) -> None:
         self.published: list[Heard] = []
         self.link = link or Link(version, rate, share)
@@ -153,6 +154,7 @@ class Middle:
             fault=lambda: self.fault,
             window=lambda: self.window,
             clock=lambda: self._now,
+            unknown_words=unknown_words,
         )
         self.link.leaving = self.requests.leaving
         bridge = Bridge(self.streams, self.halt, lambda: {"fine": True}, lambda: self._now)
