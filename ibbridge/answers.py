@@ -47,6 +47,8 @@ class Answers:
         self._turns.clear()
         failed = []
         for route in self._router.unanswered():
+            if self._router.answer_partly(route, self._stamp()):
+                continue
             if route.hears is None:
                 if route.asks - route.refusals == 1 and not route.begun and route.request.repeatable(route.args):
                     self._kept.append(route)
@@ -71,6 +73,8 @@ class Answers:
         """Do something about what is due; `up` says whether IB's servers are there, without which no stream begins."""
         route = due.route
         if route.ended or route.due is not due or route.asks != due.asks or (not route.one_shot and route.begun):
+            return
+        if self._router.answer_partly(route, self._stamp()):
             return
         if route.waits or route.answers != due.answers or not (route.one_shot or up):
             self._asker.asked(route)

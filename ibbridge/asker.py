@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from ibbridge.pacing import Waiting
     from ibbridge.routing import Route, Router
 
+REST_WITHIN = 5.0
+"""Seconds after a partial answer in which the whole one has to come: less than clients wait for an answer."""
+
 _CANCELS = {request.cancels: request for request in OUTBOUND if request.cancels}
 
 
@@ -44,6 +47,7 @@ class Asker:
         self._deadlines = deadlines
         self._lingering: deque[tuple[Request, dict[str, Any], Waiting | None]] = deque()
         router.answered = self._answered
+        router.partly_answered = self._partly_answered
 
     @property
     def is_open(self) -> bool:
@@ -109,6 +113,11 @@ class Asker:
                 self._lingering.append((cancel, self.cancelling(cancel, route), route.message))
                 route.message = None  # it takes room at TWS until the cancel has left
                 self.tidy()
+
+    def _partly_answered(self, route: Route) -> None:
+        """Give TWS some seconds for the rest."""
+        route.due = due = Due(route, route.asks, route.answers)
+        self._deadlines.add(due, REST_WITHIN)
 
     def tidy(self) -> None:
         """Cancel what has been answered and lingers, as far as TWS takes anything."""

@@ -85,7 +85,7 @@ class Route:
     `asks` counts how often TWS was asked, `refusals` how often it was too much for TWS then; `begun` says that an
     answer has come since, `answers` counts those of the types that are `counted`. `due` is what was noted last of when
     it must be answered. One has `spoken` if it has since that was asked (`has_spoken`). What `hears` its answers is the
-    daemon itself.
+    daemon itself. `partial` is an answer, packed, that may not be the whole one.
     """
 
     request: Request
@@ -107,6 +107,7 @@ class Route:
     holders: set[Asking] = field(default_factory=set)
     channels: list[Channel] = field(default_factory=list)
     message: Waiting | None = None
+    partial: bytes | None = None
 
     @property
     def one_shot(self) -> bool:
@@ -161,6 +162,8 @@ class Router:
         """Is told of every one-shot whose last answer has come."""
         self.over: Callable[[Route], None] = lambda _: None
         """Is told of every request that is over, for whatever reason."""
+        self.partly_answered: Callable[[Route], None] = lambda _: None
+        """Is told of every what-if of which TWS has said something, and not yet the margins."""
         self.complete: Callable[[str], None] = lambda _: None
         """Is told of messages without a number that end what a stream had to say at first."""
         self.refused_for_now: Callable[[Route, int | None, str], bool] = lambda _, __, ___: False
@@ -463,10 +466,9 @@ class Router:
         about = data.get("order") or data
         number = data.get("orderId", 0)
         route = self._routes.get(number) or self._ended.get(number)
-        # A what-if: its one answer, and no order. Another client of TWS may have an order of the same number.
+        # A what-if is no order. Another client of TWS may have an order of the same number.
         if route is not None and route.request.does is Kind.ORDER and self._orders.ours(about.get("clientId", 0)):
-            self.end(route)
-            return self._at(route, name)
+            return self._of_what_if(route, name, data)
         whose = self._orders.whose(
             client_id=about.get("clientId", 0),
             order_id=data.get("orderId", about.get("orderId", 0)),
@@ -475,6 +477,28 @@ class Router:
             status=data.get("status") or (data.get("orderState") or {}).get("status") or "",
         )
         return self._streams.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
+
+    def _of_what_if(self, route: Route, name: str, data: dict[str, Any]) -> Channel:
+        """Return where a message about a what-if belongs: to who asked, but for an openOrder that is not its answer.
+
+        TWS may send one before it knows the margins. It is the answer only where no other comes (`answer_partly`).
+        """
+        if name == "openOrder" and (route.ended or not _has_margins(data)):
+            if not route.ended:
+                route.partial = _pack(data)
+                self.partly_answered(route)
+            return self._streams.passing("req", f"~{route.req_id}", name)
+        if name == "openOrder":
+            self.end(route)
+        return self._at(route, name)
+
+    def answer_partly(self, route: Route, ts: int) -> bool:
+        """Publish what there is of an answer as all that comes. Return False if there is nothing."""
+        if route.partial is None:
+            return False
+        self.end(route)
+        self._streams.put(self._at(route, "openOrder"), route.partial, ts)
+        return True
 
     def _of_execution(self, plan: _Plan, name: str, data: dict[str, Any]) -> Channel:
         if name == "commissionAndFeesReport":
@@ -597,6 +621,14 @@ def _own_error(number: int, code: int, text: str) -> dict[str, Any]:
     """An error of the daemon's own, as one of TWS's looks."""
     said = {"reqId": number, "errorTime": 0, "errorCode": code, "errorString": text}
     return {**said, "advancedOrderRejectJson": ""}
+
+
+def _has_margins(data: Mapping[str, Any]) -> bool:
+    state = data.get("orderState") or {}
+    return any(each.startswith(_MARGINS) and value not in (None, "") for each, value in state.items())
+
+
+_MARGINS = ("initMargin", "maintMargin", "equityWithLoan")
 
 
 def _clear_books(route: Route) -> None:

@@ -372,13 +372,16 @@ def test_a_bound_order_is_published_under_ext(middle):
 # What-if
 
 
+MARGINS = {"orderState": {"status": "PreSubmitted", "initMarginAfter": "1000.5"}}
+
+
 def test_the_answer_to_a_what_if_goes_to_who_asked_and_is_no_order(middle):
     middle.ask("whatIfOrder", "a", 1, contract=AAPL, order=LIMIT)
     number = middle.last_id()
-    answer = order_message("openOrder", number)
+    answer = order_message("openOrder", number) | MARGINS
     assert middle.topic_of("openOrder", **answer) == "req.a.1.openOrder."
     assert len(middle.router) == 0
-    assert middle.topic_of("openOrder", **answer) == "req.a.1.openOrder.", "nor is a second one"
+    assert middle.topic_of("openOrder", **answer) == f"req.~{number}.openOrder.", "nor is a second one"
     assert middle.state("ord.") == {}
     assert len(middle.orders) == 0
 
@@ -388,7 +391,40 @@ def test_another_clients_order_with_the_number_of_a_what_if_is_not_its_answer(mi
     number = middle.last_id()
     foreign = order_message("openOrder", number, clientId=9, permId=77)
     assert middle.topic_of("openOrder", **foreign) == "ord.ext.~77.openOrder."
-    assert middle.topic_of("openOrder", **order_message("openOrder", number)) == "req.a.1.openOrder."
+    assert middle.topic_of("openOrder", **(order_message("openOrder", number) | MARGINS)) == "req.a.1.openOrder."
+
+
+def what_if_answers(middle):
+    return [heard.data for heard in middle.published if heard.topic == "req.a.1.openOrder."]
+
+
+def test_the_answer_to_a_what_if_is_the_one_with_margins_whatever_tws_says_before(middle):
+    middle.ask("whatIfOrder", "a", 1, contract=AAPL, order=LIMIT)
+    number = middle.last_id()
+    bare = order_message("openOrder", number) | {"orderState": {"status": "PreSubmitted", "initMarginAfter": ""}}
+    for _ in range(2):
+        assert middle.topic_of("openOrder", **bare) == f"req.~{number}.openOrder.", "published, as no answer"
+    whole = order_message("openOrder", number) | MARGINS
+    middle.hear("openOrder", **whole)
+    middle.hear("openOrder", **bare)
+    assert [each["orderState"] for each in what_if_answers(middle)] == [MARGINS["orderState"]]
+    for _ in range(60):
+        middle.pass_time(1)
+    assert len(what_if_answers(middle)) == 1
+
+
+@pytest.mark.parametrize("end", ["time", "connection"])
+def test_a_what_if_of_which_tws_says_no_margins_is_answered_by_what_it_says(middle, end):
+    middle.ask("whatIfOrder", "a", 1, contract=AAPL, order=LIMIT)
+    middle.hear("openOrder", **order_message("openOrder", middle.last_id()))
+    assert what_if_answers(middle) == []
+    if end == "connection":
+        middle.reconnect()
+    for _ in range(7):
+        middle.pass_time(1)
+    assert len(what_if_answers(middle)) == 1
+    assert [each for each in middle.published if each.body["type"] == "error"] == []
+    assert len(middle.router) == 0
 
 
 @pytest.mark.parametrize("code", [110, 201, 321, 413, 434, 999])

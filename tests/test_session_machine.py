@@ -765,7 +765,7 @@ class SessionMachine(RuleBasedStateMachine):
             self.tws.history.discard(number)
         if name == "placeOrder":
             about = {"clientId": CLIENT_ID, "whatIf": True}
-            self._say("openOrder", orderId=number, order=about)
+            self._say("openOrder", orderId=number, order=about, orderState={"initMarginAfter": "1.0"})
         else:
             ending = next(ending for command, ending, _ in QUESTIONS.values() if command == name)
             self._say(ending, reqId=number)
