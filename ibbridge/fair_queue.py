@@ -112,6 +112,9 @@ class FairQueue(Generic[M]):
     def __bool__(self) -> bool:
         return self._size > 0
 
+    def __len__(self) -> int:
+        return self._size
+
     def add(self, message: M, *, first: bool = False) -> None:
         """Put a message behind those of its client; with `first` before them: it has been here, and they have not."""
         peer = self._peers.flow(self._by.setdefault(message.client, message.peer))

@@ -18,7 +18,7 @@ from ibbridge.codec.messages import REQUESTS
 from ibbridge.inbound.decode_errors import Readability
 from ibbridge.line import MARKET_DATA, Close, Do, Line, Open, Resolve
 from ibbridge.monitoring.spare_sockets import EXHAUSTED, SpareSockets, exhausted
-from ibbridge.pacing import Pacing, Waiting
+from ibbridge.pacing import Held, Pacing, Waiting
 from ibbridge.session import Stage
 
 if TYPE_CHECKING:
@@ -121,6 +121,10 @@ class Gateway:
     def withdraw(self, message: Waiting) -> bool:
         """Have a message not leave. False if it has left."""
         return self._pacing.withdraw(message)
+
+    def held(self, message: Waiting) -> Held | None:
+        """Return by which of IB's limits a message that waits is held back; None if by none."""
+        return self._pacing.held(message, time.monotonic())
 
     def over(self, message: Waiting) -> None:
         """What a message asked for is no longer open at TWS: another may leave, behind what is sent now."""

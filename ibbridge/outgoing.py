@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ibbridge.codec import Dialect
     from ibbridge.codec.schema import Pace, Request
     from ibbridge.orders import Order
+    from ibbridge.pacing import Held
     from ibbridge.routing import Route
 
 LARGEST_SEEN = 2**31 - 2**20
@@ -44,6 +45,9 @@ class Link(Protocol):
 
     def over(self, message: Waiting) -> None:
         """What it asked for is no longer open at TWS."""
+
+    def held(self, message: Waiting) -> Held | None:
+        """Return by which of IB's limits a message that waits is held back; None if by none."""
 
     def waiting(self, pace: Pace) -> list[Waiting]:
         """What waits of a pace."""
@@ -128,6 +132,10 @@ class Outgoing:
     def withdraw(self, message: Waiting | None) -> bool:
         """Have it not leave. False if it has, or there is none."""
         return message is not None and self._link.withdraw(message)
+
+    def held(self, message: Waiting | None) -> Held | None:
+        """Return by which of IB's limits a message that waits is held back; None if by none, or there is none."""
+        return None if message is None else self._link.held(message)
 
     def over(self, message: Waiting) -> None:
         """What it asked for is no longer open at TWS."""

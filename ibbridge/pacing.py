@@ -61,6 +61,13 @@ class _Count(NamedTuple):
     units: int
 
 
+class Held(NamedTuple):
+    """The fact that a message is held back: for so many `seconds` (None: nobody can tell), `by` what, for people."""
+
+    seconds: float | None
+    by: str
+
+
 @dataclass(slots=True, eq=False)
 class Waiting:
     """A request on its way to TWS, for a client ("" is the daemon itself) that asked over the connection `peer`.
@@ -126,6 +133,14 @@ class _Room:
                 break
             free, now = free + leaving, until
         return None if self.limit.seconds is None else now + rounds * self.limit.seconds
+
+
+def _held_in(room: _Room, message: Waiting, now: float) -> Held:
+    limit, units = room.limit, room.units(message)
+    ahead = len(room.held) - (message.held_by is room)
+    when = room.when(units * (ahead + 1), now)
+    span = "at a time" if limit.seconds is None else f"in {limit.seconds:g} s"
+    return Held(None if when is None else max(0.0, when - now), f"IB's limit '{limit.name}': {limit.most} {span}")
 
 
 class _Load:
@@ -383,6 +398,25 @@ class Pacing:
         if room is not None:
             room.offered = None
             self._offer(room)
+
+    def held(self, message: Waiting, now: float) -> Held | None:
+        """Return by what a message is held back, and for how long if nothing changes; None if by no limit of IB's.
+
+        All that wait for the same limit are taken to go first.
+        """
+        if not message.waits:
+            return None
+        self._advance(now)
+        found = [_held_in(room, message, now) for room in self._full_rooms(message)]
+        if message.request.pace is Pace.HISTORY and now < self._no_history_before:
+            found.append(Held(self._no_history_before - now, "TWS has had too many historical requests (162)"))
+        return max(found, key=lambda each: float("inf") if each.seconds is None else each.seconds, default=None)
+
+    def _full_rooms(self, message: Waiting) -> Iterator[_Room]:
+        for _, key, units in message.counts:
+            room = self._rooms.get(key)
+            if room is not None and (room is message.held_by or not room.fits(units)):
+                yield room
 
     # -- what happens otherwise
 

@@ -17,6 +17,7 @@ from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Request
 from ibbridge.config import RESTRICTED
 from ibbridge.deadlines import Deadlines
+from ibbridge.delays import Delays
 from ibbridge.orders import Order
 from ibbridge.outgoing import Outgoing
 from ibbridge.places import Places
@@ -66,6 +67,7 @@ class Requests:
         self._asker = Asker(self.outgoing, router, deadlines)
         self._wanted = Subscriptions()
         router.over = self._over
+        self._delays = Delays(self.outgoing, router, clock)
         self._wholes = Wholes(self.outgoing, router, self._places, deadlines, clock)
         self.unreadable = Unreadable(router, orders, self._wholes)
         self.upkeep = Upkeep(
@@ -128,6 +130,7 @@ class Requests:
     def tend(self, now: float) -> None:
         """Do what it is time for, in seconds of a clock that only goes forward. To be called every heartbeat."""
         self.upkeep.tend(now)
+        self._delays.tend()
         self._trading.tend(now)
 
     def notice(self, code: int | None, farm: str = "") -> None:
@@ -252,7 +255,7 @@ class Requests:
         # Even if the same one is under way: TWS leaves some without an answer, and all later ones would wait for it.
         self.outgoing.send(request, checked, client=asking.client, about=route)
         self._asked(route, asking)
-        return self._places.reply(route)
+        return self._replied(route)
 
     def _under_way(self, route: Route, asking: Asking) -> dict[str, Any] | None:
         """The reply to a command that came before, if its answer is still to come: an id is of one request."""
@@ -263,7 +266,7 @@ class Requests:
         asked, wanted = (arguments.numbered(each.args, path, 0) if path else each.args for each in (mine, route))
         if mine.request is not route.request or asked != wanted:
             raise Refused("E_ID_REUSED", f"id {asking.id!a} is of a {mine.request.name} that is under way")
-        return {**self._places.reply(route), "dup": True}
+        return {**self._replied(mine, route), "dup": True}
 
     def _ask_keyed(self, route: Route, path: Path, asking: Asking) -> dict[str, Any]:
         """Send a request that has an id; a stream that is open already is shared."""
@@ -272,7 +275,7 @@ class Requests:
         if not route.one_shot and shared is not None:
             shared.holders.add(asking.named)
             self._wanted.remember(asking.named, shared)
-            return self._places.reply(route)
+            return self._replied(shared, route)
         route.req_id = self.outgoing.number()
         route.args = arguments.numbered(route.args, path, route.req_id)
         route.holders.add(asking.named)
@@ -287,7 +290,14 @@ class Requests:
                 self._router.disown(number)
             self._wanted.add(route, topic, args, self._router.last(route))
         self._asked(route, asking)
-        return self._places.reply(route)
+        return self._replied(route)
+
+    def _replied(self, route: Route, named: Route | None = None) -> dict[str, Any]:
+        """Return the result for a request that is under way: where it is answered, and until when it is held back.
+
+        `named` is the request as its asker has made it, where it shares another's.
+        """
+        return {**self._places.reply(named or route), **self._delays.reply(route)}
 
     def _asked(self, route: Route, asking: Asking) -> None:
         """TWS has been sent what a command asked for."""
@@ -378,7 +388,7 @@ class Requests:
         route.req_id = self.outgoing.number()
         self._router.open(route)
         self._asked(route, asking)
-        return self._places.reply(route)
+        return self._replied(route)
 
 
 _MARKET_DATA_TYPE = "reqMarketDataType"

@@ -589,6 +589,10 @@ class Router:
         for each in (self._at(route, "error"), *self._to_others(route)):
             self._say_error(each, _own_error(route.req_id, code, text), ts, ends=route.ended)
 
+    def tell_held(self, route: Route, about: Mapping[str, Any], ts: int) -> None:
+        """Publish that a request that has not left is held back, and until when."""
+        self._streams.say(self._at(route, "held"), about, ts)
+
     def _of_error(self, route: Route) -> list[Channel]:
         return [self._streams.passing(*route.place("error"), "error", ref=route.blamed), *self._to_others(route)]
 

@@ -15,7 +15,7 @@ from ibbridge.codec.messages import MESSAGES
 from ibbridge.commands import Commands
 from ibbridge.halt import Halt
 from ibbridge.orders import Orders
-from ibbridge.pacing import Pacing, Waiting
+from ibbridge.pacing import Held, Pacing, Waiting
 from ibbridge.refusal import Refused
 from ibbridge.requests import Requests
 from ibbridge.routing import Asking, Router
@@ -77,6 +77,9 @@ class Link:
 
     def withdraw(self, message: Waiting) -> bool:
         return self.pacing.withdraw(message)
+
+    def held(self, message: Waiting) -> Held | None:
+        return self.pacing.held(message, self.now)
 
     def over(self, message: Waiting) -> None:
         self.pacing.over(message)

@@ -15,7 +15,7 @@ from ibbridge.codec.messages import REQUESTS
 from ibbridge.config import TwsConfig
 from ibbridge.line import MARKET_DATA, Act, Close, Do, Line, Open, Resolve
 from ibbridge.outgoing import NOT_CONNECTED
-from ibbridge.pacing import Waiting
+from ibbridge.pacing import Held, Waiting
 from ibbridge.session import Session, Stage
 from ibbridge.trading import CANCEL_UNKNOWN, ORDER_UNKNOWN
 from tests.middle import EPOCH, Link, Middle, _blank
@@ -90,6 +90,9 @@ class Wire(Link):
             return False
         self.host.withdrawn(message)
         return True
+
+    def held(self, message: Waiting) -> Held | None:
+        return self.pacing.held(message, self.now)
 
     def over(self, message: Waiting) -> None:
         self.pacing.over(message)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import threading
+import time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -403,6 +405,46 @@ def test_answers_that_do_not_come_are_said_to_be_missing(ib: Client, daemon: Fak
     daemon.answers["reqContractDetails"] = lambda _, request: {"topic": f"req.me.{request['id']}."}
     with pytest.raises(NoAnswer, match="TWS has not answered"):
         list(ib.answers(ib.reqContractDetails(stock("AAPL")), timeout=AT_ONCE))
+
+
+def test_while_a_limit_holds_the_request_back_no_answer_is_due(ib: Client, daemon: FakeDaemon) -> None:
+    """The answer comes late, the request was to be held for a minute; and then it is not."""
+
+    def bars(_: FakeDaemon, request: dict[str, Any]) -> dict[str, Any]:
+        topic = f"req.me.{request['id']}."
+        threading.Timer(20 * AT_ONCE, lambda: daemon.publish(f"{topic}historicalData.")).start()
+        threading.Timer(21 * AT_ONCE, lambda: daemon.publish(f"{topic}held.", data=held(0))).start()
+        return {"topic": topic, "topics": [topic], **held(60)}
+
+    def held(seconds: float) -> dict[str, Any]:
+        return {"held_until": int((time.time() + seconds) * 1e6), "held_by": "it"}
+
+    daemon.answers["reqHistoricalData"] = bars
+    answers = ib.answers(ib.reqHistoricalData(stock("AAPL"), "", "1 D", "30 secs", "TRADES"), timeout=AT_ONCE)
+    assert next(answers).type == "historicalData"
+    with pytest.raises(NoAnswer, match="held back by it"):
+        next(answers)
+
+
+@pytest.mark.parametrize(
+    ("decode_errors", "answers"),
+    [
+        ([{"name": "historicalData", "reason": "x"}, {"name": "historicalDataEnd", "reason": "x"}], 2),
+        ([{"name": "historicalData", "reason": "x", "ends": True}], 1),
+        ([{"name": None, "reason": "x", "ends": True}], 1),
+    ],
+)
+def test_an_answer_that_cannot_be_read_is_an_answer_at_once(
+    ib: Client, daemon: FakeDaemon, decode_errors: list[dict[str, Any]], answers: int
+) -> None:
+    def unreadable(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, Any]:
+        for about in decode_errors:
+            fake.say("sys.tws.decodeError.", ref={"client": "me", "id": request["id"]}, data=about)
+        return {"topic": f"req.me.{request['id']}."}
+
+    daemon.answers["reqHistoricalData"] = unreadable
+    heard = list(ib.answers(ib.reqHistoricalData(stock("AAPL"), "", "1 D", "1 min", "TRADES")))
+    assert [each.type for each in heard] == ["decodeError"] * answers
 
 
 def test_a_stream_has_no_last_answer(ib: Client, daemon: FakeDaemon) -> None:

@@ -147,8 +147,8 @@ PURE = {
         "book", "reload", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
         "unpacking",
         "budget", "heartbeat_numbers", "fair_memory", "fair_queue", "pacing",
-        "answers", "asker", "deadlines", "hours", "outgoing", "places", "subscriptions", "trading", "turns", "upkeep",
-        "watchdog", "wholes",
+        "answers", "asker", "deadlines", "delays", "hours", "outgoing", "places", "subscriptions", "trading", "turns",
+        "upkeep", "watchdog", "wholes",
     )
 }
 """State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
@@ -244,6 +244,7 @@ LAYERS = [
     "subscriptions",
     "turns",
     "answers",
+    "delays",
     "watchdog",
     "upkeep",
     "requests",

@@ -446,3 +446,51 @@ def test_a_type_of_market_data_that_has_not_left_before_the_connection_went_is_s
     assert told == []
     middle.requests.unsent(middle.link.pacing.drop())
     assert told == [(3, "b")]
+
+
+# Held back by a limit of IB's
+
+SMALL = {**DAY, "barSizeSetting": "30 secs"}
+
+
+def held(middle, topic):
+    return [heard.data for heard in middle.published if heard.topic == topic]
+
+
+def test_a_reply_says_until_when_a_limit_holds_the_request_back_and_which():
+    middle = Middle()
+    first = middle.ask("reqHistoricalData", "a", 1, contract=AAPL, **SMALL)
+    assert "held_until" not in first
+    middle.pass_time(5)
+    begin = middle.requests.upkeep._stamp()
+    second = middle.ask("reqHistoricalData", "b", 1, contract=AAPL, **SMALL)
+    assert (second["held_until"] - begin) / 1e6 == pytest.approx(10, abs=0.5)
+    assert second["held_by"] == "IB's limit 'same history': 1 in 15 s"
+    third = middle.ask("reqHistoricalData", "c", 1, contract=AAPL, **SMALL)
+    assert (third["held_until"] - begin) / 1e6 == pytest.approx(25, abs=0.5)
+    assert "held_until" not in middle.ask("reqHistoricalData", "a", 2, contract=MSFT, **SMALL), "is not concerned"
+    middle.link.take()
+    sent = [(second, [each.name for each in middle.pass_time(1)]) for second in range(30)]
+    assert [second for second, left in sent if "reqHistoricalData" in left] == [10, 25]
+    assert held(middle, "req.b.1.held.") == []
+
+
+def test_a_request_that_waits_longer_than_was_said_says_so_on_its_topic():
+    middle = Middle()
+    middle.ask("reqHistoricalData", "a", 1, contract=AAPL, **SMALL)
+    said = middle.ask("reqHistoricalData", "b", 1, contract=AAPL, **SMALL)["held_until"]
+    middle.pass_time(10)
+    middle.link.pacing.complained(162, "Historical data request pacing violation", middle.link.now)
+    for _ in range(90):
+        middle.pass_time(1)
+    (later,) = held(middle, "req.b.1.held.")
+    assert (later["held_until"] - said) / 1e6 == pytest.approx(55, abs=3)
+    assert "(162)" in later["held_by"]
+
+
+def test_what_waits_for_the_end_of_another_request_is_held_until_nobody_knows_when():
+    middle = Middle()
+    for number in range(50):
+        middle.ask("reqHeadTimeStamp", "a", number, contract={**AAPL, "symbol": f"S{number}"}, whatToShow="TRADES")
+    result = middle.ask("reqHistoricalData", "a", 99, contract=AAPL, **DAY)
+    assert (result["held_until"], result["held_by"]) == (None, "IB's limit 'open history': 50 at a time")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.cli import arguments as given
@@ -15,6 +16,7 @@ from ibbridge.printable import printable
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Mapping
 
     from ibbridge.client import Message
 
@@ -91,6 +93,8 @@ def _request(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> i
     made = ib.request(options.cmd, args, key=options.key, id=options.id)
     about = {"id": made.id, **made.result}
     print(text.dump({"ok": True, **about}) if options.json else f"accepted {text.fields(about)}", flush=True)
+    if "held_by" in made.result and not options.json:
+        print(_held(made.result), file=sys.stderr, flush=True)
     if not made.one_shot or options.no_wait:
         if made.topics and not options.json:
             print(f"what comes of it: ibbridge sub {printable(' '.join(made.topics))}", file=sys.stderr)
@@ -100,6 +104,12 @@ def _request(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> i
         _show(options, message)
         code = 1 if is_failure(message) else 0
     return code
+
+
+def _held(about: Mapping[str, Any]) -> str:
+    until = about.get("held_until")
+    when = "nobody can tell until when" if until is None else f"{max(0.0, until / 1e6 - time.time()):.0f} s from now"
+    return f"held back by {about['held_by']}: {when}"
 
 
 def _show(options: argparse.Namespace, message: Message) -> None:

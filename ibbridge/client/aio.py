@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self
 import zmq
 
 from ibbridge.client import request as requests
-from ibbridge.client.desk import PUB, REP, Desk, is_final
+from ibbridge.client.desk import PUB, REP, Desk, Patience, is_final
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.guard import CLOSING
 from ibbridge.client.loop import USER, LoopCaller, LoopFeed
@@ -263,16 +263,18 @@ class Client(Desk):
         if not request.one_shot:
             raise ValueError(f"the answers to {request.cmd} have no end: iterate over the client")
         self._feed.check()
-        timeout = self.timeout if timeout is None else timeout
+        patience = Patience(request, self.timeout if timeout is None else timeout)
         inbox, me = self._feed.inbox, asyncio.current_task()
         watch = inbox.watch(request, me)
         try:
-            while message := await self._feed.wait(lambda: inbox.pick(watch, me), self._feed.after(timeout)):
+            while message := await self._feed.wait(lambda: inbox.pick(watch, me), self._feed.after(patience.left())):
                 self._release(self._passed(message))
+                if patience.is_news(message):
+                    continue
                 yield message
                 if is_final(request, message):
                     return
-            raise NoAnswer(f"{request.cmd}: TWS has not answered for {timeout:g} s", "unknown")
+            raise patience.error()
         finally:
             inbox.unwatch(request.id)
 

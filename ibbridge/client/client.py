@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from ibbridge.client import request as requests
 from ibbridge.client.caller import Caller
-from ibbridge.client.desk import PUB, REP, Desk, is_final
+from ibbridge.client.desk import PUB, REP, Desk, Patience, is_final
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.feed import Feed
 from ibbridge.client.ordering import replayed
@@ -241,19 +241,23 @@ class Client(Desk):
         """The answers to a one-shot request, to the last; other messages keep until later.
 
         An error of IB's about the request is one of them (a message of type "error"), and the last unless it is only
-        a warning. NoAnswer if the next does not come in `timeout` seconds.
+        a warning; so is an answer that the daemon could not read (type "decodeError"), if no more can follow. NoAnswer
+        if the next does not come in `timeout` seconds. While one of IB's limits holds the request back, that time does
+        not run.
         """
         if not request.one_shot:
             raise ValueError(f"the answers to {request.cmd} have no end: iterate over the client")
-        timeout = self.timeout if timeout is None else timeout
+        patience = Patience(request, self.timeout if timeout is None else timeout)
         watch = self._feed.watch(request)
         try:
-            while (message := self._feed.pick(watch, timeout)) is not None:
+            while (message := self._feed.pick(watch, patience.left())) is not None:
                 self._release(self._passed(message))
+                if patience.is_news(message):
+                    continue
                 yield message
                 if is_final(request, message):
                     return
-            raise NoAnswer(f"{request.cmd}: TWS has not answered for {timeout:g} s", "unknown")
+            raise patience.error()
         finally:
             self._feed.unwatch(request.id)
 

@@ -6,6 +6,7 @@ whoever holds the sockets does it. Must not know sockets or waiting.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ibbridge import topics
 from ibbridge.client import request as requests
 from ibbridge.client.commands import Command, Names, Reply
+from ibbridge.client.errors import NoAnswer
 from ibbridge.client.message import Message, known_types
 from ibbridge.client.request import Request
 from ibbridge.client.tracks import Mode
@@ -162,11 +164,45 @@ class Desk:
         return [*(self._head + each for each in own), f"{self._head}sys."]
 
 
+class Patience:
+    """The time to wait for the next answer to a request: `timeout` seconds, while no limit of IB's holds it back."""
+
+    def __init__(self, request: Request, timeout: float) -> None:
+        self._request = request
+        self._timeout = timeout
+        self._about: Mapping[str, Any] = request.result
+
+    def left(self) -> float:
+        """Return the seconds to wait from now."""
+        until = self._about.get("held_until")
+        return self._timeout + (0.0 if until is None else max(0.0, until / 1e6 - time.time()))
+
+    def is_news(self, message: Message) -> bool:
+        """Note what a message says of how long the request is held back. Return True if it does."""
+        if message.type != "held":
+            return False
+        self._about = message.data
+        return True
+
+    def error(self) -> NoAnswer:
+        """Return what there is to say when that time is over."""
+        held = self._about.get("held_by")
+        why = f"; it was held back by {held}" if held else ""
+        return NoAnswer(f"{self._request.cmd}: TWS has not answered for {self._timeout:g} s{why}", "unknown")
+
+
 def is_failure(message: Message) -> bool:
-    """Whether this is an error of IB's that ends its request, and not only a warning."""
-    return message.type == "error" and bool(message.data.get("ends"))
+    """Return True if this message ends its request without the rest of its answer.
+
+    That is an error of IB's that is no warning, or an answer that could not be read and has nothing behind it.
+    """
+    return message.type in ("error", "decodeError") and bool(message.data.get("ends"))
 
 
 def is_final(request: Request, message: Message) -> bool:
     """Whether nothing follows this answer to a one-shot request."""
-    return requests.is_last(request.cmd, message.type, message.data) or is_failure(message)
+    if is_failure(message):
+        return True
+    if message.type == "decodeError":  # of which it is not known whether it says that there is more
+        return requests.is_last(request.cmd, str(message.data.get("name")), {})
+    return requests.is_last(request.cmd, message.type, message.data)

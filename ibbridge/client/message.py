@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ibbridge.client.request import Request
 
 OWN_TYPES = frozenset(
-    ["alarm", "bye", "connection", "decodeError", "decodeErrors", "farm", "gap", "halt", "heartbeat", "store"]
+    ["alarm", "bye", "connection", "decodeError", "decodeErrors", "farm", "gap", "halt", "heartbeat", "held", "store"]
 ) | frozenset(["down", "lost", "restart", "up"])  # this library's
 """Messages that are not IB's: the daemon's own, and this library's."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import msgpack
 
 from ibbridge.client import aio, connect, stock
-from tests.e2e.rig import PATIENCE, Bridge, Guest, Host, Market
+from tests.e2e.rig import AAPL, PATIENCE, Bridge, Guest, Host, Market
 
 
 def started(host: Host) -> Guest:
@@ -70,3 +71,16 @@ def test_bars_are_kept_up_to_date_in_the_loop_of_the_client_for_asyncio() -> Non
     with Market() as tws, Bridge(tws.port) as bridge:
         kinds = asyncio.run(go(bridge))
     assert {*kinds} == {"historicalData", "historicalDataEnd", "historicalDataUpdate"}
+
+
+def test_the_same_bars_again_are_held_back_and_the_reply_says_until_when() -> None:
+    asked: dict[str, Any] = {"contract": AAPL, "durationStr": "600 S", "whatToShow": "TRADES"}
+    asked["barSizeSetting"] = "30 secs"
+    with Market() as tws, Bridge(tws.port) as bridge:
+        sub = bridge.ready()
+        assert "held_until" not in bridge.do("reqHistoricalData", "a", **asked)
+        sub.until("historicalDataEnd")
+        begin = time.time()
+        held = bridge.do("reqHistoricalData", "b", **asked)
+        assert 0 < held["held_until"] / 1e6 - begin <= 15.3
+        assert held["held_by"] == "IB's limit 'same history': 1 in 15 s"
