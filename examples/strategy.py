@@ -1,19 +1,28 @@
-"""A strategy in fifteen lines: buy 100 AAPL when it trades below 180, and say what became of it.
+"""A strategy in twenty-five lines: buy 100 AAPL on the first dip, say what becomes of the order, and end.
 
-Start a daemon (`ibbridge run`) and something for it to connect to: TWS, IB Gateway, or `ibbridge sim`. Then run this.
+Start a daemon (`ibbridge run`) and something for it to connect to: TWS or IB Gateway with a paper account, or
+`ibbridge sim`. Then run this, as often as you like. An account that may hold real money is refused.
 """
 
-from ibbridge.client import Message, connect, limit, stock
+from ibbridge.client import Request, connect, limit, stock
+
+LAST = (4, 68)  # IB's tick types for the last trade, live and delayed
+DIP = 0.0002  # below the highest trade so far, as a part of it
+OVER = ("Filled", "Cancelled", "ApiCancelled", "Inactive")  # states of an order after which nothing follows
 
 with connect("example") as ib:
-
-    def on_price(tick: Message) -> None:
-        """Called for every price; tick type 4 is the last trade."""
-        if tick.tickType == 4 and tick.price < 180:
-            ib.unregister("tickPrice", on_price)
-            ib.placeOrder(stock("AAPL"), limit("BUY", 100, tick.price))
-
-    ib.register("tickPrice", on_price)
+    accounts = ib.status()["tws"]["accounts"]
+    if not accounts or not all(each.startswith("D") for each in accounts):  # as IB's paper accounts do
+        raise SystemExit(f"accounts {accounts}: this example trades, so it takes paper accounts only")
+    highest, order = 0.0, None
     ib.reqMktData(stock("AAPL"))
     for message in ib:
-        print(message)
+        if isinstance(order, Request) and message.concerns(order):
+            print(message, flush=True)
+            if (message.type == "orderStatus" and message.status in OVER) or message.data.get("ends"):
+                break
+        elif order is None and message.type == "tickPrice" and message.tickType in LAST:
+            highest = max(highest, message.price)
+            if 0 < message.price <= highest * (1 - DIP):
+                order = ib.placeOrder(stock("AAPL"), limit("BUY", 100, round(message.price * 1.001, 2)))
+                print(f"the price fell from {highest} to {message.price}: 100 are to be bought", flush=True)

@@ -1,6 +1,7 @@
 /** The client against a real daemon and a simulated TWS, through real sockets. */
 
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
@@ -13,6 +14,7 @@ import { Daemon, Process, Simulator, temporary } from './daemon.js';
 /** @typedef {import('../follow.js').Event} Event */
 /** @typedef {import('../follow.js').Body} Body */
 
+const CLIENT = fileURLToPath(new URL('..', import.meta.url));
 const LIMIT = { timeout: 20_000 };
 const SYMBOLS = ['AAPL', 'MSFT', 'IBM', 'NVDA', 'AMZN', 'TSLA'];
 
@@ -425,6 +427,18 @@ test('subscribe.js prints what it hears, as JSON, from behind a configured prefi
   for (const each of subscriber.lines) assert.equal(typeof JSON.parse(each), 'object');
   subscriber.child.kill('SIGINT');
   assert.equal(await subscriber.ended, 0);
+});
+
+test('what the README shows can be run again', LIMIT, async (t) => {
+  const daemon = await daemonFor(t);
+  const page = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+  const [, snippet] = /** @type {RegExpMatchArray} */ (page.match(/```js\n([^]*?)```/));
+  const code = snippet.replace('tcp://127.0.0.1:5555', daemon.pub).replace('tcp://127.0.0.1:5556', daemon.rep);
+  for (const symbol of ['AAPL', 'MSFT', 'AAPL']) {
+    const subscriber = new Process(process.execPath, ['--input-type=module', '-e', code.replace('AAPL', symbol)], CLIENT);
+    await subscriber.said(new RegExp(`^md\\.${symbol}-STK-SMART-USD\\.tickPrice\\.`));
+    await subscriber.end();
+  }
 });
 
 test('a feed follows all topics that a reply names', LIMIT, async (t) => {

@@ -36,9 +36,10 @@ export class Process {
   /**
    * @param {string} command
    * @param {string[]} args
+   * @param {string} [cwd]  Where it runs, if not here.
    */
-  constructor(command, args) {
-    this.child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  constructor(command, args, cwd) {
+    this.child = spawn(command, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
     running.add(this.child);
     /** @type {Promise<number | string | null>} */
     this.ended = new Promise((resolve) => {
@@ -126,7 +127,7 @@ export class Daemon {
   async start() {
     if (this.over) throw new Error('the test is over');
     this.process = new Process(IBBRIDGE, this.args);
-    await this.process.said(/TWS at .*: ready/);
+    await this.process.said(/TWS at .* ready/);
     return this;
   }
 
