@@ -259,7 +259,7 @@ def _matches(pattern: str, answer: str, topic: str) -> bool:
 
 def _named(message: Declaration) -> dict[str, Any]:
     """What of a message's records the router looks at."""
-    about = {"contract": AAPL, "order": {"clientId": CLIENT_ID}}
+    about = {"contract": AAPL, "order": {"clientId": CLIENT_ID}, "orderState": {"initMarginAfter": "1"}}
     return {each.name: about[each.name] for each in message.shape.fields if each.name in about}
 
 
