@@ -7,6 +7,7 @@ only what is small and plain is unpacked. Knows msgpack's format; nothing of com
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import msgpack
@@ -44,7 +45,7 @@ def _map(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
     """Make a map. Of two values under one key neither is known to be meant."""
     made = dict(pairs)
     if len(made) != len(pairs):
-        twice = next(name for name in made if sum(name == each for each, _ in pairs) > 1)
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
         raise UnpackingError(f"the key {twice[:60]!a} stands twice in one map")
     if not all(type(name) is str for name in made):
         raise UnpackingError("a key of a map is bytes, and must be text")

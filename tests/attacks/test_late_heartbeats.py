@@ -12,6 +12,7 @@ import msgpack
 import pytest
 import zmq
 
+from ibbridge.unpacking import MOST_VALUES, UnpackingError, unpacked
 from tests.attacks.bystanders import Bystanders
 from tests.e2e.rig import AAPL, Bridge, Host
 
@@ -24,15 +25,16 @@ pytestmark = [pytest.mark.attack, pytest.mark.long]
 
 ATTACKERS = 12
 SECONDS = 6.0
-MANY = {f"attribute{number}": "x" * 40 for number in range(18_000)}
-"""About a megabyte of arguments that no request has: each is named in the refusal."""
+MANY = {f"attribute{number}": "x" * 200 for number in range(MOST_VALUES // 2 - 30)}
+"""About a megabyte of arguments that no request has, as many as may be in one."""
 
-LEGS = [{"conId": number, "ratio": 1, "action": "BUY", "exchange": "SMART"} for number in range(15_000)]
+LEGS = [{"conId": number, "ratio": 1, "action": "BUY", "exchange": "SMART"} for number in range(MOST_VALUES // 9 - 10)]
 
 REQUESTS: dict[str, Callable[[int], dict[str, Any]]] = {
-    "unknown arguments": lambda _: {"cmd": "placeOrder", "args": {"contract": AAPL, "order": MANY}, "key": "k"},
-    "many legs": lambda _: {"cmd": "reqMktData", "args": {"contract": {**AAPL, "secType": "BAG", "comboLegs": LEGS}}},
-    "a long text": lambda _: {"cmd": "halt", "args": {"reason": "x" * 1_000_000}},
+    "unknown-arguments": lambda _: {"cmd": "placeOrder", "args": {"contract": AAPL, "order": MANY}, "key": "k"},
+    "many-legs": lambda _: {"cmd": "reqMktData", "args": {"contract": {**AAPL, "secType": "BAG", "comboLegs": LEGS}}},
+    "long-text": lambda _: {"cmd": "halt", "args": {"reason": "x" * 1_000_000}},
+    "too-many": lambda _: {"cmd": "placeOrder", "args": {str(number): number for number in range(100_000)}, "key": "k"},
     "snapshots": lambda _: {"cmd": "snapshot", "args": {"prefix": ""}},
     "replays from the disk": lambda _: {"cmd": "replay", "args": {"stream": "acct.DU1.", "from": 1}},
     "replays from memory": lambda _: {"cmd": "replay", "args": {"stream": "md.AAPL-STK-SMART-USD.", "from": 1}},
@@ -88,6 +90,18 @@ def filled(bridge: Bridge, guest: Guest, sub: Subscriber) -> None:
         guest.say("tickString", reqId=ticker, tickType=45, value=str(number))
         guest.say("updateAccountValue", key=f"Key{number}", value="1", currency="USD", accountName="DU1")
     sub.until("updateAccountValue", lambda data: data["key"] == "Key2999")
-    for each in REQUESTS.values():
-        reply = bridge.call(each(0)["cmd"], "first", each(0).get("key"), **each(0)["args"])
-        assert reply["ok"] or "stream" not in str(reply["error"]["message"]), reply
+    for stream in ("acct.DU1.", "md.AAPL-STK-SMART-USD."):
+        assert bridge.do("replay", stream=stream, **{"from": 1})["messages"]
+
+
+def test_a_key_that_stands_twice_among_thousands_costs_no_more_than_any_request():
+    pairs = [(f"key{number}", number) for number in range(MOST_VALUES // 2 - 3)] + [("last", 1), ("last", 2)]
+    packed = b"".join(msgpack.packb(part) for pair in pairs for part in pair)
+    raw = b"\xde" + len(pairs).to_bytes(2, "big") + packed
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        with pytest.raises(UnpackingError, match="'last' stands twice"):
+            unpacked(raw)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 0.05
