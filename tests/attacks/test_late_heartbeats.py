@@ -91,7 +91,7 @@ def filled(bridge: Bridge, guest: Guest, sub: Subscriber) -> None:
         guest.say("updateAccountValue", key=f"Key{number}", value="1", currency="USD", accountName="DU1")
     sub.until("updateAccountValue", lambda data: data["key"] == "Key2999")
     for stream in ("acct.DU1.", "md.AAPL-STK-SMART-USD."):
-        assert bridge.do("replay", stream=stream, **{"from": 1})["messages"]
+        assert bridge.replay(stream, 1)
 
 
 def test_a_key_that_stands_twice_among_thousands_costs_no_more_than_any_request():
