@@ -69,6 +69,7 @@ def test_nonsense_from_a_ready_host_is_published_counted_and_bounded_on_disk():
         assert len(bridge.said()) < 2**20
 
 
+@pytest.mark.long
 def test_a_port_where_another_protocol_is_spoken_is_given_up():
     with Host() as host, Bridge(host.port) as bridge:
         sub = bridge.sub("")

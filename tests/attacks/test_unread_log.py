@@ -53,7 +53,7 @@ def chatter(guest: Guest, lines: int) -> None:
         guest.say("error", reqId=-1, errorTime=0, errorCode=999, errorString=f"{number} {text}")
 
 
-@pytest.mark.parametrize("kind", ["pipe", "terminal"])
+@pytest.mark.parametrize("kind", ["pipe", pytest.param("terminal", marks=pytest.mark.long)])
 def test_a_log_that_nobody_reads_holds_up_nobody_is_an_alarm_and_does_not_hinder_the_end(kind):
     with stalled(kind) as (_, theirs), Host() as host, Unread(host.port, theirs) as bridge, host.accept() as guest:
         guest.start()
@@ -66,6 +66,7 @@ def test_a_log_that_nobody_reads_holds_up_nobody_is_an_alarm_and_does_not_hinder
         sub.until("bye")
 
 
+@pytest.mark.long
 def test_a_log_that_is_read_again_has_all_that_was_kept_and_says_what_is_missing():
     with stalled("pipe") as (ours, theirs), Host() as host, Unread(host.port, theirs) as bridge, host.accept() as guest:
         guest.start()
