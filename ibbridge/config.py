@@ -257,6 +257,12 @@ class StoreConfig(_Section):
         "normal: what was published survives the end of the process. full: also a loss of power, at the price of a "
         "write to the disk for each read from TWS that brings such messages.",
     )
+    commit_timeout: float = _key(
+        0.5,
+        checks.seconds(0.05, 60),
+        "Seconds for which a disk is waited for that does not answer, and all else with it. Then everything goes on "
+        "without it, but orders are refused until it answers.",
+    )
     slow: float = _key(
         0.25, checks.seconds(), "Seconds that a commit may take before it is an alarm: all else waits for it."
     )

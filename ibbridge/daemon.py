@@ -87,7 +87,11 @@ class Daemon:
         self.session = Session(self.started_at)
         self.session.market_data_type = config.tws.market_data_type
         self.store = Store(
-            _directory(config), days=config.store.days, sync=config.store.sync, most_bytes=config.store.max_bytes
+            _directory(config),
+            days=config.store.days,
+            sync=config.store.sync,
+            most_bytes=config.store.max_bytes,
+            patience=config.store.commit_timeout,
         )
         self.halt = Halt(self.store, self._say_halt)
         self.order_keys = OrderKeys(config.tws.client_id, self.store)

@@ -3,7 +3,7 @@
 Knows files and locks; the layout of the file is for `storage.schema`, what is done in it for `storage.event_table`.
 Must not know what a topic or a body means, msgpack, ZeroMQ, the event loop or the time of day (it is given `now`, of a
 clock that only goes forward). It is called from an event loop, so every call is bounded: one thread uses the file, for
-which nobody waits longer than `PATIENCE`, and not at all once it is known that the disk does not answer.
+which nobody waits longer than `patience`, and not at all once it is known that the disk does not answer.
 
 Two rules keep it simple. Errors of the disk, its silence among them, are caught in one place and become `fault`, a
 sentence for operators: no call but `open` raises. And what cannot be written waits in memory, in order, for the next
@@ -49,11 +49,8 @@ CATCH_UP = 400
 PROBE = 8
 """Rows with which it is tried whether writing is possible again: what fails shall cost little."""
 
-PATIENCE = 0.5
-"""Seconds for which the disk is waited for. All else waits meanwhile."""
-
 IMPATIENCE = 0.005
-"""Seconds for which it is waited for after it has not answered in time, until it is as it should be."""
+"""Seconds for which the disk is waited for after it has not answered in time, until it is as it should be."""
 
 CLOSING = 5.0
 """Seconds that it has to take what waits when the store is closed."""
@@ -165,12 +162,18 @@ class Store:
     """The store in a directory, from `open` to `close`; before and after nothing is written or found.
 
     `days` is how long messages are kept; `sync` "normal" (what is committed survives the process) or "full" (and a
-    loss of power); `most_bytes` how large the file may become. `name` names the store for ever: where it is another,
-    numbers begin anew.
+    loss of power); `most_bytes` how large the file may become; `patience` for how many seconds the disk is waited for,
+    and all else with it. `name` names the store for ever: where it is another, numbers begin anew.
     """
 
     def __init__(
-        self, directory: pathlib.Path, *, days: float, sync: str = "normal", most_bytes: int = 4 * 2**30
+        self,
+        directory: pathlib.Path,
+        *,
+        days: float,
+        sync: str = "normal",
+        most_bytes: int = 4 * 2**30,
+        patience: float = 0.5,
     ) -> None:
         self.name = ""
         self.before = ""
@@ -183,6 +186,7 @@ class Store:
         self._lifetime = int(days * _DAY)
         self._sync = sync
         self._most_bytes = most_bytes
+        self._patience = patience
         self._opened = ExitStack()
         self._locked = -1  # the lock's file, in which the name is
         self._db: sqlite3.Connection | None = None
@@ -815,7 +819,7 @@ class Store:
         if self._late is not None:
             return None
         job = self._thread.submit(partial(self._done, work, self._db))
-        if not self._thread.wait(job, IMPATIENCE if self._hung else PATIENCE):
+        if not self._thread.wait(job, IMPATIENCE if self._hung else self._patience):
             self._late = _Late(job, then)
             self._stall()
             return None
@@ -839,7 +843,7 @@ class Store:
         """The disk does not answer: nobody waits for it until it does, and what comes is kept."""
         self._hung = self._failing = True
         advice = "see what the system log says of its disk, it is tried again by itself"
-        self._unwritten = f"{self._path}: the disk has not answered for {PATIENCE:g} s; {advice}"
+        self._unwritten = f"{self._path}: the disk has not answered for {self._patience:g} s; {advice}"
 
     def _collect(self) -> None:
         """See whether the disk has answered after all, and do what was to be done then."""
@@ -847,7 +851,7 @@ class Store:
             return
         late, self._late = self._late, None
         self._slowest = max(self._slowest, late.job.seconds)
-        self._hung = late.job.seconds >= PATIENCE
+        self._hung = late.job.seconds >= self._patience
         with self._watching():
             result, self._wal_size = late.job.result()
             late.then(result)

@@ -82,7 +82,7 @@ class Published:
 
     def __init__(self, store: str = "", **tws: Any) -> None:
         default = Config()
-        kept = dataclasses.replace(default.store, path=store)
+        kept = dataclasses.replace(default.store, path=store, commit_timeout=60)
         at_once = dataclasses.replace(default.pacing, rate=1_000_000)
         self.daemon = Daemon(Config(tws=dataclasses.replace(default.tws, **tws), store=kept, pacing=at_once))
         self.heard: list[Heard] = []

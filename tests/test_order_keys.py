@@ -268,7 +268,7 @@ def test_a_damaged_store_of_schema_1_is_said_and_left_as_it_is(first: Lives, sta
     path = first.directory / "events.db"
     _spoiled(statement)(path)
     before = path.read_bytes()
-    with closing(Store(first.directory, days=7)) as store:
+    with closing(Store(first.directory, days=7, patience=60)) as store:
         store.open(1, partial(adopt, 1))
         assert "; move it away with its -wal and -shm; " in store.fault
     with closing(sqlite3.connect(path)) as db:
@@ -280,5 +280,5 @@ def test_a_damaged_store_of_schema_1_is_said_and_left_as_it_is(first: Lives, sta
 
 def test_the_epoch_after_an_upgrade_is_higher_than_any_before(first: Lives) -> None:
     """The clock of the release before may have been ahead."""
-    with closing(Store(first.directory, days=7)) as store:
+    with closing(Store(first.directory, days=7, patience=60)) as store:
         assert store.open(5, partial(adopt, 1)) == 1_796_030_689_249_535

@@ -132,6 +132,7 @@ class Bridge:
         given |= {"bus.pub": self.pub, "bus.rep": self.rep, "bus.heartbeat": 0.1}
         given |= {"pacing.rate": 10_000}  # more than any test asks for: what is about pacing says so
         given |= {"store.path": f"{self._directory}/store"}
+        given |= {"store.commit_timeout": PATIENCE}  # a busy machine is no disk that hangs: what is about that says so
         given |= {name.replace("__", "."): value for name, value in settings.items()}
         sets = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
         self.store = pathlib.Path(given["store.path"])

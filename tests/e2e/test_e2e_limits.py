@@ -110,7 +110,11 @@ def test_when_the_disk_is_full_market_data_goes_on_and_orders_are_refused_until_
 def test_when_the_disk_stalls_for_two_seconds_nothing_is_lost_the_connection_stays_and_it_is_an_alarm(tmp_path):
     order = tmp_path / "stall"
     within = [sys.executable, "-m", "tests.e2e.stalled", str(order)]
-    with Host() as host, Bridge(host.port, within=within) as bridge, Witness(bridge) as witness:
+    with (
+        Host() as host,
+        Bridge(host.port, within=within, store__commit_timeout=0.5) as bridge,
+        Witness(bridge) as witness,
+    ):
         sub = bridge.sub("sys.bridge.alarm.", "sys.bridge.heartbeat.")
         with host.accept() as guest:
             guest.start()
