@@ -40,10 +40,14 @@ export class Refused extends Error {
 /** No reply: whether the command was carried out is not known. */
 export class Unanswered extends Error {}
 
+/** @param {unknown} error */
+const isTimeout = (error) => /** @type {NodeJS.ErrnoException} */ (error).code === 'EAGAIN';
+
 /** Commands, one after the other. */
 export class Commands {
   /** @type {zmq.Request} */
   #socket;
+  #timeout;
   /** @type {Promise<unknown>} */
   #before = Promise.resolve();
 
@@ -54,6 +58,7 @@ export class Commands {
    */
   constructor(endpoint, client, { timeout = 1000 } = {}) {
     this.client = client;
+    this.#timeout = timeout;
     this.#socket = new zmq.Request({
       correlate: true,
       immediate: true,
@@ -115,13 +120,24 @@ export class Commands {
    */
   once(frame) {
     const reply = this.#before.then(async () => {
+      const until = Date.now() + this.#timeout;
       try {
         await this.#socket.send(frame);
-        const [answer] = await this.#socket.receive();
-        return answer.length ? /** @type {Reply} */ (decode(answer)) : null;
       } catch (error) {
-        if (/** @type {NodeJS.ErrnoException} */ (error).code === 'EAGAIN') return null;
+        if (isTimeout(error)) return null;
         throw error;
+      }
+      for (;;) {
+        try {
+          const [answer] = await this.#socket.receive();
+          return answer.length ? /** @type {Reply} */ (decode(answer)) : null;
+        } catch (error) {
+          // The reply to an earlier try, which ZeroMQ drops, ends the wait too soon. To send again at once for each of
+          // those would bring as many more, without end.
+          if (isTimeout(error) && Date.now() < until) continue;
+          if (isTimeout(error)) return null;
+          throw error;
+        }
       }
     });
     this.#before = reply.catch(() => {});
