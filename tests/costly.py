@@ -9,7 +9,7 @@ import msgpack
 
 from ibbridge.codec.messages.contracts import CONTRACT as FULL
 from ibbridge.codec.messages.orders import ORDER
-from ibbridge.codec.refusals import MOST_ROWS
+from ibbridge.codec.schema import MOST_ROWS
 from ibbridge.config import BusConfig
 
 if TYPE_CHECKING:
@@ -53,10 +53,29 @@ def _map(pairs: Iterator[bytes]) -> bytes:
     return b"\xdf" + count.to_bytes(4, "big") + bytes(body)
 
 
+_P1, _P2, _P5 = 11_400_714_785_074_694_791, 14_029_467_366_897_019_727, 2_870_177_450_012_600_261
+_64 = 2**64
+_BACK_1, _BACK_2 = pow(_P1, -1, _64), pow(_P2, -1, _64)
+
+
+def _of_one_hash() -> Iterator[bytes]:
+    """Timestamps whose hashes are all alike, so that a map of them is built in quadratic time.
+
+    The hash is that of the pair of seconds and nanoseconds: a sum, a rotation and a product for each of the two. These
+    can be undone, so for any nanoseconds there are seconds that come to the same; a quarter of them fit a number.
+    """
+    for nanoseconds in range(10**9):
+        before = (0 - nanoseconds * _P2) % _64 * _BACK_1 % _64
+        turned = (before >> 31 | before << 33) % _64
+        seconds = (turned - _P5) * _BACK_2 % _64
+        seconds -= _64 if seconds >= _64 // 2 else 0
+        if abs(seconds) < COLLIDING:
+            yield b"\xc7\x0c\xff" + nanoseconds.to_bytes(4, "big") + seconds.to_bytes(8, "big", signed=True) + b"\x00"
+
+
 def _raw() -> Iterator[tuple[str, bytes]]:
     """What msgpack itself makes dear."""
-    same = (b"\xd7\xff" + (number << 34 | 5).to_bytes(8, "big") + b"\x00" for number in range(SIZE))
-    yield "timestamps as keys", _map(same)
+    yield "timestamps as keys", _map(_of_one_hash())
     yield "timestamps", _list(b"\xd6\xff\x00\x00\x00\x01")
     yield "extension types", _list(b"\xd4\x05\x00")
     yield "empty lists", _list(b"\x90")
@@ -69,6 +88,8 @@ def _raw() -> Iterator[tuple[str, bytes]]:
     yield "short bytes", _list(b"\xc4\x01x")
     yield "numbers as keys", _map(msgpack.packb(number * COLLIDING % 2**64) + b"\xc0" for number in range(SIZE))
     yield "texts as keys", _map(msgpack.packb(f"{number:x}") + b"\xc0" for number in range(SIZE))
+    texts = [msgpack.packb(f"{number:04x}") + b"\xc0" for number in range(4_900)]
+    yield "one of many keys twice", _map(iter([*texts, texts[-1]]))
     yield "one key again and again", _map(b"\xa1a\xc0" for _ in range(SIZE))
     yield "bytes as keys", _map(b"\xc4\x04%04x\xc0" % (number % 65_536) for number in range(SIZE))
     yield "lists in lists", b"\x81\xa1x" + b"\x91" * (SIZE - 100)
@@ -130,12 +151,13 @@ def _many() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "an order of almost right names", _order(**near)
     yield "an order of wrong words", _order(**dict.fromkeys(kinds, "TRAILLMTT"))
     leg = {"conId": 1, "ratio": 1, "action": "BUY", "exchange": "SMART"}
-    combo = {**CONTRACT, "secType": "BAG", "comboLegs": [leg] * MOST_ROWS}
+    combo = {**CONTRACT, "secType": "BAG", "comboLegs": [leg] * FULL.field("comboLegs").rows}
     yield "many legs of an order", _command("placeOrder", {"contract": combo, "order": PLACED}, key="k")
     yield "many legs of data", _command("reqMktData", {"contract": combo})
     condition = {"condType": 3, "isMore": True, "time": "20261218 10:00:00 US/Eastern"}
-    yield "many conditions", _order(conditions=[condition] * MOST_ROWS)
-    yield "many wrong conditions", _order(conditions=[{"condTyp": 3, "tiem": ""}] * MOST_ROWS)
+    yield "many conditions", _order(conditions=[condition] * ORDER.field("conditions").rows)
+    wrong = [{"condTyp": 3, "tiem": ""}] * ORDER.field("conditions").rows
+    yield "many wrong conditions", _order(conditions=wrong)
     tags = [{"tag": f"tag{number}", "value": "v" * 990} for number in range(MOST_ROWS)]
     for where in ("algoParams", "orderMiscOptions", "smartComboRoutingParams"):
         yield f"many {where}", _order(**{where: tags}, algoStrategy="Adaptive")

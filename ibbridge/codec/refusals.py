@@ -27,9 +27,6 @@ MOST_FAULTS = 50
 MOST_GUESSED = 5
 """Faults of one answer that say what may have been meant: each such guess takes almost a millisecond."""
 
-MOST_ROWS = 1_000
-"""Rows of one list: IB's longest, filters of a scan and legs of a combination, have less than a tenth of that."""
-
 
 class NotCarried(Exception):  # noqa: N818 - the name says what is wrong
     """A request that cannot be written as it was given. `faults` says why, a sentence each, named by path."""
@@ -193,8 +190,8 @@ class _Check:
         if not isinstance(value, list | tuple):
             self.fault(path, f"must be a list, not {_show(value)}")
             return _SKIP
-        if len(value) > MOST_ROWS:
-            self.fault(path, f"has {len(value)} rows; {MOST_ROWS} at most")
+        if len(value) > field.most_rows:
+            self.fault(path, f"has {len(value)} rows; {field.most_rows} at most")
             return _SKIP
         kind = field.type
         if isinstance(kind, Tags):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from ibbridge.codec.types import Scalar
     from ibbridge.codec.words import Words
 
+MOST_ROWS = 1_000
+"""Rows of a client's list, where its field does not say: more than any has a reason to have."""
+
 LONGEST_TAG = 64
 LONGEST_VALUE = 1_024
 """Characters of a tag and of its value."""
@@ -123,10 +126,10 @@ class Field:
     Where the test `only` fails, the published value is the default. `distinct` values are a set: published sorted, and
     each once. A value that is `refused` cannot be sent as text from the server version on that stands beside it.
 
-    Of what clients send: a text has at most `longest` characters (0: what its type says), a number is at least `least`,
-    a word is of a list of IB's (`words`). A value that is `nothing` means that there is none, and is not sent. A
-    lenient record leaves an attribute aside that the request does not carry, but not where the test `apart` holds:
-    there the attribute tells what is meant from something else.
+    Of what clients send: a text has at most `longest` characters (0: what its type says), a list as many `rows` (0:
+    `MOST_ROWS`), a number is at least `least`, a word is of a list of IB's (`words`). A value that is `nothing` means
+    that there is none, and is not sent. A lenient record leaves an attribute aside that the request does not carry, but
+    not where the test `apart` holds: there the attribute tells what is meant from something else.
     """
 
     name: str
@@ -145,6 +148,7 @@ class Field:
     refused: Mapping[Any, int] = dataclasses.field(default_factory=dict)
     untold: Any = _SAME
     longest: int = 0
+    rows: int = 0
     least: int | None = None
     words: Words | None = None
     nothing: Callable[[Any], bool] | None = None
@@ -159,6 +163,11 @@ class Field:
         """How many characters a client may send; 0 for what is no text."""
         kind = self.type
         return self.longest or (kind.longest if isinstance(kind, t.Scalar) else 0)
+
+    @property
+    def most_rows(self) -> int:
+        """How many rows a client's list may have."""
+        return self.rows or MOST_ROWS
 
     @property
     def path(self) -> Path:

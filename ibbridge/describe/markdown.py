@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from ibbridge import reference
 from ibbridge.codec.messages import DOMAINS, INBOUND, MESSAGES
-from ibbridge.codec.refusals import MOST_ROWS
 from ibbridge.codec.schema import (
     LONGEST_TAG,
     LONGEST_VALUE,
+    MOST_ROWS,
     Declaration,
     Field,
     Inline,
@@ -189,8 +189,8 @@ def _types() -> Iterator[str]:
     for kind in KINDS.values():
         yield f"| {kind.word} | {kind.says} | {kind.takes} |"
     yield (
-        f"| tags | a list of `{{tag, value}}`, both text | the same: at most {MOST_ROWS} of them, as of any list, "
-        f"{LONGEST_TAG} characters of a tag and {LONGEST_VALUE} of a value |"
+        f"| tags | a list of `{{tag, value}}`, both text | the same: at most {MOST_ROWS} of them, as of any list where nothing "
+        f"else is said, {LONGEST_TAG} characters of a tag and {LONGEST_VALUE} of a value |"
     )
     yield ""
 
@@ -208,6 +208,8 @@ def _bounds(field: Field) -> str:
         return f", one of [{field.words.noun}](#words)"
     if field.least is not None:
         return f", at least {field.least}"
+    if field.rows:
+        return f", at most {field.rows} rows"
     known = isinstance(field.type, Scalar) and field.type.longest
     return f", at most {field.most} characters" if field.most != known and field.most else ""
 

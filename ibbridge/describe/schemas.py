@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ibbridge import reference
 from ibbridge.codec.messages import MESSAGES
-from ibbridge.codec.refusals import MOST_ROWS
 from ibbridge.codec.schema import Field, Mask, Path, Record, Request, Tags, Type, Union
 from ibbridge.codec.types import Scalar
 from ibbridge.codec.versions import NEWEST, OLDEST
@@ -140,7 +139,7 @@ class _Commanded(_Made):
         one = self.one(field, path)
         needed = self.entry.required(path, field)
         if field.many or isinstance(field.type, Tags):
-            made: dict[str, Any] = {"type": "array", "items": dict(one), "maxItems": MOST_ROWS}
+            made: dict[str, Any] = {"type": "array", "items": dict(one), "maxItems": field.most_rows}
         else:
             made = dict(one)
         if path in self.entry.needed:

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ibbridge.codec import Dialect, Message, NotCarried, framing, refusals
 from ibbridge.codec.layout import edges
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
-from ibbridge.codec.refusals import MOST_FAULTS, MOST_GUESSED, MOST_ROWS
-from ibbridge.codec.schema import Record, Request
+from ibbridge.codec.refusals import MOST_FAULTS, MOST_GUESSED
+from ibbridge.codec.schema import MOST_ROWS, Record, Request
 from tests.codec.declared import sides
 from tests.codec.strategies import canonical
 
@@ -451,8 +451,8 @@ def test_the_fiftieth_fault_is_the_last_that_is_looked_for(monkeypatch: pytest.M
     asked = watched(monkeypatch)
     wrong = dict.fromkeys(map(str, range(100)), 1)
     for rows in (
-        place(TEXT, conditions=[{"condType": 3, **wrong}] * MOST_ROWS),
-        place(TEXT, orderComboLegs=[wrong] * MOST_ROWS),
+        place(TEXT, conditions=[{"condType": 3, **wrong}] * 100),
+        place(TEXT, orderComboLegs=[wrong] * 100),
         place(TEXT, orderMiscOptions=[wrong] * MOST_ROWS),
         faults("reqExecutions", {"reqId": 1, "execFilter": {"specificDates": ["x"] * MOST_ROWS}}, TEXT),
     ):

@@ -9,8 +9,7 @@ import pytest
 from ibbridge.codec import Dialect, Message, NotCarried
 from ibbridge.codec import words as w
 from ibbridge.codec.messages import OUTBOUND
-from ibbridge.codec.refusals import MOST_ROWS
-from ibbridge.codec.schema import Field, Record, Tags, Union
+from ibbridge.codec.schema import MOST_ROWS, Field, Record, Tags, Union
 from ibbridge.codec.types import Scalar
 
 if TYPE_CHECKING:
@@ -212,6 +211,8 @@ def test_what_is_too_long_is_refused_by_name(name: str, args: dict[str, Any], sa
 def test_a_list_has_a_longest_length() -> None:
     (fault,) = faults("placeOrder", order(orderMiscOptions=[{"tag": "x", "value": ""}] * (MOST_ROWS + 1)))
     assert fault == "order.orderMiscOptions has 1001 rows; 1000 at most"
+    legs = {**COMBO, "comboLegs": COMBO["comboLegs"] * 101}
+    assert faults("reqMktData", {"reqId": 1, "contract": legs}) == ["contract.comboLegs has 101 rows; 100 at most"]
 
 
 @pytest.mark.parametrize(
@@ -228,7 +229,7 @@ def test_a_number_that_can_never_be_right_is_refused(changed: dict[str, Any], fa
 
 # -- what tells a contract from another --------------------------------------------------------------------------------
 
-COMBO = {
+COMBO: dict[str, Any] = {
     **STOCK,
     "secType": "BAG",
     "comboLegs": [{"conId": 1, "ratio": 1, "action": "BUY", "exchange": "SMART"}],

@@ -100,7 +100,7 @@ CONTRACT = Record(
         Part("deltaNeutralContract", DELTA_NEUTRAL_CONTRACT, 17, optional=True, apart=given("deltaNeutralContract")),
         Bool("includeExpired", 18),
         Str("comboLegsDescrip", 19, longest=DESCRIPTION),
-        Rows("comboLegs", COMBO_LEG, 20, apart=given("comboLegs")),
+        Rows("comboLegs", COMBO_LEG, 20, rows=100, apart=given("comboLegs")),
         Str("lastTradeDate", 21, answer=True),
     ),
     lenient=True,

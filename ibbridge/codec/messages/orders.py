@@ -219,7 +219,7 @@ ORDER = Record(
         Float("adjustedTrailingAmount", 97, None),
         Int("adjustableTrailingUnit", 98),
         Float("lmtPriceOffset", 99, None),
-        Rows("conditions", CONDITION, 100),
+        Rows("conditions", CONDITION, 100, rows=100),
         Bool("conditionsCancelOrder", 101),
         Bool("conditionsIgnoreRth", 102),
         Str("modelCode", 103),
@@ -269,7 +269,7 @@ ORDER = Record(
         Int("auctionStrategy"),
         Float("basisPoints", 0, None),
         Int("basisPointsType", 0, None),
-        Rows("orderComboLegs", ORDER_COMBO_LEG),
+        Rows("orderComboLegs", ORDER_COMBO_LEG, rows=100),
         # Attached orders, in protobuf beside the order:
         Int("slOrderId", 0, None),
         Str("slOrderType", words=w.ATTACHED_ORDER_TYPES, longest=CODE),
