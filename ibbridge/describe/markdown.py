@@ -189,8 +189,8 @@ def _types() -> Iterator[str]:
     for kind in KINDS.values():
         yield f"| {kind.word} | {kind.says} | {kind.takes} |"
     yield (
-        f"| tags | a list of `{{tag, value}}`, both text | the same: at most {MOST_ROWS} of them, as of any list where nothing "
-        f"else is said, {LONGEST_TAG} characters of a tag and {LONGEST_VALUE} of a value |"
+        f"| tags | a list of `{{tag, value}}`, both text | the same: at most {MOST_ROWS} of them, as of any list "
+        f"where nothing else is said, {LONGEST_TAG} characters of a tag and {LONGEST_VALUE} of a value |"
     )
     yield ""
 
