@@ -1,4 +1,4 @@
-"""A strategy in twenty-five lines: buy 100 AAPL on the first dip, say what becomes of the order, and end.
+"""A strategy in twenty-five lines: buy 100 AAPL when the price falls, say what becomes of the order, and end.
 
 Start a daemon (`ibbridge run`) and something for it to connect to: TWS or IB Gateway with a paper account, or
 `ibbridge sim`. Then run this, as often as you like. An account that may hold real money is refused.
@@ -7,7 +7,6 @@ Start a daemon (`ibbridge run`) and something for it to connect to: TWS or IB Ga
 from ibbridge.client import Request, connect, limit, stock
 
 LAST = (4, 68)  # IB's tick types for the last trade, live and delayed
-DIP = 0.0002  # below the highest trade so far, as a part of it
 OVER = ("Filled", "Cancelled", "ApiCancelled", "Inactive")  # states of an order after which nothing follows
 
 with connect("example") as ib:
@@ -23,6 +22,6 @@ with connect("example") as ib:
                 break
         elif order is None and message.type == "tickPrice" and message.tickType in LAST:
             highest = max(highest, message.price)
-            if 0 < message.price <= highest * (1 - DIP):
+            if 0 < message.price < highest:
                 order = ib.placeOrder(stock("AAPL"), limit("BUY", 100, round(message.price * 1.001, 2)))
                 print(f"the price fell from {highest} to {message.price}: 100 are to be bought", flush=True)
