@@ -18,6 +18,7 @@ import msgpack
 
 from ibbridge import press, topics
 from ibbridge.heartbeat_numbers import HeartbeatNumbers
+from ibbridge.retired_streams import RetiredStreams
 from ibbridge.ring import Ring
 
 if TYPE_CHECKING:
@@ -146,7 +147,9 @@ class Streams:
         self._streams: dict[bytes, Stream] = {}
         self._names: list[bytes] = []  # sorted
         self._numbers = HeartbeatNumbers()
+        self._retired = RetiredStreams()
         self._trimmed = 0
+        self._cuts = 0
 
     @property
     def offset(self) -> int:
@@ -194,7 +197,11 @@ class Streams:
         stream = self._streams[name] = Stream(name, durable)
         if durable:
             self._numbers.add(stream)
-        insort(self._names, name)
+        known = self._retired.get(name) is not None
+        stream.seq = self._retired.pop(name)
+        stream.cuts = self._cuts  # which no cursor in the one that was there before has
+        if not known:
+            insort(self._names, name)
         return stream
 
     def _head(self, kind: str, about: bytes, flags: Sequence[str] = ()) -> bytes:
@@ -392,12 +399,19 @@ class Streams:
         return self._store.name if self._store else str(self.epoch)
 
     def stream(self, name: bytes) -> Stream | None:
-        """The stream of this name, if anything was ever published on it."""
-        return self._streams.get(name)
+        """Return the stream of this name, if anything was ever published on it.
+
+        One that is retired is given as it is now: it holds nothing.
+        """
+        stream = self._streams.get(name)
+        if stream is None and (number := self._retired.get(name)) is not None:
+            stream = Stream(name, False)  # noqa: FBT003 - the compiled one takes no keywords
+            stream.seq = number
+        return stream
 
     def last(self, *components: str) -> int:
-        """The number of the last message of the stream whose topics begin with these components."""
-        stream = self._streams.get(topics.topic(*self._prefix, *components[:2]))
+        """Return the number of the last message of the stream whose topics begin with these components."""
+        stream = self.stream(topics.topic(*self._prefix, *components[:2]))
         return stream.seq if stream else 0
 
     def holding(self, place: tuple[str, ...], kinds: frozenset[str]) -> dict[tuple[str, ...], list[Channel]]:
@@ -417,7 +431,9 @@ class Streams:
 
         No more than `most`, and no more than have `most_bytes`, but one. Raises `Gone` if the first is kept no more.
         """
-        stream = self._streams[name]
+        stream = self.stream(name)
+        if stream is None:
+            raise KeyError(name)
         last = min(last, stream.seq)
         if first > last:
             return []
@@ -448,9 +464,27 @@ class Streams:
     def tend(self, most: int = 2_000) -> None:
         """Free what is of no use any more, of some streams at a time. To be called every second or so."""
         start = self._trimmed if self._trimmed < len(self._names) else 0
+        forgotten: set[bytes] = set()
         for name in self._names[start : start + most]:
-            self._trim(self._streams[name])
+            stream = self._streams.get(name)
+            if stream is not None:
+                self._trim(stream)
+                if not stream.durable and self._holds_nothing(stream):
+                    forgotten |= self._retire(stream)
         self._trimmed = start + most
+        if forgotten:
+            self._names = [name for name in self._names if name not in forgotten]
+
+    def _holds_nothing(self, stream: Stream) -> bool:
+        """Return True if a stream has neither state nor messages in the ring, nor is its number still to be told."""
+        return not (stream.channels or stream.offsets or stream.changed or stream in self._numbers)
+
+    def _retire(self, stream: Stream) -> set[bytes]:
+        """Keep of a stream nothing but its number; return the names that are not known any more."""
+        del self._streams[stream.name]
+        self._cuts = max(self._cuts, stream.cuts) + 1
+        forgotten = self._retired.put(stream.name, stream.seq)
+        return set() if forgotten is None else {forgotten}
 
     def under(self, prefix: bytes, after: bytes) -> Iterator[Stream]:
         """The streams that have or could have messages under `prefix`, in order, from the one behind `after` on.
@@ -462,11 +496,12 @@ class Streams:
         # Of the names before those that begin with the prefix, only that counts with which the prefix begins.
         components = prefix.split(b".", len(self._prefix) + 2)[: len(self._prefix) + 2]
         name = b".".join([*components, b""])
-        if name != prefix and prefix.startswith(name) and name in self._streams and name > after:
-            yield self._streams[name]
+        if name != prefix and prefix.startswith(name) and name > after and (stream := self.stream(name)) is not None:
+            yield stream
         place = max(place, bisect_left(names, prefix))
         while place < len(names) and names[place].startswith(prefix):
-            yield self._streams[names[place]]
+            if (stream := self.stream(names[place])) is not None:
+                yield stream
             place += 1
 
     def seqs(self) -> dict[str, int]:

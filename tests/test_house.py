@@ -146,7 +146,7 @@ PURE = {
         "arguments", "session", "line", "streams", "routing", "requests", "orders", "order_keys", "topics", "commands",
         "book", "reload", "ring", "press", "snapshot", "halt", "replies", "bridge", "recording", "alarms", "health",
         "unpacking",
-        "budget", "heartbeat_numbers", "fair_memory", "fair_queue", "pacing",
+        "budget", "heartbeat_numbers", "retired_streams", "fair_memory", "fair_queue", "pacing",
         "answers", "asker", "deadlines", "delays", "hours", "outgoing", "places", "subscriptions", "trading", "turns",
         "upkeep", "watchdog", "wholes",
     )
@@ -212,6 +212,7 @@ LAYERS = [
     "ring",
     "press",
     "heartbeat_numbers",
+    "retired_streams",
     "alarms",
     "health",
     "monitoring",
