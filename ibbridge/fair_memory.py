@@ -90,6 +90,10 @@ class _Holders(Generic[K, V]):
             holder = self._of[name] = _Holder()
         holder.add(entry)
         self._list(name, holder)
+        self._compact()
+
+    def _compact(self) -> None:
+        """Leave one place in the heap to each holder, when most places count no more."""
         if len(self._heap) > 4 * len(self._of) + 64:
             self._heap = [(-each.size, each.listed, name) for name, each in self._of.items()]
             heapq.heapify(self._heap)
@@ -104,6 +108,7 @@ class _Holders(Generic[K, V]):
         holder.remove(entry)
         if not holder.size:
             del self._of[name]
+            self._compact()
 
     def largest(self) -> _Holder[K, V]:
         """Return the holder that has most. There must be one."""

@@ -28,8 +28,8 @@ _READABLE = int(zmq.POLLIN)
 class Answering(Protocol):
     """Who answers requests. Both methods return the reply's bytes, and at once: everything else stands still."""
 
-    def answer(self, request: bytes) -> bytes:
-        """The reply to a request, whatever its bytes are."""
+    def answer(self, request: bytes, peer: bytes) -> bytes:
+        """Return the reply to a request, whatever its bytes are; `peer` is the connection over which it came."""
 
     def refuse(self, reason: str) -> bytes:
         """The reply to a request that was not handed on; `reason` is a sentence for the one who sent it."""
@@ -98,7 +98,7 @@ class ReplySocket:
             return self._answering.refuse(
                 f"a request may have {self._config.max_request} bytes, and this one has {len(request)}"
             )
-        return self._answering.answer(request.bytes)
+        return self._answering.answer(request.bytes, self._envelope[0])
 
     def _send(self, reply: bytes) -> None:
         """Send the envelope and the reply; never waits for a peer."""

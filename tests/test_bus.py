@@ -41,7 +41,7 @@ class Echo:
     def __init__(self) -> None:
         self.answered = 0
 
-    def answer(self, request: bytes) -> bytes:
+    def answer(self, request: bytes, peer: bytes) -> bytes:
         self.answered += 1
         return b"to " + request
 
@@ -545,10 +545,10 @@ def test_a_client_that_went_before_its_reply_leaves_the_others_served(peers: Pee
 class Broken(Echo):
     """Has a bug."""
 
-    def answer(self, request: bytes) -> bytes:
+    def answer(self, request: bytes, peer: bytes) -> bytes:
         if request == b"crash":
             raise ZeroDivisionError
-        return super().answer(request)
+        return super().answer(request, peer)
 
 
 def test_a_bug_in_an_answer_goes_up_and_the_client_gets_an_empty_reply(peers: Peers) -> None:
@@ -568,10 +568,10 @@ class Publishing(Echo):
 
     bus: Bus
 
-    def answer(self, request: bytes) -> bytes:
+    def answer(self, request: bytes, peer: bytes) -> bytes:
         self.bus.send([b"md.", request])
         self.bus.turn()
-        return super().answer(request)
+        return super().answer(request, peer)
 
 
 def test_an_answer_may_publish_and_give_the_bus_a_turn(peers: Peers) -> None:
@@ -623,9 +623,9 @@ class Slow(Echo):
 
     now = 0.0
 
-    def answer(self, request: bytes) -> bytes:
+    def answer(self, request: bytes, peer: bytes) -> bytes:
         self.now += 0.001
-        return super().answer(request)
+        return super().answer(request, peer)
 
 
 def test_a_turn_ends_when_its_time_is_up_and_not_before(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -672,9 +672,9 @@ class Noted(Echo):
         super().__init__()
         self.requests: list[bytes] = []
 
-    def answer(self, request: bytes) -> bytes:
+    def answer(self, request: bytes, peer: bytes) -> bytes:
         self.requests.append(request)
-        return super().answer(request)
+        return super().answer(request, peer)
 
 
 def test_a_bus_closed_in_its_loop_is_not_called_again(peers: Peers) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import pathlib
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -109,6 +113,7 @@ def cancels(orders: list[tuple[str, str]]) -> Iterator[dict[str, Any]]:
     [
         pytest.param(1, 1, 50, id="of one order"),
         pytest.param(500, 1, 200, id="of 500 orders", marks=pytest.mark.long),
+        pytest.param(200, 200, 200, id="under 200 names", marks=pytest.mark.long),
     ],
 )
 def test_a_flood_of_cancels_keeps_nobodys_order_and_nobodys_cancel_waiting(orders, names, a_second):
@@ -138,3 +143,76 @@ def _round_trip(bridge: Bridge, tws: Tws, number: int) -> tuple[float, float]:
     since = time.monotonic()
     bridge.do("cancelOrder", "honest", f"h{number}")
     return first, tws.when(lambda name, data: name == "cancelOrder" and data["orderId"] == placed["orderId"], since)
+
+
+def requests(cmd: str, names: int, **args: Any) -> Iterator[dict[str, Any]]:
+    number = 0
+    while True:
+        command = {"id": f"f{number}", "cmd": cmd, "client": f"evil{number % names}", "args": args}
+        yield {**command, "key": f"f{number}"} if "order" in args else command
+        number += 1
+
+
+@pytest.mark.parametrize(
+    ("cmd", "names", "connections", "args"),
+    [
+        ("placeOrder", 200, 1, {"contract": AAPL, "order": LIMIT}),
+        pytest.param("placeOrder", 200, 20, {"contract": AAPL, "order": LIMIT}, marks=pytest.mark.long),
+        pytest.param("reqContractDetails", 100_000, 1, {"contract": AAPL}, marks=pytest.mark.long),
+    ],
+)
+def test_names_without_number_keep_nobody_waiting_and_queue_no_more_than_may_wait(cmd, names, connections, args):
+    with (
+        Host() as host,
+        Bridge(host.port, pacing__rate=RATE, pacing__most=2000) as bridge,
+        host.accept() as guest,
+    ):
+        guest.start()
+        bridge.ready()
+        tws = Tws(guest)
+        with Bystanders(bridge), Flood(bridge, requests(cmd, names, **args), 1000, connections) as flood:
+            until = time.monotonic() + 60
+            while not any(not each["ok"] for each in flood.replies):
+                assert time.monotonic() < until
+                time.sleep(0.05)
+            waits = [_round_trip(bridge, tws, number) for number in range(3)]
+            queued = bridge.do("status")["pacing"]
+        refused = [each["error"] for each in flood.replies if not each["ok"]]
+        assert {(each["code"], each["outcome"]) for each in refused} == {("E_PACING", "not_sent")}
+        assert queued["queued"] <= 2000
+        assert len(queued["clients"]) <= 20
+        assert max(map(max, waits)) < WITHIN, waits
+
+
+@pytest.mark.long
+def test_junk_of_one_pushes_out_no_reply_of_another():
+    with Host() as host, Bridge(host.port) as bridge, host.accept() as guest:
+        guest.start()
+        bridge.ready()
+        order = {"id": "mine", "cmd": "placeOrder", "client": "honest", "key": "k"}
+        packed = msgpack.packb({**order, "args": {"contract": AAPL, "order": LIMIT}})
+        first = msgpack.unpackb(bridge.ask(packed))
+        assert first["ok"]
+        junk = {"cmd": "cancelOrder", "args": {}}
+        many = ({**junk, "id": number, "client": f"c{number % 1000}"} for number in range(10**9))
+        with Bystanders(bridge), Flood(bridge, many, 4000) as flood:
+            until = time.monotonic() + 100
+            while len(flood.replies) < 110_000:
+                assert time.monotonic() < until, len(flood.replies)
+                time.sleep(0.1)
+        assert msgpack.unpackb(bridge.ask(packed)) == {**first, "dup": True}
+
+
+MANY = 40_000
+"""Requests after the first 30,000."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("what", ["cancelled", "refused", "names"])
+def test_memory_is_as_before_after_many_requests_refused_symbols_and_names(what):
+    """In a process of its own, without time: the loop runs the core as the daemon does, with its garbage collector."""
+    command = [sys.executable, "-m", "tests.attacks.grown", what, str(MANY)]
+    root = pathlib.Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=500, check=True)
+    before, after = json.loads(done.stdout)
+    assert after < before * 1.2, (before, after)
