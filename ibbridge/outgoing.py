@@ -91,7 +91,7 @@ class Outgoing:
         dialect = self._dialect()
         checked: dict[str, Any] = {}
         try:
-            checked = dialect.check(request.name, args, listed=self._listed)
+            checked = dialect.check(request.name, args, command=True, listed=self._listed)
         except NotCarried as error:
             found += error.faults
         if found:

@@ -213,14 +213,14 @@ class Dialect:
 
     # -- writing
 
-    def check(self, name: str, args: Any, *, listed: bool = False) -> dict[str, Any]:
+    def check(self, name: str, args: Any, *, command: bool = False, listed: bool = False) -> dict[str, Any]:
         """Return `args` of a request as `put` takes them. Raises `NotCarried`, naming every fault.
 
-        `listed`: words of which IB has a list must be on it.
+        `command` and `listed` are those of `refusals.checked`.
         """
         if name not in self._writable:
             raise NotCarried([f"no request that is known here is named {name}"])
-        return checked(self._writable[name], self.version, args, listed=listed)
+        return checked(self._writable[name], self.version, args, command=command, listed=listed)
 
     def write(self, name: str, values: Any) -> bytes:
         """A request or message as bytes, length included.

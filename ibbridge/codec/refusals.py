@@ -36,14 +36,18 @@ class NotCarried(Exception):  # noqa: N818 - the name says what is wrong
         self.faults = tuple(faults)
 
 
-def checked(request: Declaration, version: int, args: Any, *, listed: bool = False) -> dict[str, Any]:
+def checked(
+    request: Declaration, version: int, args: Any, *, command: bool = False, listed: bool = False
+) -> dict[str, Any]:
     """Return `args` ready to be written at `version`. Raises `NotCarried` with every fault.
 
-    `listed`: words of which IB has a list must be on it.
+    `command`: a value that means nothing, such as a strike of 0, is left out, and what tells one instrument from
+    another must be carried. Without it they go as IB's own client sends them. `listed`: words of which IB has a list
+    must be on it.
     """
     if not request.exists(version):
         raise NotCarried([_absence(request, version)])
-    check = _Check(request, version, listed=listed)
+    check = _Check(request, version, command=command, listed=listed)
     values: dict[str, Any] = check.record(request.shape, args, ())
     if not check.faults:
         check.together(values)
@@ -59,9 +63,10 @@ def _absence(request: Declaration, version: int) -> str:
 
 
 class _Check:
-    def __init__(self, request: Declaration, version: int, *, listed: bool) -> None:
+    def __init__(self, request: Declaration, version: int, *, command: bool, listed: bool) -> None:
         self.request = request
         self.version = version
+        self.command = command
         self.listed = listed
         self.carried = carried(request, version)
         self.text = not request.in_protobuf(version)
@@ -90,7 +95,7 @@ class _Check:
             if name not in known:
                 self._unknown(name, known, path)
                 continue
-            aside = (ignore or record.lenient) and not _tells_apart(known[name], given)
+            aside = (ignore or record.lenient) and not (self.command and _tells_apart(known[name], given))
             loaded = self.value(known[name], value, (*path, name), ignore=aside)
             if loaded is not _SKIP:
                 values[name] = loaded
@@ -156,7 +161,7 @@ class _Check:
         except ValueError:
             self.fault(path, f"must be {kind.expected()}, not {_show(value)}")
             return _SKIP
-        if field.nothing and field.nothing(loaded):
+        if self.command and field.nothing and field.nothing(loaded):
             return field.default
         if isinstance(loaded, str) and sent:
             self._characters(loaded, path)
@@ -232,7 +237,7 @@ class _Check:
             return {}
         rest = {name: value for name, value in row.items() if name != union.by.name}
         record = union.kinds[number]
-        inner = _Check(self.request, self.version, listed=self.listed)
+        inner = _Check(self.request, self.version, command=self.command, listed=self.listed)
         inner.carried = frozenset((*path, each.name) for each in record.fields)
         inner.faults = self.faults
         return {union.by.name: number, **inner.record(record, rest, path)}
