@@ -52,6 +52,9 @@ PROBE = 8
 IMPATIENCE = 0.005
 """Seconds for which the disk is waited for after it has not answered in time, until it is as it should be."""
 
+STARTING = 60.0
+"""Seconds that it has to say what it holds when the daemon starts: who goes on without that would forget a halt."""
+
 CLOSING = 5.0
 """Seconds that it has to take what waits when the store is closed."""
 
@@ -670,8 +673,8 @@ class Store:
         return known.floor + 1 if known else 1
 
     def state(self) -> list[tuple[bytes, bytes, bytes]]:
-        """Topic, identity and body of the newest message on disk of each topic and identity."""
-        return self._attempt(schema.states) or []
+        """Topic, identity and body of the newest message on disk of each topic and identity. For the start."""
+        return self._at_start(schema.states) or []
 
     def open_keys(self) -> list[Key]:
         """Return the keys that were open when the store was opened."""
@@ -709,9 +712,20 @@ class Store:
         return page.found
 
     def get(self, key: str) -> bytes | None:
-        """The value that was kept by this name; None if there is none."""
-        value: bytes | None = self._attempt(partial(event_table.value, key))
+        """The value that was kept by this name; None if there is none. For the start."""
+        value: bytes | None = self._at_start(partial(event_table.value, key))
         return value
+
+    def _at_start(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        """Have the disk thread read what the daemon goes on from. If the disk does not answer, that is for good."""
+        found = self._attempt(work, patience=STARTING)
+        if self._late is not None and not self._spoilt:
+            self._spoilt = True
+            self._unwritten = (
+                f"{self._path}: its disk did not answer for {STARTING:g} s when it was to be read; see what the system "
+                "log says of the disk, then restart ibbridge"
+            )
+        return found
 
     def figures(self) -> dict[str, Any]:
         """How it does. The longest commit is that since this was asked last, p50 and p99 are of the last 1,000."""
@@ -807,6 +821,7 @@ class Store:
         *,
         then: Callable[[Any], None] = _nothing,
         copying: bool = False,
+        patience: float = 0.0,
     ) -> Any:
         """Have the disk thread do something; what that gives.
 
@@ -819,7 +834,7 @@ class Store:
         if self._late is not None:
             return None
         job = self._thread.submit(partial(self._done, work, self._db))
-        if not self._thread.wait(job, IMPATIENCE if self._hung else self._patience):
+        if not self._thread.wait(job, patience or (IMPATIENCE if self._hung else self._patience)):
             self._late = _Late(job, then)
             self._stall()
             return None

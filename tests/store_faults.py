@@ -89,11 +89,11 @@ def hanging(store: Store, statement: str = "", *, succeeds: bool = True) -> Iter
 
 
 @contextmanager
-def slow(store: Store, seconds: float) -> Iterator[None]:
+def slow(store: Store, seconds: float, statement: str = "COMMIT") -> Iterator[None]:
     """The disk takes so long for each commit."""
     real = store._db
     assert real is not None
-    store._db = _Gate(real, "COMMIT", seconds, succeeds=True)  # type: ignore[assignment]
+    store._db = _Gate(real, statement, seconds, succeeds=True)  # type: ignore[assignment]
     yield
     if store._db is not None:
         store._db = real

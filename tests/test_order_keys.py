@@ -5,20 +5,25 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import sqlite3
+import tempfile
 from contextlib import closing
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ibbridge.order_keys import adopt
 from ibbridge.store import Store
 from tests.middle import AAPL, _blank
+from tests.store_faults import scribble
 from tests.test_daemon import ACCOUNTS, ORDER, Published, Wire
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Iterator
 
     from ibbridge.storage.keys import Key
@@ -200,6 +205,47 @@ def test_what_is_said_of_an_order_again_and_again_is_one_record(lives: Lives) ->
     wire.say(status(4711, "Filled"), executed(4711), executed(4711))
     records = [(msgpack.unpackb(key.name), key.open) for key in written]
     assert records == [(["a", "k"], True), ("highest orderId", True), (["a", "k"], False)]
+
+
+# -- damage
+
+
+@settings(max_examples=25)
+@given(luck=st.randoms(use_true_random=False), places=st.integers(1, 20), length=st.sampled_from([1, 8, 100, 5000]))
+@pytest.mark.parametrize("made", ["by this release", "by schema 1"])
+def test_whatever_is_overwritten_the_daemon_starts_and_no_key_is_taken_for_a_new_one(
+    luck: random.Random, places: int, length: int, made: str
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        content, keys = with_orders() if made == "by this release" else (gzip.decompress(SCHEMA_1.read_bytes()), USED)
+        path = Path(name) / "events.db"
+        path.write_bytes(content)
+        scribble(path, luck, places, length)
+        lives = Lives(Path(name))
+        lives.begin(following=1)
+        codes = {lives.place(key).get("error", {}).get("code", "taken") for key in keys}
+        assert codes <= {"E_KEY_REUSED", "E_STORE", "E_HALTED"}
+        lives.published.daemon.beat()
+        lives.end()
+
+
+USED = ["working", "filled", "refused", "executed"]
+
+
+@cache
+def with_orders() -> tuple[bytes, list[str]]:
+    """A file with orders that are open, over, and long over; and their keys."""
+    with tempfile.TemporaryDirectory() as name:
+        lives = Lives(Path(name))
+        wire = lives.begin()
+        keys = [f"k{count}" for count in range(60)]
+        for count, key in enumerate(keys):
+            number = lives.place(key)["result"]["orderId"]
+            wire.say(opened(number, f"a/{key}", number), status(number, "Filled" if count % 3 else "Submitted", number))
+            if count == 30:
+                lives.pass_days(8)
+        lives.end()
+        return (Path(name) / "events.db").read_bytes(), keys
 
 
 # -- a store of schema 1

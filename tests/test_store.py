@@ -611,8 +611,6 @@ def test_a_disk_that_hangs_is_waited_for_once_and_then_not_at_all(store: Store) 
             assert not store.append(rows(seq, seq))
             store.tend(0)
         assert not store.put("halt", b"1")
-        assert store.get("halt") is None
-        assert store.state() == []
         assert store.read(ME, 1, 3, 9, 999) == []
         assert read(store, first=4) == list(range(4, 205)), "what waits is in memory"
         assert store.uncommitted == 201
@@ -674,6 +672,24 @@ def test_what_is_pruned_while_the_disk_hangs_is_gone_when_it_is_gone(store: Stor
     recover(store)
     for each in now_and_later(store):
         assert (read(each), each.first(ME), each.fault) == ([4], 4, "")
+
+
+def test_what_the_daemon_goes_on_from_is_waited_for_and_without_it_no_order_is_taken(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert store.put("halt", b"1")
+    store._patience = 0.02
+    with slow(store, 0.1, "SELECT"):
+        assert store.get("halt") == b"1"
+        assert store.fault == ""
+    monkeypatch.setattr(module, "STARTING", 0.1)
+    with hanging(store):
+        assert store.get("halt") is None
+        assert "its disk did not answer for 0.1 s when it was to be read; " in store.fault
+    sleep(0.1)
+    store.tend(0)
+    assert store.fault.endswith(", then restart ibbridge")
+    assert not store.append(rows(1, 1))
 
 
 def test_closing_ends_although_the_disk_hangs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
