@@ -21,9 +21,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
 
+from ibbridge.monitoring import process_limits
 from ibbridge.outbox import outbox
 from ibbridge.reply_socket import ReplySocket
 from ibbridge.security import zap
+from ibbridge.security.peer_watch import PeerWatch
+from ibbridge.security.peers import Bounds, Peers, Published
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,9 +35,27 @@ if TYPE_CHECKING:
     from ibbridge.config import BusConfig
     from ibbridge.outbox import Outbox
     from ibbridge.reply_socket import Answering
+    from ibbridge.security.peers import Peer
 
 TURN = 0.005
 """Seconds after which a turn ends: heartbeats, and what TWS has sent, come first. A command may take 50 ms more."""
+
+LONGEST_SUBSCRIPTION = 1_024
+"""Bytes of a frame that a subscriber sends, and of its handshake."""
+
+WAITING_REQUESTS = 2
+"""Requests of one peer that wait for their turn; libzmq reads no further."""
+
+UNREAD_REPLIES = 16 * 2**20
+"""Bytes of replies that a peer may leave unread before it is disconnected."""
+
+SUBSCRIPTIONS = 2**20
+"""Bytes of all subscriptions of one peer, of which each counts 32 more than its prefix has."""
+
+KEPT_DESCRIPTORS = 128
+"""Descriptors that peers cannot have: TWS, the store, the log and the recorder need some."""
+
+_WORTHWHILE = 2**20  # bytes that are kept for a peer before it helps to disconnect it
 
 _STRAYS = 64  # frames that are passed over at a time in search of a subscription
 
@@ -43,7 +64,6 @@ _SUBSCRIBE, _UNSUBSCRIBE = b"\x01", b"\x00"
 
 # As plain ints: for the compiled socket an enum costs a conversion per call.
 _NOWAIT = int(zmq.NOBLOCK)
-_READABLE = int(zmq.POLLIN)
 
 _WRITE_ONLY = frozenset((zmq.XPUB_MANUAL, zmq.XPUB_VERBOSE, zmq.ROUTER_MANDATORY))
 
@@ -78,6 +98,9 @@ class Bus:
     _pub: zmq.Socket[bytes]
     _rep: zmq.Socket[bytes]
     _replies: ReplySocket
+    _subscribers: Peers
+    _clients: Peers
+    _peer_watch: PeerWatch
 
     def __init__(
         self, config: BusConfig, answering: Answering, welcome: Callable[[bytes], bytes] | None = None
@@ -112,7 +135,12 @@ class Bus:
         """What peers sent that is nothing, and what they were not told, for `status`."""
         if self._endpoints is None:
             return {}
-        return {"strayRequests": self._replies.strays, "undeliveredReplies": self._replies.undelivered}
+        return {
+            "strayRequests": self._replies.strays,
+            "undeliveredReplies": self._replies.undelivered,
+            "refusedPeers": self._subscribers.refused + self._clients.refused,
+            "endedPeers": self._subscribers.ended + self._clients.ended,
+        }
 
     def open(self) -> None:
         """Lock and bind both endpoints; BusError, and nothing left behind, if either is not to be had."""
@@ -131,12 +159,21 @@ class Bus:
             self._rep = opened.enter_context(context.socket(zmq.ROUTER))
             _set(self._pub, pub_options(config))
             _set(self._rep, rep_options(config))
+            self._subscribers = Peers("bus.pub", subscriber_bounds(config))
+            self._clients = Peers("bus.rep", client_bounds(config))
+            opened.enter_context(self._subscribers.watch(context, self._pub))
+            opened.enter_context(self._clients.watch(context, self._rep))
             pub = _bind(self._pub, "bus.pub", config.pub)
             rep = _bind(self._rep, "bus.rep", config.rep)
+            self._subscribers.bound(pub)
+            self._clients.bound(rep)
+            self._outbox = outbox(self._pub)
+            self._peer_watch = PeerWatch((self._subscribers, self._clients), self._published)
+            self._peer_watch.start()
+            opened.callback(self._peer_watch.stop)
             self._opened = opened.pop_all()
         self._endpoints = Endpoints(pub, rep)
-        self._replies = ReplySocket(self._rep, config, self._answering)
-        self._outbox = outbox(self._pub)
+        self._replies = ReplySocket(self._rep, config, self._answering, self._clients)
         self.send = self._outbox.send
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -158,6 +195,8 @@ class Bus:
             return
         if not self._handler.alive:
             raise BusError("the thread that lets peers in has ended: nobody new is heard; the log has its traceback")
+        if not self._peer_watch.alive:
+            raise BusError("the thread that measures peers has ended: one of them could take all memory; see the log")
         emptied = False
         self._turning = True
         try:
@@ -182,6 +221,19 @@ class Bus:
             self._again = None
         self._opened.close()
 
+    def shed(self) -> str:
+        """Disconnect the peer for whom most is kept; a line that says which, empty if little is kept for anybody."""
+        if self._endpoints is None:
+            return ""
+        candidates = [(*worst, peers) for peers in (self._subscribers, self._clients) if (worst := peers.worst())]
+        cost, peer, peers = max(candidates, key=lambda candidate: candidate[0], default=(0, None, None))
+        if peer is None or peers is None or cost < _WORTHWHILE:
+            return ""
+        return peers.end(peer, f"memory is short, and about {cost} bytes are kept for it")
+
+    def _published(self) -> Published:
+        return Published(self._outbox.sent_messages, self._outbox.sent_bytes) if self._outbox else Published(0, 0)
+
     def _turn_again(self) -> None:
         if self._loop is not None and self._again is None:
             self._again = self._loop.call_soon(self._next_turn)
@@ -192,28 +244,45 @@ class Bus:
 
     def _subscription(self) -> bool:
         """Confirm one subscription, or end one; False if there was none."""
-        if not _readable(self._pub):
+        try:  # not asked whether there is one: that would keep the GIL, for as long as subscriptions come
+            frame: zmq.Frame | None = self._pub.recv(_NOWAIT, copy=False)
+        except zmq.Again:
             return False
-        frame: bytes | None = self._pub.recv(_NOWAIT)
         left = _STRAYS
-        while frame is not None and frame[:1] not in (_SUBSCRIBE, _UNSUBSCRIBE):
+        while frame is not None and bytes(frame.buffer[:1]) not in (_SUBSCRIBE, _UNSUBSCRIBE):
             self.strays += 1
             left -= 1
             frame = self._behind_stray() if left else None
         if frame is not None:
-            self._confirm(frame[:1], frame[1:])
+            self._confirm(frame, frame.bytes[1:])
         return True
 
-    def _confirm(self, what: bytes, prefix: bytes) -> None:
+    def _confirm(self, frame: zmq.Frame, prefix: bytes) -> None:
         # In manual mode both options are for the peer whose frame was read last.
-        if what == _UNSUBSCRIBE:
+        peer = self._subscriber(frame)
+        if frame.bytes[:1] == _UNSUBSCRIBE:
             self._pub.set(zmq.UNSUBSCRIBE, prefix)
+            if peer is not None:
+                self._subscribers.unsubscribed(peer, len(prefix))
+            return
+        if peer is not None and not self._subscribers.subscribed(peer, len(prefix)):
             return
         self._pub.set(zmq.SUBSCRIBE, prefix)
         if self._welcome is not None:
             self.send([prefix, self._welcome(prefix)])
 
-    def _behind_stray(self) -> bytes | None:
+    def _subscriber(self, frame: zmq.Frame) -> Peer | None:
+        """Return who sent a frame; None for the unsubscriptions that libzmq makes of a connection that is over."""
+        try:
+            name, descriptor = frame.get("User-Id"), int(frame.get(zmq.SRCFD))
+        except zmq.ZMQError:
+            return None
+        peer = self._subscribers.known(name) or self._subscribers.met(name, descriptor)
+        if peer is not None:
+            peer.spoken = True
+        return peer
+
+    def _behind_stray(self) -> zmq.Frame | None:
         """The frame queued behind one that was no subscription, if any.
 
         libzmq 4.3.5 keeps the peers of pending subscriptions in a queue of their own and takes one from it for *every*
@@ -223,7 +292,7 @@ class Bus:
         """
         self._pub.set(zmq.XPUB_MANUAL, 0)
         try:
-            return self._pub.recv(_NOWAIT)
+            return self._pub.recv(_NOWAIT, copy=False)
         except zmq.Again:
             return None
         finally:
@@ -240,7 +309,8 @@ def pub_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
         # Room for a burst: with libzmq's 1000 a subscriber lost 71 % of one.
         zmq.SNDHWM: config.sndhwm,
         # All that subscribers send is subscriptions; libzmq cuts off who sends more.
-        zmq.MAXMSGSIZE: 65_536,
+        zmq.MAXMSGSIZE: LONGEST_SUBSCRIPTION,
+        zmq.RCVBUF: 65_536,
         **_common_options(config),
     }
 
@@ -251,11 +321,30 @@ def rep_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
         # A reply that cannot be delivered is counted.
         zmq.ROUTER_MANDATORY: 1,
         # Somewhat too large is refused with a reply that says so; from here on libzmq cuts the peer off.
-        zmq.MAXMSGSIZE: 67_108_864,
+        zmq.MAXMSGSIZE: _longest_request(config),
         # A REQ has one request under way. Who pipelines is read no faster than answered, or requests pile up here.
-        zmq.RCVHWM: 8,
+        zmq.RCVHWM: WAITING_REQUESTS,
         **_common_options(config),
     }
+
+
+def subscriber_bounds(config: BusConfig) -> Bounds:
+    """What is allowed to subscribers."""
+    return Bounds(_most_peers(config), SUBSCRIPTIONS + 2**18, config.sndbytes, config.sndhwm, SUBSCRIPTIONS)
+
+
+def client_bounds(config: BusConfig) -> Bounds:
+    """What is allowed to those who send commands: as many requests of the greatest length as libzmq reads, and one."""
+    incoming = (WAITING_REQUESTS + 1) * _longest_request(config) + 65_536
+    return Bounds(_most_peers(config), incoming, UNREAD_REPLIES, 1_000)
+
+
+def _longest_request(config: BusConfig) -> int:
+    return 2 * config.max_request
+
+
+def _most_peers(config: BusConfig) -> int:
+    return min(config.max_peers, max(8, (process_limits.descriptor_limit() - KEPT_DESCRIPTORS) // 2))
 
 
 def _common_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
@@ -267,16 +356,13 @@ def _common_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
         # web page could place orders. And nobody is let in while there is no handler.
         zmq.ZAP_DOMAIN: zap.DOMAIN,
         zmq.ZAP_ENFORCE_DOMAIN: 1,
+        zmq.HANDSHAKE_IVL: 10_000,  # milliseconds after which a peer that says nothing is cut off
         zmq.TCP_KEEPALIVE: 1,
         zmq.TCP_KEEPALIVE_IDLE: 30,  # seconds of silence before the first probe
         zmq.TCP_KEEPALIVE_INTVL: 10,  # seconds between probes
         zmq.TCP_KEEPALIVE_CNT: 3,  # probes without an answer before the peer is gone
         zmq.LINGER: config.linger_ms,  # the last message, "bye", shall still get out
     }
-
-
-def _readable(socket: zmq.Socket[bytes]) -> bool:
-    return bool(int(socket.get(zmq.EVENTS)) & _READABLE)
 
 
 def _set(socket: zmq.Socket[bytes], options: Mapping[zmq.SocketOption, int | bytes]) -> None:

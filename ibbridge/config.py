@@ -189,6 +189,17 @@ class BusConfig(_Section):
         checks.whole(1, 10_000_000),
         "Messages kept for a subscriber that is behind; beyond that it loses some, which its sequence numbers show.",
     )
+    sndbytes: int = _key(
+        268_435_456,
+        checks.whole(1_048_576, 2**40),
+        "Bytes kept for a subscriber that is behind; one that lets more wait is disconnected.",
+    )
+    max_peers: int = _key(
+        1_000,
+        checks.whole(1, 1_000_000),
+        "Connections to each of the two sockets; more are refused. Also half of the descriptors that the system gives, "
+        "less some that are kept for TWS, store and log.",
+    )
     linger_ms: int = _key(
         1_000, checks.whole(0, 60_000), "Milliseconds that stopping may take to deliver what is still queued."
     )

@@ -441,6 +441,8 @@ class Daemon:
             self._connections.observe(endpoints)
         elif peer := self._connections.shed(endpoints):
             log.error("%d MB of memory are in use; disconnected %s, who reads least", used // MEGABYTE, peer)
+        elif said := self.bus.shed():
+            log.error("%d MB of memory are in use: %s", used // MEGABYTE, said)
 
     def _window(self) -> float:
         """Seconds until the restart window ends that this is in; 0 outside of any."""

@@ -21,7 +21,7 @@ try:
 except ImportError:  # not built: there was no compiler
     COMPILED = False
 else:
-    COMPILED = _outbox.OUTBOX == 1 and os.environ.get("IBBRIDGE_PURE") != "1"
+    COMPILED = _outbox.OUTBOX == 2 and os.environ.get("IBBRIDGE_PURE") != "1"
 
 # As plain ints: for the compiled socket an enum costs a conversion per call.
 _FIRST = int(zmq.SNDMORE | zmq.NOBLOCK)
@@ -35,6 +35,14 @@ class Outbox(Protocol):
     def unsent(self) -> int:
         """Messages that libzmq would not take; it never says so of an XPUB that may drop."""
 
+    @property
+    def sent_messages(self) -> int:
+        """How many messages have been sent."""
+
+    @property
+    def sent_bytes(self) -> int:
+        """How many bytes those had."""
+
     def send(self, frames: list[bytes], /) -> None:
         """Send messages, first and last frame in turn. Raises `zmq.ZMQError` if the socket cannot send at all."""
 
@@ -44,6 +52,8 @@ class Plain:
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.unsent = 0
+        self.sent_messages = 0
+        self.sent_bytes = 0
         self._put = zmq.backend.Socket.send.__get__(socket)
 
     def send(self, frames: list[bytes], /) -> None:
@@ -55,6 +65,8 @@ class Plain:
                 put(last, _LAST)
             except zmq.Again:  # only ever for the first frame: a message is taken whole or not at all
                 self.unsent += 1
+            self.sent_messages += 1
+            self.sent_bytes += len(first) + len(last)
 
 
 def outbox(socket: zmq.Socket[bytes]) -> Outbox:

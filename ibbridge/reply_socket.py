@@ -13,6 +13,7 @@ import zmq
 
 if TYPE_CHECKING:
     from ibbridge.config import BusConfig
+    from ibbridge.security.peers import Peer, Peers
 
 MOST_FRAMES = 32
 """Frames in front of the one that asks: a proxy adds one, or two. A message with more is no request."""
@@ -38,7 +39,7 @@ class Answering(Protocol):
 class ReplySocket:
     """The requests of all peers, each in its turn: libzmq takes one message of each peer after the other."""
 
-    def __init__(self, socket: zmq.Socket[bytes], config: BusConfig, answering: Answering) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], config: BusConfig, answering: Answering, peers: Peers) -> None:
         self.strays = 0
         """Messages that were no request, and so have no reply."""
         self.undelivered = 0
@@ -46,8 +47,10 @@ class ReplySocket:
         self._socket = socket
         self._config = config
         self._answering = answering
+        self._peers = peers
         self._envelope: list[bytes] = []
         self._body: zmq.Frame | None = None
+        self._peer: Peer | None = None
         self._frames = 0  # of the body of the request that is being read
         self._reading = False
 
@@ -72,7 +75,16 @@ class ReplySocket:
             self._frames += 1
         elif len(self._envelope) <= MOST_FRAMES + 1:  # one more than may be: it shows that there are too many
             self._envelope.append(frame.bytes)
+        if not frame.more:
+            self._peer = self._peer_of(frame)
         return frame.more
+
+    def _peer_of(self, frame: zmq.Frame) -> Peer | None:
+        name = self._envelope[0]
+        peer = self._peers.known(name) or self._peers.met(name, int(frame.get(zmq.SRCFD)))
+        if peer is not None:
+            peer.spoken = True
+        return peer
 
     def _in_body(self) -> bool:
         # The first frame is the peer's routing id, and not empty.
@@ -80,7 +92,7 @@ class ReplySocket:
 
     def _finish(self) -> None:
         """Answer the message that has been read, or count it as none."""
-        if self._body is None:
+        if self._body is None or (self._peer is not None and self._peer.ended):
             self.strays += 1
             return
         # An exception in the answer is a bug and not for us to catch. But the client gets its reply, if an empty one.
@@ -108,7 +120,11 @@ class ReplySocket:
             if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 raise
             self.undelivered += 1
+            if error.errno == zmq.EAGAIN and self._peer is not None:
+                self._peers.end(self._peer, "it has left so many replies unread that there is no room for the next")
             return
         for frame in self._envelope[1:]:
             self._socket.send(frame, _MORE)
         self._socket.send(reply, _NOWAIT)
+        if self._peer is not None:
+            self._peers.owed(self._peer, len(reply))

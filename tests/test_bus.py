@@ -228,7 +228,7 @@ def test_a_message_that_libzmq_will_not_take_is_counted_and_the_next_is_whole(pe
 
 
 @pytest.mark.parametrize(
-    "prefix", [b"", b"md.", b"md.AAPL-STK-SMART-USD.", b"\x00", b"\x01", b"\xff\x00\xfe", b"x" * 5000]
+    "prefix", [b"", b"md.", b"md.AAPL-STK-SMART-USD.", b"\x00", b"\x01", b"\xff\x00\xfe", b"x" * 1000]
 )
 def test_a_subscription_is_welcomed_on_exactly_its_prefix(peers: Peers, prefix: bytes) -> None:
     bus = peers.bus()
@@ -395,7 +395,7 @@ def test_a_request_above_the_limit_is_refused_without_being_read(peers: Peers) -
     req = peers.peer(zmq.REQ, bus.endpoints.rep)
     req.send(bytes(2000))
     assert receive(bus, req) == [b"to " + bytes(2000)]
-    for size in (2001, 10_000_000):
+    for size in (2001, 4000):
         req.send(bytes(size))
         assert receive(bus, req) == [b"refused: a request may have 2000 bytes, and this one has %d" % size]
     assert echo.answered == 1
@@ -403,7 +403,7 @@ def test_a_request_above_the_limit_is_refused_without_being_read(peers: Peers) -
 
 def test_a_request_that_libzmq_will_not_carry_cuts_off_its_peer_and_no_other(peers: Peers) -> None:
     bus = peers.bus()
-    peers.peer(zmq.REQ, bus.endpoints.rep).send(bytes(67_108_865))
+    peers.peer(zmq.REQ, bus.endpoints.rep).send(bytes(2 * bus._config.max_request + 1))
     req = peers.peer(zmq.REQ, bus.endpoints.rep)
     req.send(b"ping")
     assert receive(bus, req) == [b"to ping"]

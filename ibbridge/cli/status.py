@@ -93,6 +93,8 @@ _ALARMS = {
     "notPublished": "messages could not be handed to ZeroMQ: subscribers see a gap in seq",
     "strayFrames": "frames from subscribers were no subscription: some program sends on its SUB connection",
     "strayRequests": "messages to bus.rep were no requests: some program sends no empty frame before its command",
+    "refusedPeers": "connections were refused, for there were bus.max_peers: some program does not close its own",
+    "endedPeers": "connections were ended, for they cost too much memory: the log says which, and why",
     "undeliveredReplies": "replies found nobody to read them: some program asks and does not wait",
 }
 

@@ -1,0 +1,279 @@
+"""The connections of one ZeroMQ socket: how many there may be, what the daemon keeps for each, and which one goes.
+
+libzmq bounds what waits for a peer in messages, and what comes from one in bytes of a frame; memory is bytes, and a
+message may have any number of frames. So each connection is measured by what the kernel knows of it, and one that costs
+too much is disconnected. Knows descriptors and libzmq's monitor. Must not know topics or commands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import struct
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import urlsplit
+
+import zmq
+
+from ibbridge.security import socket_queues
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+log = logging.getLogger(__name__)
+
+DRAINED = 65_536
+"""Bytes that the kernel may keep for a peer that keeps up: it takes them as they come."""
+
+SUBSCRIPTION = 32
+"""Bytes that a subscription counts beside its prefix: libzmq keeps a node of a tree for each character of that."""
+
+UNCOUNTED = 64 * 2**20
+"""Bytes by which memory may grow while a peer over ipc goes on sending, and no whole message comes of it."""
+
+_IDLE = 256  # bytes a second that a peer may send without a message: ZeroMQ's own heartbeats
+_BUSY = 65_536  # the same of a subscriber that sends subscriptions
+
+_EVENT = struct.Struct("=HI")
+_READABLE = int(zmq.POLLIN)
+_NOWAIT = int(zmq.NOBLOCK)
+
+
+class Bounds(NamedTuple):
+    """What one socket allows: connections, and bytes for each of them."""
+
+    peers: int
+    """Connections at once."""
+    incoming: int
+    """Bytes that came since the last whole message."""
+    outgoing: int
+    """Bytes that wait for the peer."""
+    messages: int
+    """Messages that wait for the peer, at which libzmq drops what comes."""
+    subscriptions: int = 0
+    """Bytes of all subscriptions."""
+
+
+class Published(NamedTuple):
+    """How much has been published so far."""
+
+    messages: int
+    bytes: int
+
+
+@dataclass(slots=True, eq=False)
+class Peer:
+    """A connection, by libzmq's descriptor. All counts are bytes."""
+
+    descriptor: int
+    since: Published
+    """What had been published when it was last seen to keep up."""
+    name: Hashable = None
+    """The id under which it was let in, once a message has told it."""
+    subscriptions: int = 0
+    outgoing: int = 0
+    incoming: int = 0
+    spoken: bool = False
+    """A whole message came since it was last measured."""
+    ended: bool = False
+    _taken: int = 0
+    _forgiven: int = 0
+
+    def measure_incoming(self, family: int, grown: int, allowance: int, *, whole: bool) -> None:
+        """Measure what came since the last whole message; what cannot be measured is taken for what memory has grown.
+
+        `allowance` is how much of that is forgiven; all is, if `whole` and a message came since the last measure.
+        """
+        taken = socket_queues.received(self.descriptor, family)
+        if taken is None:
+            sends = socket_queues.unread(self.descriptor) > 0
+            taken = self._taken + grown if sends else 0
+        self._taken = taken
+        self._forgiven = taken if whole and self.spoken else min(taken, self._forgiven + allowance)
+        self.incoming = taken - self._forgiven
+        self.spoken = False
+
+    def measure_outgoing(self, published: Published, messages: int) -> None:
+        """Measure what waits for the peer: at most what was published since it kept up, but for what was dropped."""
+        if socket_queues.unsent(self.descriptor) <= DRAINED:
+            self.since, self.outgoing = published, 0
+        elif published.messages - self.since.messages <= messages:
+            self.outgoing = max(self.outgoing, published.bytes - self.since.bytes)
+
+
+class Peers:
+    """The connections of a socket, from its `watch` on. The methods may be called from several threads."""
+
+    def __init__(self, name: str, bounds: Bounds) -> None:
+        self.refused = 0
+        """Connections that were one too many."""
+        self.ended = 0
+        """Connections that cost too much."""
+        self._name = name
+        self._bounds = bounds
+        self._by_descriptor: dict[int, Peer] = {}
+        self._by_name: dict[Hashable, Peer] = {}
+        self._published = Published(0, 0)
+        self._full = False
+        self._lock = threading.RLock()
+        self._told = False  # of a peer that was ended since the last measure
+        self._family = socket.AF_INET
+        self._place: int | str = 0
+        self.monitor: zmq.Socket[bytes] | None = None
+
+    def __len__(self) -> int:
+        return len(self._by_descriptor)
+
+    def watch(self, context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
+        """Have libzmq tell of each connection from now on; the socket on which it does. Before the bind."""
+        endpoint = f"inproc://peers-{self._name}"
+        watched.monitor(endpoint, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
+        self.monitor = context.socket(zmq.PAIR)
+        self.monitor.rcvhwm = 0  # libzmq waits where it cannot tell, and then nobody is served
+        self.monitor.linger = 0
+        self.monitor.connect(endpoint)
+        return self.monitor
+
+    def bound(self, endpoint: str) -> None:
+        """Note where the watched socket is bound."""
+        where = urlsplit(endpoint)
+        if where.scheme == "ipc":
+            self._family, self._place = socket.AF_UNIX, where.path
+        else:
+            self._family = socket.AF_INET6 if "[" in endpoint else socket.AF_INET
+            self._place = where.port or 0
+
+    def update(self) -> None:
+        """Take note of connections that came and went; disconnect those that are too many."""
+        with self._lock:
+            self._update()
+
+    def _update(self) -> None:
+        monitor = self.monitor
+        while monitor is not None and int(monitor.get(zmq.EVENTS)) & _READABLE:
+            event, descriptor = _EVENT.unpack(monitor.recv(_NOWAIT))
+            monitor.recv(_NOWAIT)  # the endpoint, which is ours
+            self._forget(descriptor)
+            if event == zmq.EVENT_ACCEPTED:
+                self._accepted(descriptor)
+
+    def _accepted(self, descriptor: int) -> None:
+        peer = Peer(descriptor, self._published)
+        self._by_descriptor[descriptor] = peer
+        if len(self) > self._bounds.peers:
+            self.refused += 1
+            self._disconnect(peer)
+            if not self._full:
+                log.warning(
+                    "%s has %d connections, and no room for more: new ones are refused; end the program that leaks "
+                    "them, or raise bus.max_peers",
+                    self._name,
+                    self._bounds.peers,
+                )
+            self._full = True
+        elif len(self) < 0.9 * self._bounds.peers:
+            self._full = False
+
+    def _forget(self, descriptor: int) -> None:
+        if peer := self._by_descriptor.pop(descriptor, None):
+            self._by_name.pop(peer.name, None)
+
+    # -- by name
+
+    def known(self, name: Hashable) -> Peer | None:
+        """Return the peer that was let in under this name, if `met` has said which it is."""
+        return self._by_name.get(name)
+
+    def met(self, name: Hashable, descriptor: int) -> Peer | None:
+        """Return the peer of a message that came through this descriptor; None if its connection is over."""
+        with self._lock:
+            self._update()
+            peer = self._by_descriptor.get(descriptor)
+            if peer is not None:
+                self._by_name.pop(peer.name, None)
+                peer.name = name
+                self._by_name[name] = peer
+            return peer
+
+    # -- what each costs
+
+    def subscribed(self, peer: Peer, size: int) -> bool:
+        """Note a subscription to a prefix of so many bytes; False if it is one too many, or its peer is out already."""
+        peer.subscriptions += SUBSCRIPTION + size
+        if peer.subscriptions > self._bounds.subscriptions and not peer.ended:
+            self.end(peer, f"its subscriptions have more than {self._bounds.subscriptions} bytes")
+        return not peer.ended
+
+    def unsubscribed(self, peer: Peer, size: int) -> None:
+        """Note the end of a subscription to a prefix of so many bytes."""
+        peer.subscriptions = max(0, peer.subscriptions - SUBSCRIPTION - size)
+
+    def owed(self, peer: Peer, size: int) -> None:
+        """Note a reply of so many bytes."""
+        peer.outgoing += size
+        if peer.outgoing > DRAINED and not peer.ended:
+            with contextlib.suppress(OSError):
+                if socket_queues.unsent(peer.descriptor) <= DRAINED:
+                    peer.outgoing = 0
+            if peer.outgoing > self._bounds.outgoing:
+                self.end(peer, f"more than {self._bounds.outgoing} bytes of replies wait for it to read them")
+
+    def measure(self, published: Published, grown: int, seconds: float) -> None:
+        """Measure every connection, and end those that cost too much.
+
+        `grown` is by how many bytes the process has grown since the last measure, `seconds` how long ago that was.
+        """
+        with self._lock:
+            self._update()
+            self._published = published
+            self._told = False
+            for peer in [*self._by_descriptor.values()]:
+                with contextlib.suppress(OSError):  # libzmq has closed it; its event is on the way
+                    self._measure(peer, published, grown, seconds)
+
+    def _measure(self, peer: Peer, published: Published, grown: int, seconds: float) -> None:
+        bounds = self._bounds
+        publishes = bool(bounds.subscriptions)
+        allowance = int(seconds * (_BUSY if publishes and peer.spoken else _IDLE))
+        peer.measure_incoming(self._family, grown, allowance, whole=not publishes)
+        if publishes:
+            peer.measure_outgoing(published, bounds.messages)
+        elif peer.outgoing and socket_queues.unsent(peer.descriptor) <= DRAINED:
+            peer.outgoing = 0
+        if peer.ended:
+            return
+        if peer.incoming > (max(bounds.incoming, UNCOUNTED) if self._family == socket.AF_UNIX else bounds.incoming):
+            self.end(peer, f"more than {bounds.incoming} bytes came of one message that has no end")
+        elif peer.outgoing > bounds.outgoing:
+            self.end(peer, f"more than {bounds.outgoing} bytes wait for it to read them (bus.sndbytes)")
+
+    def worst(self) -> tuple[int, Peer] | None:
+        """Return the peer for whom most is kept, with how many bytes that may be; None if nobody costs anything."""
+        with self._lock:
+            costs = [
+                (peer.outgoing + 20 * peer.incoming + 100 * peer.subscriptions, peer)
+                for peer in self._by_descriptor.values()
+                if not peer.ended
+            ]
+        return max(costs, key=lambda cost: cost[0], default=None)
+
+    def end(self, peer: Peer, why: str) -> str:
+        """Disconnect a peer; a line that says which it was, and why."""
+        with self._lock:
+            if not peer.ended:
+                self.ended += 1
+                peer.ended = True
+                if self._by_descriptor.get(peer.descriptor) is peer:
+                    self._disconnect(peer)
+        said = f"a peer of {self._name} (descriptor {peer.descriptor}) is disconnected: {why}"
+        if not self._told:
+            log.warning("%s", said)
+        self._told = True
+        return said
+
+    def _disconnect(self, peer: Peer) -> None:
+        with contextlib.suppress(OSError):  # it has gone by itself
+            socket_queues.disconnect(peer.descriptor, self._family, self._place)

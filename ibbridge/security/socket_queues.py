@@ -1,0 +1,72 @@
+"""What the kernel knows of a connection that libzmq has: bytes that came, bytes that wait; and how to end it.
+
+Knows descriptors and the calls on them. libzmq owns each, and may have closed it: every call may raise OSError.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import socket
+import struct
+import termios
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_INT = struct.Struct("i")
+_AT_ONCE = struct.pack("ii", 1, 0)  # what is under way is given up as the socket is closed, and the peer is told
+_RECEIVED = struct.Struct("<Q")
+_RECEIVED_AT = 128  # tcpi_bytes_received in struct tcp_info
+_TCP_INFO = _RECEIVED_AT + _RECEIVED.size
+
+
+def unread(descriptor: int) -> int:
+    """Return how many bytes of the peer's libzmq has not taken yet."""
+    return _queue(descriptor, termios.FIONREAD)
+
+
+def unsent(descriptor: int) -> int:
+    """Return how many bytes for the peer the kernel has, because the peer does not take them."""
+    return _queue(descriptor, termios.TIOCOUTQ)
+
+
+def received(descriptor: int, family: int) -> int | None:
+    """Return how many bytes libzmq has taken from the peer so far; None if the kernel does not count them (ipc)."""
+    if family == socket.AF_UNIX:
+        return None
+    with _borrowed(descriptor, family) as borrowed:
+        info = borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO)
+    if len(info) < _TCP_INFO:
+        return None
+    (count,) = _RECEIVED.unpack_from(info, _RECEIVED_AT)
+    return int(count) - unread(descriptor)
+
+
+def disconnect(descriptor: int, family: int, place: int | str) -> bool:
+    """End the connection, if the descriptor is one that was accepted at `place`, a port or path; libzmq then closes it.
+
+    Any other socket is left alone: libzmq may have closed the descriptor, and something else may have it now.
+    """
+    with _borrowed(descriptor, family) as borrowed:
+        address = borrowed.getsockname()
+        if (address[1] if isinstance(address, tuple) else address) != place:
+            return False
+        borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+        borrowed.shutdown(socket.SHUT_RDWR)
+    return True
+
+
+def _queue(descriptor: int, request: int) -> int:
+    (count,) = _INT.unpack(fcntl.ioctl(descriptor, request, bytes(_INT.size)))
+    return int(count)
+
+
+@contextmanager
+def _borrowed(descriptor: int, family: int) -> Iterator[socket.socket]:
+    borrowed = socket.socket(family, socket.SOCK_STREAM, 0, fileno=descriptor)
+    try:
+        yield borrowed
+    finally:
+        borrowed.detach()
