@@ -20,6 +20,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
+import zmq.backend
 
 from ibbridge.monitoring import process_limits
 from ibbridge.outbox import outbox
@@ -114,6 +115,7 @@ class Bus:
         self._opened = ExitStack()
         self._outbox: Outbox | None = None
         self._endpoints: Endpoints | None = None
+        self._sockets: list[tuple[zmq.Socket[bytes], int]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Handle | None = None
         self._turning = False
@@ -173,6 +175,7 @@ class Bus:
             opened.callback(self._peer_watch.stop)
             self._opened = opened.pop_all()
         self._endpoints = Endpoints(pub, rep)
+        self._sockets = [(self._pub, int(zmq.POLLIN)), (self._rep, int(zmq.POLLIN))]
         self._replies = ReplySocket(self._rep, config, self._answering, self._clients)
         self.send = self._outbox.send
 
@@ -201,12 +204,8 @@ class Bus:
         self._turning = True
         try:
             until = time.monotonic() + TURN
-            while not emptied:
-                # In this order: an answer may publish, and that may swallow the signal of a subscription.
-                subscribed, answered = self._subscription(), self._replies.serve()
-                emptied = not (subscribed or answered)
-                if time.monotonic() >= until:
-                    break
+            while not (emptied := not self._serve()) and time.monotonic() < until:
+                pass
         finally:
             self._turning = False
             if not emptied:
@@ -242,12 +241,23 @@ class Bus:
         self._again = None
         self.turn()
 
-    def _subscription(self) -> bool:
-        """Confirm one subscription, or end one; False if there was none."""
-        try:  # not asked whether there is one: that would keep the GIL, for as long as subscriptions come
-            frame: zmq.Frame | None = self._pub.recv(_NOWAIT, copy=False)
-        except zmq.Again:
-            return False
+    def _serve(self) -> bool:
+        """Serve each socket once; False if nothing has arrived on either.
+
+        A poll gives up the GIL, and the option EVENTS would not: libzmq takes in subscriptions there, for as long as
+        somebody floods it with them, and the thread that cuts such a one off must run then.
+        """
+        ready = zmq.backend.zmq_poll(self._sockets, 0)
+        for socket, _ in ready:
+            if socket is self._pub:
+                self._subscription()
+            else:
+                self._replies.serve()
+        return bool(ready)
+
+    def _subscription(self) -> None:
+        """Confirm one subscription, or end one."""
+        frame: zmq.Frame | None = self._pub.recv(_NOWAIT, copy=False)
         left = _STRAYS
         while frame is not None and bytes(frame.buffer[:1]) not in (_SUBSCRIBE, _UNSUBSCRIBE):
             self.strays += 1
@@ -255,7 +265,6 @@ class Bus:
             frame = self._behind_stray() if left else None
         if frame is not None:
             self._confirm(frame, frame.bytes[1:])
-        return True
 
     def _confirm(self, frame: zmq.Frame, prefix: bytes) -> None:
         # In manual mode both options are for the peer whose frame was read last.

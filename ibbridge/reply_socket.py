@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import zmq
+import zmq.backend
 
 if TYPE_CHECKING:
     from ibbridge.config import BusConfig
@@ -23,7 +24,6 @@ _STEP = 256  # frames that are read at a time of a message that is only read to 
 # As plain ints: for the compiled socket an enum costs a conversion per call.
 _NOWAIT = int(zmq.NOBLOCK)
 _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
-_READABLE = int(zmq.POLLIN)
 
 
 class Answering(Protocol):
@@ -44,7 +44,9 @@ class ReplySocket:
         """Messages that were no request, and so have no reply."""
         self.undelivered = 0
         """Replies whose peer had gone, or left too many unread."""
-        self._socket = socket
+        # pyzmq's compiled socket: the Python layer above it would take as long as the rest.
+        self._receive = zmq.backend.Socket.recv.__get__(socket)
+        self._put = zmq.backend.Socket.send.__get__(socket)
         self._config = config
         self._answering = answering
         self._peers = peers
@@ -54,30 +56,43 @@ class ReplySocket:
         self._frames = 0  # of the body of the request that is being read
         self._reading = False
 
-    def serve(self) -> bool:
-        """Answer one request, or read a part of a long message; False if there is nothing to read."""
-        if not int(self._socket.get(zmq.EVENTS)) & _READABLE:
-            return False
-        if not self._reading:
-            self._envelope, self._body, self._frames, self._reading = [], None, 0, True
+    def serve(self) -> None:
+        """Answer one request, or read a part of a long message. To be called when the socket is readable."""
+        if not self._reading and self._begin():
+            return
         for _ in range(_STEP):
             if not self._read():
                 self._reading = False
                 self._finish()
                 break
+
+    def _begin(self) -> bool:
+        """Take in the first frames of a message, and answer it if that is all; False if there is more of it."""
+        receive = self._receive
+        name: bytes = receive(_NOWAIT)
+        self._envelope, self._body, self._frames, self._reading = [name], None, 0, True
+        if self._take(receive(_NOWAIT, False)) and self._take(receive(_NOWAIT, False)):  # noqa: FBT003 -- as a frame
+            return False
+        self._reading = False
+        self._finish()
         return True
 
     def _read(self) -> bool:
         """Take in one frame of the message; False if it is the last."""
-        frame = self._socket.recv(_NOWAIT, copy=False)
-        if self._in_body():
+        return self._take(self._receive(_NOWAIT, False))  # noqa: FBT003 -- as a frame, which knows whether more come
+
+    def _take(self, frame: zmq.Frame) -> bool:
+        envelope = self._envelope
+        # The first frame is the peer's routing id, and not empty.
+        if envelope[-1] == b"" and len(envelope) <= MOST_FRAMES + 1:
             self._body = self._body or frame
             self._frames += 1
-        elif len(self._envelope) <= MOST_FRAMES + 1:  # one more than may be: it shows that there are too many
-            self._envelope.append(frame.bytes)
-        if not frame.more:
+        elif len(envelope) <= MOST_FRAMES + 1:  # one more than may be: it shows that there are too many
+            envelope.append(frame.bytes)
+        more: bool = frame.more
+        if not more:
             self._peer = self._peer_of(frame)
-        return frame.more
+        return more
 
     def _peer_of(self, frame: zmq.Frame) -> Peer | None:
         name = self._envelope[0]
@@ -85,10 +100,6 @@ class ReplySocket:
         if peer is not None:
             peer.spoken = True
         return peer
-
-    def _in_body(self) -> bool:
-        # The first frame is the peer's routing id, and not empty.
-        return 1 < len(self._envelope) <= MOST_FRAMES + 1 and not self._envelope[-1]
 
     def _finish(self) -> None:
         """Answer the message that has been read, or count it as none."""
@@ -115,7 +126,7 @@ class ReplySocket:
     def _send(self, reply: bytes) -> None:
         """Send the envelope and the reply; never waits for a peer."""
         try:
-            self._socket.send(self._envelope[0], _MORE)
+            self._put(self._envelope[0], _MORE)
         except zmq.ZMQError as error:
             if error.errno not in (zmq.EHOSTUNREACH, zmq.EAGAIN):
                 raise
@@ -124,7 +135,7 @@ class ReplySocket:
                 self._peers.end(self._peer, "it has left so many replies unread that there is no room for the next")
             return
         for frame in self._envelope[1:]:
-            self._socket.send(frame, _MORE)
-        self._socket.send(reply, _NOWAIT)
+            self._put(frame, _MORE)
+        self._put(reply, _NOWAIT)
         if self._peer is not None:
             self._peers.owed(self._peer, len(reply))

@@ -25,7 +25,7 @@ TURNS = 20_000
 class Big:
     """Answers with the largest reply there is."""
 
-    def answer(self, request: bytes) -> bytes:
+    def answer(self, request: bytes, peer: bytes) -> bytes:
         return bytes(500_000)
 
     def refuse(self, reason: str) -> bytes:
