@@ -53,8 +53,11 @@ UNREAD_REPLIES = 16 * 2**20
 SUBSCRIPTIONS = 2**20
 """Bytes of all subscriptions of one peer, of which each counts 32 more than its prefix has."""
 
-KEPT_DESCRIPTORS = 128
+KEPT_DESCRIPTORS = 64
 """Descriptors that peers cannot have: TWS, the store, the log and the recorder need some."""
+
+CLIENTS = 8
+"""One in so many of the others is for those who send commands."""
 
 _WORTHWHILE = 2**20  # bytes that are kept for a peer before it helps to disconnect it
 
@@ -339,21 +342,23 @@ def rep_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
 
 def subscriber_bounds(config: BusConfig) -> Bounds:
     """What is allowed to subscribers."""
-    return Bounds(_most_peers(config), SUBSCRIPTIONS + 2**18, config.sndbytes, config.sndhwm, SUBSCRIPTIONS)
+    most = min(config.max_peers, _descriptors() * (CLIENTS - 1) // CLIENTS)
+    return Bounds(most, SUBSCRIPTIONS + 2**18, config.sndbytes, config.sndhwm, SUBSCRIPTIONS)
 
 
 def client_bounds(config: BusConfig) -> Bounds:
     """What is allowed to those who send commands: as many requests of the greatest length as libzmq reads, and one."""
     incoming = (WAITING_REQUESTS + 1) * _longest_request(config) + 65_536
-    return Bounds(_most_peers(config), incoming, UNREAD_REPLIES, 1_000)
+    return Bounds(min(config.max_peers, _descriptors() // CLIENTS), incoming, UNREAD_REPLIES, 1_000)
 
 
 def _longest_request(config: BusConfig) -> int:
     return 2 * config.max_request
 
 
-def _most_peers(config: BusConfig) -> int:
-    return min(config.max_peers, max(8, (process_limits.descriptor_limit() - KEPT_DESCRIPTORS) // 2))
+def _descriptors() -> int:
+    """Return how many descriptors the peers of both sockets may have."""
+    return max(CLIENTS * 2, process_limits.descriptor_limit() - KEPT_DESCRIPTORS)
 
 
 def _common_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:

@@ -197,8 +197,8 @@ class BusConfig(_Section):
     max_peers: int = _key(
         1_000,
         checks.whole(1, 1_000_000),
-        "Connections to each of the two sockets; more are refused. Also half of the descriptors that the system gives, "
-        "less some that are kept for TWS, store and log.",
+        "Connections to each of the two sockets; more are refused. Fewer where the system gives few descriptors: of "
+        "those, less 64 that are kept for TWS, store and log, one in eight is for bus.rep, the others for bus.pub.",
     )
     linger_ms: int = _key(
         1_000, checks.whole(0, 60_000), "Milliseconds that stopping may take to deliver what is still queued."

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 _LOOK_EVERY = 50  # milliseconds between two looks at the process's memory
 _MEASURE_EVERY = 1.0  # seconds between two measures of all peers, where they are many
 _FEW = 50  # peers that are measured at each look: that takes 8 µs for each
-_GROWN = 32 * 2**20  # bytes by which the process may grow before all are measured, however many they are
-_FREED = 1.0  # seconds after which what a disconnected peer had is free, and is given back to the system
+_GROWN = 16 * 2**20  # bytes by which the process may grow before all are measured, however many they are
+_TRIMS = 15  # times, a second apart, that what a disconnected peer had is given back: it is freed little by little
 
 
 class PeerWatch:
@@ -39,7 +39,7 @@ class PeerWatch:
         self._since = 0.0  # when that was
         self._measured = 0.0  # when all peers were measured
         self._ended = 0  # peers that had been disconnected then
-        self._free_at: float | None = None
+        self._trims = 0
 
     @property
     def alive(self) -> bool:
@@ -80,9 +80,9 @@ class PeerWatch:
         self._used = min(used, self._used)
         if now - self._since >= _MEASURE_EVERY:
             self._used, self._since = used, now
-        if self._free_at is not None and now >= self._free_at:
-            self._free_at = None
-            process_limits.return_memory()
+            if self._trims:
+                self._trims -= 1
+                process_limits.return_memory()
 
     def _measure(self, used: int, now: float) -> None:
         """Measure all peers. By how much the process has grown is told when that is more than honest peers cause."""
@@ -94,4 +94,4 @@ class PeerWatch:
             self._used, self._since = used, now
         ended = sum(peers.ended for peers in self._watched)
         if ended != self._ended:
-            self._ended, self._free_at = ended, now + _FREED
+            self._ended, self._trims = ended, _TRIMS

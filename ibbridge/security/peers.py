@@ -32,7 +32,7 @@ SUBSCRIPTION = 32
 """Bytes that a subscription counts beside its prefix: libzmq keeps a node of a tree for each character of that."""
 
 UNCOUNTED = 64 * 2**20
-"""Bytes by which memory may grow while a peer over ipc goes on sending, and no whole message comes of it."""
+"""Bytes by which memory may grow while a client over ipc goes on sending, and no whole message comes of it."""
 
 _IDLE = 256  # bytes a second that a peer may send without a message: ZeroMQ's own heartbeats
 _BUSY = 65_536  # the same of a subscriber that sends subscriptions
@@ -121,6 +121,7 @@ class Peers:
         self._lock = threading.RLock()
         self._told = False  # of a peer that was ended since the last measure
         self._family = socket.AF_INET
+        self._counted = True  # by the kernel: the bytes that peers have sent
         self._place: int | str = 0
         self.monitor: zmq.Socket[bytes] | None = None
 
@@ -141,7 +142,7 @@ class Peers:
         """Note where the watched socket is bound."""
         where = urlsplit(endpoint)
         if where.scheme == "ipc":
-            self._family, self._place = socket.AF_UNIX, where.path
+            self._family, self._place, self._counted = socket.AF_UNIX, where.path, False
         else:
             self._family = socket.AF_INET6 if "[" in endpoint else socket.AF_INET
             self._place = where.port or 0
@@ -245,7 +246,7 @@ class Peers:
             peer.outgoing = 0
         if peer.ended:
             return
-        if peer.incoming > (max(bounds.incoming, UNCOUNTED) if self._family == socket.AF_UNIX else bounds.incoming):
+        if peer.incoming > (bounds.incoming if publishes or self._counted else max(bounds.incoming, UNCOUNTED)):
             self.end(peer, f"more than {bounds.incoming} bytes came of one message that has no end")
         elif peer.outgoing > bounds.outgoing:
             self.end(peer, f"more than {bounds.outgoing} bytes wait for it to read them (bus.sndbytes)")
