@@ -59,6 +59,7 @@ bench: $(VENV)/.installed-dev  ## decoding beside two other clients; throughput 
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/stopped.py
 	$(BIN)/python benchmarks/snapshots.py --only-print
+	$(BIN)/python benchmarks/floods.py
 
 SECONDS ?= 600
 RATE ?= 50000
