@@ -250,7 +250,7 @@ def _refused(entry: Entry, args: dict[str, Any]) -> list[str]:
     given = {name: value for name, value in args.items() if name not in named(entry)}
     path = arguments.number(request) if isinstance(request, Request) else None
     try:
-        _NEWEST.check(entry.name, arguments.numbered(given, path, 1) if path else given, listed=True)
+        _NEWEST.check(entry.name, arguments.numbered(given, path, 1) if path else given, command=True, listed=True)
     except NotCarried as error:
         return [each for each in error.faults if re.search(" must |is unknown|is missing$", each)]
     return []

@@ -95,8 +95,8 @@ class _Check:
             if name not in known:
                 self._unknown(name, known, path)
                 continue
-            aside = (ignore or record.lenient) and not (self.command and _tells_apart(known[name], given))
-            loaded = self.value(known[name], value, (*path, name), ignore=aside)
+            apart = self.command and _tells_apart(known[name], given)
+            loaded = self.value(known[name], value, (*path, name), ignore=ignore or record.lenient, apart=apart)
             if loaded is not _SKIP:
                 values[name] = loaded
         for each in required:
@@ -115,17 +115,17 @@ class _Check:
     def _guesses(self) -> bool:
         return len(self.faults) < MOST_GUESSED
 
-    def value(self, field: Field, value: Any, path: Path, *, ignore: bool) -> Any:
+    def value(self, field: Field, value: Any, path: Path, *, ignore: bool, apart: bool) -> Any:
+        """Return a value, coerced. One that tells its record `apart` is not left aside, though what is in it may be."""
         if value is None:
             return None if field.default is None or _may_be_unset(field.type) else _SKIP
-        sent = path in self.carried or not ignore
-        absent = field.many and path not in self.carried  # which is one fault, and not one for each value of its rows
-        loaded = self._load(field, value, path, ignore=ignore or absent, sent=sent)
+        sent = path in self.carried or apart or not ignore
+        loaded = self._load(field, value, path, ignore=ignore, sent=sent)
         if field.refused and self.text and (since := refused_since(field, loaded, self.version)):
             shown = _show(value)
             self.fault(path, f"{shown} is not taken since server version {since}; this connection has {self.version}")
         if path not in self.carried and loaded is not _SKIP and loaded != field.default:
-            if ignore:
+            if ignore and not apart:
                 return _SKIP
             self.fault(path, self._why_not(path))
         return loaded

@@ -70,7 +70,7 @@ _GAPPED_DATES = st.sampled_from([("", "08:30:00"), ("20261218", "", "US/Central"
 
 
 def _meant(field: Field, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """What a client may say: words that IB lists, numbers that are not too low, nothing that means nothing."""
+    """What a client may say: words that IB lists, numbers that are not too low, texts that are not too long."""
     if field.words:
         spelt = [word for word in (*field.words.listed, "1 D", "300 S") if field.words.has(word)]
         values = st.sampled_from(spelt if field.required or field.default else ["", *spelt])
@@ -79,7 +79,7 @@ def _meant(field: Field, values: st.SearchStrategy[Any]) -> st.SearchStrategy[An
         values = values.filter(lambda value: bool(value >= least))
     if field.most:
         values = values.filter(lambda value: not isinstance(value, str) or len(value) <= field.most)
-    return values.filter(lambda value: not (field.nothing and field.nothing(value)))
+    return values
 
 
 def _number_texts(kind: t.Scalar) -> st.SearchStrategy[str]:

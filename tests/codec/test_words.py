@@ -22,7 +22,7 @@ ORDER = {"action": "BUY", "totalQuantity": 100, "orderType": "LMT", "lmtPrice": 
 
 def faults(name: str, args: Any, version: int = PROTOBUF, *, listed: bool = True) -> list[str]:
     try:
-        Dialect.client(version).check(name, args, listed=listed)
+        Dialect.client(version).check(name, args, command=True, listed=listed)
     except NotCarried as refusal:
         return list(refusal.faults)
     return []
@@ -252,6 +252,13 @@ def test_legs_that_are_not_carried_are_refused(name: str, more: dict[str, Any], 
     assert [each[: len(fault)] for each in found] == ([fault] if fault else [])
 
 
+def test_what_a_leg_says_beside_what_tells_it_apart_is_left_aside() -> None:
+    whole = {**COMBO, "comboLegs": [{**COMBO["comboLegs"][0], "openClose": 1, "exemptCode": 0, "shortSaleSlot": 1}]}
+    assert not faults("reqMktData", {"reqId": 1, "contract": whole}, 176)
+    got = Dialect.client(176).check("reqMktData", {"reqId": 1, "contract": whole}, command=True)
+    assert got["contract"]["comboLegs"] == COMBO["comboLegs"]
+
+
 @pytest.mark.parametrize(
     ("contract", "fault"),
     [
@@ -272,11 +279,16 @@ def test_what_the_request_does_not_carry_is_left_aside_only_if_something_else_sa
 @pytest.mark.parametrize("version", [TEXT, PROTOBUF])
 def test_what_means_nothing_is_left_out_on_the_wire(version: int) -> None:
     client = Dialect.client(version)
-    plain = client.write("placeOrder", order())
+
+    def written(**contract: Any) -> bytes:
+        given = {**order(), "contract": {**STOCK, **contract}}
+        return client.put("placeOrder", client.check("placeOrder", given, command=True))
+
+    plain = written()
     nothings: tuple[tuple[str, Any], ...] = (
         *(("strike", 0), ("strike", 0.0), ("right", "?"), ("right", "0"), ("multiplier", "0.0"), ("multiplier", 0)),
     )
     for nothing in ({name: value} for name, value in nothings):
-        assert client.write("placeOrder", {**order(), "contract": {**STOCK, **nothing}}) == plain, nothing
+        assert written(**nothing) == plain, nothing
     for something in ({"strike": 0.5}, {"right": "C"}, {"multiplier": "0.1"}, {"multiplier": 100}):
-        assert client.write("placeOrder", {**order(), "contract": {**STOCK, **something}}) != plain, something
+        assert written(**something) != plain, something
