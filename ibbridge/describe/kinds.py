@@ -140,7 +140,7 @@ def accepted(field: Field) -> Fragment:
     if field.least is not None:
         fragment["minimum"] = field.least
         if "pattern" in fragment:
-            fragment["pattern"] = fragment["pattern"].replace("[+-]?", "[+]?", 1)
+            fragment["pattern"] = fragment["pattern"].replace("[+-]?", "[+]?", 1).replace("-?", "", 1)
     return {**fragment, **_of_words(field)}
 
 
