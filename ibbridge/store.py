@@ -349,8 +349,7 @@ class Store:
         try:
             self._take_up(adopt, name, alone=False)
         except sqlite3.OperationalError as error:
-            code = error.sqlite_errorcode & 0xFF
-            if code not in _NO_ROOM:
+            if _code(error) not in _NO_ROOM:
                 raise
             # A full disk has no room for the memory that processes share, and there is only one of us.
             try:
@@ -882,7 +881,7 @@ class Store:
 
     def _failed(self, error: Exception, *, copying: bool = False) -> None:
         """Make a fault of an error of SQLite's."""
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        code = _code(error)
         self._spoilt = self._spoilt or code in _DAMAGED
         for_good = self._spoilt or not self._keeps
         what_then = "then restart ibbridge" if for_good else "it is tried again by itself"
@@ -891,6 +890,11 @@ class Store:
             self._uncopied = fault
         else:
             self._failing, self._unwritten = True, fault
+
+
+def _code(error: Exception) -> int:
+    """Return SQLite's code of an error. A text that is none, which Python finds out, has no code: that is damage."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF
 
 
 def _share(values: Collection[float], share: float) -> float:

@@ -148,6 +148,7 @@ UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
     "newer": (_said("PRAGMA user_version=3"), r"a newer ibbridge \(schema 3; this one has 2\); move it away, or run"),
     "nameless": (_said("DELETE FROM about"), "what it says of itself .* is unreadable; move it away"),
     "with another name": (_said("UPDATE about SET name = 's-1'"), "what it says of itself .* is unreadable; move"),
+    "with a name that is no text": (_said("UPDATE about SET name = CAST(x'ff' AS TEXT)"), "Could not decode .*; move"),
     "with another epoch": (_said("UPDATE about SET epoch = 7"), "what it says of itself .* is unreadable; move"),
     "with another uptime": (_said("UPDATE about SET uptime = 7"), "what it says of itself .* is unreadable; move"),
     "a stream without a name": (_said("UPDATE stream SET name = 1 WHERE number = 1"), "a stream is unreadable: 1; mov"),
