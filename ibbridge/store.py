@@ -282,6 +282,14 @@ class Store:
         with self._watching():
             self._start(adopt, name)
 
+    def _open_late(self, adopt: _Adopt) -> None:
+        """Try again to open what could not be opened at the start."""
+        self._stamped = -1
+        try:
+            self._open_files(adopt, self.name)
+        except StoreError as error:
+            self._unwritten = f"{error}, then restart ibbridge"
+
     def _make_directory(self) -> None:
         try:
             self._directory.mkdir(mode=0o750, parents=True, exist_ok=True)
@@ -475,8 +483,7 @@ class Store:
         """
         self._age(now)
         if self._again is not None:
-            self._open_files(self._again, self.name)
-            self._stamped = -1
+            self._open_late(self._again)
         self._look()
         if self._db is None or self._spoilt or self._late is not None:
             return

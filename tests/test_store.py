@@ -876,6 +876,16 @@ def test_a_store_that_could_not_be_read_at_the_start_is_not_mixed_with_what_came
         assert read(store) == [1, 2, 3]
 
 
+def test_a_store_that_another_has_taken_meanwhile_is_said(directory: Path) -> None:
+    with closing(Store(directory, days=7, patience=60)) as later, closing(opened(directory)):
+        later._again = lambda _: Found([], {}, 0)
+        later.tend(0)
+        assert "another ibbridge has this store" in later.fault
+        assert later.fault.endswith(", then restart ibbridge")
+        later.tend(0)
+        assert not later.append(rows(1, 1))
+
+
 # -- damage that is found late
 
 
