@@ -45,6 +45,7 @@ from ibbridge.ring import Ring
 from ibbridge.routing import PASSED_ON, Router
 from ibbridge.security.connections import Connections
 from ibbridge.session import Session, Stage
+from ibbridge.storage.disk_thread import DiskThread
 from ibbridge.store import Store, StoreError
 from ibbridge.streams import PROTO, Streams
 from ibbridge.topics import instrument_key
@@ -58,6 +59,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+
+OPENING = 2.0
+"""Seconds that it may take to open the store without a warning; the next comes after twice as long."""
+
+HEEDING = 0.25
+"""Seconds for which a starting daemon waits for the store until it looks whether it is told to stop."""
 
 LAST_ORDERS = 5.0
 """Seconds that a stopping daemon gives orders and cancels whose turn has not come: 200 of them, at the usual rate."""
@@ -473,12 +480,44 @@ class Daemon:
         loop = asyncio.get_running_loop()
         signals.attach(loop, self._stop, self._reload)
         broken = _broken(loop)
-        self.open_store()
         try:
-            await self._serve(broken)
+            if await self._begin():
+                try:
+                    await self._serve(broken)
+                finally:
+                    self._close_store()
         finally:
             signals.hold_reloads()
-            self._close_store()
+
+    async def _begin(self) -> bool:
+        """Open the store, and take up what it says; return False if told to stop before its disk has answered.
+
+        Nothing can be published meanwhile, because the numbers are in the store. But signals are heeded.
+        """
+        thread, waited, warn_at = DiskThread(), 0.0, OPENING
+        job = thread.submit(self._open_and_take_up)
+        while not thread.wait(job, HEEDING):
+            waited += HEEDING
+            await asyncio.sleep(0)  # the handlers of signals
+            if self._stopping.is_set():
+                self.store.stuck = True
+                log.error("store: its disk has not answered for %.1f s; the process ends without it", waited)
+                return False
+            if waited >= warn_at:
+                warn_at *= 2
+                self._say_opening(waited)
+        thread.end(0)
+        job.result()
+        return True
+
+    def _say_opening(self, waited: float) -> None:
+        log.warning(
+            "store: to open the one in %s has taken %.0f s so far, and nothing else is done until it is open; if this "
+            "goes on, see what the system log says of its disk",
+            _directory(self.config),
+            waited,
+        )
+        notify("STATUS=the store is being opened; its disk is slow, or does not answer")
 
     def _stop(self) -> None:
         """Begin to stop; asked a second time, wait for nothing any more."""
@@ -523,6 +562,10 @@ class Daemon:
             log.error("store: the disk does not answer; %d messages are lost, and the process ends without it",
                       self.store.uncommitted)  # fmt: skip
 
+    def _open_and_take_up(self) -> None:
+        self.open_store()
+        self._take_up()
+
     def _take_up(self) -> None:
         """Go on where an earlier process stopped: with its numbers, and with what it knew of orders."""
         self.order_keys.recall(self.orders)
@@ -537,7 +580,6 @@ class Daemon:
 
     async def _serve(self, broken: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
-        self._take_up()
         self.bus.open()
         try:
             self._watch_store()

@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 _KEY = "halt"
 
 
+UNREADABLE = {
+    "since": 0,
+    "client": "ibbridge",
+    "reason": "whether orders were halted cannot be understood from the store; resume unless they are to be halted",
+}
+"""The state where what was kept of it is no state."""
+
+
 class Values(Protocol):
     """What keeps values by name."""
 
@@ -35,9 +43,9 @@ class Halt:
         self._kept = True
 
     def load(self) -> None:
-        """Take up what an earlier process was told."""
+        """Take up what an earlier process was told. Where that cannot be understood, orders are halted."""
         packed = self._values.get(_KEY) if self._values else None
-        self.state = msgpack.unpackb(packed) if packed else None
+        self.state = _state(packed) if packed else None
 
     def set(self, client: str, reason: str, now: int) -> bool:
         """Refuse orders from here on; whether a restart will find it so."""
@@ -59,3 +67,13 @@ class Halt:
         """Write what could not be written before. To be called every second or so."""
         if not self._kept and self._values is not None:
             self._kept = self._values.put(_KEY, msgpack.packb(self.state))
+
+
+def _state(packed: bytes) -> dict[str, Any] | None:
+    try:
+        state = msgpack.unpackb(packed)
+    except (ValueError, TypeError):  # what msgpack raises of what is damaged, or is no bytes at all
+        return UNREADABLE
+    if state is None or (isinstance(state, dict) and state.keys() == UNREADABLE.keys()):
+        return state
+    return UNREADABLE

@@ -268,7 +268,6 @@ class Store:
             self._make_directory()
             if self._locked < 0:
                 self._locked = self._lock()
-                self._opened.callback(os.close, self._locked)
             self._touch()
         except OSError as error:
             passes = error.errno in _MAY_PASS
@@ -327,19 +326,28 @@ class Store:
             self._stamp()
 
     def _lock(self) -> int:
+        """Lock a file in the directory, and the directory: who removes that file has not ended who has it locked."""
         path = f"{self._path}.lock"
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with ExitStack() as opened:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            opened.callback(os.close, file)
+            directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened.callback(os.close, directory)
+            self._have(file, path)
+            with suppress(OSError):  # a network's file system may lock files only
+                self._have(directory, path)
+            self._opened.push(opened.pop_all())
+        return file
+
+    def _have(self, file: int, path: str) -> None:
+        """Lock an open file or directory. Raise StoreError if another process has it locked."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(file)
-            if error.errno != errno.EWOULDBLOCK:
-                raise
+        except BlockingIOError as error:
             raise StoreError(
                 f"{self._directory}: another ibbridge has this store (its lock is {path}); stop that one, or choose "
                 "another directory"
             ) from error
-        return file
 
     def _touch(self) -> None:
         """Have a file that others may not read. SQLite would make one for all to see."""
@@ -723,8 +731,10 @@ class Store:
         return value
 
     def _at_start(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Have the disk thread read what the daemon goes on from. If the disk does not answer, that is for good."""
-        found = self._attempt(work, patience=STARTING)
+        """Have the disk thread read what the daemon goes on from. If that is not possible, it is so for good."""
+        if self._late is not None and self._thread is not None:
+            self._thread.wait(self._late.job, 0 if self._spoilt else STARTING)
+        found = self._attempt(work, needed=True)
         if self._late is not None and not self._spoilt:
             self._spoilt = True
             self._unwritten = (
@@ -827,12 +837,13 @@ class Store:
         *,
         then: Callable[[Any], None] = _nothing,
         copying: bool = False,
-        patience: float = 0.0,
+        needed: bool = False,
     ) -> Any:
         """Have the disk thread do something; what that gives.
 
         None if there is no file or, with a fault, if it failed or takes too long; in the latter case `then` is called
-        when it has ended well after all.
+        when it has ended well after all. What is `needed` is waited for longer, and if it fails the store is spoilt: it
+        must not be taken for nothing.
         """
         if self._db is None or self._thread is None:
             return None
@@ -840,14 +851,14 @@ class Store:
         if self._late is not None:
             return None
         job = self._thread.submit(partial(self._done, work, self._db))
-        if not self._thread.wait(job, patience or (IMPATIENCE if self._hung else self._patience)):
+        if not self._thread.wait(job, STARTING if needed else IMPATIENCE if self._hung else self._patience):
             self._late = _Late(job, then)
             self._stall()
             return None
         if job.seconds < IMPATIENCE:
             self._hung = False
         result = None
-        with self._watching(copying=copying):
+        with self._watching(copying=copying, needed=needed):
             result, self._wal_size = job.result()
             then(result)
         return result
@@ -879,11 +890,12 @@ class Store:
             self._recovered()
 
     @contextmanager
-    def _watching(self, *, copying: bool = False) -> Iterator[None]:
+    def _watching(self, *, copying: bool = False, needed: bool = False) -> Iterator[None]:
         """Make a fault of what SQLite fails with."""
         try:
             yield
         except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of damaged names and texts
+            self._spoilt = self._spoilt or needed
             self._failed(error, copying=copying)
 
     def _failed(self, error: Exception, *, copying: bool = False) -> None:

@@ -160,6 +160,8 @@ UNFIT: dict[str, tuple[Callable[[Path], None], str]] = {
     "another value": (_said("UPDATE value SET value = x'41'"), "the value 'halt' is unreadable; move it away"),
     "a value of another name": (_said("UPDATE value SET key = 'hat'"), "the value 'hat' is unreadable; move it away"),
     "a key that is gone": (_said("DELETE FROM key WHERE name = x'61'"), "of 2 orders' keys there are 1; move"),
+    "a name that is no text": (_said("UPDATE about SET name = CAST(x'ff41' AS TEXT)"), "decode to UTF-8.*; move it"),
+    "a value that is no text": (_said("UPDATE value SET value = CAST(x'ff41' AS TEXT)"), "decode to UTF-8.*; move"),
     "without a table": (_said("DROP TABLE event"), "no such table: event; move it away"),
 }
 """Ways to spoil a file that holds a store, and what is said of it."""

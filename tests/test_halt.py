@@ -60,6 +60,23 @@ def test_a_halt_that_cannot_be_kept_is_in_force_all_the_same_and_says_so():
     assert values.get("halt") is None, "it is written once"
 
 
+DAMAGED = [b"\xc1", b"\x00\xff", b"\x81\xa1", b"\xa2\xff\xff", b"\x01", b"\x80", b"\x81\xa5since\x01", "text"]
+
+
+@pytest.mark.parametrize("packed", DAMAGED)
+def test_where_it_cannot_be_understood_whether_orders_were_halted_they_are(packed):
+    values = Values()
+    values.values["halt"] = packed
+    halt = Halt(values)
+    halt.load()
+    assert halt.state is not None
+    assert halt.state["reason"].startswith("whether orders were halted cannot be understood from the store; resume")
+    assert halt.clear("me", 9)
+    again = Halt(values)
+    again.load()
+    assert again.state is None
+
+
 @pytest.fixture
 def middle():
     return Middle()

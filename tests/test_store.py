@@ -17,9 +17,10 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
@@ -312,6 +313,14 @@ def test_a_second_one_is_told_who_has_it(store: Store, directory: Path) -> None:
     with pytest.raises(StoreError, match=r"another ibbridge has this store .*events\.db\.lock.*; stop that one"):
         opened(directory)
     assert store.append(rows(1, 1))
+    store.close()
+    opened(directory).close()
+
+
+def test_a_second_one_is_told_so_though_somebody_removed_the_lock(store: Store, directory: Path) -> None:
+    (directory / "events.db.lock").unlink()
+    with pytest.raises(StoreError, match=r"another ibbridge has this store .*; stop that one"):
+        opened(directory)
     store.close()
     opened(directory).close()
 
@@ -621,6 +630,42 @@ def test_a_disk_that_hangs_is_waited_for_once_and_then_not_at_all(store: Store) 
     assert store.append(rows(205, 205))
     for each in now_and_later(store):
         assert (read(each), each.fault, each.uncommitted) == (list(range(1, 206)), "", 0)
+
+
+def test_what_a_start_needs_is_waited_for_however_long_the_disk_takes(store: Store) -> None:
+    assert store.put("halt", b"value")
+    store._patience = 0.05
+    with hanging(store, "BEGIN"):
+        assert not store.append([row(1, identity=b"x")])
+        timer = threading.Timer(0.3, partial(_let_go, store))
+        timer.start()
+        assert store.get("halt") == b"value"
+        assert store.state() == [(ME + b"orderStatus.", b"x", b"body 1")]
+        timer.join()
+    store._patience = 60
+    store.tend(0)
+    assert store.fault == ""
+
+
+def _let_go(store: Store) -> None:
+    store._db.open.set()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("needed", ["state", "get"])
+def test_a_start_that_cannot_read_what_it_needs_takes_no_orders_later(store: Store, needed: str) -> None:
+    assert store.put("halt", b"value")
+    with hanging(store, "SELECT", succeeds=False):
+        _let_fail(store)
+        assert not (store.state() if needed == "state" else store.get("halt"))
+    for _ in range(3):
+        store.tend(0)
+    assert "disk I/O error; see what the system log says of its disk, then restart ibbridge" in store.fault
+    with closing(reopened(store)) as again:
+        assert (again.get("halt"), again.fault, again.append(rows(1, 1))) == (b"value", "", True)
+
+
+def _let_fail(store: Store) -> None:
+    store._db._seconds = 0  # type: ignore[union-attr]
 
 
 def recover(store: Store) -> None:

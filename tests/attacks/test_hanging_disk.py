@@ -10,7 +10,7 @@ import pytest
 from tests.attacks.bystanders import Bystanders
 from tests.attacks.preload import Shaken
 from tests.attacks.test_clock import ORDER, placed
-from tests.e2e.rig import AAPL, Host
+from tests.e2e.rig import AAPL, PATIENCE, Host
 
 pytestmark = pytest.mark.attack
 
@@ -70,6 +70,34 @@ def test_a_daemon_whose_disk_hangs_ends_all_the_same_when_it_is_told_to():
             sub.until("alarm", lambda data: data["alarm"] == "store")
             assert bridge.stop(15) == 0
             assert "store: the disk does not answer" in bridge.said()
+
+
+def test_a_start_whose_disk_hangs_says_so_ends_when_told_to_and_forgets_no_halt():
+    with Host() as host, Shaken(host.port) as bridge:
+        with host.accept() as guest:
+            guest.start(4711)
+            bridge.ready()
+            bridge.do("halt", reason="enough")
+            assert bridge.stop(9) == -9
+        with bridge.hanging():
+            bridge.start()
+            said(bridge, "to open the one in")
+            assert bridge.stop(15) == 0
+            said(bridge, "the process ends without it")
+        bridge.start()
+        with host.accept() as guest:
+            guest.start(4711)
+            bridge.ready()
+            refused = bridge.call("placeOrder", key="k", contract=AAPL, order=ORDER)["error"]
+            assert refused["code"] == "E_HALTED"
+
+
+def said(bridge, words):
+    """Wait until the daemon has logged these words."""
+    until = time.monotonic() + PATIENCE
+    while words not in bridge.said():
+        assert time.monotonic() < until, bridge.said()
+        time.sleep(0.05)
 
 
 def test_a_recording_whose_disk_hangs_holds_up_nobody(tmp_path):
