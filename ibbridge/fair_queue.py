@@ -132,6 +132,13 @@ class FairQueue(Generic[M]):
         messages = peer.clients.head() if peer else None
         return next(iter(messages)) if messages else None
 
+    def heads(self) -> Iterator[M]:
+        """Iterate over the first message of each client, about in the order of their turns."""
+        for _, peer in self._peers.order():
+            for _, messages in peer.clients.order():
+                if messages:
+                    yield next(iter(messages))
+
     def remove(self, message: M) -> None:
         """Take a message out, whether or not its turn has come."""
         peer = self._peers.flow(self._by[message.client])

@@ -35,7 +35,8 @@ HELD = 60.0
 
 PATIENCE = {Pace.CANCEL: 0, Pace.ORDER: 2, Pace.NORMAL: 8, Pace.HISTORY: 32}
 """More urgent messages that may leave in a row while one of this pace waits. Then that one leaves, whatever is kept for
-the others: so a flood of cancels leaves a third of the rate to orders, and one of both a ninth of it to the rest."""
+the others: so a flood of cancels leaves a third of the rate to orders, and one of both a ninth of it to the rest. But
+nobody's order overtakes a cancel that the same client sent before it."""
 
 PLACE = 2048
 """Bytes of a message that take one place in the queue; of a longer one each further so many take one more."""
@@ -88,6 +89,7 @@ class Waiting:
     joined: list[Any] = field(default_factory=list)
     # The queue's own.
     since: float = 0.0
+    arrival: int = 0
     counts: tuple[_Count, ...] = ()
     queue: FairQueue[Waiting] | None = None
     held_by: _Room | None = None
@@ -212,6 +214,7 @@ class Pacing:
         self._held = 0
         self._sent = 0
         self._serial = 0
+        self._arrivals = 0
 
     # -- in
 
@@ -226,6 +229,8 @@ class Pacing:
             self.withdraw(each)
         message.instead_of = ()
         message.since = now
+        self._arrivals += 1
+        message.arrival = self._arrivals
         message.counts = tuple(_counts(message))
         self._waiting[message] = None
         self._shares.setdefault(mine, OrderedDict())[message] = None
@@ -300,7 +305,7 @@ class Pacing:
             if not self._budget.allows(pace, now, overdue=overdue):
                 return None  # what comes behind it may even less
             turns = self._ready[pace]
-            while (message := turns.head()) is not None:
+            while (message := self._overdue(turns) if overdue else turns.head()) is not None:
                 room = self._full(message)
                 if room is None:
                     return message
@@ -316,7 +321,20 @@ class Pacing:
         if now < self._no_history_before and Pace.HISTORY in ready:
             ready.remove(Pace.HISTORY)
         overdue = [pace for pace in ready if self._passed[pace] >= PATIENCE[pace] > 0]
-        return [*((pace, True) for pace in overdue), *((pace, False) for pace in ready if pace not in overdue)]
+        return [*((pace, True) for pace in overdue), *((pace, False) for pace in ready)]
+
+    def _overdue(self, turns: FairQueue[Waiting]) -> Waiting | None:
+        """Return the next message of those whose client has sent nothing more urgent before that is ready too."""
+        return next((each for each in turns.heads() if not self._follows(each)), None)
+
+    def _follows(self, message: Waiting) -> bool:
+        for pace in Pace:
+            if pace is message.request.pace:
+                return False
+            first = next(iter(self._shares.get((message.client, pace), ())), None)
+            if first is not None and first.held_by is None and first.arrival < message.arrival:
+                return True
+        return False
 
     def _full(self, message: Waiting) -> _Room | None:
         """The room that has no room for it, if one has not."""
@@ -423,8 +441,10 @@ class Pacing:
     def wake(self) -> float | None:
         """When to take again; None if nothing waits for a time."""
         times = []
-        for pace, overdue in self._order(self._now)[:1]:
-            times.append(self._budget.when(pace, overdue=overdue))
+        for pace, overdue in self._order(self._now):
+            if not overdue or self._overdue(self._ready[pace]) is not None:
+                times.append(self._budget.when(pace, overdue=overdue))
+                break
         if self._ready[Pace.HISTORY] and self._now < self._no_history_before:
             times.append(self._no_history_before)
         if self._held and self._ends:

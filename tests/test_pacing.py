@@ -158,8 +158,8 @@ def test_cancels_come_before_orders_before_the_rest_before_history():
     for first, then in itertools.combinations(names, 2):
         line = Line()
         for _ in range(40):
-            line.put(then, **DAILY)
-            line.put(first, **DAILY)
+            line.put(then, "a", **DAILY)
+            line.put(first, "b", **DAILY)
         most, left = PATIENCE[REQUESTS[then].pace], [each.name for each in line.go(10)]
         in_a_row = [len([*group]) for name, group in itertools.groupby(left[:40]) if name == first]
         assert {*in_a_row[:-1]} <= {most}, "so many, and then one of those that have been passed by"
@@ -194,6 +194,21 @@ def test_one_message_goes_before_the_backlog_of_others_whatever_they_call_themse
     line.go(7 if names < 2000 or peer != b"p0" else 60)
     one = line.put(name, "z", peer=peer)
     assert one in [each.message for each in line.go(1)[: 2 if peers == 1 else 3]]
+
+
+@pytest.mark.parametrize(("first", "then"), [("cancelOrder", "placeOrder"), ("placeOrder", "reqMktData")])
+def test_nothing_overtakes_what_is_more_urgent_and_was_sent_before_by_the_same_client(first, then):
+    line = Line()
+    for number in range(60):
+        line.put(first, "a")
+        line.put(first, f"b{number % 5}")
+    for _ in range(10):
+        line.put(then, "a")
+    line.put(then, "z")
+    left = [(each.message.client, each.name) for each in line.go(10)]
+    assert left.index(("a", then)) > max(n for n, each in enumerate(left) if each == ("a", first))
+    assert left.index(("z", then)) <= PATIENCE[REQUESTS[then].pace], "others do not wait for that"
+    assert len(left) == 131
 
 
 def test_peers_take_turns_whatever_number_of_names_each_has():
@@ -502,7 +517,8 @@ def test_names_without_number_queue_no_more_than_may_wait_in_all_and_others_find
     assert line.pacing.figures(line.now)["queued"] <= 750
     line.put("placeOrder", "honest", peer=b"h")
     line.put("reqMktData", "honest", peer=b"h")
-    assert "honest" in [each.message.client for each in line.go(1)]
+    turns = (min(peers, 500) + 2) * (NEWCOMERS + 1) / NEWCOMERS * (1 + 1 / PATIENCE[Pace.NORMAL])
+    assert [each.message.client for each in line.go(2 * turns / 39)].count("honest") == 2
 
 
 def test_under_few_names_an_honest_client_finds_room_beside_them_on_one_connection():
@@ -732,8 +748,10 @@ class Queue(RuleBasedStateMachine):
     def _took(self, taken: list[Waiting]) -> None:
         for each in taken:
             self._goes_before_none_more_urgent(each.request.pace)
+            self._overtakes_nothing_of_its_own(each)
             for other, ahead in self.passed.items():
-                if other.client != each.client and other.request.pace is each.request.pace and not each.counts:
+                alike = other.client != each.client and other.request.pace is each.request.pace and not each.counts
+                if alike and not self._follows(other):
                     ahead[each.client] += 1
                     assert ahead[each.client] == 1, "one round, and not two"
             del self.waiting[each]  # or it was never put, or has left before
@@ -750,6 +768,19 @@ class Queue(RuleBasedStateMachine):
         self.ahead[pace] = 0
         for other in Pace:
             self.ahead[other] += other.value > pace.value
+
+    def _follows(self, message: Waiting) -> bool:
+        """Whether its client has sent something more urgent before, which has not left."""
+        earlier = itertools.takewhile(lambda each: each is not message, self.waiting)
+        mine = [each for each in earlier if each.client == message.client]
+        return any(each.request.pace.value < message.request.pace.value for each in mine)
+
+    def _overtakes_nothing_of_its_own(self, message: Waiting) -> None:
+        for each in self.waiting:
+            if each is message:
+                return
+            mine = each.client == message.client and each.request.pace.value < message.request.pace.value
+            assert not mine or each.counts, "what the client sent before, and is more urgent"
 
     def _heads(self) -> None:
         """Of each client the first of those that no limit concerns."""

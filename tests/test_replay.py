@@ -18,6 +18,7 @@ from ibbridge.refusal import Refused
 from ibbridge.ring import Ring
 from ibbridge.routing import Router
 from ibbridge.streams import DURABLE, Row, Streams
+from ibbridge.unpacking import MOST_VALUES
 from tests.middle import AAPL, LIMIT, Middle, each_pair, refusal
 
 
@@ -425,7 +426,7 @@ def test_a_command_that_is_nested_without_end_is_refused():
 def test_a_command_with_more_in_it_than_any_has_a_reason_for_is_refused():
     middle = Middle()
     reply = middle.call({"id": 1, "cmd": "resume", "client": "a", "args": {"x": [[None] * 30_000] * 2}})
-    assert reply["error"]["message"] == "a command has at most 50000 values, all its lists and maps together"
+    assert reply["error"]["message"] == f"a command has at most {MOST_VALUES} values, all its lists and maps together"
 
 
 def test_a_command_for_an_earlier_daemon_is_refused_and_nobody_says_what_became_of_it():

@@ -221,6 +221,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.accounts: dict[str, str] = {}
         self.waiting: list[Waiting] = []  # given, and not yet written
         self.globals = Counter[str]()
+        self.joined: set[tuple[str, str]] = set()  # cancels of all that are one with another that waited
         self.seen = 0
 
     @initialize(jitter=st.floats(0, 1), answers=st.booleans())
@@ -341,10 +342,14 @@ class SessionMachine(RuleBasedStateMachine):
         assert self.tws.ready, f"{name} left while there was no connection that takes it"
         self.writes.append(write)
         self._rate()
-        self.withdrawn(next(each for each in self.waiting if each.data == self.shell.wire.leaves))
+        one = next(each for each in self.waiting if each.data == self.shell.wire.leaves)
+        earlier = self.waiting[: self.waiting.index(one)]
+        self.withdrawn(one)
         if not _cancels(name):
-            overtaken = [each.request.name for each in self.waiting if _cancels(each.request.name)]
-            assert not overtaken, f"{name} overtook {overtaken}"
+            overtaken = [
+                each.request.name for each in earlier if _cancels(each.request.name) and each.client == one.client
+            ]
+            assert not overtaken, f"{name} overtook {overtaken} of the same client"
         number = write.number
         if number is not None and not name.startswith("cancel"):
             assert number not in self.tws.numbers, f"{number} is of two: {self.tws.numbers[number]} and {name}"
@@ -474,7 +479,7 @@ class SessionMachine(RuleBasedStateMachine):
         parts, kind = heard.topic.split("."), heard.body["type"]
         ends = kind == "error" and heard.data["ends"]
         if kind == "error" and "cancel of all orders" in heard.data["errorString"]:
-            self.globals["lost"] += 1
+            self.globals["lost"] += (parts[1], parts[2]) not in self.joined
         elif parts[0] == "req" and (question := self.asked.get((parts[1], parts[2]))):
             question.over += bool(ends) or kind in ENDINGS
             if ends and "TWS has not answered" in heard.data["errorString"]:
@@ -654,15 +659,20 @@ class SessionMachine(RuleBasedStateMachine):
         order = self._an_order(data)
         if order.writes:
             order.to_cancel += 1  # at once, as it may be written before there is a reply
-        if not self._ask("cancelOrder", order.client, {}, order.key):
-            order.to_cancel -= bool(order.writes)
-        else:
+        written = bool(order.writes)
+        got = self._ask("cancelOrder", order.client, {}, order.key)
+        if not got or got[0].get("dup"):
+            order.to_cancel -= written
+        if got:
             assert order.writes or order.never_left == 1
 
     @rule(client=CLIENTS)
     def cancel_all(self, client: str) -> None:
-        if self._ask("reqGlobalCancel", client, {}):
-            self.globals["given"] += 1
+        if got := self._ask("reqGlobalCancel", client, {}):
+            if got[0].get("dup"):
+                self.joined.add((client, got[1]))
+            else:
+                self.globals["given"] += 1
             assert all(each.writes or each.never_left for each in self.placed.values())
 
     # -- TWS, as chance has it

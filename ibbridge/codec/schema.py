@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ibbridge.codec import types as t
@@ -471,9 +472,8 @@ class Declaration:
 
     @property
     def shape(self) -> Record:
-        """The published data as a record."""
-        flat = (each for member in self.fields for each in _shape_of(member))
-        return Record(self.name, tuple(each for each in flat if "." not in each.name), full=True)
+        """The published data as a record: always the same one, as what is made of it is remembered by record."""
+        return _shape(self)
 
     def in_protobuf(self, version: int) -> bool:
         """Whether it travels as protobuf at `version`."""
@@ -632,6 +632,12 @@ def _key(fields: Sequence[Member]) -> str | None:
 
 def _layout(text: Layout | str | None) -> Layout | None:
     return (text,) if isinstance(text, str) else text
+
+
+@cache
+def _shape(declaration: Declaration) -> Record:
+    flat = (each for member in declaration.fields for each in _shape_of(member))
+    return Record(declaration.name, tuple(each for each in flat if "." not in each.name), full=True)
 
 
 def _shape_of(member: Member) -> tuple[Field, ...]:
