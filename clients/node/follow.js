@@ -87,6 +87,12 @@ class Stream {
   rows = null;
   /** @type {State | null} what it begins with as soon as all has arrived that the reply may have overtaken */
   found = null;
+  /** The epoch in which it was followed last, where it is to be gone on with in another. */
+  seen = 0;
+  /** The daemon is asked for the last message that was applied: a store that lost its end may have passed its number. */
+  resuming = false;
+  /** Messages of epochs up to this one were told already, under numbers that were given a second time. */
+  skip = 0;
 
   /**
    * @param {string} name
@@ -251,7 +257,7 @@ export class Follow {
     if (!prefix) return;
     if (body.seq === undefined) return this.#tell({ event: 'message', topic, body });
     const stream = this.#stream(prefix, this.#streamOf(topic));
-    if (stream.open && !stream.kept.length && body.seq === stream.last + 1 && stream.heard <= stream.last) {
+    if (stream.open && !stream.resuming && !stream.kept.length && body.seq === stream.last + 1 && stream.heard <= stream.last) {
       return this.#apply(stream, { topic, body });
     }
     stream.kept.push({ topic, body });
@@ -304,6 +310,7 @@ export class Follow {
         if (stream.durable && stream.found) this.#place(prefix, stream, stream.found, (stream.found.offset ?? 0) - this.#since);
       }
     }
+    const seen = this.epoch;
     this.epoch = epoch;
     this.#epochs = [...this.#epochs.slice(1 - EPOCHS), epoch];
     if (this.#awaited === epoch || !first) this.#awaited = 0;
@@ -312,7 +319,7 @@ export class Follow {
     this.#request = null;
     this.#gaps.clear();
     for (const prefix of this.#prefixes) {
-      for (const stream of prefix.streams.values()) this.#suspend(prefix, stream);
+      for (const stream of prefix.streams.values()) this.#suspend(prefix, stream, seen);
       prefix.welcomed = prefix.synced = false;
       prefix.announced = false;
       prefix.pages = null;
@@ -324,12 +331,14 @@ export class Follow {
   /**
    * @param {Prefix} prefix
    * @param {Stream} stream
+   * @param {number} seen  The epoch that is over.
    */
-  #suspend(prefix, stream) {
+  #suspend(prefix, stream, seen) {
     stream.before = Math.max(stream.before, stream.last, stream.heard);
     stream.heard = 0;
     if (stream.durable && prefix.whole && stream.placed) {
-      stream.open = false;
+      stream.seen ||= seen;
+      stream.open = stream.resuming = false;
       stream.gone = stream.rows = null;
       this.#forgetFound(prefix, stream);
     } else {
@@ -413,6 +422,10 @@ export class Follow {
     if (!stream) return null;
     const { gone, name, gapEnd: to } = stream;
     if (gone) return snapshot(name, gone.pages, (page) => this.#remains(stream, page));
+    if (stream.resuming) {
+      const args = { stream: name, from: stream.last, to: Math.max(stream.last, to) };
+      return { cmd: 'replay', args, answered: (reply) => this.#resumed(stream, args.to, reply) };
+    }
     const from = stream.last + 1;
     return { cmd: 'replay', args: { stream: name, from, to }, answered: (reply) => this.#replayed(stream, to, reply) };
   }
@@ -474,15 +487,53 @@ export class Follow {
   #place(prefix, stream, state, lost = 0) {
     const kept = stream.kept.findLast(({ body }) => body.epoch !== this.epoch);
     if (!stream.open && stream.placed && state.seq < Math.max(stream.before, kept ? seq(kept) : 0)) {
-      // The daemon could not save the last messages before it died, and gives their numbers a second time.
-      this.#abandon(prefix, stream, 'renewed');
-      this.#tell({ event: 'renewed', stream: stream.name });
-      prefix.streams.set(stream.name, stream);
+      this.#renew(prefix, stream);
+    } else if (!stream.open && stream.placed && stream.last > 0 && stream.seen) {
+      stream.resuming = true;
+      stream.kept = stream.kept.filter(({ body }) => body.epoch === this.epoch); // the rest is had again by its number
     }
-    if (!stream.placed) this.#begin(stream, state, lost);
+    if (!stream.placed) this.#begin(stream, state, stream.skip ? state.offset ?? 0 : lost);
     this.#forgetFound(prefix, stream);
+    stream.seen = stream.resuming ? stream.seen : 0;
     stream.placed = stream.open = true;
     this.#hear(prefix, stream, state.seq);
+  }
+
+  /**
+   * The daemon could not save the last messages before it died, and gives their numbers a second time.
+   * @param {Prefix} prefix
+   * @param {Stream} stream
+   */
+  #renew(prefix, stream) {
+    const { seen } = stream;
+    this.#abandon(prefix, stream, 'renewed');
+    this.#tell({ event: 'renewed', stream: stream.name });
+    prefix.streams.set(stream.name, stream);
+    stream.skip = seen;
+  }
+
+  /**
+   * The daemon was asked for the last message that was applied, and for those behind it.
+   * @param {Stream} stream
+   * @param {number} to
+   * @param {Reply} reply
+   */
+  #resumed(stream, to, reply) {
+    const { last, seen } = stream;
+    const prefix = this.#under(stream.name);
+    stream.resuming = false;
+    /** @type {Message[]} */
+    const messages = reply.ok ? reply.result.messages.map(opened) : [];
+    if (prefix && messages.some((each) => seq(each) === last && each.body.epoch > seen)) {
+      this.#renew(prefix, stream);
+      prefix.pages = new Pages(); // the state that it begins with
+      prefix.synced = false;
+      return;
+    }
+    stream.seen = 0;
+    // Only the message that was applied before the restart is kept no more.
+    if (reply.error?.code === 'E_GAP_TOO_OLD' && (reply.error.first ?? 0) <= last + 1) return this.#settle(stream);
+    this.#replayed(stream, to, reply);
   }
 
   /**
@@ -493,7 +544,8 @@ export class Follow {
    */
   #begin(stream, state, lost) {
     const first = stream.kept.find(({ body }) => body.epoch === this.epoch);
-    stream.last = Math.max(0, first ? Math.min(state.seq, seq(first) - 1) : state.seq - lost);
+    const last = first ? Math.min(state.seq, seq(first) - 1) : state.seq;
+    stream.last = Math.max(0, first && !stream.skip ? last : last - lost);
     const messages = inOrder(state);
     const rows = messages.filter(isSynthetic);
     for (const message of messages) {
@@ -613,6 +665,10 @@ export class Follow {
 
   /** @param {Stream} stream */
   #settle(stream) {
+    if (stream.resuming) {
+      this.#gaps.add(stream);
+      return;
+    }
     let done = 0;
     for (const message of stream.kept) {
       const next = stream.last + 1;
@@ -631,7 +687,7 @@ export class Follow {
    */
   #apply(stream, message) {
     stream.last = seq(message);
-    this.#tell({ event: 'message', ...message });
+    if (message.body.epoch > stream.skip) this.#tell({ event: 'message', ...message });
     this.#tellRows(stream);
   }
 
@@ -676,7 +732,8 @@ export class Follow {
     }
     this.#gaps.delete(stream);
     stream.placed = stream.open = false;
-    stream.last = stream.before = 0;
+    stream.last = stream.before = stream.seen = stream.skip = 0;
+    stream.resuming = false;
     stream.gone = stream.rows = null;
     this.#forgetFound(prefix, stream);
     if (!stream.kept.length) prefix.streams.delete(stream.name);

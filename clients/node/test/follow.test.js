@@ -314,7 +314,7 @@ test('5. the same store: durable streams are replayed across the epoch, the othe
   talk.welcome(ORD).hears('epoch').says(ORD, 6).says(A, 2).hears()
     .asked(`snapshot {prefix:${ORD}}`, state({ [ORD]: [5, 5], 'ord.me.x.': [1, 1] })).hears('ready ord.me.')
     .welcome('md.').asked('snapshot {prefix:md.}', state({ [A]: [1, 1] })).hears('~md.A.#1', 'md.A.#2', 'ready md.')
-    .asked('replay {stream:ord.me.,from:3,to:5}', messages(ORD, [3, 4, 5]))
+    .asked('replay {stream:ord.me.,from:2,to:5}', messages(ORD, [2, 3, 4, 5]))
     .hears('~ord.me.#3', '~ord.me.#4', '~ord.me.#5', 'ord.me.#6')
     .asked('replay {stream:ord.me.x.,from:1,to:1}', messages('ord.me.x.', [1])).hears('~ord.me.x.#1').content();
 });
@@ -354,7 +354,7 @@ test('5. a gap that was open ends with the epoch, or goes on across it', () => {
   talk.welcome('md.').hears('lost md.A. 6-7 epoch', 'md.A.#8', 'lost md.A. 9-9 epoch', 'epoch')
     .asked('snapshot {prefix:md.}', state({})).hears('ready md.').content()
     .welcome(ORD).asked(`snapshot {prefix:${ORD}}`, state({ [ORD]: [5, 5] })).hears('ready ord.me.')
-    .asked('replay {stream:ord.me.,from:3,to:4}', messages(ORD, [3, 4])).hears('~ord.me.#3', '~ord.me.#4', 'ord.me.#5').content();
+    .asked('replay {stream:ord.me.,from:2,to:5}', messages(ORD, [2, 3, 4, 5])).hears('~ord.me.#3', '~ord.me.#4', '~ord.me.#5').content();
 });
 
 test('5. another store: everything begins again', () => {
@@ -395,6 +395,38 @@ test('5. a store that lost its tail: the stream is a new one', () => {
   talk.epoch = 2;
   talk.welcome(ORD).says(ORD, 3).hears('epoch').asked(`snapshot {prefix:${ORD}}`, state({ [ORD]: [2, 2] }))
     .hears('lost ord.me. 5-5 renewed', 'ord.me.#6', 'renewed ord.me.', '~ord.me.#2', 'ord.me.#3', 'ready ord.me.').content();
+});
+
+/** @param {...number} seqs */
+const given = (...seqs) => seqs.map((seq) => /** @type {any} */ ({ seq, epoch: 2 }));
+
+test('5. a store that lost its tail and has passed it since: the stream is a new one, and nothing new is missing', () => {
+  const talk = begun().says(ORD, 3, 4).hears('ord.me.#3', 'ord.me.#4');
+  talk.epoch = 2;
+  talk.welcome(ORD).hears('epoch').asked(`snapshot {prefix:${ORD}}`, state({ [ORD]: [5, ...given(5)] }, null, 3)).hears('ready ord.me.')
+    .asked('replay {stream:ord.me.,from:4,to:5}', messages(ORD, given(4, 5))).hears('renewed ord.me.')
+    .says(ORD, 6).hears()
+    .asked(`snapshot {prefix:${ORD}}`, state({ [ORD]: [6, 1, ...given(6)] }, null, 4)).hears('~ord.me.#1')
+    .asked('replay {stream:ord.me.,from:2,to:5}', messages(ORD, [2, ...given(3, 4, 5)]))
+    .hears('~ord.me.#3', '~ord.me.#4', '~ord.me.#5', 'ord.me.#6').content();
+});
+
+test('5. a store that lost its tail and has got as far again since: the number alone does not show it', () => {
+  const talk = begun().says(ORD, 3).hears('ord.me.#3');
+  talk.epoch = 2;
+  talk.welcome(ORD).hears('epoch').asked(`snapshot {prefix:${ORD}}`, state({ [ORD]: [3, ...given(3)] }, null, 1)).hears('ready ord.me.')
+    .says(ORD, 4).hears()
+    .asked('replay {stream:ord.me.,from:3,to:3}', messages(ORD, given(3))).hears('renewed ord.me.')
+    .asked(`snapshot {prefix:${ORD}}`, state({ [ORD]: [4, ...given(4)] }, null, 2)).hears()
+    .asked('replay {stream:ord.me.,from:2,to:3}', messages(ORD, [2, ...given(3)])).hears('~ord.me.#3', 'ord.me.#4').content();
+});
+
+test('5. the last message that was applied is kept no more: those behind it are had', () => {
+  const talk = begun();
+  talk.epoch = 2;
+  talk.welcome(ORD).hears('epoch').asked(`snapshot {prefix:${ORD}}`, state({ [ORD]: [4, 4] })).hears('ready ord.me.')
+    .asked('replay {stream:ord.me.,from:2,to:4}', { error: { code: 'E_GAP_TOO_OLD', first: 3 } })
+    .asked('replay {stream:ord.me.,from:3,to:4}', messages(ORD, [3, 4])).hears('~ord.me.#3', '~ord.me.#4').content();
 });
 
 test('5. a reply tells of a restart first: what is still under way from before is heard', () => {
