@@ -109,6 +109,7 @@ def clocked(loop: Loop, patch: pytest.MonkeyPatch) -> None:
     """Have the daemon's clocks be the loop's."""
     here = SimpleNamespace(
         monotonic=lambda: loop.now,
+        monotonic_ns=lambda: int(loop.now * 1e9),
         time=lambda: BEGIN + loop.now,
         time_ns=lambda: int((BEGIN + loop.now) * 1e9),
         perf_counter=lambda: loop.now,
