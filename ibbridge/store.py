@@ -75,6 +75,12 @@ MEASURED = 2**20
 LOOKED_AT = 40
 """How many times `PRUNED` rows are looked at to find some that may go, at a time."""
 
+MAKING_ROOM = 0.1
+"""Seconds after which no more is removed at a time: on a slow disk it goes on with what is written next, in batches
+that are `LARGER` times as large, because there it is the commit that takes long."""
+
+LARGER = 4
+
 STEP = 60_000_000
 """Microseconds of uptime that one call of `tend` adds at most, whatever its clock says: it is called every second."""
 
@@ -215,6 +221,7 @@ class Store:
         self._failing = False
         self._used = self._unmeasured = 0  # bytes in the file, and what was written since they were counted
         self._high, self._evicting = False, False
+        self._making_room = False  # there was no time for all that had to go
         self._evicted = 0  # the row up to which only streams of orders have messages left
         self._commits, self._commit_ms, self._longest_ms = 0, 0.0, 0.0
         self._recent: deque[float] = deque(maxlen=RECENT)  # ms of commits
@@ -597,7 +604,7 @@ class Store:
         if not self._commit(batch.write, written):
             return False
         self._unmeasured += sum(item.size for item in items if isinstance(item, Waiting))
-        if self._unmeasured >= MEASURED and self._too_much():
+        if (self._making_room or self._unmeasured >= MEASURED) and self._too_much():
             self._make_room()
         return True
 
@@ -662,17 +669,22 @@ class Store:
 
     def _make_room(self) -> None:
         """Remove the oldest messages, twice as many bytes as were written: those of streams about orders last."""
-        room = 2 * MEASURED
+        room, until = 2 * MEASURED, perf_counter() + MAKING_ROOM
+        most = PRUNED * LARGER if self._making_room else PRUNED
+        self._making_room = False
         for _ in range(LOOKED_AT):
-            found = self._oldest(self._evicted, PRUNED)
+            found = self._oldest(self._evicted, most)
             gone = [old for old in found if not self._numbered[old.stream].keyed]
-            if not gone and len(found) < PRUNED:
-                gone = self._oldest(0, PRUNED)
+            if not gone and len(found) < most:
+                gone = self._oldest(0, most)
             if gone and not self._remove(gone):
                 return
             self._evicted = found[-1].id if found else self._evicted
             room -= sum(old.size + 100 for old in gone)
             if room <= 0:
+                return
+            if perf_counter() > until:
+                self._making_room = True
                 return
 
     # -- reading

@@ -824,6 +824,26 @@ def test_a_flood_does_not_push_out_what_is_about_orders(tmp_path: Path) -> None:
             assert again.fault == ""
 
 
+def test_a_slow_disk_that_has_to_make_room_holds_up_nobody_for_long_and_is_not_outrun(directory: Path) -> None:
+    most, took = 8 * 2**20, 0.12
+    with closing(opened(directory, most_bytes=2**30)) as store:
+        for first in range(1, 60_000, 400):
+            assert store.append(rows(first, first + 399, b"sys.bridge.", body=b"body 1" + bytes(200)))
+        last = store.last()[b"sys.bridge."]
+        store._most_bytes = most
+        with slow(store, took):
+            before = store._commits
+            store.tend(0)
+            assert store._commits - before == 1
+            used = store._used
+            for first in range(last + 1, last + 4001, 400):
+                before = store._commits
+                assert store.append(rows(first, first + 399, b"sys.bridge.", body=b"body 1" + bytes(200)))
+                assert store._commits - before <= 2
+            store._too_much()
+            assert store._used < used - 10 * 100 * 200, "more goes than comes"
+
+
 # -- a file that was there and is empty
 
 
