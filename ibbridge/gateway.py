@@ -171,8 +171,8 @@ class Gateway:
                 self._alarm.cancel()
             self._loop = None
             self._drop()
-            await self._leave()
             self._spares.close()
+            await self._leave()
 
     # -- what the line says
 

@@ -40,7 +40,7 @@ def test_any_bytes_are_an_input(data: bytes) -> None:
 
 
 def test_a_reader_that_raises_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ibbridge.codec.dialect._UNREADABLE", ())
+    monkeypatch.setattr("ibbridge.codec.dialect.UNREADABLE", ())
     decode._sides.cache_clear()
     seed = decode.seed(decode.messages, 176, 0, b"2\x006\x007\x00x\x001\0")
     with pytest.raises(ValueError, match="invalid literal"):

@@ -59,7 +59,8 @@ class SpareSockets:
                     return
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all of them, and keep none from here on."""
+        self._count = 0
         for spares in self._spares.values():
             while spares:
                 spares.pop().close()

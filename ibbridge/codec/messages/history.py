@@ -170,8 +170,7 @@ DECLARATIONS = (
         Rows("bars", BAR, 2),
         Str("start", default=None),
         Str("end", default=None),
-        doc="The bars, all in one message. Up to server version 195 with `start` and `end`. What TWS leaves empty of a "
-        "bar is nil; a `volume`, `wap` or `barCount` of -1 says that bars of this kind have none.",
+        doc="The bars in one message, until version 195 with `start` and `end`. What TWS leaves empty of a bar is nil.",
         text=(
             "reqId",
             Until(v.HISTORICAL_DATA_END, "start end"),
