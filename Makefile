@@ -31,9 +31,13 @@ test: $(VENV)/.installed-dev  ## ruff, mypy --strict, pytest
 attacks: $(VENV)/.installed-dev  ## the long attacks on a running daemon, one after the other
 	$(BIN)/pytest --verbose -m "attack and long"
 
-# What depends on the interpreter: of the codec, which is pure, one run of every declaration, and not every mutation.
+# What depends on the interpreter: the shell, the clients, the command line, and of the codec what is compiled and golden.
+OF_THE_INTERPRETER := tests/cli tests/e2e tests/codec/test_golden.py tests/codec/test_captured.py tests/codec/test_compiled.py \
+	$(filter-out tests/test_chaos.py tests/test_benchmarks.py tests/test_soak.py tests/test_soak_faults.py \
+	tests/test_session_machine.py tests/test_schemas.py tests/test_docs.py tests/test_fuzz.py,$(wildcard tests/test_*.py))
+
 test-pythons: $(VENV)/.installed-dev  ## the tests with every other Python that is here, 3.11 to 3.14
-	.ci/pythons -m "not attack and not foreign and not long" --ignore tests/codec/test_mutation.py
+	.ci/pythons -m "not attack and not foreign and not long" $(OF_THE_INTERPRETER)
 
 # Each in an environment of its own, because they want versions of one package that exclude each other.
 foreign: $(VENV)/.installed-dev  ## clients of TWS that nobody here wrote, on the simulator
