@@ -2,7 +2,7 @@
 # wants it. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-pythons attacks foreign test-clients bench soak soak-faults fuzz coverage docs clean
+.PHONY: help demo test test-alone test-pythons attacks foreign test-clients bench soak soak-faults fuzz coverage docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,9 +25,12 @@ test: $(VENV)/.installed-dev  ## ruff, mypy --strict, pytest
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not attack and not foreign and not long"
-	$(BIN)/pytest -m "attack and not long"
 
-# Bounded: less than 4 GB of memory, ten minutes, and loopback only. The short ones are a part of `test`.
+test-alone: $(VENV)/.installed-dev  ## the short attacks, which measure waiting and run alone, and weeks in virtual time
+	$(BIN)/pytest -m "attack and not long"
+	$(BIN)/pytest --numprocesses auto -m "long and not attack"
+
+# Bounded: less than 4 GB of memory, ten minutes, and loopback only. The short ones are a part of `test-alone`.
 attacks: $(VENV)/.installed-dev  ## the long attacks on a running daemon, one after the other
 	$(BIN)/pytest --verbose -m "attack and long"
 

@@ -35,6 +35,7 @@ from ibbridge.inbound.decode_errors import DecodeErrors, Kind
 from ibbridge.monitoring import process_limits, signals
 from ibbridge.monitoring.log_writer import LogWriter, occupy_standard_files
 from ibbridge.monitoring.process_health import MEGABYTE, ProcessHealth, ProcessSample, memory_limit
+from ibbridge.monitoring.process_limits import memory_in_use
 from ibbridge.notify import notify
 from ibbridge.order_keys import OrderKeys, adopt
 from ibbridge.orders import Orders
@@ -425,7 +426,7 @@ class Daemon:
             self._log_writer.fault(time.monotonic()) if self._log_writer else "",
             process_limits.open_descriptors(),
             self._descriptor_limit,
-            process_limits.memory_in_use(),
+            memory_in_use(),
             self._memory_limit,
         )
         if self.process_health.check(sample, _now()):
@@ -440,7 +441,7 @@ class Daemon:
     def _free_memory(self) -> None:
         """Give back what is free; if that is not enough for a second, disconnect the client for whom most is kept."""
         process_limits.return_memory()
-        used, endpoints = process_limits.memory_in_use(), self.bus.endpoints
+        used, endpoints = memory_in_use(), self.bus.endpoints
         if used <= self._memory_limit:
             return
         if not self._too_large:

@@ -20,6 +20,8 @@ from tests.virtual import Loop, run
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+pytestmark = pytest.mark.long
+
 DAY = 86_400.0
 PORT = 4002
 SYMBOLS = ("AAPL", "MSFT", "GOOG", "AMZN", "NVDA", "TSLA", "META", "IBM")
