@@ -34,8 +34,8 @@ test-alone: $(VENV)/.installed-dev  ## the short attacks, which measure waiting 
 attacks: $(VENV)/.installed-dev  ## the long attacks on a running daemon, one after the other
 	$(BIN)/pytest --verbose -m "attack and long"
 
-# What depends on the interpreter: the shell, the clients, the command line, and of the codec what is compiled and golden.
-OF_THE_INTERPRETER := tests/cli tests/e2e tests/codec/test_golden.py tests/codec/test_captured.py tests/codec/test_compiled.py \
+# What depends on the interpreter: the shell, the clients, the command line, and of the codec what is compiled.
+OF_THE_INTERPRETER := tests/cli tests/e2e tests/codec/test_captured.py tests/codec/test_compiled.py \
 	$(filter-out tests/test_chaos.py tests/test_benchmarks.py tests/test_soak.py tests/test_soak_faults.py \
 	tests/test_session_machine.py tests/test_schemas.py tests/test_docs.py tests/test_fuzz.py,$(wildcard tests/test_*.py))
 
