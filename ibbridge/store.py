@@ -317,7 +317,7 @@ class Store:
             self._write_the_rest(self._thread, until)
             job = self._thread.submit(self._opened.close)
             self.stuck = not (self._thread.wait(job, until - perf_counter()) and self._thread.end(CLOSING))
-        else:
+        elif not self.stuck:  # the thread may still be at work with the file
             self._opened.close()
         self._db = self._thread = self._again = None
         self._locked = -1

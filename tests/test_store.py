@@ -747,6 +747,8 @@ def test_closing_ends_although_the_disk_hangs(store: Store, monkeypatch: pytest.
         assert perf_counter() - started < 5
         assert store.stuck
         assert store.uncommitted == 2
+        store.close()  # does nothing: the thread is still at work with the file
+        assert store.stuck
 
 
 def test_closing_waits_for_a_disk_that_is_slow(store: Store) -> None:
