@@ -31,8 +31,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.storage import event_table, schema
 from ibbridge.storage.backlog import Backlog, Item, Waiting
+from ibbridge.storage.batch import Batch, rows_of
 from ibbridge.storage.disk_thread import DiskThread, Job
-from ibbridge.storage.event_table import Batch, Event, Forgotten, Old, Page
+from ibbridge.storage.event_table import Forgotten, Old, Page
 from ibbridge.storage.keys import Found, Key, KnownKeys
 from ibbridge.storage.schema import SCHEMA, About, Damage, StreamRow, is_number, one
 
@@ -139,6 +140,11 @@ class _Stream:
     def row(self) -> StreamRow:
         """Return what is to be on disk of it."""
         return StreamRow(self.number, self.name, self.floor, self.keyed, 0)
+
+    def is_saved(self) -> bool:
+        """Return True if that is on disk."""
+        saved = self.saved
+        return saved is not None and saved.floor == self.floor and saved.keyed == self.keyed
 
 
 class _Files(NamedTuple):
@@ -466,12 +472,14 @@ class Store:
             self._note(row)
         self._idle = False
         uptime = self._about.uptime
-        fresh = [Waiting(name, seq, uptime, *rest) for name, seq, _, *rest in rows]  # type: ignore[arg-type]
+        fresh = [
+            Waiting(name, seq, uptime, topic, body, identity, key) for name, seq, _, topic, body, identity, key in rows
+        ]
         self._collect()
         if self._failing or self._backlog.messages:
             self._keep(fresh)
             return self._catch_up(CATCH_UP + len(rows))
-        if not self._write([*self._backlog, *fresh]):
+        if not self._write([*self._backlog, *fresh] if self._backlog else fresh):
             self._keep(fresh)
             return False
         return True
@@ -554,6 +562,9 @@ class Store:
         stream.last = max(stream.last, seq)
         stream.keyed = stream.keyed or key is not None
 
+    def _number(self, name: bytes) -> int:
+        return self._streams[name].number
+
     def _keep(self, fresh: Sequence[Waiting]) -> None:
         """Have rows wait. What is too much is dropped, the oldest first: all of it if there is no file."""
         for message in fresh:
@@ -585,12 +596,11 @@ class Store:
 
     def _write(self, items: Sequence[Item]) -> bool:
         """Commit items, with the floors of their streams where these have moved; whether that was possible."""
-        streams = {self._streams[item.stream] for item in items if isinstance(item, Waiting)}
-        moved = {stream: row for stream in streams if stream.saved != (row := stream.row())}
-        keys = {item.name: item for item in items if isinstance(item, Key)}
-        new = [name for name in keys if name not in self._known]
+        rows = rows_of(items, self._number)
+        moved = {stream: stream.row() for name in rows.streams if not (stream := self._streams[name]).is_saved()}
+        new = [name for name in rows.keys if name not in self._known]
         about = self._about._replace(keys=len(self._known) + len(new)) if new or self._stamped < 0 else None
-        batch = Batch(self._prepared(items), list(moved.values()), list(keys.values()), about, probe=self._failing)
+        batch = Batch(rows, [*moved.values()], about, probe=self._failing)
 
         def written(_: object) -> None:
             self._backlog.written(items)
@@ -603,20 +613,10 @@ class Store:
 
         if not self._commit(batch.write, written):
             return False
-        self._unmeasured += sum(item.size for item in items if isinstance(item, Waiting))
+        self._unmeasured += rows.size
         if (self._making_room or self._unmeasured >= MEASURED) and self._too_much():
             self._make_room()
         return True
-
-    def _prepared(self, items: Sequence[Item]) -> list[Event | Forgotten]:
-        numbers = self._streams
-        return [
-            Event(numbers[item.stream].number, *item[1:3], item.identity, item.topic, item.body, item.key)
-            if isinstance(item, Waiting)
-            else item
-            for item in items
-            if not isinstance(item, Key)
-        ]
 
     # -- removing
 
@@ -869,10 +869,12 @@ class Store:
             return None
         if job.seconds < IMPATIENCE:
             self._hung = False
-        result = None
-        with self._watching(copying=copying, needed=needed):
-            result, self._wal_size = job.result()
-            then(result)
+        if job.error is not None:
+            with self._watching(copying=copying, needed=needed):
+                job.result()
+            return None
+        result, self._wal_size = job.result()
+        then(result)
         return result
 
     def _done(self, work: Callable[[sqlite3.Connection], Any], db: sqlite3.Connection) -> tuple[Any, int]:

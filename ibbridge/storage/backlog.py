@@ -79,6 +79,8 @@ class Backlog:
 
     def written(self, items: Sequence[Item]) -> None:
         """Remove items that were the first and have been written; some may have been dropped meanwhile."""
+        if not self._items:
+            return
         for item in items:
             if self._items and self._items[0] is item:
                 self._leave(self._items.popleft())

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Job:
-    """A piece of work for the thread. `seconds` is how long it took, once it has `ended`."""
+    """A piece of work for the thread. Once it has `ended`, `seconds` says how long it took, `error` what it raised."""
 
-    __slots__ = ("_error", "_result", "_work", "began", "ended", "seconds")
+    __slots__ = ("_result", "_work", "began", "ended", "error", "seconds")
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.began = perf_counter()
@@ -26,20 +26,20 @@ class Job:
         self.seconds = 0.0
         self._work = work
         self._result: Any = None
-        self._error: Exception | None = None
+        self.error: Exception | None = None
 
     def run(self) -> None:
         """Do the work. For the thread."""
         try:
             self._result = self._work()
         except Exception as error:  # noqa: BLE001 - it is raised where the result is wanted
-            self._error = error
+            self.error = error
         self.seconds = perf_counter() - self.began
 
     def result(self) -> Any:
         """Return what the work gave, or raise what it raised."""
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         return self._result
 
 

@@ -7,36 +7,24 @@ is one job of the disk thread: it is given all it needs, shares nothing with any
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ibbridge.storage import schema
-from ibbridge.storage.checksums import checksum, of_event
+from ibbridge.storage.checksums import checksum, of_state
 from ibbridge.storage.schema import Damage, is_number
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Sequence
 
-    from ibbridge.storage.keys import Key
     from ibbridge.storage.schema import About, StreamRow
+
 
 class Forgotten(NamedTuple):
     """A state that is none any more; without an `identity`, all of the topic."""
 
     topic: bytes
     identity: bytes | None
-
-
-class Event(NamedTuple):
-    """A message as it is written."""
-
-    stream: int
-    seq: int
-    uptime: int
-    identity: bytes | None
-    topic: bytes
-    body: bytes
-    key: bytes | None
 
 
 class Old(NamedTuple):
@@ -68,46 +56,6 @@ class Page:
         self.found.append((self.following, topic, body))
         self.following += 1
         return True
-
-
-class Batch(NamedTuple):
-    """What one commit writes: messages and forgotten states in order, and what goes with them."""
-
-    items: list[Event | Forgotten]
-    streams: list[StreamRow]
-    keys: list[Key]
-    about: About | None
-    probe: bool
-
-    def write(self, db: sqlite3.Connection) -> None:
-        """Write it, within a transaction."""
-        if self.probe:
-            probe(db)
-        for stream in self.streams:
-            schema.put_stream(db, stream)
-        if self.keys:
-            schema.put_keys(db, self.keys)
-        if self.about is not None:
-            schema.put_about(db, self.about)
-        self._write_items(db)
-
-    def _write_items(self, db: sqlite3.Connection) -> None:
-        events: list[tuple[Any, ...]] = []
-        states: list[tuple[Any, ...]] = []
-        for item in self.items:
-            if isinstance(item, Forgotten):
-                db.executemany(schema.PUT_STATE, states)  # in order: what is forgotten may be said again behind it
-                states.clear()
-                _forget(item, db)
-                continue
-            stream, seq, uptime, identity, topic, body, key = item
-            check = of_event((stream, seq, uptime), identity, topic, body)
-            events.append((stream, seq, uptime, check, identity, topic, body))
-            if identity is not None:
-                state = (topic, identity, stream, seq, key, None)
-                states.append((*state, checksum(*state)))
-        db.executemany(schema.PUT_STATE, states)
-        db.executemany(schema.PUT_EVENT, events)
 
 
 _OLDEST = (
@@ -162,7 +110,8 @@ def probe(db: sqlite3.Connection) -> None:
     db.execute("UPDATE about SET beat = 1 - beat")
 
 
-def _forget(state: Forgotten, db: sqlite3.Connection) -> None:
+def forget(state: Forgotten, db: sqlite3.Connection) -> None:
+    """Remove a state."""
     if state.identity is None:
         db.execute("DELETE FROM state WHERE topic = ?", (state.topic,))
     else:
@@ -203,8 +152,8 @@ def _leave(old: Old, db: sqlite3.Connection) -> None:
         event = (old.stream, old.seq, row[0], old.identity, old.topic, row[1])
         if not schema.is_intact(event, row[2]):
             raise Damage(f"a message is unreadable: number {old.seq} of {old.topic!r}")
-        state = (*named, found[0], row[1])
-        db.execute(schema.PUT_STATE, (*state, checksum(*state)))
+        check = of_state((old.topic, old.identity), (old.stream, old.seq), found[0], row[1])
+        db.execute(schema.PUT_STATE, (*named, found[0], row[1], check))
 
 
 def fetch(first: int, last: int, stream: int, room: int, db: sqlite3.Connection) -> Page:
