@@ -45,8 +45,11 @@ LEAVING = 1.0
 class Owner(Protocol):
     """Who is told what happens on the socket."""
 
-    def deliver(self, messages: Iterable[Message | Packed | Undecodable], ts: int) -> None:
-        """The messages of one read at `ts` (µs since 1970 UTC), decoded as they are taken. All must be."""
+    def deliver(self, messages: Iterable[Message | Packed | Undecodable], ts: int, *, more: bool) -> None:
+        """Take the messages of one read at `ts` (µs since 1970 UTC), decoded as they are taken: all of them.
+
+        There is probably `more` to be read at once.
+        """
 
     def stage_changed(self) -> None:
         """The session has moved on, or back, or somebody else has the market data, or has it no longer."""
@@ -333,7 +336,7 @@ class Gateway:
         messages = link.connection.receive_data(data)
         if session.stage is not Stage.READY or session.competing:
             messages = self._watched(link, messages)
-        self._owner.deliver(messages, ts)
+        self._owner.deliver(messages, ts, more=len(data) == self._config.read_chunk)
 
     def _watched(
         self, link: _Link, messages: Iterator[Message | Packed | Undecodable]

@@ -361,6 +361,14 @@ class Streams:
         """
         self._holding = True
 
+    def pause(self) -> bool:
+        """Hold no more, and send nothing yet if part of what was held waits for the disk; return True then.
+
+        What is published next sends it all, as `release` does: so one commit does for several reads.
+        """
+        self._holding = False
+        return bool(self._rows)
+
     def release(self) -> None:
         """Send what was held, in order, and hold no more.
 
@@ -388,7 +396,11 @@ class Streams:
         return topics.topic(*self._prefix, *components).decode()
 
     def welcome(self, _: bytes) -> bytes:
-        """The body that tells a new subscriber that its filter is in place. It has no sequence number."""
+        """The body that tells a new subscriber that its filter is in place. It has no sequence number.
+
+        What it counts is sent before it.
+        """
+        self.release()
         about = {"type": "welcome", "proto": PROTO, "epoch": self.epoch, "gen": self.gen, "offset": self.offset}
         about |= {"beat": self.beats, "heartbeat": self.heartbeat, "store": self._store_name}
         packed: bytes = msgpack.packb(about)
@@ -431,6 +443,7 @@ class Streams:
 
         No more than `most`, and no more than have `most_bytes`, but one. Raises `Gone` if the first is kept no more.
         """
+        self.release()
         stream = self.stream(name)
         if stream is None:
             raise KeyError(name)

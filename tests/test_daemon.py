@@ -20,7 +20,7 @@ from ibbridge import snapshot
 from ibbridge.codec import Connection, Dialect, Message, State
 from ibbridge.codec.messages import INBOUND, REQUESTS
 from ibbridge.config import Config
-from ibbridge.daemon import Daemon, _directory, settle
+from ibbridge.daemon import TOGETHER, Daemon, _directory, settle
 from ibbridge.gateway import Gateway
 from ibbridge.inbound.decode_errors import Readability
 from ibbridge.pacing import Waiting
@@ -415,7 +415,7 @@ class Owner:
     def __init__(self) -> None:
         self.ready = asyncio.Event()
 
-    def deliver(self, messages: Iterable[Any], ts: int) -> None:
+    def deliver(self, messages: Iterable[Any], ts: int, *, more: bool) -> None:
         for _ in messages:
             pass
 
@@ -522,6 +522,30 @@ def test_a_store_that_cannot_be_written_is_said_on_the_bus_and_no_order_is_taken
     published.daemon.beat()
     assert published.of("store")[-1].data["fault"] is None
     assert published.ask("placeOrder", **{**ORDER, "key": "k2"})["ok"]
+
+
+def test_reads_behind_which_there_is_more_share_a_commit_and_the_last_is_not_waited_for(tmp_path):
+    async def reads() -> None:
+        news = Dialect.server(200).put("error", _error(-1, 2104, "farm is OK:usfarm"))
+        published = Published(str(tmp_path), read_chunk=len(news))
+        daemon = published.daemon
+        daemon.store.open(1)
+        wire = Wire(daemon)
+        wire.say(ACCOUNTS, NEXT)
+        before, heard = daemon.store.figures()["commits"], len(published.of("error"))
+        for reads in range(1, TOGETHER + 1):
+            wire.read(news)
+            assert (daemon.store.figures()["commits"], len(published.of("error"))) == (before, heard), reads
+        wire.read(news)
+        assert (daemon.store.figures()["commits"], len(published.of("error"))) == (before + 1, heard + TOGETHER + 1)
+        wire.read(news)
+        assert len(published.of("error")) == heard + TOGETHER + 1
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (daemon.store.figures()["commits"], len(published.of("error"))) == (before + 2, heard + TOGETHER + 2)
+        daemon.store.close()
+
+    asyncio.run(reads())
 
 
 def test_a_halt_is_said_on_the_bus_and_in_every_heartbeat():

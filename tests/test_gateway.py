@@ -85,7 +85,7 @@ class Place:
 
     # -- the owner
 
-    def deliver(self, messages: Iterable[Any], ts: int) -> None:
+    def deliver(self, messages: Iterable[Any], ts: int, *, more: bool) -> None:
         for message in messages:
             if isinstance(message, Message) and message.name == "error":
                 self.gateway.notice(message.data["errorCode"], message.data["errorString"])

@@ -31,7 +31,7 @@ class Owner:
         self.ready, self.answered, self.gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self.answers = answers
 
-    def deliver(self, messages: Iterable[Any], ts: int) -> None:
+    def deliver(self, messages: Iterable[Any], ts: int, *, more: bool) -> None:
         for message in messages:
             if message[0] == "currentTime":
                 self.answers -= 1

@@ -219,7 +219,7 @@ class Owner:
         self.ready = asyncio.Event()
         self.told = asyncio.Event()
 
-    def deliver(self, messages: Iterable[Any], ts: int) -> None:
+    def deliver(self, messages: Iterable[Any], ts: int, *, more: bool) -> None:
         if "currentTime" in [each.name for each in messages if isinstance(each, Message)]:
             self.told.set()
         self.times.append(ts)

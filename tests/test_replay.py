@@ -139,6 +139,61 @@ def test_nothing_is_sent_before_it_is_committed_and_what_stands_before_it_does_n
     assert log == ["md", "md", [1, 2], "ord", "md", "ord"], "one commit, and the order is kept"
 
 
+def paused(sent: list[str], commits: list[int]) -> Streams:
+    """Streams that hold a tick, an order and a tick, of which nothing is sent."""
+
+    class Watched(Shelf):
+        def append(self, rows):
+            commits.append(len(rows))
+            return super().append(rows)
+
+    streams = Streams(1, each_pair(lambda topic, _: sent.append(topic.decode().split(".")[0])), store=Watched())
+    streams.hold()
+    for name in ("md", "ord", "md"):
+        streams.say(streams.channel(name, "a", "x"), {}, 1)
+    assert streams.pause()
+    assert (sent, commits) == ([], [])
+    return streams
+
+
+def test_one_commit_does_for_several_reads():
+    sent: list[str] = []
+    commits: list[int] = []
+    streams = paused(sent, commits)
+    streams.hold()
+    for name in ("ord", "md"):
+        streams.say(streams.channel(name, "a", "x"), {}, 1)
+    streams.release()
+    assert (sent, commits) == (["md", "ord", "md", "ord", "md"], [2])
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda streams: streams.welcome(b"md."),
+        lambda streams: streams.replay(b"md.a.", 1, 2, 10, 1000),
+        lambda streams: streams.aside("heartbeat", {}, 1, "sys", "bridge"),
+        lambda streams: streams.say(streams.channel("md", "b", "x"), {}, 1),
+    ],
+    ids=["a welcome", "a replay", "a heartbeat", "another message"],
+)
+def test_a_pause_ends_with_whatever_is_behind_what_was_held(then):
+    sent: list[str] = []
+    commits: list[int] = []
+    then(paused(sent, commits))
+    assert (sent[:3], commits) == (["md", "ord", "md"], [1])
+
+
+def test_a_pause_is_for_what_waits_for_the_disk():
+    sent: list[bytes] = []
+    streams = Streams(1, each_pair(lambda topic, _: sent.append(topic)), store=Shelf())
+    streams.hold()
+    streams.say(streams.channel("md", "a", "x"), {}, 1)
+    assert not streams.pause()
+    streams.release()
+    assert len(sent) == 1
+
+
 def test_what_cannot_be_committed_is_published_all_the_same():
     shelf = Shelf()
     shelf.writable = False
