@@ -44,7 +44,6 @@ from ibbridge.pacing import Pacing, Waiting
 from ibbridge.requests import Requests
 from ibbridge.ring import Ring
 from ibbridge.routing import PASSED_ON, Router
-from ibbridge.security.connections import Connections
 from ibbridge.session import Session, Stage
 from ibbridge.storage.disk_thread import DiskThread
 from ibbridge.store import Store, StoreError
@@ -148,7 +147,6 @@ class Daemon:
         self._reads = 0  # whose messages wait for a commit
         self._turning: asyncio.TimerHandle | None = None
         self.process_health = ProcessHealth(self.alarms)
-        self._connections = Connections()
         self._trims = 0
         self._too_large = False  # more memory than may be is in use since the last heartbeat
         self._memory_limit = memory_limit(config.memory.limit_mb, config.ring.bytes)
@@ -458,14 +456,11 @@ class Daemon:
     def _free_memory(self) -> None:
         """Give back what is free; if that is not enough for a second, disconnect the client for whom most is kept."""
         process_limits.return_memory()
-        used, endpoints = memory_in_use(), self.bus.endpoints
+        used = memory_in_use()
         if used <= self._memory_limit:
             return
         if not self._too_large:
             self._too_large = True
-            self._connections.observe(endpoints)
-        elif peer := self._connections.shed(endpoints):
-            log.error("%d MB of memory are in use; disconnected %s, who reads least", used // MEGABYTE, peer)
         elif said := self.bus.shed():
             log.error("%d MB of memory are in use: %s", used // MEGABYTE, said)
 

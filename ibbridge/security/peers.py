@@ -264,16 +264,24 @@ class Peers:
     def end(self, peer: Peer, why: str) -> str:
         """Disconnect a peer; a line that says which it was, and why."""
         with self._lock:
+            who = "a peer"
             if not peer.ended:
                 self.ended += 1
                 peer.ended = True
                 if self._by_descriptor.get(peer.descriptor) is peer:
+                    who = self._described(peer)
                     self._disconnect(peer)
-        said = f"a peer of {self._name} (descriptor {peer.descriptor}) is disconnected: {why}"
+        said = f"{who} at {self._name} is disconnected: {why}"
         if not self._told:
             log.warning("%s", said)
         self._told = True
         return said
+
+    def _described(self, peer: Peer) -> str:
+        try:
+            return socket_queues.peer_name(peer.descriptor, self._family)
+        except OSError:  # it has gone by itself
+            return "a peer"
 
     def _disconnect(self, peer: Peer) -> None:
         with contextlib.suppress(OSError):  # it has gone by itself

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _INT = struct.Struct("i")
+_CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
 _AT_ONCE = struct.pack("ii", 1, 0)  # what is under way is given up as the socket is closed, and the peer is told
 _RECEIVED = struct.Struct("<Q")
 _RECEIVED_AT = 128  # tcpi_bytes_received in struct tcp_info
@@ -42,6 +43,20 @@ def received(descriptor: int, family: int) -> int | None:
         return None
     (count,) = _RECEIVED.unpack_from(info, _RECEIVED_AT)
     return int(count) - unread(descriptor)
+
+
+def peer_name(descriptor: int, family: int) -> str:
+    """Return who is at the other end, for people: an address and port, or a process where it can be told."""
+    with _borrowed(descriptor, family) as borrowed:
+        if family == socket.AF_UNIX:
+            if not hasattr(socket, "SO_PEERCRED"):
+                return "a local process"
+            pid, _, _ = _CREDENTIALS.unpack(
+                borrowed.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            )
+            return f"process {pid}"
+        host, port = borrowed.getpeername()[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def disconnect(descriptor: int, family: int, place: int | str) -> bool:
