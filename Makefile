@@ -35,9 +35,12 @@ attacks: $(VENV)/.installed-dev  ## the long attacks on a running daemon, one af
 	$(BIN)/pytest --verbose -m "attack and long"
 
 # What depends on the interpreter: the shell, the clients, the command line, and of the codec what is compiled.
-OF_THE_INTERPRETER := tests/cli tests/e2e tests/codec/test_captured.py tests/codec/test_compiled.py \
-	$(filter-out tests/test_chaos.py tests/test_benchmarks.py tests/test_soak.py tests/test_soak_faults.py \
-	tests/test_session_machine.py tests/test_schemas.py tests/test_docs.py tests/test_fuzz.py,$(wildcard tests/test_*.py))
+OF_THE_INTERPRETER := tests/integration tests/test_house.py tests/conformance/test_captured.py \
+	tests/conformance/test_recorded_ib_async.py tests/properties/test_stream_follower.py tests/scenarios/test_scenarios.py \
+	$(filter-out tests/docs/test_docs.py tests/docs/test_schemas.py,$(wildcard tests/docs/test_*.py)) \
+	tests/unit/codec/test_speedups.py $(filter-out \
+	tests/unit/codec/% tests/unit/sim/% tests/unit/benchmarks/% tests/unit/soak/% tests/unit/fuzz/%, \
+	$(wildcard tests/unit/test_*.py tests/unit/*/test_*.py))
 
 test-pythons: $(VENV)/.installed-dev  ## the tests with every other Python that is here, 3.11 to 3.14
 	.ci/pythons -m "not attack and not foreign and not long" $(OF_THE_INTERPRETER)
@@ -64,7 +67,7 @@ bench: $(VENV)/.installed-dev  ## decoding beside two other clients; throughput 
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/latency.py
-	$(BIN)/python benchmarks/stopped.py
+	$(BIN)/python benchmarks/slow_subscriber.py
 	$(BIN)/python benchmarks/snapshots.py --only-print
 	$(BIN)/python benchmarks/floods.py
 
@@ -72,10 +75,10 @@ SECONDS ?= 600
 RATE ?= 50000
 SEED ?= 1
 soak: $(VENV)/.installed-dev  ## a daemon under load, for SECONDS=600 at RATE=50000: exits 1 on loss, growth or too low a rate
-	$(BIN)/python benchmarks/soak.py --seconds $(SECONDS) --rate $(RATE) --at-least 0.98 --seed $(SEED)
+	$(BIN)/python soak/soak.py --seconds $(SECONDS) --rate $(RATE) --at-least 0.98 --seed $(SEED)
 
 soak-faults: $(VENV)/.installed-dev  ## a daemon whose TWS fails every few seconds, for SECONDS=600: exits 1 if anything is lost or left over
-	$(BIN)/python benchmarks/soak_faults.py --seconds $(SECONDS) --seed $(SEED)
+	$(BIN)/python soak/soak_faults.py --seconds $(SECONDS) --seed $(SEED)
 
 # Not a part of `test`: it is never done, and what it finds gets a test there.
 fuzz: $(VENV)/.installed-fuzz  ## hostile bytes for the codec, for SECONDS=600; exits 1 on a finding
@@ -85,20 +88,21 @@ coverage: $(VENV)/.installed-dev  ## which branches the tests leave out
 	$(BIN)/pytest --quiet --numprocesses auto --cov --cov-report=term-missing
 
 docs: $(VENV)/.installed-dev  ## what is written from the code: config/ibbridge.yaml, docs/messages.md, ibbridge/schema
-	$(BIN)/python -c 'from ibbridge.config import annotated; print(annotated(), end="")' > config/ibbridge.yaml.new
+	$(BIN)/python -c 'from ibbridge.config.model import annotated; print(annotated(), end="")' > config/ibbridge.yaml.new
 	mv config/ibbridge.yaml.new config/ibbridge.yaml
-	$(BIN)/python -m ibbridge.describe
+	$(BIN)/python -m ibbridge.docgen
 
 clean:  ## removes everything that make made
-	rm -f ibbridge/codec/_packer.c ibbridge/codec/_packer.*.so ibbridge/_press.c ibbridge/_press.*.so ibbridge/_outbox.c ibbridge/_outbox.*.so
+	for part in $(COMPILED); do rm -f $$part.c $$part.*.so; done
 	rm -rf $(VENV) .venv-3.* .foreign $(NODE_CLIENT)/node_modules fuzz/found build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find ibbridge tests benchmarks fuzz -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find ibbridge tests benchmarks soak fuzz -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
-INSTALLED_FROM := setup.cfg setup.py pyproject.toml ibbridge/codec/_packer.pyx ibbridge/_press.pyx ibbridge/_outbox.pyx
+COMPILED := ibbridge/codec/_speedups ibbridge/streams/_sequencer ibbridge/zeromq/_zmq_send
+INSTALLED_FROM := setup.cfg setup.py pyproject.toml $(COMPILED:=.pyx)
 
 # The compiled part of the codec is optional, and pip does not say that it was left out.
 define SAY_IF_PURE
-@$(BIN)/python -c 'from ibbridge.codec.compiled import BUILT; BUILT or print("no C compiler, or no Python.h: \
+@$(BIN)/python -c 'from ibbridge.codec.speedups import BUILT; BUILT or print("no C compiler, or no Python.h: \
 	ticks are decoded in pure Python, which is slower and otherwise the same")'
 endef
 

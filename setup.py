@@ -4,8 +4,8 @@ from setuptools import Extension, setup
 
 setup(
     ext_modules=[
-        Extension("ibbridge.codec._packer", ["ibbridge/codec/_packer.pyx"], optional=True),
-        Extension("ibbridge._press", ["ibbridge/_press.pyx"], optional=True),
-        Extension("ibbridge._outbox", ["ibbridge/_outbox.pyx"], optional=True),
+        Extension("ibbridge.codec._speedups", ["ibbridge/codec/_speedups.pyx"], optional=True),
+        Extension("ibbridge.streams._sequencer", ["ibbridge/streams/_sequencer.pyx"], optional=True),
+        Extension("ibbridge.zeromq._zmq_send", ["ibbridge/zeromq/_zmq_send.pyx"], optional=True),
     ]
 )

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from decoders import IB_ASYNC, OFFICIAL, PACKED, READ, Subject, is_packed
 from ticks import MIX, ticks
 
-from ibbridge.codec import Dialect, compiled
+from ibbridge.codec import Dialect, speedups
 from ibbridge.codec.layout import edges
 from ibbridge.codec.messages import INBOUND, MESSAGES
 
@@ -49,7 +49,7 @@ FIRST = ("tickPrice", "openOrder")
 """First messages that start-up is measured to: a small one, and the largest reader there is."""
 
 _HERE = pathlib.Path(__file__).parent
-_VECTORS = _HERE.parent / "tests" / "codec" / "vectors"
+_VECTORS = _HERE.parent / "tests" / "conformance" / "vectors"
 
 
 @dataclass(frozen=True)
@@ -380,7 +380,7 @@ def main() -> int:
     options = parser.parse_args()
     scale = QUICK if options.quick else FULL
     print(f"medians of {scale.rounds} rounds (lowest to highest); ours: read to a dict, packed to msgpack")
-    print(f"packed by {'compiled code' if compiled.IN_USE else 'pure Python'}")
+    print(f"packed by {'compiled code' if speedups.IN_USE else 'pure Python'}")
     about = measure(scale)
     if options.json:
         options.json.write_text(json.dumps(about, indent=2) + "\n")

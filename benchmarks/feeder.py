@@ -15,8 +15,8 @@ from collections import Counter
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from child import PATIENCE, hear, say
-from script import BLOCK, mix
+from expected_messages import BLOCK, mix
+from processes import PATIENCE, hear, say
 
 from ibbridge.codec import Acceptor, Message
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgpack
 import zmq
-from child import hear, say
+from processes import hear, say
 
 RATE = 500
 NAMES = 20

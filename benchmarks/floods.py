@@ -18,10 +18,10 @@ import time
 from contextlib import ExitStack
 from typing import Any
 
-from child import InvalidError, end_cleanly
 from flooder import CONTRACT, ORDER, ORDERS, RATE
+from harness import Caller, bridge, child, free_ports, positive
+from processes import InvalidError, end_cleanly
 from snapshots import quantiles
-from trial import Caller, bridge, child, free_ports, positive
 
 from ibbridge.codec import Acceptor, Message
 

@@ -11,7 +11,7 @@ import statistics
 import sys
 from typing import Any
 
-from trial import Run, Subject, conclude, median_ratio, numbers, options, pairs, run
+from harness import Run, Subject, conclude, median_ratio, numbers, options, pairs, run
 
 AIM = 1.5
 """Times the relay's median."""

@@ -1,4 +1,4 @@
-"""The yardstick: splits what TWS sends into frames and forwards them as they are. Made and ended by `trial`.
+"""The yardstick: splits what TWS sends into frames and forwards them as they are. Made and ended by `harness`.
 
 The least that a bridge in Python can do, in the way the daemon does it: a `BufferedProtocol` with the same chunk, a
 plain XPUB written at once through the compiled socket, the same room for what a subscriber is behind. No decoding, no

@@ -13,8 +13,8 @@ import sys
 from contextlib import ExitStack
 from typing import Any
 
-from child import Child, InvalidError, end_cleanly
-from trial import Caller, bridge, child, feeding, free_ports, greet, positive, subscribe
+from harness import Caller, bridge, child, feeding, free_ports, greet, positive, subscribe
+from processes import Child, InvalidError, end_cleanly
 
 LONGEST = 0.02
 """Seconds that a command may wait."""
@@ -59,11 +59,11 @@ class Trial:
         with Caller(rep) as caller:
             subscribe(daemon, caller, LINES)
         greet(feeder, given.version)
-        sink = children.enter_context(child("sink", pub, "md."))
+        sink = children.enter_context(child("subscriber_load", pub, "md."))
         sink.hear()
         feeder.tell(messages=BLOCK, rate=0)
         feeder.hear()
-        self.pinger, self.taker = (children.enter_context(child("asker", rep)) for _ in range(2))
+        self.pinger, self.taker = (children.enter_context(child("command_load", rep)) for _ in range(2))
         feeder.tell(rate=given.rate, seconds=FOR_EVER)
         self.feeder = feeder
 

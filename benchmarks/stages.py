@@ -15,22 +15,22 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from child import InvalidError, end_cleanly
-from script import BLOCK, CLASSES, DURABLE, mix
+from expected_messages import BLOCK, CLASSES, DURABLE, mix
+from harness import CHUNK, LINES, SNDHWM, child, disk, free_ports, numbers, positive
+from processes import InvalidError, end_cleanly
 from ticks import contract
-from trial import CHUNK, LINES, SNDHWM, child, disk, free_ports, numbers, positive
 
 from ibbridge.codec import Dialect
 from ibbridge.codec.framing import FrameBuffer
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.config import load
+from ibbridge.config.model import load
 from ibbridge.daemon import Daemon
-from ibbridge.orders import Orders
-from ibbridge.ring import Ring
-from ibbridge.routing import PASSED_ON, Route, Router
-from ibbridge.store import Store
-from ibbridge.streams import Streams
-from ibbridge.topics import instrument_key
+from ibbridge.inbound.router import PASSED_ON, Route, Router
+from ibbridge.orders.registry import Orders
+from ibbridge.protocol.topics import instrument_key
+from ibbridge.storage.event_store import Store
+from ibbridge.streams.publisher import Streams
+from ibbridge.streams.replay_buffer import Ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,7 +145,7 @@ def bridge(children: ExitStack, place: pathlib.Path) -> Daemon:
     children.callback(daemon.bus.close)
     ask(daemon.router)
     prefixes = [f"{each}." for each in CLASSES]
-    sink = children.enter_context(child("sink", pub, *prefixes))
+    sink = children.enter_context(child("subscriber_load", pub, *prefixes))
     late = time.monotonic() + 10
     while not sink.said():
         daemon.bus.turn()

@@ -1,4 +1,4 @@
-"""A subscriber in plain pyzmq: counts everything, then checks that nothing is missing. Made and ended by `trial`.
+"""A subscriber in plain pyzmq: counts everything, then checks that nothing is missing. Made and ended by `harness`.
 
 While it receives it does nothing else: two `recv`s, and a look at the clock where latency is measured. What it got is
 checked afterwards: a relay's frames by their checksum, a daemon's messages by their sequence numbers and types.
@@ -15,8 +15,8 @@ from typing import Any
 
 import msgpack
 import zmq
-from child import PATIENCE, say
-from script import CLASSES
+from expected_messages import CLASSES
+from processes import PATIENCE, say
 
 
 class Inbox:

@@ -12,7 +12,7 @@ import statistics
 import sys
 from typing import Any
 
-from trial import Run, Subject, conclude, median_ratio, options, pairs, positive, run
+from harness import Run, Subject, conclude, median_ratio, options, pairs, positive, run
 
 AIM = 0.4
 """Of the relay's throughput."""

@@ -26,7 +26,7 @@ from ibbridge.codec import (
 from ibbridge.codec.framing import MAX_LENGTH, PROTOBUF_IDS
 from ibbridge.codec.layout import SplitSlot, resolve
 from ibbridge.codec.messages import INBOUND, MESSAGES, REQUESTS
-from ibbridge.codec.packed import is_flat
+from ibbridge.codec.passthrough import is_flat
 from ibbridge.codec.versions import NEWEST, OLDEST, PROTOBUF
 
 if TYPE_CHECKING:

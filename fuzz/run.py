@@ -84,7 +84,7 @@ def _fuzz(options: list[str]) -> None:
 
     with atheris.instrument_imports(include=["ibbridge.codec"]):
         from fuzz import decode  # noqa: PLC0415 - to be instrumented
-        from ibbridge.codec.source import Source  # noqa: PLC0415
+        from ibbridge.codec.codegen import Source  # noqa: PLC0415
 
     compiled = Source.compile
 

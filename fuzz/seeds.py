@@ -11,7 +11,7 @@ from ibbridge.codec import Dialect, frame
 from ibbridge.codec.messages import OUTBOUND
 from ibbridge.codec.schema import Record
 from ibbridge.codec.versions import NEWEST, OLDEST
-from tests.codec.golden import FOLDER, load
+from tests.conformance.golden import FOLDER, load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

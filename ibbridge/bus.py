@@ -22,21 +22,20 @@ from typing import TYPE_CHECKING, NamedTuple
 import zmq
 import zmq.backend
 
-from ibbridge.monitoring import process_limits
-from ibbridge.outbox import outbox
-from ibbridge.reply_socket import ReplySocket
-from ibbridge.security import zap
+from ibbridge.security import process_limits, zap
 from ibbridge.security.peer_watch import PeerWatch
 from ibbridge.security.peers import Bounds, Peers, Published
+from ibbridge.zeromq.reply_socket import ReplySocket
+from ibbridge.zeromq.zmq_send import outbox
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Iterator, Mapping
 
-    from ibbridge.config import BusConfig
-    from ibbridge.outbox import Outbox
-    from ibbridge.reply_socket import Answering
+    from ibbridge.config.model import BusConfig
     from ibbridge.security.peers import Peer
+    from ibbridge.zeromq.reply_socket import Answering
+    from ibbridge.zeromq.zmq_send import Outbox
 
 TURN = 0.005
 """Seconds after which a turn ends: heartbeats, and what TWS has sent, come first. A command may take 50 ms more."""

@@ -19,43 +19,46 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 import ibbridge
-from ibbridge import recorder, reference, reload, windows
-from ibbridge.alarms import Alarms
-from ibbridge.bridge import Bridge
+from ibbridge import ib
 from ibbridge.bus import Bus, BusError
-from ibbridge.codec import Dialect, Message, NotCarried, Undecodable, compiled
+from ibbridge.codec import Dialect, Message, NotCarried, Undecodable, speedups
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
-from ibbridge.commands import Commands
-from ibbridge.config import ConfigError
-from ibbridge.gateway import Gateway
-from ibbridge.halt import Halt
-from ibbridge.health import REMEMBERED, Health, Signs
-from ibbridge.inbound.decode_errors import DecodeErrors, Kind
-from ibbridge.monitoring import process_limits, signals
+from ibbridge.commands.builtin import Bridge
+from ibbridge.commands.endpoint import Commands
+from ibbridge.commands.ib_requests import Requests
+from ibbridge.config import maintenance_windows, reload
+from ibbridge.config.model import ConfigError
+from ibbridge.inbound.router import PASSED_ON, Router
+from ibbridge.monitoring import signals
+from ibbridge.monitoring.alarms import Alarms
+from ibbridge.monitoring.health_checks import REMEMBERED, Health, Signs
 from ibbridge.monitoring.log_writer import LogWriter, occupy_standard_files
 from ibbridge.monitoring.process_health import MEGABYTE, ProcessHealth, ProcessSample, memory_limit
-from ibbridge.monitoring.process_limits import memory_in_use
-from ibbridge.notify import notify
-from ibbridge.order_keys import OrderKeys, adopt
-from ibbridge.orders import Orders
-from ibbridge.outgoing import NOT_CONNECTED
-from ibbridge.pacing import Pacing, Waiting
-from ibbridge.requests import Requests
-from ibbridge.ring import Ring
-from ibbridge.routing import PASSED_ON, Router
-from ibbridge.session import Session, Stage
+from ibbridge.monitoring.systemd import notify
+from ibbridge.orders.order_keys import OrderKeys, adopt
+from ibbridge.orders.placement import CANCEL_UNKNOWN, ORDER_UNKNOWN
+from ibbridge.orders.registry import Orders
+from ibbridge.protocol.topics import instrument_key
+from ibbridge.recording import writer
+from ibbridge.risk.halt import Halt
+from ibbridge.security import process_limits
+from ibbridge.security.process_limits import memory_in_use
 from ibbridge.storage.disk_thread import DiskThread
-from ibbridge.store import Store, StoreError
-from ibbridge.streams import PROTO, Streams
-from ibbridge.topics import instrument_key
-from ibbridge.trading import CANCEL_UNKNOWN, ORDER_UNKNOWN
+from ibbridge.storage.event_store import Store, StoreError
+from ibbridge.streams.publisher import PROTO, Streams
+from ibbridge.streams.replay_buffer import Ring
+from ibbridge.tws.connector import Gateway
+from ibbridge.tws.decode_errors import DecodeErrors, Kind
+from ibbridge.tws.send_queue import Pacing, Waiting
+from ibbridge.tws.sender import NOT_CONNECTED
+from ibbridge.tws.session import Session, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ibbridge.codec import Packed
-    from ibbridge.config import Config
+    from ibbridge.config.model import Config
 
 log = logging.getLogger(__name__)
 
@@ -116,7 +119,7 @@ class Daemon:
         )
         self.orders = Orders(config.tws.client_id, self.order_keys.find)
         self.router = Router(self.streams, self.orders)
-        self.recorder = recorder.configured(config.record, config.tws)
+        self.recorder = writer.configured(config.record, config.tws)
         self.pacing = Pacing(config.pacing.rate, config.pacing.share, config.pacing.most)
         self.gateway = Gateway(config.tws, self.session, self, PASSED_ON, self.recorder, pacing=self.pacing)
         self.names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
@@ -253,7 +256,7 @@ class Daemon:
 
     def _notice(self, data: dict[str, Any], ts: int) -> None:
         code, text = data["errorCode"], data["errorString"]
-        error = reference.about(code, text)
+        error = ib.about(code, text)
         if done := self.pacing.complained(code, text, time.monotonic()):
             log.warning("TWS has had too many messages (%s: %s): %s", code, text, done)
         changed = self.gateway.notice(code, text)
@@ -349,7 +352,7 @@ class Daemon:
         return {
             "version": ibbridge.__version__,
             "proto": PROTO,
-            "codec": "compiled" if compiled.IN_USE else "pure",
+            "codec": "compiled" if speedups.IN_USE else "pure",
             "pid": os.getpid(),
             "uptime": round(now - self.started_at, 3),
             "tws": {**tws, **self.session.summary(now), "unsent": self.gateway.unsent},
@@ -466,7 +469,7 @@ class Daemon:
 
     def _window(self) -> float:
         """Seconds until the restart window ends that this is in; 0 outside of any."""
-        return windows.left(self.config.tws.restart_windows, time.time())
+        return maintenance_windows.left(self.config.tws.restart_windows, time.time())
 
     def _say_alarm(self, about: dict[str, Any]) -> None:
         if about["raised"]:

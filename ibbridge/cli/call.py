@@ -11,8 +11,8 @@ from ibbridge.cli import options as shared
 from ibbridge.cli import text
 from ibbridge.client import Client, CommandError
 from ibbridge.client import request as requests
-from ibbridge.client.desk import is_failure
-from ibbridge.printable import printable
+from ibbridge.client.dispatch import is_failure
+from ibbridge.monitoring.printable import printable
 
 if TYPE_CHECKING:
     import argparse

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING
 
-from ibbridge import config
-from ibbridge.printable import printable
+from ibbridge.config import model
+from ibbridge.monitoring.printable import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -29,8 +29,8 @@ def run(options: argparse.Namespace) -> int:
     code = 0
     for file in options.file:
         try:
-            config.load(file)
-        except config.ConfigError as error:
+            model.load(file)
+        except model.ConfigError as error:
             print(*map(printable, error.faults), sep="\n")
             code = 2
         else:

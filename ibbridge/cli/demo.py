@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from ibbridge.cli.sample import Sample
 from ibbridge.client import BridgeError, NoAnswer, connect
-from ibbridge.printable import printable
+from ibbridge.monitoring.printable import printable
 
 if TYPE_CHECKING:
     import argparse

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from ibbridge.cli import text
-from ibbridge.printable import printable
-from ibbridge.sim import control
-from ibbridge.sim.faults import FAULTS
+from ibbridge.monitoring.printable import printable
+from ibbridge.sim.faults import control_socket
+from ibbridge.sim.faults.script import FAULTS
 
 if TYPE_CHECKING:
     import argparse
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
             return 2
         step[name] = _value(name, value)
     try:
-        answer = control.send(options.endpoint, step, options.timeout)
+        answer = control_socket.send(options.endpoint, step, options.timeout)
     except TimeoutError as error:
         print(f"ibbridge fault: {error}", file=sys.stderr)
         return 1

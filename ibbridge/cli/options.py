@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING
 
-from ibbridge import config
+from ibbridge.config import model
 
 if TYPE_CHECKING:
     import argparse
@@ -45,6 +45,6 @@ def taken(command: str, host: str, number: int, option: str, error: OSError) -> 
     )
 
 
-def load(options: argparse.Namespace) -> config.Config:
+def load(options: argparse.Namespace) -> model.Config:
     """The configuration that was asked for. Raises ConfigError."""
-    return config.load(options.config, options.overrides)
+    return model.load(options.config, options.overrides)

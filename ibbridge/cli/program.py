@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 import ibbridge
 from ibbridge.cli import help  # noqa: A004 -- the word of every command line
 from ibbridge.client import BridgeError
-from ibbridge.config import ConfigError
-from ibbridge.printable import printable, printable_lines
+from ibbridge.config.model import ConfigError
+from ibbridge.monitoring.printable import printable, printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

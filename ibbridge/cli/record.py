@@ -8,11 +8,11 @@ import pathlib
 import sys
 from typing import TYPE_CHECKING
 
-from ibbridge import checks
 from ibbridge.cli import options as shared
 from ibbridge.cli.serving import told
-from ibbridge.recorder import OneFile, Recorder
-from ibbridge.tap import Tap
+from ibbridge.config import validators
+from ibbridge.recording.proxy import Tap
+from ibbridge.recording.writer import OneFile, Recorder
 
 if TYPE_CHECKING:
     import argparse
@@ -87,6 +87,6 @@ async def _serve(recorder: Recorder, host: str, port: int, options: argparse.Nam
 def _place(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     try:
-        return checks.host(host.strip("[]")), checks.port(int(port))
-    except (checks.RefusedError, ValueError):
+        return validators.host(host.strip("[]")), validators.port(int(port))
+    except (validators.RefusedError, ValueError):
         raise ValueError(f"--tws {text}: expected HOST:PORT, such as 127.0.0.1:7497") from None

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 from ibbridge.cli import options as shared
 from ibbridge.cli.serving import told
-from ibbridge.playback import Playback, Score
-from ibbridge.playback.server import PATIENCE
-from ibbridge.recording import RecordingError
+from ibbridge.recording.format import RecordingError
+from ibbridge.recording.player import Playback, Score
+from ibbridge.recording.player.server import PATIENCE
 
 SUMMARY = """\
 Be the TWS of a recording: a client that connects gets what TWS said then, in the same order, if it asks the same.

@@ -14,7 +14,7 @@ import zmq
 from ibbridge.cli import options as shared
 from ibbridge.codec.versions import NEWEST, OLDEST
 from ibbridge.sim import serve
-from ibbridge.sim.faults import read
+from ibbridge.sim.faults.script import read
 
 if TYPE_CHECKING:
     import argparse

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.cli import options as shared
 from ibbridge.cli import text
 from ibbridge.client import Client
-from ibbridge.printable import printable
+from ibbridge.monitoring.printable import printable
 
 if TYPE_CHECKING:
     import argparse

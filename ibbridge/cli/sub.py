@@ -12,7 +12,7 @@ from ibbridge.cli import options as shared
 from ibbridge.cli import text
 from ibbridge.client import Down, Feed, Gap, Up
 from ibbridge.client.events import Event
-from ibbridge.printable import printable
+from ibbridge.monitoring.printable import printable
 
 if TYPE_CHECKING:
     import argparse

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.client import TICK_NAMES
-from ibbridge.printable import printable
+from ibbridge.monitoring.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from ibbridge.client.client import Client, connect
 from ibbridge.client.contracts import Contract, forex, future, option, stock
-from ibbridge.client.desk import PUB, REP
+from ibbridge.client.dispatch import PUB, REP
 from ibbridge.client.errors import BridgeError, CommandError, NoAnswer
 from ibbridge.client.events import Down, Gap, Restart, Up
-from ibbridge.client.feed import Feed
 from ibbridge.client.message import Message, Record
 from ibbridge.client.orders import Order, limit, market, stop
 from ibbridge.client.request import Request
+from ibbridge.client.threaded_feed import Feed
 from ibbridge.client.ticks import TICK_NAMES
 
 __all__ = [

@@ -7,7 +7,7 @@
 ...     async for message in ib:
 ...         print(message)
 
-Knows coroutines. Must not know sockets: those are `loop`'s.
+Knows coroutines. Must not know sockets: those are `asyncio_feed`'s.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any, Self
 import zmq
 
 from ibbridge.client import request as requests
-from ibbridge.client.desk import PUB, REP, Desk, Patience, is_final
+from ibbridge.client.asyncio_feed import USER, LoopCaller, LoopFeed
+from ibbridge.client.dispatch import PUB, REP, Desk, Patience, is_final
 from ibbridge.client.errors import BridgeError, NoAnswer
+from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.guard import CLOSING
-from ibbridge.client.loop import USER, LoopCaller, LoopFeed
-from ibbridge.client.ordering import replayed
-from ibbridge.client.tracks import Mode
+from ibbridge.client.stream_state import Mode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator

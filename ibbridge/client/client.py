@@ -13,13 +13,13 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from ibbridge.client import request as requests
-from ibbridge.client.caller import Caller
-from ibbridge.client.desk import PUB, REP, Desk, Patience, is_final
+from ibbridge.client.dispatch import PUB, REP, Desk, Patience, is_final
 from ibbridge.client.errors import BridgeError, NoAnswer
-from ibbridge.client.feed import Feed
-from ibbridge.client.ordering import replayed
-from ibbridge.client.tracks import Mode
-from ibbridge.client.wires import Context
+from ibbridge.client.gap_recovery import replayed
+from ibbridge.client.sockets import Context
+from ibbridge.client.stream_state import Mode
+from ibbridge.client.threaded_commands import Caller
+from ibbridge.client.threaded_feed import Feed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

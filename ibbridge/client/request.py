@@ -14,10 +14,10 @@ from functools import cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ibbridge import arguments, topics
-from ibbridge.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.schema import Kind, Topic
+from ibbridge.protocol import arguments, topics
+from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
 
 if TYPE_CHECKING:
     from ibbridge.codec import schema

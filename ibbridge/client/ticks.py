@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from ibbridge.reference import TICK_TYPES
+from ibbridge.ib import TICK_TYPES
 
 TICK_NAMES = {number: each.name for number, each in TICK_TYPES.items()}

@@ -18,7 +18,7 @@ from ibbridge.codec.versions import NEWEST, OLDEST
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from ibbridge.codec.packed import Packed
+    from ibbridge.codec.passthrough import Packed
 
 SIGN = b"API\0"
 """What a client sends first, without a length."""

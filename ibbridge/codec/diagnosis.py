@@ -13,11 +13,11 @@ from struct import error as StructError  # noqa: N812 - `error` says too little
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ibbridge.codec import proto
+from ibbridge.codec.codegen import Source
 from ibbridge.codec.layout import Branch, Flagged, Length, Loop, SameSlot, Slot, SplitSlot, resolve
-from ibbridge.codec.packed import pack
-from ibbridge.codec.rows import bounded
+from ibbridge.codec.passthrough import pack
+from ibbridge.codec.row_limits import bounded
 from ibbridge.codec.schema import Const, Declaration, Field, Inline, Member, Path, Record, Spread, Tags, Union
-from ibbridge.codec.source import Source
 from ibbridge.codec.text import compiled_test
 from ibbridge.codec.types import FLAGS, INTS, NAMESPACE, Scalar, split_date
 from ibbridge.codec.versions import raw_ids

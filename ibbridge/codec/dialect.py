@@ -14,15 +14,15 @@ from struct import Struct
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ibbridge.codec import compiled, diagnosis, proto, text
+from ibbridge.codec import diagnosis, proto, speedups, text
 from ibbridge.codec.diagnosis import UNREADABLE, Diagnosis
 from ibbridge.codec.encoding import UTF_8, TextEncoding
 from ibbridge.codec.framing import PROTOBUF_IDS, TooLargeError, frame
 from ibbridge.codec.messages import INBOUND, OUTBOUND
-from ibbridge.codec.packed import Packed, proto_packer, text_packer
-from ibbridge.codec.refusals import NotCarried, checked
-from ibbridge.codec.rows import bounded
+from ibbridge.codec.passthrough import Packed, proto_packer, text_packer
+from ibbridge.codec.row_limits import bounded
 from ibbridge.codec.schema import Declaration, Field, Request
+from ibbridge.codec.validation import NotCarried, checked
 from ibbridge.codec.versions import raw_ids
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Dialect:
                 return self._undecodable(payload, error)
 
         rest = read_raw if self._raw else read_text
-        return compiled.reading(self.version, self._by_id, packed, rest, utf_8=self._encoding.is_utf_8)
+        return speedups.reading(self.version, self._by_id, packed, rest, utf_8=self._encoding.is_utf_8)
 
     def _undecodable(self, payload: bytes, error: BaseException) -> Undecodable:
         number: int | None = None
@@ -216,7 +216,7 @@ class Dialect:
     def check(self, name: str, args: Any, *, command: bool = False, listed: bool = False) -> dict[str, Any]:
         """Return `args` of a request as `put` takes them. Raises `NotCarried`, naming every fault.
 
-        `command` and `listed` are those of `refusals.checked`.
+        `command` and `listed` are those of `validation.checked`.
         """
         if name not in self._writable:
             raise NotCarried([f"no request that is known here is named {name}"])

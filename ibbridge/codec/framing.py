@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 try:
-    from ibbridge.codec import _packer
+    from ibbridge.codec import _speedups
 except ImportError:  # not built: there was no compiler
     COMPILED = False
 else:
-    COMPILED = _packer.PLANS == 2 and os.environ.get("IBBRIDGE_PURE") != "1"
+    COMPILED = _speedups.PLANS == 2 and os.environ.get("IBBRIDGE_PURE") != "1"
 
 MAX_LENGTH = 0xFFFFFF
 """The largest payload: what IB's own client accepts."""
@@ -68,7 +68,7 @@ class FrameBuffer:
     def __init__(self) -> None:
         self._rest = bytearray()
         self._need = _PREFIX
-        self._split: Callable[[bytes, int], tuple[list[bytes], int, int]] = _packer.split if COMPILED else split
+        self._split: Callable[[bytes, int], tuple[list[bytes], int, int]] = _speedups.split if COMPILED else split
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The payloads that `data` completes. Bytes of an unfinished one are kept, and never more than one message."""

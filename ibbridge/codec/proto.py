@@ -18,9 +18,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
+from ibbridge.codec.codegen import Source
 from ibbridge.codec.layout import sendable
 from ibbridge.codec.schema import Declaration, Field, Inline, Mask, Member, Record, Request, Spread, Tags, Union
-from ibbridge.codec.source import Source
 from ibbridge.codec.types import BOOL, DECIMAL, NAMESPACE, SENTINELS, Scalar, distinct
 
 __all__ = ["DecodeError", "reader", "writer"]

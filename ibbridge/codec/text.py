@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
+from ibbridge.codec.codegen import Source
 from ibbridge.codec.layout import Branch, Flagged, Length, Loop, SameSlot, Slot, SplitSlot, Step, resolve
 from ibbridge.codec.schema import Const, Declaration, DeclarationError, Field, Mask, Path, Record, Tags, Test, Union
-from ibbridge.codec.source import Source
 from ibbridge.codec.types import NAMESPACE, Scalar, join_date, split_date
 from ibbridge.codec.versions import raw_ids
 

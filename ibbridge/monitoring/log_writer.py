@@ -21,7 +21,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ibbridge.printable import printable
+from ibbridge.monitoring.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from ibbridge.alarms import Alarms
+    from ibbridge.monitoring.alarms import Alarms
 
 FULL = 0.8
 """The part of its descriptors, and of its memory, that may be in use before that is an alarm."""

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ibbridge.monitoring import process_limits
+from ibbridge.security import process_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

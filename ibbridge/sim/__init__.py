@@ -1,11 +1,12 @@
 """A TWS that is not there: markets, orders and accounts for demos and tests, on the real wire.
 
-`host.Host` is the whole of it without sockets or a clock; `server.Simulator` puts it on a TCP port.
+`engine.Host` is the whole of it without sockets or a clock; `server.Simulator` puts it on a TCP port.
+The package must not know the daemon or the bus.
 """
 
 from __future__ import annotations
 
-from ibbridge.sim.host import Host
+from ibbridge.sim.engine import Host
 from ibbridge.sim.server import Simulator, serve
 
 __all__ = ["Host", "Simulator", "serve"]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ibbridge.sim.world import Sent
+    from ibbridge.sim.context import Sent
 
 TYPICAL: dict[str, float] = {
     "reqContractDetails": 0.04, "reqSecDefOptParams": 0.06, "reqMatchingSymbols": 0.08, "reqFundamentalData": 0.12,

@@ -16,25 +16,25 @@ from typing import TYPE_CHECKING, Self
 from ibbridge.codec import Acceptor, FramingError, HandshakeError, Message, Undecodable, frame
 from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.versions import NEWEST
-from ibbridge.listener import Listener
-from ibbridge.sim import moments
-from ibbridge.sim.control import listen
 from ibbridge.sim.encoding import Encoder
-from ibbridge.sim.faults import Step
-from ibbridge.sim.faults import step as faults_of
-from ibbridge.sim.garbage import garbled
-from ibbridge.sim.host import Host
+from ibbridge.sim.engine import Host
+from ibbridge.sim.faults.byte_pipe import Pipe
+from ibbridge.sim.faults.control_socket import listen
+from ibbridge.sim.faults.corrupt_frames import garbled
+from ibbridge.sim.faults.injector import Trouble
+from ibbridge.sim.faults.script import Step
+from ibbridge.sim.faults.script import step as faults_of
 from ibbridge.sim.latency import Delays
+from ibbridge.sim.market import ib_times
 from ibbridge.sim.other_clients import read_again
-from ibbridge.sim.pipe import Pipe
-from ibbridge.sim.trouble import Trouble
+from ibbridge.tcp_server import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Any
 
-    from ibbridge.sim.world import Session
+    from ibbridge.sim.context import Session
 
 log = logging.getLogger(__name__)
 
@@ -307,7 +307,7 @@ class Simulator(Listener):
         super()._accept(reader, writer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = Link(writer, Acceptor(self._newest, connection_time=moments.stamp(self.core.now)), self._trouble)
+        link = Link(writer, Acceptor(self._newest, connection_time=ib_times.stamp(self.core.now)), self._trouble)
         self._links.add(link)
         try:
             while True:

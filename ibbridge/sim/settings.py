@@ -9,13 +9,13 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.sim.catalogue import Refused
+from ibbridge.sim.market.contract_resolver import Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ibbridge.sim.orders import Orders
-    from ibbridge.sim.world import Data, Handler, Session, World
+    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.orders.order_entry import Orders
 
 ORDER_REQUESTS = frozenset(
     ("placeOrder", "cancelOrder", "reqGlobalCancel", "exerciseOptions", "updateConfig", "reqIds", "reqOpenOrders",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.sim.catalogue import invalid
+from ibbridge.sim.market.contract_resolver import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.world import Handler, Session
+    from ibbridge.sim.context import Handler, Session
 
 _UNREGISTERED = "The program is not registered for verification"
 

@@ -1,1 +1,5 @@
-"""What outlives the process: the layout of its file, and what is known of order keys."""
+"""Storage that outlives the process: durable messages, stream numbers and order keys in SQLite.
+
+The package knows the layout of the file, its upgrades and its checksums, and waits for the disk.
+It must not know what a message means.
+"""

@@ -22,7 +22,7 @@ import zmq
 if TYPE_CHECKING:
     from typing import Self
 
-    from tests.e2e.rig import Bridge
+    from tests.integration.rig import Bridge
 
 PING_EVERY = 0.05
 ANSWERED_WITHIN = 1.0

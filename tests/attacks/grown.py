@@ -10,9 +10,9 @@ import os
 import sys
 
 from ibbridge.daemon import settle
-from ibbridge.ring import Ring
+from ibbridge.streams.replay_buffer import Ring
 from tests.attacks.bystanders import memory
-from tests.middle import AAPL, Link, Middle
+from tests.support.daemon_core import AAPL, Link, Middle
 
 WARM = 30_000
 """Requests after which what is bounded by number, or remembered for ten minutes, has been as large as it gets."""

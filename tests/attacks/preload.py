@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.e2e.rig import Bridge
+from tests.integration.rig import Bridge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ import pytest
 import zmq
 
 from tests.attacks.bystanders import Bystanders
-from tests.e2e.rig import AAPL, PATIENCE, Bridge, Market, free_port
+from tests.integration.rig import AAPL, PATIENCE, Bridge, Market, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

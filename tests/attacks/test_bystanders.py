@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tests.attacks.bystanders import Bystanders
-from tests.e2e.rig import Bridge, Market
+from tests.integration.rig import Bridge, Market
 
 pytestmark = pytest.mark.attack
 

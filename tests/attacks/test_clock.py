@@ -6,7 +6,7 @@ import pytest
 
 from tests.attacks.bystanders import Bystanders
 from tests.attacks.preload import Shaken
-from tests.e2e.rig import AAPL, Host
+from tests.integration.rig import AAPL, Host
 
 pytestmark = pytest.mark.attack
 

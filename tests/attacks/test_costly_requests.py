@@ -10,8 +10,8 @@ import pytest
 import zmq
 
 from tests.attacks.bystanders import Bystanders
-from tests.costly import requests
-from tests.e2e.rig import Bridge, Market
+from tests.integration.rig import Bridge, Market
+from tests.support.costly_requests import requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

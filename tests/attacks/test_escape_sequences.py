@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.e2e.rig import AAPL, PATIENCE, Bridge, Host
+from tests.integration.rig import AAPL, PATIENCE, Bridge, Host
 
 pytestmark = pytest.mark.attack
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.attacks.bystanders import Bystanders
 from tests.attacks.test_clock import placed
-from tests.e2e.rig import Bridge, Host
+from tests.integration.rig import Bridge, Host
 
 pytestmark = [pytest.mark.attack, pytest.mark.long]
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.attacks import zmtp
 from tests.attacks.bystanders import Bystanders, memory
-from tests.e2e.rig import Bridge, Market, free_port
+from tests.integration.rig import Bridge, Market, free_port
 
 if TYPE_CHECKING:
     import socket

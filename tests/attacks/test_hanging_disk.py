@@ -10,7 +10,7 @@ import pytest
 from tests.attacks.bystanders import Bystanders
 from tests.attacks.preload import Shaken
 from tests.attacks.test_clock import ORDER, placed
-from tests.e2e.rig import AAPL, PATIENCE, Host
+from tests.integration.rig import AAPL, PATIENCE, Host
 
 pytestmark = pytest.mark.attack
 

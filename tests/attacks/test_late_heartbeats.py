@@ -12,14 +12,14 @@ import msgpack
 import pytest
 import zmq
 
-from ibbridge.unpacking import MOST_VALUES, UnpackingError, unpacked
+from ibbridge.commands.unpacking import MOST_VALUES, UnpackingError, unpacked
 from tests.attacks.bystanders import Bystanders
-from tests.e2e.rig import AAPL, Bridge, Host
+from tests.integration.rig import AAPL, Bridge, Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.e2e.rig import Guest, Subscriber
+    from tests.integration.rig import Guest, Subscriber
 
 pytestmark = [pytest.mark.attack, pytest.mark.long]
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.attacks import zmtp
 from tests.attacks.bystanders import Bystanders
-from tests.e2e.rig import Bridge, Host, free_port
+from tests.integration.rig import Bridge, Host, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

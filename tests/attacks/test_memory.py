@@ -9,7 +9,7 @@ import pytest
 
 from tests.attacks import zmtp
 from tests.attacks.bystanders import Bystanders, memory
-from tests.e2e.rig import AAPL, PATIENCE, Bridge, Host, free_port
+from tests.integration.rig import AAPL, PATIENCE, Bridge, Host, free_port
 
 pytestmark = [pytest.mark.attack, pytest.mark.long]
 

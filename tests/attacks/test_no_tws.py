@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.attacks.bystanders import Bystanders
-from tests.e2e.rig import Bridge, Host
+from tests.integration.rig import Bridge, Host
 
 if TYPE_CHECKING:
     import pathlib
 
-    from tests.e2e.rig import Subscriber
+    from tests.integration.rig import Subscriber
 
 pytestmark = pytest.mark.attack
 

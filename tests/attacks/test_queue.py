@@ -17,7 +17,7 @@ import zmq
 
 from ibbridge.codec import Message
 from tests.attacks.bystanders import Bystanders
-from tests.e2e.rig import AAPL, Bridge, Guest, Host
+from tests.integration.rig import AAPL, Bridge, Guest, Host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

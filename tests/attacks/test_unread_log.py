@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.attacks.bystanders import Bystanders
-from tests.e2e.rig import PATIENCE, Bridge, Host
+from tests.integration.rig import PATIENCE, Bridge, Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.e2e.rig import Guest
+    from tests.integration.rig import Guest
 
 pytestmark = pytest.mark.attack
 

@@ -21,7 +21,7 @@ import pytest
 
 from tests.attacks import zmtp
 from tests.attacks.bystanders import Bystanders
-from tests.e2e.rig import AAPL, Bridge, Market, free_port
+from tests.integration.rig import AAPL, Bridge, Market, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

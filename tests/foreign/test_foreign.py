@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from tests.e2e.rig import Market
 from tests.foreign.clients import CLIENTS, Client, command
+from tests.integration.rig import Market
 
 pytestmark = pytest.mark.foreign
 

@@ -1,0 +1,90 @@
+"""Everything that the feeder says, in order, and what of it has to arrive at whoever subscribes to a daemon.
+
+The feeder says a block of messages again and again. So the data of every message follows from its stream and its
+number in it, and whoever receives it, late, in a replay or in a snapshot, can tell whether it is the right one.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+import orders
+from ticks import contract, ticks
+
+from ibbridge.codec import Dialect, Message
+from ibbridge.protocol import topics
+from ibbridge.protocol.topics import instrument_key
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+BLOCK = 20_000
+"""Messages before all begins anew."""
+
+DURABLE = 0.01
+"""The share of messages that go to disk, if nothing else is asked for."""
+
+CLASSES = ("md", *orders.CLASSES)
+"""Where all of it is published."""
+
+# What tells apart the states that one topic can have, after docs/messages.md.
+_IDENTITY = {
+    "updateAccountValue": lambda data: (data["key"], data["currency"]),
+    "updatePortfolio": lambda data: data["contract"]["conId"],
+    "openOrder": lambda _: None,
+    "orderStatus": lambda _: None,
+    "execDetails": None,
+}
+
+
+def mix(ids: Sequence[int], count: int, durable: float, seed: int = 1) -> list[Message]:
+    """`count` messages: ticks for the requests `ids`, and the share `durable` of what goes to disk."""
+    chance = random.Random(seed)
+    lines = ticks(ids, count, seed)
+    return [orders.durable(chance) if chance.random() < durable else tick for tick in lines]
+
+
+class Stream:
+    """What one stream says in each block: topics and packed data; the identity of each, and where it has been last."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[bytes, bytes]] = []
+        self._places: dict[tuple[bytes, Hashable], list[int]] = {}
+
+    def add(self, topic: bytes, data: Mapping[str, Any], identity: Hashable, *, event: bool) -> None:
+        """The next message."""
+        if not event:
+            self._places.setdefault((topic, identity), []).append(len(self.messages))
+        packed: bytes = msgpack.packb(data)
+        self.messages.append((topic, packed))
+
+    def state(self, seq: int) -> set[tuple[bytes, int]]:
+        """Topic and number of each message that is state when `seq` is the last one."""
+        length = len(self.messages)
+        whole, place = divmod(seq, length)
+        found = set()
+        for (topic, _), places in self._places.items():
+            here = [each for each in places if each < place]
+            if here:
+                found.add((topic, whole * length + here[-1] + 1))
+            elif whole:
+                found.add((topic, (whole - 1) * length + places[-1] + 1))
+        return found
+
+
+def streams(version: int, ids: Sequence[int], durable: float, seed: int = 1) -> dict[bytes, Stream]:
+    """Every stream that is fed, by name, if data is that of a client at this version."""
+    server, client = Dialect.server(version), Dialect.client(version)
+    keys = {number: instrument_key(contract(line)) for line, number in enumerate(ids)}
+    found: dict[bytes, Stream] = {}
+    for message in mix(ids, BLOCK, durable, seed):
+        name, data = client.read(server.put(*message)[4:])  # type: ignore[misc]
+        place = orders.place(message) if name in orders.MIX else ("md", keys[data["reqId"]], name)
+        of = _IDENTITY.get(name, lambda data: data["tickType"])
+        stream = found.setdefault(topics.topic(*place[:2]), Stream())
+        stream.add(topics.topic(*place), data, of and of(data), event=of is None)
+    return found
+
+

@@ -1,0 +1,267 @@
+"""One run: a feeder, what is measured, and a subscriber, each a process of its own, all on loopback.
+
+Either the relay or the daemon stands in the middle; everything around is the same. A run in which a message was lost
+is no measurement and raises `InvalidError`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Self
+
+import msgpack
+import zmq
+from expected_messages import DURABLE
+from processes import PATIENCE, Child, InvalidError, end_cleanly
+from ticks import contract
+
+from ibbridge.config.model import RingConfig, TwsConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+LINES = 100
+"""Market data lines: as many as an account has without paying for more."""
+
+SNDHWM = 10_000_000
+"""More than any burst here, so that it loses nothing."""
+
+FILL = RingConfig().messages
+"""What is sent before anything is measured: as much as the ring takes. While it fills, each message is written to
+memory that the process has never touched, which can cost as much as all the rest; a daemon does that once."""
+
+CHUNK = TwsConfig().read_chunk
+_DURABLE = "share of messages that go to disk before they are published (default %(default)s)"
+_HERE = pathlib.Path(__file__).parent
+
+
+class Subject(Enum):
+    """What stands in the middle."""
+
+    RELAY = "relay"
+    DAEMON = "daemon"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run showed. Times in seconds."""
+
+    messages: int
+    seconds: float
+    cpu: float
+    latencies: list[float]
+    frame_bytes: float
+    body_bytes: float
+
+    @property
+    def rate(self) -> float:
+        """Messages per second, from the first byte sent to the last message received."""
+        return self.messages / self.seconds
+
+    @property
+    def cpu_per_million(self) -> float:
+        """Seconds of CPU for a million messages, of all threads of the process in the middle."""
+        return self.cpu / self.messages * 1e6
+
+
+def run(subject: Subject, version: int, messages: int, durable: float, rate: float = 0) -> Run:
+    """Measure once: a burst, or `rate` messages a second, each with its latency."""
+    port, rep = free_ports()
+    endpoint = f"tcp://127.0.0.1:{port}"
+    count = ["--messages", str(messages)]
+    with ExitStack() as children:
+        feeder, tws = feeding(children, version, LINES, durable)
+        if subject is Subject.RELAY:
+            middle = children.enter_context(_relay(tws, endpoint))
+        else:
+            middle = bridge(children, tws, endpoint, f"tcp://127.0.0.1:{rep}", {"bus.sndhwm": SNDHWM})
+        raw = ["--raw"] if subject is Subject.RELAY else []
+        stamped = ["--stamped"] if rate else []
+        given = ("--endpoint", endpoint, *count, "--skip", str(FILL), *raw, *stamped)
+        subscriber = children.enter_context(child("subscriber", *given))
+        subscriber.hear()
+        if subject is Subject.DAEMON:
+            with Caller(f"tcp://127.0.0.1:{rep}") as caller:
+                subscribe(middle, caller, LINES)
+        greeted = greet(feeder, version)
+        feeder.tell(messages=FILL, rate=0)
+        feeder.hear()
+        subscriber.hear()
+        used = middle.cpu()
+        feeder.tell(messages=messages, rate=rate, each=1)
+        sent, received = feeder.hear(), subscriber.hear()
+        used = middle.cpu() - used
+    _check(subject, messages, sent, received)
+    seconds = (received["stamps"][-1] - sent["stamps"][0]) / 1e9
+    latencies = [(got - put) / 1e9 for put, got in zip(sent["stamps"], received["stamps"], strict=True)] if rate else []
+    return Run(messages, seconds, used, latencies, greeted["bytes"], received["bytes"])
+
+
+def pairs(count: int, measure: Callable[[Subject], Run]) -> Iterator[dict[Subject, Run]]:
+    """Relay and daemon in turns, the other one first each time: what else the machine does hits both."""
+    for number in range(count):
+        order = list(Subject) if number % 2 == 0 else list(reversed(Subject))
+        yield {subject: measure(subject) for subject in order}
+
+
+def median_ratio(results: list[dict[Subject, Run]], value: Callable[[Run], float]) -> float:
+    """The daemon's value over the relay's, pair by pair; the median."""
+    return statistics.median(value(pair[Subject.DAEMON]) / value(pair[Subject.RELAY]) for pair in results)
+
+
+def numbers(text: str) -> list[int]:
+    """`178,226` as numbers, for the command line."""
+    return [int(part) for part in text.split(",")]
+
+
+def positive(text: str) -> int:
+    """A count, for the command line."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _check(subject: Subject, messages: int, sent: dict[str, Any], received: dict[str, Any]) -> None:
+    if received["received"] != messages:
+        raise InvalidError(f"{subject.value}: {received['received']} of {messages} messages arrived")
+    if received["faults"]:
+        raise InvalidError(f"{subject.value}: {'; '.join(received['faults'])}")
+    what = "crc" if subject is Subject.RELAY else "types"
+    if received[what] != sent[what]:
+        raise InvalidError(f"{subject.value}: sent {what} {sent[what]}, received {received[what]}")
+
+
+def child(name: str, *arguments: str, folder: pathlib.Path = _HERE) -> Child:
+    """Start a program of `folder` by its name."""
+    return Child(name, [sys.executable, str(folder / f"{name}.py"), *arguments])
+
+
+def feeding(children: ExitStack, version: int, lines: int, durable: float, *more: str) -> tuple[Child, int]:
+    """A feeder that waits for `lines` market data requests, and its port."""
+    given = ("--version", str(version), "--lines", str(lines), "--durable", str(durable), *more)
+    feeder = children.enter_context(child("feeder", *given))
+    return feeder, feeder.hear()["port"]
+
+
+def greet(feeder: Child, version: int) -> dict[str, Any]:
+    """What it says when all market data is asked for. Raises `InvalidError` if it is not of that version."""
+    greeted = feeder.hear()
+    if greeted["version"] != version:
+        raise InvalidError(f"version {greeted['version']} was spoken, and not {version}")
+    return greeted
+
+
+def _relay(tws: int, pub: str) -> Child:
+    sizes = ("--chunk", str(CHUNK), "--sndhwm", str(SNDHWM), "--lines", str(LINES))
+    return child("relay", "--port", str(tws), "--pub", pub, *sizes)
+
+
+def bridge(children: ExitStack, tws: int, pub: str, rep: str, more: Mapping[str, Any]) -> Child:
+    """The daemon, with a store on a disk that goes when `children` end, and `more` settings."""
+    settings = {
+        "tws.port": tws,
+        "pacing.rate": 100_000,  # what is measured is not how many lines are asked for in a second
+        "bus.pub": pub,
+        "bus.rep": rep,
+        "store.path": children.enter_context(disk()),
+        "log.level": "warning",
+        **more,
+    }
+    given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    return children.enter_context(Child("daemon", [sys.executable, "-m", "ibbridge", "run", *given]))
+
+
+def disk() -> tempfile.TemporaryDirectory[str]:
+    """A directory on a real disk, which /tmp often is not: what is on it survives a restart of the machine."""
+    return tempfile.TemporaryDirectory(prefix="ibbridge-", dir="/var/tmp")
+
+
+class Caller:
+    """Sends commands to a daemon."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.REQ)
+        self._socket.set(zmq.LINGER, 0)
+        self._socket.set(zmq.RCVTIMEO, int(PATIENCE * 1000))
+        self._socket.connect(endpoint)
+        self.number = 0  # of the last command
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._context.destroy()
+
+    def ask(self, command: str, client: str | None = None, **args: Any) -> dict[str, Any]:
+        """The reply to a command. The daemon remembers it for ten minutes if a `client` asks."""
+        self.number += 1
+        about = {"client": client} if client else {}
+        self._socket.send(msgpack.packb({"id": self.number, "cmd": command, "args": args, **about}))
+        try:
+            reply: dict[str, Any] = msgpack.unpackb(self._socket.recv())
+        except zmq.Again:
+            raise InvalidError(f"the daemon does not answer {command}") from None
+        if reply["id"] != self.number:
+            raise InvalidError(f"{command}: the reply is to {reply['id']}, not to {self.number}")
+        return reply
+
+    def result(self, command: str, client: str | None = None, **args: Any) -> dict[str, Any]:
+        """What a command gives. Raises `InvalidError` if it was refused."""
+        reply = self.ask(command, client, **args)
+        if not reply["ok"]:
+            raise InvalidError(f"{command}: {reply['error']}")
+        result: dict[str, Any] = reply["result"]
+        return result
+
+
+def subscribe(daemon: Child, caller: Caller, lines: int) -> None:
+    """Have the daemon ask for that many lines of market data, once it is ready."""
+    late = time.monotonic() + PATIENCE
+    while caller.result("status")["tws"]["stage"] != "ready":
+        daemon.check()
+        if time.monotonic() > late:
+            raise InvalidError("the daemon does not get ready")
+        time.sleep(0.01)
+    for line in range(lines):
+        caller.result("reqMktData", "benchmark", contract=contract(line))
+
+
+def options(about: str | None, count: int) -> argparse.ArgumentParser:
+    """The options that every benchmark has; `count` is how many pairs there are by default."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=positive, default=count, help="runs of each, in turns (default %(default)s)")
+    parser.add_argument("--versions", type=numbers, default="178,200,226", help="server versions (default %(default)s)")
+    parser.add_argument("--durable", type=float, default=DURABLE, help=_DURABLE)
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there too")
+    return parser
+
+
+def conclude(measured: Callable[[], list[dict[str, Any]]], file: pathlib.Path | None) -> int:
+    """Measure, write the results to `file` if there is one; the exit code."""
+    end_cleanly()
+    try:
+        results = measured()
+    except InvalidError as error:
+        print(f"no measurement: {error}", file=sys.stderr)
+        return 1
+    if file:
+        file.write_text(json.dumps(results, indent=2) + "\n")
+    return 0
+
+
+def free_ports() -> tuple[int, int]:
+    """Two that nobody has at the moment."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        return one.getsockname()[1], other.getsockname()[1]

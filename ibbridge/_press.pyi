@@ -1,5 +1,0 @@
-from ibbridge.press import Channel, Press, Stream, sealed
-
-__all__ = ["PRESS", "Channel", "Press", "Stream", "sealed"]
-
-PRESS: int

@@ -1,0 +1,208 @@
+"""What a client knows besides its sockets: callbacks, requests under way, and what is subscribed to for each.
+
+The same for threads and for asyncio: it says what to subscribe to before a request goes out and after its reply, and
+whoever holds the sockets does it. Must not know sockets or waiting.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.client import request as requests
+from ibbridge.client.commands import Command, Names, Reply
+from ibbridge.client.errors import NoAnswer
+from ibbridge.client.message import Message, known_types
+from ibbridge.client.request import Request
+from ibbridge.client.stream_state import Mode
+from ibbridge.protocol import topics
+
+if TYPE_CHECKING:
+    from ibbridge.client.request import Places
+
+PUB = "tcp://127.0.0.1:5555"
+REP = "tcp://127.0.0.1:5556"
+
+Callback = Callable[[Message], object]
+
+
+class Asking(NamedTuple):
+    """A request before it goes out: the command, and where its answers may come."""
+
+    command: Command
+    args: Mapping[str, Any]
+    places: Places
+
+    @property
+    def before(self) -> list[tuple[Mode, list[str]]]:
+        """What to subscribe to first."""
+        lasting, wide, passing = self.places
+        return [(Mode.STATE, [*lasting]), (Mode.HOLD, [*wide]), (Mode.LIVE, [*passing])]
+
+
+class Desk:
+    """The part of a client that does not wait."""
+
+    def __init__(self, client: str, *, prefix: str, timeout: float) -> None:
+        if not (1 <= len(client) <= 32 and client.isascii() and client.isprintable() and "/" not in client):
+            raise ValueError(f"client={client!r}: a name has 1 to 32 printable ASCII characters, and no /")
+        self.name = client
+        self.timeout = timeout
+        self._head = f"{prefix}." if prefix else ""
+        self._names = Names()
+        self._callbacks: dict[str, list[Callback]] = {}
+        self._passing: dict[str, Request] = {}
+        self._stopped = False
+        self._instruments: dict[str, str] = {}  # the daemon's own names for contracts, by instrument key
+
+    # -- callbacks
+
+    def register(self, kind: str, callback: Callback) -> None:
+        """Have `callback(message)` called for every message of this type, such as "tickPrice"; "*" for all of them.
+
+        ValueError for a type that there is not. Several callbacks are called in the order of their registration.
+        """
+        if kind != "*" and kind not in known_types():
+            near = get_close_matches(kind, known_types(), 1)
+            raise ValueError(f"there is no message {kind!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        self._callbacks[kind] = [*self._callbacks.get(kind, ()), callback]
+
+    def unregister(self, kind: str, callback: Callback) -> None:
+        """No longer call it. ValueError if it was not registered."""
+        callbacks = self._callbacks.get(kind, [])
+        if callback not in callbacks:
+            raise ValueError(f"{callback!r} is not registered for {kind!r}")
+        self._callbacks[kind] = [each for each in callbacks if each is not callback and each != callback]
+
+    def _called(self, message: Message) -> list[Callback]:
+        """The callbacks for a message."""
+        return [*self._callbacks.get(message.type, ()), *self._callbacks.get("*", ())]
+
+    def stop(self) -> None:
+        """End `run` or iteration after the message under way. May be called from a callback or a signal handler."""
+        self._stopped = True
+
+    # -- requests
+
+    def _checked(self, name: str) -> str:
+        """The name of a request. AttributeError, with what may have been meant, if there is none."""
+        if name.startswith("_") or not requests.known(name):
+            near = [] if name.startswith("_") else get_close_matches(name, dir(self), 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise AttributeError(f"no request that is known here is named {name}{hint}")
+        return name
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *requests.names()})
+
+    def _command(self, cmd: str, args: Mapping[str, Any]) -> Command:
+        plain = {name: requests.plain(value) for name, value in args.items()}
+        return Command(self.name, self._names.new(), cmd, plain)
+
+    def _asking(
+        self, name: str, args: dict[str, Any], key: str | None, identifier: str | None, epoch: int | None
+    ) -> Asking:
+        """A request to be sent. An order is for the daemon of this epoch: another could carry it out twice."""
+        if requests.is_order(name):
+            key = key or args.get("key")
+        if name == "placeOrder":
+            key = key or self._names.new()
+        meant = epoch if requests.is_order(name) else None
+        command = Command(self.name, identifier or self._names.new(), name, args, key=key, epoch=meant)
+        return Asking(command, args, requests.places(name, args, self._head, self._instruments))
+
+    def _expected(self, asking: Asking) -> Request | None:
+        """A one-shot request before its reply: its first answers may come before that."""
+        if not requests.one_shot(asking.command.cmd, asking.args):
+            return None
+        topic = self._head + topics.topic("req", self.name, asking.command.id).decode("ascii")
+        return Request(asking.command.cmd, asking.command.id, self.name, topic, one_shot=True)
+
+    def _made(self, asking: Asking, reply: Reply) -> Request:
+        """What the reply makes of it."""
+        name, result = asking.command.cmd, reply.result
+        topic = self._headed(str(result.get("topic", "")))
+        topics = tuple(self._headed(str(each)) for each in result.get("topics") or ([topic] if topic else []))
+        ends = requests.one_shot(name, asking.args)
+        made = Request(
+            name, reply.id, self.name, topic, asking.command.key, one_shot=ends, topics=topics, result=result
+        )
+        if asking.places.passing:
+            self._passing[made.id] = made
+        return made
+
+    def _missing(self, asking: Asking, made: Request, prefixes: frozenset[str]) -> list[str]:
+        """What is to be subscribed to once the reply has named the topics; an order says itself where its own are."""
+        others = tuple(prefixes - {*asking.places.wide})
+        return [each for each in made.topics if not each.startswith(others)]
+
+    def _headed(self, topic: str) -> str:
+        return topic if not topic or topic.startswith(self._head) else self._head + topic
+
+    def _ended_by(self, asking: Asking) -> str | None:
+        """The id of the request that a cancel has ended."""
+        cancels = asking.command.cmd.startswith("cancel")
+        return str(asking.args["id"]) if cancels and "id" in asking.args else None
+
+    def _passed(self, message: Message) -> str | None:
+        """The id of a request that this message ends, if something was subscribed to for its answers only."""
+        made = self._passing.get(message.ref.get("id", ""))
+        if made is None or not message.concerns(made):
+            return None
+        return self._passing.pop(made.id).id
+
+    @property
+    def _heartbeats(self) -> str:
+        return f"{self._head}sys.bridge.heartbeat."
+
+    @property
+    def _own(self) -> list[str]:
+        """Where what concerns this client is published."""
+        own = (topics.topic(kind, self.name).decode("ascii") for kind in ("req", "ord", "exec"))
+        return [*(self._head + each for each in own), f"{self._head}sys."]
+
+
+class Patience:
+    """The time to wait for the next answer to a request: `timeout` seconds, while no limit of IB's holds it back."""
+
+    def __init__(self, request: Request, timeout: float) -> None:
+        self._request = request
+        self._timeout = timeout
+        self._about: Mapping[str, Any] = request.result
+
+    def left(self) -> float:
+        """Return the seconds to wait from now."""
+        until = self._about.get("held_until")
+        return self._timeout + (0.0 if until is None else max(0.0, until / 1e6 - time.time()))
+
+    def is_news(self, message: Message) -> bool:
+        """Note what a message says of how long the request is held back. Return True if it does."""
+        if message.type != "held":
+            return False
+        self._about = message.data
+        return True
+
+    def error(self) -> NoAnswer:
+        """Return what there is to say when that time is over."""
+        held = self._about.get("held_by")
+        why = f"; it was held back by {held}" if held else ""
+        return NoAnswer(f"{self._request.cmd}: TWS has not answered for {self._timeout:g} s{why}", "unknown")
+
+
+def is_failure(message: Message) -> bool:
+    """Return True if this message ends its request without the rest of its answer.
+
+    That is an error of IB's that is no warning, or an answer that could not be read and has nothing behind it.
+    """
+    return message.type in ("error", "decodeError") and bool(message.data.get("ends"))
+
+
+def is_final(request: Request, message: Message) -> bool:
+    """Whether nothing follows this answer to a one-shot request."""
+    if is_failure(message):
+        return True
+    if message.type == "decodeError":  # of which it is not known whether it says that there is more
+        return requests.is_last(request.cmd, str(message.data.get("name")), {})
+    return requests.is_last(request.cmd, message.type, message.data)

@@ -1,0 +1,248 @@
+"""Streams in order: what arrives, what is replayed and what a snapshot says, each given out when its number has come.
+
+Knows numbers, holes and state. Must not know subscriptions, epochs, sockets or time: `stream_follower` says when a
+stream begins, goes on in another epoch, or ends.
+
+A reply may overtake messages that were published before it was made. So a stream begins with its state in a snapshot
+only when something newer than that has arrived, or something of this stream: what was on its way is here then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.client.events import Gap
+from ibbridge.client.message import Message, parse
+from ibbridge.client.stream_state import Event, Now, Pages, Prefix, State, Track
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MOST = 1_000_000
+"""Messages kept for streams that wait for something. What is more is dropped, and then had again as a gap is."""
+
+_BOOKS = frozenset(("updateMktDepth", "updateMktDepthL2"))
+
+
+class Ordering:
+    """The streams that are followed, what is `ready` of them, and which wait for the answer to a command."""
+
+    def __init__(self, most: int) -> None:
+        self.ready: deque[Message] = deque()
+        self.epoch: int | None = None
+        self._most = most
+        self._tracks: dict[str, Track] = {}
+        self._kept = 0
+        self._queue: dict[Prefix | Track, None] = {}
+        self._offset = 0  # the highest number of all messages that has arrived in this epoch
+        self._found: dict[Track, None] = {}  # those that wait to begin with the state that was found
+
+    def _arrived(self, offset: int) -> None:
+        """This was on its way behind all messages up to this number."""
+        if offset <= self._offset:
+            return
+        self._offset = offset
+        for track in [each for each in self._found if each.found is None or each.found.offset <= offset]:
+            self._begin_found(track)
+
+    def _receive(self, track: Track, message: Message) -> None:
+        seq = message.seq
+        if seq <= track.last:
+            return
+        if track.last < 0 and not track.first:
+            track.first = seq
+        if self._kept < self._most or track.state is Now.LIVE:
+            track.held.append(message)
+            self._kept += 1
+        track.target = max(track.target, seq)
+        on_its_way = track.state is Now.FILLING and track.held and track.held[0].seq == track.last + 1
+        if track.found is not None:
+            self._begin_found(track)
+        elif track.state is Now.LIVE or on_its_way:
+            self._advance(track)
+
+    def _suspend(self, track: Track) -> None:
+        """Go on in the next epoch from where it was; what is held is had again by its number."""
+        track.reached = max(track.reached, track.target)
+        track.target, track.pages, track.rows, track.found = 0, Pages(), [], None
+        self._found.pop(track, None)
+        self._release(track)
+        self._tell(track, Event.RESTART)
+
+    def _give_up(self, track: Track) -> None:
+        """Nothing more can be had of it: give out what there is, and tell what there is not."""
+        last = track.last if track.last >= 0 else track.first - 1
+        for message in track.held:
+            self._tell_gap(track, last, message.seq - 1, "E_GAP_TOO_OLD")
+            last = message.seq
+            self.ready.append(message)
+        self._tell_gap(track, last, max(track.target, track.reached), "E_GAP_TOO_OLD")
+        self._drop(track)
+
+    def _drop(self, track: Track) -> None:
+        self._found.pop(track, None)
+        self._release(track)
+        self._tell(track, Event.LEAVE)
+        del self._tracks[track.prefix]
+
+    def _release(self, track: Track) -> None:
+        self._kept -= len(track.held)
+        track.held.clear()
+
+    # -- streams
+
+    def _advance(self, track: Track) -> None:
+        """Give out what can be, in order, and ask for what is missing before the rest."""
+        held = track.held
+        while held and (held[0].seq <= track.last + 1 or track.partial):
+            self._kept -= 1
+            self._pass(track, held.popleft())
+        if track.rows and (track.last >= track.rows_at or track.partial):
+            self._give_rows(track)
+        hole = not track.partial and track.missing > track.last
+        if not hole:
+            track.skip = 0
+        self._tell(track, Event.HOLE if hole else Event.WHOLE)
+
+    def _pass(self, track: Track, message: Message) -> None:
+        if message.seq <= track.last:
+            return
+        if track.rows and message.seq > track.rows_at:
+            self._give_rows(track)
+        track.last = message.seq
+        if message.epoch > track.skip:
+            self.ready.append(message)
+
+    def _give_rows(self, track: Track) -> None:
+        self.ready.extend(track.rows)
+        track.rows = []
+
+    def _state(self, track: Track, state: State, after: int, to: int) -> None:
+        """Give out of a snapshot what was said after number `after` and up to number `to`.
+
+        What was said later comes by itself. Not so the rows of a book, which are made for the snapshot: they are what
+        the book is when its number is reached.
+        """
+        track.rows = []
+        for topic, packed in state.rows:
+            message = replayed(topic, packed)
+            if message.type in _BOOKS and "synthetic" in message.flags:
+                track.rows.append(message)
+                track.rows_at = state.seq
+                track.target = max(track.target, state.seq)
+            elif after < message.seq <= to:
+                self.ready.append(message)
+
+    def _begun(self, prefix: Prefix, state: State) -> None:
+        """A snapshot has brought a stream under the prefix."""
+        key = prefix.text if prefix.partial else state.stream
+        track = self._tracks.get(key)
+        if track is None:
+            track = self._tracks[key] = Track(state.stream, key, partial=prefix.partial)
+        if track.state is not Now.WAITING:
+            return
+        if track.seen and track.last >= 0:
+            self._resume(track, state.seq)
+            return
+        if track.last < 0 and not track.first and state.seq and state.offset > self._offset:
+            track.found, self._found[track] = state, None
+            return
+        self._begin_with(track, state)
+
+    def _begin_found(self, track: Track) -> None:
+        state, track.found = track.found, None
+        self._found.pop(track, None)
+        if state is not None and track.state is Now.WAITING:
+            self._begin_with(track, state)
+
+    def _begin_with(self, track: Track, state: State) -> None:
+        if track.last < 0:
+            track.last = min(state.seq, track.first - 1) if track.first else state.seq
+        track.stated = True
+        track.target = max(track.target, state.seq)
+        self._state(track, state, -1, track.last)
+        self._tell(track, Event.BEGIN)
+        self._advance(track)
+
+    def _resume(self, track: Track, seq: int) -> None:
+        """Go on with a durable stream that has got to number `seq` in a new epoch."""
+        self._tell_gap(track, max(seq, track.last), track.reached, "E_STORE")  # which the daemon could not keep
+        track.reached, track.target = 0, max(track.target, seq)
+        if seq < track.last:
+            self._renumber(track)
+        elif track.last:
+            self._tell(track, Event.RESUME)
+        else:
+            self._tell(track, Event.BEGIN)
+            self._advance(track)
+
+    def _renumber(self, track: Track) -> None:
+        """The daemon has lost its last numbers and given them again: read all there is, and give out what is new."""
+        track.last, track.skip = 0, track.seen
+        self._tell(track, Event.BEGIN)
+        self._advance(track)
+
+    def _gone(self, track: Track, to: int, reason: str) -> None:
+        """What is missing up to number `to` cannot be had again."""
+        self._tell_gap(track, track.last, to, reason)
+        track.gone, track.pages, track.rows = to, Pages(), []
+        self._tell(track, Event.GONE)
+
+    def _tell_gap(self, track: Track, after: int, to: int, reason: str) -> None:
+        """Say that the numbers after the one and up to the other are lost, if there are any."""
+        if 0 <= after < to and not track.partial:
+            self.ready.append(Gap(track.name, after + 1, to, reason, track.seen or self.epoch or 0))
+
+    def _tell(self, about: Prefix | Track, event: Event) -> bool:
+        moved = about.tell(event)
+        if about.wants is not None:
+            self._queue[about] = None
+        return moved
+
+    def _state_answered(self, track: Track, page: Mapping[str, Any] | None) -> None:
+        for state in track.pages.add(page or {"streams": []}):
+            if state.stream == track.name:
+                self._state(track, state, track.last, track.gone)
+        if track.pages.after is None:
+            track.last = max(track.last, track.gone)
+            self._advance(track)
+
+    def _replay_answered(
+        self, track: Track, args: Mapping[str, int], page: Mapping[str, Any] | None, error: Mapping[str, Any]
+    ) -> None:
+        if page is None:
+            self._refused(track, args["from"], args["to"], error)
+            return
+        messages = [replayed(topic, body) for topic, body in page["messages"]]
+        if track.state is Now.RESUMING:
+            if any(each.seq == track.last and each.epoch > track.seen for each in messages):
+                self._renumber(track)
+                return
+            self._tell(track, Event.BEGIN)
+        for message in messages:
+            self._tell_gap(track, track.last, message.seq - 1, "E_GAP_TOO_OLD")
+            self._pass(track, message)
+        reached = args["to"] if page.get("next") is None else page["next"] - 1
+        if reached > track.last and track.state is Now.FILLING:
+            self._gone(track, reached, "E_GAP_TOO_OLD")
+        else:
+            self._advance(track)
+
+    def _refused(self, track: Track, asked: int, to: int, error: Mapping[str, Any]) -> None:
+        """E_GAP_TOO_OLD names the first that can be had; any other refusal means that none can."""
+        code = str(error.get("code", "E_INTERNAL"))
+        first = error.get("first") if code == "E_GAP_TOO_OLD" else None
+        lost = min(first - 1, to) if first is not None and first > asked else to
+        if lost > track.last:
+            self._gone(track, lost, code)
+        else:  # only the message that was given out before the restart
+            self._tell(track, Event.BEGIN)
+            self._advance(track)
+
+
+def replayed(topic: bytes, packed: bytes) -> Message:
+    """A message that was published before, and is marked so."""
+    message = parse(topic, packed)
+    message.flags = (*message.flags, "replayed")
+    return message

@@ -1,0 +1,255 @@
+"""The command border: bytes from a client in, the bytes of exactly one reply out.
+
+Everything a client can get wrong is caught here and answered: what is wrong, where, and whether a retry is safe. Knows
+msgpack and the form of commands; what a command does is in `builtin` or, for IB's requests, in `ib_requests`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from ibbridge.codec.messages import REQUESTS
+from ibbridge.codec.words import nearest
+from ibbridge.commands.builtin import ANEW, NAMED, TAKES
+from ibbridge.commands.reply_cache import Replies, content, repeated
+from ibbridge.commands.unpacking import TooMuchError, UnpackingError, unpacked
+from ibbridge.inbound.router import Asking
+from ibbridge.protocol.arguments import WHAT_IF
+from ibbridge.protocol.errors import Refused, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ibbridge.commands.builtin import Bridge
+    from ibbridge.commands.ib_requests import Requests
+    from ibbridge.streams.publisher import Streams
+
+log = logging.getLogger(__name__)
+
+LONGEST_CLIENT = 32
+LONGEST_ID = 64
+MOST_REFUSALS = 10_000
+"""Commands that were refused and can never be carried out, whose replies are remembered."""
+
+MOST_QUESTIONS = 10_000
+"""Commands that are carried out anew when they come again, which are remembered."""
+
+EXPIRED_AT_ONCE = 2_000
+"""Replies that `Commands.tend` forgets at most of each kind, in about two milliseconds."""
+
+_NEW_ID = "take one that was never used, nor by an earlier run of the client: one made of the time, say"
+_ANEW = [*ANEW]  # what is asked for may be of any type, and have no hash
+_NAMES = (*TAKES, *REQUESTS, WHAT_IF)
+_KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after", "epoch"))
+
+
+class _Asked:
+    """A command as far as it is known: its connection and id, and under what its reply is to be remembered."""
+
+    def __init__(self, peer: bytes) -> None:
+        self.peer = peer
+        self.identifier: str | int | None = None
+        self.memory: tuple[Asking, bytes] | None = None
+        self.anew = False
+
+
+class Commands:
+    """Answers commands: the daemon's own by `builtin`, IB's requests by `ib_requests`, repeated ones from memory."""
+
+    def __init__(
+        self, streams: Streams, requests: Requests, bridge: Bridge, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._streams = streams
+        self._requests = requests
+        self._bridge = bridge
+        self._clock = clock
+        self._done = Replies()
+        # These are many, and must not push out what matters.
+        self._refusals = Replies(MOST_REFUSALS)
+        self._questions = Replies(MOST_QUESTIONS)
+        # What was not sent is to be carried out when the same command comes again, if that is possible by then.
+        self._of_refused = {"refused": self._refusals, "not_sent": None, "unknown": self._done}
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many commands came, and what became of them."""
+        return self._counts + Counter(forgottenReplies=self._done.forgotten)
+
+    def answer(self, request: bytes, peer: bytes = b"") -> bytes:
+        """Return the reply to one command, which came over the connection `peer`. Never raises."""
+        self._counts["commands"] += 1
+        asked = _Asked(peer)
+        replies: Replies | None = self._done
+        try:
+            reply = self._answer(request, asked)
+        except Refused as error:
+            reply = self._refused(asked.identifier, error)
+            replies = self._of_refused[error.outcome]
+        except Exception:
+            self._counts["internalErrors"] += 1
+            log.exception("a bug: the command below was answered with E_INTERNAL: %.500r", request[:2000])
+            fault = "this is a bug in ibbridge; its log has the details. What became of the command is not known"
+            reply = self._refused(asked.identifier, Refused("E_INTERNAL", fault, outcome="unknown"))
+        if asked.memory and asked.anew:
+            self._questions.keep(*asked.memory, b"", self._clock(), peer)
+        elif asked.memory and replies is not None:
+            replies.keep(*asked.memory, reply, self._clock(), peer)
+        return reply
+
+    def tend(self) -> None:
+        """Forget replies that are too old, some at a time. To be called every second or so."""
+        for replies in (self._done, self._refusals, self._questions):
+            replies.expire(self._clock(), EXPIRED_AT_ONCE)
+
+    def _answer(self, request: bytes, asked: _Asked) -> bytes:
+        command = _unpacked(request)
+        asked.identifier = identifier = _identifier(command)
+        memory = _memory(command, identifier)
+        first = self._first_reply(identifier, *memory) if memory else None
+        if first:
+            return repeated(first)
+        asked.memory = memory if first is None else None
+        asked.anew = command.get("cmd") in _ANEW
+        self._is_meant(command.get("epoch"))
+        result = self._result(command, identifier, asked.peer)
+        dup = {"dup": True} if result.pop("dup", False) or first is not None else {}
+        return self._packed(identifier, {"ok": True, "result": result}, dup)
+
+    def _is_meant(self, epoch: Any) -> None:
+        """Refuse what is for an earlier daemon: it may have carried it out already, and we would do so again."""
+        if epoch is None:
+            return
+        if isinstance(epoch, bool) or not isinstance(epoch, int):
+            raise Refused("E_ARG", "epoch must be an integer: the daemon's, from a welcome, a heartbeat or a reply")
+        if epoch != self._streams.epoch:
+            gone = f"the daemon of epoch {epoch} is no more, this one has {self._streams.epoch}"
+            fault = f"{gone}: whether that one carried out the command is not known here; this one has not"
+            raise Refused("E_NOT_SYNCED", fault, outcome="unknown")
+
+    def _first_reply(self, identifier: str | int, asking: Asking, content: bytes) -> bytes | None:
+        """What this command was answered with before, empty if it is to be carried out anew; None if it is new."""
+        now = self._clock()
+        memories = (self._done, self._refusals, self._questions)
+        found = next((found for each in memories if (found := each.find(asking, content, now))), None)
+        if found is None:
+            return None
+        same, reply = found
+        if not same:
+            fault = f"id {identifier!a} is of another command of the last ten minutes"
+            raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
+        if cancelled := self._requests.cancelled(asking):
+            fault = f"id {identifier!a} is of a {cancelled} that was cancelled, and is not asked for again"
+            raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
+        self._counts["repeated"] += 1
+        return reply
+
+    def refuse(self, reason: str) -> bytes:
+        """The reply to something that is no command by its size or its frames."""
+        self._counts["commands"] += 1
+        return self._refused(None, Refused("E_ARG", reason))
+
+    def _refused(self, identifier: str | int | None, error: Refused) -> bytes:
+        self._counts["refused"] += 1
+        return self._packed(identifier, {"ok": False, "error": error.as_map()})
+
+    def _packed(
+        self, identifier: str | int | None, reply: Mapping[str, Any], dup: Mapping[str, bool] = MappingProxyType({})
+    ) -> bytes:
+        whole = {"id": identifier, **reply, "epoch": self._streams.epoch, "gen": self._streams.gen, **dup}
+        packed: bytes = msgpack.packb(whole, default=str)
+        return packed
+
+    def _result(self, command: dict[str, Any], identifier: str | int, peer: bytes) -> dict[str, Any]:
+        name, args = _name(command), command.get("args")
+        args = {} if args is None else args
+        if not isinstance(args, dict):
+            raise Refused("E_ARG", f"args must be a map, not {type(args).__name__}")
+        if name in TAKES:
+            client = _client(command) if name in NAMED else ""
+            _in_time(command)
+            return self._bridge.carry_out(name, args, client)
+        if name not in self._requests:
+            near = nearest(name, _NAMES)
+            hint = f"; did you mean {near}?" if near else ""
+            raise Refused("E_PROTO", f"cmd: there is no command {shown(name)}{hint}")
+        asking, key = Asking(_client(command), identifier), command.get("key")
+        # An order that was sent in time must not be called "not sent" to whoever asks again because the reply was lost.
+        if not self._requests.carried_out(name, args, asking, key):
+            _in_time(command)
+        return self._requests.carry_out(name, args, asking, key, command.get("not_after"), peer=peer)
+
+
+def _memory(command: dict[str, Any], identifier: str | int) -> tuple[Asking, bytes] | None:
+    """Under what a command is remembered; None if nobody says who is asking."""
+    client = command.get("client")
+    if not isinstance(client, str) or len(client) > LONGEST_CLIENT:
+        return None
+    return Asking(client, identifier).named, content(command)
+
+
+def _unpacked(request: bytes) -> dict[str, Any]:
+    try:
+        command = unpacked(request)
+    except TooMuchError as error:
+        raise Refused("E_ARG", str(error)) from None
+    except UnpackingError as error:
+        raise Refused("E_PROTO", f"this is no msgpack value that a command can be: {error}") from None
+    if not isinstance(command, dict):
+        raise Refused("E_PROTO", f"a command is a map with id, cmd, args and client, not {type(command).__name__}")
+    return command
+
+
+def _identifier(command: dict[str, Any]) -> str | int:
+    identifier = command.get("id")
+    if isinstance(identifier, int) and not isinstance(identifier, bool):
+        return identifier
+    if isinstance(identifier, str) and 0 < len(identifier) <= LONGEST_ID and identifier.isprintable():
+        return identifier
+    wanted = f"an integer or 1 to {LONGEST_ID} printable characters: your name for this command"
+    raise Refused("E_PROTO", f"id must be {wanted}")
+
+
+def _name(command: dict[str, Any]) -> str:
+    unknown = [name for name in command if name not in _KEYS]
+    if unknown:
+        known = ", ".join(sorted(_KEYS))
+        raise Refused("E_PROTO", *(f"{shown(name)} is unknown; a command has {known}" for name in unknown[:10]))
+    name = command.get("cmd")
+    if not isinstance(name, str):
+        raise Refused("E_PROTO", "cmd is missing" if name is None else "cmd must be text: the command's name")
+    return name
+
+
+def _client(command: dict[str, Any]) -> str:
+    client = command.get("client")
+    if (
+        not isinstance(client, str)
+        or not 0 < len(client) <= LONGEST_CLIENT
+        or not (client.isascii() and client.isprintable())
+        or "/" in client
+    ):
+        raise Refused(
+            "E_PROTO", f"client must be 1 to {LONGEST_CLIENT} printable ASCII characters without /: who is asking"
+        )
+    if (key := command.get("key")) is not None and not isinstance(key, str):
+        raise Refused("E_ARG", "key must be text")
+    return client
+
+
+def _in_time(command: dict[str, Any]) -> None:
+    """Refuse what is too late."""
+    not_after = command.get("not_after")
+    if not_after is None:
+        return
+    if isinstance(not_after, bool) or not isinstance(not_after, int):
+        raise Refused("E_ARG", "not_after must be an integer: microseconds since 1970 UTC")
+    if (late := time.time_ns() // 1000 - not_after) > 0:
+        fault = f"not_after was {late / 1e6:.6g} s ago, in microseconds since 1970 UTC; nothing was sent"
+        raise Refused("E_DEADLINE", fault, outcome="not_sent")

@@ -1,0 +1,56 @@
+"""Settings that a running daemon takes over when its configuration is read again, and those that need a restart.
+
+Pure: two configurations in, the one that holds from now on out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ibbridge.config.model import Config
+
+RELOADABLE = frozenset(
+    (
+        "log.level",
+        "tws.restart_windows",
+        "tws.not_ready_alarm",
+        "store.slow",
+    )
+)
+"""The settings that take effect at once. All others belong to sockets, files and numbers that a restart makes anew."""
+
+
+def merged(running: Config, read: Config) -> tuple[Config, list[str], list[str]]:
+    """Return the running configuration with the reloadable settings of the one just read.
+
+    Second, the keys that were changed so; third, those that differ too and need a restart.
+    """
+    changed = list(_differences(running, read))
+    done = [key for key in changed if key in RELOADABLE]
+    for key in done:
+        running = _with(running, key, read)
+    return running, done, [key for key in changed if key not in RELOADABLE]
+
+
+def _differences(running: Config, read: Config) -> Iterator[str]:
+    for item in dataclasses.fields(running):
+        old, new = getattr(running, item.name), getattr(read, item.name)
+        if not dataclasses.is_dataclass(old):
+            yield from [item.name] if old != new else []
+        else:
+            yield from (f"{item.name}.{key.name}" for key in dataclasses.fields(old) if _differ(old, new, key.name))
+
+
+def _differ(old: Any, new: Any, name: str) -> bool:
+    return bool(getattr(old, name) != getattr(new, name))
+
+
+def _with(running: Config, key: str, read: Config) -> Config:
+    section, name = key.split(".")
+    value = getattr(getattr(read, section), name)
+    changes: dict[str, Any] = {section: dataclasses.replace(getattr(running, section), **{name: value})}
+    return dataclasses.replace(running, **changes)

@@ -1,0 +1,334 @@
+"""What a setting may be: one function per kind of value, which gives the value back or says what was expected.
+
+Pure, and total over whatever YAML can hold. A fault says what was expected, what was given and, where it is the usual
+mistake, what to do about it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import math
+import posixpath
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from ibbridge.codec.encoding import is_usable
+from ibbridge.config import yaml_document
+from ibbridge.config.maintenance_windows import Window, window
+
+Check: TypeAlias = Callable[[object], Any]
+
+
+class RefusedError(Exception):
+    """A value that cannot be used: (path below the value, sentence) for each thing wrong with it."""
+
+    def __init__(self, faults: Sequence[tuple[yaml_document.Path, str]]) -> None:
+        super().__init__(faults)
+        self.faults = faults
+
+
+def shown(value: object) -> str:
+    """What was given: short, and printable anywhere."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict | list):
+        return "a map" if isinstance(value, dict) else "a list"
+    text = str(value).lower() if isinstance(value, bool) else ascii(value)
+    return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+def _refused(expected: str, value: object, hint: str = "") -> RefusedError:
+    return RefusedError([((), f"expected {expected}, got {shown(value)}{hint}")])
+
+
+def _number(expected: str, value: object) -> int | float:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    in_quotes = isinstance(value, str) and isinstance(yaml_document.scalar(value), int | float)
+    raise _refused(expected, value, " (drop the quotes)" if in_quotes else "")
+
+
+def _text(expected: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
+    raise _refused(expected, value, " (put it in quotes)" if isinstance(value, int | float) else "")
+
+
+def whole(low: int, high: int) -> Check:
+    """An integer of `low` to `high`, both included."""
+    expected = f"a whole number from {low} to {high}"
+
+    def check(value: object) -> int:
+        number = _number(expected, value)
+        if isinstance(number, int) and low <= number <= high:
+            return number
+        raise _refused(expected, value)
+
+    return check
+
+
+port = whole(1, 65535)
+
+
+def seconds(low: float = 0.0, high: float = 86_400.0) -> Check:
+    """A duration in seconds, whole or not: above 0, at least `low`, at most `high`."""
+    expected = f"seconds, {f'from {low:g}' if low else 'more than 0'} up to {high:g}"
+
+    def check(value: object) -> float:
+        number = _number(expected, value)
+        if math.isfinite(number) and number > 0 and low <= number <= high:
+            return float(number)
+        raise _refused(expected, value)
+
+    return check
+
+
+def choice(*words: str) -> Check:
+    """One of `words`."""
+    expected = f"one of {', '.join(words)}"
+
+    def check(value: object) -> str:
+        if isinstance(value, str) and value in words:
+            return value
+        raise _refused(expected, value, _meant(value, words))
+
+    return check
+
+
+def names(known: Sequence[str]) -> Check:
+    """A list of words out of `known`, as a tuple; each stranger is a fault of its own."""
+
+    def check(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise _refused(f"a list, such as [{known[0]}]", value)
+        if strangers := [item for item in value if item not in known]:
+            raise RefusedError([((), f"{shown(item)}: unknown name{_meant(item, known)}") for item in strangers])
+        return tuple(dict.fromkeys(value))
+
+    return check
+
+
+def windows(value: object) -> tuple[Window, ...]:
+    """A list of spans of local time; each that is none is a fault of its own."""
+    if not isinstance(value, list):
+        raise _refused("a list, such as ['Sun-Fri 23:45-00:45 America/New_York']", value)
+    found: list[Window] = []
+    faults: list[tuple[yaml_document.Path, str]] = []
+    for text in value:
+        try:
+            found.append(window(_text("a window", text)))
+        except ValueError as error:
+            faults.append(((), f"{shown(text)}: {error}"))
+    if faults:
+        raise RefusedError(faults)
+    return tuple(found)
+
+
+def _meant(value: object, known: Sequence[str]) -> str:
+    lower = {word.lower(): word for word in known}
+    near = difflib.get_close_matches(value.lower(), lower, 1) if isinstance(value, str) else []
+    return f"; did you mean {lower[near[0]]}?" if near else ""
+
+
+def host(value: object) -> str:
+    """A host name or an address, without a port."""
+    expected = "a host name or an IP address"
+    text = _text(expected, value)
+    if re.fullmatch(r"[A-Za-z0-9._:%-]{1,253}", text) and (text.count(":") != 1):
+        return text
+    raise _refused(expected, value, "; the port has a key of its own" if text.count(":") == 1 else "")
+
+
+def printable(value: object) -> str:
+    """Text that can go into a frame of the handshake: a NUL or a line break would end it early."""
+    expected = "printable ASCII text of at most 255 characters"
+    text = _text(expected, value)
+    if text.isascii() and text.isprintable() and len(text) <= 255:
+        return text
+    raise _refused(expected, value)
+
+
+def encoding(value: object) -> str:
+    """Return the name of an encoding of text that Python knows, in which ASCII is itself."""
+    expected = "an encoding of text in which ASCII is itself, such as utf-8, cp1252, gbk or cp932"
+    name = _text(expected, value)
+    if is_usable(name):
+        return name
+    raise _refused(expected, value)
+
+
+def days(value: object) -> float:
+    """A number of days: an hour to ten years."""
+    expected = "days, from 0.04 (an hour) to 3650"
+    number = _number(expected, value)
+    if math.isfinite(number) and 0.04 <= number <= 3650:
+        return float(number)
+    raise _refused(expected, value)
+
+
+def path(value: object) -> str:
+    """Nothing, or a path in the file system; `~` is the user's home."""
+    expected = 'empty text ("") or a path'
+    text = _text(expected, value)
+    if text.isprintable() and len(text.encode()) < 4096:
+        return text
+    raise _refused(expected, value)
+
+
+COMPONENT = "A-Z a-z 0-9 _ - + @ ~ /"  # what the part of a topic between two dots consists of
+
+
+def prefix(value: object) -> str:
+    """Nothing, or one component of a topic."""
+    expected = f'empty text ("") or characters out of {COMPONENT}'
+    text = _text(expected, value)
+    if re.fullmatch(r"[A-Za-z0-9_+@~/-]{0,200}", text):
+        return text
+    raise _refused(expected, value)
+
+
+# The kernel's sun_path holds 108 bytes, the last of which is NUL.
+MAX_IPC_PATH = 107
+
+
+def endpoint(value: object) -> str:
+    """A ZeroMQ endpoint that only this machine can reach."""
+    expected = "tcp://127.0.0.1:PORT or ipc:///PATH"
+    text = _text(expected, value)
+    if text.startswith("ipc://"):
+        fault = _ipc_fault(text.removeprefix("ipc://"))
+    elif text.startswith("tcp://"):
+        fault = _tcp_fault(text.removeprefix("tcp://"))
+    else:
+        raise _refused(expected, value)
+    if fault:
+        raise RefusedError([((), f"{fault}, got {shown(text)}")])
+    return text
+
+
+def _ipc_fault(path: str) -> str:
+    if path.startswith("@"):
+        return "abstract ipc sockets have no permissions and would let in every user of this machine: expected ipc:///PATH"
+    if not path.startswith("/") or path.endswith("/") or not path.isprintable():
+        return "expected an absolute path after ipc://, as in ipc:///run/ibbridge/pub"
+    if len(path.encode()) > MAX_IPC_PATH:
+        return f"expected a path of at most {MAX_IPC_PATH} bytes after ipc://"
+    return ""
+
+
+def _tcp_fault(address: str) -> str:
+    name, colon, number = address.rpartition(":")
+    if not (colon and re.fullmatch(r"[1-9][0-9]{0,4}", number) and int(number) <= 65535):
+        return "expected a port from 1 to 65535, as in tcp://127.0.0.1:5555"
+    if not _is_loopback(name):
+        return (
+            "expected a loopback address (127.0.0.1, [::1] or localhost): other machines cannot be let in, because "
+            "there is no encryption or authorisation for them yet"
+        )
+    return ""
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    bracketed = name.startswith("[") and name.endswith("]")
+    try:
+        address = ipaddress.ip_address(name[1:-1] if bracketed else name)
+    except ValueError:
+        return False
+    return address.is_loopback and bracketed == (address.version == 6) and "%" not in name
+
+
+def same_endpoint(one: str, other: str) -> bool:
+    """Whether two endpoints, each sound, are the same place in two spellings."""
+    return _canonical(one) == _canonical(other)
+
+
+def _canonical(text: str) -> str:
+    scheme, _, rest = text.partition("://")
+    if scheme == "ipc":
+        return posixpath.normpath(rest)
+    name, _, number = rest.rpartition(":")
+    return f"{ipaddress.ip_address('127.0.0.1' if name == 'localhost' else name.strip('[]'))}:{number}"
+
+
+def flag(value: object) -> bool:
+    """Yes or no."""
+    if isinstance(value, bool):
+        return value
+    raise _refused("true or false", value)
+
+
+def _price(value: object) -> float:
+    number = _number("a number", value)
+    if math.isfinite(number):
+        return float(number)
+    raise _refused("a number", value)
+
+
+# The attributes of IB's contract that say which one it is. A combo has no name: its legs make its key.
+CONTRACT: dict[str, Check] = {
+    "conId": whole(1, 2**31 - 1),
+    "symbol": printable,
+    "secType": printable,
+    "lastTradeDateOrContractMonth": printable,
+    "strike": _price,
+    "right": printable,
+    "multiplier": printable,
+    "exchange": printable,
+    "primaryExchange": printable,
+    "currency": printable,
+    "localSymbol": printable,
+    "tradingClass": printable,
+    "includeExpired": flag,
+    "secIdType": printable,
+    "secId": printable,
+}
+IDENTIFYING = ("conId", "symbol", "localSymbol", "secId")
+
+
+def instruments(value: object) -> dict[str, dict[str, Any]]:
+    """Contracts by the name that they have in topics; two names for one contract would be two streams and two lines."""
+    if value is None:  # `instruments:` with nothing but comments below it
+        return {}
+    if not isinstance(value, dict):
+        raise _refused("a map of names to contracts", value)
+    faults: list[tuple[yaml_document.Path, str]] = []
+    contracts: dict[str, dict[str, Any]] = {}
+    for name, given in value.items():
+        # `+` begins the kind of a stream (`ES+depth`), and `~` marks one that nobody asked for (`~17`).
+        if not re.fullmatch(r"(?!~)[A-Za-z0-9_@~/-]{1,200}", name):
+            faults.append(((name,), "a name has characters out of A-Z a-z 0-9 _ - @ ~ / and does not begin with ~"))
+        try:
+            contract = _contract(given)
+        except RefusedError as refused:
+            faults += [((name, *below), text) for below, text in refused.faults]
+            continue
+        if twin := next((other for other, known in contracts.items() if known == contract), None):
+            faults.append(((name,), f"is the same contract as {twin}; keep one of the two names"))
+        contracts[name] = contract
+    if faults:
+        raise RefusedError(faults)
+    return contracts
+
+
+def _contract(given: object) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise _refused("a map of the contract's attributes, such as {symbol: ES, secType: FUT, exchange: CME}", given)
+    faults: list[tuple[yaml_document.Path, str]] = []
+    contract: dict[str, Any] = {}
+    for key, value in given.items():
+        if (check := CONTRACT.get(key)) is None:
+            faults.append(((key,), f"unknown attribute of a contract{_meant(key, tuple(CONTRACT))}"))
+            continue
+        try:
+            contract[key] = check(value)
+        except RefusedError as refused:
+            faults += [((key,), text) for _, text in refused.faults]
+    if not faults and not any(contract.get(key) for key in IDENTIFYING):
+        faults.append(((), f"does not say which contract it is: give one of {', '.join(IDENTIFYING)}"))
+    if faults:
+        raise RefusedError(faults)
+    return contract

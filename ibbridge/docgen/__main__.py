@@ -1,0 +1,24 @@
+"""`python -m ibbridge.docgen`: write what is written from the declarations, and remove what is left over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ibbridge.docgen import SCHEMAS, files
+
+ROOT = Path(__file__).parents[2]
+
+
+def main(root: Path = ROOT) -> None:
+    """Write the files below `root`."""
+    made = {root / path: text for path, text in files().items()}
+    for old in (root / SCHEMAS).rglob("*.json"):
+        if old not in made:
+            old.unlink()
+    for path, text in made.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

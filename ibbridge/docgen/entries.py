@@ -1,0 +1,241 @@
+"""Messages and commands as clients meet them, which is not quite how TWS does.
+
+A command is a request without the id that the daemon gives: orders are named by a `key`, and a cancel names the command
+that it takes back. What a client may not say of an order, and what it must, stands where the daemon refuses it; this
+module only applies it.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.codec.layout import lifetime
+from ibbridge.codec.messages import DOMAINS, MESSAGES, OUTBOUND, REQUESTS
+from ibbridge.codec.schema import Declaration, Field, Kind, Path, Request, Topic
+from ibbridge.codec.types import Scalar
+from ibbridge.commands.builtin import TAKES, Takes
+from ibbridge.commands.endpoint import LONGEST_ID
+from ibbridge.config.model import RESTRICTED
+from ibbridge.ib import CLASSES
+from ibbridge.orders.placement import NOT_OF_AN_ORDER, OF_EVERY_ORDER
+from ibbridge.orders.registry import LONGEST_REF
+from ibbridge.protocol import arguments
+from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
+from ibbridge.protocol.topics import BULLETINS
+from ibbridge.requests.request_factory import place_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+_PLACES = {
+    Topic.ORDER: "ord.<owner>.<key>.",
+    Topic.EXECUTION: "exec.<owner>.",
+    Topic.ACCOUNT: "acct.<account>.",
+    Topic.SYSTEM: "sys.tws.",
+    Topic.NEWS: ".".join((*BULLETINS, "")),
+}
+_OWN = "req.<client>.<id>."
+
+BRIDGE = "bridge"
+"""The domain of the commands that are no request of IB's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """An argument that is the bridge's and not IB's."""
+
+    name: str
+    word: str
+    schema: Mapping[str, Any]
+    note: str = ""
+    required: bool = False
+
+
+_KEY = Own(
+    "key",
+    "text",
+    {"type": "string", "pattern": "^[ -.0-~]+$", "maxLength": LONGEST_REF},
+    "the order's name, printable ASCII without `/`: needed here or beside `args`",
+)
+_ID = Own(
+    "id",
+    "integer or text",
+    {"type": ["integer", "string"], "minLength": 1, "maxLength": LONGEST_ID},
+    "the command id under which the request was made",
+    required=True,
+)
+_ADDED = {
+    "error": (
+        Own("class", "text", {"enum": [*CLASSES]}, "the bridge's: " + ", ".join(f"`{each}`" for each in CLASSES)),
+        Own("ends", "flag", {"type": ["boolean", "null"]}, "the bridge's: whether that is over; nil: it depends"),
+    )
+}
+"""What the daemon adds to messages of IB's."""
+
+_NAMES = {each.name: each for each in (_KEY, _ID)}
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Entry:
+    """A message, with what its `data` has; or a command, with what its `args` take.
+
+    `lives` says at which server versions each field is carried (first, last), `needed` which attributes must be given
+    though their declaration does not say so. `declaration` is None for what is no message of IB's.
+    """
+
+    name: str
+    domain: str
+    fields: tuple[Field, ...]
+    declaration: Declaration | None
+    own: tuple[Own, ...] = ()
+    lives: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+    needed: frozenset[Path] = frozenset()
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    @property
+    def is_command(self) -> bool:
+        """Whether clients send it."""
+        return self.declaration is None or isinstance(self.declaration, Request)
+
+    @property
+    def usable(self) -> bool:
+        """Whether clients can meet it at all."""
+        return self.name not in DAEMON_ONLY
+
+    @property
+    def restricted(self) -> bool:
+        """Whether the configuration must allow it."""
+        return self.name in RESTRICTED
+
+    def maps(self, path: Path) -> bool:
+        """Whether the list at `path` is published as a map where it came as protobuf."""
+        swap = self.declaration.swap if self.declaration else None
+        return swap is not None and ".".join(path) in swap.maps
+
+    def required(self, path: Path, field: Field) -> bool:
+        """Whether a command must give the field at `path`."""
+        return field.required or path in self.needed
+
+
+@cache
+def entries() -> tuple[Entry, ...]:
+    """Everything, in the order of declaration; then what is the bridge's own."""
+    declared = [
+        entry
+        for domain in DOMAINS
+        for each in domain.DECLARATIONS
+        for entry in _entries(each, domain.__name__.rpartition(".")[2])
+    ]
+    own = {name: tuple(_own(each) for each in takes) for name, takes in TAKES.items()}
+    return (*declared, *(Entry(name, BRIDGE, (), None, arguments) for name, arguments in own.items()))
+
+
+def _own(takes: Takes) -> Own:
+    word, kind = ("text", "string") if takes.kind is str else ("integer", "integer")
+    most = {"maxLength": takes.longest} if kind == "string" and takes.longest < sys.maxsize else {}
+    return Own(takes.name, word, {"type": kind, **most}, takes.note, takes.required)
+
+
+@cache
+def messages() -> tuple[Entry, ...]:
+    """Every message."""
+    return tuple(each for each in entries() if not each.is_command)
+
+
+@cache
+def commands() -> tuple[Entry, ...]:
+    """Every command."""
+    return tuple(each for each in entries() if each.is_command)
+
+
+def _entries(declaration: Declaration, domain: str) -> Iterator[Entry]:
+    if not isinstance(declaration, Request):
+        own = _ADDED.get(declaration.name, ())
+        yield Entry(declaration.name, domain, declaration.shape.shape, declaration, own, lives=lifetime(declaration))
+        return
+    yield _command(declaration, domain)
+    if declaration is REQUESTS["placeOrder"]:
+        yield _what_if(declaration, domain)
+
+
+def _what_if(order: Request, domain: str) -> Entry:
+    """The same arguments, but for the key: nothing is placed, and one message answers."""
+    answer = ("openOrder",)
+    doc = "Asks what an order would cost: margin and commission. Nothing is placed."
+    asked = replace(order, name=WHAT_IF, does=Kind.ONE_SHOT, answers=answer, ends=answer, doc=doc)
+    return replace(_command(order, domain), name=WHAT_IF, declaration=asked, own=())
+
+
+def _command(request: Request, domain: str) -> Entry:
+    lives, needed = dict(lifetime(request)), frozenset[Path]()
+    if request.name == "placeOrder":
+        needed = frozenset(("order", each) for each in OF_EVERY_ORDER)
+        lives = {path: life for path, life in lives.items() if path not in {("order", n) for n in NOT_OF_AN_ORDER}}
+    named = arguments.name(request)
+    own = (_NAMES[named],) if named else ()
+    return Entry(request.name, domain, arguments.fields(request), request, own, lives, needed)
+
+
+# -- who answers what, and where -------------------------------------------------------------------------------------
+
+
+def asking(message: Declaration) -> list[Request]:
+    """The commands that `message` answers."""
+    requests = (each.declaration for each in commands())
+    return [each for each in requests if isinstance(each, Request) and message.name in each.answers]
+
+
+def cancelling(request: Request) -> list[Request]:
+    """The commands that cancel `request`."""
+    return [each for each in OUTBOUND if each.cancels == request.name]
+
+
+class _Arguments(dict[str, Any]):
+    """Arguments of a request that nobody has made: each is its own name, but for the flags that are set."""
+
+    def __init__(self, request: Request, *flags: str) -> None:
+        named = (each for each in request.shape.fields if not _is_flag(each))
+        super().__init__({each.name: f"<{each.name}>" if isinstance(each.type, Scalar) else {} for each in named})
+        self.update(dict.fromkeys(flags, 1))
+
+
+def _is_flag(field: Field) -> bool:
+    return isinstance(field.type, Scalar) and field.type.name in ("bool", "flag")
+
+
+def topics(request: Request) -> dict[str, str]:
+    """Where data of this request is published, with the flag that makes it so: empty for what is so without any."""
+    return _joined(_where(request, MESSAGES[answer]) for answer in request.answers)
+
+
+def places(message: Declaration) -> dict[str, str]:
+    """Where this message is published, asked for or not, with the flag of its request that makes it so."""
+    unasked = {} if message.topic is Topic.REQUEST else {_PLACES[message.topic]: ""}
+    return _joined((*(_where(request, message) for request in asking(message)), unasked))
+
+
+def _where(request: Request, message: Declaration) -> dict[str, str]:
+    """Where `message` is published as an answer to `request`."""
+    asked = request.does is Kind.ONE_SHOT and message.topic is Topic.EXECUTION
+    if asked or (message.key is None and message.name in request.ends and request.does is Kind.ONE_SHOT):
+        return {_OWN: ""}
+    if message.topic is not Topic.REQUEST:
+        return {_PLACES[message.topic]: ""}
+    found: dict[str, str] = {}
+    for flag in ("", *(each.name for each in request.shape.fields if _is_flag(each))):
+        args = _Arguments(request, *([flag] if flag else []))
+        components = place_of(request, args, tuple(_OWN[:-1].split(".")), lambda _: "<instrument>")(message.name)
+        found.setdefault(".".join((*components, "")), flag)
+    return found
+
+
+def _joined(found: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for topic, flag in (pair for each in found for pair in each.items()):
+        joined[topic] = flag and joined.get(topic, flag)
+    return joined

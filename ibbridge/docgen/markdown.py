@@ -1,0 +1,526 @@
+"""`docs/messages.md`: every message and command for people who need not know Python.
+
+Sections are named as IB names things; records have `(record)` behind their names, because some differ from a message
+only in their capitals, and anchors do not.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from ibbridge import ib
+from ibbridge.codec.messages import DOMAINS, INBOUND, MESSAGES
+from ibbridge.codec.schema import (
+    LONGEST_TAG,
+    LONGEST_VALUE,
+    MOST_ROWS,
+    Declaration,
+    Field,
+    Inline,
+    Kind,
+    Limit,
+    Mask,
+    Member,
+    Pace,
+    Part,
+    Path,
+    Record,
+    Request,
+    Spread,
+    Tags,
+    Type,
+    Union,
+)
+from ibbridge.codec.types import Scalar
+from ibbridge.codec.versions import NEWEST, OLDEST
+from ibbridge.codec.words import LISTS, Words
+from ibbridge.docgen.entries import BRIDGE, Entry, asking, cancelling, commands, entries, messages, places, topics
+from ibbridge.docgen.type_names import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import Any
+
+_HEAD = f"""\
+# Messages and commands
+
+Written by `make docs` from the declarations in `ibbridge/codec/messages`, for server versions {OLDEST} to {NEWEST}; not
+to be edited. Names are Interactive Brokers' own, so IB's manual says more about each. How messages and commands travel
+is in [protocol.md](protocol.md).
+
+The same for programs, as [JSON Schema](https://json-schema.org) (draft 2020-12): [schema/](schema/) has a file for the
+`data` of each message and for the `args` of each command, and [index.json](schema/index.json) with what a schema cannot
+say. They are installed with ibbridge: `ibbridge schema tickPrice` prints one.
+"""
+
+_READING = """\
+## How to read this page
+
+**Messages** have every key, always. **Commands** are given without the `reqId` or `orderId` that IB's manual has: those
+are the daemon's. An argument that is not required may be left out, or nil. In **records** an attribute that has its
+default is left out, unless the record says otherwise.
+
+*Versions* are the server versions (the `serverVersion` in `status`) at which a field travels; where there are none, it
+travels as long as its message. What a command is given and the version in use does not carry is refused. *Protobuf* is
+the field's tag on the wire; `-` is a field that travels as text only.
+
+A command starts one of these:
+
+| | |
+|---|---|
+| one-shot | is answered, and over |
+| stream | is answered until it is cancelled |
+| order | is an order, named by its `key` |
+| fire-and-forget | has no answer |
+| setting | has no answer, and changes what TWS does from then on |
+
+*Pace* is who goes first when there is more to send than TWS takes: """
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join(_lines()).rstrip() + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield _HEAD
+    yield from _contents()
+    yield _READING + ", ".join(each.name.lower() for each in Pace) + ".\n"
+    yield from _types()
+    for domain, title in _titles().items():
+        yield f"## {title}\n"
+        for entry in entries():
+            if entry.domain == domain:
+                yield from _section(entry)
+    yield "## Records\n"
+    for kind, users in _users().items():
+        yield from _record(kind, users)
+    yield from _words()
+    yield from _reference()
+
+
+def _titles() -> dict[str, str]:
+    """The headings, by domain: the modules say themselves what they are about."""
+    titles = {each.__name__.rpartition(".")[2]: (each.__doc__ or "").splitlines()[0].rstrip(".") for each in DOMAINS}
+    return {**titles, BRIDGE: "The bridge itself"}
+
+
+def _reference() -> Iterator[str]:
+    """IB's numbers. A text that is none of the names here is a name of IB's."""
+    for name, (title, about) in _TABLES.items():
+        yield f"## {title}\n"
+        yield f"{about} As data: [schema/reference/{name}.json](schema/reference/{name}.json).\n"
+        rows = ib.tables()[name]
+        yield f"| {' | '.join(each.replace('_', ' ') for each in rows[0])} |"
+        yield "|" + "---|" * len(rows[0])
+        for row in rows:
+            yield f"| {' | '.join(_cell(each, value) for each, value in row.items())} |"
+        yield ""
+
+
+_TABLES = {
+    "tick_types": (
+        "Tick types",
+        "What `tickType` says. *Size tick* has the size of a price, *delayed* is the same fifteen minutes later.",
+    ),
+    "generic_ticks": ("Generic ticks", "What `genericTickList` of `reqMktData` takes, with commas between."),
+    "error_codes": (
+        "Error codes",
+        "What `errorCode` says, and `class` and `ends` with it. Where `ends` has nothing, it depends, and is nil.",
+    ),
+}
+
+
+def _cell(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if name == "message":
+        return _link(value)
+    return "" if value is None else str(value)
+
+
+# -- links -----------------------------------------------------------------------------------------------------------
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def _link(name: str) -> str:
+    return f"[{name}](#{slug(name)})"
+
+
+def _links(names: Iterable[str]) -> str:
+    return ", ".join(map(_link, names))
+
+
+def _record_link(kind: Record | Union | Mask) -> str:
+    return f"[{kind.name}](#{slug(_record_heading(kind))})"
+
+
+def _record_heading(kind: Record | Union | Mask) -> str:
+    return f"{kind.name} (record)"
+
+
+def _contents() -> Iterator[str]:
+    yield "## Contents\n"
+    for domain, title in _titles().items():
+        yield f"- [{title}](#{slug(title)})"
+        for word, listed in (("commands", commands()), ("messages", messages())):
+            if names := [each.name for each in listed if each.domain == domain]:
+                yield f"  - {word}: {_links(names)}"
+    yield f"- [Records](#records): {', '.join(map(_record_link, _users()))}"
+    yield f"- {_links(('Words', *(title for title, _ in _TABLES.values())))}"
+    yield ""
+
+
+# -- types -----------------------------------------------------------------------------------------------------------
+
+
+def _types() -> Iterator[str]:
+    yield "### Types\n"
+    yield "A number of any type is nil where TWS says that it is not set; so is what has nil as its default.\n"
+    yield "| type | as published | as a command takes it |"
+    yield "|---|---|---|"
+    for kind in KINDS.values():
+        yield f"| {kind.word} | {kind.says} | {kind.takes} |"
+    yield (
+        f"| tags | a list of `{{tag, value}}`, both text | the same: at most {MOST_ROWS} of them, as of any list "
+        f"where nothing else is said, {LONGEST_TAG} characters of a tag and {LONGEST_VALUE} of a value |"
+    )
+    yield ""
+
+
+def _type(field: Field) -> str:
+    kind = _kind(field.type)
+    if field.distinct:
+        return f"list of {kind}, sorted, each once"
+    return f"list of {kind}" if field.many else kind
+
+
+def _bounds(field: Field) -> str:
+    """Return what a command may give of a type, where that is not the same for all of the type."""
+    if field.words:
+        return f", one of [{field.words.noun}](#words)"
+    if field.least is not None:
+        return f", at least {field.least}"
+    if field.rows:
+        return f", at most {field.rows} rows"
+    known = isinstance(field.type, Scalar) and field.type.longest
+    return f", at most {field.most} characters" if field.most != known and field.most else ""
+
+
+def _words() -> Iterator[str]:
+    """The words that IB lists, once for each list."""
+    yield "## Words\n"
+    yield (
+        "What IB lists, and a command may say; another word is refused before it leaves, with the nearest of these. "
+        "`commands.unknown_words: pass` leaves it to TWS, for a word that IB has added since. What TWS says is not "
+        "checked. Small letters are taken as well where it says so.\n"
+    )
+    yield "| | words |"
+    yield "|---|---|"
+    nouns: dict[str, Words] = {}
+    for each in LISTS:  # the first of a noun is the plain one
+        nouns.setdefault(each.noun, each)
+    for noun, each in nouns.items():
+        listed = ", ".join(f"`{word}`" for word in each.listed) or each.formed
+        yield f"| {noun}{' (in any case)' if each.any_case else ''} | {listed} |"
+    yield ""
+    yield (
+        "An adjusted, attached or delta-neutral order's type may also be `NONE`, that of an attached one `PRESET`. The "
+        "head time stamp has no date format 3.\n"
+    )
+
+
+def _kind(kind: Type) -> str:
+    if isinstance(kind, Scalar):
+        known = ", ".join(f"`{each}`" for each in kind.known)
+        return f"{KINDS[kind.name].word} {known}".rstrip()
+    return "tags" if isinstance(kind, Tags) else _record_link(kind)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "nil"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "empty" if value in ("", [], {}) else str(value)
+
+
+# -- messages and commands -------------------------------------------------------------------------------------------
+
+
+def _section(entry: Entry) -> Iterator[str]:
+    yield f"### {entry.name}\n"
+    if entry.declaration and entry.declaration.doc:
+        yield f"{entry.declaration.doc}\n"
+    yield from (f"- {fact}" for fact in _facts(entry))
+    yield ""
+    rows = [*_rows(entry)]
+    if rows:
+        yield from _table(("argument" if entry.is_command else "field", "type", _DEFAULT[entry.is_command]), rows)
+    else:
+        yield f"It {'takes no arguments' if entry.is_command else 'has no fields'}.\n"
+    yield from _coverage(entry)
+
+
+_DEFAULT = {True: "if left out", False: "if TWS leaves it out"}
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """A table; columns of which no row has anything are left out."""
+    whole = [(*head, "versions", "protobuf"), *rows]
+    kept = [i for i in range(len(whole[0])) if i < len(head) or any(row[i].strip("-") for row in rows)]
+    for number, row in enumerate(whole):
+        yield f"| {' | '.join(row[i] for i in kept)} |"
+        if not number:
+            yield "|" + "---|" * len(kept)
+    yield ""
+
+
+def _facts(entry: Entry) -> Iterator[str]:
+    declaration = entry.declaration
+    if isinstance(declaration, Request):
+        yield from _command_facts(entry, declaration)
+    elif declaration is not None:
+        yield from _message_facts(declaration)
+    else:
+        yield "a command of the bridge's own; its result is in [protocol.md](protocol.md#the-daemons-own-commands)"
+    if declaration is not None:
+        yield _wire(entry, declaration)
+    if entry.usable:
+        path = f"schema/{'commands' if entry.is_command else 'messages'}/{entry.name}.json"
+        yield f"schema: [{path}]({path})"
+
+
+def _wire(entry: Entry, declaration: Declaration) -> str:
+    first, last = entry.lives[()]
+    proto = declaration.proto_since
+    form = "text only" if proto is None else f"protobuf from {proto} on"
+    others = [each.name for each in INBOUND if each.id == declaration.id and each is not declaration]
+    shared = ""
+    if declaration.kind and others:
+        name, values = declaration.kind
+        shared = f" (shared with {_links(others)}; this one where `{name}` is {' or '.join(map(str, sorted(values)))})"
+    return f"on the wire: id {declaration.id}{shared}; server versions {first} to {last}, {form}"
+
+
+def _command_facts(entry: Entry, request: Request) -> Iterator[str]:
+    if not entry.usable:
+        yield "sent by the daemon itself, and no command"
+    elif entry.restricted:
+        yield "refused unless `commands.allow` in the configuration lists it: it concerns the whole connection"
+    yield f"{request.does.value}, pace {request.pace.name.lower()}" + _limits(request)
+    if request.answers:
+        streams = request.does is Kind.STREAM and not request.turns
+        word = "all there is has come once with" if streams else "the last is"
+        end = f"; {word} {_ends(request)}" if request.ends and len(request.answers) > 1 else ""
+        yield f"answered by {_links(request.answers)}{end}"
+    if entry.usable and (found := topics(request)):
+        yield f"its data is published on {_topics(found)}"
+    if request.concerns:
+        yield f"about a {_link(request.concerns)} that is under way, which `id` names"
+    if request.turns:
+        other = "a one-shot" if request.does is Kind.STREAM else "a stream"
+        yield f"{other} with {' or '.join(f'`{flag}`' for flag in request.turns)}"
+    if request.lingers:
+        yield "needs no cancel once it is answered, although TWS would keep it: the daemon cancels it"
+    if request.cancels:
+        yield f"cancels {_link(request.cancels)}"
+    elif cancels := cancelling(request):
+        yield f"cancelled by {_links(each.name for each in cancels)}"
+
+
+def _limits(request: Request) -> str:
+    if not request.limits:
+        return ""
+    return f"; TWS is sent at most {'; '.join(map(_limit, request.limits))}; what is more waits"
+
+
+def _limit(limit: Limit) -> str:
+    number = f"{limit.most} {'at a time' if limit.seconds is None else f'in any {limit.seconds:g} s'}"
+    alike = "that are the same" if limit.alike is None else "of the same " + " and ".join(f"`{n}`" for n in limit.alike)
+    note = f" ({limit.note})" if limit.note else ""
+    return number + (f" {alike}" if limit.alike != () else "") + note
+
+
+def _ends(request: Request) -> str:
+    """The messages after which nothing more comes, and which of several of a type that is."""
+    found = []
+    for name in request.ends:
+        last = MESSAGES[name].last
+        found.append(_link(name) + (f" with `{last}`" if last else ""))
+    return " or ".join(found)
+
+
+def _message_facts(message: Declaration) -> Iterator[str]:
+    if asked := asking(message):
+        yield f"answers {_links(each.name for each in asked)}"
+    found = places(message)
+    yield f"published on {_topics(found)}" if found else "published on the stream that it concerns"
+    if message.identity is None:
+        yield "an event: a `snapshot` does not have it"
+    else:
+        each = " and ".join(("topic", *(f"`{name}`" for name in message.identity)))
+        yield f"state: a `snapshot` has the last one of each {each}"
+
+
+def _topics(found: Mapping[str, str]) -> str:
+    return ", ".join(f"`{topic}`" + (f" (with `{flag}`)" if flag else "") for topic, flag in found.items())
+
+
+# -- fields ----------------------------------------------------------------------------------------------------------
+
+
+def _rows(entry: Entry) -> Iterator[tuple[str, ...]]:
+    for own in entry.own:
+        yield f"`{own.name}`", own.word, "**required**" if own.required else own.note or "empty", "", "-"
+    tags = dict(_tags(entry.declaration.fields if entry.declaration else (), ""))
+    named = {name.name: tag for name, tag in tags.items()}
+    for each in (*entry.fields, *(each for each in tags if "." in each.name)):
+        yield _row(entry, each, each.path, named.get(each.name, "-"))
+
+
+def _row(entry: Entry, field: Field, path: Path, tag: str) -> tuple[str, ...]:
+    if entry.is_command:
+        value = "**required**" if entry.required(path, field) else _shown(field.default)
+    else:
+        value = _left_out(field)
+    kind = _type(field) + ("; in protobuf a map" if entry.maps(path) else "")
+    kind += _bounds(field) if entry.is_command else ""
+    return f"`{field.name}`", kind, value, _span(entry, path), tag
+
+
+def _left_out(field: Field) -> str:
+    """What is published of a field that TWS has left out."""
+    value, absent = _shown(field.default), field.missing(told=True)
+    if absent != field.default:
+        value = f"{value}; {_shown(absent)} in protobuf"
+    return f"{value}; always unless {field.only.name}" if field.only else value
+
+
+def _span(entry: Entry, path: Path) -> str:
+    """At which versions a field is carried, where that is not as long as its message."""
+    whole, life = entry.lives.get(()), entry.lives.get(path)
+    return "never" if life is None and path else _range(life, whole)
+
+
+def _range(life: tuple[int, int] | None, whole: tuple[int, int] | None) -> str:
+    if life is None or whole is None or life == whole:
+        return ""
+    first, last = life
+    if last == whole[1]:
+        return f"from {first}"
+    return f"up to {last}" if first == whole[0] else f"{first} to {last}"
+
+
+def _tags(members: Iterable[Member], under: str) -> Iterator[tuple[Field, str]]:
+    """Protobuf's tags by field, `4.1` for a field of a message that only protobuf nests."""
+    for member in members:
+        if isinstance(member, Inline):
+            yield from _tags(member.fields, f"{under}{member.tag}.")
+        elif isinstance(member, Spread):
+            yield Part(member.name, member.record), "its own"
+        elif member.tag and not member.hidden:
+            yield member, f"{under}{member.tag}"
+
+
+# -- what of a record is carried -------------------------------------------------------------------------------------
+
+
+def _coverage(entry: Entry) -> Iterator[str]:
+    """Of each record in a message: which of its attributes travel, and when, where it is not all of them always."""
+    if entry.needed:
+        listed = ", ".join(f"`{'.'.join(path)}`" for path in sorted(entry.needed))
+        yield f"Required: {listed}.\n"
+    for each in entry.fields:
+        if isinstance(each.type, Record):
+            yield from _of_record(entry, each.type, (each.name,))
+
+
+def _of_record(entry: Entry, record: Record, path: Path) -> Iterator[str]:
+    groups: dict[str, list[str]] = {}
+    for each in record.shape:
+        where = (*path, each.name)
+        word = _range(entry.lives[where], entry.lives.get(path)) if where in entry.lives else "never"
+        groups.setdefault(word, []).append(f"`{each.name}`")
+    always = groups.pop("", [])
+    whose, travels = f"`{'.'.join(path)}`", "is sent" if entry.is_command else "arrives"
+    if len(groups.get("never", ())) > len(always):
+        del groups["never"]
+        said = [", ".join(always), *(f"{word} also {', '.join(names)}" for word, names in sorted(groups.items()))]
+        aside = " The rest is taken and left aside." if record.lenient and entry.is_command else ""
+        yield f"Of {whose} only this {travels}: {'; '.join(filter(None, said))}.{aside}\n"
+    elif groups:
+        said = [f"{', '.join(names)} {word}" for word, names in sorted(groups.items())]
+        yield f"All of {whose} {travels}, but: {'; '.join(said)}.\n"
+    for each in record.shape:
+        if isinstance(each.type, Record) and (*path, each.name) in entry.lives:
+            yield from _of_record(entry, each.type, (*path, each.name))
+
+
+# -- records ---------------------------------------------------------------------------------------------------------
+
+
+def _users() -> dict[Record | Union | Mask, list[str]]:
+    """Every record, union and mask that can be reached, with the names of the messages and commands that have it.
+
+    Those of one name are one to whoever reads the page: they differ on the wire only.
+    """
+    first: dict[str, Record | Union | Mask] = {}
+    found: dict[Record | Union | Mask, list[str]] = {}
+
+    def meet(kind: Type, name: str) -> None:
+        if isinstance(kind, Scalar | Tags):
+            return
+        names = found.setdefault(first.setdefault(kind.name, kind), [])
+        if name not in names:
+            names.append(name)
+        fields = kind.shape if isinstance(kind, Record) else ()
+        rows = kind.kinds.values() if isinstance(kind, Union) else ()
+        for inner in (*(each.type for each in fields), *(each.type for row in rows for each in row.shape)):
+            meet(inner, name)
+
+    for entry in entries():
+        for each in entry.fields:
+            meet(each.type, entry.name)
+    return found
+
+
+def _record(kind: Record | Union | Mask, users: Sequence[str]) -> Iterator[str]:
+    yield f"### {_record_heading(kind)}\n"
+    yield f"In {_links(users)}.\n"
+    if isinstance(kind, Mask):
+        yield f"The flags that are set, each `true`: {', '.join(f'`{bit}`' for bit in kind.bits)}.\n"
+    elif isinstance(kind, Union):
+        listed = ", ".join(f"{number} {record.name}" for number, record in kind.kinds.items())
+        yield f"Rows of several kinds, told apart by `{kind.by.name}`: {listed}.\n"
+        for number, record in kind.kinds.items():
+            yield f"`{kind.by.name}` {number}, {record.name}:\n"
+            yield from _attributes(record, users)
+    else:
+        yield from _attributes(kind, users)
+
+
+def _attributes(record: Record, users: Sequence[str]) -> Iterator[str]:
+    if record.full:
+        yield "Every attribute is always there.\n"
+    sent = not {each.name for each in commands()}.isdisjoint(users)
+    rows = [
+        (f"`{each.name}`", _type(each) + _said(each, sent=sent), _shown(each.default), "", str(each.tag or "-"))
+        for each in record.shape
+    ]
+    yield from _table(("attribute", "type", "default"), rows)
+
+
+def _said(field: Field, *, sent: bool) -> str:
+    """Return what commands may give of an attribute, if commands have its record at all."""
+    bounds = _bounds(field).removeprefix(", ") if sent else ""
+    return f" (commands: {bounds})" if bounds else ""

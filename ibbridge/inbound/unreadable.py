@@ -1,0 +1,109 @@
+"""Messages of TWS that cannot be read: who waits for them is told at once, and not when a deadline is over.
+
+A row that cannot be read spoils its message, of whatever kind: a chain without one strike, or bars without one, would
+look whole. A request whose answer can no longer be complete is over; a stream goes on, but a book, which is wrong from
+there on, is asked for again. Knows requests, orders and streams; nothing of bytes, sockets or time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.codec.messages import MESSAGES
+from ibbridge.codec.schema import Kind, Topic
+from ibbridge.inbound.router import BAD_MESSAGE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.codec.schema import Declaration
+    from ibbridge.inbound.router import Route, Router
+    from ibbridge.orders.registry import Order, Orders
+    from ibbridge.subscriptions.singleton_streams import Wholes
+
+
+_NUMBERS = range(-(2**31), 2**31)
+"""What can be the number of a request or an order."""
+
+
+class Concerned(NamedTuple):
+    """What a message that cannot be read would have been about: a number of TWS's, and whose that is."""
+
+    number: int | None = None
+    ref: Mapping[str, Any] | None = None
+
+
+class Unreadable:
+    """Finds who is concerned by a message that cannot be read, and tells them."""
+
+    def __init__(self, router: Router, orders: Orders, wholes: Wholes) -> None:
+        self._router = router
+        self._orders = orders
+        self._wholes = wholes
+
+    def tell(
+        self, name: str | None, known: Mapping[str, Any], why: str, ts: int, *, admitted: bool = True
+    ) -> Concerned:
+        """Tell everybody concerned. `known` is what could be read of the message.
+
+        Those whose request is over by it always are told; those whose stream or order goes on only if the message is
+        `admitted`, lest a flood of them becomes another.
+        """
+        message = MESSAGES.get(name or "")
+        if message is None or name is None:
+            return Concerned()
+        text = f"an answer of TWS cannot be read ({name}: {why}); its bytes are on sys.tws.decodeError"
+        number = _number(message, known)
+        routes = self._routes(message, number, known)
+        for route in routes:
+            self._spoil(route, name, known, text, ts, admitted=admitted)
+        order = None if routes else self._order(message, number, known)
+        if admitted:
+            if not message.key:
+                self._wholes.tell_holders(name, BAD_MESSAGE, text)
+            if order is not None:
+                self._router.tell_order(order, BAD_MESSAGE, text, ts)
+        ref = order.whose.ref if order else next((route.blamed for route in routes), None)
+        return Concerned(number, ref)
+
+    def _routes(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> list[Route]:
+        """Return the requests that the message would have answered."""
+        route = self._router.concerned(number)
+        if message.topic is Topic.ORDER and route and not (route.request.does is Kind.ORDER and self._ours(known)):
+            route = None  # the number of an order is another client's
+        if route is None and not message.key:
+            return self._router.incomplete(message.name, known)
+        return [route] if route else []
+
+    def _spoil(
+        self, route: Route, name: str, known: Mapping[str, Any], text: str, ts: int, *, admitted: bool
+    ) -> None:
+        was_over = route.ended and route.request.key is not None
+        if was_over:  # and has been told why
+            return
+        if name in route.request.answers:
+            self._router.spoil(route, name, known, ts)
+        if route.hears is None and (admitted or route.ended):
+            self._router.tell(route, BAD_MESSAGE, text, ts)
+
+    def _order(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> Order | None:
+        """Return the order of ours that a message is about."""
+        if message.topic is Topic.EXECUTION:
+            known = known.get("execution") or {}
+            number = known.get("orderId")
+        elif message.topic is not Topic.ORDER and message.name != "error":
+            return None
+        return self._orders.numbered(number) if number and self._ours(known) else None
+
+    def _ours(self, known: Mapping[str, Any]) -> bool:
+        """Return False if the message says that it is about an order of another client of TWS."""
+        about = known.get("order") or known
+        return "clientId" not in about or self._orders.ours(about["clientId"])
+
+
+def _number(message: Declaration, known: Mapping[str, Any]) -> int | None:
+    """Return the number of the request or the order that a message is about, if it could be read."""
+    found: Any = known
+    for name in (message.key or "orderId").split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found if type(found) is int and found in _NUMBERS else None

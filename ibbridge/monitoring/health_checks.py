@@ -1,0 +1,77 @@
+"""When something is so wrong that a human must know: what raises each alarm, and what ends it.
+
+Pure: told how things are, and when. `alarms` keeps what holds and tells of it; what is wrong with one order or one
+request is not for here, but for whoever gave it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from ibbridge.monitoring.alarms import Alarms
+
+REMEMBERED = 60.0
+"""Seconds for which one slow commit is an alarm: a disk that stalls now and then shall not flap."""
+
+
+class Signs(NamedTuple):
+    """How things are: whether TWS is ready for good, and if not where that is stuck; IB's servers; the store."""
+
+    ready: bool
+    stage: str
+    last_error: str
+    upstream: str
+    slowest_commit: float
+    fault: str
+    shortage: str = ""
+
+
+class Health:
+    """Looks at the signs every second or so. `patience` seconds TWS may be away, and `slow` ones a commit may take."""
+
+    def __init__(self, alarms: Alarms, patience: float, slow: float, now: float) -> None:
+        self._alarms = alarms
+        self._patience = patience
+        self._slow = slow
+        self._ready = now  # when it last was, or when its absence was last to be expected
+        self._upstream = now
+        self._slowest = 0.0
+        self._slow_until = now
+
+    def bear(self, patience: float, slow: float) -> None:
+        """Change for how many seconds TWS may be away, and a commit may take."""
+        self._patience, self._slow = patience, slow
+
+    def look(self, signs: Signs, now: float, ts: int, *, expected: bool) -> None:
+        """See to the alarms at `now` (seconds that only go forward) and `ts` (µs since 1970 UTC).
+
+        `expected`: it is a time at which TWS is known to be away, which is no alarm; afterwards its time begins anew.
+        """
+        self._ready = now if signs.ready or expected else self._ready
+        away = now - self._ready
+        lasting = " for long enough" if signs.stage == "ready" else ""
+        why = (
+            f"TWS has not been ready{lasting} for {away:.0f} s; "
+            f"it is {signs.stage}: {signs.last_error or 'no error so far'}"
+        )
+        self._alarms.tell("notReady", why if away > self._patience else "", ts)
+        self._upstream = now if not signs.ready or signs.upstream != "lost" or expected else self._upstream
+        lost = now - self._upstream
+        why = f"TWS has been without IB's servers for {lost:.0f} s (1100): nothing is quoted, and orders are refused"
+        self._alarms.tell("upstream", why if lost > self._patience else "", ts)
+        self._alarms.tell("store", signs.fault, ts)
+        self._alarms.tell("storeFull", signs.shortage, ts)
+        self._look_at_disk(signs.slowest_commit, now, ts)
+
+    def _look_at_disk(self, slowest: float, now: float, ts: int) -> None:
+        if slowest > self._slow:
+            self._slowest = max(slowest, self._slowest)
+            self._slow_until = now + REMEMBERED
+        elif now >= self._slow_until:
+            self._slowest = 0.0
+        why = (
+            f"a commit took {self._slowest:.2f} s: all else waits for it, TWS too, up to store.commit_timeout; "
+            "move the store to a faster disk, or take what else uses this one away"
+        )
+        self._alarms.tell("slowDisk", why if self._slowest else "", ts)

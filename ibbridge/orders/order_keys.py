@@ -1,0 +1,146 @@
+"""What the store keeps of each order for ever: that its key is used, and the numbers under which TWS knows the order.
+
+Pure. A record is written with the first message that is published of an order, whether TWS or the daemon says it, and
+again when its permId is known and when the order ends. After a restart the orders that are open are taken up again, and
+the others are found when somebody names their key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import msgpack
+
+from ibbridge.orders.registry import FOREIGN, is_end
+from ibbridge.storage.keys import Found, Key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ibbridge.orders.registry import Order, Orders
+
+HIGHEST: bytes = msgpack.packb("highest orderId")
+"""The name under which the highest order id is kept: no key's, which are two texts."""
+
+
+class Record(NamedTuple):
+    """The numbers of an order. Those of another client id are another daemon's: its key is used, and no more."""
+
+    client_id: int
+    order_id: int
+    perm_id: int
+
+
+class Kept(Protocol):
+    """Where keys are kept: `ibbridge.storage.event_store.Store`, as far as it is needed here."""
+
+    def open_keys(self) -> list[Key]:
+        """Return the keys that were open at the start."""
+
+    def key(self, name: bytes) -> bytes | None:
+        """Return what belongs to a key; None if there is no such key."""
+
+
+class OrderKeys:
+    """The records of all orders of a client id, between the table of orders and the store."""
+
+    def __init__(self, client_id: int, store: Kept) -> None:
+        self.highest = 0
+        """The highest order id that was ever published of."""
+        self._client_id = client_id
+        self._store = store
+        self._orders: Orders | None = None
+
+    def recall(self, orders: Orders) -> None:
+        """Take up the orders that were open when the daemon ended, and keep records of `orders` from here on."""
+        self._orders = orders
+        for name, value, _ in self._store.open_keys():
+            record = _record(value)
+            if name == HIGHEST:
+                self.highest = record.order_id
+            elif record.client_id == self._client_id:
+                order = orders.take_up(*_owner_and_key(name), record.order_id, record.perm_id)
+                order.recorded = (record.order_id, record.perm_id, False)
+
+    def find(self, owner: str, key: str) -> tuple[int, int] | None:
+        """Return orderId and permId of the order of an earlier process under a key; None if there is none.
+
+        Both are 0 if it was placed under another client id. None too if the store cannot be read, which has a fault
+        then.
+        """
+        value = self._store.key(_name(owner, key))
+        if value is None:
+            return None
+        record = _record(value)
+        return record[1:] if record.client_id == self._client_id else (0, 0)
+
+    def of(self, ref: bytes) -> tuple[bytes | None, Sequence[Key]]:
+        """Return the name of the key that a packed `ref` is about, if any, and the records that have changed."""
+        about = msgpack.unpackb(ref, strict_map_key=False)
+        owner, key = about.get("owner"), about.get("key")
+        if self._orders is None or not owner or not key or owner == FOREIGN:
+            return None, ()
+        name = _name(owner, key)
+        order = self._orders.known(owner, key, about.get("orderId"))
+        return name, self._news(name, order) if order is not None else ()
+
+    def _news(self, name: bytes, order: Order) -> list[Key]:
+        now = (order.order_id, order.perm_id, order.ended)
+        if order.recorded == now:
+            return []
+        order.recorded = now
+        news = [Key(name, _value(self._client_id, order.order_id, order.perm_id), open=not order.ended)]
+        if (order.order_id or 0) > self.highest:
+            self.highest = order.order_id
+            news.append(Key(HIGHEST, _value(self._client_id, self.highest, 0), open=True))
+        return news
+
+
+def adopt(client_id: int, messages: Iterator[tuple[bytes, bytes]]) -> Found:
+    """Return what a store that kept no keys says of them in its messages: topics and bodies, the oldest first."""
+    records: dict[bytes, Record] = {}
+    ended: dict[bytes, bool] = {}
+    names: dict[bytes, bytes] = {}
+    highest = epoch = 0
+    for topic, packed in messages:
+        body = msgpack.unpackb(packed, strict_map_key=False)
+        epoch = max(epoch, body["epoch"])
+        ref, data = body.get("ref") or {}, body["data"]
+        if not {"owner", "key"} <= ref.keys() or ref["owner"] == FOREIGN:
+            continue
+        name = names[topic] = _name(ref["owner"], ref["key"])
+        record = records[name] = _merged(records.get(name), client_id, ref, data)
+        if status := data.get("status") or (data.get("orderState") or {}).get("status"):
+            ended[name] = is_end(status)
+        highest = max(highest, record.order_id if record.client_id == client_id else 0)
+    keys = [Key(name, _value(*record), open=not ended.get(name)) for name, record in records.items()]
+    if keys:
+        keys.append(Key(HIGHEST, _value(client_id, highest, 0), open=True))
+    return Found(keys, names, epoch)
+
+
+def _merged(before: Record | None, client_id: int, ref: Mapping[str, Any], data: Mapping[str, Any]) -> Record:
+    """Return what is known of an order after one more message about it."""
+    about = data.get("order") or data.get("execution") or data
+    client, number, perm_id = about.get("clientId"), ref.get("orderId"), about.get("permId")
+    before = before or Record(client_id, 0, 0)
+    return Record(client or before.client_id, number or before.order_id, perm_id or before.perm_id)
+
+
+def _name(owner: str, key: str) -> bytes:
+    name: bytes = msgpack.packb((owner, key))
+    return name
+
+
+def _owner_and_key(name: bytes) -> tuple[str, str]:
+    owner, key = msgpack.unpackb(name)
+    return owner, key
+
+
+def _value(client_id: int, order_id: Any, perm_id: Any) -> bytes:
+    value: bytes = msgpack.packb((client_id, order_id or 0, perm_id or 0))
+    return value
+
+
+def _record(value: bytes) -> Record:
+    return Record(*msgpack.unpackb(value))

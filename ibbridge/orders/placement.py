@@ -1,0 +1,347 @@
+"""Orders: placed under their keys, cancelled, taken back before they have left; and when none is taken.
+
+Knows what an order must say to TWS, and tells its owner if it never left. Whose an order is that TWS speaks of is for
+`registry`; how it is sent for `sender`. Raises `Refused` for what is not carried out. Pure.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.codec.messages import OUTBOUND, REQUESTS
+from ibbridge.codec.schema import Kind, Pace
+from ibbridge.orders.registry import LONGEST_REF, Order, order_ref
+from ibbridge.protocol.errors import Refused
+from ibbridge.requests.deadlines import Deadlines
+from ibbridge.tws.sender import NOT_CONNECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ibbridge.codec.schema import Request
+    from ibbridge.inbound.router import Asking, Route, Router
+    from ibbridge.orders.registry import Orders
+    from ibbridge.risk.halt import Halt
+    from ibbridge.tws.send_queue import Waiting
+    from ibbridge.tws.sender import Outgoing
+
+CANCELLED = 202
+"""IB's code for an order that is cancelled: here, one that never left."""
+
+UNHEARD = 30.0
+"""Seconds after which the owner of an order is told that TWS has said nothing of it, or of its cancel."""
+
+SAME_CANCEL = 5.0
+"""Seconds for which a cancel that comes again is the one that has left, unless TWS has said something since."""
+
+MOST_JOINED = 100
+"""Cancels of all orders that one message to TWS may stand for."""
+
+ORDER_UNKNOWN = (
+    "whether it is there is not known; look for it among open and completed orders, executions and positions"
+)
+CANCEL_UNKNOWN = "whether it is cancelled is not known; look for it among open orders, or cancel it again"
+
+OF_EVERY_ORDER = ("action", "orderType")
+"""What an order must say. TWS has defaults, and nobody means them."""
+
+WITHOUT_QUANTITY = ("cashQty", "hedgeType", "faGroup", "faMethod", "faPercentage")
+"""Attributes by which TWS, or IB, finds the quantity of an order itself."""
+
+NOT_OF_AN_ORDER = ("orderRef", "whatIf")
+"""What an order says by its key and its command, and so by no attribute."""
+
+_ORDERS = frozenset(request.name for request in OUTBOUND if request.does is Kind.ORDER)
+
+
+class Trading:
+    """Places and cancels orders.
+
+    While there is a `fault` (of the store) or a halt no order is taken, nor for the seconds that a restart `window`
+    still takes.
+    """
+
+    def __init__(
+        self,
+        outgoing: Outgoing,
+        router: Router,
+        orders: Orders,
+        *,
+        halt: Halt,
+        fault: Callable[[], str],
+        window: Callable[[], float],
+        clock: Callable[[], int],
+    ) -> None:
+        self.upstream = True
+        """Whether IB's servers are there behind TWS. While they are not, orders are refused."""
+        self.accounts: tuple[str, ...] = ()
+        """The accounts that TWS manages here."""
+        self._outgoing = outgoing
+        self._router = router
+        self._orders = orders
+        self._halt = halt
+        self._fault = fault
+        self._window = window
+        self._clock = clock  # µs since 1970 UTC
+        self._unheard: Deadlines[tuple[Order, bool]] = Deadlines()  # orders, and whether it is their cancel
+
+    # -- commands
+
+    def carried_out(self, command: str, args: Mapping[str, Any], asking: Asking, key: str | None) -> bool:
+        """Whether this places an order under a key that is known. Whether it is the same is for `carry_out` to say."""
+        given = args.get("key", key)
+        return command in _ORDERS and isinstance(given, str) and self._orders.keyed(asking.client, given) is not None
+
+    def carry_out(
+        self, request: Request, args: dict[str, Any], asking: Asking, key: str | None, not_after: int | None
+    ) -> dict[str, Any]:
+        """Place or cancel the order that a command names by its key; the `result` of the reply."""
+        args, key = _with_key(args, key)
+        if request.does is Kind.ORDER:
+            return self._place(request, args, asking, key, not_after)
+        return self._cancel(request, args, asking, key)
+
+    def _place(
+        self, request: Request, args: dict[str, Any], asking: Asking, key: str, not_after: int | None
+    ) -> dict[str, Any]:
+        if known := self._orders.keyed(asking.client, key):
+            if (known.command, known.args) != (request.name, args):
+                raise Refused("E_KEY_REUSED", f"key {key!r} is of another order of {asking.client}; take a new one")
+            return {**self._placed(known), "dup": True}
+        self._may_trade()
+        if self._former(asking.client, key):
+            topic = self._router.named("ord", asking.client, key)
+            fault = f"key {key!r} was used before the daemon was restarted: {topic} says what became of that order"
+            raise Refused("E_KEY_REUSED", f"{fault}; for another one take a new key")
+        if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
+            raise Refused("E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters")
+        order = Order(asking.client, key, self._outgoing.next, args, request.name)
+        values = self._order_values(order) if request.name == "placeOrder" else self._exercise_values(request, order)
+        self._outgoing.number()
+        self._orders.add(order)
+        try:
+            self._outgoing.send(request, values, client=asking.client, about=order, not_after=not_after)
+        except Refused:
+            self._orders.forget(order)
+            raise
+        return self._placed(order)
+
+    def _former(self, client: str, key: str) -> Order | None:
+        """Return the order of an earlier process under a key. Raise `Refused` if the store cannot say."""
+        found = self._orders.former(client, key)
+        if found is None and (fault := self._fault()):
+            fault = f"whether {client} has an order with the key {key!r} cannot be told: {fault}"
+            raise Refused("E_STORE", fault, outcome="not_sent", retry_after=5.0)
+        return found
+
+    def _may_trade(self) -> None:
+        """Raises `Refused` while no order is taken from anybody."""
+        if self._halt.state:
+            told = "{client} said so: {reason}" if self._halt.state["reason"] else "{client} said so"
+            fault = f"orders are halted, {told.format(**self._halt.state)}; `resume` ends it"
+            raise Refused("E_HALTED", fault, outcome="not_sent")
+        if fault := self._fault():
+            raise Refused("E_STORE", f"no order is taken: {fault}", outcome="not_sent", retry_after=5.0)
+        if left := self._window():
+            fault = "this is a time at which TWS or IB's servers are restarted (tws.restart_windows)"
+            raise Refused("E_RESTART_WINDOW", f"{fault}; it ends in {left:.0f} s", outcome="not_sent", retry_after=left)
+        if not self.upstream:
+            raise Refused(
+                "E_NOT_CONNECTED",
+                "TWS has lost its connection to IB (1100), and would keep the order for later; try again when it is "
+                "back",
+                outcome="not_sent",
+                retry_after=5.0,
+            )
+
+    def _placed(self, order: Order) -> dict[str, Any]:
+        return {
+            "key": order.key,
+            "orderId": order.order_id,
+            "topic": self._router.named("ord", order.owner, order.key),
+            "executions": self._router.named("exec", order.owner),
+        }
+
+    def _cancel(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
+        order = self._orders.keyed(asking.client, key) or self._former(asking.client, key)
+        if order is None or not order.order_id:
+            raise Refused("E_ARG", f"key: {asking.client} has no order with the key {key!r}")
+        if "orderId" in args:
+            raise Refused("E_ARG", "orderId is the daemon's; key names the order")
+        checked = self._outgoing.check(request, {**args, "orderId": order.order_id})
+        result = {"key": key, "orderId": order.order_id}
+        if order.unsent or self._taken_back(order, "it was cancelled before it could be sent"):
+            return result
+        if self._being_cancelled(order, checked):
+            return {**result, "dup": True}
+        former = [order.cancel] if order.cancel else []
+        order.cancel = self._outgoing.send(request, checked, client=asking.client, about=order, instead_of=former)
+        return result
+
+    def _being_cancelled(self, order: Order, args: Mapping[str, Any]) -> bool:
+        """Return True if the same cancel waits for its turn, or has just left and TWS has not said what came of it."""
+        cancel = order.cancel
+        if cancel is None or cancel.args != args:
+            return False
+        return cancel.waits or (order.cancelling and 0 <= self._clock() - order.cancelled_at < SAME_CANCEL * 1e6)
+
+    def cancel_all(self, args: Mapping[str, Any], route: Route) -> bool:
+        """Take back all orders that wait: the cancel of all overtakes them, and means them as well.
+
+        Return True if the same cancel of this client waits already; then `route` is told what is told of that one.
+        """
+        waiting = [each.about for each in self._outgoing.waiting(Pace.ORDER) if isinstance(each.about, Order)]
+        for order in waiting:
+            if self._outgoing.withdraw(order.message):
+                self._unplaced(order, CANCELLED, "all orders were cancelled before it could be sent")
+        for each in self._outgoing.waiting(Pace.CANCEL):
+            of_all = each.request is route.request and each.args == args and each.client == route.client
+            if of_all and len(each.joined) < MOST_JOINED:
+                each.joined.append(route)
+                return True
+        return False
+
+    def what_if(self, args: dict[str, Any], number: int) -> dict[str, Any]:
+        """The arguments of `placeOrder` that ask what an order would cost. They place nothing."""
+        values = self._with_order(args, number, "")
+        values["order"]["whatIf"] = True
+        return values
+
+    # -- what an order must say
+
+    def _order_values(self, order: Order) -> dict[str, Any]:
+        """The arguments of `placeOrder`. Owner and key travel in `orderRef`."""
+        values = self._with_order(order.args, order.order_id, order_ref(order.owner, order.key))
+        if values["order"].get("whatIf"):
+            raise Refused("E_ARG", "order.whatIf: whatIfOrder asks what an order would cost; placeOrder places it")
+        return values
+
+    def _exercise_values(self, request: Request, order: Order) -> dict[str, Any]:
+        """The arguments of `exerciseOptions`, whose request id is the number of the order that TWS makes of it."""
+        args = order.args
+        given = (name for name in ("reqId", "orderId") if name in args)
+        faults = [f"{name} is the daemon's to give; key names the order" for name in given]
+        if len(self.accounts) > 1 and not args.get("account"):
+            faults.append(f"account is missing: one of {', '.join(self.accounts)}")
+        rest = {name: value for name, value in args.items() if name != "orderId"}
+        return self._outgoing.check(request, {**rest, str(request.key): order.order_id}, faults)
+
+    def _with_order(self, args: Mapping[str, Any], order_id: int, ref: str) -> dict[str, Any]:
+        given = args.get("order")
+        faults = []
+        if isinstance(given, dict):
+            if given.get("orderRef"):
+                faults.append("order.orderRef carries owner and key, and is the daemon's; key names the order")
+            given = {**given, "orderRef": ref}
+            faults += [f"order.{name} is missing" for name in OF_EVERY_ORDER if not given.get(name)]
+            if _is_zero(given.get("totalQuantity")) and not any(given.get(name) for name in WITHOUT_QUANTITY):
+                meant = f"0 is only for orders with {', '.join(WITHOUT_QUANTITY)}"
+                faults.append(f"order.totalQuantity must be more than 0; {meant}")
+            if len(self.accounts) > 1 and not any(given.get(name) for name in ("account", "faGroup")):
+                faults.append(f"order.account is missing: one of {', '.join(self.accounts)}, or a faGroup")
+        if "orderId" in args:
+            faults.append("orderId is the daemon's to give; key names the order")
+        rest = {name: value for name, value in args.items() if name != "orderId"}
+        return self._outgoing.check(REQUESTS["placeOrder"], {**rest, "order": given, "orderId": order_id}, faults)
+
+    # -- on the way to TWS
+
+    def leaving(self, message: Waiting, order: Order) -> bool:
+        """What concerns this order is about to be written. False if it must not be any more."""
+        if message.not_after is not None and self._clock() > message.not_after:
+            self._unplaced(order, CANCELLED, "its not_after passed before it could be sent")
+            return False
+        if cancel := message is not order.message:
+            order.cancelling = order.touched = True
+            order.cancelled_at = self._clock()
+        elif (parent := self._orders.numbered(_parent(message))) is not None and parent.unsent:
+            self._unplaced(order, CANCELLED, f"its parent, {parent.key}, was not placed")
+            return False
+        else:
+            order.message = None
+        if cancel or _transmitted(message):
+            self._unheard.add((order, cancel), UNHEARD)
+        return True
+
+    def unsent(self, message: Waiting, order: Order) -> None:
+        """The connection is gone, and what concerns this order never left."""
+        if message.request.does is Kind.ORDER:
+            self._unplaced(order, NOT_CONNECTED, "the connection to TWS was lost before it could be sent")
+        else:
+            why = "the connection to TWS was lost before the cancel of this order could be sent; cancel it again"
+            self._router.tell_order(order, NOT_CONNECTED, why, self._clock(), ends=False)
+
+    def cancel_all_unsent(self, message: Waiting) -> None:
+        """Tell whoever asked: the connection is gone, and the cancel of all orders never left."""
+        why = "the connection to TWS was lost before the cancel of all orders could be sent; cancel them again"
+        for route in (message.about, *message.joined):
+            route.ended, route.message = True, None
+            self._router.tell(route, NOT_CONNECTED, why, self._clock())
+
+    def tend(self, now: float) -> None:
+        """Tell of orders, and of cancels, that TWS says nothing of."""
+        for order, cancel in self._unheard.due(now):
+            if order.cancelling if cancel else not order.heard:
+                of, unknown = ("its cancel", CANCEL_UNKNOWN) if cancel else ("it", ORDER_UNKNOWN)
+                order.hear()
+                why = f"TWS has said nothing of {of} for {UNHEARD:g} s: {unknown}"
+                self._router.tell_order(order, NOT_CONNECTED, why, self._clock())
+
+    def _unplaced(self, order: Order, code: int, why: str) -> None:
+        """An order that was accepted is over: it never left."""
+        order.message, order.heard, order.unsent = None, True, True
+        text = f"the order was not placed: {why}. Nothing of it has reached TWS; to place it, take a new key"
+        self._router.tell_order(order, code, text, self._clock(), ends=True)
+
+    def _taken_back(self, order: Order, why: str) -> bool:
+        """Return True if the order still waited. Then it does not leave, and nor do those that descend from it."""
+        if not self._outgoing.withdraw(order.message):
+            return False
+        self._unplaced(order, CANCELLED, why)
+        children: dict[int, list[Order]] = {}
+        for each in self._outgoing.waiting(Pace.ORDER):
+            if isinstance(each.about, Order):
+                children.setdefault(_parent(each), []).append(each.about)
+        gone = [order]
+        while gone:
+            parent = gone.pop()
+            for child in children.pop(parent.order_id, ()):
+                if self._outgoing.withdraw(child.message):
+                    self._unplaced(child, CANCELLED, f"its parent, {parent.key}, was cancelled before it could be sent")
+                    gone.append(child)
+        return True
+
+
+def _is_zero(quantity: Any) -> bool:
+    """Return whether a client has given no quantity, or 0. What is no number is left for the checks to complain of."""
+    if isinstance(quantity, str):
+        return not quantity.strip("0.")
+    return quantity is None or (type(quantity) in (int, float) and quantity == 0)
+
+
+def _parent(message: Waiting) -> int:
+    """The number of the order that an order on its way is a child of; 0 if there is none."""
+    number: int = message.args.get("order", {}).get("parentId") or 0
+    return number
+
+
+def _transmitted(message: Waiting) -> bool:
+    """Whether TWS is to do something about the order: of one that it only keeps it says nothing."""
+    return bool(message.args.get("order", {}).get("transmit", True))
+
+
+def _with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], str]:
+    """The arguments without the order's key, and the key, which may be given in either place."""
+    given = args.get("key", key)
+    if key is not None and given != key:
+        raise Refused("E_ARG", "key is given twice, and differently: beside args and within")
+    if given is None:
+        raise Refused("E_ARG", "key is missing: your own name for the order, by which it is known for ever")
+    if (
+        not isinstance(given, str)
+        or not 0 < len(given) <= LONGEST_REF
+        or not (given.isascii() and given.isprintable())
+        or "/" in given
+    ):
+        raise Refused("E_ARG", f"key must be 1 to {LONGEST_REF} printable ASCII characters without /")
+    return {name: value for name, value in args.items() if name != "key"}, given

@@ -1,0 +1,203 @@
+"""What recordings come to: the connections in them, what was asked on each, and what was said, in order.
+
+The files are read once from end to end when a `Score` is made, so that whatever is wrong with them is said before
+anybody connects; of what TWS said nothing is kept. Knows files and frames; nothing of clocks and sockets.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.codec import Dialect, FrameBuffer, FramingError, Message, Undecodable
+from ibbridge.codec.connection import SIGN
+from ibbridge.recording.format import Kind, Reading, Record, RecordingError
+from ibbridge.recording.player import id_mapping
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ibbridge.recording.player.id_mapping import Key
+
+CLOCKS: Mapping[str, str] = {"reqCurrentTime": "currentTime", "reqCurrentTimeInMillis": "currentTimeInMillis"}
+"""Requests that programs send to see whether anybody is there, and their answers: no part of what is played."""
+
+
+class Asked(NamedTuple):
+    """A recorded request."""
+
+    request: Message | Undecodable
+    key: Key
+    number: int | None
+
+    @property
+    def clock(self) -> bool:
+        """Whether it asks for the time only."""
+        return isinstance(self.request, Message) and self.request.name in CLOCKS
+
+
+class Step(NamedTuple):
+    """What happened next: TWS said `payload`, or (None) the next request was sent."""
+
+    ts: int
+    payload: bytes | None
+
+
+@dataclass
+class Part:
+    """One recorded connection. `place` is the file, and the block in it, where it begins."""
+
+    connection: int
+    about: Mapping[str, Any]
+    place: tuple[int, int]
+    greeting: bytes = b""
+    version: int = 0
+    client: int | None = None
+    requests: list[Asked] = field(default_factory=list)
+    last: int = 0
+
+
+class Score:
+    """The connections in some files, which may be given in any order."""
+
+    def __init__(self, paths: Sequence[pathlib.Path]) -> None:
+        """Raises `RecordingError`, or `OSError` for a file that cannot be read."""
+        self._paths = sorted(paths, key=_beginning)
+        self.parts: list[Part] = []
+        self.remarks: list[str] = []
+        """What whoever plays this should know."""
+        self._index()
+        self.parts = [part for part in self.parts if part.version]
+        if not self.parts:
+            why = "; ".join(self.remarks) or "no client and TWS agreed on a version in it"
+            raise RecordingError(f"{', '.join(map(str, paths))}: there is nothing to play: {why}")
+
+    def steps(self, part: Part) -> Iterator[Step]:
+        """What happened on a connection from the end of the greeting on, read from the files as it is asked for."""
+        wires = _Wires()
+        for _, record in self._records(part.place):
+            if record.connection != part.connection:
+                continue
+            for outbound, payload in wires.take(record):
+                yield Step(record.ts, None if outbound else payload)
+            if record.kind is Kind.CLOSED or wires.broken:
+                return
+
+    def _records(self, begin: tuple[int, int] | None = None) -> Iterator[tuple[tuple[int, int], Record]]:
+        """Records with their places, which `begin` may be one of."""
+        first, place = begin or (0, 0)
+        with ExitStack() as stack:
+            for number, path in enumerate(self._paths[first:], first):
+                file = stack.enter_context(path.open("rb"))
+                reading = Reading(file, str(path), place) if place else Reading(file, str(path))
+                place = 0
+                for record in reading:
+                    yield (number, reading.place), record
+                if reading.cut and begin is None:
+                    self.remarks.append(f"{path} ends within a block: its last moments are missing")
+
+    def _index(self) -> None:
+        under_way: dict[int, tuple[Part, _Wires, _Asking]] = {}
+        orders: dict[int | None, set[int]] = defaultdict(set)  # by client: they outlive its connections
+        headless: set[int] = set()
+        for place, record in self._records():
+            if record.kind is Kind.OPENED:
+                part = Part(record.connection, record.about, place, last=record.ts)
+                self.parts.append(part)
+                under_way[record.connection] = part, _Wires(), _Asking(part, orders)
+            elif record.connection not in under_way:
+                headless.add(record.connection)
+            else:
+                part, wires, asking = under_way[record.connection]
+                part.last = record.ts
+                for outbound, payload in wires.take(record):
+                    if outbound:
+                        asking.take(payload)
+                part.greeting, part.version = wires.greeting, wires.version
+                if wires.broken:
+                    self.remarks.append(f"a connection is played up to where its frames break: {wires.broken}")
+                if wires.broken or record.kind is Kind.CLOSED:
+                    del under_way[record.connection]
+        if headless:
+            self.remarks.append(
+                f"of {len(headless)} connection(s) the beginning is missing, and they are left out: give the files "
+                "that were recorded before, too"
+            )
+
+
+def _beginning(path: pathlib.Path) -> int:
+    """When a file begins."""
+    with path.open("rb") as file:
+        first = next(iter(Reading(file, str(path))), None)
+    return first.ts if first else 0
+
+
+class _Wires:
+    """Both directions of a connection: bytes in, payloads out, behind the greeting."""
+
+    def __init__(self) -> None:
+        self.greeting = b""
+        self.version = 0
+        self.broken = ""
+        self._sides = {Kind.INBOUND: FrameBuffer(), Kind.OUTBOUND: FrameBuffer()}
+        self._sign = b""
+        self._offered = False
+
+    def take(self, record: Record) -> Iterator[tuple[bool, bytes]]:
+        """The payloads that a record completes, and whether they went to TWS."""
+        if record.kind not in self._sides:
+            return
+        data, outbound = record.data, record.kind is Kind.OUTBOUND
+        if outbound and len(self._sign) < len(SIGN):
+            missing = len(SIGN) - len(self._sign)
+            self._sign, data = self._sign + data[:missing], data[missing:]
+        try:
+            for payload in self._sides[record.kind].feed(data):
+                if self._is_greeting(payload, outbound=outbound):
+                    continue
+                yield outbound, payload
+        except FramingError as error:
+            self.broken = str(error)
+
+    def _is_greeting(self, payload: bytes, *, outbound: bool) -> bool:
+        """Whether this is what both sides begin with; the host's side of it is kept."""
+        if outbound:
+            first, self._offered = not self._offered, True
+            if not (first or self.version):
+                raise FramingError("a request came before the server version")
+            return first
+        if self.version:
+            return False
+        version = payload.partition(b"\0")[0]
+        if version.isdigit() and len(version) < 9:
+            self.greeting, self.version = payload, int(version)
+        return True
+
+
+class _Asking:
+    """What a client asked, request by request: which of its numbers are known when."""
+
+    def __init__(self, part: Part, orders: dict[int | None, set[int]]) -> None:
+        self._part = part
+        self._orders = orders
+        self._dialect: Dialect | None = None
+
+    def take(self, payload: bytes) -> None:
+        self._dialect = self._dialect or Dialect.server(self._part.version)
+        request = self._dialect.read(payload)
+        self._part.requests.append(self._asked(request))
+
+    def _asked(self, request: Message | Undecodable) -> Asked:
+        if isinstance(request, Undecodable):
+            return Asked(request, ("", request.raw.hex()), None)
+        if request.name == "startApi":
+            self._part.client = request.data["clientId"]
+        number = id_mapping.number_of(request)
+        orders = self._orders[self._part.client]
+        again = id_mapping.is_order(request) and number in orders
+        if id_mapping.is_order(request) and number is not None:
+            orders.add(number)
+        return Asked(request, id_mapping.key_of(request, self._part.client, lambda _, same: same, again=again), number)

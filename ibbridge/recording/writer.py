@@ -1,0 +1,243 @@
+"""Writes recordings: what goes over sockets is handed over in one call, and a thread compresses and writes it.
+
+Whoever trades never waits for the disk: `Tape` only appends to a queue. A disk that fails, fills up or is too slow ends
+the recording with an error in the log and in `status`, and nothing else. Files belong to their owner alone (0600): they
+hold account data. Knows files, a clock and a thread; nothing of what passes through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pathlib
+import re
+import threading
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ibbridge.recording import format as recording_format
+from ibbridge.recording.format import HEADER, Kind
+
+if TYPE_CHECKING:
+    from ibbridge.config.model import RecordConfig, TwsConfig
+
+log = logging.getLogger(__name__)
+
+PERIOD = 0.5
+"""Seconds between writes: what a killed process loses, at most."""
+MOST_WAITING = 64 * 1024 * 1024
+"""Bytes that may wait for the disk."""
+SUFFIX = ".ibrec"
+
+_BLOCK = 1024 * 1024  # bytes of records; a reader unpacks as many at a time
+_PATIENCE = 10.0  # seconds for a disk to take the rest, at the end
+
+
+class Files(Protocol):
+    """Where recordings go. What goes wrong is an `OSError`."""
+
+    @property
+    def current(self) -> str:
+        """The file that is written to, or nothing."""
+
+    def write(self, data: bytes, now: int) -> None:
+        """Append a block, at `now` (µs since 1970 UTC)."""
+
+    def close(self) -> None:
+        """No more is written."""
+
+
+class OneFile:
+    """A file that is made at once, and must not be there yet."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self.current = str(path)
+        self.size = 0
+        self.write(HEADER)
+
+    def write(self, data: bytes, now: int = 0) -> None:
+        """Append, whole."""
+        rest = memoryview(data)
+        while rest:
+            written = os.write(self._descriptor, rest)
+            self.size += written
+            rest = rest[written:]
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
+
+class Rotated:
+    """Files in a directory that is made if need be: a new one each day (UTC), and where one would have too many bytes.
+
+    The oldest of this name go, once there are more than `keep` bytes of them.
+    """
+
+    def __init__(self, directory: pathlib.Path, name: str, *, largest: int, keep: int) -> None:
+        self._directory = directory
+        self._name = name
+        self._largest = largest
+        self._keep = keep
+        self._file: OneFile | None = None
+        self._day = ""
+
+    @property
+    def current(self) -> str:
+        """The file that is written to, or nothing before the first."""
+        return self._file.current if self._file else ""
+
+    def write(self, data: bytes, now: int) -> None:
+        """Append a block, to a new file if it is time for one."""
+        stamp = datetime.fromtimestamp(now / 1e6, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        if self._file is None or self._day != stamp[:8] or self._file.size + len(data) > self._largest:
+            self.close()
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = OneFile(self._directory / f"{self._name}-{stamp}{SUFFIX}")
+            self._day = stamp[:8]
+            self._prune(self._keep - self._largest)
+        self._file.write(data)
+
+    def close(self) -> None:
+        """Close the file that is written to, if any."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _prune(self, keep: int) -> None:
+        """Remove the oldest, until the others have no more than `keep` bytes."""
+        ours = re.compile(re.escape(self._name) + r"-\d{8}T\d{6}\.\d{6}Z" + re.escape(SUFFIX))
+        for path in sorted((each for each in self._directory.iterdir() if ours.fullmatch(each.name)), reverse=True):
+            with contextlib.suppress(FileNotFoundError):  # somebody else may tidy up, too
+                keep -= path.stat().st_size
+                if keep < 0 and str(path) != self.current:
+                    path.unlink()
+
+
+class Recorder:
+    """Takes what goes over any number of connections. Begins with the first of them."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._waiting: deque[bytes] = deque()
+        self._taken = 0  # bytes, by whoever records
+        self._written = 0  # by the thread; each is written by one side only, so that neither needs a lock
+        self._fault = ""
+        self._last = 0
+        self._stop = threading.Event()
+        # A daemon thread: a disk that hangs must not keep a process that wants to end.
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def opened(self, **about: Any) -> Tape:
+        """A connection is open; `about` says what is known of it."""
+        if not self._thread.ident:
+            self._thread.start()
+        self._last = max(_now(), self._last + 1)
+        tape = Tape(self, self._last)
+        self.take(Kind.OPENED, self._last, self._last, recording_format.told(about))
+        return tape
+
+    def take(self, kind: Kind, connection: int, ts: int, data: bytes) -> None:
+        """Note one thing that happened. For `Tape`; costs about a microsecond."""
+        if self._fault:
+            return
+        record = recording_format.pack(kind, connection, ts, data)
+        self._taken += len(record)
+        self._waiting.append(record)
+        if self._taken - self._written > MOST_WAITING:
+            self._fail(f"the disk is too slow: {MOST_WAITING} bytes wait for it")
+
+    def status(self) -> dict[str, Any]:
+        """How it is, for people: the file, how many bytes were recorded and wait to be written, and what went wrong."""
+        waiting = self._taken - self._written
+        return {
+            "file": self._files.current or None,
+            "recorded": self._taken,
+            "waiting": 0 if self._fault else waiting,
+            "fault": self._fault or None,
+        }
+
+    def close(self) -> None:
+        """Write what waits, and end."""
+        if not self._thread.ident:
+            self._files.close()
+            return
+        self._stop.set()
+        self._thread.join(_PATIENCE)
+        if self._thread.is_alive():
+            self._fail("the disk hangs, and what was recorded last is not on it")
+
+    def _fail(self, why: str) -> None:
+        self._fault = why
+        log.error(
+            "nothing is recorded any more: %s. Only the recording is affected; what is in %s can be used. To record "
+            "again, see to it and start again",
+            why,
+            self._files.current or "older files",
+        )
+
+    # -- the thread
+
+    def _run(self) -> None:
+        try:
+            ended = False
+            while not (ended or self._fault):
+                ended = self._stop.wait(PERIOD)
+                self._write()
+        except OSError as error:
+            self._fail(f"{error.strerror or error}: {error.filename or self._files.current}")
+        finally:
+            self._waiting.clear()
+            with contextlib.suppress(OSError):  # a full disk may say so again
+                self._files.close()
+
+    def _write(self) -> None:
+        """Write what waits."""
+        records: list[bytes] = []
+        size = 0
+        while self._waiting:
+            records.append(self._waiting.popleft())
+            size += len(records[-1])
+            if size >= _BLOCK or not self._waiting:
+                self._files.write(recording_format.block(b"".join(records)), _now())
+                self._written += size
+                records, size = [], 0
+
+
+class Tape:
+    """One connection's way into the recording."""
+
+    __slots__ = ("_connection", "_recorder")
+
+    def __init__(self, recorder: Recorder, connection: int) -> None:
+        self._recorder = recorder
+        self._connection = connection
+
+    def inbound(self, data: bytes, ts: int = 0) -> None:
+        """Bytes that TWS sent, read at `ts` (default: now)."""
+        self._recorder.take(Kind.INBOUND, self._connection, ts or _now(), data)
+
+    def outbound(self, data: bytes) -> None:
+        """Bytes that TWS is being sent."""
+        self._recorder.take(Kind.OUTBOUND, self._connection, _now(), data)
+
+    def closed(self, why: str) -> None:
+        """The connection is over."""
+        self._recorder.take(Kind.CLOSED, self._connection, _now(), recording_format.told({"why": why}))
+
+
+def configured(record: RecordConfig, tws: TwsConfig) -> Recorder | None:
+    """The recorder that the configuration wants, if any."""
+    if not record.directory:
+        return None
+    name = f"tws-{tws.host}-{tws.port}-{tws.client_id}"
+    size, directory = 1_000_000, pathlib.Path(record.directory).expanduser()
+    return Recorder(Rotated(directory, name, largest=record.file_mb * size, keep=record.keep_mb * size))
+
+
+def _now() -> int:
+    return time.time_ns() // 1000

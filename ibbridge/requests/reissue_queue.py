@@ -1,0 +1,108 @@
+"""What TWS is to be asked for again, most urgent first, and as fast as it takes it.
+
+Pure. Knows how to ask (`issuer`, `singleton_streams`); nothing of why something is to be asked again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.protocol.errors import Refused
+from ibbridge.requests.request_factory import OF_ACCOUNTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.inbound.router import Route, Router
+    from ibbridge.requests.issuer import Asker
+    from ibbridge.subscriptions.registry import Subscriptions
+    from ibbridge.subscriptions.singleton_streams import Whole, Wholes
+
+
+class Turn(NamedTuple):
+    """What is to be asked for: a request under a number, or (of `whole`) a stream without one.
+
+    What is `live` is cancelled first.
+    """
+
+    route: Route | None
+    live: bool = False
+    whole: Whole | None = None
+    args: Mapping[str, Any] = {}
+
+
+class Turns:
+    """All of that, in order."""
+
+    def __init__(self, asker: Asker, router: Router, subscriptions: Subscriptions, wholes: Wholes) -> None:
+        self._asker = asker
+        self._router = router
+        self._subscriptions = subscriptions
+        self._wholes = wholes
+        self._turns: list[Turn] = []  # first things last
+
+    def __bool__(self) -> bool:
+        return bool(self._turns)
+
+    def __contains__(self, route: Route) -> bool:
+        return any(turn.route is route for turn in self._turns)
+
+    def routes(self) -> list[Route]:
+        """What is to be asked for under a number, the last things first."""
+        return [turn.route for turn in self._turns if turn.route]
+
+    def clear(self) -> None:
+        """There is no connection to ask on."""
+        self._turns.clear()
+
+    def put(self, turns: list[Turn]) -> None:
+        """Have these asked for, most urgent first, unless they are to be asked for anyway."""
+        there = set(self.routes())
+        kept = [turn for turn in self._turns if turn.route or not any(each.whole for each in turns)]
+        both = [*reversed(kept), *(turn for turn in turns if turn.route is None or turn.route not in there)]
+        self._turns = sorted(both, key=_urgency)[::-1]
+
+    def put_all(self, turns: list[Turn]) -> None:
+        """These, and all the streams without a number."""
+        self.put([*turns, *(Turn(None, whole=whole, args=args) for whole, args in self._wholes.wanted())])
+
+    def take(self) -> list[tuple[Route, str]]:
+        """Ask for what is to be asked for, as far as TWS takes it; what was refused for good, and why."""
+        refused = []
+        while self._turns:
+            turn = self._turns[-1]
+            try:
+                self._ask(turn)
+            except Refused as error:
+                if error.outcome != "refused":
+                    break
+                refused += [(route, str(error)) for route in self._refused(turn)]
+            self._turns.pop()
+        return refused
+
+    def _ask(self, turn: Turn) -> None:
+        if turn.whole is not None:
+            self._wholes.ask_again(turn.whole, turn.args)
+            return
+        route = turn.route
+        if route is None or route.ended:
+            return
+        if turn.live:
+            self._asker.cancel(route)
+            self._turns[-1] = turn._replace(live=False)
+        self._asker.ask_again(route)
+        if subscription := self._subscriptions.of(route):
+            subscription.renewed(self._router.last(route))
+
+    def _refused(self, turn: Turn) -> list[Route]:
+        if turn.route is not None:
+            self._router.end(turn.route)
+            return [turn.route]
+        return self._wholes.refused(turn.whole, turn.args) if turn.whole else []
+
+
+def _urgency(turn: Turn) -> tuple[bool, int, bool]:
+    """Accounts first, questions before streams, history last."""
+    request = turn.whole.request if turn.whole else turn.route.request  # type: ignore[union-attr]
+    streams = turn.route is None or not turn.route.one_shot
+    return request.name not in OF_ACCOUNTS, request.pace.value, streams

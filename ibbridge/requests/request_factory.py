@@ -1,0 +1,128 @@
+"""Where the answers to a request are published: on the instrument's stream, under the account, or on the client's own.
+
+Knows declarations, and how clients name what they ask for; nothing of TWS, or of what is under way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.codec.messages import MESSAGES, OUTBOUND
+from ibbridge.codec.schema import Kind, Topic
+from ibbridge.inbound.router import Route
+from ibbridge.protocol import topics
+from ibbridge.protocol.errors import Refused
+from ibbridge.protocol.topics import LONGEST_STREAM, instrument_key
+from ibbridge.streams.publisher import GAP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ibbridge.codec.schema import Request
+    from ibbridge.inbound.router import Asking, Router
+
+OF_ACCOUNTS = frozenset(
+    request.name
+    for request in OUTBOUND
+    if any(name in MESSAGES and MESSAGES[name].topic is Topic.ACCOUNT for name in request.answers)
+)
+"""Requests whose answers are about accounts."""
+
+
+class Places:
+    """Makes the routes of requests. `names` are those that the configuration gives to instruments, by their keys."""
+
+    def __init__(self, router: Router, names: Mapping[str, str]) -> None:
+        self._router = router
+        self._names = names
+
+    def route(self, request: Request, args: Mapping[str, Any], asking: Asking) -> Route:
+        """Return the way of the answers to what a command asks. Raises `Refused` where that has too long a name."""
+        own = ("req", asking.client, str(asking.id))
+        place = place_of(request, args, own, self._instrument)
+        ref = None if request.does is Kind.STREAM and "contract" in args else {"client": asking.client, "id": asking.id}
+        if request.name.startswith("reqPnL"):
+            ref = {each: args[each] for each in ("account", "modelCode", "conid") if each in args}
+        route = Route(request, asking.client, asking.id, args, place, ref)
+        if (length := len(self.topic(route))) > LONGEST_STREAM:
+            fault = f"its answers would be published under a name of {length} bytes, and {LONGEST_STREAM} are the most"
+            what = "contract" if "contract" in args else request.name
+            raise Refused("E_ARG", f"{what}: {fault}; leave out what does not tell the instrument from others")
+        return route
+
+    def _instrument(self, contract: Mapping[str, Any]) -> str:
+        key = instrument_key(contract)
+        return self._names.get(key, key)
+
+    def topic(self, route: Route) -> str:
+        """Where the answers arrive: account streams under the account, of those that are meant."""
+        if route.request.name in OF_ACCOUNTS:
+            account = route.args.get("account")
+            return self._router.named("acct", *([account] if account else []))
+        return self._router.named(*route.place(""))
+
+    def reply(self, route: Route, topic: str = "") -> dict[str, Any]:
+        """Return what the reply to a request says of where to listen.
+
+        `topic` is where most of its answers arrive, `topics` every prefix under which anything about it is published.
+        """
+        topic = topic or self.topic(route)
+        found = [topic, *(self._router.named(*each) for each in (*_places(route), route.place("error")))]
+        return {"topic": topic, "topics": _without_covered(found)}
+
+
+def _places(route: Route) -> Iterator[tuple[str, ...]]:
+    """Yield where each type of answer is published. Answers about accounts, and bulletins, are at the route's topic."""
+    for name in route.request.answers:
+        kind = MESSAGES[name].topic if name in MESSAGES else Topic.REQUEST
+        if kind is Topic.ORDER and route.request.does is Kind.ONE_SHOT:
+            yield ("ord",)  # an order is published under its owner and key, whoever asks
+        elif kind not in (Topic.ORDER, Topic.ACCOUNT, Topic.NEWS):
+            yield route.place("" if route.one_shot else name)
+
+
+def _without_covered(prefixes: list[str]) -> list[str]:
+    """Return the prefixes that no other one takes in, each once, in their order."""
+    return [
+        each
+        for place, each in enumerate(prefixes)
+        if each not in prefixes[:place] and not any(each != other and each.startswith(other) for other in prefixes)
+    ]
+
+
+def place_of(
+    request: Request,
+    args: Mapping[str, Any],
+    own: tuple[str, ...],
+    instrument: Callable[[Mapping[str, Any]], str],
+) -> Callable[[str], tuple[str, ...]]:
+    """Where answers that are of no account go, by their type: the instrument's stream, or the client's `own`."""
+    if "contract" not in args or request.name not in _KINDS:
+        return lambda _: own
+    market = topics.tape(args["contract"]) or ("md", instrument(args["contract"]) + _KINDS[request.name](args))
+    if request.does is Kind.STREAM:
+        place = market if request.streams(args) else own
+        return lambda _: place
+    return lambda name: market if name in ("historicalDataUpdate", GAP) else own
+
+
+def place_of_all(request: Request, args: Mapping[str, Any]) -> tuple[str, ...]:
+    """Where the answers to a stream without a number arrive, which concern an account, all of them, or everybody."""
+    if Topic.NEWS in (MESSAGES[name].topic for name in request.answers):
+        return topics.BULLETINS
+    account = args.get("acctCode", "")
+    return ("acct", account) if account else ("acct",)
+
+
+def _bars(args: Mapping[str, Any]) -> str:
+    return f"{args['whatToShow']}-{'rth' if args.get('useRTH') else 'all'}"
+
+
+_KINDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "reqMktData": lambda _: "",
+    "reqMktDepth": lambda args: "+depth-smart" if args.get("isSmartDepth") else "+depth",
+    "reqTickByTickData": lambda args: f"+tbt-{args['tickType']}",
+    "reqRealTimeBars": lambda args: f"+bars-{_bars(args)}",
+    "reqHistoricalData": lambda args: f"+hist-{args['barSizeSetting'].replace(' ', '')}-{_bars(args)}",
+}
+"""What is added to the instrument's key for everything but plain market data."""

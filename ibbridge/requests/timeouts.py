@@ -1,0 +1,111 @@
+"""That every request is answered: what TWS has not answered in time, or not before the connection was lost.
+
+A question that is lost is put once more if that does no harm, and so is one that TWS may have dropped; otherwise it is
+over, and whoever asked is told. Pure: told when something is due, and given `stamp` for what is published. Knows
+nothing of streams that have begun (`resubscription`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ibbridge.codec.schema import Pace
+from ibbridge.protocol.errors import Refused
+from ibbridge.requests.reissue_queue import Turn
+from ibbridge.tws.send_queue import NO_HISTORY, TOO_FAST
+from ibbridge.tws.sender import NOT_CONNECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ibbridge.inbound.router import Route, Router
+    from ibbridge.requests.issuer import Asker, Due
+    from ibbridge.requests.reissue_queue import Turns
+
+MOST_REFUSALS = 3
+"""How often a request is asked again that was too much for TWS."""
+
+
+class Answers:
+    """Sees to them."""
+
+    def __init__(self, asker: Asker, router: Router, turns: Turns, stamp: Callable[[], int]) -> None:
+        self._asker = asker
+        self._router = router
+        self._turns = turns
+        self._stamp = stamp
+        self._kept: list[Route] = []  # to be put once more
+
+    def connected(self) -> list[Turn]:
+        """There is a new connection: the questions to be put on it."""
+        kept, self._kept = self._kept, []
+        return [Turn(route) for route in kept if not route.ended]
+
+    def lost(self) -> list[Route]:
+        """The connection is gone: the requests that are over without an answer."""
+        waiting = [route for route in self._turns.routes() if route.one_shot and not route.ended]
+        self._turns.clear()
+        failed = []
+        for route in self._router.unanswered():
+            if self._router.answer_partly(route, self._stamp()):
+                continue
+            if route.hears is None:
+                if route.asks - route.refusals == 1 and not route.begun and route.request.repeatable(route.args):
+                    self._kept.append(route)
+                    continue
+                failed.append(route)
+            self._router.end(route)
+        self._kept += [route for route in waiting if route not in self._kept]
+        return failed
+
+    def too_much(self, route: Route, code: int | None, text: str) -> bool:
+        """TWS has refused a request because there were too many: it is asked again in its turn, some times."""
+        refused = code == TOO_FAST or (code == NO_HISTORY and "pacing" in text.lower())
+        if not refused or route.begun or route.refusals == MOST_REFUSALS or not route.request.repeatable(route.args):
+            return False
+        route.refusals += 1
+        self._turns.put([Turn(route)])
+        return True
+
+    # -- deadlines
+
+    def expire(self, due: Due, *, up: bool) -> None:
+        """Do something about what is due; `up` says whether IB's servers are there, without which no stream begins."""
+        route = due.route
+        if route.ended or route.due is not due or route.asks != due.asks or (not route.one_shot and route.begun):
+            return
+        if self._router.answer_partly(route, self._stamp()):
+            return
+        if route.waits or route.answers != due.answers or not (route.one_shot or up):
+            self._asker.asked(route)
+        elif not route.one_shot and route.channels:  # spoke on an earlier connection, and is wanted as it was
+            self._turns.put([Turn(route, live=True)])
+        elif route in self._kept or route in self._turns:
+            self._give_up(route, "there was no connection on which TWS could have answered, for")
+        elif _perhaps_dropped(route):
+            self._turns.put([Turn(route, live=True)])
+        elif self._stop(route):
+            self._give_up(route, "TWS has not answered for")
+        else:
+            self._asker.asked(route)
+
+    def _give_up(self, route: Route, why: str) -> None:
+        self._router.give_up(route)
+        if route.hears is None:
+            text = f"{why} {route.request.within(route.args) or 0.0:g} s; ask again, under a new id"
+            self._router.tell(route, NOT_CONNECTED, text, self._stamp())
+
+    def _stop(self, route: Route) -> bool:
+        """Have TWS stop. False if it takes nothing: then it has the request still, or is soon found to be dead."""
+        try:
+            self._asker.cancel(route)
+        except Refused:
+            return not self._asker.is_open
+        return True
+
+
+def _perhaps_dropped(route: Route) -> bool:
+    """Whether TWS may have dropped it without a word, as it does with history when there is too much of it."""
+    request = route.request
+    asked_first = route.asks == 1 and not route.begun
+    return request.pace is Pace.HISTORY and route.one_shot and asked_first and request.repeatable(route.args)

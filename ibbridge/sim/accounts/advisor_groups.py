@@ -1,0 +1,111 @@
+"""What concerns users rather than markets: advisors' groups, families of accounts, soft dollars, branding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import Element, ParseError, SubElement, fromstring, tostring
+
+from ibbridge.sim.market.contract_resolver import Refused, invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.sim.accounts.updates import Accounts
+    from ibbridge.sim.context import Handler, Session
+
+GROUPS, ALIASES = 1, 3
+NO_REQUEST = 2147483647
+"""The id under which a TWS tells who is no advisor so."""
+
+_ROOTS = {GROUPS: "ListOfGroups", ALIASES: "ListOfAccountAliases"}
+_NOT_ADVISOR = invalid("FA data operations ignored for non FA customers.").text
+
+
+class Advisor:
+    """Answers for one user, who is an advisor or not."""
+
+    def __init__(self, accounts: Accounts, *, advisor: bool) -> None:
+        self._accounts = accounts
+        self._advisor = advisor
+        self._documents = {GROUPS: _groups(list(accounts.ledgers)), ALIASES: _aliases(list(accounts.ledgers))}
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {
+            "requestFA": self.documents,
+            "replaceFA": self.replace,
+            "reqFamilyCodes": self.families,
+            "reqSoftDollarTiers": self.tiers,
+            "reqUserInfo": lambda session, args: session.send(
+                "userInfo", {"reqId": args["reqId"], "whiteBrandingId": ""}
+            ),
+        }
+
+    def documents(self, session: Session, args: Mapping[str, Any]) -> None:
+        """Groups or aliases as XML. The request has no id, so what is wrong with it is said under another."""
+        kind = args.get("faData", 0)
+        if not self._advisor:
+            session.error(NO_REQUEST, 321, _NOT_ADVISOR)
+        elif kind not in self._documents:
+            session.error(NO_REQUEST, 321, invalid(f"Invalid FA data type: {kind}").text)
+        else:
+            session.send("receiveFA", {"faData": kind, "cxml": self._documents[kind]})
+
+    def replace(self, session: Session, args: Mapping[str, Any]) -> None:
+        """Keep another document, if its accounts exist."""
+        kind, text = args.get("faData", 0), args.get("cxml", "")
+        if not self._advisor:
+            raise Refused(321, _NOT_ADVISOR)
+        if kind not in self._documents:
+            raise invalid(f"Invalid FA data type: {kind}")
+        try:
+            root = fromstring(text)  # noqa: S314 - a client may only hurt itself: expat bounds what entities become
+        except (ParseError, ValueError) as error:
+            raise invalid(f"The FA data is no XML: {error}") from None
+        if root.tag != _ROOTS[kind]:
+            raise invalid(f"The FA data is no {_ROOTS[kind]}")
+        named = {each.text or "" for tag in ("acct", "account") for each in root.iter(tag)}
+        if unknown := named - set(self._accounts.ledgers):
+            raise Refused(10231, f"FA Groups contain invalid accounts: {', '.join(sorted(unknown))}")
+        self._documents[kind] = text
+        session.send("replaceFAEnd", {"reqId": args["reqId"], "text": "success"})
+
+    def families(self, session: Session, _: Mapping[str, Any]) -> None:
+        """One row for each account; only an advisor's are a family."""
+        head = next(iter(self._accounts.ledgers))
+        code = f"F{head.lstrip('DFU')}" if self._advisor else ""
+        rows = [{"accountID": name, "familyCodeStr": code} for name in self._accounts.ledgers]
+        described = [{key: value for key, value in row.items() if value} for row in rows]
+        session.send("familyCodes", {"familyCodes": described})
+
+    def tiers(self, session: Session, args: Mapping[str, Any]) -> None:
+        """Soft dollars are for advisors; everybody else has an empty list."""
+        names = (("Maximize Commissions", "MaxCommission"), ("Zero Commissions", "Zero")) if self._advisor else ()
+        tiers = [{"name": name, "val": value, "displayName": name} for name, value in names]
+        session.send("softDollarTiers", {"reqId": args["reqId"], "tiers": tiers})
+
+
+def _groups(accounts: list[str]) -> str:
+    root = Element("ListOfGroups")
+    group = SubElement(root, "Group")
+    SubElement(group, "name").text = "Everybody"
+    SubElement(group, "defaultMethod").text = "NetLiq"
+    members = SubElement(group, "ListOfAccts", varName="list")
+    for account in accounts:
+        member = SubElement(members, "Account")
+        SubElement(member, "acct").text = account
+        SubElement(member, "amount").text = "0.0"
+    return _document(root)
+
+
+def _aliases(accounts: list[str]) -> str:
+    root = Element("ListOfAccountAliases")
+    for account in accounts:
+        alias = SubElement(root, "AccountAlias")
+        SubElement(alias, "account").text = account
+        SubElement(alias, "alias").text = account
+    return _document(root)
+
+
+def _document(root: Element) -> str:
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, encoding="unicode")}\n'

@@ -1,0 +1,113 @@
+"""What the parts of the simulated host share: the time, the market, and who is connected.
+
+A `Session` is one client's connection: requests come in through the dispatcher, messages wait in its outbox until
+somebody takes them. Messages are `(name, data)` in IB's names; nothing here knows how they look on the wire.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ibbridge.sim.market import ib_times
+from ibbridge.sim.market.contract_resolver import Catalogue, invalid, not_found
+from ibbridge.sim.market.prices import Market
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import date
+
+    from ibbridge.sim.market.instruments import Instrument
+
+Data: TypeAlias = "dict[str, Any]"
+Sent: TypeAlias = "tuple[str, Data]"
+
+
+_SAYING_ENOUGH = ("currency", "conId", "localSymbol", "secId")
+"""Of these a contract must have one, for its name to mean one thing."""
+_IN_MANY_CURRENCIES = ("STK", "OPT", "CFD", "WAR", "IOPT", "CASH")
+
+
+class Session:
+    """One client's connection.
+
+    `history_end` says that the end of history is a message of its own (from server version 196 on) and not part
+    of the bars.
+    """
+
+    def __init__(self, world: World, client_id: int, *, history_end: bool) -> None:
+        self._world = world
+        self._outbox: list[Sent] = []
+        self.client_id = client_id
+        self.history_end = history_end
+        self.market_data_type = 1
+        self.auto_bind = False
+        self.closed = False
+
+    def send(self, name: str, data: Data | None = None) -> None:
+        """Put a message into the outbox."""
+        self._outbox.append((name, data or {}))
+
+    def error(self, key: int, code: int, text: str, reject_json: str = "") -> None:
+        """IB's error message; `key` is the request or order it is about, -1 for none."""
+        self.send(
+            "error",
+            {
+                "reqId": key,
+                "errorTime": int(self._world.now * 1000),
+                "errorCode": code,
+                "errorString": text,
+                "advancedOrderRejectJson": reject_json,
+            },
+        )
+
+    def take(self) -> list[Sent]:
+        """The messages since the last call, in order."""
+        taken, self._outbox = self._outbox, []
+        return taken
+
+
+Handler: TypeAlias = "Callable[[Session, Mapping[str, Any]], None]"
+
+
+class World:
+    """Everything of one seed that is not a client's own. `now` is set by the host alone."""
+
+    def __init__(self, seed: int, start: int, master: int | None = None, *, made_up: bool = False) -> None:
+        self.now = float(start)
+        self.start = start
+        self.master = master
+        self.market = Market(seed, start)
+        self.catalogue = Catalogue(seed, made_up=made_up)
+        self.sessions: dict[int, Session] = {}
+
+    @property
+    def today(self) -> date:
+        """The date at the exchange."""
+        return ib_times.today(self.now)
+
+    @property
+    def second(self) -> int:
+        """The time in whole seconds."""
+        return int(self.now)
+
+    def instrument(self, contract: Mapping[str, Any]) -> Instrument:
+        """Return the one instrument that a contract means for data and orders.
+
+        Raises `Refused` if there is none or more than one, or the contract does not say where and in which currency.
+        """
+        if not contract.get("exchange"):
+            raise invalid("Please enter exchange")
+        if contract.get("secType") in _IN_MANY_CURRENCIES and not any(map(contract.get, _SAYING_ENOUGH)):
+            raise not_found()
+        return self.catalogue.one(contract, self.today)
+
+    def reroute(self, session: Session, name: str, request: int, cfd: Instrument) -> None:
+        """Send a client that asks for data of a CFD, which has none of its own, to what the CFD is on."""
+        stock = self.catalogue.root("STK", cfd.symbol, cfd.currency)
+        session.send(name, {"reqId": request, "conId": stock.con_id, "exchange": "SMART"})
+
+    def clients(self, *ids: int | None) -> Iterator[Session]:
+        """The sessions of these clients that are connected, each once."""
+        for each in dict.fromkeys(ids):
+            if each is not None and each in self.sessions:
+                yield self.sessions[each]

@@ -1,0 +1,253 @@
+"""The simulated TWS as one object: requests go in, time goes in, messages come out.
+
+A pure core. It reads no clock and no socket: `connect`, `request` and `advance` are told everything, and everything
+that happens is in the sessions' outboxes, in order. Time passes in beats of a quarter of a second, however it is
+advanced, so the same calls at the same times give the same messages to the byte.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.codec.messages import REQUESTS
+from ibbridge.sim.accounts.advisor_groups import Advisor
+from ibbridge.sim.accounts.updates import Accounts
+from ibbridge.sim.context import Handler, Session, World
+from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market_data.depth import Depth
+from ibbridge.sim.market_data.history import History
+from ibbridge.sim.market_data.option_chains import Options
+from ibbridge.sim.market_data.quotes import Quotes
+from ibbridge.sim.market_data.scanner import Scanner
+from ibbridge.sim.market_data.tick_by_tick import Tapes
+from ibbridge.sim.market_data.tick_history import TickHistory
+from ibbridge.sim.orders.execution import Executor
+from ibbridge.sim.orders.option_exercise import Exercise
+from ibbridge.sim.orders.order import HELD
+from ibbridge.sim.orders.order_entry import Orders
+from ibbridge.sim.orders.queries import OrderReports
+from ibbridge.sim.orders.registry import OrderBook
+from ibbridge.sim.reference_data.contract_details import Contracts
+from ibbridge.sim.reference_data.display_groups import Displays
+from ibbridge.sim.reference_data.fundamentals import Fundamentals
+from ibbridge.sim.reference_data.lookups import Lookups
+from ibbridge.sim.reference_data.news import News
+from ibbridge.sim.reference_data.news_archive import Newspaper
+from ibbridge.sim.reference_data.wsh import Horizon
+from ibbridge.sim.request_checks import unreadable
+from ibbridge.sim.settings import ORDER_REQUESTS, Settings, read_only
+from ibbridge.sim.verification import Verification
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ibbridge.sim.orders.order import Ticket
+
+EPOCH = 1_767_623_400
+"""When simulated time starts unless it is told: Monday, 5 January 2026, 09:30 in New York."""
+ACCOUNT = "DU1234567"
+
+_FARMS = (
+    (2104, "Market data farm connection is OK:usfarm"),
+    (2104, "Market data farm connection is OK:usfuture"),
+    (2104, "Market data farm connection is OK:cashfarm"),
+    (2106, "HMDS data farm connection is OK:ushmds"),
+    (2158, "Sec-def data farm connection is OK:secdefnj"),
+)
+_KEYS = ("reqId", "tickerId", "orderId")
+_LOG_LEVELS = range(1, 6)
+
+
+class Host:
+    """One simulated TWS.
+
+    `start` is when it starts, in whole seconds since 1970. `accounts` are those it manages. `master` is the client id
+    that hears of everybody's orders. `unsubscribed` symbols have delayed data only. `foreign_cancel`: see `Orders`. An
+    `advisor` has groups of accounts and their aliases. With `made_up`, names exist that are listed nowhere. `occupied`
+    are client ids that count as taken.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        start: int = EPOCH,
+        *,
+        accounts: Sequence[str] = (ACCOUNT,),
+        master: int | None = None,
+        unsubscribed: frozenset[str] = frozenset(),
+        foreign_cancel: bool = False,
+        advisor: bool = False,
+        made_up: bool = False,
+    ) -> None:
+        self.world = World(seed, start, master, made_up=made_up)
+        self._beat = 0
+        self.occupied: set[int] = set()
+        self._accounts = Accounts(self.world, accounts)
+        book = OrderBook(self.world)
+        self._orders = Orders(self.world, self._accounts, book, foreign_cancel=foreign_cancel)
+        self._executor = Executor(self.world, self._accounts, book)
+        self._settings = Settings(self.world, self._orders)
+        self._book = book
+        self._history = History(self.world)
+        paper = Newspaper(self.world)
+        self._streams = (
+            Quotes(self.world, paper, unsubscribed),
+            Depth(self.world),
+            Tapes(self.world),
+            self._history,
+            TickHistory(self.world),
+            self._accounts,
+            Lookups(self.world),
+            News(self.world, paper),
+            Scanner(self.world),
+            Horizon(self.world, self._accounts),
+            Displays(self.world),
+        )
+        parts = (
+            *self._streams,
+            self._orders,
+            OrderReports(self.world, book),
+            Exercise(self.world, self._accounts, book, self._orders),
+            Contracts(self.world),
+            Options(self.world),
+            Fundamentals(self.world),
+            Advisor(self._accounts, advisor=advisor),
+            self._settings,
+            Verification(),
+        )
+        self._handlers: dict[str, Handler] = {
+            "startApi": self._start_again,
+            "reqCurrentTime": self._current_time,
+            "reqCurrentTimeInMillis": self._current_milliseconds,
+            "reqIds": lambda session, _args: self._next_id(session),
+            "setServerLogLevel": self._log_level,
+        }
+        for part in parts:
+            self._handlers |= part.handlers()
+
+    @property
+    def now(self) -> float:
+        """The simulated time in seconds since 1970."""
+        return self.world.now
+
+    @property
+    def simulated(self) -> frozenset[str]:
+        """The names of the requests that are answered with more than a refusal."""
+        return frozenset(self._handlers)
+
+    def connect(self, client_id: int, *, history_end: bool = True, taken: bool = False) -> Session:
+        """A client that has sent START_API. If its id is taken, or said to be, it is closed after error 326."""
+        session = Session(self.world, client_id, history_end=history_end)
+        if taken or client_id in self.world.sessions or client_id in self.occupied:
+            session.error(
+                -1, 326, "Unable to connect as the client id is already in use. Retry with a unique client id."
+            )
+            session.closed = True
+            return session
+        self.world.sessions[client_id] = session
+        self._accounts.announce(session)
+        self._next_id(session)
+        for code, text in _FARMS:
+            session.error(-1, code, text)
+        return session
+
+    def disconnect(self, session: Session) -> None:
+        """The client has gone: its subscriptions end, its orders live on."""
+        session.closed = True
+        if self.world.sessions.get(session.client_id) is session:
+            del self.world.sessions[session.client_id]
+            for part in self._streams:
+                part.drop(session)
+
+    def request(self, session: Session, name: str, args: Mapping[str, Any]) -> bool:
+        """What a client asks; whether it was not refused, which is an error message with its id. Nothing is raised."""
+        if session.closed:
+            return False
+        reason = unreadable(REQUESTS[name], args) if name in REQUESTS else f"Unknown request: {name}"
+        key = _key(args)
+        if reason is None and key is None:
+            reason = "Unable to parse field: 'Id'"
+        if reason is not None or key is None:
+            self.unreadable(session, reason or "")
+            return False
+        try:
+            if self._settings.read_only and name in ORDER_REQUESTS:
+                raise read_only()
+            self._handlers[name](session, args)
+        except Refused as refused:
+            session.error(key, refused.code, refused.text)
+            return False
+        return True
+
+    def unreadable(self, session: Session, reason: str) -> None:
+        """A request that could not be read at all."""
+        session.error(-1, 320, f"Error reading request. {reason}")
+
+    def advance(self, now: float) -> None:
+        """Let time pass until `now`. Going back does nothing."""
+        market = self.world.market
+        last = market.quarter(now)
+        while self._beat < last:
+            self._beat += 1
+            self.world.now = market.moment(self._beat)
+            self._executor.beat(self._beat)
+            for part in self._streams:
+                part.beat(self._beat)
+        self.world.now = max(self.world.now, now)
+
+    def enter_order(self, contract: Mapping[str, Any], order: Mapping[str, Any]) -> Ticket:
+        """An order typed into the host by hand. Raises `Refused`."""
+        return self._orders.enter_manually(contract, order)
+
+    # -- what a script of faults does to it --------------------------------------------------------------------------
+
+    def lose_data(self, session: Session) -> None:
+        """End every data subscription of a client without a word, as IB's servers do before 1101."""
+        for part in self._streams:
+            if part is not self._accounts:
+                part.drop(session)
+
+    def end_updates(self, session: Session) -> None:
+        """End every bar stream that is kept up to date, each with error 10182."""
+        for request in self._history.live(session):
+            session.error(request, 10182, "Failed to request live updates (disconnected).")
+        self._history.drop(session)
+
+    def burn_id(self, session: Session, order_id: int) -> None:
+        """An order id is used up without an order. Raises `Refused` if it was already."""
+        self._orders.claim_id(session.client_id, order_id)
+
+    def restart(self, ids: int = 0) -> None:
+        """What a restart takes away: orders that were not transmitted. Next ids have moved by so many."""
+        self._book.tickets = [each for each in self._book.tickets if each.status != HELD]
+        self._orders.move_ids(ids)
+
+    # -- requests that belong to no part -----------------------------------------------------------------------------
+
+    def _next_id(self, session: Session) -> None:
+        session.send("nextValidId", {"orderId": self._orders.next_id(session.client_id)})
+
+    def _current_time(self, session: Session, _: Mapping[str, Any]) -> None:
+        session.send("currentTime", {"time": self.world.second})
+
+    def _current_milliseconds(self, session: Session, _: Mapping[str, Any]) -> None:
+        session.send("currentTimeInMillis", {"timeInMillis": int(self.world.now * 1000)})
+
+    @staticmethod
+    def _start_again(_: Session, __: Mapping[str, Any]) -> None:
+        raise invalid("The API has been started on this connection already")
+
+    @staticmethod
+    def _log_level(_: Session, args: Mapping[str, Any]) -> None:
+        if args.get("logLevel", 1) not in _LOG_LEVELS:
+            raise Refused(319, "Invalid log level")
+
+
+def _key(args: Mapping[str, Any]) -> int | None:
+    """The id that an error about a request has: its own, -1 if it has none, and None if it has one that is unset."""
+    for values in (args, *(each for name, each in args.items() if name.endswith("Proto"))):
+        for name in _KEYS:
+            if name in values:
+                found: int | None = values[name]
+                return found
+    return -1

@@ -1,0 +1,425 @@
+"""Which instruments a contract means.
+
+Names exist if they are listed, or where names may be made up, in which case the few in `NOBODY` never do. ConIds are
+the real ones where a name is known and a hash of the description elsewhere: the same in every run. A conId alone finds
+what is known or what has been given out before, as nothing can be read from it.
+
+Knows instruments and is told the date. Refusals carry IB's codes and words.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.sim.market.instruments import (
+    KNOWN,
+    NEWS_PROVIDERS,
+    PROFILES,
+    Instrument,
+    broad_tape,
+    identity_number,
+    third_friday,
+)
+from ibbridge.sim.market.listings import invented_cusip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+NOBODY = ("NOSUCH", "INVALID", "UNKNOWN")
+"""Beginnings of names that no security has, even where names may be made up."""
+
+_SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9. ]{0,15}")
+_MONTH_CODES = "FGHJKMNQUVXZ"
+_FUTURE_LOCAL = re.compile(r"([A-Z0-9]+)([FGHJKMNQUVXZ])(\d)")
+_OPTION_LOCAL = re.compile(r"([A-Z0-9.]+) *(\d{6})([CP])(\d{8})")
+_STRIKE_STEPS = ((25, 0.5), (100, 1.0), (250, 2.5), (1000, 5.0), (5000, 25.0), (float("inf"), 50.0))
+_QUARTERLY = (3, 6, 9, 12)
+_NUMBERED = ("STK", "BOND", "BILL", "FUND")
+_TAPES = frozenset(map(broad_tape, NEWS_PROVIDERS))
+
+
+class Refused(Exception):  # noqa: N818 - it is what TWS says, not what went wrong here
+    """A request gets this error of IB's instead of an answer."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"{code} {text}")
+        self.code = code
+        self.text = text
+
+
+def not_found() -> Refused:
+    """What TWS says of a contract that means nothing."""
+    return Refused(200, "No security definition has been found for the request")
+
+
+def invalid(cause: str) -> Refused:
+    """What TWS says of a request that makes no sense, with the cause."""
+    return Refused(321, f"Error validating request.-'bW' : cause - {cause}")
+
+
+class Catalogue:
+    """All instruments of one seed. A seed moves the price level of each name by up to a fifth.
+
+    With `made_up`, any name that looks like one exists, and not only those that are listed.
+    """
+
+    def __init__(self, seed: int, *, made_up: bool = False) -> None:
+        self._seed = seed
+        self._made_up = made_up
+        self._issued: dict[int, Instrument] = {}
+        self._roots: dict[tuple[str, str, str], Instrument] = {}
+        for sec_type, symbol, currency in KNOWN:
+            if sec_type != "FUT":
+                self.root(sec_type, symbol, currency)
+
+    def one(self, contract: Mapping[str, Any], today: date) -> Instrument:
+        """The instrument that a contract means. Raises `Refused` if there is none, or more than one."""
+        found = self.find(contract, today)
+        if len(found) > 1:
+            symbol = contract.get("symbol") or contract.get("localSymbol", "")
+            raise Refused(
+                200,
+                f"The contract description specified for {symbol} is ambiguous; "
+                "you must specify the multiplier or trading class.",
+            )
+        return found[0]
+
+    def find(self, contract: Mapping[str, Any], today: date) -> list[Instrument]:
+        """Every instrument that a contract may mean, at least one. Raises `Refused`."""
+        sec_type = contract.get("secType", "")
+        if sec_type and sec_type not in PROFILES:
+            raise invalid("Please enter a valid security type")
+        if sec_type == "BAG":
+            return [self._combination(contract, today)]
+        if con_id := contract.get("conId", 0):
+            return [self._agreeing(self.by_id(con_id), contract)]
+        if contract.get("secIdType") and contract.get("secId"):
+            found = self._numbered(contract)
+        elif not sec_type:
+            raise invalid("Please enter a valid security type")
+        else:
+            found = [self._issue(each) for each in self._described(_completed(contract), today)]
+        exchange = contract.get("exchange", "")
+        found = [each for each in found if not exchange or each.is_traded_on(exchange)]
+        if not found:
+            raise not_found()
+        return found
+
+    @staticmethod
+    def _agreeing(found: Instrument, contract: Mapping[str, Any]) -> Instrument:
+        """Return what a conId means. Raises `Refused` where the contract says anything else of it."""
+        exchange = contract.get("exchange", "")
+        said = (
+            (contract.get("symbol", "").upper(), found.symbol.upper()),
+            (contract.get("secType", ""), found.sec_type),
+            (contract.get("currency", ""), found.currency),
+        )
+        if any(text and text != is_ for text, is_ in said) or (exchange and not found.is_traded_on(exchange)):
+            raise not_found()
+        return found
+
+    def _numbered(self, contract: Mapping[str, Any]) -> list[Instrument]:
+        """Return the securities that have this ISIN or CUSIP, of this type and currency where they are said."""
+        kind, number = contract["secIdType"], contract["secId"].upper()
+        if kind not in ("ISIN", "CUSIP"):
+            raise invalid(f"Invalid security id type: {kind}")
+        wanted = {"sec_type": contract.get("secType", ""), "currency": contract.get("currency", "")}
+        return [
+            each
+            for each in self._issued.values()
+            if number == (each.isin if kind == "ISIN" else each.cusip)
+            and all(not text or getattr(each, name) == text for name, text in wanted.items())
+        ]
+
+    def by_id(self, con_id: int) -> Instrument:
+        """The instrument with this conId, if it is known or was given out. Raises `Refused`."""
+        found = self.issued(con_id)
+        if found is None:
+            raise not_found()
+        return found
+
+    def issued(self, con_id: int) -> Instrument | None:
+        """The same, or None."""
+        return self._issued.get(con_id)
+
+    def matching(self, pattern: str) -> list[Instrument]:
+        """Known names whose symbol begins with `pattern` or whose name contains it; at most 16, as at IB."""
+        wanted = pattern.upper()
+        return [each for each in self.known() if each.symbol.startswith(wanted) or wanted in each.name.upper()][:16]
+
+    def known(self, sec_type: str = "") -> list[Instrument]:
+        """The names everybody knows, of one type or all; of what expires there is none to name."""
+        keys = (key for key in KNOWN if key[0] != "FUT" and sec_type in ("", key[0]))
+        return [self.root(*key) for key in keys]
+
+    def is_listed(self, sec_type: str, symbol: str, currency: str) -> bool:
+        """Return True for a name that exists: one that is listed, or any where names may be made up."""
+        on = {"CONTFUT": ("FUT",), "FOP": ("FUT",), "OPT": ("STK", "IND"), "CFD": ("CFD", "STK")}
+        kinds = on.get(sec_type, (sec_type, "STK") if sec_type in ("WAR", "IOPT") else (sec_type,))
+        return self._made_up or any((kind, symbol, currency) in KNOWN for kind in kinds)
+
+    def front_futures(self, today: date) -> list[Instrument]:
+        """Of every future that is known the one that is next to expire."""
+        return [self._issue(self._front(*key[1:], today)) for key in KNOWN if key[0] == "FUT"]
+
+    def combinations(self, today: date) -> list[Instrument]:
+        """Return spreads of options on a few well-known stocks: two calls of the next expiration, the nearer bought."""
+        return [self._spread(symbol, today) for symbol in ("AAPL", "MSFT", "NVDA", "SPY", "TSLA")]
+
+    def _spread(self, symbol: str, today: date) -> Instrument:
+        underlying = self.root("STK", symbol, "USD")
+        expiry, strikes = self.expirations(underlying, today)[0], self.strikes(underlying)
+        middle = len(strikes) // 2
+        calls = [_option("OPT", underlying, expiry, strike, "C") for strike in strikes[middle : middle + 2]]
+        legs = [{"conId": self._issue(call).con_id, "action": side} for call, side in zip(calls, "BS", strict=True)]
+        return self._combination({"symbol": symbol, "comboLegs": legs}, today)
+
+    def expirations(self, underlying: Instrument, today: date) -> list[str]:
+        """The options' last trading days: the next four Fridays and the third Fridays of the next four months."""
+        fridays = (today + timedelta((4 - today.weekday()) % 7 + 7 * n) for n in range(4))
+        monthly = (third_friday(*_month(today, n)) for n in range(5))
+        days = {day for day in (*fridays, *monthly) if day >= today}
+        return [f"{day:%Y%m%d}" for day in sorted(days)] if underlying.sec_type != "FUT" else [underlying.expiry]
+
+    @staticmethod
+    def strikes(underlying: Instrument) -> list[float]:
+        """The strikes of the chain: ten on each side of where the price began."""
+        step = next(step for limit, step in _STRIKE_STEPS if underlying.base < limit)
+        middle = round(underlying.base / step)
+        return [round(n * step, 2) for n in range(max(middle - 10, 1), middle + 11)]
+
+    def _issue(self, instrument: Instrument) -> Instrument:
+        """Give out a conId: from now on it means this instrument."""
+        self._issued[instrument.con_id] = instrument
+        return instrument
+
+    # -- by type -----------------------------------------------------------------------------------------------------
+
+    def _described(self, contract: Mapping[str, Any], today: date) -> list[Instrument]:
+        sec_type, symbol = contract["secType"], contract["symbol"]
+        named = symbol in _TAPES if sec_type == "NEWS" else _SYMBOL.fullmatch(symbol)
+        if not named or symbol.startswith(NOBODY):
+            raise not_found()
+        found: list[Instrument] = []
+        for currency in self._currencies(contract):
+            if sec_type == "NEWS" or self.is_listed(sec_type, symbol, currency):
+                found += self._of_type({**contract, "currency": currency}, today)
+        if not found:
+            raise not_found()
+        return found
+
+    def _currencies(self, contract: Mapping[str, Any]) -> list[str]:
+        """Return the currency that a contract names, or every one that its name is listed in."""
+        if contract.get("currency"):
+            return [contract["currency"]]
+        symbol = contract["symbol"]
+        listed = [key[2] for key in KNOWN if key[1] == symbol and self.is_listed(contract["secType"], symbol, key[2])]
+        return list(dict.fromkeys(listed)) or ["USD"]
+
+    def _of_type(self, contract: Mapping[str, Any], today: date) -> list[Instrument]:
+        sec_type, symbol = contract["secType"], contract["symbol"]
+        if sec_type == "FUT":
+            return self._futures(contract, today)
+        if sec_type in ("OPT", "FOP"):
+            return list(self._options(contract, today))
+        if sec_type == "CONTFUT":
+            front = self._front(symbol, contract["currency"], today)
+            return [replace(front, sec_type="CONTFUT", con_id=identity_number("CONTFUT", front.root))]
+        return [self.root(sec_type, symbol, contract["currency"])]
+
+    def root(self, sec_type: str, symbol: str, currency: str) -> Instrument:
+        """Return a name that derives from nothing: made once, the same for ever."""
+        key = sec_type, symbol, currency
+        if key not in self._roots:
+            made = self._make(*key)
+            self._roots[key] = made
+            self._issued[made.con_id] = made
+        return self._roots[key]
+
+    def _make(self, sec_type: str, symbol: str, currency: str) -> Instrument:
+        profile, known = PROFILES[sec_type], KNOWN.get((sec_type, symbol, currency))
+        draw = identity_number(self._seed, "level", sec_type, symbol, currency) % 10_000 / 10_000
+        low, high = profile.prices
+        usual = known.price if known else low * (high / low) ** (identity_number("price", symbol) % 10_000 / 10_000)
+        tick = known.tick if known and known.tick else profile.tick
+        con_id = known.con_id if known and known.con_id else identity_number(sec_type, symbol, currency)
+        number = known.number if known else invented_cusip(sec_type, symbol, currency) if sec_type in _NUMBERED else ""
+        return Instrument(
+            con_id=con_id,
+            sec_type=sec_type,
+            symbol=symbol,
+            currency=currency,
+            name=known.name if known else f"{symbol} INC" if sec_type == "STK" else symbol,
+            primary=known.primary if known else "NYSE" if sec_type == "STK" else profile.exchange,
+            local_symbol=_local_symbol(sec_type, symbol, currency, con_id, number),
+            trading_class=_trading_class(sec_type, symbol, currency, number),
+            tick=0.005 if sec_type == "CASH" and currency == "JPY" else tick,
+            root=f"{sec_type} {symbol} {currency}",
+            base=usual * (1 + (draw - 0.5) * (0.02 if sec_type == "CASH" else 0.4)),
+            volatility=profile.volatility,
+            volume=profile.volume,
+            multiplier=(known.multiplier if known else "") or profile.multiplier,
+            number=number,
+            trade=known.trade if known else ("", "", ""),
+            fund=known is not None and known.fund,
+        )
+
+    def _futures(self, contract: Mapping[str, Any], today: date) -> list[Instrument]:
+        root = self.root("FUT", contract["symbol"], contract["currency"])
+        wanted, multiplier = contract.get("lastTradeDateOrContractMonth", ""), contract.get("multiplier", "")
+        if multiplier and multiplier.removesuffix(".0") != root.multiplier:
+            return []
+        if wanted:
+            expiry = _month_end(wanted)
+            days = [expiry] if f"{expiry:%Y%m%d}".startswith(wanted) and _listed(expiry, today) else []
+        else:
+            months = (_month(today, n) for n in range(15))
+            days = [third_friday(*month) for month in months if month[1] in _QUARTERLY]
+            days = [day for day in days if day >= today][:4]
+        return [self._future(root, day) for day in days]
+
+    def _front(self, symbol: str, currency: str, today: date) -> Instrument:
+        """The future that is next to expire."""
+        return self._futures({"symbol": symbol, "currency": currency}, today)[0]
+
+    @staticmethod
+    def _future(root: Instrument, day: date) -> Instrument:
+        local = f"{root.symbol}{_MONTH_CODES[day.month - 1]}{day.year % 10}"
+        number = identity_number(root.root, day)
+        return replace(root, con_id=number, expiry=f"{day:%Y%m%d}", local_symbol=local)
+
+    def _options(self, contract: Mapping[str, Any], today: date) -> Iterator[Instrument]:
+        underlying = self._underlying(contract, today)
+        wanted = contract.get("lastTradeDateOrContractMonth", "")
+        expirations = [x for x in self.expirations(underlying, today) if x.startswith(wanted)]
+        if not expirations and len(wanted) == 8 and _listed(_day(wanted), today):
+            expirations = [wanted]
+        strike, right = contract.get("strike") or 0.0, contract.get("right", "")[:1]
+        if strike and not 0.05 < strike / underlying.base < 20:
+            return
+        if right not in ("", "0", "?", "C", "P"):
+            raise invalid("Please enter a valid right (P or C)")
+        for expiry in expirations:
+            for each in [strike] if strike else self.strikes(underlying):
+                for side in right if right in ("C", "P") else "CP":
+                    yield _option(contract["secType"], underlying, expiry, each, side)
+
+    def _underlying(self, contract: Mapping[str, Any], today: date) -> Instrument:
+        symbol, currency = contract["symbol"], contract["currency"]
+        if contract["secType"] == "FOP":
+            return self._front(symbol, currency, today)
+        index = ("IND", symbol, currency) in KNOWN
+        return self.root("IND" if index else "STK", symbol, currency)
+
+    def _combination(self, contract: Mapping[str, Any], today: date) -> Instrument:
+        legs = []
+        for leg in contract.get("comboLegs") or ():
+            instrument = self.by_id(leg.get("conId", 0))
+            sign = 1 if leg.get("action", "BUY").upper().startswith("B") else -1
+            legs.append((instrument, float(sign * (leg.get("ratio") or 1))))
+        if len(legs) < 2 or any(leg.sec_type == "BAG" for leg, _ in legs):
+            raise Refused(314, "Combo details for leg are invalid")
+        first = legs[0][0]
+        symbol = contract.get("symbol", "").upper() or first.symbol
+        number = identity_number("BAG", *sorted((leg.con_id, ratio) for leg, ratio in legs))
+        made = replace(
+            self.root("BAG", symbol, first.currency),
+            con_id=number,
+            legs=tuple(legs),
+            multiplier=first.multiplier,
+            trading_class="COMB",
+        )
+        return self._issue(made)
+
+
+def _local_symbol(sec_type: str, symbol: str, currency: str, con_id: int, number: str) -> str:
+    """Return what the exchange calls it: a pair by both names, a bond and a fund by a number."""
+    if sec_type in ("CASH", "CRYPTO"):
+        return f"{symbol}.{currency}"
+    if (sec_type, currency) == ("STK", "KRW"):
+        return f"{symbol}.KS"
+    return {"BOND": f"IBCID{con_id}", "BILL": f"IBCID{con_id}", "FUND": number}.get(sec_type) or symbol
+
+
+def _trading_class(sec_type: str, symbol: str, currency: str, number: str) -> str:
+    if sec_type == "CASH":
+        return f"{symbol}.{currency}"
+    return {"STK": "NMS" if currency == "USD" else symbol, "FUND": number}.get(sec_type) or symbol
+
+
+def _completed(contract: Mapping[str, Any]) -> dict[str, Any]:
+    """With the symbol in capitals, and what the local symbol says."""
+    given = {"symbol": ""} | {name: value for name, value in contract.items() if value}
+    given["symbol"] = given["symbol"].upper()
+    local = given.get("localSymbol", "").upper()
+    if local and not given["symbol"]:
+        given |= _read_local(given["secType"], local)
+    return given
+
+
+def _read_local(sec_type: str, local: str) -> dict[str, Any]:
+    if sec_type == "FUT" and (found := _FUTURE_LOCAL.fullmatch(local)):
+        month = f"202{found[3]}{_MONTH_CODES.index(found[2]) + 1:02}"
+        return {"symbol": found[1], "lastTradeDateOrContractMonth": month}
+    if sec_type in ("OPT", "FOP") and (found := _OPTION_LOCAL.fullmatch(local)):
+        strike = int(found[4]) / 1000
+        return {
+            "symbol": found[1],
+            "lastTradeDateOrContractMonth": f"20{found[2]}",
+            "right": found[3],
+            "strike": strike,
+        }
+    if sec_type in ("CASH", "CRYPTO") and local.count(".") == 1:
+        return dict(zip(("symbol", "currency"), local.split("."), strict=True))
+    return {"symbol": local}
+
+
+def _option(sec_type: str, underlying: Instrument, expiry: str, strike: float, right: str) -> Instrument:
+    profile = PROFILES[sec_type]
+    return Instrument(
+        con_id=identity_number(sec_type, underlying.root, expiry, strike, right),
+        sec_type=sec_type,
+        symbol=underlying.symbol,
+        currency=underlying.currency,
+        name=underlying.name,
+        primary=underlying.primary if sec_type == "FOP" else profile.exchange,
+        local_symbol=f"{underlying.symbol:<6}{expiry[2:]}{right}{round(strike * 1000):08}",
+        trading_class=underlying.symbol,
+        tick=profile.tick,
+        root=underlying.root,
+        base=underlying.base,
+        volatility=underlying.volatility,
+        volume=profile.volume,
+        multiplier=underlying.multiplier or profile.multiplier,
+        expiry=expiry,
+        strike=strike,
+        right=right,
+        underlying=underlying,
+        trade=underlying.trade,
+    )
+
+
+def _listed(expiry: date, today: date) -> bool:
+    """Whether a derivative that expires then could be trading."""
+    return today <= expiry and expiry.year - today.year <= 10
+
+
+def _month(today: date, later: int) -> tuple[int, int]:
+    years, month = divmod(today.month - 1 + later, 12)
+    return today.year + years, month + 1
+
+
+def _month_end(text: str) -> date:
+    """The expiry in the month that `yyyyMM` or `yyyyMMdd` lies in."""
+    day = _day(text if len(text) == 8 else f"{text}01")
+    return third_friday(day.year, day.month)
+
+
+def _day(text: str) -> date:
+    try:
+        return datetime.strptime(text, "%Y%m%d").date()  # noqa: DTZ007 - a day, not a moment
+    except ValueError:
+        raise not_found() from None

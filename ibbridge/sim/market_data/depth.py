@@ -1,0 +1,160 @@
+"""Market depth: a book of prices around the quote, sent as inserts and then as what changes.
+
+Row 0 is the best price. Deletions come from the back and insertions from the front, so that a client that shifts
+its rows as told always has the book.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.prices import Market, Quote, to_tick
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ibbridge.sim.context import Handler, Session, World
+    from ibbridge.sim.market.instruments import Instrument
+
+BOOKS = 3
+"""Contracts that one client may see the depth of."""
+ROWS = 20
+
+_INSERT, _UPDATE, _DELETE = range(3)
+_ASK, _BID = range(2)
+_MAKERS = ("ARCA", "NASDAQ", "BATS", "IEX", "EDGEA", "NYSE", "DRCTEDGE")
+
+Book: TypeAlias = "tuple[tuple[tuple[float, float], ...], tuple[tuple[float, float], ...]]"
+"""Rows of (price, size), best first, for asks and bids."""
+
+
+class Change(NamedTuple):
+    """What a client has to do to one row of one side."""
+
+    position: int
+    operation: int
+    price: float
+    size: float
+
+
+class Watch:
+    """One subscription. `makers` says that rows name a market maker or exchange."""
+
+    def __init__(self, session: Session, request: int, instrument: Instrument, rows: int, *, smart: bool) -> None:
+        self.session = session
+        self.request = request
+        self.instrument = instrument
+        self.rows = rows
+        self.smart = smart
+        self.makers = False
+        self.book: Book = ((), ())
+
+    def show(self, book: Book) -> None:
+        """Send what turns the book shown last into this one."""
+        for side in (_ASK, _BID):
+            for change in changes(self.book[side], book[side]):
+                self._send(side, change)
+        self.book = book
+
+    def _send(self, side: int, change: Change) -> None:
+        row: dict[str, Any] = {
+            "reqId": self.request,
+            "position": change.position,
+            "operation": change.operation,
+            "side": side,
+            "price": change.price,
+            "size": change.size,
+        }
+        if not self.makers:
+            self.session.send("updateMktDepth", row)
+            return
+        maker = _MAKERS[round(change.price / self.instrument.tick) % len(_MAKERS)]
+        self.session.send("updateMktDepthL2", row | {"marketMaker": maker, "isSmartDepth": self.smart})
+
+
+class Depth:
+    """All depth subscriptions of all clients."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._watches: dict[tuple[int, int], Watch] = {}
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {"reqMktDepth": self.request, "cancelMktDepth": self.cancel}
+
+    def request(self, session: Session, args: Mapping[str, Any]) -> None:
+        """The book as inserts, and then its changes."""
+        contract, request, rows = args.get("contract", {}), args["reqId"], args.get("numRows") or 0
+        key = session.client_id, request
+        if key in self._watches:
+            raise Refused(322, "Error processing request.-'cc' : cause - Duplicate ticker id")
+        exchange, smart = contract.get("exchange", ""), args.get("isSmartDepth", False)
+        if not exchange:
+            raise invalid("Please enter exchange")
+        if not 1 <= rows <= ROWS:
+            raise invalid(f"Number of rows must be between 1 and {ROWS}")
+        instrument = self._world.instrument(contract)
+        if instrument.sec_type == "CFD":
+            self._world.reroute(session, "rerouteMktDepthReq", request, instrument)
+            return
+        if instrument.legs:
+            raise invalid("Market depth is not available for combinations")
+        if not instrument.profile.quotes:
+            raise Refused(10092, "Deep market data is not supported for this combination of security type/exchange")
+        mine = {each.instrument.con_id for (client, _), each in self._watches.items() if client == session.client_id}
+        if len(mine | {instrument.con_id}) > BOOKS:
+            raise Refused(309, "Max number (3) of market depth requests has been reached")
+        watch = Watch(session, request, instrument, rows, smart=smart)
+        watch.makers = smart or exchange in ("SMART", "ISLAND", "NASDAQ", "ARCA")
+        self._watches[key] = watch
+        watch.show(book(self._world.market, instrument, rows, self._world.now))
+
+    def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
+        """No answer, unless there is nothing to cancel."""
+        if self._watches.pop((session.client_id, args["reqId"]), None) is None:
+            raise Refused(310, f"Can't find the subscribed market depth with tickerId:{args['reqId']}")
+
+    def drop(self, session: Session) -> None:
+        """Forget a client that has gone."""
+        self._watches = {key: each for key, each in self._watches.items() if each.session is not session}
+
+    def beat(self, quarter: int) -> None:
+        """Send what changed since the last beat."""
+        market = self._world.market
+        for watch in self._watches.values():
+            watch.show(book(market, watch.instrument, watch.rows, market.moment(quarter)))
+
+
+def book(market: Market, instrument: Instrument, rows: int, at: float) -> Book:
+    """The book as it stands. Sizes grow with the distance from the quote and stay while a price stays."""
+    quote = market.quote(instrument, at)
+    return _side(quote, instrument, rows, _ASK), _side(quote, instrument, rows, _BID)
+
+
+def _side(quote: Quote, instrument: Instrument, rows: int, side: int) -> tuple[tuple[float, float], ...]:
+    best, first, step = (quote.ask, quote.ask_size, 1) if side == _ASK else (quote.bid, quote.bid_size, -1)
+    prices = (to_tick(best + step * n * instrument.tick, instrument.tick) for n in range(rows))
+    lot = instrument.profile.lot
+    return tuple(
+        (price, first if n == 0 else float(lot * (1 + n + round(price / instrument.tick) % 7)))
+        for n, price in enumerate(prices)
+        if price > 0
+    )
+
+
+def changes(old: tuple[tuple[float, float], ...], new: tuple[tuple[float, float], ...]) -> Iterator[Change]:
+    """What turns one side into the other, to be done in this order."""
+    kept = {price for price, _ in new}
+    rows = list(old)
+    for position in reversed(range(len(rows))):
+        if rows[position][0] not in kept:
+            price, _ = rows.pop(position)
+            yield Change(position, _DELETE, price, 0.0)
+    there = dict(rows)
+    for position, (price, size) in enumerate(new):
+        if price not in there:
+            yield Change(position, _INSERT, price, size)
+        elif there[price] != size:
+            yield Change(position, _UPDATE, price, size)

@@ -1,0 +1,290 @@
+"""Market data lines: reqMktData, its ticks, and what limits them.
+
+A line gets a burst at once (type of data, request parameters, last trade, day, quotes, as a TWS does) and then a tick
+for whatever changed, on the quarter seconds of the market. Delayed data is the market as it was a quarter of an hour
+ago, under the delayed tick types.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.sim.market.contract_resolver import Refused
+from ibbridge.sim.market.price_path import DAY
+from ibbridge.sim.market.prices import QUARTERS
+from ibbridge.sim.market_data.generic_ticks import (
+    TRADE_REPORTS,
+    Look,
+    Tick,
+    Wanted,
+    generic,
+    generic_ticks,
+    price,
+    read_list,
+    size,
+    string,
+    trade_report,
+)
+from ibbridge.sim.reference_data.lookups import smart_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ibbridge.sim.context import Handler, Session, World
+    from ibbridge.sim.market.instruments import Instrument
+    from ibbridge.sim.market.price_path import Bar
+    from ibbridge.sim.reference_data.news_archive import Newspaper
+
+LINES = 100
+"""Lines that all clients together may have."""
+DELAY = 15 * 60
+FIRST_NEWS = 3
+"""Headlines, of today and yesterday, that a line begins with."""
+SNAPSHOT = 1 * QUARTERS
+"""Quarters until a snapshot ends (at IB: within 11 seconds)."""
+
+DIVIDENDS = 0.23
+"""What an option's underlying pays until it expires, as generic tick 456 has it."""
+
+_DELAYED = {
+    1: 66, 2: 67, 4: 68, 0: 69, 3: 70, 5: 71, 6: 72, 7: 73, 8: 74, 9: 75, 14: 76, 45: 88, 49: 90,
+    10: 80, 11: 81, 12: 82, 13: 83,
+}  # fmt: skip
+_LIVE, _FROZEN, _DELAYED_TYPE, _DELAYED_FROZEN = range(1, 5)
+
+
+class Line:
+    """One subscription or snapshot: the generics and whether the usual ticks are wanted, and what was shown last."""
+
+    def __init__(self, session: Session, request: int, wanted: Wanted, look: Look) -> None:
+        self.session = session
+        self.request = request
+        self.numbers, self.defaults, self.papers = wanted
+        self.delayed = is_delayed(session)
+        self.ends: int | None = None
+        self.shown = look
+
+    def send(self, ticks: Iterator[Tick]) -> None:
+        """Send ticks under this request, as delayed ones where the data is."""
+        for name, data in ticks:
+            if self.delayed:
+                data["tickType"] = _DELAYED.get(data["tickType"], data["tickType"])
+            self.session.send(name, {"reqId": self.request, **data})
+
+
+class Quotes:
+    """All lines of all clients. `unsubscribed` are symbols for which only delayed data is to be had."""
+
+    def __init__(self, world: World, paper: Newspaper, unsubscribed: frozenset[str] = frozenset()) -> None:
+        self._world = world
+        self._paper = paper
+        self._unsubscribed = unsubscribed
+        self._lines: dict[tuple[int, int], Line] = {}
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {
+            "reqMktData": self.request,
+            "cancelMktData": self.cancel,
+            "reqMarketDataType": self.set_type,
+        }
+
+    def set_type(self, session: Session, args: Mapping[str, Any]) -> None:
+        """For later requests of this connection. No answer."""
+        wanted = args.get("marketDataType", _LIVE)
+        if wanted not in range(_LIVE, _DELAYED_FROZEN + 1):
+            session.error(-1, 321, "Error validating request.-'bN' : cause - Invalid market data type")
+            return
+        session.market_data_type = wanted
+
+    def request(self, session: Session, args: Mapping[str, Any]) -> None:
+        """A burst of ticks and then what changes; a snapshot ends by itself."""
+        request = args["reqId"]
+        if (session.client_id, request) in self._lines:
+            raise Refused(102, "Duplicate ticker id")
+        instrument = self._world.instrument(args.get("contract", {}))
+        wanted = read_list(args.get("genericTickList", ""), instrument.sec_type)
+        if instrument.sec_type == "NEWS":  # a broad tape has headlines and nothing else
+            wanted = wanted._replace(defaults=False)
+        snapshot = args.get("snapshot", False) or args.get("regulatorySnapshot", False)
+        if snapshot and wanted.numbers:
+            raise Refused(414, "Snapshot market data subscription is not applicable to generic ticks")
+        if len(self._lines) >= LINES:
+            raise Refused(101, "Max number of tickers has been reached")
+        if instrument.sec_type == "CFD":
+            self._world.reroute(session, "rerouteMktDataReq", request, instrument)
+            return
+        self._check_permission(session, instrument)
+        look = self._look(instrument, self._world.now - (DELAY if is_delayed(session) else 0))
+        line = self._lines[session.client_id, request] = Line(session, request, wanted, look)
+        self._begin(line)
+        if snapshot:
+            line.ends = self._world.market.quarter(self._world.now) + SNAPSHOT
+
+    def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
+        """No answer, unless there is nothing to cancel."""
+        if self._lines.pop((session.client_id, args["reqId"]), None) is None:
+            raise Refused(300, f"Can't find EId with tickerId:{args['reqId']}")
+
+    def drop(self, session: Session) -> None:
+        """Forget a client that has gone."""
+        self._lines = {key: line for key, line in self._lines.items() if line.session is not session}
+
+    def beat(self, quarter: int) -> None:
+        """Send what changed since the last beat."""
+        market = self._world.market
+        for key, line in list(self._lines.items()):
+            line.send(self._changes(line, quarter))
+            self._send_news(line, market.moment(quarter - 1), market.moment(quarter))
+            if line.ends is not None and quarter >= line.ends:
+                line.session.send("tickSnapshotEnd", {"reqId": line.request})
+                del self._lines[key]
+
+    # -- the first ticks ---------------------------------------------------------------------------------------------
+
+    def _check_permission(self, session: Session, instrument: Instrument) -> None:
+        if instrument.symbol in self._unsubscribed and not is_delayed(session):
+            raise Refused(
+                354,
+                "Requested market data is not subscribed. Check API status by selecting the Account menu then under "
+                "Management choose Market Data Subscription Manager and/or availability of delayed data."
+                f"{instrument.symbol} {instrument.primary}/TOP/ALL",
+            )
+
+    def _begin(self, line: Line) -> None:
+        session, request, look = line.session, line.request, line.shown
+        kind = _DELAYED_TYPE if line.delayed else _LIVE
+        session.send("marketDataType", {"reqId": request, "marketDataType": kind})
+        if line.delayed:
+            session.error(request, 10167, "Requested market data is not subscribed. Displaying delayed market data.")
+        session.send(
+            "tickReqParams",
+            {
+                "tickerId": request,
+                "minTick": look.instrument.tick,
+                "bboExchange": smart_key(look.instrument.sec_type),
+                "snapshotPermissions": 3,
+                "lastPricePrecision": 0.000001,
+                "lastSizePrecision": 0.000001,
+            },
+        )
+        if line.defaults:
+            line.send(_first_ticks(look, self._world.market.yesterday_close(look.instrument, look.at)))
+        line.send(generic_ticks(line.numbers, look))
+        now = self._world.now
+        self._send_news(line, self._world.market.day_begin(now) - DAY, now, FIRST_NEWS)
+
+    def _send_news(self, line: Line, after: float, until: float, most: int | None = None) -> None:
+        """Headlines of a stretch of time, the oldest first; no more than the newest `most`."""
+        if not line.papers or int(after) == int(until):
+            return
+        news = list(islice(self._paper.articles(line.shown.instrument, line.papers, after, until), most))
+        for each in reversed(news):
+            row = {"timeStamp": each.at * 1000, "providerCode": each.provider, "articleId": each.id}
+            line.session.send("tickNews", {"tickerId": line.request, **row, "headline": each.headline, "extraData": ""})
+
+    def _look(self, instrument: Instrument, at: float, day: Bar | None = None) -> Look:
+        market = self._world.market
+        return Look(market, instrument, at, market.quote(instrument, at), day or market.today(instrument, at))
+
+    # -- and those that follow ---------------------------------------------------------------------------------------
+
+    def _changes(self, line: Line, quarter: int) -> Iterator[Tick]:
+        shown, at = line.shown, self._world.market.moment(quarter) - (DELAY if line.delayed else 0)
+        # The figures of the day are of whole seconds.
+        look = line.shown = self._look(shown.instrument, at, None if quarter % QUARTERS == 0 else shown.day)
+        if line.defaults:
+            yield from _quote_changes(shown, look)
+            yield from _trade_changes(shown, look)
+            yield from _model_changes(shown, look)
+        if look.quote.last_size:
+            for number in sorted(line.numbers & TRADE_REPORTS.keys()):
+                yield string(TRADE_REPORTS[number], trade_report(look))
+
+
+def is_delayed(session: Session) -> bool:
+    """Whether what a client asks for now will be delayed."""
+    return session.market_data_type in (_DELAYED_TYPE, _DELAYED_FROZEN)
+
+
+def _first_ticks(look: Look, close: float) -> Iterator[Tick]:
+    quote, day, profile = look.quote, look.day, look.instrument.profile
+    if profile.trades:
+        yield string(45, str(int(look.at)))
+        yield price(4, quote.last, quote.last_size or float(profile.lot))
+    if day.volume:
+        yield size(8, day.volume)
+    yield price(9, close)
+    if profile.trades:
+        yield price(14, day.open)
+    if profile.quotes:
+        yield price(1, quote.bid, quote.bid_size, automatic=True)
+        yield price(2, quote.ask, quote.ask_size, automatic=True)
+    yield price(6, day.high)
+    yield price(7, day.low)
+    yield generic(49, 0.0)
+    yield from _model(look)
+
+
+def _quote_changes(was: Look, look: Look) -> Iterator[Tick]:
+    if not look.instrument.profile.quotes:
+        return
+    old, new = was.quote, look.quote
+    if old.bid != new.bid:
+        yield price(1, new.bid, new.bid_size, automatic=True)
+    elif old.bid_size != new.bid_size:
+        yield size(0, new.bid_size)
+    if old.ask != new.ask:
+        yield price(2, new.ask, new.ask_size, automatic=True)
+    elif old.ask_size != new.ask_size:
+        yield size(3, new.ask_size)
+
+
+def _trade_changes(was: Look, look: Look) -> Iterator[Tick]:
+    old, new, profile = was.quote, look.quote, look.instrument.profile
+    index = profile.trades and not profile.quotes
+    if new.last_size or (index and new.last != old.last):
+        if int(look.at) != int(was.at):
+            yield string(45, str(int(look.at)))
+        if new.last != old.last:
+            yield price(4, new.last, new.last_size)
+        if new.last_size and new.last_size != old.last_size:
+            yield size(5, new.last_size)
+    if look.day.volume != was.day.volume:
+        yield size(8, look.day.volume)
+    if look.day.high != was.day.high:
+        yield price(6, look.day.high)
+    if look.day.low != was.day.low:
+        yield price(7, look.day.low)
+
+
+def _model_changes(was: Look, look: Look) -> Iterator[Tick]:
+    if look.quote[:4:2] != was.quote[:4:2]:
+        yield from _model(look)
+
+
+def _model(look: Look) -> Iterator[Tick]:
+    """An option's computations for bid, ask, last and model."""
+    option = look.instrument
+    if not option.right or option.underlying is None:
+        return
+    greeks = look.market.greeks(option, look.at)
+    underlying = look.market.quote(option.underlying, look.at).last
+    prices = {10: look.quote.bid, 11: look.quote.ask, 12: look.quote.last, 13: greeks.price}
+    for tick_type, value in prices.items():
+        yield (
+            "tickOptionComputation",
+            {
+                "tickType": tick_type,
+                "tickAttrib": 0,
+                "impliedVol": greeks.volatility,
+                "delta": greeks.delta,
+                "optPrice": value,
+                "pvDividend": DIVIDENDS,
+                "gamma": greeks.gamma,
+                "vega": greeks.vega,
+                "theta": greeks.theta,
+                "undPrice": underlying,
+            },
+        )

@@ -1,0 +1,164 @@
+"""Market scanners: the known instruments, ranked and filtered, again every half minute."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.prices import QUARTERS
+from ibbridge.sim.market_data.scanner_codes import FIELDS, FILTERS, INSTRUMENTS, LOCATIONS, SCANS, Sight
+from ibbridge.sim.market_data.scanner_parameters import document
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.market.instruments import Instrument
+    from ibbridge.sim.market_data.scanner_codes import Filter
+
+SCANS_AT_ONCE = 10
+"""Scanner subscriptions that all clients together may have."""
+ROWS = 50
+"""The most rows of a list."""
+EVERY = 30 * QUARTERS
+"""Quarters between two lists."""
+
+_SERVICE = "Historical Market Data Service error message:"
+
+
+class Scan(NamedTuple):
+    """A subscription: whose, since when, and what it asks for."""
+
+    session: Session
+    request: int
+    began: int
+    wanted: Mapping[str, Any]
+    filters: tuple[tuple[str, float], ...]
+
+
+class Scanner:
+    """All scanner subscriptions."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._scans: dict[tuple[int, int], Scan] = {}
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {
+            "reqScannerParameters": lambda session, _args: session.send("scannerParameters", {"xml": document()}),
+            "reqScannerSubscription": self.subscribe,
+            "cancelScannerSubscription": self.cancel,
+        }
+
+    def subscribe(self, session: Session, args: Mapping[str, Any]) -> None:
+        """The whole list at once, and then again and again."""
+        request = args["reqId"]
+        if (session.client_id, request) in self._scans:
+            raise Refused(385, "Duplicate ticker ID for API scanner subscription")
+        if len(self._scans) >= SCANS_AT_ONCE:
+            cause = f"Only {SCANS_AT_ONCE} simultaneous API scanner subscriptions are allowed."
+            raise Refused(322, f"Error processing request.-'cp' : cause - {cause}")
+        wanted = args.get("subscription") or {}
+        _check(wanted)
+        now = self._world.market.quarter(self._world.now)
+        pairs = _filters(args.get("scannerSubscriptionFilterOptions") or ())
+        scan = self._scans[session.client_id, request] = Scan(session, request, now, wanted, pairs)
+        if not self._send(scan):
+            session.error(request, 165, "Historical Market Data Service query message:no items retrieved")
+
+    def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
+        """A cancel is confirmed by an error, as at IB."""
+        request = args["reqId"]
+        if self._scans.pop((session.client_id, request), None) is None:
+            raise Refused(365, f"No scanner subscription found for ticker id:{request}")
+        raise Refused(162, f"{_SERVICE}API scanner subscription cancelled: {request}")
+
+    def drop(self, session: Session) -> None:
+        """Forget a client that has gone."""
+        self._scans = {key: scan for key, scan in self._scans.items() if scan.session is not session}
+
+    def beat(self, quarter: int) -> None:
+        """Send the lists that are due. Nothing is said of one that is empty."""
+        for scan in self._scans.values():
+            if quarter > scan.began and (quarter - scan.began) % EVERY == 0:
+                self._send(scan)
+
+    # -- lists -------------------------------------------------------------------------------------------------------
+
+    def _send(self, scan: Scan) -> bool:
+        """Send the list of now. Whether there was anything in it."""
+        number = scan.wanted.get("numberOfRows") or -1  # clients say that they do not say it in many ways
+        most = ROWS if number < 0 else min(number, ROWS)
+        rows = [_row(rank, sight) for rank, sight in enumerate(self._ranked(scan)[:most])]
+        if rows:
+            scan.session.send("scannerData", {"reqId": scan.request, "rows": rows})
+        return bool(rows)
+
+    def _ranked(self, scan: Scan) -> list[Sight]:
+        wanted, kind = scan.wanted, SCANS[scan.wanted["scanCode"]]
+        in_place = LOCATIONS[wanted["locationCode"]].holds
+        world = self._world
+        candidates = world.catalogue.combinations(world.today) if "BAG" in kind.sec_types else self._singles()
+        instruments = [each for each in candidates if in_place(each)]
+        sights = [Sight(world.market, each, world.now) for each in instruments if each.sec_type in kind.sec_types]
+        passed = [sight for sight in sights if kind.holds(sight) and _passes(sight, scan)]
+        return sorted(passed, key=lambda sight: (-kind.sign * kind.value(sight), sight.instrument.symbol))
+
+
+    def _singles(self) -> list[Instrument]:
+        catalogue = self._world.catalogue
+        return [*catalogue.known(), *catalogue.front_futures(self._world.today)]
+
+
+def _check(wanted: Mapping[str, Any]) -> None:
+    """Raises `Refused` unless it is known what to scan, where, and for what."""
+    code, kind, place = (wanted.get(name, "") for name in ("scanCode", "instrument", "locationCode"))
+    if code not in SCANS:
+        raise Refused(162, f"{_SERVICE}Scan code {code} is unknown")
+    if kind not in INSTRUMENTS:
+        raise invalid(f"Scanner instrument {kind} is unknown")
+    if place not in LOCATIONS:
+        raise invalid(f"Scanner location {place} is unknown")
+    if kind not in LOCATIONS[place].instruments or not set(INSTRUMENTS[kind].sec_types) & set(SCANS[code].sec_types):
+        raise Refused(162, f"{_SERVICE}Scan {code} is not available for {kind} in {place}")
+
+
+def _filters(options: Any) -> tuple[tuple[str, float], ...]:
+    """The filters of a list of tags. Raises `Refused`, naming one that is unknown or no number."""
+    found = []
+    for option in options:
+        name, text = option.get("tag", ""), option.get("value", "")
+        if name not in FILTERS:
+            raise Refused(162, f"{_SERVICE}Filter {name} is unknown")
+        try:
+            found.append((name, float(text)))
+        except ValueError:
+            raise Refused(162, f"{_SERVICE}Filter {name} is no number: {text}") from None
+    return tuple(found)
+
+
+def _passes(sight: Sight, scan: Scan) -> bool:
+    given = ((FIELDS[name], scan.wanted.get(name)) for name in FIELDS)
+    limits = (*((FILTERS[name], limit) for name, limit in given), *((FILTERS[name], x) for name, x in scan.filters))
+    for each, limit in limits:
+        if limit is not None and not _within(each, each.value(sight), limit):
+            return False
+    kind = scan.wanted.get("stockTypeFilter", "")
+    return kind in ("", "ALL") or (kind == "ETF") == sight.is_fund
+
+
+def _within(bound: Filter, value: float, limit: float) -> bool:
+    return bound.sign * (value - limit) >= 0 if bound.sign else value == limit
+
+
+def _row(rank: int, sight: Sight) -> Data:
+    contract = sight.instrument.described()
+    return {
+        "rank": rank,
+        "contractDetails": {"contract": contract, "marketName": sight.instrument.trading_class},
+        "distance": "",
+        "benchmark": "",
+        "projection": "",
+        "legsStr": ",".join(f"{leg.con_id}|{ratio:g}" for leg, ratio in sight.instrument.legs),
+    }

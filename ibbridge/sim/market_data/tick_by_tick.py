@@ -1,0 +1,200 @@
+"""Tick-by-tick data and five-second bars."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.prices import QUARTERS, Market, Quote
+from ibbridge.sim.market_data.bars import shown_bar
+from ibbridge.sim.market_data.tick_history import TICKS, newest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.market.instruments import Instrument
+
+TAPES = 5
+"""Tick-by-tick streams that one client may have: a twentieth of its lines."""
+BAR = 5
+"""Seconds of a real-time bar."""
+
+_BAR_KINDS = ("TRADES", "MIDPOINT", "BID", "ASK")
+
+
+class Tape(NamedTuple):
+    """A tick-by-tick subscription."""
+
+    session: Session
+    request: int
+    instrument: Instrument
+    kind: str
+
+
+class BarFeed(NamedTuple):
+    """A subscription to five-second bars."""
+
+    session: Session
+    request: int
+    instrument: Instrument
+    shows: str
+
+
+def _trade(tick_type: int) -> Callable[[Quote, Quote | None, int], Data | None]:
+    def tick(quote: Quote, _: Quote | None, time: int) -> Data | None:
+        if not quote.last_size:
+            return None
+        return {
+            "tickType": tick_type,
+            "time": time,
+            "price": quote.last,
+            "size": quote.last_size,
+            "tickAttribLast": {},
+            "exchange": "ARCA",
+            "specialConditions": "",
+        }
+
+    return tick
+
+
+def _bid_ask(quote: Quote, old: Quote | None, time: int) -> Data | None:
+    if old is not None and quote[:4] == old[:4]:
+        return None
+    return {
+        "time": time,
+        "bidPrice": quote.bid,
+        "askPrice": quote.ask,
+        "bidSize": quote.bid_size,
+        "askSize": quote.ask_size,
+        "tickAttribBidAsk": {},
+    }
+
+
+def _mid_point(quote: Quote, old: Quote | None, time: int) -> Data | None:
+    return None if old is not None and quote.mid == old.mid else {"time": time, "midPoint": round(quote.mid, 8)}
+
+
+_KINDS: dict[str, tuple[str, Callable[[Quote, Quote | None, int], Data | None]]] = {
+    "Last": ("tickByTickAllLast", _trade(1)),
+    "AllLast": ("tickByTickAllLast", _trade(2)),
+    "BidAsk": ("tickByTickBidAsk", _bid_ask),
+    "MidPoint": ("tickByTickMidPoint", _mid_point),
+}
+
+
+_TRADED = ("Last", "AllLast")
+_PAST = {"Last": "TRADES", "AllLast": "TRADES", "BidAsk": "BID_ASK", "MidPoint": "MIDPOINT"}
+"""Kinds of historical ticks by those of tick-by-tick data."""
+
+
+class Tapes:
+    """All tick-by-tick and bar subscriptions of all clients."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._tapes: dict[tuple[int, int], Tape] = {}
+        self._bars: dict[tuple[int, int], BarFeed] = {}
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {
+            "reqTickByTickData": self.request_tape,
+            "cancelTickByTickData": self.cancel_tape,
+            "reqRealTimeBars": self.request_bars,
+            "cancelRealTimeBars": self.cancel_bars,
+        }
+
+    def request_tape(self, session: Session, args: Mapping[str, Any]) -> None:
+        """Send every tick of one kind, beginning with as many past ones as are asked for, and the present one."""
+        request, kind = args["reqId"], args.get("tickType", "")
+        if kind not in _KINDS:
+            raise invalid(f"Invalid tick-by-tick data type: {kind}")
+        instrument = self._world.instrument(args.get("contract", {}))
+        if instrument.right or instrument.legs:
+            raise Refused(10189, "Failed to request tick-by-tick data. No market data permissions for this product")
+        if (session.client_id, request) in self._tapes:
+            raise Refused(322, "Error processing request.-'cj' : cause - Duplicate ticker id")
+        if sum(tape.session is session for tape in self._tapes.values()) >= TAPES:
+            raise Refused(10190, "Max number of tick-by-tick requests has been reached.")
+        number = args.get("numberOfTicks") or 0
+        if not 0 <= number <= TICKS:
+            raise invalid(f"Number of ticks must be from 0 to {TICKS}")
+        if number:
+            self._send_past(session, request, instrument, kind, number)
+        tape = Tape(session, request, instrument, kind)
+        self._tapes[session.client_id, request] = tape
+        _send_tick(tape, self._world.market, self._world.market.quarter(self._world.now), first=True)
+
+    def _send_past(self, session: Session, request: int, instrument: Instrument, kind: str, number: int) -> None:
+        """Send so many ticks of the past, under the same id and in the messages of historical ticks."""
+        if kind in _TRADED and not instrument.profile.trades:
+            return
+        shows = _PAST[kind]
+        message, ticks = newest(self._world.market, instrument, shows, self._world.second, number)
+        session.send(message, {"reqId": request, "ticks": ticks, "done": True})
+
+    def cancel_tape(self, session: Session, args: Mapping[str, Any]) -> None:
+        """No answer, unless there is nothing to cancel."""
+        self._end(self._tapes, session, args["reqId"])
+
+    def request_bars(self, session: Session, args: Mapping[str, Any]) -> None:
+        """A bar every five seconds, on the clock's grid."""
+        request, shows = args["reqId"], args.get("whatToShow", "")
+        if shows not in _BAR_KINDS:
+            raise Refused(420, f"Invalid Real-time Query.Real-time bars of {shows} are not available")
+        if (session.client_id, request) in self._bars:
+            raise Refused(322, "Error processing request.-'cd' : cause - Duplicate ticker id")
+        instrument = self._world.instrument(args.get("contract", {}))
+        self._bars[session.client_id, request] = BarFeed(session, request, instrument, shows)
+
+    def cancel_bars(self, session: Session, args: Mapping[str, Any]) -> None:
+        """No answer, unless there is nothing to cancel."""
+        self._end(self._bars, session, args["reqId"])
+
+    @staticmethod
+    def _end(streams: dict[tuple[int, int], Any], session: Session, request: int) -> None:
+        if streams.pop((session.client_id, request), None) is None:
+            raise Refused(300, f"Can't find EId with tickerId:{request}")
+
+    def drop(self, session: Session) -> None:
+        """Forget a client that has gone."""
+        self._tapes = {key: each for key, each in self._tapes.items() if each.session is not session}
+        self._bars = {key: each for key, each in self._bars.items() if each.session is not session}
+
+    def beat(self, quarter: int) -> None:
+        """Send the ticks of this beat, and the bars that end with it."""
+        market = self._world.market
+        for tape in self._tapes.values():
+            _send_tick(tape, market, quarter)
+        end, rest = divmod(quarter, QUARTERS)
+        if rest == 0 and (market.start + end) % BAR == 0:
+            for feed in self._bars.values():
+                _send_bar(feed, market, market.start + end)
+
+
+def _send_tick(tape: Tape, market: Market, quarter: int, *, first: bool = False) -> None:
+    at = market.moment(quarter)
+    old = None if first else market.quote(tape.instrument, market.moment(quarter - 1))
+    message, tick = _KINDS[tape.kind]
+    data = tick(market.quote(tape.instrument, at), old, int(at))
+    if data is not None:
+        tape.session.send(message, {"reqId": tape.request, **data})
+
+
+def _send_bar(feed: BarFeed, market: Market, end: int) -> None:
+    row = shown_bar(market, feed.instrument, end - BAR, end, feed.shows)
+    feed.session.send(
+        "realtimeBar",
+        {
+            "reqId": feed.request,
+            "time": end - BAR,
+            "open": row["open"],
+            "high": row["high"],
+            "low": row["low"],
+            "close": row["close"],
+            "volume": row["volume"],
+            "wap": row["wap"],
+            "count": row["barCount"],
+        },
+    )

@@ -1,0 +1,257 @@
+"""Past ticks, and how much was traded at which price.
+
+Both come from the historical data service, which answers on the next beat; until then a query can be cancelled.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from functools import partial
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from ibbridge.sim.market import ib_times
+from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.price_path import DAY
+from ibbridge.sim.market.prices import QUARTERS, Market, Quote, to_tick
+from ibbridge.sim.market_data.bars import YEARS, regular_hours
+from ibbridge.sim.market_data.history import asked_moment, no_data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.market.instruments import Instrument
+
+TICKS = 1000
+"""The most ticks that may be asked for; a second that has begun is finished all the same."""
+PRICES = 100
+"""The most prices of a histogram."""
+
+_SEARCHED = 4 * TICKS
+"""Seconds that are looked through for ticks: every instrument that trades does so more often."""
+_DAYS = 10
+_SPANS = 500
+_PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": DAY, "week": 7 * DAY, "month": 30 * DAY, "year": 365 * DAY}
+
+Row: TypeAlias = "Callable[[Quote, Quote], Data | None]"
+"""From a quote and the one before to a tick, if the change makes one."""
+
+
+class Query(NamedTuple):
+    """A question that will be answered on the next beat."""
+
+    session: Session
+    request: int
+    answer: Callable[[], None]
+
+
+class TickHistory:
+    """All queries for past ticks and histograms."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._ticks: dict[tuple[int, int], Query] = {}
+        self._histograms: dict[tuple[int, int], Query] = {}
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {
+            "reqHistoricalTicks": self.ticks,
+            "cancelHistoricalTicks": partial(self._cancel, self._ticks, "historical ticks"),
+            "reqHistogramData": self.histogram,
+            "cancelHistogramData": partial(self._cancel, self._histograms, "histogram data"),
+        }
+
+    def drop(self, session: Session) -> None:
+        """Forget a client that has gone."""
+        for queries in (self._ticks, self._histograms):
+            for key in [key for key, query in queries.items() if query.session is session]:
+                del queries[key]
+
+    def beat(self, _: int) -> None:
+        """Answer what was asked since the last beat."""
+        for queries in (self._ticks, self._histograms):
+            pending = list(queries.values())
+            queries.clear()
+            for query in pending:
+                try:
+                    query.answer()
+                except Refused as refused:
+                    query.session.error(query.request, refused.code, refused.text)
+
+    @staticmethod
+    def _cancel(queries: dict[tuple[int, int], Query], kind: str, session: Session, args: Mapping[str, Any]) -> None:
+        """Of a query that has been answered there is nothing to cancel, and nothing is said."""
+        request = args["reqId"] if "reqId" in args else args["tickerId"]
+        if queries.pop((session.client_id, request), None) is not None:
+            text = f"API {kind} query cancelled: {request}"
+            raise Refused(162, f"Historical Market Data Service error message:{text}")
+
+    def _ask(
+        self, queries: dict[tuple[int, int], Query], session: Session, request: int, answer: Callable[[], None]
+    ) -> None:
+        if (session.client_id, request) in queries:
+            raise Refused(322, "Error processing request.-'cg' : cause - Duplicate ticker id")
+        queries[session.client_id, request] = Query(session, request, answer)
+
+    # -- ticks -------------------------------------------------------------------------------------------------------
+
+    def ticks(self, session: Session, args: Mapping[str, Any]) -> None:
+        """The ticks after a moment or before one, oldest first, in one message."""
+        request, shows, number = args["reqId"], args.get("whatToShow", ""), args.get("numberOfTicks") or 0
+        start, end = args.get("startDateTime", ""), args.get("endDateTime", "")
+        if shows not in _TICKS:
+            raise invalid("Historical data type is invalid. Legal ones are: TRADES, MIDPOINT, BID_ASK")
+        if bool(start) is bool(end):
+            raise invalid("Exactly one of start time and end time must be given")
+        if not 1 <= number <= TICKS:
+            raise invalid(f"Number of ticks must be from 1 to {TICKS}")
+        instrument = self._world.instrument(args.get("contract", {}))
+        if shows == "TRADES" and not instrument.profile.trades:
+            raise no_data(instrument, "Last")
+        moment = int(asked_moment(self._world, session, request, start or end))
+        if moment < self._world.start - YEARS * 365 * DAY:
+            raise no_data(instrument, shows.title())
+        regular = bool(args.get("useRth")) and instrument.profile.liquid is not None
+        search = self._after if start else self._before
+        seconds = search(instrument, moment, regular=regular)
+        message, row = _TICKS[shows]
+        if shows == "BID_ASK" and args.get("ignoreSize", False):
+            row = _bid_ask_prices
+
+        def answer() -> None:
+            rows = self._rows(instrument, row, seconds, number)
+            if not rows:
+                raise no_data(instrument, shows.title())
+            rows = sorted(rows, key=lambda row: row["time"])  # stable: within a second they are in order already
+            session.send(message, {"reqId": request, "ticks": rows, "done": True})
+
+        self._ask(self._ticks, session, request, answer)
+
+    def _rows(self, instrument: Instrument, row: Row, seconds: Iterator[int], number: int) -> list[Data]:
+        rows: list[Data] = []
+        for second, _ in zip(seconds, range(_SEARCHED), strict=False):
+            rows += _ticks_of(self._world.market, instrument, row, second)
+            if len(rows) >= number:
+                break
+        return rows
+
+    def _after(self, instrument: Instrument, moment: int, *, regular: bool) -> Iterator[int]:
+        now = self._world.second
+        if not regular:
+            return iter(range(moment, now))
+        first = ib_times.today(moment).toordinal()
+        days = (regular_hours(instrument, date.fromordinal(first + n)) for n in range(_DAYS))
+        return chain.from_iterable(range(max(opens, moment), min(closes, now)) for opens, closes in days)
+
+    def _before(self, instrument: Instrument, moment: int, *, regular: bool) -> Iterator[int]:
+        if not regular:
+            return iter(range(moment - 1, moment - _SEARCHED, -1))
+        last = ib_times.today(moment).toordinal()
+        days = (regular_hours(instrument, date.fromordinal(last - n)) for n in range(_DAYS))
+        return chain.from_iterable(reversed(range(opens, min(closes, moment))) for opens, closes in days)
+
+    # -- histograms --------------------------------------------------------------------------------------------------
+
+    def histogram(self, session: Session, args: Mapping[str, Any]) -> None:
+        """How much was traded at each price over a period until now."""
+        request = args["tickerId"]
+        instrument = self._world.instrument(args.get("contract", {}))
+        period = _period(args.get("timePeriod", ""))
+        regular = bool(args.get("useRTH")) and instrument.profile.liquid is not None
+        if not instrument.profile.trades:
+            raise no_data(instrument, "Last")
+
+        def answer() -> None:
+            items = _histogram(self._world.market, instrument, self._world.second, period, regular=regular)
+            if not items:
+                raise no_data(instrument, "Last")
+            session.send("histogramData", {"reqId": request, "items": items})
+
+        self._ask(self._histograms, session, request, answer)
+
+
+def newest(market: Market, instrument: Instrument, shows: str, until: int, number: int) -> tuple[str, list[Data]]:
+    """Return the last ticks before a moment, oldest first, no more than so many; and the message they are of."""
+    message, row = _TICKS[shows]
+    rows: list[Data] = []
+    for second in range(until - 1, until - _SEARCHED, -1):
+        rows[:0] = _ticks_of(market, instrument, row, second)
+        if len(rows) >= number:
+            break
+    return message, rows[-number:]
+
+
+def _ticks_of(market: Market, instrument: Instrument, row: Row, second: int) -> Iterator[Data]:
+    """The ticks of one second."""
+    quarters = (market.quote(instrument, second + n / QUARTERS) for n in range(-1, QUARTERS))
+    for old, new in pairwise(quarters):
+        data = row(new, old)
+        if data is not None:
+            yield {"time": second, **data}
+
+
+def _trade(quote: Quote, _: Quote) -> Data | None:
+    if not quote.last_size:
+        return None
+    row = {"price": quote.last, "size": quote.last_size, "tickAttribLast": {}}
+    return row | {"exchange": "ARCA", "specialConditions": ""}
+
+
+def _bid_ask(quote: Quote, old: Quote) -> Data | None:
+    if quote[:4] == old[:4]:
+        return None
+    prices = {"priceBid": quote.bid, "priceAsk": quote.ask, "sizeBid": quote.bid_size, "sizeAsk": quote.ask_size}
+    return prices | {"tickAttribBidAsk": {}}
+
+
+def _bid_ask_prices(quote: Quote, old: Quote) -> Data | None:
+    """The same without what changes in nothing but its size."""
+    return None if (quote.bid, quote.ask) == (old.bid, old.ask) else _bid_ask(quote, old)
+
+
+def _mid_point(quote: Quote, old: Quote) -> Data | None:
+    return None if quote.mid == old.mid else {"price": round(quote.mid, 8), "size": 0.0}
+
+
+_TICKS: dict[str, tuple[str, Row]] = {
+    "TRADES": ("historicalTicksLast", _trade),
+    "BID_ASK": ("historicalTicksBidAsk", _bid_ask),
+    "MIDPOINT": ("historicalTicks", _mid_point),
+}
+
+
+def _period(text: str) -> int:
+    """The seconds of `3 days`, `1 week`."""
+    number, _, unit = text.strip().lower().partition(" ")
+    seconds = _PERIODS.get(unit.removesuffix("s"), 0)
+    if not (number.isascii() and number.isdecimal() and len(number) < 4 and int(number) and seconds):
+        raise invalid(f"Invalid time period: {text}")
+    if int(number) * seconds > 365 * DAY:
+        raise invalid(f"Time period is too long: {text}")
+    return int(number) * seconds
+
+
+def _histogram(market: Market, instrument: Instrument, end: int, period: int, *, regular: bool) -> list[Data]:
+    """Volumes by price. A span's volume is put where its price was on average."""
+    size = max(period // _SPANS, 1)
+    bars = [
+        market.bar(instrument, begin, begin + size)
+        for begin in range(end - period, end - size + 1, size)
+        if not regular or _in_hours(instrument, begin)
+    ]
+    if not bars:
+        return []
+    reach = max(bar.high for bar in bars) - min(bar.low for bar in bars)
+    step = instrument.tick * max(round(reach / instrument.tick / PRICES), 1)
+    volumes: dict[float, float] = {}
+    for bar in bars:
+        price = to_tick(bar.typical, step)
+        volumes[price] = volumes.get(price, 0.0) + bar.volume
+    return [{"price": price, "size": volume} for price, volume in sorted(volumes.items()) if volume]
+
+
+def _in_hours(instrument: Instrument, at: int) -> bool:
+    opens, closes = regular_hours(instrument, ib_times.today(at))
+    return opens <= at < closes

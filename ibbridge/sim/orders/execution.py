@@ -1,0 +1,184 @@
+"""What orders do on each beat of the market: wait, trigger, rest, fill, expire.
+
+The events of a fill come in the order a TWS was seen to send them: execution, order and status, commission.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ibbridge.sim.market import ib_times
+from ibbridge.sim.market.contract_resolver import Refused
+from ibbridge.sim.orders.matching import commission, conditions_met, hedge_size, is_triggered, offer
+from ibbridge.sim.orders.order import CANCELLED, FILLED, INACTIVE, PENDING_CANCEL, PRE_SUBMITTED, SUBMITTED, Ticket
+from ibbridge.sim.orders.registry import CANCELLED_BY_USER, OrderBook, why_held
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ibbridge.sim.accounts.updates import Accounts
+    from ibbridge.sim.context import Data, World
+    from ibbridge.sim.market.instruments import Instrument
+
+_REDUCES = (2, 3)
+"""OCA types whose other members get smaller by a fill; of the rest they are cancelled."""
+
+
+def _report(exec_id: str, fee: float, instrument: Instrument, realised: float | None) -> Data:
+    return {
+        "execId": exec_id,
+        "commissionAndFees": fee,
+        "currency": instrument.currency,
+        "realizedPNL": None if realised is None else round(realised, 6),
+        "yield": None,
+    }
+
+
+def _part(ticket: Ticket, leg: Instrument, ratio: float, shares: float, price: float) -> Ticket:
+    """Return what one leg has of a fill of a combination, as an order of its own would have it."""
+    action = "BUY" if ticket.sign * ratio > 0 else "SELL"
+    part = Ticket(ticket.client, ticket.order_id, leg, leg.contract(), ticket.order | {"action": action})
+    part.perm_id, part.manual = ticket.perm_id, ticket.manual
+    part.filled = shares * abs(ratio)
+    part.spent, part.last_price = part.filled * price, price
+    return part
+
+
+class Executor:
+    """Works the orders of the book."""
+
+    def __init__(self, world: World, accounts: Accounts, book: OrderBook) -> None:
+        self._world = world
+        self._accounts = accounts
+        self._book = book
+
+    def beat(self, quarter: int) -> None:
+        """Let every working order do what it can."""
+        market = self._world.market
+        at = market.moment(quarter)
+        if at == market.day_begin(at):
+            self._book.forget_day()
+        for ticket in list(self._book.working()):
+            if ticket.working:  # another's fill may have ended it
+                self._step(ticket, at)
+
+    def _step(self, ticket: Ticket, at: float) -> None:
+        if ticket.expires is not None and at >= ticket.expires:
+            self._book.end(ticket, f"{CANCELLED_BY_USER}The time in force of the order has ended")
+            return
+        if self._waits(ticket, at):
+            return
+        if not ticket.triggered:
+            ticket.triggered = is_triggered(ticket, self._world.market.quote(ticket.instrument, at))
+        if ticket.triggered:
+            self._work(ticket, at)
+
+    def _waits(self, ticket: Ticket, at: float) -> bool:
+        if ticket.parent is not None and ticket.parent.status != FILLED:
+            return True
+        if ticket.parent is not None and not ticket.quantity:
+            ticket.order["totalQuantity"] = hedge_size(ticket, ticket.parent)
+        if ticket.why_held == "child":  # the parent has just filled
+            ticket.why_held = why_held(ticket)
+            if ticket.why_held:
+                self._book.tell(ticket)
+        if ticket.starts is not None and at < ticket.starts:
+            return True
+        return not conditions_met(ticket, at, lambda con_id: self._last(con_id, at))
+
+    def _last(self, con_id: int, at: float) -> float | None:
+        try:
+            return self._world.market.quote(self._world.catalogue.by_id(con_id), at).last
+        except Refused:
+            return None
+
+    def _work(self, ticket: Ticket, at: float) -> None:
+        """Fill what can be filled; rest, or give up, with what cannot."""
+        tif = ticket.tif()
+        found = offer(ticket, self._world.market.quote(ticket.instrument, at))
+        size = min(ticket.remaining, found.size) if found else 0.0
+        whole = tif == "FOK" or ticket.order.get("allOrNone", False)
+        if found and (size >= ticket.remaining or (size and not whole)):
+            self._fill(ticket, size, found.price, at)
+        elif ticket.status == PRE_SUBMITTED and tif not in ("IOC", "FOK"):
+            ticket.status, ticket.why_held = SUBMITTED, ""
+            self._book.tell(ticket)
+        if ticket.working and tif in ("IOC", "FOK"):
+            self._give_up(ticket, tif)
+
+    def _give_up(self, ticket: Ticket, tif: str) -> None:
+        """An order that was to be filled at once and was not."""
+        ticket.completed = ib_times.stamp(self._world.now)
+        for status in (INACTIVE,) if tif == "FOK" else (PENDING_CANCEL, CANCELLED):
+            ticket.status = status
+            self._book.broadcast(ticket, "orderStatus", ticket.order_status())
+
+    def _fill(self, ticket: Ticket, shares: float, price: float, at: float) -> None:
+        instrument, book = ticket.instrument, self._book
+        ticket.filled = round(ticket.filled + shares, 8)
+        ticket.spent += shares * price
+        ticket.last_price = price
+        ticket.why_held = ""
+        ticket.status = SUBMITTED if ticket.remaining else FILLED
+        if ticket.status == FILLED:
+            ticket.completed = ib_times.stamp(at)
+        total = commission(instrument, ticket.filled, abs(ticket.spent) * instrument.size)
+        fee, ticket.charged = round(total - ticket.charged, 6), total
+        booked = list(self._book_fill(ticket, shares, price, fee, at))
+        book.executions += booked
+        for part, execution, _ in booked:
+            book.broadcast(ticket, "execDetails", {"reqId": -1, "contract": part.contract, "execution": execution})
+        book.tell(ticket)
+        for _, _, report in booked:
+            book.broadcast(ticket, "commissionAndFeesReport", {"commissionAndFeesReport": report})
+        self._after(ticket, shares)
+
+    def _book_fill(
+        self, ticket: Ticket, shares: float, price: float, fee: float, at: float
+    ) -> Iterator[tuple[Ticket, Data, Data]]:
+        """Book a fill in the account, and yield its executions with what each has cost.
+
+        A combination has one for the whole, which costs nothing, and one for each leg. Their ids begin alike.
+        """
+        exec_id = self._book.execution_id()
+        legs = list(self._legs(ticket.instrument, price))
+        whole = ticket.execution(exec_id, at, shares)
+        if not ticket.instrument.legs:
+            realised = self._accounts.fill(ticket.account, ticket.instrument, ticket.sign * shares, price, fee)
+            yield ticket, whole, _report(exec_id, fee, ticket.instrument, realised)
+            return
+        yield ticket, whole, _report(exec_id, 0.0, ticket.instrument, None)
+        stem, share = exec_id.removesuffix(".01.01"), round(fee / len(legs), 6)
+        for number, (leg, ratio, leg_price) in enumerate(legs, 2):
+            part = _part(ticket, leg, ratio, shares, leg_price)
+            realised = self._accounts.fill(ticket.account, leg, part.sign * shares * abs(ratio), leg_price, share)
+            leg_id = f"{stem}.{number:02}.01.01"
+            execution = part.execution(leg_id, at, shares * abs(ratio))
+            yield part, execution, _report(leg_id, share, leg, realised)
+
+    def _legs(self, instrument: Instrument, price: float) -> Iterator[tuple[Instrument, float, float]]:
+        """What is bought with one unit: instrument, ratio, price. The last leg bears what the others leave."""
+        legs = instrument.legs or ((instrument, 1.0),)
+        left = price
+        for leg, ratio in legs[:-1]:
+            each = self._world.market.quote(leg, self._world.now).last
+            left -= ratio * each
+            yield leg, ratio, each
+        leg, ratio = legs[-1]
+        yield leg, ratio, round(left / ratio, 8)
+
+    def _after(self, ticket: Ticket, shares: float) -> None:
+        """What a fill means for the orders it is tied to."""
+        if ticket.status == FILLED:
+            for brother in self._book.brothers(ticket):
+                if not brother.done:
+                    self._book.end(brother, CANCELLED_BY_USER)
+        group = ticket.order.get("ocaGroup", "")
+        for other in list(self._book.working()) if group else ():
+            if other is ticket or other.account != ticket.account or other.order.get("ocaGroup") != group:
+                continue
+            if (ticket.order.get("ocaType") or _REDUCES[-1]) in _REDUCES and other.remaining > shares:
+                other.order["totalQuantity"] = round(other.quantity - shares, 8)
+                self._book.tell(other)
+            else:
+                self._book.end(other, CANCELLED_BY_USER)

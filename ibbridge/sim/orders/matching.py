@@ -1,0 +1,143 @@
+"""When an order works, and at what price it fills: pure functions of a ticket and a quote."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.sim.market import ib_times
+from ibbridge.sim.market.prices import Quote, to_tick
+from ibbridge.sim.orders.validation import Trigger, leg_prices, order_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ibbridge.sim.market.instruments import Instrument
+    from ibbridge.sim.orders.order import Ticket
+
+
+class Offer(NamedTuple):
+    """What the market would give an order now."""
+
+    price: float
+    size: float
+
+
+def reference(ticket: Ticket, quote: Quote) -> float:
+    """The price that triggers are compared with: the last trade, or the quote where nothing is traded openly."""
+    if ticket.instrument.profile.trades:
+        return quote.last
+    return quote.ask if ticket.buys else quote.bid
+
+
+def trail(ticket: Ticket, quote: Quote) -> None:
+    """Pull a trailing stop after the market."""
+    price = reference(ticket, quote)
+    percent = ticket.order.get("trailingPercent")
+    distance = price * percent / 100 if percent else ticket.order.get("auxPrice") or 0.0
+    level = to_tick(price + ticket.sign * distance, ticket.instrument.tick)
+    if ticket.stop is None:
+        ticket.stop = ticket.order.get("trailStopPrice") or level
+    ticket.stop = min(ticket.stop, level) if ticket.buys else max(ticket.stop, level)
+
+
+def is_triggered(ticket: Ticket, quote: Quote) -> bool:
+    """Whether the market has reached what an order waits for. Moves trailing stops."""
+    kind = order_type(ticket.order).trigger
+    if kind is Trigger.NONE:
+        return True
+    if kind is Trigger.TRAIL:
+        trail(ticket, quote)
+    level = ticket.stop if kind is Trigger.TRAIL else ticket.order.get("auxPrice")
+    if level is None:
+        return False
+    rises = ticket.buys if kind is not Trigger.TOUCH else not ticket.buys
+    price = reference(ticket, quote)
+    return price >= level if rises else price <= level
+
+
+def offer(ticket: Ticket, quote: Quote) -> Offer | None:
+    """The fill that is to be had now; None if the limit forbids one or there is nobody on the other side."""
+    if not ticket.instrument.profile.quotes:
+        return Offer(quote.last, math.inf)  # a fund deals at its own price
+    price, size = (quote.ask, quote.ask_size) if ticket.buys else (quote.bid, quote.bid_size)
+    limit = limit_price(ticket)
+    if not size or (limit is not None and (price - limit) * ticket.sign > 1e-9):
+        return None
+    return Offer(price, size)
+
+
+def limit_price(ticket: Ticket) -> float | None:
+    """The worst price an order takes; None for any. That of a trailing limit follows its stop."""
+    if not order_type(ticket.order).limit:
+        return None
+    given = ticket.order.get("lmtPrice")
+    if given is None:
+        given = leg_prices(ticket.instrument, ticket.order)
+    if given is not None or ticket.stop is None:
+        return given
+    return ticket.stop + ticket.sign * (ticket.order.get("lmtPriceOffset") or 0.0)
+
+
+# -- conditions ----------------------------------------------------------------------------------------------------
+
+
+def conditions_met(ticket: Ticket, now: float, last: Callable[[int], float | None]) -> bool:
+    """Whether the conditions of an order hold.
+
+    `last` gives the price of a conId; kinds other than price and time never come true here.
+    """
+    met = True
+    joined_by_and = True
+    for condition in ticket.order.get("conditions") or ():
+        holds = _holds(condition, now, last)
+        met = (met and holds) if joined_by_and else (met or holds)
+        joined_by_and = condition.get("isConjunctionConnection", True)
+    return met
+
+
+def _holds(condition: Mapping[str, Any], now: float, last: Callable[[int], float | None]) -> bool:
+    more = bool(condition.get("isMore"))
+    if condition.get("condType") == 1:
+        price, level = last(condition.get("conId") or 0), condition.get("price")
+        return price is not None and level is not None and (price >= level if more else price <= level)
+    if condition.get("condType") == 3:
+        try:
+            at, _ = ib_times.read(condition.get("time") or "")
+        except ValueError:
+            return False
+        return now >= at if more else now <= at
+    return False
+
+
+def hedge_size(hedge: Ticket, parent: Ticket) -> float:
+    """Return how much a hedge of no quantity trades: the money of what its parent has filled, or a part of it."""
+    if hedge.order.get("hedgeType") == "F":
+        return round(abs(parent.spent) * parent.instrument.size, 0)
+    return max(round(parent.filled * _ratio(hedge.order.get("hedgeParam", ""))), 1.0)
+
+
+def _ratio(text: str) -> float:
+    try:
+        return abs(float(text))
+    except ValueError:
+        return 1.0
+
+
+# -- commission ----------------------------------------------------------------------------------------------------
+
+
+def commission(instrument: Instrument, quantity: float, value: float) -> float:
+    """What a whole order of this size and value costs; the cost of one fill is the difference it makes."""
+    kind = instrument.sec_type
+    if kind == "STK":
+        return min(max(0.005 * quantity, 1.0), 0.01 * value) if value else 0.0
+    if kind in ("OPT", "BAG"):
+        return max(0.65 * quantity, 1.0)
+    if kind in ("FUT", "FOP"):
+        return 2.25 * quantity
+    if kind == "CASH":
+        return max(0.00002 * value, 2.0)
+    if kind == "CRYPTO":
+        return 0.0018 * value
+    return max(0.001 * value, 1.0)

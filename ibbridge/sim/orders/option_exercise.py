@@ -1,0 +1,113 @@
+"""Exercising options, and letting them lapse.
+
+A TWS does it overnight; here it is done at once. The option goes at a price of nothing, and the underlying comes or
+goes at the strike; an option on an index is settled in cash.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.sim.market import ib_times
+from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.orders.order import FILLED, Ticket
+from ibbridge.sim.orders.validation import choose_account
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.sim.accounts.updates import Accounts
+    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.market.instruments import Instrument
+    from ibbridge.sim.orders.order_entry import Orders
+    from ibbridge.sim.orders.registry import OrderBook
+
+EXERCISE, LAPSE = 1, 2
+
+
+def _refused(cause: str) -> Refused:
+    return Refused(322, f"Error processing request.-'cl' : cause - {cause}")
+
+
+class Exercise:
+    """Answers exerciseOptions, whose request id is an order id."""
+
+    def __init__(self, world: World, accounts: Accounts, book: OrderBook, orders: Orders) -> None:
+        self._world = world
+        self._accounts = accounts
+        self._book = book
+        self._orders = orders
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {"exerciseOptions": self.exercise}
+
+    def exercise(self, session: Session, args: Mapping[str, Any]) -> None:
+        """The life of an order in one go: open, executed, filled."""
+        option = self._world.instrument(args.get("contract", {}))
+        action, quantity = args.get("exerciseAction"), float(args.get("exerciseQuantity") or 0)
+        if not option.right or option.underlying is None:
+            raise invalid("The contract is not an option")
+        if action not in (EXERCISE, LAPSE):
+            raise invalid(f"Invalid exercise action: {action}")
+        if quantity < 1:
+            raise invalid(f"Invalid exercise quantity: {quantity:g}")
+        account = choose_account({"account": args.get("account", "")}, list(self._accounts.ledgers))
+        position = self._accounts.ledgers[account].positions.get(option.con_id)
+        if position is None or position.quantity < quantity:
+            raise _refused(f"No unlapsed position exists in this option in account {account}")
+        gain = self._gain(option, option.underlying)
+        if not args.get("override") and (gain > 0) is not (action == EXERCISE):
+            state, done = ("in", "lapsed") if action == LAPSE else ("out of", "exercised")
+            raise _refused(f"The option is {state} the money and is not {done} without override")
+        self._orders.claim_id(session.client_id, args["reqId"])
+        ticket = self._open(session, args, option, account)
+        cash = max(gain, 0.0) if action == EXERCISE and option.underlying.sec_type == "IND" else 0.0
+        self._settle(ticket, ticket, quantity, cash, "SELL")
+        if action == EXERCISE and option.underlying.sec_type != "IND":
+            each = option.size / option.underlying.size  # shares for a contract; of a future just the one
+            bought = "BUY" if option.right == "C" else "SELL"
+            delivery = Ticket(ticket.client, ticket.order_id, option.underlying, option.underlying.contract(), {})
+            delivery.perm_id, delivery.order = ticket.perm_id, ticket.order | {"action": bought}
+            self._settle(ticket, delivery, quantity * each, option.strike, bought)
+        self._book.tell(ticket)
+
+    def _gain(self, option: Instrument, underlying: Instrument) -> float:
+        """What a unit of the option is worth if it is exercised now; below zero out of the money."""
+        price = self._world.market.quote(underlying, self._world.now).last
+        return price - option.strike if option.right == "C" else option.strike - price
+
+    def _open(self, session: Session, args: Mapping[str, Any], option: Instrument, account: str) -> Ticket:
+        order: Data = {
+            "action": "SELL",
+            "totalQuantity": float(args["exerciseQuantity"]),
+            "orderType": "MKT",
+            "account": account,
+            "orderRef": "Exercise" if args["exerciseAction"] == EXERCISE else "Lapse",
+        }
+        exchange = args.get("contract", {}).get("exchange") or None
+        ticket = Ticket(session.client_id, args["reqId"], option, option.contract(exchange), order)
+        self._book.start(ticket)
+        return ticket
+
+    def _settle(self, ticket: Ticket, part: Ticket, quantity: float, price: float, action: str) -> None:
+        """Book one side of the exercise and report it as an execution of the order."""
+        sign = 1 if action == "BUY" else -1
+        part.order["totalQuantity"] = quantity
+        part.filled, part.spent, part.last_price = quantity, quantity * price, price
+        part.status, part.completed = FILLED, ib_times.stamp(self._world.now)
+        exec_id = self._book.execution_id()
+        execution = part.execution(exec_id, self._world.now, quantity)
+        realised = self._accounts.fill(ticket.account, part.instrument, sign * quantity, price, 0.0)
+        report: Data = {
+            "execId": exec_id,
+            "commissionAndFees": 0.0,
+            "currency": part.instrument.currency,
+            "realizedPNL": None if realised is None else round(realised, 6),
+            "yield": None,
+        }
+        self._book.executions.append((part, execution, report))
+        self._book.broadcast(
+            ticket, "execDetails", {"reqId": -1, "contract": part.contract, "execution": execution}
+        )
+        self._book.broadcast(ticket, "commissionAndFeesReport", {"commissionAndFeesReport": report})

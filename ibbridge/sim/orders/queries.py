@@ -1,0 +1,106 @@
+"""Questions about orders: which are open, which are over, what was executed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.sim.market import ib_times
+from ibbridge.sim.market.contract_resolver import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.orders.order import Ticket
+    from ibbridge.sim.orders.registry import OrderBook
+
+_SIDES = {"BUY": "BOT", "SELL": "SLD", "SSHORT": "SLD", "BOT": "BOT", "SLD": "SLD"}
+
+
+class OrderReports:
+    """Reads the book, and binds manual orders where asking for them does that."""
+
+    def __init__(self, world: World, book: OrderBook) -> None:
+        self._world = world
+        self._book = book
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {
+            "reqOpenOrders": self.open_orders,
+            "reqAllOpenOrders": self.all_open_orders,
+            "reqAutoOpenOrders": self.auto_open_orders,
+            "reqCompletedOrders": self.completed_orders,
+            "reqExecutions": self.executions,
+        }
+
+    def open_orders(self, session: Session, _: Mapping[str, Any]) -> None:
+        """The client's own; client 0 also gets manual orders, which are bound by that."""
+        for ticket in list(self._book.working()):
+            if ticket.client == session.client_id:
+                self._book.bind(ticket)
+                self._show(session, ticket)
+        session.send("openOrderEnd")
+
+    def all_open_orders(self, session: Session, _: Mapping[str, Any]) -> None:
+        """Everybody's, manual ones included; nothing is bound by asking."""
+        for ticket in self._book.working():
+            self._show(session, ticket)
+        session.send("openOrderEnd")
+
+    def auto_open_orders(self, session: Session, args: Mapping[str, Any]) -> None:
+        """From now on manual orders come bound. For client 0 alone."""
+        if session.client_id != 0:
+            raise Refused(327, "Only API connections with clientId set to 0 can set the auto bind TWS orders property.")
+        session.auto_bind = args.get("bAutoBind", False)
+
+    def completed_orders(self, session: Session, args: Mapping[str, Any]) -> None:
+        """All that are over, then the end."""
+        for ticket in self._book.tickets:
+            if ticket.done and ticket.perm_id and not (ticket.manual and args.get("apiOnly", False)):
+                session.send("completedOrder", ticket.completed_order())
+        session.send("completedOrdersEnd")
+
+    def executions(self, session: Session, args: Mapping[str, Any]) -> None:
+        """Today's fills of the session's own orders (of all for the master), each with its commission; then the end."""
+        request, wanted = args["reqId"], args.get("execFilter") or {}
+        today = self._world.market.day_begin(self._world.now)
+        since = max(today, self._since(wanted.get("time", "")))
+        for ticket, execution, report in self._book.executions:
+            if self._may_see(session, ticket) and self._matches(wanted, since, ticket, execution):
+                data = {"reqId": request, "contract": ticket.contract, "execution": execution}
+                session.send("execDetails", data)
+                session.send("commissionAndFeesReport", {"commissionAndFeesReport": report})
+        session.send("execDetailsEnd", {"reqId": request})
+
+    @staticmethod
+    def _show(session: Session, ticket: Ticket) -> None:
+        session.send("openOrder", ticket.open_order())
+        session.send("orderStatus", ticket.order_status())
+
+    def _may_see(self, session: Session, ticket: Ticket) -> bool:
+        return session.client_id in (ticket.client, self._world.master)
+
+    @staticmethod
+    def _since(text: str) -> float:
+        if not text:
+            return 0.0
+        try:
+            return ib_times.read(text)[0]
+        except ValueError:
+            raise Refused(
+                321, "Error validating request.-'bG' : cause - The format of the time in the filter is invalid"
+            ) from None
+
+    @staticmethod
+    def _matches(wanted: Mapping[str, Any], since: float, ticket: Ticket, execution: Data) -> bool:
+        instrument = ticket.instrument
+        pairs = (
+            (wanted.get("clientId", 0), ticket.client),
+            (wanted.get("acctCode", ""), ticket.account),
+            (wanted.get("symbol", ""), instrument.symbol),
+            (wanted.get("secType", ""), instrument.sec_type),
+            (wanted.get("exchange", ""), execution.get("exchange", "")),
+            (_SIDES.get(wanted.get("side", ""), ""), execution["side"]),
+        )
+        return all(not asked or asked == is_ for asked, is_ in pairs) and ib_times.read(execution["time"])[0] >= since

@@ -1,0 +1,133 @@
+"""The book: every order there is, how they hang together, and who hears of what happens to them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ibbridge.sim.market import ib_times
+from ibbridge.sim.orders.order import API_CANCELLED, CANCELLED, FILLED, HELD, PRE_SUBMITTED, Ticket
+from ibbridge.sim.orders.validation import Trigger, order_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ibbridge.sim.context import Data, Session, World
+
+FIRST_PERM_ID = 1_880_000_001
+CANCELLED_BY_USER = "Order Canceled - reason:"
+
+
+class OrderBook:
+    """All orders of all clients, and every execution as (ticket, execution, commission report), oldest first."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._bound = 0
+        self._perm_ids = 0
+        self._fills = 0
+        self.tickets: list[Ticket] = []
+        self.executions: list[tuple[Ticket, Data, Data]] = []
+
+    def find(self, client: int, order_id: int) -> Ticket | None:
+        """The latest order of a client with this id."""
+        found = (t for t in reversed(self.tickets) if t.client == client and t.order_id == order_id)
+        return next(found, None)
+
+    def working(self) -> Iterator[Ticket]:
+        """Orders that have been transmitted and are not over, oldest first."""
+        return (ticket for ticket in self.tickets if ticket.working)
+
+    def children(self, ticket: Ticket) -> list[Ticket]:
+        """The orders attached to this one."""
+        return [other for other in self.tickets if other.parent is ticket]
+
+    def brothers(self, ticket: Ticket) -> list[Ticket]:
+        """The other children of a parent that has filled: of a take-profit and a stop-loss only one is to happen."""
+        if ticket.parent is None or ticket.parent.status != FILLED:
+            return []
+        return [other for other in self.children(ticket.parent) if other is not ticket]
+
+    def forget_day(self) -> None:
+        """What is over is not told of on the next day."""
+        self.executions.clear()
+        self.tickets = [ticket for ticket in self.tickets if not ticket.done]
+
+    def execution_id(self) -> str:
+        """A new one. A correction would differ after the last dot."""
+        self._fills += 1
+        return f"0000e0d5.{0x65000000 + self._fills:08x}.01.01"
+
+    # -- what becomes of an order ------------------------------------------------------------------------------------
+
+    def start(self, ticket: Ticket) -> None:
+        """An order goes to the market."""
+        if ticket not in self.tickets:
+            self.tickets.append(ticket)
+        self.number(ticket)
+        ticket.order.pop("transmit", None)
+        ticket.status = PRE_SUBMITTED
+        ticket.why_held = why_held(ticket)
+        self.tell(ticket)
+
+    def end(self, ticket: Ticket, reason: str, also: Session | None = None) -> None:
+        """Cancel an order and its children and brothers in a bracket. `also` hears of the first."""
+        ticket.status = API_CANCELLED if ticket.status == HELD else CANCELLED
+        ticket.why_held = ""
+        ticket.completed = ib_times.stamp(self._world.now)
+        for client in dict.fromkeys([*self._watchers(ticket), *([also] if also else [])]):
+            client.send("orderStatus", ticket.order_status())
+            client.error(ticket.order_id, 202, reason)
+        for relative in [*self.children(ticket), *self.brothers(ticket)]:
+            if not relative.done:
+                self.end(relative, CANCELLED_BY_USER)
+
+    def reject(self, ticket: Ticket, reason: str) -> None:
+        """The broker will not have an order."""
+        self.number(ticket)
+        ticket.completed = ib_times.stamp(self._world.now)
+        self.tickets.append(ticket)
+        for client in self._watchers(ticket):
+            client.send("orderStatus", ticket.order_status())
+            client.error(ticket.order_id, 201, f"Order rejected - reason:{reason}")
+            client.send("orderStatus", ticket.order_status())
+
+    def bind(self, ticket: Ticket) -> None:
+        """Give a manual order an id of client 0, negative as is IB's default."""
+        if not ticket.manual or ticket.order_id:
+            return
+        self._bound -= 1
+        ticket.order_id = self._bound
+        self.number(ticket)
+        data = {"permId": ticket.perm_id, "clientId": 0, "orderId": ticket.order_id}
+        for client in self._world.clients(0):
+            client.send("orderBound", data)
+
+    def number(self, ticket: Ticket) -> None:
+        """Give an order the broker's own number, once."""
+        if not ticket.perm_id:
+            ticket.perm_id = FIRST_PERM_ID + self._perm_ids
+            self._perm_ids += 1
+
+    # -- who hears of it ---------------------------------------------------------------------------------------------
+
+    def tell(self, ticket: Ticket) -> None:
+        """The order and its status, to everybody who may see it."""
+        for client in self._watchers(ticket):
+            client.send("openOrder", ticket.open_order())
+            client.send("orderStatus", ticket.order_status())
+
+    def broadcast(self, ticket: Ticket, name: str, data: Data) -> None:
+        """One message about an order, to everybody who may see it."""
+        for client in self._watchers(ticket):
+            client.send(name, data)
+
+    def _watchers(self, ticket: Ticket) -> Iterator[Session]:
+        """Whoever placed an order, and the master client; of manual orders only client 0 hears."""
+        return self._world.clients(ticket.client, None if ticket.manual else self._world.master)
+
+
+def why_held(ticket: Ticket) -> str:
+    """IB's word for what an order waits for; empty if for nothing."""
+    if ticket.parent is not None and ticket.parent.status != FILLED:
+        return "child"
+    return "trigger" if order_type(ticket.order).trigger is not Trigger.NONE and not ticket.triggered else ""

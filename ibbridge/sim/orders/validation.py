@@ -1,0 +1,209 @@
+"""What is wrong with an order: IB's codes and words for it, before anything happens.
+
+Checks are small functions in a list, in the order in which a TWS finds fault. Each raises `Refused` or does nothing.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.sim.market import ib_times
+from ibbridge.sim.market.contract_resolver import Refused
+from ibbridge.sim.market.prices import to_tick
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ibbridge.sim.context import Data
+    from ibbridge.sim.market.instruments import Instrument
+
+
+class Trigger(Enum):
+    """What an order waits for before it works."""
+
+    NONE = "none"
+    STOP = "stop"
+    TOUCH = "touch"
+    TRAIL = "trail"
+
+
+class OrderType(NamedTuple):
+    """How an order type behaves: whether it has a limit, and what sets it off."""
+
+    limit: bool
+    trigger: Trigger = Trigger.NONE
+
+
+ORDER_TYPES: dict[str, OrderType] = {
+    "MKT": OrderType(limit=False),
+    "LMT": OrderType(limit=True),
+    "STP": OrderType(limit=False, trigger=Trigger.STOP),
+    "STP LMT": OrderType(limit=True, trigger=Trigger.STOP),
+    "MIT": OrderType(limit=False, trigger=Trigger.TOUCH),
+    "LIT": OrderType(limit=True, trigger=Trigger.TOUCH),
+    "TRAIL": OrderType(limit=False, trigger=Trigger.TRAIL),
+    "TRAIL LIMIT": OrderType(limit=True, trigger=Trigger.TRAIL),
+    # Without an auction or a peg here, these work as what they come down to.
+    "MTL": OrderType(limit=False),
+    "MKT PRT": OrderType(limit=False),
+    "STP PRT": OrderType(limit=False, trigger=Trigger.STOP),
+    "MOC": OrderType(limit=False),
+    "LOC": OrderType(limit=True),
+    "MIDPRICE": OrderType(limit=False),
+    "REL": OrderType(limit=False),
+    "PEG MKT": OrderType(limit=False),
+    "PEG MID": OrderType(limit=False),
+    "SNAP MKT": OrderType(limit=False),
+    "SNAP MID": OrderType(limit=False),
+    "SNAP PRIM": OrderType(limit=False),
+    "VOL": OrderType(limit=False),
+    "BOX TOP": OrderType(limit=False),
+    "PEG STK": OrderType(limit=False),
+    "PEG PRIM": OrderType(limit=False),
+    "PASSV REL": OrderType(limit=False),
+    "REL + MKT": OrderType(limit=False),
+    "PEG BEST": OrderType(limit=True),
+    "REL + LMT": OrderType(limit=True),
+    "LMT + MKT": OrderType(limit=True),
+    "PEG BENCH": OrderType(limit=False),
+    **{word: OrderType(limit=False) for word in ("PEGMKT", "PEGMID", "PEGSTK", "PEGBENCH", "PASSVREL", "BOXTOP")},
+    "PEGBEST": OrderType(limit=True),
+}
+TIMES_IN_FORCE = ("DAY", "GTC", "IOC", "FOK", "GTD", "OPG", "AUC", "DTC", "GTX", "Minutes")
+ACTIONS = ("BUY", "SELL", "SSHORT", "SLONG")
+_PRICES = ("lmtPrice", "auxPrice", "trailStopPrice")
+_NUMBERS = (*_PRICES, "totalQuantity", "cashQty", "trailingPercent", "lmtPriceOffset")
+
+
+def refuse_order(cause: str) -> Refused:
+    """What TWS says of an order that makes no sense, with the cause."""
+    return Refused(321, f"Error validating request.-'bF' : cause - {cause}")
+
+
+def order_type(order: Mapping[str, Any]) -> OrderType:
+    """How the type of a checked order behaves."""
+    return ORDER_TYPES[order["orderType"]]
+
+
+def _tradable(instrument: Instrument, _: Mapping[str, Any]) -> None:
+    if not instrument.profile.orders:
+        raise Refused(412, "The contract is not available for trading.")
+
+
+def _action(_: Instrument, order: Mapping[str, Any]) -> None:
+    if order.get("action") not in ACTIONS:
+        raise Refused(303, "Invalid action: " + str(order.get("action", "")))
+
+
+def _type(_: Instrument, order: Mapping[str, Any]) -> None:
+    if order.get("orderType") not in ORDER_TYPES:
+        raise refuse_order("Invalid order type was entered")
+
+
+def _numbers(_: Instrument, order: Mapping[str, Any]) -> None:
+    for name in _NUMBERS:
+        value = order.get(name)
+        if value is not None and not abs(value) <= 1e9:  # said so that it also catches what is no number
+            raise refuse_order(f"Invalid value of {name}")
+
+
+def _quantity(instrument: Instrument, order: Mapping[str, Any]) -> None:
+    quantity = order.get("totalQuantity")
+    if quantity is None and order.get("cashQty"):
+        raise Refused(10244, "Cash Quantity cannot be used for this order.")
+    if not quantity and order.get("hedgeType") and order.get("parentId"):
+        return  # as much as its parent makes it
+    if not quantity:
+        raise Refused(434, "The order size cannot be zero.")
+    if quantity < 0:
+        raise refuse_order("Invalid order size")
+    if instrument.profile.increment == 1 and quantity % 1:
+        raise Refused(10243, "Fractional-sized order cannot be placed via API. Please use desktop version.")
+
+
+def leg_prices(instrument: Instrument, order: Mapping[str, Any]) -> float | None:
+    """Return what a combination may cost by the prices of its legs; None unless every leg has one."""
+    prices = [leg.get("price") for leg in order.get("orderComboLegs") or ()]
+    if not prices or len(prices) != len(instrument.legs):
+        return None
+    total = 0.0
+    for price, (_, ratio) in zip(prices, instrument.legs, strict=True):
+        if price is None:
+            return None
+        total += ratio * price
+    return round(total, 8)
+
+
+def _needs_prices(instrument: Instrument, order: Mapping[str, Any]) -> None:
+    kind = order_type(order)
+    lacks_limit = kind.limit and order.get("lmtPrice") is None and kind.trigger is not Trigger.TRAIL
+    lacks_volatility = order["orderType"] == "VOL" and not order.get("volatility")
+    lacks_limit = lacks_limit and leg_prices(instrument, order) is None
+    lacks_stop = kind.trigger in (Trigger.STOP, Trigger.TOUCH) and not order.get("auxPrice")
+    lacks_trail = kind.trigger is Trigger.TRAIL and not order.get("auxPrice") and not order.get("trailingPercent")
+    if lacks_limit or lacks_stop or lacks_trail or lacks_volatility:
+        raise Refused(107, "Cannot transmit incomplete order.")
+
+
+def _on_tick(instrument: Instrument, order: Mapping[str, Any]) -> None:
+    for name in _PRICES:
+        price = order.get(name)
+        if price is not None and abs(to_tick(price, instrument.tick) - price) > 1e-8:
+            raise Refused(110, "The price does not conform to the minimum price variation for this contract.")
+
+
+def _positive(instrument: Instrument, order: Mapping[str, Any]) -> None:
+    if order_type(order).limit and not instrument.legs and (order.get("lmtPrice") or 0) < 0:
+        raise refuse_order("Invalid price")
+
+
+def _time_in_force(_: Instrument, order: Mapping[str, Any]) -> None:
+    tif, kind = order.get("tif") or "DAY", order["orderType"]
+    if tif not in TIMES_IN_FORCE:
+        raise refuse_order("Invalid time in force")
+    if kind in ("MOC", "LOC") and tif != "DAY":
+        raise Refused(113, "The Time-in-Force must be DAY for MOC or LOC orders.")
+    if tif in ("IOC", "FOK") and ORDER_TYPES[kind].trigger is not Trigger.NONE:
+        raise Refused(111, "The TIF (Time-in-Force) and the order type are incompatible.")
+    if tif == "GTD" and not _is_time(order.get("goodTillDate", "")):
+        raise Refused(334, "Invalid good-till-date specification")
+    if order.get("goodAfterTime", "") and not _is_time(order["goodAfterTime"]):
+        raise Refused(336, "The date, time, or time-zone entered is invalid.")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        ib_times.read(text)
+    except ValueError:
+        return False
+    return True
+
+
+CHECKS: Sequence[Callable[[Instrument, Mapping[str, Any]], None]] = (
+    _tradable,
+    _action,
+    _type,
+    _numbers,
+    _quantity,
+    _needs_prices,
+    _on_tick,
+    _positive,
+    _time_in_force,
+)
+
+
+def check(instrument: Instrument, order: Mapping[str, Any]) -> None:
+    """Raises `Refused` with the first fault of an order."""
+    for each in CHECKS:
+        each(instrument, order)
+
+
+def choose_account(order: Data, accounts: Sequence[str]) -> str:
+    """The account of an order. Raises `Refused` where it must be named and is not, or does not exist."""
+    named = order.get("account", "")
+    if not named and len(accounts) > 1:
+        raise Refused(435, "You must specify an account.")
+    if named and named not in accounts:
+        raise refuse_order(f"Invalid account code '{named}'")
+    return str(named or accounts[0])

@@ -1,0 +1,121 @@
+"""What is looked up about names and exchanges: symbols that match, price increments, exchange letters, depth."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.instruments import MARKET_RULES, PROFILES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.market.instruments import Instrument
+
+MATCHING_EVERY = 1.0
+"""Seconds between two requests for matching symbols; what comes sooner gets no answer at all."""
+
+_DERIVATIVES = {"STK": ["CFD", "OPT", "WAR", "BAG"], "IND": ["CFD", "FUT", "OPT", "BAG"]}
+_SMART_KEYS = {"STK": "a60001", "OPT": "b20001", "FUT": "9c0001", "CASH": "c70001", "CRYPTO": "e10001", "IND": "f30001"}
+"""IB's opaque names for the sets of exchanges that quotes are put together from, by type of security."""
+_KEYED_AS = {"CONTFUT": "FUT", "FOP": "FUT"}
+_LETTERS = "ANQPZKJYXBCMVHUIDEFGLORSTW"
+_DEPTH_TYPES = ("STK", "OPT", "FUT", "CASH", "CRYPTO", "BOND")
+_BOOKS = {"ISLAND": "Deep2", "ARCA": "Deep2", "BATS": "Deep2", "NYSE": "Deep2", "BEX": "Deep", "IEX": "Deep2"}
+"""Stock exchanges whose books have market makers in them, and IB's name for that service."""
+
+
+def smart_key(sec_type: str) -> str:
+    """The key of tick 81 by which a client asks what the letters in quotes mean."""
+    return _SMART_KEYS.get(_KEYED_AS.get(sec_type, sec_type), _SMART_KEYS["STK"])
+
+
+class Lookups:
+    """Answers what is the same for everybody."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._matched: dict[int, float] = {}
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {
+            "reqMatchingSymbols": self.matching,
+            "reqMarketRule": self.market_rule,
+            "reqSmartComponents": self.smart_components,
+            "reqMktDepthExchanges": self.depth_exchanges,
+        }
+
+    def matching(self, session: Session, args: Mapping[str, Any]) -> None:
+        """Known names that begin with the pattern, or contain it; silence for who asks again too soon."""
+        now, last = self._world.now, self._matched.get(session.client_id)
+        if last is not None and now - last < MATCHING_EVERY:
+            return
+        self._matched[session.client_id] = now
+        found = self._world.catalogue.matching(args.get("pattern", ""))
+        described = [{"contract": _sample(each), "derivativeSecTypes": _derivatives(each)} for each in found]
+        session.send("symbolSamples", {"reqId": args["reqId"], "contractDescriptions": described})
+
+    def drop(self, session: Session) -> None:
+        """Forget a client that has gone."""
+        self._matched.pop(session.client_id, None)
+
+    def beat(self, _: int) -> None:
+        """Nothing here changes."""
+
+    @staticmethod
+    def market_rule(session: Session, args: Mapping[str, Any]) -> None:
+        """The price increments of a rule. An unknown one is refused under no id, as the request has none."""
+        rule = args.get("marketRuleId", 0)
+        if rule not in MARKET_RULES:
+            raise Refused(322, f"Error processing request.-'cb' : cause - Market rule with id = {rule} is missing")
+        increments = [{"lowEdge": low, "increment": step} for low, step in MARKET_RULES[rule]]
+        session.send("marketRule", {"marketRuleId": rule, "priceIncrements": increments})
+
+    @staticmethod
+    def smart_components(session: Session, args: Mapping[str, Any]) -> None:
+        """Which exchange each letter and bit means. The key is that of tick 81."""
+        key = args.get("bboExchange", "")
+        found = next((kind for kind, known in _SMART_KEYS.items() if known == key), None)
+        if found is None:
+            raise invalid(f"Unknown BBO exchange: {key}")
+        rows = [
+            {"bitNumber": bit, "exchange": exchange, "exchangeLetter": _LETTERS[bit]}
+            for bit, exchange in enumerate(_exchanges(found))
+        ]
+        session.send("smartComponents", {"reqId": args["reqId"], "smartComponentMap": rows})
+
+    @staticmethod
+    def depth_exchanges(session: Session, _: Mapping[str, Any]) -> None:
+        """Where there are books to be seen, by type of security."""
+        rows: list[Data] = [
+            {
+                "exchange": exchange,
+                "secType": sec_type,
+                "serviceDataType": _BOOKS.get(exchange, "Deep") if sec_type == "STK" else "Deep",
+                "aggGroup": 1 if sec_type == "STK" else None,
+            }
+            for sec_type in _DEPTH_TYPES
+            for exchange in _exchanges(sec_type)
+        ]
+        described = [{name: value for name, value in row.items() if value is not None} for row in rows]
+        session.send("mktDepthExchanges", {"depthMktDataDescriptions": described})
+
+
+def _exchanges(sec_type: str) -> list[str]:
+    """Where something of a type is traded, besides by way of SMART."""
+    profile = PROFILES[sec_type]
+    return [each for each in (profile.exchanges or profile.exchange).split(",") if each != "SMART"]
+
+
+def _sample(instrument: Instrument) -> Data:
+    contract = instrument.contract("")
+    return {name: contract[name] for name in ("conId", "symbol", "secType", "currency")} | {
+        "primaryExchange": instrument.primary,
+        "description": instrument.name,
+    }
+
+
+def _derivatives(instrument: Instrument) -> list[str]:
+    return _DERIVATIVES.get(instrument.sec_type, [])

@@ -1,0 +1,130 @@
+"""News on the wire: providers, past headlines, articles, bulletins. Live headlines: `sim/market_data/quotes.py`."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.sim.market import ib_times
+from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.instruments import NEWS_PROVIDERS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.sim.context import Handler, Session, World
+    from ibbridge.sim.reference_data.news_archive import Bulletin, Newspaper
+
+HEADLINES = 300
+"""The most headlines of one answer."""
+
+_DASHED = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d:\d\d:\d\d)(?:\.\d+)?(?: (\S+))?")
+
+
+class News:
+    """Answers from the newspaper, and who listens to bulletins."""
+
+    def __init__(self, world: World, paper: Newspaper) -> None:
+        self._world = world
+        self._paper = paper
+        self._listeners: dict[int, Session] = {}
+        self._told = world.now
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {
+            "reqNewsProviders": self.providers,
+            "reqHistoricalNews": self.headlines,
+            "reqNewsArticle": self.article,
+            "reqNewsBulletins": self.bulletins,
+            "cancelNewsBulletins": lambda session, _args: self.drop(session),
+        }
+
+    @staticmethod
+    def providers(session: Session, _: Mapping[str, Any]) -> None:
+        """Who writes, as far as this user may read."""
+        rows = [{"code": code, "name": name} for code, name in NEWS_PROVIDERS.items()]
+        session.send("newsProviders", {"newsProviders": rows})
+
+    def headlines(self, session: Session, args: Mapping[str, Any]) -> None:
+        """The newest headlines of a stretch of time, and whether there are more."""
+        request, number = args["reqId"], args.get("totalResults") or 0
+        instrument = self._world.catalogue.by_id(args.get("conId") or 0)
+        papers = read_providers(args.get("providerCodes", ""))
+        if number < 1:
+            raise invalid("Total results must be positive")
+        after = _moment(args.get("startDateTime", ""), 0.0)
+        until = _moment(args.get("endDateTime", ""), self._world.now)
+        number = min(number, HEADLINES)
+        found = list(islice(self._paper.articles(instrument, papers, after, until), number + 1))
+        for each in found[:number]:
+            row = {"providerCode": each.provider, "articleId": each.id, "headline": each.headline}
+            time = f"{datetime.fromtimestamp(each.at, UTC):%Y-%m-%d %H:%M:%S}.0"
+            session.send("historicalNews", {"requestId": request, "time": time, **row})
+        session.send("historicalNewsEnd", {"requestId": request, "hasMore": len(found) > number})
+
+    def article(self, session: Session, args: Mapping[str, Any]) -> None:
+        """The whole of an article: HTML, or a PDF as base64."""
+        found = self._paper.article(args.get("providerCode", ""), args.get("articleId", ""))
+        if found is None:
+            raise Refused(10172, "Failed to request news article:News article is not available")
+        kind, text = found
+        session.send("newsArticle", {"requestId": args["reqId"], "articleType": kind, "articleText": text})
+
+    # -- bulletins ---------------------------------------------------------------------------------------------------
+
+    def bulletins(self, session: Session, args: Mapping[str, Any]) -> None:
+        """From now on every bulletin; before that those of the day, if they are wanted too."""
+        self._listeners[session.client_id] = session
+        if args.get("allMsgs", False):
+            for each in self._paper.bulletins(self._world.market.day_begin(self._world.now), self._told):
+                _send(session, each)
+
+    def drop(self, session: Session) -> None:
+        """Forget a client that has gone, or does not want any more."""
+        self._listeners.pop(session.client_id, None)
+
+    def beat(self, quarter: int) -> None:
+        """Tell what has been announced since the last beat."""
+        now = self._world.market.moment(quarter)
+        if self._listeners:
+            for each in self._paper.bulletins(self._told, now):
+                for session in self._listeners.values():
+                    _send(session, each)
+        self._told = now
+
+
+def read_providers(text: str) -> list[str]:
+    """The providers of `BRFG+DJNL`. Raises `Refused`."""
+    codes = [code.strip() for code in text.replace(":", "+").split("+")]
+    for code in codes:
+        if code not in NEWS_PROVIDERS:
+            raise invalid(f"Invalid news provider code: {code}")
+    return list(dict.fromkeys(codes))
+
+
+def _send(session: Session, bulletin: Bulletin) -> None:
+    row = {"msgType": bulletin.type, "newsMessage": bulletin.text, "originExch": bulletin.exchange}
+    session.send("updateNewsBulletin", {"msgId": bulletin.number, **row})
+
+
+def _plain(found: re.Match[str]) -> str:
+    """Return a time with dashes as other requests have it."""
+    year, month, day, clock, zone = found.groups()
+    return f"{year}{month}{day} {clock} {zone}" if zone else f"{year}{month}{day}-{clock}"
+
+
+def _moment(text: str, otherwise: float) -> float:
+    """Return the moment of `2026-01-05 14:30:00.0` (UTC), of the same with a zone, and of what other requests take.
+
+    Raises `Refused`.
+    """
+    if not text.strip():
+        return otherwise
+    dashed = _DASHED.fullmatch(text.strip())
+    try:
+        return ib_times.read(_plain(dashed) if dashed else text)[0]
+    except ValueError:
+        raise invalid(f"Invalid date or time: {text}") from None

@@ -1,0 +1,188 @@
+"""What the papers say: headlines, articles and bulletins that always were and will be, whoever asks.
+
+Everything is drawn from the seed, the instrument, the provider and the day, like prices. An article's id says which one
+it is, so that nothing needs to be remembered. Knows no client and no message.
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+import re
+from heapq import merge
+from typing import TYPE_CHECKING, NamedTuple
+
+from ibbridge.sim.market.instruments import NEWS_PROVIDERS, Instrument, broad_tape, identity_number
+from ibbridge.sim.market.price_path import DAY
+from ibbridge.sim.market.prices import OPENED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ibbridge.sim.context import World
+
+DAYS = 90
+"""How many days back there are articles."""
+TEXT, PDF = 0, 1
+"""Types of article."""
+
+_MOST = 8
+_BULLETINS = 12
+_KEPT = 5_000
+_ARTICLE_ID = re.compile(r"([A-Z]+)\$([0-9a-f]{8})([0-9a-f]{4})([0-9a-f])")
+_HEADLINES = (
+    "{name} shares move as traders weigh {topic}",
+    "{name}: analyst {verdict} rating, cites {topic}",
+    "What {topic} could mean for {symbol}",
+    "{symbol} in focus ahead of {topic}",
+    "{name} comments on {topic}",
+    "Options traders position in {symbol} around {topic}",
+)
+_TOPICS = (
+    "quarterly results", "guidance for the year", "a change in management", "interest rates", "a new product",
+    "supply constraints", "the sector's outlook", "a regulator's inquiry", "its buyback programme", "margins",
+)  # fmt: skip
+_VERDICTS = ("raises", "lowers", "repeats", "starts with a neutral", "suspends")
+_BULLETIN_TEXTS = (
+    (1, "System maintenance is planned for this weekend."),
+    (2, "{exchange} reports a technical problem. Orders may be delayed."),
+    (3, "{exchange} has resolved its technical problem. Trading is back to normal."),
+    (1, "Exchange fees change at the beginning of next month."),
+)
+_BULLETIN_EXCHANGES = ("NYSE", "ISLAND", "ARCA", "CME", "CBOE")
+
+
+class Article(NamedTuple):
+    """A headline. `at` is in seconds since 1970."""
+
+    at: int
+    provider: str
+    id: str
+    headline: str
+
+
+class Bulletin(NamedTuple):
+    """A note from the broker to everybody."""
+
+    at: int
+    number: int
+    type: int
+    text: str
+    exchange: str
+
+
+class Newspaper:
+    """All articles and bulletins of one seed."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._days: dict[tuple[int, str, int], list[Article]] = {}
+
+    def articles(
+        self, instrument: Instrument, providers: Sequence[str], after: float, until: float
+    ) -> Iterator[Article]:
+        """What was written about an instrument after `after` and not after `until`, the newest first."""
+        about = [instrument]
+        if instrument.sec_type == "NEWS":
+            about = self._world.catalogue.known("STK")
+            providers = [each for each in providers if instrument.symbol == broad_tape(each)]
+        until = min(until, self._world.now)
+        first = max(self._index(after), self._index(self._world.now) - DAYS)
+        for day in range(self._index(until), first - 1, -1):
+            found = (self._day(each, paper, day) for each in about for paper in providers)
+            for article in merge(*found, key=lambda article: -article.at):
+                if after < article.at <= until:
+                    yield article
+
+    def article(self, provider: str, number: str) -> tuple[int, str] | None:
+        """The type and the text of an article (of a PDF as base64); None if there is none."""
+        found = _ARTICLE_ID.fullmatch(number)
+        if not found or found[1] != provider or provider not in NEWS_PROVIDERS:
+            return None
+        instrument = self._world.catalogue.issued(int(found[2], 16))
+        day = int(found[3], 16)
+        if instrument is None or not 0 <= self._index(self._world.now) - day <= DAYS:
+            return None
+        for each in self._day(instrument, provider, day):
+            if each.id == number and each.at <= self._world.now:
+                text = self._text(instrument, each)
+                if int(found[4], 16) % 4 == 3:
+                    return PDF, base64.b64encode(pdf(text)).decode("ascii")
+                return TEXT, "".join(f"<p>{line}</p>" for line in text)
+        return None
+
+    def bulletins(self, after: float, until: float) -> Iterator[Bulletin]:
+        """What was announced after `after` and not after `until`, oldest first."""
+        for day in range(self._index(after), self._index(until) + 1):
+            begin = self._begin(day)
+            for place in range(_BULLETINS):
+                draw = identity_number(self._world.market.seed, "bulletin", day, place)
+                at = begin + (place * DAY + draw % DAY) // _BULLETINS
+                if after < at <= until:
+                    kind, text = _BULLETIN_TEXTS[draw % len(_BULLETIN_TEXTS)]
+                    exchange = _BULLETIN_EXCHANGES[draw // 7 % len(_BULLETIN_EXCHANGES)]
+                    yield Bulletin(at, day * _BULLETINS + place, kind, text.format(exchange=exchange), exchange)
+
+    # -- one day -----------------------------------------------------------------------------------------------------
+
+    def _index(self, at: float) -> int:
+        """Days since 1970 of the exchange's day that a moment lies in."""
+        return self._world.market.day_begin(max(at, 0)) // DAY
+
+    def _begin(self, day: int) -> int:
+        return day * DAY + (self._world.start - OPENED) % DAY
+
+    def _day(self, instrument: Instrument, provider: str, day: int) -> list[Article]:
+        """What a provider writes about an instrument on one day, the newest first."""
+        key = instrument.con_id, provider, day
+        if key not in self._days:
+            if len(self._days) >= _KEPT:
+                self._days.clear()
+            self._days[key] = list(self._written(instrument, provider, day))
+        return self._days[key]
+
+    def _written(self, instrument: Instrument, provider: str, day: int) -> Iterator[Article]:
+        draw = random.Random(identity_number(self._world.market.seed, "news", instrument.con_id, provider, day))
+        times = sorted((draw.randrange(DAY) for _ in range(draw.randrange(1, _MOST))), reverse=True)
+        for place, second in enumerate(times):
+            headline = draw.choice(_HEADLINES).format(
+                name=instrument.name.title(),
+                symbol=instrument.symbol,
+                topic=draw.choice(_TOPICS),
+                verdict=draw.choice(_VERDICTS),
+            )
+            number = f"{provider}${instrument.con_id:08x}{day:04x}{place:x}"
+            yield Article(self._begin(day) + second, provider, number, headline)
+
+    def _text(self, instrument: Instrument, article: Article) -> list[str]:
+        close = self._world.market.quote(instrument, article.at).last
+        return [
+            article.headline,
+            f"{instrument.name} ({instrument.symbol}) last traded at {close:g} {instrument.currency}.",
+            f"By {NEWS_PROVIDERS[article.provider]}. This article is simulated, and so is all that it reports.",
+        ]
+
+
+def pdf(lines: Sequence[str]) -> bytes:
+    """A document of one page that any reader opens."""
+    shown = "".join(f"({_escaped(line)}) Tj 0 -16 Td " for line in lines)
+    content = f"BT /F1 11 Tf 50 780 Td {shown}ET"
+    objects = (
+        "<</Type/Catalog/Pages 2 0 R>>",
+        "<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
+        f"<</Length {len(content)}>>\nstream\n{content}\nendstream",
+        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+    )
+    text, places = "%PDF-1.4\n", []
+    for number, each in enumerate(objects, 1):
+        places.append(len(text))
+        text += f"{number} 0 obj\n{each}\nendobj\n"
+    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    size = len(objects) + 1
+    text += f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer\n<</Size {size}/Root 1 0 R>>\n"
+    return f"{text}startxref\n{text.index('xref')}\n%%EOF\n".encode("ascii", "replace")
+
+
+def _escaped(line: str) -> str:
+    return line.encode("ascii", "replace").decode("ascii").replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")

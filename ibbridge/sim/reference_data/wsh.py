@@ -1,0 +1,233 @@
+"""The calendar of corporate events by Wall Street Horizon: what kinds there are, and what is due.
+
+Each client has one request of either kind at a time; it is answered on the next beat. Events are drawn from the seed
+and the instrument, like prices: some each quarter for every known stock.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.sim.market.contract_resolver import Refused
+from ibbridge.sim.market.instruments import identity_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from ibbridge.sim.accounts.updates import Accounts
+    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.market.instruments import Instrument
+
+EVENTS = 100
+"""The most events of one answer."""
+BACK, AHEAD = 30, 90
+"""Days before and after today that are shown unless dates are given."""
+
+_KINDS = {
+    "wshe_ed": "Earnings Date",
+    "wshe_div": "Dividend",
+    "wshe_bod": "Board of Directors Meeting",
+    "wshe_cc": "Conference Call",
+    "wshe_sh": "Shareholder Meeting",
+    "wshe_split": "Split",
+}
+_FARTHEST = 3660
+_QUARTER = 91
+
+
+class Query(NamedTuple):
+    """A question that will be answered on the next beat."""
+
+    session: Session
+    request: int
+    message: str
+    text: Callable[[], str]
+
+
+class Kind(NamedTuple):
+    """IB's codes and words around one kind of request: for a second one, and for a cancel without one."""
+
+    called: str
+    twice: int
+    not_there: int
+
+
+_META, _EVENT = Kind("meta", 10278, 10280), Kind("event", 10281, 10284)
+
+
+class Horizon:
+    """All requests for the calendar."""
+
+    def __init__(self, world: World, accounts: Accounts) -> None:
+        self._world = world
+        self._accounts = accounts
+        self._pending: dict[tuple[int, Kind], Query] = {}
+        self._answered: set[tuple[int, Kind, int]] = set()
+        self._informed: set[int] = set()
+
+    def handlers(self) -> dict[str, Handler]:
+        """The requests that are answered here."""
+        return {
+            "reqWshMetaData": self.meta,
+            "cancelWshMetaData": partial(self._cancel, _META),
+            "reqWshEventData": self.events,
+            "cancelWshEventData": partial(self._cancel, _EVENT),
+        }
+
+    def meta(self, session: Session, args: Mapping[str, Any]) -> None:
+        """What kinds of events there are, and what they can be filtered by."""
+        self._ask(_META, session, args["reqId"], "wshMetaData", _metadata)
+        self._informed.add(session.client_id)
+
+    def events(self, session: Session, args: Mapping[str, Any]) -> None:
+        """The events of one instrument, or of all that a filter names."""
+        if session.client_id not in self._informed:
+            raise Refused(10282, "WSH meta data was not requested")
+        wanted = args.get("wshEventData") or {}
+        instruments, kinds, most = self._chosen(wanted)
+        first = _day(wanted.get("startDate", ""), self._world.today - timedelta(BACK))
+        last = _day(wanted.get("endDate", ""), self._world.today + timedelta(AHEAD))
+        limit = wanted.get("totalLimit")
+        if limit is not None and not 1 <= limit <= EVENTS:
+            raise _invalid(f"The limit must be from 1 to {EVENTS}")
+        most = min(limit or EVENTS, most)
+
+        def text() -> str:
+            found = (each for instrument in instruments for each in self._events(instrument, kinds, first, last))
+            return json.dumps(sorted(found, key=lambda each: (each["index_date"], each["id"]))[:most])
+
+        self._ask(_EVENT, session, args["reqId"], "wshEventData", text)
+
+    def drop(self, session: Session) -> None:
+        """Forget a client that has gone."""
+        client = session.client_id
+        self._informed.discard(client)
+        self._pending = {key: query for key, query in self._pending.items() if key[0] != client}
+        self._answered = {key for key in self._answered if key[0] != client}
+
+    def beat(self, _: int) -> None:
+        """Answer what was asked since the last beat."""
+        for (client, kind), query in self._pending.items():
+            query.session.send(query.message, {"reqId": query.request, "dataJson": query.text()})
+            self._answered.add((client, kind, query.request))
+        self._pending.clear()
+
+    def _ask(self, kind: Kind, session: Session, request: int, message: str, text: Callable[[], str]) -> None:
+        if (session.client_id, kind) in self._pending:
+            raise Refused(kind.twice, f"Duplicate WSH {kind.called} data request")
+        self._pending[session.client_id, kind] = Query(session, request, message, text)
+
+    def _cancel(self, kind: Kind, session: Session, args: Mapping[str, Any]) -> None:
+        """Of a request that has been answered the cancel is idle, of any other refused."""
+        key, request = (session.client_id, kind), args["reqId"]
+        if key in self._pending and self._pending[key].request == request:
+            del self._pending[key]
+        elif (*key, request) not in self._answered:
+            raise Refused(kind.not_there, f"Failed cancel WSH {kind.called} data")
+
+    # -- reading a request -------------------------------------------------------------------------------------------
+
+    def _chosen(self, wanted: Mapping[str, Any]) -> tuple[list[Instrument], list[str], int]:
+        """The instruments and kinds of events that are meant, and how many at most. Raises `Refused`."""
+        number, text = wanted.get("conId"), wanted.get("filter", "")
+        if bool(number) is bool(text):
+            raise _invalid("Either a conId or a filter must be given")
+        if number:
+            return [self._world.catalogue.by_id(number)], list(_KINDS), EVENTS
+        try:
+            filters = json.loads(text)
+        except (ValueError, RecursionError):
+            raise _invalid("The filter is no JSON") from None
+        if not isinstance(filters, dict):
+            raise _invalid("The filter is no JSON object")
+        for name in filters:
+            if name not in ("watchlist", "country", "limit", "limit_region", *_KINDS):
+                raise _invalid(f"Unknown filter {name}")
+        kinds = [kind for kind in _KINDS if _true(filters.get(kind, False))] or list(_KINDS)
+        most = filters.get("limit", EVENTS)
+        if type(most) is not int or not 1 <= most <= EVENTS:
+            raise _invalid(f"The limit must be from 1 to {EVENTS}")
+        return self._watched(wanted, filters.get("watchlist", [])), kinds, most
+
+    def _watched(self, wanted: Mapping[str, Any], watchlist: Any) -> list[Instrument]:
+        """What a watch list names, with what the host adds to it on demand."""
+        catalogue = self._world.catalogue
+        if not isinstance(watchlist, list):
+            raise _invalid("The watch list is no list")
+        found: list[Instrument] = []
+        for each in watchlist:
+            text = str(each) if isinstance(each, str | int) else ""
+            number = int(text) if text.isascii() and text.isdecimal() and len(text) < 11 else 0
+            if (instrument := catalogue.issued(number)) is None:
+                raise _invalid(f"Unknown contract {text[:20]} in the watch list")
+            found.append(instrument)
+        stocks = catalogue.known("STK")
+        if wanted.get("fillWatchlist", False):
+            found += stocks[:10]
+        if wanted.get("fillPortfolio", False):
+            held = (each for ledger in self._accounts.ledgers.values() for each in ledger.positions.values())
+            found += [each.instrument for each in held if each.quantity]
+        if wanted.get("fillCompetitors", False) or not found:
+            found += stocks
+        return list({each.con_id: each for each in found}.values())
+
+    # -- events ------------------------------------------------------------------------------------------------------
+
+    def _events(self, instrument: Instrument, kinds: Iterable[str], first: date, last: date) -> Iterator[Data]:
+        if instrument.sec_type != "STK":
+            return
+        for kind in kinds:
+            for quarter in range(first.toordinal() // _QUARTER, last.toordinal() // _QUARTER + 1):
+                draw = identity_number(self._world.market.seed, kind, instrument.con_id, quarter)
+                day = date.fromordinal(quarter * _QUARTER + draw % _QUARTER)
+                if day.weekday() > 4 or draw // _QUARTER % 4 == 0 or not first <= day <= last:
+                    continue
+                yield {
+                    "id": draw,
+                    "event_type": kind,
+                    "index_date": f"{day:%Y%m%d}",
+                    "index_date_type": "Event Date",
+                    "conids": [str(instrument.con_id)],
+                    "data": {
+                        "company": instrument.name,
+                        "ticker": instrument.symbol,
+                        "quarter": f"Q{(day.month - 1) // 3 + 1} {day.year}",
+                        "time_of_day": ("BEFORE MARKET", "AFTER MARKET")[draw % 2],
+                        "status": "CONFIRMED" if day <= self._world.today else "UNCONFIRMED",
+                    },
+                }
+
+
+def _metadata() -> str:
+    kinds = [{"tag": tag, "name": name, "search_keys": ["conids", "index_date"]} for tag, name in _KINDS.items()]
+    filters = [
+        {"tag": "watchlist", "name": "Watchlist", "type": "conids"},
+        {"tag": "country", "name": "Country", "type": "string", "values": ["All"]},
+        {"tag": "limit", "name": "Limit", "type": "integer"},
+        {"tag": "limit_region", "name": "Limit per region", "type": "integer"},
+        *({"tag": tag, "name": name, "type": "boolean"} for tag, name in _KINDS.items()),
+    ]
+    return json.dumps({"meta_data": {"event_types": kinds, "filters": filters}})
+
+
+def _invalid(cause: str) -> Refused:
+    return Refused(10309, f"Invalid WSH event data request: {cause}")
+
+
+def _true(value: Any) -> bool:
+    return value is True or value == "true"
+
+
+def _day(text: str, otherwise: date) -> date:
+    if not text:
+        return otherwise
+    try:
+        day = datetime.strptime(text, "%Y%m%d").date()  # noqa: DTZ007 - a day, not a moment
+    except ValueError:
+        raise _invalid(f"{text[:20]} is no date") from None
+    if abs(day - otherwise).days > _FARTHEST:
+        raise _invalid(f"{text[:20]} is too far away")
+    return day

@@ -1,0 +1,312 @@
+"""What is done about streams as time passes and connections go: asked for again, told to be stale.
+
+Everything that clients want (`registry`, `singleton_streams`) is asked for on every new connection, when IB has lost it
+(1101), and alone when it should speak and does not (`stall_detector`). Questions are for `timeouts`. Pure: told the
+time in seconds of a clock that only goes forward, and given `stamp` for what is published. Knows what IB has said of
+its servers, what is to be asked again, and when; how that is done is for `issuer`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.codec.messages import REQUESTS
+from ibbridge.codec.schema import Pace
+from ibbridge.ib.trading_hours import Calendar
+from ibbridge.inbound.router import BAD_MESSAGE, BUST, COMPETING, DEPTH_HALTED, LIVE_UPDATES_FAILED, Route
+from ibbridge.protocol.errors import Refused
+from ibbridge.requests.issuer import Due
+from ibbridge.requests.reissue_queue import Turn, Turns
+from ibbridge.requests.request_factory import OF_ACCOUNTS
+from ibbridge.requests.timeouts import Answers
+from ibbridge.subscriptions.singleton_streams import Incomplete
+from ibbridge.subscriptions.stall_detector import COMPETING as CONTESTED
+from ibbridge.subscriptions.stall_detector import Watchdog
+from ibbridge.tws.sender import NOT_CONNECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ibbridge.codec.schema import Request
+    from ibbridge.inbound.router import Router
+    from ibbridge.requests.deadlines import Deadlines
+    from ibbridge.requests.issuer import Asker
+    from ibbridge.subscriptions.registry import Subscription, Subscriptions
+    from ibbridge.subscriptions.singleton_streams import Wholes
+
+LOST_DATA, KEPT_DATA = 1101, 1102
+_LOST = frozenset((1100, 2110))
+_FARMS = {2103: "market", 2104: "market", 2105: "history", 2106: "history", 2107: "history", 2108: "market"}
+_FARM_DOWN = frozenset((2103, 2105))
+_DEFINITIONS = {2157: False, 2158: True}
+
+_PERHAPS_FALSE = frozenset((162, 200, 504))
+_DEAD: Mapping[int | None, tuple[str, str, bool]] = {
+    LIVE_UPDATES_FAILED: ("farm", "farm", False),
+    COMPETING: ("silent", CONTESTED, False),
+    DEPTH_HALTED: ("ended", "halted", True),
+    BUST: ("ended", "bust", True),
+    BAD_MESSAGE: ("unreadable", "unreadable", True),
+}
+"""Codes by which TWS says that a stream is dead, or may be, or the daemon that it is of no use: the gap's
+reason, why the stream is dead, and whether it is to be asked for again at once."""
+
+_AWAY = "away"
+"""What TWS says of contracts while IB's servers are away, and why a stream is dead that it has said this of."""
+
+OWN = "~hours"
+"""Under which the daemon's own questions for trading hours are answered: `req.~hours.<instrument>.`."""
+
+AGAIN = 60.0
+"""Seconds of silence after which the hours of a contract are asked for, if they are not known."""
+
+
+class Upkeep:
+    """Keeps what TWS is asked for equal to what is wanted."""
+
+    def __init__(
+        self,
+        asker: Asker,
+        router: Router,
+        subscriptions: Subscriptions,
+        wholes: Wholes,
+        deadlines: Deadlines[object],
+        *,
+        silent_after: float = 180.0,
+        per_minute: int = 6,
+        stamp: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._asker = asker
+        self._router = router
+        self._subscriptions = subscriptions
+        self._wholes = wholes
+        self._deadlines = deadlines
+        self._stamp = stamp
+        self._watchdog = Watchdog(silent_after, per_minute)
+        self._silent_after = silent_after
+        self._turns = Turns(asker, router, subscriptions, wholes)
+        self._answers = Answers(asker, router, self._turns, stamp)
+        self._hours = Calendar()
+        self._asking_hours: Route | None = None
+        self._now = 0.0
+        self._up = True
+        self._definitions = True
+        self._down: dict[str, set[str]] = {"market": set(), "history": set()}
+        router.troubled = self._troubled
+        router.refused_for_now = self._refused_for_now
+
+    # -- connections
+
+    def begin(self) -> None:
+        """A new connection begins: the numbers of the old one mean nothing any more."""
+        self._turns.clear()
+        self._asker.begin()
+        self._router.reconnected()
+        self._subscriptions.reconnected()
+        self._up, self._definitions = True, True
+        for down in self._down.values():
+            down.clear()
+
+    def connected(self) -> list[tuple[Route, str]]:
+        """Ask for all that is wanted. Returns what could not be asked for, and why: TWS may speak an older version."""
+        self._turns.put_all([*self._answers.connected(), *(Turn(each.route) for each in self._subscriptions.live())])
+        return self._turns.take()
+
+    def lost(self) -> list[Route]:
+        """The connection is gone: say so on every stream. Returns the requests that are over without an answer."""
+        ts = self._stamp()
+        for each in self._subscriptions.live():
+            self._outdate(each, "connection", ts)
+        self._wholes.gaps("connection", ts)
+        return self._answers.lost()
+
+    # -- gaps
+
+    def _outdate(self, each: Subscription, reason: str, ts: int) -> None:
+        """Tell a stream's subscribers, unless nothing has come since they were told last."""
+        last = self._router.last(each.route)
+        if each.stale and last == each.seq:
+            return
+        if self._router.gap(each.route, reason, ts):
+            last = self._router.last(each.route)
+            for other in self._subscriptions.on(each.topic):
+                other.stale, other.seq = True, last
+
+    # -- what IB says
+
+    def notice(self, code: int | None, farm: str = "") -> None:
+        """One of IB's codes about its own servers; `farm` names one whose state has changed by it."""
+        if code in _LOST:
+            self._up = False
+        elif code == LOST_DATA:
+            self._up = True
+            self._data_lost()
+        elif code == KEPT_DATA:
+            was_up, self._up = self._up, True
+            self._kept_data(asked=not was_up)
+        elif code in _DEFINITIONS:
+            self._definitions = _DEFINITIONS[code]
+            self._ask_refused()
+        elif code in _FARMS and farm:
+            self._farm(_FARMS[code], farm, up=code not in _FARM_DOWN)
+
+    def _farm(self, kind: str, farm: str, *, up: bool) -> None:
+        down = self._down[kind]
+        if not up:
+            down.add(farm)
+            return
+        was_down = farm in down
+        down.discard(farm)
+        of_kind = [each for each in self._watched() if _farms_of(each.route.request) == kind]
+        if kind == "history" and not down:
+            died = [each for each in of_kind if each.dead == "farm" or (was_down and not each.route.begun)]
+            self._turns.put([Turn(each.route, live=True) for each in died])
+            self._go_on()
+        if was_down and not down:
+            self._watchdog.resumed(of_kind, self._now)
+
+    def _data_lost(self) -> None:
+        """Every subscription is gone, says IB; those that are not are cancelled, so that none is there twice."""
+        ts = self._stamp()
+        live = self._subscriptions.live()
+        for each in live:
+            self._outdate(each, "data", ts)
+        self._wholes.gaps("data", ts)
+        self._turns.put_all([Turn(each.route, live=True) for each in live])
+        self._go_on()
+
+    def _kept_data(self, *, asked: bool) -> None:
+        """TWS has all subscriptions, says IB: but perhaps not those that it was `asked` for meanwhile."""
+        if asked:
+            unheard = [each for each in self._subscriptions.live() if each.asked is None and not each.route.begun]
+            self._turns.put([Turn(each.route, live=True) for each in unheard])
+        self._turns.put([Turn(each.route, live=True) for each in self._subscriptions.live() if _beyond_watching(each)])
+        self._ask_refused()
+        self._watchdog.resumed(self._watched(), self._now)
+
+    def _ask_refused(self) -> None:
+        """What was refused because IB's servers were away."""
+        if self._up and self._definitions:
+            self._turns.put([Turn(each.route) for each in self._subscriptions.live() if each.dead == _AWAY])
+        self._go_on()
+
+    def uncontested(self) -> None:
+        """Another login has let go of the market data."""
+        self._watchdog.uncontested(self._watched(), self._now)
+
+    def _refused_for_now(self, route: Route, code: int | None, text: str) -> bool:
+        return self._while_away(route, code) or self._answers.too_much(route, code, text)
+
+    def _while_away(self, route: Route, code: int | None) -> bool:
+        """TWS, which cannot know while IB's servers are away, has refused a stream: it is kept, and asked for later."""
+        subscription = self._subscriptions.of(route)
+        if subscription is None or code not in _PERHAPS_FALSE or (self._up and self._definitions):
+            return False
+        self._outdate(subscription, "silent", self._stamp())
+        subscription.dead, subscription.heard, subscription.asked = _AWAY, None, None
+        subscription.seq = self._router.last(route)
+        return True
+
+    def _troubled(self, route: Route, code: int | None, ts: int) -> None:
+        """An error about something that is under way: of a stream, it may have to be asked for again."""
+        subscription = self._subscriptions.of(route)
+        if subscription is None or code not in _DEAD:
+            return
+        reason, why, at_once = _DEAD[code]
+        self._outdate(subscription, reason, ts)
+        subscription.dead, subscription.heard, subscription.asked = why, None, None
+        subscription.seq = self._router.last(route)
+        if at_once and not subscription.tries:  # after that as what is silent: TWS may say it of each try
+            subscription.tries = 1
+            self._turns.put([Turn(route, live=True)])
+            self._go_on()
+
+    # -- time
+
+    def tend(self, now: float) -> None:
+        """Do what it is time for. To be called every second or so."""
+        self._now = now
+        self._expire(now)
+        if not self._asker.is_open:
+            return
+        self._asker.tidy()
+        self._go_on()
+        if self._up:
+            self._watch(now)
+
+    def _expire(self, now: float) -> None:
+        for due in self._deadlines.due(now):
+            if isinstance(due, Due):
+                self._answers.expire(due, up=self._up)
+            elif isinstance(due, Incomplete):
+                self._wholes.expire(due, able=self._up and not self._turns)
+
+    def _go_on(self) -> None:
+        for route, why in self._turns.take():
+            self._router.tell(route, NOT_CONNECTED, why, self._stamp())
+
+    def _watched(self) -> list[Subscription]:
+        return [each for each in self._subscriptions.live() if each.instrument]
+
+    def _watch(self, now: float) -> None:
+        watched = self._watched()
+        turns = set(self._turns.routes())
+        watched = [each for each in watched if each.route not in turns and not each.route.waits]
+        found = self._watchdog.look(watched, self, now)
+        for each in found:
+            self._outdate(each, "silent", self._stamp())
+        self._turns.put([Turn(each.route, live=True) for each in found])
+        self._go_on()
+        self._ask_hours(now)
+
+    def seq(self, subscription: Subscription) -> int:
+        """The number of its stream's last message; as it was, if that was another's."""
+        if self._subscriptions.alone(subscription) or self._router.has_spoken(subscription.route):
+            return self._router.last(subscription.route)
+        return subscription.seq
+
+    def farm_is_up(self, subscription: Subscription) -> bool:
+        """Whether all farms are up that such streams may come from."""
+        return not self._down[_farms_of(subscription.route.request)]
+
+    def open(self, subscription: Subscription) -> bool | None:
+        """Whether its market is; None if that is not known."""
+        return self._hours.open(subscription.instrument, self._stamp() / 1e6)
+
+    def _ask_hours(self, now: float) -> None:
+        """Ask for the hours of a contract whose stream is silent and whose hours are not known: one at a time."""
+        if not self._definitions or (self._asking_hours is not None and not self._asking_hours.ended):
+            return
+        at = self._stamp() / 1e6
+        quiet = min(AGAIN, self._silent_after / 2)
+        for each in self._watchdog.looked_at:
+            since = each.heard if each.heard is not None else each.asked
+            if since is None or now - since < quiet or not self._hours.wants(each.instrument, at):
+                continue
+            self._hours.asking(each.instrument, at)
+            try:
+                self._asking_hours = self._question(each.instrument, each.route.args["contract"])
+            except Refused:
+                continue
+            return
+
+    def _question(self, instrument: str, contract: Mapping[str, Any]) -> Route:
+        request = REQUESTS["reqContractDetails"]
+
+        def hears(data: Mapping[str, Any]) -> None:
+            details = data.get("contractDetails") or {}
+            self._hours.told(instrument, details.get("liquidHours", ""), details.get("timeZoneId", ""))
+
+        args = {"contract": contract, "reqId": 0}
+        route = Route(request, OWN, instrument, args, lambda _: ("req", OWN, instrument), None, hears=hears)
+        self._asker.ask_again(route)
+        return route
+
+
+def _beyond_watching(each: Subscription) -> bool:
+    """Whether it comes from IB's servers, and its silence says nothing: scanners, news."""
+    return not each.instrument and each.route.request.name not in OF_ACCOUNTS
+
+
+def _farms_of(request: Request) -> str:
+    return "history" if request.pace is Pace.HISTORY else "market"

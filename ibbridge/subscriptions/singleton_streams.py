@@ -1,0 +1,175 @@
+"""Streams that the connection has once, as a whole, without a number: positions, an account's updates, bulletins.
+
+Knows who wants which of them, and how TWS is asked: by each, and told by the last that it may stop. When to
+ask again, and when its time is over, is for `resubscription` to say. Pure; raises `Refused`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.codec.messages import REQUESTS
+from ibbridge.protocol.arguments import canonical
+from ibbridge.protocol.errors import Refused
+from ibbridge.requests.request_factory import place_of_all
+from ibbridge.tws.sender import NOT_CONNECTED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ibbridge.codec.schema import Request
+    from ibbridge.inbound.router import Asking, Route, Router
+    from ibbridge.requests.deadlines import Deadlines
+    from ibbridge.requests.request_factory import Places
+    from ibbridge.tws.send_queue import Waiting
+    from ibbridge.tws.sender import Outgoing
+
+
+@dataclass(slots=True, eq=False)
+class Whole:
+    """One of them: who wants it, with which arguments.
+
+    `asks` counts how often TWS was asked; it has `answered` when all there is has come since. `messages` are those that
+    ask TWS, or tell it to stop, and may not have left.
+    """
+
+    request: Request
+    holders: dict[Asking, dict[str, Any]] = field(default_factory=dict)
+    asks: int = 0
+    answered: bool = False
+    messages: list[Waiting] = field(default_factory=list)
+
+    def wanted(self) -> list[tuple[Asking, dict[str, Any]]]:
+        """What differs of it, each with one of those who want it so."""
+        return list({canonical(args): (asking, args) for asking, args in self.holders.items()}.values())
+
+
+class Incomplete(NamedTuple):
+    """That all there is has to have come: of one of them, as it was asked for then."""
+
+    whole: Whole
+    asks: int
+
+
+class Wholes:
+    """All of them."""
+
+    def __init__(
+        self,
+        outgoing: Outgoing,
+        router: Router,
+        places: Places,
+        deadlines: Deadlines[object],
+        stamp: Callable[[], int],
+    ) -> None:
+        self._outgoing = outgoing
+        self._router = router
+        self._places = places
+        self._stamp = stamp
+        self._of: dict[str, Whole] = {}
+        self._deadlines = deadlines
+        router.complete = self._complete
+
+    # -- commands
+
+    def ask(self, request: Request, args: dict[str, Any], asking: Asking) -> str:
+        """Ask for it, or give it up where its arguments say so. Return the topic on which it arrives."""
+        if args.get("subscribe", True):
+            self._hold(self._whole(request), args, asking)
+        else:
+            self.release(request, args, asking)
+        return self._router.named(*place_of_all(request, args))
+
+    def _hold(self, whole: Whole, args: dict[str, Any], asking: Asking) -> None:
+        """TWS gives the updates of one account at a time; those that another client has are not taken from it."""
+        account = args.get("acctCode", "")
+        for other, held in whole.holders.items():
+            if held.get("acctCode", "") != account and other.client != asking.client:
+                raise Refused(
+                    "E_BUSY",
+                    f"{other.client} has the updates of account {held.get('acctCode') or '(default)'}, and TWS "
+                    "gives those of one account at a time",
+                )
+        self._send(whole, whole.request, args, asking.client)
+        for holder, held in [*whole.holders.items()]:
+            if held.get("acctCode", "") != account:  # of which TWS tells no more
+                del whole.holders[holder]
+                self._router.given_up(whole.request, *place_of_all(whole.request, held))
+        self._router.wanted(whole.request, *place_of_all(whole.request, args))
+        whole.holders[asking] = args
+        self._asked(whole)
+
+    def release(self, request: Request, args: dict[str, Any], asking: Asking) -> bool:
+        """Give up the client's share; TWS is told when nobody is left. Return False if the client has none."""
+        whole = self._whole(REQUESTS[request.cancels or request.name])
+        mine = [holder for holder in whole.holders if holder.client == asking.client]
+        if not mine:
+            return False
+        if len(mine) == len(whole.holders) and self._outgoing.is_open:
+            self._send(whole, request, args, asking.client)
+        for holder in mine:
+            del whole.holders[holder]
+        if not whole.holders:
+            self._router.given_up(whole.request, *place_of_all(whole.request, args))
+        return True
+
+    def _whole(self, request: Request) -> Whole:
+        return self._of.setdefault(request.name, Whole(request))
+
+    def _send(self, whole: Whole, request: Request, args: dict[str, Any], client: str = "") -> None:
+        """Ask for it, or cancel it. The last word holds: what still waits must not leave behind it."""
+        waiting = [each for each in whole.messages if each.waits]
+        last_word = [*waiting] if request.cancels or "subscribe" in args else ()
+        whole.messages = [*waiting, self._outgoing.send(request, args, client=client, instead_of=last_word)]
+
+    # -- asking again
+
+    def wanted(self) -> list[tuple[Whole, dict[str, Any]]]:
+        """What is to be asked for on a new connection."""
+        return [(whole, args) for whole in self._of.values() for _, args in whole.wanted()]
+
+    def ask_again(self, whole: Whole, args: Mapping[str, Any]) -> None:
+        """Ask TWS for it once more. Raises `Refused`."""
+        self._send(whole, whole.request, self._outgoing.check(whole.request, dict(args)))
+        self._asked(whole)
+
+    def refused(self, whole: Whole, args: Mapping[str, Any]) -> list[Route]:
+        """Where to tell those who want it so that it is not to be had."""
+        return [self._places.route(whole.request, held, by) for by, held in whole.holders.items() if held == args]
+
+    def gaps(self, reason: str, ts: int) -> None:
+        """Say on all of them that something may have been missed."""
+        for whole, args in self.wanted():
+            self._router.gap_of_all(whole.request, place_of_all(whole.request, args), reason, ts)
+
+    def tell_holders(self, name: str, code: int, why: str) -> None:
+        """Tell whoever wants the stream that messages of this type belong to."""
+        for whole in self._of.values():
+            for asking, args in whole.holders.items() if name in whole.request.answers else ():
+                self._router.tell(self._places.route(whole.request, args, asking), code, why, self._stamp())
+
+    # -- deadlines
+
+    def _asked(self, whole: Whole) -> None:
+        whole.asks, whole.answered = whole.asks + 1, False
+        if whole.request.deadline:
+            self._deadlines.add(Incomplete(whole, whole.asks), whole.request.deadline)
+
+    def _complete(self, name: str) -> None:
+        for whole in self._of.values():
+            if name in whole.request.ends:
+                whole.answered = True
+
+    def expire(self, due: Incomplete, *, able: bool) -> None:
+        """Say it of one of which TWS has not said all there is in time. While it is not `able` to, no time is over."""
+        whole = due.whole
+        if whole.asks != due.asks or whole.answered or not whole.holders:
+            return
+        seconds = whole.request.deadline or 0.0
+        if not able:
+            self._deadlines.add(due, seconds)
+            return
+        why = f"TWS has not said all there is within {seconds:g} s; what it says is published as it comes"
+        for asking, args in whole.holders.items():
+            self._router.tell(self._places.route(whole.request, args, asking), NOT_CONNECTED, why, self._stamp())

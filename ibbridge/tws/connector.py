@@ -1,0 +1,508 @@
+"""The TCP socket to TWS: carries out what `ibbridge.tws.supervisor` says, and tells it what comes of it.
+
+Knows the event loop and one codec connection; nothing of topics, commands or what a message means, and decides nothing.
+What it reads goes to `deliver` in the callback that read it; what `send` is given goes out at once or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from ibbridge.codec import Connection, FramingError, HandshakeError, Message, State, Undecodable
+from ibbridge.codec.messages import REQUESTS
+from ibbridge.security.spare_sockets import EXHAUSTED, SpareSockets, exhausted
+from ibbridge.tws.decode_errors import Readability
+from ibbridge.tws.send_queue import Held, Pacing, Waiting
+from ibbridge.tws.session import Stage
+from ibbridge.tws.supervisor import MARKET_DATA, Close, Do, Line, Open, Resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Coroutine, Iterable, Iterator
+
+    from ibbridge.codec import Dialect, Packed
+    from ibbridge.codec.schema import Pace
+    from ibbridge.config.model import TwsConfig
+    from ibbridge.recording.writer import Recorder, Tape
+    from ibbridge.tws.session import Session
+    from ibbridge.tws.supervisor import Act
+
+log = logging.getLogger(__name__)
+
+# Bytes that TWS has not taken yet. A host that hangs lets them pile up; more than this and requests are refused.
+MOST_UNSENT = 1_048_576
+
+_PROBE = REQUESTS["reqCurrentTime"]
+
+LEAVING = 1.0
+"""Seconds that what was written gets to leave when a connection is closed, as IB advises after orders."""
+
+
+class Owner(Protocol):
+    """Who is told what happens on the socket."""
+
+    def deliver(self, messages: Iterable[Message | Packed | Undecodable], ts: int, *, more: bool) -> None:
+        """Take the messages of one read at `ts` (µs since 1970 UTC), decoded as they are taken: all of them.
+
+        There is probably `more` to be read at once.
+        """
+
+    def stage_changed(self) -> None:
+        """The session has moved on, or back, or somebody else has the market data, or has it no longer."""
+
+    def started(self, dialect: Dialect) -> None:
+        """Ids and accounts are known: now is the time to say what each new connection must be told."""
+
+    def leaving(self, message: Waiting) -> bool:
+        """A message that has waited for its turn is about to be written. False if it must not be any more."""
+
+    def lost(self) -> None:
+        """The connection is gone, and with it everything that was under way on it or waited for its turn."""
+
+
+class Gateway:
+    """Keeps a connection to TWS, and tells its owner."""
+
+    def __init__(
+        self,
+        config: TwsConfig,
+        session: Session,
+        owner: Owner,
+        packed: Collection[str] = (),
+        recorder: Recorder | None = None,
+        *,
+        pacing: Pacing | None = None,
+    ) -> None:
+        self._config = config
+        self._pacing = pacing or Pacing()
+        self._timer: asyncio.TimerHandle | None = None
+        self._session = session
+        self._owner = owner
+        self._packed = packed  # names of messages that are wanted as msgpack
+        self._recorder = recorder
+        self._line = Line(config, session, random.random)
+        self._spares = SpareSockets()
+        self._found: list[Any] = []  # where the host was found last
+        self._families: dict[tuple[Any, ...], int] = {}
+        self._link: _Link | None = None
+        self._leaving: set[_Link] = set()
+        self._trying: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+
+    @property
+    def port(self) -> int:
+        """Where TWS is looked for."""
+        return self._line.port
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """How to write to the connection there is."""
+        return self._link.connection.dialect if self._link else None
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that TWS has not taken yet."""
+        return self._link.unsent() if self._link else 0
+
+    def send(self, message: Waiting) -> bool:
+        """Write to TWS, at once or in its turn. False if there is no connection that would take it: it will not be.
+
+        Raises `Refused` if too much waits.
+        """
+        link = self._link
+        if link is None or link.closing() or link.unsent() > MOST_UNSENT:
+            return False
+        self._pacing.put(message, time.monotonic())
+        self._drain()
+        return True
+
+    def withdraw(self, message: Waiting) -> bool:
+        """Have a message not leave. False if it has left."""
+        return self._pacing.withdraw(message)
+
+    def held(self, message: Waiting) -> Held | None:
+        """Return by which of IB's limits a message that waits is held back; None if by none."""
+        return self._pacing.held(message, time.monotonic())
+
+    def over(self, message: Waiting) -> None:
+        """What a message asked for is no longer open at TWS: another may leave, behind what is sent now."""
+        self._pacing.over(message)
+        self._come_back(time.monotonic())
+
+    def waiting(self, pace: Pace) -> list[Waiting]:
+        """The messages of a pace that wait."""
+        return self._pacing.waiting(pace)
+
+    def _drain(self) -> None:
+        """Write what may leave now, and come back when more may."""
+        link = self._link
+        if link is None or link.closing():
+            return
+        now = time.monotonic()
+        for message in self._pacing.take(now):
+            if self._owner.leaving(message):
+                link.write(message.data)
+        self._come_back(now)
+
+    def _come_back(self, now: float) -> None:
+        """When more may leave."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if (wake := self._pacing.wake()) is not None:
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, wake - now), self._drain)
+
+    def notice(self, code: int, text: str) -> tuple[str, str] | None:
+        """TWS has said this; which farm (or `upstream`) has changed, and to what, if one has."""
+        changed = self._line.notice(code, text, time.monotonic())
+        self._go_soon()
+        return changed
+
+    async def run(self) -> None:
+        """Connect, stay connected, connect again. Ends only by being cancelled; then the socket is closed."""
+        self._loop = asyncio.get_running_loop()
+        self._wake(time.monotonic())
+        try:
+            await self._loop.create_future()
+        finally:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._loop = None
+            self._drop()
+            self._spares.close()
+            await self._leave()
+
+    # -- what the line says
+
+    def _go(self) -> None:
+        """Carry out what there is to do, which may make more of it; then see when to come again."""
+        while acts := self._line.take():
+            for act in acts:
+                self._do(act)
+        self._arm()
+
+    def _go_soon(self) -> None:
+        """Not now: the owner is in the midst of what one read brought."""
+        if self._loop is not None:
+            self._loop.call_soon(self._go)
+
+    def _do(self, act: Act) -> None:
+        match act:
+            case Do.TELL:
+                self._owner.stage_changed()
+            case Do.BEGIN if self._link is not None:
+                self._link.flush()
+            case Do.PROBE if self._link is not None and self.dialect is not None:
+                self.send(Waiting(_PROBE, self.dialect.put(_PROBE.name, {})))  # in its turn: TWS counts it
+            case Resolve(host, port):
+                for link in self._leaving:  # TWS must not find two connections of one client id
+                    link.abort()
+                self._try(self._resolve(host, port))
+            case Open(address):
+                self._try(self._open(address))
+            case Close(stage, why, repeated):
+                level = logging.DEBUG if repeated else logging.WARNING
+                where = f"{self._config.host}:{self.port}"
+                log.log(level, "TWS at %s, while %s: %s", where, stage.value, why)
+                self._drop()
+
+    def _arm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        at = self._line.wake_at()
+        if at is not None and self._loop is not None:
+            self._alarm = self._loop.call_later(max(0.0, at - time.monotonic()), self._wake, at)
+
+    def _wake(self, at: float) -> None:
+        """The loop's clock may be a little early, which must not make it wake again and again."""
+        self._line.wake(max(at, time.monotonic()), self._link.taken() if self._link else 0)
+        self._go()
+
+    def _try(self, what: Coroutine[Any, Any, None]) -> None:
+        self._trying = asyncio.get_running_loop().create_task(what)
+        self._trying.add_done_callback(lambda done: done.cancelled() or done.result())  # a bug goes to the loop
+
+    async def _resolve(self, host: str, port: int) -> None:
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # UnicodeError: a host name that is none, such as one with a label of 64 characters.
+        except (OSError, UnicodeError) as error:
+            if not (self._found and exhausted()):
+                self._refused(error)
+                return
+            # A look-up opens files; without a descriptor for them the host is where it was.
+            found = [(*each[:4], (each[4][0], port, *each[4][2:])) for each in self._found]
+        self._found = found
+        self._trying = None
+        self._families = {address[4][:2]: address[0] for address in found}
+        self._spares.keep(self._families.values())
+        self._line.resolved([address[4][:2] for address in found], time.monotonic())
+        self._go()
+
+    async def _open(self, address: tuple[Any, ...]) -> None:
+        config = self._config
+        connection = Connection(
+            config.client_id,
+            newest=config.max_version,
+            connect_options=config.connect_options,
+            optional_capabilities=config.optional_capabilities,
+            packed=self._packed,
+            encoding=config.encoding,
+        )
+        self._link = link = _Link(connection, config.read_chunk, self)
+        try:
+            await self._connect(link, address)
+        except OSError as error:
+            if self._link is link:
+                self._link = None
+                self._refused(error)
+
+    async def _connect(self, link: _Link, address: tuple[Any, ...]) -> None:
+        """Connect; if clients have taken all descriptors, with a socket that was kept for that."""
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.create_connection(lambda: link, address[0], address[1])
+        except OSError as error:
+            if error.errno not in EXHAUSTED or (spare := self._spares.take(self._families[address])) is None:
+                raise
+        else:
+            return
+        try:
+            await loop.sock_connect(spare, address)
+        except ConnectionRefusedError:
+            self._spares.give_back(spare)
+            raise
+        except BaseException:
+            spare.close()
+            raise
+        await loop.create_connection(lambda: link, sock=spare)
+
+    def restock(self) -> None:
+        """Open the sockets that are kept for the next connections, as far as there are descriptors for them."""
+        self._spares.restock()
+
+    def _refused(self, error: Exception) -> None:
+        self._trying = None  # this task, which goes on
+        self._line.refused(_reason(error), time.monotonic())
+        self._go()
+
+    def _drop(self) -> None:
+        """End what is under way."""
+        trying, self._trying = self._trying, None
+        if trying is not None:
+            trying.cancel()
+        link, self._link = self._link, None
+        if link is not None and link.open:
+            self._leaving.add(link)
+            link.close()
+            if self._loop is not None:
+                self._loop.call_later(LEAVING, link.abort)
+            self._owner.lost()
+
+    async def _leave(self) -> None:
+        """Wait until what was closed is gone."""
+        if leaving := [link.gone for link in self._leaving]:
+            await asyncio.wait(leaving, timeout=LEAVING)
+        for link in self._leaving:
+            link.abort()
+        await asyncio.sleep(0)  # in which they hear of it
+
+    # -- what the link says
+
+    def made(self, link: _Link) -> bool:
+        """There is a TCP connection; False if it is not wanted any more."""
+        if link is not self._link:
+            return False
+        self._line.opened(time.monotonic())
+        self._go()
+        return True
+
+    def tape(self) -> Tape | None:
+        """Where a connection that has just been made is recorded, if at all."""
+        if self._recorder is None:
+            return None
+        return self._recorder.opened(host=self._config.host, port=self.port, clientId=self._config.client_id)
+
+    def received(self, link: _Link, data: bytes, ts: int) -> None:
+        """Bytes of a connection."""
+        session = self._session
+        session.heard = time.monotonic()
+        messages = link.connection.receive_data(data)
+        if session.stage is not Stage.READY or session.competing:
+            messages = self._watched(link, messages)
+        self._owner.deliver(messages, ts, more=len(data) == self._config.read_chunk)
+
+    def _watched(
+        self, link: _Link, messages: Iterator[Message | Packed | Undecodable]
+    ) -> Iterator[Message | Packed | Undecodable]:
+        """Messages, of which the line learns until the connection is ready, and while data is not to be had."""
+        for message in messages:
+            # First: whoever hears that the connection is ready must find the next order id known.
+            yield message
+            if self._session.stage is not Stage.READY:
+                self._learn(link, message)
+            elif self._session.competing and _name(message) in MARKET_DATA:
+                self._line.flows(time.monotonic())
+                self._go_soon()
+
+    def _learn(self, link: _Link, message: Message | Packed | Undecodable) -> None:
+        """What the line has to know before the connection is ready."""
+        line, connection = self._line, link.connection
+        link.flush()
+        if not link.readability.note(read=not isinstance(message, Undecodable)):
+            raise HandshakeError(
+                f"the host at {self._config.host}:{self.port} speaks, and almost nothing of it can be read: it is no "
+                "TWS. Are tws.host and tws.port those of TWS or IB Gateway?"
+            )
+        if not isinstance(message, Message):
+            return
+        if message.name == "serverVersion":
+            self._session.greeted(message.data)
+            line.greeted(time.monotonic())
+        else:
+            line.spoke()
+        self._go()
+        if connection.state is State.READY and connection.dialect is not None and line.started(time.monotonic()):
+            self._go()
+            self._owner.started(connection.dialect)
+            line.synced(time.monotonic())
+            self._go()
+
+    def blocked(self, link: _Link, *, blocked: bool) -> None:
+        """What is written waits for TWS to take it, or has all been taken."""
+        if link is self._link:
+            if blocked:
+                self._line.blocked(time.monotonic(), link.taken())
+            else:
+                self._line.drained()
+            self._arm()
+
+    def ended(self, link: _Link, error: Exception) -> None:
+        """The connection is over, by its end or by what was read from it."""
+        if link is self._link:
+            self._line.closed(_reason(error), time.monotonic(), unfit=isinstance(error, HandshakeError))
+            self._go()
+
+    def gone(self, link: _Link) -> None:
+        """Its socket is closed."""
+        self._leaving.discard(link)
+
+
+class _Link(asyncio.BufferedProtocol):
+    """One TCP connection. Reads into a buffer of its own, so that no read is larger than one chunk."""
+
+    def __init__(self, connection: Connection, chunk: int, gateway: Gateway) -> None:
+        self.connection = connection
+        self.readability = Readability()
+        self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gateway = gateway
+        self._buffer = memoryview(bytearray(chunk))
+        self._transport: asyncio.Transport | None = None
+        self._tape: Tape | None = None
+        self._written = 0
+        self._over = False  # we have closed, and what still comes is only recorded
+
+    # -- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=0)  # each byte that TWS does not take is told
+        raw = transport.get_extra_info("socket")
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # A host that vanished sends no FIN; without this an idle connection to it looks well for hours.
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
+            raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        self._tape = self._gateway.tape()
+        if not self._gateway.made(self):  # our hello leaves here, before anything is read
+            self.abort()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data, ts = bytes(self._buffer[:nbytes]), time.time_ns() // 1000
+        if self._tape is not None:
+            self._tape.inbound(data, ts)
+        if self._over:
+            return
+        try:
+            self._gateway.received(self, data, ts)
+        except (FramingError, HandshakeError) as error:
+            self._gateway.ended(self, error)
+
+    def pause_writing(self) -> None:
+        self._gateway.blocked(self, blocked=True)
+
+    def resume_writing(self) -> None:
+        self._gateway.blocked(self, blocked=False)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._tape is not None:
+            self._tape.closed(str(exc or "closed"))
+        error = exc if isinstance(exc, OSError) else ConnectionResetError("TWS closed the connection")
+        self._gateway.ended(self, error)
+        self._gateway.gone(self)
+        if not self.gone.done():
+            self.gone.set_result(None)
+
+    # -- ours
+
+    @property
+    def open(self) -> bool:
+        """Whether TCP has ever connected."""
+        return self._transport is not None
+
+    def flush(self) -> None:
+        """Send what the codec's connection itself has to say."""
+        if data := self.connection.data_to_send():
+            self.write(data)
+
+    def write(self, data: bytes) -> None:
+        if self._transport is not None:
+            if self._tape is not None:
+                self._tape.outbound(data)
+            self._written += len(data)
+            self._transport.write(data)
+
+    def closing(self) -> bool:
+        return self._transport is None or self._transport.is_closing()
+
+    def unsent(self) -> int:
+        return self._transport.get_write_buffer_size() if self._transport else 0
+
+    def taken(self) -> int:
+        """Bytes that have left for TWS."""
+        return self._written - self.unsent()
+
+    def close(self) -> None:
+        """What was written still leaves."""
+        self._over = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """What was written does not matter any more."""
+        self._over = True
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _name(message: Message | Packed | Undecodable) -> str | None:
+    return message.name if isinstance(message, Message | Undecodable) else message[0]
+
+
+def _reason(error: Exception) -> str:
+    """What ended a connection, for people: it is what `status` shows all night long."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused: is TWS running, is this its API port, and are socket clients enabled?"
+    return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"

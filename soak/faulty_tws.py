@@ -1,0 +1,46 @@
+"""A TWS that misbehaves: the simulator, its market faster than life, with faults as told. Made by `soak_faults`.
+
+Told `fault` (a step, see docs/simulator.md) it does so, and answers with its figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+
+from ibbridge.sim import Simulator
+from ibbridge.sim.engine import EPOCH
+
+
+async def serve(given: argparse.Namespace) -> None:
+    """Until standard input ends."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
+    async with Simulator(seed=given.seed, start=EPOCH, speed=given.speed, tick=0.02, made_up=True) as simulator:
+        say({"port": simulator.port})
+        while line := await told.readline():
+            simulator.fault(json.loads(line)["fault"])
+            figures = simulator.figures()
+            say({"subscriptions": figures["subscriptions"].get(1, 0), "rate": figures["rates"].get(1, 0)})
+
+
+def say(about: dict[str, int]) -> None:
+    """Tell the parent."""
+    print(json.dumps(about), flush=True)
+
+
+def main() -> None:
+    """Serve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--speed", type=float, required=True)
+    logging.basicConfig(level=logging.CRITICAL)
+    asyncio.run(serve(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

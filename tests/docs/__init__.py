@@ -1,0 +1,1 @@
+"""Documents, examples and schemas against the code."""

@@ -1,0 +1,1 @@
+"""Properties and state machines: what holds whatever is generated."""

@@ -1,0 +1,278 @@
+"""What lies between TWS and the bus, with neither: requests go to a link that keeps them, messages to a list."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+import pytest
+
+from ibbridge.codec import Dialect, Message
+from ibbridge.codec.messages import MESSAGES
+from ibbridge.commands.builtin import Bridge
+from ibbridge.commands.endpoint import Commands
+from ibbridge.commands.ib_requests import Requests
+from ibbridge.inbound.router import Asking, Router
+from ibbridge.orders.registry import Orders
+from ibbridge.protocol.errors import Refused
+from ibbridge.risk.halt import Halt
+from ibbridge.streams import snapshot
+from ibbridge.streams.publisher import Streams
+from ibbridge.tws.send_queue import Held, Pacing, Waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from ibbridge.codec.schema import Pace
+
+AAPL = {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"}
+MSFT = {**AAPL, "symbol": "MSFT"}
+LIMIT = {"action": "BUY", "totalQuantity": 100, "orderType": "LMT", "lmtPrice": 150.0}
+DAY = {"durationStr": "1 D", "barSizeSetting": "1 min", "whatToShow": "TRADES"}
+CLIENT_ID = 1
+EPOCH = 1_700_000_000_000_000
+FIRST_ID = 500
+
+# What a message has of each type where a test does not say.
+_BLANK: dict[str, Any] = {"int": 0, "long": 0, "float": 0.0, "decimal": 0.0, "bool": False, "str": ""}
+
+
+def each_pair(keep: Callable[[bytes, bytes], Any]) -> Callable[[list[bytes]], None]:
+    """What sends frames: topics and bodies in turn, kept one message after the other."""
+
+    def send(frames: list[bytes]) -> None:
+        each = iter(frames)
+        for topic, body in zip(each, each, strict=True):
+            keep(topic, body)
+
+    return send
+
+
+class Sent(NamedTuple):
+    """A request as the host reads it."""
+
+    name: str
+    data: dict[str, Any]
+
+
+class Link:
+    """A connection that takes everything, and only what a host of its version can read. Time passes when told."""
+
+    def __init__(self, version: int, rate: int = 1_000_000, share: int = 500) -> None:
+        self.dialect: Dialect | None = Dialect.client(version)
+        self.sent: list[Sent] = []
+        self.takes = True
+        self.pacing = Pacing(rate, share)
+        self.now = 0.0
+        self.leaving: Callable[[Waiting], bool] = lambda _: True
+        self._host = Dialect.server(version)
+
+    def send(self, message: Waiting) -> bool:
+        if not self.takes:
+            return False
+        self.pacing.put(message, self.now)
+        self.go_on()
+        return True
+
+    def withdraw(self, message: Waiting) -> bool:
+        return self.pacing.withdraw(message)
+
+    def held(self, message: Waiting) -> Held | None:
+        return self.pacing.held(message, self.now)
+
+    def over(self, message: Waiting) -> None:
+        self.pacing.over(message)
+
+    def waiting(self, pace: Pace) -> list[Waiting]:
+        return self.pacing.waiting(pace)
+
+    def go_on(self, seconds: float = 0.0) -> None:
+        """So much time passes, and what may leave meanwhile does."""
+        until = self.now + seconds
+        while True:
+            for message in self.pacing.take(self.now):
+                if self.leaving(message):
+                    self._write(message.data)
+            wake = self.pacing.wake()
+            if wake is None or wake > until:
+                break
+            self.now = max(self.now, wake)
+        self.now = until
+
+    def _write(self, data: bytes) -> None:
+        assert int.from_bytes(data[:4], "big") == len(data) - 4
+        read = self._host.read(data[4:])
+        assert isinstance(read, Message), read
+        self.sent.append(Sent(read.name, read.data))
+
+    def take(self) -> list[Sent]:
+        """What was sent since the last call."""
+        taken, self.sent = self.sent, []
+        return taken
+
+
+class Heard(NamedTuple):
+    """A published message."""
+
+    topic: str
+    body: dict[str, Any]
+
+    @property
+    def data(self) -> Any:
+        return self.body["data"]
+
+
+class Middle:
+    """Streams, orders, router, requests and commands as the daemon wires them; ready, unless told otherwise."""
+
+    def __init__(
+        self,
+        version: int = 226,
+        *,
+        allowed: Iterable[str] = (),
+        names: Mapping[str, str] | None = None,
+        prefix: str = "",
+        ready: bool = True,
+        rate: int = 1_000_000,
+        share: int = 500,
+        link: Link | None = None,
+        unknown_words: str = "refuse",
+    ) -> None:
+        self.published: list[Heard] = []
+        self.link = link or Link(version, rate, share)
+        self.streams = Streams(EPOCH, each_pair(self._keep), prefix)
+        self.orders = Orders(CLIENT_ID)
+        self.router = Router(self.streams, self.orders)
+        self.halt = Halt(None)
+        self.fault = ""
+        self.window = 0.0
+        self.requests = Requests(
+            self.link,
+            self.router,
+            self.orders,
+            allowed=allowed,
+            names=names or {},
+            halt=self.halt,
+            fault=lambda: self.fault,
+            window=lambda: self.window,
+            clock=lambda: self._now,
+            unknown_words=unknown_words,
+        )
+        self.link.leaving = self.requests.leaving
+        bridge = Bridge(self.streams, self.halt, lambda: {"fine": True}, lambda: self._now)
+        self.commands = Commands(self.streams, self.requests, bridge, lambda: self.clock)
+        self._ids = itertools.count(1)
+        self._now = EPOCH
+        self.clock = 0.0
+        if ready:
+            self.connect()
+
+    def _keep(self, topic: bytes, body: bytes) -> None:
+        self.published.append(Heard(topic.decode("ascii"), msgpack.unpackb(body)))
+
+    # -- the connection
+
+    def connect(self, first_id: int = FIRST_ID) -> list[tuple[Any, str]]:
+        """A new connection, up to ready."""
+        self.requests.begin()
+        self.requests.above(first_id - 1)
+        return self.requests.connected()
+
+    def reconnect(self) -> list[Any]:
+        """Lose the connection and get another; what was left unanswered."""
+        self.requests.unsent(self.link.pacing.drop())
+        unanswered = self.requests.lost()
+        self.connect()
+        return unanswered
+
+    def pass_time(self, seconds: float = 0.0) -> list[Sent]:
+        """So much later the daemon looks what there is to do; what was sent then."""
+        self.clock += seconds
+        self._now += int(seconds * 1e6)
+        before = len(self.link.sent)
+        self.link.go_on(seconds)
+        self.requests.tend(self.clock)
+        return self.link.sent[before:]
+
+    # -- clients
+
+    def ask(
+        self, command: str, client: str = "a", id: str | int | None = None, key: str | None = None, **args: Any  # noqa: A002
+    ) -> dict[str, Any]:
+        return self.requests.carry_out(command, args, Asking(client, next(self._ids) if id is None else id), key)
+
+    def place(self, key: str, client: str = "a", **order: Any) -> int:
+        """An order's id."""
+        number: int = self.ask("placeOrder", client, key=key, contract=AAPL, order={**LIMIT, **order})["orderId"]
+        return number
+
+    def subscribe(self, client: str = "a", id: str | int = 1, **more: Any) -> int:  # noqa: A002
+        """Market data of AAPL; under which number TWS was asked."""
+        self.ask("reqMktData", client, id, contract=AAPL, **more)
+        return self.last_id()
+
+    def cancel(self, command: str, named: Any, client: str = "a") -> dict[str, Any]:
+        """Cancel the request with that command id."""
+        return self.requests.carry_out(command, {"id": named}, Asking(client, next(self._ids)), None)
+
+    def last_id(self) -> int:
+        """The id in what was sent last."""
+        data = self.link.sent[-1].data
+        number: int = next(data[name] for name in ("reqId", "tickerId", "orderId") if name in data)
+        return number
+
+    def call(self, command: Any) -> dict[str, Any]:
+        """What a client's bytes are answered with."""
+        reply: dict[str, Any] = msgpack.unpackb(self.commands.answer(msgpack.packb(command)))
+        return reply
+
+    # -- TWS
+
+    def hear(self, name: str, **data: Any) -> Heard | None:
+        """A message of TWS's; what was published of it, if anything (the last, if several)."""
+        before = len(self.published)
+        self._now += 1
+        self.router.publish(name, {**_blank(name), **data}, self._now)
+        return self.published[-1] if len(self.published) > before else None
+
+    def topic_of(self, name: str, **data: Any) -> str:
+        """Where a message of TWS's is published."""
+        heard = self.hear(name, **data)
+        assert heard is not None
+        return heard.topic
+
+    def tick(self, number: int, price: float = 1.0, tick_type: int = 1) -> Heard:
+        heard = self.hear("tickPrice", reqId=number, tickType=tick_type, price=price)
+        assert heard is not None
+        return heard
+
+    def error(self, number: int | None, code: int = 200, text: str = "no") -> Heard:
+        heard = self.hear("error", reqId=number, errorCode=code, errorString=text)
+        assert heard is not None
+        return heard
+
+    def state(self, prefix: str = "") -> dict[str, list[Heard]]:
+        """The snapshot of everything under a prefix, by stream."""
+        found: dict[str, list[Heard]] = {}
+        after = ""
+        while True:
+            page, following = snapshot.page(self.streams, prefix.encode(), after)
+            for stream in page:
+                assert stream["stream"] not in found
+                found[stream["stream"]] = [Heard(t.decode(), msgpack.unpackb(b)) for t, b in stream["messages"]]
+            if following is None:
+                return found
+            after = following
+
+
+def _blank(name: str) -> dict[str, Any]:
+    return {each.name: _BLANK.get(getattr(each.type, "name", ""), {}) for each in MESSAGES[name].shape.shape}
+
+
+def refusal(code: str, ask: Callable[..., Any], *args: Any, **kwargs: Any) -> Refused:
+    """Why it was refused."""
+    with pytest.raises(Refused) as refused:
+        ask(*args, **kwargs)
+    assert refused.value.code == code, refused.value
+    return refused.value

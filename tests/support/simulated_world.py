@@ -1,0 +1,131 @@
+"""A daemon and a simulated TWS in virtual time, shell and all; only ZeroMQ's sockets and the disk are left out.
+
+Commands go in as a client's bytes; what is published is looked at and counted, and not kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import socket
+from collections import Counter
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from ibbridge import daemon
+from ibbridge.config.model import load
+from ibbridge.daemon import Daemon
+from ibbridge.sim import Simulator
+from ibbridge.tws import connector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pytest
+
+    from tests.support.virtual_loop import Loop
+
+BEGIN = 1_767_623_400
+"""When it begins, in seconds since 1970: Monday, 5 January 2026, 09:30 in New York."""
+
+
+class Tws(Simulator):
+    """Its port is one of the loop's, which nobody else can take."""
+
+    def _shut(self) -> None:
+        if self._server is not None and self._kept is None:
+            self._server.close()
+            self._kept = socket.socket()  # of no port; it says that ours is closed
+
+
+class Subscriber:
+    """Sees that nothing is missing in what is published: each number once and in order, by stream and over all."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+        self.seqs: dict[str, int] = {}
+        self.types: Counter[str] = Counter()
+        self.last: dict[str, dict[str, Any]] = {}
+        self.beat: dict[str, Any] = {}
+        self.beats = 0
+
+    def hear(self, frames: list[bytes]) -> None:
+        each = iter(frames)
+        for packed_topic, packed in zip(each, each, strict=True):
+            topic, body = packed_topic.decode(), msgpack.unpackb(packed, strict_map_key=False)
+            kind = body.get("type")
+            if kind == "heartbeat":
+                self.beat, self.beats = body["data"], self.beats + 1
+                continue
+            if "data" not in body:  # a welcome
+                continue
+            self.offset += 1
+            assert body["offset"] == self.offset, (topic, body["offset"], self.offset)
+            stream = ".".join(topic.split(".")[:2])
+            assert body["seq"] == self.seqs.get(stream, 0) + 1, (topic, body["seq"], self.seqs.get(stream))
+            self.seqs[stream] = body["seq"]
+            self.types[kind] += 1
+            if kind in ("connection", "alarm"):
+                self.last[topic] = body["data"]
+
+
+class Here:
+    """The daemon, its one client, and its subscriber."""
+
+    def __init__(self, port: int, **settings: Any) -> None:
+        given = {"tws.port": port, "bus.heartbeat": 1.0, **{k.replace("__", "."): v for k, v in settings.items()}}
+        self.daemon = Daemon(load(None, [f"{key}={value}" for key, value in given.items()]))
+        self.heard = Subscriber()
+        self.daemon.bus.send = self.heard.hear
+        self.daemon.bus.turn = lambda: None  # type: ignore[method-assign]
+        self._ids = itertools.count(1)
+
+    def call(self, cmd: str, client: str = "me", key: str | None = None, **args: Any) -> dict[str, Any]:
+        command = {"id": next(self._ids), "cmd": cmd, "client": client, "args": args} | ({"key": key} if key else {})
+        reply: dict[str, Any] = msgpack.unpackb(self.daemon.commands.answer(msgpack.packb(command)))
+        return reply
+
+    async def serve(self) -> None:
+        """Run until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self.daemon.gateway.run())
+            tasks.create_task(self._beat())
+
+    async def _beat(self) -> None:
+        while True:
+            self.daemon.beat()
+            await asyncio.sleep(self.daemon.config.bus.heartbeat)
+
+    async def until_ready(self, patience: float = 3600.0) -> None:
+        """Wait until requests are taken."""
+        async with asyncio.timeout(patience):
+            while not self.daemon.session.ready:  # noqa: ASYNC110 - time costs nothing here
+                await asyncio.sleep(0.1)
+
+
+def clocked(loop: Loop, patch: pytest.MonkeyPatch) -> None:
+    """Have the daemon's clocks be the loop's."""
+    here = SimpleNamespace(
+        monotonic=lambda: loop.now,
+        monotonic_ns=lambda: int(loop.now * 1e9),
+        time=lambda: BEGIN + loop.now,
+        time_ns=lambda: int((BEGIN + loop.now) * 1e9),
+        perf_counter=lambda: loop.now,
+    )
+    for module in (daemon, connector):
+        patch.setattr(module, "time", here)
+
+
+@contextlib.contextmanager
+def serving(here: Here) -> Iterator[asyncio.Task[None]]:
+    """While the block lasts. What ends it early is raised."""
+    task = asyncio.get_running_loop().create_task(here.serve())
+    try:
+        yield task
+    finally:
+        if task.done():
+            task.result()
+        task.cancel()

@@ -1,0 +1,283 @@
+"""`ibbridge call`, `sub` and `status`: from words to a command, and from messages to lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ibbridge.cli import main, text
+from ibbridge.cli.arguments import ArgumentError, build
+from ibbridge.cli.status import page, span
+from ibbridge.client import Message
+from tests.support.fake_daemon import FakeDaemon, Refusal
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+CONTRACT = ["contract.symbol=AAPL", "contract.secType=STK"]
+
+
+@pytest.fixture
+def daemon(tmp_path: pathlib.Path) -> Iterator[FakeDaemon]:
+    fake = FakeDaemon(tmp_path)
+    yield fake
+    fake.stop()
+
+
+def call(daemon: FakeDaemon, *arguments: str) -> int:
+    return main(["call", *arguments, "--pub", daemon.pub, "--rep", daemon.rep])
+
+
+# Arguments
+
+
+def test_dotted_keys_build_nested_maps_and_values_are_json_where_they_are() -> None:
+    given = [*CONTRACT, "order.totalQuantity=100", "order.transmit=false", "order.lmtPrice=1e2"]
+    assert build("placeOrder", given) == {
+        "contract": {"symbol": "AAPL", "secType": "STK"},
+        "order": {"totalQuantity": 100, "transmit": False, "lmtPrice": 100.0},
+    }
+
+
+def test_what_ib_declares_as_text_stays_text() -> None:
+    given = ["contract.lastTradeDateOrContractMonth=202612", "contract.symbol=700", "snapshot=true"]
+    contract = {"lastTradeDateOrContractMonth": "202612", "symbol": "700"}
+    assert build("reqMktData", given) == {"contract": contract, "snapshot": True}
+
+
+def test_lists_and_maps_are_given_as_json() -> None:
+    assert build("x", ['a=[{"tag":"k","value":"v"}]', "b={}", "c=[broken"]) == {
+        "a": [{"tag": "k", "value": "v"}],
+        "b": {},
+        "c": "[broken",
+    }
+
+
+def test_a_value_may_have_equals_signs_and_be_empty() -> None:
+    assert build("x", ["a=b=c", "d="]) == {"a": "b=c", "d": ""}
+
+
+@pytest.mark.parametrize("given", [["a"], ["=1"], ["a..b=1"], ["a=1", "a.b=2"], ["a=1", "a=2"], ["a.b=2", "a=1"]])
+def test_arguments_that_make_no_sense_are_refused(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ArgumentError):
+        build("x", given)
+    assert main(["call", "x", *given]) == 2
+    assert "ibbridge call: " in capsys.readouterr().err
+
+
+def test_a_client_name_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["call", "ping", "--client", "a/b"]) == 2
+    assert "a name has" in capsys.readouterr().err
+
+
+# call
+
+
+def test_a_command_of_the_daemons_own_prints_its_result(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(daemon, "ping") == 0
+    assert capsys.readouterr().out == "ok pong=true\n"
+    assert call(daemon, "ping", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"ok": True, "result": {"pong": True}}
+
+
+def test_a_stream_prints_its_topic_and_where_to_look(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    daemon.answers["reqMktData"] = lambda _, __: {"topic": "md.AAPL-STK."}
+    assert call(daemon, "reqMktData", *CONTRACT, "--id", "mine", "--client", "me") == 0
+    shown = capsys.readouterr()
+    assert shown.out == "accepted id=mine topic=md.AAPL-STK.\n"
+    assert "ibbridge sub md.AAPL-STK." in shown.err
+    asked = next(each for each in daemon.requests if each["cmd"] == "reqMktData")
+    assert (asked["id"], asked["client"]) == ("mine", "me")
+
+
+def answered(kind: str, data: dict[str, Any]) -> Any:
+    def answer(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, str]:
+        topic = f"req.cli.{request['id']}."
+        fake.say(f"{topic}{kind}.", data=data)
+        fake.say(f"{topic}contractDetailsEnd.", data={"reqId": 3})
+        return {"topic": topic}
+
+    return answer
+
+
+def test_a_one_shot_prints_its_answers(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    about = {"contractDetails": {"contract": {"symbol": "AAPL"}, "longName": "APPLE INC"}}
+    daemon.answers["reqContractDetails"] = answered("contractDetails", about)
+    assert call(daemon, "reqContractDetails", *CONTRACT, "--id", "7") == 0
+    _, first, last = capsys.readouterr().out.splitlines()
+    assert first.endswith(
+        'req.cli.7.contractDetails. contractDetails.contract.symbol=AAPL contractDetails.longName="APPLE INC"'
+    )
+    assert last.endswith("req.cli.7.contractDetailsEnd.")
+    assert call(daemon, "reqContractDetails", *CONTRACT, "--id", "8", "--json") == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows[1]["data"] == about
+
+
+def test_an_error_of_ibs_is_an_exit_code_of_1(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    about = {"errorCode": 200, "errorString": "No security", "class": "data", "ends": True}
+    daemon.answers["reqContractDetails"] = answered("error", about)
+    assert call(daemon, "reqContractDetails", *CONTRACT) == 1
+    assert 'errorCode=200 errorString="No security" class=data ends=true' in capsys.readouterr().out
+
+
+def test_no_wait_does_not_wait(daemon: FakeDaemon) -> None:
+    daemon.answers["reqContractDetails"] = lambda _, __: {"topic": "req.cli.7."}
+    assert call(daemon, "reqContractDetails", *CONTRACT, "--no-wait") == 0
+
+
+def test_a_refusal_is_an_exit_code_of_1_with_every_fault(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise Refusal("E_ARG", "a; b", faults=["a", "b"])
+
+    daemon.answers["reqMktData"] = refuse
+    assert call(daemon, "reqMktData") == 1
+    assert capsys.readouterr().err == "refused: E_ARG\n  a\n  b\n"
+    assert call(daemon, "reqMktData", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["error"]["faults"] == ["a", "b"]
+
+
+def test_an_order_gets_a_key_and_shows_it(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    daemon.answers["placeOrder"] = lambda _, request: {"key": request["key"], "topic": "ord.cli.k."}
+    assert call(daemon, "placeOrder", *CONTRACT, "order.action=BUY") == 0
+    assert "key=" in capsys.readouterr().out
+    assert call(daemon, "placeOrder", "--key", "k", *CONTRACT) == 0
+    assert "key=k " in capsys.readouterr().out
+
+
+def test_a_snapshot_is_printed_as_messages(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    from tests.support.fake_daemon import body
+
+    topic = "md.X.tickSize."
+    rows = [[topic.encode(), body(topic, 3, data={"tickType": 0, "size": 5.0})]]
+    daemon.answers["snapshot"] = lambda _, __: {"streams": [{"messages": rows}], "next": None}
+    assert call(daemon, "snapshot", "prefix=md.") == 0
+    assert capsys.readouterr().out.endswith("md.X.tickSize. tickType=BID_SIZE size=5  [replayed]\n")
+
+
+# sub
+
+
+def subscribed(daemon: FakeDaemon, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "ibbridge", "sub", "--pub", daemon.pub, "--rep", daemon.rep, *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TZ": "UTC"},
+    )
+
+
+def when_subscribed(daemon: FakeDaemon, prefix: str) -> None:
+    """What is published before the state was asked for may come as state, or as replayed."""
+    while not any(each["cmd"] == "snapshot" and each["args"]["prefix"] == prefix for each in daemon.requests):
+        os.sched_yield()
+
+
+def test_sub_prints_messages_and_stops_after_the_count(daemon: FakeDaemon) -> None:
+    with subscribed(daemon, "md.X.", "--count", "2") as process:
+        when_subscribed(daemon, "md.X.")
+        daemon.publish("md.Y.tickSize.", seq=1)
+        daemon.publish("md.X.tickSize.", seq=1, data={"reqId": 3, "tickType": 5, "size": 1.5, "attrib": {}})
+        daemon.publish("md.X.tickString.", seq=4, data={"value": "a b"}, flags=["stale"])
+        out, err = process.communicate()
+    assert out.splitlines() == [
+        "00:00:01.000000 md.X.tickSize. tickType=LAST_SIZE size=1.5",
+        '00:00:01.000000 md.X.tickString. value="a b"  [stale]',
+    ]
+    assert "lost: numbers 2 to 3 of md.X. (E_GAP_TOO_OLD)" in err
+    assert process.returncode == 0
+
+
+def test_sub_as_json_has_the_whole_envelope(daemon: FakeDaemon) -> None:
+    with subscribed(daemon, "--json", "--count", "1") as process:
+        when_subscribed(daemon, "")
+        daemon.publish("sys.tws.decodeError.", seq=1, data={"raw": b"\x00\xff"})
+        out, _ = process.communicate()
+    assert json.loads(out) == {
+        "topic": "sys.tws.decodeError.", "type": "decodeError", "seq": 1, "offset": 1, "epoch": 7, "gen": 1,
+        "ts": 1_000_000, "data": {"raw": "00ff"},
+    }
+
+
+def test_sub_says_that_nobody_is_there_and_keeps_waiting(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ibbridge.cli.sub._HINT_AFTER", 0.02)
+    assert main(["sub", "--pub", f"ipc://{tmp_path}/pub", "--seconds", "0.1"]) == 0
+    assert "Is ibbridge running" in capsys.readouterr().err
+
+
+# status
+
+
+STATUS: dict[str, Any] = {
+    "version": "0.1.0", "proto": 1, "codec": "pure", "pid": 5, "uptime": 3700.5, "published": 1234567, "requests": 2,
+    "orders": 1, "counts": {"commands": 9, "refused": 1}, "surplusFields": {},
+    "tws": {
+        "host": "127.0.0.1", "port": 4002, "clientId": 1, "stage": "ready", "since": 61.0, "serverVersion": 226,
+        "connectionTime": "20260101 09:30:00 US/Eastern", "accounts": ["DU1"], "upstream": "ok",
+        "farms": {"usfarm": "ok"}, "failures": 0, "lastError": "", "unsent": 0,
+    },
+}  # fmt: skip
+
+
+def test_status_is_a_page(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    daemon.answers["status"] = lambda _, __: STATUS
+    assert main(["status", "--rep", daemon.rep]) == 0
+    shown = capsys.readouterr().out
+    assert "TWS        127.0.0.1:4002 as client 1: ready for 1 min 1 s\n" in shown
+    assert "published  1,234,567 messages\n" in shown
+    assert "ATTENTION" not in shown
+
+
+def test_status_says_what_is_wrong_and_the_exit_code_does_too(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    down = {"stage": "down", "lastError": "connection refused", "failures": 3, "serverVersion": None, "accounts": []}
+    about = {**STATUS, "tws": {**STATUS["tws"], **down}, "counts": {"decodeErrors": 2}}
+    daemon.answers["status"] = lambda _, __: about
+    assert main(["status", "--rep", daemon.rep]) == 1
+    shown = capsys.readouterr().out
+    assert "connection refused (3 failed in a row; it keeps trying)" in shown
+    assert "ATTENTION  2 messages of TWS could not be read" in shown
+    assert main(["status", "--rep", daemon.rep, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == about
+
+
+def test_a_page_is_made_of_whatever_the_daemon_knows_yet() -> None:
+    tws = {**STATUS["tws"], "stage": "connecting", "serverVersion": None, "farms": {}, "accounts": []}
+    assert [line.split()[0] for line in page({**STATUS, "tws": tws}, "x")] == [
+        "daemon", "codec", "TWS", "published", "requests", "commands",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.4, "0 s"), (125, "2 min 5 s"), (7260, "2 h 1 min"), (90_000, "1 d 1 h")]
+)
+def test_times_have_the_units_that_matter(seconds: float, shown: str) -> None:
+    assert span(seconds) == shown
+
+
+# Lines
+
+
+def test_a_long_answer_has_a_line_for_each_field() -> None:
+    data = {"contractDetails": {"longName": "x" * 200, "contract": {"conId": 1}}}
+    message = Message("req.me.1.contractDetails.", {"type": "contractDetails", "data": data})
+    assert [line.split()[0] for line in text.block(message).splitlines()[1:]] == [
+        "contractDetails.longName",
+        "contractDetails.contract.conId",
+    ]
+
+
+def test_long_bytes_are_shortened_for_people_only() -> None:
+    assert text.fields({"raw": b"\xab" * 100}) == f"raw={'ab' * 64}...(100 bytes)"
+    assert text.dump({"raw": b"\xab" * 100}) == json.dumps({"raw": "ab" * 100}, separators=(",", ":"))

@@ -1,0 +1,175 @@
+"""What clients say, as the daemon takes it: words of IB's, bounded texts, orders that can be right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ibbridge.config.model import CommandsConfig
+from ibbridge.orders.registry import LONGEST_REF
+from ibbridge.protocol.topics import LONGEST_STREAM
+from tests.support.daemon_core import AAPL, DAY, LIMIT, Middle, refusal
+
+TAPE = {"symbol": "BZ:BZ_ALL", "secType": "News", "exchange": "NEWS"}
+COMBO: dict[str, Any] = {
+    **AAPL,
+    "secType": "BAG",
+    "comboLegs": [{"conId": 1, "ratio": 1, "action": "BUY", "exchange": "SMART"}],
+}
+
+
+@pytest.fixture(params=[200, 226])
+def middle(request: pytest.FixtureRequest) -> Middle:
+    return Middle(request.param)
+
+
+def ordered(**changed: Any) -> dict[str, Any]:
+    return {"contract": AAPL, "order": {**LIMIT, **changed}}
+
+
+# -- words
+
+
+@pytest.mark.parametrize("command", ["placeOrder", "whatIfOrder"])
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"action": "BYE"}, "order.action"),
+        ({"orderType": "BYE"}, "order.orderType"),
+        ({"tif": "BYE"}, "order.tif"),
+        ({"totalQuantity": -100}, "order.totalQuantity"),
+    ],
+)
+def test_an_order_that_can_never_be_right_is_refused_by_name(
+    middle: Middle, command: str, changed: dict[str, Any], named: str
+) -> None:
+    key = "k" if command == "placeOrder" else None
+    error = refusal("E_ARG", middle.ask, command, key=key, **ordered(**changed))
+    assert [fault.split()[0] for fault in error.faults] == [named]
+    assert error.outcome == "refused"
+    assert not middle.link.sent
+    assert len(middle.orders) == 0
+
+
+def test_all_that_is_wrong_with_an_order_is_named_at_once(middle: Middle) -> None:
+    wrong = ordered(action="BYE", orderType="LIMT", tif="DAYS", totalQuantity=0)
+    error = refusal("E_ARG", middle.ask, "placeOrder", key="k", **wrong)
+    names = {fault.split()[0] for fault in error.faults}
+    assert names == {"order.action", "order.orderType", "order.tif", "order.totalQuantity"}
+
+
+def test_a_misspelt_word_takes_no_place_in_any_queue(middle: Middle) -> None:
+    for kind in ("alllast", "Allast", "ALLLAST"):
+        error = refusal("E_ARG", middle.ask, "reqTickByTickData", contract=AAPL, tickType=kind)
+        assert "did you mean AllLast?" in str(error)
+    for changed in ({"barSizeSetting": "1 sec"}, {"formatDate": 0}, {"durationStr": "1 day"}, {"whatToShow": "TRADE"}):
+        asked: dict[str, Any] = {"contract": AAPL, **DAY, **changed}
+        refusal("E_ARG", middle.ask, "reqHistoricalData", **asked)
+    assert not middle.link.sent
+    assert middle.ask("reqTickByTickData", contract=AAPL, tickType="AllLast")["topic"].endswith("+tbt-AllLast.")
+
+
+def test_a_word_that_ib_has_given_somebody_can_be_let_pass() -> None:
+    assert CommandsConfig().unknown_words == "refuse"
+    middle = Middle(unknown_words="pass")
+    middle.ask("placeOrder", key="k", **ordered(orderType="NEW TYPE", tif="EVER"))
+    (placed,) = middle.link.take()
+    assert (placed.data["order"]["orderType"], placed.data["order"]["tif"]) == ("NEW TYPE", "EVER")
+    asked: dict[str, Any] = {"contract": AAPL, **DAY, "barSizeSetting": "1 sec", "formatDate": 4}
+    middle.ask("reqHistoricalData", **asked)
+    assert len(middle.link.take()) == 1
+    refusal("E_ARG", middle.ask, "placeOrder", key="l", **ordered(totalQuantity=-1))
+    refusal("E_ARG", middle.ask, "placeOrder", key="l", **ordered(orderType="x" * 65))
+
+
+# -- quantities
+
+
+@pytest.mark.parametrize("quantity", [None, 0, 0.0, "0", "0.00", "", -1, "-3"])
+def test_an_order_has_a_quantity(middle: Middle, quantity: Any) -> None:
+    for command, key in (("placeOrder", "k"), ("whatIfOrder", None)):
+        error = refusal("E_ARG", middle.ask, command, key=key, **ordered(totalQuantity=quantity))
+        assert error.faults[0].startswith("order.totalQuantity must be ")
+    assert not middle.link.sent
+
+
+@pytest.mark.parametrize(
+    "instead",
+    [
+        {"cashQty": 1_000.0},
+        {"hedgeType": "F"},
+        {"hedgeType": "P", "hedgeParam": "1.5"},
+        {"faGroup": "all", "faMethod": "PctChange", "faPercentage": "50"},
+    ],
+)
+@pytest.mark.parametrize("quantity", [None, 0, "0"])
+def test_but_for_those_of_which_ib_finds_it(instead: dict[str, Any], quantity: Any) -> None:
+    middle = Middle(226)
+    middle.ask("placeOrder", key="k", **ordered(totalQuantity=quantity, **instead))
+    assert len(middle.link.sent) == 1
+
+
+@pytest.mark.parametrize("quantity", [1, 0.5, "0.00000001", 1e9])
+def test_any_quantity_above_nothing_is_taken(middle: Middle, quantity: Any) -> None:
+    middle.ask("placeOrder", key="k", **ordered(totalQuantity=quantity))
+    assert len(middle.link.sent) == 1
+
+
+# -- bounds
+
+
+def test_a_symbol_is_a_symbol_and_no_megabyte(middle: Middle) -> None:
+    for number in range(60):
+        contract = {**AAPL, "symbol": f"{number}" + "x" * 900_000}
+        error = refusal("E_ARG", middle.ask, "reqMktData", contract=contract)
+        assert str(error) == f"contract.symbol must have at most 64 characters, not {len(contract['symbol'])}"
+    assert not middle.link.sent
+    assert middle.ask("reqMktData", contract={**AAPL, "symbol": "x" * 64})["topic"].startswith("md.xxx")
+
+
+def test_the_name_of_a_stream_is_bounded_whatever_it_is_made_of() -> None:
+    middle = Middle(226)
+    long = {"symbol": "\N{SNOWMAN}" * 64, "localSymbol": "\N{SNOWMAN}" * 64, "tradingClass": "-" * 64}
+    error = refusal("E_ARG", middle.ask, "reqMktData", contract={**AAPL, **long})
+    assert str(error).startswith("contract: its answers would be published under a name of 1")
+    assert not middle.link.sent
+    for contract in ({**AAPL, "symbol": "\N{SNOWMAN}" * 64}, dict.fromkeys(AAPL, "x" * 64) | {"secType": "STK"}):
+        assert len(middle.ask("reqMktData", contract=contract)["topic"]) <= LONGEST_STREAM
+    topic = middle.ask("reqContractDetails", "c" * 32, "\N{GRINNING FACE}" * 64, contract=AAPL)["topic"]
+    assert len(topic) <= LONGEST_STREAM
+
+
+def test_a_key_is_no_longer_than_what_carries_it(middle: Middle) -> None:
+    for key in ("k" * (LONGEST_REF + 1), "k" * 1_000_000):
+        for command, args in (("placeOrder", ordered()), ("cancelOrder", {})):
+            error = refusal("E_ARG", middle.ask, command, key=key, **args)
+            assert str(error) == "key must be 1 to 40 printable ASCII characters without /"
+
+
+# -- what tells one contract from another
+
+
+def test_depth_of_a_combination_is_refused_where_its_legs_do_not_travel() -> None:
+    error = refusal("E_ARG", Middle(200).ask, "reqMktDepth", contract=COMBO)
+    assert str(error) == "contract.comboLegs needs server version 206; this connection has 200"
+    middle = Middle(206)
+    other = {**COMBO, "comboLegs": [{**COMBO["comboLegs"][0], "conId": 2}]}
+    topics = {middle.ask("reqMktDepth", contract=each)["topic"] for each in (COMBO, other)}
+    assert len(topics) == 2
+    assert [sent.data["contract"]["comboLegs"][0]["conId"] for sent in middle.link.take()] == [1, 2]
+
+
+def test_a_strike_of_nothing_is_no_strike(middle: Middle) -> None:
+    plain = middle.ask("reqMktData", contract=AAPL)
+    asked = {**AAPL, "strike": 0, "right": "?", "multiplier": "0"}
+    assert middle.ask("reqMktData", "b", contract=asked)["topic"] == plain["topic"]
+    middle.ask("reqContractDetails", contract=asked)
+    contract = middle.link.take()[-1].data["contract"]
+    assert not contract.get("strike")
+    assert contract.keys() == AAPL.keys() | ({"strike"} & contract.keys())
+
+
+def test_a_tape_is_the_providers_however_it_is_spelt(middle: Middle) -> None:
+    assert middle.ask("reqMktData", contract=TAPE, genericTickList="mdoff,292")["topic"] == "news.BZ."
+    assert middle.topic_of("tickNews", tickerId=middle.last_id()) == "news.BZ.tickNews."

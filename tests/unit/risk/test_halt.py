@@ -1,0 +1,148 @@
+"""Halting orders: in force at once, and after a restart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ibbridge.risk.halt import Halt
+from tests.support.daemon_core import AAPL, LIMIT, Middle, refusal
+
+
+class Values:
+    def __init__(self, *, writable: bool = True) -> None:
+        self.values: dict[str, bytes] = {}
+        self.writable = writable
+
+    def get(self, key: str) -> bytes | None:
+        return self.values.get(key)
+
+    def put(self, key: str, value: bytes) -> bool:
+        if self.writable:
+            self.values[key] = value
+        return self.writable
+
+
+def test_what_was_halted_is_halted_after_a_restart_until_somebody_resumes():
+    values = Values()
+    told: list[dict[str, Any]] = []
+    halt = Halt(values, told.append)
+    halt.load()
+    assert halt.state is None
+    assert halt.set("risk", "too much", 5)
+    again = Halt(values, told.append)
+    again.load()
+    assert again.state == {"since": 5, "client": "risk", "reason": "too much"}
+    assert again.clear("me", 9)
+    halt.load()
+    assert halt.state is None
+    assert told == [
+        {"halted": True, "since": 5, "client": "risk", "reason": "too much"},
+        {"halted": False, "since": 9, "client": "me", "reason": ""},
+    ]
+
+
+def test_a_halt_that_cannot_be_kept_is_in_force_all_the_same_and_says_so():
+    values = Values(writable=False)
+    halt = Halt(values)
+    assert not halt.set("a", "", 1)
+    assert halt.state
+    halt.tend()
+    assert values.get("halt") is None
+    values.writable = True
+    halt.tend()
+    again = Halt(values)
+    again.load()
+    assert again.state == halt.state
+    values.values.clear()
+    halt.tend()
+    assert values.get("halt") is None, "it is written once"
+
+
+DAMAGED = [b"\xc1", b"\x00\xff", b"\x81\xa1", b"\xa2\xff\xff", b"\x01", b"\x80", b"\x81\xa5since\x01", "text"]
+
+
+@pytest.mark.parametrize("packed", DAMAGED)
+def test_where_it_cannot_be_understood_whether_orders_were_halted_they_are(packed):
+    values = Values()
+    values.values["halt"] = packed
+    halt = Halt(values)
+    halt.load()
+    assert halt.state is not None
+    assert halt.state["reason"].startswith("whether orders were halted cannot be understood from the store; resume")
+    assert halt.clear("me", 9)
+    again = Halt(values)
+    again.load()
+    assert again.state is None
+
+
+@pytest.fixture
+def middle():
+    return Middle()
+
+
+def command(middle, cmd, **args):
+    return middle.call({"id": f"{cmd}{middle.clock}", "cmd": cmd, "client": "risk", "args": args})
+
+
+def test_while_halted_orders_are_refused_and_cancels_are_not(middle):
+    middle.place("before")
+    assert command(middle, "halt", reason="news {x}")["result"] == {"kept": False}
+    error = refusal("E_HALTED", middle.place, "k")
+    assert (error.outcome, str(error)) == ("not_sent", "orders are halted, risk said so: news {x}; `resume` ends it")
+    exercise = {"exerciseAction": 1, "exerciseQuantity": 1, "account": "DU1", "override": 0}
+    refusal("E_HALTED", middle.ask, "exerciseOptions", key="x", contract=AAPL, **exercise)
+    again = middle.ask("placeOrder", key="before", contract=AAPL, order=LIMIT)
+    assert again["dup"], "what was placed before is answered as it was"
+    middle.ask("cancelOrder", key="before")
+    middle.ask("whatIfOrder", contract=AAPL, order=LIMIT)
+    middle.clock = 1.0
+    command(middle, "resume")
+    middle.place("k")
+
+
+def test_a_resume_that_comes_too_late_does_not_resume(middle):
+    command(middle, "halt")
+    reply = middle.call({"id": 1, "cmd": "resume", "client": "risk", "not_after": 1})
+    assert reply["error"]["code"] == "E_DEADLINE"
+    assert reply["error"]["message"].endswith(" s ago, in microseconds since 1970 UTC; nothing was sent")
+    assert middle.halt.state
+
+
+def test_who_halts_says_who_he_is(middle):
+    assert middle.call({"id": 1, "cmd": "halt"})["error"]["code"] == "E_PROTO"
+    assert middle.halt.state is None
+
+
+def test_while_the_store_cannot_be_written_orders_are_refused_and_cancels_are_not(middle):
+    middle.place("before")
+    middle.fault = "the disk is full"
+    error = refusal("E_STORE", middle.place, "k")
+    assert error.outcome == "not_sent"
+    assert "the disk is full" in str(error)
+    middle.ask("cancelOrder", key="before")
+    middle.fault = ""
+    middle.place("k")
+
+
+def test_a_long_reason_is_cut_off_because_it_is_in_every_heartbeat(middle):
+    command(middle, "halt", reason="x" * 100_000)
+    assert len(middle.halt.state["reason"]) == 500
+
+
+# Restart windows
+
+
+def test_in_a_restart_window_orders_are_refused_with_its_end_and_cancels_are_not(middle):
+    middle.place("before")
+    middle.window = 90.0
+    error = refusal("E_RESTART_WINDOW", middle.place, "k")
+    assert (error.outcome, error.more) == ("not_sent", {"retry_after": 90.0})
+    assert "it ends in 90 s" in str(error)
+    assert middle.ask("placeOrder", key="before", contract=AAPL, order=LIMIT)["dup"]
+    middle.ask("cancelOrder", key="before")
+    middle.ask("reqMktData", contract=AAPL)
+    middle.window = 0.0
+    middle.place("k")
+    assert [each.name for each in middle.link.sent].count("placeOrder") == 2
