@@ -13,6 +13,21 @@ settings.register_profile("ci", deadline=None, derandomize=True, database=None, 
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Have `--scenario B28` run the tests that hold that line of docs/operations.md."""
+    parser.addoption("--scenario", metavar="LINE", help="run the tests of this line of docs/operations.md, such as B28")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests of other lines."""
+    line = config.getoption("--scenario")
+    if line is None:
+        return
+    kept = [item for item in items if any(line in mark.args for mark in item.iter_markers("scenario"))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
+
+
 @pytest.fixture(autouse=True)
 def _memory_of_the_tests_is_none_of_the_daemons(monkeypatch):
     """A daemon within the tests' own process would take what thousands of tests have left there for its own."""

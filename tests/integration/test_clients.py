@@ -100,7 +100,8 @@ def test_snapshots_of_odd_prefixes(running):
 # Subscribers
 
 
-def test_b34_a_subscriber_that_stopped_reading_does_not_stop_the_others_and_the_loss_is_its_own():
+@pytest.mark.scenario("B34")
+def test_a_subscriber_that_stopped_reading_does_not_stop_the_others_and_the_loss_is_its_own():
     count, kept = 60_000, 20_000
     with Host() as host, Bridge(host.port, bus__sndhwm=kept) as bridge, host.accept(200) as guest:
         guest.start()
@@ -140,7 +141,8 @@ def test_a_late_subscriber_is_welcomed_with_its_own_prefix_and_nothing_older():
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_b50_a_signal_ends_the_daemon_with_a_bye_and_a_closed_connection_to_tws(number):
+@pytest.mark.scenario("B50")
+def test_a_signal_ends_the_daemon_with_a_bye_and_a_closed_connection_to_tws(number):
     with Host() as host, Bridge(host.port) as bridge, host.accept() as guest:
         guest.start()
         sub = bridge.ready()
@@ -168,7 +170,8 @@ def test_a_signal_ends_the_daemon_wherever_it_is(stage):
             assert "Traceback" not in bridge.said()
 
 
-def test_b50_orders_that_were_accepted_still_reach_tws_and_none_is_cancelled_when_the_daemon_is_stopped():
+@pytest.mark.scenario("B50")
+def test_orders_that_were_accepted_still_reach_tws_and_none_is_cancelled_when_the_daemon_is_stopped():
     order = {"action": "BUY", "totalQuantity": 1, "orderType": "MKT"}
     with Host() as host, Bridge(host.port, pacing__rate=45) as bridge, host.accept() as guest:
         guest.start()
@@ -180,7 +183,8 @@ def test_b50_orders_that_were_accepted_still_reach_tws_and_none_is_cancelled_whe
         assert guest.rest() == []
 
 
-def test_b28_a_cancel_overtakes_a_burst_and_status_and_heartbeat_say_what_waits():
+@pytest.mark.scenario("B28")
+def test_a_cancel_overtakes_a_burst_and_status_and_heartbeat_say_what_waits():
     order = {"action": "BUY", "totalQuantity": 1, "orderType": "LMT", "lmtPrice": 1.0}
     with Host() as host, Bridge(host.port, pacing__rate=10) as bridge, host.accept() as guest:
         guest.start()

@@ -24,7 +24,8 @@ ORDER = (
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations((ACCOUNTS, NEXT))), ids=["accounts first", "id first"])
-def test_b05_it_is_ready_once_whatever_comes_before_and_between(order):
+@pytest.mark.scenario("B5")
+def test_it_is_ready_once_whatever_comes_before_and_between(order):
     with Host() as host, Bridge(host.port) as bridge:
         sub = bridge.sub("")
         with host.accept() as guest:
@@ -43,7 +44,8 @@ def test_b05_it_is_ready_once_whatever_comes_before_and_between(order):
         assert bridge.process.poll() is None
 
 
-def test_b34_twenty_megabytes_at_once_are_read_although_a_client_stands_still_and_only_that_one_loses():
+@pytest.mark.scenario("B34")
+def test_twenty_megabytes_at_once_are_read_although_a_client_stands_still_and_only_that_one_loses():
     bar = {"date": "20260105 09:30:00 America/New_York", "open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0}
     bars = [bar | {"volume": float(n), "wap": 1.0, "barCount": 1} for n in range(20_000)]
     with Host() as host, Bridge(host.port, bus__sndhwm=20_000) as bridge, host.accept(200) as guest:

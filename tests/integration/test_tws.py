@@ -20,7 +20,8 @@ def tick(number, **changes):
 # Not there
 
 
-def test_b01_without_a_tws_the_daemon_runs_and_says_so_and_connects_when_one_appears():
+@pytest.mark.scenario("B1")
+def test_without_a_tws_the_daemon_runs_and_says_so_and_connects_when_one_appears():
     with Place() as place, Bridge(place.port) as bridge:
         sub = bridge.sub("sys.")
         down = sub.until("connection", lambda data: data["stage"] == "down" and data["failures"] >= 3)
@@ -101,7 +102,8 @@ def test_a_host_name_that_is_none_is_an_error_of_the_connection_and_not_of_the_d
 # There, and not well
 
 
-def test_b02_a_tws_that_accepts_and_says_nothing_is_given_up_after_the_deadline():
+@pytest.mark.scenario("B2")
+def test_a_tws_that_accepts_and_says_nothing_is_given_up_after_the_deadline():
     with Host() as host, Bridge(host.port, tws__handshake_timeout=0.2) as bridge:
         sub = bridge.sub("sys.")
         for failures in (1, 2):
@@ -112,7 +114,8 @@ def test_b02_a_tws_that_accepts_and_says_nothing_is_given_up_after_the_deadline(
                 guest.closed()
 
 
-def test_b04_a_tws_that_never_says_its_accounts_is_given_up_after_the_deadline():
+@pytest.mark.scenario("B4")
+def test_a_tws_that_never_says_its_accounts_is_given_up_after_the_deadline():
     with Host() as host, Bridge(host.port, tws__start_timeout=0.2) as bridge:
         sub = bridge.sub("sys.")
         with host.accept() as guest:
@@ -124,7 +127,8 @@ def test_b04_a_tws_that_never_says_its_accounts_is_given_up_after_the_deadline()
             guest.closed()
 
 
-def test_b03_a_tws_that_accepts_and_closes_is_tried_again_and_counted():
+@pytest.mark.scenario("B3")
+def test_a_tws_that_accepts_and_closes_is_tried_again_and_counted():
     with Host() as host, Bridge(host.port) as bridge:
         sub = bridge.sub("sys.")
         for number in range(1, 4):
@@ -150,7 +154,8 @@ def test_a_tws_that_splits_every_byte(version):
             assert sub.until("tickPrice").data["price"] == price
 
 
-def test_b08_the_time_of_the_greeting_may_be_in_any_bytes():
+@pytest.mark.scenario("B8")
+def test_the_time_of_the_greeting_may_be_in_any_bytes():
     dialect = Dialect.server(200)
     with Host() as host, Bridge(host.port) as bridge:
         sub = bridge.sub("sys.")
@@ -175,7 +180,8 @@ def test_a_host_that_speaks_before_it_is_spoken_to_is_understood():
         assert [each for each in sub.heard if each.type == "decodeError"] == []
 
 
-def test_b10_a_version_that_was_not_offered_or_a_redirect_is_a_clear_refusal():
+@pytest.mark.scenario("B10")
+def test_a_version_that_was_not_offered_or_a_redirect_is_a_clear_refusal():
     with Host() as host, Bridge(host.port) as bridge:
         sub = bridge.sub("sys.")
         for answer in (b"-200\0gateway.example:4001\0", b"100\0now\0", b"9999\0now\0"):
@@ -219,7 +225,8 @@ RAW = [
 ]
 
 
-def test_b36_a_message_that_cannot_be_read_is_published_with_its_bytes_and_the_stream_goes_on(talking):
+@pytest.mark.scenario("B36")
+def test_a_message_that_cannot_be_read_is_published_with_its_bytes_and_the_stream_goes_on(talking):
     bridge, guest, sub, asked = talking
     before = bridge.do("status")["counts"].get("decodeErrors", 0)
     cases = TEXT if guest.acceptor.version == 200 else RAW
@@ -295,7 +302,8 @@ def test_data_of_requests_that_nobody_here_made_is_published(talking):
     assert sub.until("tickPrice", lambda data: data["reqId"] == 77).topic == "md.~77.tickPrice."
 
 
-def test_b35_surplus_fields_are_counted_and_the_known_ones_published(talking):
+@pytest.mark.scenario("B35")
+def test_surplus_fields_are_counted_and_the_known_ones_published(talking):
     bridge, guest, sub, _ = talking
     head = b"" if guest.acceptor.version == 200 else b"\0\0\0\1"
     guest.frame((head or b"1\x00") + b"6\x0077\x001\x00123.5\x00100\x000\x00new\x00newer\x00")
@@ -303,7 +311,8 @@ def test_b35_surplus_fields_are_counted_and_the_known_ones_published(talking):
     assert bridge.do("status")["surplusFields"] == {"tickPrice": 2}
 
 
-def test_b37_a_length_that_no_message_has_ends_the_connection_and_the_next_is_clean():
+@pytest.mark.scenario("B37")
+def test_a_length_that_no_message_has_ends_the_connection_and_the_next_is_clean():
     with Host() as host, Bridge(host.port) as bridge:
         with host.accept() as guest:
             guest.start()

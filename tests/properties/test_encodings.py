@@ -118,7 +118,8 @@ def read(declaration: Declaration, version: int, data: Data, *, protobuf: bool) 
 @pytest.mark.parametrize(("name", "version"), IN_BOTH)
 @QUICK
 @given(data=st.data())
-def test_b52_both_encodings_publish_the_same(name: str, version: int, data: Any) -> None:
+@pytest.mark.scenario("B52")
+def test_both_encodings_publish_the_same(name: str, version: int, data: Any) -> None:
     declaration = BY_NAME[name]
     sent = data.draw(common(declaration, version))
     as_text = read(declaration, version, sent, protobuf=False)

@@ -133,7 +133,8 @@ def damaged(draw: Any, version: int) -> bytes:
 @pytest.mark.parametrize("version", VERSIONS)
 @settings(SLOW, max_examples=300)
 @given(data=st.data())
-def test_b36_a_damaged_frame_is_read_or_kept(version: int, data: Any) -> None:
+@pytest.mark.scenario("B36")
+def test_a_damaged_frame_is_read_or_kept(version: int, data: Any) -> None:
     read(data.draw(damaged(version)), version)
 
 
@@ -145,7 +146,8 @@ def test_a_frame_cut_off_anywhere_is_read_or_kept(version: int) -> None:
 
 
 @pytest.mark.parametrize("version", [176, 200])
-def test_b36_a_text_message_that_is_cut_off_is_never_taken_for_whole(version: int) -> None:
+@pytest.mark.scenario("B36")
+def test_a_text_message_that_is_cut_off_is_never_taken_for_whole(version: int) -> None:
     for vector in load(FOLDER / "in_text.jsonl.gz"):
         if vector["server_version"] == version:
             frame = bytes.fromhex(vector["frame"])

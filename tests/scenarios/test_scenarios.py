@@ -107,7 +107,8 @@ def stock(number: int) -> dict[str, Any]:
 # Connecting
 
 
-def test_b07_a_client_id_that_a_broken_connection_keeps_is_got_back_and_order_ids_go_on() -> None:
+@pytest.mark.scenario("B7")
+def test_a_client_id_that_a_broken_connection_keeps_is_got_back_and_order_ids_go_on() -> None:
     async def scene(here: Scene) -> None:
         first = here.do("placeOrder", key="a", contract=AAPL, order=LIMIT)["orderId"]
         here.tws.fault({"do": "stuck-id", "seconds": 45, "client": 1, "for": 600})
@@ -127,7 +128,8 @@ def test_b07_a_client_id_that_a_broken_connection_keeps_is_got_back_and_order_id
 # Losing upstream
 
 
-def test_b12_thirty_repeats_of_1100_in_20_seconds_are_one_outage_one_connection_and_streams_go_on() -> None:
+@pytest.mark.scenario("B12")
+def test_thirty_repeats_of_1100_in_20_seconds_are_one_outage_one_connection_and_streams_go_on() -> None:
     async def scene(here: Scene) -> None:
         topic = here.do("reqMktData", contract=AAPL)["topic"]
         await here.flows(topic)
@@ -142,7 +144,8 @@ def test_b12_thirty_repeats_of_1100_in_20_seconds_are_one_outage_one_connection_
     play(scene)
 
 
-def test_b13_after_1101_every_stream_is_open_again_on_its_topic_and_never_too_fast() -> None:
+@pytest.mark.scenario("B13")
+def test_after_1101_every_stream_is_open_again_on_its_topic_and_never_too_fast() -> None:
     async def scene(here: Scene) -> None:
         topics = [
             here.do("reqMktData", contract=stock(n % 8), genericTickList=["", "233"][n // 8])["topic"]
@@ -162,7 +165,8 @@ def test_b13_after_1101_every_stream_is_open_again_on_its_topic_and_never_too_fa
     play(scene, {"pace": 10}, pacing__rate=10)
 
 
-def test_b14_after_1102_the_one_stream_that_stays_dead_is_found_and_flows_again() -> None:
+@pytest.mark.scenario("B14")
+def test_after_1102_the_one_stream_that_stays_dead_is_found_and_flows_again() -> None:
     async def scene(here: Scene) -> None:
         topics = [here.do("reqMktData", contract=each)["topic"] for each in (AAPL, MSFT)]
         await asyncio.sleep(120)
@@ -177,7 +181,8 @@ def test_b14_after_1102_the_one_stream_that_stays_dead_is_found_and_flows_again(
     play(scene)
 
 
-def test_b15_bars_that_stay_dead_after_three_seconds_without_their_farm_flow_again() -> None:
+@pytest.mark.scenario("B15")
+def test_bars_that_stay_dead_after_three_seconds_without_their_farm_flow_again() -> None:
     async def scene(here: Scene) -> None:
         args: dict[str, Any] = {"barSize": 5, "whatToShow": "TRADES", "useRTH": False}
         topic = here.do("reqRealTimeBars", contract=AAPL, **args)["topic"]
@@ -191,7 +196,8 @@ def test_b15_bars_that_stay_dead_after_three_seconds_without_their_farm_flow_aga
     play(scene)
 
 
-def test_b16_bars_that_end_with_their_farm_are_kept_up_to_date_again_when_it_is_back() -> None:
+@pytest.mark.scenario("B16")
+def test_bars_that_end_with_their_farm_are_kept_up_to_date_again_when_it_is_back() -> None:
     async def scene(here: Scene) -> None:
         args: dict[str, Any] = {
             **DAY,
@@ -214,7 +220,8 @@ def test_b16_bars_that_end_with_their_farm_are_kept_up_to_date_again_when_it_is_
     play(scene)
 
 
-def test_b17_without_upstream_for_an_hour_it_stays_connected_says_so_and_probes_on() -> None:
+@pytest.mark.scenario("B17")
+def test_without_upstream_for_an_hour_it_stays_connected_says_so_and_probes_on() -> None:
     async def scene(here: Scene) -> None:
         here.do("reqMktData", contract=AAPL)
         await asyncio.sleep(10)
@@ -238,7 +245,8 @@ def test_b17_without_upstream_for_an_hour_it_stays_connected_says_so_and_probes_
     play(scene)
 
 
-def test_b18_a_daily_restart_is_a_new_connection_with_everything_on_it_again() -> None:
+@pytest.mark.scenario("B18")
+def test_a_daily_restart_is_a_new_connection_with_everything_on_it_again() -> None:
     async def scene(here: Scene) -> None:
         topics = [here.do("reqMktData", contract=each)["topic"] for each in (AAPL, MSFT)]
         here.do("reqPositions")
@@ -264,7 +272,8 @@ def test_b18_a_daily_restart_is_a_new_connection_with_everything_on_it_again() -
     play(scene)
 
 
-def test_b19_a_tws_that_is_mute_after_the_handshake_is_tried_seldom_and_is_an_alarm() -> None:
+@pytest.mark.scenario("B19")
+def test_a_tws_that_is_mute_after_the_handshake_is_tried_seldom_and_is_an_alarm() -> None:
     async def scene(here: Scene) -> None:
         here.tws.fault({"do": "stall", "stage": "ready"})
         begin = here.loop.now
@@ -282,7 +291,8 @@ def test_b19_a_tws_that_is_mute_after_the_handshake_is_tried_seldom_and_is_an_al
 
 
 @pytest.mark.parametrize("number", [20, 21])
-def test_b20_b21_while_a_frozen_tws_is_found_out_clients_are_answered_and_hear_heartbeats(number: int) -> None:
+@pytest.mark.scenario("B20", "B21")
+def test_while_a_frozen_tws_is_found_out_clients_are_answered_and_hear_heartbeats(number: int) -> None:
     async def scene(here: Scene) -> None:
         here.do("reqMktData", contract=AAPL)
         await asyncio.sleep(10)
@@ -300,7 +310,8 @@ def test_b20_b21_while_a_frozen_tws_is_found_out_clients_are_answered_and_hear_h
     play(scene)
 
 
-def test_b22_a_false_200_while_the_farm_of_contracts_is_away_is_not_remembered() -> None:
+@pytest.mark.scenario("B22")
+def test_a_false_200_while_the_farm_of_contracts_is_away_is_not_remembered() -> None:
     async def scene(here: Scene) -> None:
         here.tws.fault({"do": "farm", "code": 2157, "farm": "secdefnj"})
         first = here.do("reqContractDetails", contract=AAPL)
@@ -317,7 +328,8 @@ def test_b22_a_false_200_while_the_farm_of_contracts_is_away_is_not_remembered()
 # Requests
 
 
-def test_b24_two_who_ask_the_same_at_once_have_one_whole_answer_each() -> None:
+@pytest.mark.scenario("B24")
+def test_two_who_ask_the_same_at_once_have_one_whole_answer_each() -> None:
     async def scene(here: Scene) -> None:
         for command, answer, last in (
             ("reqCurrentTime", "currentTime", "currentTime"),
@@ -334,14 +346,16 @@ def test_b24_two_who_ask_the_same_at_once_have_one_whole_answer_each() -> None:
     play(scene)
 
 
-def test_b25_the_market_data_type_is_the_daemons_for_everybody() -> None:
+@pytest.mark.scenario("B25")
+def test_the_market_data_type_is_the_daemons_for_everybody() -> None:
     middle = Middle(226)
     for client, kind in (("a", 1), ("b", 3)):
         refusal("E_PERM", middle.ask, "reqMarketDataType", client, marketDataType=kind)
     assert middle.link.sent == []
 
 
-def test_b27_one_too_many_is_told_on_its_topic_and_the_others_go_on() -> None:
+@pytest.mark.scenario("B27")
+def test_one_too_many_is_told_on_its_topic_and_the_others_go_on() -> None:
     async def scene(here: Scene) -> None:
         scans = ("MOST_ACTIVE", "TOP_PERC_GAIN", "TOP_PERC_LOSE", "HOT_BY_VOLUME")
         generic = ("", "100", "101", "104", "106", "165", "221", "225", "233", "236", "293", "294", "295")
@@ -383,7 +397,8 @@ def test_b27_one_too_many_is_told_on_its_topic_and_the_others_go_on() -> None:
     play(scene)
 
 
-def test_b28_500_requests_at_once_are_all_answered_an_order_and_its_cancel_overtake_them_and_none_is_too_many() -> None:
+@pytest.mark.scenario("B28")
+def test_500_requests_at_once_are_all_answered_an_order_and_its_cancel_overtake_them_and_none_is_too_many() -> None:
     async def scene(here: Scene) -> None:
         topics = [here.do("reqContractDetails", f"c{n % 10}", contract=stock(n % 8))["topic"] for n in range(500)]
         topic = here.do("placeOrder", key="k", contract=AAPL, order={**LIMIT, "lmtPrice": 1.0})["topic"]
@@ -401,7 +416,8 @@ def test_b28_500_requests_at_once_are_all_answered_an_order_and_its_cancel_overt
     play(scene, {"pace": 50})
 
 
-def test_b29_after_error_100_it_goes_slower_and_the_connection_stays() -> None:
+@pytest.mark.scenario("B29")
+def test_after_error_100_it_goes_slower_and_the_connection_stays() -> None:
     async def scene(here: Scene) -> None:
         topics = [here.do("reqContractDetails", contract=stock(n % 8))["topic"] for n in range(200)]
         await here.until(lambda: [each for each in here.of("error") if each.data["errorCode"] == 100])
@@ -416,7 +432,8 @@ def test_b29_after_error_100_it_goes_slower_and_the_connection_stays() -> None:
     play(scene, {"pace": 30})
 
 
-def test_b29_after_the_third_error_100_the_end_is_an_end_like_any_and_no_order_is_sent_again() -> None:
+@pytest.mark.scenario("B29")
+def test_after_the_third_error_100_the_end_is_an_end_like_any_and_no_order_is_sent_again() -> None:
     async def scene(here: Scene) -> None:
         topic = here.do("reqMktData", contract=AAPL)["topic"]
         order = here.do("placeOrder", key="k", contract=AAPL, order={**LIMIT, "lmtPrice": 1.0})["topic"]
@@ -440,7 +457,8 @@ def test_b29_after_the_third_error_100_the_end_is_an_end_like_any_and_no_order_i
     play(scene)
 
 
-def test_b30_whatever_history_is_asked_for_no_rule_is_broken_and_all_is_answered() -> None:
+@pytest.mark.scenario("B30")
+def test_whatever_history_is_asked_for_no_rule_is_broken_and_all_is_answered() -> None:
     async def scene(here: Scene) -> None:
         args: dict[str, Any] = {
             **DAY,
@@ -461,7 +479,8 @@ def test_b30_whatever_history_is_asked_for_no_rule_is_broken_and_all_is_answered
     play(scene, {"history": True})
 
 
-def test_b32_no_number_is_a_requests_and_an_orders_and_each_error_finds_its_owner() -> None:
+@pytest.mark.scenario("B32")
+def test_no_number_is_a_requests_and_an_orders_and_each_error_finds_its_owner() -> None:
     middle = Middle(226)
     owners: dict[int, str] = {}
     for turn in range(3):
@@ -492,7 +511,8 @@ def _statuses(here: Scene, topic: str) -> list[str]:
     ("how", "said"),
     [("duplicate", ["PreSubmitted"] * 2 + ["Submitted"] * 2), ("lose", []), ("reorder", ["PreSubmitted", "Submitted"])],
 )
-def test_b38_events_of_an_order_are_published_as_they_come(how: str, said: list[str]) -> None:
+@pytest.mark.scenario("B38")
+def test_events_of_an_order_are_published_as_they_come(how: str, said: list[str]) -> None:
     async def scene(here: Scene) -> None:
         here.tws.fault({"do": "order-events", "how": how, "message": "orderStatus", "times": 2})
         topic = here.do("placeOrder", key="k", contract=AAPL, order=LIMIT)["topic"]
@@ -508,7 +528,8 @@ def test_b38_events_of_an_order_are_published_as_they_come(how: str, said: list[
     play(scene)
 
 
-def test_b38_what_tws_says_last_is_the_state_of_an_order() -> None:
+@pytest.mark.scenario("B38")
+def test_what_tws_says_last_is_the_state_of_an_order() -> None:
     middle = Middle(226)
     number = middle.place("k")
     for status in ("Filled", "Submitted", "Submitted"):
@@ -517,7 +538,8 @@ def test_b38_what_tws_says_last_is_the_state_of_an_order() -> None:
 
 
 @pytest.mark.parametrize("ends", ["Filled", "Cancelled"])
-def test_b40_what_became_of_an_order_while_disconnected_is_told_under_its_key_when_it_is_asked_for(ends: str) -> None:
+@pytest.mark.scenario("B40")
+def test_what_became_of_an_order_while_disconnected_is_told_under_its_key_when_it_is_asked_for(ends: str) -> None:
     async def scene(here: Scene) -> None:
         here.tws.fault({"do": "close", "on": "placeOrder"})
         price = 99_999.0 if ends == "Filled" else 1.0
@@ -540,7 +562,8 @@ def test_b40_what_became_of_an_order_while_disconnected_is_told_under_its_key_wh
     play(scene)
 
 
-def test_b44_a_cancel_that_comes_too_late_is_told_and_what_tws_says_last_is_state() -> None:
+@pytest.mark.scenario("B44")
+def test_a_cancel_that_comes_too_late_is_told_and_what_tws_says_last_is_state() -> None:
     async def scene(here: Scene) -> None:
         topic = here.do("placeOrder", key="k", contract=AAPL, order={**LIMIT, "lmtPrice": 99_999.0})["topic"]
         await here.until(lambda: "Filled" in _statuses(here, topic), 60)
@@ -555,7 +578,8 @@ def test_b44_a_cancel_that_comes_too_late_is_told_and_what_tws_says_last_is_stat
     play(scene)
 
 
-def test_b44_a_fill_after_a_cancel_was_taken_is_state() -> None:
+@pytest.mark.scenario("B44")
+def test_a_fill_after_a_cancel_was_taken_is_state() -> None:
     middle = Middle(226)
     number = middle.place("k")
     for code in (161, 10147, 10148):
@@ -565,7 +589,8 @@ def test_b44_a_fill_after_a_cancel_was_taken_is_state() -> None:
     assert [each.data["status"] for each in _held(middle)] == ["Filled"]
 
 
-def test_b45_inactive_is_not_the_end_of_an_order() -> None:
+@pytest.mark.scenario("B45")
+def test_inactive_is_not_the_end_of_an_order() -> None:
     middle = Middle(226)
     number = middle.place("k")
     for status in ("Inactive", "Submitted"):
@@ -579,7 +604,8 @@ def _held(middle: Middle) -> list[Heard]:
     return [each for stream in middle.state("ord.a.").values() for each in stream]
 
 
-def test_b46_a_read_only_tws_refuses_an_order_and_its_owner_is_told() -> None:
+@pytest.mark.scenario("B46")
+def test_a_read_only_tws_refuses_an_order_and_its_owner_is_told() -> None:
     async def scene(here: Scene) -> None:
         here.tws.fault({"do": "read-only"})
         topic = here.do("placeOrder", key="k", contract=AAPL, order=LIMIT)["topic"]
@@ -593,7 +619,8 @@ def test_b46_a_read_only_tws_refuses_an_order_and_its_owner_is_told() -> None:
 
 
 @pytest.mark.parametrize("away", [60, 700])
-def test_b47_executions_of_before_midnight_are_not_to_be_had_and_the_order_is_told_to_be_unknown(away: int) -> None:
+@pytest.mark.scenario("B47")
+def test_executions_of_before_midnight_are_not_to_be_had_and_the_order_is_told_to_be_unknown(away: int) -> None:
     pair = {"symbol": "EUR", "secType": "CASH", "exchange": "IDEALPRO", "currency": "USD"}
     order = {"action": "BUY", "totalQuantity": 20_000, "orderType": "MKT"}
 
@@ -612,7 +639,8 @@ def test_b47_executions_of_before_midnight_are_not_to_be_had_and_the_order_is_to
     play(scene, {"speed": 100.0})  # which makes 1.7 h of a minute
 
 
-def test_b48_of_a_bracket_that_was_cut_each_order_is_told_what_is_known_of_it() -> None:
+@pytest.mark.scenario("B48")
+def test_of_a_bracket_that_was_cut_each_order_is_told_what_is_known_of_it() -> None:
     async def scene(here: Scene) -> None:
         here.tws.fault({"do": "close", "on": "placeOrder"})
         parent = here.do("placeOrder", key="parent", contract=AAPL, order={**LIMIT, "transmit": False})
@@ -631,7 +659,8 @@ def test_b48_of_a_bracket_that_was_cut_each_order_is_told_what_is_known_of_it() 
 
 
 @pytest.mark.parametrize("code", [10167, 2174, 10090, 399])
-def test_b33_a_warning_is_passed_on_and_what_it_is_about_lives(code: int) -> None:
+@pytest.mark.scenario("B33")
+def test_a_warning_is_passed_on_and_what_it_is_about_lives(code: int) -> None:
     middle = Middle(226)
     number = middle.subscribe()
     order = middle.place("k")
@@ -644,7 +673,8 @@ def test_b33_a_warning_is_passed_on_and_what_it_is_about_lives(code: int) -> Non
     assert [sent.name for sent in middle.link.take()] == ["reqMktData"]
 
 
-def test_b35_tick_types_and_error_codes_that_nobody_knows_are_passed_on_and_end_nothing() -> None:
+@pytest.mark.scenario("B35")
+def test_tick_types_and_error_codes_that_nobody_knows_are_passed_on_and_end_nothing() -> None:
     middle = Middle(226)
     number = middle.subscribe()
     assert middle.tick(number, 2.0, tick_type=9999).data["tickType"] == 9999
@@ -654,7 +684,8 @@ def test_b35_tick_types_and_error_codes_that_nobody_knows_are_passed_on_and_end_
 
 
 @pytest.mark.parametrize("kind", ["unknown", "undecodable", "surplus", "empty"])
-def test_b35_b36_after_a_frame_that_is_none_everything_goes_on(kind: str) -> None:
+@pytest.mark.scenario("B35", "B36")
+def test_after_a_frame_that_is_none_everything_goes_on(kind: str) -> None:
     async def scene(here: Scene) -> None:
         topic = here.do("reqMktData", contract=AAPL)["topic"]
         await here.flows(topic)
@@ -670,7 +701,8 @@ def test_b35_b36_after_a_frame_that_is_none_everything_goes_on(kind: str) -> Non
 # Clients
 
 
-def test_b51_what_a_client_left_behind_goes_on_and_can_be_shared_and_its_orders_live() -> None:
+@pytest.mark.scenario("B51")
+def test_what_a_client_left_behind_goes_on_and_can_be_shared_and_its_orders_live() -> None:
     async def scene(here: Scene) -> None:
         topic = here.do("reqMktData", "gone", contract=AAPL)["topic"]
         order = here.do("placeOrder", "gone", "k", contract=AAPL, order={**LIMIT, "lmtPrice": 1.0})["topic"]
@@ -689,7 +721,8 @@ def test_b51_what_a_client_left_behind_goes_on_and_can_be_shared_and_its_orders_
 
 
 @pytest.mark.parametrize("newest", [176, 200, 226])
-def test_b52_a_client_asks_and_is_told_the_same_whatever_tws_speaks(newest: int) -> None:
+@pytest.mark.scenario("B52")
+def test_a_client_asks_and_is_told_the_same_whatever_tws_speaks(newest: int) -> None:
     async def scene(here: Scene) -> None:
         topic = here.do("reqContractDetails", contract=AAPL)["topic"]
         await here.until(lambda: here.of("contractDetailsEnd", topic))
@@ -704,7 +737,8 @@ def test_b52_a_client_asks_and_is_told_the_same_whatever_tws_speaks(newest: int)
     play(scene, {"newest": newest})
 
 
-def test_b53_who_comes_while_upstream_is_away_sees_that_in_a_snapshot_and_that_data_is_stale() -> None:
+@pytest.mark.scenario("B53")
+def test_who_comes_while_upstream_is_away_sees_that_in_a_snapshot_and_that_data_is_stale() -> None:
     async def scene(here: Scene) -> None:
         topic = here.do("reqMktData", contract=AAPL)["topic"]
         await here.flows(topic)

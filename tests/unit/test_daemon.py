@@ -136,7 +136,8 @@ def test_stages_are_told_in_order_and_ready_last():
     assert len(published.of("error")) == 2, "and as they came"
 
 
-def test_b25_the_daemons_market_data_type_is_set_before_anything_is_subscribed():
+@pytest.mark.scenario("B25")
+def test_the_daemons_market_data_type_is_set_before_anything_is_subscribed():
     published = Published(market_data_type=3)
     wire = Wire(published.daemon)
     wire.say(ACCOUNTS, NEXT)
@@ -160,7 +161,8 @@ def test_an_order_of_ours_raises_the_ids_and_one_of_another_client_does_not():
     assert published.ask("placeOrder", **ORDER)["result"]["orderId"] == 5001
 
 
-def test_b39_an_order_of_which_tws_has_said_nothing_is_told_once_when_the_connection_is_lost():
+@pytest.mark.scenario("B39")
+def test_an_order_of_which_tws_has_said_nothing_is_told_once_when_the_connection_is_lost():
     published = Published()
     Wire(published.daemon).say(ACCOUNTS, NEXT)
     order = {"action": "BUY", "totalQuantity": 1, "orderType": "MKT"}
@@ -181,7 +183,8 @@ def test_b39_an_order_of_which_tws_has_said_nothing_is_told_once_when_the_connec
     assert len(published.of("error")) == before
 
 
-def test_b39_a_cancel_of_which_tws_has_said_nothing_is_told_once_when_the_connection_is_lost():
+@pytest.mark.scenario("B39")
+def test_a_cancel_of_which_tws_has_said_nothing_is_told_once_when_the_connection_is_lost():
     published = Published()
     Wire(published.daemon).say(ACCOUNTS, NEXT)
     order = {"action": "BUY", "totalQuantity": 1, "orderType": "MKT"}
@@ -212,7 +215,8 @@ def test_what_was_lost_is_told_to_who_waits_and_streams_are_asked_for_on_the_nex
     assert [Dialect.server(178).read(data[4:])[0] for data in wire.written[2:]] == ["reqMarketDataType", "reqMktData"]
 
 
-def test_b09_a_stream_that_this_tws_cannot_carry_is_told_to_have_ended():
+@pytest.mark.scenario("B9")
+def test_a_stream_that_this_tws_cannot_carry_is_told_to_have_ended():
     published = Published()
     Wire(published.daemon, 226).say(ACCOUNTS, NEXT)
     args = {"contract": AAPL, "mktDataOptions": [{"tag": "x", "value": "y"}]}
@@ -598,7 +602,8 @@ def test_after_a_restart_the_status_of_an_order_finds_its_owner_though_it_names_
     assert told == [("ord.a.k.orderStatus.", 1), ("ord.a.k.orderStatus.", 2)]
 
 
-def test_b41_after_a_restart_ids_go_on_above_the_orders_of_before_although_tws_has_gone_back(tmp_path):
+@pytest.mark.scenario("B41")
+def test_after_a_restart_ids_go_on_above_the_orders_of_before_although_tws_has_gone_back(tmp_path):
     given = []
     for epoch, following in ((1, 4711), (2, 1)):
         published = Published(store=str(tmp_path))

@@ -79,7 +79,8 @@ def test_a_host_understands_the_reference_client(session: dict[str, Any]) -> Non
 
 
 @pytest.mark.parametrize("version", range(OLDEST, NEWEST + 1))
-def test_b09_both_sides_agree_at_every_version(version: int) -> None:
+@pytest.mark.scenario("B9")
+def test_both_sides_agree_at_every_version(version: int) -> None:
     connection, acceptor = Connection(7), Acceptor(newest=version)
     assert {connection.version, acceptor.version} == {None}
     assert not arrived(acceptor, connection.data_to_send())
@@ -125,7 +126,8 @@ def _least(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("order", [("nextValidId", "managedAccounts"), ("managedAccounts", "nextValidId")])
-def test_b05_a_connection_is_ready_with_its_id_and_its_accounts_in_either_order(order: tuple[str, str]) -> None:
+@pytest.mark.scenario("B5")
+def test_a_connection_is_ready_with_its_id_and_its_accounts_in_either_order(order: tuple[str, str]) -> None:
     connection, server = connected(), Dialect.server(226)
     arrived(connection, server.write(order[0], {}))
     arrived(connection, server.write(order[0], {}))
@@ -152,7 +154,8 @@ def test_an_undecodable_message_moves_nothing() -> None:
 @pytest.mark.parametrize(
     "time", ["20260101 12:00:00 Mitteleuropäische Zeit".encode("latin-1"), "中国标准时间".encode("gbk"), b""]
 )
-def test_b08_a_connection_time_in_any_character_set_is_no_obstacle(time: bytes) -> None:
+@pytest.mark.scenario("B8")
+def test_a_connection_time_in_any_character_set_is_no_obstacle(time: bytes) -> None:
     connection = Connection(1)
     (hello,) = arrived(connection, greeting(187, time))
     assert isinstance(hello, Message)
@@ -169,13 +172,15 @@ def test_news_before_the_server_version_is_kept_and_waited_through() -> None:
     assert connection.version == 200
 
 
-def test_b10_a_redirect_is_refused_and_names_the_host() -> None:
+@pytest.mark.scenario("B10")
+def test_a_redirect_is_refused_and_names_the_host() -> None:
     with pytest.raises(HandshakeError, match=r"redirects to 'gw2\.example:4001'.*tws\.host"):
         arrived(Connection(1), greeting(-1, b"gw2.example:4001"))
 
 
 @pytest.mark.parametrize("version", [0, 175, 227, 999999999, "9" * 30])
-def test_b10_a_version_that_was_not_offered_is_refused(version: int | str) -> None:
+@pytest.mark.scenario("B10")
+def test_a_version_that_was_not_offered_is_refused(version: int | str) -> None:
     with pytest.raises(HandshakeError, match="176 to 226 were offered"):
         arrived(Connection(1), greeting(version))
 

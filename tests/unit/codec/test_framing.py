@@ -81,7 +81,8 @@ def test_broken_or_not_does_not_depend_on_the_pieces(stream: bytes, cuts: list[i
     assert fed(FrameBuffer(), pieces(stream, cuts)) == fed(FrameBuffer(), [stream])
 
 
-def test_b37_the_largest_payload_is_taken_and_one_byte_more_is_not() -> None:
+@pytest.mark.scenario("B37")
+def test_the_largest_payload_is_taken_and_one_byte_more_is_not() -> None:
     largest = bytes(MAX_LENGTH)
     assert fed(FrameBuffer(), [frame(largest)]) == ([largest], False)
     with pytest.raises(FramingError, match="16777216 bytes announced"):
@@ -117,7 +118,8 @@ def test_a_reader_that_stops_early_loses_nothing() -> None:
     assert list(buffer.feed(b"")) == [b"two", b"three"]
 
 
-def test_b37_an_announced_length_allocates_nothing() -> None:
+@pytest.mark.scenario("B37")
+def test_an_announced_length_allocates_nothing() -> None:
     buffer = FrameBuffer()
     tracemalloc.start()
     try:

@@ -181,7 +181,8 @@ def test_data_nested_beyond_measure_is_refused_like_any_other() -> None:
 # -- what the version, the encoding or another argument would leave off ----------------------------------------------
 
 
-def test_b09_a_request_that_needs_a_later_version_names_it() -> None:
+@pytest.mark.scenario("B9")
+def test_a_request_that_needs_a_later_version_names_it() -> None:
     assert faults("reqCurrentTimeInMillis", {}, 196) == [
         "reqCurrentTimeInMillis needs server version 197; this connection has 196"
     ]
@@ -196,7 +197,8 @@ def test_a_request_that_no_version_has_is_refused() -> None:
         validation.checked(gone, 226, {})
 
 
-def test_b09_an_argument_that_needs_a_later_version_names_it() -> None:
+@pytest.mark.scenario("B9")
+def test_an_argument_that_needs_a_later_version_names_it() -> None:
     assert place(182, customerAccount="C1") == [
         "order.customerAccount needs server version 183; this connection has 182"
     ]

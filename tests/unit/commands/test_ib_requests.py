@@ -35,21 +35,24 @@ def sent(middle):
 # Ids
 
 
-def test_b32_numbers_of_requests_and_orders_are_one_row(middle):
+@pytest.mark.scenario("B32")
+def test_numbers_of_requests_and_orders_are_one_row(middle):
     middle.subscribe("a", 1)
     middle.place("k")
     middle.ask("reqContractDetails", contract=AAPL)
     assert [number for _, number in sent(middle)] == [FIRST_ID, FIRST_ID + 1, FIRST_ID + 2]
 
 
-def test_b41_ids_never_go_back_whatever_tws_says_after_its_restart(middle):
+@pytest.mark.scenario("B41")
+def test_ids_never_go_back_whatever_tws_says_after_its_restart(middle):
     middle.place("k1")
     middle.requests.lost()
     middle.connect(first_id=1)
     assert middle.place("k2") == FIRST_ID + 1
 
 
-def test_b41_ids_go_up_to_what_tws_says(middle):
+@pytest.mark.scenario("B41")
+def test_ids_go_up_to_what_tws_says(middle):
     middle.requests.lost()
     middle.connect(first_id=9000)
     assert middle.place("k") == 9000
@@ -63,7 +66,8 @@ def test_a_number_that_leaves_no_room_for_ids_is_not_believed(middle, absurd):
     assert middle.place("k") == FIRST_ID
 
 
-def test_b41_a_refused_request_may_use_up_an_id_but_never_gives_one_twice(middle):
+@pytest.mark.scenario("B41")
+def test_a_refused_request_may_use_up_an_id_but_never_gives_one_twice(middle):
     seen = set()
     for number in range(20):
         middle.link.takes = number % 3 != 0
@@ -79,7 +83,8 @@ def test_b41_a_refused_request_may_use_up_an_id_but_never_gives_one_twice(middle
 # Sharing
 
 
-def test_b27_two_clients_of_one_stream_are_one_line_and_the_last_cancel_goes_out(middle):
+@pytest.mark.scenario("B27")
+def test_two_clients_of_one_stream_are_one_line_and_the_last_cancel_goes_out(middle):
     number = middle.subscribe("a", 1)
     assert middle.ask("reqMktData", "b", 1, contract=AAPL)["topic"] == "md.AAPL-STK-SMART-USD."
     assert sent(middle) == [("reqMktData", number)]
@@ -409,7 +414,8 @@ def test_who_holds_no_positions_does_not_cancel_those_of_others(middle):
     assert [name for name, _ in sent(middle)] == ["reqPositions"]
 
 
-def test_b26_a_second_account_is_refused_while_another_client_has_the_updates_of_the_first(middle):
+@pytest.mark.scenario("B26")
+def test_a_second_account_is_refused_while_another_client_has_the_updates_of_the_first(middle):
     assert middle.ask("reqAccountUpdates", "a", subscribe=True, acctCode="DU1")["topic"] == "acct.DU1."
     assert "a has the updates of account DU1" in str(
         refusal("E_BUSY", middle.ask, "reqAccountUpdates", "b", subscribe=True, acctCode="DU2")
@@ -631,7 +637,8 @@ def told(middle, seconds=40):
     return [(each.topic, each.data["errorCode"], each.data["ends"]) for each in heard]
 
 
-def test_b29_an_order_that_was_dropped_without_being_named_is_told_and_never_sent_again(middle):
+@pytest.mark.scenario("B29")
+def test_an_order_that_was_dropped_without_being_named_is_told_and_never_sent_again(middle):
     middle.place("k")
     middle.error(-1, 100, "Max rate of messages per second has been exceeded")
     assert told(middle) == [("ord.a.k.error.", 504, None)]
@@ -676,7 +683,8 @@ def test_a_cancel_that_tws_says_nothing_of_is_told_and_one_that_it_has_heard_is_
     assert told(middle) == [("ord.a.k.error.", 504, None)]
 
 
-def test_b46_what_may_be_the_refusal_of_a_cancel_is_not_the_end_of_an_order_that_tws_has_not_acknowledged(middle):
+@pytest.mark.scenario("B46")
+def test_what_may_be_the_refusal_of_a_cancel_is_not_the_end_of_an_order_that_tws_has_not_acknowledged(middle):
     number = middle.place("k")
     assert middle.error(number, 321, "read-only").data["ends"] is True
     middle.ask("cancelOrder", key="k")
@@ -803,7 +811,8 @@ def test_no_key_ever_makes_two_orders(steps):
 # What the daemon knows of the host
 
 
-def test_b49_while_ib_is_not_behind_tws_orders_are_refused_and_cancels_are_not(middle):
+@pytest.mark.scenario("B49")
+def test_while_ib_is_not_behind_tws_orders_are_refused_and_cancels_are_not(middle):
     middle.place("before")
     middle.requests.upstream = False
     error = refusal("E_NOT_CONNECTED", middle.place, "during")

@@ -291,7 +291,8 @@ def test_an_error_of_an_order_goes_to_the_order(middle):
         (399, False, False),
     ],
 )
-def test_b43_what_refuses_an_order_may_refuse_only_a_change_to_it_once_tws_has_it(middle, code, new, acknowledged):
+@pytest.mark.scenario("B43")
+def test_what_refuses_an_order_may_refuse_only_a_change_to_it_once_tws_has_it(middle, code, new, acknowledged):
     number = middle.place("k")
     assert middle.error(number, code).data["ends"] is new
     middle.hear("orderStatus", **order_message("orderStatus", number, permId=888))
@@ -338,7 +339,8 @@ def test_an_order_is_known_by_its_perm_id_once_it_has_one_and_an_error_before_th
 
 
 @pytest.mark.parametrize("name", ["openOrder", "orderStatus"])
-def test_b42_orders_of_others_belong_to_ext_and_are_keyed_by_their_perm_id(middle, name):
+@pytest.mark.scenario("B42")
+def test_orders_of_others_belong_to_ext_and_are_keyed_by_their_perm_id(middle, name):
     number = middle.place("k")
     heard = middle.hear(name, **order_message(name, number, clientId=9, permId=777))
     assert heard is not None

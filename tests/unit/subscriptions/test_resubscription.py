@@ -127,7 +127,8 @@ def test_orders_and_executions_have_no_gaps(middle):
 # 1101, 1102, farms
 
 
-def test_b13_after_1101_every_stream_is_asked_for_again_accounts_first_and_late_ticks_are_nobodys(middle):
+@pytest.mark.scenario("B13")
+def test_after_1101_every_stream_is_asked_for_again_accounts_first_and_late_ticks_are_nobodys(middle):
     old = middle.subscribe()
     middle.tick(old)
     middle.ask("reqHistoricalData", "a", 2, contract=AAPL, keepUpToDate=True, **DAY)
@@ -150,7 +151,8 @@ def test_b13_after_1101_every_stream_is_asked_for_again_accounts_first_and_late_
     assert names(middle.link.take()) == ["cancelMktData"]
 
 
-def test_b14_after_1102_a_stream_that_stays_dead_is_asked_for_again_alone_and_soon(middle):
+@pytest.mark.scenario("B14")
+def test_after_1102_a_stream_that_stays_dead_is_asked_for_again_alone_and_soon(middle):
     dead = middle.subscribe()
     middle.ask("reqMktData", "a", 2, contract=MSFT)
     alive = middle.last_id()
@@ -168,7 +170,8 @@ def test_b14_after_1102_a_stream_that_stays_dead_is_asked_for_again_alone_and_so
     assert middle.tick(dead + 2).topic == f"{STREAM}tickPrice."
 
 
-def test_b14_after_1102_what_cannot_be_watched_is_asked_for_again(middle):
+@pytest.mark.scenario("B14")
+def test_after_1102_what_cannot_be_watched_is_asked_for_again(middle):
     middle.ask("reqScannerSubscription", "a", 1, subscription={"scanCode": "MOST_ACTIVE"})
     middle.hear("scannerData", reqId=middle.last_id(), rows=[])
     middle.ask("reqMktData", "a", 2, contract={**AAPL, "symbol": "BRFG:BRFG_ALL", "secType": "NEWS"})
@@ -182,7 +185,8 @@ def test_b14_after_1102_what_cannot_be_watched_is_asked_for_again(middle):
     ]  # fmt: skip
 
 
-def test_b15_bars_that_stay_dead_after_a_blip_of_three_seconds_are_asked_for_again(middle):
+@pytest.mark.scenario("B15")
+def test_bars_that_stay_dead_after_a_blip_of_three_seconds_are_asked_for_again(middle):
     middle.ask("reqRealTimeBars", "a", 1, contract=AAPL, whatToShow="TRADES")
     number = middle.last_id()
     for _ in range(12):
@@ -211,7 +215,8 @@ def tell_hours_when_asked(middle):
     flow(middle, next(each.data["reqId"] for each in reversed(middle.link.sent) if each.name == "reqMktData"), 120)
 
 
-def test_b16_a_keep_up_to_date_stream_that_died_is_asked_for_again_when_the_historical_farm_is_back(middle):
+@pytest.mark.scenario("B16")
+def test_a_keep_up_to_date_stream_that_died_is_asked_for_again_when_the_historical_farm_is_back(middle):
     middle.ask("reqHistoricalData", "a", 1, contract=AAPL, keepUpToDate=True, **DAY)
     number = middle.last_id()
     middle.hear("historicalDataUpdate", reqId=number)
@@ -229,7 +234,8 @@ def test_b16_a_keep_up_to_date_stream_that_died_is_asked_for_again_when_the_hist
     assert {316, 10182, 10225} == AGAIN
 
 
-def test_b16_bars_that_were_asked_for_while_their_farm_was_away_are_asked_for_again_when_it_is_back(middle):
+@pytest.mark.scenario("B16")
+def test_bars_that_were_asked_for_while_their_farm_was_away_are_asked_for_again_when_it_is_back(middle):
     middle.requests.notice(2105, "ushmds")
     middle.ask("reqHistoricalData", "a", 1, contract=AAPL, **{**DAY, "keepUpToDate": True})
     middle.link.take()
@@ -239,7 +245,8 @@ def test_b16_bars_that_were_asked_for_while_their_farm_was_away_are_asked_for_ag
     assert names(middle.link.take()) == ["cancelHistoricalData", "reqHistoricalData"]
 
 
-def test_b16_bars_that_tws_has_ended_are_asked_for_again_although_others_on_their_topic_flow(middle):
+@pytest.mark.scenario("B16")
+def test_bars_that_tws_has_ended_are_asked_for_again_although_others_on_their_topic_flow(middle):
     numbers = []
     for client in "ab":
         middle.ask("reqHistoricalData", client, 1, contract=AAPL, keepUpToDate=True, **DAY)
@@ -357,7 +364,8 @@ def test_once_another_login_has_let_go_what_does_not_flow_by_itself_is_asked_for
 
 
 @pytest.mark.parametrize(("begins", "ends"), [((1100, ""), (1102, "")), ((2157, "secdef"), (2158, "secdef"))])
-def test_b22_a_stream_that_tws_refuses_while_ibs_servers_are_away_is_kept_and_asked_for_when_they_are_back(
+@pytest.mark.scenario("B22")
+def test_a_stream_that_tws_refuses_while_ibs_servers_are_away_is_kept_and_asked_for_when_they_are_back(
     middle, begins, ends
 ):
     number = middle.subscribe()
@@ -381,7 +389,8 @@ def test_what_is_wrong_with_a_request_is_wrong_while_ibs_servers_are_away_too(mi
     assert middle.link.take() == []
 
 
-def test_b12_what_was_asked_for_while_ibs_servers_were_away_and_not_answered_is_asked_for_again(middle):
+@pytest.mark.scenario("B12")
+def test_what_was_asked_for_while_ibs_servers_were_away_and_not_answered_is_asked_for_again(middle):
     heard = middle.subscribe()
     middle.tick(heard)
     middle.pass_time(1)
@@ -399,7 +408,8 @@ def test_b12_what_was_asked_for_while_ibs_servers_were_away_and_not_answered_is_
     assert middle.link.take() == [], "once an outage"
 
 
-def test_b12_what_waited_for_its_turn_when_ibs_servers_went_is_asked_for_again_when_they_are_back():
+@pytest.mark.scenario("B12")
+def test_what_waited_for_its_turn_when_ibs_servers_went_is_asked_for_again_when_they_are_back():
     middle = Middle(rate=1)
     for number in range(4):
         middle.ask("reqMktData", "a", number, contract={**AAPL, "symbol": f"S{number}"})
@@ -492,7 +502,8 @@ def test_what_never_spoke_is_left_alone_where_the_hours_are_not_known(middle):
     assert ours(wait(middle, 24 * 3600, 60)) == []
 
 
-def test_b29_a_stream_that_was_dropped_without_being_named_is_asked_for_again_while_its_market_is_open(middle):
+@pytest.mark.scenario("B29")
+def test_a_stream_that_was_dropped_without_being_named_is_asked_for_again_while_its_market_is_open(middle):
     middle.subscribe()
     middle.error(-1, 100, "Max rate of messages per second has been exceeded")
     assert names(wait(middle, 61)) == ["reqContractDetails"]
@@ -513,7 +524,8 @@ def test_a_thin_stream_is_not_dead_after_three_minutes(middle):
     assert ours(wait(middle, 600, 5)) == []
 
 
-def test_b22_hours_are_asked_for_once_a_contract_and_a_false_200_is_no_answer_for_ever(middle):
+@pytest.mark.scenario("B22")
+def test_hours_are_asked_for_once_a_contract_and_a_false_200_is_no_answer_for_ever(middle):
     """B22: what TWS says while its definitions are down is not kept as truth."""
     number = middle.subscribe()
     flow(middle, number)
@@ -566,7 +578,8 @@ def test_no_more_streams_are_asked_for_again_in_a_minute_than_allowed_but_all_in
 # Deadlines
 
 
-def test_b23_who_is_never_answered_is_told_and_a_late_answer_is_given_to_nobody(middle):
+@pytest.mark.scenario("B23")
+def test_who_is_never_answered_is_told_and_a_late_answer_is_given_to_nobody(middle):
     middle.ask("reqMatchingSymbols", "a", 1, pattern="x")
     number = middle.last_id()
     middle.pass_time(0)
@@ -583,7 +596,8 @@ def test_b23_who_is_never_answered_is_told_and_a_late_answer_is_given_to_nobody(
     assert len(errors(middle)) == 1
 
 
-def test_b24_two_who_ask_the_same_without_a_number_each_have_one_answer_or_are_told(middle):
+@pytest.mark.scenario("B24")
+def test_two_who_ask_the_same_without_a_number_each_have_one_answer_or_are_told(middle):
     middle.ask("reqCurrentTime", "a", 1)
     middle.ask("reqCurrentTime", "b", 2)
     middle.pass_time(0)
@@ -731,7 +745,8 @@ def test_an_account_summary_that_has_spoken_before_is_asked_for_until_it_speaks_
     assert errors(middle) == []
 
 
-def test_b23_a_question_that_waits_for_a_connection_is_not_kept_for_ever(middle):
+@pytest.mark.scenario("B23")
+def test_a_question_that_waits_for_a_connection_is_not_kept_for_ever(middle):
     middle.ask("reqMatchingSymbols", "a", 1, pattern="x")
     middle.pass_time(0)
     assert middle.requests.lost() == []
@@ -751,7 +766,8 @@ def test_what_was_answered_in_part_is_not_asked_again(middle):
 # Cancelled and asked for again
 
 
-def test_b31_late_ticks_of_a_cancelled_stream_do_not_reach_who_asks_next(middle):
+@pytest.mark.scenario("B31")
+def test_late_ticks_of_a_cancelled_stream_do_not_reach_who_asks_next(middle):
     old = middle.subscribe("a", 1)
     middle.tick(old)
     middle.cancel("cancelMktData", 1)
@@ -916,7 +932,8 @@ PACING = "Historical Market Data Service error message:Historical data request p
         ("reqHistoricalData", {"contract": AAPL, **DAY}, (162, PACING), "historicalDataEnd"),
     ],
 )
-def test_b29_b30_a_question_that_was_too_much_for_tws_is_asked_again_and_answered_once(
+@pytest.mark.scenario("B29", "B30")
+def test_a_question_that_was_too_much_for_tws_is_asked_again_and_answered_once(
     middle, command, args, refusal, answer
 ):
     middle.ask(command, "a", 1, **args)
@@ -932,7 +949,8 @@ def test_b29_b30_a_question_that_was_too_much_for_tws_is_asked_again_and_answere
     assert names(wait(middle, 20)) == []
 
 
-def test_b29_what_is_too_much_four_times_is_told_to_be_over(middle):
+@pytest.mark.scenario("B29")
+def test_what_is_too_much_four_times_is_told_to_be_over(middle):
     middle.ask("reqContractDetails", "a", 1, contract=AAPL)
     for _ in range(4):
         middle.error(middle.last_id(), 100, "Max rate of messages")
@@ -941,7 +959,8 @@ def test_b29_what_is_too_much_four_times_is_told_to_be_over(middle):
     assert len(middle.router) == 0
 
 
-def test_b29_a_stream_that_was_too_much_is_asked_for_again_on_its_topic(middle):
+@pytest.mark.scenario("B29")
+def test_a_stream_that_was_too_much_is_asked_for_again_on_its_topic(middle):
     middle.ask("reqMktData", "a", 1, contract=AAPL)
     first = middle.last_id()
     middle.error(first, 100, "Max rate of messages")
@@ -952,7 +971,8 @@ def test_b29_a_stream_that_was_too_much_is_asked_for_again_on_its_topic(middle):
     assert middle.link.sent[-1] == ("cancelMktData", {"reqId": middle.last_id()})
 
 
-def test_b29_what_a_stream_was_refused_before_it_spoke_does_not_count_for_ever(middle):
+@pytest.mark.scenario("B29")
+def test_what_a_stream_was_refused_before_it_spoke_does_not_count_for_ever(middle):
     number = middle.subscribe()
     for _ in range(10):
         assert middle.error(number, 100, "Max rate of messages").data["ends"] is False
@@ -964,7 +984,8 @@ def test_b29_what_a_stream_was_refused_before_it_spoke_does_not_count_for_ever(m
 
 
 @pytest.mark.parametrize("answered", [True, False])
-def test_b29_what_has_begun_or_costs_money_is_not_asked_again(middle, answered):
+@pytest.mark.scenario("B29")
+def test_what_has_begun_or_costs_money_is_not_asked_again(middle, answered):
     if answered:
         middle.ask("reqContractDetails", "a", 1, contract=AAPL)
         middle.hear("contractDetails", reqId=middle.last_id())
@@ -975,14 +996,16 @@ def test_b29_what_has_begun_or_costs_money_is_not_asked_again(middle, answered):
     assert names(wait(middle, 2)) == []
 
 
-def test_b29_an_order_is_told_and_never_sent_again(middle):
+@pytest.mark.scenario("B29")
+def test_an_order_is_told_and_never_sent_again(middle):
     middle.place("k")
     middle.error(middle.link.sent[-1].data["orderId"], 100, "Max rate of messages")
     assert errors(middle)[-1].topic == "ord.a.k.error."
     assert names(wait(middle, 20)) == []
 
 
-def test_b29_a_question_that_was_refused_and_then_lost_with_its_connection_is_put_once_more(middle):
+@pytest.mark.scenario("B29")
+def test_a_question_that_was_refused_and_then_lost_with_its_connection_is_put_once_more(middle):
     middle.ask("reqContractDetails", "a", 1, contract=AAPL)
     middle.error(middle.last_id(), 100, "Max rate of messages")
     wait(middle, 2)
@@ -990,7 +1013,8 @@ def test_b29_a_question_that_was_refused_and_then_lost_with_its_connection_is_pu
     assert middle.topic_of("contractDetailsEnd", reqId=middle.last_id()) == "req.a.1.contractDetailsEnd."
 
 
-def test_b30_history_that_is_dropped_without_a_word_is_asked_for_once_more_and_then_told(middle):
+@pytest.mark.scenario("B30")
+def test_history_that_is_dropped_without_a_word_is_asked_for_once_more_and_then_told(middle):
     middle.ask("reqHistoricalData", "a", 1, contract=AAPL, **DAY)
     first = middle.last_id()
     assert names(wait(middle, 89)) == []

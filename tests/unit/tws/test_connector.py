@@ -144,7 +144,8 @@ def test_it_connects_and_tells_its_owner_in_order(play):
     play(test)
 
 
-def test_b01_nothing_listens_and_then_something_does(play):
+@pytest.mark.scenario("B1")
+def test_nothing_listens_and_then_something_does(play):
     async def test(place: Place) -> None:
         await asyncio.sleep(600)
         pauses = [later[0] - before[0] for before, later in zip(place.loop.tried, place.loop.tried[1:], strict=False)]
@@ -158,7 +159,8 @@ def test_b01_nothing_listens_and_then_something_does(play):
     play(test)
 
 
-def test_b02_a_mute_host_is_given_up_and_the_socket_closed(play):
+@pytest.mark.scenario("B2")
+def test_a_mute_host_is_given_up_and_the_socket_closed(play):
     async def test(place: Place) -> None:
         place.faults = {"mute"}
         await place.listen()
@@ -170,7 +172,8 @@ def test_b02_a_mute_host_is_given_up_and_the_socket_closed(play):
     play(test)
 
 
-def test_b03_accepted_and_closed_again_and_again_is_backed_off_from(play):
+@pytest.mark.scenario("B3")
+def test_accepted_and_closed_again_and_again_is_backed_off_from(play):
     async def test(place: Place) -> None:
         place.faults = {"accept and close"}
         await place.listen()
@@ -181,7 +184,8 @@ def test_b03_accepted_and_closed_again_and_again_is_backed_off_from(play):
     play(test)
 
 
-def test_b06_a_client_id_in_use_is_tried_again_after_its_own_pause(play):
+@pytest.mark.scenario("B6")
+def test_a_client_id_in_use_is_tried_again_after_its_own_pause(play):
     async def test(place: Place) -> None:
         place.faults = {"in use"}
         await place.listen()
@@ -197,7 +201,8 @@ def test_b06_a_client_id_in_use_is_tried_again_after_its_own_pause(play):
     play(test)
 
 
-def test_b11_the_new_port_is_followed(play):
+@pytest.mark.scenario("B11")
+def test_the_new_port_is_followed(play):
     async def test(place: Place) -> None:
         await place.listen()
         await place.listen(4005)
@@ -212,7 +217,8 @@ def test_b11_the_new_port_is_followed(play):
     play(test, follow_port=True)
 
 
-def test_b17_an_idle_host_that_answers_is_probed_for_hours_and_stays(play):
+@pytest.mark.scenario("B17")
+def test_an_idle_host_that_answers_is_probed_for_hours_and_stays(play):
     async def test(place: Place) -> None:
         await place.listen()
         await asyncio.sleep(1)
@@ -226,7 +232,8 @@ def test_b17_an_idle_host_that_answers_is_probed_for_hours_and_stays(play):
 
 
 @pytest.mark.parametrize("fault", ["no answers", "mute"])
-def test_b19_b21_who_says_nothing_any_more_is_closed_within_the_silence_that_is_borne(play, fault, caplog):
+@pytest.mark.scenario("B19", "B21")
+def test_who_says_nothing_any_more_is_closed_within_the_silence_that_is_borne(play, fault, caplog):
     async def test(place: Place) -> None:
         await place.listen()
         await asyncio.sleep(100)
@@ -243,7 +250,8 @@ def test_b19_b21_who_says_nothing_any_more_is_closed_within_the_silence_that_is_
     assert "TWS has said nothing for 30 s" in caplog.text
 
 
-def test_b20_a_host_that_takes_nothing_is_closed_although_it_talks(play, caplog):
+@pytest.mark.scenario("B20")
+def test_a_host_that_takes_nothing_is_closed_although_it_talks(play, caplog):
     async def test(place: Place) -> None:
         await place.listen()
         await asyncio.sleep(100)

@@ -119,7 +119,8 @@ def check_history(left: list[Left]) -> None:
 # -- the rate
 
 
-def test_b28_a_burst_of_500_requests_is_paced_and_nothing_is_lost():
+@pytest.mark.scenario("B28")
+def test_a_burst_of_500_requests_is_paced_and_nothing_is_lost():
     line = Line()
     asked = [line.put("reqMktData", contract=AAPL) for _ in range(500)]
     left = line.go(60)
@@ -130,7 +131,8 @@ def test_b28_a_burst_of_500_requests_is_paced_and_nothing_is_lost():
 
 @pytest.mark.parametrize("urgent", ["cancelMktData", "cancelOrder", "placeOrder", "exerciseOptions", "reqGlobalCancel"])
 @pytest.mark.parametrize("after", [0.0, 0.01, 0.5, 1.234, 5.0])
-def test_b28_a_cancel_or_an_order_overtakes_bulk_requests_at_once(urgent, after):
+@pytest.mark.scenario("B28")
+def test_a_cancel_or_an_order_overtakes_bulk_requests_at_once(urgent, after):
     line = Line()
     for number in range(500):
         line.put("reqMktData", f"c{number % 7}", contract=AAPL)
@@ -308,7 +310,8 @@ def answered(line: Line, seconds: float) -> list[Left]:
     return left
 
 
-def test_b30_identical_history_leaves_once_in_fifteen_seconds():
+@pytest.mark.scenario("B30")
+def test_identical_history_leaves_once_in_fifteen_seconds():
     line = Line()
     for client in ("a", "b", "a"):
         line.put("reqHistoricalData", client, **BARS)
@@ -320,7 +323,8 @@ def test_b30_identical_history_leaves_once_in_fifteen_seconds():
     assert [each.message.client for each in left] == ["a", "b", "a"]
 
 
-def test_b30_at_most_five_for_one_contract_and_type_in_two_seconds():
+@pytest.mark.scenario("B30")
+def test_at_most_five_for_one_contract_and_type_in_two_seconds():
     line = Line()
     bars(line, 12)
     bars(line, 4, whatToShow="BID_ASK")
@@ -337,7 +341,8 @@ def test_b30_at_most_five_for_one_contract_and_type_in_two_seconds():
 
 
 @pytest.mark.parametrize(("what", "first"), [("TRADES", 60), ("BID_ASK", 30)])
-def test_b30_at_most_sixty_in_ten_minutes(what, first):
+@pytest.mark.scenario("B30")
+def test_at_most_sixty_in_ten_minutes(what, first):
     line = Line()
     for number in range(70):
         line.put("reqHistoricalData", **{**BARS, "contract": {"conId": number + 1}, "whatToShow": what})
@@ -628,7 +633,8 @@ def test_what_is_dropped_is_given_back_in_the_order_in_which_it_came_and_is_gone
 # -- complaints
 
 
-def test_b29_after_error_100_half_as_many_leave_for_a_minute():
+@pytest.mark.scenario("B29")
+def test_after_error_100_half_as_many_leave_for_a_minute():
     line = Line()
     line.go(10)
     for _ in range(4000):
@@ -651,7 +657,8 @@ def test_b29_after_error_100_half_as_many_leave_for_a_minute():
     check_rate(line.left[begin:])
 
 
-def test_b30_after_a_pacing_violation_history_waits_and_nothing_else_does():
+@pytest.mark.scenario("B30")
+def test_after_a_pacing_violation_history_waits_and_nothing_else_does():
     line = Line()
     text = "Historical Market Data Service error message:Historical data request pacing violation"
     assert line.pacing.complained(162, text, line.now)

@@ -127,7 +127,8 @@ def test_the_link_behind_tws(code, state):
     assert session.farms == {}
 
 
-def test_b12_thirty_repeats_of_1100_are_one_outage():
+@pytest.mark.scenario("B12")
+def test_thirty_repeats_of_1100_are_one_outage():
     session = Session(0.0)
     told = [session.notice(1100, "lost", 0.0) for _ in range(30)] + [session.notice(1102, "back", 0.0)]
     assert [each for each in told if each] == [("upstream", "lost"), ("upstream", "restored, data kept")]

@@ -125,7 +125,8 @@ class World:
 # Connecting
 
 
-def test_b01_port_closed_is_tried_for_ever_with_growing_pauses_up_to_the_longest():
+@pytest.mark.scenario("B1")
+def test_port_closed_is_tried_for_ever_with_growing_pauses_up_to_the_longest():
     world = World()
     pauses = []
     for failures in range(1, 10):
@@ -155,7 +156,8 @@ def test_an_outage_with_ever_new_reasons_is_not_told_for_ever():
     assert [close.repeated for close in world.closes] == [*[False] * 8, *[True] * 42]
 
 
-def test_b01_the_pause_is_said_while_it_lasts():
+@pytest.mark.scenario("B1")
+def test_the_pause_is_said_while_it_lasts():
     world = World()
     world.refuse()
     assert (world.summary()["nextTry"], world.summary()["deadline"]) == (1.0, None)
@@ -165,7 +167,8 @@ def test_b01_the_pause_is_said_while_it_lasts():
     assert world.summary()["nextTry"] is None
 
 
-def test_b01_jitter_takes_up_to_half_of_a_pause_away():
+@pytest.mark.scenario("B1")
+def test_jitter_takes_up_to_half_of_a_pause_away():
     world = World(jitter=1.0)
     pauses = []
     for _ in range(7):
@@ -174,7 +177,8 @@ def test_b01_jitter_takes_up_to_half_of_a_pause_away():
     assert pauses == [0.5, 1, 2, 4, 8, 15, 15]
 
 
-def test_b01_each_address_is_tried_and_the_last_one_says_why_it_failed():
+@pytest.mark.scenario("B1")
+def test_each_address_is_tried_and_the_last_one_says_why_it_failed():
     world = World()
     world.line.resolved([THERE, HERE], world.now)
     assert world.see() == [Do.TELL, Open(THERE)]
@@ -184,7 +188,8 @@ def test_b01_each_address_is_tried_and_the_last_one_says_why_it_failed():
     assert world.see() == [Close(Stage.CONNECTING, "second", repeated=False), Do.TELL]
 
 
-def test_b01_a_name_without_an_address_and_one_that_is_not_found_are_failures():
+@pytest.mark.scenario("B1")
+def test_a_name_without_an_address_and_one_that_is_not_found_are_failures():
     world = World()
     world.line.resolved([], world.now)
     world.see()
@@ -216,7 +221,8 @@ STEPS = {
 
 
 @pytest.mark.parametrize("stage", STEPS, ids=lambda stage: stage.value)
-def test_b02_b04_each_stage_is_given_up_at_its_deadline_and_not_before(stage):
+@pytest.mark.scenario("B2", "B4")
+def test_each_stage_is_given_up_at_its_deadline_and_not_before(stage):
     world = World()
     STEPS[stage](world)
     setting, why = DEADLINES[stage]
@@ -235,7 +241,8 @@ def test_every_stage_that_something_must_end_has_a_deadline():
 
 
 @pytest.mark.parametrize("reach", [World.accept, World.ready], ids=["accepted", "ready"])
-def test_b03_who_accepts_and_closes_again_and_again_is_backed_off_from(reach):
+@pytest.mark.scenario("B3")
+def test_who_accepts_and_closes_again_and_again_is_backed_off_from(reach):
     world = World()
     pauses = []
     for failures in range(1, 8):
@@ -247,7 +254,8 @@ def test_b03_who_accepts_and_closes_again_and_again_is_backed_off_from(reach):
     assert pauses == [1, 2, 4, 8, 16, 30, 30]
 
 
-def test_b03_a_connection_that_was_ready_for_long_enough_ends_the_row_of_failures():
+@pytest.mark.scenario("B3")
+def test_a_connection_that_was_ready_for_long_enough_ends_the_row_of_failures():
     world = World()
     for lived, failures in ((9.0, 1), (9.5, 2), (10.0, 1), (3600.0, 1), (1.0, 2)):
         world.ready()
@@ -258,7 +266,8 @@ def test_b03_a_connection_that_was_ready_for_long_enough_ends_the_row_of_failure
         assert world.until_try() == 2.0 ** (failures - 1)
 
 
-def test_b04_no_accounts_is_not_ready_whatever_else_is_said():
+@pytest.mark.scenario("B4")
+def test_no_accounts_is_not_ready_whatever_else_is_said():
     world = World()
     world.greet()
     for _ in range(29):
@@ -270,7 +279,8 @@ def test_b04_no_accounts_is_not_ready_whatever_else_is_said():
     assert Stage.READY not in world.stages
 
 
-def test_b05_it_is_ready_exactly_once():
+@pytest.mark.scenario("B5")
+def test_it_is_ready_exactly_once():
     world = World()
     world.ready()
     assert not world.line.started(world.now)
@@ -280,7 +290,8 @@ def test_b05_it_is_ready_exactly_once():
 
 
 @pytest.mark.parametrize("said", [True, False], ids=["326", "closed without a word"])
-def test_b06_a_client_id_in_use_has_a_pause_of_its_own_and_is_said(said):
+@pytest.mark.scenario("B6")
+def test_a_client_id_in_use_has_a_pause_of_its_own_and_is_said(said):
     world = World(jitter=1.0)
     pauses = []
     for _ in range(6):
@@ -296,7 +307,8 @@ def test_b06_a_client_id_in_use_has_a_pause_of_its_own_and_is_said(said):
     assert pauses == [10, 20, 40, 80, 120, 120]
 
 
-def test_b06_a_host_that_says_326_and_does_not_close_is_closed():
+@pytest.mark.scenario("B6")
+def test_a_host_that_says_326_and_does_not_close_is_closed():
     world = World()
     world.greet()
     world.say(326)
@@ -305,7 +317,8 @@ def test_b06_a_host_that_says_326_and_does_not_close_is_closed():
     assert world.session.stage is Stage.DOWN
 
 
-def test_b06_after_many_failures_a_client_id_in_use_is_no_reason_to_hurry():
+@pytest.mark.scenario("B6")
+def test_after_many_failures_a_client_id_in_use_is_no_reason_to_hurry():
     world = World()
     for _ in range(6):
         world.refuse()
@@ -316,7 +329,8 @@ def test_b06_after_many_failures_a_client_id_in_use_is_no_reason_to_hurry():
     assert world.until_try() == 30.0
 
 
-def test_b07_a_stuck_client_id_is_got_back_unattended_and_the_pauses_begin_anew():
+@pytest.mark.scenario("B7")
+def test_a_stuck_client_id_is_got_back_unattended_and_the_pauses_begin_anew():
     world = World()
     for _ in range(4):
         world.greet()
@@ -333,7 +347,8 @@ def test_b07_a_stuck_client_id_is_got_back_unattended_and_the_pauses_begin_anew(
     assert world.until_try() == 10.0
 
 
-def test_b06_what_has_said_something_and_closes_is_no_client_id_in_use():
+@pytest.mark.scenario("B6")
+def test_what_has_said_something_and_closes_is_no_client_id_in_use():
     world = World()
     world.greet()
     world.say(2104, "OK:usfarm")
@@ -342,7 +357,8 @@ def test_b06_what_has_said_something_and_closes_is_no_client_id_in_use():
     assert world.until_try() == 1.0
 
 
-def test_b10_a_host_that_does_not_speak_our_versions_is_tried_seldom_from_the_start():
+@pytest.mark.scenario("B10")
+def test_a_host_that_does_not_speak_our_versions_is_tried_seldom_from_the_start():
     world = World(jitter=1.0)
     for _ in range(3):
         world.accept()
@@ -354,7 +370,8 @@ def test_b10_a_host_that_does_not_speak_our_versions_is_tried_seldom_from_the_st
 MOVED = "TWS socket port has been reset and this connection is being dropped. Please reconnect on the new port - 4005"
 
 
-def test_b11_a_changed_port_is_reported_until_it_is_ready_again_and_the_configured_one_is_tried():
+@pytest.mark.scenario("B11")
+def test_a_changed_port_is_reported_until_it_is_ready_again_and_the_configured_one_is_tried():
     world = World()
     world.ready()
     world.pass_(60)
@@ -372,7 +389,8 @@ def test_b11_a_changed_port_is_reported_until_it_is_ready_again_and_the_configur
     assert set(world.ports) == {4002}
 
 
-def test_b11_a_changed_port_is_followed_if_that_is_wanted():
+@pytest.mark.scenario("B11")
+def test_a_changed_port_is_followed_if_that_is_wanted():
     world = World(follow_port=True)
     world.ready()
     world.pass_(60)
@@ -385,7 +403,8 @@ def test_b11_a_changed_port_is_followed_if_that_is_wanted():
 
 
 @pytest.mark.parametrize("text", ["", "port 0", "port 99999", "port 123456789012"])
-def test_b11_a_port_that_is_none_is_not_followed(text):
+@pytest.mark.scenario("B11")
+def test_a_port_that_is_none_is_not_followed(text):
     world = World(follow_port=True)
     world.ready()
     world.say(1300, text)
@@ -398,7 +417,8 @@ def test_b11_a_port_that_is_none_is_not_followed(text):
 # Losing upstream
 
 
-def test_b12_thirty_repeats_of_1100_are_one_outage_and_no_reconnect():
+@pytest.mark.scenario("B12")
+def test_thirty_repeats_of_1100_are_one_outage_and_no_reconnect():
     world = World()
     world.ready()
     world.pass_(100)
@@ -413,7 +433,8 @@ def test_b12_thirty_repeats_of_1100_are_one_outage_and_no_reconnect():
     assert (len(world.tries), world.closes) == (1, [])
 
 
-def test_b17_without_upstream_for_an_hour_it_stays_connected_and_keeps_probing():
+@pytest.mark.scenario("B17")
+def test_without_upstream_for_an_hour_it_stays_connected_and_keeps_probing():
     world = World()
     world.ready()
     world.say(1100)
@@ -424,7 +445,8 @@ def test_b17_without_upstream_for_an_hour_it_stays_connected_and_keeps_probing()
     assert {round(later - before, 6) for before, later in zip(world.probes, world.probes[1:], strict=False)} == {10.0}
 
 
-def test_b18_upstream_lost_and_then_the_connection_is_a_new_start():
+@pytest.mark.scenario("B18")
+def test_upstream_lost_and_then_the_connection_is_a_new_start():
     world = World()
     world.ready()
     world.say(2103, "broken:usfarm")
@@ -436,7 +458,8 @@ def test_b18_upstream_lost_and_then_the_connection_is_a_new_start():
     assert world.summary().items() >= {"upstream": "ok", "farms": {}}.items()
 
 
-def test_b19_a_host_that_is_mute_after_ready_again_and_again_is_no_storm():
+@pytest.mark.scenario("B19")
+def test_a_host_that_is_mute_after_ready_again_and_again_is_no_storm():
     world = World()
     world.answers = False
     pauses = []
@@ -452,7 +475,8 @@ def test_b19_a_host_that_is_mute_after_ready_again_and_again_is_no_storm():
     assert len(world.probes) == 7
 
 
-def test_b20_a_host_that_takes_nothing_is_dead_even_while_it_talks():
+@pytest.mark.scenario("B20")
+def test_a_host_that_takes_nothing_is_dead_even_while_it_talks():
     world = World()
     world.ready()
     world.pass_(60)
@@ -466,7 +490,8 @@ def test_b20_a_host_that_takes_nothing_is_dead_even_while_it_talks():
     assert "has taken nothing of what was written for 30 s" in world.closes[0].why
 
 
-def test_b20_a_host_that_takes_slowly_is_not_dead_and_one_that_has_caught_up_is_well():
+@pytest.mark.scenario("B20")
+def test_a_host_that_takes_slowly_is_not_dead_and_one_that_has_caught_up_is_well():
     world = World()
     world.ready()
     world.line.blocked(world.now, world.taken)
@@ -482,7 +507,8 @@ def test_b20_a_host_that_takes_slowly_is_not_dead_and_one_that_has_caught_up_is_
 
 @given(st.floats(0, 1000))
 @settings(max_examples=50)
-def test_b21_a_peer_that_vanished_is_found_within_the_silence_that_is_borne(quiet):
+@pytest.mark.scenario("B21")
+def test_a_peer_that_vanished_is_found_within_the_silence_that_is_borne(quiet):
     world = World()
     world.ready()
     world.pass_(quiet)
@@ -496,7 +522,8 @@ def test_b21_a_peer_that_vanished_is_found_within_the_silence_that_is_borne(quie
     assert len(world.closes) == 1
 
 
-def test_b21_who_talks_is_never_probed():
+@pytest.mark.scenario("B21")
+def test_who_talks_is_never_probed():
     world = World()
     world.ready()
     for _ in range(1000):
@@ -505,14 +532,16 @@ def test_b21_who_talks_is_never_probed():
     assert world.probes == []
 
 
-def test_b21_probes_are_a_second_apart_however_short_the_silence_that_starts_one():
+@pytest.mark.scenario("B21")
+def test_probes_are_a_second_apart_however_short_the_silence_that_starts_one():
     world = World(probe_after=0.1, silence_timeout=5.0)
     world.ready()
     world.pass_(60)
     assert min(later - before for before, later in zip(world.probes, world.probes[1:], strict=False)) >= 1.0 - 1e-9
 
 
-def test_b54_a_process_that_was_held_up_asks_before_it_takes_tws_for_dead():
+@pytest.mark.scenario("B54")
+def test_a_process_that_was_held_up_asks_before_it_takes_tws_for_dead():
     world = World()
     world.answers = False
     world.ready()
@@ -528,7 +557,8 @@ def test_b54_a_process_that_was_held_up_asks_before_it_takes_tws_for_dead():
 
 
 @given(st.floats(0, 1e9), st.integers(0, 6))
-def test_b54_only_differences_of_times_count(start, failures):
+@pytest.mark.scenario("B54")
+def test_only_differences_of_times_count(start, failures):
     world = World(start)
     for _ in range(failures):
         world.refuse()
