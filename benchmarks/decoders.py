@@ -97,7 +97,7 @@ def _ib_async(version: int, heard: list[str] | None) -> Run:
             msg = payload.decode(errors="backslashreplace")
             fields = msg.split("\0")
             fields.pop()
-            decoder.interpret(fields)
+            decoder.interpret(fields)  # type: ignore[no-untyped-call]
 
     return run
 

@@ -96,7 +96,7 @@ class Path:
 
         def other(message: Any, ts: int) -> None:
             if type(message) is tuple:
-                router.pass_on(message, ts)  # type: ignore[arg-type]
+                router.pass_on(message, ts)
             else:
                 router.publish(message.name, message.data, ts)
 

@@ -36,8 +36,6 @@ STEP = 10_000
 STILL = 2.0
 """Seconds of silence that mean that everything has arrived."""
 
-_FIRST, _SECOND = 0, 1
-
 
 class _State(NamedTuple):
     """Of a stream, as snapshots have it; `split` if it was on more pages than one."""
@@ -106,13 +104,14 @@ class Client:
         numbers = self.checker.numbers(topic, body)
         if numbers is None:
             raise WrongError(f"a message of the snapshot has no number: {topic.decode()}")
-        return numbers[_SECOND]
+        _, seq, _ = numbers
+        return seq
 
     def replayed(self, caller: Caller, stream: bytes, first: int, last: int) -> Iterator[int]:
         """The numbers of a stream that were replayed, checked. What is gone is counted. Raises `WrongError`."""
         following: int | None = first
         while following is not None:
-            reply = caller.ask("replay", stream=stream.decode(), **{"from": following, "to": last})
+            reply = caller.ask("replay", None, stream=stream.decode(), **{"from": following, "to": last})
             if not reply["ok"]:
                 error = reply["error"]
                 if error["code"] != "E_GAP_TOO_OLD" or not error["first"] > following:
@@ -221,7 +220,8 @@ def _read(
             for _ in range(200):
                 found = client.checker.numbers(socket.recv(), socket.recv())
                 if found and (lost := sequence.gap(*found[:2])):
-                    gaps.append((found[_FIRST], *lost))
+                    stream, _, _ = found
+                    gaps.append((stream, *lost))
                 count += found is not None
     except zmq.Again:
         pass
@@ -311,7 +311,7 @@ def _shared(client: Client, caller: Caller) -> None:
 
 
 def _nonsense(_: Client, caller: Caller) -> None:
-    reply = caller.ask("replay", stream="no.such.", **{"from": 0})
+    reply = caller.ask("replay", None, stream="no.such.", **{"from": 0})
     if reply["ok"] or reply["error"]["code"] != "E_ARG":
         raise WrongError(f"nonsense was answered with {reply}")
 

@@ -212,7 +212,8 @@ class Soak:
     def _until_alive(self) -> None:
         """Every subscription is there at TWS, and each speaks."""
         late = time.monotonic() + 4 * PATIENCE  # a competing session that ended may have left some for 15 s
-        there, before = -1, {}
+        there, silent = -1, set[str]()
+        before: dict[str, int] = {}
         names = {f"md.{stock(number)['symbol']}-STK-SMART-USD." for number in self.lines}
         while time.monotonic() < late:
             there = self._at_tws()
