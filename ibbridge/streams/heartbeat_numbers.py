@@ -1,8 +1,9 @@
-"""The numbers of streams that a heartbeat tells, so that the loss of a stream's last messages is found.
+"""Last sequence numbers of streams in a heartbeat, by which a client notices the loss of a stream's last messages.
 
-A stream that has changed is told in three heartbeats in a row, as soon as there is room: those that have gone quiet
-first, because of the others the next message tells as much. Durable streams are told beside that, in turn. So a
-heartbeat costs what one has room for, however many streams there are. Pure; knows nothing of what a stream holds.
+A stream that has changed is named in three heartbeats in a row, as soon as there is room. Streams that have gone quiet
+come first, because with an active stream the next message reveals a loss as well. Beside that, durable streams are
+named in turn. So the size of a heartbeat is bounded, however many streams there are. Pure. The module must not know
+the contents of a stream.
 """
 
 from __future__ import annotations
@@ -16,38 +17,38 @@ if TYPE_CHECKING:
     from ibbridge.streams.sequencer import Stream
 
 BEATS = 3
-"""Heartbeats in a row that tell a stream's number after it has changed."""
+"""Heartbeats in a row that name a stream after a change."""
 
 ROOM = 40_000
-"""Bytes of a heartbeat for the numbers of streams that have changed."""
+"""Bytes of a heartbeat for streams that have changed."""
 
 ROOM_IN_TURN = 12_000
-"""Bytes of a heartbeat for the numbers of durable streams that have not."""
+"""Bytes of a heartbeat for durable streams that are named in turn."""
 
 _NUMBER = 11
-"""Bytes of a number and of the length of a name, at most."""
+"""Bytes of a sequence number and of the length of a name, at most."""
 
 
 class HeartbeatNumbers:
-    """Chooses the streams whose numbers the next heartbeat tells."""
+    """Selection of the streams whose sequence numbers the next heartbeat carries."""
 
     def __init__(self) -> None:
-        self._changed: OrderedDict[Stream, None] = OrderedDict()  # to be told, those that changed last at the end
-        self._telling: dict[Stream, int] = {}  # in so many heartbeats more
+        self._changed: OrderedDict[Stream, None] = OrderedDict()  # waiting to be named, the latest change at the end
+        self._telling: dict[Stream, int] = {}  # being named, with the number of heartbeats left
         self._room = ROOM
         self._durable: list[Stream] = []
         self._next = 0
 
     def __contains__(self, stream: Stream) -> bool:
-        """Return True if a stream's number is still to be told because it has changed."""
+        """Return True if a change of a stream still has to be named in a heartbeat."""
         return stream in self._changed or stream in self._telling
 
     def add(self, stream: Stream) -> None:
-        """Tell the number of a durable stream again and again, in turn with the others."""
+        """Add a durable stream, to be named again and again, in turn with the others."""
         self._durable.append(stream)
 
     def beat(self, changed: Iterable[Stream]) -> dict[str, int]:
-        """Return the numbers for the next heartbeat, by stream, when these have `changed` since the last one."""
+        """Return the sequence numbers for the next heartbeat, by stream name. `changed`: since the last heartbeat."""
         for stream in changed:
             self._changed.pop(stream, None)
             self._changed[stream] = None

@@ -1,6 +1,6 @@
-"""A market depth book: the rows that single changes (`updateMktDepth`, `updateMktDepthL2`) add up to.
+"""A market depth book: the rows that result from single changes (`updateMktDepth`, `updateMktDepthL2`).
 
-Pure. IB numbers rows from the top of each side; an insert moves those below it down, a delete moves them up.
+Pure. IB numbers rows from the top of each side; an insert moves the rows below down, a delete moves them up.
 """
 
 from __future__ import annotations
@@ -11,26 +11,29 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 RESET = 317
-"""IB's error code that says: empty the book, what comes next is the whole of it."""
+"""IB's error code for a reset: the book is to be emptied, and TWS sends the whole book again."""
 
 INSERT, UPDATE, DELETE = 0, 1, 2
 DEEPEST = 1_000
-"""Rows of a side. IB gives a few dozen; a position beyond this is no row."""
+"""Most rows of a side. IB sends a few dozen; a change at a position beyond this is ignored."""
 
 
 class Book:
-    """Both sides of one book. `ts` is when it changed last."""
+    """Market depth book with both sides. `ts` is the time of the last change (µs since 1970 UTC)."""
 
     __slots__ = ("_sides", "fresh", "ts")
 
     def __init__(self) -> None:
         self.ts = 0
         self.fresh = True
-        """Whether all of it is of the connection there is."""
+        """True if all rows came over the current connection."""
         self._sides: dict[Any, list[Mapping[str, Any]]] = {}
 
     def apply(self, row: Mapping[str, Any], ts: int) -> None:
-        """One change. One that fits nowhere (a row that is not there) changes nothing: TWS's word is not repaired."""
+        """Apply one change, after emptying a book of an earlier connection.
+
+        A change of a row that does not exist is ignored, and not repaired.
+        """
         if not self.fresh:
             self.clear()
         self.ts = ts
@@ -43,18 +46,18 @@ class Book:
             del side[DEEPEST:]
         elif operation == UPDATE and position < len(side):
             side[position] = row
-        elif operation == UPDATE and position == len(side):  # TWS fills an empty book with updates, too
+        elif operation == UPDATE and position == len(side):  # TWS also fills an empty book with updates
             side.append(row)
         elif operation == DELETE and position < len(side):
             del side[position]
 
     def clear(self) -> None:
-        """Empty it (317), or begin it anew."""
+        """Empty the book, on a reset (317) or for a new connection."""
         self._sides.clear()
         self.fresh = True
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """What would make this book out of an empty one: an insert for each row, from the top."""
+        """Yield an insert for each row, from the top. Applied to an empty book they result in this book."""
         for side in self._sides.values():
             for position, row in enumerate(side):
                 yield {**row, "position": position, "operation": INSERT}

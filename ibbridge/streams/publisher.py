@@ -1,12 +1,12 @@
-"""What is published: numbered streams, their envelopes, the last state of each, and what was said a while ago.
+"""The publisher: numbered streams on the bus, their envelopes, the last state of each, and replay.
 
-A *stream* is the first two components of a topic; it has a sequence number of its own. A *channel* is one topic of it,
-with everything about its envelope that does not change from message to message packed beforehand. Streams of the
-durable classes are committed to a store before they are published, and go on from it after a restart; the rest is kept
-in a ring. Knows msgpack and topics, nothing of sockets (it is given a `send`), files (it is given a store), time (it is
-given `ts`) or what a message means.
+A *stream* has the first two components of a topic as its name, and its own sequence numbers. A *channel* is one topic
+of a stream, with the constant part of its envelope packed beforehand. Messages of the durable classes are committed to
+a store before they are sent, and their streams go on from the store after a restart. Messages of other streams are kept
+in a ring in memory. The module knows msgpack and topics. It must not know sockets (the caller gives `send`), files (the
+caller gives a store), time (the caller gives `ts`) or what a message means.
 
-On the hot path: two counters and a note of one, one `Struct.pack`, one join. State holds bodies as bytes, not objects.
+The hot path has two counters, a mark on the stream, one `Struct.pack` and one join. State holds bodies as bytes.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ else:
     from ibbridge.streams._sequencer import Channel, Press, Stream, sealed
 
 PROTO = 1
-"""The version of what is on the bus, in every heartbeat, welcome and `status`."""
+"""Version of the bus protocol, in every heartbeat, welcome and `status`."""
 
 DURABLE = frozenset(("ord", "exec", "acct", "sys"))
-"""The classes whose messages are on disk before they are published."""
+"""Classes of topics whose messages are on disk before they are sent."""
 
 REMEMBERED = frozenset(("ord",))
-"""Those whose state is worth something after a restart. What else is durable comes with a lease, which ends with us."""
+"""Durable classes whose state survives a restart. The state of the others belongs to a lease, which ends with us."""
 
 EVENT: Hashable = object()
-"""In the place of an identity: no state, just something that happened."""
+"""Marker in place of an identity, for a message that is an event and no state."""
 
 GAP = "gap"
-"""The type of message that says that something may have been missed."""
+"""Type of the message that reports a possible loss of messages."""
 
 SYNTHETIC = "synthetic"
-"""The flag of what TWS has not said."""
+"""Flag of messages that the bridge has made, and TWS has not sent."""
 
 _pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 
 class Row(NamedTuple):
-    """A message for the store.
+    """Message for the store.
 
-    `identity` names the state that it is, where that shall survive a restart, and `key` the order key that it is about.
+    `identity` names the message's state, if that state is to survive a restart. `key` is the message's order key.
     """
 
     stream: bytes
@@ -70,21 +70,21 @@ class Row(NamedTuple):
 
 
 class Store(Protocol):
-    """Where durable messages are kept: `ibbridge.storage.event_store.Store`, as far as it is needed here."""
+    """Event store for durable messages: the part of `ibbridge.storage.event_store.Store` that publishing needs."""
 
     name: str
 
     def append(self, rows: Sequence[Row]) -> bool:
-        """Commit; False if that was not possible, and will be tried again."""
+        """Commit rows. Return False if the commit failed; the store tries again later."""
 
     def first(self, stream: bytes) -> int:
-        """The oldest number that can be read."""
+        """Return the oldest sequence number of a stream that can be read."""
 
     def read(self, stream: bytes, first: int, last: int, most: int, most_bytes: int) -> list[tuple[int, bytes, bytes]]:
-        """Number, topic and body of messages, in order."""
+        """Return sequence number, topic and body of messages, in order."""
 
     def forget(self, topic: bytes, identity: bytes | None) -> None:
-        """This is no state any more."""
+        """Remove a state."""
 
     def remember(self, key: Key) -> None:
         """Keep an order key for ever, committed with the next rows."""
@@ -95,13 +95,13 @@ def _no_key(_: bytes) -> tuple[bytes | None, Sequence[Key]]:
 
 
 def _seq(body: bytes) -> int:
-    """The number of a message."""
+    """Return the sequence number of a message."""
     seq: int = msgpack.unpackb(body, raw=True, strict_map_key=False)[b"seq"]
     return seq
 
 
 class Gone(Exception):  # noqa: N818 - an answer, not a failure
-    """The first of the messages that were asked for is kept no more; `first` is the oldest that is."""
+    """Replay failure: the first requested message is no longer kept. `first` is the oldest sequence number kept."""
 
     def __init__(self, first: int) -> None:
         super().__init__(first)
@@ -109,11 +109,11 @@ class Gone(Exception):  # noqa: N818 - an answer, not a failure
 
 
 class Streams:
-    """All streams of one epoch, which `begin` may set before anything is published.
+    """Publisher of all streams of one epoch. `begin` may set the epoch before the first message.
 
-    `send` is given what is published, topics and bodies in turn. `prefix` is put before all topics, `heartbeat` is what
-    welcomes say of it. Without a `store` durable streams are kept in the ring like the rest. `keys` gives the name of
-    the order key that a packed `ref` is of, if any, and what is to be remembered of keys from now on.
+    `send` gets the published topics and bodies in turn. `prefix` is put before all topics. `heartbeat` is the interval
+    in seconds that welcomes announce. Without a `store` durable streams are kept in the ring like the rest. `keys`
+    returns the name of the order key in a packed `ref`, if any, and the keys that the store must keep from now on.
     """
 
     def __init__(
@@ -132,19 +132,19 @@ class Streams:
         self.gen = 0
         self._press = Press()
         self.publish_all = self._press.publish_all
-        """To be called while holding. What `other` does may be to publish."""
+        """Publish many packed messages. Call it only between `hold` and `release`; `other` may publish, too."""
         self.beats = 0
-        """How often `seqs` was told: the number of the last heartbeat."""
+        """The number of the last heartbeat: the count of calls of `seqs`."""
         self.ring = Ring(10_000, 2**24) if ring is None else ring
         self._send = send
         self._store = store
         self._keys = keys
         self._holding = False
         self._rows: list[Row] = []
-        self._committed = 0  # how much of what is held stands before the first durable message
+        self._committed = 0  # how many of the held frames come before the first durable message
         self._prefix = (prefix,) if prefix else ()
-        self._durable = tuple(topics.topic(*self._prefix, each) for each in DURABLE)
-        self._lasting = tuple(topics.topic(*self._prefix, each) for each in REMEMBERED)
+        self._durable = tuple(topics.topic(*self._prefix, name) for name in DURABLE)
+        self._lasting = tuple(topics.topic(*self._prefix, name) for name in REMEMBERED)
         self._streams: dict[bytes, Stream] = {}
         self._names: list[bytes] = []  # sorted
         self._numbers = HeartbeatNumbers()
@@ -154,16 +154,16 @@ class Streams:
 
     @property
     def offset(self) -> int:
-        """The last number over all."""
+        """The offset of the last message: its number over all streams."""
         return self._press.offset
 
     # -- channels
 
     def channel(self, *components: str, ref: Mapping[str, Any] | None = None) -> Channel:
-        """The channel whose topic has these components; the first two name its stream, the last its type.
+        """Return the channel of a topic. The first two components name its stream, the last one its type.
 
-        Channels are found again by topic and `ref`. What outlives a process is found by topic alone: another `ref` says
-        more of the same order, and what was said under the old one is superseded.
+        The same topic and `ref` give the same channel. In classes whose state survives a restart the topic alone does:
+        another `ref` there says more about the same order, so it drops the channel with the old `ref` and its state.
         """
         about = _pack(ref) if ref else b""
         return self._known(self._stream(components), self._topic(components), components[-1], about)
@@ -185,7 +185,7 @@ class Streams:
         return topics.topic(*self._prefix, *components)
 
     def passing(self, *components: str, ref: Mapping[str, Any] | None = None, flags: Sequence[str] = ()) -> Channel:
-        """The same for what is published in passing: it is not remembered, and so no part of the stream's state."""
+        """Return a new channel for transient messages, which are no part of the stream's state."""
         about = _pack(ref) if ref else b""
         head = self._head(components[-1], about, flags)
         return Channel(self._stream(components), self._topic(components), components[-1], about, head)
@@ -200,13 +200,13 @@ class Streams:
             self._numbers.add(stream)
         known = self._retired.get(name) is not None
         stream.seq = self._retired.pop(name)
-        stream.cuts = self._cuts  # which no cursor in the one that was there before has
+        stream.cuts = self._cuts  # differs from the `cuts` in any cursor into the retired stream
         if not known:
             insort(self._names, name)
         return stream
 
     def _head(self, kind: str, about: bytes, flags: Sequence[str] = ()) -> bytes:
-        """The envelope up to its numbers. The order of its keys is fixed; that of any other map is not promised."""
+        """Return the envelope up to its numbers. The order of its keys is fixed, unlike that of any other map."""
         size = bytes([0x87 + bool(about) + bool(flags)])
         ref = b"\xa3ref" + about if about else b""
         ref += b"\xa5flags" + _pack(flags) if flags else b""
@@ -214,7 +214,7 @@ class Streams:
         return size + b"\xa4type" + _pack(kind) + own + ref + b"\xa3seq\xcf"
 
     def forget(self, channel: Channel) -> None:
-        """Nothing will be published there any more: drop its state."""
+        """Drop a channel and its state, because nothing will be published there any more."""
         self._not_remembered(channel, [*channel.last, *channel.stale])
         channel.last.clear()
         channel.stale.clear()
@@ -223,7 +223,7 @@ class Streams:
         channel.stream.channels.pop(self._key(channel.stream, channel.topic, channel.about), None)
 
     def forget_types(self, prefix: tuple[str, ...], kinds: frozenset[str]) -> None:
-        """Drop the state of these types of message in all streams under a prefix, where no request keeps it."""
+        """Drop the state of these message types in all streams under a prefix, except channels that a request uses."""
         start = topics.topic(*self._prefix, *prefix)
         for stream in self.under(start, b""):
             for channel in list(stream.channels.values()):
@@ -231,20 +231,20 @@ class Streams:
                     self.forget(channel)
 
     def begin(self, epoch: int) -> None:
-        """Publish under this epoch, from the first message on."""
+        """Set the epoch. Raise `RuntimeError` if a message was published before."""
         if self.offset or self._streams:
             raise RuntimeError("an epoch begins before anything is published in it")
         self.epoch = epoch
 
     def restore(self, last: Mapping[bytes, int], state: Sequence[tuple[bytes, bytes, bytes]]) -> None:
-        """Go on where an earlier process stopped: the numbers of its durable streams, and what was their state.
+        """Go on from an earlier process: take over the last sequence numbers of its durable streams, and their state.
 
-        What it published under another prefix is left alone.
+        `state` holds topic, packed identity and body. Streams under another prefix are ignored.
         """
         for name, seq in last.items():
             if self._is_ours(name):
                 self._new(name, durable=True).seq = seq
-        for topic, packed, body in sorted(state, key=lambda each: _seq(each[2])):
+        for topic, packed, body in sorted(state, key=lambda message: _seq(message[2])):
             if self._is_ours(topic):
                 about, identity = msgpack.unpackb(packed, use_list=False)
                 components = topics.split(topic)[len(self._prefix) :]
@@ -252,11 +252,11 @@ class Streams:
                 channel.stale[identity] = body
 
     def _is_ours(self, topic: bytes) -> bool:
-        """Whether it has our prefix, and one of the durable classes behind it."""
+        """Return True if a topic has the configured prefix, and one of the durable classes behind the prefix."""
         return topic.startswith(self._durable)
 
     def next_generation(self) -> None:
-        """A new connection to TWS: envelopes say so from here on. What is known from the old one is stale."""
+        """Begin the generation of a new connection to TWS: new envelopes carry it, and all earlier state is stale."""
         self.gen += 1
         for stream in self._streams.values():
             stream.cuts += 1
@@ -265,9 +265,9 @@ class Streams:
                 _outdate(channel)
 
     def gap(self, channels: Iterable[Channel], components: Sequence[str], reason: str, ts: int) -> None:
-        """Say that something may have been missed of a stream: what those channels hold is stale from here on.
+        """Publish a `gap` on a stream, because messages may be missing, and mark the state of its `channels` as stale.
 
-        Said under `components`, of which the first two name the stream.
+        The first two `components` name the stream, and all of them go before `gap` in the topic.
         """
         stream = self._stream(components)
         since = self._heard(stream)
@@ -278,7 +278,7 @@ class Streams:
                 _outdate(channel)
 
     def _heard(self, stream: Stream) -> int | None:
-        """When the last message of a stream was read; of a gap, what that says. None if that is kept no more."""
+        """Return when the last message of a stream was read (for a gap: the time in it); None if it is kept no more."""
         self._trim(stream)
         if not stream.offsets:
             return None
@@ -289,7 +289,7 @@ class Streams:
         return heard
 
     def _message(self, offset: int) -> tuple[bytes, bytes]:
-        """Topic and body of a message that is kept, in the ring or still held."""
+        """Return topic and body of a message that is in the ring or still held."""
         place = 2 * (offset - self.ring.next)
         if place >= 0:
             return self._press.held[place], self._press.held[place + 1]
@@ -298,9 +298,9 @@ class Streams:
     # -- publishing
 
     def publish(self, channel: Channel, data: bytes, ts: int) -> bytes:
-        """Publish packed `data`, read from TWS at `ts` (µs since 1970 UTC). Returns the body.
+        """Publish packed `data`, read from TWS at `ts` (µs since 1970 UTC), and return the body.
 
-        For streams that are not durable; `put` is for all.
+        Only for streams that are not durable; `put` is for all streams.
         """
         body = self._press.publish(channel, data, ts)
         if not self._holding:
@@ -308,7 +308,7 @@ class Streams:
         return body
 
     def put(self, channel: Channel, data: bytes, ts: int, identity: Hashable = EVENT) -> None:
-        """Publish packed data; with an `identity` it is state and replaces the last of the same."""
+        """Publish packed data. With an `identity` the message is state, and replaces the last one of that identity."""
         holding, self._holding = self._holding, True
         before = len(self._press.held)
         try:
@@ -328,18 +328,18 @@ class Streams:
             self.release()
 
     def say(self, channel: Channel, data: Mapping[str, Any], ts: int, identity: Hashable = EVENT) -> None:
-        """Publish data that is not packed yet, as `put` does."""
+        """Pack data and publish it like `put`."""
         self.put(channel, _pack(data), ts, identity)
 
     def _key_of(self, channel: Channel) -> bytes | None:
-        """Return the name of the order key that a channel is about; see that the store keeps what is new of keys."""
+        """Return the name of a channel's order key, and have the store keep new keys."""
         name, news = self._keys(channel.about)
         for key in news:
             self._store.remember(key)  # type: ignore[union-attr]
         return name
 
     def _remembered(self, channel: Channel, identity: Hashable) -> bytes | None:
-        """The name of a state in the store, for state that shall outlive this process."""
+        """Return the name of a state in the store; None for state that ends with this process."""
         return _pack((channel.about, identity)) if channel.stream.name.startswith(self._lasting) else None
 
     def _not_remembered(self, channel: Channel, identities: list[Hashable]) -> None:
@@ -348,33 +348,33 @@ class Streams:
                 self._store.forget(channel.topic, named)  # type: ignore[union-attr]
 
     def aside(self, kind: str, data: Mapping[str, Any], ts: int, *components: str) -> None:
-        """Publish outside all sequences: heartbeats, which are never replayed and have no number to be missed."""
+        """Publish outside all sequences, without a sequence number or replay: for heartbeats."""
         about = {"type": kind, "epoch": self.epoch, "gen": self.gen, "ts": ts, "data": data}
         self.release()
         self._send([topics.topic(*self._prefix, *components, kind), _pack(about)])
 
     def hold(self) -> None:
-        """Keep what is published until `release`.
+        """Hold published messages back until `release`.
 
-        ZeroMQ's own thread writes all it finds to the subscribers at once, and then sleeps. Given one message at a time
-        it wakes and writes for each, at five times the cost: so what one read brought goes out together. And all that
-        is durable in it takes one commit.
+        ZeroMQ's own thread writes all messages that it finds to the subscribers at once, and then sleeps. Given one
+        message at a time the thread wakes and writes for each, at five times the cost. So the messages of one read go
+        out together. And all durable messages among them take one commit.
         """
         self._holding = True
 
     def pause(self) -> bool:
-        """Hold no more, and send nothing yet if part of what was held waits for the disk; return True then.
+        """End holding without sending. Return True if durable messages among those held wait for their commit.
 
-        What is published next sends it all, as `release` does: so one commit does for several reads.
+        The next published message sends all of them, as `release` does: so one commit does for several reads.
         """
         self._holding = False
         return bool(self._rows)
 
     def release(self) -> None:
-        """Send what was held, in order, and hold no more.
+        """Send the held messages in order, and end holding.
 
-        What stands before the first durable message does not wait for the commit. What cannot be committed is sent all
-        the same: a fill must be heard of; the store tries again, and says what is wrong.
+        Messages before the first durable one do not wait for the commit. After a failed commit the messages are sent
+        all the same, because clients must learn of a fill. The store tries again, and its `fault` says what is wrong.
         """
         self._holding = False
         held = self._press.held
@@ -390,16 +390,16 @@ class Streams:
         self._store.append(rows)  # type: ignore[union-attr]
         self._send(held[self._committed :])
 
-    # -- what is asked of it
+    # -- queries
 
     def named(self, *components: str) -> str:
-        """The topic with these components, or the prefix of those that begin with them, as clients subscribe to it."""
+        """Return the topic with these components, or the prefix of topics below them, as clients subscribe to it."""
         return topics.topic(*self._prefix, *components).decode()
 
     def welcome(self, _: bytes) -> bytes:
-        """The body that tells a new subscriber that its filter is in place. It has no sequence number.
+        """Return the body of the welcome, which tells a new subscriber that its filter is in place.
 
-        What it counts is sent before it.
+        A welcome has no sequence number. All messages up to its `offset` are sent before it.
         """
         self.release()
         about = {"type": "welcome", "proto": PROTO, "epoch": self.epoch, "gen": self.gen, "offset": self.offset}
@@ -412,9 +412,9 @@ class Streams:
         return self._store.name if self._store else str(self.epoch)
 
     def stream(self, name: bytes) -> Stream | None:
-        """Return the stream of this name, if anything was ever published on it.
+        """Return the stream of a name, if a message was ever published on it and the name is still known.
 
-        One that is retired is given as it is now: it holds nothing.
+        A retired stream is returned as an empty one with its last sequence number.
         """
         stream = self._streams.get(name)
         if stream is None and (number := self._retired.get(name)) is not None:
@@ -423,12 +423,12 @@ class Streams:
         return stream
 
     def last(self, *components: str) -> int:
-        """Return the number of the last message of the stream whose topics begin with these components."""
+        """Return the last sequence number of the stream that the first two components name; 0 if there is none."""
         stream = self.stream(topics.topic(*self._prefix, *components[:2]))
         return stream.seq if stream else 0
 
     def holding(self, place: tuple[str, ...], kinds: frozenset[str]) -> dict[tuple[str, ...], list[Channel]]:
-        """The channels of these types of message in all streams under a prefix, by the components of their streams."""
+        """Return the channels of these message types in all streams under a prefix, by the components of the stream."""
         found: dict[tuple[str, ...], list[Channel]] = {}
         for stream in self.under(topics.topic(*self._prefix, *place), b""):
             if held := [channel for channel in stream.channels.values() if channel.kind in kinds]:
@@ -436,13 +436,14 @@ class Streams:
         return found
 
     def components(self, stream: Stream) -> tuple[str, ...]:
-        """The components of a stream's name, without the configured prefix."""
+        """Return the components of a stream's name, without the configured prefix."""
         return tuple(topics.split(stream.name)[len(self._prefix) :])
 
     def replay(self, name: bytes, first: int, last: int, most: int, most_bytes: int) -> list[tuple[int, bytes, bytes]]:
-        """Number, topic and body of the messages `first` to `last` of a stream, as they were published.
+        """Return sequence number, topic and body of the messages `first` to `last` of a stream, as they were published.
 
-        No more than `most`, and no more than have `most_bytes`, but one. Raises `Gone` if the first is kept no more.
+        The result has at most `most` messages and `most_bytes` bytes, but at least one message. Raise `Gone` if the
+        first message is no longer kept, and `KeyError` if the stream is unknown.
         """
         self.release()
         stream = self.stream(name)
@@ -454,7 +455,7 @@ class Streams:
         self._trim(stream)
         oldest = in_ring = stream.seq - len(stream.offsets) + 1
         if stream.durable and self._store is not None:
-            oldest = min(self._store.first(name), in_ring)  # what the store could not keep, the ring may have
+            oldest = min(self._store.first(name), in_ring)  # the ring may have messages that the store has dropped
         if first < oldest:
             raise Gone(oldest)
         if first < in_ring and self._store is not None:
@@ -472,11 +473,11 @@ class Streams:
         return found
 
     def _trim(self, stream: Stream) -> None:
-        """Forget the offsets of messages that the ring has no more."""
+        """Forget the offsets of messages that are no longer in the ring."""
         del stream.offsets[: bisect_left(stream.offsets, self.ring.first)]
 
     def tend(self, most: int = 2_000) -> None:
-        """Free what is of no use any more, of some streams at a time. To be called every second or so."""
+        """Trim the next `most` streams, and retire those that hold nothing. Call it about every second."""
         start = self._trimmed if self._trimmed < len(self._names) else 0
         forgotten: set[bytes] = set()
         for name in self._names[start : start + most]:
@@ -490,24 +491,24 @@ class Streams:
             self._names = [name for name in self._names if name not in forgotten]
 
     def _holds_nothing(self, stream: Stream) -> bool:
-        """Return True if a stream has neither state nor messages in the ring, nor is its number still to be told."""
+        """Return True if a stream has no state, no message in the ring, and no change to be named in a heartbeat."""
         return not (stream.channels or stream.offsets or stream.changed or stream in self._numbers)
 
     def _retire(self, stream: Stream) -> set[bytes]:
-        """Keep of a stream nothing but its number; return the names that are not known any more."""
+        """Keep only the last sequence number of a stream; return the names that are no longer known."""
         del self._streams[stream.name]
         self._cuts = max(self._cuts, stream.cuts) + 1
         forgotten = self._retired.put(stream.name, stream.seq)
         return set() if forgotten is None else {forgotten}
 
     def under(self, prefix: bytes, after: bytes) -> Iterator[Stream]:
-        """The streams that have or could have messages under `prefix`, in order, from the one behind `after` on.
+        """Yield the streams that may have messages under `prefix`, by name, beginning behind the name `after`.
 
         A prefix may be longer than a stream's name.
         """
         names = self._names
         place = bisect_left(names, after + b"\0" if after else b"")
-        # Of the names before those that begin with the prefix, only that counts with which the prefix begins.
+        # If the prefix is longer than a stream's name, only the stream whose name begins the prefix can match.
         components = prefix.split(b".", len(self._prefix) + 2)[: len(self._prefix) + 2]
         name = b".".join([*components, b""])
         if name != prefix and prefix.startswith(name) and name > after and (stream := self.stream(name)) is not None:
@@ -519,9 +520,9 @@ class Streams:
             place += 1
 
     def seqs(self) -> dict[str, int]:
-        """Return the last numbers of the streams that the next heartbeat has room for (`heartbeat_numbers`).
+        """Return the last sequence numbers for the next heartbeat (see `heartbeat_numbers`).
 
-        To be asked once for each heartbeat: it counts them.
+        Call it once for each heartbeat, because the call counts the heartbeat in `beats`.
         """
         self.beats += 1
         changed, self._press.changed = self._press.changed, []
@@ -531,12 +532,12 @@ class Streams:
 
 
 def body_of(channel: Channel, data: Mapping[str, Any], ts: int) -> bytes:
-    """A body that is not published: with the stream's number, and no number over all."""
+    """Return a body that is not published: it has the stream's last sequence number, and the offset 0."""
     return sealed(channel.head, channel.stream.seq, 0, ts, _pack(data))
 
 
 def _outdate(channel: Channel) -> None:
-    """What it holds is stale until something newer comes."""
+    """Mark the state of a channel as stale."""
     channel.stale |= channel.last
     channel.last.clear()
     if channel.book:

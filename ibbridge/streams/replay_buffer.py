@@ -1,11 +1,12 @@
-"""What was published a moment ago, kept in memory for those who have missed it.
+"""A replay buffer in memory: the newest published messages, for clients that have missed some.
 
-Topics and bodies by their `offset`, as many as were allowed, messages and bytes both. Pure; knows nothing of streams or
-of what a message says. Made for being written: to keep what one read brought costs one copy of pointers.
+The buffer holds topics and bodies by their `offset`, within a limit of messages and one of bytes. Pure. The module must
+not know streams or the contents of a message. Writing is cheap: keeping the messages of one read costs one copy of
+pointers.
 
-They are kept in blocks, which go as a whole. A full block is one run of bytes with the lengths of what is in it: the
-messages themselves are free at once, and what comes next is made where they were, in memory that is still at hand. And
-there is nothing in it for the garbage collector to walk; of half a million messages it made pauses of 25 to 50 ms.
+Messages are kept in blocks, which are dropped as a whole. A full block is one run of bytes with the lengths of its
+parts. So the message objects are freed at once, and new messages reuse memory that is still in the cache. And the
+garbage collector has no objects to walk in a block; with half a million messages as objects it paused for 25 to 50 ms.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ OVERHEAD = 8
 """Bytes that a message takes in memory beside its topic and body: their lengths."""
 
 BLOCK = 512
-"""Messages of a full block, if it has not its share of the bytes before."""
+"""Messages of a full block, unless its bytes reach their limit first."""
 
 BLOCKS = 16
-"""Of how many blocks a ring has room, at least: what goes at a time is no large part of it."""
+"""Least number of blocks that a ring has room for, so that one dropped block is a small part of the ring."""
 
 
 class Ring:
-    """Topics and bodies of the newest messages; `first` to `next - 1` are the offsets that are there."""
+    """Ring buffer of the newest messages' topics and bodies. It holds the offsets `first` to `next - 1`."""
 
     def __init__(self, messages: int, size: int) -> None:
         self.first = 1
@@ -40,16 +41,16 @@ class Ring:
         self._full = max(1, min(BLOCK, messages // BLOCKS))
         self._full_size = size // BLOCKS
         self._blocks: list[bytes] = []  # topics and bodies in turn
-        self._lengths: list[array[int]] = []  # of each of them
-        self._starts: list[int] = []  # the first offset of each
+        self._lengths: list[array[int]] = []  # the lengths of the topics and bodies in each block
+        self._starts: list[int] = []  # the first offset of each block
         self._sizes: list[int] = []
-        self._open: list[bytes] = []  # the newest, not a block yet
+        self._open: list[bytes] = []  # the newest topics and bodies, not a block yet
         self._open_size = 0
 
     def extend(self, frames: list[bytes]) -> None:
-        """Keep what was published next: topics and bodies in turn. Where there is no room the oldest goes.
+        """Add published topics and bodies, in turn; drop the oldest blocks to make room.
 
-        What comes is kept even if it is larger than was allowed, as far as it is not too many messages.
+        The new messages are kept even if they exceed the limit of bytes; only the limit of messages cuts them.
         """
         count = len(frames) // 2
         if count > self._most:
@@ -66,7 +67,7 @@ class Ring:
             self._close()
 
     def _close(self) -> None:
-        """Make a block of what is open."""
+        """Make a block of the open topics and bodies."""
         self._starts.append(self.next - len(self._open) // 2)
         self._blocks.append(b"".join(self._open))
         self._lengths.append(array("I", map(len, self._open)))
@@ -92,7 +93,7 @@ class Ring:
         self._blocks, self._lengths, self._starts, self._sizes, self._open = [], [], [], [], []
 
     def at(self, offsets: Iterable[int]) -> Iterator[tuple[bytes, bytes]]:
-        """Topic and body of each of these messages; IndexError for one that is kept no more."""
+        """Yield topic and body of the messages at these offsets. Raise IndexError for an offset not in the ring."""
         opened = self.next - len(self._open) // 2
         block, start, frames = -1, opened, self._open
         for offset in offsets:
@@ -106,7 +107,7 @@ class Ring:
             yield frames[place], frames[place + 1]
 
     def _divided(self, number: int) -> list[bytes]:
-        """What a block was made of."""
+        """Return the topics and bodies of a block."""
         whole, ends = self._blocks[number], accumulate(self._lengths[number], initial=0)
         return [whole[start:end] for start, end in pairwise(ends)]
 

@@ -1,7 +1,7 @@
-"""The last numbers of streams that hold nothing any more: one that is used again goes on where it was.
+"""The last sequence numbers of retired (empty) streams, so that a stream which is used again continues its numbers.
 
-Of the newest the names are known. Of the others there is only a digest of the name, in 16 bytes with the number, so
-that names without end take little. Pure; knows nothing of what a stream was.
+The names of the newest retired streams are kept. For the others a digest of the name is kept, in 16 bytes with the
+number, so that endless new names take little memory. Pure. The module must not know the contents of a stream.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from array import array
 from collections import OrderedDict
 
 NAMED = 10_000
-"""Streams that hold nothing whose names are known, so that snapshots still list them."""
+"""Retired streams with a known name, so that snapshots still list them."""
 
 _SHARDS = 256
 _FULL = 0.6
-"""Part of the places of a shard that may be taken before it grows."""
+"""Share of a shard's places that may be taken before the shard grows."""
 
 
 class RetiredStreams:
-    """Numbers by the names of streams."""
+    """Last sequence numbers of retired streams, by name."""
 
     def __init__(self, named: int = NAMED) -> None:
         self._most = named
@@ -27,14 +27,14 @@ class RetiredStreams:
         self._others = [_Shard() for _ in range(_SHARDS)]
 
     def __len__(self) -> int:
-        return len(self._named) + sum(len(each) for each in self._others)
+        return len(self._named) + sum(len(shard) for shard in self._others)
 
     def get(self, name: bytes) -> int | None:
-        """Return the last number of a stream whose name is known."""
+        """Return the last sequence number of a stream; None if the name is not known."""
         return self._named.get(name)
 
     def put(self, name: bytes, number: int) -> bytes | None:
-        """Remember a stream's last number; return the name that is known no more, if there is one."""
+        """Keep a stream's last sequence number; return the name that this pushes out of the known names, if any."""
         self._named[name] = number
         if len(self._named) <= self._most:
             return None
@@ -44,7 +44,7 @@ class RetiredStreams:
         return oldest
 
     def pop(self, name: bytes) -> int:
-        """Return the last number of a stream that is used again, 0 if it was never there, and forget it."""
+        """Remove and return the last sequence number of a stream that is used again; 0 if the stream is new."""
         if (number := self._named.pop(name, None)) is not None:
             return number
         digest = _digest(name)
@@ -52,12 +52,12 @@ class RetiredStreams:
 
 
 def _digest(name: bytes) -> int:
-    """Return 64 bits of which none are zero: that is a free place."""
+    """Return a 64-bit digest that is never 0, because 0 marks a free place."""
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest()) | 1 << 63
 
 
 class _Shard:
-    """Numbers by digest, in a table with open places: no objects, and so 16 bytes for a place."""
+    """Hash table (open addressing) of numbers by digest, in two arrays: without objects a place takes 16 bytes."""
 
     __slots__ = ("_count", "_digests", "_numbers")
 
@@ -70,7 +70,7 @@ class _Shard:
         return self._count
 
     def _place(self, digest: int) -> int:
-        """Return where a digest is, or may be put."""
+        """Return the place of a digest, or the free place for it."""
         mask = len(self._digests) - 1
         place = digest // _SHARDS & mask
         while self._digests[place] not in (0, digest):
@@ -86,7 +86,7 @@ class _Shard:
             self._grow()
 
     def _grow(self) -> None:
-        old = [each for each in zip(self._digests, self._numbers, strict=True) if each[1]]
+        old = [entry for entry in zip(self._digests, self._numbers, strict=True) if entry[1]]
         self._count = len(old)
         places = len(self._digests) * (2 if 2 * len(old) > _FULL * len(self._digests) else 1)
         self._digests, self._numbers = array("Q", bytes(8 * places)), array("Q", bytes(8 * places))
@@ -95,7 +95,7 @@ class _Shard:
             self._digests[place], self._numbers[place] = digest, number
 
     def pop(self, digest: int) -> int:
-        """Return a number and keep its place: what stands behind it in the table must be found."""
+        """Remove and return a number. Its place stays taken, so that digests behind it in the table are still found."""
         place = self._place(digest)
         number, self._numbers[place] = self._numbers[place], 0
         return number

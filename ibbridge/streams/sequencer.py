@@ -1,7 +1,7 @@
-"""What every message goes through: its numbers, its envelope, its place in the state. As little as can be.
+"""The sequencer, the hot path of every message: sequence number, offset, envelope, and place in the state.
 
-`_sequencer.pyx` has the same, compiled; it is used where it has been built, and this where it has not. So there is
-nothing here but what is done for each message, and what that needs: everything else about streams is in `publisher`.
+`_sequencer.pyx` is its compiled twin, used where it has been built; this module is the fallback. So the module has only
+the work for each message, and the classes for it; everything else about streams is in `publisher`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _OFFSET, _TS, _DATA = b"\xa6offset\xcf", b"\xa2ts\xcf", b"\xa4data"
 
 
 def sealed(head: bytes, seq: int, offset: int, ts: int, data: bytes) -> bytes:
-    """A body: the envelope up to its numbers, which end in `seq` and its mark, the numbers, and the packed data."""
+    """Return a body: `head` (the envelope up to the mark of `seq`), the numbers, and the packed data."""
     return head + _NUMBERS(seq, _OFFSET, offset, _TS, ts, _DATA) + data
 
 
 class Stream:
-    """One sequence of messages. `offsets` are those of its newest ones, as far as the ring may still have them.
+    """Stream: a numbered sequence of messages. `offsets` are those of its newest messages that the ring may still hold.
 
-    `cuts` counts how often state has been dropped, which moves the rest of it; it has `changed` if a message has come
-    since the press was asked last which have.
+    `cuts` counts the times that state was dropped, which moves the remaining state. `changed` is True if a message has
+    come since the last heartbeat took the list of changed streams.
     """
 
     __slots__ = ("changed", "channels", "cuts", "durable", "name", "offsets", "seq")
@@ -52,11 +52,11 @@ class Stream:
 
 
 class Channel:
-    """One topic of a stream, under one `ref`.
+    """Channel: one topic of a stream, with one `ref`.
 
-    `last` holds the newest body of each identity: the stream's state, if it `keeps` any of what is passed on; `stale`
-    those that an earlier connection or process left, as far as nothing newer came. `book` is the state of market depth,
-    where it is that. `users` counts the requests under way whose answers come here.
+    `last` holds the newest body of each identity: the channel's state. `keeps` says whether packed messages passed on
+    (`publish_all`) become state. `stale` holds state from an earlier connection or process without a newer message.
+    `book` is the state of a market depth channel. `users` counts the requests under way whose responses come here.
     """
 
     __slots__ = ("about", "book", "head", "keeps", "kind", "last", "stale", "stream", "topic", "users")
@@ -75,9 +75,9 @@ class Channel:
 
 
 class Press:
-    """Numbers messages and wraps them: `held` has the topics and bodies that are to be sent, in turn.
+    """Sequencer: numbers messages and wraps them. `held` has the topics and bodies to be sent, in turn.
 
-    `changed` has the streams on which something has come, each once as long as it is marked so.
+    `changed` has the streams with new messages, each stream once as long as its `changed` is set.
     """
 
     __slots__ = ("changed", "held", "offset")
@@ -88,7 +88,7 @@ class Press:
         self.held: list[bytes] = []
 
     def publish(self, channel: Channel, data: bytes, ts: int) -> bytes:
-        """Give the next numbers to packed `data`, read from TWS at `ts`, and hold it; the body."""
+        """Wrap packed `data`, read from TWS at `ts`, with the next numbers; hold the message, and return its body."""
         stream = channel.stream
         stream.seq = seq = stream.seq + 1
         self.offset = offset = self.offset + 1
@@ -109,7 +109,7 @@ class Press:
         channels: Mapping[str, Mapping[Any, Channel]],
         other: Callable[[Any, int], None],
     ) -> None:
-        """Publish tuples of name, key, identity and packed data where `channels` says; what is else is for `other`."""
+        """Publish tuples of name, key, identity and packed data on their channels; pass other messages to `other`."""
         publish = self.publish
         for message in messages:
             if type(message) is tuple:
@@ -117,7 +117,7 @@ class Press:
                 channel = channels[name].get(key)
                 if channel is not None:
                     body = publish(channel, data, ts)
-                    if channel.keeps:  # an identity may be unset, and is one all the same
+                    if channel.keeps:  # None is an identity like any other
                         channel.last[identity] = body
                     continue
             other(message, ts)

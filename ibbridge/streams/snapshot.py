@@ -1,9 +1,8 @@
-"""The state of streams, a page at a time: what a snapshot answers.
+"""Pages of a snapshot: the state of streams, a page at a time.
 
-Pure, and without a memory of its own: where a page stopped is in the text that it gives for the next one. A stream is
-shown as it was when its first page was made. What has come since is left out of the pages that continue it, because
-whoever asks has subscribed before and gets it from there. State that is dropped in between moves the rest of it: then
-the stream begins anew.
+Pure and stateless: the cursor text that a page returns says where the next page begins. A stream is shown as it was
+when its first page was made. Newer messages are left out of its later pages, because the client has subscribed before
+and gets them from the bus. If state is dropped in between, the remaining state moves, and the stream begins anew.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 MESSAGES = 800
 BYTES = 256 * 1024
 STREAMS = 800
-"""The most of a page: less than a millisecond and a half to build and pack."""
+"""Limits of a page, in messages, bytes and streams. Building and packing a page takes less than 1.5 ms."""
 
 _STALE, _SYNTHETIC = "stale", "synthetic"
 
@@ -34,11 +33,14 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
 class CursorError(ValueError):
-    """Text that no page gave."""
+    """Invalid cursor: a text that no page has returned."""
 
 
 class _Cursor(NamedTuple):
-    """Behind this stream; or, with a `seq`, within it: at this place of this channel, `cuts` as it was."""
+    """Position of the next page: behind a stream or, with a `seq`, within the stream at a place of a channel.
+
+    `cuts` is the stream's count of dropped state when its first page was made.
+    """
 
     stream: bytes
     seq: int = -1
@@ -53,13 +55,13 @@ class _Cursor(NamedTuple):
 
 def _cursor(text: str) -> _Cursor:
     name, *numbers = text.split(" ")
-    if len(numbers) not in (0, 4) or not all(_NUMBER.fullmatch(each) for each in numbers):
+    if len(numbers) not in (0, 4) or not all(_NUMBER.fullmatch(number) for number in numbers):
         raise CursorError("after is no text that a snapshot gave as next; begin without it")
     return _Cursor(name.encode("utf-8", "replace"), *map(int, numbers))
 
 
 class _Page:
-    """One page under construction: its streams, and what there is still room for."""
+    """Page under construction: its streams, and the room left in messages and bytes."""
 
     def __init__(self, messages: int, size: int) -> None:
         self.streams: list[dict[str, Any]] = []
@@ -72,10 +74,11 @@ class _Page:
         return self._messages <= 0 or self._size <= 0 or len(self.streams) >= STREAMS
 
     def add(self, stream: Stream, prefix: bytes, cursor: _Cursor) -> _Cursor | None:
-        """The state of a stream from the cursor on; where to go on if there was no room for all of it."""
+        """Add the state of a stream from the cursor on. Return the cursor for the rest if the page is full."""
         messages: list[list[bytes]] = []
         self.streams.append({"stream": stream.name.decode(), "seq": cursor.seq, "messages": messages})
-        if cursor.channel == cursor.place == 0:  # whole, on the first page: the rows have the number of the stream now
+        # The rows of books have the stream's current number, so all of them go on the first page.
+        if cursor.channel == cursor.place == 0:
             for row in _books(stream, prefix):
                 self._take(messages, *row)
         start = cursor.place
@@ -98,9 +101,9 @@ class _Page:
 def page(
     streams: Streams, prefix: bytes, after: str = "", messages: int = MESSAGES, size: int = BYTES
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """The streams under `prefix` from `after` on, and what to give as `after` for the next page; None at the end.
+    """Return the streams under `prefix` from `after` on, and the `after` of the next page (None at the end).
 
-    Raises `CursorError`.
+    Raise `CursorError` if `after` is no cursor.
     """
     made, cursor = _Page(messages, size), _cursor(after)
     if cursor.seq >= 0 and (begun := streams.stream(cursor.stream)) is not None:
@@ -121,9 +124,9 @@ def _start(stream: Stream) -> _Cursor:
 
 
 def _entries(channel: Channel, seq: int, start: int) -> Iterator[bytes | None]:
-    """A channel's state from one place on, in an order that only dropping state changes.
+    """Yield a channel's state from one place on, in an order that only dropping state changes.
 
-    None for what has become none since its stream's first page.
+    Yield None for state that was superseded, or is newer than the stream's first page.
     """
     stale, last = channel.stale, channel.last
     old = ((identity, body, True) for identity, body in islice(stale.items(), start, None))
@@ -139,7 +142,7 @@ def _entries(channel: Channel, seq: int, start: int) -> Iterator[bytes | None]:
 
 
 def _books(stream: Stream, prefix: bytes) -> Iterator[list[bytes]]:
-    """The rows of the market depth of a stream, as messages with its number."""
+    """Yield the rows of a stream's market depth books as messages with the stream's last sequence number."""
     for channel in stream.channels.values():
         if channel.book and channel.topic.startswith(prefix):
             flags = [_SYNTHETIC] if channel.book.fresh else [_STALE, _SYNTHETIC]
@@ -148,6 +151,6 @@ def _books(stream: Stream, prefix: bytes) -> Iterator[list[bytes]]:
 
 
 def flagged(body: bytes, *flags: str) -> bytes:
-    """A message's body with `flags`, which it had none of."""
+    """Return the body of a message without flags, with `flags` added."""
     packed: bytes = msgpack.packb(list(flags))
     return bytes([body[0] + 1]) + body[1:] + b"\xa5flags" + packed

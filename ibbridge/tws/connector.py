@@ -1,7 +1,8 @@
-"""The TCP socket to TWS: carries out what `ibbridge.tws.supervisor` says, and tells it what comes of it.
+"""The TCP socket to TWS: carries out the actions of `ibbridge.tws.supervisor`, and reports their outcome to it.
 
-Knows the event loop and one codec connection; nothing of topics, commands or what a message means, and decides nothing.
-What it reads goes to `deliver` in the callback that read it; what `send` is given goes out at once or not at all.
+The module knows the event loop and one codec connection. It must not know topics, commands or the meaning of a message,
+and it decides nothing. Messages read from the socket go to `deliver` in the callback that read them. A message given to
+`send` joins the send queue, or is rejected at once if TWS takes nothing.
 """
 
 from __future__ import annotations
@@ -33,39 +34,39 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Bytes that TWS has not taken yet. A host that hangs lets them pile up; more than this and requests are refused.
+# Bytes written that TWS has not taken yet. With a host that hangs they pile up; above this limit requests are refused.
 MOST_UNSENT = 1_048_576
 
 _PROBE = REQUESTS["reqCurrentTime"]
 
 LEAVING = 1.0
-"""Seconds that what was written gets to leave when a connection is closed, as IB advises after orders."""
+"""Seconds that bytes already written get to leave when a connection is closed, as IB advises after orders."""
 
 
 class Owner(Protocol):
-    """Who is told what happens on the socket."""
+    """Callbacks for events on the socket."""
 
     def deliver(self, messages: Iterable[Message | Packed | Undecodable], ts: int, *, more: bool) -> None:
-        """Take the messages of one read at `ts` (µs since 1970 UTC), decoded as they are taken: all of them.
+        """Take all messages of one read at `ts` (µs since 1970 UTC). Iterating over them decodes them.
 
-        There is probably `more` to be read at once.
+        `more`: the read filled its buffer, so the next read probably follows at once.
         """
 
     def stage_changed(self) -> None:
-        """The session has moved on, or back, or somebody else has the market data, or has it no longer."""
+        """Publish the session's state: its stage changed, or a competing session took or released the market data."""
 
     def started(self, dialect: Dialect) -> None:
-        """Ids and accounts are known: now is the time to say what each new connection must be told."""
+        """Send the requests that each new connection needs: ids and accounts are known now."""
 
     def leaving(self, message: Waiting) -> bool:
-        """A message that has waited for its turn is about to be written. False if it must not be any more."""
+        """Return True if a queued message, which is about to be written, may still be sent."""
 
     def lost(self) -> None:
-        """The connection is gone, and with it everything that was under way on it or waited for its turn."""
+        """Give up all requests under way and all queued messages: the connection is gone."""
 
 
 class Gateway:
-    """Keeps a connection to TWS, and tells its owner."""
+    """Connector to TWS: keeps one TCP connection open, sends and reads messages, and tells its owner."""
 
     def __init__(
         self,
@@ -86,7 +87,7 @@ class Gateway:
         self._recorder = recorder
         self._line = Line(config, session, random.random)
         self._spares = SpareSockets()
-        self._found: list[Any] = []  # where the host was found last
+        self._found: list[Any] = []  # the addresses of the last successful look-up
         self._families: dict[tuple[Any, ...], int] = {}
         self._link: _Link | None = None
         self._leaving: set[_Link] = set()
@@ -96,23 +97,24 @@ class Gateway:
 
     @property
     def port(self) -> int:
-        """Where TWS is looked for."""
+        """The TCP port of TWS to connect to."""
         return self._line.port
 
     @property
     def dialect(self) -> Dialect | None:
-        """How to write to the connection there is."""
+        """The message layouts of the current connection; None without a connection or before its greeting."""
         return self._link.connection.dialect if self._link else None
 
     @property
     def unsent(self) -> int:
-        """Bytes that TWS has not taken yet."""
+        """Bytes written that TWS has not taken yet."""
         return self._link.unsent() if self._link else 0
 
     def send(self, message: Waiting) -> bool:
-        """Write to TWS, at once or in its turn. False if there is no connection that would take it: it will not be.
+        """Queue a message, and write all that may leave now.
 
-        Raises `Refused` if too much waits.
+        Return False, without queueing the message, if there is no connection or its write buffer is full. Raise
+        `Refused` if too many messages wait.
         """
         link = self._link
         if link is None or link.closing() or link.unsent() > MOST_UNSENT:
@@ -122,24 +124,27 @@ class Gateway:
         return True
 
     def withdraw(self, message: Waiting) -> bool:
-        """Have a message not leave. False if it has left."""
+        """Take a message out of the send queue. Return False if the message is not in the queue (any more)."""
         return self._pacing.withdraw(message)
 
     def held(self, message: Waiting) -> Held | None:
-        """Return by which of IB's limits a message that waits is held back; None if by none."""
+        """Return the limit of IB that holds a queued message back; None if no limit does."""
         return self._pacing.held(message, time.monotonic())
 
     def over(self, message: Waiting) -> None:
-        """What a message asked for is no longer open at TWS: another may leave, behind what is sent now."""
+        """Mark the request of a sent message as completed at TWS, so that another request may leave.
+
+        The other request leaves in a later callback, behind the messages that the caller sends now.
+        """
         self._pacing.over(message)
         self._come_back(time.monotonic())
 
     def waiting(self, pace: Pace) -> list[Waiting]:
-        """The messages of a pace that wait."""
+        """Return the queued messages of a pace."""
         return self._pacing.waiting(pace)
 
     def _drain(self) -> None:
-        """Write what may leave now, and come back when more may."""
+        """Write the messages that may leave now, and set a timer for the next ones."""
         link = self._link
         if link is None or link.closing():
             return
@@ -150,7 +155,7 @@ class Gateway:
         self._come_back(now)
 
     def _come_back(self, now: float) -> None:
-        """When more may leave."""
+        """Set a timer for the time when the next messages may leave."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -158,13 +163,13 @@ class Gateway:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, wake - now), self._drain)
 
     def notice(self, code: int, text: str) -> tuple[str, str] | None:
-        """TWS has said this; which farm (or `upstream`) has changed, and to what, if one has."""
+        """Apply a notice of TWS. Return the farm (or "upstream") that changed and its new state; None if none did."""
         changed = self._line.notice(code, text, time.monotonic())
         self._go_soon()
         return changed
 
     async def run(self) -> None:
-        """Connect, stay connected, connect again. Ends only by being cancelled; then the socket is closed."""
+        """Connect, stay connected, reconnect. The coroutine ends only when it is cancelled, and closes the socket."""
         self._loop = asyncio.get_running_loop()
         self._wake(time.monotonic())
         try:
@@ -177,17 +182,17 @@ class Gateway:
             self._spares.close()
             await self._leave()
 
-    # -- what the line says
+    # -- the supervisor's actions
 
     def _go(self) -> None:
-        """Carry out what there is to do, which may make more of it; then see when to come again."""
+        """Carry out actions until none are left, for an action may cause others; then set the alarm."""
         while acts := self._line.take():
             for act in acts:
                 self._do(act)
         self._arm()
 
     def _go_soon(self) -> None:
-        """Not now: the owner is in the midst of what one read brought."""
+        """Schedule `_go` for the next loop iteration, because the owner is still handling the messages of one read."""
         if self._loop is not None:
             self._loop.call_soon(self._go)
 
@@ -220,7 +225,8 @@ class Gateway:
             self._alarm = self._loop.call_later(max(0.0, at - time.monotonic()), self._wake, at)
 
     def _wake(self, at: float) -> None:
-        """The loop's clock may be a little early, which must not make it wake again and again."""
+        """Wake the supervisor, at `at` or later."""
+        # The loop's timer may fire a little before `at`; without max() it would fire again and again until then.
         self._line.wake(max(at, time.monotonic()), self._link.taken() if self._link else 0)
         self._go()
 
@@ -231,12 +237,12 @@ class Gateway:
     async def _resolve(self, host: str, port: int) -> None:
         try:
             found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        # UnicodeError: a host name that is none, such as one with a label of 64 characters.
+        # UnicodeError: an invalid host name, such as one with a label of 64 characters.
         except (OSError, UnicodeError) as error:
             if not (self._found and exhausted()):
                 self._refused(error)
                 return
-            # A look-up opens files; without a descriptor for them the host is where it was.
+            # A look-up opens files; without a descriptor for them, use the addresses of the last look-up.
             found = [(*each[:4], (each[4][0], port, *each[4][2:])) for each in self._found]
         self._found = found
         self._trying = None
@@ -264,7 +270,7 @@ class Gateway:
                 self._refused(error)
 
     async def _connect(self, link: _Link, address: tuple[Any, ...]) -> None:
-        """Connect; if clients have taken all descriptors, with a socket that was kept for that."""
+        """Connect to `address`. If the process has no file descriptor left, use a spare socket."""
         loop = asyncio.get_running_loop()
         try:
             await loop.create_connection(lambda: link, address[0], address[1])
@@ -284,7 +290,7 @@ class Gateway:
         await loop.create_connection(lambda: link, sock=spare)
 
     def restock(self) -> None:
-        """Open the sockets that are kept for the next connections, as far as there are descriptors for them."""
+        """Open spare sockets for the next connections, as far as there are file descriptors for them."""
         self._spares.restock()
 
     def _refused(self, error: Exception) -> None:
@@ -293,7 +299,7 @@ class Gateway:
         self._go()
 
     def _drop(self) -> None:
-        """End what is under way."""
+        """Cancel the look-up or connect under way, and close the connection."""
         trying, self._trying = self._trying, None
         if trying is not None:
             trying.cancel()
@@ -306,17 +312,17 @@ class Gateway:
             self._owner.lost()
 
     async def _leave(self) -> None:
-        """Wait until what was closed is gone."""
+        """Wait up to `LEAVING` seconds until the closed connections are gone, then abort the rest."""
         if leaving := [link.gone for link in self._leaving]:
             await asyncio.wait(leaving, timeout=LEAVING)
         for link in self._leaving:
             link.abort()
-        await asyncio.sleep(0)  # in which they hear of it
+        await asyncio.sleep(0)  # asyncio calls their connection_lost in this iteration
 
-    # -- what the link says
+    # -- events of a TCP connection
 
     def made(self, link: _Link) -> bool:
-        """There is a TCP connection; False if it is not wanted any more."""
+        """Begin the handshake on a new TCP connection. Return False if the connector has given it up meanwhile."""
         if link is not self._link:
             return False
         self._line.opened(time.monotonic())
@@ -324,13 +330,13 @@ class Gateway:
         return True
 
     def tape(self) -> Tape | None:
-        """Where a connection that has just been made is recorded, if at all."""
+        """Return a new recording for a connection that has just been made; None if nothing is recorded."""
         if self._recorder is None:
             return None
         return self._recorder.opened(host=self._config.host, port=self.port, clientId=self._config.client_id)
 
     def received(self, link: _Link, data: bytes, ts: int) -> None:
-        """Bytes of a connection."""
+        """Decode bytes read from a connection, and deliver their messages to the owner."""
         session = self._session
         session.heard = time.monotonic()
         messages = link.connection.receive_data(data)
@@ -341,9 +347,12 @@ class Gateway:
     def _watched(
         self, link: _Link, messages: Iterator[Message | Packed | Undecodable]
     ) -> Iterator[Message | Packed | Undecodable]:
-        """Messages, of which the line learns until the connection is ready, and while data is not to be had."""
+        """Yield the messages of one read, and tell the supervisor of those that change the session.
+
+        Before READY these are all messages, later the market data that shows the end of a competing session.
+        """
         for message in messages:
-            # First: whoever hears that the connection is ready must find the next order id known.
+            # Before the supervisor: when the connection becomes ready, the owner must already know the next order id.
             yield message
             if self._session.stage is not Stage.READY:
                 self._learn(link, message)
@@ -352,13 +361,16 @@ class Gateway:
                 self._go_soon()
 
     def _learn(self, link: _Link, message: Message | Packed | Undecodable) -> None:
-        """What the line has to know before the connection is ready."""
+        """Move the session on by a message that came before the connection is ready.
+
+        Raise `HandshakeError` if the messages show that the host is no TWS.
+        """
         line, connection = self._line, link.connection
         link.flush()
         if not link.readability.note(read=not isinstance(message, Undecodable)):
             raise HandshakeError(
-                f"the host at {self._config.host}:{self.port} speaks, and almost nothing of it can be read: it is no "
-                "TWS. Are tws.host and tws.port those of TWS or IB Gateway?"
+                f"the host at {self._config.host}:{self.port} sends data, and almost none of it can be decoded: it is "
+                "no TWS. Are tws.host and tws.port those of TWS or IB Gateway?"
             )
         if not isinstance(message, Message):
             return
@@ -375,7 +387,7 @@ class Gateway:
             self._go()
 
     def blocked(self, link: _Link, *, blocked: bool) -> None:
-        """What is written waits for TWS to take it, or has all been taken."""
+        """Tell the supervisor that TWS has stopped taking written bytes, or has taken all of them."""
         if link is self._link:
             if blocked:
                 self._line.blocked(time.monotonic(), link.taken())
@@ -384,18 +396,18 @@ class Gateway:
             self._arm()
 
     def ended(self, link: _Link, error: Exception) -> None:
-        """The connection is over, by its end or by what was read from it."""
+        """Tell the supervisor that a connection ended: TCP closed it, or its bytes cannot be decoded."""
         if link is self._link:
             self._line.closed(_reason(error), time.monotonic(), unfit=isinstance(error, HandshakeError))
             self._go()
 
     def gone(self, link: _Link) -> None:
-        """Its socket is closed."""
+        """Forget a connection whose socket is closed."""
         self._leaving.discard(link)
 
 
 class _Link(asyncio.BufferedProtocol):
-    """One TCP connection. Reads into a buffer of its own, so that no read is larger than one chunk."""
+    """TCP connection to TWS. Its own read buffer limits each read to one chunk."""
 
     def __init__(self, connection: Connection, chunk: int, gateway: Gateway) -> None:
         self.connection = connection
@@ -406,16 +418,16 @@ class _Link(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._tape: Tape | None = None
         self._written = 0
-        self._over = False  # we have closed, and what still comes is only recorded
+        self._over = False  # closed by us: bytes that still come are only recorded
 
     # -- asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=0)  # each byte that TWS does not take is told
+        self._transport.set_write_buffer_limits(high=0)  # so pause_writing comes with the first byte that waits
         raw = transport.get_extra_info("socket")
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # A host that vanished sends no FIN; without this an idle connection to it looks well for hours.
+        # A host that vanished sends no FIN; without keepalive an idle connection to it looks healthy for hours.
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
             raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
@@ -459,11 +471,11 @@ class _Link(asyncio.BufferedProtocol):
 
     @property
     def open(self) -> bool:
-        """Whether TCP has ever connected."""
+        """Return True if TCP has ever connected."""
         return self._transport is not None
 
     def flush(self) -> None:
-        """Send what the codec's connection itself has to say."""
+        """Write the codec connection's own messages: greeting and start."""
         if data := self.connection.data_to_send():
             self.write(data)
 
@@ -481,17 +493,17 @@ class _Link(asyncio.BufferedProtocol):
         return self._transport.get_write_buffer_size() if self._transport else 0
 
     def taken(self) -> int:
-        """Bytes that have left for TWS."""
+        """Return the number of bytes that have left for TWS."""
         return self._written - self.unsent()
 
     def close(self) -> None:
-        """What was written still leaves."""
+        """Close the connection after the written bytes have left."""
         self._over = True
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
-        """What was written does not matter any more."""
+        """Close the connection at once, and discard written bytes that have not left."""
         self._over = True
         if self._transport is not None:
             self._transport.abort()
@@ -502,7 +514,7 @@ def _name(message: Message | Packed | Undecodable) -> str | None:
 
 
 def _reason(error: Exception) -> str:
-    """What ended a connection, for people: it is what `status` shows all night long."""
+    """Return why a connection ended, for people: `status` shows this text until the next connection is ready."""
     if isinstance(error, ConnectionRefusedError):
         return "connection refused: is TWS running, is this its API port, and are socket clients enabled?"
     return str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"

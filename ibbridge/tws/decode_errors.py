@@ -1,7 +1,7 @@
-"""A bound on the messages of TWS that cannot be read and are kept on disk with their bytes; beyond it they are counted.
+"""Rate limit for undecodable messages: those within the limit go to disk with their bytes, the others are counted.
 
-A host that is no TWS, or one with a new layout for its ticks, sends any number of them. The first show what they are;
-the rest would fill the disk. Pure: told the time, in seconds of a clock that only goes forward.
+A host that is no TWS, or a TWS with a new layout for its ticks, sends any number of undecodable messages. The first
+ones show the fault; the rest would fill the disk. Pure: the caller gives the time, in seconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -9,27 +9,27 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 BURST, PER_SECOND = 1_000, 2.0
-"""Messages that are published with their bytes: so many at once, and so many a second after that."""
+"""Undecodable messages published with their bytes: a burst, and a rate per second after the burst."""
 
 BURST_BYTES, BYTES_PER_SECOND = 4 * 2**20, 2_048.0
-"""And no more bytes of them. At most 177 MB a day reach the disk."""
+"""Bytes of these messages: a burst, and a rate per second. At most 177 MB a day reach the disk."""
 
 KINDS = 20
-"""Kinds of messages that are told apart when they are counted."""
+"""Kinds of messages with a count of their own; the others share one count."""
 
 NO_TWS = 20
-"""Unreadable messages before the connection is ready, without as many readable ones, by which a host is no TWS."""
+"""Undecodable messages after which a host counts as no TWS, unless more messages than that could be decoded."""
 
 
 class Kind(NamedTuple):
-    """Messages that are counted together."""
+    """Kind of undecodable message: messages with the same id and name share a count."""
 
     id: int | None
     name: str | None
 
 
 class DecodeErrors:
-    """A token bucket of messages and one of bytes, and counts of what found neither full."""
+    """Two token buckets, of messages and of bytes, and counts of the messages that found one of them empty."""
 
     def __init__(self, now: float) -> None:
         self._at = now
@@ -40,11 +40,11 @@ class DecodeErrors:
         self._others = 0
 
     def admit(self, kind: Kind, reason: str, size: int, now: float) -> bool:
-        """Return True if a message of `size` bytes is to be published whole; count it otherwise."""
+        """Return True if a message of `size` bytes may be published with its bytes; count the message otherwise."""
         self._refill(now)
         if self._messages >= 1 and self._bytes > 0:
             self._messages -= 1
-            self._bytes -= size  # below 0: the largest message is published too, and those behind it wait
+            self._bytes -= size  # may go below 0: even the largest message is published, and the next ones are counted
             return True
         self._count += 1
         self._size += size
@@ -57,7 +57,10 @@ class DecodeErrors:
         return False
 
     def summary(self) -> dict[str, Any] | None:
-        """Return what was counted since the last summary, each kind with the reason of its first; None for nothing."""
+        """Return the counts since the last summary, and reset them; None if nothing was counted.
+
+        The reason given for a kind is that of its first message.
+        """
         if not self._count:
             return None
         about = {"count": self._count, "bytes": self._size, "kinds": [*self._kinds.values()], "others": self._others}
@@ -72,14 +75,14 @@ class DecodeErrors:
 
 
 class Readability:
-    """Counts what a host has said since its greeting, to tell one that speaks TWS's language from one that does not."""
+    """Counts of decoded and undecodable messages since the greeting, to tell a TWS from another host."""
 
     def __init__(self) -> None:
         self._read = 0
         self._unread = 0
 
     def note(self, *, read: bool) -> bool:
-        """Count a message; return False if a host that says this is no TWS."""
+        """Count a message; return False if the counts show that the host is no TWS."""
         if read:
             self._read += 1
         else:

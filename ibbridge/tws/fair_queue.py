@@ -1,8 +1,8 @@
-"""A queue in which peers take turns, and the clients of a peer: the names of one connection share its turn.
+"""A fair queue: peers (connections) take turns, and within a peer its clients do, so client names of one peer share it.
 
-Whoever begins to wait goes before those that have had a turn, so a single order never stands behind everybody's
-backlog; every so often it is their turn all the same, so newcomers without end hold nobody up. Pure. Knows of a message
-only whose it is (`client`, `peer`), and notes in it where it waits (`queue`).
+A newcomer goes before flows that have had a turn, so that a single order never stands behind the backlog of others.
+After `NEWCOMERS` newcomers in a row an old flow has its turn, so that endless newcomers hold nobody up. Pure. The queue
+reads only `client` and `peer` of a message, and sets its `queue`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
 
 NEWCOMERS = 4
-"""Newcomers that go in a row before those that have had a turn."""
+"""Newcomers that go in a row before a flow that has had a turn."""
 
 _LOOKED_AT = 64
-"""Flows that `FairQueue.before` looks at on either level. Where there are more its answer is a guess."""
+"""Flows that `FairQueue.before` counts on either level. With more flows its result is an estimate."""
 
 
 class Queued(Protocol):
@@ -33,10 +33,10 @@ M = TypeVar("M", bound=Queued)
 
 
 class _Round(Generic[F]):
-    """Flows in turn: newcomers in the order in which they came, and in between those that have had their turn.
+    """Round robin over flows: newcomers in order of arrival, and in between flows that have had their turn.
 
-    A flow that has nothing left keeps its place until the round comes to it. Were it forgotten at once, its next
-    message would make it a newcomer again, and it would overtake the others each time.
+    An empty flow keeps its place until the round comes to it. If the round forgot the flow at once, the next message
+    would make the flow a newcomer again, and the flow would overtake the others each time.
     """
 
     def __init__(self, make: Callable[[], F]) -> None:
@@ -46,14 +46,14 @@ class _Round(Generic[F]):
         self._newcomers = 0  # that have gone in a row
 
     def flow(self, key: Hashable) -> F:
-        """Return the flow of this key, a newcomer if there is none."""
+        """Return the flow of a key; make one, a newcomer, if there is none."""
         found = self._old.get(key)
         if found is None and (found := self._new.get(key)) is None:
             found = self._new[key] = self._make()
         return found
 
     def head(self) -> F | None:
-        """Return the flow whose turn it is. Flows before it that have nothing left are forgotten."""
+        """Return the first flow that has messages; forget the empty flows before this one."""
         both = (self._old, self._new) if self._newcomers >= NEWCOMERS else (self._new, self._old)
         for flows in both:
             while flows:
@@ -64,7 +64,7 @@ class _Round(Generic[F]):
         return None
 
     def served(self, key: Hashable) -> None:
-        """Put the flow of this key behind all others: it has had its turn."""
+        """Put the flow of a key, which has had its turn, behind all others."""
         new = self._new.pop(key, None)
         if new is not None:
             self._old[key] = new
@@ -78,7 +78,7 @@ class _Round(Generic[F]):
         yield from self._old.items()
 
     def clear(self) -> None:
-        """Forget everything: nobody waits, so nobody can be overtaken."""
+        """Forget all flows. With no message waiting, none can be overtaken."""
         self._new.clear()
         self._old.clear()
 
@@ -87,7 +87,7 @@ class _Round(Generic[F]):
 
 
 class _Peer(Generic[M]):
-    """The messages of one peer: `size` of them, its clients in turn."""
+    """Messages of one peer, `size` in number; its clients take turns."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -98,16 +98,16 @@ class _Peer(Generic[M]):
 
 
 class FairQueue(Generic[M]):
-    """Messages of each client in their order, the clients of a peer in turn, and the peers in turn.
+    """Fair queue of messages: peers take turns, the clients of a peer take turns, a client's messages keep their order.
 
-    While messages of a client wait, others of that client join them, whichever peer they come by: an order must not
-    overtake its parent because its client has connected again.
+    While messages of a client wait, new messages of that client join them, even if they come over another peer: an
+    order must not overtake its parent order because its client has reconnected.
     """
 
     def __init__(self) -> None:
         self._peers: _Round[_Peer[M]] = _Round(_Peer)
         self._size = 0
-        self._by: dict[str, bytes] = {}  # the peer under which a client waits
+        self._by: dict[str, bytes] = {}  # the peer in whose turn a client waits
 
     def __bool__(self) -> bool:
         return self._size > 0
@@ -116,7 +116,7 @@ class FairQueue(Generic[M]):
         return self._size
 
     def add(self, message: M, *, first: bool = False) -> None:
-        """Put a message behind those of its client; with `first` before them: it has been here, and they have not."""
+        """Put a message behind those of its client; with `first`, for a message that comes back, before them."""
         peer = self._peers.flow(self._by.setdefault(message.client, message.peer))
         messages = peer.clients.flow(message.client)
         messages[message] = None
@@ -140,7 +140,7 @@ class FairQueue(Generic[M]):
                     yield next(iter(messages))
 
     def remove(self, message: M) -> None:
-        """Take a message out, whether or not its turn has come."""
+        """Take a message out of the queue, whether or not its turn has come."""
         peer = self._peers.flow(self._by[message.client])
         messages = peer.clients.flow(message.client)
         del messages[message]
@@ -155,23 +155,23 @@ class FairQueue(Generic[M]):
             self._peers.clear()
 
     def served(self, message: M) -> None:
-        """Put the client of this message, which is about to be removed, and its peer behind the others."""
+        """Put the client of a message that is about to leave, and the client's peer, behind the others."""
         key = self._by[message.client]
         self._peers.flow(key).clients.served(message.client)
         self._peers.served(key)
 
     def before(self, client: str) -> int:
-        """Return how many messages of others have their turn before the first one of this client."""
+        """Return how many messages of other clients have their turn before the first message of this client."""
         mine = self._by.get(client)
         if mine is None:
             return len(self._peers)
         peer = self._peers.flow(mine)
         if len(self._peers) > _LOOKED_AT or len(peer.clients) > _LOOKED_AT:
             return len(self._peers) + len(peer.clients)
-        turns = next(place for place, (each, _) in enumerate(_waiting(peer.clients)) if each == client)
+        turns = next(place for place, (name, _) in enumerate(_waiting(peer.clients)) if name == client)
         ahead, count = 1, turns
-        for each, other in _waiting(self._peers):
-            if each == mine:
+        for name, other in _waiting(self._peers):
+            if name == mine:
                 ahead = 0
             else:
                 count += min(other.size, turns + ahead)

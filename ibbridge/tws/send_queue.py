@@ -1,10 +1,10 @@
-"""What waits for its turn to leave for TWS: who goes first, and what IB's own limits hold back meanwhile.
+"""The send queue: messages that wait to be sent to TWS, by priority, in fair turns, within IB's pacing limits.
 
-Cancels first, then orders, everything else, and history last, but none of them for ever: what has been passed by too
-often goes next (`PATIENCE`). Within a pace each connection in turn, of one connection each client, and the messages of
-one client in the order in which they came. A message that one of IB's limits concerns (`codec.schema.Limit`) waits
-beside the queue until there is room; what no limit holds passes by. Pure: told the time, in seconds of a clock that
-only goes forward. Knows declarations; nothing of sockets, and nothing of what a message is for.
+Cancels go first, then orders, then everything else, and history last. None waits for ever: a message that more urgent
+ones have overtaken too often goes next (`PATIENCE`). Within a pace the connections take turns, within a connection its
+clients, and the messages of one client keep their order. A message that a full limit of IB's holds back
+(`codec.schema.Limit`) waits beside the queue, and others overtake it. Pure: the caller gives the time, in seconds of a
+monotonic clock. The module knows the declarations of requests. It must not know sockets, or the purpose of a message.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ if TYPE_CHECKING:
     from ibbridge.codec.schema import Limit, Request
 
 MARGIN = 0.25
-"""Seconds by which IB's limits are taken to be longer than they are: messages do not all take the same time to TWS."""
+"""Seconds added to the span of each of IB's limits, because the transit time to TWS varies from message to message."""
 
 HELD = 60.0
-"""Seconds without history after TWS has complained of too much of it."""
+"""Seconds without historical requests after TWS has reported a pacing violation (162)."""
 
 PATIENCE = {Pace.CANCEL: 0, Pace.ORDER: 2, Pace.NORMAL: 8, Pace.HISTORY: 32}
-"""More urgent messages that may leave in a row while one of this pace waits. Then that one leaves, whatever is kept for
-the others: so a flood of cancels leaves a third of the rate to orders, and one of both a ninth of it to the rest. But
-nobody's order overtakes a cancel that the same client sent before it."""
+"""More urgent messages that may leave in a row while a message of this pace waits. Then the waiting message leaves,
+even with tokens that are kept for the others. So a flood of cancels leaves a third of the rate to orders, and a flood
+of both leaves a ninth of the rate to the rest. But no order overtakes an earlier cancel of the same client."""
 
 PLACE = 2048
-"""Bytes of a message that take one place in the queue; of a longer one each further so many take one more."""
+"""Bytes of a message per place in the queue: a shorter message takes one place, each full `PLACE` takes one more."""
 
 SHOWN = 20
-"""Clients that `figures` names: those of whom most waits."""
+"""Clients that `figures` names: those with the most waiting messages."""
 
 UNKNOWN = 10.0
-"""Seconds after which to try again where nobody can tell when there is room: another request has to end first."""
+"""Seconds to wait before a retry if the time is unknown, because another request has to end first."""
 
 TOO_FAST = 100
 NO_HISTORY = 162
@@ -55,7 +55,7 @@ K = TypeVar("K")
 
 
 class _Count(NamedTuple):
-    """Where a message counts: for `units` in the room of this key."""
+    """Units that a message takes of one limit, in the room of this key."""
 
     limit: Limit
     key: Hashable
@@ -63,7 +63,7 @@ class _Count(NamedTuple):
 
 
 class Held(NamedTuple):
-    """The fact that a message is held back: for so many `seconds` (None: nobody can tell), `by` what, for people."""
+    """Limit that holds a message back: `by` is its text for people, `seconds` the time left (None: unknown)."""
 
     seconds: float | None
     by: str
@@ -71,11 +71,11 @@ class Held(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A request on its way to TWS, for a client ("" is the daemon itself) that asked over the connection `peer`.
+    """Outbound message: a request that `client` ("" is the daemon itself) sends to TWS over the connection `peer`.
 
-    `about` is the order or route that it belongs to, if any, for whoever put it, and `joined` are others that ask for
-    the very same. `instead_of` are earlier ones that it makes needless. `not_after` is the time of day (µs since 1970
-    UTC) after which it must not leave.
+    `about` is the order or active request that the message belongs to, if any; only the sender reads it. `joined` holds
+    further requesters of the same data. `instead_of` holds earlier messages that this message replaces in the queue.
+    `not_after` is the time (µs since 1970 UTC) after which the message must not be sent.
     """
 
     request: Request
@@ -87,7 +87,7 @@ class Waiting:
     instead_of: Sequence[Waiting] = ()
     peer: bytes = b""
     joined: list[Any] = field(default_factory=list)
-    # The queue's own.
+    # Set by the queue.
     since: float = 0.0
     arrival: int = 0
     counts: tuple[_Count, ...] = ()
@@ -97,22 +97,22 @@ class Waiting:
 
     @property
     def waits(self) -> bool:
-        """Whether it has been accepted, and has neither left nor been withdrawn."""
+        """Return True if the queue has accepted the message, and the message has neither left nor been withdrawn."""
         return self.queue is not None
 
 
 class _Room:
-    """What one limit takes of requests that are alike, and what waits for it.
+    """Window of one of IB's limits: the units used by requests that count together, and the messages held back by it.
 
-    One of those that wait is offered to the queue whenever there is room for it, and the next when that one has left,
-    or waits elsewhere: so an hour's worth of requests is not looked at again each time that one of them may go.
+    A room offers one held message to the queue as soon as the message fits, and the next one after the first has left
+    or waits for another limit. So an hour's worth of requests is not examined again each time one of them may leave.
     """
 
     def __init__(self, limit: Limit, key: Hashable) -> None:
         self.limit = limit
         self.key = key
         self.used = 0
-        self.spent: deque[tuple[float, int]] = deque()  # until when how many count
+        self.spent: deque[tuple[float, int]] = deque()  # (end, units): these units are in use until `end`
         self.held: FairQueue[Waiting] = FairQueue()
         self.offered: Waiting | None = None
 
@@ -124,10 +124,10 @@ class _Room:
         return not self.used or self.used + units <= self.limit.most
 
     def units(self, message: Waiting) -> int:
-        return next(each.units for each in message.counts if each.key == self.key)
+        return next(count.units for count in message.counts if count.key == self.key)
 
     def when(self, units: int, now: float) -> float | None:
-        """When there is room for so many, if nothing else comes; None if nobody can tell."""
+        """Return when `units` fit, if no other message comes first; None if the time is unknown."""
         rounds, rest = divmod(units - 1, self.limit.most)
         free = self.limit.most - self.used
         for until, leaving in self.spent:
@@ -146,7 +146,7 @@ def _held_in(room: _Room, message: Waiting, now: float) -> Held:
 
 
 class _Load:
-    """The places that messages of clients take in the queue: together, by connection and by client."""
+    """Places that messages of clients take in the queue: in total, by connection and by client."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -154,17 +154,17 @@ class _Load:
         self.of_clients: dict[str, int] = {}
 
     def add(self, message: Waiting, sign: int = 1) -> None:
-        """Count a message, or with a `sign` of -1 count it no more."""
+        """Add the places of a message, or subtract them with a `sign` of -1."""
         places = sign * _places(message)
         self.total += places
         _count(self.of_peers, message.peer, places)
         _count(self.of_clients, message.client, places)
 
     def takes(self, message: Waiting, most: int) -> bool:
-        """Return True if there is a place for a message where there are `most`.
+        """Return True if a message fits into a queue with `most` places.
 
-        The second half of them is for those that have less than their share of the first: three quarters of the places
-        can be taken under names that have, and the last quarter only over connections that have.
+        The first half of the places is open to all. The third quarter is for clients or connections that hold less than
+        an equal share of the first half, and the last quarter only for connections that do.
         """
         total = self.total + _places(message)
         if total <= most // 2:
@@ -185,14 +185,15 @@ def _count(counts: dict[K, int], key: K, more: int) -> None:
 
 
 def _modest(counts: dict[K, int], key: K, most: int) -> bool:
-    """Return True if this one has less than its part of `most`, of which all that wait and this one have the same."""
+    """Return True if `key` holds less than an equal share of `most`, divided by all keys in `counts` and this one."""
     return counts.get(key, 0) < most // (len(counts) + (key not in counts))
 
 
 class Pacing:
-    """The queue in front of the socket.
+    """Send queue in front of the TWS socket.
 
-    `share` is how many messages of one client and pace may wait, `most` how many places there are for all clients.
+    `share` is the number of messages of one client and pace that may wait, `most` the number of places for all clients,
+    `rate` the number of messages a second.
     """
 
     def __init__(self, rate: int = 45, share: int = 500, most: int = 10_000) -> None:
@@ -202,15 +203,15 @@ class Pacing:
         self._ready: dict[Pace, FairQueue[Waiting]] = {pace: FairQueue() for pace in Pace}
         self._passed = dict.fromkeys(Pace, 0)  # more urgent messages that have left while some of this pace wait
         self._rooms: dict[Hashable, _Room] = {}
-        self._ends: list[tuple[float, int, _Room]] = []  # when something stops to count
+        self._ends: list[tuple[float, int, _Room]] = []  # a heap: when units become free, and in which room
         self._waiting: OrderedDict[Waiting, None] = OrderedDict()
         self._shares: dict[tuple[str, Pace], OrderedDict[Waiting, None]] = {}
         self._load = _Load()
         self._of_pace = dict.fromkeys(Pace, 0)
         self._of_client: dict[str, int] = {}
         self._no_history_before = float("-inf")
-        self._now = float("-inf")  # when it was looked at last
-        self._open: set[Waiting] = set()  # what has left and still takes room
+        self._now = float("-inf")  # the time of the last `_advance`
+        self._open: set[Waiting] = set()  # sent messages whose request is open and still takes room
         self._held = 0
         self._sent = 0
         self._serial = 0
@@ -219,14 +220,14 @@ class Pacing:
     # -- in
 
     def put(self, message: Waiting, now: float) -> None:
-        """Take a message. Raises `Refused` if there is no room for it; then nothing has changed."""
+        """Queue a message. Raise `Refused`, and change nothing, if there is no room for the message."""
         mine = (message.client, message.request.pace)
         if message.client and len(self._shares.get(mine, ())) >= self._share:
             self._refuse_more(mine, now)
         if message.client and not self._load.takes(message, self._most):
             self._refuse_all(mine, now)
-        for each in message.instead_of:
-            self.withdraw(each)
+        for replaced in message.instead_of:
+            self.withdraw(replaced)
         message.instead_of = ()
         message.since = now
         self._arrivals += 1
@@ -235,8 +236,8 @@ class Pacing:
         self._waiting[message] = None
         self._shares.setdefault(mine, OrderedDict())[message] = None
         self._tally(message, 1)
-        rooms = (self._rooms.get(each.key) for each in message.counts)
-        # Not past those that wait for the same.
+        rooms = (self._rooms.get(count.key) for count in message.counts)
+        # Messages that wait for the same limit go first.
         busy = next((room for room in rooms if room is not None and (room.held or room.offered)), None)
         if busy is not None:
             self._hold(message, busy)
@@ -244,7 +245,7 @@ class Pacing:
             self._ready[message.request.pace].add(message)
 
     def _tally(self, message: Waiting, sign: int) -> None:
-        """Count a message that waits, or with a `sign` of -1 count it no more."""
+        """Count a waiting message by pace and by client, or with a `sign` of -1 undo that."""
         self._of_pace[message.request.pace] += sign
         _count(self._of_client, message.client, sign)
         if message.client:
@@ -270,7 +271,7 @@ class Pacing:
         raise Refused("E_PACING", fault, outcome="not_sent", retry_after=retry_after)
 
     def _until_one_leaves(self, mine: tuple[str, Pace], now: float) -> float:
-        """Seconds until there is room in a share, if nothing else comes: until its oldest message leaves."""
+        """Return the seconds until the oldest message of a share leaves, if no other message comes."""
         client, pace = mine
         self._budget.advance(now)
         oldest = next(iter(self._shares[mine]))
@@ -292,7 +293,7 @@ class Pacing:
     # -- out
 
     def take(self, now: float) -> list[Waiting]:
-        """What leaves now, in this order."""
+        """Remove the messages that may leave now from the queue, and return them in sending order."""
         self._advance(now)
         taken = []
         while (message := self._next(now)) is not None:
@@ -303,7 +304,7 @@ class Pacing:
     def _next(self, now: float) -> Waiting | None:
         for pace, overdue in self._order(now):
             if not self._budget.allows(pace, now, overdue=overdue):
-                return None  # what comes behind it may even less
+                return None  # nor may any pace behind this one
             turns = self._ready[pace]
             while (message := self._overdue(turns) if overdue else turns.head()) is not None:
                 room = self._full(message)
@@ -316,7 +317,7 @@ class Pacing:
         return None
 
     def _order(self, now: float) -> list[tuple[Pace, bool]]:
-        """Return the paces of which something may leave, the next one first, and of each whether it is overdue."""
+        """Return the paces with messages that are ready, the next one first; True marks a pace that is overdue."""
         ready = [pace for pace, turns in self._ready.items() if turns]
         if now < self._no_history_before and Pace.HISTORY in ready:
             ready.remove(Pace.HISTORY)
@@ -324,8 +325,8 @@ class Pacing:
         return [*((pace, True) for pace in overdue), *((pace, False) for pace in ready)]
 
     def _overdue(self, turns: FairQueue[Waiting]) -> Waiting | None:
-        """Return the next message of those whose client has sent nothing more urgent before that is ready too."""
-        return next((each for each in turns.heads() if not self._follows(each)), None)
+        """Return the next message that has no earlier, more urgent message of the same client ready before it."""
+        return next((message for message in turns.heads() if not self._follows(message)), None)
 
     def _follows(self, message: Waiting) -> bool:
         for pace in Pace:
@@ -337,7 +338,7 @@ class Pacing:
         return False
 
     def _full(self, message: Waiting) -> _Room | None:
-        """The room that has no room for it, if one has not."""
+        """Return the first room whose limit a message exceeds; None if all limits allow the message."""
         for _, key, units in message.counts:
             room = self._rooms.get(key)
             if room is not None and not room.fits(units):
@@ -369,7 +370,7 @@ class Pacing:
         self._settle(offered_by)
 
     def _forget(self, message: Waiting) -> None:
-        """It waits no more."""
+        """Remove a message from all records of waiting messages."""
         if message.queue is not None:
             message.queue.remove(message)
         if message.held_by is not None:
@@ -386,7 +387,7 @@ class Pacing:
     # -- limits
 
     def _advance(self, now: float) -> None:
-        """What no longer counts makes room."""
+        """Advance the time to `now`: free the units whose span has ended, and offer held messages to the queue."""
         self._now = now
         self._budget.advance(now)
         while self._ends and self._ends[0][0] <= now:
@@ -400,7 +401,7 @@ class Pacing:
         self._held += 1
 
     def _offer(self, room: _Room) -> None:
-        """Give the next of those that wait for this room back to the queue, if it fits."""
+        """Move the next message held in a room back into the queue, if the message fits; drop a room that is idle."""
         message = room.held.head()
         if room.offered is None and message is not None and room.fits(room.units(message)):
             room.held.served(message)
@@ -412,15 +413,15 @@ class Pacing:
             self._rooms.pop(room.key, None)
 
     def _settle(self, room: _Room | None) -> None:
-        """What a room offered has found its place."""
+        """Offer the room's next message: the one that it offered has left, or waits for another limit."""
         if room is not None:
             room.offered = None
             self._offer(room)
 
     def held(self, message: Waiting, now: float) -> Held | None:
-        """Return by what a message is held back, and for how long if nothing changes; None if by no limit of IB's.
+        """Return the limit of IB's that holds a message back longest, and the time left; None if no limit does.
 
-        All that wait for the same limit are taken to go first.
+        The time assumes that all messages held by the same limit go first.
         """
         if not message.waits:
             return None
@@ -428,7 +429,7 @@ class Pacing:
         found = [_held_in(room, message, now) for room in self._full_rooms(message)]
         if message.request.pace is Pace.HISTORY and now < self._no_history_before:
             found.append(Held(self._no_history_before - now, "TWS has had too many historical requests (162)"))
-        return max(found, key=lambda each: float("inf") if each.seconds is None else each.seconds, default=None)
+        return max(found, key=lambda held: float("inf") if held.seconds is None else held.seconds, default=None)
 
     def _full_rooms(self, message: Waiting) -> Iterator[_Room]:
         for _, key, units in message.counts:
@@ -436,10 +437,10 @@ class Pacing:
             if room is not None and (room is message.held_by or not room.fits(units)):
                 yield room
 
-    # -- what happens otherwise
+    # -- other events
 
     def wake(self) -> float | None:
-        """When to take again; None if nothing waits for a time."""
+        """Return when to call `take` again; None if no message waits for a time."""
         times = []
         for pace, overdue in self._order(self._now):
             if not overdue or self._overdue(self._ready[pace]) is not None:
@@ -452,7 +453,7 @@ class Pacing:
         return min(times, default=None)
 
     def withdraw(self, message: Waiting) -> bool:
-        """Have a message not leave. False if it has left already, or was never put."""
+        """Take a message out of the queue. Return False if the message has left, or was never queued."""
         if not message.waits:
             return False
         room = message.held_by or message.offered_by
@@ -465,7 +466,7 @@ class Pacing:
         return True
 
     def over(self, message: Waiting) -> None:
-        """What it asked for is no longer open at TWS."""
+        """Free the units of a sent message whose request is no longer open at TWS."""
         if message not in self._open:
             return
         self._open.remove(message)
@@ -476,7 +477,10 @@ class Pacing:
                 self._offer(room)
 
     def drop(self) -> list[Waiting]:
-        """The connection is gone: all that waited, in the order in which it came. What was open is no more."""
+        """Clear the queue after a lost connection, and return the messages that waited, in order of arrival.
+
+        Requests open at TWS are gone as well. Units of limits with a time span stay in use, for TWS counts them on.
+        """
         dropped = list(self._waiting)
         for message in dropped:
             message.queue = message.held_by = message.offered_by = None
@@ -492,11 +496,11 @@ class Pacing:
         return dropped
 
     def waiting(self, pace: Pace) -> list[Waiting]:
-        """The messages of a pace that wait, those of each client in their order."""
+        """Return the waiting messages of a pace, those of each client in order."""
         return [message for (_, other), share in self._shares.items() if other is pace for message in share]
 
     def complained(self, code: int, text: str, now: float) -> str:
-        """TWS has said this. What is done about it, in words; empty if it is no complaint of too many messages."""
+        """Slow down if TWS reports too many messages. Return the measure in words; "" for any other error."""
         if code == TOO_FAST:
             self._budget.slow(now)
             return f"sending {self._budget.rate} a second for the next {self._budget.slowed(now):.0f} s"
@@ -506,7 +510,7 @@ class Pacing:
         return ""
 
     def figures(self, now: float) -> dict[str, Any]:
-        """Return what waits, for whom and for how long, and how fast messages leave."""
+        """Return the state of the queue for `status`: messages waiting, by client, their age in s, the sending rate."""
         clients = heapq.nlargest(SHOWN, self._of_client.items(), key=itemgetter(1))
         oldest = next(iter(self._waiting), None)
         return {
@@ -522,14 +526,14 @@ class Pacing:
 
 
 def _counts(message: Waiting) -> Iterator[_Count]:
-    """Where a request counts."""
+    """Yield the limits that a request counts under."""
     for limit in message.request.limits:
         if units := limit.counts(message.args):
             yield _Count(limit, (limit.name, *_alike(limit, message)), units)
 
 
 def _alike(limit: Limit, message: Waiting) -> Iterator[Hashable]:
-    """What requests have in common that count together under a limit."""
+    """Yield the values that requests counting together under a limit have in common."""
     if limit.alike is None:
         yield message.request.name
         yield canonical({name: value for name, value in message.args.items() if name != message.request.key})

@@ -1,7 +1,7 @@
-"""The way to TWS: whether there is one, what a request may say on it, under which number, and in whose turn.
+"""The sender of requests to TWS: checks arguments, gives request ids and order ids, and queues messages.
 
-Pure: it is given a way to send, and raises `Refused` for what cannot be. Knows how requests are declared and one
-connection at a time; nothing of who may ask for what, nor of what comes of it.
+Pure: the caller gives a `Link` to send by. The sender raises `Refused` for a request that cannot be sent. It knows the
+declarations of requests, and one connection at a time. It must not know who may ask for what, or how TWS responds.
 """
 
 from __future__ import annotations
@@ -24,69 +24,69 @@ if TYPE_CHECKING:
 LARGEST_SEEN = 2**31 - 2**20
 
 NOT_CONNECTED = 504
-"""IB's code for a request that met no connection: here also for one that TWS has not answered."""
+"""IB's error code for a request without a connection; the bridge uses it also for a request without a response."""
 
 
 class Link(Protocol):
-    """The connection to TWS."""
+    """Port by which the sender reaches the connection to TWS."""
 
     @property
     def dialect(self) -> Dialect | None:
-        """How to write to it; None while there is none."""
+        """The message layouts of the connection; None while there is no connection."""
 
     def send(self, message: Waiting) -> bool:
-        """Have it leave in its turn, unless it must not be sent any more by then. False if TWS takes nothing.
+        """Queue a message. Return False if there is no connection, or its write buffer is full.
 
-        Raises `Refused` where as much waits as may.
+        Raise `Refused` if the client's share of the queue is used up.
         """
 
     def withdraw(self, message: Waiting) -> bool:
-        """Have it not leave; False if it has."""
+        """Take a message out of the send queue. Return False if the message is not in the queue (any more)."""
 
     def over(self, message: Waiting) -> None:
-        """What it asked for is no longer open at TWS."""
+        """Mark the request of a sent message as no longer open at TWS."""
 
     def held(self, message: Waiting) -> Held | None:
-        """Return by which of IB's limits a message that waits is held back; None if by none."""
+        """Return the limit of IB's that holds a queued message back; None if no limit does."""
 
     def waiting(self, pace: Pace) -> list[Waiting]:
-        """What waits of a pace."""
+        """Return the queued messages of a pace."""
 
 
 class Outgoing:
-    """What goes to TWS, by whatever link there is."""
+    """Sender of requests to TWS, and the source of request ids and order ids."""
 
     def __init__(self, link: Link, *, listed: bool = True) -> None:
-        """`listed`: words of which IB has a list must be on it."""
+        """Send by `link`. With `listed`, refuse values outside IB's list of values, for arguments that have a list."""
         self._link = link
         self._listed = listed
         self._next = 1
         self.is_open = False
-        """Whether there is a connection on which to ask."""
+        """True while there is a connection on which requests may be sent."""
         self.peer = b""
-        """The connection whose command is being carried out: what is sent for a client waits in the turn of that."""
+        """The bus connection whose command is being executed: messages sent for a client wait in that peer's turn."""
 
-    # -- numbers
+    # -- ids
 
     @property
     def next(self) -> int:
-        """The number that is given next."""
+        """The next request id or order id to be given."""
         return self._next
 
     def number(self) -> int:
-        """A number that nothing else has."""
+        """Return a new id for a request or an order. No id is given twice."""
         self._next += 1
         return self._next - 1
 
     def above(self, number: int | None) -> None:
-        """Numbers from here on are above this one. One that leaves no room above it for ids of 32 bits is none."""
+        """Give only ids above `number` from here on. Ignore a number that leaves too little room for 32-bit ids."""
         if number is not None and self._next <= number < LARGEST_SEEN:
             self._next = number + 1
 
     # -- requests
 
     def check(self, request: Request, args: dict[str, Any], faults: Iterable[str] = ()) -> dict[str, Any]:
-        """The arguments as they can be sent; refused for what is wrong with them, and for `faults` found before."""
+        """Return the arguments as they can be sent. Raise `Refused` with all their faults, after the given `faults`."""
         found = list(faults)
         dialect = self._dialect()
         checked: dict[str, Any] = {}
@@ -116,31 +116,34 @@ class Outgoing:
         not_after: int | None = None,
         instead_of: Sequence[Waiting] = (),
     ) -> Waiting:
-        """Have it leave in its turn, that of `client`; the daemon's own ("") may wait in any number."""
+        """Queue a request in the turn of `client`. The daemon's own requests ("") are not limited in number.
+
+        Return the queued message. Raise `Refused` if there is no connection, TWS takes nothing, or too many wait.
+        """
         data = self._dialect().put(request.name, values)
         peer = self.peer if client else b""
         message = Waiting(request, data, client, values, about, not_after, instead_of, peer)
         if about is not None and request.target is None:
             about.message = message
         if not self._link.send(message):
-            fault = "TWS takes nothing at the moment; try again, and if it stays so, see whether TWS hangs"
+            fault = "TWS takes no data at the moment; try again, and if that does not help, check whether TWS hangs"
             raise Refused("E_BUSY", fault, outcome="not_sent", retry_after=1.0)
         return message
 
-    # -- what was sent
+    # -- queued and sent messages
 
     def withdraw(self, message: Waiting | None) -> bool:
-        """Have it not leave. False if it has, or there is none."""
+        """Take a message out of the send queue. Return False if it is not in the queue, or `message` is None."""
         return message is not None and self._link.withdraw(message)
 
     def held(self, message: Waiting | None) -> Held | None:
-        """Return by which of IB's limits a message that waits is held back; None if by none, or there is none."""
+        """Return the limit of IB's that holds a queued message back; None if no limit does, or `message` is None."""
         return None if message is None else self._link.held(message)
 
     def over(self, message: Waiting) -> None:
-        """What it asked for is no longer open at TWS."""
+        """Mark the request of a sent message as no longer open at TWS."""
         self._link.over(message)
 
     def waiting(self, pace: Pace) -> list[Waiting]:
-        """What waits of a pace."""
+        """Return the queued messages of a pace."""
         return self._link.waiting(pace)

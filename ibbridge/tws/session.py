@@ -1,7 +1,7 @@
-"""What holds above one connection to TWS: the stage it is in, its farms, and how long to wait before the next try.
+"""The state of the session with TWS: connection stage, farms, accounts, failures, and the backoff before the next try.
 
-Pure: told what happened and when (seconds of any clock that only goes forward), it keeps what `status` and the
-heartbeat show. Knows no socket and no bus.
+Pure: the caller tells what happened and when (seconds of a monotonic clock). `status` and heartbeats show this state.
+The module must not know sockets or the bus.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Stage(Enum):
-    """Where a connection is. One that fails goes to DOWN, waits, and begins again."""
+    """Stage of a connection to TWS. A connection that fails goes to DOWN; after a pause a new one begins."""
 
     DOWN = "down"
     RESOLVING = "resolving"
@@ -28,7 +28,7 @@ class Stage(Enum):
 
 
 class Step(Enum):
-    """What moves a connection from one stage to the next."""
+    """Event that moves a connection from one stage to the next."""
 
     TRY = "try"
     RESOLVED = "resolved"
@@ -49,7 +49,7 @@ TRANSITIONS = {
     **{(stage, Step.LOST): Stage.DOWN for stage in Stage},
 }
 
-# IB's notices about its own servers: what each says about the link behind TWS, and about one farm.
+# IB's notices about its own servers: the state of the link behind TWS, and of one farm, by notice code.
 _UPSTREAM = {1100: "lost", 2110: "lost", 1101: "restored, data lost", 1102: "restored, data kept"}
 _FARMS = {
     2103: "down",
@@ -62,45 +62,46 @@ _FARMS = {
     2157: "down",
     2158: "ok",
 }
-# Somebody else has logged in with the same user and has the market data; what says that it is here again. IB sends no
-# notice of its own for that.
+# Another session has logged in with the same user and has the market data. IB sends no notice of its own for the end of
+# that; _DATA_IS_BACK are the notices that imply it.
 _COMPETING = 10197
 _DATA_IS_BACK = frozenset((1101, 1102, 2104))
 _ON_ITS_WAY = 1.0
 
-# The farm is the last word's rest behind its colon, or behind its full stop (`upon demand.ushmds`); `usfarm.nj` is one.
+# The farm is the part of the last word behind its colon, or behind its full stop (`upon demand.ushmds`). A farm's own
+# name may have a full stop: `usfarm.nj`.
 _FARM = re.compile(r"(?:^|\s)[^\s:.]*[:.]\s?([A-Za-z0-9][^\s:]*?)\.?\s*$")
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Seconds before the next try: twice as long after each failure, never more than `longest`."""
+    """Exponential backoff before the next try: seconds that double with each failure, up to `longest`."""
 
     shortest: float
     longest: float
 
     def delay(self, failures: int, jitter: float) -> float:
-        """`jitter` from 0 to 1 takes up to half of it away, so that daemons do not knock in step."""
+        """Return the seconds to wait. `jitter` (0 to 1) takes up to half away, so that daemons do not try in step."""
         whole = min(self.longest, self.shortest * 2.0 ** min(failures - 1, 30))
         return whole * (1 - jitter / 2)
 
 
 class Session:
-    """The state that outlives connections."""
+    """Session state that outlives single connections."""
 
     def __init__(self, now: float) -> None:
         self.stage = Stage.DOWN
         self.since = now
         self.deadline: float | None = None
-        """When this stage is given up."""
+        """The time at which the connection is given up if it is still in this stage."""
         self.next_try: float | None = None
-        """When the next connection is tried, while there is none."""
+        """The time of the next try, while there is no connection."""
         self.heard: float | None = None
-        """When the last byte came."""
+        """The time of the last read from TWS."""
         self.failures = 0
         self.last_error = ""
         self.stuck: Stage | None = None
-        """Where the last try ended, until one is ready."""
+        """The stage in which the last try ended; None as soon as a connection is ready."""
         self.upstream = "ok"
         self.upstream_since = now
         self.competing = False
@@ -109,17 +110,17 @@ class Session:
         self.connection_time = ""
         self.accounts: tuple[str, ...] = ()
         self.market_data_type = 1
-        """The type of market data that TWS is asked for on each new connection: the one that was set last."""
-        self._streak = 0  # failures, of which those that a connection's short life has not made good yet
+        """The type of market data requested on each new connection: the type that a client set last."""
+        self._streak = 0  # failures in a row; a connection that was ready only for a short time does not reset them
         self._competed = now
 
     @property
     def ready(self) -> bool:
-        """Whether requests may be sent."""
+        """Return True if requests may be sent."""
         return self.stage is Stage.READY
 
     def step(self, step: Step, now: float, why: str = "") -> bool:
-        """Move on; False if nothing changed. `why` says what went wrong, where something did."""
+        """Move to the next stage. Return False if the stage did not change. `why` is the reason of a failure."""
         to = TRANSITIONS.get((self.stage, step))
         if step is Step.LOST:
             self._streak += 1
@@ -135,21 +136,21 @@ class Session:
         return True
 
     def _forget(self, now: float) -> None:
-        """What was known of a connection that is no more."""
+        """Reset the state of a connection that is gone."""
         self.farms, self.upstream, self.upstream_since = {}, "ok", now
         self.version, self.connection_time, self.competing = None, "", False
         self.deadline = self.next_try = self.heard = None
 
     def settled(self) -> None:
-        """The connection was ready for so long that its end is a new failure, and not the next in a row."""
+        """Reset the row of failures: the connection was ready long enough for its end to count as a first failure."""
         self._streak = 0
 
     def proven(self, seconds: float) -> bool:
-        """Whether it is ready; after failures, whether TWS has gone on talking for so long since it was."""
+        """Return True if the connection is ready and, after failures, TWS still sent data `seconds` after that."""
         return self.ready and (not self._streak or (self.heard or 0.0) - self.since >= seconds)
 
     def notice(self, code: int, text: str, now: float) -> tuple[str, str] | None:
-        """What one of IB's connectivity notices changed: the farm (or `upstream`) and its state, if anything did."""
+        """Apply a connectivity notice of IB's. Return the farm (or "upstream") and its new state; None if unchanged."""
         if code == _COMPETING:
             self.competing, self._competed = True, now
         elif code in _DATA_IS_BACK:
@@ -168,22 +169,25 @@ class Session:
         return (farm, self.farms[farm]) if self.farms[farm] != before_farm else None
 
     def flows(self, now: float) -> bool:
-        """Market data has come; whether that is news. What was on its way when the other session took it is not."""
+        """Return True if market data that has just come ends a competing session, and note the end.
+
+        Data within a second after the notice (10197) proves nothing: it was on its way before.
+        """
         if not self.competing or now < self._competed + _ON_ITS_WAY:
             return False
         self.competing = False
         return True
 
     def greeted(self, data: Mapping[str, Any]) -> None:
-        """The host has said its version and time."""
+        """Note the server version and the connection time of the host's greeting."""
         self.version, self.connection_time = data["version"], data["connectionTime"]
 
     def named(self, accounts: str) -> None:
-        """The host has said which accounts it manages; the list may end in a comma."""
+        """Note the accounts that the host manages, from a list that may end in a comma."""
         self.accounts = tuple(filter(None, accounts.split(",")))
 
     def summary(self, now: float) -> dict[str, Any]:
-        """What `sys.tws.connection.`, heartbeats and `status` say."""
+        """Return the session state as shown in `sys.tws.connection.`, heartbeats and `status`. Times are in seconds."""
         return {
             "stage": self.stage.value,
             "since": round(now - self.since, 3),

@@ -1,8 +1,8 @@
-"""The life of the connection to TWS: when to try, when to probe, when to give up, and why it is as it is.
+"""The supervisor of the connection to TWS: decides when to connect, when to probe, and when to give a connection up.
 
-Pure: it is told what happened and when (seconds of a clock that only goes forward), and says what is to be done:
-`take` gives it, `wake_at` says when to come again. `ibbridge.tws.connector` carries it out. Knows no socket, byte or
-loop.
+Pure: the caller tells what happened and when (seconds of a monotonic clock). `take` returns the actions that follow,
+and `wake_at` the time of the next call. `ibbridge.tws.connector` carries the actions out. The module must not know
+sockets, bytes or the event loop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ DEADLINES = {
     Stage.STARTING: ("start_timeout", "no accounts or order id came: is TWS logged in?"),
     Stage.SYNCING: ("sync_timeout", "what a new connection must be told was not done"),
 }
-"""The setting with the seconds that a stage may take, and what is said when it takes longer."""
+"""The setting with the seconds that a stage may take, and the error text if the stage takes longer."""
 
 MARKET_DATA = frozenset(
     (
@@ -44,48 +44,48 @@ MARKET_DATA = frozenset(
         "realtimeBar",
     )
 )
-"""What flows again once a competing session has let go of the data."""
+"""Messages that flow again once a competing session has released the market data."""
 
 CLIENT_ID_IN_USE = 326
 PORT_CHANGED = 1300
 LONGEST_CLIENT_ID_PAUSE = 120.0
 FAREWELL = 5.0
-"""Seconds that TWS has to close a connection of which it has said that it is over."""
+"""Seconds that TWS has to close a connection after it has announced the close."""
 PROBE_APART = 1.0
-"""Seconds between two probes: TWS does not answer one that comes earlier."""
+"""Seconds between two probes: TWS does not answer a probe that comes earlier."""
 LOOKS = 10
-"""How often, within the silence that is borne, a host is looked at that does not take what is written."""
+"""Checks of a host that takes no written bytes, within `silence_timeout`."""
 
 MOST_REASONS = 8
-"""Different reasons for which an outage goes on that are told; two that take turns are told once each."""
+"""Different reasons of one outage that are logged as warnings, once each; further ones are logged as debug lines."""
 
 _PORT = re.compile(r"\d+")
 
 
 class Cause(Enum):
-    """Why a connection ended, as far as the pause depends on it."""
+    """Cause of a connection's end, as far as the pause before the next try depends on it."""
 
     LOST = "lost"
     SILENT = "silent"
     CLIENT_ID = "client id"
     UNFIT = "unfit"
-    """The two sides cannot talk to each other, and will not be able to in a second either."""
+    """Bridge and host do not speak the same protocol, so a quick retry would not help."""
 
 
 class Do(Enum):
-    """What is to be done, where there is nothing more to say of it."""
+    """Action without parameters for the connector."""
 
     TELL = "tell"
-    """The session has changed."""
+    """Tell the owner that the session has changed."""
     BEGIN = "begin"
-    """Say hello, and listen."""
+    """Send the greeting."""
     PROBE = "probe"
     """Send reqCurrentTime."""
 
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Look up the addresses of a host."""
+    """Action: look up the addresses of a host."""
 
     host: str
     port: int
@@ -93,14 +93,17 @@ class Resolve:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Connect to one address."""
+    """Action: connect to an address."""
 
     address: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """End what is under way: a look-up, a connect, a connection. `repeated`: it is known since TWS was ready last."""
+    """Action: end the look-up, the connect or the connection under way.
+
+    `repeated`: this reason was reported before in the same outage.
+    """
 
     stage: Stage
     why: str
@@ -111,58 +114,58 @@ Act: TypeAlias = Do | Resolve | Open | Close
 
 
 class Line:
-    """One connection at a time, for ever. `jitter` gives a number from 0 to 1 for each pause."""
+    """Supervisor of the connection to TWS, one connection at a time. `jitter` returns a number from 0 to 1."""
 
     def __init__(self, config: TwsConfig, session: Session, jitter: Callable[[], float]) -> None:
         self.session = session
         self.port = config.port
-        """Where it connects to: as configured, unless TWS has moved and is followed."""
+        """The TCP port to connect to: the configured port, or with `follow_port` the port that TWS has moved to."""
         self._config = config
         self._jitter = jitter
         self._pause = Backoff(config.reconnect_min, config.reconnect_max)
         self._id_pause = Backoff(config.client_id_retry, max(LONGEST_CLIENT_ID_PAUSE, config.client_id_retry))
         self._acts: list[Act] = []
         self._addresses: list[tuple[Any, ...]] = []
-        self._ids_in_use = 0  # tries in a row that the client id was in use for
+        self._ids_in_use = 0  # tries in a row that failed because the client id was in use
         self._woken = 0.0
-        self._reasons: set[str] = set()  # that are known since TWS was ready
-        self._moved_to: int | None = None  # where TWS has said it is, and we are not
+        self._reasons: set[str] = set()  # reasons of failures reported since TWS was ready last
+        self._moved_to: int | None = None  # the port that TWS has moved to, if follow_port is off
         self._new_connection()
 
     def _new_connection(self) -> None:
-        self._farewell: tuple[Cause, str] | None = None  # TWS has said that, and why, it will close
-        self._spoke = False  # TWS has said something after START_API
-        self._probed: float | None = None
-        self._unbroken = 0.0  # when the last byte before that probe came
-        self._blocked: float | None = None  # since when TWS takes nothing
+        self._farewell: tuple[Cause, str] | None = None  # TWS has announced the close, for this reason
+        self._spoke = False  # TWS has sent a message after START_API
+        self._probed: float | None = None  # the time of the last probe
+        self._unbroken = 0.0  # the time of the last byte before that probe
+        self._blocked: float | None = None  # the time since which TWS takes no bytes
         self._looked = 0.0
         self._taken = 0
 
     def take(self) -> list[Act]:
-        """What is to be done, in this order; each is given once."""
+        """Return the actions to carry out, in order, and forget them."""
         acts, self._acts = self._acts, []
         return acts
 
     # -- time
 
     def wake_at(self) -> float | None:
-        """When to call `wake`; None if something else must happen first.
+        """Return when to call `wake`; None if another event must happen first.
 
-        Bytes that come only ever make it later. So nobody has to look at it for each read.
+        Incoming bytes only move this time later, so the caller need not ask again after each read.
         """
         session, probe = self.session, self._config.probe_after
         if session.stage is Stage.DOWN:
             return session.next_try
         times = [] if session.deadline is None else [session.deadline]
         if session.ready:
-            # An answer to a probe would have the next one be due before TWS would be dead.
+            # While a probe is open: if its response comes, the next probe is due before TWS could count as dead.
             times.append(min(self._dead_at(), self._woken + probe) if self._awaited() else self._probe_at())
             if self._blocked is not None:
                 times.append(self._looked + self._config.silence_timeout / LOOKS)
         return min(times, default=None)
 
     def wake(self, now: float, taken: int = 0) -> None:
-        """It is `now`, and TWS has taken so many bytes of this connection's."""
+        """Decide on the actions that are due at `now`, when TWS has taken `taken` bytes of this connection."""
         session = self.session
         self._woken = now
         if session.stage is Stage.DOWN:
@@ -186,7 +189,7 @@ class Line:
             self._fail(Cause.LOST, f"{why} ({getattr(self._config, setting):g} s)", now)
 
     def _look(self, now: float, taken: int) -> None:
-        """See whether the host is alive: whether it takes what is written, and says something now and then."""
+        """Check that the host takes written bytes and sends some; probe a silent host, give a dead one up."""
         seconds = f"for {self._config.silence_timeout:g} s"
         if self._blocked is not None:
             self._looked = now
@@ -206,7 +209,7 @@ class Line:
         return self.session.since if self.session.heard is None else self.session.heard
 
     def _awaited(self) -> bool:
-        """Whether nothing at all has come since the last probe."""
+        """Return True if no byte has come since the last probe."""
         return self._probed is not None and self._heard() == self._unbroken
 
     def _probe_at(self) -> float:
@@ -214,21 +217,24 @@ class Line:
         return due if self._probed is None else max(due, self._probed + PROBE_APART)
 
     def _dead_at(self) -> float:
-        """When silence has lasted too long. A probe that went out late, as we were held up, has its full time too."""
+        """Return when a silent host counts as dead.
+
+        A probe that was sent late, because the bridge had stalled, gets its full time, too.
+        """
         config = self._config
         late = (self._probed or 0.0) + config.silence_timeout - config.probe_after
         return max(self._heard() + config.silence_timeout, late)
 
-    # -- what happened
+    # -- events
 
     def resolved(self, addresses: Sequence[tuple[Any, ...]], now: float) -> None:
-        """The host's name has these addresses; they are tried in turn: TWS may listen on one of them."""
+        """Connect to the addresses of the host's name, one after the other: TWS may listen on only one of them."""
         if self._step(Step.RESOLVED, now):
             self._addresses = list(addresses)
             self._next_address("the host's name has no address", now)
 
     def refused(self, why: str, now: float) -> None:
-        """The name was not found, or an address did not take us."""
+        """Note a failed look-up, or a failed connect: try the next address, or give up."""
         if self.session.stage is Stage.CONNECTING:
             self._next_address(why, now)
         elif self.session.stage is Stage.RESOLVING:
@@ -241,40 +247,40 @@ class Line:
             self._fail(Cause.LOST, why, now)
 
     def opened(self, now: float) -> None:
-        """There is a TCP connection, which says nothing yet of who is behind it."""
+        """Begin the handshake on a new TCP connection; its peer is still unknown."""
         if self._step(Step.CONNECTED, now):
             self.session.heard = None
             self._acts.append(Do.BEGIN)
 
     def greeted(self, now: float) -> None:
-        """TWS has said its version, and was told to start."""
+        """Move on: TWS has sent its version, and the connection has sent START_API."""
         self._step(Step.GREETED, now)
 
     def spoke(self) -> None:
-        """TWS has said something after that."""
+        """Note that TWS has sent a message after its greeting."""
         self._spoke = True
 
     def started(self, now: float) -> bool:
-        """Accounts and the next order id are known; False if that was known before."""
+        """Move on: accounts and the next order id are known. Return False if they were known before."""
         return self._step(Step.STARTED, now)
 
     def synced(self, now: float) -> None:
-        """TWS has been told what a new connection must be told."""
+        """Move to READY: the requests that each new connection needs have been sent."""
         if self._step(Step.SYNCED, now):
             self._moved_to = None
             self._reasons.clear()
 
     def blocked(self, now: float, taken: int) -> None:
-        """What is written is not taken at once any more; so many bytes were."""
+        """Note that TWS no longer takes written bytes at once, after `taken` bytes."""
         if self._blocked is None:
             self._blocked, self._looked, self._taken = now, now, taken
 
     def drained(self) -> None:
-        """Everything that was written has been taken."""
+        """Note that TWS has taken all written bytes."""
         self._blocked = None
 
     def closed(self, why: str, now: float, *, unfit: bool = False) -> None:
-        """The connection is over; `unfit` if the two sides do not speak the same language."""
+        """Note the end of the connection; `unfit` if the two sides do not speak the same protocol."""
         bare = self.session.stage is Stage.STARTING and not self._spoke and not unfit
         if bare and self._farewell is None:
             why += f" right after the start, without a word; perhaps {self._in_use()}"
@@ -283,12 +289,12 @@ class Line:
             self._fail(Cause.UNFIT if unfit else Cause.LOST, why, now)
 
     def flows(self, now: float) -> None:
-        """Market data has come."""
+        """Note that market data has come, which may end a competing session."""
         if self.session.flows(now):
             self._acts.append(Do.TELL)
 
     def notice(self, code: int, text: str, now: float) -> tuple[str, str] | None:
-        """TWS has said this. Which farm (or `upstream`) has changed, and to what, if one has."""
+        """Apply a notice of TWS. Return the farm (or "upstream") that changed and its new state; None if none did."""
         if code == CLIENT_ID_IN_USE and not self.session.ready:
             self._part(Cause.CLIENT_ID, self._in_use(), now)
         elif code == PORT_CHANGED:
@@ -307,8 +313,8 @@ class Line:
         )
 
     def _moved(self, text: str, now: float) -> None:
-        """Behind which port TWS is now: the last number in the text that can be one."""
-        ports = [port for port in map(int, (each[:6] for each in _PORT.findall(text))) if 1 <= port <= 65_535]
+        """Note the new API port of TWS, the last number in the text that can be a port, and expect the close."""
+        ports = [port for port in map(int, (digits[:6] for digits in _PORT.findall(text))) if 1 <= port <= 65_535]
         named = [port for port in ports if port != PORT_CHANGED] or ports
         if not named:
             self._part(Cause.LOST, f"TWS has changed its API port, and does not say to which (1300): {text}", now)
@@ -320,7 +326,7 @@ class Line:
             self._part(Cause.LOST, "TWS has changed its API port", now)
 
     def _part(self, cause: Cause, why: str, now: float) -> None:
-        """TWS is about to close. If it does not, we do."""
+        """Expect TWS to close the connection; after `FAREWELL` seconds the bridge closes the connection itself."""
         session = self.session
         if session.stage is not Stage.DOWN and self._farewell is None:
             self._farewell = cause, why
@@ -356,14 +362,14 @@ class Line:
         self._acts.append(Do.TELL)
 
     def _is_known(self, why: str) -> bool:
-        """Return True if a failure for this reason was told since TWS was ready, or too many different ones were."""
+        """Return True if this reason was reported since TWS was ready last, or `MOST_REASONS` others were."""
         known = why in self._reasons or len(self._reasons) >= MOST_REASONS
         if not known:
             self._reasons.add(why)
         return known
 
     def _delay(self, cause: Cause) -> float:
-        if cause is Cause.CLIENT_ID:  # to the full: less would find the id in use again
+        if cause is Cause.CLIENT_ID:  # without jitter: after a shorter pause the id would still be in use
             usual = self._pause.delay(self.session.failures, self._jitter())
             return max(usual, self._id_pause.delay(self._ids_in_use, 0.0))
         if cause is Cause.UNFIT:

@@ -1,8 +1,8 @@
-"""How many messages may leave for TWS: a token bucket, part of which is kept for what is urgent.
+"""A token bucket for the messages to TWS, with tokens kept for urgent messages.
 
-TWS counts the messages of any second. What the bucket holds when it is full and what flows into it in one second are
-together the `rate`, so no window of one second ever has more, whatever happened before. Pure: told the time, in seconds
-of a clock that only goes forward. Knows nothing of messages but how urgent they are.
+TWS counts the messages of any second. The tokens of a full bucket and the tokens that flow in during one second add up
+to the `rate`, so no window of one second ever has more messages. Pure: the caller gives the time, in seconds of a
+monotonic clock. The module knows of a message only its urgency.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from __future__ import annotations
 from ibbridge.codec.schema import Pace
 
 SLOWED = 60.0
-"""Seconds at half the rate after TWS has complained."""
+"""Seconds at half the rate after TWS has reported too many messages (100)."""
 
 _ROUNDING = 1e-9
 
 
 class Budget:
-    """A bucket that is full at first. The last of it is for cancels only, and a little more for cancels and orders."""
+    """Token bucket, full at first. The last tokens are kept for cancels, the ones before for cancels and orders."""
 
     def __init__(self, rate: int) -> None:
         self._whole = rate
@@ -32,41 +32,41 @@ class Budget:
         self._kept = {Pace.CANCEL: 0, Pace.ORDER: self._most // 5, Pace.NORMAL: for_orders, Pace.HISTORY: for_orders}
 
     def advance(self, now: float) -> None:
-        """It is `now`: what flows into a full bucket is lost."""
+        """Advance the time to `now`: end a slow-down that is over, and drop tokens above the bucket's size."""
         if self._slow_until is not None and now >= self._slow_until:
             self._slow_until = None
             self._change(self._whole, now)
         self._empty_at = max(self._empty_at, now - self._most * self._each)
 
     def _change(self, rate: int, now: float) -> None:
-        """Go over to another rate with what there is."""
+        """Change the rate, and keep the tokens in the bucket."""
         there = (now - self._empty_at) / self._each
         self._set(rate)
         self._empty_at = now - min(there, self._most) * self._each
 
     def when(self, pace: Pace, ahead: int = 0, *, overdue: bool = False) -> float:
-        """Return when a message of that pace may leave, if so many others leave before it.
+        """Return when a message of a pace may leave, with `ahead` other messages before it.
 
-        One that is `overdue` may take what is kept for the more urgent.
+        An `overdue` message may take the tokens that are kept for more urgent messages.
         """
         kept = 0 if overdue else self._kept[pace]
         return self._empty_at + (kept + 1 + ahead) * self._each
 
     def allows(self, pace: Pace, now: float, *, overdue: bool = False) -> bool:
-        """Return True if a message of that pace may leave."""
+        """Return True if a message of a pace may leave."""
         return now >= self.when(pace, overdue=overdue) - _ROUNDING
 
     def spend(self) -> None:
-        """A message leaves."""
+        """Take the token of one message."""
         self._empty_at += self._each
 
     def slow(self, now: float) -> None:
-        """TWS has complained: half the rate for a while, counted from the last complaint."""
+        """Halve the rate until `SLOWED` seconds after the last call."""
         self.advance(now)
         if self._slow_until is None:
             self._change(max(2, self._whole // 2), now)
         self._slow_until = now + SLOWED
 
     def slowed(self, now: float) -> float:
-        """For how many seconds more the rate is halved."""
+        """Return the seconds for which the rate is still halved."""
         return max(0.0, (self._slow_until or now) - now)
