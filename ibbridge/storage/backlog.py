@@ -1,7 +1,7 @@
-"""What waits to be written, in order, while the disk cannot take it; and how much of it memory has room for.
+"""The backlog of the event store: items in order that wait in memory while the disk cannot take them.
 
-Pure. Messages for which there is no room are dropped, the oldest first, and counted; order keys and forgotten states
-never are.
+Pure. If memory has no room, messages are dropped, the oldest first, and counted. Order keys and forgotten states are
+never dropped.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OVERHEAD = 400
 
 
 class Waiting(NamedTuple):
-    """A message as it waits to be written. `uptime` is that at which it came."""
+    """Message that waits to be written. `uptime` is the store's uptime (µs) when the message came."""
 
     stream: bytes
     seq: int
@@ -35,7 +35,7 @@ class Waiting(NamedTuple):
 
     @property
     def size(self) -> int:
-        """About what it takes in memory."""
+        """Approximate bytes of the message in memory."""
         return len(self.topic) + len(self.body) + len(self.identity or b"") + OVERHEAD
 
 
@@ -43,7 +43,7 @@ Item = Waiting | Forgotten | Key
 
 
 class Backlog:
-    """Items in order, of which `messages` are messages, with about `size` bytes; `dropped` are those that were lost."""
+    """Backlog: items in order. `messages` counts the messages among them, `size` their bytes, `dropped` lost ones."""
 
     def __init__(self) -> None:
         self.messages = 0
@@ -60,11 +60,11 @@ class Backlog:
         return iter(self._items)
 
     def first(self, most: int) -> list[Item]:
-        """Return the first so many items."""
+        """Return the first `most` items."""
         return list(islice(self._items, most))
 
     def key(self, name: bytes) -> Key | None:
-        """Return the key of this name that waits, if one does."""
+        """Return the waiting key of a name; None if there is none."""
         return self._keys.get(name)
 
     def add(self, item: Item) -> None:
@@ -78,7 +78,7 @@ class Backlog:
             self._keys[item.name] = item
 
     def written(self, items: Sequence[Item]) -> None:
-        """Remove items that were the first and have been written; some may have been dropped meanwhile."""
+        """Remove written items, which were the first ones. Some of them may have been dropped meanwhile."""
         if not self._items:
             return
         for item in items:
@@ -88,7 +88,7 @@ class Backlog:
                 del self._keys[item.name]
 
     def drop(self, room: int) -> list[Waiting]:
-        """Drop the oldest messages, until the rest has no more than `room` bytes; return them."""
+        """Drop the oldest messages until the rest has at most `room` bytes; return the dropped messages."""
         dropped: list[Waiting] = []
         others: list[Item] = []
         while self.size > room:
@@ -103,12 +103,12 @@ class Backlog:
         return dropped
 
     def begins(self, stream: bytes) -> int | None:
-        """Return the number of the first message of a stream that waits; None if none does."""
+        """Return the sequence number of a stream's first waiting message; None if none waits."""
         waiting = self._by_stream.get(stream)
         return waiting[0].seq if waiting else None
 
     def messages_of(self, stream: bytes, first: int) -> Iterator[Waiting]:
-        """Give the messages of a stream from number `first` on that wait."""
+        """Return the waiting messages of a stream, from sequence number `first` on."""
         waiting = self._by_stream.get(stream, deque())
         return islice(waiting, bisect_left(waiting, first, key=attrgetter("seq")), None)
 

@@ -1,6 +1,6 @@
-"""What one commit writes: items in order, as the rows of the tables.
+"""The batch of one commit: items in order, as rows of the tables.
 
-Pure but for `write`, which is a job of the disk thread. Of a state that is said several times only the last is written.
+Pure but for `write`, which is a job of the disk thread. Of several items for one state only the last is written.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _Newest = dict[tuple[bytes, bytes], tuple[int, int, bytes | None]]
 
 
 class Rows(NamedTuple):
-    """The rows that items come to, the streams that the messages are of, and about how many bytes those take."""
+    """Rows of a batch of items, the names of their streams, and the approximate bytes of the messages."""
 
     messages: list[_Row]
     states: list[_Row | Forgotten]
@@ -35,7 +35,7 @@ class Rows(NamedTuple):
 
 
 def rows_of(items: Iterable[Item], number: Callable[[bytes], int]) -> Rows:
-    """Return the rows of some items. `number` gives that of a stream."""
+    """Return the rows of some items. `number` returns the row number of a stream by its name."""
     messages: list[_Row] = []
     states: list[_Row | Forgotten] = []
     keys: dict[bytes, Key] = {}
@@ -55,7 +55,7 @@ def rows_of(items: Iterable[Item], number: Callable[[bytes], int]) -> Rows:
             size += len(topic) + len(body) + OVERHEAD
         elif isinstance(item, Key):
             keys[item.name] = item
-        else:  # in order: what is forgotten may be said again behind it
+        else:  # in order: a forgotten state may be set again by a later item
             states += _states(newest)
             states.append(item)
             newest.clear()
@@ -69,7 +69,7 @@ def _states(newest: _Newest) -> Iterator[_Row]:
 
 
 class Batch(NamedTuple):
-    """What one commit writes: rows, and what goes with them."""
+    """Batch of one commit: rows, the stream rows to update, the `about` row if it changes, and whether to probe."""
 
     rows: Rows
     streams: Sequence[StreamRow]
@@ -77,7 +77,7 @@ class Batch(NamedTuple):
     probe: bool
 
     def write(self, db: sqlite3.Connection) -> None:
-        """Write it, within a transaction."""
+        """Write the batch. Call it within a transaction."""
         if self.probe:
             event_table.probe(db)
         for stream in self.streams:

@@ -1,4 +1,4 @@
-"""Checksums of what the store writes: SQLite keeps none, and a wrong byte must be a fault and no message.
+"""Checksums of the store's rows: SQLite keeps none, and a wrong byte must be a fault, and must not become a message.
 
 Pure. A value of a type that the store never writes has the checksum `WRONG`, which no row has.
 """
@@ -10,14 +10,14 @@ from struct import error as StructError  # noqa: N812 - its own name says nothin
 from zlib import crc32
 
 WRONG = -1
-"""The checksum of a value that cannot be the store's."""
+"""Checksum of a value that the store cannot have written."""
 
 _numbers = Struct(">qqqqq").pack
 _state_numbers = Struct(">qqqqqq").pack
 
 
 def checksum(*values: object) -> int:
-    """Return the CRC-32 of values in this order: texts, bytes, integers and None."""
+    """Return the CRC-32 of a sequence of values: texts, bytes, integers and None."""
     crc = 0
     for value in values:
         if value is None:
@@ -35,7 +35,7 @@ def checksum(*values: object) -> int:
 
 
 def of_event(numbers: tuple[object, object, object], identity: object, topic: object, body: object) -> int:
-    """Return the CRC-32 of a message, whose numbers are stream, seq, uptime: in a third of the time of `checksum`."""
+    """Return the CRC-32 of a message, in a third of the time of `checksum`. `numbers` are stream, seq and uptime."""
     if type(topic) is not bytes or type(body) is not bytes or not (identity is None or type(identity) is bytes):
         return WRONG
     try:
@@ -46,7 +46,10 @@ def of_event(numbers: tuple[object, object, object], identity: object, topic: ob
 
 
 def of_state(names: tuple[object, object], numbers: tuple[object, object], key: object, body: object) -> int:
-    """Return the CRC-32 of a state: names are topic and identity, numbers stream and seq. In half the time, too."""
+    """Return the CRC-32 of a state, in half the time of `checksum`.
+
+    `names` are topic and identity, `numbers` are stream and seq.
+    """
     topic, identity = names
     if type(topic) is not bytes or type(identity) is not bytes:
         return WRONG

@@ -1,7 +1,7 @@
-"""The one thread that waits for the disk, so that nobody else must wait for longer than they can.
+"""The disk thread: the only thread that waits for the disk, so that the event loop never waits longer than it chooses.
 
-Knows threads and a clock that only goes forward. Must not know SQLite, or what is done in the thread. To hand a job
-over and take its result back costs some tens of microseconds: the caller gives up the interpreter while it waits.
+The module knows threads and a monotonic clock. It must not know SQLite, or the work of a job. Handing a job over and
+taking its result back costs some tens of microseconds, because the caller gives up the interpreter while it waits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Job:
-    """A piece of work for the thread. Once it has `ended`, `seconds` says how long it took, `error` what it raised."""
+    """Job for the disk thread. Once it has `ended`, `seconds` is its duration, and `error` the exception it raised."""
 
     __slots__ = ("_result", "_work", "began", "ended", "error", "seconds")
 
@@ -29,7 +29,7 @@ class Job:
         self.error: Exception | None = None
 
     def run(self) -> None:
-        """Do the work. For the thread."""
+        """Do the work, in the disk thread. Keep the result or the exception, and the seconds it took."""
         try:
             self._result = self._work()
         except Exception as error:  # noqa: BLE001 - it is raised where the result is wanted
@@ -37,30 +37,30 @@ class Job:
         self.seconds = perf_counter() - self.began
 
     def result(self) -> Any:
-        """Return what the work gave, or raise what it raised."""
+        """Return the result of the work, or raise the exception that the work raised."""
         if self.error is not None:
             raise self.error
         return self._result
 
 
 class DiskThread:
-    """A thread that does one job after the other. It ends with the process at the latest, whatever the disk does."""
+    """Disk thread: does one job after the other. The thread never keeps the process alive, even if the disk hangs."""
 
     def __init__(self) -> None:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._done: SimpleQueue[Job] = SimpleQueue()
-        # A daemon thread: a disk that hangs must not keep a process that wants to end.
+        # A daemon thread: a disk that hangs must not keep the process from exiting.
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
 
     def submit(self, work: Callable[[], Any]) -> Job:
-        """Begin a job, behind those that were begun before."""
+        """Queue a job behind the earlier ones, and return it."""
         job = Job(work)
         self._jobs.put(job)
         return job
 
     def wait(self, job: Job, patience: float) -> bool:
-        """Wait for a job for so many seconds at most; return True if it has ended."""
+        """Wait for a job for at most `patience` seconds; return True if the job has ended."""
         until = perf_counter() + patience
         while not job.ended:
             left = until - perf_counter()
@@ -71,7 +71,7 @@ class DiskThread:
         return True
 
     def end(self, patience: float) -> bool:
-        """Let the thread end behind its last job; return True if it has ended after so many seconds at most."""
+        """End the thread after its last job; return True if it ends within `patience` seconds."""
         self._jobs.put(None)
         self._thread.join(patience)
         return not self._thread.is_alive()

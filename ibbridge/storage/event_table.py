@@ -1,7 +1,7 @@
-"""What is done with the store's file once it is open: messages are written, read and removed; values and keys, too.
+"""SQL operations on the open store: write, read and remove messages, states, values and order keys.
 
-Knows SQLite, and the layout by `schema`. Must not know files, threads, or what a topic or a body means. Each function
-is one job of the disk thread: it is given all it needs, shares nothing with anybody, and gives back what it found.
+The module knows SQLite, and the layout by `schema`. It must not know files, threads, or what a topic or a body means.
+Each function is one job of the disk thread: the function shares no state with other threads, and returns its result.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class Forgotten(NamedTuple):
-    """A state that is none any more; without an `identity`, all of the topic."""
+    """State to be removed; without an `identity`, all states of the topic."""
 
     topic: bytes
     identity: bytes | None
 
 
 class Old(NamedTuple):
-    """A message that may be removed. `size` is about what it takes on disk."""
+    """Message that may be removed. `size` is about the bytes that it takes on disk."""
 
     id: int
     stream: int
@@ -40,7 +40,7 @@ class Old(NamedTuple):
 
 
 class Page:
-    """Messages from a number on, without a hole, as far as there is room for them: for one there always is."""
+    """Page of a stream's messages without a hole: at most `room` bytes, but at least one message."""
 
     def __init__(self, first: int, room: int) -> None:
         self.found: list[tuple[int, bytes, bytes]] = []
@@ -49,7 +49,7 @@ class Page:
         self._room = room
 
     def take(self, topic: bytes, body: bytes) -> bool:
-        """Add the following one; False if there is no room."""
+        """Add the message with the following sequence number. Return False if there is no room."""
         self._room -= len(topic) + len(body)
         if self._room < 0 and self.found:
             return False
@@ -70,13 +70,13 @@ _READ = (
 
 
 def transact(change: Callable[[sqlite3.Connection], None], db: sqlite3.Connection) -> bool:
-    """Make a change in one transaction."""
+    """Make a change in one transaction. Return True; if the change fails, roll it back and raise."""
     db.execute("BEGIN IMMEDIATE")
     try:
         change(db)
         db.execute("COMMIT")
     except BaseException:
-        if db.in_transaction:  # it may have ended it itself
+        if db.in_transaction:  # SQLite may have ended the transaction itself
             db.execute("ROLLBACK")
         raise
     return True
@@ -85,7 +85,7 @@ def transact(change: Callable[[sqlite3.Connection], None], db: sqlite3.Connectio
 def transact_for_sure(
     change: Callable[[sqlite3.Connection], None], otherwise: str, db: sqlite3.Connection
 ) -> bool:
-    """Make a change that is on the disk itself when this ends; other changes are made with `synchronous=otherwise`."""
+    """Make a change with `synchronous=full`, so that a loss of power does not undo it; then go back to `otherwise`."""
     db.execute("PRAGMA synchronous=full")
     try:
         return transact(change, db)
@@ -94,24 +94,24 @@ def transact_for_sure(
 
 
 def write_about(about: About, db: sqlite3.Connection) -> None:
-    """Write what the file says of itself, and something else than is there: SQLite does not write what is the same."""
+    """Write the file's `about` row, changed by a probe: SQLite writes no page that stays the same."""
     probe(db)
     schema.put_about(db, about)
 
 
 def take_over(about: About, db: sqlite3.Connection) -> None:
-    """Begin an epoch. Pruned states are left of keys that have been closed since: nobody needs those any more."""
+    """Begin an epoch, and remove the kept states of pruned messages whose order key has been closed since."""
     write_about(about, db)
     db.execute("DELETE FROM state WHERE body IS NOT NULL AND key NOT IN (SELECT name FROM key WHERE open)")
 
 
 def probe(db: sqlite3.Connection) -> None:
-    """Write something: SQLite does not write what is there already."""
+    """Change a value, to prove that the disk takes writes: SQLite does not write unchanged values."""
     db.execute("UPDATE about SET beat = 1 - beat")
 
 
 def forget(state: Forgotten, db: sqlite3.Connection) -> None:
-    """Remove a state."""
+    """Remove a state, or all states of a topic."""
     if state.identity is None:
         db.execute("DELETE FROM state WHERE topic = ?", (state.topic,))
     else:
@@ -119,7 +119,7 @@ def forget(state: Forgotten, db: sqlite3.Connection) -> None:
 
 
 def oldest(after: int, most: int, db: sqlite3.Connection) -> list[Old]:
-    """Return the messages that came first behind row `after`."""
+    """Return the first `most` messages behind row `after`, in order of arrival. Raise `Damage` if one is unreadable."""
     found = []
     for row in db.execute(_OLDEST, (after, most)).fetchall():
         if not all(map(is_number, row[:5])):
@@ -129,9 +129,10 @@ def oldest(after: int, most: int, db: sqlite3.Connection) -> list[Old]:
 
 
 def remove(messages: Sequence[Old], streams: Iterable[StreamRow], db: sqlite3.Connection) -> None:
-    """Remove messages. Their room in the file is used again, not given back.
+    """Remove messages. The file reuses their space, and does not shrink.
 
-    The states that they are go with them, or are kept with their bodies, where they belong to a key that is open.
+    The states of removed messages are removed as well, except states of an open order key, which are kept with their
+    bodies.
     """
     for old in messages:
         if old.identity is not None:
@@ -157,7 +158,10 @@ def _leave(old: Old, db: sqlite3.Connection) -> None:
 
 
 def fetch(first: int, last: int, stream: int, room: int, db: sqlite3.Connection) -> Page:
-    """Return messages of a stream up to number `last`. Where one is damaged the page ends, and says so."""
+    """Return the messages `first` to `last` of a stream. At a damaged or missing message the page ends, with `damage`.
+
+    The page also ends when its messages exceed `room` bytes.
+    """
     page = Page(first, room)
     with closing(db.execute(_READ, (stream, first, last))) as cursor:
         for *event, check in cursor:
@@ -176,7 +180,7 @@ def put_value(key: str, value: bytes, db: sqlite3.Connection) -> None:
 
 
 def value(key: str, db: sqlite3.Connection) -> bytes | None:
-    """Return a value; None if there is none."""
+    """Return a value; None if there is none. Raise `Damage` if its checksum is wrong."""
     found: tuple[bytes, int] | None = db.execute("SELECT value, checksum FROM value WHERE key = ?", (key,)).fetchone()
     if found is None:
         return None
@@ -186,7 +190,7 @@ def value(key: str, db: sqlite3.Connection) -> bytes | None:
 
 
 def value_of_key(name: bytes, db: sqlite3.Connection) -> bytes:
-    """Return what belongs to an order key that is known to be there."""
+    """Return the value of an order key. Raise `Damage` if the key is missing, although it is known, or unreadable."""
     found = db.execute("SELECT value, open, checksum FROM key WHERE name = ?", (name,)).fetchone()
     if found is None or found[2] != checksum(name, *found[:2]):
         raise Damage(f"an order's key is unreadable, or is not there: {name!r}")
@@ -195,12 +199,12 @@ def value_of_key(name: bytes, db: sqlite3.Connection) -> bytes:
 
 
 def checkpoint(db: sqlite3.Connection) -> bool:
-    """Copy the log into the file; return True if everything is copied now."""
+    """Copy the write-ahead log into the file; return True if all of the log is copied now."""
     busy, frames, copied = db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
     return not busy and bool(frames == copied)
 
 
 def used(db: sqlite3.Connection) -> int:
-    """Return how many bytes of the file hold something."""
-    pages, free, size = (schema.one(db, f"PRAGMA {each}") for each in ("page_count", "freelist_count", "page_size"))
+    """Return the bytes of the file in use."""
+    pages, free, size = (schema.one(db, f"PRAGMA {name}") for name in ("page_count", "freelist_count", "page_size"))
     return int((pages - free) * size)

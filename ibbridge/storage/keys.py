@@ -1,7 +1,7 @@
-"""Order keys as the store keeps them: for ever, in a few bytes each, and never taken for new by mistake.
+"""Order keys in the store: kept for ever, in a few bytes each, and never mistaken for new ones.
 
-Pure. The names of all keys are known in memory by a digest of 8 bytes, so that a key is found although the disk does
-not answer, and a row that has gone from the file is found to be missing: 8 MB for a million orders.
+Pure. The names of all keys are in memory as digests of 8 bytes: 8 MB for a million orders. So a key is found although
+the disk does not answer, and a row that has vanished from the file is noticed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class Key(NamedTuple):
-    """A key that is kept for ever, and what belongs to it.
+    """Order key that is kept for ever, with its value.
 
-    `open`: the store gives it out at each start, and keeps the states that belong to it.
+    `open`: the store returns the key at each start, and keeps the states that belong to the key.
     """
 
     name: bytes
@@ -27,9 +27,9 @@ class Key(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is found in the messages of a store that kept no keys.
+    """Order keys found in the messages of a store that kept no keys.
 
-    The keys, the name of its key by the topic of messages, and the highest epoch that a message is from.
+    `names` has the name of a message's key by topic, `epoch` is the highest epoch of any message.
     """
 
     keys: list[Key]
@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 
 class KnownKeys:
-    """The names of all keys of a store, as digests."""
+    """Set of the names of all order keys of a store, as digests."""
 
     def __init__(self, names: Iterable[bytes] = ()) -> None:
         self._old = array("Q", sorted(map(_digest, names)))

@@ -1,12 +1,12 @@
-"""The layout of the store's file: made, upgraded from an earlier release's, and checked when it is opened.
+"""The schema of the store's file: creation, upgrade from an earlier release, and checks at opening.
 
-Knows SQLite and checksums. Must not know files, locks, threads, or what a topic or a body means. What is damaged raises
-`Damage`, which is an error of SQLite's kind.
+The module knows SQLite and checksums. It must not know files, locks, threads, or what a topic or a body means. A
+damaged row raises `Damage`, a subclass of SQLite's error.
 
-The layout is the cheapest of those measured, to write and to prune. Rows stand in order of arrival: a commit appends to
-one page, whatever streams are in it, and what is oldest is together at the front. Finding a message by its number takes
-an index, whose entries are small. With the key (stream, seq) and no index, rows of many streams are written to as many
-pages: one commit of 500 rows in 400 streams takes more than twice as long, and checkpoints too.
+The layout is the cheapest of those measured, to write and to prune. Rows are in order of arrival: a commit appends to
+one page, whatever its streams, and the oldest rows are together at the front. An index with small entries finds a
+message by its sequence number. With the key (stream, seq) and no index, rows of many streams go to as many pages: one
+commit of 500 rows in 400 streams takes more than twice as long, and so do checkpoints.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 SCHEMA = 2
-"""The version of the layout. The file says which it has; an older one is upgraded, a newer one left alone."""
+"""Version of the layout, kept in the file. A file of an older version is upgraded, a newer one left alone."""
 
 OURS = 0x69626272
 """SQLite's application_id of a store: "ibbr"."""
 
 TIMES_OF_DAY = 10**15
-"""Schema 1 had the time of day (µs since 1970) where there is `uptime` now: so much has no `uptime` in 30 years."""
+"""Larger values in the `uptime` column are times of day (µs since 1970), as in schema 1: no uptime lasts 30 years."""
 
-# Numbers up to `floor` are gone, pruned or never written; those from there to the last are there without a hole.
-# `state` refers to the newest message of each topic and identity, and holds its `body` once that message is pruned and
-# the key that it belongs to is open. `uptime` is for how many µs daemons had been running on this store, all together.
-# `about` is one row: `beat` is there to be written, `keys` how many rows `key` has.
+# Sequence numbers up to `floor` are gone, pruned or never written; the numbers above it, up to the last, have no hole.
+# `state` refers to the newest message of each topic and identity. It holds the `body` if that message was pruned while
+# its order key was open. `uptime` is the total time in µs for which daemons had been running on this store.
+# `about` has one row: `beat` only exists to be changed by a probe, `keys` is the number of rows in `key`.
 _TABLES = """
 CREATE TABLE about (
     name TEXT NOT NULL, beat INTEGER NOT NULL, epoch INTEGER NOT NULL, uptime INTEGER NOT NULL, keys INTEGER NOT NULL,
@@ -62,13 +62,13 @@ CREATE UNIQUE INDEX event_by_number ON event (stream, seq)
 
 
 class Damage(sqlite3.DatabaseError):
-    """Something wrong in the file that SQLite does not notice."""
+    """Damage in the file that SQLite does not notice."""
 
     sqlite_errorcode = sqlite3.SQLITE_CORRUPT
 
 
 class About(NamedTuple):
-    """What the file says of itself: see the schema."""
+    """Row of the table `about`: the store's name, epoch, uptime and number of order keys."""
 
     name: str
     epoch: int
@@ -82,7 +82,7 @@ class About(NamedTuple):
 
 
 class StreamRow(NamedTuple):
-    """A stream: its number, its name, its floor, whether messages of it are about order keys, its last number there."""
+    """Row of the table `stream`. `keyed`: some messages are about order keys. `last`: the last sequence number."""
 
     number: int
     name: bytes
@@ -94,7 +94,7 @@ class StreamRow(NamedTuple):
 
 
 def create(db: sqlite3.Connection, name: str) -> None:
-    """Make a store of this name in an empty file."""
+    """Create the tables of a store, with its name, in an empty file."""
     db.execute("BEGIN IMMEDIATE")
     _run(db, _TABLES + ";" + _EVENTS)
     _begin_about(db, About(name, 0, 0, 0))
@@ -103,16 +103,16 @@ def create(db: sqlite3.Connection, name: str) -> None:
 
 
 def upgrade(db: sqlite3.Connection, adopt: Callable[[Iterator[tuple[bytes, bytes]]], Found]) -> None:
-    """Bring a file of schema 1 into the form of this one, in one transaction. Raise `Damage` if it is damaged.
+    """Upgrade a file of schema 1 in one transaction. Raise `Damage` if the file is damaged.
 
-    Schema 1 kept no order keys: `adopt` finds them in the messages.
+    Schema 1 kept no order keys: `adopt` finds the keys in the messages.
     """
     db.execute("BEGIN IMMEDIATE")
     try:
         for table in ("about", "stream", "state", "value"):
             db.execute(f"ALTER TABLE {table} RENAME TO {table}_1")
         db.execute("ALTER TABLE event RENAME COLUMN ts TO uptime")
-        # A clock that was wrong said that it is 1970.
+        # Messages from a machine with a wrong clock (about 1970) would look like messages with an uptime.
         db.execute("UPDATE event SET uptime = ? WHERE uptime <= ?", (TIMES_OF_DAY + 1, TIMES_OF_DAY))
         _run(db, _TABLES)
         found = adopt(_first_events(db))
@@ -173,7 +173,7 @@ def _stamp(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA user_version={SCHEMA}")
 
 
-# -- what is said to SQLite
+# -- writing
 
 PUT_EVENT = "REPLACE INTO event (stream, seq, uptime, checksum, identity, topic, body) VALUES (?, ?, ?, ?, ?, ?, ?)"
 PUT_STATE = "REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -193,16 +193,16 @@ def put_keys(db: sqlite3.Connection, keys: Iterable[Key]) -> None:
 
 
 def put_about(db: sqlite3.Connection, about: About) -> None:
-    """Write what the file says of itself. The name stays."""
+    """Write the row of `about`, except for the name."""
     values = (about.epoch, about.uptime, about.keys, about.checksum)
     db.execute("UPDATE about SET epoch = ?, uptime = ?, keys = ?, checksum = ?", values)
 
 
-# -- what is read when a file is opened
+# -- reading when a file is opened
 
 
 def about(db: sqlite3.Connection) -> About:
-    """Return what the file says of itself."""
+    """Return the row of `about`. Raise `Damage` if it is unreadable."""
     rows = db.execute("SELECT name, epoch, uptime, keys, checksum FROM about").fetchall()
     if len(rows) != 1 or rows[0][-1] != checksum(*rows[0][:-1]):
         raise Damage("what it says of itself (its name, epoch, uptime) is unreadable")
@@ -210,7 +210,7 @@ def about(db: sqlite3.Connection) -> About:
 
 
 def streams(db: sqlite3.Connection) -> list[StreamRow]:
-    """Return all streams."""
+    """Return all streams. Raise `Damage` if one is unreadable."""
     found = db.execute(
         "SELECT number, name, floor, keyed, checksum, "
         "ifnull((SELECT max(seq) FROM event WHERE event.stream = stream.number), 0) FROM stream"
@@ -239,14 +239,17 @@ def keys(db: sqlite3.Connection, expected: int) -> tuple[KnownKeys, list[Key]]:
 
 
 def check_values(db: sqlite3.Connection) -> None:
-    """Raise `Damage` unless all values are readable: one whose name is not is one that nobody finds."""
+    """Raise `Damage` unless all values are readable. A look-up by name would not find a value with a damaged name."""
     for key, value, check in db.execute("SELECT key, value, checksum FROM value").fetchall():
         if check != checksum(key, value):
             raise Damage(f"the value {key!r} is unreadable")
 
 
 def states(db: sqlite3.Connection) -> list[tuple[bytes, bytes, bytes]]:
-    """Return topic, identity and body of the newest message of each topic and identity. Raise `Damage`."""
+    """Return topic, identity and body of the newest message of each topic and identity.
+
+    Raise `Damage` if a state or its message is unreadable.
+    """
     query = (
         "SELECT s.topic, s.identity, s.stream, s.seq, s.key, s.body, s.checksum, "
         "e.uptime, e.identity, e.topic, e.body, e.checksum FROM state s LEFT JOIN event e USING (stream, seq)"
@@ -264,7 +267,7 @@ def states(db: sqlite3.Connection) -> list[tuple[bytes, bytes, bytes]]:
 
 
 def is_intact(event: tuple[Any, ...], check: object) -> bool:
-    """Return True if a message (stream, seq, uptime, identity, topic, body) has this checksum."""
+    """Return True if a message (stream, seq, uptime, identity, topic, body) has the checksum `check`."""
     stream, seq, uptime, identity, topic, body = event
     if check == of_event((stream, seq, uptime), identity, topic, body):
         return True
@@ -272,11 +275,11 @@ def is_intact(event: tuple[Any, ...], check: object) -> bool:
 
 
 def is_number(found: object) -> bool:
-    """Return True if it can be a number of the store's."""
+    """Return True if a value is an integer that the store can have written."""
     return type(found) is int and 0 <= found < 2**53
 
 
 def one(db: sqlite3.Connection, query: str) -> Any:
-    """Return the one value that a query finds, or None."""
+    """Return the first value of a query's first row; None without a row."""
     found = db.execute(query).fetchone()
     return found[0] if found else None
