@@ -1,6 +1,6 @@
-"""The commands that are the daemon's own, and no requests of IB's: what they take, and what they do.
+"""The daemon's own commands (`ping`, `status`, `snapshot`, `replay`, `halt`, `resume`): arguments and execution.
 
-Knows streams and their state; nothing of the form of commands, of sockets or of TWS.
+This module knows streams and their state. It must not know the form of commands, sockets or TWS.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LONGEST_REASON = 500
 
 REPLAYED = 500
 REPLAYED_BYTES = 256 * 1024
-"""The most of one reply to `replay`: about a millisecond to build."""
+"""Limits of one reply to `replay`, in messages and bytes. A reply at the limit takes about a millisecond to build."""
 
 
 class Takes(NamedTuple):
@@ -58,18 +58,21 @@ TAKES: Mapping[str, tuple[Takes, ...]] = {
     ),
     "resume": (),
 }
-"""The daemon's own commands, with their arguments."""
+"""Arguments of each of the daemon's own commands, by command name."""
 
 ANEW = frozenset(("ping", "status", "snapshot", "replay", "halt"))
-"""Those that are carried out anew when they are repeated: what they say is of the moment, and whoever says halt for the
-second time means it."""
+"""Commands that are executed anew when a client repeats them. Their results describe the moment, and a client that
+repeats `halt` means `halt`."""
 
 NAMED = frozenset(("halt", "resume"))
-"""Those that want to know who is asking."""
+"""Commands that require the client's name."""
 
 
 class Bridge:
-    """Carries them out. `status` gives the body of that one, `clock` the time in µs since 1970 UTC."""
+    """Executor of the daemon's own commands.
+
+    `status` returns the result of the command `status`. `clock` returns the time in µs since 1970 UTC.
+    """
 
     def __init__(
         self, streams: Streams, halt: Halt, status: Callable[[], dict[str, Any]], clock: Callable[[], int]
@@ -85,12 +88,12 @@ class Bridge:
         }
 
     def carry_out(self, name: str, args: dict[str, Any], client: str) -> dict[str, Any]:
-        """The result of the command of this name. Raises `Refused`."""
+        """Execute the command of this name and return its result. Raises `Refused`."""
         _check(name, args)
         return self._does[name](args, client)
 
     def _snapshot(self, args: dict[str, Any], _: str) -> dict[str, Any]:
-        """The state of every stream under `prefix`; `next` is to be given as `after` for the next page."""
+        """Return a page of the state of the streams under `prefix`, and `next`: the `after` of the next page."""
         prefix = args.get("prefix", "").encode("utf-8", "replace")
         try:
             streams, following = snapshot.page(self._streams, prefix, args.get("after", ""))
@@ -99,7 +102,7 @@ class Bridge:
         return {"streams": streams, "next": following, "offset": self._streams.offset}
 
     def _replay(self, args: dict[str, Any], _: str) -> dict[str, Any]:
-        """The messages `from` to `to` of a stream; `next` is to be given as `from` for the rest."""
+        """Return the messages `from` to `to` of a stream, and `next`: the `from` that gives the rest."""
         name, first = args["stream"], args["from"]
         stream = self._streams.stream(name.encode("utf-8", "replace"))
         if stream is None:
@@ -125,13 +128,13 @@ class Bridge:
 
 
 def _reason(args: dict[str, Any]) -> str:
-    """Cut off, and not refused: who halts is in a hurry."""
+    """Return the reason of a halt, cut to the limit. A long reason is no fault: a client that halts is in a hurry."""
     given: str = args.get("reason", "")
     return given[:LONGEST_REASON]
 
 
 def _check(name: str, args: dict[str, Any]) -> None:
-    """Refuse what a command does not take."""
+    """Refuse arguments that the command does not take, lacks, or takes with another type or length."""
     takes = TAKES[name]
     known = " and ".join(each.name for each in takes)
     faults = [

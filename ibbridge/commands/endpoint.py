@@ -1,7 +1,7 @@
-"""The command border: bytes from a client in, the bytes of exactly one reply out.
+"""The command border: bytes of a command in, bytes of exactly one reply out.
 
-Everything a client can get wrong is caught here and answered: what is wrong, where, and whether a retry is safe. Knows
-msgpack and the form of commands; what a command does is in `builtin` or, for IB's requests, in `ib_requests`.
+Every fault of a client ends here. The reply says what is wrong, where, and whether a retry is safe. This module knows
+msgpack and the form of commands. `builtin` executes the daemon's own commands, `ib_requests` executes IB's requests.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ log = logging.getLogger(__name__)
 LONGEST_CLIENT = 32
 LONGEST_ID = 64
 MOST_REFUSALS = 10_000
-"""Commands that were refused and can never be carried out, whose replies are remembered."""
+"""Remembered replies to commands that were refused and that no retry can make valid."""
 
 MOST_QUESTIONS = 10_000
-"""Commands that are carried out anew when they come again, which are remembered."""
+"""Remembered commands of the kind that is executed anew when it is repeated (`builtin.ANEW`)."""
 
 EXPIRED_AT_ONCE = 2_000
-"""Replies that `Commands.tend` forgets at most of each kind, in about two milliseconds."""
+"""Most replies of each kind that one call of `Commands.tend` forgets, which takes about two milliseconds."""
 
 _NEW_ID = "take one that was never used, nor by an earlier run of the client: one made of the time, say"
-_ANEW = [*ANEW]  # what is asked for may be of any type, and have no hash
+_ANEW = [*ANEW]  # a list, because `cmd` may have any type, also one without a hash
 _NAMES = (*TAKES, *REQUESTS, WHAT_IF)
 _KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after", "epoch"))
 
 
 class _Asked:
-    """A command as far as it is known: its connection and id, and under what its reply is to be remembered."""
+    """The known parts of a command: the connection, the id, and the key under which the reply is remembered."""
 
     def __init__(self, peer: bytes) -> None:
         self.peer = peer
@@ -60,7 +60,7 @@ class _Asked:
 
 
 class Commands:
-    """Answers commands: the daemon's own by `builtin`, IB's requests by `ib_requests`, repeated ones from memory."""
+    """Command endpoint: validates commands, dispatches them, and answers repeated commands from memory."""
 
     def __init__(
         self, streams: Streams, requests: Requests, bridge: Bridge, clock: Callable[[], float] = time.monotonic
@@ -70,20 +70,20 @@ class Commands:
         self._bridge = bridge
         self._clock = clock
         self._done = Replies()
-        # These are many, and must not push out what matters.
+        # Refusals and questions are many. In their own memories they cannot displace the replies that matter.
         self._refusals = Replies(MOST_REFUSALS)
         self._questions = Replies(MOST_QUESTIONS)
-        # What was not sent is to be carried out when the same command comes again, if that is possible by then.
+        # A command that was not sent is not remembered: its repetition is executed, if that is possible by then.
         self._of_refused = {"refused": self._refusals, "not_sent": None, "unknown": self._done}
         self._counts: Counter[str] = Counter()
 
     @property
     def counts(self) -> Counter[str]:
-        """How many commands came, and what became of them."""
+        """Counts of commands received, refused, repeated and failed, and of replies forgotten early."""
         return self._counts + Counter(forgottenReplies=self._done.forgotten)
 
     def answer(self, request: bytes, peer: bytes = b"") -> bytes:
-        """Return the reply to one command, which came over the connection `peer`. Never raises."""
+        """Return the reply to one command that came over the connection `peer`. Never raises."""
         self._counts["commands"] += 1
         asked = _Asked(peer)
         replies: Replies | None = self._done
@@ -104,7 +104,7 @@ class Commands:
         return reply
 
     def tend(self) -> None:
-        """Forget replies that are too old, some at a time. To be called every second or so."""
+        """Forget expired replies, at most `EXPIRED_AT_ONCE` of each kind. Call this about every second."""
         for replies in (self._done, self._refusals, self._questions):
             replies.expire(self._clock(), EXPIRED_AT_ONCE)
 
@@ -123,7 +123,7 @@ class Commands:
         return self._packed(identifier, {"ok": True, "result": result}, dup)
 
     def _is_meant(self, epoch: Any) -> None:
-        """Refuse what is for an earlier daemon: it may have carried it out already, and we would do so again."""
+        """Refuse a command for an earlier daemon process, which may have executed the command already."""
         if epoch is None:
             return
         if isinstance(epoch, bool) or not isinstance(epoch, int):
@@ -134,7 +134,10 @@ class Commands:
             raise Refused("E_NOT_SYNCED", fault, outcome="unknown")
 
     def _first_reply(self, identifier: str | int, asking: Asking, content: bytes) -> bytes | None:
-        """What this command was answered with before, empty if it is to be carried out anew; None if it is new."""
+        """Return the first reply to this command; empty bytes if a repetition is executed anew; None for a new one.
+
+        Raises `Refused` if the id belongs to another command, or to a request that the client has cancelled.
+        """
         now = self._clock()
         memories = (self._done, self._refusals, self._questions)
         found = next((found for each in memories if (found := each.find(asking, content, now))), None)
@@ -151,7 +154,7 @@ class Commands:
         return reply
 
     def refuse(self, reason: str) -> bytes:
-        """The reply to something that is no command by its size or its frames."""
+        """Return the refusal of a message that is no command because of its size or its frames."""
         self._counts["commands"] += 1
         return self._refused(None, Refused("E_ARG", reason))
 
@@ -180,14 +183,14 @@ class Commands:
             hint = f"; did you mean {near}?" if near else ""
             raise Refused("E_PROTO", f"cmd: there is no command {shown(name)}{hint}")
         asking, key = Asking(_client(command), identifier), command.get("key")
-        # An order that was sent in time must not be called "not sent" to whoever asks again because the reply was lost.
+        # A client that lost the reply repeats the command. An order that left in time must not be called "not sent".
         if not self._requests.carried_out(name, args, asking, key):
             _in_time(command)
         return self._requests.carry_out(name, args, asking, key, command.get("not_after"), peer=peer)
 
 
 def _memory(command: dict[str, Any], identifier: str | int) -> tuple[Asking, bytes] | None:
-    """Under what a command is remembered; None if nobody says who is asking."""
+    """Return the key and digest under which a command is remembered; None if the command names no valid client."""
     client = command.get("client")
     if not isinstance(client, str) or len(client) > LONGEST_CLIENT:
         return None
@@ -244,7 +247,7 @@ def _client(command: dict[str, Any]) -> str:
 
 
 def _in_time(command: dict[str, Any]) -> None:
-    """Refuse what is too late."""
+    """Refuse a command whose `not_after` has passed."""
     not_after = command.get("not_after")
     if not_after is None:
         return

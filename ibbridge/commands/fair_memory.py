@@ -1,8 +1,8 @@
-"""A bounded memory that clients share: when it is full, whoever fills it loses the oldest of their own.
+"""A bounded memory that clients share: a full memory evicts the oldest entry of its heaviest user.
 
-The one that fills it is the connection or the client that has most, whichever has more; of a connection the client that
-has most. So neither one name over a thousand connections nor a thousand names over one push out what others have.
-Pure; knows nothing of what is kept but its size.
+The heaviest user is the client or the connection with the most bytes. Of the heaviest connection, the heaviest client
+loses the entry. So neither one client name over a thousand connections nor a thousand names over one connection can
+displace the entries of others. Pure. The module knows only the size of a value.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
 OVERHEAD = 400
-"""Bytes that an entry takes beside what is kept in it."""
+"""Bytes that an entry takes beside its value."""
 
 K = TypeVar("K")
 V = TypeVar("V")
 
 
 class _Entry(Generic[K, V]):
-    """One thing that is kept."""
+    """A value with its key, size, client and connection. `kept` is False once the entry has been removed."""
 
     __slots__ = ("client", "kept", "key", "peer", "size", "value")
 
@@ -36,9 +36,9 @@ class _Entry(Generic[K, V]):
 
 
 class _Holder(Generic[K, V]):
-    """What one client or connection has: its size, and its entries from the oldest on.
+    """The entries of one client or connection, the oldest first, and their size in bytes.
 
-    `listed` is the number of its place in the heap.
+    `listed` is the serial number of the holder's valid place in the heap.
     """
 
     __slots__ = ("_entries", "_live", "_start", "listed", "size")
@@ -56,7 +56,7 @@ class _Holder(Generic[K, V]):
         self._entries.append(entry)
 
     def remove(self, entry: _Entry[K, V]) -> None:
-        """Count an entry no more, which is not `kept` now; the list is cleared of such when they are half of it."""
+        """Stop counting an entry that is no longer `kept`. Drop such entries from the list when they are half of it."""
         self.size -= entry.size
         self._live -= 1
         if len(self._entries) > 2 * self._live + 8:
@@ -70,14 +70,14 @@ class _Holder(Generic[K, V]):
 
 
 class _Holders(Generic[K, V]):
-    """Holders by name, and which has most."""
+    """Holders by name, with a heap that finds the heaviest holder."""
 
     __slots__ = ("_heap", "_of", "_serial")
 
     def __init__(self) -> None:
         self._of: dict[Hashable, _Holder[K, V]] = {}
-        # Sizes, negated, and names. Of each holder one place counts, the one that is `listed`; when that is met and the
-        # holder has less by then, it is corrected.
+        # Negated sizes, serial numbers and names. Only the `listed` place of a holder counts. `largest` corrects a
+        # place whose holder has become smaller since.
         self._heap: list[tuple[int, int, Hashable]] = []
         self._serial = 0
 
@@ -93,7 +93,7 @@ class _Holders(Generic[K, V]):
         self._compact()
 
     def _compact(self) -> None:
-        """Leave one place in the heap to each holder, when most places count no more."""
+        """Rebuild the heap with one place for each holder, once most places are outdated."""
         if len(self._heap) > 4 * len(self._of) + 64:
             self._heap = [(-each.size, each.listed, name) for name, each in self._of.items()]
             heapq.heapify(self._heap)
@@ -111,7 +111,7 @@ class _Holders(Generic[K, V]):
             self._compact()
 
     def largest(self) -> _Holder[K, V]:
-        """Return the holder that has most. There must be one."""
+        """Return the holder with the most bytes. There must be at least one holder."""
         while True:
             size, number, name = self._heap[0]
             holder = self._of.get(name)
@@ -123,7 +123,7 @@ class _Holders(Generic[K, V]):
 
 
 class FairMemory(Generic[K, V]):
-    """At most `most` entries, of `largest` bytes together."""
+    """Bounded memory of at most `most` entries and `largest` bytes, fair to clients and connections."""
 
     def __init__(self, most: int, largest: int) -> None:
         self.size = 0
@@ -138,17 +138,17 @@ class FairMemory(Generic[K, V]):
         return len(self._entries)
 
     def get(self, key: K) -> V | None:
-        """Return what is kept under a key."""
+        """Return the value under a key, or None."""
         entry = self._entries.get(key)
         return None if entry is None else entry.value
 
     def oldest(self) -> tuple[K, V] | None:
-        """Return the key and the value that were put before all others."""
+        """Return the key and the value of the oldest entry; None if the memory is empty."""
         entry = next(iter(self._entries.values()), None)
         return None if entry is None else (entry.key, entry.value)
 
     def put(self, key: K, value: V, size: int, client: str, peer: bytes) -> int:
-        """Keep a value of `size` bytes in the place of an earlier one; return how many others had to go for it."""
+        """Keep a value of `size` bytes, replacing an earlier value of the key. Return how many entries were evicted."""
         self.remove(key)
         entry = self._entries[key] = _Entry(key, value, size + OVERHEAD, client, peer)
         self.size += entry.size
@@ -162,12 +162,12 @@ class FairMemory(Generic[K, V]):
         return gone
 
     def remove(self, key: K) -> None:
-        """Keep nothing under a key any more."""
+        """Remove the entry of a key, if there is one."""
         entry = self._entries.pop(key, None)
         if entry is None:
             return
         entry.kept = False
-        del entry.value  # now, and not when the last list has been cleared of it
+        del entry.value  # the holders' lists may refer to the entry for a long time yet
         self.size -= entry.size
         self._clients.remove(entry.client, entry)
         self._by_peer.remove(entry.peer, entry)

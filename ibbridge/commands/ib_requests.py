@@ -1,9 +1,9 @@
-"""From a command to what TWS is asked: who may ask, what is shared, what a command id names, what is cancelled.
+"""IB's requests as commands: permissions, sharing of subscriptions, command ids, and cancels.
 
-Every request that the codec declares is a command under IB's own name, without its `reqId` or `orderId`, which are the
-daemon's to give. Orders are for `placement`, streams without a number for `singleton_streams`, and what happens to a
-request once it has been asked for `resubscription`. Raises `Refused` for everything that is not carried out. Pure: it
-is given a way to send.
+Every request that the codec declares is a command under IB's own name, without its `reqId` or `orderId`: the daemon
+assigns both. `placement` handles orders, `singleton_streams` handles subscriptions without a request id, and
+`resubscription` looks after a subscription once it has been requested. A command that is not executed raises `Refused`.
+Pure: the caller supplies the link that sends.
 """
 
 from __future__ import annotations
@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 
 
 class Requests:
-    """What clients ask of TWS. `halt`, `fault` and `window` are when no order is taken: see `Trading`."""
+    """Executor of commands that are requests of IB's.
+
+    `halt`, `fault` and `window` say when no order is accepted: see `Trading`.
+    """
 
     def __init__(
         self,
@@ -64,7 +67,7 @@ class Requests:
         self._allowed = frozenset(allowed)
         self._places = Places(router, names)
         self._trading = Trading(self.outgoing, router, orders, halt=halt, fault=fault, window=window, clock=clock)
-        deadlines: Deadlines[object] = Deadlines()  # one for all: what is due is told in the order of its time
+        deadlines: Deadlines[object] = Deadlines()  # one for all parts, so that deadlines pass in the order of time
         self._asker = Asker(self.outgoing, router, deadlines)
         self._wanted = Subscriptions()
         router.over = self._over
@@ -84,13 +87,13 @@ class Requests:
 
         self._settings: dict[str, dict[str, Any]] = {}
         self.market_data_type_set: Callable[[int, str], None] = lambda _, __: None
-        """Is told of the type of market data that TWS is told to send from now on, and by which client."""
+        """Callback for the market data type that TWS sends from now on, and the client that has set it."""
 
     # -- the connection
 
     @property
     def upstream(self) -> bool:
-        """Whether IB's servers are there behind TWS. While they are not, orders are refused."""
+        """True while TWS is connected to IB's servers. While TWS is not, orders are refused."""
         return self._trading.upstream
 
     @upstream.setter
@@ -99,7 +102,7 @@ class Requests:
 
     @property
     def accounts(self) -> tuple[str, ...]:
-        """The accounts that TWS manages here."""
+        """Accounts that the login of TWS manages."""
         return self._trading.accounts
 
     @accounts.setter
@@ -107,39 +110,42 @@ class Requests:
         self._trading.accounts = managed
 
     def above(self, number: int | None) -> None:
-        """Ids from here on are above `number`: what TWS gave as the next valid one, less one, or has been seen."""
+        """Assign only ids above `number` from now on.
+
+        `number` is the next valid id of TWS less one, or an id that a message has shown to be in use.
+        """
         self.outgoing.above(number)
 
     def begin(self) -> None:
-        """A new connection begins: the numbers of the old one mean nothing any more."""
+        """Forget the request ids of the old connection: a new connection begins."""
         self.upkeep.begin()
 
     def connected(self) -> list[tuple[Route, str]]:
-        """A new connection is ready: ask again for what clients want of it.
+        """Re-send the settings and requests of clients on a new connection that is ready.
 
-        Returns what could not be asked for, and why: TWS may speak an older version now.
+        Return the requests that could not be sent, with the reasons: TWS may speak an older version now.
         """
         self.outgoing.is_open = True
         self._set_again()
         return self.upkeep.connected()
 
     def lost(self) -> list[Route]:
-        """The connection is gone: the requests that will have no answer."""
+        """Note the loss of the connection. Return the requests that will get no response."""
         self.outgoing.is_open = False
         return self.upkeep.lost()
 
     def tend(self, now: float) -> None:
-        """Do what it is time for, in seconds of a clock that only goes forward. To be called every heartbeat."""
+        """Do the work that is due at `now`, in seconds of a clock that only goes forward. Call this every heartbeat."""
         self.upkeep.tend(now)
         self._delays.tend()
         self._trading.tend(now)
 
     def notice(self, code: int | None, farm: str = "") -> None:
-        """One of IB's codes about its own servers; `farm` names one whose state has changed by it."""
+        """Apply one of IB's codes about its own servers. `farm` names the data farm whose state the code changes."""
         self.upkeep.notice(code, farm)
 
     def uncontested(self) -> None:
-        """Another login has let go of the market data."""
+        """Resume market data after another login has released it."""
         self.upkeep.uncontested()
 
     def _over(self, route: Route) -> None:
@@ -149,7 +155,7 @@ class Requests:
     # -- on the way to TWS
 
     def leaving(self, message: Waiting) -> bool:
-        """It is about to be written. False if it must not be any more."""
+        """Prepare for the writing of a message. Return False if the message must not be sent any more."""
         self._note_setting(message)
         about = message.about
         if isinstance(about, Order):
@@ -157,9 +163,9 @@ class Requests:
         return not isinstance(about, Route) or self._asker.leaving(message, about)
 
     def unsent(self, messages: Iterable[Waiting]) -> None:
-        """The connection is gone, and these never left. To be told before `lost`.
+        """Handle messages that never left because the connection is gone. Call this before `lost`.
 
-        Subscriptions and one-shots are then treated as those that did leave; cancels of such are void without it.
+        From here on, unsent subscriptions and one-shots are treated as sent ones. An unsent cancel of either is void.
         """
         for message in messages:
             self._note_setting(message)
@@ -172,7 +178,7 @@ class Requests:
                 self._asker.unsent(message, about)
 
     def _note_setting(self, message: Waiting) -> None:
-        """Keep a setting of the connection that a client has made, so that the next one has it, too."""
+        """Remember a setting that a client has made on this connection, for the next connection."""
         if message.request.does is not Kind.SETTING or not message.client:
             return
         if message.request.name == _MARKET_DATA_TYPE:
@@ -181,7 +187,7 @@ class Requests:
             self._settings[message.request.name] = dict(message.args)
 
     def _set_again(self) -> None:
-        """Make the settings on a new connection, but for the market data type, which the daemon sets on each."""
+        """Repeat the settings on a new connection, except the market data type, which the daemon sets itself."""
         for name, args in self._settings.items():
             with contextlib.suppress(Refused):  # a connection that takes nothing now does not last
                 self.outgoing.send(REQUESTS[name], args)
@@ -192,11 +198,11 @@ class Requests:
         return command in REQUESTS or command == WHAT_IF
 
     def carried_out(self, command: str, args: Mapping[str, Any], asking: Asking, key: str | None) -> bool:
-        """Whether this was done before, and is answered again as it was: an order under a known key."""
+        """Return True if the command places an order under a key that is known already, so that nothing is sent."""
         return self._trading.carried_out(command, args, asking, key)
 
     def cancelled(self, asking: Asking) -> str | None:
-        """The name of the request that was made by this command, if whoever made it has cancelled it since."""
+        """Return the name of the request that this command made, if its client has cancelled the request since."""
         return self._wanted.given_up(asking)
 
     def carry_out(
@@ -209,9 +215,9 @@ class Requests:
         *,
         peer: bytes = b"",
     ) -> dict[str, Any]:
-        """Send the request of this name; return the `result` of the reply. Raises `Refused`.
+        """Send the request of this name and return the `result` of the reply. Raises `Refused`.
 
-        `not_after` is looked at once more when an order leaves. `peer` is the connection over which this is asked.
+        `not_after` (µs since 1970 UTC) is checked again when an order leaves. `peer` is the client's connection.
         """
         self.outgoing.peer = peer
         if command in DAEMON_ONLY:
@@ -253,13 +259,16 @@ class Requests:
             return again
         if path:
             return self._ask_keyed(route, path, asking)
-        # Even if the same one is under way: TWS leaves some without an answer, and all later ones would wait for it.
+        # Sent even if the same request is under way: TWS leaves some unanswered, and all later ones would wait for it.
         self.outgoing.send(request, checked, client=asking.client, about=route)
         self._asked(route, asking)
         return self._replied(route)
 
     def _under_way(self, route: Route, asking: Asking) -> dict[str, Any] | None:
-        """The reply to a command that came before, if its answer is still to come: an id is of one request."""
+        """Return the result for a repeated command whose request is still under way; None for a new command.
+
+        Raises `Refused` if the command id belongs to another request that is under way.
+        """
         mine = self._wanted.under(asking.named)
         if mine is None or mine.ended:
             return None
@@ -270,7 +279,7 @@ class Requests:
         return {**self._replied(mine, route), "dup": True}
 
     def _ask_keyed(self, route: Route, path: Path, asking: Asking) -> dict[str, Any]:
-        """Send a request that has an id; a stream that is open already is shared."""
+        """Send a request that carries a request id, or share a subscription that is open already."""
         topic, args = self._places.topic(route), route.args
         shared = self._wanted.shared(route.request, topic, args) or self._only_one(route, topic)
         if not route.one_shot and shared is not None:
@@ -294,21 +303,22 @@ class Requests:
         return self._replied(route)
 
     def _replied(self, route: Route, named: Route | None = None) -> dict[str, Any]:
-        """Return the result for a request that is under way: where it is answered, and until when it is held back.
+        """Return the result for a request that is under way: the topics of its responses, and its delay by pacing.
 
-        `named` is the request as its asker has made it, where it shares another's.
+        `named` is the request as this client made it, where the client shares the request of another client.
         """
         return {**self._places.reply(named or route), **self._delays.reply(route)}
 
     def _asked(self, route: Route, asking: Asking) -> None:
-        """TWS has been sent what a command asked for."""
+        """Remember a request that has been queued for TWS, and start its response deadline."""
         self._wanted.remember(asking.named, route)
         self._asker.asked(route)
 
     def _only_one(self, route: Route, topic: str) -> Route | None:
-        """The stream on that topic, of those that would be wrong if TWS sent them twice; refused if it is another.
+        """Return the subscription on that topic, if its messages would be wrong when TWS sends them twice.
 
-        The contract may be spelt in another way: what has the same topic is the same instrument.
+        Raises `Refused` if that subscription has other arguments. The contracts may be spelt differently: the same
+        topic means the same instrument.
         """
         if route.request.name not in _ONE_AT_A_TIME:
             return None
@@ -323,7 +333,7 @@ class Requests:
         return None
 
     def _concern(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
-        """Cancel a request that is under way, or do something else to it."""
+        """Cancel or update an earlier request of the same client."""
         if request.request_id is None:
             if args:
                 fault = f"{request.name} takes no arguments: it gives up your share of {request.cancels}"
@@ -343,14 +353,14 @@ class Requests:
         else:
             rest = {name: value for name, value in args.items() if name != "id"}
             checked = self.outgoing.check(request, arguments.numbered(rest, request.request_id, route.req_id))
-            # In the turn of whoever asked, so that it stays behind what it is about.
+            # In the queue of the client that made the request, so that the update stays behind that request.
             self.outgoing.send(request, checked, client=route.message.client if route.message else asking.client)
             route.touched = True
         return {}
 
     @staticmethod
     def _named(request: Request, args: dict[str, Any], asking: Asking) -> Asking:
-        """The command whose request this one is about."""
+        """Return the client and command id of the request that this command names. Raises `Refused`."""
         taken = {"id", *(each.name for each in arguments.fields(request))}
         needless = "is not needed: the request is named by its command id"
         faults = [f"{ascii(name)[:60]} {needless}" for name in args if name not in taken][:10]
@@ -364,9 +374,10 @@ class Requests:
         return Asking(asking.client, named).named
 
     def _let_go(self, cancel: Request, route: Route, holder: Asking) -> None:
-        """The last holder's cancel goes to TWS; one that cannot be sent changes nothing, and may be tried again.
+        """Release the holder's share of a request, and cancel the request at TWS for its last holder.
 
-        What still waits is withdrawn, and TWS hears of neither.
+        A request that still waits in the queue is withdrawn, so that TWS receives neither the request nor the cancel.
+        A cancel that cannot be sent raises `Refused` and changes nothing, so that the client may try again.
         """
         last = not route.holders - {holder} and not route.ended
         if last and self.outgoing.is_open and not self.outgoing.withdraw(route.message):
@@ -379,7 +390,10 @@ class Requests:
             self._router.end(route)
 
     def _what_if(self, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
-        """What an order would cost: answered by one openOrder, on the client's own stream. Never an order."""
+        """Ask TWS for the margin and commission of an order without placing the order.
+
+        TWS responds with one `openOrder`, which is published on the client's own stream.
+        """
         values = self._trading.what_if(args, self.outgoing.next)
         request = REQUESTS["placeOrder"]
         route = self._places.route(request, values, asking)
@@ -399,7 +413,8 @@ _ONE_AT_A_TIME = frozenset(
     for request in OUTBOUND
     if request.name == "reqTickByTickData" or any(name in MESSAGES and MESSAGES[name].book for name in request.answers)
 )
-"""Streams that are wrong if TWS sends them twice. Of prices it does not matter: the last one holds."""
+"""Subscriptions whose messages would be wrong if TWS sent them twice: ticks one by one, and market depth. Prices may
+come twice, because only the last price counts."""
 
 
 def _told(value: Any) -> str:

@@ -1,7 +1,7 @@
-"""Replies by client and command id, so that a command that comes again is answered and not carried out again.
+"""Reply cache: first replies by client and command id, so that a repeated command is answered but not executed again.
 
-Pure: told the time (seconds of any clock that only goes forward). What is kept is the reply's bytes and a digest of the
-command, which tells a repetition from another command under the same id.
+The cache keeps the bytes of a reply and a digest of its command. The digest tells a repetition from another command
+under the same id. Pure: the caller gives the time, in seconds of any clock that only goes forward.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 SECONDS = 600.0
 MOST = 100_000
 LARGEST = 48 * 1024 * 1024
-"""Bytes of memory that replies take together. Before their time those of whoever has most go first."""
+"""Bytes of memory for all replies together. When they are used up, the heaviest user's replies go early."""
 
 EXPIRED = 100
-"""Replies that one call drops at most because their time is over."""
+"""Most replies that one call drops because they have expired."""
 
 
 class _Kept(NamedTuple):
@@ -32,11 +32,11 @@ class _Kept(NamedTuple):
 
 
 class Replies:
-    """The replies of the last ten minutes."""
+    """Reply cache of the last ten minutes (`SECONDS`), bounded in entries and bytes."""
 
     def __init__(self, most: int = MOST, largest: int = LARGEST) -> None:
         self.forgotten = 0
-        """Replies that had to go before their time."""
+        """Replies that were evicted before they expired."""
         self._kept: FairMemory[Asking, _Kept] = FairMemory(most, largest)
 
     def __len__(self) -> int:
@@ -44,11 +44,11 @@ class Replies:
 
     @property
     def size(self) -> int:
-        """Bytes of memory that the replies take."""
+        """Bytes of memory that the replies take, overhead included."""
         return self._kept.size
 
     def find(self, asking: Asking, content: bytes, now: float) -> tuple[bool, bytes] | None:
-        """Return the first reply to this command, and whether it was the same; None if there was none."""
+        """Return the first reply under this command id, and whether the command was the same; None if there is none."""
         self.expire(now)
         kept = self._kept.get(asking)
         return None if kept is None or kept.until <= now else (kept.content == content, kept.reply)
@@ -59,7 +59,7 @@ class Replies:
         self.forgotten += self._kept.put(asking, kept, len(reply), asking.client, peer)
 
     def expire(self, now: float, most: int = EXPIRED) -> None:
-        """Forget what is too old, a few at a time: each call keeps one at most, and all at once would be a pause."""
+        """Forget expired replies, at most `most`: forgetting all of them at once would be a noticeable pause."""
         for _ in range(most):
             oldest = self._kept.oldest()
             if oldest is None or oldest[1].until > now:
@@ -68,7 +68,7 @@ class Replies:
 
 
 def content(command: Any) -> bytes:
-    """Return a digest of plain values, the same in whatever order the keys of their maps were given."""
+    """Return a digest of plain values that does not depend on the order of keys in maps."""
     return hashlib.blake2b(msgpack.packb(_sorted(command)), digest_size=16).digest()
 
 
@@ -79,7 +79,7 @@ def _sorted(value: Any) -> Any:
 
 
 def repeated(reply: bytes) -> bytes:
-    """A reply as it is given for the second time: with `dup: true`, which is the last key where it is there."""
+    """Return the reply to a repeated command: the first reply with `dup: true` as its last key."""
     if reply.endswith(_DUP):
         return reply
     return bytes([reply[0] + 1]) + reply[1:] + _DUP

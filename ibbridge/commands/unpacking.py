@@ -1,8 +1,8 @@
-"""A client's bytes as plain values, at a cost that is known before anything is made of them.
+"""Safe msgpack unpacking: bytes of a client become plain values, at a cost that is bounded before any value is made.
 
-What msgpack can say is more than a command needs, and some of it is dear: a million empty lists take a quarter of a
-second to make, keys that are no text can be chosen to collide. So the bytes are measured first, header by header, and
-only what is small and plain is unpacked. Knows msgpack's format; nothing of commands.
+msgpack can express more than a command needs, and some of that is expensive: a million empty lists take a quarter of a
+second to make, and keys that are not text can be chosen to collide. So this module measures the bytes first, header by
+header, and unpacks only small, plain values. It knows the format of msgpack, and must not know commands.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import Any
 import msgpack
 
 MOST_VALUES = 10_000
-"""Values in one command, those within its lists and maps and the keys counted: ten times the longest list of IB's."""
+"""Most values in one command, counting nested values and keys: ten times the longest list in IB's API."""
 
 DEEPEST = 64
-"""Maps and lists within one another."""
+"""Most levels of nested maps and lists."""
 
 
 class UnpackingError(ValueError):
-    """These bytes are no msgpack value that a command may be made of."""
+    """Bytes that are not a msgpack value allowed in a command."""
 
 
 class TooMuchError(UnpackingError):
-    """They have more in them, or are nested deeper, than any command has a reason to be."""
+    """Bytes with more values, or deeper nesting, than any command needs."""
 
 
 def unpacked(data: bytes) -> Any:
@@ -42,7 +42,7 @@ def unpacked(data: bytes) -> Any:
 
 
 def _map(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
-    """Make a map. Of two values under one key neither is known to be meant."""
+    """Make a map of text keys. Refuse a key that is given twice, because either value may be the intended one."""
     made = dict(pairs)
     if len(made) != len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
@@ -53,7 +53,7 @@ def _map(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
 
 
 def _measure(data: bytes) -> None:
-    """Raise for what is too much, too deep, or of a type that nothing takes, without making anything of it."""
+    """Raise for too many values, too deep nesting, or an unsupported type, without making any value."""
     at, values, left, above = 0, 0, 1, list[int]()
     try:
         while True:
@@ -70,13 +70,13 @@ def _measure(data: bytes) -> None:
             while not left and above:
                 left = above.pop()
             if not left:
-                return  # what follows, or is missing, is found by unpacking
+                return  # unpacking finds surplus or missing bytes
     except IndexError:
         return
 
 
 def _after(data: bytes, at: int) -> tuple[int, int]:
-    """Where the header at `at` and its own bytes end, and how many values it says are within it."""
+    """Return the offset behind the header at `at` and its own bytes, and the number of values nested in it."""
     head = data[at]
     size, values = _FIXED[head]
     if size:
@@ -89,7 +89,7 @@ def _after(data: bytes, at: int) -> tuple[int, int]:
 
 
 def _fixed(head: int) -> tuple[int, int]:
-    """The bytes of a value whose header says its size alone, and the values within it; 0 bytes for any other."""
+    """Return the size in bytes, and the number of nested values, that a header alone determines; size 0 for others."""
     if head <= 0x7F or head >= 0xE0 or head in (0xC0, 0xC1, 0xC2, 0xC3):
         return 1, 0
     if head <= 0x8F:
@@ -108,4 +108,5 @@ _TEXT = {0xD9: (1, 0), 0xDA: (2, 0), 0xDB: (4, 0)}
 _LISTS = {0xDC: (2, 1), 0xDD: (4, 1)}
 _MAPS = {0xDE: (2, 2), 0xDF: (4, 2)}
 _SIZED = _BYTES | _TEXT | _LISTS | _MAPS
-"""Headers that a count follows: of how many bytes the count is, and how many values each of what it counts has."""
+"""Headers that are followed by a count: the width of the count in bytes, and the values for each counted item (0 where
+the count is in bytes)."""
