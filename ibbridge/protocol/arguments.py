@@ -1,7 +1,8 @@
-"""What a client gives for a request of IB's: its arguments without the numbers, which are the daemon's.
+"""Arguments of commands that are requests of IB's: IB's fields without request ids and order ids.
 
-Where IB has a request id or an order id, a command has nothing, or a name that the client chose itself: an order's
-`key`, the command `id` of the request that is cancelled. Knows declarations; nothing of who asks or what is under way.
+The daemon assigns request ids and order ids. In their place a command has nothing, or a name that the client has
+chosen: the `key` of an order, or the command `id` of the request to cancel. This module knows declarations. It must not
+know clients, or requests that are under way.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ if TYPE_CHECKING:
 
 
 DAEMON_ONLY = frozenset(("startApi",))
-"""Requests that nobody but the daemon sends."""
+"""Requests that only the daemon sends."""
 
 WHAT_IF = "whatIfOrder"
-"""The one command beside IB's requests: `placeOrder` that only asks what the order would cost."""
+"""Name of the command that asks for the margin and commission of an order by `placeOrder` with `whatIf`."""
 
 
 def number(request: Request) -> Path | None:
-    """Where the request carries a number that the daemon gives."""
+    """Return the path of the request id or order id in the request; None if the request carries neither."""
     return tuple(request.key.split(".")) if request.key else None
 
 
 def name(request: Request) -> str | None:
-    """The argument that stands for the number: `key` of an order, `id` of another command; None if none does."""
+    """Return the argument that replaces the id: `key` for orders, `id` for other requests; None if none does."""
     if request.does is Kind.ORDER:
         return "key"
     if request.target is None or request.key is None:
@@ -40,7 +41,7 @@ def name(request: Request) -> str | None:
 
 
 def fields(request: Request) -> tuple[Field, ...]:
-    """The arguments beside that name. What a cancel repeats of the request it cancels is the daemon's to repeat."""
+    """Return the arguments beside `name`. The daemon fills in the fields that a cancel repeats from its request."""
     if name(request) == "id" and request.cancels:
         return ()
     head, *rest = number(request) or ("",)
@@ -48,7 +49,7 @@ def fields(request: Request) -> tuple[Field, ...]:
 
 
 def _less(field: Field, path: Sequence[str]) -> Field | None:
-    """The field without the number within it; None if there is nothing else."""
+    """Return the field without the id at `path` within the field; None if nothing else is left."""
     if not path or not isinstance(field.type, Record):
         return None
     left = tuple(each for each in field.type.fields if each.name != path[0])
@@ -56,7 +57,7 @@ def _less(field: Field, path: Sequence[str]) -> Field | None:
 
 
 def numbered(args: Mapping[str, Any], path: Path, given: int) -> dict[str, Any]:
-    """The arguments with the daemon's number in its place. What is no map is left for the checks to complain of."""
+    """Return the arguments with the daemon's id at `path`. A value that should be a map is left for later checks."""
     head, *rest = path
     inner = args.get(head)
     if not rest:
@@ -67,14 +68,14 @@ def numbered(args: Mapping[str, Any], path: Path, given: int) -> dict[str, Any]:
 
 
 def has_number(args: Mapping[str, Any], path: Path) -> bool:
-    """Whether a client gave the number itself."""
+    """Return True if a client has given the id itself."""
     head, *rest = path
     inner = args.get(head)
     return head in args if not rest else isinstance(inner, dict) and has_number(inner, tuple(rest))
 
 
 def canonical(value: Any) -> str:
-    """The same text for the same arguments, in whatever order their keys were given."""
+    """Return a text that is the same for equal arguments, whatever the order of their keys."""
     if isinstance(value, dict):
         return "{" + ",".join(f"{name}:{canonical(value[name])}" for name in sorted(value)) + "}"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""How a command is refused: a code that a program can act on, and sentences for people."""
+"""Refusals of commands: a code that a program can act on, and sentences for people."""
 
 from __future__ import annotations
 
@@ -29,10 +29,11 @@ CODES = frozenset(
 
 
 class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a failure
-    """A command that was not carried out.
+    """A command that was not executed.
 
-    `outcome` says whether a retry is safe: `refused` (it never will be as it is), `not_sent` (nothing reached TWS; try
-    again later), `unknown` (it may have reached TWS). `faults` are the sentences of which the message is made.
+    `outcome` says whether a retry is safe: `refused` (the unchanged command will always be refused), `not_sent`
+    (nothing reached TWS; try again later), `unknown` (the command may have reached TWS). The message consists of the
+    sentences in `faults`.
     """
 
     def __init__(self, code: str, *faults: str, outcome: str = "refused", **more: Any) -> None:
@@ -43,7 +44,7 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a failure
         self.more = more
 
     def as_map(self) -> dict[str, Any]:
-        """The `error` of a reply."""
+        """Return the map `error` of a reply."""
         return {
             "code": self.code,
             "message": str(self),
@@ -54,5 +55,5 @@ class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a failure
 
 
 def shown(name: Any) -> str:
-    """A name in a sentence that people read in a terminal: short, and without control characters."""
+    """Return a name for a sentence that people read in a terminal: short, and without control characters."""
     return ascii(name[:60])[1:-1] if isinstance(name, str) else ascii(name)[:60]

@@ -1,13 +1,13 @@
 """Topics and instrument keys: text that names a stream, the same in every language.
 
-Knows how a topic is put together and taken apart, and how a contract becomes the key of its instrument. Must not know
-what is published on a topic, nor ZeroMQ: pure functions, total on whatever a client may have sent.
+This module knows how a topic is joined and split, and how a contract becomes the key of its instrument. It must not
+know the messages on a topic, or ZeroMQ. Its functions are pure, and total on every value that a client may send.
 
-A topic is its components, each followed by a dot: ``md.AAPL-STK-SMART-USD.tickPrice.``. The closing dot is what keeps a
-prefix from matching a longer neighbour. Inside a component every character outside ``A-Z a-z 0-9 _ - + @ ~ /`` is
-written as the ``%XX`` (upper case) of its UTF-8 bytes.
+A topic is its components, each followed by a dot: ``md.AAPL-STK-SMART-USD.tickPrice.``. The closing dot keeps a prefix
+from matching a longer neighbour. Inside a component every character outside ``A-Z a-z 0-9 _ - + @ ~ /`` is written as
+the ``%XX`` (upper case) of its UTF-8 bytes.
 
-Text is escaped once. What has been is of type `Escaped`, which `escape` and `topic` leave as it is, and which stays
+Text is escaped once. Escaped text has the type `Escaped`, which `escape` and `topic` leave unchanged. It stays
 `Escaped` when a plain suffix is added: ``topic("md", instrument_key(contract) + "+depth", "updateMktDepth")``.
 """
 
@@ -21,14 +21,14 @@ from decimal import Decimal
 from typing import Any
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_\-+@~/]")
-# In a field of an instrument key these four have a meaning of their own as well: between fields (-), before the kind of
-# a stream (+), before the exchange of a conId (@), before the id of an unknown request (~).
+# Four more characters have a meaning in an instrument key: - stands between fields, + before the kind of a stream,
+# @ before the exchange of a conId, ~ before the id of an unknown request.
 _UNSAFE_IN_FIELD = re.compile(r"[^A-Za-z0-9_/]")
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _ESCAPES = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _PLAIN_NUMBER = re.compile(r"-?([0-9]+\.?[0-9]*|\.[0-9]+)")
 
-# Strike and multiplier are numbers whichever way they are spelt; a symbol of digits ("0700") is not.
+# Strike and multiplier are numbers even when they are given as text. A symbol of digits ("0700") is no number.
 _NUMERIC = frozenset({"strike", "multiplier"})
 _FIELDS = (
     "symbol",
@@ -43,22 +43,22 @@ _FIELDS = (
     "primaryExchange",
     "localSymbol",
 )
-# "0" and "?" are what TWS itself writes for the right of something that is no option.
+# TWS itself writes "0" and "?" as the right of a contract that is no option.
 _RIGHTS = {"CALL": "C", "PUT": "P", "C": "C", "P": "P", "0": "", "?": ""}
 
 
 _NO_PROVIDER = frozenset({"", "NEWS", "SMART"})
 
 LONGEST_STREAM = 960
-"""Bytes of a stream's name, the prefix and the last dot counted: a topic behind it is below 1,000, which is what a
-subscription may have."""
+"""Most bytes of a stream's name, prefix and last dot included. So a topic of that stream stays below 1,000 bytes, the
+most that a ZeroMQ subscription may have."""
 
 BULLETINS = ("news", "bulletin")
-"""Where bulletins are published, which belong to no provider of news."""
+"""Topic components of IB's bulletins, which belong to no provider of news."""
 
 
 class Escaped(str):
-    """Text that already is a topic component (or part of one); plain text added to it is escaped on the way."""
+    """Text that already is a topic component or a part of one. Adding plain text escapes the added text."""
 
     __slots__ = ()
 
@@ -70,27 +70,27 @@ class Escaped(str):
 
 
 def escape(component: str) -> Escaped:
-    """The text as it stands in a topic; what is escaped stays as it is. Any str will do, lone surrogates too."""
+    """Return the text as a topic component; `Escaped` text unchanged. Takes any str, also with lone surrogates."""
     return component if isinstance(component, Escaped) else Escaped(_UNSAFE.sub(_percent, component))
 
 
 def unescape(text: str) -> str:
-    """The inverse of `escape`. ValueError where a '%' is not followed by two hex digits, or the bytes are not UTF-8."""
+    """Undo `escape`. Raises ValueError if a '%' is not followed by two hex digits, or the bytes are not UTF-8."""
     if stray := _PERCENT.search(text):
         raise ValueError(f"{text!r}: the % at {stray.start()} is not followed by two hex digits")
     return _ESCAPES.sub(lambda run: bytes.fromhex(run[0].replace("%", "")).decode("utf-8", "surrogatepass"), text)
 
 
 def topic(*components: str) -> bytes:
-    """The topic of these components. As a subscription it matches all that begins with exactly these components.
+    """Return the topic of these components. As a ZeroMQ subscription the topic matches all topics that begin with them.
 
-    No component at all gives the empty prefix, which matches everything.
+    Without components the result is the empty prefix, which matches every topic.
     """
     return "".join([str.__add__(escape(component), ".") for component in components]).encode("ascii")
 
 
 def split(topic: bytes) -> tuple[str, ...]:
-    """The components of a topic, unescaped: the inverse of `topic`. ValueError for bytes that are no topic."""
+    """Return the components of a topic, unescaped: the inverse of `topic`. Raises ValueError for other bytes."""
     *components, rest = topic.decode("ascii").split(".")
     if rest:
         raise ValueError(f"{topic!r} does not end with a dot: it is a prefix, not a topic")
@@ -98,22 +98,22 @@ def split(topic: bytes) -> tuple[str, ...]:
 
 
 def instrument_key(contract: Mapping[str, Any]) -> Escaped:
-    """The key of a contract's instrument, a pure function of the contract's attributes under IB's names.
+    """Return the key of a contract's instrument, a pure function of the contract's attributes under IB's names.
 
     symbol, secType, exchange, currency, lastTradeDateOrContractMonth, strike, right, tradingClass, multiplier,
     primaryExchange, localSymbol: in this order, joined by ``-``, empty ones at the end dropped.
 
     - Inside a field everything but ``A-Z a-z 0-9 _ /`` is escaped as in a topic, so also ``-``, ``+``, ``@``, ``~``
       and the decimal point.
-    - Absent, None and empty are one. Numbers are written in decimal digits without an exponent, in the shortest form
-      that reads back as the same float64: 6000.0 is 6000. Strike and multiplier are numbers even where they are given
-      as text, and 0 is no strike and no multiplier.
+    - Absent, None and empty are the same. Numbers are written in decimal digits without an exponent, in the shortest
+      form that reads back as the same float64: 6000.0 is 6000. Strike and multiplier are numbers even where they are
+      given as text, and 0 is no strike and no multiplier.
     - right is C or P (CALL and PUT are taken), in upper case.
     - Without symbol and localSymbol the contract is named by its conId, ``265598@SMART`` (``265598@`` without an
       exchange); without a conId either, but with a secId, ``secIdType/secId`` stands in the symbol's place.
     - A combo (secType BAG) is ``BAG-`` and 16 hex digits: see `_combo`.
 
-    Two spellings of one instrument are two keys.
+    Two spellings of one instrument give two keys.
     """
     text = {name: _text(contract.get(name), numeric=name in _NUMERIC) for name in _FIELDS}
     text["right"] = _RIGHTS.get(text["right"].upper(), text["right"])
@@ -128,11 +128,11 @@ def instrument_key(contract: Mapping[str, Any]) -> Escaped:
 
 
 def tape(contract: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the stream of a provider's whole news feed (a contract of secType NEWS), which is no instrument.
+    """Return the topic components of a provider's whole news feed (a contract of secType NEWS), which is no instrument.
 
-    The provider is the contract's exchange, or what its symbol has before the colon (``BZ:BZ_ALL``) where the exchange
-    is left out or names no provider: contract details have NEWS there. None for any other contract, and for one that
-    only its conId names.
+    The provider is the contract's exchange. Where the exchange is left out or names no provider (contract details have
+    NEWS there), the provider is the part of the symbol before the colon (``BZ:BZ_ALL``). Return None for any other
+    contract, and for a contract that only its conId names.
     """
     if _text(contract.get("secType")).upper() != "NEWS":
         return None
@@ -145,7 +145,7 @@ def tape(contract: Mapping[str, Any]) -> tuple[str, str] | None:
 
 
 def _combo(contract: Mapping[str, Any], text: Mapping[str, str]) -> Escaped:
-    """``BAG-`` and the first 16 hex digits, lower case, of the SHA-256 of ``symbol;exchange;currency;legs``.
+    """Return ``BAG-`` and the first 16 hex digits, lower case, of the SHA-256 of ``symbol;exchange;currency;legs``.
 
     legs are ``conId:ratio:action:exchange`` of each leg, sorted by code point and joined by ``,``. Each field is
     escaped as in an instrument key, so the hashed text is ASCII and two different combos never give the same text.
@@ -157,7 +157,7 @@ def _combo(contract: Mapping[str, Any], text: Mapping[str, str]) -> Escaped:
 
 
 def _leg(leg: object) -> list[str]:
-    """The four fields that make a combo's leg what it is; of something that is no leg, its text."""
+    """Return the four fields that identify a combo's leg; for a value that is no leg, the text of the value."""
     if not isinstance(leg, Mapping):
         return [_field(_text(leg))]
     return [
@@ -169,7 +169,7 @@ def _leg(leg: object) -> list[str]:
 
 
 def _text(value: object, *, numeric: bool = False) -> str:
-    """An attribute's value as text. `numeric`: text in digits is a number too, and zero, like IB's unset, is none."""
+    """Return an attribute's value as text. `numeric`: digits in text are a number; zero is empty, like IB's unset."""
     if isinstance(value, str):
         text = _shortest(value) if numeric and _PLAIN_NUMBER.fullmatch(value) else value
     elif isinstance(value, bool):
@@ -182,7 +182,7 @@ def _text(value: object, *, numeric: bool = False) -> str:
 
 
 def _shortest(number: str) -> str:
-    """Decimal text without exponent, superfluous zeros or a negative zero; nan and inf as Decimal writes them."""
+    """Return decimal text without exponent, superfluous zeros or negative zero; nan and inf as Decimal writes them."""
     text = format(Decimal(number), "f")
     if "." in text:
         text = text.rstrip("0").rstrip(".")
