@@ -1,5 +1,5 @@
 """The permission to trade: the kill switch, and every check that an order must pass before it leaves.
 
-The package answers one question: may this order go out now?
-It must not know how an order is sent, or what becomes of it.
+The package decides whether an order may be sent now.
+The package must not know how an order is sent, or what becomes of the order.
 """

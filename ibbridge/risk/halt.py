@@ -1,6 +1,6 @@
-"""Whether new orders are refused, by whose word and since when. It outlives the process.
+"""The kill switch: new orders are refused from `halt` to `resume`, also across restarts of the daemon.
 
-Pure but for the store that it is given, which keeps one value. Cancels are not its business: they are always taken.
+Pure, apart from the store that keeps its one value. Cancels pass in any case, and not through this module.
 """
 
 from __future__ import annotations
@@ -20,21 +20,25 @@ UNREADABLE = {
     "client": "ibbridge",
     "reason": "whether orders were halted cannot be understood from the store; resume unless they are to be halted",
 }
-"""The state where what was kept of it is no state."""
+"""State of the kill switch if the stored value cannot be read: orders are halted."""
 
 
 class Values(Protocol):
-    """What keeps values by name."""
+    """A store of values by name."""
 
     def get(self, key: str) -> bytes | None:
-        """The value; None if there is none."""
+        """Return the value under `key`, or None."""
 
     def put(self, key: str, value: bytes) -> bool:
-        """Keep it; False if that was not possible."""
+        """Store a value under `key`. Return False if that was not possible."""
 
 
 class Halt:
-    """`state` is None, or `{since, client, reason}`: since when (µs since 1970 UTC), and who said why."""
+    """Kill switch for new orders.
+
+    `state` is None while orders are accepted. While they are halted, `state` is `{since, client, reason}`: the time in
+    µs since 1970 UTC, the client that halted, and the client's reason.
+    """
 
     def __init__(self, values: Values | None, changed: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
         self._values = values
@@ -43,20 +47,20 @@ class Halt:
         self._kept = True
 
     def load(self) -> None:
-        """Take up what an earlier process was told. Where that cannot be understood, orders are halted."""
+        """Load the state that an earlier process stored. A value that cannot be read halts orders."""
         packed = self._values.get(_KEY) if self._values else None
         self.state = _state(packed) if packed else None
 
     def set(self, client: str, reason: str, now: int) -> bool:
-        """Refuse orders from here on; whether a restart will find it so."""
+        """Halt new orders. Return True if the halt is stored and so survives a restart."""
         return self._become({"since": now, "client": client, "reason": reason}, client, reason, now)
 
     def clear(self, client: str, now: int) -> bool:
-        """Take orders again; whether a restart will find it so."""
+        """Accept orders again. Return True if that is stored and so survives a restart."""
         return self._become(None, client, "", now)
 
     def _become(self, state: dict[str, Any] | None, client: str, reason: str, now: int) -> bool:
-        """In memory first: what cannot be written is in force all the same."""
+        """Change the state in memory first, so that a state that cannot be written is in force all the same."""
         self.state = state
         self._kept = False
         self.tend()
@@ -64,7 +68,7 @@ class Halt:
         return self._kept
 
     def tend(self) -> None:
-        """Write what could not be written before. To be called every second or so."""
+        """Write a state that could not be written before. Call this about every second."""
         if not self._kept and self._values is not None:
             self._kept = self._values.put(_KEY, msgpack.packb(self.state))
 
@@ -72,7 +76,7 @@ class Halt:
 def _state(packed: bytes) -> dict[str, Any] | None:
     try:
         state = msgpack.unpackb(packed)
-    except (ValueError, TypeError):  # what msgpack raises of what is damaged, or is no bytes at all
+    except (ValueError, TypeError):  # msgpack raises these for damaged data, and for a value that is not bytes
         return UNREADABLE
     if state is None or (isinstance(state, dict) and state.keys() == UNREADABLE.keys()):
         return state
