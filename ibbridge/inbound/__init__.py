@@ -1,5 +1,5 @@
-"""Messages from TWS on their way to the bus: the topic of each, and the requests that each one ends.
+"""Messages from TWS on their way to the bus: the topic of each message, and the requests that each message ends.
 
-The package knows what the declarations say about publishing, and what requests and orders are under way.
-It must not know sockets, or commands of clients.
+The package knows what the declarations say about publishing, and which requests and orders are under way.
+The package must not know sockets, or commands of clients.
 """

@@ -1,10 +1,12 @@
-"""Which topic a message belongs to, and publishing it there.
+"""Routing of messages from TWS to their topics, and the requests that are under way.
 
-A request that is under way has a *route*: where its answers go, who asked, and under which number TWS knows it. The
-rest is read off the declarations: what a message is keyed by, which topic it belongs to without a request, what
-identifies the values it can hold. Data of a request that nobody here made is published under the key `~<reqId>`.
+A request under way has a *route*: the topic of its responses, its client, and its request id at TWS. The declarations
+say the rest: the field with a message's id, the topic of a message without a request, and the fields that identify the
+values that a message can hold. Data with a request id that this daemon has not assigned is published under the key
+`~<reqId>`.
 
-Knows declarations, streams, orders and what IB's error codes mean; nothing of sockets, time or who may do what.
+This module knows declarations, streams, orders and the meaning of IB's error codes. It must not know sockets, time or
+permissions.
 """
 
 from __future__ import annotations
@@ -34,21 +36,21 @@ if TYPE_CHECKING:
     from ibbridge.tws.send_queue import Waiting
 
 MOST_ENDED = 10_000
-"""Requests that are over and still remembered, so that a late answer reaches who asked."""
+"""Most completed requests that are remembered, so that a late response still reaches its client."""
 
 LIVE_UPDATES_FAILED = 10182
 COMPETING = 10197
 BAD_MESSAGE = 508
-"""A message that cannot be read: IB's clients have the code for it. TWS itself never sends it."""
+"""Code of IB's client libraries for a message that cannot be read. TWS itself never sends this code."""
 
 DEPTH_HALTED = 316
 BUST = 10225
 
 AGAIN = frozenset((LIVE_UPDATES_FAILED, DEPTH_HALTED, BUST))
-"""What ends a stream at TWS and not here: it is asked for again."""
+"""Error codes by which TWS ends a subscription that the daemon keeps and requests again."""
 
 UNTIED = frozenset((-1, 0, 2147483647, None))
-"""The ids of errors that concern no request. 2147483647 arrives as None."""
+"""Ids of errors that concern no request. The decoder turns 2147483647 into None."""
 
 _ENDS_OF: Mapping[str, tuple[str, ...]] = {
     message.name: tuple(
@@ -60,33 +62,39 @@ _ENDS_OF: Mapping[str, tuple[str, ...]] = {
     )
     for message in INBOUND
 }
-"""The ends of the answers without a number of which a message is a part."""
+"""Types of message that end a response without a request id, by the types of message that are part of the response."""
 
 _pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 
 class Asking(NamedTuple):
-    """Who asks, and under which command id."""
+    """The client of a command, and its command id."""
 
     client: str
     id: str | int
 
     @property
     def named(self) -> Asking:
-        """The same as topics have it, where every id is text."""
+        """The client and the id as topics spell them, where every id is text."""
         return Asking(self.client, str(self.id))
 
 
 @dataclass(slots=True, eq=False)
 class Route:
-    """A request under way. `place` gives the topic's components for a type of answer, but for the type itself.
+    """A request under way: its client, its request id, its arguments, and the topics of its responses.
 
-    One that is `touched` has had something else done to it: an error may be about that. `channels` are those that its
-    answers have come on: their state lives as long as somebody asks for it. `message` is what asks TWS, sent or not;
-    `asks` counts how often TWS was asked, `refusals` how often it was too much for TWS then; `begun` says that an
-    answer has come since, `answers` counts those of the types that are `counted`. `due` is what was noted last of when
-    it must be answered. One has `spoken` if it has since that was asked (`has_spoken`). What `hears` its answers is the
-    daemon itself. `partial` is an answer, packed, that may not be the whole one.
+    - `place(type)`: the components of the topic for a type of response, without the type itself.
+    - `ref`: published with every response; None where clients share the responses.
+    - `touched`: a later command, such as an update, named this request, so an error may belong to that command.
+    - `asks`: how often the request was sent to TWS; `refusals`: how often TWS refused the request for pacing.
+    - `begun`: a response has come since the request was sent last. `spoken`: the same since the last `has_spoken`.
+    - `answers`: the number of responses of the types that are `counted`.
+    - `due`: the latest deadline of the request. Earlier deadlines are void.
+    - `hears`: receives each counted response; set only for requests of the daemon itself.
+    - `holders`: the clients that share the request. `channels`: the channels of its responses. The state of a channel
+      is kept as long as a request uses the channel.
+    - `message`: the message that carries the request to TWS, sent or not.
+    - `partial`: a packed response that may be incomplete.
     """
 
     request: Request
@@ -112,12 +120,12 @@ class Route:
 
     @property
     def one_shot(self) -> bool:
-        """Whether it is over with its last answer, and never repeated by itself: a regulatory snapshot costs money."""
+        """True if the last response ends the request. A regulatory snapshot is one, and costs money when repeated."""
         return not self.request.streams(self.args)
 
     @property
     def blamed(self) -> Mapping[str, Any]:
-        """Whose request an error is about: on a stream that clients share it may be somebody else's."""
+        """The `ref` of an error about this request. On a shared stream the `ref` names all clients of the request."""
         if self.ref is not None:
             return self.ref
         holders = [{"client": each.client, "id": each.id} for each in sorted(self.holders, key=str)]
@@ -125,13 +133,13 @@ class Route:
 
     @property
     def waits(self) -> bool:
-        """Whether what asks TWS has not left yet: its time has not begun then."""
+        """True while the request is still queued. The time for its response has not begun then."""
         return self.message is not None and self.message.waits
 
 
 @dataclass(slots=True, eq=False)
 class _Plan:
-    """How messages of one type are published."""
+    """Rules for publishing the messages of one type, and the channels in use."""
 
     declaration: Declaration
     number: Callable[[Mapping[str, Any]], int | None] | None = None
@@ -143,7 +151,7 @@ class _Plan:
 
 
 class Router:
-    """Publishes every message where it belongs."""
+    """Router of messages from TWS to their topics, with the table of requests under way."""
 
     def __init__(self, streams: Streams, orders: Orders) -> None:
         self._streams = streams
@@ -152,36 +160,39 @@ class Router:
         self._routes: dict[int, Route] = {}
         self._ended: OrderedDict[int, Route] = OrderedDict()
         self._disowned: OrderedDict[int, None] = OrderedDict()
-        self._unwanted: set[tuple[str, tuple[str, ...]]] = set()  # types of message given up, of an account or of all
+        self._unwanted: set[tuple[str, tuple[str, ...]]] = set()  # message types given up, for one account or for all
         self._waiting: dict[str, deque[list[Route]]] = {}
         self._plans = {name: _plan(declaration) for name, declaration in MESSAGES.items()}
         self.usual: dict[str, dict[Any, Channel]] = {
             name: {} if self._plans[name].ends else self._plans[name].channels for name in PASSED_ON
         }
-        """Where most of what is passed on goes, by name and key; what is not found there is for `pass_on`."""
+        """Channels of packed messages, by message type and request id. A message without an entry is for `pass_on`."""
         self.answered: Callable[[Route], None] = lambda _: None
-        """Is told of every one-shot whose last answer has come."""
+        """Callback for a one-shot whose last response has come."""
         self.over: Callable[[Route], None] = lambda _: None
-        """Is told of every request that is over, for whatever reason."""
+        """Callback for a request that is over, for whatever reason."""
         self.partly_answered: Callable[[Route], None] = lambda _: None
-        """Is told of every what-if of which TWS has said something, and not yet the margins."""
+        """Callback for a what-if order to which TWS has responded without the margins."""
         self.complete: Callable[[str], None] = lambda _: None
-        """Is told of messages without a number that end what a stream had to say at first."""
+        """Callback for the type of a message without a request id that ends the first values of a subscription."""
         self.refused_for_now: Callable[[Route, int | None, str], bool] = lambda _, __, ___: False
-        """Is told of errors about requests under way. Whether TWS has refused this for a reason that passes: then it is
-        asked again."""
+        """Callback for an error about a request under way: the request, the code and the text. Returns True if TWS has
+        refused the request for a passing reason; the request is then sent again and does not end."""
         self.troubled: Callable[[Route, int | None, int], None] = lambda _, __, ___: None
-        """Is told of errors about requests that are still under way, with the time."""
+        """Callback for an error about a request that stays under way: the request, the code and the time."""
 
     # -- requests under way
 
     def open(self, route: Route) -> None:
-        """A request goes out under `route.req_id`."""
+        """Enter a request that is sent under `route.req_id`."""
         self._routes[route.req_id] = route
         route.asks, route.begun, route.spoken = route.asks + 1, False, False
 
     def renumber(self, route: Route, number: int) -> None:
-        """A request goes out once more. What still comes under its old number is nobody's, lest it be taken for new."""
+        """Give a request that is sent again a new request id, and disown the old one.
+
+        Otherwise late responses with the old request id would pass for responses to the new request.
+        """
         if self._routes.get(route.req_id) is route:
             del self._routes[route.req_id]
         self.disown(route.req_id)
@@ -189,7 +200,10 @@ class Router:
         self.open(route)
 
     def disown(self, number: int) -> None:
-        """What comes under this number is published as what nobody has asked for, and is no state."""
+        """Stop treating messages with this request id as responses.
+
+        The router publishes them under `~<reqId>` and keeps them out of snapshots.
+        """
         self._ended.pop(number, None)
         self._disowned[number] = None
         if len(self._disowned) > MOST_ENDED:
@@ -198,7 +212,10 @@ class Router:
             plan.channels.pop(number, None)
 
     def wait(self, route: Route) -> None:
-        """A request without an id goes out. If the same one is under way, the next answer may be for both."""
+        """Enter a request that is sent without a request id.
+
+        If the same request is under way, one response answers both, unless the declaration says `fresh`.
+        """
         route.asks += 1
         queue = self._waiting.setdefault(route.request.ends[0], deque())
         for waiters in () if route.request.fresh else queue:
@@ -208,17 +225,17 @@ class Router:
         queue.append([route])
 
     def named(self, *components: str) -> str:
-        """The topic with these components as clients subscribe to it."""
+        """Return the topic with these components as clients subscribe to the topic."""
         return self._streams.named(*components)
 
     def concerned(self, number: int | None) -> Route | None:
-        """Return the request with this number, under way or over; None for a number that means none."""
+        """Return the request with this request id, under way or over; None for an id that names no request."""
         return None if number in UNTIED else self._routes.get(number) or self._ended.get(number)  # type: ignore[arg-type]
 
     def incomplete(self, name: str, known: Mapping[str, Any]) -> list[Route]:
-        """Return who waits for an answer without a number of which this message is a part that cannot be read.
+        """End and return the requests whose response, without a request id, has this unreadable message as a part.
 
-        Their requests are over. If it was the last part nobody waits any more; else they hear the last part too.
+        If the message was the last part, the requests stop waiting. Otherwise they still receive the last part.
         """
         found: list[Route] = []
         for end in _ENDS_OF.get(name, ()):
@@ -235,9 +252,9 @@ class Router:
         return found
 
     def spoil(self, route: Route, name: str, known: Mapping[str, Any], ts: int) -> None:
-        """End a request of which an answer cannot be read, as it can never be complete. A stream goes on.
+        """End a one-shot that has an unreadable response, because its responses can never be complete.
 
-        A book is wrong from there on, and asked for again.
+        A subscription goes on. A subscription to market depth is requested again, because its book is wrong.
         """
         if route.ended:
             return
@@ -252,11 +269,11 @@ class Router:
         self.end(route)
 
     def route(self, req_id: int) -> Route | None:
-        """The request with this number, if it is under way."""
+        """Return the request with this request id, if the request is under way."""
         return self._routes.get(req_id)
 
     def end(self, route: Route) -> None:
-        """The request is over. What still comes goes where the rest went, and leaves no state: nobody holds it."""
+        """End a request. Late responses go to the same topic, but leave no state: no client holds the request."""
         self._finish(route)
         for used in route.channels:
             used.users -= 1
@@ -272,9 +289,9 @@ class Router:
             self._ended.popitem(last=False)
 
     def _finish(self, route: Route) -> None:
-        """Mark a request as over, and let go of what only one under way needs: it is remembered for late answers.
+        """Mark a request as over, and release everything but what routing its late responses needs.
 
-        No cycle of references may be left in it. The garbage collector looks at what has become old only when a
+        No cycle of references may stay in the request. The garbage collector looks at old objects only when a
         connection is lost (`daemon.settle`), which may be never.
         """
         route.ended = True
@@ -283,12 +300,12 @@ class Router:
         route.args = {name: value for name, value in route.args.items() if not isinstance(value, dict | list)}
 
     def given_up(self, request: Request, *place: str) -> None:
-        """Nobody holds a stream without a number any more: what it told, under that place, is no state now."""
+        """Forget the state under `place` of a subscription without a request id, whose last client has left."""
         self._unwanted |= {(kind, place[1:]) for kind in request.answers}
         self._streams.forget_types(place, frozenset(request.answers))
 
     def wanted(self, request: Request, *place: str) -> None:
-        """Somebody holds it: what it tells is state."""
+        """Keep the messages of a subscription without a request id as state again: a client holds the subscription."""
         whole: tuple[str, ...] = ()
         self._unwanted = {
             (kind, of)
@@ -298,16 +315,16 @@ class Router:
 
     @staticmethod
     def _use(route: Route, channel: Channel) -> None:
-        """The route's answers come there, maybe beside another's: the same instrument, asked for in another way."""
+        """Note that a request's responses arrive on a channel, which other requests for the instrument may share."""
         route.begun = route.spoken = True
-        if not route.one_shot:  # what it was refused before is over: a stream lives for months
+        if not route.one_shot:  # earlier refusals no longer count: a subscription lives for months
             route.refusals = 0
         if not route.ended and channel not in route.channels:
             route.channels.append(channel)
             channel.users += 1
 
     def reconnected(self) -> None:
-        """A new connection: no number of the old one means anything."""
+        """Begin a new connection: forget all request ids of the old one."""
         self._streams.next_generation()
         self._routes.clear()
         self._ended.clear()
@@ -316,7 +333,7 @@ class Router:
             plan.channels.clear()
 
     def unanswered(self) -> list[Route]:
-        """The one-shots under way, which the end of the connection leaves without an answer; it forgets them."""
+        """Forget and return the one-shots under way, to which a lost connection will bring no response."""
         keyed = [route for route in self._routes.values() if route.one_shot]
         waiting = [route for queue in self._waiting.values() for waiters in queue for route in waiters]
         for route in keyed:
@@ -325,7 +342,7 @@ class Router:
         return keyed + waiting
 
     def give_up(self, route: Route) -> None:
-        """TWS has not answered. What comes late is nobody's."""
+        """End a request that TWS has not answered, and disown its late responses."""
         self.end(route)
         self.disown(route.req_id)
         if route.request.key is None:
@@ -336,7 +353,7 @@ class Router:
                     queue.remove(waiters)
 
     def gap(self, route: Route, reason: str, ts: int) -> bool:
-        """Say on its streams that something may have been missed; False if nothing has ever come there."""
+        """Publish `gap` on the streams of a request. Return False if no response has ever come."""
         streams = {channel.stream.name: channel.stream for channel in route.channels}
         place = route.place(GAP)
         for stream in streams.values():
@@ -345,19 +362,19 @@ class Router:
         return bool(streams)
 
     def gap_of_all(self, request: Request, place: tuple[str, ...], reason: str, ts: int) -> None:
-        """The same of a stream without a number, that tells of all accounts or of all bulletins."""
+        """Publish `gap` on the streams of a subscription without a request id, such as all accounts or bulletins."""
         for components, channels in self._streams.holding(place, frozenset(request.answers)).items():
             self._streams.gap(channels, components, reason, ts)
 
     def last(self, route: Route) -> int:
-        """The number of the last message of the stream on which a request's answers arrive."""
+        """Return the last sequence number of the stream on which the responses to a request arrive."""
         return self._streams.last(*route.place(GAP))
 
     def has_spoken(self, route: Route) -> bool:
-        """Whether a message has come under its number since this was asked last, or for the first time.
+        """Return True if a message with the request's id has come since the last call, or since the request was sent.
 
-        For streams that others share the topic of: the number of their stream says nothing of each. The next message
-        is looked at, as the first one was.
+        This is for subscriptions that share a topic, where the stream's sequence number says nothing about each of
+        them. The call drops the request's channels, so that the next message takes the slow path and is noticed.
         """
         spoken, route.spoken = route.spoken, False
         for name in route.request.answers:
@@ -371,7 +388,7 @@ class Router:
     # -- messages
 
     def publish(self, name: str, data: dict[str, Any], ts: int) -> None:
-        """Publish a decoded message. Raises `OverflowError` for a number that msgpack has no room for."""
+        """Publish a decoded message. Raises `OverflowError` for an integer that does not fit into msgpack."""
         plan = self._plans[name]
         number = plan.number(data) if plan.number else None
         channel = plan.channels.get(number) if plan.number else None
@@ -391,20 +408,20 @@ class Router:
             self._over(name, number, data)
 
     def pass_on(self, message: Packed, ts: int) -> None:
-        """Publish a message that is packed already: one of `PASSED_ON`."""
+        """Publish a message that the codec has packed already. Its type is in `PASSED_ON`."""
         name, key, identity, data = message
         plan = self._plans[name]
         channel = plan.channels.get(key)
         if channel is None:
             channel = self._answer_to(plan, name, key)
         body = self._publish(channel, data, ts)
-        if plan.identity is not None:  # an identity may be unset, and is one all the same
+        if plan.identity is not None:  # the identity itself may be None, and counts all the same
             channel.last[identity] = body
         if plan.ends and key is not None:
             self._over(name, key, {})
 
     def _over(self, name: str, number: int, data: Mapping[str, Any]) -> None:
-        """What `number` asked for is complete, if this message is its end."""
+        """End the one-shot with the request id `number`, if this message is its last response."""
         route = self._routes.get(number)
         if route is None or not route.one_shot or name not in route.request.ends:
             return
@@ -414,9 +431,9 @@ class Router:
             self.end(route)
 
     def _channel(self, plan: _Plan, name: str, data: dict[str, Any], ts: int) -> Channel | None:
-        """The channel of a message that has not been met before, or depends on more than its id.
+        """Return the channel of a message that has no channel yet, or whose channel depends on more than its id.
 
-        None if the message has been published: where it was waited for, or as an error.
+        Return None if the message has been published here: as an error, or to the requests that waited for it.
         """
         declaration = plan.declaration
         if name == "error":
@@ -433,7 +450,10 @@ class Router:
         return self._places[declaration.topic](self, plan, name, data)
 
     def _waiters(self, name: str, data: Mapping[str, Any]) -> list[Route]:
-        """Those who wait for this answer: who asked first, and for just this if the answer repeats what was asked."""
+        """Remove and return the oldest waiting requests that this message answers.
+
+        If a response repeats arguments of its request, only requests with the same arguments match.
+        """
         queue = self._waiting.get(name) or deque()
         for waiters in queue:
             route = waiters[0]
@@ -467,7 +487,7 @@ class Router:
         about = data.get("order") or data
         number = data.get("orderId", 0)
         route = self._routes.get(number) or self._ended.get(number)
-        # A what-if is no order. Another client of TWS may have an order of the same number.
+        # A what-if is no order. Another client of TWS may have an order with the same order id.
         if route is not None and route.request.does is Kind.ORDER and self._orders.ours(about.get("clientId", 0)):
             return self._of_what_if(route, name, data)
         whose = self._orders.whose(
@@ -480,9 +500,10 @@ class Router:
         return self._streams.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
 
     def _of_what_if(self, route: Route, name: str, data: dict[str, Any]) -> Channel:
-        """Return where a message about a what-if belongs: to who asked, but for an openOrder that is not its answer.
+        """Return the channel of a message about a what-if: the client's, unless an openOrder is not the response yet.
 
-        TWS may send one before it knows the margins. It is the answer only where no other comes (`answer_partly`).
+        TWS may send an openOrder before the margins are known. The daemon keeps this openOrder, and publishes it as the
+        response only if no other comes (`answer_partly`).
         """
         if name == "openOrder" and (route.ended or not _has_margins(data)):
             if not route.ended:
@@ -494,7 +515,7 @@ class Router:
         return self._at(route, name)
 
     def answer_partly(self, route: Route, ts: int) -> bool:
-        """Publish what there is of an answer as all that comes. Return False if there is nothing."""
+        """Publish a kept partial response as the final one. Return False if there is none."""
         if route.partial is None:
             return False
         self.end(route)
@@ -508,10 +529,10 @@ class Router:
             where = self._execution(plan, data)
             self._orders.executed(data["execution"].get("execId", ""), where)
         *components, ref = where
-        return self._streams.passing(*components, name, ref=ref)  # an event: there would be one more for each order
+        return self._streams.passing(*components, name, ref=ref)  # an event: state would grow with every execution
 
     def _execution(self, plan: _Plan, data: dict[str, Any]) -> tuple[Any, ...]:
-        """An execution that was asked for goes to who asked; a live one to its owner."""
+        """Return the topic components and `ref` of an execution: its requester's, or for a live one its owner's."""
         execution = data["execution"]
         whose = self._orders.whose(
             client_id=execution.get("clientId", 0),
@@ -532,7 +553,7 @@ class Router:
         if not account:
             account = "all" if plan.number is None or route is not None else f"~{number}"
         given_up = route.ended if route else not self._unwanted.isdisjoint({(name, ()), (name, (account,))})
-        if given_up:  # what comes late is no state: nobody asks for it any more
+        if given_up:  # a late message is no state: its subscription has been cancelled
             return self._streams.passing("acct", account, name, ref=route.ref if route else None)
         channel = self._streams.channel("acct", account, name, ref=route.ref if route else None)
         if route:
@@ -546,11 +567,12 @@ class Router:
         return self._streams.channel(*topics.BULLETINS, name)
 
     def _error(self, data: dict[str, Any], ts: int) -> None:
-        """An error belongs to the request or the order with its id; one number is never both.
+        """Publish an error to the request or the order with its id, and end the request if the error does.
 
-        A stream that may be over or not is kept: taken for dead while it lives, it would lose its state, and its cancel
-        would not reach TWS; taken for alive while it is dead, it costs a needless cancel. Orders are not ended here:
-        their status says what became of them.
+        An id never names both a request and an order. A subscription that may be over or not is kept. If a live
+        subscription were taken for dead, its state would be lost, and its cancel would not reach TWS. If a dead one is
+        taken for alive, the cost is a needless cancel. An order is marked as over only by an error that refuses,
+        rejects or cancels it for sure; otherwise its status decides.
         """
         number = data["reqId"]
         error = ib.about(data["errorCode"], data["errorString"])
@@ -580,25 +602,25 @@ class Router:
             self.troubled(route, data["errorCode"], ts)
 
     def tell_order(self, order: Order, code: int, text: str, ts: int, *, ends: bool | None = None) -> None:
-        """Publish an error of the daemon's own about an order. Whether that is over is not known, unless it is said."""
+        """Publish an error of the daemon's own about an order. `ends` is None if the order may be over or not."""
         order.ended = order.ended or bool(ends)
         channel = self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)
         self._say_error(channel, _own_error(order.order_id, code, text), ts, ends=ends)
 
     def tell(self, route: Route, code: int, text: str, ts: int) -> None:
-        """Publish an error of the daemon's own about a request. Whether that is over has been decided before."""
+        """Publish an error of the daemon's own about a request, with `ends` as the caller has set `route.ended`."""
         for each in (self._at(route, "error"), *self._to_others(route)):
             self._say_error(each, _own_error(route.req_id, code, text), ts, ends=route.ended)
 
     def tell_held(self, route: Route, about: Mapping[str, Any], ts: int) -> None:
-        """Publish that a request that has not left is held back, and until when."""
+        """Publish `held` for a request that a limit holds back, with the time until which it waits."""
         self._streams.say(self._at(route, "held"), about, ts)
 
     def _of_error(self, route: Route) -> list[Channel]:
         return [self._streams.passing(*route.place("error"), "error", ref=route.blamed), *self._to_others(route)]
 
     def _to_others(self, route: Route) -> list[Channel]:
-        """Where clients that share a stream of an account hear of errors about it, beside who asked first."""
+        """Return the error channels of further clients that share an account's subscription with the first client."""
         if route.place("error")[0] != "req":
             return []
         others = sorted(route.holders - {Asking(route.client, route.id).named}, key=str)
@@ -608,7 +630,7 @@ class Router:
         ]
 
     def _say_error(self, channel: Channel, data: Mapping[str, Any], ts: int, *, ends: bool | None) -> None:
-        """Every error says of which class it is, and whether what it is about is over."""
+        """Publish an error with its class, and with `ends`: whether its request or order is over."""
         error_class = ib.about(data["errorCode"], data["errorString"]).error_class
         self._streams.say(channel, {**data, "class": error_class, "ends": ends}, ts)
 
@@ -623,7 +645,7 @@ class Router:
 
 
 def _own_error(number: int, code: int, text: str) -> dict[str, Any]:
-    """An error of the daemon's own, as one of TWS's looks."""
+    """Return an error of the daemon's own in the form of an error of TWS."""
     said = {"reqId": number, "errorTime": 0, "errorCode": code, "errorString": text}
     return {**said, "advancedOrderRejectJson": ""}
 
@@ -643,7 +665,7 @@ def _clear_books(route: Route) -> None:
 
 
 def _plan(declaration: Declaration) -> _Plan:
-    """Everything about a message's publication that its declaration decides."""
+    """Return the rules for publishing a message type that follow from its declaration."""
     asked = [request for request in OUTBOUND if declaration.name in request.answers]
     streams = any(r.does is Kind.STREAM and any(f.name == "contract" for f in r.shape.fields) for r in asked)
     return _Plan(
@@ -657,7 +679,7 @@ def _plan(declaration: Declaration) -> _Plan:
 
 
 def _number(declaration: Declaration) -> Callable[[Mapping[str, Any]], int | None] | None:
-    """The request or order id of a message; None for one that has none."""
+    """Return a getter of the request id or order id of a message; None for a type without an id."""
     if declaration.key is None:
         return None
     path = declaration.key.split(".")
@@ -667,7 +689,7 @@ def _number(declaration: Declaration) -> Callable[[Mapping[str, Any]], int | Non
 
 
 def _identity(fields: tuple[str, ...] | None) -> Callable[[Mapping[str, Any]], Hashable] | None:
-    """What tells apart the values that one topic can hold at a time; a contract counts by its instrument."""
+    """Return a getter of the identity by which one topic holds several values; a contract counts by its instrument."""
     if fields is None:
         return None
     if not fields:
@@ -689,4 +711,4 @@ PASSED_ON = frozenset(
     if plan.declaration.topic is Topic.REQUEST and plan.number and name != "error"
     if not (plan.declaration.last or plan.declaration.book)
 )
-"""Messages that go to whoever asked and are looked into by nobody: the codec may hand them over packed."""
+"""Types of message that go to the requester without a look at their fields: the codec may hand them over packed."""

@@ -1,8 +1,9 @@
-"""Messages of TWS that cannot be read: who waits for them is told at once, and not when a deadline is over.
+"""Unreadable messages of TWS: the clients concerned are told at once, and do not wait for a deadline.
 
-A row that cannot be read spoils its message, of whatever kind: a chain without one strike, or bars without one, would
-look whole. A request whose answer can no longer be complete is over; a stream goes on, but a book, which is wrong from
-there on, is asked for again. Knows requests, orders and streams; nothing of bytes, sockets or time.
+One unreadable row spoils its whole message: an option chain without one strike, or bars without one bar, would look
+complete. A one-shot whose response can no longer be complete is over. A subscription goes on; market depth is requested
+again, because its book is wrong. This module knows requests, orders and streams. It must not know bytes, sockets or
+time.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ if TYPE_CHECKING:
 
 
 _NUMBERS = range(-(2**31), 2**31)
-"""What can be the number of a request or an order."""
+"""Valid request ids and order ids."""
 
 
 class Concerned(NamedTuple):
-    """What a message that cannot be read would have been about: a number of TWS's, and whose that is."""
+    """The id that an unreadable message names, and the `ref` of the request or order with that id."""
 
     number: int | None = None
     ref: Mapping[str, Any] | None = None
 
 
 class Unreadable:
-    """Finds who is concerned by a message that cannot be read, and tells them."""
+    """Notifier of the clients whose request or order an unreadable message concerns."""
 
     def __init__(self, router: Router, orders: Orders, wholes: Wholes) -> None:
         self._router = router
@@ -44,10 +45,10 @@ class Unreadable:
     def tell(
         self, name: str | None, known: Mapping[str, Any], why: str, ts: int, *, admitted: bool = True
     ) -> Concerned:
-        """Tell everybody concerned. `known` is what could be read of the message.
+        """Tell the clients concerned by an unreadable message. `known` has the fields that could be read.
 
-        Those whose request is over by it always are told; those whose stream or order goes on only if the message is
-        `admitted`, lest a flood of them becomes another.
+        Clients whose request ends are always told. Clients whose subscription or order goes on are told only if the
+        message is `admitted`, so that a flood of unreadable messages does not become a flood of errors.
         """
         message = MESSAGES.get(name or "")
         if message is None or name is None:
@@ -70,7 +71,7 @@ class Unreadable:
         """Return the requests that the message would have answered."""
         route = self._router.concerned(number)
         if message.topic is Topic.ORDER and route and not (route.request.does is Kind.ORDER and self._ours(known)):
-            route = None  # the number of an order is another client's
+            route = None  # the order id belongs to another client of TWS
         if route is None and not message.key:
             return self._router.incomplete(message.name, known)
         return [route] if route else []
@@ -79,7 +80,7 @@ class Unreadable:
         self, route: Route, name: str, known: Mapping[str, Any], text: str, ts: int, *, admitted: bool
     ) -> None:
         was_over = route.ended and route.request.key is not None
-        if was_over:  # and has been told why
+        if was_over:  # its client has been told why
             return
         if name in route.request.answers:
             self._router.spoil(route, name, known, ts)
@@ -87,7 +88,7 @@ class Unreadable:
             self._router.tell(route, BAD_MESSAGE, text, ts)
 
     def _order(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> Order | None:
-        """Return the order of ours that a message is about."""
+        """Return the order of this daemon that a message is about."""
         if message.topic is Topic.EXECUTION:
             known = known.get("execution") or {}
             number = known.get("orderId")
@@ -96,13 +97,13 @@ class Unreadable:
         return self._orders.numbered(number) if number and self._ours(known) else None
 
     def _ours(self, known: Mapping[str, Any]) -> bool:
-        """Return False if the message says that it is about an order of another client of TWS."""
+        """Return False if the message names another client of TWS as the owner of its order."""
         about = known.get("order") or known
         return "clientId" not in about or self._orders.ours(about["clientId"])
 
 
 def _number(message: Declaration, known: Mapping[str, Any]) -> int | None:
-    """Return the number of the request or the order that a message is about, if it could be read."""
+    """Return the request id or order id of a message, if that field could be read."""
     found: Any = known
     for name in (message.key or "orderId").split("."):
         found = found.get(name) if isinstance(found, dict) else None
