@@ -1,7 +1,8 @@
-"""What must have happened by when.
+"""Deadlines: things with the time by which each must have happened.
 
-Pure: told the time, in seconds of a clock that only goes forward. What is put here without the time counts from the
-next look, so that nobody gets less than was promised. Knows nothing of what it is that must happen.
+Pure: the caller gives the time, in seconds of a clock that only goes forward. A thing is added without the time. Its
+seconds count from the next call of `due`, so that no thing gets less time than promised. The module must not know what
+the things are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ T = TypeVar("T")
 
 
 class Deadlines(Generic[T]):
-    """Things, each with the seconds that it may take. Nothing is taken out: whoever gets it sees whether it matters."""
+    """Queue of deadlines. A deadline cannot be removed: the receiver decides whether a passed one still matters."""
 
     def __init__(self) -> None:
         self._fresh: list[tuple[float, T]] = []
@@ -25,11 +26,11 @@ class Deadlines(Generic[T]):
         return len(self._fresh) + len(self._heap)
 
     def add(self, thing: T, seconds: float) -> None:
-        """`thing` is due so many seconds after the next look."""
+        """Add a thing that is due `seconds` after the next call of `due`."""
         self._fresh.append((seconds, thing))
 
     def due(self, now: float) -> list[T]:
-        """What is due, in order of its time. Each is told once."""
+        """Remove and return the things that are due at `now`, the earliest first."""
         for seconds, thing in self._fresh:
             heapq.heappush(self._heap, (now + seconds, next(self._count), thing))
         self._fresh.clear()

@@ -1,8 +1,8 @@
-"""Requests that one of IB's limits holds back: until when, as far as that can be told.
+"""Delays of requests that one of IB's limits holds back.
 
-Who asked hears of it in the reply, and on the request's topic if it takes longer than was said. Pure: told when to
-look, and given `stamp` for the time of day. Knows nothing of limits (`send_queue`), nor of what becomes of a request
-then.
+The reply to a command says how long the request is expected to wait. A request that waits longer is announced on its
+topic. Pure: the caller says when to look, and `stamp` gives the time of day. This module must not know the limits
+(`send_queue`), or what happens to a request afterwards.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Delays:
-    """Requests that are held back, each with the time until which its asker expects that."""
+    """Table of delayed requests, each with the time that its client was told last."""
 
     def __init__(self, outgoing: Outgoing, router: Router, stamp: Callable[[], int]) -> None:
         self._outgoing = outgoing
@@ -26,10 +26,10 @@ class Delays:
         self._until: dict[Route, int | None] = {}
 
     def reply(self, route: Route) -> dict[str, Any]:
-        """Return what the reply says of a request that was accepted: nothing if no limit holds it back.
+        """Return the delay of an accepted request for the reply; an empty map if no limit holds the request back.
 
-        `held_until` is in microseconds since 1970 UTC, the earliest time at which it can leave if nothing changes; None
-        if that depends on the end of another request. `held_by` is the limit, for people.
+        `held_until` is the earliest time at which the request can leave if nothing changes, in microseconds since 1970
+        UTC; None if that depends on the end of another request. `held_by` names the limit, for people.
         """
         if (about := self._look(route)) is None:
             return {}
@@ -37,7 +37,7 @@ class Delays:
         return about
 
     def tend(self) -> None:
-        """Tell on its topic of each request that waits for longer than was said."""
+        """Publish `held` on the topic of each request that waits longer than its client was told."""
         now = self._stamp()
         for route, until in [*self._until.items()]:
             if route.ended or not route.waits:

@@ -1,7 +1,7 @@
-"""Puts a request to TWS once more, under a new number, or has TWS stop; notes by when each must be answered.
+"""Re-sending and cancelling of requests, and the start of their response deadlines.
 
-Pure. Knows routes and how they are sent (`sender`); nothing of why something is asked again, which is for
-`resubscription`, nor of commands or time.
+Pure. This module knows requests and how they are sent (`sender`). It must not know why a request is sent again
+(`resubscription` decides that), commands, or time.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from ibbridge.tws.sender import Outgoing
 
 REST_WITHIN = 5.0
-"""Seconds after a partial answer in which the whole one has to come: less than clients wait for an answer."""
+"""Seconds after a partial response in which the complete one must come: less than clients wait for a response."""
 
 _CANCELS = {request.cancels: request for request in OUTBOUND if request.cancels}
 
 
 @dataclass(slots=True, eq=False)
 class Due:
-    """That a request has to be answered: as it was asked then, after so many answers."""
+    """Response deadline of a request, with its counts of sends and responses when the deadline was set."""
 
     route: Route
     asks: int
@@ -39,7 +39,7 @@ class Due:
 
 
 class Asker:
-    """Asks TWS for what has a route."""
+    """Issuer of requests to TWS: re-sends and cancels requests, and starts the response deadline of each."""
 
     def __init__(self, outgoing: Outgoing, router: Router, deadlines: Deadlines[object]) -> None:
         self._outgoing = outgoing
@@ -51,19 +51,19 @@ class Asker:
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a connection on which to ask."""
+        """True while there is a connection on which to send."""
         return self._outgoing.is_open
 
     # -- asking
 
     def ask_again(self, route: Route) -> None:
-        """Ask TWS for this, under a new number if it has one. Raises `Refused`."""
+        """Send a request again, under a new request id if the request carries one. Raises `Refused`."""
         request = route.request
         if _unnumbered(request):
             self._outgoing.send(request, self._outgoing.check(request, dict(route.args)), about=route)
         else:
             if route.message is not None:
-                self._outgoing.over(route.message)  # under its old number it takes no room at TWS any more
+                self._outgoing.over(route.message)  # the old request id no longer counts against TWS's limits
             number = self._outgoing.number()
             args = arguments.numbered(route.args, request.request_id or (), number)
             self._outgoing.send(request, self._outgoing.check(request, dict(args)), about=route)
@@ -72,21 +72,21 @@ class Asker:
         self.asked(route)
 
     def asked(self, route: Route) -> None:
-        """TWS has been asked for this, the first time or again, or is so only now, after a wait: its time begins."""
+        """Start the response deadline of a request that has been queued or written, replacing an earlier deadline."""
         if seconds := route.request.within(route.args):
             route.due = due = Due(route, route.asks, route.answers)
             self._deadlines.add(due, seconds)
 
     def begin(self) -> None:
-        """A new connection begins: what lingered on the old one is gone."""
+        """Forget the requests that lingered on the old connection: a new connection begins."""
         self._lingering.clear()
 
     # -- stopping
 
     def cancel(self, route: Route) -> None:
-        """Have TWS stop what it sends under the route's number, if there is a way. What still waits is withdrawn.
+        """Withdraw a queued request, or cancel a sent one at TWS, if IB has a cancel for the request.
 
-        Raises `Refused`.
+        Raises `Refused` if the cancel cannot be sent now.
         """
         if self._outgoing.withdraw(route.message):
             return
@@ -101,12 +101,12 @@ class Asker:
             self._outgoing.send(cancel, values)
 
     def cancelling(self, cancel: Request, route: Route) -> dict[str, Any]:
-        """The arguments that cancel what a route asked for."""
+        """Return the arguments of the cancel of a request. Raises `Refused`."""
         same: dict[str, Any] = {f.name: route.args[f.name] for f in cancel.shape.shape if f.name in route.args}
         return self._outgoing.check(cancel, arguments.numbered(same, cancel.request_id or (), route.req_id))
 
     def _answered(self, route: Route) -> None:
-        """A one-shot is over. TWS keeps some until they are cancelled, and there is no need for clients to know."""
+        """Cancel an answered one-shot that TWS keeps open until a cancel. Clients need not know of this."""
         if route.request.lingers and self.is_open:
             cancel = _CANCELS[route.request.name]
             with contextlib.suppress(Refused):  # this version has no such cancel
@@ -115,12 +115,12 @@ class Asker:
                 self.tidy()
 
     def _partly_answered(self, route: Route) -> None:
-        """Give TWS some seconds for the rest."""
+        """Set the deadline for the rest of a partial response (`REST_WITHIN`)."""
         route.due = due = Due(route, route.asks, route.answers)
         self._deadlines.add(due, REST_WITHIN)
 
     def tidy(self) -> None:
-        """Cancel what has been answered and lingers, as far as TWS takes anything."""
+        """Cancel answered requests that TWS keeps open, as long as TWS accepts messages."""
         while self._lingering:
             cancel, values, message = self._lingering[0]
             try:
@@ -132,33 +132,33 @@ class Asker:
                 self._outgoing.over(message)
 
     def over(self, route: Route) -> None:
-        """Let go of what a request that is over takes up: its place in the queue, or its room at TWS."""
+        """Withdraw the message of a request that is over, or free its share of TWS's limits."""
         if route.message is not None and not self._outgoing.withdraw(route.message):
             self._outgoing.over(route.message)
 
     # -- on the way to TWS
 
     def leaving(self, message: Waiting, route: Route) -> bool:
-        """What asks for it is about to be written. False if it must not be any more."""
+        """Prepare for the writing of a request's message. Return False if the message must not be sent any more."""
         if _unnumbered(message.request):
             if route.ended:
                 return False
-            self._await(route)  # only now: answers come in the order in which TWS was asked
+            self._await(route)  # not earlier: TWS responds in the order in which messages are written
         elif message.request.key:
             self.asked(route)
         return True
 
     def unsent(self, message: Waiting, route: Route) -> None:
-        """The connection is gone, and what asks for it never left. It is treated as if it had."""
+        """Treat a request's message that never left, because the connection is gone, as if it had left."""
         if _unnumbered(message.request):
             self._await(route)
 
     def _await(self, route: Route) -> None:
-        """It waits for an answer without a number. That counts as an ask, so a deadline of before is void."""
+        """Wait for a response without a request id. This counts as a send, so an earlier deadline is void."""
         self._router.wait(route)
         self.asked(route)
 
 
 def _unnumbered(request: Request) -> bool:
-    """Whether its answer names no request, and belongs to the one that was sent first."""
+    """Return True if the response names no request id, and so belongs to the oldest request of its kind."""
     return request.does is Kind.ONE_SHOT and request.key is None

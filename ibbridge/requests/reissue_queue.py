@@ -1,6 +1,6 @@
-"""What TWS is to be asked for again, most urgent first, and as fast as it takes it.
+"""Queue of requests to send again, the most urgent first, as fast as TWS accepts messages.
 
-Pure. Knows how to ask (`issuer`, `singleton_streams`); nothing of why something is to be asked again.
+Pure. This module knows how to send (`issuer`, `singleton_streams`). It must not know why a request is sent again.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Turn(NamedTuple):
-    """What is to be asked for: a request under a number, or (of `whole`) a stream without one.
+    """A request to send: one with a request id (`route`), or a subscription without one (`whole`).
 
-    What is `live` is cancelled first.
+    A `live` request is cancelled first.
     """
 
     route: Route | None
@@ -32,7 +32,7 @@ class Turn(NamedTuple):
 
 
 class Turns:
-    """All of that, in order."""
+    """Queue of requests to send again, in order of urgency."""
 
     def __init__(self, asker: Asker, router: Router, subscriptions: Subscriptions, wholes: Wholes) -> None:
         self._asker = asker
@@ -48,26 +48,26 @@ class Turns:
         return any(turn.route is route for turn in self._turns)
 
     def routes(self) -> list[Route]:
-        """What is to be asked for under a number, the last things first."""
+        """Return the queued requests that carry a request id, the least urgent first."""
         return [turn.route for turn in self._turns if turn.route]
 
     def clear(self) -> None:
-        """There is no connection to ask on."""
+        """Empty the queue: there is no connection to send on."""
         self._turns.clear()
 
     def put(self, turns: list[Turn]) -> None:
-        """Have these asked for, most urgent first, unless they are to be asked for anyway."""
+        """Queue these requests by urgency, leaving out those that are queued already."""
         there = set(self.routes())
         kept = [turn for turn in self._turns if turn.route or not any(each.whole for each in turns)]
         both = [*reversed(kept), *(turn for turn in turns if turn.route is None or turn.route not in there)]
         self._turns = sorted(both, key=_urgency)[::-1]
 
     def put_all(self, turns: list[Turn]) -> None:
-        """These, and all the streams without a number."""
+        """Queue these requests and all wanted subscriptions without a request id."""
         self.put([*turns, *(Turn(None, whole=whole, args=args) for whole, args in self._wholes.wanted())])
 
     def take(self) -> list[tuple[Route, str]]:
-        """Ask for what is to be asked for, as far as TWS takes it; what was refused for good, and why."""
+        """Send queued requests as long as TWS accepts them. Return the requests refused for good, with the reasons."""
         refused = []
         while self._turns:
             turn = self._turns[-1]
@@ -102,7 +102,7 @@ class Turns:
 
 
 def _urgency(turn: Turn) -> tuple[bool, int, bool]:
-    """Accounts first, questions before streams, history last."""
+    """Return the sort key: accounts first, one-shots before subscriptions, history last."""
     request = turn.whole.request if turn.whole else turn.route.request  # type: ignore[union-attr]
     streams = turn.route is None or not turn.route.one_shot
     return request.name not in OF_ACCOUNTS, request.pace.value, streams

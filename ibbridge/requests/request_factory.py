@@ -1,6 +1,6 @@
-"""Where the answers to a request are published: on the instrument's stream, under the account, or on the client's own.
+"""Making of requests with the topics of their responses: the instrument's, the account's, or the client's own.
 
-Knows declarations, and how clients name what they ask for; nothing of TWS, or of what is under way.
+This module knows declarations and the arguments of commands. It must not know TWS, or requests that are under way.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ OF_ACCOUNTS = frozenset(
     for request in OUTBOUND
     if any(name in MESSAGES and MESSAGES[name].topic is Topic.ACCOUNT for name in request.answers)
 )
-"""Requests whose answers are about accounts."""
+"""Names of requests whose responses are about accounts."""
 
 
 class Places:
-    """Makes the routes of requests. `names` are those that the configuration gives to instruments, by their keys."""
+    """Factory of requests. `names` are the configured names of instruments, by instrument key."""
 
     def __init__(self, router: Router, names: Mapping[str, str]) -> None:
         self._router = router
         self._names = names
 
     def route(self, request: Request, args: Mapping[str, Any], asking: Asking) -> Route:
-        """Return the way of the answers to what a command asks. Raises `Refused` where that has too long a name."""
+        """Return the request of a command, with the topics of its responses. Raises `Refused` for a too long topic."""
         own = ("req", asking.client, str(asking.id))
         place = place_of(request, args, own, self._instrument)
         ref = None if request.does is Kind.STREAM and "contract" in args else {"client": asking.client, "id": asking.id}
@@ -55,16 +55,16 @@ class Places:
         return self._names.get(key, key)
 
     def topic(self, route: Route) -> str:
-        """Where the answers arrive: account streams under the account, of those that are meant."""
+        """Return the topic on which the responses arrive; for requests about accounts, the topic of the account."""
         if route.request.name in OF_ACCOUNTS:
             account = route.args.get("account")
             return self._router.named("acct", *([account] if account else []))
         return self._router.named(*route.place(""))
 
     def reply(self, route: Route, topic: str = "") -> dict[str, Any]:
-        """Return what the reply to a request says of where to listen.
+        """Return the topics for the reply to a command.
 
-        `topic` is where most of its answers arrive, `topics` every prefix under which anything about it is published.
+        `topic` carries most responses. `topics` are all prefixes under which messages about the request are published.
         """
         topic = topic or self.topic(route)
         found = [topic, *(self._router.named(*each) for each in (*_places(route), route.place("error")))]
@@ -72,7 +72,7 @@ class Places:
 
 
 def _places(route: Route) -> Iterator[tuple[str, ...]]:
-    """Yield where each type of answer is published. Answers about accounts, and bulletins, are at the route's topic."""
+    """Yield the topic components of each type of response, except accounts and bulletins (on the route's topic)."""
     for name in route.request.answers:
         kind = MESSAGES[name].topic if name in MESSAGES else Topic.REQUEST
         if kind is Topic.ORDER and route.request.does is Kind.ONE_SHOT:
@@ -82,7 +82,7 @@ def _places(route: Route) -> Iterator[tuple[str, ...]]:
 
 
 def _without_covered(prefixes: list[str]) -> list[str]:
-    """Return the prefixes that no other one takes in, each once, in their order."""
+    """Return the prefixes that no other prefix covers, each once, in their order."""
     return [
         each
         for place, each in enumerate(prefixes)
@@ -96,7 +96,10 @@ def place_of(
     own: tuple[str, ...],
     instrument: Callable[[Mapping[str, Any]], str],
 ) -> Callable[[str], tuple[str, ...]]:
-    """Where answers that are of no account go, by their type: the instrument's stream, or the client's `own`."""
+    """Return a function from type of response to topic components: the instrument's stream, or the client's `own`.
+
+    Responses about accounts are not covered.
+    """
     if "contract" not in args or request.name not in _KINDS:
         return lambda _: own
     market = topics.tape(args["contract"]) or ("md", instrument(args["contract"]) + _KINDS[request.name](args))
@@ -107,7 +110,7 @@ def place_of(
 
 
 def place_of_all(request: Request, args: Mapping[str, Any]) -> tuple[str, ...]:
-    """Where the answers to a stream without a number arrive, which concern an account, all of them, or everybody."""
+    """Return the topic components of a subscription without a request id: an account, all accounts, or bulletins."""
     if Topic.NEWS in (MESSAGES[name].topic for name in request.answers):
         return topics.BULLETINS
     account = args.get("acctCode", "")
@@ -125,4 +128,4 @@ _KINDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "reqRealTimeBars": lambda args: f"+bars-{_bars(args)}",
     "reqHistoricalData": lambda args: f"+hist-{args['barSizeSetting'].replace(' ', '')}-{_bars(args)}",
 }
-"""What is added to the instrument's key for everything but plain market data."""
+"""Suffix to the instrument's key for each kind of subscription, from its arguments. Plain market data has none."""

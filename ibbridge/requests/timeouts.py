@@ -1,8 +1,8 @@
-"""That every request is answered: what TWS has not answered in time, or not before the connection was lost.
+"""Timeouts of requests that TWS has not answered in time, or not before the connection was lost.
 
-A question that is lost is put once more if that does no harm, and so is one that TWS may have dropped; otherwise it is
-over, and whoever asked is told. Pure: told when something is due, and given `stamp` for what is published. Knows
-nothing of streams that have begun (`resubscription`).
+A one-shot that was lost with the connection, or that TWS may have dropped, is sent once more if that does no harm.
+Otherwise the request is over, and its client is told. Pure: the caller says which deadlines have passed, and `stamp`
+gives the time for published messages. This module must not know subscriptions that deliver data (`resubscription`).
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from ibbridge.requests.reissue_queue import Turns
 
 MOST_REFUSALS = 3
-"""How often a request is asked again that was too much for TWS."""
+"""Number of times that a request is sent again after TWS has refused the request for pacing."""
 
 
 class Answers:
-    """Sees to them."""
+    """Response timeouts: retries or fails requests that TWS has not answered by their deadline."""
 
     def __init__(self, asker: Asker, router: Router, turns: Turns, stamp: Callable[[], int]) -> None:
         self._asker = asker
         self._router = router
         self._turns = turns
         self._stamp = stamp
-        self._kept: list[Route] = []  # to be put once more
+        self._kept: list[Route] = []  # to be sent once more on the next connection
 
     def connected(self) -> list[Turn]:
-        """There is a new connection: the questions to be put on it."""
+        """Return the requests to send again on a new connection."""
         kept, self._kept = self._kept, []
         return [Turn(route) for route in kept if not route.ended]
 
     def lost(self) -> list[Route]:
-        """The connection is gone: the requests that are over without an answer."""
+        """Note the loss of the connection. Keep the requests to send again; end and return those that have failed."""
         waiting = [route for route in self._turns.routes() if route.one_shot and not route.ended]
         self._turns.clear()
         failed = []
@@ -59,7 +59,11 @@ class Answers:
         return failed
 
     def too_much(self, route: Route, code: int | None, text: str) -> bool:
-        """TWS has refused a request because there were too many: it is asked again in its turn, some times."""
+        """Queue a request again that TWS has refused for pacing.
+
+        Return False if TWS has refused the request for another reason, or often enough (`MOST_REFUSALS`), or if the
+        request must not be repeated.
+        """
         refused = code == TOO_FAST or (code == NO_HISTORY and "pacing" in text.lower())
         if not refused or route.begun or route.refusals == MOST_REFUSALS or not route.request.repeatable(route.args):
             return False
@@ -70,7 +74,10 @@ class Answers:
     # -- deadlines
 
     def expire(self, due: Due, *, up: bool) -> None:
-        """Do something about what is due; `up` says whether IB's servers are there, without which no stream begins."""
+        """Retry or fail a request whose deadline has passed.
+
+        `up` says whether TWS is connected to IB's servers. Without them no subscription begins: its time starts anew.
+        """
         route = due.route
         if route.ended or route.due is not due or route.asks != due.asks or (not route.one_shot and route.begun):
             return
@@ -78,7 +85,7 @@ class Answers:
             return
         if route.waits or route.answers != due.answers or not (route.one_shot or up):
             self._asker.asked(route)
-        elif not route.one_shot and route.channels:  # spoke on an earlier connection, and is wanted as it was
+        elif not route.one_shot and route.channels:  # delivered data on an earlier connection, and is still wanted
             self._turns.put([Turn(route, live=True)])
         elif route in self._kept or route in self._turns:
             self._give_up(route, "there was no connection on which TWS could have answered, for")
@@ -96,7 +103,10 @@ class Answers:
             self._router.tell(route, NOT_CONNECTED, text, self._stamp())
 
     def _stop(self, route: Route) -> bool:
-        """Have TWS stop. False if it takes nothing: then it has the request still, or is soon found to be dead."""
+        """Cancel a request at TWS. Return False if an open connection takes no message now.
+
+        TWS then still has the request, unless the connection is soon found to be dead.
+        """
         try:
             self._asker.cancel(route)
         except Refused:
@@ -105,7 +115,7 @@ class Answers:
 
 
 def _perhaps_dropped(route: Route) -> bool:
-    """Whether TWS may have dropped it without a word, as it does with history when there is too much of it."""
+    """Return True if TWS may have dropped the request silently, as TWS does with too many historical requests."""
     request = route.request
     asked_first = route.asks == 1 and not route.begun
     return request.pace is Pace.HISTORY and route.one_shot and asked_first and request.repeatable(route.args)
