@@ -1,5 +1,5 @@
-"""Subscriptions at TWS: which client wants which, when one has gone silent, and how it is taken out again.
+"""Subscriptions at TWS: the clients of each subscription, detection of silent ones, and re-subscription.
 
 The package keeps every subscription alive across reconnections, farm outages and competing sessions.
-It must not know sockets, the form of commands, or orders.
+The package must not know sockets, the form of commands, or orders.
 """

@@ -1,7 +1,8 @@
-"""The streams that clients want of TWS, in one table: what, who, under which number it is asked for, what became of it.
+"""Registry of subscriptions: the request, the clients and the liveness of each subscription at TWS.
 
-It outlives connections: everything in it is asked for again on each new one. Pure. Knows routes and declarations;
-nothing of how TWS is asked (`ib_requests`, `resubscription`), of what is published, or of time but what it is told.
+The registry outlives connections: every subscription in it is requested again on each new connection. Pure. This module
+knows requests and declarations. It must not know how a request is sent (`ib_requests`, `resubscription`), the messages
+that are published, or a clock: callers supply the times.
 """
 
 from __future__ import annotations
@@ -21,21 +22,25 @@ if TYPE_CHECKING:
     from ibbridge.inbound.router import Asking, Route
 
 MOST_REMEMBERED = 5_000
-"""Requests that are over, or were cancelled, and are still known by their commands."""
+"""Requests that are over, or were cancelled, and can still be found by their command ids."""
 
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """A stream under a number, which its `route` has; the route's holders are who wants it.
+    """A subscription with a request id, and its liveness. The holders of its `route` are its clients.
 
-    `seq` is the number of its topic's stream when that was looked at last, `heard` when it had changed then (None: no
-    data on this connection yet), `every` how many seconds lie between its messages while it flows. `asked` is when TWS
-    was asked, as far as that has been looked at; `tries` how often it was asked again because nothing came. It is
-    `stale` from a gap until data comes, `suspect` after something that may have killed it silently, `dead` when TWS has
-    said that it is, and says why. `instrument` is whose market it speaks of, if it does so all the time that this is
-    open; who asks the same, which `sharing` is made of, shares it. One that `spoke` has done so on this connection or
-    an earlier one, so that its silence means more. What it says after its first answers may come `elsewhere`: bars that
-    are kept up to date go on where everybody hears them.
+    Times are in seconds of a clock that only goes forward.
+
+    - `seq`: the sequence number of its stream when that was looked at last.
+    - `heard`: the time of the look that last found a new sequence number; None before data on this connection.
+    - `every`: the average seconds between its messages while data flows.
+    - `asked`: the time of the first look after the request was sent. `tries`: the re-subscriptions because of silence.
+    - `stale`: True from a `gap` until data comes. `suspect`: True after an event that may have ended it silently.
+    - `dead`: the reason, once TWS has said that the subscription is dead.
+    - `instrument`: the instrument whose open market makes data expected; empty if silence is normal.
+    - `sharing`: the request and its arguments. Clients with the same topic and `sharing` share the subscription.
+    - `spoke`: data has come on this or an earlier connection, so that silence means more.
+    - `elsewhere`: later data has another topic than the first responses, such as bars that are kept up to date.
     """
 
     route: Route
@@ -54,20 +59,20 @@ class Subscription:
     elsewhere: bool = False
 
     def renewed(self, seq: int) -> None:
-        """It is asked for anew, when its stream was at `seq`. Of before, what is kept is how often it spoke."""
+        """Reset the state of this connection after a new request, with the stream at `seq`; keep the experience."""
         self.seq, self.heard, self.asked = seq, None, None
         self.suspect, self.dead = False, ""
 
 
 class Subscriptions:
-    """The table."""
+    """Registry of subscriptions, with the requests that each command has made."""
 
     def __init__(self) -> None:
         self._shared: dict[tuple[str, str], Subscription] = {}
         self._of: dict[Route, Subscription] = {}
         self._on: dict[str, list[Subscription]] = {}
         self._by_command: dict[Asking, Route] = {}
-        self._gone: OrderedDict[Asking, str] = OrderedDict()  # what was cancelled: a cancel may come again
+        self._gone: OrderedDict[Asking, str] = OrderedDict()  # cancelled requests: a client may repeat its cancel
         self._late: OrderedDict[str, list[int]] = OrderedDict()
         self._tidy_at = 0
 
@@ -77,11 +82,11 @@ class Subscriptions:
     # -- by command
 
     def under(self, asking: Asking) -> Route | None:
-        """The request that was made by this command, if it is remembered."""
+        """Return the request that this command has made, if the request is remembered."""
         return self._by_command.get(asking)
 
     def remember(self, asking: Asking, route: Route) -> None:
-        """Know a request by its command. What is over is forgotten now and then: one-shots end by themselves."""
+        """Remember a request by its command. Requests that are over are forgotten now and then."""
         self._by_command[asking] = route
         self._gone.pop(asking, None)
         if len(self._by_command) > self._tidy_at:
@@ -93,19 +98,23 @@ class Subscriptions:
             self._tidy_at = max(MOST_REMEMBERED, 2 * len(self._by_command))
 
     def give_up(self, asking: Asking) -> None:
-        """Its holder has cancelled it."""
+        """Forget the request of a command, because its client has cancelled the request."""
         self._gone[asking] = self._by_command.pop(asking).request.name
         if len(self._gone) > MOST_REMEMBERED:
             self._gone.popitem(last=False)
 
     def given_up(self, asking: Asking) -> str | None:
-        """The name of the request that was made by this command, if it was cancelled since."""
+        """Return the name of the request that this command has made, if the request was cancelled since."""
         return self._gone.get(asking)
 
     # -- streams under a number
 
     def add(self, route: Route, topic: str, args: Any, seq: int) -> None:
-        """A stream is asked for; `args` are those that whoever shares it has, too. `seq` is where its topic's is."""
+        """Add a subscription that has been requested.
+
+        `args` are the arguments without request id, which all clients of the subscription have in common. `seq` is the
+        current sequence number of its stream.
+        """
         elsewhere = route.place(GAP) != route.place("")
         sharing = _sharing(route.request, args)
         subscription = Subscription(route, topic, seq, _market(route), sharing, elsewhere=elsewhere)
@@ -126,54 +135,57 @@ class Subscriptions:
             del self._on[subscription.topic]
 
     def shared(self, request: Request, topic: str, args: Any) -> Route | None:
-        """The stream of this request on that topic with these arguments, if it is there."""
+        """Return the subscription for this request on that topic with these arguments, if there is one."""
         found = self._shared.get((topic, _sharing(request, args)))
         return None if found is None or found.route.ended else found.route
 
     def on(self, topic: str) -> Iterator[Subscription]:
-        """The streams on that topic, whatever their arguments."""
+        """Yield the subscriptions on that topic, whatever their arguments."""
         there = self._on.get(topic, ())
         yield from (each for each in there if not each.route.ended)
 
     def alone(self, subscription: Subscription) -> bool:
-        """Whether nothing else speaks on its topic."""
+        """Return True if no other subscription has messages on its topic."""
         return not subscription.elsewhere and len(self._on.get(subscription.topic, ())) == 1
 
     def of(self, route: Route) -> Subscription | None:
-        """What is known of this stream."""
+        """Return the subscription of this request, if there is one."""
         return self._of.get(route)
 
     def live(self) -> list[Subscription]:
-        """Every stream that somebody wants."""
+        """Return all subscriptions that have a client."""
         return [each for each in self._shared.values() if not each.route.ended and each.route.holders]
 
     def over(self, route: Route) -> None:
-        """Forget a stream that is over: one that TWS has refused is never cancelled by anybody."""
+        """Forget the subscription of a request that is over. No client cancels one that TWS has refused."""
         if left := self._of.get(route):
             self._drop(left)
 
     def leave(self, route: Route, topic: str) -> None:
-        """The last one has given it up. What TWS still sends under its number must not reach who asks next."""
+        """Forget a subscription whose last client has left, and remember its request id as late.
+
+        TWS may still send messages with that request id, which must not reach the next subscriber of the topic.
+        """
         self.over(route)
         self._late.setdefault(topic, []).append(route.req_id)
         if len(self._late) > MOST_REMEMBERED:
             self._late.popitem(last=False)
 
     def late(self, topic: str) -> list[int]:
-        """The numbers under which that topic was left, each told once."""
+        """Remove and return the late request ids of a topic."""
         return self._late.pop(topic, [])
 
     def reconnected(self) -> None:
-        """No number of the old connection means anything."""
+        """Forget the late request ids of the old connection."""
         self._late.clear()
 
 
 def _sharing(request: Request, args: Any) -> str:
-    """What is the same for all who share a stream on a topic. Two requests may take the same arguments."""
+    """Return the text that is the same for all clients that share a subscription on a topic: request and arguments."""
     return f"{request.name} {canonical(args)}"
 
 
 def _market(route: Route) -> str:
-    """The instrument whose hours a stream keeps; a tape of news keeps none."""
+    """Return the instrument whose trading hours a subscription follows; empty if none, as for a news feed."""
     contract = route.args.get("contract")
     return instrument_key(contract) if route.request.flows and contract and tape(contract) is None else ""

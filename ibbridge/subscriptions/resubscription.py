@@ -1,9 +1,9 @@
-"""What is done about streams as time passes and connections go: asked for again, told to be stale.
+"""Re-subscription: subscriptions are requested again after lost connections, outages at IB and stalls.
 
-Everything that clients want (`registry`, `singleton_streams`) is asked for on every new connection, when IB has lost it
-(1101), and alone when it should speak and does not (`stall_detector`). Questions are for `timeouts`. Pure: told the
-time in seconds of a clock that only goes forward, and given `stamp` for what is published. Knows what IB has said of
-its servers, what is to be asked again, and when; how that is done is for `issuer`.
+All subscriptions (`registry`, `singleton_streams`) are requested again on every new connection and after IB has lost
+them (1101). A single subscription is requested again when it is silent but should not be (`stall_detector`). Each
+interruption is published as a `gap`. One-shots are for `timeouts`, and sending is for `issuer`. Pure: the caller gives
+the time in seconds of a clock that only goes forward, and `stamp` gives the time for published messages.
 """
 
 from __future__ import annotations
@@ -48,21 +48,21 @@ _DEAD: Mapping[int | None, tuple[str, str, bool]] = {
     BUST: ("ended", "bust", True),
     BAD_MESSAGE: ("unreadable", "unreadable", True),
 }
-"""Codes by which TWS says that a stream is dead, or may be, or the daemon that it is of no use: the gap's
-reason, why the stream is dead, and whether it is to be asked for again at once."""
+"""Codes by which TWS says that a subscription is or may be dead, or the daemon says that its data is unusable. The
+values: the reason of the gap, the reason in `Subscription.dead`, and whether to re-subscribe at once."""
 
 _AWAY = "away"
-"""What TWS says of contracts while IB's servers are away, and why a stream is dead that it has said this of."""
+"""Value of `Subscription.dead` for a subscription that TWS has refused while IB's servers were away."""
 
 OWN = "~hours"
-"""Under which the daemon's own questions for trading hours are answered: `req.~hours.<instrument>.`."""
+"""Client name for the daemon's own requests for trading hours. Their responses go to `req.~hours.<instrument>.`."""
 
 AGAIN = 60.0
-"""Seconds of silence after which the hours of a contract are asked for, if they are not known."""
+"""Seconds of silence after which the trading hours of a contract are requested, if they are not known."""
 
 
 class Upkeep:
-    """Keeps what TWS is asked for equal to what is wanted."""
+    """Re-subscription: keeps the subscriptions at TWS equal to those that clients want."""
 
     def __init__(
         self,
@@ -98,7 +98,7 @@ class Upkeep:
     # -- connections
 
     def begin(self) -> None:
-        """A new connection begins: the numbers of the old one mean nothing any more."""
+        """Begin a new connection: forget the request ids and the farm states of the old one."""
         self._turns.clear()
         self._asker.begin()
         self._router.reconnected()
@@ -108,12 +108,15 @@ class Upkeep:
             down.clear()
 
     def connected(self) -> list[tuple[Route, str]]:
-        """Ask for all that is wanted. Returns what could not be asked for, and why: TWS may speak an older version."""
+        """Send all wanted requests on a new connection.
+
+        Return the requests that could not be sent, with the reasons: TWS may speak an older version.
+        """
         self._turns.put_all([*self._answers.connected(), *(Turn(each.route) for each in self._subscriptions.live())])
         return self._turns.take()
 
     def lost(self) -> list[Route]:
-        """The connection is gone: say so on every stream. Returns the requests that are over without an answer."""
+        """Publish `gap` on every subscription, because the connection is lost. Return the requests that have failed."""
         ts = self._stamp()
         for each in self._subscriptions.live():
             self._outdate(each, "connection", ts)
@@ -123,7 +126,7 @@ class Upkeep:
     # -- gaps
 
     def _outdate(self, each: Subscription, reason: str, ts: int) -> None:
-        """Tell a stream's subscribers, unless nothing has come since they were told last."""
+        """Publish `gap` for a subscription, unless no message has come since its last `gap`."""
         last = self._router.last(each.route)
         if each.stale and last == each.seq:
             return
@@ -135,7 +138,7 @@ class Upkeep:
     # -- what IB says
 
     def notice(self, code: int | None, farm: str = "") -> None:
-        """One of IB's codes about its own servers; `farm` names one whose state has changed by it."""
+        """Apply one of IB's codes about its own servers. `farm` names the data farm whose state the code changes."""
         if code in _LOST:
             self._up = False
         elif code == LOST_DATA:
@@ -166,7 +169,10 @@ class Upkeep:
             self._watchdog.resumed(of_kind, self._now)
 
     def _data_lost(self) -> None:
-        """Every subscription is gone, says IB; those that are not are cancelled, so that none is there twice."""
+        """Re-subscribe everything after 1101: IB has lost all subscriptions.
+
+        Each subscription is cancelled first, so that one that IB still has does not exist twice.
+        """
         ts = self._stamp()
         live = self._subscriptions.live()
         for each in live:
@@ -176,7 +182,11 @@ class Upkeep:
         self._go_on()
 
     def _kept_data(self, *, asked: bool) -> None:
-        """TWS has all subscriptions, says IB: but perhaps not those that it was `asked` for meanwhile."""
+        """Resume after 1102: TWS has kept all subscriptions.
+
+        `asked`: TWS was disconnected from IB before, and may have lost requests that were sent meanwhile. These are
+        sent again, and so are subscriptions whose silence proves nothing.
+        """
         if asked:
             unheard = [each for each in self._subscriptions.live() if each.asked is None and not each.route.begun]
             self._turns.put([Turn(each.route, live=True) for each in unheard])
@@ -185,20 +195,23 @@ class Upkeep:
         self._watchdog.resumed(self._watched(), self._now)
 
     def _ask_refused(self) -> None:
-        """What was refused because IB's servers were away."""
+        """Re-subscribe those that TWS refused while IB's servers were away, once the servers are back."""
         if self._up and self._definitions:
             self._turns.put([Turn(each.route) for each in self._subscriptions.live() if each.dead == _AWAY])
         self._go_on()
 
     def uncontested(self) -> None:
-        """Another login has let go of the market data."""
+        """Resume market data after another login has released it."""
         self._watchdog.uncontested(self._watched(), self._now)
 
     def _refused_for_now(self, route: Route, code: int | None, text: str) -> bool:
         return self._while_away(route, code) or self._answers.too_much(route, code, text)
 
     def _while_away(self, route: Route, code: int | None) -> bool:
-        """TWS, which cannot know while IB's servers are away, has refused a stream: it is kept, and asked for later."""
+        """Keep a subscription that TWS has refused while IB's servers are away, and re-subscribe later.
+
+        TWS cannot know contracts then, so its refusal may be false. Return False if this is no such refusal.
+        """
         subscription = self._subscriptions.of(route)
         if subscription is None or code not in _PERHAPS_FALSE or (self._up and self._definitions):
             return False
@@ -208,7 +221,7 @@ class Upkeep:
         return True
 
     def _troubled(self, route: Route, code: int | None, ts: int) -> None:
-        """An error about something that is under way: of a stream, it may have to be asked for again."""
+        """Mark a subscription as dead after an error that says so, and re-subscribe at once where that helps."""
         subscription = self._subscriptions.of(route)
         if subscription is None or code not in _DEAD:
             return
@@ -216,7 +229,7 @@ class Upkeep:
         self._outdate(subscription, reason, ts)
         subscription.dead, subscription.heard, subscription.asked = why, None, None
         subscription.seq = self._router.last(route)
-        if at_once and not subscription.tries:  # after that as what is silent: TWS may say it of each try
+        if at_once and not subscription.tries:  # later tries are left to the stall detector: TWS may refuse each one
             subscription.tries = 1
             self._turns.put([Turn(route, live=True)])
             self._go_on()
@@ -224,7 +237,7 @@ class Upkeep:
     # -- time
 
     def tend(self, now: float) -> None:
-        """Do what it is time for. To be called every second or so."""
+        """Do the work that is due at `now`. Call this about every second."""
         self._now = now
         self._expire(now)
         if not self._asker.is_open:
@@ -260,21 +273,21 @@ class Upkeep:
         self._ask_hours(now)
 
     def seq(self, subscription: Subscription) -> int:
-        """The number of its stream's last message; as it was, if that was another's."""
+        """Return the last sequence number of its stream; the one before, if another subscription sent that message."""
         if self._subscriptions.alone(subscription) or self._router.has_spoken(subscription.route):
             return self._router.last(subscription.route)
         return subscription.seq
 
     def farm_is_up(self, subscription: Subscription) -> bool:
-        """Whether all farms are up that such streams may come from."""
+        """Return True if all farms are up that may deliver the subscription."""
         return not self._down[_farms_of(subscription.route.request)]
 
     def open(self, subscription: Subscription) -> bool | None:
-        """Whether its market is; None if that is not known."""
+        """Return whether the market of its instrument is open; None if that is not known."""
         return self._hours.open(subscription.instrument, self._stamp() / 1e6)
 
     def _ask_hours(self, now: float) -> None:
-        """Ask for the hours of a contract whose stream is silent and whose hours are not known: one at a time."""
+        """Request the trading hours of a silent subscription's contract if they are unknown, one contract at a time."""
         if not self._definitions or (self._asking_hours is not None and not self._asking_hours.ended):
             return
         at = self._stamp() / 1e6
@@ -304,7 +317,7 @@ class Upkeep:
 
 
 def _beyond_watching(each: Subscription) -> bool:
-    """Whether it comes from IB's servers, and its silence says nothing: scanners, news."""
+    """Return True if a subscription is served by IB, and its silence proves nothing: scanners, news."""
     return not each.instrument and each.route.request.name not in OF_ACCOUNTS
 
 

@@ -1,7 +1,7 @@
-"""Streams that the connection has once, as a whole, without a number: positions, an account's updates, bulletins.
+"""Subscriptions without a request id, of which a connection holds one each: positions, account updates, bulletins.
 
-Knows who wants which of them, and how TWS is asked: by each, and told by the last that it may stop. When to
-ask again, and when its time is over, is for `resubscription` to say. Pure; raises `Refused`.
+This module knows the clients of each subscription. Every client's command is sent to TWS, and the last client's cancel.
+`resubscription` decides when to send again, and when a deadline has passed. Pure; raises `Refused`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Whole:
-    """One of them: who wants it, with which arguments.
+    """A subscription without a request id, with its clients and the arguments of each.
 
-    `asks` counts how often TWS was asked; it has `answered` when all there is has come since. `messages` are those that
-    ask TWS, or tell it to stop, and may not have left.
+    `asks` counts the sends. `answered`: the first values have come completely since the last send. `messages` are the
+    requests and cancels that may still be queued.
     """
 
     request: Request
@@ -41,19 +41,19 @@ class Whole:
     messages: list[Waiting] = field(default_factory=list)
 
     def wanted(self) -> list[tuple[Asking, dict[str, Any]]]:
-        """What differs of it, each with one of those who want it so."""
+        """Return the different arguments in use, each with one of the clients that use them."""
         return list({canonical(args): (asking, args) for asking, args in self.holders.items()}.values())
 
 
 class Incomplete(NamedTuple):
-    """That all there is has to have come: of one of them, as it was asked for then."""
+    """Deadline by which the first values of a subscription must be complete, with its count of sends at that time."""
 
     whole: Whole
     asks: int
 
 
 class Wholes:
-    """All of them."""
+    """Table of the subscriptions that carry no request id."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Wholes:
     # -- commands
 
     def ask(self, request: Request, args: dict[str, Any], asking: Asking) -> str:
-        """Ask for it, or give it up where its arguments say so. Return the topic on which it arrives."""
+        """Subscribe, or unsubscribe if the arguments say `subscribe: false`. Return the topic of the messages."""
         if args.get("subscribe", True):
             self._hold(self._whole(request), args, asking)
         else:
@@ -82,7 +82,10 @@ class Wholes:
         return self._router.named(*place_of_all(request, args))
 
     def _hold(self, whole: Whole, args: dict[str, Any], asking: Asking) -> None:
-        """TWS gives the updates of one account at a time; those that another client has are not taken from it."""
+        """Subscribe a client. Raises `Refused` if another client has the updates of another account.
+
+        TWS sends the updates of one account at a time, and one client must not take another client's updates away.
+        """
         account = args.get("acctCode", "")
         for other, held in whole.holders.items():
             if held.get("acctCode", "") != account and other.client != asking.client:
@@ -93,7 +96,7 @@ class Wholes:
                 )
         self._send(whole, whole.request, args, asking.client)
         for holder, held in [*whole.holders.items()]:
-            if held.get("acctCode", "") != account:  # of which TWS tells no more
+            if held.get("acctCode", "") != account:  # TWS sends no more updates of that account
                 del whole.holders[holder]
                 self._router.given_up(whole.request, *place_of_all(whole.request, held))
         self._router.wanted(whole.request, *place_of_all(whole.request, args))
@@ -101,7 +104,7 @@ class Wholes:
         self._asked(whole)
 
     def release(self, request: Request, args: dict[str, Any], asking: Asking) -> bool:
-        """Give up the client's share; TWS is told when nobody is left. Return False if the client has none."""
+        """Release the client's share, and cancel at TWS for the last client. Return False if the client has none."""
         whole = self._whole(REQUESTS[request.cancels or request.name])
         mine = [holder for holder in whole.holders if holder.client == asking.client]
         if not mine:
@@ -118,7 +121,7 @@ class Wholes:
         return self._of.setdefault(request.name, Whole(request))
 
     def _send(self, whole: Whole, request: Request, args: dict[str, Any], client: str = "") -> None:
-        """Ask for it, or cancel it. The last word holds: what still waits must not leave behind it."""
+        """Queue a request or a cancel in place of queued ones, so that the message sent last is the valid one."""
         waiting = [each for each in whole.messages if each.waits]
         last_word = [*waiting] if request.cancels or "subscribe" in args else ()
         whole.messages = [*waiting, self._outgoing.send(request, args, client=client, instead_of=last_word)]
@@ -126,25 +129,25 @@ class Wholes:
     # -- asking again
 
     def wanted(self) -> list[tuple[Whole, dict[str, Any]]]:
-        """What is to be asked for on a new connection."""
+        """Return the subscriptions and arguments to send on a new connection."""
         return [(whole, args) for whole in self._of.values() for _, args in whole.wanted()]
 
     def ask_again(self, whole: Whole, args: Mapping[str, Any]) -> None:
-        """Ask TWS for it once more. Raises `Refused`."""
+        """Send a subscription to TWS once more. Raises `Refused`."""
         self._send(whole, whole.request, self._outgoing.check(whole.request, dict(args)))
         self._asked(whole)
 
     def refused(self, whole: Whole, args: Mapping[str, Any]) -> list[Route]:
-        """Where to tell those who want it so that it is not to be had."""
+        """Return a request for each client with these arguments, to tell the client that TWS does not offer it."""
         return [self._places.route(whole.request, held, by) for by, held in whole.holders.items() if held == args]
 
     def gaps(self, reason: str, ts: int) -> None:
-        """Say on all of them that something may have been missed."""
+        """Publish `gap` on the streams of all subscriptions in the table."""
         for whole, args in self.wanted():
             self._router.gap_of_all(whole.request, place_of_all(whole.request, args), reason, ts)
 
     def tell_holders(self, name: str, code: int, why: str) -> None:
-        """Tell whoever wants the stream that messages of this type belong to."""
+        """Publish an error to the clients of the subscriptions that messages of this type belong to."""
         for whole in self._of.values():
             for asking, args in whole.holders.items() if name in whole.request.answers else ():
                 self._router.tell(self._places.route(whole.request, args, asking), code, why, self._stamp())
@@ -162,7 +165,10 @@ class Wholes:
                 whole.answered = True
 
     def expire(self, due: Incomplete, *, able: bool) -> None:
-        """Say it of one of which TWS has not said all there is in time. While it is not `able` to, no time is over."""
+        """Tell the clients of a subscription whose first values are not complete in time.
+
+        While TWS is not `able` to send them, the deadline starts anew.
+        """
         whole = due.whole
         if whole.asks != due.asks or whole.answered or not whole.holders:
             return

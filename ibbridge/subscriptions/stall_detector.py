@@ -1,9 +1,9 @@
-"""Which streams have fallen silent though they should speak, and may be asked for again now.
+"""Stall detector: finds subscriptions that have fallen silent during trading hours, and limits re-subscriptions.
 
-Pure: told the time, and looks at the numbers of streams once in a while; nothing is done for a message. What has never
-spoken may be of an instrument in which nothing happens, or TWS may never have heard the request: it is asked for again
-where its market is known to be open, behind what has spoken, and says nothing of other streams. Knows nothing of how a
-stream is asked for again.
+Pure: the caller gives the time. The detector compares sequence numbers once in a while, so a message costs nothing. A
+subscription that has never delivered data may have a quiet instrument, or TWS may have lost the request. Such a
+subscription is requested again only while its market is known to be open, and after those that have delivered data; its
+silence is no evidence about other subscriptions. The module must not know how a subscription is requested again.
 """
 
 from __future__ import annotations
@@ -17,48 +17,48 @@ if TYPE_CHECKING:
     from ibbridge.subscriptions.registry import Subscription
 
 SUSPECT_AFTER = 15.0
-"""Seconds of silence that are too many for a stream that spoke more often, once something may have killed it."""
+"""Seconds of silence after which a suspect subscription counts as silent, if its data came more often before."""
 
 WITHOUT_HOURS = 10.0
-"""How much longer to wait where nobody knows whether the market is open."""
+"""Factor for the time to wait while it is not known whether the market is open."""
 
 COMPETING, FREED = "competing", "freed"
-"""Why a stream is dead: another login has the market data, or had it."""
+"""Values of `Subscription.dead`: another login has the market data, or has released it."""
 
 _MAY_FLOW = ("", COMPETING, FREED)
-"""What is dead for another reason has ended at TWS, and says nothing until it is asked for again."""
+"""Values of `Subscription.dead` with which data may still come. With any other the subscription has ended at TWS."""
 
 COMPETING_AFTER = 60.0
 """Seconds between the first tries while another login has the market data."""
 
 THIN = 10.0
-"""How many of its usual pauses a stream may be silent: one that speaks every minute is not dead after three."""
+"""Number of its usual pauses that a subscription may be silent: data every minute is not dead after three minutes."""
 
 LONGEST = 3600.0
-"""The longest pause between two tries for one stream."""
+"""Seconds of the longest pause between two re-subscriptions of one subscription."""
 
 PROVEN = 60.0
-"""Seconds after which data says that a stream flows again. What comes at once is what TWS knew before."""
+"""Seconds after a request from which data proves that the subscription is live. Earlier data may be old values."""
 
 MANY = 4
-"""So many silent streams, and more than half of all: a market has closed, or it is a holiday that nobody told of."""
+"""Number of silent subscriptions that, if they are also more than half of all, suggest a closed market or a holiday."""
 
 
 class Watched(Protocol):
-    """What the watchdog asks about a stream."""
+    """Facts that the stall detector needs about a subscription."""
 
     def seq(self, subscription: Subscription) -> int:
-        """The number of its stream's last message."""
+        """Return the sequence number of its last message."""
 
     def farm_is_up(self, subscription: Subscription) -> bool:
-        """Whether IB has said nothing else of the farms that such streams come from."""
+        """Return True unless IB has said that a farm is down that may deliver the subscription."""
 
     def open(self, subscription: Subscription) -> bool | None:
-        """Whether its market is; None if that is not known."""
+        """Return whether the market of its instrument is open; None if that is not known."""
 
 
 class Watchdog:
-    """Looks at some streams at a time. No more than `per_minute` are asked for again in any minute, all together."""
+    """Stall detector that looks at some subscriptions at a time, and allows `per_minute` new requests a minute."""
 
     def __init__(self, silent_after: float = 180.0, per_minute: int = 6) -> None:
         self._silent_after = silent_after
@@ -66,15 +66,15 @@ class Watchdog:
         self._asked: deque[float] = deque()
         self._silent: set[Subscription] = set()
         self._probed = float("-inf")
-        self._proven = False  # whether one of many that was asked for again has spoken: so the streams were dead
+        self._proven = False  # True once one of many silent subscriptions has delivered data again: they were dead
         self._next = 0
         self.looked_at: Sequence[Subscription] = ()
-        """Those that the last look was at."""
+        """Subscriptions that the last call of `look` has examined."""
 
     def look(
         self, streams: Sequence[Subscription], about: Watched, now: float, most: int = 1_000
     ) -> list[Subscription]:
-        """Those to ask for again now. To be called every second or so, while there is anything to hear."""
+        """Return the subscriptions to request again now. Call this about every second while IB's servers are there."""
         if self._next >= len(streams):
             self._next = 0
             self._silent.intersection_update(streams)
@@ -87,7 +87,7 @@ class Watchdog:
                 if each.spoke:
                     self._silent.add(each)
                 overdue.append(each)
-            elif not each.tries:  # one that was asked for again has to prove that it flows
+            elif not each.tries:  # a subscription that was requested again must first prove that data flows
                 self._silent.discard(each)
         overdue.sort(key=_unproven)
         return [each for each in overdue if self._may(each, len(streams), now)]
@@ -95,7 +95,7 @@ class Watchdog:
     def _listen(self, each: Subscription, seq: int, now: float) -> None:
         if each.asked is None:
             each.asked = now
-        if seq == each.seq or each.dead not in _MAY_FLOW:  # what comes there is another's, on the same topic
+        if seq == each.seq or each.dead not in _MAY_FLOW:  # a dead one's new messages are another's on the same topic
             return
         if each.heard is not None:
             pause = (now - each.heard) / (seq - each.seq)
@@ -112,7 +112,7 @@ class Watchdog:
         return now - since >= self.patience(each, about)
 
     def patience(self, each: Subscription, about: Watched) -> float:
-        """How many seconds of silence are too many."""
+        """Return the seconds of silence after which the subscription counts as silent."""
         if each.dead:
             first = COMPETING_AFTER if each.dead == COMPETING else SUSPECT_AFTER
             return min(LONGEST, first * 2.0**each.tries)
@@ -127,8 +127,8 @@ class Watchdog:
         return min(max(LONGEST, first), first * 2.0**each.tries)
 
     def _may(self, each: Subscription, watched: int, now: float) -> bool:
-        """Whether this one may be asked for again now."""
-        if each.dead == FREED:  # those are as many as there were, once
+        """Count a try and return True if the subscription may be requested again now."""
+        if each.dead == FREED:  # outside the limit, because each of them is requested only once
             each.tries += 1
             return True
         while self._asked and now - self._asked[0] >= 60.0:
@@ -147,13 +147,13 @@ class Watchdog:
         return True
 
     def uncontested(self, streams: Sequence[Subscription], now: float) -> None:
-        """Another login has let go of the data: what does not flow again by itself in a moment is asked for at once."""
+        """Mark subscriptions whose data another login has released: those still silent soon are requested again."""
         for each in streams:
             if each.dead == COMPETING:
                 each.dead, each.tries, each.asked = FREED, 0, now
 
     def resumed(self, streams: Sequence[Subscription], now: float) -> None:
-        """What kept them all silent is over: each has its time from now on, and may have died meanwhile."""
+        """Restart the silence of subscriptions after an outage. Frequent ones become suspect: they may have died."""
         for each in streams:
             if each.heard is not None:
                 each.heard = max(each.heard, now)
@@ -161,5 +161,5 @@ class Watchdog:
 
 
 def _unproven(each: Subscription) -> bool:
-    """Whether its silence may be all that there is to hear."""
+    """Return True if the subscription has never delivered data, so that silence may be normal."""
     return not (each.spoke or each.dead)
