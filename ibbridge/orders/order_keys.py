@@ -1,8 +1,8 @@
-"""What the store keeps of each order for ever: that its key is used, and the numbers under which TWS knows the order.
+"""Order keys in the store: for ever, each used key with the orderId and permId of its order.
 
-Pure. A record is written with the first message that is published of an order, whether TWS or the daemon says it, and
-again when its permId is known and when the order ends. After a restart the orders that are open are taken up again, and
-the others are found when somebody names their key.
+Pure. A record is written with the first message that is published about an order, by TWS or by the daemon. The record
+is written again when the permId is known and when the order ends. After a restart the open orders are restored, and the
+others are found when a command names their key.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from ibbridge.orders.registry import Order, Orders
 
 HIGHEST: bytes = msgpack.packb("highest orderId")
-"""The name under which the highest order id is kept: no key's, which are two texts."""
+"""Name of the record of the highest order id. The name cannot be a key's, because a key's name is two texts."""
 
 
 class Record(NamedTuple):
-    """The numbers of an order. Those of another client id are another daemon's: its key is used, and no more."""
+    """The client id, orderId and permId of an order. With another client id only the use of the key matters."""
 
     client_id: int
     order_id: int
@@ -32,27 +32,27 @@ class Record(NamedTuple):
 
 
 class Kept(Protocol):
-    """Where keys are kept: `ibbridge.storage.event_store.Store`, as far as it is needed here."""
+    """Store of keys: the part of `ibbridge.storage.event_store.Store` that this module needs."""
 
     def open_keys(self) -> list[Key]:
         """Return the keys that were open at the start."""
 
     def key(self, name: bytes) -> bytes | None:
-        """Return what belongs to a key; None if there is no such key."""
+        """Return the value of a key; None if there is no such key."""
 
 
 class OrderKeys:
-    """The records of all orders of a client id, between the table of orders and the store."""
+    """Records of all orders of a client id, kept in the store for the registry of orders."""
 
     def __init__(self, client_id: int, store: Kept) -> None:
         self.highest = 0
-        """The highest order id that was ever published of."""
+        """Highest order id that was ever published."""
         self._client_id = client_id
         self._store = store
         self._orders: Orders | None = None
 
     def recall(self, orders: Orders) -> None:
-        """Take up the orders that were open when the daemon ended, and keep records of `orders` from here on."""
+        """Restore the orders that were open when the daemon ended, and keep records of `orders` from here on."""
         self._orders = orders
         for name, value, _ in self._store.open_keys():
             record = _record(value)
@@ -65,8 +65,8 @@ class OrderKeys:
     def find(self, owner: str, key: str) -> tuple[int, int] | None:
         """Return orderId and permId of the order of an earlier process under a key; None if there is none.
 
-        Both are 0 if it was placed under another client id. None too if the store cannot be read, which has a fault
-        then.
+        Both are 0 if the order was placed under another client id. Return None too if the store cannot be read; the
+        store then has a fault.
         """
         value = self._store.key(_name(owner, key))
         if value is None:
@@ -75,7 +75,7 @@ class OrderKeys:
         return record[1:] if record.client_id == self._client_id else (0, 0)
 
     def of(self, ref: bytes) -> tuple[bytes | None, Sequence[Key]]:
-        """Return the name of the key that a packed `ref` is about, if any, and the records that have changed."""
+        """Return the name of the key in a packed `ref`, if there is one, and the records that have changed."""
         about = msgpack.unpackb(ref, strict_map_key=False)
         owner, key = about.get("owner"), about.get("key")
         if self._orders is None or not owner or not key or owner == FOREIGN:
@@ -97,7 +97,7 @@ class OrderKeys:
 
 
 def adopt(client_id: int, messages: Iterator[tuple[bytes, bytes]]) -> Found:
-    """Return what a store that kept no keys says of them in its messages: topics and bodies, the oldest first."""
+    """Return the keys of a store without key records, read from its messages: topics and bodies, the oldest first."""
     records: dict[bytes, Record] = {}
     ended: dict[bytes, bool] = {}
     names: dict[bytes, bytes] = {}
@@ -120,7 +120,7 @@ def adopt(client_id: int, messages: Iterator[tuple[bytes, bytes]]) -> Found:
 
 
 def _merged(before: Record | None, client_id: int, ref: Mapping[str, Any], data: Mapping[str, Any]) -> Record:
-    """Return what is known of an order after one more message about it."""
+    """Return the record of an order after one more message about the order."""
     about = data.get("order") or data.get("execution") or data
     client, number, perm_id = about.get("clientId"), ref.get("orderId"), about.get("permId")
     before = before or Record(client_id, 0, 0)

@@ -1,7 +1,7 @@
-"""Orders: placed under their keys, cancelled, taken back before they have left; and when none is taken.
+"""Placement and cancellation of orders by key, withdrawal of queued orders, and the reasons to refuse all orders.
 
-Knows what an order must say to TWS, and tells its owner if it never left. Whose an order is that TWS speaks of is for
-`registry`; how it is sent for `sender`. Raises `Refused` for what is not carried out. Pure.
+This module knows what an order must say to TWS, and tells the owner of an order that never left. `registry` finds the
+owner of an order that TWS reports, and `sender` sends. A command that is not executed raises `Refused`. Pure.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from ibbridge.tws.sender import Outgoing
 
 CANCELLED = 202
-"""IB's code for an order that is cancelled: here, one that never left."""
+"""IB's code for a cancelled order, here published for an order that never left."""
 
 UNHEARD = 30.0
-"""Seconds after which the owner of an order is told that TWS has said nothing of it, or of its cancel."""
+"""Seconds after which the owner of an order is told that TWS has not reported the order, or its cancel."""
 
 SAME_CANCEL = 5.0
-"""Seconds for which a cancel that comes again is the one that has left, unless TWS has said something since."""
+"""Seconds for which a repeated cancel counts as the cancel that has left, unless TWS has reported the order since."""
 
 MOST_JOINED = 100
-"""Cancels of all orders that one message to TWS may stand for."""
+"""Most commands to cancel all orders that share one message to TWS."""
 
 ORDER_UNKNOWN = (
     "whether it is there is not known; look for it among open and completed orders, executions and positions"
@@ -43,22 +43,22 @@ ORDER_UNKNOWN = (
 CANCEL_UNKNOWN = "whether it is cancelled is not known; look for it among open orders, or cancel it again"
 
 OF_EVERY_ORDER = ("action", "orderType")
-"""What an order must say. TWS has defaults, and nobody means them."""
+"""Attributes that every order must give. TWS has defaults for them, which nobody means."""
 
 WITHOUT_QUANTITY = ("cashQty", "hedgeType", "faGroup", "faMethod", "faPercentage")
-"""Attributes by which TWS, or IB, finds the quantity of an order itself."""
+"""Attributes from which TWS or IB computes the quantity of an order."""
 
 NOT_OF_AN_ORDER = ("orderRef", "whatIf")
-"""What an order says by its key and its command, and so by no attribute."""
+"""Attributes that no client gives, because the key and the name of the command replace them."""
 
 _ORDERS = frozenset(request.name for request in OUTBOUND if request.does is Kind.ORDER)
 
 
 class Trading:
-    """Places and cancels orders.
+    """Placement and cancellation of orders.
 
-    While there is a `fault` (of the store) or a halt no order is taken, nor for the seconds that a restart `window`
-    still takes.
+    Orders are refused during a `halt`, during a `fault` of the store (its text; empty if there is none), and for the
+    seconds that `window` returns, which are left of a restart window.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class Trading:
         clock: Callable[[], int],
     ) -> None:
         self.upstream = True
-        """Whether IB's servers are there behind TWS. While they are not, orders are refused."""
+        """True while TWS is connected to IB's servers. While TWS is not, orders are refused."""
         self.accounts: tuple[str, ...] = ()
-        """The accounts that TWS manages here."""
+        """Accounts that the login of TWS manages."""
         self._outgoing = outgoing
         self._router = router
         self._orders = orders
@@ -83,19 +83,19 @@ class Trading:
         self._fault = fault
         self._window = window
         self._clock = clock  # µs since 1970 UTC
-        self._unheard: Deadlines[tuple[Order, bool]] = Deadlines()  # orders, and whether it is their cancel
+        self._unheard: Deadlines[tuple[Order, bool]] = Deadlines()  # orders; True for a cancel of the order
 
     # -- commands
 
     def carried_out(self, command: str, args: Mapping[str, Any], asking: Asking, key: str | None) -> bool:
-        """Whether this places an order under a key that is known. Whether it is the same is for `carry_out` to say."""
+        """Return True if the command places an order under a known key. `carry_out` compares the two orders."""
         given = args.get("key", key)
         return command in _ORDERS and isinstance(given, str) and self._orders.keyed(asking.client, given) is not None
 
     def carry_out(
         self, request: Request, args: dict[str, Any], asking: Asking, key: str | None, not_after: int | None
     ) -> dict[str, Any]:
-        """Place or cancel the order that a command names by its key; the `result` of the reply."""
+        """Place or cancel the order that a command names by its key. Return the `result` of the reply."""
         args, key = _with_key(args, key)
         if request.does is Kind.ORDER:
             return self._place(request, args, asking, key, not_after)
@@ -135,7 +135,7 @@ class Trading:
         return found
 
     def _may_trade(self) -> None:
-        """Raises `Refused` while no order is taken from anybody."""
+        """Raise `Refused` while orders of all clients are refused."""
         if self._halt.state:
             told = "{client} said so: {reason}" if self._halt.state["reason"] else "{client} said so"
             fault = f"orders are halted, {told.format(**self._halt.state)}; `resume` ends it"
@@ -179,16 +179,16 @@ class Trading:
         return result
 
     def _being_cancelled(self, order: Order, args: Mapping[str, Any]) -> bool:
-        """Return True if the same cancel waits for its turn, or has just left and TWS has not said what came of it."""
+        """Return True if the same cancel is queued, or has just left and TWS has not reported the order since."""
         cancel = order.cancel
         if cancel is None or cancel.args != args:
             return False
         return cancel.waits or (order.cancelling and 0 <= self._clock() - order.cancelled_at < SAME_CANCEL * 1e6)
 
     def cancel_all(self, args: Mapping[str, Any], route: Route) -> bool:
-        """Take back all orders that wait: the cancel of all overtakes them, and means them as well.
+        """Withdraw all queued orders: the cancel of all orders overtakes them, and means them too.
 
-        Return True if the same cancel of this client waits already; then `route` is told what is told of that one.
+        Return True if the same cancel of this client is queued already. `route` then receives the errors about it.
         """
         waiting = [each.about for each in self._outgoing.waiting(Pace.ORDER) if isinstance(each.about, Order)]
         for order in waiting:
@@ -202,7 +202,7 @@ class Trading:
         return False
 
     def what_if(self, args: dict[str, Any], number: int) -> dict[str, Any]:
-        """The arguments of `placeOrder` that ask what an order would cost. They place nothing."""
+        """Return the arguments of a `placeOrder` that asks for the margin and commission, and places nothing."""
         values = self._with_order(args, number, "")
         values["order"]["whatIf"] = True
         return values
@@ -210,14 +210,14 @@ class Trading:
     # -- what an order must say
 
     def _order_values(self, order: Order) -> dict[str, Any]:
-        """The arguments of `placeOrder`. Owner and key travel in `orderRef`."""
+        """Return the arguments of `placeOrder`. Owner and key travel in `orderRef`."""
         values = self._with_order(order.args, order.order_id, order_ref(order.owner, order.key))
         if values["order"].get("whatIf"):
             raise Refused("E_ARG", "order.whatIf: whatIfOrder asks what an order would cost; placeOrder places it")
         return values
 
     def _exercise_values(self, request: Request, order: Order) -> dict[str, Any]:
-        """The arguments of `exerciseOptions`, whose request id is the number of the order that TWS makes of it."""
+        """Return the arguments of `exerciseOptions`. Its request id becomes the order id of the resulting order."""
         args = order.args
         given = (name for name in ("reqId", "orderId") if name in args)
         faults = [f"{name} is the daemon's to give; key names the order" for name in given]
@@ -247,7 +247,7 @@ class Trading:
     # -- on the way to TWS
 
     def leaving(self, message: Waiting, order: Order) -> bool:
-        """What concerns this order is about to be written. False if it must not be any more."""
+        """Prepare for the writing of an order or a cancel. Return False if the message must not be sent any more."""
         if message.not_after is not None and self._clock() > message.not_after:
             self._unplaced(order, CANCELLED, "its not_after passed before it could be sent")
             return False
@@ -264,7 +264,7 @@ class Trading:
         return True
 
     def unsent(self, message: Waiting, order: Order) -> None:
-        """The connection is gone, and what concerns this order never left."""
+        """Tell the owner that the order or its cancel never left, because the connection is gone."""
         if message.request.does is Kind.ORDER:
             self._unplaced(order, NOT_CONNECTED, "the connection to TWS was lost before it could be sent")
         else:
@@ -272,14 +272,14 @@ class Trading:
             self._router.tell_order(order, NOT_CONNECTED, why, self._clock(), ends=False)
 
     def cancel_all_unsent(self, message: Waiting) -> None:
-        """Tell whoever asked: the connection is gone, and the cancel of all orders never left."""
+        """Tell the clients that the cancel of all orders never left, because the connection is gone."""
         why = "the connection to TWS was lost before the cancel of all orders could be sent; cancel them again"
         for route in (message.about, *message.joined):
             route.ended, route.message = True, None
             self._router.tell(route, NOT_CONNECTED, why, self._clock())
 
     def tend(self, now: float) -> None:
-        """Tell of orders, and of cancels, that TWS says nothing of."""
+        """Publish an error for each order, and each cancel, that TWS has not reported in time."""
         for order, cancel in self._unheard.due(now):
             if order.cancelling if cancel else not order.heard:
                 of, unknown = ("its cancel", CANCEL_UNKNOWN) if cancel else ("it", ORDER_UNKNOWN)
@@ -288,13 +288,13 @@ class Trading:
                 self._router.tell_order(order, NOT_CONNECTED, why, self._clock())
 
     def _unplaced(self, order: Order, code: int, why: str) -> None:
-        """An order that was accepted is over: it never left."""
+        """End an accepted order that never left, and tell its owner."""
         order.message, order.heard, order.unsent = None, True, True
         text = f"the order was not placed: {why}. Nothing of it has reached TWS; to place it, take a new key"
         self._router.tell_order(order, code, text, self._clock(), ends=True)
 
     def _taken_back(self, order: Order, why: str) -> bool:
-        """Return True if the order still waited. Then it does not leave, and nor do those that descend from it."""
+        """Withdraw a queued order and its queued descendants. Return False if the order has left already."""
         if not self._outgoing.withdraw(order.message):
             return False
         self._unplaced(order, CANCELLED, why)
@@ -313,25 +313,25 @@ class Trading:
 
 
 def _is_zero(quantity: Any) -> bool:
-    """Return whether a client has given no quantity, or 0. What is no number is left for the checks to complain of."""
+    """Return True if a client has given no quantity, or 0. Text that is no number is left for later checks."""
     if isinstance(quantity, str):
         return not quantity.strip("0.")
     return quantity is None or (type(quantity) in (int, float) and quantity == 0)
 
 
 def _parent(message: Waiting) -> int:
-    """The number of the order that an order on its way is a child of; 0 if there is none."""
+    """Return the order id of the parent of a queued order; 0 if there is none."""
     number: int = message.args.get("order", {}).get("parentId") or 0
     return number
 
 
 def _transmitted(message: Waiting) -> bool:
-    """Whether TWS is to do something about the order: of one that it only keeps it says nothing."""
+    """Return True if TWS is to transmit the order. TWS does not report an order that it only keeps."""
     return bool(message.args.get("order", {}).get("transmit", True))
 
 
 def _with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], str]:
-    """The arguments without the order's key, and the key, which may be given in either place."""
+    """Return the arguments without the order's key, and the key, which may stand in the arguments or beside them."""
     given = args.get("key", key)
     if key is not None and given != key:
         raise Refused("E_ARG", "key is given twice, and differently: beside args and within")

@@ -1,9 +1,9 @@
-"""Whose order is it: from what TWS says of an order or execution to its owner and key.
+"""Registry of orders: from the ids in a message of TWS to the owner and key of the order.
 
-Pure. An order is known by `(clientId, orderId)` until TWS gives its permId, and by that afterwards. Owner and key also
-travel in `orderRef` (`owner/key`), so that they survive even the loss of this table: an order of an earlier process is
-taken up again from what was published of it, or from the first message that has an `orderRef`, because most have none.
-Orders of nobody here belong to `ext` and are keyed `~permId`.
+Pure. An order is known by `(clientId, orderId)` until TWS gives its permId, and by the permId afterwards. Owner and key
+also travel in `orderRef` (`owner/key`), so that they survive even the loss of this table. An order of an earlier
+process is restored from the messages that were published about the order, or from the first message with an `orderRef`;
+most messages have none. Orders that no client of this daemon has placed belong to `ext` and have the key `~permId`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ibbridge.tws.send_queue import Waiting
 
 FOREIGN = "ext"
-"""The owner of orders that no client of this daemon placed."""
+"""Owner of the orders that no client of this daemon has placed."""
 
 LONGEST_REF = 40
 MOST_EXECUTIONS = 20_000
@@ -27,10 +27,10 @@ _UNTIED = (None, 0)
 
 
 CANCEL_SHOWS = frozenset(("PendingCancel", "Cancelled", "ApiCancelled", "Filled", "Inactive"))
-"""What an order may be once TWS has taken a cancel of it, or cannot. As any other it may not know of one."""
+"""Statuses of an order whose cancel TWS has taken, or cannot take. Any other status may be older than the cancel."""
 
 ENDS = frozenset(("Filled", "Cancelled", "ApiCancelled"))
-"""What an order is as when it is over. An `Inactive` one may come to life again."""
+"""Statuses of an order that is over. An `Inactive` order may become active again."""
 
 
 def is_end(status: str) -> bool:
@@ -39,7 +39,7 @@ def is_end(status: str) -> bool:
 
 
 class Owner(NamedTuple):
-    """Whose an order is, and under which key its messages are published."""
+    """The owner of an order, the topic component of its key, and the `ref` of its messages."""
 
     owner: str
     part: str
@@ -48,12 +48,14 @@ class Owner(NamedTuple):
 
 @dataclass(slots=True)
 class Order:
-    """An order that a client of this daemon placed. `heard`: TWS has said something of it.
+    """An order that a client of this daemon has placed.
 
-    `message` is what asks TWS for it, while that waits; one that is `unsent` was accepted, and never left. When a
-    cancel of it has left, it is `cancelling` until TWS says something that may be about that, and `touched` for ever:
-    an error may be about the cancel. `cancel` is what asked for the last one, `cancelled_at` (µs since 1970 UTC) when
-    that left. `ended` says whether it is over, and `recorded` what the store was given last: orderId, permId, `ended`.
+    - `heard`: TWS has reported the order. `message`: the message that places the order, while it is queued.
+    - `unsent`: the order was accepted, and never left.
+    - `cancelling`: a cancel has left, and TWS has said nothing since that may be about the cancel.
+    - `touched`: a cancel has left at some time, so an error may be about the cancel.
+    - `cancel`: the message of the last cancel. `cancelled_at`: when the last cancel left, in µs since 1970 UTC.
+    - `ended`: the order is over. `recorded`: orderId, permId and `ended` as the store was given them last.
     """
 
     owner: str
@@ -78,9 +80,10 @@ class Order:
         self.whose = Owner(self.owner, self.key, about)
 
     def hear(self, status: str | None = None) -> None:
-        """TWS has said something of it, or its owner was told that TWS has not.
+        """Note that TWS has reported the order, or that the owner was told that TWS has not.
 
-        Without a status that is about a cancel as well; with one it is so only if that is how a cancel shows.
+        A report without a status also answers a cancel. A report with a status does so only if the status is in
+        `CANCEL_SHOWS`.
         """
         self.heard = True
         if status:
@@ -93,16 +96,16 @@ class Order:
 
 @dataclass(slots=True)
 class _Reported:
-    """Where an execution was published and its commission was not, oldest first; and where the last commission was."""
+    """Topics of an execution whose commission has not come yet, oldest first, and the topic of its last commission."""
 
     pending: list[Any] = field(default_factory=list)
     last: Any = None
 
 
 class Orders:
-    """Every order placed through this daemon since it started, and whose those are that were placed before.
+    """Registry of the orders that this process has placed, and of the owners of earlier orders.
 
-    `recorded` gives orderId and permId of an order that nothing here is known of, by its owner and key.
+    `recorded` returns orderId and permId of an order that is not in the registry, by owner and key.
     """
 
     def __init__(
@@ -120,51 +123,51 @@ class Orders:
         return len(self._by_key)
 
     def ours(self, client_id: Any) -> bool:
-        """Whether TWS speaks of an order that was placed under this daemon's client id."""
+        """Return True if `client_id`, which a message gives for an order, is this daemon's."""
         return bool(client_id == self._client_id)
 
     def add(self, order: Order) -> None:
-        """Remember an order that is about to be sent."""
+        """Add an order that is about to be sent."""
         self._by_key[order.owner, order.key] = order
         self._by_id[order.order_id] = order
 
     def forget(self, order: Order) -> None:
-        """It was not sent after all."""
+        """Remove an order that could not be sent."""
         del self._by_key[order.owner, order.key], self._by_id[order.order_id]
 
     def keyed(self, owner: str, key: str) -> Order | None:
-        """The order that `owner` placed under `key`."""
+        """Return the order that `owner` has placed under `key` in this process."""
         return self._by_key.get((owner, key))
 
     def former(self, owner: str, key: str) -> Order | None:
-        """The order of an earlier process under that key: its number is known, and what was ordered is not."""
+        """Return the order of an earlier process under that key. Its ids are known, its arguments are not."""
         if (owner, key) not in self._former and (numbers := self._recorded(owner, key)) is not None:
             self.take_up(owner, key, *numbers).ended = True  # those that are open were taken up at the start
         return self._former.get((owner, key))
 
     def known(self, owner: str, key: str, order_id: Any) -> Order | None:
-        """Return the order of this or an earlier process under a key, if memory has it: that with this number first."""
+        """Return the order in memory of this or an earlier process under a key; of two, the one with this order id."""
         placed, former = self._by_key.get((owner, key)), self._former.get((owner, key))
         return former if former is not None and (placed is None or former.order_id == order_id) else placed
 
     def numbered(self, order_id: int) -> Order | None:
-        """The order that this daemon placed under `order_id`."""
+        """Return the order that this daemon has placed under `order_id`."""
         return self._by_id.get(order_id)
 
     @property
     def highest(self) -> int | None:
-        """The highest number that an order of ours is known to have had."""
+        """Highest known order id of this daemon's orders; None if there is none."""
         return max(self._by_id, default=None)
 
     def unheard(self) -> list[Order]:
-        """The orders of which TWS has said nothing, each once."""
+        """Return the orders that TWS has not reported, each order once."""
         found = [order for order in self._by_key.values() if not order.heard]
         for order in found:
             order.hear()
         return found
 
     def uncancelled(self) -> list[Order]:
-        """The orders of which TWS has said nothing since a cancel left, each once."""
+        """Return the orders that TWS has not reported since a cancel left, each order once."""
         found = [order for order in (*self._by_key.values(), *self._former.values()) if order.cancelling]
         for order in found:
             order.hear()
@@ -173,7 +176,7 @@ class Orders:
     def whose(
         self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "", status: str = ""
     ) -> Owner:
-        """The owner of the order that a message is about, which says that it has this status."""
+        """Return the owner of the order in a message of TWS, and note the ids and the status in the message."""
         order = self._by_perm.get(perm_id) if perm_id not in _UNTIED else None
         if order is None and self.ours(client_id):
             order = self._by_id.get(order_id)
@@ -188,7 +191,7 @@ class Orders:
         return self._stranger(client_id, order_id, perm_id, order_ref, status)
 
     def _without_perm_id(self, order_ref: str) -> Order | None:
-        """The order with that ref, if it has no permId yet: completedOrder has no number but that."""
+        """Return the order with that `orderRef`, if its permId is not known: `completedOrder` has no other id."""
         owner, _, key = order_ref.partition("/")
         order = self._by_key.get((owner, key))
         return None if order is None or order.perm_id else order
@@ -204,7 +207,7 @@ class Orders:
         return Owner(FOREIGN, part, {"owner": FOREIGN, "key": part, **about})
 
     def recall(self, ref: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-        """Take up the order that an earlier process published this of: `orderStatus` names it by numbers only."""
+        """Restore an order from a message that an earlier process published: later `orderStatus` has only its ids."""
         about = data.get("order") or data
         if ref["owner"] != FOREIGN and self.ours(about.get("clientId", 0)):
             known = (ref["owner"], ref["key"]) in self._former
@@ -213,7 +216,7 @@ class Orders:
                 order.ended, order.recorded = True, (order.order_id, order.perm_id, True)
 
     def take_up(self, owner: str, key: str, order_id: Any, perm_id: Any) -> Order:
-        """Know an order of an earlier process by its numbers. Return it. What was ordered is not known."""
+        """Enter an order of an earlier process by its ids, and return the order. Its arguments are not known."""
         order = self._by_id.get(order_id)
         if order is None or (order.owner, order.key) != (owner, key):
             order = self._former[owner, key] = Order(owner, key, order_id, {}, perm_id=perm_id, heard=True)
@@ -225,17 +228,17 @@ class Orders:
         return order
 
     def executed(self, exec_id: str, whose: Any) -> None:
-        """Remember where an execution was published: its commission comes later and names only the execution."""
+        """Remember the topic of an execution: its commission comes later and names only the execution."""
         reported = self._executions.setdefault(exec_id, _Reported())
         reported.pending = [*reported.pending[:1], whose]
         if len(self._executions) > MOST_EXECUTIONS:
             self._executions.popitem(last=False)
 
     def execution(self, exec_id: str) -> Any:
-        """Where the commission of an execution belongs, or None if the execution is not known.
+        """Return the topic for the commission of an execution; None if the execution is not known.
 
-        One that is asked for again (reqExecutions) while the commission of the live one is still to come must not take
-        it from its owner.
+        A repeated report of the execution (reqExecutions) must not take the commission of the live report from its
+        owner.
         """
         reported = self._executions.get(exec_id)
         if reported is None:
@@ -246,5 +249,5 @@ class Orders:
 
 
 def order_ref(owner: str, key: str) -> str:
-    """The `orderRef` that carries owner and key."""
+    """Return the `orderRef` that carries owner and key."""
     return f"{owner}/{key}"
