@@ -1,7 +1,7 @@
 """Facts about Interactive Brokers that are not layouts of the wire: tick types, error codes, trading hours.
 
-Data, and the few rules for reading it. Imports nothing but the standard library: the daemon, the client library and
-whoever writes documentation read the same tables.
+The package contains data, and the few rules for reading them. It imports only the standard library, so that the daemon,
+the client library and the documentation can read the same tables.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def tables() -> dict[str, list[dict[str, Any]]]:
-    """Every table as plain data: maps of text, numbers, booleans, None and lists of numbers or text."""
+    """Return every table as plain data: maps of text, numbers, booleans, None and lists of numbers or text."""
     return {
         "tick_types": [_plain(each) for each in TICK_TYPES.values()],
         "generic_ticks": [_plain(each) for each in GENERIC_TICKS.values()],

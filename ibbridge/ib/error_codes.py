@@ -1,27 +1,27 @@
-"""What IB's error codes mean: of which class each is, whether it ends what it is about, and what to do.
+"""IB's error codes: the class of each code, whether the code ends its request or order, and what to do.
 
 One code, one class, chosen by what a strategy does about it:
 
-- `connectivity`: a link between TWS and IB, one of IB's data farms, or ibbridge and TWS. Nothing is wrong with what was
-  asked; wait, then make sure that it goes on.
-- `data`: what was asked to be told will not come, or not so: market data, history, contracts, positions and account
-  values, news. Also a request for such that cannot be answered as it stands.
+- `connectivity`: the link between TWS and IB, one of IB's data farms, or the link between ibbridge and TWS. The request
+  is not at fault; wait, then check that its data goes on.
+- `data`: the requested data will not come, or only in another form: market data, history, contracts, positions and
+  account values, news. This includes a request for data that TWS cannot answer as it stands.
 - `order`: an order, its change or its cancellation was refused, or the order is over.
-- `warning`: said in passing. Nothing ends.
-- `system`: limits, rights, settings, and requests that are wrong in a way that says nothing of market or order. Such
-  are for the programmer or the operator to look at: trying again helps only against limits.
+- `warning`: information only. Nothing ends.
+- `system`: limits, rights, settings, and faulty requests where the fault has nothing to do with a market or an order.
+  These are for the programmer or the operator: trying again helps only against limits.
 
-IB does not document classes. What its pages, and clients that have met the codes, treat as a fault of a request is
-`data` or `order` where the code can only be about one of them, else `system`; accounts, advisors' set-up and news go
-the same way: `data` where something asked for does not come, `order` where an order lacks its account or allocation,
-`system` where the login has not what the request needs.
+IB does not document classes. If IB's pages, or clients that have met the code, treat a code as a fault of a request,
+its class is `data` or `order` where the code can only be about one of the two, else `system`. Codes about accounts,
+advisors' set-up and news follow the same rule: `data` if requested data does not come, `order` if an order lacks its
+account or allocation, `system` if the login lacks what the request needs.
 
-Not here: 501 to 593 and 10038, which IB's client libraries raise themselves and TWS never sends. Of those ibbridge uses
-two, 504 and 508. A code that is not here is of a class by its range: 2100 to 2199 are warnings, 1100 to 1399
-connectivity, from 10000 on warnings if the text calls itself one; anything else is `system`, and whether it ends
-something is not known.
-Texts change with TWS's version and language, so they decide nothing else: no text of a known code changes its class, or
-makes it an end or none.
+The tables leave out 501 to 593 and 10038, which IB's client libraries raise themselves and TWS never sends; ibbridge
+uses two of them, 504 and 508. A code outside the tables has the class of its range: 2100 to 2199 are warnings, 1100 to
+1399 connectivity, and from 10000 on a code is a warning if its text says so. Any other code is `system`, and whether it
+ends something is not known.
+Texts change with TWS's version and language. So the text of a known code never changes its class, or whether the code
+ends something.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ CLASSES: tuple[ErrorClass, ...] = get_args(ErrorClass)
 
 
 class ErrorCode(NamedTuple):
-    """One of IB's error codes.
+    """An error code of IB's, with its class, its meaning and the action to take.
 
-    `ends`: whether the request, subscription or order with the error's id is over; None where that depends on what
-    cannot be seen in the error. `action` is what to do about it.
+    `ends`: whether the request, subscription or order with the error's id is over; None where the error alone does not
+    decide that.
     """
 
     code: int | None
@@ -49,14 +49,14 @@ class ErrorCode(NamedTuple):
 
     @property
     def ends_one_shot(self) -> bool:
-        """Whether it ends a request that has one answer: anything but a warning is that answer."""
+        """True if the code ends a one-shot. If `ends` is None, every code but a warning does."""
         return self.error_class != "warning" if self.ends is None else self.ends
 
     def ends_order(self, *, acknowledged: bool) -> bool | None:
-        """Whether it ends an order.
+        """Return whether the code ends an order; None if that is not known.
 
-        What refuses a new order, refuses a change to one that TWS has acknowledged, and that one lives on: of it only a
-        rejection or a cancellation is the end.
+        A code that refuses a new order may also refuse a change to an order that TWS has acknowledged. The acknowledged
+        order lives on: only a rejection or a cancellation ends it for sure.
         """
         if self.ends and acknowledged and self.code not in _FINAL:
             return None
@@ -272,11 +272,11 @@ def _codes() -> Iterator[ErrorCode]:
 
 
 ERROR_CODES: Mapping[int, ErrorCode] = {each.code: each for each in sorted(_codes()) if each.code is not None}
-"""By number."""
+"""Known error codes, by code."""
 
 
 def about(code: int | None, text: str | None = "") -> ErrorCode:
-    """What is known of a code; of one that nobody knows, what its range (and from 10000 on, its text) says."""
+    """Return what is known of a code. For an unknown code, its range and (from 10000 on) its text give the class."""
     if code is None:
         return ErrorCode(code, "system", None, "an error without a code", _READ)
     if code in ERROR_CODES:

@@ -1,8 +1,8 @@
-"""What market data there is: every tick type by its number, and what asks for those that do not come by themselves.
+"""Tick types of market data by number, and the generic tick numbers that request additional ticks.
 
-A tick is told apart by its `tickType`; the type decides in which message it comes. `tickNews`, `marketDataType`,
-`tickReqParams` and `tickSnapshotEnd` have none. Ticks without a generic come with every market data request, where the
-product has them; the others are asked for in `genericTickList`, a text of numbers joined by commas.
+The `tickType` identifies a tick, and decides which message carries the tick. `tickNews`, `marketDataType`,
+`tickReqParams` and `tickSnapshotEnd` have no tick type. Ticks without a generic tick number come with every market data
+request, where the product has them. The others are requested in `genericTickList`, a text of numbers joined by commas.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NO_DEFAULTS = "mdoff"
-"""A word among the numbers of `genericTickList`: the ticks that come by themselves are not wanted."""
+"""Word in `genericTickList` that switches off the ticks that come without being requested."""
 
 
 class TickType(NamedTuple):
-    """One tick type.
+    """A tick type, with IB's name and the type of message that carries the tick.
 
-    `name` is IB's; `message` carries it. With a price comes its size: `size_tick` is the type it has when it comes
-    alone. `delayed` is the type that takes this one's place where there is only delayed data. `generics` ask for it.
+    A price comes with its size; `size_tick` is the tick type of the size when the size comes alone. `delayed` is the
+    tick type that replaces this one where there is only delayed data. `generics` are the generic tick numbers that
+    request the tick.
     """
 
     number: int
@@ -33,10 +34,10 @@ class TickType(NamedTuple):
 
 
 class GenericTick(NamedTuple):
-    """What a number in `genericTickList` asks for.
+    """A generic tick number of `genericTickList`, and the ticks that it requests.
 
-    `ticks` are the types it brings. `products` are the security types it is meant for, where that is known; TWS accepts
-    it for more of them, and then sends nothing.
+    `ticks` are the requested tick types. `products` are the security types that have such ticks, where that is known.
+    TWS accepts the number for other security types too, and then sends nothing.
     """
 
     number: int
@@ -83,7 +84,7 @@ GENERIC_TICKS: Mapping[int, GenericTick] = _generics(
     (623, "net asset value of an ETF: last, frozen", (97,), "STK"),
     (787, "quotes of odd lots: prices, sizes, exchanges", (105, 106, 107, 108, 109, 110), "STK"),
 )
-"""By number."""
+"""Generic ticks, by number."""
 
 _BY_MESSAGE: Mapping[str, tuple[tuple[int, str, str], ...]] = {
     "tickPrice": (
@@ -226,4 +227,4 @@ TICK_TYPES: Mapping[int, TickType] = {
     number: TickType(number, name, message, meaning, _SIZES.get(number), _DELAYED.get(number), _askers(number))
     for number, name, meaning, message in _ROWS
 }
-"""By number."""
+"""Tick types, by number."""

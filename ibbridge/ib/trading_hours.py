@@ -1,7 +1,8 @@
-"""When a contract's market is open: IB's `liquidHours`, and what is known of them by instrument.
+"""Trading hours of instruments, parsed from IB's `liquidHours`.
 
-`20260105:0930-20260105:1600;20260106:CLOSED`, of older servers `20260105:0930-1100,1230-1600`, in a zone that stands in
-a field of its own and has many names. Pure: told the time, in seconds since 1970 UTC.
+The form is `20260105:0930-20260105:1600;20260106:CLOSED`, from older servers `20260105:0930-1100,1230-1600`. The time
+zone has a field of its own, and IB has many names for a zone. Pure: the caller gives the time, in seconds since 1970
+UTC.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# What IB calls zones, where the tables of the world say something else (their EST has no summer), or nothing.
+# IB's names of zones that the tz database lacks or understands otherwise (its EST has no summer time).
 _ZONES = {
     "EST": "America/New_York",
     "EST5EDT": "America/New_York",
@@ -41,26 +42,26 @@ _DAY = re.compile(r"(\d{8}):(?:(CLOSED)|(.+))")
 _SPAN = re.compile(r"(\d{4})-(?:(\d{8}):)?(\d{4})")
 
 UNKNOWN_FOR = 3600.0
-"""Seconds after which hours that could not be had are asked for again."""
+"""Seconds after which trading hours that TWS has not given are requested again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hours:
-    """Spans, in seconds since 1970 UTC, of the time from `first` to `last` for which they are known."""
+    """Open spans of a market from `first` to `last`, in seconds since 1970 UTC. Outside, nothing is known."""
 
     spans: tuple[tuple[float, float], ...]
     first: float
     last: float
 
     def open(self, at: float) -> bool | None:
-        """Whether the market is open; None at a time of which nothing is known."""
+        """Return whether the market is open at a time; None if that is not known."""
         if not self.first <= at < self.last:
             return None
         return any(start <= at < end for start, end in self.spans)
 
 
 def zone_of(name: str) -> ZoneInfo | None:
-    """The zone that IB means: `EST (Eastern Standard Time)` is one, too."""
+    """Return the time zone of IB's name, such as `EST (Eastern Standard Time)`; None for an unknown name."""
     short = name.partition("(")[0].strip()
     try:
         return ZoneInfo(_ZONES.get(short, short))
@@ -69,7 +70,7 @@ def zone_of(name: str) -> ZoneInfo | None:
 
 
 def parse(text: str, zone_name: str) -> Hours | None:
-    """The hours that IB says; None if they cannot be read, or there are none."""
+    """Return the trading hours in IB's text; None if the text cannot be read or has no hours."""
     zone = zone_of(zone_name)
     if zone is None:
         return None
@@ -95,20 +96,20 @@ def _spans(date: str, text: str, zone: ZoneInfo) -> Iterator[tuple[float, float]
         if found is None:
             raise ValueError(each)
         start, end = _at(date, found[1], zone), _at(found[2] or date, found[3], zone)
-        # Over midnight, where no second date says so.
+        # A span over midnight, without a second date.
         yield start, end if end > start else _at(found[2] or date, found[3], zone, later=1)
 
 
 def _at(date: str, time: str, zone: ZoneInfo, later: int = 0) -> float:
-    """Seconds since 1970 UTC at a local time, so many days later: a day may have 23 hours, or 25."""
+    """Return the seconds since 1970 UTC of a local time, `later` days after `date`: a day may have 23 or 25 hours."""
     if time == "2400":
         time, later = "0000", later + 1
     moment = dt.datetime.strptime(date + time, "%Y%m%d%H%M").replace(tzinfo=zone)
-    return (moment + dt.timedelta(days=later)).timestamp()  # which keeps the time of day
+    return (moment + dt.timedelta(days=later)).timestamp()  # adding days keeps the local time of day
 
 
 class Calendar:
-    """The hours of instruments, as far as they have been asked for; `asked` when that was."""
+    """Trading hours by instrument, with the time when TWS was asked for each instrument's."""
 
     def __init__(self) -> None:
         self._hours: dict[str, Hours | None] = {}
@@ -118,20 +119,20 @@ class Calendar:
         return len(self._asked)
 
     def open(self, instrument: str, at: float) -> bool | None:
-        """Whether its market is open; None if nobody knows."""
+        """Return whether the market of an instrument is open; None if that is not known."""
         hours = self._hours.get(instrument)
         return hours.open(at) if hours else None
 
     def wants(self, instrument: str, at: float) -> bool:
-        """Whether to ask TWS: nothing is known of now, and it has not just been asked."""
+        """Return True if TWS is to be asked: the hours at that time are not known, and TWS was not asked lately."""
         asked = self._asked.get(instrument)
         return self.open(instrument, at) is None and (asked is None or not 0 <= at - asked < UNKNOWN_FOR)
 
     def asking(self, instrument: str, at: float) -> None:
-        """TWS is asked now."""
+        """Note that TWS is asked now."""
         self._asked[instrument] = at
 
     def told(self, instrument: str, text: str, zone: str) -> None:
-        """TWS has answered. What cannot be read leaves what was known."""
+        """Keep the trading hours in a response of TWS. An unreadable text changes nothing."""
         if hours := parse(text, zone):
             self._hours[instrument] = hours
