@@ -1,4 +1,4 @@
-"""The library that strategies import.
+"""Python client library: strategies import `connect`, the message and event classes, and contracts and orders.
 
 >>> from ibbridge.client import connect, stock
 >>> with connect("my-strategy") as ib:

@@ -1,4 +1,4 @@
-"""The client for asyncio: the same methods as coroutines, on the same follower, without a thread.
+"""asyncio client: the methods of `ibbridge.client` as coroutines, on the same stream follower, without a thread.
 
 >>> from ibbridge.client import stock
 >>> from ibbridge.client.aio import connect
@@ -7,7 +7,7 @@
 ...     async for message in ib:
 ...         print(message)
 
-Knows coroutines. Must not know sockets: those are `asyncio_feed`'s.
+This module knows coroutines. It must not know sockets: `asyncio_feed` owns them.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def _close_there(feed: LoopFeed, caller: LoopCaller, context: zmq.Context[Any], 
 
 
 def _abandon(feed: LoopFeed, caller: LoopCaller, context: zmq.Context[Any]) -> None:
-    """Close what a client has left open that nobody can reach any more."""
+    """Close the sockets of a client that was garbage-collected without `close`, and warn. A finalizer calls it."""
     if not feed.ours:
         return
     warnings.warn("a client was not closed: close it, or use it in an async with block", ResourceWarning, stacklevel=2)
@@ -63,7 +63,7 @@ def _abandon(feed: LoopFeed, caller: LoopCaller, context: zmq.Context[Any]) -> N
 
 
 class Connecting:
-    """What `connect` gives: `async with` it, which closes at the end, or `await` it."""
+    """Awaitable and context manager that `connect` returns: `await` yields a client, `async with` also closes it."""
 
     def __init__(self, client: Client, *, tws: bool) -> None:
         self._client = client
@@ -91,15 +91,18 @@ class Connecting:
 def connect(
     client: str, pub: str = PUB, rep: str = REP, *, prefix: str = "", timeout: float = 10.0, tws: bool = True
 ) -> Connecting:
-    """Connect to a daemon as `client`; as `ibbridge.client.connect`, but to be awaited. Needs a running event loop."""
+    """Connect to a daemon as `client`, with the arguments of `ibbridge.client.connect`. Await the result.
+
+    The call itself needs a running event loop.
+    """
     return Connecting(Client(client, pub, rep, prefix=prefix, timeout=timeout), tws=tws)
 
 
 class Client(Desk):
-    """A strategy's connection to the daemon, for the tasks of one event loop; made by `connect`.
+    """Connection of a strategy to the daemon, for the tasks of one event loop; `connect` makes it.
 
-    Every request of IB's is a coroutine under its own name: `await ib.reqMktData(contract)`. Each message is given to
-    one of the tasks that receive; callbacks may be coroutine functions. It does not survive a fork.
+    Every IB request is a coroutine under IB's name: `await ib.reqMktData(contract)`. Each message goes to one of the
+    tasks that receive. Callbacks may be coroutine functions. A client does not survive a fork.
     """
 
     def __init__(self, client: str, pub: str = PUB, rep: str = REP, *, prefix: str = "", timeout: float = 10.0) -> None:
@@ -116,7 +119,10 @@ class Client(Desk):
         self._abandoned.atexit = False
 
     async def start(self) -> None:
-        """Subscribe to what concerns this client, and ask whether the daemon is there. `connect` does it."""
+        """Subscribe to the topics of this client, and ping the daemon. `connect` calls this method.
+
+        Raise NoAnswer if the daemon is silent, BridgeError if the two endpoints belong to different daemons.
+        """
         self._feed.subscribe(self._own)
         await self._join([(Mode.LIVE, [self._heartbeats])], "")
         reply = await self._exchange(self._command("ping", {}))
@@ -126,11 +132,11 @@ class Client(Desk):
         self._instruments = (await self.status()).get("instruments") or {}
 
     async def close(self) -> None:
-        """Disconnect at once. Streams and orders live on in the daemon; cancel what shall end.
+        """Disconnect at once. Subscriptions and orders live on in the daemon: cancel them first to end them.
 
-        Any task or callback may call it, as often as it likes, and so may another loop than the client's, in another
-        thread. Loops over messages end then; what else is under way raises `BridgeError`, a command on its way
-        `NoAnswer`. In a forked child it does nothing.
+        Any task or callback may call `close`, any number of times; so may a loop of another thread. Iteration over
+        messages then ends, a command without its reply raises `NoAnswer`, and other pending calls raise `BridgeError`.
+        In a forked child `close` does nothing.
         """
         if not self._feed.ours:
             return
@@ -140,7 +146,7 @@ class Client(Desk):
             return
         closed: Future[None] = Future()
         self._feed.loop.call_soon_threadsafe(_close_there, self._feed, self._caller, self._context, closed)
-        with suppress(TimeoutError):  # a loop that hangs closes when it goes on
+        with suppress(TimeoutError):  # a loop that hangs closes the sockets as soon as it runs again
             await asyncio.wait_for(asyncio.wrap_future(closed), CLOSING)
 
     async def __aenter__(self) -> Self:
@@ -154,9 +160,9 @@ class Client(Desk):
     # -- messages
 
     async def receive(self, timeout: float | None = None) -> Message | None:  # noqa: ASYNC109 -- as the other client's
-        """The next message, after its callbacks; None if none came for `timeout` seconds (None: wait for ever).
+        """Return the next message after its callbacks were called, or None after `timeout` seconds (None: no limit).
 
-        The daemon's heartbeats are kept from you; register "heartbeat" to be called for them.
+        Heartbeats of the daemon are not returned; register a callback for "heartbeat" to see them.
         """
         self._feed.check()
         return await self._received(timeout, self._feed.receive)
@@ -180,7 +186,7 @@ class Client(Desk):
                 return None
 
     async def messages(self, seconds: float | None = None) -> AsyncIterator[Message]:
-        """Messages as they come, after their callbacks: for that long, or until `stop` or `close`."""
+        """Yield messages after their callbacks were called, for `seconds`, or until `stop` or `close`."""
         if self._feed.open:
             self._feed.check()
         self._stopped = False
@@ -196,7 +202,7 @@ class Client(Desk):
         return self.messages()
 
     async def run(self, seconds: float | None = None) -> None:
-        """Call callbacks: for that long, or until one of them calls `stop` or `close`."""
+        """Receive messages and call their callbacks, for `seconds`, or until a callback calls `stop` or `close`."""
         async for _ in self.messages(seconds):
             pass
 
@@ -211,15 +217,18 @@ class Client(Desk):
         return requests.described(method, name)
 
     async def placeOrder(self, contract: Contract | object, order: Order | object, key: str | None = None) -> Request:  # noqa: N802 -- IB's name
-        """Place an order under the strategy's own `key`, which makes a retry safe; without one it gets a new one."""
+        """Place an order under the strategy's own `key`, which makes a retry safe. The default is a new unique key."""
         return await self.request("placeOrder", requests.bind("placeOrder", (contract, order), {}), key=key)
 
     async def whatIfOrder(self, contract: Contract | object, order: Order | object) -> Request:  # noqa: N802 -- named as IB's requests are
-        """Ask what an order would cost, without placing it: `answers` has one openOrder with its orderState."""
+        """Ask TWS for margin and commission of an order without placing the order.
+
+        `answers` yields one openOrder message; its orderState has the figures.
+        """
         return await self.request("whatIfOrder", requests.bind("whatIfOrder", (contract, order), {}))
 
     async def call(self, cmd: str, /, **args: Any) -> dict[str, Any]:
-        """Send any command with these arguments, and return its result. It subscribes to nothing."""
+        """Send any command with these arguments, and return its result, without subscribing to a topic."""
         return (await self._exchange(self._command(cmd, args))).result
 
     async def _exchange(self, command: Command) -> Reply:
@@ -229,9 +238,9 @@ class Client(Desk):
     async def request(
         self, name: str, args: dict[str, Any], *, key: str | None = None, id: str | None = None  # noqa: A002 -- the protocol's word
     ) -> Request:
-        """What the methods under IB's names do, for arguments that are a map already."""
+        """Send the request `name` with a map of arguments; the methods under IB's names call this method."""
         self._feed.check()
-        self._feed.turn(wanted=True)  # so that a restart that could be known is
+        self._feed.turn(wanted=True)  # a message that has arrived may tell of a restarted daemon, with a new epoch
         asking = self._asking(name, args, key, id, self._feed.link.follower.epoch)
         holder, expected = asking.command.id, self._expected(asking)
         if expected is not None:
@@ -239,7 +248,7 @@ class Client(Desk):
         try:
             await self._join(asking.before, holder)
             reply = await self._exchange(asking.command)
-        except BaseException:  # cancelled, too: nothing is left behind
+        except BaseException:  # a cancelled task, too, must leave no subscription and no watch behind
             self._feed.inbox.unwatch(holder)
             self._release(holder)
             raise
@@ -250,7 +259,7 @@ class Client(Desk):
         return made
 
     async def _join(self, wanted: list[tuple[Mode, list[str]]], holder: str) -> None:
-        every = [each for mode, prefixes in wanted for each in self._feed.subscribe(prefixes, holder, mode)]
+        every = [prefix for mode, prefixes in wanted for prefix in self._feed.subscribe(prefixes, holder, mode)]
         if not await self._feed.wait(lambda: self._feed.link.begun(every), self._feed.after(self.timeout)):
             raise self._feed.link.silent(every, self.timeout)
 
@@ -259,7 +268,10 @@ class Client(Desk):
             self._feed.release(holder)
 
     async def answers(self, request: Request, timeout: float | None = None) -> AsyncIterator[Message]:  # noqa: ASYNC109 -- as the other client's
-        """The answers to a one-shot request, to the last; other messages keep. NoAnswer if the next does not come."""
+        """Yield the responses to a one-shot request up to the last one, and keep other messages for later.
+
+        Raise NoAnswer if the next response does not come in `timeout` seconds (default: the client's `timeout`).
+        """
         if not request.one_shot:
             raise ValueError(f"the answers to {request.cmd} have no end: iterate over the client")
         self._feed.check()
@@ -281,15 +293,15 @@ class Client(Desk):
     # -- the daemon
 
     async def subscribe(self, prefix: str) -> None:
-        """Also receive everything whose topic begins with `prefix`; its state first, flagged `replayed`."""
+        """Also receive every message whose topic begins with `prefix`; its state comes first, flagged `replayed`."""
         await self._join([(Mode.STATE, [prefix])], USER)
 
     async def unsubscribe(self, prefix: str) -> None:
-        """No longer receive it, unless another subscription covers it."""
+        """Stop receiving messages under `prefix`, unless another subscription covers their topics."""
         self._feed.unsubscribe([prefix])
 
     async def snapshot(self, prefix: str) -> list[Message]:
-        """The last message of everything under `prefix` that has a state, flagged `replayed`."""
+        """Return the last message of every topic under `prefix` that has a state, flagged `replayed`."""
         found: list[Message] = []
         after: dict[str, Any] = {}
         while True:
@@ -301,11 +313,14 @@ class Client(Desk):
             after = {"after": page["next"]}
 
     async def status(self) -> dict[str, Any]:
-        """How the daemon and its connection to TWS are."""
+        """Return the status of the daemon and of its connection to TWS."""
         return await self.call("status")
 
     async def wait_for_tws(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- as the other client's
-        """Wait until the daemon's connection to TWS is ready; NoAnswer, saying what it is stuck at, if it is not."""
+        """Wait until the daemon's connection to TWS is ready.
+
+        Raise NoAnswer with the stage and the last error of the connection if it is not ready in `timeout` seconds.
+        """
         timeout = self.timeout if timeout is None else timeout
         end = self._feed.after(timeout)
         others: list[Message] = []

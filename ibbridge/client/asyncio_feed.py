@@ -1,7 +1,8 @@
-"""ZeroMQ's sockets in an event loop: the feed and the caller behind the client for asyncio.
+"""ZeroMQ sockets in an asyncio event loop: the message feed and the command socket of the asyncio client.
 
-ZeroMQ's file descriptors only say that something may have changed, so whatever wakes the loop, all there is to do
-without waiting is done (`turn`), in bounded pieces: the loop is never blocked. Must not know what a request is.
+A file descriptor of ZeroMQ only says that the socket's state may have changed. So each wake-up does all the work that
+is possible without waiting (`turn`), in bounded pieces, and never blocks the loop. This module must not know what a
+request is.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MOST = 100_000
-"""Messages kept for a strategy that is busy, after which no more are taken from ZeroMQ, which keeps as many again."""
+"""Limit of messages kept here for a busy strategy. Beyond this limit messages stay in ZeroMQ, which keeps as many."""
 
 _PIECE = 100
 USER = "user"
-"""Who holds what the strategy has subscribed to itself."""
+"""Holder name of the subscriptions that the strategy made itself."""
 
 
 class Waiting:
-    """Sockets of ZeroMQ's in an event loop: `news` for whoever waits."""
+    """Base class of objects with ZeroMQ sockets in an event loop: tasks `wait`, and `news` wakes them."""
 
     def __init__(self) -> None:
         self.open = True
@@ -46,48 +47,48 @@ class Waiting:
 
     @property
     def ours(self) -> bool:
-        """Whether this is the process that made it, and not a forked child."""
+        """Return True if this process made the connection, False in a forked child."""
         return os.getpid() == self._pid
 
     def check(self) -> None:
-        """BridgeError where it cannot be used."""
+        """Raise BridgeError in a forked child, Closed after `close`."""
         if not self.ours:
             raise BridgeError("this connection belongs to the process that made it: connect after the fork")
         if not self.open:
             raise Closed
 
     def foreign(self) -> bool:
-        """Return True if another thread runs the loop now: then it must be asked to do what is to be done."""
+        """Return True if another thread runs the loop now, so that the caller must schedule its work there."""
         try:
             return self.loop.is_running() and asyncio.get_running_loop() is not self.loop
         except RuntimeError:
             return self.loop.is_running()
 
-    def watch(self, each: zmq.Socket[bytes], changed: Callable[[], None]) -> None:
-        """Have `changed` called when the socket may have something."""
-        self.loop.add_reader(each, changed)
+    def watch(self, socket: zmq.Socket[bytes], changed: Callable[[], None]) -> None:
+        """Have the loop call `changed` whenever the state of the socket may have changed."""
+        self.loop.add_reader(socket, changed)
 
-    def unwatch(self, each: zmq.Socket[bytes]) -> None:
-        """Have nothing called any more. A loop that was closed calls nothing anyway, and refuses."""
+    def unwatch(self, socket: zmq.Socket[bytes]) -> None:
+        """Stop the calls that `watch` began. Do nothing for a closed loop, which would refuse."""
         if not self.loop.is_closed():
-            self.loop.remove_reader(each)
+            self.loop.remove_reader(socket)
 
     def after(self, seconds: float) -> float:
-        """The loop's time, so many seconds from now."""
+        """Return the time of the loop's clock `seconds` from now."""
         return self.loop.time() + seconds
 
     def turn(self, *, wanted: bool = False) -> None:
-        """Do all that can be done without waiting; `wanted`: somebody is about to wait for what comes of it."""
+        """Do all work that is possible without waiting. `wanted`: a task is about to wait for the outcome."""
         raise NotImplementedError
 
     def news(self) -> None:
-        """Have everybody look whether what they wait for is there; in a loop that was closed, nobody can."""
+        """Wake every waiting task to check its condition again. Do nothing if the loop is closed."""
         for waiter in () if self.loop.is_closed() else self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     async def wait(self, done: Callable[[], T | None], end: float | None) -> T | None:
-        """Wait until there is something, and say what; None past the end."""
+        """Wait until `done` returns a true value, and return that value; None after `end` on the loop's clock."""
         self.check()
         if found := done():
             return found
@@ -109,7 +110,7 @@ class Waiting:
 
 
 class LoopFeed(Waiting):
-    """Messages for tasks."""
+    """Message feed for tasks: the connection to one daemon, and the inbox that tasks take messages from."""
 
     def __init__(self, context: zmq.Context[Any], pub: str, rep: str, *, prefix: str) -> None:
         super().__init__()
@@ -117,49 +118,58 @@ class LoopFeed(Waiting):
         self.inbox = Inbox(self.link.ready)
         self._timer: asyncio.TimerHandle | None = None
         self._given = 0
-        for each in (self.link.sub, self.link.req):
-            self.watch(each, self._look)
+        for socket in (self.link.sub, self.link.req):
+            self.watch(socket, self._look)
         self._look()
 
     def close(self) -> None:
-        """Disconnect. Once closed, does nothing."""
+        """Disconnect. Do nothing if the feed is closed already."""
         if self.open:
             self.open = False
-            for each in (self.link.sub, self.link.req):
-                self.unwatch(each)
+            for socket in (self.link.sub, self.link.req):
+                self.unwatch(socket)
             if self._timer is not None:
                 self._timer.cancel()
             self.link.close()
             self.news()
 
     def subscribe(self, prefixes: Iterable[str], holder: str = USER, mode: Mode = Mode.STATE) -> list[str]:
-        """Ask for everything whose topic begins with one of `prefixes`: its state first, then what comes."""
+        """Subscribe to every topic that begins with one of `prefixes`, and return them as a list.
+
+        The state of these topics comes first, then new messages.
+        """
         self.check()
         given = self.link.join(prefixes, holder, mode)
         self._look()
         return given
 
     def unsubscribe(self, prefixes: Iterable[str], holder: str | None = None) -> None:
-        """No longer ask for these, unless another than this holder does; what is ready still comes."""
+        """Unsubscribe this holder (None: every holder) from `prefixes`. A prefix with another holder stays subscribed.
+
+        Messages that are ready still come.
+        """
         self.check()
         self.link.leave(prefixes, holder)
         self._look()
 
     def release(self, holder: str) -> None:
-        """The holder no longer asks for anything."""
+        """Unsubscribe the holder from all of its prefixes."""
         self.check()
         self.link.leave_all(holder)
         self._look()
 
     async def receive_until_closed(self, end: float | None) -> Message | None:
-        """Return the next message; None if none came until then, or the connection was closed."""
+        """Return the next message, or None if none came until loop time `end`, or the connection was closed."""
         try:
             return await self.receive(end)
         except Closed:
             return None
 
     async def receive(self, end: float | None) -> Message | None:
-        """The next message; None if none came until then. Whoever takes many at once lets others have their turn."""
+        """Return the next message, or None if none came until loop time `end` (None: no limit).
+
+        Every 100th call lets other tasks run, so that a task with many messages ready does not block the loop.
+        """
         self.check()
         self._given += 1
         if not self._given % _PIECE:
@@ -168,7 +178,7 @@ class LoopFeed(Waiting):
         return await self.wait(lambda: self.inbox.next(me) if self.inbox else None, end)
 
     def _look(self) -> None:
-        """Something may have changed. Asking for the events is what makes the descriptors quiet."""
+        """Handle a state change of a socket. Reading its events resets the socket's file descriptor."""
         if not self.open or not self.ours:
             return
         self.link.sub.get(zmq.EVENTS)
@@ -176,7 +186,7 @@ class LoopFeed(Waiting):
         self.turn()
 
     def turn(self, *, wanted: bool = False) -> None:
-        """Take what has arrived, unless there is too much already and nobody waits for anything."""
+        """Take messages that have arrived, unless `MOST` messages are ready and no task waits."""
         if len(self.link.ready) >= MOST and not (wanted or self._waiters):
             return
         now = time.monotonic()
@@ -189,7 +199,7 @@ class LoopFeed(Waiting):
 
 
 class LoopCaller(Waiting):
-    """The command socket of one client; tasks take turns."""
+    """Command socket of one client for tasks, which send one command at a time."""
 
     def __init__(self, context: zmq.Context[Any], rep: str) -> None:
         super().__init__()
@@ -203,7 +213,7 @@ class LoopCaller(Waiting):
         self.watch(self._socket, self.turn)
 
     def close(self) -> None:
-        """Disconnect. What was not delivered never will be."""
+        """Disconnect. A command that was not delivered yet is dropped."""
         if self.open:
             self.open = False
             self._close_socket()
@@ -214,13 +224,17 @@ class LoopCaller(Waiting):
         self._socket.close()
 
     def turn(self, *, wanted: bool = False) -> None:
-        """Have whoever waits try again."""
+        """Wake the waiting tasks to try their send or receive again."""
         if self.open and self.ours:
             self._socket.get(zmq.EVENTS)
             self.news()
 
     async def call(self, command: Command, timeout: float) -> Reply:  # noqa: ASYNC109 -- as the other client's
-        """Send a command and wait for its reply."""
+        """Send a command and return its reply.
+
+        Raise CommandError if the daemon refuses, NoAnswer if there is no reply in `timeout` seconds, or the connection
+        is closed before the reply.
+        """
         end, packed = self.after(timeout), None
         try:
             async with asyncio.timeout_at(end):
@@ -235,7 +249,7 @@ class LoopCaller(Waiting):
         except Closed:
             raise command.cut_off() from None
         finally:
-            if packed is None and self.open and self.ours:  # a reply that comes later is not to be taken for another's
+            if packed is None and self.open and self.ours:  # a late reply must not count for the next command
                 self._close_socket()
                 self._open_socket()
             self._lock.release()

@@ -1,8 +1,8 @@
-"""What a strategy holds: `ib = connect("my-strategy")`.
+"""Blocking client of a strategy: `ib = connect("my-strategy")`.
 
-Puts feed and commands together: a request subscribes to its answers before it goes out, messages go to the callbacks
-registered for their type and to whoever iterates. Nothing happens behind the strategy's back: there is no thread, and
-callbacks are called from `run`, `receive` and iteration only.
+The client joins the message feed and the command socket. A request subscribes to the topics of its responses before
+its command is sent. Messages go to the callbacks registered for their type, and to the code that iterates over the
+client. The client starts no thread: only `run`, `receive` and iteration call callbacks.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 
 def _close(feed: Feed, caller: Caller) -> None:
-    for each in (feed, caller):
-        each.close()
-    for each in (feed, caller):
-        each.wait_closed()
+    for part in (feed, caller):
+        part.close()
+    for part in (feed, caller):
+        part.wait_closed()
 
 
 def _abandon(feed: Feed, caller: Caller) -> None:
-    """Close what a client has left open that nobody can reach any more."""
+    """Close the sockets of a client that was garbage-collected without `close`, and warn. A finalizer calls it."""
     if feed.ours:
         warnings.warn("a client was not closed: close it, or use it in a with block", ResourceWarning, stacklevel=2)
         _close(feed, caller)
@@ -49,12 +49,13 @@ def _abandon(feed: Feed, caller: Caller) -> None:
 def connect(
     client: str, pub: str = PUB, rep: str = REP, *, prefix: str = "", timeout: float = 10.0, tws: bool = True
 ) -> Client:
-    """Connect to a daemon as `client`, and wait until it answers; NoAnswer if it does not in `timeout` seconds.
+    """Connect to a daemon as `client`, and wait until the daemon replies.
 
-    `client` names the strategy (1 to 32 printable ASCII characters): its orders and answers are published under it, so
-    it must be its own, and the same after a restart. `pub`, `rep` and `prefix` are the bus.pub, bus.rep and bus.prefix
-    of the daemon's configuration. `tws`: also wait until the daemon's own connection to TWS is ready for requests.
-    `timeout` is the default for every later command, too.
+    `client` is the name of the strategy, 1 to 32 printable ASCII characters. The daemon publishes the strategy's orders
+    and responses under this name, so no other strategy may use the name, and the strategy must keep it over restarts.
+    `pub`, `rep` and `prefix` are bus.pub, bus.rep and bus.prefix of the daemon's configuration. `tws`: also wait until
+    the daemon's connection to TWS is ready for requests. `timeout`, in seconds, is also the default of later commands.
+    Raise NoAnswer if the daemon does not reply in `timeout` seconds.
     """
     made = Client(client, pub, rep, prefix=prefix, timeout=timeout)
     try:
@@ -68,15 +69,15 @@ def connect(
 
 
 class Client(Desk):
-    """A strategy's connection to the daemon; made by `connect`.
+    """Connection of a strategy to the daemon; `connect` makes it.
 
-    Every request of IB's is a method under its own name with IB's parameters, but for reqId and orderId, which are the
-    daemon's: `ib.reqMktData(contract, "", False)`, `ib.reqHistoricalData(contract, durationStr="1 D", ...)`. It returns
-    a `Request` once the daemon has accepted it; answers come as messages.
+    Every IB request is a method under IB's name with IB's parameters: `ib.reqMktData(contract, "", False)`,
+    `ib.reqHistoricalData(contract, durationStr="1 D", ...)`. Only reqId and orderId are left out: the daemon assigns
+    them. A method returns a `Request` as soon as the daemon has accepted it; responses come as messages.
 
-    Any thread of the process may use it: commands go out one at a time, and each message is given to one of the threads
-    that receive, whose callbacks it is then. The answers of `answers` are given to whoever asked. It does not survive a
-    fork: connect in the child.
+    Any thread of the process may use a client. Commands are sent one at a time. Each message goes to one of the threads
+    that receive, and that thread calls the callbacks; `answers` yields responses in the thread that made the request. A
+    client does not survive a fork: connect in the child.
     """
 
     def __init__(self, client: str, pub: str = PUB, rep: str = REP, *, prefix: str = "", timeout: float = 10.0) -> None:
@@ -88,12 +89,16 @@ class Client(Desk):
         except BridgeError:
             context.zmq.destroy(linger=0)
             raise
-        # The garbage collector would end the context first, which waits for its sockets. At exit pyzmq sees to both.
+        # The garbage collector would end the context first, and a context waits until its sockets are closed. At exit
+        # pyzmq closes the sockets and the context.
         self._abandoned = weakref.finalize(self, _abandon, self._feed, self._caller)
         self._abandoned.atexit = False
 
     def start(self) -> None:
-        """Subscribe to what concerns this client, and ask whether the daemon is there. `connect` does it."""
+        """Subscribe to the topics of this client, and ping the daemon. `connect` calls this method.
+
+        Raise NoAnswer if the daemon is silent, BridgeError if the two endpoints belong to different daemons.
+        """
         self._feed.subscribe(self._own)
         self._feed.join([self._heartbeats], self.timeout, "", Mode.LIVE)
         reply = self._call("ping", {})
@@ -105,11 +110,11 @@ class Client(Desk):
     # -- life
 
     def close(self) -> None:
-        """Disconnect at once. Streams and orders live on in the daemon; cancel what shall end.
+        """Disconnect at once. Subscriptions and orders live on in the daemon: cancel them first to end them.
 
-        Any thread, callback or signal handler may call it, as often as it likes. Loops over messages end then; what
-        else is under way raises `BridgeError`, a command on its way `NoAnswer`. In a forked child it does nothing: the
-        sockets are the parent's.
+        Any thread, callback or signal handler may call `close`, any number of times. Iteration over messages then ends,
+        a command without its reply raises `NoAnswer`, and other pending calls raise `BridgeError`. In a forked child
+        `close` does nothing: the sockets belong to the parent.
         """
         if self._feed.ours:
             self._abandoned.detach()
@@ -128,9 +133,9 @@ class Client(Desk):
     # -- messages
 
     def receive(self, timeout: float | None = None) -> Message | None:
-        """The next message, after its callbacks; None if none came for `timeout` seconds (None: wait for ever).
+        """Return the next message after its callbacks were called, or None after `timeout` seconds (None: no limit).
 
-        The daemon's heartbeats are kept from you; register "heartbeat" to be called for them.
+        Heartbeats of the daemon are not returned; register a callback for "heartbeat" to see them.
         """
         return self._received(timeout, self._feed.receive)
 
@@ -151,7 +156,7 @@ class Client(Desk):
                 return None
 
     def messages(self, seconds: float | None = None) -> Iterator[Message]:
-        """Messages as they come, after their callbacks: for that long, or until `stop` or `close`."""
+        """Yield messages after their callbacks were called, for `seconds`, or until `stop` or `close`."""
         if not self._feed.closed:
             self._feed.check()
         self._stopped = False
@@ -167,7 +172,7 @@ class Client(Desk):
         return self.messages()
 
     def run(self, seconds: float | None = None) -> None:
-        """Call callbacks: for that long, or until one of them calls `stop` or `close`."""
+        """Receive messages and call their callbacks, for `seconds`, or until a callback calls `stop` or `close`."""
         for _ in self.messages(seconds):
             pass
 
@@ -182,19 +187,22 @@ class Client(Desk):
         return requests.described(method, name)
 
     def placeOrder(self, contract: Contract | object, order: Order | object, key: str | None = None) -> Request:  # noqa: N802 -- IB's name
-        """Place an order under the strategy's own `key`; `result["orderId"]` is IB's id for it.
+        """Place an order under the strategy's own `key`; `result["orderId"]` is IB's order id.
 
-        The same key and order again is the same order, never a second one: that makes a retry safe. Without a key the
-        order gets one that is never used again; it is the returned request's `key`.
+        The key makes a retry safe: the same key and order again is the same order, never a second one. The default is a
+        new unique key, which the returned request has as `key`.
         """
         return self.request("placeOrder", requests.bind("placeOrder", (contract, order), {}), key=key)
 
     def whatIfOrder(self, contract: Contract | object, order: Order | object) -> Request:  # noqa: N802 -- named as IB's requests are
-        """Ask what an order would cost, without placing it: `answers` has one openOrder with its orderState."""
+        """Ask TWS for margin and commission of an order without placing the order.
+
+        `answers` yields one openOrder message; its orderState has the figures.
+        """
         return self.request("whatIfOrder", requests.bind("whatIfOrder", (contract, order), {}))
 
     def call(self, cmd: str, /, **args: Any) -> dict[str, Any]:
-        """Send any command with these arguments, and return its result. It subscribes to nothing."""
+        """Send any command with these arguments, and return its result, without subscribing to a topic."""
         return self._call(cmd, args).result
 
     def _call(self, cmd: str, args: dict[str, Any]) -> Reply:
@@ -205,9 +213,9 @@ class Client(Desk):
         return self._caller.call(command, self.timeout)
 
     def request(self, name: str, args: dict[str, Any], *, key: str | None = None, id: str | None = None) -> Request:  # noqa: A002 -- the protocol's word
-        """What the methods under IB's names do, for arguments that are a map already.
+        """Send the request `name` with a map of arguments; the methods under IB's names call this method.
 
-        `id` is the command's own, by which a cancel names it: give one to be able to repeat exactly this command.
+        `id` is the command's id, which a cancel refers to. Pass your own id to be able to repeat exactly this command.
         """
         self._feed.check()
         asking = self._asking(name, args, key, id, self._feed.heard())
@@ -228,8 +236,8 @@ class Client(Desk):
         return made
 
     def _join(self, wanted: list[tuple[Mode, list[str]]], holder: str) -> None:
-        """Subscribe, and wait until that has begun."""
-        every = [each for mode, prefixes in wanted for each in self._feed.subscribe(prefixes, holder, mode)]
+        """Subscribe to the wanted prefixes, and wait until their messages and state arrive. Raise NoAnswer if not."""
+        every = [prefix for mode, prefixes in wanted for prefix in self._feed.subscribe(prefixes, holder, mode)]
         if not self._feed.begun(every, self.timeout):
             raise self._feed.silent(every, self.timeout)
 
@@ -238,12 +246,12 @@ class Client(Desk):
             self._feed.release(holder)
 
     def answers(self, request: Request, timeout: float | None = None) -> Iterator[Message]:
-        """The answers to a one-shot request, to the last; other messages keep until later.
+        """Yield the responses to a one-shot request up to the last one, and keep other messages for later.
 
-        An error of IB's about the request is one of them (a message of type "error"), and the last unless it is only
-        a warning; so is an answer that the daemon could not read (type "decodeError"), if no more can follow. NoAnswer
-        if the next does not come in `timeout` seconds. While one of IB's limits holds the request back, that time does
-        not run.
+        An IB error about the request is a response (type "error"), and the last one unless the error is only a warning.
+        A response that the daemon could not decode (type "decodeError") is the last one if no more can follow. Raise
+        NoAnswer if the next response does not come in `timeout` seconds (default: the client's `timeout`). While an IB
+        limit holds the request back in the daemon, that time does not run.
         """
         if not request.one_shot:
             raise ValueError(f"the answers to {request.cmd} have no end: iterate over the client")
@@ -264,20 +272,20 @@ class Client(Desk):
     # -- the daemon
 
     def subscribe(self, prefix: str) -> None:
-        """Also receive everything whose topic begins with `prefix`: "md.", "acct.", "" for all there is.
+        """Also receive every message whose topic begins with `prefix`: "md.", "acct.", or "" for all topics.
 
-        Its state comes first, flagged `replayed`: the last message of everything that has one.
+        The state of these topics comes first, flagged `replayed`: the last message of every topic that has a state.
         """
         self._feed.join([prefix], self.timeout)
 
     def unsubscribe(self, prefix: str) -> None:
-        """No longer receive it, unless another subscription covers it."""
+        """Stop receiving messages under `prefix`, unless another subscription covers their topics."""
         self._feed.unsubscribe([prefix])
 
     def snapshot(self, prefix: str) -> list[Message]:
-        """The last message of everything under `prefix` that has a state: current prices, positions, account values.
+        """Return the last message of every topic under `prefix` that has a state: prices, positions, account values.
 
-        They have the flag "replayed": what they say was said before.
+        The messages have the flag "replayed", because they were published before.
         """
         found: list[Message] = []
         after: dict[str, Any] = {}
@@ -290,11 +298,14 @@ class Client(Desk):
             after = {"after": page["next"]}
 
     def status(self) -> dict[str, Any]:
-        """How the daemon and its connection to TWS are."""
+        """Return the status of the daemon and of its connection to TWS."""
         return self.call("status")
 
     def wait_for_tws(self, timeout: float | None = None) -> None:
-        """Wait until the daemon's connection to TWS is ready; NoAnswer, saying what it is stuck at, if it is not."""
+        """Wait until the daemon's connection to TWS is ready.
+
+        Raise NoAnswer with the stage and the last error of the connection if it is not ready in `timeout` seconds.
+        """
         timeout = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + timeout
         others: list[Message] = []

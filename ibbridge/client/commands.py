@@ -1,6 +1,6 @@
-"""Commands as bytes, and what their replies mean; for whoever has a socket to send them on.
+"""Encoding of commands and decoding of replies, for the modules that own a command socket.
 
-Knows envelopes, ids and errors. Must not know what a command means, sockets, or waiting.
+This module knows envelopes, ids and errors. It must not know the meaning of a command, sockets, or waiting.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ibbridge.client.access import forbidden
 from ibbridge.client.errors import BridgeError, CommandError, NoAnswer
 
 RETRY = 3.0
-"""Seconds without a reply after which a command is sent once more. The daemon gives its first reply again."""
+"""Seconds without a reply until a command is sent again. The daemon repeats its first reply to a known command id."""
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Reply(NamedTuple):
-    """What the daemon said to a command: its id, and the result."""
+    """Successful reply of the daemon to a command: the command's id, the result, and the epoch of the daemon."""
 
     id: str
     result: dict[str, Any]
@@ -29,16 +29,17 @@ class Reply(NamedTuple):
 
 
 class Names:
-    """Names that no other run of this client gives again: counted from the time in microseconds, which is faster.
+    """Source of names that are unique over all runs of this client.
 
-    Any thread may take one: a step of `count` is one step of the interpreter's.
+    Names are numbers counted up from the start time in microseconds. The clock advances faster than the count, so a
+    later run begins above the names of this run. Any thread may take a name: a step of `count` is atomic.
     """
 
     def __init__(self) -> None:
         self._numbers = count(time.time_ns() // 1000)
 
     def new(self) -> str:
-        """The next name: 10 letters and digits."""
+        """Return the next name: 10 letters and digits."""
         number = next(self._numbers)
         name = ""
         while number:
@@ -48,10 +49,10 @@ class Names:
 
 
 class Command:
-    """One command on its way. `envelope` are further keys beside args: key, not_after, epoch. `sent`: how often.
+    """Encoded command, with a count in `sent` of how often it was sent.
 
-    Sent again it is the same bytes, its id among them, so it is carried out once. TypeError if the arguments are not
-    plain values.
+    `envelope` has further keys beside args: key, not_after, epoch. A repeated command is the same bytes with the same
+    id, so the daemon executes it once. Raise TypeError if the arguments are not plain values.
     """
 
     def __init__(self, client: str, id: str, cmd: str, args: dict[str, Any], **envelope: Any) -> None:  # noqa: A002 -- the protocol's word
@@ -67,24 +68,24 @@ class Command:
             raise TypeError(f"{cmd}: an argument cannot be sent: {error}") from error
 
     def reply(self, packed: bytes, rep: str) -> Reply:
-        """What the daemon said. CommandError if it refuses, BridgeError if it is none."""
+        """Return the decoded reply. Raise CommandError if the daemon refuses, BridgeError if no daemon is at `rep`."""
         reply = unpacked(packed, rep)
         if reply.get("ok"):
             return Reply(self.id, reply.get("result") or {}, reply.get("epoch", 0))
         error = reply.get("error") or {"message": "the daemon failed on this; its log says why"}
-        if error.get("code") == "E_NOT_SYNCED" and self.sent == 1:  # so no other daemon can have had it
+        if error.get("code") == "E_NOT_SYNCED" and self.sent == 1:  # so no daemon before a restart can have got it
             error = {**error, "outcome": "not_sent"}
         raise CommandError(self.cmd, error)
 
     def cut_off(self) -> NoAnswer:
-        """Return what it means that the connection was closed before there was a reply."""
+        """Return the error for a connection that was closed before the reply came."""
         if not self.sent:
             return NoAnswer(f"{self.cmd}: the connection was closed; nothing was sent", "not_sent", self.id, self.key)
         text = f"{self.cmd}: the connection was closed before the daemon answered. It may have carried it out"
         return NoAnswer(text, "unknown", self.id, self.key)
 
     def unanswered(self, rep: str, timeout: float) -> NoAnswer:
-        """There was no reply in time: what that means."""
+        """Return the error for a reply that did not come in `timeout` seconds from the daemon at `rep`."""
         if not self.sent and (why := forbidden(rep)):
             return NoAnswer(f"{self.cmd}: {why}; nothing was sent", "not_sent", self.id, self.key)
         if not self.sent:
@@ -102,7 +103,7 @@ class Command:
 
 
 def unpacked(packed: bytes, rep: str) -> dict[str, Any]:
-    """A reply as a map; an empty one if the daemon could say nothing."""
+    """Return a reply as a map, which is empty if the daemon failed. Raise BridgeError if the reply is not a map."""
     try:
         reply = msgpack.unpackb(packed, strict_map_key=False) if packed else {}
     except ValueError:

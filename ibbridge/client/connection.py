@@ -1,7 +1,7 @@
-"""The sockets behind a follower: what arrives goes to it, what it asks for is asked. Does everything but wait.
+"""Sockets of one stream follower: messages go to the follower, and the commands that it wants are sent.
 
-Knows ZeroMQ, prefixes and who holds them. Must not know threads or event loops: those wait, in ways of their own, and
-then say `turn`.
+This module knows ZeroMQ, and which holder has subscribed to which prefix. It never waits, and must not know threads or
+event loops: `threaded_feed` and `asyncio_feed` wait, each in its own way, and then call `turn`.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from ibbridge.client.stream_follower import Ask
 
 TURN = 1000
-"""Messages taken in one turn at most, so that whoever waits for something else is not kept from it for long."""
+"""Limit of messages taken in one turn, so that a burst does not hold up a thread that waits for something else."""
 
 _NOWAIT, _RCVMORE = int(zmq.NOBLOCK), int(zmq.RCVMORE)
 _IN, _OUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 
 
 class Link:
-    """One daemon's SUB socket, a REQ socket for what the follower asks, and the follower. `prefix` is `bus.prefix`."""
+    """SUB socket of one daemon, REQ socket for the follower's commands, and the follower. `prefix` is `bus.prefix`."""
 
     def __init__(self, context: zmq.Context[Any], pub: str, rep: str, *, prefix: str = "") -> None:
         self.pub, self.rep = pub, rep
@@ -46,7 +46,7 @@ class Link:
         head = f"{prefix}." if prefix else ""
         self.follower = Follower(len(head), now=time.monotonic())
         self.ready = self.follower.ready
-        # The compiled socket's own methods: the Python layer above them would cost more than all the rest here.
+        # The methods of the compiled socket: the Python layer above them would cost more than all other work here.
         self._recv: Callable[[int], bytes] = zmq.backend.Socket.recv.__get__(self.sub)
         self._more: Callable[[int], int] = zmq.backend.Socket.get.__get__(self.sub)
         self._holders: dict[str, set[str]] = {}
@@ -58,14 +58,14 @@ class Link:
         self.join([f"{head}sys.bridge.heartbeat."], "", Mode.LIVE)
 
     def close(self) -> None:
-        """Disconnect. Once closed, does nothing."""
+        """Disconnect. Do nothing if the sockets are closed already."""
         self.sub.close()
         self.req.close()
 
     # -- subscriptions
 
     def join(self, prefixes: Iterable[str], holder: str, mode: Mode = Mode.STATE) -> list[str]:
-        """Subscribe, in the name of a holder, to what nobody holds yet; the prefixes given."""
+        """Add the holder to these prefixes, subscribe to those that had no holder, and return all of them as a list."""
         given = list(prefixes)
         for prefix in given:
             if prefix not in self._holders:
@@ -76,7 +76,7 @@ class Link:
         return given
 
     def leave(self, prefixes: Iterable[str], holder: str | None = None) -> None:
-        """The holder, or with None everybody, no longer holds these: what nobody holds is no longer subscribed to."""
+        """Remove the holder (None: every holder) from these prefixes, and unsubscribe from those without a holder."""
         for prefix in list(prefixes):
             holders = self._holders.get(prefix, set())
             if holder is None:
@@ -87,20 +87,20 @@ class Link:
                 self.follower.unsubscribe(prefix)
 
     def leave_all(self, holder: str) -> None:
-        """The holder holds nothing any more."""
+        """Remove the holder from all of its prefixes."""
         self.leave([prefix for prefix, holders in self._holders.items() if holder in holders], holder)
 
     @property
     def prefixes(self) -> frozenset[str]:
-        """What is subscribed to."""
+        """Prefixes that are subscribed to."""
         return frozenset(self._holders)
 
     def begun(self, prefixes: Iterable[str]) -> bool:
-        """Whether nothing that is published under these can be missed any more, and their state is there."""
+        """Return True if no message under these prefixes can be missed any more, and their state has arrived."""
         return all(map(self.follower.begun, prefixes))
 
     def silent(self, prefixes: Iterable[str], timeout: float) -> NoAnswer:
-        """What is wrong where these have not begun in time."""
+        """Return the error for subscriptions that have not begun in `timeout` seconds, with the likely cause."""
         if why := forbidden(self.pub) or forbidden(self.rep):
             return NoAnswer(why, "not_sent")
         if all(map(self.follower.welcomed, prefixes)):
@@ -112,12 +112,13 @@ class Link:
     # -- messages and commands
 
     def take(self) -> bool:
-        """One message from the socket to the follower; False if there is none."""
+        """Pass one message from the socket to the follower. Return False if there is none."""
         try:
             topic = self._recv(_NOWAIT)
         except zmq.Again:
             return False
-        # A message is two frames; after one that is not, topics and bodies are out of step, and the follower says so.
+        # A message has two frames. A message with another number of frames puts topics and bodies out of step, and the
+        # follower then raises BridgeError.
         packed = self._recv(_NOWAIT) if self._more(_RCVMORE) else b""
         follower = self.follower
         if follower.down:
@@ -129,7 +130,7 @@ class Link:
         return True
 
     def turn(self, now: float) -> bool:
-        """All that can be done without waiting, within bounds; False if nothing more is there."""
+        """Do all work that is possible without waiting. Return True if `TURN` was reached and more may be there."""
         for _ in range(TURN):
             if not self.take():
                 break
@@ -143,15 +144,15 @@ class Link:
         return False
 
     def exchange(self, now: float) -> None:
-        """Send what the follower asks, and give it what was replied."""
+        """Send the commands that the follower wants, and pass their replies to the follower."""
         while True:
-            if (ask := self.follower.ask(now)) is not None:  # instead of another one, after a restart of the daemon
+            if (ask := self.follower.ask(now)) is not None:  # after a restart of the daemon, it replaces a pending one
                 self._asked, self._sent, self._until = ask, False, now + RETRY
             if self._asked is None or not self._step(self._asked, now):
                 return
 
     def _step(self, ask: Ask, now: float) -> bool:
-        """Get on with what is asked; False while there is nothing to be done but wait."""
+        """Send the command or take its reply. Return False if the socket is not ready for that yet."""
         try:
             if not self._sent:
                 request = {"id": self._names.new(), "cmd": ask.cmd, "args": ask.args}
@@ -168,15 +169,15 @@ class Link:
             self.follower.answer(ask, reply, now)
             for prefix in self.follower.to_greet():
                 self.sub.subscribe(prefix)
-                self.sub.unsubscribe(prefix)  # the first one stays: they are counted
+                self.sub.unsubscribe(prefix)  # ZeroMQ counts subscriptions, so the first one stays
         return True
 
     def wake(self) -> float | None:
-        """When there is something to do even if nothing arrives."""
+        """Return the monotonic time of the next `turn` that is due even if nothing arrives; None if there is none."""
         times = [self.follower.wake(), self._until if self._asked is not None else None]
-        return min((each for each in times if each is not None), default=None)
+        return min((time for time in times if time is not None), default=None)
 
     def waits_for(self) -> list[tuple[Any, int]]:
-        """The sockets, and what is to be waited for on each."""
+        """Return the sockets to poll, each with the ZeroMQ events to poll for."""
         asking = [] if self._asked is None else [(self.req, _IN if self._sent else _OUT)]
         return [(self.sub, _IN), *asking]

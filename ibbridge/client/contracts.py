@@ -1,4 +1,4 @@
-"""Contracts as plain maps under IB's attribute names. What is not covered here is written as a map just the same."""
+"""Contract makers: plain maps under IB's attribute names. Write other kinds of contract as such a map yourself."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ Contract = dict[str, Any]
 
 
 def stock(symbol: str, exchange: str = "SMART", currency: str = "USD", **more: Any) -> Contract:
-    """A stock: `stock("AAPL")`, `stock("SAP", "SMART", "EUR", primaryExchange="IBIS")`."""
+    """Return a stock: `stock("AAPL")`, `stock("SAP", "SMART", "EUR", primaryExchange="IBIS")`."""
     return {"symbol": symbol, "secType": "STK", "exchange": exchange, "currency": currency, **more}
 
 
 def future(symbol: str, expiry: str, exchange: str, currency: str = "USD", **more: Any) -> Contract:
-    """A future: `future("ES", "202612", "CME")`. `expiry` is YYYYMM or YYYYMMDD (lastTradeDateOrContractMonth)."""
+    """Return a future: `future("ES", "202612", "CME")`. `expiry` (lastTradeDateOrContractMonth): YYYYMM or YYYYMMDD."""
     return {
         "symbol": symbol,
         "secType": "FUT",
@@ -27,7 +27,7 @@ def future(symbol: str, expiry: str, exchange: str, currency: str = "USD", **mor
 def option(
     symbol: str, expiry: str, strike: float, right: str, exchange: str = "SMART", *, currency: str = "USD", **more: Any
 ) -> Contract:
-    """An option: `option("AAPL", "20261218", 200, "C")`. `right` is C or P."""
+    """Return an option: `option("AAPL", "20261218", 200, "C")`. `right` is C or P."""
     return {
         "symbol": symbol,
         "secType": "OPT",
@@ -41,7 +41,7 @@ def option(
 
 
 def forex(pair: str, exchange: str = "IDEALPRO", **more: Any) -> Contract:
-    """A currency pair: `forex("EURUSD")` (or `EUR.USD`) is EUR priced in USD."""
+    """Return a currency pair: `forex("EURUSD")` (or `EUR.USD`) is EUR priced in USD."""
     letters = pair.replace(".", "").replace("/", "")
     if len(letters) != 6 or not letters.isalpha():
         raise ValueError(f"{pair!r} is no currency pair; write it as EURUSD")

@@ -1,7 +1,7 @@
-"""What a client knows besides its sockets: callbacks, requests under way, and what is subscribed to for each.
+"""Callbacks and pending requests of a client, and the prefixes that each request subscribes to.
 
-The same for threads and for asyncio: it says what to subscribe to before a request goes out and after its reply, and
-whoever holds the sockets does it. Must not know sockets or waiting.
+The threaded and the asyncio client share this module. It computes the prefixes to subscribe to before a request is sent
+and after its reply; the client subscribes. This module must not know sockets or waiting.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Callback = Callable[[Message], object]
 
 
 class Asking(NamedTuple):
-    """A request before it goes out: the command, and where its answers may come."""
+    """Request before it is sent: the command, and the topic prefixes where its responses may come."""
 
     command: Command
     args: Mapping[str, Any]
@@ -37,13 +37,13 @@ class Asking(NamedTuple):
 
     @property
     def before(self) -> list[tuple[Mode, list[str]]]:
-        """What to subscribe to first."""
+        """Prefixes to subscribe to before the command is sent, by mode."""
         lasting, wide, passing = self.places
         return [(Mode.STATE, [*lasting]), (Mode.HOLD, [*wide]), (Mode.LIVE, [*passing])]
 
 
 class Desk:
-    """The part of a client that does not wait."""
+    """Base class of both clients: all that needs no waiting."""
 
     def __init__(self, client: str, *, prefix: str, timeout: float) -> None:
         if not (1 <= len(client) <= 32 and client.isascii() and client.isprintable() and "/" not in client):
@@ -60,9 +60,9 @@ class Desk:
     # -- callbacks
 
     def register(self, kind: str, callback: Callback) -> None:
-        """Have `callback(message)` called for every message of this type, such as "tickPrice"; "*" for all of them.
+        """Have `callback(message)` called for every message of this type, such as "tickPrice"; "*" is every type.
 
-        ValueError for a type that there is not. Several callbacks are called in the order of their registration.
+        Callbacks are called in the order of their registration. Raise ValueError for an unknown type.
         """
         if kind != "*" and kind not in known_types():
             near = get_close_matches(kind, known_types(), 1)
@@ -70,24 +70,24 @@ class Desk:
         self._callbacks[kind] = [*self._callbacks.get(kind, ()), callback]
 
     def unregister(self, kind: str, callback: Callback) -> None:
-        """No longer call it. ValueError if it was not registered."""
+        """Stop calling this callback for messages of this type. Raise ValueError if the callback was not registered."""
         callbacks = self._callbacks.get(kind, [])
         if callback not in callbacks:
             raise ValueError(f"{callback!r} is not registered for {kind!r}")
-        self._callbacks[kind] = [each for each in callbacks if each is not callback and each != callback]
+        self._callbacks[kind] = [other for other in callbacks if other is not callback and other != callback]
 
     def _called(self, message: Message) -> list[Callback]:
-        """The callbacks for a message."""
+        """Return the callbacks for a message."""
         return [*self._callbacks.get(message.type, ()), *self._callbacks.get("*", ())]
 
     def stop(self) -> None:
-        """End `run` or iteration after the message under way. May be called from a callback or a signal handler."""
+        """End `run` or iteration after the current message. A callback or a signal handler may call this method."""
         self._stopped = True
 
     # -- requests
 
     def _checked(self, name: str) -> str:
-        """The name of a request. AttributeError, with what may have been meant, if there is none."""
+        """Return the name of a request. Raise AttributeError, with the nearest name, if there is no such request."""
         if name.startswith("_") or not requests.known(name):
             near = [] if name.startswith("_") else get_close_matches(name, dir(self), 1)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -104,7 +104,7 @@ class Desk:
     def _asking(
         self, name: str, args: dict[str, Any], key: str | None, identifier: str | None, epoch: int | None
     ) -> Asking:
-        """A request to be sent. An order is for the daemon of this epoch: another could carry it out twice."""
+        """Return a request to be sent. An order names the epoch: the daemon of another epoch could execute it twice."""
         if requests.is_order(name):
             key = key or args.get("key")
         if name == "placeOrder":
@@ -114,17 +114,17 @@ class Desk:
         return Asking(command, args, requests.places(name, args, self._head, self._instruments))
 
     def _expected(self, asking: Asking) -> Request | None:
-        """A one-shot request before its reply: its first answers may come before that."""
+        """Return a one-shot request before its reply, because its first responses may overtake the reply; else None."""
         if not requests.one_shot(asking.command.cmd, asking.args):
             return None
         topic = self._head + topics.topic("req", self.name, asking.command.id).decode("ascii")
         return Request(asking.command.cmd, asking.command.id, self.name, topic, one_shot=True)
 
     def _made(self, asking: Asking, reply: Reply) -> Request:
-        """What the reply makes of it."""
+        """Return the accepted request, made from the command and its reply."""
         name, result = asking.command.cmd, reply.result
         topic = self._headed(str(result.get("topic", "")))
-        topics = tuple(self._headed(str(each)) for each in result.get("topics") or ([topic] if topic else []))
+        topics = tuple(self._headed(str(prefix)) for prefix in result.get("topics") or ([topic] if topic else []))
         ends = requests.one_shot(name, asking.args)
         made = Request(
             name, reply.id, self.name, topic, asking.command.key, one_shot=ends, topics=topics, result=result
@@ -134,20 +134,20 @@ class Desk:
         return made
 
     def _missing(self, asking: Asking, made: Request, prefixes: frozenset[str]) -> list[str]:
-        """What is to be subscribed to once the reply has named the topics; an order says itself where its own are."""
+        """Return the topics named in the reply that no subscription covers; the wide prefixes are about to end."""
         others = tuple(prefixes - {*asking.places.wide})
-        return [each for each in made.topics if not each.startswith(others)]
+        return [topic for topic in made.topics if not topic.startswith(others)]
 
     def _headed(self, topic: str) -> str:
         return topic if not topic or topic.startswith(self._head) else self._head + topic
 
     def _ended_by(self, asking: Asking) -> str | None:
-        """The id of the request that a cancel has ended."""
+        """Return the id of the request that this cancel has ended; None if it is no cancel by id."""
         cancels = asking.command.cmd.startswith("cancel")
         return str(asking.args["id"]) if cancels and "id" in asking.args else None
 
     def _passed(self, message: Message) -> str | None:
-        """The id of a request that this message ends, if something was subscribed to for its answers only."""
+        """Return the id of the request that this message ends, if a subscription exists only for its responses."""
         made = self._passing.get(message.ref.get("id", ""))
         if made is None or not message.concerns(made):
             return None
@@ -159,13 +159,13 @@ class Desk:
 
     @property
     def _own(self) -> list[str]:
-        """Where what concerns this client is published."""
+        """Topic prefixes of this client's requests, orders and executions, and of the daemon's own messages."""
         own = (topics.topic(kind, self.name).decode("ascii") for kind in ("req", "ord", "exec"))
-        return [*(self._head + each for each in own), f"{self._head}sys."]
+        return [*(self._head + prefix for prefix in own), f"{self._head}sys."]
 
 
 class Patience:
-    """The time to wait for the next answer to a request: `timeout` seconds, while no limit of IB's holds it back."""
+    """Time to wait for the next response to a request: `timeout` seconds after an IB limit no longer holds it back."""
 
     def __init__(self, request: Request, timeout: float) -> None:
         self._request = request
@@ -178,31 +178,31 @@ class Patience:
         return self._timeout + (0.0 if until is None else max(0.0, until / 1e6 - time.time()))
 
     def is_news(self, message: Message) -> bool:
-        """Note what a message says of how long the request is held back. Return True if it does."""
+        """Note the time until which a `held` message says that the request is held back. Return True if it is one."""
         if message.type != "held":
             return False
         self._about = message.data
         return True
 
     def error(self) -> NoAnswer:
-        """Return what there is to say when that time is over."""
+        """Return the error for a response that did not come in that time."""
         held = self._about.get("held_by")
         why = f"; it was held back by {held}" if held else ""
         return NoAnswer(f"{self._request.cmd}: TWS has not answered for {self._timeout:g} s{why}", "unknown")
 
 
 def is_failure(message: Message) -> bool:
-    """Return True if this message ends its request without the rest of its answer.
+    """Return True if this message ends its request without the rest of its responses.
 
-    That is an error of IB's that is no warning, or an answer that could not be read and has nothing behind it.
+    Such a message is an IB error that is no warning, or a response that could not be decoded and is the last one.
     """
     return message.type in ("error", "decodeError") and bool(message.data.get("ends"))
 
 
 def is_final(request: Request, message: Message) -> bool:
-    """Whether nothing follows this answer to a one-shot request."""
+    """Return True if no message follows this response to a one-shot request."""
     if is_failure(message):
         return True
-    if message.type == "decodeError":  # of which it is not known whether it says that there is more
+    if message.type == "decodeError":  # its data is unknown, and with it whether it announced that more follow
         return requests.is_last(request.cmd, str(message.data.get("name")), {})
     return requests.is_last(request.cmd, message.type, message.data)

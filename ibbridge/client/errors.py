@@ -1,4 +1,4 @@
-"""What can go wrong between a strategy and the daemon. Each says what to do about it."""
+"""Exceptions between a strategy and the daemon. Each text says what to do."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ if TYPE_CHECKING:
 
 
 class BridgeError(Exception):
-    """The bridge cannot be used: closed, not what it claims to be, or one of the below."""
+    """Base class of this library's errors; raised itself for a closed, foreign or incompatible connection."""
 
 
 class Closed(BridgeError):  # noqa: N818 -- it says what happened; "error" would add nothing
-    """The connection was closed by this program, maybe by another of its threads."""
+    """Use of a connection that this program has closed, maybe in another thread."""
 
     def __init__(self) -> None:
         super().__init__("this connection is closed")
 
 
 class CommandError(BridgeError):
-    """The daemon refused a command.
+    """Command that the daemon refused.
 
-    `code` is one of the protocol's (`E_ARG`, `E_NOT_CONNECTED`, ...) and `faults` names everything that is wrong with
-    the arguments. `outcome` says whether a retry is safe: `refused` and `not_sent` mean that nothing reached TWS,
-    `unknown` that something may have. `retry_after` is in seconds, where it is known when to try again.
+    `code` is an error code of the protocol (`E_ARG`, `E_NOT_CONNECTED`, ...). `faults` lists every fault of the
+    arguments. `outcome` says whether a retry is safe: `refused` and `not_sent` mean that nothing reached TWS, `unknown`
+    means that something may have. `retry_after` is the time until a retry in seconds, None if the daemon gave none.
     """
 
     def __init__(self, cmd: str, error: Mapping[str, Any]) -> None:
@@ -44,10 +44,10 @@ class CommandError(BridgeError):
 
 
 class NoAnswer(BridgeError):  # noqa: N818 -- it says what happened; "error" would add nothing
-    """The daemon did not answer in time.
+    """Reply or response that did not come in time.
 
-    `outcome` is `not_sent` if the command never left this process, `unknown` if it did: it may have been carried out.
-    `id` and `key` are those of the command, with which it can be repeated.
+    `outcome` is `not_sent` if the command never left this process. Otherwise `outcome` is `unknown`, and the daemon may
+    have executed the command. `id` and `key` are the command's own, for a safe repetition.
     """
 
     def __init__(self, text: str, outcome: str, id: str | None = None, key: str | None = None) -> None:  # noqa: A002

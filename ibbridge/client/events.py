@@ -1,6 +1,7 @@
-"""What this library has to say itself, as messages among the others: what is lost, and whether the daemon is there.
+"""Events of this library, delivered as messages: lost messages, silence of the daemon, and its restart.
 
-They are flagged `synthetic` and come in their place: a `Gap` before what follows it, the others when it was noticed.
+Events have the flag `synthetic`. A `Gap` comes before the first message after the gap, the other events come when the
+library notices the change.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from ibbridge.client.message import Message
 
 
 class Event(Message):
-    """A message of this library's own; its attributes are its `data`, as they are of any message."""
+    """Base class of the events; `data` is available as attributes, as with any message."""
 
     __slots__ = ()
 
@@ -20,12 +21,13 @@ class Event(Message):
 
 
 class Gap(Event):
-    """The messages of `stream` from number `first` to number `last` are lost for good: `missed` of them.
+    """Loss for good of the `missed` messages of `stream` with sequence numbers `first` to `last`.
 
-    Its type is `lost`; a `gap` is the daemon's, and says that TWS may have said what the daemon has not heard.
+    The message type is `lost`. The type `gap` belongs to the daemon, and means that the daemon may have missed messages
+    of TWS.
 
-    `reason` is the daemon's code for why they cannot be had again: E_GAP_TOO_OLD if it does not keep them any more.
-    What of the stream's state they have changed follows, flagged `replayed`.
+    `reason` is the daemon's code for why it cannot replay the messages: E_GAP_TOO_OLD if it no longer keeps them. The
+    state that they have changed follows, flagged `replayed`.
     """
 
     __slots__ = ()
@@ -42,7 +44,7 @@ class Gap(Event):
 
 
 class Down(Event):
-    """Nothing has been heard for `seconds`: the daemon, or the connection to it, is gone. What you hold is old."""
+    """Silence of the daemon for `seconds`: the daemon or the connection to it is gone. Treat all data as stale."""
 
     __slots__ = ()
 
@@ -53,7 +55,7 @@ class Down(Event):
 
 
 class Up(Event):
-    """The daemon is heard again, `seconds` after it was heard last. What was missed comes, or is said to be lost."""
+    """End of a silence of `seconds`: the daemon is heard again. Missed messages follow, or a `Gap` for those lost."""
 
     __slots__ = ()
 
@@ -64,7 +66,7 @@ class Up(Event):
 
 
 class Restart(Event):
-    """Another daemon than before, with another `epoch`: what was asked of the one `before` is to be asked for again."""
+    """Restart of the daemon, which has a new `epoch`. Repeat the requests that were made in the epoch `before`."""
 
     __slots__ = ()
 

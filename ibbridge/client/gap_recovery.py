@@ -1,10 +1,11 @@
-"""Streams in order: what arrives, what is replayed and what a snapshot says, each given out when its number has come.
+"""Gap recovery: merges live, replayed and snapshot messages of each stream in the order of their sequence numbers.
 
-Knows numbers, holes and state. Must not know subscriptions, epochs, sockets or time: `stream_follower` says when a
-stream begins, goes on in another epoch, or ends.
+This module knows sequence numbers, holes and state. It must not know subscriptions, epochs, sockets or time:
+`stream_follower` says when a stream begins, continues in another epoch, or ends.
 
-A reply may overtake messages that were published before it was made. So a stream begins with its state in a snapshot
-only when something newer than that has arrived, or something of this stream: what was on its way is here then.
+A reply may overtake messages that were published before the reply was made. So a stream begins with its state from a
+snapshot only after a message newer than the snapshot, or a message of this stream, has arrived. Messages that were
+under way have arrived by then, too.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 MOST = 1_000_000
-"""Messages kept for streams that wait for something. What is more is dropped, and then had again as a gap is."""
+"""Limit of messages held for streams that wait for a reply. Further messages are dropped and replayed later."""
 
 _BOOKS = frozenset(("updateMktDepth", "updateMktDepthL2"))
 
 
 class Ordering:
-    """The streams that are followed, what is `ready` of them, and which wait for the answer to a command."""
+    """Followed streams, their messages that are `ready` for delivery, and the queue of streams that need a command."""
 
     def __init__(self, most: int) -> None:
         self.ready: deque[Message] = deque()
@@ -35,15 +36,15 @@ class Ordering:
         self._tracks: dict[str, Track] = {}
         self._kept = 0
         self._queue: dict[Prefix | Track, None] = {}
-        self._offset = 0  # the highest number of all messages that has arrived in this epoch
-        self._found: dict[Track, None] = {}  # those that wait to begin with the state that was found
+        self._offset = 0  # the highest offset that has arrived in this epoch
+        self._found: dict[Track, None] = {}  # streams that wait to begin with the state from a snapshot
 
     def _arrived(self, offset: int) -> None:
-        """This was on its way behind all messages up to this number."""
+        """Note that all messages up to this offset have arrived, and begin the streams that waited for that."""
         if offset <= self._offset:
             return
         self._offset = offset
-        for track in [each for each in self._found if each.found is None or each.found.offset <= offset]:
+        for track in [track for track in self._found if track.found is None or track.found.offset <= offset]:
             self._begin_found(track)
 
     def _receive(self, track: Track, message: Message) -> None:
@@ -63,7 +64,7 @@ class Ordering:
             self._advance(track)
 
     def _suspend(self, track: Track) -> None:
-        """Go on in the next epoch from where it was; what is held is had again by its number."""
+        """Prepare a stream to continue in the next epoch. Held messages are dropped, and replayed later."""
         track.reached = max(track.reached, track.target)
         track.target, track.pages, track.rows, track.found = 0, Pages(), [], None
         self._found.pop(track, None)
@@ -71,7 +72,7 @@ class Ordering:
         self._tell(track, Event.RESTART)
 
     def _give_up(self, track: Track) -> None:
-        """Nothing more can be had of it: give out what there is, and tell what there is not."""
+        """Deliver the held messages of a stream that cannot be recovered, report the missing ones, and drop it."""
         last = track.last if track.last >= 0 else track.first - 1
         for message in track.held:
             self._tell_gap(track, last, message.seq - 1, "E_GAP_TOO_OLD")
@@ -93,7 +94,7 @@ class Ordering:
     # -- streams
 
     def _advance(self, track: Track) -> None:
-        """Give out what can be, in order, and ask for what is missing before the rest."""
+        """Deliver the held messages that are next in order, and request a replay of a hole before the rest."""
         held = track.held
         while held and (held[0].seq <= track.last + 1 or track.partial):
             self._kept -= 1
@@ -119,10 +120,10 @@ class Ordering:
         track.rows = []
 
     def _state(self, track: Track, state: State, after: int, to: int) -> None:
-        """Give out of a snapshot what was said after number `after` and up to number `to`.
+        """Deliver the messages of a snapshot with sequence numbers above `after` and up to `to`.
 
-        What was said later comes by itself. Not so the rows of a book, which are made for the snapshot: they are what
-        the book is when its number is reached.
+        Later messages arrive by themselves. Synthetic rows of a market depth book are the exception: the daemon makes
+        them for the snapshot, so they are kept until the stream reaches the sequence number of the snapshot.
         """
         track.rows = []
         for topic, packed in state.rows:
@@ -135,7 +136,7 @@ class Ordering:
                 self.ready.append(message)
 
     def _begun(self, prefix: Prefix, state: State) -> None:
-        """A snapshot has brought a stream under the prefix."""
+        """Begin or resume a stream under the prefix with the state from a snapshot."""
         key = prefix.text if prefix.partial else state.stream
         track = self._tracks.get(key)
         if track is None:
@@ -166,8 +167,8 @@ class Ordering:
         self._advance(track)
 
     def _resume(self, track: Track, seq: int) -> None:
-        """Go on with a durable stream that has got to number `seq` in a new epoch."""
-        self._tell_gap(track, max(seq, track.last), track.reached, "E_STORE")  # which the daemon could not keep
+        """Continue a durable stream whose last sequence number in the new epoch is `seq`."""
+        self._tell_gap(track, max(seq, track.last), track.reached, "E_STORE")  # messages the daemon failed to store
         track.reached, track.target = 0, max(track.target, seq)
         if seq < track.last:
             self._renumber(track)
@@ -178,19 +179,22 @@ class Ordering:
             self._advance(track)
 
     def _renumber(self, track: Track) -> None:
-        """The daemon has lost its last numbers and given them again: read all there is, and give out what is new."""
+        """Replay a stream from its first message, because the daemon lost sequence numbers and reused them.
+
+        Messages of the epochs before are skipped: they were delivered before.
+        """
         track.last, track.skip = 0, track.seen
         self._tell(track, Event.BEGIN)
         self._advance(track)
 
     def _gone(self, track: Track, to: int, reason: str) -> None:
-        """What is missing up to number `to` cannot be had again."""
+        """Report the missing messages up to sequence number `to` as lost, and request the state that they changed."""
         self._tell_gap(track, track.last, to, reason)
         track.gone, track.pages, track.rows = to, Pages(), []
         self._tell(track, Event.GONE)
 
     def _tell_gap(self, track: Track, after: int, to: int, reason: str) -> None:
-        """Say that the numbers after the one and up to the other are lost, if there are any."""
+        """Deliver a `Gap` for the sequence numbers above `after` and up to `to`, if there are any."""
         if 0 <= after < to and not track.partial:
             self.ready.append(Gap(track.name, after + 1, to, reason, track.seen or self.epoch or 0))
 
@@ -216,7 +220,7 @@ class Ordering:
             return
         messages = [replayed(topic, body) for topic, body in page["messages"]]
         if track.state is Now.RESUMING:
-            if any(each.seq == track.last and each.epoch > track.seen for each in messages):
+            if any(message.seq == track.last and message.epoch > track.seen for message in messages):
                 self._renumber(track)
                 return
             self._tell(track, Event.BEGIN)
@@ -230,19 +234,19 @@ class Ordering:
             self._advance(track)
 
     def _refused(self, track: Track, asked: int, to: int, error: Mapping[str, Any]) -> None:
-        """E_GAP_TOO_OLD names the first that can be had; any other refusal means that none can."""
+        """Handle a refused replay. E_GAP_TOO_OLD names the first message still kept; other codes mean that none is."""
         code = str(error.get("code", "E_INTERNAL"))
         first = error.get("first") if code == "E_GAP_TOO_OLD" else None
         lost = min(first - 1, to) if first is not None and first > asked else to
         if lost > track.last:
             self._gone(track, lost, code)
-        else:  # only the message that was given out before the restart
+        else:  # only the message that was delivered before the restart is missing
             self._tell(track, Event.BEGIN)
             self._advance(track)
 
 
 def replayed(topic: bytes, packed: bytes) -> Message:
-    """A message that was published before, and is marked so."""
+    """Return the decoded message with the flag `replayed` added."""
     message = parse(topic, packed)
     message.flags = (*message.flags, "replayed")
     return message

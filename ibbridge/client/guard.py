@@ -1,8 +1,9 @@
 """Exclusive use of ZeroMQ sockets, and their closing from any thread, signal handler or finalizer.
 
-A ZeroMQ socket must not be used by two threads at once, nor be closed under whoever waits at it. So closing only sets a
-flag and wakes whoever waits; the sockets are closed by whoever leaves them last. Nothing here blocks without a bound
-but waiting for a lock that other threads hold for a moment. Knows no ZeroMQ: it is told how to close.
+Two threads must not use a ZeroMQ socket at once, and no thread may close a socket that another waits at. So `close`
+only sets a flag and wakes the waiting thread; the last thread to leave the sockets closes them. Nothing here blocks
+without a bound, except for a lock that other threads hold for a moment. This module knows no ZeroMQ: its user passes
+the function that closes the sockets.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CLOSING = 0.4
-"""Seconds for which closing waits until others have left the sockets. They leave within milliseconds."""
+"""Seconds that closing waits until other threads have left the sockets. They leave within milliseconds."""
 
 REENTERED = (
-    "this thread is in the midst of using the connection, so this was called from a signal handler or a finalizer: "
-    "call only stop() or close() there, and do the rest behind the loop"
+    "this thread is using the connection already, so this call came from a signal handler or a finalizer: "
+    "call only stop() or close() there, and do the rest after the loop"
 )
 
 
 class Waker:
-    """A pair of connected sockets, by which a thread that waits at file descriptors is woken."""
+    """Pair of connected sockets that wakes a thread waiting at file descriptors."""
 
     def __init__(self) -> None:
         self._here, self._there = socket.socketpair()
@@ -36,16 +37,16 @@ class Waker:
         self._there.setblocking(False)  # noqa: FBT003 -- it takes no keyword
 
     def fileno(self) -> int:
-        """Return what to wait at."""
+        """Return the file descriptor to wait at."""
         return self._here.fileno()
 
     def wake(self) -> None:
-        """Wake whoever waits, or waits next. Once closed, do nothing."""
+        """Wake the thread that waits now or next. Do nothing after `close`."""
         with suppress(OSError):  # full, so the waiting thread is woken anyway; or closed
             self._there.send(b"!")
 
     def drain(self) -> None:
-        """Forget that there was a wake-up. Once closed, do nothing."""
+        """Discard pending wake-ups. Do nothing after `close`."""
         with suppress(OSError):
             self._here.recv(64)
 
@@ -56,16 +57,16 @@ class Waker:
 
 
 class Guard:
-    """A lock on sockets that are closed by `dispose` once nobody uses them any more.
+    """Lock on sockets, which calls `dispose` to close them once no thread uses them any more.
 
-    Entering raises `Closed` after `close`, and `BridgeError` in a signal handler that has interrupted a use by its own
-    thread, which would otherwise wait for itself.
+    Entering raises `Closed` after `close`. Entering raises `BridgeError` in a signal handler that has interrupted a use
+    by its own thread, because that thread would wait for itself.
     """
 
     def __init__(self, dispose: Callable[[], None]) -> None:
         self.closed = False
         self.waiter = 0
-        """The thread that waits at the sockets without the lock; 0 if none does."""
+        """Id of the thread that waits at the sockets without the lock; 0 if none does."""
         self._dispose = dispose
         self._lock = threading.Lock()
         self._owner = 0
@@ -85,7 +86,7 @@ class Guard:
         self.release()
 
     def acquire(self, blocking: bool = True, timeout: float = -1.0) -> bool:  # noqa: FBT001, FBT002 -- as a lock's
-        """Take the lock. Return False if that has not succeeded within `timeout` seconds (-1: no limit)."""
+        """Take the lock. Return False if the lock is not free within `timeout` seconds (-1: no limit)."""
         me = get_ident()
         if me in (self._owner, self.waiter):
             raise BridgeError(REENTERED)
@@ -95,8 +96,8 @@ class Guard:
         return taken
 
     def release(self) -> None:
-        """Give the lock back, and close the sockets if that is wanted and nobody else uses them."""
-        if self._owner != get_ident():  # an exception of a signal handler's came before it was taken again
+        """Release the lock, and close the sockets if `close` was called and no other thread uses them."""
+        if self._owner != get_ident():  # a signal handler raised in `wait` before the lock was taken again
             return
         self._owner = 0
         self._lock.release()
@@ -104,7 +105,7 @@ class Guard:
             self._finish()
 
     def wait(self, poll: Callable[[], object]) -> None:
-        """Call `poll`, which waits at the sockets, without the lock that the caller holds."""
+        """Release the caller's lock, call `poll`, which waits at the sockets, and take the lock again."""
         me = get_ident()
         try:
             self.waiter = me
@@ -118,7 +119,7 @@ class Guard:
             finally:
                 self.waiter = 0
 
-    # What threading.Condition asks of a lock.
+    # The methods that threading.Condition requires of a lock.
 
     def _release_save(self) -> None:
         self._owner = 0
@@ -134,22 +135,22 @@ class Guard:
     # -- the end
 
     def close(self, waker: Waker) -> None:
-        """Have the sockets closed as soon as nobody uses them; at once, if nobody does. Never wait."""
+        """Close the sockets as soon as no thread uses them; at once, if none does. Never wait."""
         self.closed = True
         waker.wake()
         self._finish()
 
     def wait_closed(self, timeout: float = CLOSING) -> None:
-        """Wait until the sockets are closed, at most for `timeout` seconds.
+        """Wait until the sockets are closed, for `timeout` seconds at most.
 
-        Return at once where this thread is in the midst of using them itself: they are closed when it leaves them.
+        Return at once if this thread is using the sockets itself: leaving them closes them.
         """
         if not self._disposed and get_ident() not in (self._owner, self.waiter) and self._gone.acquire(timeout=timeout):
             self._gone.release()
 
     def _finish(self) -> None:
         if self.waiter or self._disposed or not self._lock.acquire(blocking=False):
-            return  # whoever waits, or has the lock, comes here when leaving
+            return  # the thread that waits or has the lock calls this method when it leaves
         self._owner = get_ident()
         try:
             self._close_once()

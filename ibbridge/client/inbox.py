@@ -1,7 +1,8 @@
-"""Who is given which message, where several threads or tasks take from one feed.
+"""Inbox that distributes the messages of one feed to several threads or tasks.
 
-Everybody may take the next. Whoever waits for the answers to a request takes these, and sets the others aside for
-everybody; an answer that somebody else has taken meanwhile is kept for them, too. Knows no waiting, no locks.
+Any thread or task may take the next message. A taker that waits for the responses to a request takes those, and sets
+other messages aside for everybody. A response that somebody else takes meanwhile is also kept for the request's owner.
+This module knows no waiting and no locks.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from ibbridge.client.request import Request
 
 MOST = 1000
-"""Requests whose answers are kept for whoever asked, if somebody else takes them: the latest ones."""
+"""Limit of requests whose responses are kept for their owner; a further request ends the oldest watch."""
 
 
 @dataclass(eq=False, slots=True)
 class Watch:
-    """The answers to one request: those that somebody else than its `owner` has taken."""
+    """Watch for the responses to one request; `kept` has those that others than its `owner` have taken."""
 
     request: Request
     owner: Hashable
@@ -33,12 +34,12 @@ class Watch:
     looked: int = 0
 
     def matches(self, message: Message) -> bool:
-        """Whether it is an answer to the request."""
+        """Return True if the message is a response to the request."""
         return message.concerns(self.request) or requests.answered_by(self.request.cmd, message.type)
 
 
 class Inbox:
-    """What a follower has made `ready`, on its way to those who take it."""
+    """Queue between a stream follower's `ready` messages and the threads or tasks that take messages."""
 
     def __init__(self, ready: deque[Message]) -> None:
         self.ready = ready
@@ -47,22 +48,22 @@ class Inbox:
         self._watches: dict[str, Watch] = {}
 
     def __bool__(self) -> bool:
-        """Whether there is a message for everybody."""
+        """Return True if `next` has a message."""
         return bool(self._aside or self.ready)
 
     def next(self, taker: Hashable) -> Message:
-        """The next message. IndexError if there is none."""
+        """Return the next message. Raise IndexError if there is none."""
         message = (self._aside or self.ready).popleft()
         if self._watches:
             self._keep(message, taker)
         return message
 
     def put_back(self, messages: list[Message]) -> None:
-        """Have `next` give these first."""
+        """Put messages back, to be returned by `next` first."""
         self._aside.extendleft(reversed(messages))
 
     def watch(self, request: Request, owner: Hashable) -> Watch:
-        """See to it that the owner gets the answers, whoever takes them."""
+        """Keep the responses to a request for its owner, even if others take them from the inbox."""
         watch = self._watches.get(request.id)
         if watch is None:
             if len(self._watches) >= MOST:
@@ -71,13 +72,13 @@ class Inbox:
         return watch
 
     def unwatch(self, identifier: str) -> None:
-        """No more answers to the request with this id are wanted."""
+        """End the watch for responses to the request with this id."""
         self._watches.pop(identifier, None)
 
     def pick(self, watch: Watch, taker: Hashable) -> Message | None:
-        """The next answer, if there is one; what comes before it is set aside."""
+        """Return the next response, or None if there is none. Messages before the response are set aside."""
         new, watch.looked = min(self._set_aside - watch.looked, len(self._aside)), self._set_aside
-        found = [each for each in islice(reversed(self._aside), new) if watch.matches(each)]
+        found = [message for message in islice(reversed(self._aside), new) if watch.matches(message)]
         for message in reversed(found):
             self._aside.remove(message)
             watch.kept.append(message)

@@ -1,7 +1,7 @@
-"""One message as a strategy sees it: the envelope, and the data with IB's own names as attributes.
+"""Message class of the client library: the envelope, and the data with IB's own names as attributes.
 
-Knows the body's shape (docs: the protocol), and asks the codec's declarations only for defaults: in IB's records an
-attribute equal to its default is left out of what is published, and reading it shall not be an error.
+This module knows the shape of the body (docs: the protocol), and uses the codec's declarations only for defaults. The
+daemon leaves an attribute of an IB record out if its value is the default, and reading the attribute must not fail.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 OWN_TYPES = frozenset(
     ["alarm", "bye", "connection", "decodeError", "decodeErrors", "farm", "gap", "halt", "heartbeat", "held", "store"]
 ) | frozenset(["down", "lost", "restart", "up"])  # this library's
-"""Messages that are not IB's: the daemon's own, and this library's."""
+"""Types of messages that are not IB's: those of the daemon and of this library."""
 
 
 class Message:
-    """What the daemon published, or (flag `synthetic`, no `offset`) what this library has to say itself.
+    """Message that the daemon published, or an event of this library (flag `synthetic`, `offset` 0).
 
-    `type` is IB's callback name, `data` its arguments, each of them an attribute too: `message.price` is
-    `message.data["price"]`, and inside records `message.contract.symbol`. A field of the message's own name wins.
+    `type` is IB's callback name, `data` the callback's arguments. Each argument is an attribute, too: `message.price`
+    is `message.data["price"]`, and inside records `message.contract.symbol`. An envelope field of the same name wins.
 
-    `topic` is where it was published; `seq` its number in its stream and `offset` among all messages; `epoch` changes
-    when the daemon restarts, `gen` counts its connections to TWS; `ts` is when the daemon read it from TWS, in
-    microseconds since 1970 UTC; `ref` says what it is about, where topic and data do not: an order's owner and key, a
-    request's client and id; `flags` are some of replayed, stale, synthetic.
+    `topic` is the topic of the message. `seq` is its sequence number in its stream, `offset` its number among all
+    messages. `epoch` changes when the daemon restarts, `gen` counts the daemon's connections to TWS. `ts` is the time
+    when the daemon read the message from TWS, in microseconds since 1970 UTC. `ref` names the subject where topic and
+    data do not: an order's owner and key, a request's client and id. `flags` are some of replayed, stale, synthetic.
     """
 
     __slots__ = ("data", "epoch", "flags", "gen", "offset", "ref", "seq", "topic", "ts", "type")
@@ -56,20 +56,21 @@ class Message:
 
     @property
     def received(self) -> datetime:
-        """When the daemon read it from TWS."""
+        """Time when the daemon read the message from TWS, in UTC."""
         return datetime.fromtimestamp(self.ts / 1e6, UTC)
 
     @property
     def error_class(self) -> str:
-        """What kind of error an error is: its `class`, which is a word of Python's and no attribute.
+        """Class of an error: its field `class`, which as a Python keyword cannot be an attribute.
 
-        One of connectivity, data, order, warning and system; `ends` says whether what it is about is over.
+        The class is connectivity, data, order, warning or system. The field `ends` says whether the error ends its
+        request or order.
         """
         found: str = _attribute(self.data, "class", None, self.type)
         return found
 
     def concerns(self, request: Request) -> bool:
-        """Whether this is an answer to the request: its data, its errors, or its order's fills."""
+        """Return True if the message belongs to the request: its data, its errors, or its order's fills."""
         if request.takes_in(self.topic):
             return True
         if request.key is not None:
@@ -77,7 +78,7 @@ class Message:
         return self.ref.get("id") == request.id and self.ref.get("client") == request.client
 
     def __getattr__(self, name: str) -> Any:
-        if name in Message.__slots__ or name.startswith("__"):  # not made yet: being copied, say
+        if name in Message.__slots__ or name.startswith("__"):  # not set yet, as during a copy
             raise AttributeError(name)
         return _attribute(self.data, name, _declared(self.type), self.type)
 
@@ -89,9 +90,9 @@ class Message:
 
 
 class Record(Mapping[str, Any]):
-    """An object of IB's (contract, order, execution) inside a message: `contract.symbol`, or `contract["symbol"]`.
+    """IB object (contract, order, execution) inside a message: `contract.symbol`, or `contract["symbol"]`.
 
-    An attribute that is not there has the default that IB's class has. As a mapping it is what was published.
+    A missing attribute has the default of IB's class. The mapping has only the published attributes.
     """
 
     __slots__ = ("_declared", "_values")
@@ -120,10 +121,10 @@ class Record(Mapping[str, Any]):
 
 
 def _attribute(values: Mapping[str, Any], name: str, declared: schema.Record | None, of: str) -> Any:
-    field = next((each for each in declared.fields if each.name == name), None) if declared else None
+    field = next((field for field in declared.fields if field.name == name), None) if declared else None
     if name not in values:
         if field is None:
-            known = {*values, *(each.name for each in (declared.fields if declared else ()))}
+            known = {*values, *(field.name for field in (declared.fields if declared else ()))}
             near = get_close_matches(name, known, 1)
             hint = f"; did you mean {near[0]}?" if near else f"; it has {', '.join(sorted(known)) or 'no fields'}"
             raise AttributeError(f"{of} has no {name}{hint}")
@@ -147,21 +148,21 @@ def _record(field: schema.Field | None) -> schema.Record | None:
 
 @cache
 def _declared(kind: str) -> schema.Record | None:
-    """The declaration of a message of IB's; None for the bridge's own."""
+    """Return the declaration of an IB message type; None for the daemon's own types."""
     declaration = MESSAGES.get(kind)
     return declaration.shape if declaration else None
 
 
 def known_types() -> list[str]:
-    """The types of message there are."""
+    """Return all message types, sorted."""
     return sorted(MESSAGES.keys() | OWN_TYPES)
 
 
 def parse(topic: bytes, packed: bytes) -> Message:
-    """The message of a topic and a packed body. BridgeError if whoever published it is no ibbridge."""
+    """Return the message decoded from a topic and a packed body. Raise BridgeError if ibbridge did not publish it."""
     try:
         return Message(topic.decode("ascii"), msgpack.unpackb(packed, strict_map_key=False))
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise BridgeError(
-            f"what was published on {topic!r} is no message of ibbridge's: is pub= the bus.pub of its configuration?"
+            f"the message on topic {topic!r} is not from ibbridge: is pub= the bus.pub of its configuration?"
         ) from error

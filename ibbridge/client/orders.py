@@ -1,6 +1,6 @@
-"""Orders as plain maps under IB's attribute names; any attribute of IB's order may be added by keyword.
+"""Order makers: plain maps under IB's attribute names. Add any attribute of IB's order by keyword.
 
-Quantities and prices are numbers, or decimal text where its digits matter.
+Quantities and prices are numbers, or decimal text where the exact digits matter.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ Quantity = int | float | str
 
 
 def market(action: str, quantity: Quantity, **more: Any) -> Order:
-    """A market order: `market("BUY", 100)`."""
+    """Return a market order: `market("BUY", 100)`."""
     return _order("MKT", action, quantity, more)
 
 
 def limit(action: str, quantity: Quantity, price: float, **more: Any) -> Order:
-    """A limit order: `limit("SELL", 100, 191.50, tif="GTC")`."""
+    """Return a limit order: `limit("SELL", 100, 191.50, tif="GTC")`."""
     return _order("LMT", action, quantity, {"lmtPrice": price, **more})
 
 
 def stop(action: str, quantity: Quantity, price: float, **more: Any) -> Order:
-    """A stop order: becomes a market order when the market trades through `price`: `stop("SELL", 100, 180)`."""
+    """Return a stop order, which becomes a market order when the market trades through `price`.
+
+    Example: `stop("SELL", 100, 180)`.
+    """
     return _order("STP", action, quantity, {"auxPrice": price, **more})
 
 

@@ -1,7 +1,7 @@
-"""IB's requests as methods: how positional arguments become names, and where the answers will come.
+"""IB requests as methods: their signatures, the binding of arguments, and the topics of the responses.
 
-Reads the codec's declarations, so that no request is written down a second time. Parameters are IB's, in IB's order,
-but for reqId and orderId: those are the daemon's. In a cancel, what is to be cancelled stands in their place.
+This module reads the codec's declarations, so that no request is written down a second time. Parameters are IB's, in
+IB's order, without reqId and orderId: the daemon assigns those. A cancel takes the request or order to cancel instead.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A request that the daemon has accepted: not done, on its way.
+    """Request that the daemon has accepted, but TWS may not have answered yet.
 
-    `topic` is the prefix under which its answers come, or most of them, `topics` are all prefixes under which something
-    about it is published. `key` is an order's key. Cancels take it: `cancelMktData(request)`, `cancelOrder(order)`.
-    `one_shot`: its answers come to an end. `result` is the daemon's whole answer.
+    `topic` is the prefix of most or all of its responses, `topics` are the prefixes of all messages about the request.
+    `key` is an order's key. Pass the request itself to a cancel: `cancelMktData(request)`, `cancelOrder(order)`.
+    `one_shot`: its responses come to an end. `result` is the result in the daemon's reply.
     """
 
     cmd: str
@@ -44,16 +44,16 @@ class Request:
     result: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def takes_in(self, topic: str) -> bool:
-        """Return True if what is published there can only be an answer to the request, or to one that shares it."""
+        """Return True if messages on this topic can only belong to the request, or to one that shares its topic."""
         prefixes = (self.topic,) if self.one_shot or self.key is not None else self.topics or (self.topic,)
         return topic.startswith(prefixes)
 
 
 class Places(NamedTuple):
-    """Prefixes to subscribe to before a request goes out, so that nothing of its answers is missed.
+    """Prefixes to subscribe to before a request is sent, so that no response is missed.
 
-    `lasting` ones stay. `wide` ones take in more than the answers and go when the reply has named the topic, `passing`
-    ones when the last answer has come.
+    `lasting` prefixes stay subscribed. `wide` prefixes cover more than the responses, and end when the reply has named
+    the topic. `passing` prefixes end with the last response.
     """
 
     lasting: Sequence[str] = ()
@@ -62,19 +62,19 @@ class Places(NamedTuple):
 
 
 def names() -> list[str]:
-    """The requests there are."""
+    """Return the names of all requests that a client may send, sorted."""
     return sorted({*REQUESTS, WHAT_IF} - DAEMON_ONLY)
 
 
 def known(name: str) -> bool:
-    """Whether there is such a request."""
+    """Return True if there is a request of this name."""
     return name in REQUESTS or name == WHAT_IF
 
 
 def parameters(name: str) -> list[str]:
-    """The parameters of a request in IB's order, as a client gives them."""
+    """Return the parameter names of a request, in IB's order, as a client passes them."""
     declared = _declared(name)
-    given = [each.name for each in arguments.fields(declared)]
+    given = [field.name for field in arguments.fields(declared)]
     named = arguments.name(declared)
     if named is None or name == WHAT_IF:
         return given
@@ -82,10 +82,10 @@ def parameters(name: str) -> list[str]:
 
 
 def signature(name: str) -> inspect.Signature:
-    """The signature of a request's method, for help() and editors."""
+    """Return the signature of a request's method, for help() and editors."""
     declared = _declared(name)
     needed = {each.name for each in declared.shape.fields if each.required} | {"id"}
-    if name != "placeOrder":  # which gives an order a key of its own
+    if name != "placeOrder":  # placeOrder makes a key if none is given
         needed.add("key")
     listed = parameters(name)
     last = max((place for place, each in enumerate(listed) if each in needed), default=-1)
@@ -103,7 +103,7 @@ def signature(name: str) -> inspect.Signature:
 
 
 def described(method: Method, name: str) -> Method:
-    """A request's method with its name and signature."""
+    """Return the method with the name, docstring and signature of a request."""
     method.__name__ = method.__qualname__ = name
     method.__doc__ = f"IB's {name}."
     method.__signature__ = signature(name)  # type: ignore[attr-defined] # functions have none declared
@@ -111,11 +111,11 @@ def described(method: Method, name: str) -> Method:
 
 
 def bind(name: str, given: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call as plain values under IB's names. TypeError where they do not fit the signature."""
+    """Return the arguments of a call as plain values under IB's names. Raise TypeError if they do not fit."""
     listed = parameters(name)
     shown = f"{name}({', '.join(listed)})"
     if given and listed and _is_number(given[0]) and listed[0] == "contract":
-        raise TypeError(f"{shown} takes no id of IB's, the daemon gives it: begin with the contract")
+        raise TypeError(f"{shown} takes no IB request id or order id, the daemon assigns it: begin with the contract")
     if len(given) > len(listed):
         raise TypeError(f"{shown} takes {len(listed)} positional arguments, and {len(given)} were given")
     args = dict(zip(listed, given, strict=False))
@@ -125,9 +125,10 @@ def bind(name: str, given: Sequence[Any], named: Mapping[str, Any]) -> dict[str,
 
 
 def places(name: str, args: Mapping[str, Any], head: str, names: Mapping[str, str] = MappingProxyType({})) -> Places:
-    """Where the answers to a request will come, as far as that is known.
+    """Return the prefixes of the responses to a request, as far as they are known before the reply.
 
-    `head` stands before every topic; `names` are those that the daemon's configuration gives to instruments, by key.
+    `head` is the prefix of every topic. `names` are the names of instruments in the daemon's configuration, by
+    instrument key.
     """
     declared = _declared(name)
     contract = args.get("contract")
@@ -148,24 +149,24 @@ def places(name: str, args: Mapping[str, Any], head: str, names: Mapping[str, st
 
 
 def is_order(name: str) -> bool:
-    """Whether it makes an order, which has a key."""
+    """Return True if the request makes an order, and so has a key."""
     return name in REQUESTS and REQUESTS[name].does is Kind.ORDER
 
 
 def one_shot(name: str, args: Mapping[str, Any]) -> bool:
-    """Whether the answers to a request come to an end."""
+    """Return True if the responses to a request come to an end."""
     if name == WHAT_IF:
         return True
     return name in REQUESTS and bool(REQUESTS[name].ends) and not REQUESTS[name].streams(args)
 
 
 def answered_by(name: str, kind: str) -> bool:
-    """Whether messages of this type answer the request where they always are: orders, under their owner and key."""
+    """Return True if messages of this type answer the request on order topics, under their owner and key."""
     return name in REQUESTS and kind in REQUESTS[name].answers and MESSAGES[kind].topic is Topic.ORDER
 
 
 def is_last(name: str, kind: str, data: Mapping[str, Any]) -> bool:
-    """Whether a message of this type and data is the last answer to a one-shot request."""
+    """Return True if a message of this type and data is the last response to a one-shot request."""
     if name == WHAT_IF:
         return kind == "openOrder"
     last = MESSAGES[kind].last if kind in MESSAGES else None
@@ -185,7 +186,7 @@ def _argument(name: str, value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """A value as msgpack has it. An object of IB's classes (ibapi's, ib_async's) becomes a map of what is set in it."""
+    """Return a value as msgpack encodes it. An object of ibapi or ib_async becomes a map of its changed attributes."""
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
         return value
     if isinstance(value, Mapping):
@@ -202,7 +203,7 @@ def plain(value: Any) -> Any:
 
 
 def _is_set(holder: Any, name: str, value: Any) -> bool:
-    """Whether an object's attribute says something: it is not as its class makes it, or tells which kind it is."""
+    """Return True if an attribute must be sent: it differs from its class's default, or names the condition's type."""
     if name.startswith("_"):
         return False
     return name == "condType" or bool(value != _defaults(holder.__class__).get(name))
@@ -210,7 +211,7 @@ def _is_set(holder: Any, name: str, value: Any) -> bool:
 
 @cache
 def _defaults(kind: Callable[[], Any]) -> Mapping[str, Any]:
-    """The attributes of an object of this class that nobody has set; subclasses, such as ib_async's Stock, set some."""
+    """Return the attributes of a new object of this class. Subclasses, such as ib_async's Stock, have their own."""
     if is_dataclass(kind):
         return {
             each.name: each.default if each.default_factory is MISSING else each.default_factory()

@@ -1,6 +1,6 @@
-"""The two kinds of socket, with the options that the protocol advises (docs: the protocol, two sockets); their context.
+"""SUB and REQ sockets with the options that the protocol advises (docs: the protocol, two sockets), and their context.
 
-Knows ZeroMQ. Must not know what is sent.
+This module knows ZeroMQ. It must not know what is sent.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import zmq
 from ibbridge.client.errors import BridgeError
 
 RECEIVE_HIGH_WATER = 100_000
-"""Messages kept for a strategy that is busy, in this process; the daemon keeps as many again."""
+"""Limit of messages that ZeroMQ keeps for a busy strategy in this process; the daemon keeps as many again."""
 
 
 class Context:
-    """A ZeroMQ context that ends with the last of the `holders` of its sockets: before that it would wait for them."""
+    """ZeroMQ context that ends with the last of the `holders` of its sockets. Ended earlier, it would wait for them."""
 
     def __init__(self, holders: int) -> None:
         self.zmq: zmq.Context[Any] = zmq.Context()
@@ -25,24 +25,24 @@ class Context:
         self._last = threading.Lock()
 
     def leave(self) -> None:
-        """Note that a holder has closed its sockets. Threads may do so at once."""
+        """Note that a holder has closed its sockets. Several threads may call this method at once."""
         self._holders.pop()
         if not self._holders and self._last.acquire(blocking=False):
             self.zmq.term()
 
 
 def subscriber(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
-    """A SUB socket, connected to a daemon's `bus.pub`."""
+    """Return a SUB socket, connected to a daemon's `bus.pub`."""
     socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
     socket.set(zmq.RCVHWM, RECEIVE_HIGH_WATER)
     return _connected(socket, endpoint, "pub")
 
 
 def requester(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
-    """A REQ socket, connected to a daemon's `bus.rep`.
+    """Return a REQ socket, connected to a daemon's `bus.rep`.
 
-    A command is only handed to a daemon that is there: one that could not be delivered is never delivered later, when
-    its time has passed. It can be sent again before there was a reply.
+    The socket sends a command only while a daemon is connected, so that no command is delivered late, when its time has
+    passed. A command can be sent again before its reply has come.
     """
     socket: zmq.Socket[bytes] = context.socket(zmq.REQ)
     socket.set(zmq.REQ_RELAXED, 1)
@@ -52,7 +52,7 @@ def requester(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
 
 
 def _connected(socket: zmq.Socket[bytes], endpoint: str, name: str) -> zmq.Socket[bytes]:
-    """Connect, which never waits. BridgeError if the endpoint is not written as one."""
+    """Connect a socket, without waiting, and return the socket. Raise BridgeError for a malformed endpoint."""
     socket.set(zmq.LINGER, 0)
     socket.set(zmq.RECONNECT_IVL_MAX, 1000)
     if "[" in endpoint:

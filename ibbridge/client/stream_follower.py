@@ -1,13 +1,13 @@
-"""Following streams without a hole or a duplicate: what arrives goes in, messages in order come out.
+"""Stream follower: delivers the messages of each stream in order, without a hole or a duplicate.
 
-Knows the recipe (docs: the protocol) and no more: it is told what arrives, what commands were answered, and the time;
-it says which messages are `ready` and which command it wants sent. No socket, no clock, no thread: whoever has these
-drives it. It asks for one thing at a time, and for what got no answer again later.
+This module knows the recipe of the protocol (docs: the protocol) and no more. Its caller passes messages, replies and
+the time to the follower; the follower has `ready` messages and the next command to send. The follower has no socket, no
+clock and no thread. The follower has one command pending at a time, and repeats a command without a reply later.
 
-What came between a welcome and the snapshot is given out, and not dropped: it may be an execution, which is in no
-snapshot. So a stream begins with the state before the first message that came, and that message. If none came, and the
-snapshot is newer than all that has arrived, some may still be on its way: another welcome, which comes behind it, says
-when all is there.
+Messages between a welcome and the snapshot are delivered, not dropped: one may be an execution, which no snapshot has.
+So a stream begins with the state before the first message that arrived, and then that message. If no message arrived
+and the snapshot is newer than every message so far, messages may still be under way. The follower then requests another
+welcome, which arrives after those messages.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROTO = 1
-"""The version of the protocol that this library speaks."""
+"""Protocol version of this library."""
 
 MISSED = 3.5
-"""Heartbeats missed after which the daemon counts as gone: three, and as much as one may be late."""
+"""Heartbeats missed until the daemon counts as gone: three, and half an interval because one may be late."""
 
 RETRY = 1.0
-"""Seconds until something is asked for again that got no answer."""
+"""Seconds until a command without a usable reply is sent again."""
 
 KEPT = 3
-"""Heartbeats that name a stream after it has changed: if more were lost, its last messages may be lost unnoticed."""
+"""Heartbeats that name a stream after it has changed. If more are lost, its last messages may be lost unnoticed."""
 
 _REMEMBERED = 100_000
 _EPOCHS = 1_000
 
 
 class Ask(NamedTuple):
-    """A command to send, for what is `about` in this state."""
+    """Command to send for the prefix or stream `about`, with the state and the epoch in which it was wanted."""
 
     cmd: str
     args: dict[str, Any]
@@ -53,7 +53,7 @@ class Ask(NamedTuple):
 
 
 class Follower(Ordering):
-    """All that is followed of one daemon. `head` is how many characters of each topic are the configured prefix's."""
+    """State of all subscriptions to one daemon. `head` is the length of the configured topic prefix in characters."""
 
     def __init__(self, head: int = 0, *, now: float = 0.0, most: int = MOST) -> None:
         super().__init__(most)
@@ -62,25 +62,25 @@ class Follower(Ordering):
         self._prefixes: dict[str, Prefix] = {}
         self._by_topic: dict[bytes, Track] = {}
         self._store: str | None = None
-        self._certain = False  # of the store, in this epoch
+        self._certain = False  # True once the store of this epoch is known
         self._beat: int | None = None  # the number of the last heartbeat
         self._interval = 1.0
         self._heard = now
         self._asked: Ask | None = None
         self._not_before = now
         self._greet: dict[str, None] = {}
-        self._over: deque[int] = deque(maxlen=_EPOCHS)  # epochs that have ended: what comes late begins none anew
-        self._since = 0  # the first welcome's offset: what is published later is followed
+        self._over: deque[int] = deque(maxlen=_EPOCHS)  # ended epochs: a late message must not begin one again
+        self._since = 0  # the first welcome's offset: later messages are followed
 
     # -- subscriptions
 
     def subscribe(self, prefix: str, mode: Mode = Mode.STATE) -> None:
-        """It has been subscribed to."""
+        """Begin to follow a prefix that the caller has subscribed to."""
         if prefix not in self._prefixes:
             self._prefixes[prefix] = Prefix(prefix, self._head, mode)
 
     def unsubscribe(self, prefix: str) -> None:
-        """It is no longer subscribed to. What is ready stays so; what waits for something goes."""
+        """Stop following a prefix. Ready messages stay ready. Streams that no other prefix covers drop held ones."""
         self._greet.pop(prefix, None)
         left = self._prefixes.pop(prefix, None)
         if left is None:
@@ -88,18 +88,18 @@ class Follower(Ordering):
         self._tell(left, Event.LEAVE)
         self._by_topic.clear()
         for track in list(self._tracks.values()):
-            over = [each for each in self._prefixes.values() if track.prefix.startswith(each.text)]
+            over = [other for other in self._prefixes.values() if track.prefix.startswith(other.text)]
             if not over:
                 self._drop(track)
-            elif track.state is Now.WAITING and all(each.mode is Mode.LIVE for each in over):
+            elif track.state is Now.WAITING and all(other.mode is Mode.LIVE for other in over):
                 self._give_up(track)
 
     def welcomed(self, prefix: str) -> bool:
-        """Whether nothing that is published under it can be missed any more."""
+        """Return True if no message under the prefix can be missed any more."""
         return prefix in self._prefixes and self._prefixes[prefix].state is not At.ASKED
 
     def begun(self, prefix: str) -> bool:
-        """Whether its state has come as well, where that is wanted."""
+        """Return True if no message under the prefix can be missed, and its state, if wanted, has arrived."""
         known = self._prefixes.get(prefix)
         if any(track.prefix.startswith(prefix) for track in self._found):
             return False
@@ -107,14 +107,14 @@ class Follower(Ordering):
                                       (known.state is At.BEGINNING and known.mode is not Mode.STATE))  # fmt: skip
 
     def to_greet(self) -> list[str]:
-        """What is to be subscribed to once more, so that it is welcomed once more; each is told once."""
+        """Return the prefixes to subscribe to again for another welcome, and forget them."""
         greet, self._greet = list(self._greet), {}
         return greet
 
     # -- what arrives
 
     def take(self, topic: bytes, packed: bytes) -> None:
-        """A message has arrived. BridgeError if it is none of ibbridge's."""
+        """Process one message that has arrived. Raise BridgeError if ibbridge did not publish it."""
         message = parse(topic, packed)
         track = self._by_topic.get(topic)
         if track is not None and message.seq == track.following and message.epoch == self.epoch:
@@ -127,14 +127,14 @@ class Follower(Ordering):
     def _sort(self, message: Message, topic: bytes, packed: bytes) -> None:
         if message.epoch != self.epoch:
             if message.epoch in self._over:
-                return  # the end of what was before, from a connection that is being given up
+                return  # the last messages of an earlier epoch, from a connection that is closing
             self._new_epoch(message.epoch)
         if message.type == "welcome":
             self._welcome(message.topic, msgpack.unpackb(packed, strict_map_key=False))
         elif message.type == "heartbeat":
             self._heartbeat(message)
             self._arrived(message.data.get("offset", 0))
-        elif self._certain:  # until then it cannot be said what a number means; it is had again by its number
+        elif self._certain:  # before that sequence numbers have no meaning, and the message is replayed later
             track = self._track(message.topic, message.seq)
             if track is not None:
                 if len(self._by_topic) >= _REMEMBERED:
@@ -144,20 +144,21 @@ class Follower(Ordering):
             self._arrived(message.offset)
 
     def _track(self, topic: str, seq: int) -> Track | None:
-        """What follows a topic, made if it is met for the first time; None if it was unsubscribed from."""
+        """Return the state of a topic's stream, made for the first message; None if no prefix covers the topic."""
         over = self._active(topic) or self._proven(topic)
-        if any(not each.partial for each in over):
+        if any(not prefix.partial for prefix in over):
             name = topic[: stream_end(topic, self._head)]
             return self._tracks.get(name) or self._made(name, seq)
         if not over:
             return None
-        part = min(over, key=lambda each: len(each.text))
+        part = min(over, key=lambda prefix: len(prefix.text))
         return self._tracks.get(part.text) or self._made_partial(part, seq)
 
     def _made(self, name: str, seq: int) -> Track:
-        """A new stream: it begins with its first number where the others' state is known already.
+        """Return the state of a new stream whose first message is `seq`.
 
-        Otherwise it waits for the snapshot, or begins with this message where none is wanted.
+        The stream begins with its first sequence number if the state of all streams under a prefix is known. Otherwise
+        the stream waits for the snapshot, or begins with this message if no snapshot is wanted.
         """
         track = self._tracks[name] = Track(name, name, partial=False)
         over = [each for each in self._active(name) if not each.partial]
@@ -179,11 +180,11 @@ class Follower(Ordering):
         return track
 
     def _active(self, topic: str) -> list[Prefix]:
-        """The subscriptions in place that a topic, or all of a stream, is under."""
+        """Return the prefixes in effect that cover a topic, or the name of a stream."""
         return [each for each in self._prefixes.values() if each.state is not At.ASKED and topic.startswith(each.text)]
 
     def _proven(self, topic: str) -> list[Prefix]:
-        """A message under a prefix whose welcome was lost proves as much as that."""
+        """Begin the prefixes of a topic, because a message proves the subscription if the welcome was lost."""
         for prefix in self._prefixes.values():
             if topic.startswith(prefix.text):
                 self._begin(prefix)
@@ -204,7 +205,7 @@ class Follower(Ordering):
         self._arrived(about.get("offset", 0))
 
     def _begin(self, prefix: Prefix) -> None:
-        """What is published under it from now on arrives."""
+        """Note that a subscription is in effect, and request the state under its prefix where that is needed."""
         if not self._tell(prefix, Event.WELCOME):
             return
         self._by_topic.clear()
@@ -224,27 +225,27 @@ class Follower(Ordering):
         self._count(message.data.get("beat"))
         for stream, seq in (message.data.get("seqs") or {}).items():
             self._reach(stream, seq)
-        for prefix in [each for each in self._prefixes.values() if each.state is At.ASKED]:
+        for prefix in [prefix for prefix in self._prefixes.values() if prefix.state is At.ASKED]:
             prefix.beats += 1
             if prefix.beats >= KEPT:  # its welcome was lost, and its streams are silent
                 self._begin(prefix)
         self.ready.append(message)
 
     def _count(self, beat: int | None) -> None:
-        """See whether so many heartbeats were lost that what else was is told by none of them.
+        """Request a snapshot if more heartbeats were lost than `KEPT`, because lost messages may go unnoticed then.
 
-        A snapshot under way may be of before or after: then it is seen again at the next one.
+        A pending snapshot may be from before or after the loss: then the next heartbeat repeats this check.
         """
-        whole = [each for each in self._prefixes.values() if each.mode is Mode.STATE and not each.partial]
+        whole = [prefix for prefix in self._prefixes.values() if prefix.mode is Mode.STATE and not prefix.partial]
         if beat is not None and self._beat is not None and beat - self._beat > KEPT:
             for prefix in whole:
                 self._tell(prefix, Event.SILENCE)
-            if any(each.state is At.BEGINNING for each in whole):
+            if any(prefix.state is At.BEGINNING for prefix in whole):
                 return
         self._beat = beat
 
     def _reach(self, stream: str, seq: int) -> None:
-        """The stream is known to have got as far as this."""
+        """Note that a stream has at least reached sequence number `seq`."""
         track = self._tracks.get(stream)
         if track is None:
             if not seq or all(each.partial for each in self._active(stream)):
@@ -256,7 +257,7 @@ class Follower(Ordering):
                 self._advance(track)
 
     def _be_certain(self, store: str | None) -> None:
-        """The store has this name. Unless it is the one of before, the numbers of durable streams begin anew."""
+        """Note the name of the daemon's store. A new store, or none, restarts the numbers of durable streams."""
         if self._certain:
             return
         if store is None or store != self._store:
@@ -265,8 +266,8 @@ class Follower(Ordering):
         self._store, self._certain = store, True
 
     def _new_epoch(self, epoch: int) -> None:
-        for track in [each for each in self._found if self._class(each) in DURABLE and not each.partial]:
-            if track.found is not None:  # what was on its way is lost, and can be had again: so many it were at most
+        for track in [track for track in self._found if self._class(track) in DURABLE and not track.partial]:
+            if track.found is not None:  # messages under way are lost; this many there were at most, to be replayed
                 track.first = max(1, track.found.seq + 1 - (track.found.offset - self._since))
             self._begin_found(track)
         before, self.epoch = self.epoch, epoch
@@ -285,7 +286,7 @@ class Follower(Ordering):
             return
         for track in list(self._tracks.values()):
             track.seen = track.seen or before
-            # What was begun without its state has no more to go on from than a new one.
+            # A stream that began without its state cannot continue any better than a new one.
             if self._class(track) in DURABLE and (track.stated or track.last < 0) and not track.partial:
                 self._suspend(track)
             else:
@@ -299,13 +300,14 @@ class Follower(Ordering):
 
     @property
     def asking(self) -> bool:
-        """Whether something is asked, or to be asked."""
+        """Return True if a command is pending or queued."""
         return bool(self._queue) or self._asked is not None
 
     def ask(self, now: float) -> Ask | None:
-        """The command to be sent now, if there is one: say `answer` or `unanswered` of it before there is another.
+        """Return the command to send now, or None.
 
-        But in a new epoch there is another at once; the daemon that was asked is gone.
+        Call `answer` or `unanswered` with the command before the next one. Only a new epoch makes another command at
+        once, because the daemon that had the first one is gone.
         """
         if self._asked is not None or now < self._not_before:
             return None
@@ -318,13 +320,13 @@ class Follower(Ordering):
         return None
 
     def answer(self, ask: Ask, reply: Mapping[str, Any], now: float) -> None:
-        """The daemon has replied to what was asked."""
+        """Process the daemon's reply to a command that `ask` returned."""
         if ask is not self._asked:
             return
         self._asked = None
         about = ask.about
         if reply.get("epoch") != self.epoch:
-            self._ask_later(about, now)  # it is of another daemon, which has not been heard yet
+            self._ask_later(about, now)  # the reply is from a restarted daemon that has not published anything yet
             return
         if about.state is not ask.state:
             return
@@ -339,7 +341,7 @@ class Follower(Ordering):
             self._queue[about] = None
 
     def unanswered(self, ask: Ask, now: float) -> None:
-        """There was no answer: it is wanted again, but not at once."""
+        """Note that a command got no reply, and queue it again after `RETRY` seconds."""
         if ask is self._asked:
             self._asked = None
             self._ask_later(ask.about, now)
@@ -350,9 +352,10 @@ class Follower(Ordering):
             self._queue[about] = None
 
     def _prefix_answered(self, prefix: Prefix, page: Mapping[str, Any] | None) -> None:
-        """Begin the streams that are complete; after the last page, those that are not in it have no state.
+        """Begin the streams that a page of a snapshot completes, and after the last page the others that wait.
 
-        So has everything, if the snapshot was refused: what the streams have said is then replayed from their first.
+        The other streams have no state. A refused snapshot (None) counts as empty, so that every stream is replayed
+        from its first message.
         """
         for state in prefix.pages.add(page or {"streams": []}):
             if prefix.state is At.VERIFYING:
@@ -369,20 +372,20 @@ class Follower(Ordering):
     # -- time
 
     def hear(self, now: float) -> None:
-        """Something has arrived, at about this time."""
+        """Note that something arrived at about this time, and report the end of a silence."""
         if self.down:
             self.down = False
             self.ready.append(Up(now - self._heard, self.epoch or 0))
         self._heard = now
 
     def tick(self, now: float) -> None:
-        """Nothing more has arrived up to this time."""
+        """Note that nothing more has arrived up to this time, and report a silence of the daemon once."""
         if not self.down and now - self._heard >= MISSED * self._interval:
             self.down = True
             self.ready.append(Down(now - self._heard, self.epoch or 0))
 
     def wake(self) -> float | None:
-        """When to `tick` or to `ask` next, if nothing happens before."""
+        """Return the time of the next `tick` or `ask` that is due even if nothing arrives; None if there is none."""
         times = [] if self.down else [self._heard + MISSED * self._interval]
         if self._queue and self._asked is None:
             times.append(self._not_before)

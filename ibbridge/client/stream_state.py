@@ -1,7 +1,7 @@
-"""How far each prefix and each stream has got, and what moves it on: the two state machines of following, as tables.
+"""State machines of a subscription to a prefix and of a stream, as transition tables.
 
-Knows names, numbers and pages. Must not know messages' meaning, sockets or time; what is done in a state is
-`stream_follower`'s.
+This module knows names, sequence numbers and snapshot pages. It must not know the meaning of messages, sockets or time;
+`stream_follower` acts on the states.
 """
 
 from __future__ import annotations
@@ -16,46 +16,46 @@ if TYPE_CHECKING:
     from ibbridge.client.message import Message
 
 DURABLE = frozenset(("ord", "exec", "acct", "sys"))
-"""Classes of streams whose numbers run on over restarts of the daemon, as long as its store is the same."""
+"""Classes of streams whose sequence numbers continue over restarts of the daemon that keep its store."""
 
 
 class Mode(Enum):
-    """What a subscription is for."""
+    """Purpose of a subscription."""
 
     STATE = auto()
-    """To know all of it: its state first, then what comes."""
+    """Deliver the state first, then every message."""
     HOLD = auto()
-    """To miss nothing until it is known which stream is meant: what comes is kept, and given to nobody yet."""
+    """Hold messages undelivered until the reply names the wanted stream, so that none of its messages is missed."""
     LIVE = auto()
-    """To hear what is said from now on."""
+    """Deliver messages from now on, without state."""
 
 
 class At(Enum):
-    """Where a prefix is."""
+    """State of a prefix."""
 
     ASKED = auto()
     BEGINNING = auto()
     FOLLOWING = auto()
     VERIFYING = auto()
-    """Following, but so many heartbeats were lost that only a snapshot can say what else was."""
+    """Following, but too many heartbeats were lost: only a snapshot can say which messages were lost."""
     LEFT = auto()
 
 
 class Now(Enum):
-    """Where a stream is."""
+    """State of a stream."""
 
     WAITING = auto()
     LIVE = auto()
     FILLING = auto()
     RESUMING = auto()
-    """After a restart of the daemon: what has the last number is asked for, to see whether it is what had it before."""
+    """After a restart of the daemon: a replay checks that the last sequence number still has the same message."""
     LOST = auto()
-    """Some of it cannot be had again, and what that has changed is asked for."""
+    """Messages are lost for good, and a snapshot of the state that they changed is requested."""
     LEFT = auto()
 
 
 class Event(Enum):
-    """What happens to prefixes and streams."""
+    """Event that may change the state of a prefix or a stream."""
 
     WELCOME = auto()
     COMPLETE = auto()
@@ -70,7 +70,7 @@ class Event(Enum):
     AGAIN = auto()
 
 
-# Any other event, in any state, leaves it where it is.
+# An event without an entry for the current state changes nothing.
 PREFIX: Mapping[tuple[At, Event], At] = {
     (At.ASKED, Event.WELCOME): At.BEGINNING,
     (At.BEGINNING, Event.COMPLETE): At.FOLLOWING,
@@ -101,9 +101,9 @@ STREAM: Mapping[tuple[Now, Event], Now] = {
 
 
 class State(NamedTuple):
-    """What a snapshot says of one stream: its last number, and the messages, as topic and body.
+    """State of one stream in a snapshot: its last sequence number, and its messages as topic and body.
 
-    `offset` is the last number of all messages of that moment.
+    `offset` is the highest offset of all messages when the snapshot was made.
     """
 
     stream: str
@@ -113,18 +113,18 @@ class State(NamedTuple):
 
 
 class Pages:
-    """A snapshot as it comes, page by page. A stream may go on in the next one, or begin anew there."""
+    """Reader of a snapshot, page by page. The next page may continue the last stream of a page, or restart it."""
 
     def __init__(self) -> None:
         self.after: str | None = None
         self._open: State | None = None
 
     def add(self, page: Mapping[str, Any]) -> Iterator[State]:
-        """The streams that are complete with this page."""
+        """Add a page, and yield the streams that are complete with it."""
         self.after = page.get("next")
-        for each in page["streams"]:
-            rows = [(topic, body) for topic, body in each["messages"]]
-            state = State(each["stream"], each["seq"], rows, page.get("offset", 0))
+        for stream in page["streams"]:
+            rows = [(topic, body) for topic, body in stream["messages"]]
+            state = State(stream["stream"], stream["seq"], rows, page.get("offset", 0))
             if self._open is not None and self._open.stream == state.stream:
                 if self._open.seq == state.seq:
                     state = state._replace(rows=self._open.rows + state.rows)
@@ -137,7 +137,7 @@ class Pages:
 
 
 class Prefix:
-    """One subscription. Part of a stream, where it is narrower than that: then holes cannot be seen."""
+    """Subscription to one prefix. `partial`: the prefix covers only part of a stream, so holes cannot be noticed."""
 
     __slots__ = ("beats", "mode", "pages", "partial", "state", "text")
 
@@ -150,34 +150,35 @@ class Prefix:
         self.beats = 0
 
     def tell(self, event: Event) -> bool:
-        """Move on; whether it has."""
+        """Apply an event. Return True if the state has changed."""
         before, self.state = self.state, PREFIX.get((self.state, event), self.state)
         return self.state is not before
 
     @property
     def stating(self) -> bool:
-        """Whether the state of all streams under it is known: one that was not among them has said nothing before."""
+        """Return True if the state of all streams under the prefix is known, so that any further stream is new."""
         return self.mode is Mode.STATE and not self.partial and self.state in (At.FOLLOWING, At.VERIFYING)
 
     @property
     def wants(self) -> tuple[str, dict[str, Any]] | None:
-        """The command that it waits for the answer to."""
+        """Command that the prefix needs next, with its arguments; None if there is none."""
         if self.state is At.VERIFYING or (self.state is At.BEGINNING and self.mode is Mode.STATE):
             return "snapshot", _snapshot(self.text, self.pages)
         return None
 
 
 class Track:
-    """One stream that is followed (or that part of one to which a narrower prefix leads).
+    """Progress of one followed stream, or of the part of a stream that a narrower prefix covers.
 
-    `last` is the number of the last message given out, -1 if it has not begun, `following` the number that may be given
-    out at once: none (0), unless it is live. `held` waits for what is missing before it, and `target` is the highest
-    number that is known to exist. `first` is the first that arrived before it began. What is up to `gone` cannot be had
-    again. `rows` are to be given out on reaching number `rows_at`. `stated`: its state was given out when it began. It
-    may have to begin with `found`, a state that may have overtaken messages on their way: see `gap_recovery`.
+    `last` is the sequence number of the last delivered message, -1 before the stream has begun. `following` is the
+    sequence number that can be delivered at once, 0 unless the stream is live. `held` has messages that wait behind a
+    hole. `target` is the highest sequence number known to exist. `first` is the first sequence number that arrived
+    before the stream had begun. Messages up to `gone` are lost for good. `rows` of a market depth book are delivered
+    when the stream reaches sequence number `rows_at`. `stated`: the state was delivered when the stream began. `found`
+    is a state that may have overtaken messages under way: see `gap_recovery`.
 
-    Over a restart of the daemon: `seen` is the epoch in which `last` was reached, and `reached` the highest number that
-    was known then. `skip`: what is read again and is of this epoch or an earlier one has been given out before.
+    After a restart of the daemon, `seen` is the epoch in which `last` was reached, and `reached` the highest sequence
+    number known in that epoch. Replayed messages of the epoch `skip` or an earlier one were delivered before.
     """
 
     __slots__ = (
@@ -206,7 +207,7 @@ class Track:
         self.pages = Pages()
 
     def tell(self, event: Event) -> bool:
-        """Move on; whether it has."""
+        """Apply an event. Return True if the state has changed."""
         before, self.state = self.state, STREAM.get((self.state, event), self.state)
         self.following = self.last + 1 if self.state is Now.LIVE else 0
         if self.state not in (Now.WAITING, Now.RESUMING):
@@ -215,12 +216,12 @@ class Track:
 
     @property
     def missing(self) -> int:
-        """The last number that is missing before what is held, or before the end."""
+        """Last sequence number of the hole before the held messages, or the target if none are held."""
         return self.held[0].seq - 1 if self.held else self.target
 
     @property
     def wants(self) -> tuple[str, dict[str, Any]] | None:
-        """The command that it waits for the answer to."""
+        """Command that the stream needs next, with its arguments; None if there is none."""
         if self.state is Now.FILLING:
             return "replay", {"stream": self.name, "from": self.last + 1, "to": self.missing}
         if self.state is Now.RESUMING:
@@ -235,6 +236,6 @@ def _snapshot(prefix: str, pages: Pages) -> dict[str, Any]:
 
 
 def stream_end(topic: str, head: int) -> int:
-    """Where the name of a topic's stream ends: behind its first two components; 0 if it has not as many."""
+    """Return the length of the stream's name in a topic, which ends after two components; 0 for a shorter topic."""
     key = topic.find(".", head) + 1
     return topic.find(".", key) + 1 if key else 0

@@ -1,6 +1,6 @@
-"""The REQ socket for threads: one command at a time, and for each a reply, a refusal or, in time, that there was none.
+"""Command socket for threads: one command at a time, each of which ends in a reply, a refusal or a timeout.
 
-Knows locks and waiting. What a command and its reply are, and what a retry means, is in `commands`.
+This module knows locks and waiting. `commands` knows commands, replies and the meaning of a retry.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Caller:
-    """The command socket of one client, from the making to `close`. Any thread may call; they take turns.
+    """Command socket of one client, connected until `close`. Any thread may call it; one command is sent at a time.
 
     `gone` is called once the socket is closed.
     """
@@ -35,11 +35,11 @@ class Caller:
         self._gone = gone
 
     def close(self) -> None:
-        """Disconnect. Whoever waits for a reply is told that there is none. What was not delivered never will be."""
+        """Disconnect. Calls that wait for a reply raise NoAnswer; a command that was not delivered yet is dropped."""
         self._guard.close(self._waker)
 
     def wait_closed(self) -> None:
-        """Wait until nobody uses the socket any more; not for long."""
+        """Wait until the socket is closed, for a fraction of a second at most."""
         self._guard.wait_closed()
 
     def _dispose(self) -> None:
@@ -48,10 +48,10 @@ class Caller:
         self._gone()
 
     def call(self, command: Command, timeout: float) -> Reply:
-        """Send a command and wait for its reply.
+        """Send a command and return its reply.
 
-        Raises CommandError if the daemon refuses, NoAnswer if it does not answer in `timeout` seconds, or before
-        another thread closes the connection.
+        Raise CommandError if the daemon refuses, NoAnswer if there is no reply in `timeout` seconds, or another thread
+        closes the connection before the reply.
         """
         deadline = time.monotonic() + timeout
         if not self._guard.acquire(timeout=max(0.0, timeout)):
@@ -79,7 +79,7 @@ class Caller:
                     return self._socket.recv()
                 if self._guard.closed:
                     return None
-        except BaseException:  # such as KeyboardInterrupt: a reply that comes later is not to be taken for another's
+        except BaseException:  # KeyboardInterrupt, too: a late reply must not be taken for the next command's reply
             self._renew()
             raise
         self._renew()
@@ -90,13 +90,13 @@ class Caller:
         self._socket = sockets.requester(self._context, self.rep)
 
     def _poll(self, seconds: float, events: int) -> bool:
-        """Wait for the socket. Return False if it is not ready in time, or the connection is to be closed."""
+        """Wait for the socket. Return False if the socket is not ready in time, or `close` was called."""
         ready: list[tuple[Any, int]] = zmq.zmq_poll(
             [(self._socket, events), (self._waker, zmq.POLLIN)], _milliseconds(seconds)
         )
-        return any(each is self._socket for each, _ in ready)
+        return any(socket is self._socket for socket, _ in ready)
 
 
 def _milliseconds(seconds: float) -> int:
-    """Whole ones, upwards: a wait that ends too early is only taken up again."""
+    """Return whole milliseconds, rounded up, so that a wait does not end too early and start again."""
     return max(0, int(seconds * 1000) + 1)

@@ -1,8 +1,8 @@
-"""Messages for threads: each stream without a hole or a duplicate, or a `Gap` that names what is lost.
+"""Message feed for threads: each stream without a hole or a duplicate, or with a `Gap` that names lost messages.
 
-Knows waiting. A ZeroMQ socket must never be used by two threads at once, so one thread at a time waits at the sockets,
-without the lock (`guard`); the others wait for it. Whoever needs the sockets for something else wakes it by a byte:
-that works where ZeroMQ's own file descriptor, which is edge-triggered, does not.
+This module knows waiting. Two threads must never use a ZeroMQ socket at once. So one thread at a time waits at the
+sockets, without the lock (`guard`), and the other threads wait for that thread. A thread that needs the sockets wakes
+the waiting thread by a byte on a socket pair; the file descriptor of ZeroMQ is edge-triggered and cannot do this.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _USER = "user"
 
 
 class Feed:
-    """Subscriptions to one daemon, from the making to `close`; for any thread of the process that made it.
+    """Subscriptions to one daemon, connected until `close`, for any thread of the process that made the feed.
 
-    `pub`, `rep` and `prefix` are the bus.pub, bus.rep and bus.prefix of the daemon's configuration: `rep` is where
-    state and what was missed is asked for.
+    `pub`, `rep` and `prefix` are bus.pub, bus.rep and bus.prefix of the daemon's configuration. The feed requests state
+    and missed messages at `rep`.
     """
 
     def __init__(
@@ -56,19 +56,19 @@ class Feed:
         self._link = Link(context, pub, rep, prefix=prefix)
         self._inbox = Inbox(self._link.ready)
         self._waker = Waker()
-        self._lock = Guard(self._dispose)  # held for a moment only, never while waiting
+        self._lock = Guard(self._dispose)  # held for a moment only, never while a thread waits
         self._turn = threading.Condition(self._lock)  # type: ignore[arg-type] # it has what a condition needs
         self._urgent = 0
         self._pid = os.getpid()
         self._gone = gone
 
     def close(self) -> None:
-        """Disconnect. May be called anywhere, and ends whoever waits; but not in a forked child: see `ours`."""
+        """Disconnect, and end every wait. Any thread or signal handler may call it. Do nothing in a forked child."""
         if self.ours:
             self._lock.close(self._waker)
 
     def wait_closed(self) -> None:
-        """Wait until nobody uses the sockets any more; not for long."""
+        """Wait until the sockets are closed, for a fraction of a second at most."""
         self._lock.wait_closed()
 
     def _dispose(self) -> None:
@@ -84,11 +84,11 @@ class Feed:
 
     @property
     def ours(self) -> bool:
-        """Whether this is the process that made it, and not a forked child."""
+        """Return True if this process made the connection, False in a forked child."""
         return os.getpid() == self._pid
 
     def check(self) -> None:
-        """BridgeError where it cannot be used."""
+        """Raise BridgeError in a forked child, Closed after `close`."""
         if os.getpid() != self._pid:
             raise BridgeError("this connection belongs to the process that made it: connect after the fork")
         if self._lock.closed:
@@ -96,11 +96,11 @@ class Feed:
 
     @property
     def epoch(self) -> int | None:
-        """That of the daemon that was heard last."""
+        """Epoch of the daemon that was heard last; None before the first message."""
         return self._link.follower.epoch
 
     def heard(self) -> int | None:
-        """The same, after all that has arrived."""
+        """Process the messages that have arrived, and return the daemon's epoch after them."""
         self.check()
         with self._lock:
             if not self._lock.waiter:
@@ -111,28 +111,37 @@ class Feed:
 
     @property
     def prefixes(self) -> frozenset[str]:
-        """What is subscribed to."""
+        """Prefixes that are subscribed to."""
         return self._link.prefixes
 
     def subscribe(self, prefixes: Iterable[str], holder: str = _USER, mode: Mode = Mode.STATE) -> list[str]:
-        """Ask for everything whose topic begins with one of `prefixes`: its state first, then what comes."""
+        """Subscribe to every topic that begins with one of `prefixes`, and return them as a list.
+
+        The state of these topics comes first, then new messages.
+        """
         self.check()
         with self._sockets():
             return self._link.join(prefixes, holder, mode)
 
     def unsubscribe(self, prefixes: Iterable[str], holder: str | None = None) -> None:
-        """No longer ask for these, unless another than this holder does; what is ready still comes."""
+        """Unsubscribe this holder (None: every holder) from `prefixes`. A prefix with another holder stays subscribed.
+
+        Messages that are ready still come.
+        """
         self.check()
         with self._sockets():
             self._link.leave(prefixes, holder)
 
     def release(self, holder: str) -> None:
-        """The holder no longer asks for anything. Once closed, does nothing."""
+        """Unsubscribe the holder from all of its prefixes. Do nothing after `close`."""
         with suppress(Closed), self._sockets():
             self._link.leave_all(holder)
 
     def begun(self, prefixes: Iterable[str], timeout: float) -> bool:
-        """Wait until nothing under these can be missed any more, and their state is there to be received."""
+        """Wait until no message under these prefixes can be missed, and their state is ready to be received.
+
+        Return False if that has not happened in `timeout` seconds.
+        """
         self.check()
         wanted = list(prefixes)
         with self._lock:
@@ -141,7 +150,10 @@ class Feed:
     def join(
         self, prefixes: Iterable[str], timeout: float, holder: str = _USER, mode: Mode = Mode.STATE
     ) -> list[str]:
-        """Subscribe and wait until it has begun. NoAnswer if the daemon is silent."""
+        """Subscribe, wait until messages and state arrive, and return the prefixes as a list.
+
+        Raise NoAnswer if that takes longer than `timeout` seconds; the subscription is undone then.
+        """
         given = self.subscribe(prefixes, holder, mode)
         if not self.begun(given, timeout):
             error = self.silent(given, timeout)
@@ -150,14 +162,14 @@ class Feed:
         return given
 
     def silent(self, prefixes: Iterable[str], timeout: float) -> NoAnswer:
-        """What is wrong where these have not begun in time."""
+        """Return the error for subscriptions that have not begun in `timeout` seconds, with the likely cause."""
         with self._lock:
             return self._link.silent(prefixes, timeout)
 
     # -- messages
 
     def receive(self, timeout: float | None = None) -> Message | None:
-        """The next message, or None if there was none for `timeout` seconds (None: wait for ever)."""
+        """Return the next message, or None if there was none for `timeout` seconds (None: no limit)."""
         self.check()
         inbox = self._inbox
         with self._lock:
@@ -175,33 +187,36 @@ class Feed:
             return None
 
     def put_back(self, messages: list[Message]) -> None:
-        """Have `receive` give these first, in their order."""
+        """Put messages back, to be returned by `receive` first, in their order."""
         self.check()
         with self._lock:
             self._inbox.put_back(messages)
 
     def watch(self, request: Request) -> Watch:
-        """See to it that this thread gets the answers to a request, whichever takes them."""
+        """Keep the responses to a request for this thread, even if other threads take them."""
         self.check()
         with self._lock:
             return self._inbox.watch(request, threading.get_ident())
 
     def unwatch(self, identifier: str) -> None:
-        """No more answers to the request with this id are wanted. Once closed, does nothing."""
+        """End the watch for responses to the request with this id. Do nothing after `close`."""
         with suppress(Closed), self._lock:
             self._inbox.unwatch(identifier)
 
     def pick(self, watch: Watch, timeout: float) -> Message | None:
-        """The next answer to a request, or None if there was none for `timeout` seconds. Other messages keep."""
+        """Return the next response to a request, or None if there was none for `timeout` seconds.
+
+        Other messages are kept for later.
+        """
         self.check()
         me = threading.get_ident()
         with self._lock:
             return self._wait(lambda: self._inbox.pick(watch, me), time.monotonic() + timeout)
 
-    # -- waiting; all of this with the lock
+    # -- waiting; call these methods with the lock held
 
     def _wait(self, done: Callable[[], T | None], deadline: float | None) -> T | None:
-        """Wait until there is something, and say what; None past the deadline."""
+        """Wait until `done` returns a true value, and return that value; None after the deadline (None: no limit)."""
         while not (found := done()):
             if self._lock.closed:
                 raise Closed
@@ -219,8 +234,8 @@ class Feed:
         return found
 
     def _poll(self, now: float, deadline: float | None) -> None:
-        """Wait at the sockets, without the lock; but not for long, so that signals are noticed."""
-        until = min(each for each in (now + _SLICE, deadline, self._link.wake()) if each is not None)
+        """Wait at the sockets, without the lock, for a second at most, so that signals are noticed."""
+        until = min(time for time in (now + _SLICE, deadline, self._link.wake()) if time is not None)
         waits_for = [*self._link.waits_for(), (self._waker, zmq.POLLIN)]
         self._lock.wait(lambda: zmq.zmq_poll(waits_for, max(0, int((until - now) * 1000) + 1)))
         self._waker.drain()
@@ -228,7 +243,7 @@ class Feed:
 
     @contextmanager
     def _sockets(self) -> Iterator[None]:
-        """Have the sockets for oneself, at once: whoever waits at them is woken, and waits."""
+        """Use the sockets exclusively: wake the thread that waits at them, and keep it away until the end."""
         with self._lock:
             self._urgent += 1
             try:

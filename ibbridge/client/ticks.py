@@ -1,7 +1,7 @@
-"""What IB's tick types are called: the `tickType` of a tick is a number, and this is IB's name for it."""
+"""Names of IB's tick types: `TICK_NAMES` maps the number in a tick's `tickType` to IB's name."""
 
 from __future__ import annotations
 
 from ibbridge.ib import TICK_TYPES
 
-TICK_NAMES = {number: each.name for number, each in TICK_TYPES.items()}
+TICK_NAMES = {number: tick_type.name for number, tick_type in TICK_TYPES.items()}
