@@ -1,7 +1,7 @@
-"""A TWS that is not there: markets, orders and accounts for demos and tests, on the real wire.
+"""Simulated TWS: markets, orders and accounts for demos and tests, on the real wire.
 
-`engine.Host` is the whole of it without sockets or a clock; `server.Simulator` puts it on a TCP port.
-The package must not know the daemon or the bus.
+`engine.Host` is the simulated TWS without sockets or a clock; `server.Simulator` puts the host on a TCP port. The
+package must not know the daemon or the bus.
 """
 
 from __future__ import annotations

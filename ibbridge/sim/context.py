@@ -1,7 +1,8 @@
-"""What the parts of the simulated host share: the time, the market, and who is connected.
+"""State that the parts of the simulated host share: the time, the market, and the connected clients.
 
-A `Session` is one client's connection: requests come in through the dispatcher, messages wait in its outbox until
-somebody takes them. Messages are `(name, data)` in IB's names; nothing here knows how they look on the wire.
+A `Session` is one client's connection: requests come in through the engine, and messages wait in the session's outbox
+until the server takes them. Messages are `(name, data)` in IB's names; this module does not know how a message looks on
+the wire.
 """
 
 from __future__ import annotations
@@ -23,15 +24,14 @@ Sent: TypeAlias = "tuple[str, Data]"
 
 
 _SAYING_ENOUGH = ("currency", "conId", "localSymbol", "secId")
-"""Of these a contract must have one, for its name to mean one thing."""
+"""Contract fields of which at least one must be set, so that a symbol means one security."""
 _IN_MANY_CURRENCIES = ("STK", "OPT", "CFD", "WAR", "IOPT", "CASH")
 
 
 class Session:
-    """One client's connection.
+    """Connection of one client.
 
-    `history_end` says that the end of history is a message of its own (from server version 196 on) and not part
-    of the bars.
+    With `history_end` the end of history is a message of its own (from server version 196 on) and not part of the bars.
     """
 
     def __init__(self, world: World, client_id: int, *, history_end: bool) -> None:
@@ -48,7 +48,7 @@ class Session:
         self._outbox.append((name, data or {}))
 
     def error(self, key: int, code: int, text: str, reject_json: str = "") -> None:
-        """IB's error message; `key` is the request or order it is about, -1 for none."""
+        """Send IB's error message. `key` is the request id or order id that the error is about, -1 for none."""
         self.send(
             "error",
             {
@@ -61,7 +61,7 @@ class Session:
         )
 
     def take(self) -> list[Sent]:
-        """The messages since the last call, in order."""
+        """Remove and return the messages since the last call, in order."""
         taken, self._outbox = self._outbox, []
         return taken
 
@@ -70,7 +70,7 @@ Handler: TypeAlias = "Callable[[Session, Mapping[str, Any]], None]"
 
 
 class World:
-    """Everything of one seed that is not a client's own. `now` is set by the host alone."""
+    """Time, market, instruments and sessions of one seed, shared by every client. Only the host sets `now`."""
 
     def __init__(self, seed: int, start: int, master: int | None = None, *, made_up: bool = False) -> None:
         self.now = float(start)
@@ -82,18 +82,19 @@ class World:
 
     @property
     def today(self) -> date:
-        """The date at the exchange."""
+        """Date at the exchange."""
         return ib_times.today(self.now)
 
     @property
     def second(self) -> int:
-        """The time in whole seconds."""
+        """Simulated time in whole seconds since 1970."""
         return int(self.now)
 
     def instrument(self, contract: Mapping[str, Any]) -> Instrument:
         """Return the one instrument that a contract means for data and orders.
 
-        Raises `Refused` if there is none or more than one, or the contract does not say where and in which currency.
+        Raise `Refused` if no instrument or more than one matches, or if the contract names no exchange or leaves its
+        currency open.
         """
         if not contract.get("exchange"):
             raise invalid("Please enter exchange")
@@ -102,12 +103,12 @@ class World:
         return self.catalogue.one(contract, self.today)
 
     def reroute(self, session: Session, name: str, request: int, cfd: Instrument) -> None:
-        """Send a client that asks for data of a CFD, which has none of its own, to what the CFD is on."""
+        """Redirect a client that asks for data of a CFD, which has none of its own, to the CFD's underlying stock."""
         stock = self.catalogue.root("STK", cfd.symbol, cfd.currency)
         session.send(name, {"reqId": request, "conId": stock.con_id, "exchange": "SMART"})
 
     def clients(self, *ids: int | None) -> Iterator[Session]:
-        """The sessions of these clients that are connected, each once."""
+        """Yield the connected sessions of these client ids, each once."""
         for each in dict.fromkeys(ids):
             if each is not None and each in self.sessions:
                 yield self.sessions[each]

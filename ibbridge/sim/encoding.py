@@ -1,8 +1,9 @@
-"""Frames as a gateway fills them.
+"""Frames with the fill values of a real gateway.
 
-The declarations say what a message can hold; this says what a gateway puts there when there is nothing to say. In text
-it writes words and sentinels of its own (`?`, 2147483647, 1.7976931348623157E308), in protobuf it leaves out whatever
-it did not set. Both are measured against captured frames. Knows no socket and no state.
+The declarations say which fields a message has; this module says what a gateway writes into a field without a value. In
+text a gateway writes words and sentinels of its own (`?`, 2147483647, 1.7976931348623157E308); in protobuf a gateway
+leaves out every field that it did not set. Both are measured against captured frames. The module knows no socket and no
+state.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ IN_TEXT: dict[str, dict[str, Any]] = {
     "completedOrder": _NO_RIGHT
     | {"order": _ANY_ORDER | {"refFuturesConId": _UNSET_INT, "parentPermId": _UNSET_LONG}},
 }
-"""What a gateway writes in text, and not in protobuf, for values that there are none of."""
+"""Values that a gateway writes in text, and not in protobuf, into fields without a value."""
 
 IN_PROTOBUF: dict[str, dict[str, Any]] = {
     "openOrder": {
@@ -66,7 +67,7 @@ IN_PROTOBUF: dict[str, dict[str, Any]] = {
     "execDetails": {"execution": {"optExerciseOrLapseType": -1}},
     "tickPrice": {"size": 0.0},
 }  # fmt: skip
-"""What a gateway sends in protobuf although it is nothing; of a list for each row."""
+"""Values that a gateway sends in protobuf into fields without a value; for a list, the values of each row."""
 
 BLANK_IN_TEXT: dict[str, tuple[str, ...]] = {
     "execDetails": ("execution.evMultiplier",),
@@ -74,22 +75,22 @@ BLANK_IN_TEXT: dict[str, tuple[str, ...]] = {
     "bondContractDetails": ("contractDetails.evMultiplier", "contractDetails.coupon"),
     "commissionAndFeesReport": ("commissionAndFeesReport.yieldRedemptionDate",),
 }
-"""Numbers that a gateway leaves empty in text if they are zero."""
+"""Numeric fields that a gateway leaves empty in text if the number is zero."""
 
 NEVER_IN_PROTOBUF = {
     "openOrder": ("order.transmit",),
     "completedOrder": ("order.transmit",),
     "updatePortfolio": ("contract.primaryExchange",),
 }
-"""Fields that a gateway does not send although they have a value."""
+"""Fields that a gateway does not send in protobuf although they have a value."""
 
 
 _WHOLE = frozenset(("tickPrice", "tickSize", "tickGeneric", "tickString", "updateMktDepth", "updateMktDepthL2"))
-"""Messages of which the host always says everything: there are many of them, and nothing to leave out."""
+"""Messages that need no pruning, because the host always sets every field. These messages are frequent."""
 
 
 class Encoder:
-    """Writes the messages of a host in one dialect."""
+    """Encoder of a host's messages in one dialect."""
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect
@@ -130,7 +131,7 @@ def _parted(payload: bytes, version: int) -> tuple[bytes, bytes]:
 
 
 def _filled(data: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the data with these words where it has nothing."""
+    """Return the data with the values of `words` in the fields that have none."""
     out = dict(data)
     for name, word in words.items():
         if isinstance(word, dict):
@@ -143,7 +144,7 @@ def _filled(data: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _with_zone(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Put the zone behind the time of the last trade."""
+    """Append the time zone to the time of the last trade."""
     details = data["contractDetails"]
     if not details.get("lastTradeTime"):
         return data
@@ -152,7 +153,7 @@ def _with_zone(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _plainer_details(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Leave out what gateways that speak text were not seen to say of options and bonds."""
+    """Leave out fields that gateways were not seen to send in text, of options and of other contracts."""
     data = _with_zone(data)
     details = data["contractDetails"]
     option = details["contract"].get("secType") == "OPT"
@@ -168,7 +169,7 @@ _BEFORE_TEXT: dict[str, Callable[[Mapping[str, Any]], Mapping[str, Any]]] = {
 
 @cache
 def _blank_places(name: str, version: int) -> tuple[int, ...]:
-    """Return the places of the numbers that may be empty. No list comes before any of them."""
+    """Return the positions of the numeric fields that may be empty. No list comes before any of these fields."""
     if not _as_captured(version):
         return ()
     steps, wanted = resolve(MESSAGES[name], version), BLANK_IN_TEXT.get(name, ())
@@ -176,18 +177,18 @@ def _blank_places(name: str, version: int) -> tuple[int, ...]:
 
 
 def _as_captured(version: int) -> bool:
-    """Return True if a gateway of this version is like those of which there are captured frames.
+    """Return True if a gateway of this version behaves like the gateways whose frames were captured.
 
-    Clients that speak nothing newer than 178 do not read an empty number, and no frame shows when those came. The end
-    of history as a message of its own came a little before the oldest capture.
+    Clients that speak nothing newer than 178 do not read an empty number, and no frame shows when empty numbers came.
+    The boundary used here is `historicalDataEnd`, a message that came a little before the oldest capture.
     """
     return MESSAGES["historicalDataEnd"].exists(version)
 
 
 def _finish_open_order(fields: list[bytes], version: int, data: Mapping[str, Any]) -> list[bytes]:
-    """Fill in what the declaration leaves empty: how the order is allocated, and the second stop of a limit order.
+    """Fill in what the declaration leaves empty: the allocation, and the second stop of a limit order.
 
-    Of an order that was made by hand there are fields behind the last that any client reads.
+    An order that was entered by hand has fields behind the last field that any client reads.
     """
     order, by_hand = data["order"], not data["orderId"]
     perm_id, status = order.get("permId", 0), data["orderState"]["status"]
@@ -203,7 +204,7 @@ def _finish_open_order(fields: list[bytes], version: int, data: Mapping[str, Any
 
 
 def second_stop(data: Mapping[str, Any]) -> float | None:
-    """Return what a gateway says of a stock's limit order where other orders have their stop; None for others."""
+    """Return what a gateway sends as stop of a stock's limit order (its limit plus 1); None for other orders."""
     order = data["order"]
     if data["contract"].get("secType") != "STK" or order.get("orderType") != "LMT" or order.get("trailStopPrice"):
         return None
@@ -213,7 +214,7 @@ def second_stop(data: Mapping[str, Any]) -> float | None:
 
 @cache
 def _open_order_places(version: int) -> tuple[int, int]:
-    """Return the places of the allocation, counted from the front, and of the second stop, counted from the end."""
+    """Return the positions of the allocation, from the front, and of the second stop, from the end."""
     steps = resolve(MESSAGES["openOrder"], version)
     shares = next(place for place, step in enumerate(steps) if isinstance(step, Const))
     stop = next(place for place, step in enumerate(steps) if isinstance(step, Slot) and step.again)
@@ -227,7 +228,7 @@ _FINISHES: dict[str, Callable[[list[bytes], int, Mapping[str, Any]], list[bytes]
 
 
 def _sparse(message: Declaration, data: Mapping[str, Any], whole: bytes) -> bytes:
-    """Leave out what the codec writes although the host has not said it."""
+    """Return a frame without the fields that the codec has written although the host has not set them."""
     m = message_class(message).FromString(whole[2 * _LENGTH :])
     given = message.swap.write(dict(data)) if message.swap else data
     _prune(m, message.fields, given)
@@ -242,7 +243,7 @@ def _with_second_stop(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _without_bit_zero(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Leave out the number of the first bit, as a gateway does."""
+    """Leave out a bit number of 0, as a gateway does."""
     rows = [{name: value for name, value in row.items() if value != 0} for row in data["smartComponentMap"]]
     return {**data, "smartComponentMap": rows}
 
@@ -283,7 +284,7 @@ def _prune_field(m: Any, field: Field, data: Mapping[str, Any]) -> None:
 
 
 def _clear_empty(m: Any, name: str, field: Field) -> None:
-    """Clear a field that nothing was said of, unless the codec has put a value there that tells messages apart."""
+    """Clear a field that the host has not set, unless the codec wrote a value there that tells messages apart."""
     if isinstance(field.type, (Record, Union)) or getattr(m, name) in _NOTHING:
         m.ClearField(name)
 

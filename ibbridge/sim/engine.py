@@ -1,8 +1,8 @@
-"""The simulated TWS as one object: requests go in, time goes in, messages come out.
+"""Simulated TWS as one object: requests and time go in, messages come out.
 
-A pure core. It reads no clock and no socket: `connect`, `request` and `advance` are told everything, and everything
-that happens is in the sessions' outboxes, in order. Time passes in beats of a quarter of a second, however it is
-advanced, so the same calls at the same times give the same messages to the byte.
+The object is a pure core and reads no clock and no socket: callers pass all input to `connect`, `request` and
+`advance`, and all output waits in the sessions' outboxes, in order. Time passes in beats of a quarter of a second,
+however far one call advances the time, so the same calls at the same times give the same messages to the byte.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ibbridge.sim.orders.order import Ticket
 
 EPOCH = 1_767_623_400
-"""When simulated time starts unless it is told: Monday, 5 January 2026, 09:30 in New York."""
+"""Default start of simulated time: Monday, 5 January 2026, 09:30 in New York."""
 ACCOUNT = "DU1234567"
 
 _FARMS = (
@@ -59,12 +59,12 @@ _LOG_LEVELS = range(1, 6)
 
 
 class Host:
-    """One simulated TWS.
+    """Simulated TWS without sockets or a clock.
 
-    `start` is when it starts, in whole seconds since 1970. `accounts` are those it manages. `master` is the client id
-    that hears of everybody's orders. `unsubscribed` symbols have delayed data only. `foreign_cancel`: see `Orders`. An
-    `advisor` has groups of accounts and their aliases. With `made_up`, names exist that are listed nowhere. `occupied`
-    are client ids that count as taken.
+    `start` is the start of simulated time, in whole seconds since 1970. `accounts` are the managed accounts. The client
+    id `master` is told of every client's orders. `unsubscribed` symbols have delayed data only. `foreign_cancel`: see
+    `Orders`. An `advisor` has groups of accounts and their aliases. With `made_up`, names exist that are not listed.
+    `occupied` client ids count as taken.
     """
 
     def __init__(
@@ -127,16 +127,19 @@ class Host:
 
     @property
     def now(self) -> float:
-        """The simulated time in seconds since 1970."""
+        """Simulated time in seconds since 1970."""
         return self.world.now
 
     @property
     def simulated(self) -> frozenset[str]:
-        """The names of the requests that are answered with more than a refusal."""
+        """Names of the requests that get more than a refusal."""
         return frozenset(self._handlers)
 
     def connect(self, client_id: int, *, history_end: bool = True, taken: bool = False) -> Session:
-        """A client that has sent START_API. If its id is taken, or said to be, it is closed after error 326."""
+        """Open a session for a client that has sent START_API.
+
+        If the client id is in use, or `taken` is set, the session is closed after error 326.
+        """
         session = Session(self.world, client_id, history_end=history_end)
         if taken or client_id in self.world.sessions or client_id in self.occupied:
             session.error(
@@ -152,7 +155,7 @@ class Host:
         return session
 
     def disconnect(self, session: Session) -> None:
-        """The client has gone: its subscriptions end, its orders live on."""
+        """Close a session. The client's subscriptions end; the client's orders live on."""
         session.closed = True
         if self.world.sessions.get(session.client_id) is session:
             del self.world.sessions[session.client_id]
@@ -160,7 +163,10 @@ class Host:
                 part.drop(session)
 
     def request(self, session: Session, name: str, args: Mapping[str, Any]) -> bool:
-        """What a client asks; whether it was not refused, which is an error message with its id. Nothing is raised."""
+        """Process a client's request. Return True unless the request was refused.
+
+        A refusal is an error message under the request's id; no exception is raised.
+        """
         if session.closed:
             return False
         reason = unreadable(REQUESTS[name], args) if name in REQUESTS else f"Unknown request: {name}"
@@ -180,11 +186,11 @@ class Host:
         return True
 
     def unreadable(self, session: Session, reason: str) -> None:
-        """A request that could not be read at all."""
+        """Send error 320 for a request that could not be read."""
         session.error(-1, 320, f"Error reading request. {reason}")
 
     def advance(self, now: float) -> None:
-        """Let time pass until `now`. Going back does nothing."""
+        """Advance simulated time to `now`, beat by beat. An earlier `now` changes nothing."""
         market = self.world.market
         last = market.quarter(now)
         while self._beat < last:
@@ -196,29 +202,32 @@ class Host:
         self.world.now = max(self.world.now, now)
 
     def enter_order(self, contract: Mapping[str, Any], order: Mapping[str, Any]) -> Ticket:
-        """An order typed into the host by hand. Raises `Refused`."""
+        """Place an order as if typed into the host by hand. Raise `Refused`."""
         return self._orders.enter_manually(contract, order)
 
     # -- what a script of faults does to it --------------------------------------------------------------------------
 
     def lose_data(self, session: Session) -> None:
-        """End every data subscription of a client without a word, as IB's servers do before 1101."""
+        """End a client's subscriptions, except those to accounts, without a message.
+
+        IB's servers do the same before 1101.
+        """
         for part in self._streams:
             if part is not self._accounts:
                 part.drop(session)
 
     def end_updates(self, session: Session) -> None:
-        """End every bar stream that is kept up to date, each with error 10182."""
+        """End every subscription to bars that are kept up to date, each with error 10182."""
         for request in self._history.live(session):
             session.error(request, 10182, "Failed to request live updates (disconnected).")
         self._history.drop(session)
 
     def burn_id(self, session: Session, order_id: int) -> None:
-        """An order id is used up without an order. Raises `Refused` if it was already."""
+        """Use up an order id without an order. Raise `Refused` if the order id was used already."""
         self._orders.claim_id(session.client_id, order_id)
 
     def restart(self, ids: int = 0) -> None:
-        """What a restart takes away: orders that were not transmitted. Next ids have moved by so many."""
+        """Drop the orders that were not transmitted, and move the next order ids by `ids`, as a restart does."""
         self._book.tickets = [each for each in self._book.tickets if each.status != HELD]
         self._orders.move_ids(ids)
 
@@ -244,7 +253,7 @@ class Host:
 
 
 def _key(args: Mapping[str, Any]) -> int | None:
-    """The id that an error about a request has: its own, -1 if it has none, and None if it has one that is unset."""
+    """Return the id for an error about a request: the request's own, -1 if it has none, None if the id is unset."""
     for values in (args, *(each for name, each in args.items() if name.endswith("Proto"))):
         for name in _KEYS:
             if name in values:

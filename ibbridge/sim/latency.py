@@ -1,7 +1,8 @@
-"""How long a host takes to answer: delays by kind of request, drawn from a seed, and answers that wait for their time.
+"""Response times of the simulated host: delays drawn from a seed by kind of request, and delayed messages.
 
-Answers to different requests overtake each other, as at a gateway; what belongs to one request, to orders, to positions
-or to an account stays in order, and nothing that comes later gets ahead of it. Pure: it is told the time.
+Responses to different requests overtake each other, as at a gateway. The messages of one request, of orders, of
+positions or of an account stay in order: no later message gets ahead of an earlier one. The module is pure; callers
+pass the time.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ TYPICAL: dict[str, float] = {
     "reqExecutions": 0.02, "reqAccountUpdates": 0.02, "reqAccountSummary": 0.02, "reqAccountUpdatesMulti": 0.02,
     "reqPositions": 0.01, "reqPositionsMulti": 0.01, "reqPnL": 0.02, "reqPnLSingle": 0.02,
 }  # fmt: skip
-"""Seconds that half of the answers take at most. A request that is not here is answered at once."""
+"""Median response time in seconds by request. A request that is not listed gets its response at once."""
 SPREAD = 0.5
-"""The deviation of the logarithm: one in forty takes more than two and a half times the usual."""
+"""Deviation of the delay's logarithm: one delay in forty is more than two and a half times the median."""
 LONGEST = 4.0
-"""How many times the usual an answer takes at most."""
+"""Longest delay, as a multiple of the median."""
 
 _FAMILIES = {
     **dict.fromkeys(
@@ -48,13 +49,13 @@ Lane: TypeAlias = "str | int"
 
 
 class Delays:
-    """Draws how long answers take. The same seed and the same requests give the same delays."""
+    """Generator of response times. The same seed and the same requests give the same delays."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
 
     def draw(self, request: str) -> float:
-        """Return the seconds until the answer to a request."""
+        """Return the seconds until the response to a request."""
         typical = TYPICAL.get(request)
         if typical is None:
             return 0.0
@@ -62,7 +63,7 @@ class Delays:
 
 
 class Answers:
-    """Messages for one client that wait for their time. `orders` are the ids that it has given to orders."""
+    """Delayed messages for one client. `orders` are the order ids that the client has used."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[float, int, Lane, Sent]] = []
@@ -72,11 +73,11 @@ class Answers:
 
     @property
     def due(self) -> float | None:
-        """Return when the next message is due; None if none waits."""
+        """Time at which the next message is due; None if no message waits."""
         return self._waiting[0][0] if self._waiting else None
 
     def put(self, messages: Iterable[Sent], due: float) -> None:
-        """Add messages that are due at a time, or as soon as what they must not overtake has gone."""
+        """Add messages that are due at `due`, or as soon as the messages that they must not overtake have gone."""
         for message in messages:
             lane = self._lane(*message)
             due = self._lanes[lane] = max(due, self._lanes.get(lane, due))
@@ -84,7 +85,7 @@ class Answers:
             heappush(self._waiting, (due, self._count, lane, message))
 
     def take(self, now: float) -> list[Sent]:
-        """Return the messages that are due, in order."""
+        """Remove and return the messages that are due, in order."""
         taken = []
         while self._waiting and self._waiting[0][0] <= now:
             taken.append(heappop(self._waiting)[3])
@@ -93,7 +94,7 @@ class Answers:
         return taken
 
     def withdraw(self, request: int) -> bool:
-        """Forget what waits under a request id that is cancelled. Return True if anything did."""
+        """Remove the messages that wait under a cancelled request id. Return True if there were any."""
         kept = [entry for entry in self._waiting if entry[2] != request]
         found = len(kept) < len(self._waiting)
         if found:

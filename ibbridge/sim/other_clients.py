@@ -1,4 +1,4 @@
-"""Requests in forms that only some of IB's clients write, read as what they are."""
+"""Requests in forms that only some of IB's clients write."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ID = 4
 
 
 def read_again(dialect: Dialect, found: Undecodable) -> Message | Undecodable:
-    """Return the request that an unreadable payload is in another form; the same payload if there is none.
+    """Return the request that an unreadable payload holds in another form; the payload itself if there is none.
 
-    IB's Java and C++ clients write the options of reqFundamentalData as one field. The Python client writes their
-    number before them, and that is the form which is declared.
+    IB's Java and C++ clients write the options of reqFundamentalData as one field. The Python client writes the number
+    of options before the options, and that form is declared.
     """
     if found.name != "reqFundamentalData":
         return found

@@ -1,6 +1,6 @@
-"""What a TWS takes from one client: messages in a second, and IB's rules for historical data.
+"""Pacing limits of a TWS for one client: messages per second, and IB's rules for historical data.
 
-Told the time in seconds of a clock that only goes forward, and never reads one.
+Callers pass the time, in seconds of a clock that only goes forward; the module reads no clock.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STRIKES = 3
-"""Violations of the rate after which a connection is closed."""
+"""Violations of the message rate after which a connection is closed."""
 OPEN = 50
 SMALL = 30
-"""Seconds of the largest bar that the pacing rules concern."""
+"""Largest bar size in seconds to which the pacing rules apply."""
 _HISTORY = ("reqHistoricalData", "reqHeadTimeStamp", "reqHistoricalTicks")
 _CANCELS = ("cancelHistoricalData", "cancelHeadTimeStamp", "cancelHistoricalTicks")
 
 
 class Rate:
-    """The messages of one connection: how many in the last second, and the most there ever were."""
+    """Message rate of one connection: messages in the last second, the highest count, and violations."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque()
@@ -32,7 +32,7 @@ class Rate:
         self.strikes = 0
 
     def count(self, now: float) -> int:
-        """One more; how many there are now in a window of one second."""
+        """Count one message. Return the number of messages in the last second."""
         self._times.append(now)
         while self._times[0] <= now - 1.0:
             self._times.popleft()
@@ -40,7 +40,7 @@ class Rate:
         return len(self._times)
 
     def strike(self, now: float) -> bool:
-        """A message too many. Whether that is a violation of its own: there is one in a second."""
+        """Count a message above the limit. Return True if a new violation begins: one per second at most."""
         if self._struck is not None and now < self._struck + 1.0:
             return False
         self._struck = now
@@ -49,7 +49,11 @@ class Rate:
 
 
 class HistoryRules:
-    """The rules for one connection: 15 s, 6 in 2 s, 60 in 10 minutes (BID_ASK twice), and 50 open."""
+    """Pacing rules for historical data of one connection.
+
+    An identical request must wait 15 s. The limits are 5 requests for the same contract and data in 2 s, 60 requests in
+    10 minutes (BID_ASK counts twice), and 50 open requests.
+    """
 
     def __init__(self) -> None:
         self._same: dict[str, float] = {}
@@ -58,13 +62,16 @@ class HistoryRules:
         self._open: dict[int, str] = {}
 
     def end(self, name: str, request: int) -> None:
-        """A message about a request: an answer ends bars, unless kept up to date, an error or a cancel anything."""
+        """Close a request if this message ends it.
+
+        An error or a cancel ends any request; `historicalData` ends a request that is not kept up to date.
+        """
         kind = self._open.get(request)
         if name in ("error", *_CANCELS) or (name == "historicalData" and kind == "once"):
             self._open.pop(request, None)
 
     def violated(self, name: str, args: Mapping[str, Any], now: float) -> str:
-        """What is wrong with this request at this time; empty if nothing is. A refused one does not count."""
+        """Return IB's text for the rule that a request breaks; empty if none. A refused request does not count."""
         if name not in _HISTORY:
             return ""
         if len(self._open) >= OPEN:

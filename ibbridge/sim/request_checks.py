@@ -1,8 +1,8 @@
-"""What a request must be before anything looks at it: no more than IB's own clients could have meant.
+"""Checks of a request before any other part reads it: no more than IB's own clients could have meant.
 
-A client may send whatever fits into a frame. Numbers that fit into no field, a NUL inside a text, and texts that only
-fill memory are found here once, so that no answer which repeats them can be impossible to write, for this client or for
-another that hears of it.
+A client may send any values that fit into a frame. This module rejects numbers that fit into no field, a NUL inside a
+text, and texts that only fill memory. So every response that repeats a request's values can be encoded, for this client
+and for another client that is told of the request.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from ibbridge.codec.schema import Declaration
 
 LONGEST = 1_000_000
-"""Characters that a request may have in all its texts; a row counts as some."""
+"""Limit of the characters in all texts of a request; a row counts as 16."""
 
 _ROW = 16
 _BITS = {t.INT: 31, t.LONG: 63, t.FLAG: 31, t.DATE: 31}
 
 
 def unreadable(declaration: Declaration, args: Mapping[str, Any]) -> str | None:
-    """Why a request is not to be looked at; None if it may be."""
+    """Return the reason why a request must be rejected; None if the request is readable."""
     weight = 0
     for field, value in _values(declaration.shape, args):
         if isinstance(value, str):
@@ -46,7 +46,7 @@ def _unable(field: Field) -> str:
 
 
 def _values(record: Record, given: Mapping[str, Any]) -> Iterator[tuple[Field, Any]]:
-    """Every value of a record, nested ones and rows included, with its field."""
+    """Yield every value of a record with its field, including nested records and rows; a row yields None first."""
     for field in record.shape:
         value = given.get(field.name)
         if value is None:

@@ -1,8 +1,8 @@
-"""The simulator on a TCP port: sockets and a clock around the pure `Host`.
+"""Simulator on a TCP port: sockets and a clock around the pure `Host`.
 
-Each connection gets the codec's `Acceptor`, so every server version from 176 up is spoken, each client its own. What is
-said to a client is written at once and never awaited; one that reads too slowly is cut off without a word, as a TWS
-does. A bug ends the simulator instead of one connection: whoever tests against it should see it.
+Each connection gets the codec's `Acceptor`, so each client may speak any server version from 176 up. Messages to a
+client are written at once and never awaited; a client that reads too slowly is disconnected without a message, as by a
+TWS. A bug ends the whole simulator instead of one connection, so that a test against the simulator cannot miss the bug.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLIENTS = 32
-"""Connections that a TWS takes; the next one is accepted and closed."""
+"""Connections that a TWS takes; the next connection is accepted and closed."""
 BACKLOG = 16 * 1024 * 1024
-"""Bytes that may wait for one client before it is cut off."""
+"""Bytes that may wait for one client before the client is disconnected."""
 TICK = 0.05
-"""Seconds between looks at the clock."""
+"""Seconds between two ticks of the clock."""
 
 BARE_CLOSE = 0.5
-"""Seconds until a client whose id is taken is closed without a word."""
+"""Seconds until a client whose client id is taken is disconnected without a message."""
 
 _CHUNK = 65_536
 
 
 class Link:
-    """One client's connection: its bytes, its dialect, and its session once it has sent START_API."""
+    """Connection of one client: its bytes, its dialect, and its session once the client has sent START_API."""
 
     def __init__(self, writer: asyncio.StreamWriter, acceptor: Acceptor, trouble: Trouble) -> None:
         self.writer = writer
@@ -65,7 +65,7 @@ class Link:
         self._trouble = trouble
 
     def greet(self, now: float) -> None:
-        """The acceptor's answer to the greeting, or what a fault makes of it."""
+        """Queue the acceptor's response to the greeting, or what a fault makes of the response."""
         out = self.acceptor.data_to_send()
         if out and self._trouble.stalled("accepted", None):
             self.mute = True
@@ -77,7 +77,7 @@ class Link:
             self.pipe.put(out, now)
 
     def flush(self, now: float) -> None:
-        """Write what waits for this client and may go out now."""
+        """Write the bytes for this client that may go out now."""
         if self.writer.is_closing():
             return
         self._encode(now)
@@ -107,7 +107,7 @@ class Link:
     _welcomed = False
 
     def _shape(self) -> None:
-        """Make the pipe as bad as the faults that are on say."""
+        """Set the pipe's limits from the active faults."""
         pipe, find = self.pipe, self._trouble.active
         pipe.held = find("half-open", self.client) is not None
         pipe.piece = found.step.args["bytes"] if (found := find("split", self.client)) else 0
@@ -121,15 +121,15 @@ class Link:
 
 
 class Simulator(Listener):
-    """A simulated TWS that listens while it is entered (`async with`).
+    """Simulated TWS that listens while the object is entered (`async with`).
 
-    `start` is the simulated time at which it begins, in whole seconds since 1970 (None: now), `speed` how many
-    simulated seconds pass in one. `newest` caps the server version. `tick` is how often the clock is looked at,
-    `clients` how many may connect, `backlog` how many bytes may wait for one; `core` is a host of one's own making.
-    `faults` is a script that begins on entering, `pace` how many messages a client may send in a second before error
-    100 (None: any number), `history` whether IB's pacing rules for historical data are enforced, `control` an endpoint
-    that takes faults by command. Answers take as long as at a gateway, by the clock and drawn from the seed, unless
-    `delays` is False. With `made_up`, names exist that are listed nowhere.
+    `start` is the initial simulated time, in whole seconds since 1970 (None: now), `speed` the simulated seconds that
+    pass in one second. `newest` caps the server version. `tick` is the interval of the clock in seconds, `clients` the
+    number of connections, `backlog` the bytes that may wait for one client. `core` is a host to use instead of a new
+    one. `faults` is a script that begins on entering, `pace` the messages per second that a client may send before
+    error 100 (None: any number). `history` enforces IB's pacing rules for historical data. `control` is an endpoint
+    that takes faults by command. Responses take as long as at a gateway, by the clock and drawn from the seed, unless
+    `delays` is False. With `made_up`, names exist that are not listed.
     """
 
     def __init__(
@@ -207,7 +207,7 @@ class Simulator(Listener):
                 await self._reopen()
 
     def _flush(self) -> None:
-        """Give everybody what waits for them, and drop who does not take it."""
+        """Send each client its waiting messages, and disconnect clients that do not read theirs."""
         now = asyncio.get_running_loop().time()
         for link in self._links:
             link.flush(now)
@@ -217,7 +217,7 @@ class Simulator(Listener):
         self._await_answer()
 
     def _await_answer(self) -> None:
-        """Have the next answer that waits for its time leave at that time, and not at the next look at the clock."""
+        """Set a timer for the next delayed response, which must not wait for the next tick."""
         due, timer = self._trouble.next_answer, self._next_answer
         if due is None or self._ending or (timer is not None and not timer.cancelled() and timer.when() <= due):
             return
@@ -232,7 +232,7 @@ class Simulator(Listener):
     # -- faults ------------------------------------------------------------------------------------------------------
 
     def fault(self, given: Mapping[str, Any] | Step) -> dict[str, Any]:
-        """Take one step, now or when it says. Raises `FaultError`. `figures` gives them."""
+        """Apply one step, now or at its time. Return the figures for `figures`. Raise `FaultError`."""
         step = given if isinstance(given, Step) else faults_of(given)
         now = asyncio.get_running_loop().time()
         if step.do == "figures":
@@ -245,7 +245,7 @@ class Simulator(Listener):
         return {}
 
     def figures(self) -> dict[str, Any]:
-        """What was counted: connections, and by client the greatest rate, violations and open subscriptions."""
+        """Return the counters: connections, and by client the highest rate, violations and open subscriptions."""
         return {"connections": dict(self._connections), **self._trouble.figures()}
 
     def _do_due(self, now: float) -> None:
@@ -264,7 +264,7 @@ class Simulator(Listener):
             self._spoil(link, step, now)
 
     def _spoil(self, link: Link, step: Step, now: float) -> None:
-        """What a fault does to one connection at once."""
+        """Apply a fault's immediate effect to one connection."""
         match step.do:
             case "drop":
                 link.pipe.left = step.args["bytes"]
@@ -280,7 +280,7 @@ class Simulator(Listener):
         return any(self._trouble.active(do, None) for do in ("refuse", "restart"))
 
     def _shut(self) -> None:
-        """Close the port, and keep it from others."""
+        """Stop listening, and keep the port bound, so that no other process takes it."""
         if self._server is None or self._kept is not None:
             return
         family = self._server.sockets[0].family
@@ -332,7 +332,7 @@ class Simulator(Listener):
             link.writer.close()
 
     def _holds(self, link: Link) -> bool:
-        """Whether nothing is read from a client, not even its end."""
+        """Return True if a fault keeps the server from reading a client's bytes, even their end."""
         if self._ending or link.writer.is_closing():
             return False
         return self._trouble.active("half-open", link.client) is not None
@@ -361,7 +361,7 @@ class Simulator(Listener):
                 hand_over(self.core, link.session, version, message)
 
     def _start(self, link: Link, client: int, now: float) -> None:
-        """START_API: the client says who it is."""
+        """Process START_API, by which a client gives its client id."""
         link.client = client
         if self._trouble.stalled("version", None):
             link.mute = True
@@ -378,7 +378,10 @@ class Simulator(Listener):
 
 
 def hand_over(core: Host, session: Session, version: int, message: Message | Undecodable) -> None:
-    """Give the host what a client sent. What its server version does not have is as unreadable to it as garbage."""
+    """Pass a client's message to the host.
+
+    A request that does not exist at the client's server version counts as unreadable, like garbage.
+    """
     if isinstance(message, Undecodable):
         known = message.name or message.id
         core.unreadable(session, message.reason if known is None else f"{known}: {message.reason}")
@@ -402,7 +405,7 @@ async def serve(
     made_up: bool = False,
     started: Callable[[int], None] | None = None,
 ) -> None:
-    """Run a simulator until cancelled. `started` is told the port. Raises `OSError` if it cannot be had."""
+    """Run a simulator until cancelled. Call `started` with the port. Raise `OSError` if the port cannot be bound."""
     async with Simulator(
         host,
         port,

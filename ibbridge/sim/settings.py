@@ -1,7 +1,7 @@
-"""The host's configuration: what it is, and changing it from a client.
+"""Configuration of the simulated host, and the two requests that read and change it.
 
-A change that makes the host less careful is applied only by a second call that accepts the warning which answered the
-first. Read-only and the master client have an effect here; the other settings are kept and given back.
+A change that makes the host less careful needs a second call, which accepts the warning that answered the first.
+Read-only mode and the master client have an effect here; the other settings are stored and returned.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ ORDER_REQUESTS = frozenset(
     ("placeOrder", "cancelOrder", "reqGlobalCancel", "exerciseOptions", "updateConfig", "reqIds", "reqOpenOrders",
      "reqCompletedOrders")
 )  # fmt: skip
-"""What a host refuses that is set to read-only."""
+"""Requests that a host in read-only mode refuses."""
 
 _NOT_SET = ("reqId", "messages", "acceptedWarnings", "resetAPIOrderSequence")
 
 
 class Warned(NamedTuple):
-    """A setting and the value that is not taken without a second call, with the warning."""
+    """Value of a setting that needs a second call, with the warning."""
 
     number: int
     title: str
@@ -52,7 +52,7 @@ _WARNINGS = {
 
 
 def read_only() -> Refused:
-    """What TWS says of an order when it is set to read-only."""
+    """Return TWS's error for an order in read-only mode."""
     return Refused(
         321, "Error validating request.-'cc' : cause - The API interface is currently in Read-Only mode."
     )
@@ -150,7 +150,7 @@ _AT_FIRST: Data = {
 
 
 class Settings:
-    """The configuration, and the two requests about it."""
+    """Configuration of the host, and the handlers of the two requests about it."""
 
     def __init__(self, world: World, orders: Orders) -> None:
         self._world = world
@@ -160,21 +160,21 @@ class Settings:
             self._config["api"]["settings"]["masterClientId"] = world.master
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {"reqConfig": self.show, "updateConfig": self.update}
 
     @property
     def read_only(self) -> bool:
-        """Whether orders are refused."""
+        """Return True if orders are refused."""
         return bool(self._config["api"]["settings"]["readOnlyApi"])
 
     def show(self, session: Session, args: Mapping[str, Any]) -> None:
-        """All of it."""
+        """Send the whole configuration."""
         request = (args.get("configRequestProto") or {}).get("reqId")
         session.send("configResponse", {"configResponseProto": {"reqId": request, **deepcopy(self._config)}})
 
     def update(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Take what was given, or nothing of it: an error or a warning that was not accepted stops all."""
+        """Apply all requested changes or none: an error or an unaccepted warning stops every change."""
         wanted = args.get("updateConfigRequestProto") or {}
         changes = [(path, value) for path, value in _given(wanted) if self._at(path) != value]
         errors = [*_faults(changes), *self._message_faults(wanted)]
@@ -217,7 +217,10 @@ class Settings:
                 yield f"messages: no message has the id {each.get('id')}"
 
     def _apply_messages(self, wanted: Mapping[str, Any]) -> Iterator[str]:
-        """Of a message only what it does can be changed, not what it says."""
+        """Apply changes to message settings, and yield their paths.
+
+        Only the action and the enabled flag of a message can change, not its text.
+        """
         rows = {each["id"]: each for each in self._config["messages"]}
         for each in wanted.get("messages") or ():
             for name in ("defaultAction", "enabled"):
@@ -228,7 +231,7 @@ class Settings:
 
 
 def _given(wanted: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """The settings that a request names, as dotted paths with their values."""
+    """Yield the settings that a request names, as dotted paths with their values."""
     for name, value in wanted.items():
         if not above and name in _NOT_SET:
             continue

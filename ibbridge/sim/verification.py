@@ -1,4 +1,7 @@
-"""Proving to the host which program a client is: an affair between IB and a few vendors. Nobody is registered here."""
+"""Verification requests, by which a vendor's program proves its identity to the host.
+
+Verification is an arrangement between IB and a few vendors. No program is registered here.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +18,10 @@ _UNREGISTERED = "The program is not registered for verification"
 
 
 class Verification:
-    """Refuses to begin, and says that what was not begun has failed."""
+    """Handlers of the verification requests: every start is refused, and every continuation fails."""
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "verifyRequest": self._begin,
             "verifyAndAuthRequest": self._begin,

@@ -1,4 +1,4 @@
-"""What concerns users rather than markets: advisors' groups, families of accounts, soft dollars, branding."""
+"""User requests: advisors' groups and aliases, families of accounts, soft dollars, branding."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 GROUPS, ALIASES = 1, 3
 NO_REQUEST = 2147483647
-"""The id under which a TWS tells who is no advisor so."""
+"""Request id of the errors about requestFA, which has no request id of its own."""
 
 _ROOTS = {GROUPS: "ListOfGroups", ALIASES: "ListOfAccountAliases"}
 _NOT_ADVISOR = invalid("FA data operations ignored for non FA customers.").text
 
 
 class Advisor:
-    """Answers for one user, who is an advisor or not."""
+    """Handlers of user requests, for one user who is an advisor or not."""
 
     def __init__(self, accounts: Accounts, *, advisor: bool) -> None:
         self._accounts = accounts
@@ -30,7 +30,7 @@ class Advisor:
         self._documents = {GROUPS: _groups(list(accounts.ledgers)), ALIASES: _aliases(list(accounts.ledgers))}
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "requestFA": self.documents,
             "replaceFA": self.replace,
@@ -42,7 +42,7 @@ class Advisor:
         }
 
     def documents(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Groups or aliases as XML. The request has no id, so what is wrong with it is said under another."""
+        """Send groups or aliases as XML. The request has no id, so errors carry `NO_REQUEST`."""
         kind = args.get("faData", 0)
         if not self._advisor:
             session.error(NO_REQUEST, 321, _NOT_ADVISOR)
@@ -52,7 +52,7 @@ class Advisor:
             session.send("receiveFA", {"faData": kind, "cxml": self._documents[kind]})
 
     def replace(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Keep another document, if its accounts exist."""
+        """Store another document, if its accounts exist."""
         kind, text = args.get("faData", 0), args.get("cxml", "")
         if not self._advisor:
             raise Refused(321, _NOT_ADVISOR)
@@ -71,7 +71,7 @@ class Advisor:
         session.send("replaceFAEnd", {"reqId": args["reqId"], "text": "success"})
 
     def families(self, session: Session, _: Mapping[str, Any]) -> None:
-        """One row for each account; only an advisor's are a family."""
+        """Send one row for each account. Only an advisor's accounts have a family code."""
         head = next(iter(self._accounts.ledgers))
         code = f"F{head.lstrip('DFU')}" if self._advisor else ""
         rows = [{"accountID": name, "familyCodeStr": code} for name in self._accounts.ledgers]
@@ -79,7 +79,7 @@ class Advisor:
         session.send("familyCodes", {"familyCodes": described})
 
     def tiers(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Soft dollars are for advisors; everybody else has an empty list."""
+        """Send the soft dollar tiers of an advisor, and an empty list to any other user."""
         names = (("Maximize Commissions", "MaxCommission"), ("Zero Commissions", "Zero")) if self._advisor else ()
         tiers = [{"name": name, "val": value, "displayName": name} for name, value in names]
         session.send("softDollarTiers", {"reqId": args["reqId"], "tiers": tiers})

@@ -1,7 +1,7 @@
-"""One account's money: cash, positions, what they cost and what they have earned.
+"""Ledger of one account: cash, positions, their cost and their profit.
 
 Pure bookkeeping in the account's base currency (US dollars): fills go in, figures come out. Margins and commissions are
-plausible, not IB's. Knows the market; knows no client and no message.
+plausible, not IB's. The module knows the market; it knows no client and no message.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ BASE = "USD"
 OPENING_CASH = 1_000_000.0
 
 _MARGIN = {"STK": (0.25, 0.2), "FUT": (0.06, 0.05), "CASH": (0.03, 0.025), "CRYPTO": (1.0, 1.0)}
-"""Initial and maintenance margin as parts of the value; options are charged for what they are on."""
+"""Initial and maintenance margin as parts of the value. An option's margin depends on its underlying."""
 _USUAL_MARGIN = (0.3, 0.25)
 _SHORT_OPTION = (0.2, 0.15)
 
 
 @dataclass(slots=True)
 class Position:
-    """What an account holds of one instrument.
+    """Holding of one instrument in an account.
 
-    `average` is what one contract has cost, commission included, in the instrument's currency.
+    `average` is the cost of one contract, commission included, in the instrument's currency.
     """
 
     instrument: Instrument
@@ -37,7 +37,7 @@ class Position:
 
 
 class Valued(NamedTuple):
-    """A position at the market."""
+    """Position valued at the market price."""
 
     price: float
     value: float
@@ -45,7 +45,7 @@ class Valued(NamedTuple):
 
 
 class Figures(NamedTuple):
-    """An account as a whole, in its base currency."""
+    """Totals of an account, in its base currency."""
 
     net_liquidation: float
     cash: float
@@ -59,17 +59,17 @@ class Figures(NamedTuple):
 
     @property
     def available(self) -> float:
-        """What may still be bound as initial margin."""
+        """Amount that may still be bound as initial margin."""
         return self.net_liquidation - self.initial
 
     @property
     def excess(self) -> float:
-        """What there is above the maintenance margin."""
+        """Amount above the maintenance margin."""
         return self.net_liquidation - self.maintenance
 
 
 class Ledger:
-    """One account."""
+    """Ledger of one account."""
 
     def __init__(self, world: World, account: str) -> None:
         self._world = world
@@ -80,7 +80,7 @@ class Ledger:
         self._day_opened = OPENING_CASH
 
     def fill(self, instrument: Instrument, quantity: float, price: float, commission: float) -> float | None:
-        """Book a fill (negative quantities are sold). The profit it realised, None where it only opened."""
+        """Book a fill (a negative quantity is sold). Return the realised profit; None if the fill only opened."""
         position = self.positions.setdefault(instrument.con_id, Position(instrument))
         before = position.quantity
         closing = min(abs(quantity), abs(before)) if before * quantity < 0 else 0.0
@@ -105,7 +105,7 @@ class Ledger:
         return realised
 
     def value(self, position: Position) -> Valued:
-        """A position at the last price, in the instrument's currency."""
+        """Return the value of a position at the last price, in the instrument's currency."""
         instrument, market = position.instrument, self._world.market
         price = market.quote(instrument, self._world.now).last
         worth = price * instrument.size
@@ -113,7 +113,7 @@ class Ledger:
         return Valued(price, round(position.quantity * worth, 2), round(unrealised, 2))
 
     def figures(self) -> Figures:
-        """The whole account at the last prices."""
+        """Return the totals of the account at the last prices."""
         cash = sum(amount * self.rate(currency) for currency, amount in self.cash.items())
         stocks = options = gross = unrealised = realised = futures = initial = maintenance = 0.0
         for position in self.positions.values():
@@ -134,7 +134,7 @@ class Ledger:
         return Figures(net, cash, stocks, options, gross, unrealised, realised, initial, maintenance)
 
     def margin(self, instrument: Instrument, quantity: float) -> tuple[float, float]:
-        """Initial and maintenance margin of a position of this size, in the base currency."""
+        """Return initial and maintenance margin of a position of this size, in the base currency."""
         if instrument.legs:
             parts = [self.margin(leg, quantity * ratio) for leg, ratio in instrument.legs]
             return sum(part[0] for part in parts), sum(part[1] for part in parts)
@@ -148,14 +148,14 @@ class Ledger:
         return round(value * parts_of[0], 2), round(value * parts_of[1], 2)
 
     def daily(self) -> float:
-        """What the account has gained since the exchange's day began."""
+        """Return the account's gain since the exchange's day began."""
         net, day = self.figures().net_liquidation, self._world.market.day_begin(self._world.now)
         if day != self._day:
             self._day, self._day_opened = day, net
         return net - self._day_opened
 
     def rate(self, currency: str) -> float:
-        """Base currency for one unit of `currency`; 1 where no rate is known."""
+        """Return the price of one unit of `currency` in the base currency; 1 if no rate is known."""
         if currency == BASE:
             return 1.0
         catalogue, market = self._world.catalogue, self._world.market

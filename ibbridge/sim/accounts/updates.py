@@ -1,6 +1,6 @@
-"""Accounts on the wire: updates, summaries, positions and P&L, once and as they change.
+"""Account requests: updates, summaries, positions and P&L, once and as they change.
 
-Three rhythms, as at IB: account values come every three minutes and at once after a fill, P&L every second, positions
+Intervals as at IB: account values are sent every three minutes and at once after a fill, P&L every second, positions
 only when they change.
 """
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ibbridge.sim.market.instruments import Instrument
 
 SUMMARIES = 2
-"""Account summaries that one client may have."""
+"""Account summaries that one client may subscribe to at the same time."""
 VALUES_EVERY = 180 * QUARTERS
 PNL_EVERY = QUARTERS
 
@@ -38,7 +38,7 @@ Key: TypeAlias = "tuple[int, int]"
 
 
 class Accounts:
-    """All accounts, and every subscription to them."""
+    """Accounts of the host, and every subscription to them."""
 
     def __init__(self, world: World, names: Sequence[str]) -> None:
         self._world = world
@@ -51,7 +51,7 @@ class Accounts:
         self._pnl: dict[Key, Stream] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "reqManagedAccts": lambda session, _args: self.announce(session),
             "reqAccountUpdates": self.updates,
@@ -70,13 +70,13 @@ class Accounts:
         }
 
     def announce(self, session: Session) -> None:
-        """Tell a client which accounts there are."""
+        """Send a client the list of accounts."""
         session.send("managedAccounts", {"accountsList": ",".join(self.ledgers)})
 
     def fill(
         self, account: str, instrument: Instrument, quantity: float, price: float, commission: float
     ) -> float | None:
-        """Book a fill and tell whoever watches. The realised profit, None where the fill only opened."""
+        """Book a fill and tell subscribers. Return the realised profit; None if the fill only opened."""
         ledger = self.ledgers[account]
         realised = ledger.fill(instrument, quantity, price, commission)
         position = ledger.positions[instrument.con_id]
@@ -105,7 +105,7 @@ class Accounts:
                 del each[key]
 
     def beat(self, quarter: int) -> None:
-        """Send what is due."""
+        """Send the updates that are due."""
         if quarter % PNL_EVERY == 0:
             for stream in self._pnl.values():
                 stream()
@@ -120,7 +120,10 @@ class Accounts:
     # -- account updates ---------------------------------------------------------------------------------------------
 
     def updates(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Values, portfolio, time and the end; then again on the beat. Unsubscribing is answered by a warning."""
+        """Start or end a client's account updates.
+
+        The start sends values, portfolio, time and the end; the beat repeats them. The end sends a warning.
+        """
         if not args.get("subscribe", False):
             if self._updates.pop(session.client_id, None):
                 session.error(-1, 2100, "API client has been unsubscribed from account data.")
@@ -142,7 +145,7 @@ class Accounts:
             session.send("updateAccountValue", row)
 
     def updates_multi(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The same values under a request id, then an end, then whatever changes."""
+        """Send account values under a request id, then the end, then each value that changes."""
         account, request = self._account(args.get("account", "") or next(iter(self.ledgers))), args["reqId"]
         ledger, shown = self.ledgers[account], dict[tuple[str, str], str]()
 
@@ -161,7 +164,7 @@ class Accounts:
     # -- summaries ---------------------------------------------------------------------------------------------------
 
     def summary(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The tags of one account or all, then the end; later only what has changed."""
+        """Send the requested tags of one account or all, then the end, then each tag that changes."""
         request, group = args["reqId"], args.get("groupName", "")
         key = session.client_id, request
         if group != "All" and group not in self.ledgers:
@@ -195,7 +198,7 @@ class Accounts:
     # -- positions ---------------------------------------------------------------------------------------------------
 
     def positions(self, session: Session, _: Mapping[str, Any]) -> None:
-        """Every position, the end, and then each as it changes."""
+        """Send every position, the end, and then each position that changes."""
         for ledger in self.ledgers.values():
             for position in ledger.positions.values():
                 if position.quantity:
@@ -207,7 +210,7 @@ class Accounts:
         self._positions.pop(session.client_id, None)
 
     def positions_multi(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The same for one account, under a request id."""
+        """Send the positions of one account or all under a request id, the end, and then the changes."""
         account, model, request = args.get("account", ""), args.get("modelCode", ""), args["reqId"]
         if account:
             self._account(account)
@@ -221,7 +224,7 @@ class Accounts:
     # -- profit and loss ---------------------------------------------------------------------------------------------
 
     def pnl(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The account's profit and loss, every second."""
+        """Send an account's profit and loss, now and every second."""
         if not args.get("account", ""):
             raise invalid("Account must not be empty")
         ledger, request = self.ledgers[self._account(args["account"])], args["reqId"]
@@ -241,7 +244,7 @@ class Accounts:
         self._start_pnl(session, request, stream)
 
     def pnl_single(self, session: Session, args: Mapping[str, Any]) -> None:
-        """One position every second; of a contract that the account never held, nothing."""
+        """Send a position's profit and loss every second; nothing if the account never held the contract."""
         if not args.get("account", ""):
             raise invalid("Account must not be empty")
         ledger, request = self.ledgers[self._account(args["account"])], args["reqId"]
@@ -280,5 +283,8 @@ class Accounts:
 
     @staticmethod
     def _ending(streams: dict[Key, Any]) -> Handler:
-        """Cancels are never acknowledged, and those of unknown requests not refused."""
+        """Return a handler that ends a subscription.
+
+        TWS neither acknowledges such a cancel nor refuses the cancel of an unknown request.
+        """
         return lambda session, args: streams.pop((session.client_id, args["reqId"]), None)

@@ -1,4 +1,4 @@
-"""An account's figures as rows and records under IB's names. Pure: a ledger in, data out."""
+"""Account figures as rows and records under IB's names. Pure: a ledger in, data out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PER_CURRENCY = "$LEDGER"
 
 
 def position_row(ledger: Ledger, position: Position) -> Data:
-    """The data of `position`."""
+    """Return the data of `position`."""
     return {
         "account": ledger.account,
         "contract": position.instrument.held(),
@@ -37,7 +37,7 @@ def position_row(ledger: Ledger, position: Position) -> Data:
 
 
 def position_multi_row(request: int, ledger: Ledger, position: Position, model: str) -> Data:
-    """The data of `positionMulti`."""
+    """Return the data of `positionMulti`."""
     return {
         "reqId": request,
         "account": ledger.account,
@@ -49,7 +49,7 @@ def position_multi_row(request: int, ledger: Ledger, position: Position, model: 
 
 
 def portfolio_row(ledger: Ledger, position: Position) -> Data:
-    """The data of `updatePortfolio`: a position at the market."""
+    """Return the data of `updatePortfolio`: a position at the market."""
     valued, instrument = ledger.value(position), position.instrument
     return {
         "contract": instrument.held() | {"primaryExchange": instrument.primary},
@@ -68,7 +68,7 @@ def _money(value: float) -> str:
 
 
 def _totals(figures: Figures) -> dict[str, float]:
-    """The figures under IB's names, all in the base currency."""
+    """Return an account's figures under IB's names, in the base currency."""
     every = {
         "NetLiquidation": figures.net_liquidation,
         "TotalCashValue": figures.cash,
@@ -94,7 +94,7 @@ def _totals(figures: Figures) -> dict[str, float]:
 
 
 def account_values(ledger: Ledger) -> Iterator[Row]:
-    """Every row of an account download."""
+    """Yield every row of an account download."""
     figures = ledger.figures()
     yield "AccountCode", ledger.account, ""
     yield "AccountReady", "true", ""
@@ -108,7 +108,7 @@ def account_values(ledger: Ledger) -> Iterator[Row]:
 
 
 def _currencies(ledger: Ledger, figures: Figures) -> Iterator[Row]:
-    """The rows that repeat per currency, and their sum as `BASE`."""
+    """Yield the rows that repeat per currency, and their sum as `BASE`."""
     for currency, cash in ledger.cash.items():
         rate = ledger.rate(currency)
         yield "Currency", currency, currency
@@ -129,7 +129,7 @@ def _currencies(ledger: Ledger, figures: Figures) -> Iterator[Row]:
 
 
 def summary_rows(ledger: Ledger, tags: Sequence[str]) -> Iterator[Row]:
-    """The rows of a summary, `$LEDGER` and `$LEDGER:EUR` being the rows per currency."""
+    """Yield the rows of a summary. The tags `$LEDGER` and `$LEDGER:EUR` give the rows per currency."""
     figures = ledger.figures()
     plain = {
         "AccountType": "INDIVIDUAL",

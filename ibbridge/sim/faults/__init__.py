@@ -1,5 +1,5 @@
-"""Faults of the simulator: the script that orders them, and what they do to messages, bytes and connections.
+"""Faults of the simulator: the script that orders them, and their effect on messages, bytes and connections.
 
-The package makes TWS misbehave on request.
-It must not know sockets or a clock, but for the control socket that takes its orders.
+The package makes TWS misbehave on request. Except for the control socket that takes commands, the package must not know
+sockets or a clock.
 """

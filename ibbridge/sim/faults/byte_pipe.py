@@ -1,13 +1,18 @@
-"""The way of bytes to one client's socket, made worse: split, gathered, slowed, held back, or cut.
+"""Byte pipe to one client's socket that can split, gather, slow, hold back or cut the data.
 
-Bytes go in, pieces come out, each to be written by itself. It is told the time and knows no socket.
+Bytes go in; pieces come out, each to be written by itself. Callers pass the time; the module knows no socket.
 """
 
 from __future__ import annotations
 
 
 class Pipe:
-    """What waits for one client. Of what is set, `held` stops everything, and `left` ends it after so many bytes."""
+    """Bytes that wait for one client, and the faults that shape their way out.
+
+    `held` stops all output. `piece` is the size of one write in bytes, `gather` the seconds for which bytes are
+    collected, `rate` the bytes per second; 0 turns each of the three off. `left` is the number of bytes until the
+    connection ends, None for no end.
+    """
 
     def __init__(self) -> None:
         self._waiting = bytearray()
@@ -25,17 +30,17 @@ class Pipe:
 
     @property
     def cut(self) -> bool:
-        """Whether the connection is to end: all bytes that were allowed are out."""
+        """Return True if the connection must end: all bytes that were allowed are out."""
         return self.left == 0
 
     def put(self, data: bytes, now: float) -> None:
-        """Bytes for the client."""
+        """Add bytes for the client."""
         if data and not self._waiting:
             self._first = now
         self._waiting += data
 
     def take(self, now: float) -> list[bytes]:
-        """The pieces that go out now."""
+        """Remove and return the pieces that go out now."""
         count = self._allowed(now)
         if not count:
             return []

@@ -1,4 +1,4 @@
-"""Faults by command: a ZeroMQ REP socket that takes one step as a msgpack map and says whether it was understood."""
+"""Control socket for faults: a ZeroMQ REP socket that takes one step as a msgpack map and replies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _UNREADABLE = (ValueError, msgpack.exceptions.UnpackException)
 
 
 async def listen(endpoint: str, fault: Callable[[Any], dict[str, Any]]) -> None:
-    """Answer until cancelled. Raises `zmq.ZMQError` if the endpoint cannot be had."""
+    """Serve commands until cancelled. Raise `zmq.ZMQError` if the endpoint cannot be bound."""
     with zmq.asyncio.Context() as context, context.socket(zmq.REP) as peer:
         peer.linger = 0
         peer.bind(endpoint)
@@ -28,7 +28,7 @@ async def listen(endpoint: str, fault: Callable[[Any], dict[str, Any]]) -> None:
 
 
 def reply(asked: bytes, fault: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """What is answered to one command."""
+    """Return the reply to one command: `ok`, and the error if the step is invalid."""
     try:
         step = msgpack.unpackb(asked)
     except _UNREADABLE:
@@ -40,7 +40,7 @@ def reply(asked: bytes, fault: Callable[[Any], dict[str, Any]]) -> dict[str, Any
 
 
 def send(endpoint: str, step: dict[str, Any], timeout: float) -> dict[str, Any]:
-    """Send one step and give the reply. Raises `TimeoutError` if nobody answers."""
+    """Send one step and return the reply. Raise `TimeoutError` if no reply comes within `timeout` seconds."""
     with zmq.Context() as context, context.socket(zmq.REQ) as peer:
         peer.linger = 0
         peer.rcvtimeo = peer.sndtimeo = int(timeout * 1000)

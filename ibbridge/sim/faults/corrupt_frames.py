@@ -1,15 +1,15 @@
-"""Frames that make no sense, made of one that does. Knows bytes only."""
+"""Corrupt frames, made from a valid one. Knows bytes only."""
 
 from __future__ import annotations
 
 from ibbridge.codec import frame
 
 _PROTOBUF = 200
-"""Ids above it, where they are raw, have a body in protobuf."""
+"""Bound of the ids: where ids are raw, a higher id has a body in protobuf."""
 
 
 def garbled(whole: bytes, kind: str) -> bytes:
-    """What a frame of `currentTime` becomes."""
+    """Return a frame of `currentTime`, corrupted as `kind` says."""
     payload = whole[4:]
     text = payload[:1].isdigit()
     match kind:

@@ -1,7 +1,7 @@
-"""Faults as they happen: which are on for whom, and what they do to requests and messages.
+"""Fault injection: the active faults by client, and their effect on requests and messages.
 
-Stands between the connections and the pure host, and is as pure: it is told the time, in seconds of a clock that only
-goes forward. What concerns bytes and ports is only kept here; the server asks for it and carries it out.
+The injector stands between the connections and the pure host, and is as pure: callers pass the time, in seconds of a
+clock that only goes forward. Faults of bytes and ports are only stored here; the server asks for them and applies them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NOTICES = {
     2158: "Sec-def data farm connection is OK:",
 }  # fmt: skip
 _BREAKS = {2103: 2104, 2105: 2106, 2157: 2158}
-"""The notice that a farm is down, and the one that ends it."""
+"""Codes of the notices that a data farm is down, each with the code of the notice that ends it."""
 _ENDS = {ends: breaks for breaks, ends in _BREAKS.items()}
 _LOCAL = frozenset(("reqCurrentTime", "reqCurrentTimeInMillis", "reqIds", "reqManagedAccts", "setServerLogLevel"))
 _ANSWERS = frozenset(("error", "currentTime", "currentTimeInMillis", "nextValidId", "managedAccounts"))
@@ -45,7 +45,7 @@ _ORDERS = frozenset(("placeOrder", "cancelOrder", "reqGlobalCancel"))
 
 
 class Active:
-    """A fault that is on."""
+    """Fault that is active, with its end and its remaining uses."""
 
     def __init__(self, step: Step, now: float) -> None:
         self.step = step
@@ -55,12 +55,12 @@ class Active:
         self.began = now
 
     def concerns(self, client: int | None) -> bool:
-        """Whether it is meant for this client."""
+        """Return True if the fault applies to this client."""
         return self.step.client is None or self.step.client == client
 
 
 class Client:
-    """What is known of one connected client: its open subscriptions, and what is withheld from it."""
+    """State of one connected client: its open subscriptions, its rates, and the messages withheld from it."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -75,11 +75,11 @@ class Client:
         self.next_turn = 0.0
 
     def waits_for(self, name: str | None, key: int) -> bool:
-        """Return True if this request was the last that came under this id."""
+        """Return True if `name` was the last request under this id."""
         return name is not None and self.asked.get(key) == name
 
     def note(self, name: str, args: Mapping[str, Any]) -> None:
-        """Keep the table of subscriptions."""
+        """Record the subscription that a request opens or cancels."""
         request, key = REQUESTS.get(name), _key(args)
         if request is None or key is None:
             return
@@ -92,9 +92,10 @@ class Client:
 
 
 class Trouble:
-    """All faults of one simulator. `pace` is the rate that is enforced without any, `history` the historical rules.
+    """Faults of one simulator.
 
-    `delays` draws how long answers take; without, they come at once.
+    `pace` is the rate in messages per second that is enforced without any fault, None for none. `history` turns the
+    pacing rules for historical data on. `delays` draws response times; without `delays`, responses come at once.
     """
 
     def __init__(
@@ -116,7 +117,7 @@ class Trouble:
     # -- steps -------------------------------------------------------------------------------------------------------
 
     def plan(self, steps: Iterable[Step], now: float) -> None:
-        """Take a script: `at` counts from now, `after` from the step before."""
+        """Add the steps of a script. `at` counts from now, `after` from the step before."""
         before = now
         for step in steps:
             if step.on is not None:
@@ -127,19 +128,19 @@ class Trouble:
         self._waiting.sort(key=lambda each: each[0])
 
     def due(self, now: float) -> list[Step]:
-        """The steps whose time has come, in order; each is given once."""
+        """Remove and return the steps whose time has come, in order."""
         count = sum(at <= now for at, _ in self._waiting)
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
         return [step for _, step in taken]
 
     def triggered(self, name: str, client: int) -> list[Step]:
-        """The steps that this request of this client sets off; each is given once."""
+        """Remove and return the steps that this request of this client triggers."""
         hit = [step for step in self._triggers if step.on == name and step.client in (None, client)]
         self._triggers = [step for step in self._triggers if step not in hit]
         return hit
 
     def begin(self, step: Step, now: float) -> None:
-        """Put a fault on, or do at once what is over at once as far as it concerns no bytes."""
+        """Activate a fault. Apply a momentary fault at once, except for its effect on bytes and ports."""
         act: Callable[[Step], None] | None = getattr(self, f"_do_{step.do.replace('-', '_')}", None)
         if step.do in _LASTING or (step.do == "farm" and step.args["code"] in _BREAKS):
             self._active.append(Active(step, now))
@@ -147,7 +148,7 @@ class Trouble:
             act(step)
 
     def tick(self, now: float) -> list[Step]:
-        """Let time pass: faults end, notices are repeated, what was delayed is heard. Those that ended."""
+        """End faults, repeat notices, and process delayed requests. Return the steps whose faults ended."""
         over = [each for each in self._active if each.ends is not None and each.ends <= now]
         for each in over:
             self._end(each)
@@ -175,11 +176,11 @@ class Trouble:
             self._do_farm(Step("farm", each.step.client, {"code": code, "farm": farm, "dead": each.step.args["dead"]}))
 
     def active(self, do: str, client: int | None) -> Active | None:
-        """The latest fault of this name that is on for a client (None: one that has not said its id)."""
+        """Return the latest active fault of this name for a client; `client` is None before START_API."""
         return next((each for each in reversed(self._active) if each.step.do == do and each.concerns(client)), None)
 
     def use(self, do: str, client: int | None) -> Active | None:
-        """The same, and it has happened once more: one that happens so many times ends with the last."""
+        """Return the latest active fault of this name, and count one use; the last use of `times` ends the fault."""
         found = self.active(do, client)
         if found is not None and found.left is not None:
             found.left -= 1
@@ -188,7 +189,7 @@ class Trouble:
         return found
 
     def stalled(self, stage: str, client: int | None) -> bool:
-        """Whether connections go mute at this stage."""
+        """Return True if connections go mute at this stage."""
         return any(
             each.step.do == "stall" and each.step.args["stage"] == stage and each.concerns(client)
             for each in self._active
@@ -197,13 +198,13 @@ class Trouble:
     # -- clients -----------------------------------------------------------------------------------------------------
 
     def joined(self, session: Session) -> None:
-        """A client is connected."""
+        """Register a client that has connected. Send notice 2110 if the client's upstream is lost."""
         self._clients[session.client_id] = Client(session)
         if self._upstream(session.client_id):
             session.error(-1, 2110, BROKEN)
 
     def left(self, session: Session, now: float) -> None:
-        """A client is gone."""
+        """Forget a client that has disconnected. The fault `stuck-id` keeps the client id occupied."""
         client = self._clients.get(session.client_id)
         if client is None or client.session is not session:
             return
@@ -214,7 +215,7 @@ class Trouble:
             self._core.occupied.add(session.client_id)
 
     def figures(self) -> dict[str, Any]:
-        """By client: the most messages in any second, violations, and what is open now."""
+        """Return by client: the most messages in any second, violations, and the open subscriptions."""
         return {
             "rates": dict(self._most),
             "violations": dict(self._strikes),
@@ -228,7 +229,7 @@ class Trouble:
     # -- requests ----------------------------------------------------------------------------------------------------
 
     def asked(self, session: Session, name: str, args: Mapping[str, Any], now: float) -> None:
-        """A request of a client: to the host, or what a fault makes of it."""
+        """Pass a client's request to the host, now or later, or apply a fault to the request."""
         client = self._clients.get(session.client_id)
         if client is None or client.session is not session or session.closed:
             return
@@ -244,7 +245,10 @@ class Trouble:
             self._hear(client, name, args, now)
 
     def _within(self, client: Client, count: int, now: float) -> bool:
-        """Whether a message is within the rate. The violation is told, and the third ends the connection."""
+        """Return True if a message is within the rate.
+
+        A violation is reported to the client, and the third violation ends the connection.
+        """
         fault = self.active("pace", client.session.client_id)
         if fault is not None and fault.step.args["how"] == "wait":
             return True
@@ -260,7 +264,7 @@ class Trouble:
         return False
 
     def _due(self, client: Client, name: str, now: float) -> float:
-        """When a request is heard."""
+        """Return the time at which the host hears a request."""
         number, due = client.session.client_id, now
         delay = self.active("delay", number)
         if delay is not None and (not delay.step.args["requests"] or name in delay.step.args["requests"]):
@@ -298,7 +302,7 @@ class Trouble:
             client.note(name, args)
 
     def _answer(self, client: Client, name: str, args: Mapping[str, Any], now: float) -> bool:
-        """Have the host answer, and keep the answer until its time. Return False for a refusal."""
+        """Pass a request to the host, and queue the response until it is due. Return False for a refusal."""
         session, key = client.session, _key(args)
         client.answers.put(session.take(), now)
         if client.answers.due is None:
@@ -317,7 +321,7 @@ class Trouble:
         return heard
 
     def _refuse(self, client: Client, name: str, args: Mapping[str, Any], now: float) -> None:
-        """Raises `Refused` where a fault or a limit says no."""
+        """Raise `Refused` if a fault or a limit rejects the request."""
         number = client.session.client_id
         if name in ORDER_REQUESTS and self.use("read-only", number):
             raise read_only()
@@ -336,12 +340,12 @@ class Trouble:
 
     @property
     def next_answer(self) -> float | None:
-        """Return when the next answer that waits is due; None if none does."""
+        """Time at which the next delayed response is due; None if no response waits."""
         waiting = [due for each in self._clients.values() if (due := each.answers.due) is not None]
         return min(waiting, default=None)
 
     def said(self, session: Session, messages: list[Sent], now: float = math.inf) -> list[Sent]:
-        """What of the host's messages a client gets by now, in order."""
+        """Return the messages that a client receives by now, in order, as the active faults leave them."""
         client = self._clients.get(session.client_id)
         if client is None or client.session is not session:
             return messages
@@ -367,7 +371,7 @@ class Trouble:
         return self._disturbed(number, messages)
 
     def _silent(self, client: Client, message: Sent) -> bool:
-        """Whether a message belongs to a stream from which nothing is to come."""
+        """Return True if a message belongs to a subscription that a fault has silenced."""
         name, data = message
         key = _key(data)
         if name == "error" or key is None or key not in client.open:
@@ -381,7 +385,10 @@ class Trouble:
         )
 
     def _notice(self, number: int, message: Sent) -> Sent:
-        """A farm that is down is not announced as up, which is what a client would hear that connects meanwhile."""
+        """Replace the notice that a farm is up while a fault keeps that farm down.
+
+        A client that connects during the fault would otherwise be told that the farm is up.
+        """
         name, data = message
         if name != "error" or data["errorCode"] not in _ENDS:
             return message
@@ -391,7 +398,7 @@ class Trouble:
         return name, data | {"errorCode": code, "errorString": _NOTICES[code] + farm}
 
     def _disturbed(self, number: int, messages: list[Sent]) -> list[Sent]:
-        """Order events twice, in reverse, or one too few."""
+        """Duplicate, reverse or drop order events, as the active fault says."""
         out: list[Sent] = []
         backwards: list[Sent] = []
         for each in messages:
@@ -410,7 +417,7 @@ class Trouble:
     # -- upstream and farms ------------------------------------------------------------------------------------------
 
     def _upstream(self, number: int) -> bool:
-        """Whether the host has lost IB's servers, as far as this client is told."""
+        """Return True if the host has lost IB's servers, as far as this client is told."""
         return any(self.active(do, number) is not None for do in ("1100", "2110"))
 
     def _farm(self, number: int, code: int, farm: str = "") -> bool:
@@ -421,7 +428,7 @@ class Trouble:
         )  # fmt: skip
 
     def _down(self, number: int, name: str, args: Mapping[str, Any]) -> bool:
-        """Whether a request is one of a farm that is down."""
+        """Return True if a request needs a data farm that is down."""
         if name in _DATA:
             return self._farm(number, 2103, _market_farm(args))
         return name in _HISTORICAL and self._farm(number, 2105)

@@ -1,8 +1,8 @@
-"""What the simulator can be told to do wrong, and how a script says so.
+"""Fault scripts: the faults that the simulator knows, and the steps that order them.
 
 A step is a map: when (`at`, `after` or `on`), what (`do`), to whom (`client`), for how long (`for` seconds, or so many
-`times`), and the fault's own arguments. Whatever is wrong with a script is told at once, each with its step and what
-would be right. Knows no sockets, no clock, and not how a fault is carried out.
+`times`), and the fault's own arguments. All errors of a script are reported at once, each with its step and the
+expected value. The module knows no sockets, no clock, and not how a fault is applied.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class FaultError(ValueError):
-    """Steps that cannot be understood; `faults` has a line for each thing that is wrong."""
+    """Invalid steps. `faults` has one line for each error."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("\n".join(faults))
@@ -28,7 +28,7 @@ class FaultError(ValueError):
 
 
 class Argument(NamedTuple):
-    """One argument of a fault: what it must be, and what it is if nothing is said."""
+    """Argument of a fault: its check, its description for errors, and its default."""
 
     holds: Callable[[Any], bool]
     says: str
@@ -37,7 +37,7 @@ class Argument(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What one word of `do` means. `whole` ones concern the port or the host and so every client."""
+    """Meaning of one word of `do`. A `whole` fault concerns the port or the host, and so every client."""
 
     about: str
     arguments: Mapping[str, Argument] = {}
@@ -47,7 +47,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to do. Of `at`, `after` and `on` no more than one is given; none means at once."""
+    """Order to apply one fault. At most one of `at`, `after` and `on` is set; without them the step applies at once."""
 
     do: str
     client: int | None = None
@@ -186,11 +186,11 @@ FAULTS: dict[str, Fault] = {
 
 WHEN = ("at", "after", "on")
 COUNTED = ("accept-close", "greet", "id-in-use", "order-events", "reject", "read-only", "ignore", "lose")
-"""Faults that happen so many times, and can end with the last."""
+"""Faults that may have `times`, and end with the last of so many uses."""
 
 
 def step(given: Any) -> Step:
-    """A step from its map. Raises `FaultError`."""
+    """Return the step that a map describes. Raise `FaultError`."""
     faults = list(wrong(given))
     if faults:
         raise FaultError(faults)
@@ -201,7 +201,7 @@ def step(given: Any) -> Step:
 
 
 def wrong(given: Any) -> Iterator[str]:
-    """Everything that is wrong with a step, each with what would be right."""
+    """Yield every error of a step, each with the expected value."""
     if not isinstance(given, dict):
         yield "a step is a map such as {at: 5, do: close, client: 1}"
         return
@@ -246,7 +246,7 @@ def _values(given: Mapping[str, Any], fault: Fault) -> Iterator[str]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which `on` and `off` are words, as steps use them."""
+    """YAML loader that reads `on` and `off` as words, as steps use them."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -256,7 +256,7 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def read(text: str, name: str = "faults") -> list[Step]:
-    """The steps of a script. Raises `FaultError` with every fault, by file, line and step."""
+    """Return the steps of a script. Raise `FaultError` with every error, by file, line and step."""
     try:
         node = yaml.compose(text, _Loader)
         given = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader

@@ -1,5 +1,4 @@
-"""The market of the simulator: instruments, their prices, and the times of IB.
+"""Market of the simulator: instruments, their prices, and the times of IB.
 
-The package gives the same market for the same seed.
-It must not know clients, requests or accounts.
+The package gives the same market for the same seed. The package must not know clients, requests or accounts.
 """

@@ -1,10 +1,10 @@
-"""Which instruments a contract means.
+"""Contract resolution: the instruments that a contract means.
 
-Names exist if they are listed, or where names may be made up, in which case the few in `NOBODY` never do. ConIds are
-the real ones where a name is known and a hash of the description elsewhere: the same in every run. A conId alone finds
-what is known or what has been given out before, as nothing can be read from it.
+A name exists if the name is listed. Where names may be made up, every other name exists too, except the few in
+`NOBODY`. ConIds are the real ones where a name is known, and elsewhere a hash of the description: the same in every
+run. A conId alone finds an instrument that is known or was issued before, as nothing can be read from the conId.
 
-Knows instruments and is told the date. Refusals carry IB's codes and words.
+The module knows instruments, and callers pass the date. Refusals carry IB's codes and words.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _TAPES = frozenset(map(broad_tape, NEWS_PROVIDERS))
 
 
 class Refused(Exception):  # noqa: N818 - it is what TWS says, not what went wrong here
-    """A request gets this error of IB's instead of an answer."""
+    """Error of IB's that answers a request."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{code} {text}")
@@ -51,19 +51,19 @@ class Refused(Exception):  # noqa: N818 - it is what TWS says, not what went wro
 
 
 def not_found() -> Refused:
-    """What TWS says of a contract that means nothing."""
+    """Return TWS's error for a contract that matches no security."""
     return Refused(200, "No security definition has been found for the request")
 
 
 def invalid(cause: str) -> Refused:
-    """What TWS says of a request that makes no sense, with the cause."""
+    """Return TWS's error for an invalid request, with the cause."""
     return Refused(321, f"Error validating request.-'bW' : cause - {cause}")
 
 
 class Catalogue:
-    """All instruments of one seed. A seed moves the price level of each name by up to a fifth.
+    """Instruments of one seed. A seed moves the price level of each name by up to a fifth.
 
-    With `made_up`, any name that looks like one exists, and not only those that are listed.
+    With `made_up`, any name that looks like one exists, and not only the listed names.
     """
 
     def __init__(self, seed: int, *, made_up: bool = False) -> None:
@@ -76,7 +76,7 @@ class Catalogue:
                 self.root(sec_type, symbol, currency)
 
     def one(self, contract: Mapping[str, Any], today: date) -> Instrument:
-        """The instrument that a contract means. Raises `Refused` if there is none, or more than one."""
+        """Return the instrument that a contract means. Raise `Refused` if none or more than one matches."""
         found = self.find(contract, today)
         if len(found) > 1:
             symbol = contract.get("symbol") or contract.get("localSymbol", "")
@@ -88,7 +88,7 @@ class Catalogue:
         return found[0]
 
     def find(self, contract: Mapping[str, Any], today: date) -> list[Instrument]:
-        """Every instrument that a contract may mean, at least one. Raises `Refused`."""
+        """Return every instrument that a contract may mean, at least one. Raise `Refused` if none matches."""
         sec_type = contract.get("secType", "")
         if sec_type and sec_type not in PROFILES:
             raise invalid("Please enter a valid security type")
@@ -110,7 +110,7 @@ class Catalogue:
 
     @staticmethod
     def _agreeing(found: Instrument, contract: Mapping[str, Any]) -> Instrument:
-        """Return what a conId means. Raises `Refused` where the contract says anything else of it."""
+        """Return the instrument of a conId. Raise `Refused` if the contract contradicts the instrument."""
         exchange = contract.get("exchange", "")
         said = (
             (contract.get("symbol", "").upper(), found.symbol.upper()),
@@ -122,7 +122,7 @@ class Catalogue:
         return found
 
     def _numbered(self, contract: Mapping[str, Any]) -> list[Instrument]:
-        """Return the securities that have this ISIN or CUSIP, of this type and currency where they are said."""
+        """Return the securities with this ISIN or CUSIP, of the contract's type and currency if it names them."""
         kind, number = contract["secIdType"], contract["secId"].upper()
         if kind not in ("ISIN", "CUSIP"):
             raise invalid(f"Invalid security id type: {kind}")
@@ -135,34 +135,34 @@ class Catalogue:
         ]
 
     def by_id(self, con_id: int) -> Instrument:
-        """The instrument with this conId, if it is known or was given out. Raises `Refused`."""
+        """Return the instrument with this conId, known or issued before. Raise `Refused` if there is none."""
         found = self.issued(con_id)
         if found is None:
             raise not_found()
         return found
 
     def issued(self, con_id: int) -> Instrument | None:
-        """The same, or None."""
+        """Return the instrument with this conId, known or issued before; None if there is none."""
         return self._issued.get(con_id)
 
     def matching(self, pattern: str) -> list[Instrument]:
-        """Known names whose symbol begins with `pattern` or whose name contains it; at most 16, as at IB."""
+        """Return known names whose symbol begins with `pattern` or whose name contains it; at most 16, as at IB."""
         wanted = pattern.upper()
         return [each for each in self.known() if each.symbol.startswith(wanted) or wanted in each.name.upper()][:16]
 
     def known(self, sec_type: str = "") -> list[Instrument]:
-        """The names everybody knows, of one type or all; of what expires there is none to name."""
+        """Return the listed names of one type or all, without futures, which expire."""
         keys = (key for key in KNOWN if key[0] != "FUT" and sec_type in ("", key[0]))
         return [self.root(*key) for key in keys]
 
     def is_listed(self, sec_type: str, symbol: str, currency: str) -> bool:
-        """Return True for a name that exists: one that is listed, or any where names may be made up."""
+        """Return True if a name exists: the name is listed, or names may be made up."""
         on = {"CONTFUT": ("FUT",), "FOP": ("FUT",), "OPT": ("STK", "IND"), "CFD": ("CFD", "STK")}
         kinds = on.get(sec_type, (sec_type, "STK") if sec_type in ("WAR", "IOPT") else (sec_type,))
         return self._made_up or any((kind, symbol, currency) in KNOWN for kind in kinds)
 
     def front_futures(self, today: date) -> list[Instrument]:
-        """Of every future that is known the one that is next to expire."""
+        """Return the contract that expires next, of every known future."""
         return [self._issue(self._front(*key[1:], today)) for key in KNOWN if key[0] == "FUT"]
 
     def combinations(self, today: date) -> list[Instrument]:
@@ -178,7 +178,11 @@ class Catalogue:
         return self._combination({"symbol": symbol, "comboLegs": legs}, today)
 
     def expirations(self, underlying: Instrument, today: date) -> list[str]:
-        """The options' last trading days: the next four Fridays and the third Fridays of the next four months."""
+        """Return the options' last trading days, as `yyyyMMdd`.
+
+        A stock or an index has the next four Fridays, and the third Fridays of this month and the next four; a future
+        has its own expiry.
+        """
         fridays = (today + timedelta((4 - today.weekday()) % 7 + 7 * n) for n in range(4))
         monthly = (third_friday(*_month(today, n)) for n in range(5))
         days = {day for day in (*fridays, *monthly) if day >= today}
@@ -186,13 +190,13 @@ class Catalogue:
 
     @staticmethod
     def strikes(underlying: Instrument) -> list[float]:
-        """The strikes of the chain: ten on each side of where the price began."""
+        """Return the strikes of the chain: ten on each side of the underlying's initial price."""
         step = next(step for limit, step in _STRIKE_STEPS if underlying.base < limit)
         middle = round(underlying.base / step)
         return [round(n * step, 2) for n in range(max(middle - 10, 1), middle + 11)]
 
     def _issue(self, instrument: Instrument) -> Instrument:
-        """Give out a conId: from now on it means this instrument."""
+        """Register an instrument under its conId. Return the instrument."""
         self._issued[instrument.con_id] = instrument
         return instrument
 
@@ -212,7 +216,7 @@ class Catalogue:
         return found
 
     def _currencies(self, contract: Mapping[str, Any]) -> list[str]:
-        """Return the currency that a contract names, or every one that its name is listed in."""
+        """Return the currency that a contract names, or every currency in which the symbol is listed."""
         if contract.get("currency"):
             return [contract["currency"]]
         symbol = contract["symbol"]
@@ -231,7 +235,7 @@ class Catalogue:
         return [self.root(sec_type, symbol, contract["currency"])]
 
     def root(self, sec_type: str, symbol: str, currency: str) -> Instrument:
-        """Return a name that derives from nothing: made once, the same for ever."""
+        """Return the instrument of a name that derives from nothing: made once, the same for ever."""
         key = sec_type, symbol, currency
         if key not in self._roots:
             made = self._make(*key)
@@ -282,7 +286,7 @@ class Catalogue:
         return [self._future(root, day) for day in days]
 
     def _front(self, symbol: str, currency: str, today: date) -> Instrument:
-        """The future that is next to expire."""
+        """Return the future that expires next."""
         return self._futures({"symbol": symbol, "currency": currency}, today)[0]
 
     @staticmethod
@@ -336,7 +340,7 @@ class Catalogue:
 
 
 def _local_symbol(sec_type: str, symbol: str, currency: str, con_id: int, number: str) -> str:
-    """Return what the exchange calls it: a pair by both names, a bond and a fund by a number."""
+    """Return the exchange's name of an instrument: a pair by both names, a bond and a fund by a number."""
     if sec_type in ("CASH", "CRYPTO"):
         return f"{symbol}.{currency}"
     if (sec_type, currency) == ("STK", "KRW"):
@@ -351,7 +355,7 @@ def _trading_class(sec_type: str, symbol: str, currency: str, number: str) -> st
 
 
 def _completed(contract: Mapping[str, Any]) -> dict[str, Any]:
-    """With the symbol in capitals, and what the local symbol says."""
+    """Return the contract with its symbol in capitals, and with the fields that its local symbol implies."""
     given = {"symbol": ""} | {name: value for name, value in contract.items() if value}
     given["symbol"] = given["symbol"].upper()
     local = given.get("localSymbol", "").upper()
@@ -403,7 +407,7 @@ def _option(sec_type: str, underlying: Instrument, expiry: str, strike: float, r
 
 
 def _listed(expiry: date, today: date) -> bool:
-    """Whether a derivative that expires then could be trading."""
+    """Return True if a derivative with this expiry could be trading."""
     return today <= expiry and expiry.year - today.year <= 10
 
 
@@ -413,7 +417,7 @@ def _month(today: date, later: int) -> tuple[int, int]:
 
 
 def _month_end(text: str) -> date:
-    """The expiry in the month that `yyyyMM` or `yyyyMMdd` lies in."""
+    """Return the expiry in the month of `yyyyMM` or `yyyyMMdd`."""
     day = _day(text if len(text) == 8 else f"{text}01")
     return third_friday(day.year, day.month)
 

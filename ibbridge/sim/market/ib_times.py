@@ -30,25 +30,25 @@ _FORM = re.compile(r"(\d{8})(?:(-| {1,2})(\d\d:\d\d(?::\d\d)?)(Z)?(?: (\S+))?)?"
 
 
 def stamp(at: float) -> str:
-    """`20260105 09:30:00 US/Eastern`."""
+    """Return a time as text: `20260105 09:30:00 US/Eastern`."""
     return f"{local(at):%Y%m%d %H:%M:%S} {ZONE}"
 
 
 def local(at: float) -> datetime:
-    """The moment on the clocks of the exchange."""
+    """Return the local time at the exchange."""
     return datetime.fromtimestamp(at, HOST_ZONE)
 
 
 def today(at: float) -> date:
-    """The date at the exchange."""
+    """Return the date at the exchange."""
     return local(at).date()
 
 
 def read(text: str) -> tuple[float, bool]:
-    """Seconds since 1970, and whether the text named its zone (if not, the host's is taken).
+    """Return the seconds since 1970, and True if the text named its zone (if not, the host's zone counts).
 
-    Takes `yyyymmdd hh:mm:ss zone`, `yyyymmdd-hh:mm:ss` (UTC) and what is left of them without zone, seconds or time.
-    Raises `ValueError` for anything else.
+    The forms are `yyyymmdd hh:mm:ss zone`, `yyyymmdd-hh:mm:ss` (UTC), and both without zone, seconds or time. Raise
+    `ValueError` for any other text.
     """
     found = _FORM.fullmatch(text.strip())
     if not found:

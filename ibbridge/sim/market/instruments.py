@@ -1,7 +1,7 @@
-"""What can be traded: instruments, and what is usual for each type of security.
+"""Instruments, and the usual properties of each type of security.
 
-Facts only: names that everybody knows with the conIds they have at IB, tick sizes, hours, price ranges. Which
-instruments a contract means is `contract_resolver.py`'s business, what they cost is `prices.py`'s.
+Facts only: well-known names with their conIds at IB, tick sizes, hours, price ranges. `contract_resolver.py` says which
+instruments a contract means, `prices.py` says what they cost.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ibbridge.sim.market.listings import KNOWN, Known, invented_cusip, isin_of
 __all__ = ["KNOWN", "Instrument", "Known", "Profile"]
 
 ZONE = "US/Eastern"
-"""The time zone of the host, and of most of the simulated exchanges, as a gateway spells it."""
+"""Time zone of the host, and of most of the simulated exchanges, as a gateway spells it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What instruments of one security type have in common.
+    """Properties that the instruments of one security type have in common.
 
-    `prices` bound those of unknown names, `spread` is in ticks, `lot` the usual size of a quote, `hours` and
-    `liquid` are local times or empty for round the clock.
+    `prices` are the bounds for the prices of unknown names, `spread` is in ticks, `lot` is the usual size of a quote.
+    `hours` and `liquid` are local times, None for round the clock.
     """
 
     exchange: str
@@ -102,13 +102,13 @@ MARKET_RULES: dict[int, tuple[tuple[float, float], ...]] = {
     2806: ((0.0, 0.01),),
     2963: ((0.0, 0.01),),
 }
-"""Price increments by the number of their rule: the lowest price for which one holds, and the increment."""
+"""Price increments by rule id: the lowest price for which an increment holds, and the increment."""
 
 _RULE_OF_TICK = {
     0.00005: 239, 0.0001: 1388, 0.001: 342, 0.005: 240, 0.01: 26, 0.015625: 30, 0.05: 57, 0.1: 103, 0.25: 67, 1.0: 98,
 }  # fmt: skip
 _RULES_OF_TYPE = {"OPT": (32, 109), "FUND": (2963, 2963)}
-"""Rules of types that have their own: on SMART, and elsewhere."""
+"""Rules of the types that have their own: on SMART, and on any other exchange."""
 
 NEWS_PROVIDERS = {
     "BRFG": "Briefing.com General Market Columns",
@@ -116,11 +116,11 @@ NEWS_PROVIDERS = {
     "DJNL": "Dow Jones Newsletters",
     "FLY": "Fly on the Wall",
 }
-"""Who writes news. Each has a broad tape, an instrument of its own with everything that it writes."""
+"""News providers by code. Each has a broad tape: an instrument of its own with the provider's whole news."""
 
 
 def broad_tape(provider: str) -> str:
-    """The symbol of a provider's broad tape."""
+    """Return the symbol of a provider's broad tape."""
     return f"{provider}:{provider}_ALL"
 
 
@@ -135,9 +135,9 @@ _ALIASES = {
 
 @dataclass(frozen=True, slots=True)
 class Instrument:
-    """One instrument.
+    """Instrument with its static data.
 
-    `root` names the walk its price comes from, which derivatives share with what they derive from; `base`,
+    `root` names the random walk that the price comes from; derivatives share the walk of their underlying. `base`,
     `volatility` and `volume` belong to that walk. `legs` pairs the instruments of a combination with their signed
     ratios.
     """
@@ -167,32 +167,32 @@ class Instrument:
 
     @property
     def profile(self) -> Profile:
-        """What its security type has in common."""
+        """Return the properties of the security type."""
         return PROFILES[self.sec_type]
 
     @property
     def size(self) -> float:
-        """What one unit of price is worth for one contract."""
+        """Return the value of one unit of price for one contract."""
         return float(self.multiplier or 1)
 
     @property
     def isin(self) -> str:
-        """Return the international number of a security; empty where such things have none."""
+        """Return the ISIN; empty for a security without one."""
         return isin_of(self.number) if len(self.number) == len(invented_cusip()) else self.number
 
     @property
     def cusip(self) -> str:
-        """Return the American number of a security; empty where it has none."""
+        """Return the CUSIP; empty for a security without one."""
         return self.number if len(self.number) == len(invented_cusip()) else ""
 
     @property
     def exchange(self) -> str:
-        """Return where it is traded if nobody says where."""
+        """Return the exchange of a contract that names none."""
         return self.primary if self.sec_type in _AT_HOME else self.profile.exchange
 
     @property
     def exchanges(self) -> tuple[str, ...]:
-        """Return where it is traded, in the order of contract details."""
+        """Return the exchanges that trade the instrument, in the order of contract details."""
         if self.sec_type in ("FUT", "CONTFUT"):
             return (self.primary, "QBALGO")
         if self.sec_type == "STK" and self.currency != "USD":
@@ -200,19 +200,19 @@ class Instrument:
         return tuple((self.profile.exchanges or self.exchange).split(","))
 
     def is_traded_on(self, exchange: str) -> bool:
-        """Return True for an exchange on which this can be asked for, under any name that it has had."""
+        """Return True if a contract may name this exchange, by its present or a former name."""
         legs = {name for leg, _ in self.legs for name in leg.exchanges}
         return exchange.upper() in {*self.exchanges, self.primary, *_ALIASES.get(self.sec_type, ()), *legs}
 
     @property
     def market_rules(self) -> str:
-        """Return the rules that say in which steps it can be priced, one for each exchange."""
+        """Return the ids of the price increment rules, one for each exchange, as text with commas."""
         usual = _RULE_OF_TICK[self.tick]
         smart, elsewhere = _RULES_OF_TYPE.get(self.sec_type, (usual, usual))
         return ",".join(str(smart if each == "SMART" else elsewhere) for each in self.exchanges)
 
     def contract(self, exchange: str | None = None) -> dict[str, Any]:
-        """Return IB's contract record as orders have it; on `exchange`, or without any where that is empty."""
+        """Return IB's contract record as orders have it, on `exchange`; an empty `exchange` is left out."""
         every = {
             "conId": self.con_id,
             "symbol": self.symbol,
@@ -229,29 +229,29 @@ class Instrument:
         return {name: value for name, value in every.items() if value != "" and (value or name == "strike")}
 
     def described(self, exchange: str | None = None) -> dict[str, Any]:
-        """Return the record as contract details have it: with the exchange that a stock is listed on."""
+        """Return the contract record of contract details, with the exchange that a stock is listed on."""
         listed = {"primaryExchange": self.primary} if self.sec_type == "STK" else {}
         return self.contract(exchange) | listed
 
     def held(self) -> dict[str, Any]:
-        """Return the record as positions have it: on the exchange that a stock is listed on, others on none."""
+        """Return the contract record of positions: a stock on its listing exchange, others without an exchange."""
         return self.contract(self.primary if self.sec_type == "STK" else "")
 
 
 def identity_number(*parts: object) -> int:
-    """A positive number of 31 bits that is always the same for the same parts."""
+    """Return a positive number of 31 bits that is always the same for the same parts."""
     digest = hashlib.blake2b("|".join(map(str, parts)).encode(), digest_size=8).digest()
     return 100_000_000 + int.from_bytes(digest, "big") % 800_000_000
 
 
 def third_friday(year: int, month: int) -> date:
-    """When most derivatives' months end."""
+    """Return the third Friday of a month, on which most derivatives expire."""
     first = date(year, month, 1)
     return first + timedelta((4 - first.weekday()) % 7 + 14)
 
 
 def session_hours(profile: Profile, today: date, *, liquid: bool) -> str:
-    """IB's text for the hours of today and the next five days."""
+    """Return IB's text for the hours of today and the next five days."""
     hours = (profile.liquid if liquid else profile.hours) or ("0000", "2359")
     days = (today + timedelta(n) for n in range(6))
     return ";".join(

@@ -1,7 +1,7 @@
-"""Names that are listed: what everybody knows, with the conIds and numbers that they have in the world.
+"""Listed names, with their real conIds, CUSIPs and ISINs.
 
-Facts only. A conId of 0 means that none is known here: the catalogue then makes a number of its own. What is not in
-this table exists only in a market of made-up names.
+Facts only. A conId of 0 means that none is known here; the catalogue then makes a conId of its own. A name outside this
+table exists only in a market of made-up names.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Known(NamedTuple):
-    """A name that everybody knows, with a price near what it has been.
+    """Listed name, with a price near its real one.
 
-    `number` is its CUSIP where it is American, else its ISIN; empty where there is none. `trade` has its industry,
-    category and subcategory.
+    `number` is the CUSIP of an American security, else the ISIN; empty if there is none. `trade` has industry, category
+    and subcategory.
     """
 
     con_id: int
@@ -32,17 +32,17 @@ class Known(NamedTuple):
 
     @property
     def isin(self) -> str:
-        """Return the international number; empty where there is none."""
+        """Return the ISIN; empty if there is none."""
         return self.number if len(self.number) != _CUSIP else isin_of(self.number)
 
 
 _CUSIP = 9
 Key = tuple[str, str, str]
-"""Type of security, symbol and currency: what tells names apart."""
+"""Type of security, symbol and currency, which together identify a name."""
 
 
 def isin_of(cusip: str) -> str:
-    """Return the ISIN of an American CUSIP: with the country before it and a check digit behind."""
+    """Return the ISIN of an American CUSIP: the country before the CUSIP, and a check digit behind."""
     stem = f"US{cusip}"
     digits = [int(digit) for letter in stem for digit in str(int(letter, 36))]
     doubled = (digit * (2 - place % 2) for place, digit in enumerate(reversed(digits)))
@@ -50,7 +50,7 @@ def isin_of(cusip: str) -> str:
 
 
 def invented_cusip(*parts: object) -> str:
-    """Return nine digits for a name that has no number, always the same for the same parts."""
+    """Return nine digits for a name that has no CUSIP, always the same for the same parts."""
     digest = hashlib.blake2b("|".join(map(str, parts)).encode(), digest_size=8).digest()
     return f"{int.from_bytes(digest, 'big') % 1_000_000_000:09}"
 
@@ -245,4 +245,4 @@ def _listed() -> Iterator[tuple[Key, Known]]:
 
 
 KNOWN: dict[Key, Known] = dict(_listed()) | _OTHERS
-"""Every name that is listed."""
+"""Listed names."""

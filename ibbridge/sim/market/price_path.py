@@ -1,8 +1,8 @@
-"""Random walks that can be looked at anywhere: any second of the past costs the same as the present one.
+"""Random walks with random access: any second of the past costs the same as the present one.
 
-A walk is a tree. A day is drawn first (open, high, low, close, volume), then its 24 hours within it, the 5-minute
-spans of an hour, and so on down to single seconds; the parts of a day chain up, and always reach exactly the extremes
-of the whole. So bars of all sizes and the ticks agree with each other, and nothing depends on who asked first.
+A walk is a tree. A day is drawn first (open, high, low, close, volume), then its 24 hours within that day, the 5-minute
+spans of an hour, and so on down to single seconds. The parts of a day chain up, and always reach exactly the extremes
+of the whole. So bars of all sizes and the ticks agree with each other, and the order of queries changes nothing.
 
 Time here is in whole seconds on the walk's own axis, where a day begins at every multiple of 86,400, negative ones
 included. The module knows no instrument, no calendar and no clock.
@@ -23,17 +23,17 @@ DAY = 86_400
 SPANS = (DAY, 3600, 300, 60, 5, 1)
 """Seconds covered by a node, from the day down to the second."""
 PARTS = (24, 12, 5, 12, 5)
-"""How many nodes of the next level a node has."""
+"""Nodes of the next level that a node has, by level."""
 LEAF = len(SPANS) - 1
 
 _OCTAVES = tuple(4**n for n in range(6))
-"""Periods in days of the waves that a price is made of above one day: up to 1,024 days."""
+"""Periods in days of the waves that make up a price above one day: up to 1,024 days."""
 _REMEMBERED = 2_000
-"""Nodes kept per walk; what is forgotten is drawn again, the same."""
+"""Nodes cached per walk; a node that was dropped is drawn again, the same."""
 
 
 class Bar(NamedTuple):
-    """What happened in a span of time. `typical` is the volume-weighted average of the price."""
+    """Prices and volume of a span of time. `typical` is the volume-weighted average price."""
 
     open: float
     high: float
@@ -44,7 +44,7 @@ class Bar(NamedTuple):
 
 
 class Walk:
-    """One walk, given by a key. `volatility` is the usual relative move of a day, `volume` the usual volume of one.
+    """Random walk of a key. `volatility` is the usual relative move of a day, `volume` the usual volume of a day.
 
     The price at the end of the day before day 0 is `base`.
     """
@@ -59,19 +59,22 @@ class Walk:
         self._drift = self._waves(0)
 
     def bar(self, begin: int, end: int) -> Bar:
-        """The bar over `[begin, end)`. Raises `ValueError` if that is empty."""
+        """Return the bar over `[begin, end)`. Raise `ValueError` if the span is empty."""
         if begin >= end:
             raise ValueError(f"no time between {begin} and {end}")
         return merge(self._cover(0, begin, end))
 
     def price(self, quarter: int) -> float:
-        """The price in a quarter of a second, counted from 0 on the axis. The four of a second touch its extremes."""
+        """Return the price in a quarter of a second, counted from 0 on the axis.
+
+        The four quarters of a second touch the extremes of that second.
+        """
         second = self._node(LEAF, quarter // 4)
         between = (second.low, second.high) if second.close >= second.open else (second.high, second.low)
         return (second.open, *between, second.close)[quarter % 4]
 
     def _cover(self, level: int, begin: int, end: int) -> Iterator[Bar]:
-        """The fewest nodes that make up `[begin, end)`, in order."""
+        """Yield the fewest nodes that make up `[begin, end)`, in order."""
         span = SPANS[level]
         for index in range(begin // span, -(-end // span)):
             start, stop = index * span, (index + 1) * span
@@ -106,11 +109,14 @@ class Walk:
         return Bar(opened, high, low, closed, volume, (high + low + closed) / 3)
 
     def _level(self, day: int) -> float:
-        """The price at which the day before closed."""
+        """Return the price at which the day before closed."""
         return self._base * math.exp(self._volatility * (self._waves(day) - self._drift))
 
     def _waves(self, day: int) -> float:
-        """Waves of several periods, each a line between random points: a walk that wanders and does not run away."""
+        """Return the sum of waves of several periods, each a line between random points.
+
+        Such a walk wanders and does not run away.
+        """
         total = 0.0
         for octave, period in enumerate(_OCTAVES):
             index, rest = divmod(day, period)
@@ -119,7 +125,7 @@ class Walk:
         return total
 
     def _point(self, octave: int, index: int) -> float:
-        """A random point that a line of a wave begins or ends at; most days share theirs with the day before."""
+        """Return the random point at an end of a wave's line; most days share their points with the day before."""
         point = self._points.get((octave, index))
         if point is None:
             if len(self._points) >= _REMEMBERED:
@@ -128,7 +134,7 @@ class Walk:
         return point
 
     def _random(self, stream: int, index: int) -> random.Random:
-        """Numbers of their own for each place in the tree."""
+        """Return the random generator of one place in the tree."""
         return random.Random(((self._key << 8 | stream) << 40) + index + (1 << 39))
 
 
@@ -157,7 +163,7 @@ def divide(whole: Bar, parts: int, draw: random.Random) -> tuple[Bar, ...]:
 
 
 def merge(bars: Iterator[Bar]) -> Bar:
-    """One bar of several that follow each other."""
+    """Return one bar of several that follow each other."""
     parts = list(bars)
     volume = math.fsum(part.volume for part in parts)
     weighted = math.fsum(part.typical * part.volume for part in parts)

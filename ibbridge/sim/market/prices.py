@@ -1,12 +1,12 @@
-"""What everything costs: prices, quotes and bars of any instrument at any time.
+"""Market prices: prices, quotes and bars of any instrument at any time.
 
-Deterministic: a price is a function of the seed, the instrument and the seconds since the simulator started, so the
-same seed gives the same market from the start on, whatever the clock on the wall says and whoever asks first. The
-simulated exchange never closes; its day begins six and a half hours before the simulator and then every 24 hours, so
-that there has been an open, a volume and a yesterday. Days and weeks of history are those days; smaller bars lie on
+Prices are deterministic: a price is a function of the seed, the instrument and the seconds since the simulator started.
+So the same seed gives the same market from the start on, whatever the wall clock says and whichever client asks first.
+The simulated exchange never closes. Its day begins six and a half hours before the simulator and then every 24 hours,
+so that there has been an open, a volume and a yesterday. Days and weeks of history are those days; smaller bars lie on
 the clock's grid.
 
-Knows walks and instruments, and is told the time. Knows no client and no message.
+The module knows walks and instruments, and callers pass the time. The module knows no client and no message.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 OPENED = 23_400
 """Seconds between the opening of the exchange's day and the start of the simulator."""
 QUARTERS = 4
-"""Prices change at most this often a second."""
+"""Quarters in a second; prices change at most this often a second."""
 INTEREST = 0.04
 VOLATILITIES = (0.001, 20.0)
-"""Between which volatilities of a year one is looked for."""
+"""Bounds of the search for an implied volatility, per year."""
 
 _REMEMBERED = 1_000
 _MASK = (1 << 64) - 1
 
 
 class Quote(NamedTuple):
-    """The top of the book and the last trade; a size of 0 where there is none."""
+    """Top of the book and the last trade; a size is 0 where there is no bid, ask or trade."""
 
     bid: float
     bid_size: float
@@ -45,12 +45,12 @@ class Quote(NamedTuple):
 
     @property
     def mid(self) -> float:
-        """Half way between bid and ask."""
+        """Price half way between bid and ask."""
         return (self.bid + self.ask) / 2
 
 
 class Greeks(NamedTuple):
-    """A model price and its sensitivities: theta per day, vega per point of volatility."""
+    """Model price and its sensitivities: theta per day, vega per point of volatility."""
 
     price: float
     volatility: float
@@ -61,7 +61,7 @@ class Greeks(NamedTuple):
 
 
 class Market:
-    """The prices of a seed, from `start` (seconds since 1970, UTC)."""
+    """Prices of a seed, from `start` (seconds since 1970, UTC)."""
 
     def __init__(self, seed: int, start: int) -> None:
         self.seed = seed
@@ -70,20 +70,20 @@ class Market:
         self._past: dict[tuple[int, int, int], Bar] = {}
 
     def quarter(self, now: float) -> int:
-        """The quarter of a second that `now` lies in, counted from the start."""
+        """Return the quarter of a second that `now` lies in, counted from the start."""
         return math.floor((now - self.start) * QUARTERS)
 
     def moment(self, quarter: int) -> float:
-        """When a quarter begins, in seconds since 1970."""
+        """Return the begin of a quarter, in seconds since 1970."""
         return self.start + quarter / QUARTERS
 
     def day_begin(self, now: float) -> int:
-        """When the exchange's day of `now` began, in whole seconds since 1970."""
+        """Return the begin of the exchange's day that `now` lies in, in whole seconds since 1970."""
         axis = math.floor(now) - self.start + OPENED
         return math.floor(now) - axis % DAY
 
     def quote(self, instrument: Instrument, now: float) -> Quote:
-        """The quote in the quarter of a second that `now` lies in."""
+        """Return the quote in the quarter of a second that `now` lies in."""
         quarter = self.quarter(now)
         last = self._price(instrument, quarter)
         profile, tick = instrument.profile, instrument.tick
@@ -98,24 +98,27 @@ class Market:
         return Quote(bid, bid_size, ask, ask_size, to_tick(last, tick), last_size if traded else 0.0)
 
     def bar(self, instrument: Instrument, begin: int, end: int) -> Bar:
-        """The bar of trades over `[begin, end)`, in seconds since 1970; `typical` is its average price."""
+        """Return the bar of trades over `[begin, end)`, in seconds since 1970; `typical` is the average price."""
         raw = self._bar(instrument, begin, end)
         prices = [to_tick(price, instrument.tick) for price in raw[:4]]
         average = min(max(raw.typical, prices[2]), prices[1])
         return Bar(prices[0], prices[1], prices[2], prices[3], float(round(raw.volume)), round(average, 6))
 
     def today(self, instrument: Instrument, now: float) -> Bar:
-        """The exchange's day so far."""
+        """Return the bar of the exchange's day so far."""
         begin = self.day_begin(now)
         return self.bar(instrument, begin, max(math.floor(now), begin + 1))
 
     def yesterday_close(self, instrument: Instrument, now: float) -> float:
-        """The last price of the exchange's day before."""
+        """Return the last price of the exchange's day before."""
         begin = self.day_begin(now)
         return self.bar(instrument, begin - DAY, begin).close
 
     def past(self, instrument: Instrument, days: int, now: float) -> Bar:
-        """So many of the exchange's days before today in one. Worked out once a day, as a year takes a while."""
+        """Return one bar of the exchange's last `days` days before today.
+
+        The bar is cached for the day, because the bar of a year takes a while.
+        """
         begin = self.day_begin(now)
         key = instrument.con_id, days, begin
         if key not in self._past:
@@ -125,7 +128,7 @@ class Market:
         return self._past[key]
 
     def greeks(self, instrument: Instrument, now: float) -> Greeks:
-        """The model of an option. Raises `ValueError` for anything else."""
+        """Return the model values of an option. Raise `ValueError` for any other instrument."""
         if instrument.underlying is None or not instrument.right:
             raise ValueError(f"{instrument.local_symbol} is no option")
         underlying = self._price(instrument.underlying, self.quarter(now))
@@ -150,14 +153,20 @@ class Market:
         return Bar(opened, max(high, low), min(high, low), closed, raw.volume * scale, typical)
 
     def _combination(self, instrument: Instrument, begin: int, end: int) -> Bar:
-        """The legs' bars side by side. Their extremes need not coincide, so only open and close are known for sure."""
+        """Return the bar of a combination from the bars of its legs.
+
+        The extremes of the legs need not coincide, so only open and close are known for sure.
+        """
         legs = [(self._bar(leg, begin, end), ratio) for leg, ratio in instrument.legs]
         opened, closed = (sum(bar[i] * ratio for bar, ratio in legs) for i in (0, 3))
         volume = min(bar.volume / abs(ratio) for bar, ratio in legs) / 10
         return Bar(opened, max(opened, closed), min(opened, closed), closed, volume, (opened + closed) / 2)
 
     def _derive(self, instrument: Instrument, at: float) -> Callable[[float], float]:
-        """From the price of the walk to the instrument's own. Monotone, so extremes stay extremes."""
+        """Return the function from the price of the walk to the instrument's own price.
+
+        The function is monotone, so extremes stay extremes.
+        """
         if instrument.right and instrument.underlying:
             years, inner = years_left(instrument, at), self._derive(instrument.underlying, at)
             return lambda price: option_value(instrument, inner(price), years).price
@@ -180,20 +189,20 @@ class Market:
 
 
 def years_left(instrument: Instrument, at: float) -> float:
-    """Until the end of the expiry day; at least an hour, so that an option's last day has prices."""
+    """Return the years until the end of the expiry day; at least an hour, so that the last day has prices."""
     expiry = datetime.combine(date.fromisoformat(instrument.expiry), datetime.min.time(), UTC).timestamp() + DAY
     return max(expiry - at, 3600.0) / (365 * DAY)
 
 
 def option_value(option: Instrument, underlying: float, years: float) -> Greeks:
-    """An option by the model: its implied volatility smiles a little."""
+    """Return the values of an option by the model, in which the implied volatility smiles a little."""
     moneyness = math.log(underlying / option.strike)
     volatility = option.volatility * math.sqrt(252) * (1 + 0.4 * min(moneyness * moneyness, 1.0))
     return black_scholes(option, underlying, years, volatility)
 
 
 def black_scholes(option: Instrument, underlying: float, years: float, volatility: float) -> Greeks:
-    """Black and Scholes without dividends, at a given volatility of a year."""
+    """Return the values of an option by Black and Scholes, without dividends, at a given volatility of a year."""
     moneyness = math.log(underlying / option.strike)
     deviation = volatility * math.sqrt(years)
     d1 = (moneyness + (INTEREST + volatility * volatility / 2) * years) / deviation
@@ -214,9 +223,9 @@ def black_scholes(option: Instrument, underlying: float, years: float, volatilit
 
 
 def implied_volatility(option: Instrument, price: float, underlying: float, years: float) -> float | None:
-    """The volatility at which an option is worth `price`; None where none makes it so.
+    """Return the volatility at which an option is worth `price`; None if no volatility gives that price.
 
-    The price rises with the volatility, so halving finds it, to the last bit that makes a difference.
+    The price rises with the volatility, so bisection finds the volatility, to the last bit that makes a difference.
     """
     low, high = VOLATILITIES
 
@@ -231,12 +240,12 @@ def implied_volatility(option: Instrument, price: float, underlying: float, year
 
 
 def to_tick(price: float, tick: float) -> float:
-    """The nearest price that can be quoted."""
+    """Return the nearest price on a tick."""
     return round(round(price / tick) * tick, 8)
 
 
 def below(price: float, tick: float) -> float:
-    """The highest price that can be quoted and is not above `price`."""
+    """Return the highest price on a tick that is not above `price`."""
     return round(math.floor(price / tick + 1e-9) * tick, 8)
 
 
@@ -249,7 +258,7 @@ def _lots(con_id: int, side: int, number: int) -> float:
 
 
 def _mix(key: int, number: int) -> int:
-    """Sixty-four bits that look random; always the same for the same numbers."""
+    """Return 64 bits that look random, always the same for the same numbers."""
     x = (key * 0x9E3779B97F4A7C15 + number * 0xD1B54A32D192ED03) & _MASK
     x = ((x ^ x >> 30) * 0xBF58476D1CE4E5B9) & _MASK
     x = ((x ^ x >> 27) * 0x94D049BB133111EB) & _MASK

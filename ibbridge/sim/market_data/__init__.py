@@ -1,5 +1,5 @@
 """Market data of the simulator: quotes, depth, bars, ticks, scanners and option chains.
 
-The package answers requests for market data from the simulated market.
-It must not know sockets, orders or accounts.
+The package answers requests for market data from the simulated market. The package must not know sockets, orders or
+accounts.
 """

@@ -1,7 +1,8 @@
 """Bars of any size and kind, over any stretch of time, and the sessions that they lie in.
 
-Bars come from the same walks as the ticks, so the two agree. Intraday bars lie on the clock's grid; day bars and larger
-are the exchange's days (see `sim/market/prices.py`), named after the date they end on. Knows no client and no message.
+Bars come from the same walks as the ticks, so bars and ticks agree. Intraday bars lie on the clock's grid; day bars and
+larger are the exchange's days (see `sim/market/prices.py`), named after the date they end on. The module knows no
+client and no message.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ if TYPE_CHECKING:
     from ibbridge.sim.market.price_path import Bar
 
 YEARS = 20
-"""How far back there is data."""
+"""Years of data before the start of the simulator."""
 VOLATILITIES = ("HISTORICAL_VOLATILITY", "OPTION_IMPLIED_VOLATILITY")
 TRADE_KINDS = ("TRADES", "ADJUSTED_LAST", "AGGTRADES")
 
 
 class Query(NamedTuple):
-    """A request for bars, read."""
+    """Request for bars, parsed."""
 
     instrument: Instrument
     end: int
@@ -41,7 +42,7 @@ class Query(NamedTuple):
 
 
 def bars_of(market: Market, query: Query) -> Iterator[Data]:
-    """The bars of a query, oldest first."""
+    """Yield the bars of a query, oldest first."""
     first = market.start - YEARS * 365 * DAY
     begin = max(query.end - query.duration, first)
     spans = _days(market, query, begin) if query.size >= DAY else _grid(query, begin)
@@ -54,7 +55,10 @@ def bars_of(market: Market, query: Query) -> Iterator[Data]:
 
 
 def _grid(query: Query, begin: int) -> Iterator[tuple[int, int]]:
-    """Spans on the clock's grid. Regular hours count as days: `1 D` is the last day that had some."""
+    """Yield the spans of a query's bars on the clock's grid.
+
+    Regular hours count as days: `1 D` is the last day that had some.
+    """
     size, end = query.size, query.end
     if not (query.regular and query.instrument.profile.liquid):
         for start in range(begin - begin % size, end, size):
@@ -75,13 +79,13 @@ def _grid(query: Query, begin: int) -> Iterator[tuple[int, int]]:
 
 
 def regular_hours(instrument: Instrument, day: date) -> tuple[int, int]:
-    """The regular hours of a day; empty on a weekend, and where there are none."""
+    """Return the regular hours of a day as begin and end; (0, 0) on a weekend, and for types without any."""
     hours = instrument.profile.liquid
     return (0, 0) if hours is None or day.weekday() > 4 else _between(day, hours)
 
 
 def sessions_of(market: Market, query: Query) -> Iterator[tuple[date, int, int]]:
-    """The days of a query with when the exchange opens and closes, oldest first."""
+    """Yield the days of a query with the exchange's opening and closing times, oldest first."""
     first = ib_times.today(market.start - YEARS * 365 * DAY)
     profile = query.instrument.profile
     hours = (profile.liquid if query.regular else profile.hours) or ("0000", "2359")
@@ -98,7 +102,7 @@ def _between(day: date, hours: tuple[str, str]) -> tuple[int, int]:
 
 
 def _days(market: Market, query: Query, begin: int) -> Iterator[tuple[int, int]]:
-    """Days of the exchange, put together by week or month where that is asked for."""
+    """Yield the spans of the exchange's days, grouped by week or month for bars of that size."""
     first = market.day_begin(begin) - 3 * DAY
     days = [start for start in range(first, query.end, DAY) if _trades(query.instrument, start)]
     if query.duration < 7 * DAY:  # days of trading; anything longer is a stretch of the calendar
@@ -120,12 +124,12 @@ def _trades(instrument: Instrument, day: int) -> bool:
 
 
 def date_of(day: int) -> date:
-    """What a day of the exchange is called: the first is named after the day on which the simulator started."""
+    """Return the date of a day of the exchange: the first day has the date on which the simulator started."""
     return ib_times.today(day + OPENED)
 
 
 def label(start: int, query: Query) -> str:
-    """A bar's date: the day for days and larger, else epoch seconds or local time as asked."""
+    """Return a bar's date: the day for days and larger, else epoch seconds or local time as requested."""
     if query.size >= DAY:
         return f"{date_of(start):%Y%m%d}"
     if query.form == 2:
@@ -134,7 +138,7 @@ def label(start: int, query: Query) -> str:
 
 
 def shown_bar(market: Market, instrument: Instrument, begin: int, end: int, shows: str) -> Data:
-    """A row of history without its date. Bars of anything but trades have no volume, average or count."""
+    """Return a row of history without its date. Only bars of trades have volume, average and count."""
     bar = market.bar(instrument, begin, end)
     if shows in TRADE_KINDS and instrument.profile.trades:
         return {
@@ -163,7 +167,7 @@ def shown_bar(market: Market, instrument: Instrument, begin: int, end: int, show
 
 
 def _volatility_bar(instrument: Instrument, bar: Bar) -> Data:
-    """Return a bar of a year's volatility: higher where the price has fallen below where it began."""
+    """Return a bar of yearly volatility, higher where the price has fallen below its initial level."""
     usual = instrument.volatility * math.sqrt(252)
     opened, high, low, closed = (round(usual * math.sqrt(instrument.base / price), 6) for price in bar[:4])
     values = {"open": opened, "high": max(opened, low, closed), "low": min(opened, high, closed), "close": closed}
@@ -181,4 +185,4 @@ SHOWN: dict[str, Callable[[float, int, float], float]] = {
     # Open is the average bid, high the highest ask, low the lowest bid, close the average ask.
     "BID_ASK": lambda price, edge, spread: price + spread * (edge in (1, 3)),
 }
-"""From a traded price (and which of a bar's four it is) to the price of another kind."""
+"""Functions from a traded price (and its index among a bar's four prices) to the price of another kind."""

@@ -1,7 +1,7 @@
-"""Market depth: a book of prices around the quote, sent as inserts and then as what changes.
+"""Market depth: a book of prices around the quote, sent as inserts and then as changes.
 
-Row 0 is the best price. Deletions come from the back and insertions from the front, so that a client that shifts
-its rows as told always has the book.
+Row 0 is the best price. Deletions come from the back and insertions from the front, so that a client that shifts its
+rows as told always has the book.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ibbridge.sim.market.instruments import Instrument
 
 BOOKS = 3
-"""Contracts that one client may see the depth of."""
+"""Contracts of which one client may see the depth at the same time."""
 ROWS = 20
 
 _INSERT, _UPDATE, _DELETE = range(3)
@@ -30,7 +30,7 @@ Book: TypeAlias = "tuple[tuple[tuple[float, float], ...], tuple[tuple[float, flo
 
 
 class Change(NamedTuple):
-    """What a client has to do to one row of one side."""
+    """Operation that a client must apply to one row of one side."""
 
     position: int
     operation: int
@@ -39,7 +39,7 @@ class Change(NamedTuple):
 
 
 class Watch:
-    """One subscription. `makers` says that rows name a market maker or exchange."""
+    """Subscription to market depth. With `makers`, rows name a market maker or exchange."""
 
     def __init__(self, session: Session, request: int, instrument: Instrument, rows: int, *, smart: bool) -> None:
         self.session = session
@@ -51,7 +51,7 @@ class Watch:
         self.book: Book = ((), ())
 
     def show(self, book: Book) -> None:
-        """Send what turns the book shown last into this one."""
+        """Send the changes from the book that was sent last to this one."""
         for side in (_ASK, _BID):
             for change in changes(self.book[side], book[side]):
                 self._send(side, change)
@@ -74,18 +74,18 @@ class Watch:
 
 
 class Depth:
-    """All depth subscriptions of all clients."""
+    """Depth subscriptions of every client."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._watches: dict[tuple[int, int], Watch] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {"reqMktDepth": self.request, "cancelMktDepth": self.cancel}
 
     def request(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The book as inserts, and then its changes."""
+        """Subscribe to a book: send its rows as inserts, and then its changes."""
         contract, request, rows = args.get("contract", {}), args["reqId"], args.get("numRows") or 0
         key = session.client_id, request
         if key in self._watches:
@@ -112,7 +112,7 @@ class Depth:
         watch.show(book(self._world.market, instrument, rows, self._world.now))
 
     def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
-        """No answer, unless there is nothing to cancel."""
+        """End a subscription without a response. Raise `Refused` if there is none."""
         if self._watches.pop((session.client_id, args["reqId"]), None) is None:
             raise Refused(310, f"Can't find the subscribed market depth with tickerId:{args['reqId']}")
 
@@ -121,14 +121,14 @@ class Depth:
         self._watches = {key: each for key, each in self._watches.items() if each.session is not session}
 
     def beat(self, quarter: int) -> None:
-        """Send what changed since the last beat."""
+        """Send the changes since the last beat."""
         market = self._world.market
         for watch in self._watches.values():
             watch.show(book(market, watch.instrument, watch.rows, market.moment(quarter)))
 
 
 def book(market: Market, instrument: Instrument, rows: int, at: float) -> Book:
-    """The book as it stands. Sizes grow with the distance from the quote and stay while a price stays."""
+    """Return the book of a moment. Sizes grow with the distance from the quote, and stay while a price stays."""
     quote = market.quote(instrument, at)
     return _side(quote, instrument, rows, _ASK), _side(quote, instrument, rows, _BID)
 
@@ -145,7 +145,7 @@ def _side(quote: Quote, instrument: Instrument, rows: int, side: int) -> tuple[t
 
 
 def changes(old: tuple[tuple[float, float], ...], new: tuple[tuple[float, float], ...]) -> Iterator[Change]:
-    """What turns one side into the other, to be done in this order."""
+    """Yield the changes that turn one side into the other, to be applied in this order."""
     kept = {price for price, _ in new}
     rows = list(old)
     for position in reversed(range(len(rows))):

@@ -1,6 +1,6 @@
-"""The generic ticks: what a market data request may ask for beyond the usual, and what it then gets.
+"""Generic ticks: additional ticks that a market data request may ask for.
 
-One table, from IB's number to the ticks it yields and the security types it is legal for.
+A single table maps IB's number to the ticks, and to the security types for which the generic tick is legal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Tick: TypeAlias = "tuple[str, dict[str, Any]]"
 
 
 class Look(NamedTuple):
-    """An instrument at one moment."""
+    """Instrument at one moment."""
 
     market: Market
     instrument: Instrument
@@ -32,9 +32,9 @@ class Look(NamedTuple):
 
 
 class Generic(NamedTuple):
-    """A generic tick: its name in IB's refusals, where it is legal, and what it yields.
+    """Generic tick: its name in IB's refusals, the security types for which it is legal, and its ticks.
 
-    It is legal everywhere if `sec_types` is empty; `ticks` are rows of message, tick type and value.
+    With empty `sec_types` the generic tick is legal for every type. `ticks` are rows of message, tick type and value.
     """
 
     name: str
@@ -43,28 +43,28 @@ class Generic(NamedTuple):
 
 
 def price(tick_type: int, value: float, size: float | None = None, *, automatic: bool = False) -> Tick:
-    """A tickPrice. Only bids, asks and trades have a size."""
+    """Return a tickPrice. Only bids, asks and trades have a size."""
     attributes = {"canAutoExecute": True} if automatic else {}
     return "tickPrice", {"tickType": tick_type, "price": value, "size": size, "attrib": attributes}
 
 
 def size(tick_type: int, value: float) -> Tick:
-    """A tickSize."""
+    """Return a tickSize."""
     return "tickSize", {"tickType": tick_type, "size": value}
 
 
 def generic(tick_type: int, value: float) -> Tick:
-    """A tickGeneric."""
+    """Return a tickGeneric."""
     return "tickGeneric", {"tickType": tick_type, "value": value}
 
 
 def string(tick_type: int, value: str) -> Tick:
-    """A tickString."""
+    """Return a tickString."""
     return "tickString", {"tickType": tick_type, "value": value}
 
 
 def trade_report(look: Look) -> str:
-    """RTVolume: price, size, time in ms, volume of the day, average price, whether one market maker filled it."""
+    """Return RTVolume: price, size, time in ms, day's volume, average price, and `true` for a single market maker."""
     quote, day = look.quote, look.day
     return f"{quote.last};{quote.last_size:g};{int(look.at * 1000)};{day.volume:.0f};{day.typical};true"
 
@@ -84,7 +84,7 @@ def _extreme(days: int, side: int) -> Callable[[Look], float]:
 
 
 def _share(part: float) -> Callable[[Look], float]:
-    """A part of the day's volume: there is no better source for what such figures could be."""
+    """Return a function for a part of the day's volume, as nothing here says what such figures could be."""
     return lambda look: float(round(look.day.volume * part))
 
 
@@ -144,15 +144,15 @@ GENERIC_TICKS: dict[int, Generic] = {
 }  # fmt: skip
 
 TRADE_REPORTS = {233: 48, 375: 77}
-"""Generics whose tick comes again with every trade."""
+"""Generic ticks that are sent again with every trade, and their tick types."""
 NEWS = "292"
-"""News, of the providers that are named behind a colon (`292:BRFG+DJNL`) or of all."""
+"""Generic tick of news, from the providers that are named behind a colon (`292:BRFG+DJNL`), or from all."""
 NO_DEFAULTS = "mdoff"
-"""What turns the usual ticks off."""
+"""Word that turns the usual ticks off."""
 
 
 class Wanted(NamedTuple):
-    """The generics that were asked for, whether the usual ticks are wanted too, and whose news."""
+    """Generic ticks that a request asks for, with or without the usual ticks, and the news providers."""
 
     numbers: frozenset[int]
     defaults: bool
@@ -160,7 +160,7 @@ class Wanted(NamedTuple):
 
 
 def read_list(text: str, sec_type: str) -> Wanted:
-    """What a list of generic ticks asks for. Raises `Refused`, naming the legal ones."""
+    """Return the content of a list of generic ticks. Raise `Refused`, naming the legal ones."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     numbers = frozenset(_number(word, text, sec_type) for word in words if word != NO_DEFAULTS)
     papers: list[str] = []
@@ -183,7 +183,7 @@ def _number(word: str, text: str, sec_type: str) -> int:
 
 
 def generic_ticks(numbers: frozenset[int], look: Look) -> Iterator[Tick]:
-    """The ticks that these generics yield now."""
+    """Yield the present ticks of these generic ticks."""
     for number in sorted(numbers):
         for kind, tick_type, value in GENERIC_TICKS[number].ticks:
             yield _MAKERS[kind](tick_type, value(look))

@@ -1,4 +1,4 @@
-"""Historical bars and hours: reqHistoricalData, its live continuation, and the first moment there is data for."""
+"""Historical bars and hours: reqHistoricalData, its live updates, and the first time that has data."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 UPDATES = 5
 """Seconds between updates of a bar that is kept up to date."""
 BARS = 20_000
-"""The most bars of one answer."""
+"""Limit of the bars of one response."""
 
 SIZES = {
     "1 secs": 1, "1 sec": 1, "5 secs": 5, "10 secs": 10, "15 secs": 15, "30 secs": 30, "1 min": 60, "2 mins": 120,
@@ -39,15 +39,15 @@ SIZES = {
     "2 hours": 7200, "3 hours": 10800, "4 hours": 14400, "8 hours": 28800, "1 day": DAY, "1 week": 7 * DAY,
     "1 month": 30 * DAY, "1D": DAY, "1W": 7 * DAY, "1M": 30 * DAY,
 }  # fmt: skip
-"""Bar sizes in seconds, in every spelling that TWS takes."""
+"""Bar sizes in seconds, by every spelling that TWS takes."""
 _UNITS = {"S": (1, 86_400), "D": (DAY, 365), "W": (7 * DAY, 52), "M": (30 * DAY, 12), "Y": (365 * DAY, 68)}
-"""Seconds of a duration's unit, and how many of them a request may ask for."""
+"""Duration units: the seconds of one, and how many of them a request may ask for."""
 _SCHEDULE = "SCHEDULE"
 _LIVE_KINDS = ("TRADES", "MIDPOINT", "BID", "ASK")
 
 
 class Feed(NamedTuple):
-    """Bars that are kept up to date."""
+    """Subscription to bars that are kept up to date."""
 
     session: Session
     request: int
@@ -55,14 +55,14 @@ class Feed(NamedTuple):
 
 
 class History:
-    """All requests for historical data."""
+    """Requests for historical data, and subscriptions to updates."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._feeds: dict[tuple[int, int], Feed] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "reqHistoricalData": self.request,
             "cancelHistoricalData": self.cancel,
@@ -71,7 +71,10 @@ class History:
         }
 
     def request(self, session: Session, args: Mapping[str, Any]) -> None:
-        """All bars in one message. The end is a message of its own or part of the same, as the session has it."""
+        """Send all bars in one message.
+
+        The end is a message of its own or part of the same message, as the session's server version has it.
+        """
         key = session.client_id, args["reqId"]
         if key in self._feeds:
             raise Refused(386, f"Duplicate ticker id for API historical data query: {args['reqId']}")
@@ -93,16 +96,16 @@ class History:
             self._feeds[key] = Feed(session, args["reqId"], query)
 
     def live(self, session: Session) -> list[int]:
-        """The requests of a client whose bars are kept up to date."""
+        """Return the request ids of a client's bars that are kept up to date."""
         return [feed.request for feed in self._feeds.values() if feed.session is session]
 
     def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
-        """End an update. No answer, unless there is nothing to cancel."""
+        """End a subscription to updates without a response. Raise `Refused` if there is none."""
         if self._feeds.pop((session.client_id, args["reqId"]), None) is None:
             raise Refused(366, f"No historical data query found for ticker id:{args['reqId']}")
 
     def head(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The first moment there is data for."""
+        """Send the first time that has data."""
         instrument = self._world.instrument(args.get("contract", {}))
         shows = args.get("whatToShow", "TRADES").upper()
         if shows not in SHOWN:
@@ -115,7 +118,7 @@ class History:
         session.send("headTimestamp", {"reqId": args["reqId"], "headTimestamp": text})
 
     def _send_schedule(self, session: Session, request: int, query: Query) -> None:
-        """When the exchange was open, day by day: one message, and no end besides."""
+        """Send the times at which the exchange was open, by day, in one message without a separate end."""
         sessions = list(sessions_of(self._world.market, query))
         if not sessions:
             raise no_data(query.instrument, "Schedule")
@@ -136,7 +139,7 @@ class History:
         self._feeds = {key: feed for key, feed in self._feeds.items() if feed.session is not session}
 
     def beat(self, quarter: int) -> None:
-        """Send the bar in progress to whoever keeps theirs up to date."""
+        """Send the bar in progress to every subscriber."""
         seconds, rest = divmod(quarter, QUARTERS)
         if rest or seconds % UPDATES:
             return
@@ -188,9 +191,9 @@ class History:
 
 
 def asked_moment(world: World, session: Session, request: int, text: str) -> float:
-    """The moment that a request for history names, now if it names none or a later one.
+    """Return the time that a request for history names; now if the text is empty or names a later time.
 
-    Warns of a text without a zone. Raises `Refused` if the text is no time.
+    Send a warning about a text without a zone. Raise `Refused` if the text is no time.
     """
     if not text:
         return world.second
@@ -213,7 +216,7 @@ def asked_moment(world: World, session: Session, request: int, text: str) -> flo
 
 
 def no_data(instrument: Instrument, kind: str, exchange: str = "") -> Refused:
-    """What TWS says where there is nothing."""
+    """Return TWS's error for a query that has no data."""
     where = f"{instrument.local_symbol}@{exchange or instrument.exchange} {kind}"
     return Refused(162, f"Historical Market Data Service error message:HMDS query returned no data: {where}")
 

@@ -1,4 +1,4 @@
-"""Options: which there are on an underlying, and what one would cost or imply."""
+"""Option chains and option calculators: strikes and expirations, prices and implied volatilities."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from ibbridge.sim.market.instruments import Instrument
 
 CUSTOM = 53
-"""The tick type of a computation that was asked for."""
+"""Tick type of a computation that a client has requested."""
 
 _PRICES = (1e-6, 1e9)
 
 
 class Options:
-    """Chains and calculators."""
+    """Handlers of option chains and option calculators."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here. Calculations are done at once: there is nothing left to cancel."""
+        """Return the handlers by request name. Calculations finish at once, so a cancel does nothing."""
         return {
             "reqSecDefOptParams": self.chain,
             "calculateImpliedVolatility": self.volatility,
@@ -37,7 +37,7 @@ class Options:
         }
 
     def chain(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Strikes and expirations on each exchange, then the end; the end alone for what has no options."""
+        """Send strikes and expirations on each exchange, then the end; only the end if there are no options."""
         catalogue, request = self._world.catalogue, args["reqId"]
         underlying = self._underlying(args)
         options = PROFILES["FOP" if underlying.sec_type == "FUT" else "OPT"]
@@ -58,7 +58,10 @@ class Options:
         session.send("securityDefinitionOptionParameterEnd", {"reqId": request})
 
     def _underlying(self, args: Mapping[str, Any]) -> Instrument:
-        """What options are asked for on: of a future the one by its conId, or else the next to expire."""
+        """Return the underlying of a requested chain.
+
+        For options on futures that is the future with the given conId, or else the future that expires next.
+        """
         catalogue, number = self._world.catalogue, args.get("underlyingConId") or 0
         if args.get("futFopExchange") and not number:
             future = {"secType": "FUT", "symbol": args.get("underlyingSymbol", "")}
@@ -68,7 +71,7 @@ class Options:
     # -- calculators -------------------------------------------------------------------------------------------------
 
     def volatility(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The volatility at which an option costs what is said. What no volatility explains is not computed."""
+        """Send the implied volatility of an option's price, unset if no volatility gives that price."""
         option, underlying = self._option(args), _amount(args, "underPrice", "underlying price")
         price, years = _amount(args, "optionPrice", "option price"), years_left(option, self._world.now)
         found = implied_volatility(option, price, underlying, years)
@@ -76,7 +79,7 @@ class Options:
         _send(session, args["reqId"], greeks, underlying, price)
 
     def price(self, session: Session, args: Mapping[str, Any]) -> None:
-        """What an option costs at the volatility that is said."""
+        """Send the price of an option at a given volatility."""
         option, underlying = self._option(args), _amount(args, "underPrice", "underlying price")
         volatility = args.get("volatility")
         if volatility is None or not VOLATILITIES[0] <= volatility <= VOLATILITIES[1]:

@@ -1,8 +1,8 @@
-"""Market data lines: reqMktData, its ticks, and what limits them.
+"""Market data lines: reqMktData, its ticks, and its limits.
 
-A line gets a burst at once (type of data, request parameters, last trade, day, quotes, as a TWS does) and then a tick
-for whatever changed, on the quarter seconds of the market. Delayed data is the market as it was a quarter of an hour
-ago, under the delayed tick types.
+A line gets a burst at once (type of data, request parameters, last trade, day, quotes, as from a TWS) and then a tick
+for each change, on the quarter seconds of the market. Delayed data is the market of a quarter of an hour ago, under the
+delayed tick types.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from ibbridge.sim.reference_data.news_archive import Newspaper
 
 LINES = 100
-"""Lines that all clients together may have."""
+"""Market data lines that all clients together may have."""
 DELAY = 15 * 60
 FIRST_NEWS = 3
-"""Headlines, of today and yesterday, that a line begins with."""
+"""Limit of the headlines, of today and yesterday, that a line begins with."""
 SNAPSHOT = 1 * QUARTERS
 """Quarters until a snapshot ends (at IB: within 11 seconds)."""
 
 DIVIDENDS = 0.23
-"""What an option's underlying pays until it expires, as generic tick 456 has it."""
+"""Dividends of an option's underlying until expiry, as generic tick 456 has them."""
 
 _DELAYED = {
     1: 66, 2: 67, 4: 68, 0: 69, 3: 70, 5: 71, 6: 72, 7: 73, 8: 74, 9: 75, 14: 76, 45: 88, 49: 90,
@@ -55,7 +55,7 @@ _LIVE, _FROZEN, _DELAYED_TYPE, _DELAYED_FROZEN = range(1, 5)
 
 
 class Line:
-    """One subscription or snapshot: the generics and whether the usual ticks are wanted, and what was shown last."""
+    """Subscription to market data, or a snapshot: the requested ticks, and the state that was sent last."""
 
     def __init__(self, session: Session, request: int, wanted: Wanted, look: Look) -> None:
         self.session = session
@@ -66,7 +66,7 @@ class Line:
         self.shown = look
 
     def send(self, ticks: Iterator[Tick]) -> None:
-        """Send ticks under this request, as delayed ones where the data is."""
+        """Send ticks under this request id, with delayed tick types if the data is delayed."""
         for name, data in ticks:
             if self.delayed:
                 data["tickType"] = _DELAYED.get(data["tickType"], data["tickType"])
@@ -74,7 +74,7 @@ class Line:
 
 
 class Quotes:
-    """All lines of all clients. `unsubscribed` are symbols for which only delayed data is to be had."""
+    """Market data lines of every client. `unsubscribed` symbols have delayed data only."""
 
     def __init__(self, world: World, paper: Newspaper, unsubscribed: frozenset[str] = frozenset()) -> None:
         self._world = world
@@ -83,7 +83,7 @@ class Quotes:
         self._lines: dict[tuple[int, int], Line] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "reqMktData": self.request,
             "cancelMktData": self.cancel,
@@ -91,7 +91,7 @@ class Quotes:
         }
 
     def set_type(self, session: Session, args: Mapping[str, Any]) -> None:
-        """For later requests of this connection. No answer."""
+        """Set the type of data for later requests of this connection. There is no response."""
         wanted = args.get("marketDataType", _LIVE)
         if wanted not in range(_LIVE, _DELAYED_FROZEN + 1):
             session.error(-1, 321, "Error validating request.-'bN' : cause - Invalid market data type")
@@ -99,7 +99,7 @@ class Quotes:
         session.market_data_type = wanted
 
     def request(self, session: Session, args: Mapping[str, Any]) -> None:
-        """A burst of ticks and then what changes; a snapshot ends by itself."""
+        """Send a burst of ticks and then the changes. A snapshot ends by itself."""
         request = args["reqId"]
         if (session.client_id, request) in self._lines:
             raise Refused(102, "Duplicate ticker id")
@@ -123,7 +123,7 @@ class Quotes:
             line.ends = self._world.market.quarter(self._world.now) + SNAPSHOT
 
     def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
-        """No answer, unless there is nothing to cancel."""
+        """End a line without a response. Raise `Refused` if there is none."""
         if self._lines.pop((session.client_id, args["reqId"]), None) is None:
             raise Refused(300, f"Can't find EId with tickerId:{args['reqId']}")
 
@@ -132,7 +132,7 @@ class Quotes:
         self._lines = {key: line for key, line in self._lines.items() if line.session is not session}
 
     def beat(self, quarter: int) -> None:
-        """Send what changed since the last beat."""
+        """Send the changes since the last beat."""
         market = self._world.market
         for key, line in list(self._lines.items()):
             line.send(self._changes(line, quarter))
@@ -176,7 +176,7 @@ class Quotes:
         self._send_news(line, self._world.market.day_begin(now) - DAY, now, FIRST_NEWS)
 
     def _send_news(self, line: Line, after: float, until: float, most: int | None = None) -> None:
-        """Headlines of a stretch of time, the oldest first; no more than the newest `most`."""
+        """Send the headlines of a stretch of time, the oldest first; no more than the newest `most`."""
         if not line.papers or int(after) == int(until):
             return
         news = list(islice(self._paper.articles(line.shown.instrument, line.papers, after, until), most))
@@ -204,7 +204,7 @@ class Quotes:
 
 
 def is_delayed(session: Session) -> bool:
-    """Whether what a client asks for now will be delayed."""
+    """Return True if new requests of a client get delayed data."""
     return session.market_data_type in (_DELAYED_TYPE, _DELAYED_FROZEN)
 
 
@@ -265,7 +265,7 @@ def _model_changes(was: Look, look: Look) -> Iterator[Tick]:
 
 
 def _model(look: Look) -> Iterator[Tick]:
-    """An option's computations for bid, ask, last and model."""
+    """Yield an option's computations for bid, ask, last and model."""
     option = look.instrument
     if not option.right or option.underlying is None:
         return

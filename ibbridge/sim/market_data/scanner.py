@@ -1,4 +1,4 @@
-"""Market scanners: the known instruments, ranked and filtered, again every half minute."""
+"""Market scanners: the known instruments, ranked and filtered, sent every half minute."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SCANS_AT_ONCE = 10
 """Scanner subscriptions that all clients together may have."""
 ROWS = 50
-"""The most rows of a list."""
+"""Limit of the rows of a list."""
 EVERY = 30 * QUARTERS
 """Quarters between two lists."""
 
@@ -27,7 +27,7 @@ _SERVICE = "Historical Market Data Service error message:"
 
 
 class Scan(NamedTuple):
-    """A subscription: whose, since when, and what it asks for."""
+    """Scanner subscription: its client, its start in quarters of a second, and its criteria."""
 
     session: Session
     request: int
@@ -37,14 +37,14 @@ class Scan(NamedTuple):
 
 
 class Scanner:
-    """All scanner subscriptions."""
+    """Scanner subscriptions of every client."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._scans: dict[tuple[int, int], Scan] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "reqScannerParameters": lambda session, _args: session.send("scannerParameters", {"xml": document()}),
             "reqScannerSubscription": self.subscribe,
@@ -52,7 +52,7 @@ class Scanner:
         }
 
     def subscribe(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The whole list at once, and then again and again."""
+        """Send the whole list at once, and then every half minute."""
         request = args["reqId"]
         if (session.client_id, request) in self._scans:
             raise Refused(385, "Duplicate ticker ID for API scanner subscription")
@@ -68,7 +68,7 @@ class Scanner:
             session.error(request, 165, "Historical Market Data Service query message:no items retrieved")
 
     def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
-        """A cancel is confirmed by an error, as at IB."""
+        """End a subscription. Raise `Refused` in any case, as IB confirms a cancel by an error."""
         request = args["reqId"]
         if self._scans.pop((session.client_id, request), None) is None:
             raise Refused(365, f"No scanner subscription found for ticker id:{request}")
@@ -79,7 +79,7 @@ class Scanner:
         self._scans = {key: scan for key, scan in self._scans.items() if scan.session is not session}
 
     def beat(self, quarter: int) -> None:
-        """Send the lists that are due. Nothing is said of one that is empty."""
+        """Send the lists that are due. An empty list is not sent."""
         for scan in self._scans.values():
             if quarter > scan.began and (quarter - scan.began) % EVERY == 0:
                 self._send(scan)
@@ -87,7 +87,7 @@ class Scanner:
     # -- lists -------------------------------------------------------------------------------------------------------
 
     def _send(self, scan: Scan) -> bool:
-        """Send the list of now. Whether there was anything in it."""
+        """Send the present list. Return True if the list has any rows."""
         number = scan.wanted.get("numberOfRows") or -1  # clients say that they do not say it in many ways
         most = ROWS if number < 0 else min(number, ROWS)
         rows = [_row(rank, sight) for rank, sight in enumerate(self._ranked(scan)[:most])]
@@ -112,7 +112,7 @@ class Scanner:
 
 
 def _check(wanted: Mapping[str, Any]) -> None:
-    """Raises `Refused` unless it is known what to scan, where, and for what."""
+    """Raise `Refused` unless scan code, instrument and location are known and fit together."""
     code, kind, place = (wanted.get(name, "") for name in ("scanCode", "instrument", "locationCode"))
     if code not in SCANS:
         raise Refused(162, f"{_SERVICE}Scan code {code} is unknown")
@@ -125,7 +125,7 @@ def _check(wanted: Mapping[str, Any]) -> None:
 
 
 def _filters(options: Any) -> tuple[tuple[str, float], ...]:
-    """The filters of a list of tags. Raises `Refused`, naming one that is unknown or no number."""
+    """Return the filters of a list of tags. Raise `Refused` for a filter that is unknown or no number."""
     found = []
     for option in options:
         name, text = option.get("tag", ""), option.get("value", "")

@@ -1,4 +1,4 @@
-"""What a scanner can look for: scan codes, filters, instruments and places. One table for answers and for the XML."""
+"""Scanner criteria: scan codes, filters, instruments and locations. One table for responses and for the XML."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Sight:
-    """An instrument as a scanner sees it. Figures are worked out when first looked at."""
+    """Figures of an instrument for scanners. Each figure is computed on its first use."""
 
     def __init__(self, market: Market, instrument: Instrument, now: float) -> None:
         self._market = market
@@ -24,84 +24,84 @@ class Sight:
 
     @cached_property
     def day(self) -> Bar:
-        """The exchange's day so far."""
+        """Bar of the exchange's day so far."""
         return self._market.today(self.instrument, self._now)
 
     @cached_property
     def quote(self) -> Quote:
-        """The quote of now."""
+        """Present quote."""
         return self._market.quote(self.instrument, self._now)
 
     @cached_property
     def close(self) -> float:
-        """Yesterday's close."""
+        """Close of yesterday."""
         return self._market.yesterday_close(self.instrument, self._now)
 
     @property
     def change(self) -> float:
-        """Since yesterday, in percent."""
+        """Change since yesterday's close, in percent."""
         return (self.quote.last / self.close - 1) * 100 if self.close else 0.0
 
     @property
     def gap(self) -> float:
-        """From yesterday's close to the open, in percent."""
+        """Gap from yesterday's close to the open, in percent."""
         return (self.day.open / self.close - 1) * 100 if self.close else 0.0
 
     @property
     def since_open(self) -> float:
-        """Since the open, in percent."""
+        """Change since the open, in percent."""
         return (self.quote.last / self.day.open - 1) * 100 if self.day.open else 0.0
 
     @property
     def range(self) -> float:
-        """From the day's low to its high, in percent."""
+        """Range from the day's low to its high, in percent."""
         return (self.day.high / self.day.low - 1) * 100 if self.day.low else 0.0
 
     @property
     def volume_rate(self) -> float:
-        """The day's volume as a part of a usual day's."""
+        """Volume of the day as a part of a usual day's."""
         return self.day.volume / self.instrument.volume if self.instrument.volume else 0.0
 
     @property
     def volatility(self) -> float:
-        """Of a year, in percent."""
+        """Volatility of a year, in percent."""
         return float(self.instrument.volatility * 252**0.5 * 100)
 
     @property
     def capital(self) -> float:
-        """What all shares are worth together, in millions; made up, but always the same."""
+        """Market capitalisation in millions; the number of shares is made up, but always the same."""
         shares = 500 + identity_number("shares", self.instrument.root) % 9500
         return float(shares * self.quote.last)
 
     @property
     def option_volume(self) -> float:
-        """Options that were traded today."""
+        """Options traded today."""
         return float(round(self.day.volume * 0.018))
 
     @property
     def put_call_ratio(self) -> float:
-        """Puts that were traded for each call; made up, but always the same."""
+        """Puts traded for each call; made up, but always the same."""
         return 0.5 + identity_number("puts", self.instrument.root) % 100 / 100
 
     @property
     def underlying(self) -> float:
-        """The conId of what an option, or the first leg of a combination, is on."""
+        """ConId of the underlying of an option, or of a combination's first leg; 0 without an underlying."""
         first = self.instrument.legs[0][0] if self.instrument.legs else self.instrument
         return float(first.underlying.con_id if first.underlying else 0)
 
     @property
     def is_fund(self) -> bool:
-        """Whether it is an exchange-traded fund."""
+        """Return True if the instrument is an exchange-traded fund."""
         return self.instrument.fund
 
     def place_in(self, days: int) -> float:
-        """Where the price is between the low (0) and the high (100) of so many days."""
+        """Return the position of the price between the low (0) and the high (100) of the last `days` days."""
         past = self._market.past(self.instrument, days, self._now)
         return (self.quote.last - past.low) / (past.high - past.low) * 100 if past.high > past.low else 0.0
 
 
 class ScanCode(NamedTuple):
-    """What is ranked, in which direction, and what is in the list at all."""
+    """Scan code: the ranked value, the direction, and the instruments that may be in the list."""
 
     name: str
     value: Callable[[Sight], float]
@@ -111,7 +111,7 @@ class ScanCode(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """A bound: the value is to be above it (1), below it (-1), or equal to it (0)."""
+    """Filter on a value, which must be above the limit (1), below the limit (-1), or equal to the limit (0)."""
 
     name: str
     value: Callable[[Sight], float]
@@ -119,7 +119,7 @@ class Filter(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What can be scanned."""
+    """Group of instruments that a scanner can look at."""
 
     name: str
     sec_types: tuple[str, ...]
@@ -127,7 +127,7 @@ class Kind(NamedTuple):
 
 
 class Location(NamedTuple):
-    """Where, of which kinds, and within what."""
+    """Location of a scan: its groups of instruments, its parent location, and the instruments inside."""
 
     name: str
     instruments: tuple[str, ...]
@@ -221,7 +221,7 @@ FIELDS = {
     "marketCapBelow": "marketCapBelow1e6",
     "averageOptionVolumeAbove": "avgOptVolumeAbove",
 }
-"""Fields of a subscription, and the filters that they are."""
+"""Fields of a subscription, and the filters that they set."""
 
 INSTRUMENTS: dict[str, Kind] = {
     "STK": Kind("US Stocks", ("STK",), tuple(FILTERS)),

@@ -1,6 +1,6 @@
-"""The document that reqScannerParameters gives: all that a scanner can be asked, as XML of IB's structure.
+"""XML document of reqScannerParameters: everything that a scanner can be asked, in IB's structure.
 
-Made of the same tables as the answers, so that whatever stands in it works.
+The document is made of the same tables as the responses, so that every entry works.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _COLUMNS = {
 
 @cache
 def document() -> str:
-    """The whole of it. Some hundred kilobytes; at IB it is one or two million."""
+    """Return the whole document: some hundred kilobytes, where IB sends one or two million bytes."""
     root = Element("ScanParameterResponse")
     kinds = SubElement(root, "InstrumentList", varName="instrumentList")
     for code, kind in INSTRUMENTS.items():

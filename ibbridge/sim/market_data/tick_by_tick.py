@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ibbridge.sim.market.instruments import Instrument
 
 TAPES = 5
-"""Tick-by-tick streams that one client may have: a twentieth of its lines."""
+"""Tick-by-tick subscriptions that one client may have: a twentieth of its market data lines."""
 BAR = 5
 """Seconds of a real-time bar."""
 
@@ -24,7 +24,7 @@ _BAR_KINDS = ("TRADES", "MIDPOINT", "BID", "ASK")
 
 
 class Tape(NamedTuple):
-    """A tick-by-tick subscription."""
+    """Subscription to tick-by-tick data."""
 
     session: Session
     request: int
@@ -33,7 +33,7 @@ class Tape(NamedTuple):
 
 
 class BarFeed(NamedTuple):
-    """A subscription to five-second bars."""
+    """Subscription to five-second bars."""
 
     session: Session
     request: int
@@ -85,11 +85,11 @@ _KINDS: dict[str, tuple[str, Callable[[Quote, Quote | None, int], Data | None]]]
 
 _TRADED = ("Last", "AllLast")
 _PAST = {"Last": "TRADES", "AllLast": "TRADES", "BidAsk": "BID_ASK", "MidPoint": "MIDPOINT"}
-"""Kinds of historical ticks by those of tick-by-tick data."""
+"""Kinds of historical ticks, by the kind of tick-by-tick data."""
 
 
 class Tapes:
-    """All tick-by-tick and bar subscriptions of all clients."""
+    """Tick-by-tick and bar subscriptions of every client."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -97,7 +97,7 @@ class Tapes:
         self._bars: dict[tuple[int, int], BarFeed] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "reqTickByTickData": self.request_tape,
             "cancelTickByTickData": self.cancel_tape,
@@ -106,7 +106,7 @@ class Tapes:
         }
 
     def request_tape(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Send every tick of one kind, beginning with as many past ones as are asked for, and the present one."""
+        """Send every tick of one kind, beginning with the requested number of past ticks and the present one."""
         request, kind = args["reqId"], args.get("tickType", "")
         if kind not in _KINDS:
             raise invalid(f"Invalid tick-by-tick data type: {kind}")
@@ -127,7 +127,7 @@ class Tapes:
         _send_tick(tape, self._world.market, self._world.market.quarter(self._world.now), first=True)
 
     def _send_past(self, session: Session, request: int, instrument: Instrument, kind: str, number: int) -> None:
-        """Send so many ticks of the past, under the same id and in the messages of historical ticks."""
+        """Send past ticks under the same request id, in the messages of historical ticks."""
         if kind in _TRADED and not instrument.profile.trades:
             return
         shows = _PAST[kind]
@@ -135,11 +135,11 @@ class Tapes:
         session.send(message, {"reqId": request, "ticks": ticks, "done": True})
 
     def cancel_tape(self, session: Session, args: Mapping[str, Any]) -> None:
-        """No answer, unless there is nothing to cancel."""
+        """End a tick-by-tick subscription without a response. Raise `Refused` if there is none."""
         self._end(self._tapes, session, args["reqId"])
 
     def request_bars(self, session: Session, args: Mapping[str, Any]) -> None:
-        """A bar every five seconds, on the clock's grid."""
+        """Send a bar every five seconds, on the clock's grid."""
         request, shows = args["reqId"], args.get("whatToShow", "")
         if shows not in _BAR_KINDS:
             raise Refused(420, f"Invalid Real-time Query.Real-time bars of {shows} are not available")
@@ -149,7 +149,7 @@ class Tapes:
         self._bars[session.client_id, request] = BarFeed(session, request, instrument, shows)
 
     def cancel_bars(self, session: Session, args: Mapping[str, Any]) -> None:
-        """No answer, unless there is nothing to cancel."""
+        """End a subscription to bars without a response. Raise `Refused` if there is none."""
         self._end(self._bars, session, args["reqId"])
 
     @staticmethod
@@ -163,7 +163,7 @@ class Tapes:
         self._bars = {key: each for key, each in self._bars.items() if each.session is not session}
 
     def beat(self, quarter: int) -> None:
-        """Send the ticks of this beat, and the bars that end with it."""
+        """Send the ticks of this beat, and the bars that end with this beat."""
         market = self._world.market
         for tape in self._tapes.values():
             _send_tick(tape, market, quarter)

@@ -1,6 +1,6 @@
-"""Past ticks, and how much was traded at which price.
+"""Historical ticks, and histograms of the volume traded at each price.
 
-Both come from the historical data service, which answers on the next beat; until then a query can be cancelled.
+Both come from the historical data service, which responds on the next beat; until then a query can be cancelled.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from ibbridge.sim.market.instruments import Instrument
 
 TICKS = 1000
-"""The most ticks that may be asked for; a second that has begun is finished all the same."""
+"""Limit of the ticks of a request; the second in which the limit is reached is sent to its end."""
 PRICES = 100
-"""The most prices of a histogram."""
+"""Limit of the prices of a histogram."""
 
 _SEARCHED = 4 * TICKS
-"""Seconds that are looked through for ticks: every instrument that trades does so more often."""
+"""Seconds that are searched for ticks: every traded instrument has a tick within this time."""
 _DAYS = 10
 _SPANS = 500
 _PERIODS = {"second": 1, "minute": 60, "hour": 3600, "day": DAY, "week": 7 * DAY, "month": 30 * DAY, "year": 365 * DAY}
 
 Row: TypeAlias = "Callable[[Quote, Quote], Data | None]"
-"""From a quote and the one before to a tick, if the change makes one."""
+"""Function from a quote and the one before to a tick; None if the change makes no tick."""
 
 
 class Query(NamedTuple):
-    """A question that will be answered on the next beat."""
+    """Query that is answered on the next beat."""
 
     session: Session
     request: int
@@ -47,7 +47,7 @@ class Query(NamedTuple):
 
 
 class TickHistory:
-    """All queries for past ticks and histograms."""
+    """Queries for historical ticks and histograms."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -55,7 +55,7 @@ class TickHistory:
         self._histograms: dict[tuple[int, int], Query] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "reqHistoricalTicks": self.ticks,
             "cancelHistoricalTicks": partial(self._cancel, self._ticks, "historical ticks"),
@@ -70,7 +70,7 @@ class TickHistory:
                 del queries[key]
 
     def beat(self, _: int) -> None:
-        """Answer what was asked since the last beat."""
+        """Answer the queries since the last beat."""
         for queries in (self._ticks, self._histograms):
             pending = list(queries.values())
             queries.clear()
@@ -82,7 +82,7 @@ class TickHistory:
 
     @staticmethod
     def _cancel(queries: dict[tuple[int, int], Query], kind: str, session: Session, args: Mapping[str, Any]) -> None:
-        """Of a query that has been answered there is nothing to cancel, and nothing is said."""
+        """Cancel a query. The cancel of an answered query gets no response."""
         request = args["reqId"] if "reqId" in args else args["tickerId"]
         if queries.pop((session.client_id, request), None) is not None:
             text = f"API {kind} query cancelled: {request}"
@@ -98,7 +98,7 @@ class TickHistory:
     # -- ticks -------------------------------------------------------------------------------------------------------
 
     def ticks(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The ticks after a moment or before one, oldest first, in one message."""
+        """Queue a query for the ticks after or before a time: the response is one message, oldest tick first."""
         request, shows, number = args["reqId"], args.get("whatToShow", ""), args.get("numberOfTicks") or 0
         start, end = args.get("startDateTime", ""), args.get("endDateTime", "")
         if shows not in _TICKS:
@@ -155,7 +155,7 @@ class TickHistory:
     # -- histograms --------------------------------------------------------------------------------------------------
 
     def histogram(self, session: Session, args: Mapping[str, Any]) -> None:
-        """How much was traded at each price over a period until now."""
+        """Queue a query for the volume traded at each price over a period until now."""
         request = args["tickerId"]
         instrument = self._world.instrument(args.get("contract", {}))
         period = _period(args.get("timePeriod", ""))
@@ -173,7 +173,7 @@ class TickHistory:
 
 
 def newest(market: Market, instrument: Instrument, shows: str, until: int, number: int) -> tuple[str, list[Data]]:
-    """Return the last ticks before a moment, oldest first, no more than so many; and the message they are of."""
+    """Return the message name and the last `number` ticks before a time, oldest first."""
     message, row = _TICKS[shows]
     rows: list[Data] = []
     for second in range(until - 1, until - _SEARCHED, -1):
@@ -184,7 +184,7 @@ def newest(market: Market, instrument: Instrument, shows: str, until: int, numbe
 
 
 def _ticks_of(market: Market, instrument: Instrument, row: Row, second: int) -> Iterator[Data]:
-    """The ticks of one second."""
+    """Yield the ticks of one second."""
     quarters = (market.quote(instrument, second + n / QUARTERS) for n in range(-1, QUARTERS))
     for old, new in pairwise(quarters):
         data = row(new, old)
@@ -207,7 +207,7 @@ def _bid_ask(quote: Quote, old: Quote) -> Data | None:
 
 
 def _bid_ask_prices(quote: Quote, old: Quote) -> Data | None:
-    """The same without what changes in nothing but its size."""
+    """Return a bid-ask tick if a price has changed; a change of sizes alone makes no tick."""
     return None if (quote.bid, quote.ask) == (old.bid, old.ask) else _bid_ask(quote, old)
 
 
@@ -223,7 +223,7 @@ _TICKS: dict[str, tuple[str, Row]] = {
 
 
 def _period(text: str) -> int:
-    """The seconds of `3 days`, `1 week`."""
+    """Return the seconds of a period such as `3 days` or `1 week`. Raise `Refused`."""
     number, _, unit = text.strip().lower().partition(" ")
     seconds = _PERIODS.get(unit.removesuffix("s"), 0)
     if not (number.isascii() and number.isdecimal() and len(number) < 4 and int(number) and seconds):
@@ -234,7 +234,7 @@ def _period(text: str) -> int:
 
 
 def _histogram(market: Market, instrument: Instrument, end: int, period: int, *, regular: bool) -> list[Data]:
-    """Volumes by price. A span's volume is put where its price was on average."""
+    """Return the volumes by price. The volume of a span is put at the span's average price."""
     size = max(period // _SPANS, 1)
     bars = [
         market.bar(instrument, begin, begin + size)

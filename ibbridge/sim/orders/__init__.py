@@ -1,5 +1,4 @@
-"""Orders of the simulator: entry, validation, matching, execution, and what clients may ask about them.
+"""Orders of the simulator: entry, validation, matching, execution, and the queries of clients.
 
-The package does with an order what TWS does.
-It must not know sockets, or the bytes of a message.
+The package treats an order as TWS does. The package must not know sockets, or the bytes of a message.
 """

@@ -1,6 +1,6 @@
-"""What orders do on each beat of the market: wait, trigger, rest, fill, expire.
+"""Order execution on each beat of the market: orders wait, trigger, rest, fill and expire.
 
-The events of a fill come in the order a TWS was seen to send them: execution, order and status, commission.
+The events of a fill come in the order that was seen from a TWS: execution, order and status, commission.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ibbridge.sim.market.instruments import Instrument
 
 _REDUCES = (2, 3)
-"""OCA types whose other members get smaller by a fill; of the rest they are cancelled."""
+"""OCA types in which a fill reduces the other orders of the group; in other types a fill cancels them."""
 
 
 def _report(exec_id: str, fee: float, instrument: Instrument, realised: float | None) -> Data:
@@ -35,7 +35,7 @@ def _report(exec_id: str, fee: float, instrument: Instrument, realised: float | 
 
 
 def _part(ticket: Ticket, leg: Instrument, ratio: float, shares: float, price: float) -> Ticket:
-    """Return what one leg has of a fill of a combination, as an order of its own would have it."""
+    """Return one leg's part of a combination's fill, in the form of a separate order."""
     action = "BUY" if ticket.sign * ratio > 0 else "SELL"
     part = Ticket(ticket.client, ticket.order_id, leg, leg.contract(), ticket.order | {"action": action})
     part.perm_id, part.manual = ticket.perm_id, ticket.manual
@@ -45,7 +45,7 @@ def _part(ticket: Ticket, leg: Instrument, ratio: float, shares: float, price: f
 
 
 class Executor:
-    """Works the orders of the book."""
+    """Execution of the orders in the book."""
 
     def __init__(self, world: World, accounts: Accounts, book: OrderBook) -> None:
         self._world = world
@@ -53,7 +53,7 @@ class Executor:
         self._book = book
 
     def beat(self, quarter: int) -> None:
-        """Let every working order do what it can."""
+        """Process every working order. The first beat of a day drops what the day before has finished."""
         market = self._world.market
         at = market.moment(quarter)
         if at == market.day_begin(at):
@@ -93,7 +93,7 @@ class Executor:
             return None
 
     def _work(self, ticket: Ticket, at: float) -> None:
-        """Fill what can be filled; rest, or give up, with what cannot."""
+        """Fill as much as possible. The rest of the order rests, or is given up (IOC, FOK)."""
         tif = ticket.tif()
         found = offer(ticket, self._world.market.quote(ticket.instrument, at))
         size = min(ticket.remaining, found.size) if found else 0.0
@@ -107,7 +107,7 @@ class Executor:
             self._give_up(ticket, tif)
 
     def _give_up(self, ticket: Ticket, tif: str) -> None:
-        """An order that was to be filled at once and was not."""
+        """End an order that had to be filled at once and was not."""
         ticket.completed = ib_times.stamp(self._world.now)
         for status in (INACTIVE,) if tif == "FOK" else (PENDING_CANCEL, CANCELLED):
             ticket.status = status
@@ -136,9 +136,9 @@ class Executor:
     def _book_fill(
         self, ticket: Ticket, shares: float, price: float, fee: float, at: float
     ) -> Iterator[tuple[Ticket, Data, Data]]:
-        """Book a fill in the account, and yield its executions with what each has cost.
+        """Book a fill in the account, and yield its executions, each with its order and its commission report.
 
-        A combination has one for the whole, which costs nothing, and one for each leg. Their ids begin alike.
+        A combination has one execution for the whole, without commission, and one for each leg. Their ids begin alike.
         """
         exec_id = self._book.execution_id()
         legs = list(self._legs(ticket.instrument, price))
@@ -157,7 +157,7 @@ class Executor:
             yield part, execution, _report(leg_id, share, leg, realised)
 
     def _legs(self, instrument: Instrument, price: float) -> Iterator[tuple[Instrument, float, float]]:
-        """What is bought with one unit: instrument, ratio, price. The last leg bears what the others leave."""
+        """Yield instrument, ratio and price of each leg of one unit. The last leg bears the rest of the price."""
         legs = instrument.legs or ((instrument, 1.0),)
         left = price
         for leg, ratio in legs[:-1]:
@@ -168,7 +168,7 @@ class Executor:
         yield leg, ratio, round(left / ratio, 8)
 
     def _after(self, ticket: Ticket, shares: float) -> None:
-        """What a fill means for the orders it is tied to."""
+        """Apply a fill to related orders: cancel bracket siblings, and reduce or cancel the OCA group."""
         if ticket.status == FILLED:
             for brother in self._book.brothers(ticket):
                 if not brother.done:

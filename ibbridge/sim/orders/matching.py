@@ -1,4 +1,4 @@
-"""When an order works, and at what price it fills: pure functions of a ticket and a quote."""
+"""Order matching: when an order works, and the price of its fill. Pure functions of a ticket and a quote."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 class Offer(NamedTuple):
-    """What the market would give an order now."""
+    """Price and size that the market offers to an order now."""
 
     price: float
     size: float
 
 
 def reference(ticket: Ticket, quote: Quote) -> float:
-    """The price that triggers are compared with: the last trade, or the quote where nothing is traded openly."""
+    """Return the price that triggers are compared with: the last trade, or the quote if trades are not public."""
     if ticket.instrument.profile.trades:
         return quote.last
     return quote.ask if ticket.buys else quote.bid
 
 
 def trail(ticket: Ticket, quote: Quote) -> None:
-    """Pull a trailing stop after the market."""
+    """Move a trailing stop with the market."""
     price = reference(ticket, quote)
     percent = ticket.order.get("trailingPercent")
     distance = price * percent / 100 if percent else ticket.order.get("auxPrice") or 0.0
@@ -42,7 +42,7 @@ def trail(ticket: Ticket, quote: Quote) -> None:
 
 
 def is_triggered(ticket: Ticket, quote: Quote) -> bool:
-    """Whether the market has reached what an order waits for. Moves trailing stops."""
+    """Return True if the market has reached the order's trigger. Trailing stops move in this call."""
     kind = order_type(ticket.order).trigger
     if kind is Trigger.NONE:
         return True
@@ -57,7 +57,7 @@ def is_triggered(ticket: Ticket, quote: Quote) -> bool:
 
 
 def offer(ticket: Ticket, quote: Quote) -> Offer | None:
-    """The fill that is to be had now; None if the limit forbids one or there is nobody on the other side."""
+    """Return the fill that is available now; None if the limit forbids a fill, or the other side is empty."""
     if not ticket.instrument.profile.quotes:
         return Offer(quote.last, math.inf)  # a fund deals at its own price
     price, size = (quote.ask, quote.ask_size) if ticket.buys else (quote.bid, quote.bid_size)
@@ -68,7 +68,7 @@ def offer(ticket: Ticket, quote: Quote) -> Offer | None:
 
 
 def limit_price(ticket: Ticket) -> float | None:
-    """The worst price an order takes; None for any. That of a trailing limit follows its stop."""
+    """Return the worst price that an order takes; None for any. A trailing limit follows its stop."""
     if not order_type(ticket.order).limit:
         return None
     given = ticket.order.get("lmtPrice")
@@ -83,9 +83,9 @@ def limit_price(ticket: Ticket) -> float | None:
 
 
 def conditions_met(ticket: Ticket, now: float, last: Callable[[int], float | None]) -> bool:
-    """Whether the conditions of an order hold.
+    """Return True if the conditions of an order hold.
 
-    `last` gives the price of a conId; kinds other than price and time never come true here.
+    `last` returns the price of a conId. Only conditions on price and time can come true here.
     """
     met = True
     joined_by_and = True
@@ -111,7 +111,7 @@ def _holds(condition: Mapping[str, Any], now: float, last: Callable[[int], float
 
 
 def hedge_size(hedge: Ticket, parent: Ticket) -> float:
-    """Return how much a hedge of no quantity trades: the money of what its parent has filled, or a part of it."""
+    """Return the size of a hedge without a quantity: the money that its parent has filled, or a ratio of the fills."""
     if hedge.order.get("hedgeType") == "F":
         return round(abs(parent.spent) * parent.instrument.size, 0)
     return max(round(parent.filled * _ratio(hedge.order.get("hedgeParam", ""))), 1.0)
@@ -128,7 +128,7 @@ def _ratio(text: str) -> float:
 
 
 def commission(instrument: Instrument, quantity: float, value: float) -> float:
-    """What a whole order of this size and value costs; the cost of one fill is the difference it makes."""
+    """Return the commission of a whole order of this size and value. A fill costs the difference that it makes."""
     kind = instrument.sec_type
     if kind == "STK":
         return min(max(0.005 * quantity, 1.0), 0.01 * value) if value else 0.0

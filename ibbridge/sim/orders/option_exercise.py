@@ -1,7 +1,7 @@
-"""Exercising options, and letting them lapse.
+"""Exercise and lapse of options.
 
-A TWS does it overnight; here it is done at once. The option goes at a price of nothing, and the underlying comes or
-goes at the strike; an option on an index is settled in cash.
+A TWS exercises options overnight; here the exercise happens at once. The option leaves the account at a price of 0, and
+the underlying comes or goes at the strike. An option on an index is settled in cash.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _refused(cause: str) -> Refused:
 
 
 class Exercise:
-    """Answers exerciseOptions, whose request id is an order id."""
+    """Handler of exerciseOptions, whose request id is an order id."""
 
     def __init__(self, world: World, accounts: Accounts, book: OrderBook, orders: Orders) -> None:
         self._world = world
@@ -39,11 +39,11 @@ class Exercise:
         self._orders = orders
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {"exerciseOptions": self.exercise}
 
     def exercise(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The life of an order in one go: open, executed, filled."""
+        """Exercise options, or let them lapse, as an order that is opened, executed and filled at once."""
         option = self._world.instrument(args.get("contract", {}))
         action, quantity = args.get("exerciseAction"), float(args.get("exerciseQuantity") or 0)
         if not option.right or option.underlying is None:
@@ -73,7 +73,7 @@ class Exercise:
         self._book.tell(ticket)
 
     def _gain(self, option: Instrument, underlying: Instrument) -> float:
-        """What a unit of the option is worth if it is exercised now; below zero out of the money."""
+        """Return the value of one unit of the option if exercised now; below zero out of the money."""
         price = self._world.market.quote(underlying, self._world.now).last
         return price - option.strike if option.right == "C" else option.strike - price
 

@@ -1,4 +1,4 @@
-"""One order as the simulated host sees it, and the messages that say how it stands."""
+"""Order of a client as the simulated host sees it, and the messages that report its state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ibbridge.sim.market.instruments import Instrument
 
 HELD = ""
-"""The status of an order that was not transmitted: it exists in the host, and nobody hears of it."""
+"""Status of an order that was not transmitted: the order exists in the host, and no client is told of it."""
 PRE_SUBMITTED, SUBMITTED, PENDING_CANCEL = "PreSubmitted", "Submitted", "PendingCancel"
 FILLED, CANCELLED, API_CANCELLED, INACTIVE = "Filled", "Cancelled", "ApiCancelled", "Inactive"
 
@@ -23,18 +23,18 @@ USUAL: Data = {
     "shareholder": "Not an insider or substantial shareholder", "routeMarketableToBbo": False,
     "usePriceMgmtAlgo": False, "seekPriceImprovement": False,
 }  # fmt: skip
-"""What a host says of every order where its client said nothing."""
+"""Values that a host reports for every order whose client did not set them."""
 SUBMITTER = "papertrader"
-"""The name of the user whom the host is logged in as."""
+"""Name of the user who is logged in at the host."""
 
 WORKING = frozenset((PRE_SUBMITTED, SUBMITTED, PENDING_CANCEL))
 DONE = frozenset((FILLED, CANCELLED, API_CANCELLED, INACTIVE))
 
 
 class Ticket:
-    """An order with its life so far. `order` is the record as the client gave it, with the host's own additions.
+    """Order with its state so far. `order` is the record from the client, with the host's own additions.
 
-    `manual` orders were entered in the host itself: they have client 0 and order id 0 until they are bound.
+    `manual` orders were entered in the host itself: they have client id 0, and order id 0 until they are bound.
     `expires` and `starts` are seconds since 1970, None for never and at once.
     """
 
@@ -61,52 +61,52 @@ class Ticket:
 
     @property
     def quantity(self) -> float:
-        """How many were ordered."""
+        """Quantity that was ordered."""
         return float(self.order.get("totalQuantity") or 0.0)
 
     @property
     def remaining(self) -> float:
-        """How many are still to be filled."""
+        """Quantity that is still to be filled."""
         return round(max(self.quantity - self.filled, 0.0), 8)
 
     @property
     def buys(self) -> bool:
-        """Whether it is a purchase."""
+        """Return True if the order is a purchase."""
         return self.order.get("action") in ("BUY", "SLONG")
 
     @property
     def sign(self) -> int:
-        """1 for a purchase, -1 for a sale."""
+        """Sign of the quantity: 1 for a purchase, -1 for a sale."""
         return 1 if self.buys else -1
 
     @property
     def account(self) -> str:
-        """Whose money it is."""
+        """Account that the order belongs to."""
         return str(self.order.get("account", ""))
 
     @property
     def average(self) -> float:
-        """The average price of what was filled; 0 before."""
+        """Average fill price; 0 before the first fill."""
         return round(self.spent / self.filled, 8) if self.filled else 0.0
 
     @property
     def working(self) -> bool:
-        """Whether it has been transmitted and is not over."""
+        """Return True if the order has been transmitted and is not over."""
         return self.status in WORKING
 
     @property
     def done(self) -> bool:
-        """Whether it is over."""
+        """Return True if the order is over."""
         return self.status in DONE
 
     def tif(self) -> str:
-        """Its time in force."""
+        """Return the time in force."""
         return str(self.order.get("tif") or "DAY")
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
     def open_order(self, state: Mapping[str, Any] | None = None) -> Data:
-        """The data of `openOrder`, with more in its order state where given."""
+        """Return the data of `openOrder`; `state` adds fields to the order state."""
         return {
             "orderId": self.order_id,
             "contract": self.contract,
@@ -115,7 +115,7 @@ class Ticket:
         }
 
     def order_status(self) -> Data:
-        """The data of `orderStatus`."""
+        """Return the data of `orderStatus`."""
         return {
             "orderId": self.order_id,
             "status": self.status,
@@ -131,7 +131,7 @@ class Ticket:
         }
 
     def completed_order(self) -> Data:
-        """As reqCompletedOrders gives it: known by its permId alone."""
+        """Return the data of `completedOrder`, in which only the permId identifies the order."""
         record = self._record()
         for gone in ("orderId", "clientId", "parentId", "totalQuantity"):
             record.pop(gone, None)
@@ -140,7 +140,7 @@ class Ticket:
         return {"contract": self.contract, "order": record, "orderState": state}
 
     def execution(self, exec_id: str, at: float, shares: float) -> Data:
-        """The record of the fill that was booked last."""
+        """Return the execution record of the fill that was booked last."""
         record: Data = {
             "execId": exec_id,
             "time": ib_times.stamp(at),

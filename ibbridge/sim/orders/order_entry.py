@@ -1,7 +1,7 @@
-"""Placing, changing and cancelling orders: what a client may ask for, and what it gets at once.
+"""Order entry: placing, changing and cancelling orders, and the immediate responses.
 
-What happens to an order later is `execution.py`'s, questions about orders are answered in `queries.py`; the
-three share the book.
+`execution.py` decides what happens to an order later, and `queries.py` answers questions about orders; the three share
+the book.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ MOST_WORKING = 20
 
 
 def combination(instrument: Instrument, legs: Sequence[Mapping[str, Any]]) -> Data:
-    """Return what a host says of a combination besides: its legs, and the same in short (`265598|1,272093|-1`)."""
+    """Return the additional fields of a combination: its legs, and their short form (`265598|1,272093|-1`)."""
     short = ",".join(f"{leg.con_id}|{ratio:g}" for leg, ratio in instrument.legs)
     return {"comboLegs": [dict(leg) for leg in legs], "comboLegsDescrip": short}
 
 
 class Orders:
-    """The order desk.
+    """Handlers of placing and cancelling, and the order ids of every client.
 
-    With `foreign_cancel` a client may cancel what another has placed, as was seen on paper accounts; by IB's
-    documentation it may not.
+    With `foreign_cancel` a client may cancel an order of another client, as was seen on paper accounts; IB's
+    documentation forbids it.
     """
 
     def __init__(self, world: World, accounts: Accounts, book: OrderBook, *, foreign_cancel: bool = False) -> None:
@@ -48,33 +48,33 @@ class Orders:
         self._highest: dict[int, int] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {"placeOrder": self.place, "cancelOrder": self.cancel, "reqGlobalCancel": self.cancel_all}
 
     def next_id(self, client: int) -> int:
-        """One above the highest order id that this client has ever used."""
+        """Return the order id above the highest that this client has ever used."""
         return self._highest.get(client, 0) + 1
 
     def claim_id(self, client: int, order_id: int) -> None:
-        """Use an order id up, whatever becomes of it. Raises `Refused` if it has been used already."""
+        """Mark an order id as used, also if the order fails. Raise `Refused` unless it is above every used one."""
         if order_id < self.next_id(client):
             raise Refused(103, "Duplicate order id")
         self._highest[client] = order_id
 
     def reset_ids(self) -> None:
-        """Begin again with the lowest order ids; those of orders that still work stay used."""
+        """Start again with the lowest order ids. The ids of working orders stay used."""
         self._highest.clear()
         for ticket in self._book.working():
             self._highest[ticket.client] = max(ticket.order_id, self._highest.get(ticket.client, 0))
 
     def move_ids(self, by: int) -> None:
-        """Let every client's next order id go on, or back, by so many."""
+        """Move every client's next order id on by `by`, or back if `by` is negative."""
         self._highest = {client: max(0, highest + by) for client, highest in self._highest.items()}
 
     # -- placing -----------------------------------------------------------------------------------------------------
 
     def place(self, session: Session, args: Mapping[str, Any]) -> None:
-        """A new order, a change to one, or the question what an order would cost."""
+        """Place a new order, change an existing one, or send the cost of a what-if order."""
         ticket = self._ticket(session.client_id, args)
         existing = self._book.find(ticket.client, ticket.order_id)
         if ticket.order.get("whatIf"):
@@ -88,7 +88,7 @@ class Orders:
             self._accept(ticket)
 
     def enter_manually(self, contract: Mapping[str, Any], order: Mapping[str, Any]) -> Ticket:
-        """An order entered by hand in the host. Raises `Refused`."""
+        """Place an order as if entered by hand in the host. Raise `Refused`."""
         instrument = self._world.instrument(contract)
         ticket = Ticket(0, 0, instrument, instrument.contract(), dict(order))
         ticket.manual = True
@@ -122,7 +122,7 @@ class Orders:
             self._transmit(ticket)
 
     def _complete(self, ticket: Ticket) -> None:
-        """Check an order and fill in what the host knows. Raises `Refused`."""
+        """Check an order and fill in the fields that the host knows. Raise `Refused`."""
         order = ticket.order
         cash = order.get("cashQty") if ticket.instrument.sec_type in ("CASH", "CRYPTO") else None
         if cash and not order.get("totalQuantity"):
@@ -139,14 +139,14 @@ class Orders:
             ticket.expires = self._world.market.day_begin(self._world.now) + DAY
 
     def _transmit(self, ticket: Ticket) -> None:
-        """Start an order and all of its family that waits for it, parents first."""
+        """Start an order and the held orders of its bracket, parents first."""
         head = ticket.parent or ticket
         for member in (head, *self._book.children(head)):
             if member.status == HELD:
                 self._book.start(member)
 
     def _rejection(self, ticket: Ticket) -> str:
-        """Why the broker will not have an order; empty if it will."""
+        """Return the broker's reason to reject an order; empty if the broker accepts the order."""
         con_id, side = ticket.instrument.con_id, (ticket.buys, ticket.account)
         same = sum(t.instrument.con_id == con_id and (t.buys, t.account) == side for t in self._book.working())
         if same >= MOST_WORKING:
@@ -163,7 +163,7 @@ class Orders:
     # -- changing ----------------------------------------------------------------------------------------------------
 
     def _modify(self, ticket: Ticket, change: Ticket) -> None:
-        """Take over what a later placeOrder with the same id says; told twice, as a TWS does."""
+        """Apply a later placeOrder with the same order id, and report the order twice, as a TWS does."""
         same_contract = change.instrument.con_id == ticket.instrument.con_id
         same_side = change.order.get("action") == ticket.order["action"]
         if not same_contract or not same_side or change.quantity < ticket.filled:
@@ -185,7 +185,7 @@ class Orders:
     # -- asking ------------------------------------------------------------------------------------------------------
 
     def _what_if(self, session: Session, ticket: Ticket) -> None:
-        """One openOrder with margins and commission, and nothing placed."""
+        """Send one openOrder with margins and commission, and place nothing."""
         if not ticket.order.get("transmit", True):
             raise Refused(413, "What-if order should have the transmit flag set to true.")
         self._complete(ticket)
@@ -215,7 +215,7 @@ class Orders:
         session.send("openOrder", answer)
 
     def _margins(self, ticket: Ticket) -> tuple[tuple[float, float], tuple[float, float]]:
-        """The account's initial and maintenance margin before and after a fill of the whole order."""
+        """Return the account's initial and maintenance margin, before and after a fill of the whole order."""
         ledger = self._accounts.ledgers[ticket.account]
         figures = ledger.figures()
         position = ledger.positions.get(ticket.instrument.con_id)
@@ -230,7 +230,7 @@ class Orders:
     # -- cancelling --------------------------------------------------------------------------------------------------
 
     def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Cancel one order of the client's."""
+        """Cancel one of the client's orders."""
         order_id = args["orderId"]
         ticket = self._book.find(session.client_id, order_id)
         if ticket is None and self._foreign_cancel:
@@ -244,7 +244,7 @@ class Orders:
         self._book.end(ticket, CANCELLED_BY_USER, also=session)
 
     def cancel_all(self, _: Session, __: Mapping[str, Any]) -> None:
-        """Everybody's orders, manual ones included."""
+        """Cancel the orders of every client, manual orders included."""
         for ticket in list(self._book.tickets):
             if not ticket.done:
                 self._book.end(ticket, CANCELLED_BY_USER)

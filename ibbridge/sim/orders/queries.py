@@ -1,4 +1,4 @@
-"""Questions about orders: which are open, which are over, what was executed."""
+"""Order queries: open orders, completed orders, and executions."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _SIDES = {"BUY": "BOT", "SELL": "SLD", "SSHORT": "SLD", "BOT": "BOT", "SLD": "SL
 
 
 class OrderReports:
-    """Reads the book, and binds manual orders where asking for them does that."""
+    """Handlers of order queries, some of which bind manual orders."""
 
     def __init__(self, world: World, book: OrderBook) -> None:
         self._world = world
         self._book = book
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "reqOpenOrders": self.open_orders,
             "reqAllOpenOrders": self.all_open_orders,
@@ -35,7 +35,7 @@ class OrderReports:
         }
 
     def open_orders(self, session: Session, _: Mapping[str, Any]) -> None:
-        """The client's own; client 0 also gets manual orders, which are bound by that."""
+        """Send the client's own open orders. For client 0 this binds manual orders, and sends them too."""
         for ticket in list(self._book.working()):
             if ticket.client == session.client_id:
                 self._book.bind(ticket)
@@ -43,26 +43,29 @@ class OrderReports:
         session.send("openOrderEnd")
 
     def all_open_orders(self, session: Session, _: Mapping[str, Any]) -> None:
-        """Everybody's, manual ones included; nothing is bound by asking."""
+        """Send the open orders of every client, manual orders included, and bind none of them."""
         for ticket in self._book.working():
             self._show(session, ticket)
         session.send("openOrderEnd")
 
     def auto_open_orders(self, session: Session, args: Mapping[str, Any]) -> None:
-        """From now on manual orders come bound. For client 0 alone."""
+        """Turn the automatic binding of new manual orders on or off, for client 0 only."""
         if session.client_id != 0:
             raise Refused(327, "Only API connections with clientId set to 0 can set the auto bind TWS orders property.")
         session.auto_bind = args.get("bAutoBind", False)
 
     def completed_orders(self, session: Session, args: Mapping[str, Any]) -> None:
-        """All that are over, then the end."""
+        """Send every completed order, then the end."""
         for ticket in self._book.tickets:
             if ticket.done and ticket.perm_id and not (ticket.manual and args.get("apiOnly", False)):
                 session.send("completedOrder", ticket.completed_order())
         session.send("completedOrdersEnd")
 
     def executions(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Today's fills of the session's own orders (of all for the master), each with its commission; then the end."""
+        """Send today's executions with their commissions, then the end.
+
+        A client sees its own executions; the master client sees those of every client.
+        """
         request, wanted = args["reqId"], args.get("execFilter") or {}
         today = self._world.market.day_begin(self._world.now)
         since = max(today, self._since(wanted.get("time", "")))

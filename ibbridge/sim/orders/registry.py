@@ -1,4 +1,4 @@
-"""The book: every order there is, how they hang together, and who hears of what happens to them."""
+"""Order book: every order, the relations between orders, and the clients that are told of an order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CANCELLED_BY_USER = "Order Canceled - reason:"
 
 
 class OrderBook:
-    """All orders of all clients, and every execution as (ticket, execution, commission report), oldest first."""
+    """Orders of every client, and every execution as (ticket, execution, commission report), oldest first."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -29,38 +29,38 @@ class OrderBook:
         self.executions: list[tuple[Ticket, Data, Data]] = []
 
     def find(self, client: int, order_id: int) -> Ticket | None:
-        """The latest order of a client with this id."""
+        """Return the latest order of a client with this order id; None if there is none."""
         found = (t for t in reversed(self.tickets) if t.client == client and t.order_id == order_id)
         return next(found, None)
 
     def working(self) -> Iterator[Ticket]:
-        """Orders that have been transmitted and are not over, oldest first."""
+        """Return the orders that have been transmitted and are not over, oldest first."""
         return (ticket for ticket in self.tickets if ticket.working)
 
     def children(self, ticket: Ticket) -> list[Ticket]:
-        """The orders attached to this one."""
+        """Return the orders attached to this one."""
         return [other for other in self.tickets if other.parent is ticket]
 
     def brothers(self, ticket: Ticket) -> list[Ticket]:
-        """The other children of a parent that has filled: of a take-profit and a stop-loss only one is to happen."""
+        """Return the other children of a filled parent: of take-profit and stop-loss only one may happen."""
         if ticket.parent is None or ticket.parent.status != FILLED:
             return []
         return [other for other in self.children(ticket.parent) if other is not ticket]
 
     def forget_day(self) -> None:
-        """What is over is not told of on the next day."""
+        """Drop executions and finished orders, which a TWS does not report on the next day."""
         self.executions.clear()
         self.tickets = [ticket for ticket in self.tickets if not ticket.done]
 
     def execution_id(self) -> str:
-        """A new one. A correction would differ after the last dot."""
+        """Return a new execution id. A correction would differ after the last dot."""
         self._fills += 1
         return f"0000e0d5.{0x65000000 + self._fills:08x}.01.01"
 
     # -- what becomes of an order ------------------------------------------------------------------------------------
 
     def start(self, ticket: Ticket) -> None:
-        """An order goes to the market."""
+        """Send an order to the market, and report the order."""
         if ticket not in self.tickets:
             self.tickets.append(ticket)
         self.number(ticket)
@@ -70,7 +70,7 @@ class OrderBook:
         self.tell(ticket)
 
     def end(self, ticket: Ticket, reason: str, also: Session | None = None) -> None:
-        """Cancel an order and its children and brothers in a bracket. `also` hears of the first."""
+        """Cancel an order, its children and its bracket siblings. `also` is told of the order itself."""
         ticket.status = API_CANCELLED if ticket.status == HELD else CANCELLED
         ticket.why_held = ""
         ticket.completed = ib_times.stamp(self._world.now)
@@ -82,7 +82,7 @@ class OrderBook:
                 self.end(relative, CANCELLED_BY_USER)
 
     def reject(self, ticket: Ticket, reason: str) -> None:
-        """The broker will not have an order."""
+        """Reject an order on behalf of the broker."""
         self.number(ticket)
         ticket.completed = ib_times.stamp(self._world.now)
         self.tickets.append(ticket)
@@ -92,7 +92,7 @@ class OrderBook:
             client.send("orderStatus", ticket.order_status())
 
     def bind(self, ticket: Ticket) -> None:
-        """Give a manual order an id of client 0, negative as is IB's default."""
+        """Give a manual order an order id of client 0, negative as is IB's default."""
         if not ticket.manual or ticket.order_id:
             return
         self._bound -= 1
@@ -103,7 +103,7 @@ class OrderBook:
             client.send("orderBound", data)
 
     def number(self, ticket: Ticket) -> None:
-        """Give an order the broker's own number, once."""
+        """Give an order its permId, once."""
         if not ticket.perm_id:
             ticket.perm_id = FIRST_PERM_ID + self._perm_ids
             self._perm_ids += 1
@@ -111,23 +111,23 @@ class OrderBook:
     # -- who hears of it ---------------------------------------------------------------------------------------------
 
     def tell(self, ticket: Ticket) -> None:
-        """The order and its status, to everybody who may see it."""
+        """Send the order and its status to every client that may see the order."""
         for client in self._watchers(ticket):
             client.send("openOrder", ticket.open_order())
             client.send("orderStatus", ticket.order_status())
 
     def broadcast(self, ticket: Ticket, name: str, data: Data) -> None:
-        """One message about an order, to everybody who may see it."""
+        """Send one message about an order to every client that may see the order."""
         for client in self._watchers(ticket):
             client.send(name, data)
 
     def _watchers(self, ticket: Ticket) -> Iterator[Session]:
-        """Whoever placed an order, and the master client; of manual orders only client 0 hears."""
+        """Return the clients that may see an order: its own and the master; client 0 for a manual order."""
         return self._world.clients(ticket.client, None if ticket.manual else self._world.master)
 
 
 def why_held(ticket: Ticket) -> str:
-    """IB's word for what an order waits for; empty if for nothing."""
+    """Return IB's word for the event that an order waits for; empty if the order does not wait."""
     if ticket.parent is not None and ticket.parent.status != FILLED:
         return "child"
     return "trigger" if order_type(ticket.order).trigger is not Trigger.NONE and not ticket.triggered else ""

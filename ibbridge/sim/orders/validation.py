@@ -1,6 +1,6 @@
-"""What is wrong with an order: IB's codes and words for it, before anything happens.
+"""Order validation: IB's error codes and texts for an invalid order, before the order is placed.
 
-Checks are small functions in a list, in the order in which a TWS finds fault. Each raises `Refused` or does nothing.
+Checks are small functions in a list, in the order in which a TWS checks. Each check raises `Refused` or does nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Trigger(Enum):
-    """What an order waits for before it works."""
+    """Event that an order waits for before the order works."""
 
     NONE = "none"
     STOP = "stop"
@@ -29,7 +29,7 @@ class Trigger(Enum):
 
 
 class OrderType(NamedTuple):
-    """How an order type behaves: whether it has a limit, and what sets it off."""
+    """Behaviour of an order type: with or without a limit, and the event that triggers the order."""
 
     limit: bool
     trigger: Trigger = Trigger.NONE
@@ -77,12 +77,12 @@ _NUMBERS = (*_PRICES, "totalQuantity", "cashQty", "trailingPercent", "lmtPriceOf
 
 
 def refuse_order(cause: str) -> Refused:
-    """What TWS says of an order that makes no sense, with the cause."""
+    """Return TWS's error for an invalid order, with the cause."""
     return Refused(321, f"Error validating request.-'bF' : cause - {cause}")
 
 
 def order_type(order: Mapping[str, Any]) -> OrderType:
-    """How the type of a checked order behaves."""
+    """Return the behaviour of the type of a checked order."""
     return ORDER_TYPES[order["orderType"]]
 
 
@@ -123,7 +123,7 @@ def _quantity(instrument: Instrument, order: Mapping[str, Any]) -> None:
 
 
 def leg_prices(instrument: Instrument, order: Mapping[str, Any]) -> float | None:
-    """Return what a combination may cost by the prices of its legs; None unless every leg has one."""
+    """Return the limit of a combination by the prices of its legs; None unless every leg has one."""
     prices = [leg.get("price") for leg in order.get("orderComboLegs") or ()]
     if not prices or len(prices) != len(instrument.legs):
         return None
@@ -194,13 +194,13 @@ CHECKS: Sequence[Callable[[Instrument, Mapping[str, Any]], None]] = (
 
 
 def check(instrument: Instrument, order: Mapping[str, Any]) -> None:
-    """Raises `Refused` with the first fault of an order."""
+    """Raise `Refused` with the first fault of an order."""
     for each in CHECKS:
         each(instrument, order)
 
 
 def choose_account(order: Data, accounts: Sequence[str]) -> str:
-    """The account of an order. Raises `Refused` where it must be named and is not, or does not exist."""
+    """Return the account of an order. Raise `Refused` if the account is required and missing, or unknown."""
     named = order.get("account", "")
     if not named and len(accounts) > 1:
         raise Refused(435, "You must specify an account.")

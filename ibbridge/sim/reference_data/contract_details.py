@@ -1,4 +1,4 @@
-"""Contract details: what there is to know of the instruments that a contract may mean."""
+"""Contract details: static data of the instruments that a contract may mean."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ _FUND_ORDER_TYPES = "AD,ALERT,ALLOC,BASKET,DAY,DEACT,DEACTDIS,FUNDSWAP,MKT,NONAL
 _BONDS = ("BOND", "BILL")
 _CENTRAL = ("CME", "CBOT")
 _GROUPS = {"FUT": 0, "CONTFUT": 0, "FUND": 0, "OPT": 2, "CASH": 4, "BOND": 7, "BILL": 7}
-"""The group of exchanges that quotes are put together from; 0 where there is none."""
+"""Group of exchanges that quotes are aggregated from, by type; 0 for none."""
 _SIZES = {"STK": (0.0001, 0.0001, 100.0), "FUND": (0.001, 0.001, 1.0), "BOND": (2.0, 1.0, 1.0)}
-"""The least size of an order, its steps, and the steps that are advised."""
+"""Smallest order size, size increment, and suggested increment."""
 _MATURITY = re.compile(r"(\d\d)/\d\d/(\d\d)$")
 
 
 class Contracts:
-    """Answers what the catalogue knows."""
+    """Handler of reqContractDetails."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "reqContractDetails": self.details,
             "cancelContractData": lambda _session, _args: None,
         }
 
     def details(self, session: Session, args: Mapping[str, Any]) -> None:
-        """One message per instrument that the contract may mean, then the end; 200 and no end where there is none."""
+        """Send one message per matching instrument, then the end. Raise error 200, without an end, if none matches."""
         asked, request = args.get("contract", {}), args["reqId"]
         found = self._world.catalogue.find(asked, self._world.today)
         if found[0].legs:
@@ -58,7 +58,7 @@ class Contracts:
 
 
 def contract_details(instrument: Instrument, exchange: str, today: date) -> Data:
-    """Return IB's record of everything about an instrument, without what equals the record's defaults."""
+    """Return IB's record of an instrument, without the values that equal the record's defaults."""
     sec_type = instrument.sec_type
     special = _bond if sec_type in _BONDS else {"STK": _stock, "FUND": _fund, "FUT": _future}.get(sec_type)
     every = _usual(instrument, exchange, today)
@@ -100,7 +100,7 @@ def _usual(instrument: Instrument, exchange: str, today: date) -> Data:
 
 
 def _derived(instrument: Instrument) -> Data:
-    """Return what is said of a derivative: what it is on, and when it is traded last."""
+    """Return the additional fields of a derivative: its underlying, and the time of its last trade."""
     future = instrument.sec_type in ("FUT", "CONTFUT")
     under = instrument.underlying
     return {
@@ -122,7 +122,7 @@ def _future(_: Instrument) -> Data:
 
 
 def _fund(instrument: Instrument) -> Data:
-    """Return what a fund has besides: its family, what it costs, and where it is sold."""
+    """Return the additional fields of a fund: its family, its costs, and where the fund is sold."""
     family = instrument.name.partition(" ")[0]
     return {
         "orderTypes": _FUND_ORDER_TYPES,

@@ -1,4 +1,4 @@
-"""Display groups: windows of a TWS that show the same contract, and clients that follow or change it."""
+"""Display groups: windows of a TWS that show the same contract, and clients that follow or change a group."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 GROUPS = range(1, 8)
 NOTHING = "none"
-"""What a group shows that shows nothing."""
+"""Contract info of a group that shows no contract."""
 
 _CONTRACT = re.compile(r"(\d{1,10})@[A-Z0-9.]{1,20}")
 
 
 class Follower(NamedTuple):
-    """A subscription to one group."""
+    """Subscription to one display group."""
 
     session: Session
     request: int
@@ -28,7 +28,7 @@ class Follower(NamedTuple):
 
 
 class Displays:
-    """What each group shows, and who follows it."""
+    """Contracts that the display groups show, and the subscriptions to the groups."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -36,7 +36,7 @@ class Displays:
         self._followers: dict[tuple[int, int], Follower] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "queryDisplayGroups": self.groups,
             "subscribeToGroupEvents": self.subscribe,
@@ -46,11 +46,11 @@ class Displays:
 
     @staticmethod
     def groups(session: Session, args: Mapping[str, Any]) -> None:
-        """Which groups there are."""
+        """Send the list of display groups."""
         session.send("displayGroupList", {"reqId": args["reqId"], "groups": "|".join(map(str, GROUPS))})
 
     def subscribe(self, session: Session, args: Mapping[str, Any]) -> None:
-        """What a group shows, now and whenever it changes."""
+        """Send the contract of a group, now and at each change."""
         request, group = args["reqId"], args.get("groupId", 0)
         if group not in GROUPS:
             raise invalid(f"Invalid display group {group}")
@@ -60,7 +60,7 @@ class Displays:
         self._tell(follower)
 
     def update(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Show something else in the group of a subscription. Everybody who follows the group hears of it."""
+        """Change the contract of the group of a subscription. Every subscriber of the group is told."""
         follower = self._followers.get((session.client_id, args["reqId"]))
         if follower is None:
             raise invalid("Not subscribed to a display group")
@@ -76,7 +76,7 @@ class Displays:
                 self._tell(each)
 
     def unsubscribe(self, session: Session, args: Mapping[str, Any]) -> None:
-        """No answer."""
+        """End a subscription. There is no response."""
         self._followers.pop((session.client_id, args["reqId"]), None)
 
     def drop(self, session: Session) -> None:
@@ -84,7 +84,7 @@ class Displays:
         self._followers = {key: each for key, each in self._followers.items() if each.session is not session}
 
     def beat(self, _: int) -> None:
-        """Nothing here changes by itself."""
+        """Do nothing: display groups change only by requests."""
 
     def _tell(self, follower: Follower) -> None:
         data = {"reqId": follower.request, "contractInfo": self._shown[follower.group]}

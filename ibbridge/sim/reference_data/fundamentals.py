@@ -1,4 +1,4 @@
-"""Reports about companies, as XML of the structure of the Reuters reports that IB passes on."""
+"""Fundamental reports as XML, in the structure of the Reuters reports that IB passes on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _YEARS = 5
 
 
 class Company:
-    """The made-up figures of one company: the same whoever asks, in millions but for those of a share."""
+    """Made-up figures of one company, always the same, in millions except the figures per share."""
 
     def __init__(self, stock: Instrument, price: float, today: date) -> None:
         self.stock = stock
@@ -31,33 +31,33 @@ class Company:
         self._margin = 0.05 + identity_number("margin", stock.root) % 25 / 100
 
     def revenue(self, years_ago: int) -> float:
-        """The sales of a year."""
+        """Return the sales of a year."""
         return float(self._sales * self._growth ** (_YEARS - years_ago))
 
     def income(self, years_ago: int) -> float:
-        """What was left of them."""
+        """Return the net income of a year."""
         return self.revenue(years_ago) * self._margin
 
     def earnings(self, years_ago: int) -> float:
-        """The same for one share."""
+        """Return the net income of a year per share."""
         return self.income(years_ago) / self.shares
 
 
 class Fundamentals:
-    """Answers for the stocks that everybody knows; of others there is nothing to be had."""
+    """Handler of reqFundamentalData, for listed stocks only."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here, at once, so that there is nothing to cancel."""
+        """Return the handlers by request name. Reports are sent at once, so a cancel does nothing."""
         return {
             "reqFundamentalData": self.report,
             "cancelFundamentalData": lambda _session, _args: None,
         }
 
     def report(self, session: Session, args: Mapping[str, Any]) -> None:
-        """One report as one text."""
+        """Send a report as one text."""
         make = _REPORTS.get(args.get("reportType", ""))
         if make is None:
             raise invalid(f"Invalid report type. Legal ones are: {', '.join(_REPORTS)}")

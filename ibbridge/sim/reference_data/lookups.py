@@ -1,4 +1,4 @@
-"""What is looked up about names and exchanges: symbols that match, price increments, exchange letters, depth."""
+"""Lookups of names and exchanges: matching symbols, price increments, exchange letters, depth exchanges."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ if TYPE_CHECKING:
     from ibbridge.sim.market.instruments import Instrument
 
 MATCHING_EVERY = 1.0
-"""Seconds between two requests for matching symbols; what comes sooner gets no answer at all."""
+"""Seconds between two requests for matching symbols; an earlier request gets no response at all."""
 
 _DERIVATIVES = {"STK": ["CFD", "OPT", "WAR", "BAG"], "IND": ["CFD", "FUT", "OPT", "BAG"]}
 _SMART_KEYS = {"STK": "a60001", "OPT": "b20001", "FUT": "9c0001", "CASH": "c70001", "CRYPTO": "e10001", "IND": "f30001"}
-"""IB's opaque names for the sets of exchanges that quotes are put together from, by type of security."""
+"""IB's opaque names for the sets of exchanges that quotes are aggregated from, by type of security."""
 _KEYED_AS = {"CONTFUT": "FUT", "FOP": "FUT"}
 _LETTERS = "ANQPZKJYXBCMVHUIDEFGLORSTW"
 _DEPTH_TYPES = ("STK", "OPT", "FUT", "CASH", "CRYPTO", "BOND")
 _BOOKS = {"ISLAND": "Deep2", "ARCA": "Deep2", "BATS": "Deep2", "NYSE": "Deep2", "BEX": "Deep", "IEX": "Deep2"}
-"""Stock exchanges whose books have market makers in them, and IB's name for that service."""
+"""Stock exchanges whose books name market makers, and IB's name for that service."""
 
 
 def smart_key(sec_type: str) -> str:
-    """The key of tick 81 by which a client asks what the letters in quotes mean."""
+    """Return the key of tick 81, by which a client requests the meaning of the letters in quotes."""
     return _SMART_KEYS.get(_KEYED_AS.get(sec_type, sec_type), _SMART_KEYS["STK"])
 
 
 class Lookups:
-    """Answers what is the same for everybody."""
+    """Handlers of lookups that are the same for every client."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._matched: dict[int, float] = {}
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "reqMatchingSymbols": self.matching,
             "reqMarketRule": self.market_rule,
@@ -48,7 +48,7 @@ class Lookups:
         }
 
     def matching(self, session: Session, args: Mapping[str, Any]) -> None:
-        """Known names that begin with the pattern, or contain it; silence for who asks again too soon."""
+        """Send known names that match the pattern; nothing to a client that asks again too soon."""
         now, last = self._world.now, self._matched.get(session.client_id)
         if last is not None and now - last < MATCHING_EVERY:
             return
@@ -62,11 +62,11 @@ class Lookups:
         self._matched.pop(session.client_id, None)
 
     def beat(self, _: int) -> None:
-        """Nothing here changes."""
+        """Do nothing: lookups do not change with time."""
 
     @staticmethod
     def market_rule(session: Session, args: Mapping[str, Any]) -> None:
-        """The price increments of a rule. An unknown one is refused under no id, as the request has none."""
+        """Send the price increments of a rule. The error about an unknown rule carries no id, like the request."""
         rule = args.get("marketRuleId", 0)
         if rule not in MARKET_RULES:
             raise Refused(322, f"Error processing request.-'cb' : cause - Market rule with id = {rule} is missing")
@@ -75,7 +75,7 @@ class Lookups:
 
     @staticmethod
     def smart_components(session: Session, args: Mapping[str, Any]) -> None:
-        """Which exchange each letter and bit means. The key is that of tick 81."""
+        """Send the exchange of each letter and bit. The request names the key of tick 81."""
         key = args.get("bboExchange", "")
         found = next((kind for kind, known in _SMART_KEYS.items() if known == key), None)
         if found is None:
@@ -88,7 +88,7 @@ class Lookups:
 
     @staticmethod
     def depth_exchanges(session: Session, _: Mapping[str, Any]) -> None:
-        """Where there are books to be seen, by type of security."""
+        """Send the exchanges that have market depth, by type of security."""
         rows: list[Data] = [
             {
                 "exchange": exchange,
@@ -104,7 +104,7 @@ class Lookups:
 
 
 def _exchanges(sec_type: str) -> list[str]:
-    """Where something of a type is traded, besides by way of SMART."""
+    """Return the exchanges that trade a type of security, without SMART."""
     profile = PROFILES[sec_type]
     return [each for each in (profile.exchanges or profile.exchange).split(",") if each != "SMART"]
 

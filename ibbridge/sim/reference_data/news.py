@@ -1,4 +1,4 @@
-"""News on the wire: providers, past headlines, articles, bulletins. Live headlines: `sim/market_data/quotes.py`."""
+"""News requests: providers, past headlines, articles, bulletins. Live headlines: `sim/market_data/quotes.py`."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from ibbridge.sim.reference_data.news_archive import Bulletin, Newspaper
 
 HEADLINES = 300
-"""The most headlines of one answer."""
+"""Limit of the headlines of one response."""
 
 _DASHED = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d:\d\d:\d\d)(?:\.\d+)?(?: (\S+))?")
 
 
 class News:
-    """Answers from the newspaper, and who listens to bulletins."""
+    """Handlers of news requests, and the subscriptions to bulletins."""
 
     def __init__(self, world: World, paper: Newspaper) -> None:
         self._world = world
@@ -33,7 +33,7 @@ class News:
         self._told = world.now
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "reqNewsProviders": self.providers,
             "reqHistoricalNews": self.headlines,
@@ -44,12 +44,12 @@ class News:
 
     @staticmethod
     def providers(session: Session, _: Mapping[str, Any]) -> None:
-        """Who writes, as far as this user may read."""
+        """Send the news providers that this user may read."""
         rows = [{"code": code, "name": name} for code, name in NEWS_PROVIDERS.items()]
         session.send("newsProviders", {"newsProviders": rows})
 
     def headlines(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The newest headlines of a stretch of time, and whether there are more."""
+        """Send the newest headlines of a stretch of time, and a flag if there are more."""
         request, number = args["reqId"], args.get("totalResults") or 0
         instrument = self._world.catalogue.by_id(args.get("conId") or 0)
         papers = read_providers(args.get("providerCodes", ""))
@@ -66,7 +66,7 @@ class News:
         session.send("historicalNewsEnd", {"requestId": request, "hasMore": len(found) > number})
 
     def article(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The whole of an article: HTML, or a PDF as base64."""
+        """Send the text of an article: HTML, or a PDF as base64."""
         found = self._paper.article(args.get("providerCode", ""), args.get("articleId", ""))
         if found is None:
             raise Refused(10172, "Failed to request news article:News article is not available")
@@ -76,18 +76,18 @@ class News:
     # -- bulletins ---------------------------------------------------------------------------------------------------
 
     def bulletins(self, session: Session, args: Mapping[str, Any]) -> None:
-        """From now on every bulletin; before that those of the day, if they are wanted too."""
+        """Subscribe to bulletins. Send the bulletins of the day first if the request asks for them."""
         self._listeners[session.client_id] = session
         if args.get("allMsgs", False):
             for each in self._paper.bulletins(self._world.market.day_begin(self._world.now), self._told):
                 _send(session, each)
 
     def drop(self, session: Session) -> None:
-        """Forget a client that has gone, or does not want any more."""
+        """Forget a client that has gone, or has cancelled its subscription."""
         self._listeners.pop(session.client_id, None)
 
     def beat(self, quarter: int) -> None:
-        """Tell what has been announced since the last beat."""
+        """Send the bulletins since the last beat."""
         now = self._world.market.moment(quarter)
         if self._listeners:
             for each in self._paper.bulletins(self._told, now):
@@ -97,7 +97,7 @@ class News:
 
 
 def read_providers(text: str) -> list[str]:
-    """The providers of `BRFG+DJNL`. Raises `Refused`."""
+    """Return the providers of a text such as `BRFG+DJNL`. Raise `Refused`."""
     codes = [code.strip() for code in text.replace(":", "+").split("+")]
     for code in codes:
         if code not in NEWS_PROVIDERS:
@@ -111,15 +111,15 @@ def _send(session: Session, bulletin: Bulletin) -> None:
 
 
 def _plain(found: re.Match[str]) -> str:
-    """Return a time with dashes as other requests have it."""
+    """Return a time with dashes in the form of other requests."""
     year, month, day, clock, zone = found.groups()
     return f"{year}{month}{day} {clock} {zone}" if zone else f"{year}{month}{day}-{clock}"
 
 
 def _moment(text: str, otherwise: float) -> float:
-    """Return the moment of `2026-01-05 14:30:00.0` (UTC), of the same with a zone, and of what other requests take.
+    """Return the time of a text; `otherwise` if the text is empty. Raise `Refused` for an invalid text.
 
-    Raises `Refused`.
+    The forms are `2026-01-05 14:30:00.0` (UTC), the same with a zone, and the forms of other requests.
     """
     if not text.strip():
         return otherwise

@@ -1,7 +1,7 @@
-"""What the papers say: headlines, articles and bulletins that always were and will be, whoever asks.
+"""News archive: headlines, articles and bulletins that are always the same, whichever client asks.
 
-Everything is drawn from the seed, the instrument, the provider and the day, like prices. An article's id says which one
-it is, so that nothing needs to be remembered. Knows no client and no message.
+The news is drawn from the seed, the instrument, the provider and the day, like prices. The id of an article identifies
+the article, so the archive needs no memory. The module knows no client and no message.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ibbridge.sim.context import World
 
 DAYS = 90
-"""How many days back there are articles."""
+"""Days before today for which there are articles."""
 TEXT, PDF = 0, 1
 """Types of article."""
 
@@ -53,7 +53,7 @@ _BULLETIN_EXCHANGES = ("NYSE", "ISLAND", "ARCA", "CME", "CBOE")
 
 
 class Article(NamedTuple):
-    """A headline. `at` is in seconds since 1970."""
+    """Headline of an article. `at` is in seconds since 1970."""
 
     at: int
     provider: str
@@ -62,7 +62,7 @@ class Article(NamedTuple):
 
 
 class Bulletin(NamedTuple):
-    """A note from the broker to everybody."""
+    """Note from the broker to every client."""
 
     at: int
     number: int
@@ -72,7 +72,7 @@ class Bulletin(NamedTuple):
 
 
 class Newspaper:
-    """All articles and bulletins of one seed."""
+    """Articles and bulletins of one seed."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -81,7 +81,7 @@ class Newspaper:
     def articles(
         self, instrument: Instrument, providers: Sequence[str], after: float, until: float
     ) -> Iterator[Article]:
-        """What was written about an instrument after `after` and not after `until`, the newest first."""
+        """Yield the articles about an instrument after `after` and not after `until`, the newest first."""
         about = [instrument]
         if instrument.sec_type == "NEWS":
             about = self._world.catalogue.known("STK")
@@ -95,7 +95,7 @@ class Newspaper:
                     yield article
 
     def article(self, provider: str, number: str) -> tuple[int, str] | None:
-        """The type and the text of an article (of a PDF as base64); None if there is none."""
+        """Return the type and the text of an article (of a PDF as base64); None if there is no such article."""
         found = _ARTICLE_ID.fullmatch(number)
         if not found or found[1] != provider or provider not in NEWS_PROVIDERS:
             return None
@@ -112,7 +112,7 @@ class Newspaper:
         return None
 
     def bulletins(self, after: float, until: float) -> Iterator[Bulletin]:
-        """What was announced after `after` and not after `until`, oldest first."""
+        """Yield the bulletins after `after` and not after `until`, oldest first."""
         for day in range(self._index(after), self._index(until) + 1):
             begin = self._begin(day)
             for place in range(_BULLETINS):
@@ -126,14 +126,14 @@ class Newspaper:
     # -- one day -----------------------------------------------------------------------------------------------------
 
     def _index(self, at: float) -> int:
-        """Days since 1970 of the exchange's day that a moment lies in."""
+        """Return the number of the exchange's day that a time lies in, in days since 1970."""
         return self._world.market.day_begin(max(at, 0)) // DAY
 
     def _begin(self, day: int) -> int:
         return day * DAY + (self._world.start - OPENED) % DAY
 
     def _day(self, instrument: Instrument, provider: str, day: int) -> list[Article]:
-        """What a provider writes about an instrument on one day, the newest first."""
+        """Return the articles of a provider about an instrument on one day, the newest first."""
         key = instrument.con_id, provider, day
         if key not in self._days:
             if len(self._days) >= _KEPT:
@@ -164,7 +164,7 @@ class Newspaper:
 
 
 def pdf(lines: Sequence[str]) -> bytes:
-    """A document of one page that any reader opens."""
+    """Return a PDF document of one page that any reader opens."""
     shown = "".join(f"({_escaped(line)}) Tj 0 -16 Td " for line in lines)
     content = f"BT /F1 11 Tf 50 780 Td {shown}ET"
     objects = (

@@ -1,7 +1,7 @@
-"""The calendar of corporate events by Wall Street Horizon: what kinds there are, and what is due.
+"""Calendar of corporate events by Wall Street Horizon: the kinds of events, and the events.
 
-Each client has one request of either kind at a time; it is answered on the next beat. Events are drawn from the seed
-and the instrument, like prices: some each quarter for every known stock.
+Each client may have one pending request of either kind; the response comes on the next beat. Events are drawn from the
+seed and the instrument, like prices: some each quarter for every known stock.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ibbridge.sim.market.instruments import Instrument
 
 EVENTS = 100
-"""The most events of one answer."""
+"""Limit of the events of one response."""
 BACK, AHEAD = 30, 90
-"""Days before and after today that are shown unless dates are given."""
+"""Days before and after today that are shown if the request names no dates."""
 
 _KINDS = {
     "wshe_ed": "Earnings Date",
@@ -39,7 +39,7 @@ _QUARTER = 91
 
 
 class Query(NamedTuple):
-    """A question that will be answered on the next beat."""
+    """Query that is answered on the next beat."""
 
     session: Session
     request: int
@@ -48,7 +48,7 @@ class Query(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """IB's codes and words around one kind of request: for a second one, and for a cancel without one."""
+    """Word and error codes for one kind of request: for a second request, and for a cancel without a request."""
 
     called: str
     twice: int
@@ -59,7 +59,7 @@ _META, _EVENT = Kind("meta", 10278, 10280), Kind("event", 10281, 10284)
 
 
 class Horizon:
-    """All requests for the calendar."""
+    """Handlers of requests for the calendar."""
 
     def __init__(self, world: World, accounts: Accounts) -> None:
         self._world = world
@@ -69,7 +69,7 @@ class Horizon:
         self._informed: set[int] = set()
 
     def handlers(self) -> dict[str, Handler]:
-        """The requests that are answered here."""
+        """Return the handlers of the requests, by request name."""
         return {
             "reqWshMetaData": self.meta,
             "cancelWshMetaData": partial(self._cancel, _META),
@@ -78,12 +78,12 @@ class Horizon:
         }
 
     def meta(self, session: Session, args: Mapping[str, Any]) -> None:
-        """What kinds of events there are, and what they can be filtered by."""
+        """Queue a query for the kinds of events and their filters."""
         self._ask(_META, session, args["reqId"], "wshMetaData", _metadata)
         self._informed.add(session.client_id)
 
     def events(self, session: Session, args: Mapping[str, Any]) -> None:
-        """The events of one instrument, or of all that a filter names."""
+        """Queue a query for the events of one instrument, or of the instruments that a filter names."""
         if session.client_id not in self._informed:
             raise Refused(10282, "WSH meta data was not requested")
         wanted = args.get("wshEventData") or {}
@@ -109,7 +109,7 @@ class Horizon:
         self._answered = {key for key in self._answered if key[0] != client}
 
     def beat(self, _: int) -> None:
-        """Answer what was asked since the last beat."""
+        """Answer the queries since the last beat."""
         for (client, kind), query in self._pending.items():
             query.session.send(query.message, {"reqId": query.request, "dataJson": query.text()})
             self._answered.add((client, kind, query.request))
@@ -121,7 +121,7 @@ class Horizon:
         self._pending[session.client_id, kind] = Query(session, request, message, text)
 
     def _cancel(self, kind: Kind, session: Session, args: Mapping[str, Any]) -> None:
-        """Of a request that has been answered the cancel is idle, of any other refused."""
+        """Cancel a query. Ignore the cancel of an answered query; raise `Refused` for any other."""
         key, request = (session.client_id, kind), args["reqId"]
         if key in self._pending and self._pending[key].request == request:
             del self._pending[key]
@@ -131,7 +131,7 @@ class Horizon:
     # -- reading a request -------------------------------------------------------------------------------------------
 
     def _chosen(self, wanted: Mapping[str, Any]) -> tuple[list[Instrument], list[str], int]:
-        """The instruments and kinds of events that are meant, and how many at most. Raises `Refused`."""
+        """Return the instruments, the kinds of events, and the limit of a query. Raise `Refused`."""
         number, text = wanted.get("conId"), wanted.get("filter", "")
         if bool(number) is bool(text):
             raise _invalid("Either a conId or a filter must be given")
@@ -153,7 +153,7 @@ class Horizon:
         return self._watched(wanted, filters.get("watchlist", [])), kinds, most
 
     def _watched(self, wanted: Mapping[str, Any], watchlist: Any) -> list[Instrument]:
-        """What a watch list names, with what the host adds to it on demand."""
+        """Return the instruments of a watch list, with the additions that the request asks for."""
         catalogue = self._world.catalogue
         if not isinstance(watchlist, list):
             raise _invalid("The watch list is no list")
