@@ -1,7 +1,7 @@
-"""A client that sends commands and looks at the clock. Made and ended by `snapshots`.
+"""Client process that sends commands and measures their round trips. Started and ended by `snapshots`.
 
-Told `{ping, seconds, rate}` it sends so many pings a second, told `{snapshot, seconds}` it takes one whole snapshot
-after the other. The answer are round trips in seconds: of each ping, or of each page.
+On `{ping, seconds, rate}` the client sends `rate` pings a second. On `{snapshot, seconds}` it takes one complete
+snapshot after another. The answer has the round trips in seconds: of each ping, or of each page.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from processes import hear, say
 
 
 def pings(caller: Caller, rate: float, seconds: float) -> dict[str, Any]:
-    """One that is late because of the one before is sent at once; its own time is what counts."""
+    """Ping at a fixed rate and return the round trips. A late ping is sent at once, and its delay not counted."""
     times = []
     began = time.monotonic()
     for number in range(int(rate * seconds)):
@@ -27,7 +27,7 @@ def pings(caller: Caller, rate: float, seconds: float) -> dict[str, Any]:
 
 
 def snapshots(caller: Caller, seconds: float) -> dict[str, Any]:
-    """Pages, until the time is over and a snapshot is whole."""
+    """Take snapshots until the time is over and the last snapshot is complete. Return the round trip of each page."""
     times: list[float] = []
     topics: set[bytes] = set()
     whole, most, until = 0, 0, time.monotonic() + seconds
@@ -48,7 +48,7 @@ def snapshots(caller: Caller, seconds: float) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Do as told, until the parent is gone."""
+    """Execute the parent's orders until the parent is gone."""
     with Caller(sys.argv[1]) as caller:
         while True:
             told = hear(patience=None)

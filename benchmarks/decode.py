@@ -1,8 +1,8 @@
-"""How fast messages are decoded, beside ib_async and IB's own client in the same run; and how fast the codec starts.
+"""Benchmark of decoding, beside ib_async and IB's own client in the same run, and of the codec's start-up.
 
-The sides take turns at the same payloads in short slices, in another order each round, so that what else the machine
-does hits all of them. Time is CPU of this thread; a ratio is formed round by round, within one run. Everything that one
-side cannot read is said. Nothing is judged: the aims are printed beside what was measured.
+The decoders take turns at the same payloads in short slices, in another order each round, so that other load on the
+machine hits all of them. Time is CPU of this thread. A ratio is formed round by round, within one run. The output names
+every message that a decoder cannot read. Nothing is judged: the aims are printed beside the results.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LIMIT = 50
 """Milliseconds from the codec's import to the first message."""
 
 FIRST = ("tickPrice", "openOrder")
-"""First messages that start-up is measured to: a small one, and the largest reader there is."""
+"""First messages for measuring start-up: a small message, and the message with the largest reader."""
 
 _HERE = pathlib.Path(__file__).parent
 _VECTORS = _HERE.parent / "tests" / "conformance" / "vectors"
@@ -54,7 +54,7 @@ _VECTORS = _HERE.parent / "tests" / "conformance" / "vectors"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Whom we are measured against at a server version, and how many times as fast we want to be at the tick mix."""
+    """The other decoder at a server version, and the aim: how many times as fast ours is to read the tick mix."""
 
     version: int
     other: Subject
@@ -62,7 +62,7 @@ class Comparison:
 
     @property
     def sides(self) -> tuple[Subject, ...]:
-        """All that take turns; the other one last."""
+        """The decoders that take turns, the other one last."""
         return READ, PACKED, self.other
 
 
@@ -71,7 +71,7 @@ COMPARISONS = (Comparison(178, IB_ASYNC, 2), Comparison(200, OFFICIAL, 8), Compa
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured. A slice of the mix is `ticks` long, one of a type about `seconds` of its slowest side."""
+    """The amount of measuring. A slice has `ticks` messages of the mix, or takes the slowest side `seconds`."""
 
     rounds: int
     ticks: int
@@ -88,7 +88,7 @@ QUICK = Scale(rounds=5, ticks=1_500, seconds=0.001, starts=3)
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times as fast we were, round by round."""
+    """Speed of ours divided by speed of the other decoder, over all rounds."""
 
     median: float
     lowest: float
@@ -100,14 +100,14 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Result:
-    """One row: the median rates of all sides in messages a second, and ours by that of the other."""
+    """A row of results: the median rates of all decoders in messages a second, and the ratios of ours to the other."""
 
     rates: list[float]
     ratios: list[Ratio]
 
 
 def race(runs: Sequence[Run], slices: Sequence[Sequence[bytes]]) -> Result:
-    """All sides at each slice, in turns; the other one is the last of `runs`."""
+    """Time all decoders at each slice, in turns. The other decoder is the last of `runs`."""
     rounds = []
     for number, payloads in enumerate(slices):
         costs = [0.0] * len(runs)
@@ -129,9 +129,9 @@ def _ratio(values: list[float]) -> Ratio:
 
 
 class Mix:
-    """The payloads of one comparison: slices of the mix, and other slices of each of its types.
+    """Payloads of one comparison: slices of the mix, and other slices of each of its types.
 
-    Each is met once, as in life: a decoder that remembers values has what it remembers of those before.
+    Each payload is read once, as in production: a decoder that caches values profits only from earlier payloads.
     """
 
     def __init__(self, stream: Iterator[Message], version: int, scale: Scale) -> None:
@@ -154,7 +154,7 @@ def _cut(payloads: list[bytes], count: int) -> list[list[bytes]]:
 
 
 def mixes(scale: Scale) -> Iterator[tuple[Comparison, Mix]]:
-    """Pieces of one long stream, none of which is read twice: values would be remembered from one to the next."""
+    """Yield pieces of one long stream. No piece is used twice, because decoders may cache values."""
     each = scale.ticks * (1 + 2 * scale.rounds)
     stream = ticks(range(1, LINES + 1), each * len(COMPARISONS))
     for comparison in COMPARISONS:
@@ -162,7 +162,7 @@ def mixes(scale: Scale) -> Iterator[tuple[Comparison, Mix]]:
 
 
 def measure_mix(comparison: Comparison, mix: Mix) -> dict[str, Result]:
-    """The whole mix, then each of its types."""
+    """Measure the whole mix, then each of its types. Raises ValueError if a decoder does not read all ticks."""
     for side in comparison.sides:
         if not all(map(listener(side, comparison.version), mix.warm_up)):
             raise ValueError(f"{side.name} does not read all ticks at version {comparison.version}")
@@ -181,20 +181,20 @@ def measure_mix(comparison: Comparison, mix: Mix) -> dict[str, Result]:
 
 @cache
 def _vectors() -> list[tuple[int, str, bytes]]:
-    """Server version, encoding and payload of every recorded inbound frame."""
+    """Return server version, encoding and payload of every recorded inbound frame."""
     found = []
     for name in ("in_text", "in_proto", "legacy"):
         with gzip.open(_VECTORS / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-            _, *vectors = map(json.loads, lines)  # the first line says where they come from
+            _, *vectors = map(json.loads, lines)  # the first line names the origin of the file
         heard = (each for each in vectors if each["dir"] == "in")
         found += [(each["server_version"], each["enc"], bytes.fromhex(each["frame"])) for each in heard]
     return found
 
 
 def payloads_at(version: int) -> dict[str, list[bytes]]:
-    """The recorded payloads that a server of `version` could have sent, by the name of the message.
+    """Return the recorded payloads that a server of `version` could have sent, by the name of the message.
 
-    Those of other versions are among them if the message has the same form in both.
+    Payloads of other versions are included if the message has the same form in both versions.
     """
     found: dict[str, list[bytes]] = {each.name: [] for each in INBOUND if each.exists(version)}
     for recorded, encoding, payload in _vectors():
@@ -222,7 +222,10 @@ def _edges(name: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Row:
-    """One type of message: how many payloads there are, how many each side reads, and the rates for those all read."""
+    """Results of a message type: the number of payloads, the number that each decoder reads, and the rates.
+
+    The rates are for the payloads that all decoders read.
+    """
 
     payloads: int
     read: dict[str, int]
@@ -231,7 +234,7 @@ class Row:
 
 
 def measure_type(comparison: Comparison, name: str, payloads: Sequence[bytes], scale: Scale) -> Row:
-    """One type of message. Only what all sides read is timed, over and over."""
+    """Measure a message type, timing only the payloads that all decoders read, over and over."""
     version = comparison.version
     able = {side.name: [understands(side, version, name, one) for one in payloads] for side in comparison.sides}
     common = [one for one, *understood in zip(payloads, *able.values(), strict=True) if all(understood)]
@@ -241,13 +244,13 @@ def measure_type(comparison: Comparison, name: str, payloads: Sequence[bytes], s
 
 
 def understands(side: Subject, version: int, name: str, payload: bytes) -> bool:
-    """Whether it calls what it should. Where a list is empty, only the end of it may be called."""
+    """Return True if a decoder calls the callback of a payload. For an empty list, its end callback is enough."""
     return not {name, f"{name}End"}.isdisjoint(listener(side, version)(payload))
 
 
 @cache
 def listener(side: Subject, version: int) -> Callable[[bytes], list[str]]:
-    """What says which callbacks a payload leads to."""
+    """Return a function from a payload to the names of the callbacks that a decoder calls."""
     return side.listener(version)
 
 
@@ -268,7 +271,7 @@ def _timed(comparison: Comparison, payloads: Sequence[bytes], scale: Scale) -> R
 
 @dataclass(frozen=True)
 class Start:
-    """Milliseconds of CPU until the first message: packages that are not ours, the codec's import, the message."""
+    """Milliseconds of CPU until the first message: import of third-party packages, import of the codec, decoding."""
 
     packages: float
     imported: float
@@ -276,14 +279,14 @@ class Start:
 
     @property
     def ours(self) -> float:
-        """What the codec takes."""
+        """Milliseconds of CPU that the codec itself takes."""
         return self.imported + self.first
 
 
 def starts(version: int, payload: bytes, count: int) -> list[Start]:
-    """So many first messages, each in a process of its own.
+    """Measure `count` start-ups, each in a process of its own.
 
-    One more comes before and does not count: it compiles what is not compiled, in a folder of its own.
+    One more start-up comes first and does not count: it writes the bytecode, into a folder of its own.
     """
     command = [sys.executable, str(_HERE / "startup.py"), str(version), payload.hex()]
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
@@ -297,7 +300,7 @@ def starts(version: int, payload: bytes, count: int) -> list[Start]:
 
 
 def show_mix(comparison: Comparison, results: dict[str, Result]) -> None:
-    """The tick mix at one version, and whether it is as fast as it should be."""
+    """Print the results of the tick mix at one version, and whether the aim is met."""
     _show_head(f"the tick mix at server version {comparison.version}, every message met once", comparison)
     for name, result in results.items():
         _show_row(name, "", result, packed=True)
@@ -307,7 +310,7 @@ def show_mix(comparison: Comparison, results: dict[str, Result]) -> None:
 
 
 def show_types(comparison: Comparison, rows: dict[str, Row]) -> None:
-    """Every type at one version, and what was not read by whom."""
+    """Print the results of every message type at one version, and the messages that a decoder could not read."""
     _show_head(f"by type at server version {comparison.version}, the same few messages over and over", comparison)
     for name, row in rows.items():
         if row.result:
@@ -335,7 +338,7 @@ def _show_row(name: str, count: str, result: Result, *, packed: bool) -> None:
 
 
 def show_start(version: int, name: str, found: list[Start]) -> None:
-    """How long it took to the first message, the median."""
+    """Print the median times of start-up to the first message."""
     packages, imported, first = (
         statistics.median(getattr(each, part) for each in found) for part in ("packages", "imported", "first")
     )
@@ -347,7 +350,7 @@ def show_start(version: int, name: str, found: list[Start]) -> None:
 
 
 def measure(scale: Scale) -> list[dict[str, Any]]:
-    """Everything, printed and returned."""
+    """Measure everything, print the results and return them."""
     about: list[dict[str, Any]] = []
     for comparison, mix in mixes(scale):
         results = measure_mix(comparison, mix)
@@ -373,7 +376,7 @@ def _plain(results: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measure and print; the exit code."""
+    """Measure and print. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="less of everything, in about ten seconds")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there too")

@@ -1,11 +1,11 @@
-"""The decoders that are compared: ours, that of ib_async and IB's own, each given payloads of frames in a loop.
+"""Decoders for the comparison: ours, that of ib_async and IB's own, each fed with payloads of frames in a loop.
 
-Each does what it does in its own client from the payload (a frame without its length) to the callback: find the id,
-split the text into fields, convert them. The loop is written out, so that nobody pays for a call that his own client
-does not make. Callbacks do nothing, and nothing is logged: what is measured is decoding alone.
+Each decoder does the work of its own client from the payload (a frame without its length) to the callback: find the id,
+split the text into fields, convert the fields. The loop is written out for each decoder, so that no decoder pays for a
+call that its own client does not make. Callbacks do nothing, and nothing is logged: only decoding is measured.
 
-Given a list, a decoder's callbacks put their names there instead, in the spelling of IB's client: so it can be checked
-that a payload was read and not skipped. That is for checking and is never measured.
+With a list, the callbacks append their names to the list, in the spelling of IB's client. So a caller can check that a
+payload was read and not skipped. This mode is never measured.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     Run = Callable[[Iterable[bytes]], None]
-    """Reads payloads one after the other."""
+    """Function that reads payloads one after the other."""
 
 _FAULTS = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, BadMessage, DecodeError)
-"""What the others raise on what they cannot read."""
+"""Exceptions of the other decoders for payloads that they cannot read."""
 
 _AS_IB_HAS_IT = {"priceSizeTick": "tickPrice", "commissionReport": "commissionAndFeesReport"}
-"""Callbacks of ib_async that have a name of its own, or one that IB has given up."""
+"""IB's names of callbacks for which ib_async has a name of its own or an outdated one."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One decoder. `at` makes it for a server version; `heard` takes the names of callbacks, for checking."""
+    """A decoder. `at` makes its read function for a server version, and a list that takes the names of callbacks."""
 
     name: str
     at: Callable[[int, list[str] | None], Run]
 
     def listener(self, version: int) -> Callable[[bytes], list[str]]:
-        """A function from a payload to the callbacks that it leads to, in order; none if it cannot be read."""
+        """Return a function from a payload to the names of the callbacks, in order; none for an unreadable payload."""
         heard: list[str] = []
         run = self.at(version, heard)
 
@@ -63,7 +63,7 @@ class Subject:
                 run([payload])
             except _FAULTS:
                 return []
-            whole = [name for name in heard if not name.endswith("ProtoBuf")]  # each has one beside it, some are alone
+            whole = [name for name in heard if not name.endswith("ProtoBuf")]  # IB calls them beside the usual ones
             return whole or [name.removesuffix("ProtoBuf") for name in heard]
 
         return names
@@ -89,7 +89,7 @@ def _ib_async(version: int, heard: list[str] | None) -> Run:
     wrapper = _listener((), ib_async.wrapper.Wrapper, heard)
     wrapper.defaultTimezone, wrapper.ib = UTC, SimpleNamespace(TimezoneTWS="")
     decoder = ib_async.decoder.Decoder(wrapper, version)
-    if heard is not None:  # it reports through its logger what it cannot read, and goes on
+    if heard is not None:  # ib_async logs a message that it cannot read, and goes on
         decoder.logger = SimpleNamespace(exception=lambda _: heard.clear())  # type: ignore[assignment]
 
     def run(payloads: Iterable[bytes]) -> None:  # ib_async.client.Client._onSocketHasData
@@ -125,7 +125,7 @@ def _official(version: int, heard: list[str] | None) -> Run:
 
 
 def _listener(bases: tuple[type, ...], like: type, heard: list[str] | None) -> Any:
-    """An object with the callbacks of `like`, of which each does nothing, or says its name."""
+    """Return an object with the callbacks of `like`. Each callback does nothing, or appends its name to `heard`."""
 
     def ignore(_: Any, *values: Any) -> None:
         pass
@@ -141,20 +141,20 @@ def _listener(bases: tuple[type, ...], like: type, heard: list[str] | None) -> A
 
 
 def _silence(package: str) -> None:
-    """Not the least is spent on what it logs, though it asks for every field whether it should."""
+    """Disable the loggers of a package, which asks for every field whether to log."""
     for name, logger in logging.Logger.manager.loggerDict.items():
         if name.partition(".")[0] == package and isinstance(logger, logging.Logger):
             logger.disabled = True
 
 
 READ = Subject("ours, read", partial(_read, frozenset()))
-"""To a dict of Python values."""
+"""Our decoder, reading to a dict of Python values."""
 PACKED = Subject("ours, packed", partial(_read, PASSED_ON))
-"""To msgpack: what the daemon does with flat messages that go on as they are. All others are read to a dict."""
+"""Our decoder, packing flat messages to msgpack as the daemon does. All other messages are read to a dict."""
 IB_ASYNC = Subject(f"ib_async {release('ib_async')}", _ib_async)
 OFFICIAL = Subject(f"ibapi {release('ibapi-latest')}", _official)
 
 
 def is_packed(version: int, payload: bytes) -> bool:
-    """Whether `PACKED` makes msgpack of it."""
+    """Return True if `PACKED` packs this payload to msgpack."""
     return type(Dialect.client(version, PASSED_ON).read_packed(payload)) is tuple

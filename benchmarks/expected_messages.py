@@ -1,7 +1,7 @@
-"""Everything that the feeder says, in order, and what of it has to arrive at whoever subscribes to a daemon.
+"""Expected messages: the messages that the feeder sends, and the messages that a subscriber must receive for them.
 
-The feeder says a block of messages again and again. So the data of every message follows from its stream and its
-number in it, and whoever receives it, late, in a replay or in a snapshot, can tell whether it is the right one.
+The feeder sends a block of messages again and again. So the stream and the sequence number of a message determine its
+data, and a receiver can check every message, also a late one, in a replay or in a snapshot.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence
 
 BLOCK = 20_000
-"""Messages before all begins anew."""
+"""Messages of the block that the feeder repeats."""
 
 DURABLE = 0.01
-"""The share of messages that go to disk, if nothing else is asked for."""
+"""Default share of messages that go to disk."""
 
 CLASSES = ("md", *orders.CLASSES)
-"""Where all of it is published."""
+"""First topic components of the messages."""
 
-# What tells apart the states that one topic can have, after docs/messages.md.
+# The identity of the values that one topic can hold, after docs/messages.md.
 _IDENTITY = {
     "updateAccountValue": lambda data: (data["key"], data["currency"]),
     "updatePortfolio": lambda data: data["contract"]["conId"],
@@ -40,28 +40,28 @@ _IDENTITY = {
 
 
 def mix(ids: Sequence[int], count: int, durable: float, seed: int = 1) -> list[Message]:
-    """`count` messages: ticks for the requests `ids`, and the share `durable` of what goes to disk."""
+    """Return `count` messages: ticks for the requests `ids`, and a share of `durable` messages that go to disk."""
     chance = random.Random(seed)
     lines = ticks(ids, count, seed)
     return [orders.durable(chance) if chance.random() < durable else tick for tick in lines]
 
 
 class Stream:
-    """What one stream says in each block: topics and packed data; the identity of each, and where it has been last."""
+    """Messages of one stream in a block (topics and packed data), with the places of each identity."""
 
     def __init__(self) -> None:
         self.messages: list[tuple[bytes, bytes]] = []
         self._places: dict[tuple[bytes, Hashable], list[int]] = {}
 
     def add(self, topic: bytes, data: Mapping[str, Any], identity: Hashable, *, event: bool) -> None:
-        """The next message."""
+        """Add the next message."""
         if not event:
             self._places.setdefault((topic, identity), []).append(len(self.messages))
         packed: bytes = msgpack.packb(data)
         self.messages.append((topic, packed))
 
     def state(self, seq: int) -> set[tuple[bytes, int]]:
-        """Topic and number of each message that is state when `seq` is the last one."""
+        """Return topic and sequence number of each message that is state after message `seq`."""
         length = len(self.messages)
         whole, place = divmod(seq, length)
         found = set()
@@ -75,7 +75,7 @@ class Stream:
 
 
 def streams(version: int, ids: Sequence[int], durable: float, seed: int = 1) -> dict[bytes, Stream]:
-    """Every stream that is fed, by name, if data is that of a client at this version."""
+    """Return every stream that is fed, by name, with the data that a client at this version decodes."""
     server, client = Dialect.server(version), Dialect.client(version)
     keys = {number: instrument_key(contract(line)) for line, number in enumerate(ids)}
     found: dict[bytes, Stream] = {}

@@ -1,7 +1,7 @@
-"""A TWS that says prebuilt frames: as fast as they are taken, or so many a second. Made and ended by whoever measures.
+"""TWS stand-in that sends prebuilt frames, as fast as possible or at a rate. Started and ended by the benchmarks.
 
-It greets with the codec's `Acceptor` and waits until all market data lines are asked for, so that its ticks belong to
-subscriptions that the other side made, under the ids it chose. Then it does as it is told, one thing after the other.
+The feeder greets with the codec's `Acceptor` and waits for all market data requests, so that its ticks carry the
+request ids that the other side has chosen. Then the feeder executes the parent's orders, one after another.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BURST = 0.002
-"""Seconds of messages that one write has, at a steady rate."""
+"""Seconds' worth of messages in one write, at a steady rate."""
 
 LATE = 0.5
-"""Seconds of messages that are sent at once, at most, after a time in which they could not be."""
+"""Most seconds' worth of messages that are sent at once after a time in which none could be sent."""
 
-# The id comes last: with it the connection is ready, and nothing else may be on its way then.
+# nextValidId comes last: it makes the connection ready, and no other message may be on its way then.
 _WELCOME = (
     ("managedAccounts", {"accountsList": "DU1234567"}),
     (
@@ -49,7 +49,7 @@ _WELCOME = (
 
 
 class Load:
-    """Frames in a circle, and what a receiver can check them by."""
+    """Endless frames from a repeated block, with the counts and the checksum for the receiver's check."""
 
     def __init__(self, acceptor: Acceptor, block: Sequence[Message]) -> None:
         assert acceptor.dialect
@@ -58,13 +58,13 @@ class Load:
         self._next = 0
 
     def take(self, count: int) -> list[bytes]:
-        """The next `count` frames."""
+        """Take the next `count` frames."""
         frames = self._around(self.frames, count)
         self._next = (self._next + count) % len(self.frames)
         return frames
 
     def about(self, count: int) -> dict[str, Any]:
-        """What the next `count` are: how many of each type, and the checksum of all payloads."""
+        """Return the number of each type in the next `count` frames, and the checksum of their payloads."""
         crc = zlib.crc32(b"".join(frame[4:] for frame in self._around(self.frames, count)))
         return {"types": Counter(self._around(self._names, count)), "crc": crc}
 
@@ -74,7 +74,10 @@ class Load:
 
 
 def greet(client: socket.socket, version: int, lines: int) -> tuple[Acceptor, list[int]]:
-    """Everything up to the last market data request; the ids of all of them."""
+    """Greet the client and wait for its market data requests. Return the acceptor and the request ids.
+
+    Raises ConnectionError if the client goes.
+    """
     acceptor = Acceptor(newest=version)
     ids: list[int] = []
     while len(ids) < lines:
@@ -93,7 +96,7 @@ def greet(client: socket.socket, version: int, lines: int) -> tuple[Acceptor, li
 
 
 def burst(client: socket.socket, frames: list[bytes]) -> list[int]:
-    """All frames as fast as they are taken. When that began (ns, monotonic)."""
+    """Send all frames as fast as possible. Return the time of the first one (ns, monotonic)."""
     data = b"".join(frames)
     began = time.monotonic_ns()
     client.sendall(data)
@@ -101,10 +104,10 @@ def burst(client: socket.socket, frames: list[bytes]) -> list[int]:
 
 
 def paced(client: socket.socket, frames: list[bytes], rate: float, each: int) -> list[int]:
-    """`each` frames at a time, `rate` frames in a second. When they were sent (ns, monotonic).
+    """Send `each` frames at a time, `rate` frames a second. Return the times of the writes (ns, monotonic).
 
-    What is late goes out at once, each in a write of its own. A receiver that does not keep up shows, since what
-    it is late by adds up.
+    Late frames go out at once, each write on its own. The delays of a receiver that does not keep up add up, and so
+    show in the latencies.
     """
     stamps = []
     now = time.monotonic_ns
@@ -119,9 +122,9 @@ def paced(client: socket.socket, frames: list[bytes], rate: float, each: int) ->
 
 
 def steady(client: socket.socket, load: Load, rate: float, seconds: float) -> tuple[int, float]:
-    """`rate` messages a second on average, in small bursts. How many were sent, and in how many seconds.
+    """Send `rate` messages a second on average, in small bursts. Return the number of messages and the seconds.
 
-    What is late is made up for, by as much as `LATE`; what the receiver was slower for longer is not.
+    Late messages are made up for, up to `LATE` seconds' worth. A longer delay lowers the rate.
     """
     each = max(1, int(rate * BURST))
     began = due = time.monotonic()
@@ -136,21 +139,21 @@ def steady(client: socket.socket, load: Load, rate: float, seconds: float) -> tu
 
 
 class Drain(Thread):
-    """Reads what the client sends while it is fed, and drops it: a TWS takes what it is sent."""
+    """Thread that reads and drops the messages of the client while the client is fed, as a TWS would read them."""
 
     def __init__(self, client: socket.socket) -> None:
         super().__init__(daemon=True)
         self._client = client
 
     def run(self) -> None:
-        """Until the client goes."""
+        """Read until the client goes."""
         with contextlib.suppress(OSError):
             while self._client.recv(65536):
                 pass
 
 
 def obey(client: socket.socket, load: Load, told: dict[str, Any]) -> dict[str, Any]:
-    """Send what was asked for; what that was."""
+    """Execute one order of the parent. Return what was sent."""
     if "seconds" in told:
         sent, seconds = steady(client, load, told["rate"], told["seconds"])
         return {"sent": sent, "seconds": seconds}
@@ -179,11 +182,11 @@ def main() -> None:
         load = Load(acceptor, mix(ids, options.block, options.durable, options.seed))
         say(version=acceptor.version, ids=ids, bytes=sum(map(len, load.frames)) / len(load.frames))
         Drain(client).start()
-        while True:  # the connection stays until the parent has measured everything
+        while True:  # the connection must stay until the parent has finished measuring
             told = hear(patience=None)
             try:
                 say(**obey(client, load, told))
-            except ConnectionError:  # the parent knows why
+            except ConnectionError:  # the parent has ended the other side
                 return
 
 

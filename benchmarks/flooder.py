@@ -1,7 +1,8 @@
-"""A client that asks for far more than TWS takes. Made and ended by `floods`.
+"""Client process that sends far more commands than TWS takes. Started and ended by `floods`.
 
-Told `{kind, seconds}` it sends so many commands a second as `RATE` has it, under 20 names, over one connection: cancels
-of orders that it placed before, or requests for contract details. The answer says how many were accepted and refused.
+On `{kind, seconds}` the flooder sends `RATE` commands a second, under 20 client names, over one connection: cancels of
+orders that the flooder has placed before, or requests for contract details. The answer counts accepted and refused
+commands.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def command(kind: str, number: int) -> dict[str, Any]:
 
 
 def flood(peer: zmq.Socket[bytes], kind: str, seconds: float, rate: float = RATE) -> dict[str, Any]:
-    """Send for so many seconds, and wait for the replies."""
+    """Send commands for `seconds`, wait for all replies, and return their counts."""
     counts: Counter[str] = Counter()
     began, sent, answered = time.monotonic(), 0, 0
     while (now := time.monotonic() - began) < seconds or answered < sent:
@@ -51,7 +52,7 @@ def flood(peer: zmq.Socket[bytes], kind: str, seconds: float, rate: float = RATE
 
 
 def main() -> None:
-    """Do as told, until the parent is gone."""
+    """Execute the parent's orders until the parent is gone."""
     peer = zmq.Context().socket(zmq.DEALER)
     peer.set(zmq.LINGER, 0)
     peer.set(zmq.SNDHWM, 100_000)

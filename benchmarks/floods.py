@@ -1,8 +1,9 @@
-"""How long an order takes to TWS, and its cancel, while another client floods the daemon.
+"""Benchmark of the time that an order and its cancel take to TWS, while another client floods the daemon.
 
-A TWS that reads and says nothing, the daemon at the usual 45 messages a second, and one honest client that places an
-order, cancels it and pings, five times a second. Rounds take turns: alone, beside 500 cancels a second, beside 500
-requests a second. Times are from the send of the command to the end of TWS's read; the ratio is to those alone.
+The set-up: a TWS stand-in that reads and sends nothing, the daemon at the usual 45 messages a second, and one honest
+client that places an order, cancels the order and pings, five times a second. Rounds take turns: alone, beside 500
+cancels a second, beside 500 requests a second. A time runs from the send of a command to the end of TWS's read. The
+ratio is to the rounds without a flood.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ PATIENCE = 30.0
 
 
 class Tws:
-    """A TWS in a thread: greets, reads all there is, and notes when each order and cancel came."""
+    """TWS stand-in in a thread, which reads everything and notes the time of each order and cancel."""
 
     def __init__(self, version: int) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -66,21 +67,21 @@ class Tws:
                 self._heard.notify_all()
 
     def came(self, name: str, number: int) -> float:
-        """Return when this order, or its cancel, was read."""
+        """Wait for an order or a cancel, and return the time at which TWS read it."""
         with self._heard:
             if not self._heard.wait_for(lambda: (name, number) in self._came, PATIENCE):
                 raise InvalidError(f"{name} of order {number} never came")
             return self._came[name, number]
 
     def has(self, orders: int) -> None:
-        """Wait until so many orders have come."""
+        """Wait until `orders` orders have come."""
         with self._heard:
             if not self._heard.wait_for(lambda: self._orders >= orders, PATIENCE):
                 raise InvalidError(f"{self._orders} of {orders} orders have come")
 
 
 def honest(caller: Caller, tws: Tws, seconds: float) -> dict[str, list[float]]:
-    """Return the seconds that orders, cancels and pings took."""
+    """Send orders, cancels and pings, and return the seconds that each took."""
     times: dict[str, list[float]] = {"order": [], "cancel": [], "ping": []}
     until = time.monotonic() + seconds
     while time.monotonic() < until:
@@ -99,7 +100,7 @@ def honest(caller: Caller, tws: Tws, seconds: float) -> dict[str, list[float]]:
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
-    """Return the times of all rounds, in ms, printed as well."""
+    """Measure all rounds. Return the quantiles of the times in ms."""
     found: dict[str, dict[str, list[float]]] = {name: {"order": [], "cancel": [], "ping": []} for name in KINDS}
     with ExitStack() as children:
         tws = Tws(given.version)
@@ -124,7 +125,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def show(about: dict[str, Any]) -> None:
-    """Print a table."""
+    """Print the results as a table."""
     print("ms: p50 / p99 / longest, and the ratio of p50 to that alone")
     for name, each in about.items():
         shown = []
@@ -137,7 +138,7 @@ def show(about: dict[str, Any]) -> None:
 
 
 def main() -> int:
-    """Measure and print; the exit code."""
+    """Measure and print. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=positive, default=3, help="of each, in turns (default %(default)s)")
     parser.add_argument("--seconds", type=positive, default=5, help="of each round (default %(default)s)")

@@ -1,7 +1,7 @@
-"""One run: a feeder, what is measured, and a subscriber, each a process of its own, all on loopback.
+"""Benchmark harness: a feeder, the subject and a subscriber, each in a process of its own, all on loopback.
 
-Either the relay or the daemon stands in the middle; everything around is the same. A run in which a message was lost
-is no measurement and raises `InvalidError`.
+The subject is the relay or the daemon; everything else is the same. A run in which a message was lost is no measurement
+and raises `InvalidError`.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 LINES = 100
-"""Market data lines: as many as an account has without paying for more."""
+"""Market data lines: the number that an account has without paying for more."""
 
 SNDHWM = 10_000_000
-"""More than any burst here, so that it loses nothing."""
+"""High-water mark above any burst here, so that no message is lost."""
 
 FILL = RingConfig().messages
-"""What is sent before anything is measured: as much as the ring takes. While it fills, each message is written to
-memory that the process has never touched, which can cost as much as all the rest; a daemon does that once."""
+"""Messages sent before the measurement: as many as the ring holds. While the ring fills, each message is written to
+memory that the process has never touched, which can cost as much as all the rest. A daemon pays for that once."""
 
 CHUNK = TwsConfig().read_chunk
 _DURABLE = "share of messages that go to disk before they are published (default %(default)s)"
@@ -46,7 +46,7 @@ _HERE = pathlib.Path(__file__).parent
 
 
 class Subject(Enum):
-    """What stands in the middle."""
+    """The process under measurement."""
 
     RELAY = "relay"
     DAEMON = "daemon"
@@ -54,7 +54,7 @@ class Subject(Enum):
 
 @dataclass(frozen=True)
 class Run:
-    """What one run showed. Times in seconds."""
+    """Results of one run, with times in seconds."""
 
     messages: int
     seconds: float
@@ -70,12 +70,12 @@ class Run:
 
     @property
     def cpu_per_million(self) -> float:
-        """Seconds of CPU for a million messages, of all threads of the process in the middle."""
+        """Seconds of CPU for a million messages, of all threads of the subject."""
         return self.cpu / self.messages * 1e6
 
 
 def run(subject: Subject, version: int, messages: int, durable: float, rate: float = 0) -> Run:
-    """Measure once: a burst, or `rate` messages a second, each with its latency."""
+    """Measure one run: a burst, or `rate` messages a second, each with its latency. Raises `InvalidError`."""
     port, rep = free_ports()
     endpoint = f"tcp://127.0.0.1:{port}"
     count = ["--messages", str(messages)]
@@ -108,24 +108,24 @@ def run(subject: Subject, version: int, messages: int, durable: float, rate: flo
 
 
 def pairs(count: int, measure: Callable[[Subject], Run]) -> Iterator[dict[Subject, Run]]:
-    """Relay and daemon in turns, the other one first each time: what else the machine does hits both."""
+    """Yield pairs of runs of relay and daemon, first and second in turns, so that other load hits both."""
     for number in range(count):
         order = list(Subject) if number % 2 == 0 else list(reversed(Subject))
         yield {subject: measure(subject) for subject in order}
 
 
 def median_ratio(results: list[dict[Subject, Run]], value: Callable[[Run], float]) -> float:
-    """The daemon's value over the relay's, pair by pair; the median."""
+    """Return the median over all pairs of the daemon's value divided by the relay's."""
     return statistics.median(value(pair[Subject.DAEMON]) / value(pair[Subject.RELAY]) for pair in results)
 
 
 def numbers(text: str) -> list[int]:
-    """`178,226` as numbers, for the command line."""
+    """Parse `178,226` from the command line as integers."""
     return [int(part) for part in text.split(",")]
 
 
 def positive(text: str) -> int:
-    """A count, for the command line."""
+    """Parse a positive integer from the command line."""
     number = int(text)
     if number < 1:
         raise ValueError
@@ -143,19 +143,19 @@ def _check(subject: Subject, messages: int, sent: dict[str, Any], received: dict
 
 
 def child(name: str, *arguments: str, folder: pathlib.Path = _HERE) -> Child:
-    """Start a program of `folder` by its name."""
+    """Start a program of `folder` by its name without `.py`."""
     return Child(name, [sys.executable, str(folder / f"{name}.py"), *arguments])
 
 
 def feeding(children: ExitStack, version: int, lines: int, durable: float, *more: str) -> tuple[Child, int]:
-    """A feeder that waits for `lines` market data requests, and its port."""
+    """Start a feeder that waits for `lines` market data requests. Return the feeder and its port."""
     given = ("--version", str(version), "--lines", str(lines), "--durable", str(durable), *more)
     feeder = children.enter_context(child("feeder", *given))
     return feeder, feeder.hear()["port"]
 
 
 def greet(feeder: Child, version: int) -> dict[str, Any]:
-    """What it says when all market data is asked for. Raises `InvalidError` if it is not of that version."""
+    """Return the feeder's answer after all market data requests. Raises `InvalidError` for another server version."""
     greeted = feeder.hear()
     if greeted["version"] != version:
         raise InvalidError(f"version {greeted['version']} was spoken, and not {version}")
@@ -168,10 +168,10 @@ def _relay(tws: int, pub: str) -> Child:
 
 
 def bridge(children: ExitStack, tws: int, pub: str, rep: str, more: Mapping[str, Any]) -> Child:
-    """The daemon, with a store on a disk that goes when `children` end, and `more` settings."""
+    """Start the daemon with `more` settings. Its store lies on a disk and is deleted when `children` end."""
     settings = {
         "tws.port": tws,
-        "pacing.rate": 100_000,  # what is measured is not how many lines are asked for in a second
+        "pacing.rate": 100_000,  # the rate of market data requests is not measured
         "bus.pub": pub,
         "bus.rep": rep,
         "store.path": children.enter_context(disk()),
@@ -183,12 +183,12 @@ def bridge(children: ExitStack, tws: int, pub: str, rep: str, more: Mapping[str,
 
 
 def disk() -> tempfile.TemporaryDirectory[str]:
-    """A directory on a real disk, which /tmp often is not: what is on it survives a restart of the machine."""
+    """Make a temporary directory on a real disk. /tmp often lies in memory; /var/tmp survives a restart."""
     return tempfile.TemporaryDirectory(prefix="ibbridge-", dir="/var/tmp")
 
 
 class Caller:
-    """Sends commands to a daemon."""
+    """Blocking client for commands to a daemon."""
 
     def __init__(self, endpoint: str) -> None:
         self._context = zmq.Context()
@@ -205,7 +205,7 @@ class Caller:
         self._context.destroy()
 
     def ask(self, command: str, client: str | None = None, **args: Any) -> dict[str, Any]:
-        """The reply to a command. The daemon remembers it for ten minutes if a `client` asks."""
+        """Send a command and return the reply. With a `client`, the daemon remembers the reply for ten minutes."""
         self.number += 1
         about = {"client": client} if client else {}
         self._socket.send(msgpack.packb({"id": self.number, "cmd": command, "args": args, **about}))
@@ -218,7 +218,7 @@ class Caller:
         return reply
 
     def result(self, command: str, client: str | None = None, **args: Any) -> dict[str, Any]:
-        """What a command gives. Raises `InvalidError` if it was refused."""
+        """Send a command and return its result. Raises `InvalidError` if the command was refused."""
         reply = self.ask(command, client, **args)
         if not reply["ok"]:
             raise InvalidError(f"{command}: {reply['error']}")
@@ -227,7 +227,7 @@ class Caller:
 
 
 def subscribe(daemon: Child, caller: Caller, lines: int) -> None:
-    """Have the daemon ask for that many lines of market data, once it is ready."""
+    """Request `lines` lines of market data from the daemon, once the daemon is ready."""
     late = time.monotonic() + PATIENCE
     while caller.result("status")["tws"]["stage"] != "ready":
         daemon.check()
@@ -239,7 +239,7 @@ def subscribe(daemon: Child, caller: Caller, lines: int) -> None:
 
 
 def options(about: str | None, count: int) -> argparse.ArgumentParser:
-    """The options that every benchmark has; `count` is how many pairs there are by default."""
+    """Return a parser with the options of every benchmark. `count` is the default number of pairs."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=positive, default=count, help="runs of each, in turns (default %(default)s)")
     parser.add_argument("--versions", type=numbers, default="178,200,226", help="server versions (default %(default)s)")
@@ -249,7 +249,7 @@ def options(about: str | None, count: int) -> argparse.ArgumentParser:
 
 
 def conclude(measured: Callable[[], list[dict[str, Any]]], file: pathlib.Path | None) -> int:
-    """Measure, write the results to `file` if there is one; the exit code."""
+    """Measure, and write the results to `file` if there is one. Return the exit code."""
     end_cleanly()
     try:
         results = measured()
@@ -262,6 +262,6 @@ def conclude(measured: Callable[[], list[dict[str, Any]]], file: pathlib.Path | 
 
 
 def free_ports() -> tuple[int, int]:
-    """Two that nobody has at the moment."""
+    """Return two ports that are free at the moment."""
     with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
         return one.getsockname()[1], other.getsockname()[1]

@@ -1,8 +1,8 @@
-"""How long a message takes through the daemon, beside a raw relay in the same run.
+"""Benchmark of the latency of a message through the daemon, beside a raw relay in the same run.
 
-A feeder sends ticks at a fixed rate; relay and daemon take turns in the middle; a subscriber in a process of its own
-looks at the clock when it has each. From the write of a frame to the end of the subscriber's `recv`, so both include
-TCP, one ZeroMQ hop and two wake-ups. Every message is checked to have arrived: exits 1 if one is lost.
+A feeder sends ticks at a fixed rate, relay and daemon take turns, and a subscriber in a process of its own notes the
+time of each message. A latency runs from the write of a frame to the end of the subscriber's `recv`, so both include
+TCP, one ZeroMQ hop and two wake-ups. Every message must arrive: the benchmark exits 1 if a message is lost.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from typing import Any
 from harness import Run, Subject, conclude, median_ratio, numbers, options, pairs, run
 
 AIM = 1.5
-"""Times the relay's median."""
+"""Largest ratio of the daemon's median to the relay's."""
 
 SETTLING = 0.5
-"""Seconds at the start that do not count: readers are made when first needed."""
+"""Seconds at the start that do not count, because readers are made on first use."""
 
 _QUANTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 
 
 def quantile(one: Run, rate: int, share: float) -> float:
-    """µs."""
+    """Return a quantile of the latencies of a run in µs, without the settling time."""
     settled = sorted(one.latencies[int(rate * SETTLING) :])
     return settled[min(len(settled) - 1, int(share * len(settled)))] * 1e6
 
 
 def measure(version: int, rate: int, seconds: float, durable: float, count: int) -> dict[str, Any]:
-    """All pairs at one version and rate, printed and returned."""
+    """Measure all pairs at one version and rate, print the results and return them."""
     messages = int(rate * (SETTLING + seconds))
     results = list(pairs(count, lambda subject: run(subject, version, messages, durable, rate)))
     print(f"\nserver version {version}, {rate:,} msg/s")
@@ -51,7 +51,7 @@ def _show(subject: Subject, rate: int, runs: list[Run]) -> dict[str, float]:
 
 
 def main() -> int:
-    """Measure and print; the exit code."""
+    """Measure and print. Return the exit code."""
     parser = options(__doc__, count=3)
     parser.add_argument("--rates", type=numbers, default="5000", help="messages a second (default %(default)s)")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each run that count (default %(default)s)")
@@ -59,7 +59,7 @@ def main() -> int:
     print(f"{given.pairs} pairs of {given.seconds:g} s; medians of all runs")
 
     def measured() -> list[dict[str, Any]]:
-        # Warms up the machine, and compiles what is not compiled.
+        # Warm-up, which also writes missing bytecode.
         run(Subject.DAEMON, given.versions[0], 10_000, given.durable)
         return [
             measure(version, rate, given.seconds, given.durable, given.pairs)

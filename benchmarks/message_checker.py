@@ -1,7 +1,7 @@
-"""Tells of a published message, at the price of a few look-ups, whether it is the right one.
+"""Fast check of published messages against the expected ones, at the price of a few look-ups for each message.
 
-The numbers stand at the same place in every body of a topic, and what belongs there follows from them
-(`expected_messages`): so nothing is unpacked, and a checker keeps up with the daemon on a fraction of a core.
+The sequence number and the offset stand at the same place in every body of a topic, and they determine the data
+(`expected_messages`). So nothing is unpacked, and a checker keeps up with the daemon on a fraction of a core.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 _MARK = b"\xa3seq\xcf"
 _NUMBERS = Struct(">Q8xQ").unpack_from
 _TO_DATA = 8 + 8 + 8 + 4 + 8 + 5
-"""Bytes from a message's number to its data: number, name, number, name, time, name."""
+"""Bytes from the sequence number of a message to its data: number, name, number, name, time, name."""
 
 
 class WrongError(Exception):
-    """A message is not the one that is due. str() says which, and why."""
+    """A message that is not the expected one. The text says which message, and why."""
 
 
 class Topic(NamedTuple):
-    """What is the same for all messages of a topic; `messages` is None of a stream that is not fed."""
+    """Facts shared by all messages of a topic: stream, place of the numbers, and the fed messages; None if not fed."""
 
     stream: bytes
     place: int
@@ -33,14 +33,14 @@ class Topic(NamedTuple):
 
 
 class Checker:
-    """Reads the numbers of messages, and checks the data of those that were fed."""
+    """Reader of sequence numbers and offsets, which also checks the data of messages that were fed."""
 
     def __init__(self, script: Mapping[bytes, Stream]) -> None:
         self._script = script
         self._topics: dict[bytes, Topic | None] = {}
 
     def numbers(self, topic: bytes, body: bytes) -> tuple[bytes, int, int] | None:
-        """Stream, number and offset; None for what stands outside all sequences. Raises `WrongError`."""
+        """Return stream, sequence number and offset; None for a message without them. Raises `WrongError`."""
         about = self._topics[topic] if topic in self._topics else self._meet(topic, body)
         if about is None:
             return None
@@ -60,13 +60,13 @@ class Checker:
 
 
 class Sequence:
-    """Follows the numbers of streams, each from the first that it meets."""
+    """Follower of the sequence numbers of streams, each from the first number seen or a given one."""
 
     def __init__(self, last: dict[bytes, int] | None = None) -> None:
         self.last: dict[bytes, int] = {} if last is None else last
 
     def gap(self, stream: bytes, seq: int) -> tuple[int, int] | None:
-        """The numbers that are missing before this one. Raises `WrongError` if it goes back."""
+        """Return the first and last number missing before `seq`, or None. Raises `WrongError` for an old `seq`."""
         due = self.last.get(stream, seq - 1) + 1
         if seq < due:
             raise WrongError(f"{stream.decode()}: number {seq} where {due} was due")

@@ -1,7 +1,7 @@
-"""What goes to disk before it is published: orders, fills and account values, written by the codec's server side.
+"""Durable messages for the benchmarks: orders, fills and account values, written by the codec's server side.
 
-The orders are of nobody here (TWS shows those of its own windows too), so that a daemon need place none. Each message
-says which topic it belongs to, after docs/protocol.md and not after the daemon's code.
+No client has placed these orders (TWS also reports orders from its own windows), so the daemon need place none. `place`
+gives the topic of each message after docs/protocol.md, not after the daemon's code.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ VALUES = ("NetLiquidation", "AvailableFunds", "BuyingPower", "TotalCashBalance",
 CURRENCIES = ("USD", "EUR", "BASE")
 
 MIX = {"orderStatus": 35, "updateAccountValue": 30, "updatePortfolio": 20, "openOrder": 10, "execDetails": 5}
-"""The share of each type, in percent."""
+"""Share of each type, in percent."""
 
 CLASSES = ("ord", "exec", "acct")
-"""Where they are published."""
+"""First topic components of the messages."""
 
 
 def durable(chance: random.Random) -> Message:
-    """One of them."""
+    """Return a random durable message."""
     (name,) = chance.choices(list(MIX), list(MIX.values()))
     return Message(name, _MADE[name](chance))
 
 
 def place(message: Message) -> tuple[str, ...]:
-    """The components of its topic."""
+    """Return the topic components of a message."""
     name, data = message
     if name.startswith("update"):
         return "acct", data["accountName"], name

@@ -45,7 +45,7 @@ AIMS = {"tick": 20, "placeOrder": 50, "cancelOrder": 35, "orderStatus + error": 
 
 
 class Trace:
-    """Moves counted so far: `moves` in all, `into` by package and function. What is not of ibbridge moves nothing."""
+    """Moves counted so far: `moves` in all, `into` by package and function. Code outside ibbridge counts no move."""
 
     def __init__(self) -> None:
         self.moves = 0
@@ -77,7 +77,7 @@ class Trace:
                 self.moves += bool(self._stack[-1])
 
     def _package(self, code: CodeType) -> str:
-        """Return the package of a function, or the module at the root; empty if it is not of ibbridge."""
+        """Return the package of a function, or its module at the root; empty for a function outside ibbridge."""
         if code not in self._packages:
             path = code.co_filename
             inside = path.removeprefix(ROOT) if path.startswith(ROOT) else ""
@@ -116,7 +116,7 @@ class World:
         return f"k{self._keys}"
 
     async def placed(self) -> tuple[str, int]:
-        """Place an order; its key and id."""
+        """Place an order. Return its key and order id."""
         key = self.new_key()
         reply = await self.ask("placeOrder", key=key, contract={"symbol": "AAPL", **STOCK}, order=ORDER)
         return key, reply["orderId"]
@@ -143,7 +143,7 @@ class World:
         await asyncio.sleep(SETTLED)
 
     async def ask(self, cmd: str, *, key: str = "", **args: Any) -> dict[str, Any]:
-        """Send a command; the result. RuntimeError if it is refused."""
+        """Send a command and return the result. Raises RuntimeError if the command is refused."""
         self._commands += 1
         request = {"id": f"c{self._commands}", "client": "moves", "cmd": cmd, "args": args}
         self._requests.send(msgpack.packb(request | ({"key": key} if key else {})))
@@ -156,7 +156,7 @@ class World:
         return result
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Wait for something. TimeoutError if it does not come."""
+        """Wait until `holds` returns True. Raises TimeoutError after 20 s."""
         async with asyncio.timeout(20):
             while not holds():  # noqa: ASYNC110 - a socket and a counter set no event
                 await asyncio.sleep(0.01)

@@ -1,7 +1,7 @@
-"""The processes of a measurement, and how they talk: one JSON object a line, over standard input and output.
+"""Child processes of a measurement, and their talk: one JSON object a line, over standard input and output.
 
-Whoever starts a process ends it, whatever happens: leaving the `with` kills what is still there, and the kernel does
-if the parent itself is killed. A child that is not told anything for too long ends by itself.
+The parent ends its child processes in any case: leaving the `with` kills a child that is still there, and the kernel
+kills the child if the parent itself is killed. A child that hears nothing for too long ends by itself.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from types import FrameType, TracebackType
 
 PATIENCE = 20.0
-"""Seconds that anybody here waits for anybody."""
+"""Seconds that a process waits for another one by default."""
 
 _prctl = ctypes.CDLL(None).prctl
 _SET_PARENT_DEATH_SIGNAL = 1
 
 
 class InvalidError(Exception):
-    """The measurement did not work, so it says nothing."""
+    """A measurement that failed, so that its results mean nothing."""
 
 
 class Child:
-    """A process, from the parent's side."""
+    """A child process, seen from the parent."""
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class Child:
             self._process.wait()
 
     def tell(self, **about: Any) -> None:
-        """Say something to it."""
+        """Send an object to the child. Raises `InvalidError` if the child has ended."""
         assert self._process.stdin
         try:
             self._process.stdin.write(json.dumps(about).encode() + b"\n")
@@ -70,7 +70,7 @@ class Child:
             raise InvalidError(f"{self.name} has ended") from None
 
     def hear(self, patience: float = PATIENCE) -> dict[str, Any]:
-        """What it says next."""
+        """Return the next object of the child. Raises `InvalidError` if none comes in `patience` seconds."""
         out = self._process.stdout
         assert out
         ready, _, _ = select.select([out], [], [], patience)
@@ -81,38 +81,38 @@ class Child:
         return said
 
     def said(self) -> bool:
-        """Whether it has said something that was not heard yet, or has ended."""
+        """Return True if the child has sent an object that was not read yet, or has ended."""
         out = self._process.stdout
         assert out
         return bool(select.select([out], [], [], 0)[0])
 
     def check(self) -> None:
-        """Raises `InvalidError` if it is no longer there."""
+        """Raise `InvalidError` if the child has ended."""
         if self._process.poll() is not None:
             raise InvalidError(f"{self.name} has ended with {self._process.returncode}")
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """Process id of the child."""
         return self._process.pid
 
     def rss(self) -> int:
-        """Bytes of memory that it takes."""
+        """Return the resident memory of the child in bytes."""
         pages = int(pathlib.Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def cpu(self) -> float:
-        """Seconds of CPU that all its threads have used, to the nanosecond."""
-        return time.clock_gettime((~self._process.pid << 3) | 2)  # what clock_getcpuclockid(3) makes of a pid
+        """Return the seconds of CPU that all threads of the child have used, to the nanosecond."""
+        return time.clock_gettime((~self._process.pid << 3) | 2)  # the clock id that clock_getcpuclockid(3) makes
 
 
 def say(**about: Any) -> None:
-    """Tell the parent."""
+    """Send an object to the parent."""
     print(json.dumps(about), flush=True)
 
 
 def hear(patience: float | None = PATIENCE) -> dict[str, Any]:
-    """What the parent says next; ends the process if the parent is gone, or silent for too long."""
+    """Return the next object of the parent. End this process if the parent is gone, or silent for too long."""
     ready, _, _ = select.select([sys.stdin], [], [], patience)
     line = sys.stdin.readline() if ready else ""
     if not line:
@@ -122,7 +122,7 @@ def hear(patience: float | None = PATIENCE) -> dict[str, Any]:
 
 
 def end_cleanly() -> None:
-    """Let a SIGTERM end this process as an exception does, so that its children are ended too."""
+    """Make SIGTERM end this process by an exception, so that its child processes are ended too."""
 
     def leave(_: int, __: FrameType | None) -> NoReturn:
         sys.exit(143)

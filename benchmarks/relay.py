@@ -1,9 +1,9 @@
-"""The yardstick: splits what TWS sends into frames and forwards them as they are. Made and ended by `harness`.
+"""Raw relay, the yardstick: splits TWS's bytes into frames and forwards the frames. Started and ended by `harness`.
 
-The least that a bridge in Python can do, in the way the daemon does it: a `BufferedProtocol` with the same chunk, a
-plain XPUB written at once through the compiled socket, the same room for what a subscriber is behind. No decoding, no
-topics, no numbers, no state, no function calls but the necessary. It shares no code with what it is compared with,
-but for the greeting.
+The relay does the least that a bridge in Python can do, in the daemon's way: a `BufferedProtocol` with the same chunk,
+a plain XPUB written at once through the compiled socket, the same queue for slow subscribers. There is no decoding, no
+topics, no sequence numbers, no state, and no function call but the necessary. The relay shares only the greeting with
+the daemon's code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LAST = int(zmq.NOBLOCK)
 
 
 class Relay(asyncio.BufferedProtocol):
-    """Greets, asks for market data as the daemon is made to, and forwards from then on."""
+    """Protocol that greets TWS, requests market data as the daemon does, and then forwards frames."""
 
     def __init__(self, pub: zmq.Socket[bytes], chunk: int, lines: int) -> None:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -36,17 +36,17 @@ class Relay(asyncio.BufferedProtocol):
         self._lines = lines
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Say hello."""
+        """Send the greeting."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         transport.write(self._connection.data_to_send())
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next read goes."""
+        """Return the buffer for the next read."""
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Split and forward."""
+        """Split the bytes read into frames, and forward the complete ones."""
         if not self._forwarding:
             self._greet(bytes(self._buffer[:nbytes]))
             return
@@ -64,7 +64,7 @@ class Relay(asyncio.BufferedProtocol):
         self._rest = data[start:]
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """That was all."""
+        """End the relay: the feeder has gone."""
         self.over.set_result(None)
 
     def _greet(self, data: bytes) -> None:

@@ -1,9 +1,10 @@
-"""Whether a subscriber that has stopped, or reads too slowly, costs the others anything.
+"""Benchmark of the cost that a stopped or slow subscriber causes for the other subscribers.
 
-A daemon with some subscribers that read all they get; in turns only these, these and one more that is stopped
-(SIGSTOP), and these and one more that has next to no room and reads a message now and then. The daemon is fed until
-its queue for the odd one is full; then latency is measured at a fixed rate, and throughput in a burst. Every message to
-the others is checked. Exits 1 if they lose any, or if the daemon takes more memory than the queue has room for.
+Some subscribers of a daemon read everything. In turns there are only these, these and a stopped one (SIGSTOP), and
+these and a slow one, which has a tiny queue and reads a message now and then. The daemon is fed until its queue for the
+odd subscriber is full. Then latency is measured at a fixed rate, and throughput in a burst. Every message to the other
+subscribers is checked. The benchmark exits 1 if they lose a message, or if the daemon takes more memory than the queue
+may hold.
 """
 
 from __future__ import annotations
@@ -32,21 +33,21 @@ if TYPE_CHECKING:
 SNDHWM = BusConfig().sndhwm
 
 FILL, FILL_RATE = int(2.5 * SNDHWM), 50_000
-"""More than queue and kernel hold for one who does not read."""
+"""Messages and their rate a second: more than queue and kernel hold for a subscriber that does not read."""
 
 PACED, PACED_RATE = 10_000, 5_000
 
 BURST = int(0.9 * SNDHWM)
-"""So that nobody who reads can lose any, however late it gets a core."""
+"""Messages of a burst that fit into the queue, so that a reading subscriber loses none while it waits for a core."""
 
 A_MESSAGE = 400
-"""Bytes that a message takes at most in ZeroMQ's queue."""
+"""Most bytes of a message in ZeroMQ's queue."""
 
 MIB = 2**20
 
 
 class Odd(Enum):
-    """Who is there beside the others."""
+    """The odd subscriber beside the others."""
 
     NOBODY = "nobody"
     STOPPED = "a stopped one"
@@ -55,7 +56,7 @@ class Odd(Enum):
 
 @dataclass(frozen=True)
 class Run:
-    """What one run showed. `rss` is the most that the daemon took, in bytes."""
+    """Results of one run. `rss` is the largest resident memory of the daemon, in bytes."""
 
     rate: float
     p50: float
@@ -64,7 +65,7 @@ class Run:
 
 
 def run(odd: Odd, given: argparse.Namespace) -> Run:
-    """Measure once. Raises `InvalidError` if one of the others got anything but what was sent."""
+    """Measure one run. Raises `InvalidError` if one of the others did not receive exactly what was sent."""
     pub, rep = (f"tcp://127.0.0.1:{port}" for port in free_ports())
     total = FILL + PACED + BURST
     with ExitStack() as children:
@@ -110,7 +111,7 @@ def _seen(sent: list[dict[str, Any]], received: list[dict[str, Any]], rss: int) 
 
 @contextmanager
 def _beside(odd: Odd, pub: str) -> Iterator[None]:
-    """The odd one, subscribed; stopped, or about to fall behind."""
+    """Run the odd subscriber, stopped or slow, for the time of the block."""
     if odd is Odd.NOBODY:
         yield
         return
@@ -121,11 +122,11 @@ def _beside(odd: Odd, pub: str) -> Iterator[None]:
         try:
             yield
         finally:
-            os.kill(one.pid, signal.SIGCONT)  # or it would not end
+            os.kill(one.pid, signal.SIGCONT)  # a stopped process would not end
 
 
 def show(results: list[dict[Odd, Run]]) -> dict[str, Any]:
-    """The table, printed and returned."""
+    """Print the table and return its values."""
     about: dict[str, Any] = {}
     for odd in Odd:
         runs = [one[odd] for one in results]
@@ -145,7 +146,7 @@ def show(results: list[dict[Odd, Run]]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measure, print, judge; the exit code."""
+    """Measure, print and judge. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=positive, default=3, help="runs of each, in turns (default %(default)s)")
     parser.add_argument("--subscribers", type=positive, default=3, help="that read (default %(default)s)")

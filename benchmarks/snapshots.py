@@ -1,7 +1,8 @@
-"""How long a command waits while others take snapshots of everything.
+"""Benchmark of the time that a command waits while another client takes snapshots of everything.
 
-A daemon with the state of 10,000 topics and more is fed 20,000 messages a second. One client pings at a fixed rate, in
-turns without and with another one that takes one whole snapshot after the other. Exits 1 if a ping took 20 ms or more.
+A daemon with the state of at least 10,000 topics is fed 20,000 messages a second. One client pings at a fixed rate, in
+turns without and with another client that takes one complete snapshot after another. The benchmark exits 1 if a ping
+took 20 ms or more.
 """
 
 from __future__ import annotations
@@ -17,31 +18,31 @@ from harness import Caller, bridge, child, feeding, free_ports, greet, positive,
 from processes import Child, InvalidError, end_cleanly
 
 LONGEST = 0.02
-"""Seconds that a command may wait."""
+"""Most seconds that a command may wait."""
 
 TOPICS = 10_000
-"""With state, at least."""
+"""Least number of topics with state."""
 
 LINES = 2_500
-"""Instruments, with five topics each once everything has been said of them."""
+"""Instruments. Each has five topics once all types of message have come for it."""
 
 BLOCK = 100_000
-"""Messages after which all but a few of the rarest have."""
+"""Messages after which nearly all of these topics have state."""
 
 FOR_EVER = 3600
-"""Seconds for which is fed: the feeder is ended with the rest."""
+"""Seconds of feeding: longer than the benchmark, which ends the feeder."""
 
 _QUANTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
 
 
 def quantiles(times: list[float]) -> dict[str, float]:
-    """Milliseconds."""
+    """Return the quantiles of times in seconds, in milliseconds."""
     ranked = sorted(times)
     return {name: ranked[min(len(ranked) - 1, int(share * len(ranked)))] * 1e3 for name, share in _QUANTILES.items()}
 
 
 def show(name: str, times: list[float], more: str = "") -> dict[str, float]:
-    """A line of the table."""
+    """Print a line of the table and return its values."""
     about = quantiles(times)
     shown = ", ".join(f"{key} {value:.2f}" for key, value in about.items())
     print(f"  {name:28} {shown} ms ({len(times):,}{more})")
@@ -49,7 +50,7 @@ def show(name: str, times: list[float], more: str = "") -> dict[str, float]:
 
 
 class Trial:
-    """A daemon that has its state, and is fed."""
+    """A daemon that has its state and is fed, with its clients."""
 
     def __init__(self, given: argparse.Namespace, children: ExitStack) -> None:
         self.given = given
@@ -68,7 +69,7 @@ class Trial:
         self.feeder = feeder
 
     def round(self, *, beside: bool) -> tuple[list[float], dict[str, Any]]:
-        """Pings, with snapshots beside them or without, and these."""
+        """Ping, with snapshots beside or without. Return the times of the pings, and the results of the snapshots."""
         seconds = self.given.seconds
         if beside:
             self.taker.tell(snapshot=True, seconds=seconds + 0.5)
@@ -82,13 +83,13 @@ def _said(one: Child) -> dict[str, Any]:
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
-    """All rounds, printed and returned."""
+    """Measure all rounds, print the results and return them."""
     alone: list[float] = []
     beside: list[float] = []
     taken: list[dict[str, Any]] = []
     with ExitStack() as children:
         trial = Trial(given, children)
-        trial.round(beside=True)  # what is made when first needed is made
+        trial.round(beside=True)  # warm-up
         for _ in range(given.rounds):
             alone += trial.round(beside=False)[0]
             pings, pages = trial.round(beside=True)
@@ -107,7 +108,7 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Measure, print, judge; the exit code."""
+    """Measure, print and judge. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rate", type=positive, default=20_000, help="messages a second (default %(default)s)")
     parser.add_argument("--pings", type=positive, default=200, help="a second (default %(default)s)")

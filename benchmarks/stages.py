@@ -1,9 +1,9 @@
-"""Where the daemon's time goes: its hot path in one process, one stage more at a time.
+"""Profile of the daemon's hot path by stages, in one process: each measurement adds one stage.
 
-Frames in chunks as the gateway reads them, through the daemon's own objects, to a subscriber in another process. A
-stage costs what the path as far as it costs more than the path before: so one can see what numbers, state, ring and
-store cost. Seconds of CPU of this thread, the fastest of several rounds: what else the machine does shows little. Left
-out are the event loop and the read from the socket.
+Frames pass in chunks, as the gateway reads them, through the daemon's own objects to a subscriber in another process.
+The cost of a stage is the cost of the path with the stage less the cost of the path before. So the output shows the
+cost of sequence numbers, state, ring and store. Times are CPU of this thread, and the fastest of several rounds counts,
+so that other load shows little. The event loop and the read from the socket are left out.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 class _NoRing(Ring):
-    """Keeps nothing."""
+    """Ring that keeps nothing."""
 
     def extend(self, frames: list[bytes]) -> None:
-        """Forget them."""
+        """Forget the frames."""
 
 
 class Part:
-    """Streams and what goes to them, with some of what a daemon has, and nobody who listens."""
+    """Streams and router with some parts of a daemon, and without subscribers."""
 
     def __init__(self, *, state: bool = False, ring: bool = False, store: Store | None = None) -> None:
         kept = load().ring
@@ -54,12 +54,12 @@ class Part:
         self.router = Router(self.streams, Orders(1))
         ask(self.router)
         if not state:
-            for plan in self.router._plans.values():  # noqa: SLF001 - a daemon always has it
+            for plan in self.router._plans.values():  # noqa: SLF001 - a daemon always keeps state
                 plan.identity = None
 
 
 class Path:
-    """The way of a message as far as one stage or the next."""
+    """Path of a message through the daemon, up to each stage."""
 
     def __init__(self, daemon: Daemon, version: int, store: Store, durable: float) -> None:
         server = Dialect.server(version)
@@ -70,7 +70,7 @@ class Path:
         self.store = store
 
     def stages(self) -> Iterator[tuple[str, Callable[[], None]]]:
-        """Each way and what its last stage is."""
+        """Yield the name of each stage, and the path up to that stage."""
         yield "split into frames", self._split
         yield "decode and pack", self._decode
         yield "route, number, envelope", self._through(Part())
@@ -119,14 +119,14 @@ _STORE = "store"
 
 
 def ask(router: Router) -> None:
-    """As if all market data were asked for."""
+    """Open the requests for all market data."""
     for line in range(LINES):
         place = _always("md", instrument_key(contract(line)))
         router.open(Route(REQUESTS["reqMktData"], "benchmark", line, {}, place, None, req_id=line + 1))
 
 
 def opened(children: ExitStack) -> tuple[Store, pathlib.Path]:
-    """A store, and a place for another, on a disk; both go in the end."""
+    """Open a store on a disk. Return the store, and a place for another. Both are deleted when `children` end."""
     place = pathlib.Path(children.enter_context(disk()))
     store = Store(place / "apart", days=1)
     store.open(1)
@@ -135,7 +135,7 @@ def opened(children: ExitStack) -> tuple[Store, pathlib.Path]:
 
 
 def bridge(children: ExitStack, place: pathlib.Path) -> Daemon:
-    """A daemon without TWS and without a loop: market data is asked for, and one subscriber listens."""
+    """Make a daemon without TWS and event loop, with all market data requested and one subscriber."""
     pub, rep = (f"tcp://127.0.0.1:{port}" for port in free_ports())
     settings = {"bus.pub": pub, "bus.rep": rep, "bus.sndhwm": SNDHWM, "store.path": place}
     daemon = Daemon(load(None, [f"{key}={value}" for key, value in settings.items()]))
@@ -160,7 +160,7 @@ def _always(*components: str) -> Callable[[str], tuple[str, ...]]:
 
 
 def timed(way: Callable[[], None]) -> tuple[float, float]:
-    """µs of this thread for a message, and of ZeroMQ's threads meanwhile."""
+    """Return the CPU time for a message in µs: of this thread, and of ZeroMQ's threads meanwhile."""
     thread, process = time.thread_time(), time.process_time()
     way()
     thread, process = time.thread_time() - thread, time.process_time() - process
@@ -169,7 +169,7 @@ def timed(way: Callable[[], None]) -> tuple[float, float]:
 
 
 def show(stages: list[tuple[str, Callable[[], None]]], version: int, rounds: int, durable: float) -> None:
-    """All stages at one version, in turns."""
+    """Measure all stages at one version in turns, and print their costs."""
     results = [[timed(way) for _, way in stages] for _ in range(rounds)]
     fastest = [min(result[number][0] for result in results) for number in range(len(stages))]
     others = min(result[-1][1] for result in results)
@@ -182,7 +182,7 @@ def show(stages: list[tuple[str, Callable[[], None]]], version: int, rounds: int
 
 
 def main() -> int:
-    """Measure and print."""
+    """Measure and print. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=positive, default=30, help="of which the fastest counts (default %(default)s)")
     parser.add_argument("--versions", type=numbers, default="178,226", help="server versions (default %(default)s)")

@@ -1,8 +1,8 @@
-"""How long the codec takes from its import to the first message, in a process that has done nothing yet.
+"""Start-up time of the codec, from its import to the first message, in a fresh process.
 
-A child of decode.py, which gives it a server version and a payload in hex. It prints milliseconds of CPU of this
-process, as JSON: the import of packages that are not ours, the import of the codec, the first message. Python's own
-modules count for whoever is first to import them.
+decode.py starts this program with a server version and a payload in hex. The program prints milliseconds of CPU of its
+process, as JSON: the import of third-party packages, the import of the codec, the first message. Python's own modules
+count for the first import that needs them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ THEIRS = ("msgpack", "google.protobuf.descriptor_pb2", "google.protobuf.message_
 
 
 def main() -> int:
-    """Measure once and print; the exit code."""
+    """Measure once and print. Return the exit code."""
     version, payload = int(sys.argv[1]), bytes.fromhex(sys.argv[2])
     stamps = [time.process_time()]
     for name in THEIRS:

@@ -1,7 +1,7 @@
-"""A subscriber in plain pyzmq: counts everything, then checks that nothing is missing. Made and ended by `harness`.
+"""Subscriber in plain pyzmq: receives messages, then checks that none is missing. Started and ended by `harness`.
 
-While it receives it does nothing else: two `recv`s, and a look at the clock where latency is measured. What it got is
-checked afterwards: a relay's frames by their checksum, a daemon's messages by their sequence numbers and types.
+While receiving, the subscriber does nothing else: two `recv`s, and a look at the clock where latency is measured. The
+messages are checked afterwards: a relay's frames by their checksum, a daemon's messages by sequence number and type.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from processes import PATIENCE, say
 
 
 class Inbox:
-    """Messages as they came. In bounds of time: a message that does not come ends the wait for the others."""
+    """Received messages. A message that does not come in time ends the wait for the others."""
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self._recv = socket.recv
@@ -29,7 +29,7 @@ class Inbox:
         self.stamps: list[int] = []
 
     def burst(self, count: int) -> None:
-        """Receive `count` messages; the only stamp is when the last one came (ns, monotonic)."""
+        """Receive `count` messages, and stamp the time of the last one (ns, monotonic)."""
         recv, topics, bodies = self._recv, self.topics.append, self.bodies.append
         with contextlib.suppress(zmq.Again):
             for _ in range(count):
@@ -38,7 +38,7 @@ class Inbox:
         self.stamps.append(time.monotonic_ns())
 
     def stamped(self, count: int) -> None:
-        """Receive `count` messages, each with the time it came."""
+        """Receive `count` messages, and stamp the time of each one (ns, monotonic)."""
         recv, topics, bodies, stamp, now = (
             self._recv, self.topics.append, self.bodies.append, self.stamps.append, time.monotonic_ns
         )  # fmt: skip
@@ -50,7 +50,7 @@ class Inbox:
 
 
 def faults_of_daemon(topics: list[bytes], messages: list[dict[str, Any]]) -> list[str]:
-    """What is wrong with what a daemon published: holes in a stream, or in the order of all."""
+    """Return the first fault in the messages of a daemon: a hole in a stream, a wrong order, a wrong topic."""
     seqs: dict[bytes, int] = {}
     offset = 0
     for topic, message in zip(topics, messages, strict=True):
@@ -68,7 +68,7 @@ def faults_of_daemon(topics: list[bytes], messages: list[dict[str, Any]]) -> lis
 
 
 def main() -> None:
-    """Receive, check, and tell."""
+    """Receive and check the messages, and report to the parent."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--endpoint", required=True)
     parser.add_argument("--messages", type=int, required=True)
@@ -86,7 +86,7 @@ def main() -> None:
         for each in CLASSES:
             socket.subscribe(f"{each}.".encode())
         for _ in CLASSES:
-            socket.recv_multipart()  # a welcome: from here on nothing is missed
+            socket.recv_multipart()  # the welcome: no message is missed from here on
         say(subscribed=True)
         for _ in range(options.more * len(CLASSES)):
             socket.recv_multipart()

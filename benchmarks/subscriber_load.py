@@ -1,6 +1,6 @@
-"""A subscriber that takes everything, or with `--slow` next to nothing, and looks at none of it.
+"""Subscriber that receives everything, or with `--slow` next to nothing, and checks nothing.
 
-Made and ended by whoever measures something else.
+Started and ended by benchmarks that measure something else.
 """
 
 from __future__ import annotations

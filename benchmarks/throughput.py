@@ -1,9 +1,9 @@
-"""How many messages a second the daemon passes on, beside a raw relay in the same run.
+"""Benchmark of the daemon's throughput, beside a raw relay in the same run.
 
 Everything is on: sequence numbers, state, ring, and the store, on a real disk, for the share of messages that are
-durable. A feeder sends a burst; relay and daemon take turns in the middle; a subscriber in a process of its own counts.
-Every message is checked to have arrived: exits 1 if one is lost. Results depend on the machine and on what else it
-does; the ratio to the relay much less.
+durable. A feeder sends a burst, relay and daemon take turns, and a subscriber in a process of its own counts. Every
+message must arrive: the benchmark exits 1 if a message is lost. Results depend on the machine and its other load; the
+ratio to the relay depends on them much less.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 from harness import Run, Subject, conclude, median_ratio, options, pairs, positive, run
 
 AIM = 0.4
-"""Of the relay's throughput."""
+"""Least share of the relay's throughput."""
 
 
 def measure(version: int, messages: int, durable: float, count: int) -> dict[str, Any]:
-    """All pairs at one version, printed and returned."""
+    """Measure all pairs at one version, print the results and return them."""
     results = list(pairs(count, lambda subject: run(subject, version, messages, durable)))
     first = results[0][Subject.DAEMON]
     print(f"\nserver version {version}: {first.frame_bytes:.0f} bytes a frame, {first.body_bytes:.0f} a body published")
@@ -49,7 +49,7 @@ def _show(subject: Subject, runs: list[Run]) -> dict[str, float]:
 
 
 def main() -> int:
-    """Measure and print; the exit code."""
+    """Measure and print. Return the exit code."""
     parser = options(__doc__, count=5)
     parser.add_argument("--messages", type=positive, default=300_000, help="in one burst (default %(default)s)")
     given = parser.parse_args()
@@ -57,7 +57,7 @@ def main() -> int:
     print(f"bursts of {what}, {given.pairs} pairs; median (lowest to highest)")
 
     def measured() -> list[dict[str, Any]]:
-        for subject in Subject:  # warms up the machine, and compiles what is not compiled
+        for subject in Subject:  # warm-up, which also writes missing bytecode
             run(subject, given.versions[0], min(given.messages, 50_000), given.durable)
         return [measure(version, given.messages, given.durable, given.pairs) for version in given.versions]
 

@@ -1,7 +1,7 @@
-"""What the feeder says: a mix of ticks as a busy morning has it, written by the codec's own server side.
+"""Ticks for the feeder, mixed as on a busy morning and written by the codec's own server side.
 
-Every run of the same length says the same. About 25 bytes a frame as text, of which option computations are the
-longest; prices walk, volumes only rise, and the rest repeats itself, as it does.
+Every run of the same length has the same ticks. A frame has about 25 bytes as text; option computations are the
+longest. Prices walk, volumes only rise, and other values repeat, as in a real market.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ibbridge.codec import Message
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# The share of each type, in percent, and the tick types it comes with.
+# The share of each type of message, in percent, and its tick types.
 MIX = {
     "tickSize": (46, (0, 3, 5, 8)),
     "tickPrice": (36, (1, 2, 4)),
@@ -27,7 +27,7 @@ _VOLUME, _RT_VOLUME = 8, 48
 
 
 def contract(line: int) -> dict[str, Any]:
-    """The instrument of one market data line: mostly stocks, some options."""
+    """Return the contract of a market data line: mostly stocks, some options."""
     symbol = "".join(chr(65 + line // 26**place % 26) for place in (2, 1, 0))
     if line % 10 != 9:
         return {"symbol": symbol, "secType": "STK", "exchange": "SMART", "currency": "USD"}
@@ -44,7 +44,7 @@ def contract(line: int) -> dict[str, Any]:
 
 
 def ticks(ids: Sequence[int], count: int, seed: int = 1) -> Iterator[Message]:
-    """`count` ticks for the requests `ids`."""
+    """Yield `count` ticks for the requests `ids`."""
     chance = random.Random(seed)
     lines = [_Line(number, chance) for number in ids]
     names, weights = list(MIX), [share for share, _ in MIX.values()]
@@ -53,7 +53,7 @@ def ticks(ids: Sequence[int], count: int, seed: int = 1) -> Iterator[Message]:
 
 
 class _Line:
-    """One instrument."""
+    """A market data line with its price and volume."""
 
     def __init__(self, number: int, chance: random.Random) -> None:
         self._id = number
