@@ -1,7 +1,7 @@
-"""Subscribers of a daemon whose TWS misbehaves: they account for every message. Made by `soak_faults`.
+"""Subscribers of a daemon with a faulty TWS, which account for every message. Started by `soak_faults`.
 
-`all` hears everything, and each number, by stream and over all, must be the next. `library` is the Python client with
-as much as it is given: what it does not get it must be told to have lost.
+`all` receives everything: each sequence number and each offset must be the next one. `library` is the Python client:
+the client must either deliver each message or report it as lost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import msgpack
 import zmq
 
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "benchmarks"))  # the harness, and what TWS says
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "benchmarks"))  # the harness and the feeder
 
 from processes import end_cleanly, hear, say
 
@@ -25,19 +25,19 @@ from ibbridge.client import Feed, Gap, Restart
 CLASSES = ("md", "ord", "exec", "acct", "req", "news", "sys")
 
 
-class Wrong(Exception):  # noqa: N818 - what was looked for
-    """Something is missing, or there twice."""
+class Wrong(Exception):  # noqa: N818 - the finding of a soak
+    """A message that is missing, or that came twice."""
 
 
 class Account:
-    """The numbers of each stream."""
+    """Account of the sequence numbers of each stream."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         self.last: dict[str, int] = {}
 
     def take(self, stream: str, first: int, last: int, kind: str) -> None:
-        """These numbers were had, or told to be lost."""
+        """Note that these sequence numbers were received, or reported as lost. Raises `Wrong` if others are missing."""
         before = self.last.get(stream)
         if before is not None and first != before + 1:
             raise Wrong(f"{stream}: {first} behind {before}")
@@ -47,7 +47,7 @@ class Account:
 
 
 class Everything:
-    """A plain SUB socket."""
+    """Subscriber of everything with a plain SUB socket."""
 
     def __init__(self, pub: str) -> None:
         self.account = Account()
@@ -63,7 +63,7 @@ class Everything:
         self._context.destroy(linger=0)
 
     def step(self) -> None:
-        """Take what there is, waiting a little for it."""
+        """Receive the messages that are there, after a short wait for the first one."""
         if not self._sub.poll(100):
             return
         for _ in range(1000):
@@ -84,7 +84,7 @@ class Everything:
 
 
 class Library:
-    """The Python client, which asks for what it has missed."""
+    """Subscriber with the Python client, which requests replays of missed messages."""
 
     def __init__(self, pub: str, rep: str) -> None:
         self.account = Account()
@@ -99,7 +99,7 @@ class Library:
         self._context.destroy(linger=0)
 
     def step(self) -> None:
-        """Take one message, waiting a little for it."""
+        """Receive one message, after a short wait."""
         message = self._feed.receive(0.1)
         if isinstance(message, Restart):
             raise Wrong("the daemon has begun anew")
@@ -108,13 +108,13 @@ class Library:
         elif message is not None and message.seq:
             self.offset = max(self.offset, message.offset)
             stream = ".".join(message.topic.split(".")[:2])
-            # State has no place in the numbers: what begins with it, or follows a loss.
+            # State messages at the beginning or after a loss do not continue the sequence.
             if "replayed" not in message.flags or message.seq == self.account.last.get(stream, -2) + 1:
                 self.account.take(stream, message.seq, message.seq, message.type)
 
 
 def main() -> None:
-    """Account until told the last offset, and say what came of it."""
+    """Account for messages up to the offset that the parent names, and report the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("role", choices=["all", "library"])
     parser.add_argument("--pub", required=True)

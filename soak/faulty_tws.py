@@ -1,6 +1,6 @@
-"""A TWS that misbehaves: the simulator, its market faster than life, with faults as told. Made by `soak_faults`.
+"""Faulty TWS: the simulator with an accelerated market, and faults on command. Started by `soak_faults`.
 
-Told `fault` (a step, see docs/simulator.md) it does so, and answers with its figures.
+On `{fault}` (a step, see docs/simulator.md) the program injects the fault, and answers with the simulator's figures.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ibbridge.sim.engine import EPOCH
 
 
 async def serve(given: argparse.Namespace) -> None:
-    """Until standard input ends."""
+    """Run the simulator until standard input ends."""
     loop = asyncio.get_running_loop()
     told = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
@@ -29,12 +29,12 @@ async def serve(given: argparse.Namespace) -> None:
 
 
 def say(about: dict[str, int]) -> None:
-    """Tell the parent."""
+    """Send an object to the parent."""
     print(json.dumps(about), flush=True)
 
 
 def main() -> None:
-    """Serve."""
+    """Parse the command line and run the simulator."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--speed", type=float, required=True)

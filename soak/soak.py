@@ -1,12 +1,12 @@
-"""A daemon under load for a long time: nothing is lost, nothing is wrong, nothing grows.
+"""Soak of a daemon under load: over a long time no message is lost or wrong, and memory does not grow.
 
-A feeder sends ticks and some durable messages at a steady rate through a real daemon with ring and store. Beside it a
-subscriber of everything, one that is slow and has what it missed replayed, one that comes late over and over, and one
-that sends commands (soak_client.py): each checks all that it gets, to the byte. The daemon's memory, files and threads
-are looked at each second. Exits 1 on anything that is wrong, and if less than `--at-least` of the
-rate was reached.
+A feeder sends ticks and some durable messages at a steady rate through a real daemon with ring and store. Four clients
+(soak_client.py) check every message that they receive, to the byte: a subscriber of everything, a slow subscriber that
+requests replays, a late subscriber that comes over and over, and a client that sends commands. The daemon's memory,
+files and threads are sampled each second. The soak exits 1 on any fault, and if less than `--at-least` of the rate was
+reached.
 
-Everything is chosen by the seed but the moments at which things happen.
+The seed decides everything but the moments of events.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "benchmarks"))  # the harness, and what TWS says
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "benchmarks"))  # the harness and the feeder
 
 from expected_messages import DURABLE
 from harness import LINES, Caller, bridge, child, feeding, free_ports, greet, positive, subscribe
@@ -36,45 +36,46 @@ _HERE = pathlib.Path(__file__).parent
 MIB = 2**20
 
 RING_MESSAGES, RING_BYTES = 400_000, 96 * MIB
-"""As much as a rate of 50,000 fills in eight seconds: it is full before anything is judged."""
+"""Size of the ring in messages and bytes. 50,000 messages a second fill the ring in eight seconds, before memory is
+judged."""
 
 SNDHWM = 50_000
-"""So little that the slow subscriber loses some, and so much that the others do not when they wait for a core."""
+"""High-water mark at which the slow subscriber loses messages, but the others do not while they wait for a core."""
 
 BEHIND = 4 * SNDHWM
-"""Messages for which the slow one stops: its queue here, what the kernel holds, and as many again that are lost."""
+"""Messages for which the slow subscriber stops: as many as queue and kernel hold, and as many again that are lost."""
 
 SETTLING = 15.0
-"""Seconds, beside those in which the ring fills, before memory is judged: the slow one has filled its queue too."""
+"""Seconds between the filling of the ring and the judging of memory. The slow subscriber fills its queue meanwhile."""
 
 GROWTH = 24 * MIB
-"""More memory in the last third of the time than in the first, of each the median. It goes up and down with what waits
-in ZeroMQ's queues: 20 MiB for a subscriber that is as far behind as it may be. What is remembered grows with commands
-(their replies are kept for ten minutes) and SQLite's cache with the store, up to 8 MiB. Two bytes lost for each message
-are 38 MiB between the middles of these thirds."""
+"""Most bytes by which the median memory may grow from the first third of the time to the last. Memory goes up and down
+with ZeroMQ's queues: 20 MiB for a subscriber that is as far behind as possible. The reply cache grows with commands
+(replies are kept for ten minutes), and SQLite's cache with the store, up to 8 MiB. A leak of two bytes for each message
+gives 38 MiB between the middles of these thirds."""
 
 SHOWN = 11
-"""How many of the samples of memory are shown, at equal distances."""
+"""Number of memory samples that are shown, at equal distances."""
 
 A_MESSAGE = 400
-"""Bytes that a message takes at most in ZeroMQ's queue for a subscriber."""
+"""Most bytes of a message in ZeroMQ's queue for a subscriber."""
 
 PEERS = 4
-"""Connections that come and go: those of the late subscriber, when a sample falls into its change."""
+"""Connections by which samples may differ: the late subscriber connects and disconnects."""
 
 
 @dataclass
 class Samples:
-    """What the daemon's process looked like, each second."""
+    """Samples of the daemon's memory, files and threads, each second."""
 
     daemon: Child
     rss: list[int] = field(default_factory=list)
     files: list[int] = field(default_factory=list)
     threads: list[int] = field(default_factory=list)
-    settled: int | None = None  # how many were taken before memory was judged
+    settled: int | None = None  # the number of samples before memory is judged
 
     def take(self) -> None:
-        """One more."""
+        """Take a sample."""
         place = pathlib.Path(f"/proc/{self.daemon.pid}")
         self.rss.append(self.daemon.rss())
         self.files.append(len(list((place / "fd").iterdir())))
@@ -82,7 +83,7 @@ class Samples:
         self.threads.append(int(threads.split()[1]))
 
     def findings(self) -> Iterator[str]:
-        """What is wrong with them."""
+        """Yield the faults in the samples."""
         if self.settled is None or len(self.rss) < self.settled + 20:
             yield "it did not settle in time for its memory to be judged"
             return
@@ -100,12 +101,12 @@ class Samples:
 
     @property
     def bound(self) -> int:
-        """What it takes before anything is fed, the ring, a queue that is full, and some."""
+        """Most bytes of memory: those before feeding, the full ring, a full queue, and a margin."""
         return self.rss[0] + RING_BYTES + RING_MESSAGES * 16 + SNDHWM * A_MESSAGE + 32 * MIB
 
 
 class Soak:
-    """One run."""
+    """A soak with its feeder, daemon and clients."""
 
     def __init__(self, given: argparse.Namespace, children: ExitStack) -> None:
         self.given = given
@@ -131,7 +132,7 @@ class Soak:
         self.samples = Samples(self.daemon)
 
     def run(self) -> None:
-        """Feed, look, and have everybody tell what they have seen."""
+        """Feed the daemon, take samples, and collect the findings of the clients."""
         self.samples.take()
         seconds = self.given.seconds
         used, began = self.daemon.cpu(), time.monotonic()
@@ -159,11 +160,11 @@ class Soak:
         self.daemon.check()
         self.samples.take()
         for role, each in self.clients.items():
-            if each.said():  # before it is asked
+            if each.said():  # a client that reports unasked has a finding
                 self._heard(role, each)
 
     def _conclude(self, sent: int) -> None:
-        """Wait until the daemon has taken all that was sent, then ask the clients."""
+        """Wait until the daemon has published all that was sent, then ask the clients for their results."""
         late, before = time.monotonic() + PATIENCE, -1
         published = self.caller.result("status")["published"]
         while published != before and time.monotonic() < late:
@@ -191,13 +192,13 @@ class Soak:
         return counts
 
     def _expect(self, heard: dict[str, dict[str, Any]]) -> None:
-        """Whoever had nothing to check has checked nothing."""
+        """Add a finding for each client that had nothing to check."""
         for role, name in (("slow", "replayed"), ("late", "followed"), ("commands", "ping")):
             if heard[role] and not heard[role].get(name):
                 self.findings.append(f"{role}: nothing was {name}")
 
     def show(self) -> None:
-        """What it was like, in a line or two."""
+        """Print the memory, files, threads and CPU of the daemon."""
         rss = self.samples.rss
         print(
             f"  daemon: {max(rss) / MIB:.0f} MiB at most of {self.samples.bound / MIB:.0f} "
@@ -210,7 +211,7 @@ class Soak:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; the exit code."""
+    """Run the soak. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=positive, default=600, help="(default %(default)s)")
     parser.add_argument("--rate", type=positive, default=50_000, help="messages a second (default %(default)s)")

@@ -1,9 +1,9 @@
-"""The clients of a soak: each checks all that it gets, and says what is wrong with it. Made and ended by `soak`.
+"""Clients of a soak, which check every message that they receive and report faults. Started and ended by `soak`.
 
-- all: subscribed to everything; nothing may be missing, in no stream and in no offset.
-- slow: has little room and stops reading at times; what it missed is replayed, or it is told that it is gone.
-- late: comes, takes a snapshot, follows for a moment, and goes; over and over.
-- commands: asks for this and that, now and then for nonsense.
+- all: subscribes to everything. No sequence number and no offset may be missing.
+- slow: has a small queue and stops reading at times. Missed messages are replayed, or reported as gone.
+- late: connects, takes a snapshot, follows for a moment, and disconnects, over and over.
+- commands: sends all kinds of commands, and sometimes nonsense.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import zmq
 
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "benchmarks"))  # the harness, and what TWS says
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "benchmarks"))  # the harness and the feeder
 
 from expected_messages import streams
 from harness import LINES, Caller
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 STEP = 10_000
-"""Messages between two looks at what the parent says."""
+"""Messages between two looks for orders of the parent."""
 
 STILL = 2.0
-"""Seconds of silence that mean that everything has arrived."""
+"""Seconds of silence after which everything counts as arrived."""
 
 
 class _State(NamedTuple):
-    """Of a stream, as snapshots have it; `split` if it was on more pages than one."""
+    """State of a stream in a snapshot. `split`: the stream was on more than one page."""
 
     seq: int
     messages: list[tuple[bytes, int]]
@@ -46,7 +46,7 @@ class _State(NamedTuple):
 
 
 class Client:
-    """What the clients have in common."""
+    """Common part of the clients: sockets, snapshots, replays and their checks."""
 
     def __init__(self, given: argparse.Namespace, ids: list[int]) -> None:
         self.given = given
@@ -56,7 +56,7 @@ class Client:
         self.counts: Counter[str] = Counter()
 
     def subscribed(self, context: zmq.Context[zmq.Socket[bytes]], *prefixes: bytes, room: int = 0) -> zmq.Socket[bytes]:
-        """A socket whose subscriptions are welcomed. With little room, there is little in the kernel too."""
+        """Return a socket whose subscriptions have been confirmed. A small `room` also limits the kernel's buffer."""
         socket = context.socket(zmq.SUB)
         socket.set(zmq.LINGER, 0)
         socket.set(zmq.RCVHWM, room)
@@ -73,7 +73,7 @@ class Client:
         return socket
 
     def state(self, caller: Caller, prefix: bytes) -> dict[bytes, int]:
-        """The streams under a prefix and their numbers; their state has been checked. Raises `WrongError`."""
+        """Take and check a snapshot. Return the sequence numbers of the streams under `prefix`. Raises `WrongError`."""
         found: dict[bytes, _State] = {}
         after: dict[str, str] = {}
         while True:
@@ -95,7 +95,7 @@ class Client:
 
     def _right(self, name: bytes, state: _State) -> None:
         due, given = self.script[name].state(state.seq), set(state.messages)
-        # Of a stream that went on in another page, what has changed in between is left out: it comes by itself.
+        # A stream on several pages lacks the values that changed in between: the subscription delivers them.
         if len(given) != len(state.messages) or not (given <= due if state.split else given == due):
             what = f"without {sorted(due - given)}, and with {sorted(given - due)}"
             raise WrongError(f"the snapshot of {name.decode()} at number {state.seq} is its state {what}")
@@ -108,7 +108,7 @@ class Client:
         return seq
 
     def replayed(self, caller: Caller, stream: bytes, first: int, last: int) -> Iterator[int]:
-        """The numbers of a stream that were replayed, checked. What is gone is counted. Raises `WrongError`."""
+        """Replay and check messages. Yield their sequence numbers, and count those gone. Raises `WrongError`."""
         following: int | None = first
         while following is not None:
             reply = caller.ask("replay", None, stream=stream.decode(), **{"from": following, "to": last})
@@ -133,12 +133,12 @@ class Client:
 
 
 def told() -> dict[str, Any] | None:
-    """What the parent has said, if it has."""
+    """Return the next object of the parent, if there is one."""
     return hear() if select.select([sys.stdin], [], [], 0)[0] else None
 
 
 def everything(client: Client) -> None:
-    """Follow all there is, up to the offset that the parent names in the end."""
+    """Follow all streams, up to the offset that the parent names in the end."""
     numbers, sequence = client.checker.numbers, Sequence(dict.fromkeys(client.script, 0))
     gap, due, until, silent = sequence.gap, 0, 0, 0.0
     with zmq.Context() as context, client.subscribed(context, b"") as socket:
@@ -168,7 +168,7 @@ def everything(client: Client) -> None:
 
 
 def slow(client: Client) -> None:
-    """Read, stop, read; then mend what is missing."""
+    """Read and stop in turns, and replay the missing messages."""
     sequence, mended = Sequence(dict.fromkeys(client.script, 0)), 0
     with (
         zmq.Context() as context,
@@ -184,7 +184,7 @@ def slow(client: Client) -> None:
             if ended := told() is not None:
                 while _read(client, socket, sequence, gaps, seconds=STILL):
                     pass
-                for stream, seq in client.state(caller, b"md.").items():  # what was lost last has nothing behind it
+                for stream, seq in client.state(caller, b"md.").items():  # no message shows a loss at the very end
                     if lost := sequence.gap(stream, seq + 1):
                         gaps.append((stream, *lost))
                     sequence.last[stream] = seq
@@ -201,7 +201,7 @@ def slow(client: Client) -> None:
 
 
 def _stop(client: Client, caller: Caller) -> None:
-    """Read nothing until so much has been published that some of it is lost, or for so long as nothing is."""
+    """Stop reading until so much has been published that messages are lost, or for eight seconds."""
     most = client.given.behind
     began, late = caller.result("status")["published"], time.monotonic() + 8
     while caller.result("status")["published"] < began + most and time.monotonic() < late:
@@ -213,7 +213,7 @@ def _stop(client: Client, caller: Caller) -> None:
 def _read(
     client: Client, socket: zmq.Socket[bytes], sequence: Sequence, gaps: list[tuple[bytes, int, int]], seconds: float
 ) -> int:
-    """What comes within so many seconds, and how much that is."""
+    """Read messages for `seconds`, note the gaps, and return the number of messages."""
     count, until = 0, time.monotonic() + seconds
     try:
         while time.monotonic() < until:
@@ -230,7 +230,7 @@ def _read(
 
 
 def late(client: Client) -> None:
-    """Come, take a snapshot, follow, go."""
+    """Connect, take a snapshot, follow and disconnect, until the parent ends the soak."""
     names = sorted(client.script)
     with Caller(client.given.rep) as caller:
         say(ready=True)
@@ -255,7 +255,7 @@ def _follow(client: Client, socket: zmq.Socket[bytes], last: dict[bytes, int]) -
         if found is None:
             continue
         stream, seq, _ = found
-        if seq <= last.get(stream, 0):  # what the snapshot had already
+        if seq <= last.get(stream, 0):  # the snapshot had this message already
             client.counts["dropped"] += 1
         elif lost := sequence.gap(stream, seq):
             raise WrongError(f"{stream.decode()}: {lost} are missing behind the snapshot at {last.get(stream)}")
@@ -264,7 +264,7 @@ def _follow(client: Client, socket: zmq.Socket[bytes], last: dict[bytes, int]) -
 
 
 def commands(client: Client) -> None:
-    """Ask for one thing after another."""
+    """Send one command after another, until the parent ends the soak."""
     does: list[Callable[[Client, Caller], None]] = [_ping, _status, _some_state, _some_replay, _shared, _nonsense]
     weights = [60, 5, 10, 10, 10, 5]
     with Caller(client.given.rep) as caller:
@@ -320,7 +320,7 @@ ROLES: dict[str, Callable[[Client], None]] = {"all": everything, "slow": slow, "
 
 
 def main() -> int:
-    """Be one of them; the exit code."""
+    """Run the client of a role. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("role", choices=ROLES)
     parser.add_argument("--pub", required=True)

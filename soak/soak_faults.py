@@ -1,9 +1,9 @@
-"""A daemon whose TWS fails every few seconds, for a long time, under 5,000 messages a second.
+"""Soak of a daemon whose TWS fails every few seconds, under 5,000 messages a second.
 
-The TWS is the simulator (faulty_tws.py), its market faster than life; what goes wrong is any of its faults
-(docs/simulator.md), as the seed has it. Clients subscribe, cancel, ask and trade meanwhile. Two subscribers
-(faults_client.py) account for every message that is published. In the end, with all faults off, the daemon must be
-ready, every subscription alive, and memory, files and threads must be what they were. Exits 1 if anything is wrong.
+The TWS is the simulator (faulty_tws.py) with an accelerated market. The seed chooses among its faults
+(docs/simulator.md). A client subscribes, cancels, sends requests and trades meanwhile. Two subscribers
+(faults_client.py) account for every published message. In the end, with all faults off, the daemon must be ready, every
+subscription alive, and memory, files and threads back to normal. The soak exits 1 on any fault of the daemon.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-sys.path.append(str(pathlib.Path(__file__).parents[1] / "benchmarks"))  # the harness, and what TWS says
+sys.path.append(str(pathlib.Path(__file__).parents[1] / "benchmarks"))  # the harness and the feeder
 
 from harness import Caller, bridge, child, free_ports, positive
 from processes import PATIENCE, Child, InvalidError, end_cleanly
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 _HERE = pathlib.Path(__file__).parent
 LINES = 90
-"""Subscriptions that stay all the time; up to ten others come and go, which makes as many as a TWS allows."""
+"""Subscriptions that stay all the time. Up to ten more come and go, up to the limit of a TWS."""
 
 SPEED = 7.0
-"""Seconds of the market in one of ours: then 90 to 100 lines have 5,000 changes a second, what faults take included."""
+"""Seconds of the market in a real second. So 90 to 100 lines have 5,000 changes a second, faults included."""
 
 SETTINGS = {
     "tws.reconnect_min": 0.1,
@@ -47,7 +47,7 @@ SETTINGS = {
     "ring.bytes": 16 * MIB,
     "log.level": "error",
 }
-"""Everything as usual, but sooner: a fault of some seconds shall be one."""
+"""Settings with shorter times than usual, so that the daemon notices a fault of some seconds."""
 
 SETTLED = 20
 """Seconds before memory is judged."""
@@ -57,13 +57,16 @@ ORDER = {"action": "BUY", "totalQuantity": 1, "orderType": "LMT", "lmtPrice": 1.
 
 
 def stock(number: int) -> dict[str, str]:
-    """One of many."""
+    """Return the contract of a made-up stock."""
     symbol = f"{chr(65 + number // 26)}{chr(65 + number % 26)}X"
     return {"symbol": symbol, "secType": "STK", "exchange": "SMART", "currency": "USD"}
 
 
 def faults(luck: random.Random) -> list[dict[str, Any]]:
-    """One of each kind, some seconds long. Not those after which a stream is dead in silence: that takes minutes."""
+    """Return a fault of each kind, some seconds long.
+
+    Faults that silently kill a subscription are left out, because the daemon takes minutes to notice them.
+    """
     seconds = round(luck.uniform(0.2, 3.0), 2)
     return [
         {"do": "refuse", "for": seconds},
@@ -90,7 +93,7 @@ def faults(luck: random.Random) -> list[dict[str, Any]]:
 
 
 class Soak:
-    """One run."""
+    """A soak with its faulty TWS, daemon and subscribers."""
 
     def __init__(self, given: argparse.Namespace, children: ExitStack) -> None:
         self.findings: list[str] = []
@@ -124,7 +127,7 @@ class Soak:
     # -- what goes on
 
     def run(self) -> None:
-        """Let things go wrong, then see that all is well."""
+        """Inject faults and send commands, then check the daemon."""
         began = time.monotonic()
         published = self._status()["published"]
         next_fault, next_sample = began + 2, began
@@ -160,13 +163,13 @@ class Soak:
         self.tws.hear()
 
     def _at_tws(self) -> int:
-        """How many subscriptions there are."""
+        """Return the number of subscriptions at the simulator."""
         self.tws.tell(fault={"do": "figures"})
         there: int = self.tws.hear()["subscriptions"]
         return there
 
     def _ask(self, command: str, **args: Any) -> bool:
-        """Whether it was accepted. A refusal that nobody should get is a finding."""
+        """Send a command and return True if the daemon accepts it. An unexpected refusal is a finding."""
         reply = self.caller.ask(command, "soak", **args)
         if not reply["ok"] and reply["error"]["code"] not in REFUSALS:
             self.findings.append(f"{command} was refused: {reply['error']}")
@@ -178,7 +181,7 @@ class Soak:
             self.lines[number] = self.caller.number
 
     def _command(self) -> None:
-        """Any that a client may send."""
+        """Send a random command."""
         which, number = self._luck.randrange(4), self._luck.randrange(LINES, LINES + 10)
         if which == 0 and number in self.lines:
             if self._ask("cancelMktData", id=self.lines[number]):
@@ -210,8 +213,8 @@ class Soak:
             self._account(role, each)
 
     def _until_alive(self) -> None:
-        """Every subscription is there at TWS, and each speaks."""
-        late = time.monotonic() + 4 * PATIENCE  # a competing session that ended may have left some for 15 s
+        """Wait until every subscription is at TWS and delivers data, or add a finding."""
+        late = time.monotonic() + 4 * PATIENCE  # after a competing session some subscriptions are silent for 15 s
         there, silent = -1, set[str]()
         before: dict[str, int] = {}
         names = {f"md.{stock(number)['symbol']}-STK-SMART-USD." for number in self.lines}
@@ -226,7 +229,7 @@ class Soak:
         self.findings.append(f"{there} subscriptions at TWS of {len(self.lines)}; silent: {sorted(silent)[:5]}")
 
     def _numbers(self) -> dict[str, int]:
-        """The last number of each stream of market data."""
+        """Return the last sequence number of each stream of market data."""
         found: dict[str, int] = {}
         after: dict[str, str] = {}
         while True:
@@ -251,7 +254,7 @@ class Soak:
             self.findings.append(f"{role}: it has heard too little to say anything")
 
     def show(self) -> None:
-        """What it was like."""
+        """Print the faults, the commands and the daemon's resources."""
         rss = self.samples.rss
         happened = ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items()))
         print(f"  faults: {happened}")
@@ -264,7 +267,7 @@ class Soak:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; the exit code."""
+    """Run the soak. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=positive, default=600, help="(default %(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="(default %(default)s)")
