@@ -107,17 +107,17 @@ class Bridge:
         stream = self._streams.stream(name.encode("utf-8", "replace"))
         if stream is None:
             hint = "" if name.endswith(".") else "; a name ends in a dot"
-            raise Refused("E_ARG", f"stream: nothing was ever published on {name[:200]!a}{hint}")
+            raise Refused("E_ARG", f"stream: no message was ever published on {name[:200]!a}{hint}")
         last = min(args.get("to", stream.seq), stream.seq)
         if first < 1:
-            raise Refused("E_ARG", "from: numbers begin with 1")
+            raise Refused("E_ARG", "from: sequence numbers begin with 1")
         try:
             found = self._streams.replay(stream.name, first, last, REPLAYED, REPLAYED_BYTES)
         except Gone as gone:
-            fault = f"{name} is kept from number {gone.first} on; take a snapshot for what came of the rest"
+            fault = f"{name} is kept from sequence number {gone.first} on; take a snapshot instead of older messages"
             raise Refused("E_GAP_TOO_OLD", fault, first=gone.first) from None
         if not found and first <= last:
-            fault = f"{name}: number {first} cannot be read from the store; its log says why"
+            fault = f"{name}: sequence number {first} cannot be read from the store; the daemon's log says why"
             raise Refused("E_STORE", fault, retry_after=1.0)
         following = found[-1][0] + 1 if found else first
         return {

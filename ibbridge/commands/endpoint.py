@@ -43,7 +43,7 @@ MOST_QUESTIONS = 10_000
 EXPIRED_AT_ONCE = 2_000
 """Most replies of each kind that one call of `Commands.tend` forgets, which takes about two milliseconds."""
 
-_NEW_ID = "take one that was never used, nor by an earlier run of the client: one made of the time, say"
+_NEW_ID = "take an id that no run of this client has used, such as one made from the time"
 _ANEW = [*ANEW]  # a list, because `cmd` may have any type, also one without a hash
 _NAMES = (*TAKES, *REQUESTS, WHAT_IF)
 _KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after", "epoch"))
@@ -94,8 +94,8 @@ class Commands:
             replies = self._of_refused[error.outcome]
         except Exception:
             self._counts["internalErrors"] += 1
-            log.exception("a bug: the command below was answered with E_INTERNAL: %.500r", request[:2000])
-            fault = "this is a bug in ibbridge; its log has the details. What became of the command is not known"
+            log.exception("bug in ibbridge: command answered with E_INTERNAL: %.500r", request[:2000])
+            fault = "this is a bug in ibbridge; its log has the details. The command may or may not have been executed"
             reply = self._refused(asked.identifier, Refused("E_INTERNAL", fault, outcome="unknown"))
         if asked.memory and asked.anew:
             self._questions.keep(*asked.memory, b"", self._clock(), peer)
@@ -129,8 +129,8 @@ class Commands:
         if isinstance(epoch, bool) or not isinstance(epoch, int):
             raise Refused("E_ARG", "epoch must be an integer: the daemon's, from a welcome, a heartbeat or a reply")
         if epoch != self._streams.epoch:
-            gone = f"the daemon of epoch {epoch} is no more, this one has {self._streams.epoch}"
-            fault = f"{gone}: whether that one carried out the command is not known here; this one has not"
+            gone = f"the daemon with epoch {epoch} has ended, and this one has epoch {self._streams.epoch}"
+            fault = f"{gone}: this one has not executed the command, and the other may or may not have done so"
             raise Refused("E_NOT_SYNCED", fault, outcome="unknown")
 
     def _first_reply(self, identifier: str | int, asking: Asking, content: bytes) -> bytes | None:
@@ -145,10 +145,10 @@ class Commands:
             return None
         same, reply = found
         if not same:
-            fault = f"id {identifier!a} is of another command of the last ten minutes"
+            fault = f"id {identifier!a} was given to another command in the last ten minutes"
             raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
         if cancelled := self._requests.cancelled(asking):
-            fault = f"id {identifier!a} is of a {cancelled} that was cancelled, and is not asked for again"
+            fault = f"id {identifier!a} belongs to a {cancelled} that was cancelled, and is not requested again"
             raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
         self._counts["repeated"] += 1
         return reply
@@ -203,7 +203,7 @@ def _unpacked(request: bytes) -> dict[str, Any]:
     except TooMuchError as error:
         raise Refused("E_ARG", str(error)) from None
     except UnpackingError as error:
-        raise Refused("E_PROTO", f"this is no msgpack value that a command can be: {error}") from None
+        raise Refused("E_PROTO", f"a command must be a msgpack map of plain values: {error}") from None
     if not isinstance(command, dict):
         raise Refused("E_PROTO", f"a command is a map with id, cmd, args and client, not {type(command).__name__}")
     return command

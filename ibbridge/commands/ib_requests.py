@@ -275,7 +275,7 @@ class Requests:
         path = arguments.number(route.request)
         asked, wanted = (arguments.numbered(each.args, path, 0) if path else each.args for each in (mine, route))
         if mine.request is not route.request or asked != wanted:
-            raise Refused("E_ID_REUSED", f"id {asking.id!a} is of a {mine.request.name} that is under way")
+            raise Refused("E_ID_REUSED", f"id {asking.id!a} belongs to a {mine.request.name} that is under way")
         return {**self._replied(mine, route), "dup": True}
 
     def _ask_keyed(self, route: Route, path: Path, asking: Asking) -> dict[str, Any]:
@@ -328,15 +328,15 @@ class Requests:
             if not differing:
                 return there
             said = " and ".join(f"{each} {_told(there.args.get(each))}" for each in differing)
-            fault = f"{topic} is of one {route.request.name} at a time, and {there.client} has it with {said}"
-            raise Refused("E_BUSY", f"{fault}; ask for the same to share it")
+            fault = f"{topic} can have one {route.request.name} at a time, and {there.client} has one with {said}"
+            raise Refused("E_BUSY", f"{fault}; use the same arguments to share it")
         return None
 
     def _concern(self, request: Request, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """Cancel or update an earlier request of the same client."""
         if request.request_id is None:
             if args:
-                fault = f"{request.name} takes no arguments: it gives up your share of {request.cancels}"
+                fault = f"{request.name} takes no arguments: this command gives up your share of {request.cancels}"
                 raise Refused("E_ARG", fault)
             return {} if self._wholes.release(request, args, asking) else {"dup": True}
         holder = self._named(request, args, asking)

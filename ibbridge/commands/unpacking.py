@@ -46,9 +46,9 @@ def _map(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
     made = dict(pairs)
     if len(made) != len(pairs):
         twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
-        raise UnpackingError(f"the key {twice[:60]!a} stands twice in one map")
+        raise UnpackingError(f"the key {twice[:60]!a} is given twice in one map")
     if not all(type(name) is str for name in made):
-        raise UnpackingError("a key of a map is bytes, and must be text")
+        raise UnpackingError("keys of maps must be text, not bytes")
     return made
 
 
@@ -82,7 +82,7 @@ def _after(data: bytes, at: int) -> tuple[int, int]:
     if size:
         return at + size, values
     if head not in _SIZED:
-        raise UnpackingError("it has an extension type in it, a timestamp for instance: write times as numbers or text")
+        raise UnpackingError("extension types, such as timestamps, are not taken: write times as numbers or text")
     width, each = _SIZED[head]
     count = int.from_bytes(data[at + 1 : at + 1 + width], "big")
     return (at + 1 + width, count * each) if each else (at + 1 + width + count, 0)

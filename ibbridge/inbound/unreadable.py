@@ -53,7 +53,7 @@ class Unreadable:
         message = MESSAGES.get(name or "")
         if message is None or name is None:
             return Concerned()
-        text = f"an answer of TWS cannot be read ({name}: {why}); its bytes are on sys.tws.decodeError"
+        text = f"a message of TWS cannot be read ({name}: {why}); its bytes are on sys.tws.decodeError"
         number = _number(message, known)
         routes = self._routes(message, number, known)
         for route in routes:

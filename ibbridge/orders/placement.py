@@ -38,9 +38,9 @@ MOST_JOINED = 100
 """Most commands to cancel all orders that share one message to TWS."""
 
 ORDER_UNKNOWN = (
-    "whether it is there is not known; look for it among open and completed orders, executions and positions"
+    "the order may or may not exist; look for it among open and completed orders, executions and positions"
 )
-CANCEL_UNKNOWN = "whether it is cancelled is not known; look for it among open orders, or cancel it again"
+CANCEL_UNKNOWN = "the order may or may not be cancelled; look for it among open orders, or cancel it again"
 
 OF_EVERY_ORDER = ("action", "orderType")
 """Attributes that every order must give. TWS has defaults for them, which nobody means."""
@@ -106,13 +106,13 @@ class Trading:
     ) -> dict[str, Any]:
         if known := self._orders.keyed(asking.client, key):
             if (known.command, known.args) != (request.name, args):
-                raise Refused("E_KEY_REUSED", f"key {key!r} is of another order of {asking.client}; take a new one")
+                raise Refused("E_KEY_REUSED", f"key {key!r} names another order of {asking.client}; take a new key")
             return {**self._placed(known), "dup": True}
         self._may_trade()
         if self._former(asking.client, key):
             topic = self._router.named("ord", asking.client, key)
-            fault = f"key {key!r} was used before the daemon was restarted: {topic} says what became of that order"
-            raise Refused("E_KEY_REUSED", f"{fault}; for another one take a new key")
+            fault = f"key {key!r} was used before the daemon was restarted: {topic} has the state of that order"
+            raise Refused("E_KEY_REUSED", f"{fault}; for another order take a new key")
         if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
             raise Refused("E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters")
         order = Order(asking.client, key, self._outgoing.next, args, request.name)
@@ -130,26 +130,27 @@ class Trading:
         """Return the order of an earlier process under a key. Raise `Refused` if the store cannot say."""
         found = self._orders.former(client, key)
         if found is None and (fault := self._fault()):
-            fault = f"whether {client} has an order with the key {key!r} cannot be told: {fault}"
+            fault = f"the daemon cannot look up whether {client} has an order with the key {key!r}: {fault}"
             raise Refused("E_STORE", fault, outcome="not_sent", retry_after=5.0)
         return found
 
     def _may_trade(self) -> None:
         """Raise `Refused` while orders of all clients are refused."""
         if self._halt.state:
-            told = "{client} said so: {reason}" if self._halt.state["reason"] else "{client} said so"
-            fault = f"orders are halted, {told.format(**self._halt.state)}; `resume` ends it"
+            told = "{client}: {reason}" if self._halt.state["reason"] else "{client}"
+            fault = f"orders are halted by {told.format(**self._halt.state)}; `resume` ends the halt"
             raise Refused("E_HALTED", fault, outcome="not_sent")
         if fault := self._fault():
-            raise Refused("E_STORE", f"no order is taken: {fault}", outcome="not_sent", retry_after=5.0)
+            raise Refused("E_STORE", f"orders are refused: {fault}", outcome="not_sent", retry_after=5.0)
         if left := self._window():
-            fault = "this is a time at which TWS or IB's servers are restarted (tws.restart_windows)"
-            raise Refused("E_RESTART_WINDOW", f"{fault}; it ends in {left:.0f} s", outcome="not_sent", retry_after=left)
+            fault = "orders are refused in a restart window of TWS or IB (tws.restart_windows)"
+            fault += f", which ends in {left:.0f} s"
+            raise Refused("E_RESTART_WINDOW", fault, outcome="not_sent", retry_after=left)
         if not self.upstream:
             raise Refused(
                 "E_NOT_CONNECTED",
-                "TWS has lost its connection to IB (1100), and would keep the order for later; try again when it is "
-                "back",
+                "TWS has lost its connection to IB (1100), and would send the order later; try again when TWS is "
+                "connected",
                 outcome="not_sent",
                 retry_after=5.0,
             )
@@ -167,7 +168,7 @@ class Trading:
         if order is None or not order.order_id:
             raise Refused("E_ARG", f"key: {asking.client} has no order with the key {key!r}")
         if "orderId" in args:
-            raise Refused("E_ARG", "orderId is the daemon's; key names the order")
+            raise Refused("E_ARG", "orderId is the daemon's to give; key names the order")
         checked = self._outgoing.check(request, {**args, "orderId": order.order_id})
         result = {"key": key, "orderId": order.order_id}
         if order.unsent or self._taken_back(order, "it was cancelled before it could be sent"):
@@ -282,9 +283,9 @@ class Trading:
         """Publish an error for each order, and each cancel, that TWS has not reported in time."""
         for order, cancel in self._unheard.due(now):
             if order.cancelling if cancel else not order.heard:
-                of, unknown = ("its cancel", CANCEL_UNKNOWN) if cancel else ("it", ORDER_UNKNOWN)
+                of, unknown = ("the cancel of this order", CANCEL_UNKNOWN) if cancel else ("this order", ORDER_UNKNOWN)
                 order.hear()
-                why = f"TWS has said nothing of {of} for {UNHEARD:g} s: {unknown}"
+                why = f"TWS has not reported {of} for {UNHEARD:g} s: {unknown}"
                 self._router.tell_order(order, NOT_CONNECTED, why, self._clock())
 
     def _unplaced(self, order: Order, code: int, why: str) -> None:
@@ -336,7 +337,8 @@ def _with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], st
     if key is not None and given != key:
         raise Refused("E_ARG", "key is given twice, and differently: beside args and within")
     if given is None:
-        raise Refused("E_ARG", "key is missing: your own name for the order, by which it is known for ever")
+        wanted = "a name of your choice that identifies this order for ever"
+        raise Refused("E_ARG", f"key is missing; give {wanted} (printable ASCII, no /)")
     if (
         not isinstance(given, str)
         or not 0 < len(given) <= LONGEST_REF

@@ -45,9 +45,9 @@ class Places:
             ref = {each: args[each] for each in ("account", "modelCode", "conid") if each in args}
         route = Route(request, asking.client, asking.id, args, place, ref)
         if (length := len(self.topic(route))) > LONGEST_STREAM:
-            fault = f"its answers would be published under a name of {length} bytes, and {LONGEST_STREAM} are the most"
+            fault = f"the topic of the responses would have {length} bytes, and {LONGEST_STREAM} are the most"
             what = "contract" if "contract" in args else request.name
-            raise Refused("E_ARG", f"{what}: {fault}; leave out what does not tell the instrument from others")
+            raise Refused("E_ARG", f"{what}: {fault}; leave out fields that the instrument does not need")
         return route
 
     def _instrument(self, contract: Mapping[str, Any]) -> str:

@@ -88,7 +88,7 @@ class Answers:
         elif not route.one_shot and route.channels:  # delivered data on an earlier connection, and is still wanted
             self._turns.put([Turn(route, live=True)])
         elif route in self._kept or route in self._turns:
-            self._give_up(route, "there was no connection on which TWS could have answered, for")
+            self._give_up(route, "there was no connection to TWS for")
         elif _perhaps_dropped(route):
             self._turns.put([Turn(route, live=True)])
         elif self._stop(route):

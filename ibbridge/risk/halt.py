@@ -18,7 +18,7 @@ _KEY = "halt"
 UNREADABLE = {
     "since": 0,
     "client": "ibbridge",
-    "reason": "whether orders were halted cannot be understood from the store; resume unless they are to be halted",
+    "reason": "the store's record of the halt cannot be read, so orders are halted; `resume` if no halt is wanted",
 }
 """State of the kill switch if the stored value cannot be read: orders are halted."""
 

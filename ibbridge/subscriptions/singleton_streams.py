@@ -92,7 +92,7 @@ class Wholes:
                 raise Refused(
                     "E_BUSY",
                     f"{other.client} has the updates of account {held.get('acctCode') or '(default)'}, and TWS "
-                    "gives those of one account at a time",
+                    "sends the updates of one account at a time",
                 )
         self._send(whole, whole.request, args, asking.client)
         for holder, held in [*whole.holders.items()]:
@@ -176,6 +176,6 @@ class Wholes:
         if not able:
             self._deadlines.add(due, seconds)
             return
-        why = f"TWS has not said all there is within {seconds:g} s; what it says is published as it comes"
+        why = f"TWS has not sent all first values within {seconds:g} s; later values are published as they come"
         for asking, args in whole.holders.items():
             self._router.tell(self._places.route(whole.request, args, asking), NOT_CONNECTED, why, self._stamp())

@@ -196,7 +196,7 @@ def test_a_cancel_of_which_tws_has_said_nothing_is_told_once_when_the_connection
     published.daemon.lost()
     (error,) = published.of("error")
     assert (error.topic, error.data["errorCode"], error.data["ends"]) == ("ord.a.k.error.", 504, None)
-    assert "whether it is cancelled is not known" in error.data["errorString"]
+    assert "the order may or may not be cancelled" in error.data["errorString"]
 
 
 def test_what_was_lost_is_told_to_who_waits_and_streams_are_asked_for_on_the_next_connection():

@@ -441,8 +441,8 @@ def test_a_second_account_is_refused_while_another_client_has_the_updates_of_the
 def test_what_would_be_counted_twice_is_not_asked_for_twice_in_two_ways(middle, command, one, other, said):
     topic = middle.ask(command, "a", 1, contract=AAPL, **one)["topic"]
     error = refusal("E_BUSY", middle.ask, command, "b", 1, contract=AAPL, **other)
-    has = f"{topic} is of one {command} at a time, and a has it with {said}"
-    assert str(error) == f"{has}; ask for the same to share it"
+    has = f"{topic} can have one {command} at a time, and a has one with {said}"
+    assert str(error) == f"{has}; use the same arguments to share it"
     assert middle.ask(command, "b", 2, contract={**AAPL, "conId": 265598}, **one)["topic"] == topic
     assert len(middle.link.take()) == 1
     assert middle.ask(command, "b", 3, contract=MSFT, **other)["topic"] != topic
@@ -845,7 +845,7 @@ def test_replies_name_topics_as_they_are_subscribed_to():
 def test_a_key_of_before_a_restart_is_no_new_orders_and_can_be_cancelled(middle):
     middle.orders.recall({"owner": "a", "key": "k", "orderId": 77}, {"orderId": 77, "permId": 9, "clientId": 1})
     error = refusal("E_KEY_REUSED", middle.place, "k")
-    assert str(error).startswith("key 'k' was used before the daemon was restarted: ord.a.k. says what became of")
+    assert str(error).startswith("key 'k' was used before the daemon was restarted: ord.a.k. has the state of")
     assert middle.ask("cancelOrder", key="k") == {"key": "k", "orderId": 77}
     assert [(sent.name, sent.data["orderId"]) for sent in middle.link.take()] == [("cancelOrder", 77)]
     middle.place("k", client="b")

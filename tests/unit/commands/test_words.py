@@ -132,7 +132,7 @@ def test_the_name_of_a_stream_is_bounded_whatever_it_is_made_of() -> None:
     middle = Middle(226)
     long = {"symbol": "\N{SNOWMAN}" * 64, "localSymbol": "\N{SNOWMAN}" * 64, "tradingClass": "-" * 64}
     error = refusal("E_ARG", middle.ask, "reqMktData", contract={**AAPL, **long})
-    assert str(error).startswith("contract: its answers would be published under a name of 1")
+    assert str(error).startswith("contract: the topic of the responses would have 1")
     assert not middle.link.sent
     for contract in ({**AAPL, "symbol": "\N{SNOWMAN}" * 64}, dict.fromkeys(AAPL, "x" * 64) | {"secType": "STK"}):
         assert len(middle.ask("reqMktData", contract=contract)["topic"]) <= LONGEST_STREAM

@@ -70,7 +70,7 @@ def test_where_it_cannot_be_understood_whether_orders_were_halted_they_are(packe
     halt = Halt(values)
     halt.load()
     assert halt.state is not None
-    assert halt.state["reason"].startswith("whether orders were halted cannot be understood from the store; resume")
+    assert halt.state["reason"].startswith("the store's record of the halt cannot be read")
     assert halt.clear("me", 9)
     again = Halt(values)
     again.load()
@@ -90,7 +90,7 @@ def test_while_halted_orders_are_refused_and_cancels_are_not(middle):
     middle.place("before")
     assert command(middle, "halt", reason="news {x}")["result"] == {"kept": False}
     error = refusal("E_HALTED", middle.place, "k")
-    assert (error.outcome, str(error)) == ("not_sent", "orders are halted, risk said so: news {x}; `resume` ends it")
+    assert (error.outcome, str(error)) == ("not_sent", "orders are halted by risk: news {x}; `resume` ends the halt")
     exercise = {"exerciseAction": 1, "exerciseQuantity": 1, "account": "DU1", "override": 0}
     refusal("E_HALTED", middle.ask, "exerciseOptions", key="x", contract=AAPL, **exercise)
     again = middle.ask("placeOrder", key="before", contract=AAPL, order=LIMIT)
@@ -139,7 +139,7 @@ def test_in_a_restart_window_orders_are_refused_with_its_end_and_cancels_are_not
     middle.window = 90.0
     error = refusal("E_RESTART_WINDOW", middle.place, "k")
     assert (error.outcome, error.more) == ("not_sent", {"retry_after": 90.0})
-    assert "it ends in 90 s" in str(error)
+    assert "which ends in 90 s" in str(error)
     assert middle.ask("placeOrder", key="before", contract=AAPL, order=LIMIT)["dup"]
     middle.ask("cancelOrder", key="before")
     middle.ask("reqMktData", contract=AAPL)

@@ -338,9 +338,9 @@ def test_a_prefix_is_a_part_of_the_name_of_a_stream_and_durable_streams_are_foun
         ({"stream": "md.a.", "from": True}, "from must be an integer"),
         ({"stream": "md.a.", "from": 1, "to": 2.0}, "to must be an integer"),
         ({"stream": "md.a.", "from": 1, "to": None}, "to must be an integer"),
-        ({"stream": "md.a.", "from": 0}, "from: numbers begin with 1"),
-        ({"stream": "md.a", "from": 1}, "stream: nothing was ever published on 'md.a'; a name ends in a dot"),
-        ({"stream": "\ud800", "from": 1}, "stream: nothing was ever published on '\\ud800'; a name ends in a dot"),
+        ({"stream": "md.a.", "from": 0}, "from: sequence numbers begin with 1"),
+        ({"stream": "md.a", "from": 1}, "stream: no message was ever published on 'md.a'; a name ends in a dot"),
+        ({"stream": "\ud800", "from": 1}, "stream: no message was ever published on '\\ud800'; a name ends in a dot"),
         ({"stream": "md.a.", "from": 1, "upto": 3}, "upto is unknown; replay takes stream and from and to"),
     ],
 )
@@ -416,7 +416,7 @@ def test_an_id_that_was_cancelled_is_not_answered_as_if_its_data_still_came():
     assert middle.call(cancel)["dup"]
     refused = middle.call(ask)["error"]
     assert (refused["code"], refused["outcome"]) == ("E_ID_REUSED", "refused")
-    assert refused["message"].startswith("id 7 is of a reqMktData that was cancelled, and is not asked for again; take")
+    assert refused["message"].startswith("id 7 belongs to a reqMktData that was cancelled, and is not requested again")
     middle.clock = 601.0
     first = middle.call(ask)
     assert first["ok"]
