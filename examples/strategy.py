@@ -1,17 +1,17 @@
-"""A strategy in twenty-five lines: buy 100 AAPL when the price falls, say what becomes of the order, and end.
+"""Example strategy in twenty-five lines: buy 100 AAPL when the price falls, print the order's messages, and end.
 
-Start a daemon (`ibbridge run`) and something for it to connect to: TWS or IB Gateway with a paper account, or
-`ibbridge sim`. Then run this, as often as you like. An account that may hold real money is refused.
+Start a daemon (`ibbridge run`), and for it to connect to, TWS or IB Gateway with a paper account, or `ibbridge sim`.
+Then run this file, as often as you like. The strategy refuses an account that may hold real money.
 """
 
 from ibbridge.client import Request, connect, limit, stock
 
 LAST = (4, 68)  # IB's tick types for the last trade, live and delayed
-OVER = ("Filled", "Cancelled", "ApiCancelled", "Inactive")  # states of an order after which nothing follows
+OVER = ("Filled", "Cancelled", "ApiCancelled", "Inactive")  # final states of an order
 
 with connect("example") as ib:
     accounts = ib.status()["tws"]["accounts"]
-    if not accounts or not all(each.startswith("D") for each in accounts):  # as IB's paper accounts do
+    if not accounts or not all(account.startswith("D") for account in accounts):  # as IB's paper accounts do
         raise SystemExit(f"accounts {accounts}: this example trades, so it takes paper accounts only")
     highest, order = 0.0, None
     ib.reqMktData(stock("AAPL"))

@@ -1,7 +1,7 @@
-"""The command `ibbridge`: one module per subcommand, `program` finds it.
+"""Command line `ibbridge`: one module for each subcommand, which `program` imports.
 
-The package speaks with people: it reads arguments, prints, and starts the programs that do the work.
-It must not know what a message means, or how the daemon does anything.
+The package reads arguments, prints, and starts the parts that do the work.
+It must not know the meaning of a message, or how the daemon works.
 """
 
 from __future__ import annotations

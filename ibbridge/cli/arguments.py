@@ -1,7 +1,7 @@
-"""`contract.symbol=AAPL order.totalQuantity=100` as nested maps.
+"""Parser of command arguments: `contract.symbol=AAPL order.totalQuantity=100` becomes nested maps.
 
-A value is read as JSON where it is JSON (100, true, null, [...], {...}) and is text elsewhere. The declaration of the
-request has the last word: what IB declares as text stays text, `lastTradeDateOrContractMonth=202612` too.
+A value that is valid JSON (100, true, null, [...], {...}) is read as JSON, any other value is text. The declaration of
+the request overrides this: a field that IB declares as text stays text, as in `lastTradeDateOrContractMonth=202612`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _TEXTUAL = frozenset({"str", "code", "amount"})
 
 
 class ArgumentError(Exception):
-    """An argument is not KEY=VALUE, or contradicts another."""
+    """Argument that is not KEY=VALUE, or contradicts another argument."""
 
 
 def build(cmd: str, given: Sequence[str]) -> dict[str, Any]:
-    """The arguments of a command. Raises ArgumentError."""
+    """Return the arguments of a command as nested maps. Raise ArgumentError for a malformed or repeated argument."""
     built: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -35,7 +35,7 @@ def build(cmd: str, given: Sequence[str]) -> dict[str, Any]:
         for parent in parents:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
-                raise ArgumentError(f"{text!r}: {parent} has been given a value of its own")
+                raise ArgumentError(f"{text!r}: {parent} already has a value, so it can have no fields")
         if last in place:
             raise ArgumentError(f"{text!r}: {name} is given twice")
         place[last] = _value(value, textual=_is_text(cmd, path))
@@ -51,11 +51,11 @@ def _value(text: str, *, textual: bool) -> Any:
 
 
 def _is_text(cmd: str, path: Sequence[str]) -> bool:
-    """Whether IB declares this argument as text."""
+    """Return True if IB declares this argument as text."""
     declared = REQUESTS.get("placeOrder" if cmd == "whatIfOrder" else cmd)
     kind: object = declared.shape if declared else None
     for name in path:
         if not isinstance(kind, Record):
             return False
-        kind = next((each.type for each in kind.fields if each.name == name), None)
+        kind = next((field.type for field in kind.fields if field.name == name), None)
     return isinstance(kind, Scalar) and kind.name in _TEXTUAL

@@ -1,4 +1,4 @@
-"""`ibbridge call`: one command, its reply, and the answers to it."""
+"""`ibbridge call`: send one command, print its reply, and the responses to a request."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from ibbridge.client import Message
 
 SUMMARY = """\
-Send one command to the daemon and print its reply. Requests that have an answer with an end (contract details, history)
-are waited for and their answers printed as `ibbridge sub` prints them.
+Send one command to the daemon and print its reply. If the responses to a request come to an end (contract details,
+history), wait for them and print them as `ibbridge sub` does.
 
-A command is a request of IB's under its own name, without reqId and orderId, or one of the daemon's own: ping, status,
-snapshot, whatIfOrder. Dotted keys build nested maps. A value is JSON where it is JSON, and text elsewhere.
-Exit code 0: accepted (and answered without an error of IB's); 1: refused, or no answer; 2: not understood here."""
+A command is an IB request under IB's name, without reqId and orderId, or a command of the daemon: ping, status,
+snapshot, whatIfOrder. Dotted keys build nested maps. A value that is valid JSON is read as JSON, any other is text.
+Exit code 0: accepted (and answered without an IB error); 1: refused, or no reply or response; 2: wrong usage."""
 
 EXAMPLES = """\
   ibbridge call ping
@@ -41,22 +41,23 @@ EXAMPLES = """\
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare options."""
     parser.add_argument("cmd", metavar="CMD", help="the command, such as reqMktData")
-    parser.add_argument("args", metavar="KEY=VALUE", nargs="*", help="an argument of it")
-    parser.add_argument("--client", default="cli", metavar="NAME", help="who is asking (default: %(default)s)")
-    parser.add_argument("--key", help="your own key of an order; placeOrder makes one if there is none")
-    parser.add_argument("--id", help="the command's id, by which a cancel names it (default: one never used again)")
-    parser.add_argument("--no-wait", action="store_true", help="do not wait for answers")
+    parser.add_argument("args", metavar="KEY=VALUE", nargs="*", help="an argument of the command")
+    parser.add_argument("--client", default="cli", metavar="NAME", help="the client's name (default: %(default)s)")
+    parser.add_argument("--key", help="your own key of an order (default: placeOrder makes a new one)")
+    parser.add_argument("--id", help="the command's id, which a cancel refers to (default: a new one)")
+    parser.add_argument("--no-wait", action="store_true", help="do not wait for responses")
     parser.add_argument(
-        "--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for an answer (default: %(default)s)"
-    )
-    parser.add_argument("--json", action="store_true", help="the reply and the answers as JSON lines")
+        "--timeout", type=float, default=10.0, metavar="S",
+        help="seconds to wait for the reply and for each response (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the reply and the responses as JSON lines")
     shared.endpoint(parser, "rep", "where the daemon takes commands")
     shared.endpoint(parser, "pub", "where the daemon publishes")
     shared.configured(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Send it; 0 if it was accepted and IB has said no error to it."""
+    """Send the command, print, and return the exit code: 0 if it was accepted and brought no IB error."""
     try:
         args = given.build(options.cmd, options.args)
     except given.ArgumentError as error:
@@ -77,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _own(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> int:
-    """A command of the daemon's own; of nobody's, too: the daemon knows best what was meant."""
+    """Send a command of the daemon, or an unknown command: the daemon's refusal suggests the right name."""
     if options.cmd == "snapshot" and set(args) == {"prefix"}:
         for message in ib.snapshot(args["prefix"]):
             _show(options, message)
@@ -88,7 +89,7 @@ def _own(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> int:
 
 
 def _request(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> int:
-    """A request of IB's, and its answers."""
+    """Send an IB request, print the reply and the responses, and return the exit code."""
     ib.start()
     made = ib.request(options.cmd, args, key=options.key, id=options.id)
     about = {"id": made.id, **made.result}
@@ -97,7 +98,7 @@ def _request(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> i
         print(_held(made.result), file=sys.stderr, flush=True)
     if not made.one_shot or options.no_wait:
         if made.topics and not options.json:
-            print(f"what comes of it: ibbridge sub {printable(' '.join(made.topics))}", file=sys.stderr)
+            print(f"see its messages with: ibbridge sub {printable(' '.join(made.topics))}", file=sys.stderr)
         return 0
     code = 0
     for message in ib.answers(made):
@@ -108,8 +109,8 @@ def _request(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> i
 
 def _held(about: Mapping[str, Any]) -> str:
     until = about.get("held_until")
-    when = "nobody can tell until when" if until is None else f"{max(0.0, until / 1e6 - time.time()):.0f} s from now"
-    return f"held back by {about['held_by']}: {when}"
+    when = "for an unknown time" if until is None else f"for {max(0.0, until / 1e6 - time.time()):.0f} s from now"
+    return f"held back by {about['held_by']}, {when}"
 
 
 def _show(options: argparse.Namespace, message: Message) -> None:

@@ -1,4 +1,4 @@
-"""`ibbridge check`: a configuration file, read as the daemon would read it."""
+"""`ibbridge check`: read a configuration file as the daemon does, and print its faults."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     import argparse
 
 SUMMARY = """\
-Read a configuration file as the daemon would, and say everything that is wrong with it: which line, which key, what was
-expected. Exit code 0: nothing is; 2: something is."""
+Read a configuration file as the daemon would, and print every fault: which line, which key, what was expected.
+Exit code 0: no fault; 2: at least one."""
 
 EXAMPLES = """\
   ibbridge check /etc/ibbridge/ibbridge.yaml"""
@@ -25,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check each file; 2 if any has faults. What is wrong is what was asked for, so it goes to standard output."""
+    """Check each file, and return 2 if any has faults. The faults are the result, so they go to standard output."""
     code = 0
     for file in options.file:
         try:

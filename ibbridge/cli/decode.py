@@ -1,4 +1,4 @@
-"""`ibbridge decode`: frames as TWS sends them, to messages as the daemon publishes them."""
+"""`ibbridge decode`: decode frames of TWS into messages as the daemon publishes them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUMMARY = """\
-Read frames of TWS as JSON lines and write the messages that the daemon would publish, one line for each, in order.
+Read frames of TWS as JSON lines, and write the messages that the daemon would publish, one line for each, in order.
 
 In:   {"server_version": 178, "frame": "<the payload in hex, without its length>"}
 Out:  {"type": "tickPrice", "data": {...}}, or {"type": "decodeError", "data": {"reason": ..., ...}}
 
-Bytes are written as hex; numbers that JSON has no word for are text: "Infinity", "-Infinity", "NaN"."""
+Bytes are written as hex, numbers that JSON cannot express as text: "Infinity", "-Infinity", "NaN"."""
 
 EXAMPLES = """\
   echo '{"server_version": 178, "frame": "34350036003700343800302e3500"}' | ibbridge decode
@@ -25,11 +25,11 @@ EXAMPLES = """\
 
 
 def arguments(_parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+    """Declare no options."""
 
 
 def run(_options: argparse.Namespace) -> int:
-    """Decode until the input ends."""
+    """Decode lines until the input ends."""
     wire.answer_lines(_decoded, lambda reason: _error(reason=reason))
     return 0
 

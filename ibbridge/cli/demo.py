@@ -1,4 +1,4 @@
-"""`ibbridge demo`: simulator, daemon and strategy together, as three processes, and nothing of them left afterwards."""
+"""`ibbridge demo`: run simulator, daemon and strategy together, as three processes, and clean up afterwards."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from ibbridge.client import Client
 
 SUMMARY = """\
-Show everything working, in one command and without TWS: starts a simulated TWS, the daemon, and a sample strategy that
-watches two markets, buys, and cancels an order. Nothing is left behind; no money is involved.
+Show everything working, in one command and without TWS: start a simulated TWS, the daemon, and a sample strategy that
+watches two markets, buys, and cancels an order. No process or file is left behind, and no money is involved.
 
-It ends by itself; Ctrl-C ends it sooner."""
+The demo ends by itself; Ctrl-C ends it sooner."""
 
 EXAMPLES = """\
   ibbridge demo
@@ -35,7 +35,7 @@ _PATIENCE = 15.0
 _GRACE = 5.0
 _TURN = 0.25
 _OVERTIME = 20.0
-"""Seconds in which a slow machine may bring to an end what was begun in time."""
+"""Extra seconds for a slow machine to finish the steps that began in time."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +45,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run it; 0 however it was ended, unless something did not work."""
-    for number in (signal.SIGTERM, signal.SIGHUP):  # as if it were Ctrl-C: the processes are to be ended
+    """Run the demo, and return 0, also after an interrupt. A failure raises BridgeError."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # handled like Ctrl-C, so that the child processes are ended
         signal.signal(number, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="ibbridge-demo-") as directory:
@@ -63,7 +63,7 @@ def _show(directory: pathlib.Path, options: argparse.Namespace) -> None:
         sim = stack.enter_context(_child(simulator, directory / "sim.log", stdout=subprocess.PIPE))
         port = _port(sim, directory / "sim.log")
         settings = [f"tws.port={port}", f"bus.pub={pub}", f"bus.rep={rep}", f"store.path={directory}/store"]
-        running = ["run", *(part for each in settings for part in ("--set", each))]
+        running = ["run", *(part for setting in settings for part in ("--set", setting))]
         daemon = stack.enter_context(_child(running, directory / "daemon.log"))
         _introduce(port, pub, options.seconds)
         ib = stack.enter_context(_connected(pub, rep, daemon, directory / "daemon.log"))
@@ -105,7 +105,10 @@ def _trade(ib: Client, seconds: float) -> None:
 def _child(
     arguments: Sequence[str], log: pathlib.Path, stdout: int = subprocess.DEVNULL
 ) -> Iterator[subprocess.Popen[str]]:
-    """An `ibbridge` of its own, ended at the end. In a session of its own, so that Ctrl-C is for us alone."""
+    """Run `ibbridge` in a child process, and end the child on exit.
+
+    The child has its own session, so that Ctrl-C reaches only this process.
+    """
     with log.open("w") as stderr, _started(arguments, stdout, stderr) as process:
         try:
             yield process
@@ -125,7 +128,7 @@ def _started(arguments: Sequence[str], stdout: int, stderr: IO[Any]) -> subproce
 
 
 def _port(sim: subprocess.Popen[str], log: pathlib.Path) -> int:
-    """Where the simulator listens: it says so in its first line."""
+    """Return the port from the simulator's first line of output."""
     line = sim.stdout.readline() if sim.stdout else ""
     found = [word for word in line.replace(":", " ").split() if word.isdigit()]
     if not found:
@@ -134,7 +137,7 @@ def _port(sim: subprocess.Popen[str], log: pathlib.Path) -> int:
 
 
 def _connected(pub: str, rep: str, daemon: subprocess.Popen[str], log: pathlib.Path) -> Client:
-    """A client, as soon as the daemon is there."""
+    """Return a client as soon as the daemon is ready. Raise BridgeError with the daemon's log if it does not start."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:

@@ -1,4 +1,4 @@
-"""`ibbridge encode`: requests under IB's names, to frames as TWS takes them."""
+"""`ibbridge encode`: encode requests under IB's names into frames for TWS."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SUMMARY = """\
-Read requests as JSON lines and write the frames that TWS would be sent, one line for each, in order.
+Read requests as JSON lines, and write the frames that the daemon would send to TWS, one line for each, in order.
 
 In:   {"server_version": 178, "cmd": "reqMktData", "args": {"reqId": 1, "contract": {...}, ...}}
 Out:  {"frame": "<the payload in hex, without its length>"}, or
       {"error": {"code": "E_ARG", "message": "...", "faults": [...]}}
 
-Arguments have IB's names; unlike in a command of the daemon's, reqId and orderId are among them."""
+Arguments have IB's names and include reqId and orderId, unlike the arguments of a command to the daemon."""
 
 EXAMPLES = """\
   echo '{"server_version": 178, "cmd": "cancelMktData", "args": {"reqId": 7}}' | ibbridge encode
@@ -28,11 +28,11 @@ _LENGTH = 4
 
 
 def arguments(_parser: argparse.ArgumentParser) -> None:
-    """There are none."""
+    """Declare no options."""
 
 
 def run(_options: argparse.Namespace) -> int:
-    """Encode until the input ends."""
+    """Encode lines until the input ends."""
     wire.answer_lines(_encoded, lambda reason: _error("E_PROTO", [reason]))
     return 0
 

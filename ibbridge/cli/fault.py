@@ -1,4 +1,4 @@
-"""`ibbridge fault`: one step for a simulator that runs."""
+"""`ibbridge fault`: send one fault step to a running simulator."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import argparse
 
 SUMMARY = """\
-Make a running simulator misbehave: one step, as in a script of `ibbridge sim --faults`, sent to the endpoint of its
-`--control`. Values are numbers where they look like numbers, lists in brackets, and text elsewhere.
-Exit code 0: done or planned; 1: refused, or nobody answered; 2: not understood here."""
+Make a running simulator misbehave: send one step, as in a script of `ibbridge sim --faults`, to the endpoint of its
+`--control`. A value that looks like a number is a number, a value in brackets is a list, and any other value is text.
+Exit code 0: done or planned; 1: refused, or no reply; 2: wrong usage."""
 
 EXAMPLES = """\
   ibbridge fault tcp://127.0.0.1:4010 do=1100 client=1 for=5
@@ -29,7 +29,7 @@ EXAMPLES = """\
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare options."""
-    parser.add_argument("endpoint", metavar="ENDPOINT", help="what `ibbridge sim --control` was given")
+    parser.add_argument("endpoint", metavar="ENDPOINT", help="the endpoint of `ibbridge sim --control`")
     parser.add_argument("step", metavar="KEY=VALUE", nargs="+", help=f"do= one of {', '.join(FAULTS)}; and the rest")
     parser.add_argument(
         "--timeout", type=float, default=5.0, metavar="S", help="seconds to wait for the reply (default: %(default)s)"
@@ -37,12 +37,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Send it."""
+    """Send the step, print the reply, and return the exit code."""
     step: dict[str, Any] = {}
-    for each in options.step:
-        name, equals, value = each.partition("=")
+    for pair in options.step:
+        name, equals, value = pair.partition("=")
         if not equals:
-            print(f"ibbridge fault: {each!r} must be KEY=VALUE", file=sys.stderr)
+            print(f"ibbridge fault: {pair!r} must be KEY=VALUE", file=sys.stderr)
             return 2
         step[name] = _value(name, value)
     try:

@@ -1,4 +1,4 @@
-"""Help that fits the terminal: paragraphs are wrapped between words, and examples can still be copied."""
+"""Help formatter: wraps paragraphs between words to the terminal's width, and keeps examples ready to copy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import shutil
 import textwrap
 
 WIDEST = 120
-"""Columns beyond which lines are no easier to read."""
+"""Largest number of columns to use: longer lines are no easier to read."""
 
 EXAMPLES = "examples:"
 
@@ -18,7 +18,7 @@ _COMMENT = re.compile(r"(?<=\S) {2,}(?=\S)")
 
 
 class HelpFormatter(argparse.HelpFormatter):
-    """argparse's formatter, which wraps between words only, and takes a text that begins with EXAMPLES for commands."""
+    """Formatter for argparse that wraps between words only, and treats a text beginning with EXAMPLES as commands."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=columns() - 2)
@@ -33,12 +33,12 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 def columns() -> int:
-    """Return how many columns to use of the terminal there is."""
+    """Return the number of terminal columns to use."""
     return min(shutil.get_terminal_size().columns, WIDEST)
 
 
 def wrapped(text: str, width: int, indent: str = "") -> str:
-    """Return `text` in lines of `width` at most, all but the first of them indented. Words are never broken."""
+    """Return `text` in lines of at most `width`, indented from the second line on. Words are never broken."""
     whole = " ".join(text.split())
     return textwrap.fill(
         whole, max(width, 20), subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
@@ -46,12 +46,12 @@ def wrapped(text: str, width: int, indent: str = "") -> str:
 
 
 def wrapped_row(name: str, text: str) -> str:
-    """Return `text` beside its name, wrapped under itself."""
+    """Return `name` and `text` as a table row, with continuation lines aligned under the text."""
     return name + wrapped(text, columns() - len(name)).replace("\n", "\n" + " " * len(name))
 
 
 def examples(text: str, width: int) -> str:
-    """Return examples, each a command that is perhaps explained, so that none is wider than `width`."""
+    """Return the examples, each a command with an optional explanation, in lines of at most `width`."""
     heading, *lines = _CONTINUED.sub("", text).splitlines()
     return "\n".join([heading, *(_example(line, width) for line in lines)])
 
@@ -62,4 +62,4 @@ def _example(line: str, width: int) -> str:
     command, *explained = _COMMENT.split(line.strip(), maxsplit=1)
     parts = wrapped(command, width - 4).splitlines()
     shown = " \\\n      ".join(parts)
-    return "\n".join([f"  {shown}", *(f"      {wrapped(each, width - 6, '      ')}" for each in explained)])
+    return "\n".join([f"  {shown}", *(f"      {wrapped(text, width - 6, '      ')}" for text in explained)])

@@ -1,4 +1,4 @@
-"""Options that several subcommands share: which configuration, and so which endpoints."""
+"""Options that several subcommands share: the configuration file, its overrides, and the endpoints."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def configured(parser: argparse.ArgumentParser) -> None:
-    """`-c FILE` and `--set KEY=VALUE`."""
+    """Declare `-c FILE` and `--set KEY=VALUE`."""
     parser.add_argument(
         "-c", "--config", type=pathlib.Path, metavar="FILE", help="the configuration file (default: all defaults)"
     )
@@ -27,24 +27,24 @@ def configured(parser: argparse.ArgumentParser) -> None:
 
 
 def endpoint(parser: argparse.ArgumentParser, name: str, what: str) -> None:
-    """`--pub` or `--rep`: short for --set bus.NAME=..., for any address."""
+    """Declare `--pub` or `--rep`, which overrides bus.NAME of the configuration with any address."""
     parser.add_argument(f"--{name}", metavar="ENDPOINT", help=f"{what} (default: bus.{name} of the configuration)")
 
 
 def port(option: str, number: int) -> None:
-    """Raises ValueError if `number` can be no port to listen on."""
+    """Raise ValueError if `number` is not a valid port to listen on."""
     if not 0 <= number <= 65535:
         raise ValueError(f"{option} {number}: a port is a number from 0 to 65535")
 
 
 def taken(command: str, host: str, number: int, option: str, error: OSError) -> str:
-    """What to do about a port that cannot be had."""
+    """Return the error text for a port that cannot be listened on."""
     return (
         f"ibbridge {command}: cannot listen on {host}:{number}: {error.strerror or error}. Choose another {option} (0 "
-        "takes a free one), or stop what has this one."
+        "takes a free one), or stop the program that has this one."
     )
 
 
 def load(options: argparse.Namespace) -> model.Config:
-    """The configuration that was asked for. Raises ConfigError."""
+    """Return the configuration of the given file and overrides. Raise ConfigError if it has faults."""
     return model.load(options.config, options.overrides)

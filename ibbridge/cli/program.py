@@ -1,7 +1,7 @@
-"""The table of subcommands, and what is the same for all: help, version, exit codes, the end of a pipe.
+"""Entry point of `ibbridge`: the table of subcommands, and their common help, version, exit codes and pipe handling.
 
-A subcommand is a module with `SUMMARY`, `EXAMPLES`, `arguments(parser)` and `run(options)`, which gives the exit code:
-0 done, 1 it could not be done, 2 it was not asked for correctly. Only the module that is called for is imported.
+A subcommand is a module with `SUMMARY`, `EXAMPLES`, `arguments(parser)` and `run(options)`. `run` returns the exit
+code: 0 done, 1 failed, 2 wrong usage. Only the module of the given subcommand is imported.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from ibbridge.monitoring.printable import printable, printable_lines
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# The module, and one line for the overview.
+# Module name, and one line for the overview.
 COMMANDS = {
     "demo": "simulator, daemon and a sample strategy together, for about 20 seconds",
     "run": "the daemon: TWS on one side, ZeroMQ on the other",
     "sim": "a simulated TWS or IB Gateway",
     "fault": "make a running simulator misbehave",
-    "status": "how the daemon and its connection to TWS are",
+    "status": "show the state of the daemon and of its connection to TWS",
     "sub": "print messages as they are published",
     "call": "send a command and print the answer",
-    "check": "say what is wrong with a configuration file",
-    "record": "a recorded line between any client and TWS",
-    "replay": "a TWS that plays recordings",
+    "check": "print the faults of a configuration file",
+    "record": "record the connections between any client and TWS",
+    "replay": "play recordings as if this were TWS",
     "schema": "print the JSON Schema of a message or command",
     "decode": "wire tool: frames of TWS to messages, JSON lines in and out",
     "encode": "wire tool: requests to frames for TWS, JSON lines in and out",
 }
 
 INTERRUPTED = 130
-"""The exit code that shells give a program ended by Ctrl-C."""
+"""Exit code that shells give a program ended by Ctrl-C."""
 
 
 class Subcommand(Protocol):
-    """What a module of this package offers."""
+    """Interface of the subcommand modules in this package."""
 
     SUMMARY: str
     EXAMPLES: str
@@ -53,11 +53,11 @@ class Subcommand(Protocol):
         """Declare options."""
 
     def run(self, options: argparse.Namespace) -> int:
-        """Do it; the exit code."""
+        """Run the subcommand, and return the exit code."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the subcommand that `arguments` (default: the process's own) name; the exit code."""
+    """Run the subcommand that `arguments` (default: the process's own) name, and return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in ("-h", "--help", "help"):
         print(overview())
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def overview() -> str:
-    """The help of `ibbridge` itself."""
+    """Return the help text of `ibbridge` itself."""
     width = max(map(len, COMMANDS))
     return "\n".join(
         [
@@ -93,7 +93,7 @@ def overview() -> str:
 
 
 def parser(name: str, module: Subcommand) -> argparse.ArgumentParser:
-    """The parser of a subcommand."""
+    """Return the argument parser of a subcommand."""
     made = argparse.ArgumentParser(
         prog=f"ibbridge {name}",
         description=module.SUMMARY,
@@ -118,6 +118,6 @@ def _run(module: Subcommand, options: argparse.Namespace) -> int:
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # `| head` has seen enough; what Python flushes at its end shall not complain again
+    except BrokenPipeError:  # `| head` has closed the pipe; the flush at Python's exit must not raise again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

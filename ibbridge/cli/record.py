@@ -1,4 +1,4 @@
-"""`ibbridge record`: a recorded line between any client and TWS."""
+"""`ibbridge record`: a proxy between any client and TWS that records both directions."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 SUMMARY = """\
 Stand between any client of IB's API and TWS, and record all bytes both ways, for `ibbridge replay`.
 
-Clients connect to the port of --listen as if it were TWS. Nothing is changed or held up. Any number may connect, one
-after the other or at once; FILE has them all. It runs until Ctrl-C or SIGTERM. The daemon needs none of this: the
-setting record.directory makes it record by itself."""
+Clients connect to the port of --listen as if it were TWS. Bytes pass through unchanged and without delay. Any number of
+clients may connect, one after the other or at once; FILE has all connections. The proxy runs until Ctrl-C or SIGTERM.
+The daemon needs no proxy: the setting record.directory makes the daemon record by itself."""
 
 EXAMPLES = """\
   ibbridge record monday.ibrec                          TWS where the default configuration has it: port 4002
@@ -32,7 +32,7 @@ EXAMPLES = """\
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare options."""
-    parser.add_argument("file", type=pathlib.Path, metavar="FILE", help="the recording; it must not be there yet")
+    parser.add_argument("file", type=pathlib.Path, metavar="FILE", help="the recording, a file that must not exist yet")
     parser.add_argument(
         "--listen", type=int, default=4102, metavar="PORT", help="where clients connect (default: %(default)s; 0: any)"
     )
@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Record until told to stop. 1: nothing could be recorded, or not all."""
+    """Record until a signal ends it, and return the exit code: 1 if nothing, or not everything, could be recorded."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
     tws = shared.load(options).tws
     host, port = tws.host, tws.port
@@ -55,10 +55,10 @@ def run(options: argparse.Namespace) -> int:
     try:
         recorder = Recorder(OneFile(options.file))
     except FileExistsError:
-        print(f"ibbridge record: {options.file} is there already; choose another name", file=sys.stderr)
+        print(f"ibbridge record: {options.file} exists already; choose another name", file=sys.stderr)
         return 1
     except OSError as error:
-        why = f"{options.file} cannot be made ({error.strerror}): choose a place where you may write"
+        why = f"{options.file} cannot be created ({error.strerror}): choose a place where you may write"
         print(f"ibbridge record: {why}", file=sys.stderr)
         return 1
     try:

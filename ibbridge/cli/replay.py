@@ -1,4 +1,4 @@
-"""`ibbridge replay`: a gateway that plays recordings."""
+"""`ibbridge replay`: play recordings to clients, in the place of TWS."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ibbridge.recording.player import Playback, Score
 from ibbridge.recording.player.server import PATIENCE
 
 SUMMARY = """\
-Be the TWS of a recording: a client that connects gets what TWS said then, in the same order, if it asks the same.
+Play the TWS of a recording: a client that sends the recorded requests gets the recorded responses, in the same order.
 
-Whoever connects first gets the first recorded connection, and so on. What was said after a recorded request waits
-until the client has sent that request, for --patience seconds at most. What it asks and the recording does not have
-is answered with an error. At the end the connection stays open and silent, until Ctrl-C or SIGTERM."""
+The first client gets the first recorded connection, and so on. Messages recorded after a request wait until the client
+has sent that request, for --patience seconds at most. A request that is not in the recording gets an error. At the end
+the connection stays open and silent, until Ctrl-C or SIGTERM."""
 
 EXAMPLES = """\
   ibbridge replay monday.ibrec                            at its own pace, on port 4002
@@ -31,24 +31,24 @@ EXAMPLES = """\
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare options."""
     parser.add_argument(
-        "files", type=pathlib.Path, nargs="+", metavar="FILE", help="recordings: of the daemon all that belong together"
+        "files", type=pathlib.Path, nargs="+", metavar="FILE", help="recordings; of a daemon, all that belong together"
     )
     parser.add_argument("--port", type=int, default=4002, help="TCP port; 0 takes a free one (default: %(default)s)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--speed", type=_speed, default=1.0, metavar="N", help="times as fast, or max (default: 1)")
+    parser.add_argument("--speed", type=_speed, default=1.0, metavar="N", help="speed factor, or max (default: 1)")
     parser.add_argument(
         "--from", dest="begin", type=_moment, default=0, metavar="TIME",
-        help="play what was before TIME (UTC, as 2026-01-05T14:30) as fast as it goes",
+        help="play everything before TIME (UTC, as 2026-01-05T14:30) as fast as possible",
     )  # fmt: skip
     parser.add_argument(
         "--patience", type=_seconds, default=PATIENCE, metavar="SECONDS",
-        help="how long to wait for a request that was recorded (default: %(default)s)",
+        help="how long to wait for a recorded request (default: %(default)s)",
     )  # fmt: skip
-    parser.add_argument("--exit", action="store_true", help="end when everything has been played")
+    parser.add_argument("--exit", action="store_true", help="end after the last recorded connection")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Play until told to stop."""
+    """Play until a signal ends it, and return the exit code."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
     try:
         shared.port("--port", options.port)

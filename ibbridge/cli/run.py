@@ -1,4 +1,4 @@
-"""`ibbridge run`: the daemon."""
+"""`ibbridge run`: run the daemon."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     import argparse
 
 SUMMARY = """\
-Run the daemon: connect to TWS or IB Gateway, publish every message it sends, and carry out commands.
+Run the daemon: connect to TWS or IB Gateway, publish every message of TWS, and execute commands.
 
-It runs until SIGTERM or Ctrl-C and logs to standard error; SIGHUP has it read its configuration again. If TWS is not
-there, it keeps trying; `ibbridge status` says what it is stuck at. Exit code 2: the configuration is wrong, and all
-that is wrong with it has been said."""
+The daemon runs until SIGTERM or Ctrl-C and logs to standard error. On SIGHUP the daemon reads its configuration again.
+While TWS does not answer, the daemon keeps trying, and `ibbridge status` shows the reason. Exit code 2: the
+configuration is wrong, and all of its faults have been printed."""
 
 EXAMPLES = """\
   ibbridge run                                    all defaults: IB Gateway's paper account on port 4002
@@ -30,5 +30,5 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the daemon; its exit code."""
+    """Run the daemon, and return its exit code."""
     return daemon.run(shared.load(options), lambda: shared.load(options))

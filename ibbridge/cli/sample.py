@@ -1,6 +1,6 @@
-"""The strategy of `ibbridge demo`: watches two markets, buys, cancels an order, and tells what it sees as it sees it.
+"""Sample strategy of `ibbridge demo`: watches two markets, buys, cancels an order, and prints each event.
 
-An example to read. It knows the client library and nothing else: the daemon is somewhere, and TWS behind it.
+The module is an example to read. It knows the client library and nothing else.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 BID, ASK, LAST = 1, 2, 4  # IB's tick types
 
-ENDS = ("Filled", "Cancelled", "ApiCancelled", "Inactive")  # states after which nothing follows
+ENDS = ("Filled", "Cancelled", "ApiCancelled", "Inactive")  # final states of an order
 
-# When each step is taken, as a part of the time there is.
+# Time of each step, as a fraction of the total time.
 _BUY, _BID_LOW, _CANCEL = 0.15, 0.4, 0.7
 
 
 class Sample:
-    """The strategy. `say(what, text)` prints; `now()` is how many seconds have passed of the `seconds` it has."""
+    """Sample strategy. `say(what, text)` prints. `now()` returns the seconds since the start, of `seconds` in total."""
 
     def __init__(self, ib: Client, say: Callable[[str, str], None], now: Callable[[], float], seconds: float) -> None:
         self.ib = ib
@@ -40,7 +40,7 @@ class Sample:
         self._steps = [(part * seconds, step) for part, step in steps.items()]
 
     def start(self) -> None:
-        """Say what to call, for what, and ask for the data."""
+        """Register the callbacks, and request the data."""
         for kind, callback in {
             "tickPrice": self.on_price,
             "orderStatus": self.on_status,
@@ -61,20 +61,21 @@ class Sample:
         self.say("asked", f"reqMktData for {name}: the ticks come as {ticks.topic}*")
 
     def _front_month(self, symbol: str, exchange: str) -> Contract:
-        """The future that expires next: a question whose answers come to an end."""
+        """Return the future that expires next. It comes from a one-shot request, whose responses come to an end."""
         asked = self.ib.reqContractDetails({"symbol": symbol, "secType": "FUT", "exchange": exchange})
-        found = [each.contractDetails.contract for each in self.ib.answers(asked) if each.type == "contractDetails"]
-        first = min(found, key=lambda each: str(each.lastTradeDateOrContractMonth))
+        details = [message for message in self.ib.answers(asked) if message.type == "contractDetails"]
+        found = [message.contractDetails.contract for message in details]
+        first = min(found, key=lambda contract: str(contract.lastTradeDateOrContractMonth))
         self.say("asked", f"reqContractDetails for {symbol}: {len(found)} futures, the next is {first.localSymbol}")
         return future(symbol, first.lastTradeDateOrContractMonth, exchange)
 
     @property
     def done(self) -> bool:
-        """Whether it has done what it wanted to, and every order has come to its end."""
+        """Return True if every step is done, and every order is in a final state."""
         return not self._steps and not self._open
 
     def step(self, message: Message | None) -> None:
-        """Called for every message, after its callbacks, and now and then without: do what is due."""
+        """Count the message, if any, and take the steps that are due. Call this after every `receive`."""
         if message is not None:
             self.counts[message.type] += 1
         if message is None or message.type != "tickPrice":  # bid, ask and last come one by one: show them together
@@ -111,8 +112,8 @@ class Sample:
     # -- what comes
 
     def on_price(self, tick: Message) -> None:
-        """A price changed."""
-        name = next((each for topic, each in self._names.items() if tick.topic.startswith(topic)), "?")
+        """Note a changed price."""
+        name = next((name for topic, name in self._names.items() if tick.topic.startswith(topic)), "?")
         self._prices[name][tick.tickType] = tick.price
 
     def _show_markets(self) -> None:
@@ -125,33 +126,33 @@ class Sample:
                 self.say("tick", f"{name:<5} bid {bid:>8.2f}   ask {ask:>8.2f}   last {last:>8.2f}")
 
     def on_status(self, status: Message) -> None:
-        """An order moved on."""
+        """Print the status of an order, and note its end."""
         key = status.ref.get("key", "?")
         self.say("order", f"{key}: {status.status}, {status.filled:g} filled, {status.remaining:g} to go")
         if status.status in ENDS:
             self._open.discard(key)
 
     def on_fill(self, fill: Message) -> None:
-        """Something was bought or sold."""
+        """Print an execution."""
         key, done = fill.ref.get("key", "?"), fill.execution
         self.say("FILL", f"{key}: {done.side} {done.shares:g} {fill.contract.symbol} at {done.price:.2f}")
 
     def on_commission(self, report: Message) -> None:
-        """What a fill cost."""
+        """Print the commission of an execution."""
         cost = report.commissionAndFeesReport
         self.say("fill", f"commission {cost.commissionAndFees:.2f} {cost.currency}")
 
     def on_position(self, position: Message) -> None:
-        """What an account holds."""
+        """Print a position of an account."""
         held = f"{position.position:g} {position.contract.symbol}, average cost {position.avgCost:.2f}"
         self.say("position", f"{position.account}: {held}")
 
     def on_error(self, error: Message) -> None:
-        """IB has something to say; its notices about data farms are left to the daemon's log."""
+        """Print an IB error about an order; the daemon's log has IB's notices about data farms."""
         if error.topic.startswith("ord."):
             self.say("order", f"{error.ref.get('key', '?')}: IB says {error.errorCode}, {error.errorString}")
 
     def on_gap(self, gap: Message) -> None:
-        """Messages are lost for good: never in silence."""
+        """Print a gap, so that a loss of messages is never silent."""
         if isinstance(gap, Gap):
-            self.say("GAP", f"numbers {gap.first} to {gap.last} of {gap.stream} are missing")
+            self.say("GAP", f"messages {gap.first} to {gap.last} of {gap.stream} are lost")

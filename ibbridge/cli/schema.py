@@ -1,4 +1,4 @@
-"""`ibbridge schema`: the JSON Schemas that are installed with ibbridge."""
+"""`ibbridge schema`: print the JSON Schemas that are installed with ibbridge."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import argparse
 
 SUMMARY = """\
-Print the JSON Schema (draft 2020-12) of the data of a message or of the args of a command. Without a name: list what
-there is. The name `index` prints what the schemas cannot say: ids, server versions, topics, what answers what;
-`error_codes`, `tick_types` and `generic_ticks` print what IB's numbers mean."""
+Print the JSON Schema (draft 2020-12) of the data of a message or of the args of a command. Without a name: list all
+names. The name `index` prints facts beyond the schemas: ids, server versions, topics, the responses to each request;
+`error_codes`, `tick_types` and `generic_ticks` print the meaning of IB's numbers."""
 
 EXAMPLES = """\
   ibbridge schema
@@ -28,7 +28,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print one, or list their names."""
+    """Print one schema, or list all names."""
     folder = resources.files("ibbridge") / "schema"
     index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     found = {name: about["schema"] for kind in index.keys() - {"serverVersions"} for name, about in index[kind].items()}

@@ -1,4 +1,4 @@
-"""What subcommands that serve have in common: they run until they are told to stop."""
+"""Stop signals of the subcommands that serve until SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 
 
 def told(over: asyncio.Event | None = None) -> asyncio.Event:
-    """Set by SIGTERM and Ctrl-C from here on; `over` if that is given."""
+    """Return an event (`over`, if given) that SIGTERM and Ctrl-C set from now on."""
     event = over or asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

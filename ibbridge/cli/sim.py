@@ -1,4 +1,4 @@
-"""`ibbridge sim`: the simulated TWS."""
+"""`ibbridge sim`: run the simulated TWS."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     import argparse
 
 SUMMARY = """\
-A simulated TWS: any client of IB's API can connect to it, get market data, and trade. Prices are random walks, and no
+Run a simulated TWS: any client of IB's API can connect, get market data, and trade. Prices are random walks, and no
 money is involved.
 
-It speaks server versions 176 to 226, whatever the client offers, with up to 32 clients, until Ctrl-C or SIGTERM."""
+The simulator speaks server versions 176 to 226, whichever the client offers, serves up to 32 clients, and runs until
+Ctrl-C or SIGTERM."""
 
 EXAMPLES = """\
   ibbridge sim --port 4002                     where the daemon looks by default
@@ -61,7 +62,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Serve until told to stop."""
+    """Serve until a signal ends it, and return the exit code."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
     try:
         shared.port("--port", options.port)

@@ -1,4 +1,4 @@
-"""`ibbridge status`: how the daemon is, on one page."""
+"""`ibbridge status`: show the state of the daemon on one page."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SUMMARY = """\
-Say how the daemon and its connection to TWS are.
+Show the state of the daemon and of its connection to TWS.
 
-Exit code 0: it is connected; 1: it is not, or no daemon answers."""
+Exit code 0: connected to TWS; 1: not connected, or no daemon answers."""
 
 EXAMPLES = """\
   ibbridge status
@@ -28,16 +28,16 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare options."""
-    parser.add_argument("--json", action="store_true", help="everything it says, as one line of JSON")
+    parser.add_argument("--json", action="store_true", help="print the whole reply as one line of JSON")
     parser.add_argument(
-        "--timeout", type=float, default=5.0, metavar="S", help="seconds to wait for it (default: %(default)s)"
+        "--timeout", type=float, default=5.0, metavar="S", help="seconds to wait for the reply (default: %(default)s)"
     )
     shared.endpoint(parser, "rep", "where the daemon takes commands")
     shared.configured(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ask, and print; 0 if it is connected to TWS."""
+    """Print the status, and return 0 if the daemon is connected to TWS."""
     bus = shared.load(options).bus
     rep = options.rep or bus.rep
     with Client("status", bus.pub, rep, timeout=options.timeout) as ib:
@@ -47,10 +47,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def page(about: Mapping[str, Any], rep: str) -> Iterator[str]:
-    """The lines that people read."""
+    """Yield the lines of the page."""
     tws, counts = about["tws"], about["counts"]
     yield _row("daemon", f"ibbridge {about['version']}, process {about['pid']} at {rep}, up {span(about['uptime'])}")
-    if "codec" in about:  # a daemon of an earlier version does not say
+    if "codec" in about:  # absent in the reply of an older daemon
         yield _row("codec", about["codec"])
     where = f"{tws['host']}:{tws['port']} as client {tws['clientId']}"
     yield _row("TWS", f"{where}: {tws['stage']} for {span(tws['since'])}")
@@ -73,29 +73,29 @@ def page(about: Mapping[str, Any], rep: str) -> Iterator[str]:
 
 
 def _in_the_way(about: Mapping[str, Any]) -> Iterator[str]:
-    """What somebody should see to."""
+    """Yield the lines about faults, alarms and the halt, which need attention."""
     store = about.get("store") or {}
     if store.get("fault"):
-        yield _row("ATTENTION", f"no orders are taken, because the store cannot be written: {store['fault']}")
+        yield _row("ATTENTION", f"orders are refused, because the store cannot be written: {store['fault']}")
     if dropped := (about.get("log") or {}).get("dropped"):
-        yield _row("ATTENTION", f"{dropped:,} lines of the log were dropped: standard error did not take them")
+        yield _row("ATTENTION", f"{dropped:,} lines of the log were dropped: standard error was blocked")
     for alarm in about.get("alarms") or ():
         yield _row("ALARM", f"{alarm['alarm']}: {alarm['why']}")
     if (record := about.get("record")) and record.get("fault"):
         yield _row("ATTENTION", f"recording has stopped: {record['fault']}")
     if halt := about.get("halt"):
-        yield _row("HALTED", f"no orders are taken: {halt['client']} said so. {halt['reason']}".rstrip())
+        yield _row("HALTED", f"orders are refused: halted by {halt['client']}. {halt['reason']}".rstrip())
 
 
 _ALARMS = {
-    "decodeErrors": "messages of TWS could not be read: see sys.tws.decodeError. and the log",
-    "internalErrors": "commands met a bug in ibbridge: see the log",
-    "notPublished": "messages could not be handed to ZeroMQ: subscribers see a gap in seq",
-    "strayFrames": "frames from subscribers were no subscription: some program sends on its SUB connection",
-    "strayRequests": "messages to bus.rep were no requests: some program sends no empty frame before its command",
-    "refusedPeers": "connections were refused, for there were bus.max_peers: some program does not close its own",
-    "endedPeers": "connections were ended, for they cost too much memory: the log says which, and why",
-    "undeliveredReplies": "replies found nobody to read them: some program asks and does not wait",
+    "decodeErrors": "messages of TWS could not be decoded: see sys.tws.decodeError. and the log",
+    "internalErrors": "commands failed through a bug in ibbridge: see the log",
+    "notPublished": "messages could not be passed to ZeroMQ: subscribers see a gap in seq",
+    "strayFrames": "frames from subscribers were not subscriptions: a program sends on its SUB connection",
+    "strayRequests": "messages to bus.rep were not requests: a program sends no empty frame before its command",
+    "refusedPeers": "connections were refused at the limit bus.max_peers: a program does not close its connections",
+    "endedPeers": "connections were ended because they cost too much memory: the log says which, and why",
+    "undeliveredReplies": "replies could not be delivered: a program sends commands and does not wait for the replies",
 }
 
 
@@ -104,7 +104,7 @@ def _row(name: str, value: str) -> str:
 
 
 def span(seconds: float) -> str:
-    """A time in the two units that matter: 3 days 4 h, 12 min 5 s, 8 s."""
+    """Return a duration in its two largest units: 3 d 4 h, 12 min 5 s, 8 s."""
     whole = int(seconds)
     if whole >= _DAY:
         return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"

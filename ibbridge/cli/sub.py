@@ -1,4 +1,4 @@
-"""`ibbridge sub`: what is published, as it comes."""
+"""`ibbridge sub`: print messages as the daemon publishes them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from ibbridge.client import Message
 
 SUMMARY = """\
-Print messages as they are published, one line each: when TWS's bytes were read, the topic, the data.
+Print messages as they are published, one line each: the time when the daemon read the message from TWS, the topic, the
+data.
 
-A prefix matches the topics that begin with it; several may be given, and none means everything. The last message of
-everything that has a state comes first, and what is missed is replayed, both marked [replayed]; what is lost for good
-is said on standard error, by its numbers. Nothing is asked of
-TWS: what shows is what strategies, or `ibbridge call`, have asked for. Fields that are empty, and IB's request ids,
-which mean nothing outside the daemon, are left out; --json has everything."""
+A PREFIX matches the topics that begin with it; several may be given, and none means all topics. The last message of
+every topic with a state comes first, and missed messages are replayed, both marked [replayed]. Messages lost for good
+are reported on standard error, by their sequence numbers. This command requests nothing from TWS: it shows messages
+that strategies, or `ibbridge call`, have requested. Empty fields are left out, and so are IB's request ids, which mean
+nothing outside the daemon; --json prints everything."""
 
 EXAMPLES = """\
   ibbridge sub                          everything
@@ -47,12 +48,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, metavar="S", help="stop after S seconds")
     parser.add_argument("--json", action="store_true", help="JSON lines, with the whole envelope; bytes as hex")
     shared.endpoint(parser, "pub", "where the daemon publishes")
-    shared.endpoint(parser, "rep", "where the daemon takes commands: what is missed is asked for there")
+    shared.endpoint(parser, "rep", "where the daemon takes commands, for the replay of missed messages")
     shared.configured(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print until the count or the time is up, or Ctrl-C."""
+    """Print messages until the count or the time is reached, or Ctrl-C; return 0."""
     bus = shared.load(options).bus
     deadline = None if options.seconds is None else time.monotonic() + options.seconds
     left, width = options.count, 0
@@ -73,13 +74,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _messages(feed: Feed, prefixes: list[str], deadline: float | None) -> Iterator[Message]:
-    """What was asked for; what is to be said about the connection is said on standard error."""
+    """Yield the messages under these prefixes, and report events of the connection on standard error."""
     if not feed.begun(feed.subscribe(prefixes), patience := _until(deadline, _HINT_AFTER)):
         _note(f"{feed.silent(prefixes, patience)} Waiting.")
     while (message := feed.receive(None if deadline is None else _until(deadline))) is not None:
         if isinstance(message, Event):
             _note(_said(message, feed))
-        elif any(message.topic.startswith(each) for each in prefixes):
+        elif any(message.topic.startswith(prefix) for prefix in prefixes):
             yield message
 
 
@@ -92,7 +93,7 @@ def _said(event: Event, feed: Feed) -> str:
             return f"the daemon at {feed.pub} has been silent for {event.seconds:g} s. Waiting."
         case Up():
             return f"the daemon at {feed.pub} is heard again, after {event.seconds:g} s"
-    return "the daemon has been restarted: what it was asked for must be asked for again"
+    return "the daemon has been restarted: repeat the requests that were made before"
 
 
 def _until(deadline: float | None, longest: float = float("inf")) -> float:

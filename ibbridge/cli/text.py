@@ -1,6 +1,6 @@
-"""Messages as a line of text for people, and as JSON for programs.
+"""Output formats of messages: a line of text for people, and JSON for programs.
 
-In a line, nested data is written as `contract.symbol=AAPL`: the form in which `ibbridge call` takes it.
+In a line, nested data is written as `contract.symbol=AAPL`, the form in which `ibbridge call` takes arguments.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _IDS = frozenset({"reqId", "tickerId"})
 
 
 def line(message: Message, width: int = 0) -> str:
-    """`10:15:00.123456 topic field=value ...`; the topic is filled up to `width`."""
+    """Return `10:15:00.123456 topic field=value ...`, with the topic padded to `width`."""
     flags = f"  [{printable(', '.join(message.flags))}]" if message.flags else ""
     return f"{clock(message.ts)} {printable(message.topic):<{width}} {fields(_telling(message.data))}{flags}".rstrip()
 
 
 def block(message: Message) -> str:
-    """The same; a long one has each field on a line of its own."""
+    """Return the line of a message, or a block with one line for each field if the line is too long."""
     if len(whole_line := line(message)) <= _LONG:
         return whole_line
     rows = list(_flat(_telling(message.data), ""))
@@ -43,17 +43,17 @@ def block(message: Message) -> str:
 
 
 def clock(ts: int) -> str:
-    """The local time of day of `ts`, microseconds since 1970."""
+    """Return the local time of day of `ts`, microseconds since 1970."""
     return datetime.fromtimestamp(ts / 1e6).astimezone().strftime("%H:%M:%S.%f")
 
 
 def fields(data: Mapping[str, Any]) -> str:
-    """`name=value` for everything in it, nested names dotted."""
+    """Return `name=value` for every field, with dots in nested names."""
     return " ".join(f"{name}={value}" for name, value in _flat(data, ""))
 
 
 def _telling(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What there is to say: nothing empty, and no ids of IB's."""
+    """Return the fields without empty ones and IB's request ids."""
     return {name: value for name, value in data.items() if value not in _EMPTY and name not in _IDS}
 
 
@@ -78,14 +78,14 @@ def _value(value: Any) -> str:
 
 
 def whole(message: Message) -> dict[str, Any]:
-    """The message with its envelope, as a map for JSON."""
+    """Return the message with its envelope, as a map for JSON."""
     shown = {"topic": message.topic, "type": message.type, "seq": message.seq, "offset": message.offset}
     about = {"epoch": message.epoch, "gen": message.gen, "ts": message.ts, "ref": message.ref, "flags": message.flags}
     return {**shown, **{name: value for name, value in about.items() if value not in ({}, ())}, "data": message.data}
 
 
 def dump(value: Any) -> str:
-    """JSON in one line, valid whatever it is: what JSON has no word for is text (`Infinity`, `NaN`), bytes are hex."""
+    """Return valid JSON in one line for any value: `Infinity` and `NaN` become text, bytes become hex."""
     try:
         return _COMPACT.encode(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What `ibbridge decode` and `encode` share: one line of JSON in, one line of JSON out, whatever the line is."""
+"""Line loop of `ibbridge decode` and `encode`: one line of JSON in, one line of JSON out, also for a malformed line."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class BadLineError(Exception):
-    """A line is not what the tool reads; str() says what it should be."""
+    """Input line that the tool cannot read; its text says what is expected."""
 
 
 def answer_lines(answer: Callable[[Mapping[str, Any]], Any], refuse: Callable[[str], Any]) -> None:
-    """Answer each line of standard input at once. `refuse` makes the answer to a line that is not even a question."""
+    """Answer each line of standard input at once. `refuse` makes the answer to a line that raises BadLineError."""
     put, flush = sys.stdout.write, sys.stdout.flush
     for line in sys.stdin.buffer:
         try:
@@ -37,12 +37,12 @@ def _question(line: bytes) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BadLineError(f"this line is not JSON: {error}") from error
     if not isinstance(question, dict):
-        raise BadLineError(f"a line is a map, not {type(question).__name__}")
+        raise BadLineError(f"a line must be a map, not {type(question).__name__}")
     return question
 
 
 def dialect(question: Mapping[str, Any]) -> Dialect:
-    """The client's dialect for the line's server version."""
+    """Return the client's dialect for the line's server version. Raise BadLineError for an unknown version."""
     version = question.get("server_version")
     if not is_known(version):
         raise BadLineError(f"server_version must be an integer from {OLDEST} to {NEWEST}, not {version!r:.60}")

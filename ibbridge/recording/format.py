@@ -1,11 +1,12 @@
-"""The format of a recording: what went over connections to TWS, when, in which direction.
+"""File format of recordings: the bytes of connections to TWS, with the time and direction of each read and write.
 
-A line of magic with the version, then blocks. A block is its compressed length and its CRC-32 (four bytes each, big
-endian), then records compressed with zlib. Each block stands for itself: a writer that was killed leaves whole blocks
-and at most the beginning of one, which a reader leaves out and mentions. A record is its kind, its connection, its time
-and its length, then that many bytes, exactly as they were read or written: the format knows nothing of frames.
+A file is a magic line with the version, then blocks. A block is its compressed length and its CRC-32 (four bytes each,
+big endian), then records compressed with zlib. Each block can be read alone: a killed writer leaves whole blocks and at
+most the beginning of one, which a reader leaves out and reports. A record is its kind, its connection, its time and its
+length, then that many bytes, exactly as they were read or written: the format knows nothing of frames.
 
-Pure: it is given bytes, times and open files; where files are and when a new one begins is for `writer`.
+This module is pure: its callers pass bytes, times and open files. `writer` decides where files are and when a new file
+begins.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MAGIC = b"ibbridge recording "
 HEADER = b"%s%d\n" % (MAGIC, VERSION)
 
 LARGEST_BLOCK = 64 * 1024 * 1024
-"""Bytes of a block, in the file and unpacked. A length above it is no length but damage."""
+"""Limit of a block in bytes, compressed and unpacked. A larger length in a file means damage."""
 
 _LEVEL = 1  # twice as fast as zlib's default, and a tenth larger
 _BLOCK = struct.Struct(">II")
@@ -32,20 +33,20 @@ _RECORD = struct.Struct(">BQQI")
 
 
 class RecordingError(Exception):
-    """This is no recording that can be read; the text says why, and what to do."""
+    """Recording that cannot be read; the text says why, and what to do."""
 
 
 class Kind(IntEnum):
-    """What a record tells of its connection."""
+    """Kind of a record."""
 
-    OPENED = 1  # a map as JSON: host, port, and whatever else is known of it
+    OPENED = 1  # a map as JSON: host, port, and other facts about the connection
     INBOUND = 2  # bytes that TWS sent
     OUTBOUND = 3  # bytes that were sent to TWS
     CLOSED = 4  # a map as JSON: why
 
 
 class Record(NamedTuple):
-    """One thing that happened. A connection is named by when it was opened; times are µs since 1970 UTC."""
+    """Record of one read, write, opening or closing. `connection` is its opening time; times are µs since 1970 UTC."""
 
     kind: Kind
     connection: int
@@ -54,32 +55,32 @@ class Record(NamedTuple):
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """What is told of a connection that was opened or closed."""
+        """Facts about a connection, from the record of its opening or closing."""
         told: Mapping[str, Any] = json.loads(self.data)
         return told
 
 
 def pack(kind: Kind, connection: int, ts: int, data: bytes) -> bytes:
-    """One record as it stands in a block."""
+    """Return one record as the bytes in a block."""
     return _RECORD.pack(kind, connection, ts, len(data)) + data
 
 
 def told(about: Mapping[str, Any]) -> bytes:
-    """The data of a record of a connection that was opened or closed."""
+    """Return the data of the record of an opening or closing."""
     return json.dumps(about).encode()
 
 
 def block(records: bytes) -> bytes:
-    """Packed records as a block; no more of them than `LARGEST_BLOCK`."""
+    """Return packed records, at most `LARGEST_BLOCK` bytes, as a block."""
     packed = zlib.compress(records, _LEVEL)
     return _BLOCK.pack(len(packed), zlib.crc32(packed)) + packed
 
 
 class Reading:
-    """The records of one file, in order. After the last of them `cut` says whether the file ends within a block.
+    """Iterator over the records of one file, in order. After the last one, `cut` is True if the last block is cut off.
 
-    `place` is where the block of the last record begins; a reading may begin at such a place. Raises `RecordingError`
-    on making if this is no recording, and while iterating if it is damaged.
+    `place` is the byte offset of the last record's block. A reading may begin at the offset of any block. Raise
+    `RecordingError` in the constructor if the file is no recording, and while iterating if the file is damaged.
     """
 
     def __init__(self, file: BinaryIO, name: str, place: int = len(HEADER)) -> None:
@@ -100,7 +101,7 @@ class Reading:
                 "replay it with the ibbridge that made it, or a newer one"
             )
         if HEADER.startswith(line):
-            raise RecordingError(f"{self._name} has nothing in it: whatever recorded it was stopped at once")
+            raise RecordingError(f"{self._name} has nothing in it: its recorder was stopped before the first write")
         raise RecordingError(f"{self._name} is not a recording: give a file that ibbridge recorded")
 
     def __iter__(self) -> Iterator[Record]:
@@ -139,6 +140,6 @@ class Reading:
 
     def _damaged(self, place: int) -> RecordingError:
         return RecordingError(
-            f"{self._name} is damaged at byte {place}: take it from where it was copied from again, or cut it off "
-            f"there (head -c {place}) to use what comes before"
+            f"{self._name} is damaged at byte {place}: copy the file from its source again, or cut it off there "
+            f"(head -c {place}) to use the part before"
         )

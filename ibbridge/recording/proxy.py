@@ -1,8 +1,8 @@
-"""A line between any client of IB's API and a TWS, recorded: bytes pass through as they come, both ways.
+"""Recording proxy between any client of IB's API and TWS: bytes pass through unchanged, both ways.
 
-Whoever is slow holds up the other side, as if there were nothing between them; ends, halves of them and resets pass
-through, too. Knows sockets, and nothing of what the bytes mean. That the recording fails is for `writer` to say;
-the line stays.
+A slow side holds up the other side, as on a direct connection. Ends of one direction and resets pass through, too. This
+module knows sockets, and must not know the meaning of the bytes. If the recording fails, `writer` reports the failure,
+and the connection stays.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _RESET = struct.pack("ii", 1, 0)  # SO_LINGER for no time at all: closing sends 
 
 
 class Tap(Listener):
-    """Connects each client to the TWS at `host` and `port`. `listen` is the port for clients: only of this machine."""
+    """Proxy server that connects each client to the TWS at `host` and `port`. `listen` is its port on 127.0.0.1."""
 
     def __init__(self, recorder: Recorder, host: str, port: int, listen: int = 0) -> None:
         super().__init__("127.0.0.1", listen)
@@ -39,7 +39,7 @@ class Tap(Listener):
         try:
             from_tws, tws = await asyncio.open_connection(*self._tws)
         except OSError as error:
-            log.warning("TWS at %s:%d: %s; the client is sent away", *self._tws, error)
+            log.warning("TWS at %s:%d: %s; client rejected", *self._tws, error)
             _reset(writer)
             return
         self._writers.add(tws)
@@ -54,7 +54,7 @@ class Tap(Listener):
         tws: asyncio.StreamWriter,
     ) -> None:
         tape = self._recorder.opened(host=self._tws[0], port=self._tws[1])
-        log.info("a client is connected to TWS at %s:%d", *self._tws)
+        log.info("client connected to TWS at %s:%d", *self._tws)
         try:
             async with asyncio.TaskGroup() as both:
                 both.create_task(_pass_on(from_client, tws, tape.outbound))
@@ -68,11 +68,11 @@ class Tap(Listener):
             client.close()
             tws.close()
         tape.closed(why)
-        log.info("a client's connection to TWS is over: %s", why)
+        log.info("client's connection to TWS ended: %s", why)
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[bytes], None]) -> None:
-    """One direction, up to its end, which is passed on, too. Waits while the other side takes nothing."""
+    """Copy one direction up to its end, and then end it on the other side. Wait while the other side is blocked."""
     while data := await reader.read(_CHUNK):
         note(data)
         writer.write(data)
@@ -81,7 +81,7 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, n
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection as one that was refused, or was reset on its other side."""
-    with contextlib.suppress(OSError):  # it is over already
+    """Reset a connection, as after a refusal or a reset on the other side."""
+    with contextlib.suppress(OSError):  # the connection has ended already
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()

@@ -1,8 +1,9 @@
-"""Writes recordings: what goes over sockets is handed over in one call, and a thread compresses and writes it.
+"""Writer of recordings: each read or write is queued by one call, and a thread compresses and writes the queue.
 
-Whoever trades never waits for the disk: `Tape` only appends to a queue. A disk that fails, fills up or is too slow ends
-the recording with an error in the log and in `status`, and nothing else. Files belong to their owner alone (0600): they
-hold account data. Knows files, a clock and a thread; nothing of what passes through.
+Trading never waits for the disk, because `Tape` only appends to a queue. A disk that fails, fills up or is too slow
+ends the recording with an error in the log and in `status`, and has no other effect. Only the owner may read the files
+(0600), because they contain account data. This module knows files, a clock and a thread. It must not know the meaning
+of the bytes.
 """
 
 from __future__ import annotations
@@ -27,31 +28,31 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PERIOD = 0.5
-"""Seconds between writes: what a killed process loses, at most."""
+"""Seconds between writes: a killed process loses at most this much."""
 MOST_WAITING = 64 * 1024 * 1024
-"""Bytes that may wait for the disk."""
+"""Limit of bytes that wait for the disk; more end the recording."""
 SUFFIX = ".ibrec"
 
 _BLOCK = 1024 * 1024  # bytes of records; a reader unpacks as many at a time
-_PATIENCE = 10.0  # seconds for a disk to take the rest, at the end
+_PATIENCE = 10.0  # seconds for the last writes, at the end
 
 
 class Files(Protocol):
-    """Where recordings go. What goes wrong is an `OSError`."""
+    """Target of a recording. Failures raise `OSError`."""
 
     @property
     def current(self) -> str:
-        """The file that is written to, or nothing."""
+        """Path of the current file; "" if there is none."""
 
     def write(self, data: bytes, now: int) -> None:
-        """Append a block, at `now` (µs since 1970 UTC)."""
+        """Append a block, at the time `now` (µs since 1970 UTC)."""
 
     def close(self) -> None:
-        """No more is written."""
+        """Close the current file."""
 
 
 class OneFile:
-    """A file that is made at once, and must not be there yet."""
+    """Single file, which the constructor creates. FileExistsError if the file exists already."""
 
     def __init__(self, path: pathlib.Path) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -60,7 +61,7 @@ class OneFile:
         self.write(HEADER)
 
     def write(self, data: bytes, now: int = 0) -> None:
-        """Append, whole."""
+        """Append all of the data."""
         rest = memoryview(data)
         while rest:
             written = os.write(self._descriptor, rest)
@@ -73,9 +74,9 @@ class OneFile:
 
 
 class Rotated:
-    """Files in a directory that is made if need be: a new one each day (UTC), and where one would have too many bytes.
+    """Rotating files in a directory, which is created if needed: a new file each day (UTC), and after `largest` bytes.
 
-    The oldest of this name go, once there are more than `keep` bytes of them.
+    The oldest files of this name are removed once all of them have more than `keep` bytes.
     """
 
     def __init__(self, directory: pathlib.Path, name: str, *, largest: int, keep: int) -> None:
@@ -88,11 +89,11 @@ class Rotated:
 
     @property
     def current(self) -> str:
-        """The file that is written to, or nothing before the first."""
+        """Path of the current file; "" before the first."""
         return self._file.current if self._file else ""
 
     def write(self, data: bytes, now: int) -> None:
-        """Append a block, to a new file if it is time for one."""
+        """Append a block, to a new file if a new day has begun or the current file would become too large."""
         stamp = datetime.fromtimestamp(now / 1e6, UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         if self._file is None or self._day != stamp[:8] or self._file.size + len(data) > self._largest:
             self.close()
@@ -103,29 +104,29 @@ class Rotated:
         self._file.write(data)
 
     def close(self) -> None:
-        """Close the file that is written to, if any."""
+        """Close the current file, if any."""
         file, self._file = self._file, None
         if file is not None:
             file.close()
 
     def _prune(self, keep: int) -> None:
-        """Remove the oldest, until the others have no more than `keep` bytes."""
+        """Remove the oldest files until the others have at most `keep` bytes."""
         ours = re.compile(re.escape(self._name) + r"-\d{8}T\d{6}\.\d{6}Z" + re.escape(SUFFIX))
-        for path in sorted((each for each in self._directory.iterdir() if ours.fullmatch(each.name)), reverse=True):
-            with contextlib.suppress(FileNotFoundError):  # somebody else may tidy up, too
+        for path in sorted((path for path in self._directory.iterdir() if ours.fullmatch(path.name)), reverse=True):
+            with contextlib.suppress(FileNotFoundError):  # another program may have removed the file
                 keep -= path.stat().st_size
                 if keep < 0 and str(path) != self.current:
                     path.unlink()
 
 
 class Recorder:
-    """Takes what goes over any number of connections. Begins with the first of them."""
+    """Recorder of any number of connections. The first connection starts its thread."""
 
     def __init__(self, files: Files) -> None:
         self._files = files
         self._waiting: deque[bytes] = deque()
-        self._taken = 0  # bytes, by whoever records
-        self._written = 0  # by the thread; each is written by one side only, so that neither needs a lock
+        self._taken = 0  # bytes queued, written only by the callers of `take`
+        self._written = 0  # bytes written to disk, written only by the thread; so neither counter needs a lock
         self._fault = ""
         self._last = 0
         self._stop = threading.Event()
@@ -133,7 +134,7 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def opened(self, **about: Any) -> Tape:
-        """A connection is open; `about` says what is known of it."""
+        """Record the opening of a connection, with the facts `about` it, and return the connection's tape."""
         if not self._thread.ident:
             self._thread.start()
         self._last = max(_now(), self._last + 1)
@@ -142,17 +143,17 @@ class Recorder:
         return tape
 
     def take(self, kind: Kind, connection: int, ts: int, data: bytes) -> None:
-        """Note one thing that happened. For `Tape`; costs about a microsecond."""
+        """Queue one record. `Tape` calls this method, which takes about a microsecond."""
         if self._fault:
             return
         record = recording_format.pack(kind, connection, ts, data)
         self._taken += len(record)
         self._waiting.append(record)
         if self._taken - self._written > MOST_WAITING:
-            self._fail(f"the disk is too slow: {MOST_WAITING} bytes wait for it")
+            self._fail(f"the disk is too slow: {MOST_WAITING} bytes wait to be written")
 
     def status(self) -> dict[str, Any]:
-        """How it is, for people: the file, how many bytes were recorded and wait to be written, and what went wrong."""
+        """Return the current file, the bytes recorded, the bytes that wait to be written, and the fault, if any."""
         waiting = self._taken - self._written
         return {
             "file": self._files.current or None,
@@ -162,20 +163,20 @@ class Recorder:
         }
 
     def close(self) -> None:
-        """Write what waits, and end."""
+        """Write the queue, and end. Wait for the disk for 10 seconds at most."""
         if not self._thread.ident:
             self._files.close()
             return
         self._stop.set()
         self._thread.join(_PATIENCE)
         if self._thread.is_alive():
-            self._fail("the disk hangs, and what was recorded last is not on it")
+            self._fail("the disk hangs, and the last records are not on the disk")
 
     def _fail(self, why: str) -> None:
         self._fault = why
         log.error(
-            "nothing is recorded any more: %s. Only the recording is affected; what is in %s can be used. To record "
-            "again, see to it and start again",
+            "recording has stopped: %s. Only the recording is affected; the part in %s can be used. To record again, "
+            "remove the cause and restart",
             why,
             self._files.current or "older files",
         )
@@ -192,11 +193,11 @@ class Recorder:
             self._fail(f"{error.strerror or error}: {error.filename or self._files.current}")
         finally:
             self._waiting.clear()
-            with contextlib.suppress(OSError):  # a full disk may say so again
+            with contextlib.suppress(OSError):  # a full disk may fail again
                 self._files.close()
 
     def _write(self) -> None:
-        """Write what waits."""
+        """Write the queued records, in blocks."""
         records: list[bytes] = []
         size = 0
         while self._waiting:
@@ -209,7 +210,7 @@ class Recorder:
 
 
 class Tape:
-    """One connection's way into the recording."""
+    """Recording of one connection: passes its records to the recorder."""
 
     __slots__ = ("_connection", "_recorder")
 
@@ -218,20 +219,20 @@ class Tape:
         self._connection = connection
 
     def inbound(self, data: bytes, ts: int = 0) -> None:
-        """Bytes that TWS sent, read at `ts` (default: now)."""
+        """Record bytes that TWS sent, read at `ts` in µs since 1970 UTC (default: now)."""
         self._recorder.take(Kind.INBOUND, self._connection, ts or _now(), data)
 
     def outbound(self, data: bytes) -> None:
-        """Bytes that TWS is being sent."""
+        """Record bytes that are sent to TWS."""
         self._recorder.take(Kind.OUTBOUND, self._connection, _now(), data)
 
     def closed(self, why: str) -> None:
-        """The connection is over."""
+        """Record the end of the connection, and its reason."""
         self._recorder.take(Kind.CLOSED, self._connection, _now(), recording_format.told({"why": why}))
 
 
 def configured(record: RecordConfig, tws: TwsConfig) -> Recorder | None:
-    """The recorder that the configuration wants, if any."""
+    """Return the recorder of the configuration; None if recording is off."""
     if not record.directory:
         return None
     name = f"tws-{tws.host}-{tws.port}-{tws.client_id}"

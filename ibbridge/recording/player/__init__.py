@@ -1,6 +1,6 @@
-"""A TWS that plays recordings: what TWS said then, to a client that asks the same now.
+"""Player of recordings: plays the recorded messages of TWS to a client that sends the recorded requests again.
 
-The package matches requests of today with recorded ones, and gives their responses the ids of today.
+The package matches the client's requests with recorded ones, and replaces recorded ids by the client's ids.
 It must not know the daemon, the bus, or how a recording is written.
 """
 

@@ -1,6 +1,7 @@
-"""Where the numbers stand that a client gives anew in each session, and what a request is apart from them.
+"""Places of session-specific ids in messages, and keys that compare requests without those ids.
 
-Those numbers are request ids, order ids and the client's own id. Derived from the declarations; knows no session.
+A client assigns request ids, order ids and its own client id anew in each session. This module derives their places
+from the codec's declarations. It knows no session.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Use(Enum):
-    """What a number names."""
+    """Meaning of an id in a message."""
 
     REQUEST = "the request that a message answers"
     ORDER = "the order that a message is about"
@@ -30,7 +31,7 @@ class Use(Enum):
 
 
 class Place(NamedTuple):
-    """Where a number stands in a message."""
+    """Path of an id in a message, and the meaning of the id."""
 
     path: Path
     use: Use
@@ -44,7 +45,7 @@ _USES = {
     "ptOrderId": Use.RELATED,
     "clientId": Use.CLIENT,
 }
-_OFFERED = "nextValidId"  # its orderId is nobody's yet, and goes out as it was recorded
+_OFFERED = "nextValidId"  # its orderId belongs to no order yet, and is played as recorded
 
 
 def _places(declaration: Declaration) -> tuple[Place, ...]:
@@ -55,34 +56,34 @@ def _places(declaration: Declaration) -> tuple[Place, ...]:
 
 
 def _paths(record: Record, under: Path) -> Iterator[Path]:
-    for each in record.shape:
-        path = (*under, each.name)
+    for field in record.shape:
+        path = (*under, field.name)
         yield path
-        if isinstance(each.type, Record) and not each.many:
-            yield from _paths(each.type, path)
+        if isinstance(field.type, Record) and not field.many:
+            yield from _paths(field.type, path)
 
 
-SAID: Mapping[str, tuple[Place, ...]] = {name: _places(each) for name, each in MESSAGES.items()}
-"""By message of TWS's."""
+SAID: Mapping[str, tuple[Place, ...]] = {name: _places(declaration) for name, declaration in MESSAGES.items()}
+"""Places of ids in each message of TWS."""
 
-ASKED: Mapping[str, tuple[Place, ...]] = {name: _places(each) for name, each in REQUESTS.items()}
-"""By request."""
+ASKED: Mapping[str, tuple[Place, ...]] = {name: _places(declaration) for name, declaration in REQUESTS.items()}
+"""Places of ids in each request."""
 
 Key: TypeAlias = tuple[str, str]
-"""What a request asks for, apart from its own number: the same for the same question."""
+"""Content of a request without its own id: equal for requests that ask for the same."""
 
 
 def number_of(request: Message) -> int | None:
-    """A request's own number, that of an order included."""
+    """Return the request id or order id of a request; None if it has none."""
     key = REQUESTS[request.name].key
     return at(request.data, tuple(key.split("."))) if key else None
 
 
 def key_of(request: Message, client: int | None, recorded: Callable[[Use, int], int], *, again: bool = False) -> Key:
-    """What `request` of `client` asks for, where `recorded` gives the number that another one was recorded under.
+    """Return the key of a request of `client`. `recorded` maps an id of today to the recorded id.
 
-    The number itself counts where it names something that is there already: in a cancel, and in an order that is
-    changed (`again`).
+    The request's own id is part of the key only if the id refers to an earlier request or order: in a cancel, and in
+    the change of an order (`again`).
     """
     declaration = REQUESTS[request.name]
     if request.name == "startApi":
@@ -104,29 +105,29 @@ def key_of(request: Message, client: int | None, recorded: Callable[[Use, int], 
 
 
 def space(request: Message) -> Use:
-    """Among which numbers a request's own is: an exercise of options is an order by another name."""
+    """Return the id space of a request's own id: order ids for orders and option exercises, else request ids."""
     order = is_order(request) or REQUESTS[request.name].key == "orderId"
     return Use.ORDER if order else Use.REQUEST
 
 
 def is_order(request: Message) -> bool:
-    """Whether it places or changes an order."""
+    """Return True if the request places or changes an order."""
     return REQUESTS[request.name].does is Kind.ORDER
 
 
 def declared(request: Message) -> Request:
-    """What is known of such requests."""
+    """Return the declaration of a request."""
     return REQUESTS[request.name]
 
 
 def at(data: Any, path: Path) -> Any:
-    """The value at `path`, or None."""
+    """Return the value at `path`, or None."""
     for name in path:
         data = data.get(name) if isinstance(data, dict) else None
     return data
 
 
 def put(data: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
-    """`data` with another value at `path`; `data` itself is left as it is."""
+    """Return a copy of `data` with another value at `path`."""
     name, *rest = path
     return {**data, name: put(data[name], tuple(rest), value) if rest else value}

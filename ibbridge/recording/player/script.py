@@ -1,7 +1,8 @@
-"""What recordings come to: the connections in them, what was asked on each, and what was said, in order.
+"""Content of recordings: their connections, the requests on each connection, and the messages of TWS, in order.
 
-The files are read once from end to end when a `Score` is made, so that whatever is wrong with them is said before
-anybody connects; of what TWS said nothing is kept. Knows files and frames; nothing of clocks and sockets.
+Making a `Score` reads the files once from end to end, so that faults in the files are reported before a client
+connects. The messages of TWS are not kept in memory. This module knows files and frames. It must not know clocks or
+sockets.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from ibbridge.recording.player.id_mapping import Key
 
 CLOCKS: Mapping[str, str] = {"reqCurrentTime": "currentTime", "reqCurrentTimeInMillis": "currentTimeInMillis"}
-"""Requests that programs send to see whether anybody is there, and their answers: no part of what is played."""
+"""Requests that programs send to check a connection, and their responses. The player answers them itself."""
 
 
 class Asked(NamedTuple):
-    """A recorded request."""
+    """Recorded request, with its key and its own id."""
 
     request: Message | Undecodable
     key: Key
@@ -35,12 +36,12 @@ class Asked(NamedTuple):
 
     @property
     def clock(self) -> bool:
-        """Whether it asks for the time only."""
+        """Return True if the request only asks for the time."""
         return isinstance(self.request, Message) and self.request.name in CLOCKS
 
 
 class Step(NamedTuple):
-    """What happened next: TWS said `payload`, or (None) the next request was sent."""
+    """Next step of a recorded connection: TWS sent `payload`, or (None) the client sent its next request."""
 
     ts: int
     payload: bytes | None
@@ -48,7 +49,7 @@ class Step(NamedTuple):
 
 @dataclass
 class Part:
-    """One recorded connection. `place` is the file, and the block in it, where it begins."""
+    """Recorded connection. `place` is the index of the file and the offset of the block in which it begins."""
 
     connection: int
     about: Mapping[str, Any]
@@ -61,14 +62,14 @@ class Part:
 
 
 class Score:
-    """The connections in some files, which may be given in any order."""
+    """Connections in a set of files, which may be given in any order."""
 
     def __init__(self, paths: Sequence[pathlib.Path]) -> None:
-        """Raises `RecordingError`, or `OSError` for a file that cannot be read."""
+        """Read the files. Raise `RecordingError`, or `OSError` for a file that cannot be read."""
         self._paths = sorted(paths, key=_beginning)
         self.parts: list[Part] = []
         self.remarks: list[str] = []
-        """What whoever plays this should know."""
+        """Warnings about the files, for the log."""
         self._index()
         self.parts = [part for part in self.parts if part.version]
         if not self.parts:
@@ -76,7 +77,7 @@ class Score:
             raise RecordingError(f"{', '.join(map(str, paths))}: there is nothing to play: {why}")
 
     def steps(self, part: Part) -> Iterator[Step]:
-        """What happened on a connection from the end of the greeting on, read from the files as it is asked for."""
+        """Yield the steps of a connection after the handshake, read from the files on demand."""
         wires = _Wires()
         for _, record in self._records(part.place):
             if record.connection != part.connection:
@@ -87,7 +88,7 @@ class Score:
                 return
 
     def _records(self, begin: tuple[int, int] | None = None) -> Iterator[tuple[tuple[int, int], Record]]:
-        """Records with their places, which `begin` may be one of."""
+        """Yield the records with their places, from the place `begin` (None: from the first file's start)."""
         first, place = begin or (0, 0)
         with ExitStack() as stack:
             for number, path in enumerate(self._paths[first:], first):
@@ -101,7 +102,7 @@ class Score:
 
     def _index(self) -> None:
         under_way: dict[int, tuple[Part, _Wires, _Asking]] = {}
-        orders: dict[int | None, set[int]] = defaultdict(set)  # by client: they outlive its connections
+        orders: dict[int | None, set[int]] = defaultdict(set)  # by client: orders outlive the client's connections
         headless: set[int] = set()
         for place, record in self._records():
             if record.kind is Kind.OPENED:
@@ -118,25 +119,25 @@ class Score:
                         asking.take(payload)
                 part.greeting, part.version = wires.greeting, wires.version
                 if wires.broken:
-                    self.remarks.append(f"a connection is played up to where its frames break: {wires.broken}")
+                    self.remarks.append(f"a connection is played only up to a broken frame: {wires.broken}")
                 if wires.broken or record.kind is Kind.CLOSED:
                     del under_way[record.connection]
         if headless:
             self.remarks.append(
-                f"of {len(headless)} connection(s) the beginning is missing, and they are left out: give the files "
-                "that were recorded before, too"
+                f"{len(headless)} connection(s) are left out, because their beginning is missing: give the earlier "
+                "files of the recording, too"
             )
 
 
 def _beginning(path: pathlib.Path) -> int:
-    """When a file begins."""
+    """Return the time of a file's first record; 0 if there is none."""
     with path.open("rb") as file:
         first = next(iter(Reading(file, str(path))), None)
     return first.ts if first else 0
 
 
 class _Wires:
-    """Both directions of a connection: bytes in, payloads out, behind the greeting."""
+    """Frame decoder for both directions of a connection: yields the payloads after the handshake."""
 
     def __init__(self) -> None:
         self.greeting = b""
@@ -147,7 +148,7 @@ class _Wires:
         self._offered = False
 
     def take(self, record: Record) -> Iterator[tuple[bool, bytes]]:
-        """The payloads that a record completes, and whether they went to TWS."""
+        """Yield the payloads that a record completes, each with True if the payload went to TWS."""
         if record.kind not in self._sides:
             return
         data, outbound = record.data, record.kind is Kind.OUTBOUND
@@ -163,7 +164,7 @@ class _Wires:
             self.broken = str(error)
 
     def _is_greeting(self, payload: bytes, *, outbound: bool) -> bool:
-        """Whether this is what both sides begin with; the host's side of it is kept."""
+        """Return True if the payload belongs to the handshake. Keep TWS's part of the handshake."""
         if outbound:
             first, self._offered = not self._offered, True
             if not (first or self.version):
@@ -178,7 +179,7 @@ class _Wires:
 
 
 class _Asking:
-    """What a client asked, request by request: which of its numbers are known when."""
+    """Decoder of a client's recorded requests, which knows the client's order ids so far."""
 
     def __init__(self, part: Part, orders: dict[int | None, set[int]]) -> None:
         self._part = part

@@ -1,8 +1,8 @@
-"""Recordings on a TCP port: each client that connects gets the next recorded connection, at its pace or faster.
+"""TCP server that plays recordings: each client gets the next recorded connection, at the recorded pace or faster.
 
-What TWS said goes out in its order. Before what was said after a recorded request the client must have sent that
-request too, or a while must have passed: so answers never come before their questions, however fast it goes. Sockets
-and a clock around `Performance`, which says what a request means.
+The recorded messages of TWS are sent in their order. A message recorded after a request is sent only after the client
+has sent that request, too, or after a timeout. So a response never comes before its request, at any speed. This module
+has the sockets and the clock; `Performance` interprets the requests.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PATIENCE = 5.0
-"""Seconds to wait for a request that was recorded."""
+"""Seconds to wait for a recorded request."""
 
 _CHUNK = 65_536
 
@@ -34,10 +34,11 @@ _clock, _sleep = time.monotonic, asyncio.sleep
 
 
 class Playback(Listener):
-    """A gateway that plays a score.
+    """TCP server that plays the connections of a score.
 
-    `speed` is how many recorded seconds pass in one, infinity for as fast as the client takes it, and `begin` (µs since
-    1970 UTC) where that speed begins: what is before goes as fast as it can. `patience` are seconds.
+    `speed` is the number of recorded seconds that pass in one second; infinity is as fast as the client reads.
+    Everything before `begin` (µs since 1970 UTC) is played as fast as possible. `patience` is the time to wait for a
+    recorded request, in seconds. `stay`: keep the last connection open at its end.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Playback(Listener):
     ) -> None:
         super().__init__(host, port)
         self.over = asyncio.Event()
-        """Set once every connection has been played to its end, or left by its client."""
+        """Event that is set once every connection has been played to its end, or left by its client."""
         self._patience = patience
         self._stay = stay
         self._speed = speed
@@ -61,24 +62,24 @@ class Playback(Listener):
         self._score = score
         self._to_come = list(score.parts)
         self._left = len(score.parts)
-        self._orders: dict[int | None, dict[int, int]] = {}  # by client id: what became of its order ids
+        self._orders: dict[int | None, dict[int, int]] = {}  # by client id: its order ids and the recorded ones
 
     # -- connections
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if not self._to_come:
-                log.warning("a client is sent away: every connection has been played; start again to play them again")
+                log.warning("client rejected: every connection has been played; restart to play them again")
                 return
             part = self._to_come[0]
             greeted = await _greeted(reader, writer, part)
-            if greeted is not None and self._to_come[:1] == [part]:  # nobody else has taken it meanwhile
+            if greeted is not None and self._to_come[:1] == [part]:  # no other client has taken it meanwhile
                 del self._to_come[0]
                 await self._perform(part, reader, writer, *greeted)
         except (FramingError, HandshakeError) as error:
-            log.warning("a client is sent away: %s", error)
+            log.warning("client rejected: %s", error)
         except ConnectionError:
-            pass  # gone without a goodbye, which is how clients go
+            pass  # clients usually leave by a reset
         finally:
             writer.close()
 
@@ -104,11 +105,11 @@ class Playback(Listener):
                 self.over.set()
 
     async def _play(self, stage: _Stage) -> None:
-        """All that was recorded of one connection, and its end. The last one stays open, unless told otherwise."""
+        """Play one connection to its end, and close it; but keep the last connection open if `stay` is set."""
         with contextlib.suppress(ConnectionError):
             await stage.play(self._score, self._patience)
         last = not self._to_come
-        log.info("a connection has been played to its end%s", "" if last else "; the client may connect to the next")
+        log.info("connection played to its end%s", "" if last else "; the next client gets the next connection")
         if not (last and self._stay):
             stage.writer.close()
 
@@ -116,9 +117,9 @@ class Playback(Listener):
 async def _greeted(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, part: Part
 ) -> tuple[Acceptor, list[Message | Undecodable]] | None:
-    """A client that has offered the recorded version and started the API, with what it has asked; None if it has gone.
+    """Return the handshake state and the first requests of a client that offers the recorded version; None if it left.
 
-    Nothing is taken by whoever only looks whether somebody answers.
+    A client that leaves before its first request, such as a port check, takes no recorded connection.
     """
     acceptor = Acceptor(newest=part.version, oldest=part.version)
     while data := await reader.read(_CHUNK):
@@ -126,29 +127,29 @@ async def _greeted(
             requests = list(acceptor.receive_data(data))
         except HandshakeError as error:
             raise HandshakeError(
-                f"the recording is of server version {part.version}, and there is {error}; let it offer that version "
+                f"the recording has server version {part.version}, but: {error}; make the client offer that version "
                 "(ibbridge: tws.max_version)"
             ) from None
         if acceptor.data_to_send():
-            writer.write(frame(part.greeting))  # as it was recorded, and not as it would be said now
+            writer.write(frame(part.greeting))  # the recorded greeting, with its version and time
         if requests:
             return acceptor, requests
     return None
 
 
 async def _hear(stage: _Stage, reader: asyncio.StreamReader, acceptor: Acceptor) -> None:
-    """What the client asks, until it leaves."""
+    """Pass on the client's requests until the client leaves."""
     try:
         while data := await reader.read(_CHUNK):
             stage.heard(acceptor.receive_data(data))
     except FramingError as error:
-        log.warning("a connection is closed: %s", error)
+        log.warning("connection closed: %s", error)
     except ConnectionError:
-        pass  # gone without a goodbye, which is how clients go
+        pass  # clients usually leave by a reset
 
 
 class _Stage:
-    """One client, and the recorded connection that is played to it."""
+    """Connection of one client, with the recorded connection that is played on it."""
 
     def __init__(
         self, part: Part, performance: Performance, writer: asyncio.StreamWriter, speed: float, begin: int
@@ -158,12 +159,12 @@ class _Stage:
         self._performance = performance
         self._speed = speed
         self._begin = begin
-        self._ts = 0  # where the recording is now
+        self._ts = 0  # recorded time of the last step played
         self._zero: float | None = None  # the loop's time at which the recorded time 0 would have been
         self._news = asyncio.Event()
 
     def heard(self, requests: Iterable[Message | Undecodable]) -> None:
-        """What the client asks."""
+        """Process requests of the client, and send the immediate responses."""
         for request in requests:
             answer = self._performance.asked(request, self._ts)
             if answer.remark:
@@ -172,14 +173,14 @@ class _Stage:
         self._news.set()
 
     async def play(self, score: Score, patience: float) -> None:
-        """All steps, each when it is its turn and its time."""
+        """Play all steps in order, each at its time."""
         index, out = 0, bytearray()
         for step in score.steps(self._part):
             if len(out) >= _CHUNK or (out and (step.payload is None or self._wait(step.ts) > 0)):
                 self.writer.write(bytes(out))
                 out.clear()
                 await self.writer.drain()
-                await asyncio.sleep(0)  # a client that takes everything at once must be heard, too
+                await asyncio.sleep(0)  # let the client's requests be read even if it never blocks us
             if step.payload is None:
                 await self._reach(index, step.ts, patience)
                 index += 1
@@ -192,8 +193,8 @@ class _Stage:
         await self.writer.drain()
 
     async def _reach(self, index: int, ts: int, patience: float) -> None:
-        """Wait for a recorded request, or long enough. What was said after it comes as much later as it does."""
-        starts = index == 0  # START_API, without which there is nothing
+        """Wait for a recorded request until the timeout. If the request is late, all later steps are late as much."""
+        starts = index == 0  # START_API: without it nothing is played, so there is no timeout
         try:
             async with asyncio.timeout(None if starts else max(0.0, self._wait(ts)) + patience):
                 while not self._performance.has(index):
@@ -201,7 +202,7 @@ class _Stage:
                     await self._news.wait()
         except TimeoutError:
             log.warning(
-                "a recorded request has not come for %g s and is passed over, with what TWS said to it: %s", patience,
+                "a recorded request did not come within %g s; its responses are left out: %s", patience,
                 self._part.requests[index].request,
             )  # fmt: skip
         self._performance.reached(index)
@@ -209,7 +210,7 @@ class _Stage:
             self._zero += late
 
     def _wait(self, ts: int) -> float:
-        """Seconds until it is time for what was recorded at `ts`; below zero if it is late."""
+        """Return the seconds until the step recorded at `ts` is due; below zero if it is late."""
         if ts < self._begin or math.isinf(self._speed):
             return 0.0
         now, played = _clock(), ts / 1e6 / self._speed

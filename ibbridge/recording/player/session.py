@@ -1,9 +1,9 @@
-"""One client at one recorded connection: which recorded request is meant by what it asks, and under which numbers.
+"""Session of one client with one recorded connection: matches its requests with recorded ones, and translates ids.
 
-A client asks what was asked then, but earlier or later, and may use other numbers. Each of its requests is tied to the
-first recorded one that asks for the same; from there on the recorded numbers in what TWS said are replaced by its own.
-What was said to a request that has not come is left out: its numbers may be somebody else's now. Pure: the server
-around it says when a recorded request is reached, and how long to wait.
+A client sends the recorded requests earlier or later, and may use other ids. Each request is tied to the first recorded
+request that asks for the same. From then on the recorded ids in the messages of TWS are replaced by the client's ids.
+Responses to a recorded request that has not come are left out, because another request may use its id now. This module
+is pure: the server says when a recorded request is reached, and how long to wait.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ _NOT_VALID = 321, "Error validating request.-'{name}' : cause - {why}"
 _REJECTED = 201, "Order rejected - reason:{why}"
 _NOT_CHANGED = 105, "Order being modified does not match original order. {why}"
 _NOT_CANCELLED = 161, "Cancel attempted when order is not in a cancellable state. {why}"
-"""IB's codes and texts."""
+"""IB's error codes and texts."""
 
 _SILENT = (Kind.SETTING, Kind.FORGET)
-"""Requests that TWS takes without a word."""
+"""Kinds of requests that TWS does not answer."""
 
 
 class Answer(NamedTuple):
-    """What a client's request comes to: bytes to be sent at once, and a remark for the log, if any."""
+    """Immediate result of a client's request: bytes to send, and a remark for the log, if any."""
 
     data: bytes = b""
     remark: str = ""
 
 
 class Performance:
-    """One connection being played. `orders` has the client's order ids and those recorded for them, and is kept up."""
+    """Connection being played to a client. `orders` maps the client's order ids to recorded ones, and is updated."""
 
     def __init__(self, part: Part, orders: dict[int, int] | None = None) -> None:
         self._part = part
@@ -50,22 +50,22 @@ class Performance:
         for index, asked in enumerate(part.requests):
             if not asked.clock:
                 self._expected[asked.key].append(index)
-        self._tied: dict[int, int | None] = {}  # by index of the recorded request; None: no number, or no more wanted
+        self._tied: dict[int, int | None] = {}  # id by index of the recorded request; None: no id, or cancelled
         self._passed = -1  # the last recorded request that was reached
-        # What the client's numbers were recorded as, and the other way round (None: nothing of this is wanted).
+        # Recorded ids by the client's ids, and the client's ids by recorded ids (None: leave their messages out).
         self._recorded = {Use.REQUEST: dict[int, int](), Use.ORDER: {} if orders is None else orders}
         back: dict[int, int | None] = {recorded: given for given, recorded in self._recorded[Use.ORDER].items()}
         self._given: dict[Use, dict[int, int | None]] = {Use.REQUEST: {}, Use.ORDER: back, Use.EITHER: dict(back)}
-        self._indexes: dict[int, int] = {}  # of recorded requests, by the number that the client gave them
+        self._indexes: dict[int, int] = {}  # of recorded requests, by the client's id
 
     # -- what the client asks
 
     def asked(self, request: Message | Undecodable, ts: int) -> Answer:
-        """The client's next request, where the recording has got to `ts` (µs)."""
+        """Process the client's next request, and return the immediate answer. The recording is at time `ts` (µs)."""
         if isinstance(request, Undecodable):
             index = self._take(("", request.raw.hex()))
             self._tied |= {} if index is None else {index: None}
-            return Answer(remark="a request that is not in the recording cannot be read" if index is None else "")
+            return Answer(remark="a request cannot be decoded and is not in the recording" if index is None else "")
         if request.name in CLOCKS:
             return self._clock(request.name, ts)
         if request.name == "startApi":
@@ -86,7 +86,10 @@ class Performance:
         return self._recorded[use].get(number, number)
 
     def _take(self, key: Key) -> int | None:
-        """The recorded request that asks for this: the next one, or the last of those that were not waited for."""
+        """Return the index of the recorded request with this key, or None.
+
+        It is the next one to come, or else the last of those that the recording has passed already.
+        """
         expected = self._expected.get(key)
         if not expected:
             return None
@@ -95,17 +98,17 @@ class Performance:
         return expected.popleft()
 
     def _late(self, request: Message, index: int, ts: int, *, again: bool) -> Answer:
-        """The recording has gone on without this request: a stream is taken up where it is now."""
+        """Return the answer to a request that the recording has passed. A subscription joins at the current step."""
         declaration = id_mapping.declared(request)
         if declaration.streams(request.data):
             self._number(index)
-            return Answer(remark=f"{request.name} came late: its stream is taken up where the recording is now")
+            return Answer(remark=f"{request.name} came late: its messages begin at the present time of the recording")
         if again or declaration.does in _SILENT:
-            return Answer(remark=f"{request.name} came late: what TWS said to it is over")
-        return self._refused(request, ts, f"{request.name} came late: what TWS said to it is over")
+            return Answer(remark=f"{request.name} came late: the recording has passed its responses")
+        return self._refused(request, ts, f"{request.name} came late: the recording has passed its responses")
 
     def _unknown(self, request: Message, ts: int, *, again: bool) -> Answer:
-        """The recording has no such request, or no more."""
+        """Return the answer to a request that the recording does not have, or has no more of."""
         why = f"{request.name} is not in the recording"
         declaration = id_mapping.declared(request)
         if declaration.does is Kind.SETTING:
@@ -116,7 +119,7 @@ class Performance:
                 self._tied[index] = None
                 if index <= self._passed:
                     self._number(index)
-            return Answer(remark=f"{why}: the rest of what it cancels is left out")
+            return Answer(remark=f"{why}: further messages of the request that it cancels are left out")
         return self._refused(request, ts, why, again=again)
 
     def _refused(self, request: Message, ts: int, why: str, *, again: bool = False) -> Answer:
@@ -141,7 +144,10 @@ class Performance:
     # -- what TWS said
 
     def has(self, index: int) -> bool:
-        """Whether the recorded request number `index` has come, or will not: what it is about has not come either."""
+        """Return True if the recorded request at `index` has come, or cannot come.
+
+        A cancel, or the change of an order, cannot come if the request that it refers to has not come either.
+        """
         asked = self._part.requests[index]
         if index in self._tied or asked.clock:
             return True
@@ -151,12 +157,12 @@ class Performance:
         return about and self._given[id_mapping.space(asked.request)].get(asked.number, asked.number) is None
 
     def reached(self, index: int) -> None:
-        """The recording goes on behind this request, which has come or is not waited for any longer."""
+        """Continue the recording after this request, which has come or has timed out."""
         self._passed = index
         self._number(index)
 
     def _number(self, index: int) -> None:
-        """Know the number of a recorded request from here on: None, and what it names is left out."""
+        """Map the recorded id of a request to the client's id from now on; None leaves its messages out."""
         asked = self._part.requests[index]
         if asked.number is None or not isinstance(asked.request, Message):
             return
@@ -165,11 +171,11 @@ class Performance:
         if id_mapping.declared(asked.request).target or (
             id_mapping.is_order(asked.request) and known.get(asked.number)
         ):
-            return  # it names what is there already, and goes on whether this came or not
+            return  # it refers to an earlier request or order, which continues whether this one came or not
         known[asked.number] = self._given[Use.EITHER][asked.number] = given
 
     def said(self, payload: bytes) -> bytes | None:
-        """A recorded payload as a frame for this client, or None where it is not meant for it."""
+        """Return a recorded payload as a frame for this client, or None if it must be left out."""
         message = self._reads.read(payload)
         if not isinstance(message, Message) or message.name not in SAID:
             return frame(payload)
@@ -181,7 +187,7 @@ class Performance:
         return frame(payload) if data is message.data else self._writes.put(message.name, data)
 
     def _translated(self, message: Message) -> dict[str, Any] | None:
-        """The data with the client's numbers: the same object if they are the recorded ones, None if it has none."""
+        """Return the data with the client's ids, the same object if no id changes; None if it must be left out."""
         data: dict[str, Any] = message.data
         own = self._is_own(message)
         for path, use in SAID[message.name]:
@@ -199,6 +205,6 @@ class Performance:
         return data
 
     def _is_own(self, message: Message) -> bool:
-        """Whether the order ids in a message are of the recorded client: those of others mean other orders."""
+        """Return True if the order ids in a message belong to the recorded client, and not to another client."""
         clients = (id_mapping.at(message.data, path) for path, use in SAID[message.name] if use is Use.CLIENT)
         return all(client in (None, self._part.client) for client in clients)

@@ -247,7 +247,7 @@ def test_status_says_what_is_wrong_and_the_exit_code_does_too(
     assert main(["status", "--rep", daemon.rep]) == 1
     shown = capsys.readouterr().out
     assert "connection refused (3 failed in a row; it keeps trying)" in shown
-    assert "ATTENTION  2 messages of TWS could not be read" in shown
+    assert "ATTENTION  2 messages of TWS could not be decoded" in shown
     assert main(["status", "--rep", daemon.rep, "--json"]) == 1
     assert json.loads(capsys.readouterr().out) == about
 

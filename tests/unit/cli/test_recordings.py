@@ -68,11 +68,11 @@ def test_a_port_that_is_none_is_said(tmp_path, recorded, capsys):
 
 
 def test_where_nothing_can_be_recorded_is_said(tmp_path, recorded, capsys):
-    assert said(capsys, "record", recorded) == (1, f"{recorded} is there already; choose another name")
+    assert said(capsys, "record", recorded) == (1, f"{recorded} exists already; choose another name")
     nowhere = f"{tmp_path}/no/r.ibrec"
     assert said(capsys, "record", nowhere) == (
         1,
-        f"{nowhere} cannot be made (No such file or directory): choose a place where you may write",
+        f"{nowhere} cannot be created (No such file or directory): choose a place where you may write",
     )
 
 

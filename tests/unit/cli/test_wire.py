@@ -64,7 +64,7 @@ def test_numbers_that_json_has_no_word_for_are_text(tool: Any) -> None:
         (b"", "not JSON"),
         (b"\xff\xfe\x00", "not JSON"),
         (b"[" * 100_000, "not JSON"),
-        ([1], "a line is a map, not list"),
+        ([1], "a line must be a map, not list"),
         ({}, "server_version must be an integer from 176 to 226, not None"),
         ({"server_version": True, "frame": ""}, "server_version"),
         ({"server_version": 175, "frame": ""}, "server_version"),

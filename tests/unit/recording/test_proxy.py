@@ -190,4 +190,4 @@ def test_without_a_tws_clients_are_sent_away_and_nothing_is_recorded(tmp_path, c
     with contextlib.closing(Recorder(OneFile(tmp_path / "r"))) as recorder:
         asyncio.run(run(recorder))
     assert recorder.status()["recorded"] == 0
-    assert "the client is sent away" in caplog.text
+    assert "client rejected" in caplog.text

@@ -148,7 +148,7 @@ def test_a_full_disk_ends_the_recording_loudly_and_nothing_else(caplog):
     assert len(disk.blocks) == 1
     assert made.status()["fault"] == "No space left on device: FILE"
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
-    assert "nothing is recorded any more: No space left on device" in caplog.text
+    assert "recording has stopped: No space left on device" in caplog.text
     tape.inbound(b"more")
     tape.closed("")
     assert made.status()["waiting"] == 0
@@ -172,7 +172,7 @@ def test_a_disk_that_hangs_holds_up_nobody_and_takes_no_more_than_so_much_memory
     try:
         for _ in range(100):
             tape.inbound(bytes(100))
-        assert made.status()["fault"] == "the disk is too slow: 5000 bytes wait for it"
+        assert made.status()["fault"] == "the disk is too slow: 5000 bytes wait to be written"
         assert len(caplog.records) == 1
     finally:
         goes_on.set()
