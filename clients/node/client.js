@@ -1,8 +1,8 @@
 /**
- * The two sockets of ibbridge: `Feed` follows what is published, `Commands` sends commands.
+ * Client of ibbridge's two sockets: `Feed` receives published messages, `Commands` sends commands.
  *
- * It knows ZeroMQ and the clock. What a message means for the streams is follow.js's business, and what an order means is
- * the application's.
+ * This module knows ZeroMQ and the clock. follow.js knows what a message means for the streams, and the application knows
+ * what an order means.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -17,13 +17,13 @@ import { Follow } from './follow.js';
  * @typedef {import('./follow.js').Event} Event
  */
 
-/** Events that may wait for the application; beyond that nothing is received, and ZeroMQ queues. */
+/** Limit of events that wait for the application. Beyond this limit messages stay in ZeroMQ's queue. */
 const AHEAD = 1000;
 
-/** What must not be done a second time. */
+/** Commands that must never be executed twice. */
 const ORDERS = new Set(['placeOrder', 'exerciseOptions']);
 
-/** The daemon said no. `outcome` says whether anything can have reached TWS. */
+/** Command that the daemon refused. `outcome` says whether anything can have reached TWS. */
 export class Refused extends Error {
   /**
    * @param {string} cmd
@@ -37,13 +37,13 @@ export class Refused extends Error {
   }
 }
 
-/** No reply: whether the command was carried out is not known. */
+/** Command without a reply: the daemon may or may not have executed it. */
 export class Unanswered extends Error {}
 
 /** @param {unknown} error */
 const isTimeout = (error) => /** @type {NodeJS.ErrnoException} */ (error).code === 'EAGAIN';
 
-/** Commands, one after the other. */
+/** Command socket, which sends one command at a time. */
 export class Commands {
   /** @type {zmq.Request} */
   #socket;
@@ -53,7 +53,7 @@ export class Commands {
 
   /**
    * @param {string} endpoint  The daemon's `bus.rep`.
-   * @param {string | undefined} client  Who you are; not needed for `ping`, `status`, `snapshot` and `replay`.
+   * @param {string | undefined} client  Your client name; not needed for `ping`, `status`, `snapshot` and `replay`.
    * @param {{timeout?: number}} options  Milliseconds to wait for a reply before the command is sent again.
    */
   constructor(endpoint, client, { timeout = 1000 } = {}) {
@@ -76,17 +76,19 @@ export class Commands {
   }
 
   /**
-   * Sends a command until it is answered, for `patience` milliseconds: the daemon does it once, however often it comes.
+   * Sends a command again until its reply comes, for `patience` milliseconds. The daemon executes the command once, however
+   * often it arrives.
    *
    * @param {string} cmd
    * @param {Record<string, any>} args
    * @param {{key?: string, id?: string, patience?: number}} options
-   * @returns {Promise<Reply>} an accepting one; `dup` is true if the command was carried out before
+   * @returns {Promise<Reply>} the accepting reply; `dup` is true if the daemon executed the command before
    * @throws {Refused | Unanswered}
    */
   async call(cmd, args = {}, { key, id = randomUUID(), patience = 10_000 } = {}) {
     const until = Date.now() + patience;
-    // The daemon remembers commands for one epoch: after a restart the same order would be a second one. So it names its.
+    // The daemon remembers commands for one epoch: after a restart the same order would be a second one. So an order
+    // names the epoch that it is for.
     const epoch = ORDERS.has(cmd) ? await this.#epoch(until) : undefined;
     const command = { id, cmd, args, client: this.client, key, not_after: until * 1000, epoch };
     const frame = encode(command, { ignoreUndefined: true });
@@ -114,9 +116,9 @@ export class Commands {
   }
 
   /**
-   * One try.
+   * Sends a command once, and waits for its reply.
    * @param {Uint8Array} frame
-   * @returns {Promise<Reply | null>} null if no reply has come in time, or an empty one: nobody knows what was done
+   * @returns {Promise<Reply | null>} null if no reply has come in time, or an empty one: the outcome is unknown
    */
   once(frame) {
     const reply = this.#before.then(async () => {
@@ -132,8 +134,8 @@ export class Commands {
           const [answer] = await this.#socket.receive();
           return answer.length ? /** @type {Reply} */ (decode(answer)) : null;
         } catch (error) {
-          // The reply to an earlier try, which ZeroMQ drops, ends the wait too soon. To send again at once for each of
-          // those would bring as many more, without end.
+          // The reply to an earlier try ends the wait too soon, and ZeroMQ drops that reply. Sending again at once for
+          // each such reply would cause as many more, without end.
           if (isTimeout(error) && Date.now() < until) continue;
           if (isTimeout(error)) return null;
           throw error;
@@ -146,9 +148,9 @@ export class Commands {
 }
 
 /**
- * What is published under some prefixes, without a hole or a duplicate: an async iterable of the events of follow.js.
+ * Feed of the messages under some prefixes, without a hole or a duplicate: an async iterable of the events of follow.js.
  *
- * Take them as fast as you can. Whoever is slow does not lose anything as long as the daemon has it still.
+ * Take the events as fast as you can. A slow application loses no message that the daemon still keeps.
  */
 export class Feed {
   #follow;
@@ -166,8 +168,8 @@ export class Feed {
   /**
    * @param {{pub: string, rep: string, prefixes: string[], root?: string,
    *   receiveHighWaterMark?: number, receiveBufferSize?: number}} options
-   * `pub` and `rep` are the daemon's `bus.pub` and `bus.rep`, `root` is its `bus.prefix` and a dot if it has one; the rest
-   * are options of the socket.
+   * `pub` and `rep` are the daemon's `bus.pub` and `bus.rep`. `root` is the daemon's `bus.prefix` and a dot, if the prefix
+   * is set. The other options are socket options.
    */
   constructor({ pub, rep, prefixes, root, receiveHighWaterMark = 100_000, receiveBufferSize }) {
     this.#follow = new Follow(prefixes, root);
@@ -186,7 +188,7 @@ export class Feed {
   }
 
   /**
-   * Follows these prefixes, too: `topics` of a reply, say. Their state comes first, and then `ready` for each.
+   * Follows more prefixes, such as the `topics` of a reply. Their state comes first, and then `ready` for each.
    * @param {string[]} prefixes
    */
   follow(...prefixes) {
@@ -199,7 +201,7 @@ export class Feed {
     return this.#follow.epoch;
   }
 
-  /** How many events are waiting to be taken. */
+  /** Number of events that wait for the application. */
   get waiting() {
     return this.#events.length;
   }
@@ -226,14 +228,14 @@ export class Feed {
       try {
         while (told < events.length) yield events[told++];
       } finally {
-        this.#events.unshift(...events.slice(told)); // whoever leaves the loop may come back
+        this.#events.unshift(...events.slice(told)); // the application may leave the loop and iterate again later
       }
     }
   }
 
   /** @param {unknown} error */
   #fail(error) {
-    if (this.#closed) return; // what was under way when the sockets were closed
+    if (this.#closed) return; // closing the sockets makes pending calls fail
     this.#failure = error;
     this.close();
   }
@@ -275,18 +277,18 @@ export class Feed {
     }
   }
 
-  /** Waits for three heartbeats, from now. */
+  /** Starts, or restarts, the wait for three heartbeat intervals after which the daemon counts as silent. */
   #watch() {
     clearTimeout(this.#alarm);
     this.#alarm = setTimeout(() => {
-      if (this.#events.length > AHEAD) return this.#watch(); // nobody has listened
+      if (this.#events.length > AHEAD) return this.#watch(); // receiving is paused, so heartbeats wait in the queue
       this.#follow.silent();
       this.#collect();
     }, 3000 * this.#follow.heartbeat);
   }
 }
 
-/** Something that several tasks wait for, each until the next time. */
+/** Signal that several tasks can wait for; `fire` wakes all of them once. */
 class Signal {
   /** @type {(() => void)[]} */
   #waiting = [];

@@ -1,14 +1,14 @@
 /**
- * Following streams without a hole or a duplicate: the recipe of docs/protocol.md as a state machine.
+ * Stream follower: the recipe of docs/protocol.md for following streams without a hole or a duplicate, as a state machine.
  *
- * It knows the protocol. It must not know sockets or clocks: what happens is told to it (`received`, `answered`,
- * `silent`), what it wants to be asked of the daemon it says (`request`), and what the application is to hear it hands
- * out (`take`). So it can be tested with tables, and with worlds that no network would ever produce.
+ * This module knows the protocol. It must not know sockets or clocks. Its caller reports what happens (`received`,
+ * `answered`, `silent`), sends the command that the follower wants (`request`), and takes the events for the application
+ * (`take`). So tests can drive the follower with tables, and with sequences that no network would ever produce.
  */
 
 import { decode } from '@msgpack/msgpack';
 
-/** So many epochs are remembered, so that what comes late of one that is over begins none anew. */
+/** Number of epochs remembered, so that a late message of an ended epoch does not begin that epoch again. */
 const EPOCHS = 1000;
 const DURABLE = new Set(['ord', 'exec', 'acct', 'sys']);
 const HEARTBEAT = 'sys.bridge.heartbeat.';
@@ -26,11 +26,12 @@ const HEARTBEAT = 'sys.bridge.heartbeat.';
  *   | {event: 'store', store: string}
  *   | {event: 'renewed', stream: string}
  *   | {event: 'down'} | {event: 'up'}} Event
- * What the application hears. `lost`: these numbers will never come; `why` is the daemon's error code, or `epoch`,
- * `store` or `renewed` if the stream ended before they could be had, or `missing` if the daemon did not know them.
- * `ready`: the state of this prefix has been told, what follows is new. `epoch`: the daemon was restarted, forget the
- * state of all that is not durable; it is told anew. `store`: forget the rest too. `renewed`: this durable stream was
- * set back and begins anew. `down` and `up`: the daemon has fallen silent, and is heard again.
+ * Event for the application. `lost`: the messages with these sequence numbers will never come; `why` is the daemon's error
+ * code, or `epoch`, `store` or `renewed` if the stream ended before their replay, or `missing` if the daemon does not have
+ * them. `ready`: the state of this prefix is complete, later messages are new. `epoch`: the daemon was restarted; forget
+ * the state of streams that are not durable, their state comes again. `store`: the daemon has another store; forget the
+ * state of durable streams, too. `renewed`: this durable stream was set back and begins again; forget its state. `down`
+ * and `up`: the daemon has fallen silent, and is heard again.
  *
  * @typedef {{code: string, message: string, outcome: string, faults?: string[], first?: number}} Fault
  * @typedef {{id: any, ok: boolean, epoch: number, gen: number, dup?: boolean, result?: any, error?: Fault}} Reply
@@ -39,16 +40,16 @@ const HEARTBEAT = 'sys.bridge.heartbeat.';
  * @typedef {{streams: State[], next: string | null, offset?: number}} Page
  */
 
-/** The pages of one snapshot, put together again. */
+/** Reader of a snapshot, which joins its pages. */
 class Pages {
   /** @type {string | null} */
   after = null;
-  /** @type {State | null} the last stream so far, which may go on in the next page */
+  /** @type {State | null} the last stream so far, which the next page may continue */
   #open = null;
 
   /**
    * @param {Page} page
-   * @returns {State[]} the streams that are complete with it
+   * @returns {State[]} the streams that are complete with this page
    */
   add({ streams, next, offset }) {
     const complete = [];
@@ -58,7 +59,7 @@ class Pages {
         this.#open = { ...open, messages: open.messages.concat(part.messages) };
         continue;
       }
-      // The same stream with another number has changed between the pages and begins anew.
+      // A stream with another sequence number than before has changed between the pages, and begins again.
       if (open && open.stream !== part.stream) complete.push(open);
       this.#open = part;
     }
@@ -68,30 +69,31 @@ class Pages {
   }
 }
 
+/** Progress of one followed stream. */
 class Stream {
-  /** Whether `last` means something: it does not before the first snapshot. */
+  /** True once `last` is valid, which is from the first snapshot on. */
   placed = false;
-  /** The number of the last message applied. */
+  /** Sequence number of the last message applied. */
   last = 0;
-  /** The highest number that the daemon has spoken of in this epoch, */
+  /** Highest sequence number that the daemon has named in this epoch. */
   heard = 0;
-  /** and in those before. */
+  /** Highest sequence number that the daemon has named in earlier epochs. */
   before = 0;
-  /** Nothing is applied before the snapshot has said, in this epoch, where the stream is. */
+  /** True once a snapshot of this epoch has named the stream's sequence number; no message is applied before that. */
   open = false;
-  /** @type {Message[]} what has arrived and cannot be applied yet, by number */
+  /** @type {Message[]} messages that cannot be applied yet, by sequence number */
   kept = [];
   /** @type {{first: number, pages: Pages, state: State | null} | null} a gap that the daemon cannot fill */
   gone = null;
-  /** @type {{seq: number, messages: Message[]} | null} a state put together at this number */
+  /** @type {{seq: number, messages: Message[]} | null} synthetic state that is valid at this sequence number */
   rows = null;
-  /** @type {State | null} what it begins with as soon as all has arrived that the reply may have overtaken */
+  /** @type {State | null} the state to begin with once all messages that the reply may have overtaken have arrived */
   found = null;
-  /** The epoch in which it was followed last, where it is to be gone on with in another. */
+  /** Epoch in which the stream was followed last, if it continues in a later epoch. */
   seen = 0;
-  /** The daemon is asked for the last message that was applied: a store that lost its end may have passed its number. */
+  /** A replay from the last applied message is wanted, because a store that lost its end may have reused its number. */
   resuming = false;
-  /** Messages of epochs up to this one were told already, under numbers that were given a second time. */
+  /** Messages of epochs up to this one were delivered before, under sequence numbers that were reused since. */
   skip = 0;
 
   /**
@@ -103,32 +105,33 @@ class Stream {
     this.durable = durable;
   }
 
-  /** Where the gap in front of what is kept ends. */
+  /** Last sequence number of the gap before the kept messages. */
   get gapEnd() {
     return this.kept.length ? seq(this.kept[0]) - 1 : this.heard;
   }
 }
 
+/** Subscription to one prefix. */
 class Prefix {
   welcomed = false;
-  /** Every stream under it has been placed, in this epoch. */
+  /** True once every stream under the prefix has been placed in this epoch. */
   synced = false;
-  /** It was synced in this store: a durable stream that was not heard of since then had nothing. */
+  /** True if the prefix was synced with this store: a durable stream that is unknown since then had no messages. */
   complete = false;
   /** @type {Pages | null} the snapshot that is wanted */
   pages = null;
-  /** Heartbeats since its subscription, while there is no welcome. */
+  /** Heartbeats since the subscription, while no welcome has come. */
   waits = 0;
-  /** That it is ready was told, in this epoch. */
+  /** True once `ready` was delivered in this epoch. */
   announced = false;
-  /** @type {Set<Stream>} those that wait until all has arrived that the snapshot may have overtaken */
+  /** @type {Set<Stream>} streams that wait until all messages that the snapshot may have overtaken have arrived */
   waiting = new Set();
   /** @type {Map<string, Stream>} */
   streams = new Map();
 
   /**
    * @param {string} text
-   * @param {boolean} whole  Whether streams are seen whole under it, so that gaps can be told.
+   * @param {boolean} whole  True if the prefix covers whole streams, so that gaps can be noticed.
    */
   constructor(text, whole) {
     this.text = text;
@@ -136,24 +139,25 @@ class Prefix {
   }
 }
 
+/** State machine that follows the streams under some prefixes. */
 export class Follow {
   epoch = 0;
-  /** The highest number of all messages that has arrived in this epoch. */
+  /** Highest offset that has arrived in this epoch. */
   #offset = 0;
-  /** That of its first welcome. */
+  /** Offset of the first welcome in this epoch. */
   #since = 0;
-  /** Seconds between heartbeats; a welcome says how many. */
+  /** Seconds between heartbeats, from the welcome. */
   heartbeat = 1;
   /** Heartbeats heard so far. */
   beats = 0;
-  /** An epoch that a reply was from, and no message yet. */
+  /** Epoch of a reply from a restarted daemon that has not published anything yet; 0 if there is none. */
   #awaited = 0;
-  /** @type {number[]} the last epochs, this one included, in the order in which they were heard */
+  /** @type {number[]} the last epochs, including this one, oldest first */
   #epochs = [];
-  /** The store, and the last epoch that was heard to use it. */
+  /** Name of the store, and the last epoch known to use it. */
   #store = { name: '', epoch: 0 };
   #down = false;
-  /** @type {number | null} the number of the last heartbeat of this epoch */
+  /** @type {number | null} the `beat` of the last heartbeat of this epoch */
   #beat = null;
   /** @type {Prefix[]} */
   #prefixes;
@@ -169,8 +173,8 @@ export class Follow {
   #unwelcomed = new Set();
 
   /**
-   * @param {string[]} prefixes  What the application wants to hear: none may contain another.
-   * @param {string} root  What the daemon is configured to put in front of all topics, with the dot behind it.
+   * @param {string[]} prefixes  The topic prefixes to follow; none may contain another.
+   * @param {string} root  The daemon's configured topic prefix with its dot.
    */
   constructor(prefixes, root = '') {
     for (const text of prefixes) {
@@ -189,11 +193,11 @@ export class Follow {
   }
 
   /**
-   * Follows these prefixes, too.
+   * Follows more prefixes.
    *
-   * @param {string[]} prefixes  Those that are followed already, by themselves or as a part of another, change nothing.
-   * @returns {string[]} what is to be subscribed to
-   * @throws {Error} where one contains what is followed already
+   * @param {string[]} prefixes  Prefixes that are covered already change nothing.
+   * @returns {string[]} the prefixes to subscribe to
+   * @throws {Error} if one contains a prefix that is followed already
    */
   follow(prefixes) {
     const added = [...new Set(prefixes)].filter((text) => !this.#prefixes.some((each) => text.startsWith(each.text)));
@@ -206,12 +210,12 @@ export class Follow {
     return added;
   }
 
-  /** What has to be subscribed to. */
+  /** Prefixes to subscribe to. */
   get subscriptions() {
     return [...this.#prefixes.map((prefix) => prefix.text), this.#root + HEARTBEAT];
   }
 
-  /** @returns {Event[]} what the application has not been told yet */
+  /** @returns {Event[]} the events that the application has not taken yet */
   take() {
     const events = this.#events;
     this.#events = [];
@@ -219,8 +223,8 @@ export class Follow {
   }
 
   /**
-   * @returns {string[]} prefixes whose welcome was lost, or that another welcome is wanted for, which says what has
-   *   arrived: subscribe to them again, and they are welcomed again
+   * @returns {string[]} prefixes to subscribe to again for another welcome, because their welcome was lost, or because a
+   *   welcome is wanted that shows which messages have arrived
    */
   unwelcomed() {
     const prefixes = [...this.#unwelcomed];
@@ -228,7 +232,7 @@ export class Follow {
     return prefixes;
   }
 
-  /** @returns {Request | null} the one command to be sent now; the same one until it is answered or not wanted any more */
+  /** @returns {Request | null} the one command to send now; the same one until it is answered or no longer wanted */
   request() {
     if (this.#awaited) return null;
     this.#request ??= this.#wanted();
@@ -241,7 +245,7 @@ export class Follow {
    */
   received(topic, body) {
     if (body.epoch !== this.epoch) {
-      if (this.#epochs.includes(body.epoch)) return; // what comes late of one that is over
+      if (this.#epochs.includes(body.epoch)) return; // a late message of an ended epoch
       this.#newEpoch(body.epoch);
     }
     if (body.type === 'welcome') {
@@ -267,7 +271,7 @@ export class Follow {
   }
 
   /**
-   * All that was published up to this number, and is not lost, is here.
+   * Notes that all messages up to this offset have arrived, or are lost.
    * @param {number} offset
    */
   #arrived(offset) {
@@ -282,31 +286,31 @@ export class Follow {
   }
 
   /**
-   * @param {Request} request  As `request` gave it.
+   * @param {Request} request  The command that `request` returned.
    * @param {Reply} reply
    */
   answered(request, reply) {
     if (request !== this.#request) return;
     this.#request = null;
-    // The commands' socket may hear of a restart first, when messages of the old epoch are still to be received.
+    // A reply may show a restart first, while messages of the old epoch still wait in the other socket.
     if (reply.epoch === this.epoch) request.answered(reply);
     else if (!this.#epochs.includes(reply.epoch)) this.#awaited = reply.epoch;
   }
 
-  /** No heartbeat for three times its interval. */
+  /** Notes that no heartbeat has come for three times its interval. */
   silent() {
     if (!this.#down) this.#tell({ event: 'down' });
     this.#down = true;
   }
 
-  // --- what the daemon says of itself -------------------------------------------------------------------------------
+  // --- welcomes, heartbeats, epochs ---------------------------------------------------------------------------------
 
   /** @param {number} epoch */
   #newEpoch(epoch) {
     const first = this.epoch === 0;
     for (const prefix of this.#prefixes.filter(({ whole }) => whole)) {
       for (const stream of prefix.waiting) {
-        // No more comes of that epoch. What was on its way can be had again: so many it were at most.
+        // No more messages of that epoch will come. Messages under way can be replayed: at most this many there were.
         if (stream.durable && stream.found) this.#place(prefix, stream, stream.found, (stream.found.offset ?? 0) - this.#since);
       }
     }
@@ -331,7 +335,7 @@ export class Follow {
   /**
    * @param {Prefix} prefix
    * @param {Stream} stream
-   * @param {number} seen  The epoch that is over.
+   * @param {number} seen  The epoch that has ended.
    */
   #suspend(prefix, stream, seen) {
     stream.before = Math.max(stream.before, stream.last, stream.heard);
@@ -356,7 +360,7 @@ export class Follow {
     for (const prefix of this.#prefixes) {
       for (const stream of prefix.streams.values()) {
         if (!stream.durable) continue;
-        // Of an epoch in between nobody has said which store its numbers are from.
+        // The store of an epoch in between is unknown, and so is the meaning of its sequence numbers.
         stream.kept = stream.kept.filter(({ body }) => body.epoch === this.epoch || !between.includes(body.epoch));
         this.#abandon(prefix, stream, 'store');
       }
@@ -383,7 +387,8 @@ export class Follow {
   #heartbeatCame({ data }) {
     this.beats += 1;
     this.#storeIs(data.store?.name);
-    // Streams that are not durable are named for three heartbeats only: whoever missed as many asks for all of them.
+    // Only three heartbeats name a changed stream that is not durable. After more missed heartbeats, a snapshot of all
+    // prefixes is requested.
     const missed = this.#beat !== null && data.beat > this.#beat + 3;
     this.#beat = data.beat;
     if (this.#down || missed) this.#askAgain();
@@ -394,12 +399,12 @@ export class Follow {
     }
     for (const [name, last] of Object.entries(data.seqs ?? {})) {
       const prefix = this.#under(name);
-      // Pages of a snapshot may take longer than a heartbeat, and be older.
+      // A snapshot may take longer than a heartbeat interval, so its pages may be older than this heartbeat.
       if (prefix?.whole && prefix.welcomed) this.#hear(prefix, this.#stream(prefix, name), last);
     }
   }
 
-  /** In the same epoch the numbers hold, and a snapshot from its beginning tells where the streams are by now. */
+  /** Requests a snapshot from its first page, which shows how far the streams are. The epoch, and so `last`, stay valid. */
   #askAgain() {
     this.#request = null;
     for (const prefix of this.#prefixes) {
@@ -466,7 +471,7 @@ export class Follow {
   }
 
   /**
-   * A stream of a snapshot. Messages that it has overtaken may be on their way: those come behind the state before them.
+   * Places a stream with its state from a snapshot, at once, or after the messages that the snapshot may have overtaken.
    * @param {Prefix} prefix
    * @param {Stream} stream
    * @param {State} state
@@ -482,7 +487,7 @@ export class Follow {
    * @param {Prefix} prefix
    * @param {Stream} stream
    * @param {State} state
-   * @param {number} lost  How many messages up to it may never come by themselves.
+   * @param {number} lost  Number of messages up to the state that may not arrive by themselves.
    */
   #place(prefix, stream, state, lost = 0) {
     const kept = stream.kept.findLast(({ body }) => body.epoch !== this.epoch);
@@ -490,7 +495,7 @@ export class Follow {
       this.#renew(prefix, stream);
     } else if (!stream.open && stream.placed && stream.last > 0 && stream.seen) {
       stream.resuming = true;
-      stream.kept = stream.kept.filter(({ body }) => body.epoch === this.epoch); // the rest is had again by its number
+      stream.kept = stream.kept.filter(({ body }) => body.epoch === this.epoch); // the others are replayed
     }
     if (!stream.placed) this.#begin(stream, state, stream.skip ? state.offset ?? 0 : lost);
     this.#forgetFound(prefix, stream);
@@ -500,7 +505,7 @@ export class Follow {
   }
 
   /**
-   * The daemon could not save the last messages before it died, and gives their numbers a second time.
+   * Begins a stream again, because the daemon lost its last messages in a crash and reused their sequence numbers.
    * @param {Prefix} prefix
    * @param {Stream} stream
    */
@@ -513,7 +518,7 @@ export class Follow {
   }
 
   /**
-   * The daemon was asked for the last message that was applied, and for those behind it.
+   * Processes the replay of the last applied message and of those after it, from a daemon that was restarted.
    * @param {Stream} stream
    * @param {number} to
    * @param {Reply} reply
@@ -526,18 +531,19 @@ export class Follow {
     const messages = reply.ok ? reply.result.messages.map(opened) : [];
     if (prefix && messages.some((each) => seq(each) === last && each.body.epoch > seen)) {
       this.#renew(prefix, stream);
-      prefix.pages = new Pages(); // the state that it begins with
+      prefix.pages = new Pages(); // request the state to begin with
       prefix.synced = false;
       return;
     }
     stream.seen = 0;
-    // Only the message that was applied before the restart is kept no more.
+    // The daemon no longer keeps the message applied before the restart, but keeps all later ones.
     if (reply.error?.code === 'E_GAP_TOO_OLD' && (reply.error.first ?? 0) <= last + 1) return this.#settle(stream);
     this.#replayed(stream, to, reply);
   }
 
   /**
-   * A stream begins with its state, as it was before the first message that has come: that may be in no snapshot.
+   * Begins a stream with the state before the first message that has arrived. That message may be in no snapshot, so it
+   * must follow.
    * @param {Stream} stream
    * @param {State} state
    * @param {number} lost
@@ -569,7 +575,7 @@ export class Follow {
       this.#lose(stream, to, error?.code ?? 'E_PROTO');
     } else {
       for (const message of result.messages.map(opened)) {
-        if (seq(message) <= stream.last) continue; // it has come by itself in the meantime
+        if (seq(message) <= stream.last) continue; // the message has arrived by itself meanwhile
         this.#lose(stream, seq(message) - 1, 'missing');
         this.#apply(stream, replayed(message));
       }
@@ -580,7 +586,7 @@ export class Follow {
   }
 
   /**
-   * The state of a stream in place of messages that the daemon has no more.
+   * Processes a page of the state that replaces messages which the daemon no longer keeps.
    * @param {Stream} stream
    * @param {Page} page
    */
@@ -590,7 +596,8 @@ export class Follow {
     if (gone.pages.after !== null) return;
     stream.gone = null;
     const last = stream.last;
-    const end = Math.min(gone.first - 1, stream.gapEnd); // what is kept is not lost, whatever the daemon has forgotten
+    // Messages kept here are not lost, even if the daemon no longer has them.
+    const end = Math.min(gone.first - 1, stream.gapEnd);
     const state = gone.state ? inOrder(gone.state) : [];
     const synthetic = state.filter(isSynthetic);
     if (gone.state && synthetic.length) {
@@ -649,7 +656,7 @@ export class Follow {
   }
 
   /**
-   * Applies what can be applied.
+   * Applies the messages that can be applied.
    * @param {Prefix} prefix
    * @param {Stream} stream
    */
@@ -659,7 +666,8 @@ export class Follow {
     for (const message of stream.kept.splice(0)) {
       if (seq(message) > stream.last) this.#apply(stream, message);
     }
-    if (stream.rows) stream.last = Math.max(stream.last, stream.rows.seq); // the messages up to there are not all for us
+    // Not all messages up to the rows are under this prefix.
+    if (stream.rows) stream.last = Math.max(stream.last, stream.rows.seq);
     this.#tellRows(stream);
   }
 
@@ -695,7 +703,7 @@ export class Follow {
    * @param {Stream} stream
    * @param {number} to
    * @param {string} why
-   * @param {Message[]} instead  State that stands in for what is lost.
+   * @param {Message[]} instead  State that replaces the lost messages.
    */
   #lose(stream, to, why, instead = []) {
     const from = stream.last + 1;
@@ -714,7 +722,7 @@ export class Follow {
   }
 
   /**
-   * The stream ended with the epoch before: tells what is kept of it, and what is therefore lost, and forgets it.
+   * Ends a stream: delivers its kept messages, reports the missing ones as lost, and forgets the stream.
    * @param {Prefix} prefix
    * @param {Stream} stream
    * @param {string} why
@@ -787,7 +795,7 @@ function replayed({ topic, body }) {
 }
 
 /**
- * The messages of a state as they were published; rows of one number stay in the order in which they were given.
+ * Returns the messages of a state in the order of their sequence numbers. Rows with the same number keep their order.
  * @param {State} state
  */
 function inOrder({ messages }) {

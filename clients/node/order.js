@@ -2,9 +2,9 @@
 /**
  * Places a limit order and follows it until it is done; Ctrl-C cancels it.
  *
- * The key is what makes it safe: run again with the same key and order, it places nothing a second time and goes on
- * following the first. The daemon sees to that until it is restarted; what its durable stream tells of the order, from
- * there on. Exit code 0: filled; 1: cancelled, refused, or not known.
+ * The key makes a repetition safe: run again with the same key and order, the script places no second order, and follows
+ * the first one. Until the daemon is restarted, the daemon itself recognizes the key. After a restart, the script finds
+ * the order in the daemon's durable stream. Exit code 0: filled; 1: cancelled, refused, or not known.
  */
 
 import { randomUUID } from 'node:crypto';
@@ -17,17 +17,17 @@ import { Commands, Feed, Refused } from './client.js';
 /** @typedef {import('./follow.js').Body} Body */
 
 const USAGE = `usage: node order.js [options] BUY|SELL QUANTITY SYMBOL LIMIT
-  --client NAME    who is ordering (node)
-  --key KEY        the order's name; a new one each time if there is none
+  --client NAME    the client's name (default: node)
+  --key KEY        the order's key (default: a new one each time)
   --secType STK --exchange SMART --currency USD --account ACCOUNT
   --pub ENDPOINT --rep ENDPOINT    the daemon's bus.pub and bus.rep
-  --root PREFIX    its bus.prefix and a dot, if it has one`;
+  --root PREFIX    the daemon's bus.prefix and a dot, if the prefix is set`;
 
 const OVER = new Set(['Filled', 'Cancelled', 'ApiCancelled', 'Inactive']);
 
-/** What is known of one order. The order of its messages means nothing, and some of them are repeated. */
+/** State of one order. Its messages may come in any sequence, and more than once. */
 class Order {
-  /** What TWS says that it is. */
+  /** Terms of the order as TWS reports them. */
   terms = '';
   status = '';
   filled = 0;
@@ -40,14 +40,14 @@ class Order {
     this.key = key;
   }
 
-  /** Nothing more is to come. */
+  /** True once the order is in a final state and all of its fills have come. */
   get done() {
     return this.over && [...this.fills.values()].reduce((sum, shares) => sum + shares, 0) >= this.filled;
   }
 
   /**
    * @param {Body} body
-   * @returns {string | null} what is new
+   * @returns {string | null} a line to print, or null if the message has no news
    */
   hears({ type, ref, data }) {
     if (ref?.key !== this.key) return null;
@@ -75,7 +75,7 @@ class Order {
 }
 
 /**
- * An order in words.
+ * Returns an order in words.
  * @param {{contract: any, order: any}} what
  */
 function terms({ contract, order: { action, totalQuantity, orderType, lmtPrice } }) {
@@ -83,7 +83,7 @@ function terms({ contract, order: { action, totalQuantity, orderType, lmtPrice }
 }
 
 /**
- * A component of a topic.
+ * Returns a text as a component of a topic, with other characters percent-encoded.
  * @param {string} text
  */
 function component(text) {
@@ -92,7 +92,7 @@ function component(text) {
 }
 
 /**
- * The messages of a durable stream, from the oldest that is kept.
+ * Yields the messages of a durable stream, from the oldest that the daemon keeps.
  * @param {Commands} commands
  * @param {string} stream
  * @returns {AsyncGenerator<Body>}
@@ -155,10 +155,10 @@ async function place() {
   const what = terms({ contract, order: wanted });
   let known = order.terms !== '' || order.status !== '';
   if (known && order.terms !== what) throw new Error(`'${key}' is the key of another order: ${order.terms}`);
-  // One that is there already may be from before a restart, of which the daemon would not know its key.
+  // Do not place a known order again: after a restart the daemon does not know its key any more.
   known ||= (await commands.call('placeOrder', { contract, order: wanted }, { key })).dup === true;
   console.log(`${known ? 'known  ' : 'placed '} ${key}: ${what}`);
-  // A snapshot has told the order, and not its fills.
+  // The snapshot has the order, but not its fills.
   if (known) for await (const body of past(commands, streams[1])) hear(body);
   placed = true;
   if (order.done) feed.close();
@@ -184,7 +184,7 @@ for await (const event of feed) {
   if (event.event === 'message') hear(event.body);
   else if (event.event !== 'ready') console.error(JSON.stringify(event));
   else if (behind.delete(event.prefix) && !behind.size && !placing) {
-    placing = true; // whatever the order does from here on is heard
+    placing = true; // from here on no message of the order is missed
     place().catch(fail);
   }
   if (placed && order.done) break;

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * Prints what is published under some prefixes, as JSON lines, and what becomes of the connection on standard error.
+ * Prints the messages under some prefixes as JSON lines, and events of the connection on standard error.
  */
 
 import { parseArgs } from 'node:util';
@@ -18,7 +18,7 @@ const { values, positionals: prefixes } = parseArgs({
 if (!prefixes.length) {
   console.error(`usage: node subscribe.js [options] PREFIX ...    such as md. ord.me.
   --pub ENDPOINT --rep ENDPOINT    the daemon's bus.pub and bus.rep
-  --root PREFIX    its bus.prefix and a dot, if it has one; all prefixes begin with it`);
+  --root PREFIX    the daemon's bus.prefix and a dot, if the prefix is set; all prefixes begin with this`);
   process.exit(2);
 }
 
@@ -35,7 +35,7 @@ for await (const event of feed) {
 }
 
 /**
- * JSON has no bytes, and no infinity.
+ * Replaces values that JSON does not have: bytes by base64, infinity and NaN by text.
  * @this {any}
  * @param {string} key
  * @param {any} value

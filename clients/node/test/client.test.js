@@ -1,4 +1,4 @@
-/** The client against a real daemon and a simulated TWS, through real sockets. */
+/** Tests of the client against a real daemon and a simulated TWS, through real sockets. */
 
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
@@ -60,7 +60,7 @@ function feedFor(t, { pub, rep }, prefixes, options = {}) {
 }
 
 /**
- * Everything up to the first event that is wanted, and that one.
+ * Returns the events up to and including the first that is wanted.
  * @param {Feed} feed
  * @param {(event: Event, heard: Event[]) => boolean} wanted
  */
@@ -89,7 +89,7 @@ const buy = (lmtPrice) => ({ action: 'BUY', totalQuantity: 100, orderType: 'LMT'
 const streamOf = (topic) => topic.split('.', 2).join('.') + '.';
 
 /**
- * The numbered messages of one stream, without the flag of how they came.
+ * Returns the messages of one stream that have a sequence number, without the flag `replayed`.
  * @param {Event[]} heard
  * @param {string} stream
  * @returns {[string, Body][]}
@@ -109,7 +109,7 @@ function plain({ flags, ...body }) {
 }
 
 /**
- * What the daemon says it has published.
+ * Returns the messages of a stream that the daemon has published, by its own record.
  * @param {Commands} commands
  * @param {string} stream
  * @param {number} from
@@ -167,7 +167,7 @@ test('a late subscriber gets the state and then every tick', LIMIT, async (t) =>
 });
 
 /**
- * A subscriber that takes nothing while more is published than anybody queues for it.
+ * Returns a subscriber that reads nothing while the daemon publishes more than the queues hold.
  * @param {import('node:test').TestContext} t
  * @param {Record<string, string | number>} settings
  */
@@ -267,7 +267,7 @@ test('several commands at once are answered in turn, a refused one with all its 
 });
 
 /**
- * Stands between client and daemon, and does to the replies what `loses` says.
+ * Starts a proxy between client and daemon that loses, empties or keeps each reply as `loses` says.
  * @param {import('node:test').TestContext} t
  * @param {Daemon} daemon
  * @param {(command: any) => Promise<'lost' | 'emptied' | 'kept'>} loses  Asked with the command when its reply has come.
@@ -280,7 +280,7 @@ async function lossyWay(t, daemon, loses) {
   let back;
   t.after(() => {
     front.close();
-    back?.close(); // it may wait for a daemon that is dead, and nothing would end then
+    back?.close(); // a socket that waits for a dead daemon would keep the test from ending
   });
   const way = async () => {
     for await (const frames of front) {

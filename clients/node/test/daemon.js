@@ -1,4 +1,4 @@
-/** A simulated TWS and daemons in front of it, each a process of its own that ends with the test, whatever happens. */
+/** Simulated TWS and daemons for the tests, each in its own process, which always ends with the test. */
 
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -19,14 +19,14 @@ process.once('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1));
 
-/** A directory that is there until the tests end. */
+/** Returns a new directory that is removed when the tests end. */
 export function temporary() {
   const directory = mkdtempSync(join(tmpdir(), 'ibbridge-node-'));
   directories.add(directory);
   return directory;
 }
 
-/** One process, and the lines that it has said. */
+/** Process, with the lines of its output. */
 export class Process {
   /** @type {string[]} */
   lines = [];
@@ -57,7 +57,7 @@ export class Process {
   }
 
   /**
-   * The first line that matches, said already or not yet; an error with all of them if the process ends without it.
+   * Waits for the first line that matches, among past and future output. Throws all lines if the process ends without it.
    * @param {RegExp} pattern
    * @returns {Promise<RegExpMatchArray>}
    */
@@ -97,7 +97,7 @@ export class Simulator {
   process;
 }
 
-/** A daemon in a directory of its own, which can be killed and started again there. */
+/** Daemon in its own directory, which can be killed and started again there. */
 export class Daemon {
   /**
    * @param {Simulator} simulator
@@ -121,7 +121,7 @@ export class Daemon {
     this.args = ['run', ...Object.entries(all).flatMap(([key, value]) => ['--set', `${key}=${value}`])];
   }
 
-  /** The test is over: what still runs of it must not start another one, which would keep the tests from ending. */
+  /** Ends the daemon for good: a test that still runs must not start another, which would keep the tests from ending. */
   over = false;
 
   async start() {

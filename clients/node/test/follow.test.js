@@ -1,4 +1,4 @@
-/** Each point of the recipe "Following streams without a hole or a duplicate", as tables of what is told and heard. */
+/** Tests of each point of the recipe "Following streams without a hole or a duplicate", as tables of input and events. */
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -24,7 +24,7 @@ function message(stream, seq, epoch = 1, rest = {}) {
 }
 
 /**
- * What was heard, in short: `md.A.#4`, `~` in front of what is replayed, `=` in front of state that is put together.
+ * Returns the events in short: `md.A.#4`, with `~` before a replayed message and `=` before synthetic state.
  * @param {Follow} follow
  */
 function heard(follow) {
@@ -43,7 +43,7 @@ function heard(follow) {
   });
 }
 
-/** One daemon's life, as one subscriber sees it. */
+/** Conversation of one subscriber with one daemon. */
 class Talk {
   epoch = 1;
   store = 'S';
@@ -84,7 +84,7 @@ class Talk {
   }
 
   /**
-   * The command that is wanted, as text, is expected; the reply is given.
+   * Expects that the follower wants this command, as text, and gives the reply.
    * @param {string} expected
    * @param {Record<string, any>} reply
    */

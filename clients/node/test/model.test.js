@@ -1,6 +1,6 @@
 /**
- * Random worlds: a daemon that publishes, forgets and is restarted, and a network that loses whatever it likes. In each
- * the application must end with exactly what was published, or have been told which numbers it lost.
+ * Random worlds: a daemon that publishes, forgets and is restarted, and a network that loses messages at random. In each
+ * world the application must end with exactly the published messages, or with the sequence numbers of those it lost.
  */
 
 import assert from 'node:assert/strict';
@@ -19,7 +19,7 @@ const PREFIXES = ['md.', 'req.me.', 'ord.', 'exec.me.'];
 const EVENTS = new Set(['exec.me.']); // these have no state
 
 /**
- * Numbers in [0, 1) that depend on the seed alone (mulberry32).
+ * Returns a source of numbers in [0, 1) that depend on the seed alone (mulberry32).
  * @param {number} seed
  */
 function random(seed) {
@@ -34,7 +34,7 @@ function random(seed) {
 class Log {
   /** @type {Message[]} */
   messages = [];
-  /** The oldest number that is kept. */
+  /** Oldest sequence number that is kept. */
   first = 1;
 
   /** @param {string} name */
@@ -47,7 +47,7 @@ class Log {
     return this.messages.length;
   }
 
-  /** The state of the stream, as a snapshot has it. */
+  /** Returns the state of the stream, as in a snapshot. */
   state() {
     if (EVENTS.has(this.name)) return [];
     const last = new Map(this.messages.map((message) => [message.body.data.topic, message]));
@@ -127,7 +127,7 @@ class World {
     }
   }
 
-  /** Old messages are kept no more. */
+  /** Forgets old messages. */
   forget() {
     for (const log of this.logs.values()) {
       const margin = log.durable ? 60 : 12;
@@ -161,7 +161,7 @@ class World {
   }
 
   /**
-   * Two messages a page: a stream is cut wherever the page ends.
+   * Returns a page of a snapshot. A page has two messages, so it may end within a stream.
    * @param {string} prefix
    * @param {string} after  Stream and how many of its messages were given, at which number.
    */
@@ -194,7 +194,7 @@ function frames({ topic, body }) {
   return [topic, encode(body)];
 }
 
-/** What an application makes of the events, and what it must never see. */
+/** Application that follows the events, and checks that they break no rule. */
 class Application {
   /** @type {Map<string, {last: number, state: Map<string, number>, rows: number, have: Set<number>, ids: Set<number>}>} */
   streams = new Map();
@@ -272,7 +272,7 @@ class Run {
     }
   }
 
-  /** What was in a snapshot, and had to wait for what that had overtaken, has not begun: there will be another one. */
+  /** Forgets streams that waited for messages overtaken by their snapshot: another snapshot will begin them. */
   beginAgain() {
     for (const key of this.begun.keys()) {
       const [name] = key.split(' ');
@@ -346,7 +346,7 @@ class Run {
     else world.restart(world.draw() < 0.2);
   }
 
-  /** Peace: what is under way arrives, and all that is wanted is asked. */
+  /** Lets all messages under way arrive, and answers all commands that the follower wants. */
   settle() {
     this.world.loss = 0;
     this.reconnect();
