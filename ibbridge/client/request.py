@@ -84,7 +84,7 @@ def parameters(name: str) -> list[str]:
 def signature(name: str) -> inspect.Signature:
     """Return the signature of a request's method, for help() and editors."""
     declared = _declared(name)
-    needed = {each.name for each in declared.shape.fields if each.required} | {"id"}
+    needed = {field.name for field in declared.shape.fields if field.required} | {"id"}
     if name != "placeOrder":  # placeOrder makes a key if none is given
         needed.add("key")
     listed = parameters(name)
@@ -132,7 +132,7 @@ def places(name: str, args: Mapping[str, Any], head: str, names: Mapping[str, st
     """
     declared = _declared(name)
     contract = args.get("contract")
-    if Topic.NEWS in {MESSAGES[each].topic for each in declared.answers}:
+    if Topic.NEWS in {MESSAGES[answer].topic for answer in declared.answers}:
         return Places(lasting=[head + topics.topic(*topics.BULLETINS).decode()])
     if isinstance(contract, Mapping) and declared.streams(args):
         if tape := topics.tape(contract):
@@ -140,7 +140,7 @@ def places(name: str, args: Mapping[str, Any], head: str, names: Mapping[str, st
         key = topics.instrument_key(contract)
         market = f"{head}md.{names.get(key, key)}"
         return Places(lasting=[f"{market}."]) if name == "reqMktData" else Places(wide=[f"{market}+"])
-    kinds = {MESSAGES[each].topic for each in declared.answers if each in MESSAGES}
+    kinds = {MESSAGES[answer].topic for answer in declared.answers if answer in MESSAGES}
     if Topic.ACCOUNT in kinds:
         return Places(lasting=[f"{head}acct."])
     if Topic.ORDER in kinds and declared.does is Kind.ONE_SHOT:
@@ -214,8 +214,8 @@ def _defaults(kind: Callable[[], Any]) -> Mapping[str, Any]:
     """Return the attributes of a new object of this class. Subclasses, such as ib_async's Stock, have their own."""
     if is_dataclass(kind):
         return {
-            each.name: each.default if each.default_factory is MISSING else each.default_factory()
-            for each in fields(kind)
+            field.name: field.default if field.default_factory is MISSING else field.default_factory()
+            for field in fields(kind)
         }
     made: Mapping[str, Any] = vars(kind())
     return made

@@ -161,10 +161,10 @@ class Follower(Ordering):
         the stream waits for the snapshot, or begins with this message if no snapshot is wanted.
         """
         track = self._tracks[name] = Track(name, name, partial=False)
-        over = [each for each in self._active(name) if not each.partial]
-        if any(each.stating for each in over):
+        over = [prefix for prefix in self._active(name) if not prefix.partial]
+        if any(prefix.stating for prefix in over):
             track.last, track.stated = 0, True
-        elif any(each.state is At.BEGINNING for each in over):
+        elif any(prefix.state is At.BEGINNING for prefix in over):
             return track
         else:
             track.last = seq - 1
@@ -181,7 +181,8 @@ class Follower(Ordering):
 
     def _active(self, topic: str) -> list[Prefix]:
         """Return the prefixes in effect that cover a topic, or the name of a stream."""
-        return [each for each in self._prefixes.values() if each.state is not At.ASKED and topic.startswith(each.text)]
+        in_effect = (prefix for prefix in self._prefixes.values() if prefix.state is not At.ASKED)
+        return [prefix for prefix in in_effect if topic.startswith(prefix.text)]
 
     def _proven(self, topic: str) -> list[Prefix]:
         """Begin the prefixes of a topic, because a message proves the subscription if the welcome was lost."""
@@ -209,7 +210,7 @@ class Follower(Ordering):
         if not self._tell(prefix, Event.WELCOME):
             return
         self._by_topic.clear()
-        if prefix.mode is Mode.LIVE or any(each.stating for each in self._active(prefix.text)):
+        if prefix.mode is Mode.LIVE or any(other.stating for other in self._active(prefix.text)):
             self._tell(prefix, Event.COMPLETE)
         elif prefix.mode is Mode.STATE:
             for track in self._under(prefix):
@@ -217,7 +218,7 @@ class Follower(Ordering):
                     self._tell(track, Event.AGAIN)
 
     def _under(self, prefix: Prefix) -> list[Track]:
-        return [each for each in self._tracks.values() if each.prefix.startswith(prefix.text)]
+        return [track for track in self._tracks.values() if track.prefix.startswith(prefix.text)]
 
     def _heartbeat(self, message: Message) -> None:
         store = message.data.get("store")
@@ -248,7 +249,7 @@ class Follower(Ordering):
         """Note that a stream has at least reached sequence number `seq`."""
         track = self._tracks.get(stream)
         if track is None:
-            if not seq or all(each.partial for each in self._active(stream)):
+            if not seq or all(prefix.partial for prefix in self._active(stream)):
                 return
             track = self._made(stream, seq + 1)
         if seq > track.target:

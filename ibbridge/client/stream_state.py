@@ -79,7 +79,7 @@ PREFIX: Mapping[tuple[At, Event], At] = {
     (At.BEGINNING, Event.RESTART): At.ASKED,
     (At.FOLLOWING, Event.RESTART): At.ASKED,
     (At.VERIFYING, Event.RESTART): At.ASKED,
-    **{(each, Event.LEAVE): At.LEFT for each in At},
+    **{(state, Event.LEAVE): At.LEFT for state in At},
 }
 
 STREAM: Mapping[tuple[Now, Event], Now] = {
@@ -95,8 +95,8 @@ STREAM: Mapping[tuple[Now, Event], Now] = {
     (Now.LOST, Event.WHOLE): Now.LIVE,
     (Now.LOST, Event.HOLE): Now.FILLING,
     (Now.LOST, Event.AGAIN): Now.WAITING,
-    **{(each, Event.RESTART): Now.WAITING for each in Now if each is not Now.LEFT},
-    **{(each, Event.LEAVE): Now.LEFT for each in Now},
+    **{(state, Event.RESTART): Now.WAITING for state in Now if state is not Now.LEFT},
+    **{(state, Event.LEAVE): Now.LEFT for state in Now},
 }
 
 
