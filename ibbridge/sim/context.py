@@ -109,6 +109,6 @@ class World:
 
     def clients(self, *ids: int | None) -> Iterator[Session]:
         """Yield the connected sessions of these client ids, each once."""
-        for each in dict.fromkeys(ids):
-            if each is not None and each in self.sessions:
-                yield self.sessions[each]
+        for client_id in dict.fromkeys(ids):
+            if client_id is not None and client_id in self.sessions:
+                yield self.sessions[client_id]

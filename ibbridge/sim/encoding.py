@@ -297,7 +297,7 @@ def _members_of(field: Field, row: Mapping[str, Any]) -> Sequence[Member]:
 
 def _clear(m: Any, members: Sequence[Member], path: Sequence[str]) -> None:
     head, *rest = path
-    found = next(each for each in tagged(members) if isinstance(each, Field) and each.name == head)
+    found = next(member for member in tagged(members) if isinstance(member, Field) and member.name == head)
     if rest:
         _clear(getattr(m, attribute(found)), nested(found), rest)
     else:

@@ -205,7 +205,7 @@ class Host:
         """Place an order as if typed into the host by hand. Raise `Refused`."""
         return self._orders.enter_manually(contract, order)
 
-    # -- what a script of faults does to it --------------------------------------------------------------------------
+    # -- faults ------------------------------------------------------------------------------------------------------
 
     def lose_data(self, session: Session) -> None:
         """End a client's subscriptions, except those to accounts, without a message.
@@ -228,7 +228,7 @@ class Host:
 
     def restart(self, ids: int = 0) -> None:
         """Drop the orders that were not transmitted, and move the next order ids by `ids`, as a restart does."""
-        self._book.tickets = [each for each in self._book.tickets if each.status != HELD]
+        self._book.tickets = [ticket for ticket in self._book.tickets if ticket.status != HELD]
         self._orders.move_ids(ids)
 
     # -- requests that belong to no part -----------------------------------------------------------------------------

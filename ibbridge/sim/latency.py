@@ -104,7 +104,7 @@ class Answers:
     def _lane(self, name: str, data: dict[str, object]) -> Lane:
         if name in _FAMILIES:
             return _FAMILIES[name]
-        key = next((data[each] for each in _KEYS if each in data), None)
+        key = next((data[field] for field in _KEYS if field in data), None)
         if name == "error" and key in self.orders:
             return "orders"
         return key if isinstance(key, int) and key >= 0 else name

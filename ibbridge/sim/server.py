@@ -72,7 +72,7 @@ class Link:
         if out and (found := self._trouble.use("greet", None)):
             args = found.step.args
             fields = (str(self.acceptor.version if args["announce"] is None else args["announce"]), args["time"])
-            out = frame(b"".join(each.encode(args["encoding"], "replace") + b"\0" for each in fields))
+            out = frame(b"".join(field.encode(args["encoding"], "replace") + b"\0" for field in fields))
         if not self.mute:
             self.pipe.put(out, now)
 
@@ -97,7 +97,7 @@ class Link:
         for name, data in self._trouble.said(self.session, self.session.take(), now):
             message = MESSAGES.get(name)
             if message is None or not message.exists(dialect.version):
-                log.warning("%s does not exist at server version %d and is left out", name, dialect.version)
+                log.warning("message %s does not exist at server version %d; not sent", name, dialect.version)
                 continue
             frames.append(encoder.put(name, data))
         if not self.mute and not (self._welcomed and self._trouble.stalled("ready", self.client)):
@@ -212,7 +212,7 @@ class Simulator(Listener):
         for link in self._links:
             link.flush(now)
             if link.waiting > self._backlog:
-                log.warning("a client left %d bytes unread and is cut off", link.waiting)
+                log.warning("client left %d bytes unread; disconnecting it", link.waiting)
                 link.writer.transport.abort()
         self._await_answer()
 
@@ -312,7 +312,7 @@ class Simulator(Listener):
         try:
             while True:
                 data = await reader.read(_CHUNK)
-                while self._holds(link):  # noqa: ASYNC110 - a fault ends by time, which the clock looks at as often
+                while self._holds(link):  # noqa: ASYNC110 - a fault ends by time, and the clock ticks as often
                     await asyncio.sleep(self._tick)
                 if not data or link.writer.is_closing():
                     break
@@ -320,9 +320,9 @@ class Simulator(Listener):
                 self._flush()
                 await asyncio.sleep(0)  # a client that never stops asking must not stop the clock
         except (FramingError, HandshakeError) as error:
-            log.warning("a connection is closed: %s", error)
+            log.warning("closing the connection of a client: %s", error)
         except ConnectionError:
-            pass  # gone without a goodbye, which is how clients go
+            pass  # clients often disconnect without closing the connection
         finally:
             self._connections["closed"] += 1
             self._links.discard(link)

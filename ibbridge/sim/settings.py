@@ -211,23 +211,23 @@ class Settings:
             yield path
 
     def _message_faults(self, wanted: Mapping[str, Any]) -> Iterator[str]:
-        known = {each["id"] for each in self._config["messages"]}
-        for each in wanted.get("messages") or ():
-            if each.get("id") not in known:
-                yield f"messages: no message has the id {each.get('id')}"
+        known = {message["id"] for message in self._config["messages"]}
+        for message in wanted.get("messages") or ():
+            if message.get("id") not in known:
+                yield f"messages: no message has the id {message.get('id')}"
 
     def _apply_messages(self, wanted: Mapping[str, Any]) -> Iterator[str]:
         """Apply changes to message settings, and yield their paths.
 
         Only the action and the enabled flag of a message can change, not its text.
         """
-        rows = {each["id"]: each for each in self._config["messages"]}
-        for each in wanted.get("messages") or ():
+        rows = {message["id"]: message for message in self._config["messages"]}
+        for message in wanted.get("messages") or ():
             for name in ("defaultAction", "enabled"):
-                value = each.get(name)
-                if value is not None and rows[each["id"]][name] != value:
-                    rows[each["id"]][name] = value
-                    yield f"messages.{each['id']}.{name}"
+                value = message.get(name)
+                if value is not None and rows[message["id"]][name] != value:
+                    rows[message["id"]][name] = value
+                    yield f"messages.{message['id']}.{name}"
 
 
 def _given(wanted: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -86,11 +86,11 @@ class Ledger:
         closing = min(abs(quantity), abs(before)) if before * quantity < 0 else 0.0
         self._pay(instrument, quantity, price, commission)
         cost = price * instrument.size
-        each = commission / abs(quantity)
+        fee = commission / abs(quantity)
         realised = None
         if closing:
             side = 1 if before > 0 else -1
-            realised = closing * (side * (cost - position.average) - each)
+            realised = closing * (side * (cost - position.average) - fee)
             position.realised += realised
             if instrument.sec_type == "FUT":
                 self._add(instrument.currency, realised)
@@ -99,7 +99,7 @@ class Ledger:
         if opened:
             held = abs(before) if not closing else 0.0
             sign = 1 if quantity > 0 else -1
-            position.average = (position.average * held + opened * (cost + sign * each)) / (held + opened)
+            position.average = (position.average * held + opened * (cost + sign * fee)) / (held + opened)
         elif not position.quantity:
             position.average = 0.0
         return realised
@@ -167,7 +167,7 @@ class Ledger:
 
     def _pay(self, instrument: Instrument, quantity: float, price: float, commission: float) -> None:
         if instrument.sec_type == "FUT":
-            return  # margined: what is paid is what a closing fill has realised, commissions included
+            return  # margined: only the profit that a closing fill realises moves cash, commissions included
         self._add(instrument.currency, -commission)
         self._add(instrument.currency, -quantity * price * instrument.size)
         if instrument.sec_type == "CASH":

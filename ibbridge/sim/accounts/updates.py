@@ -100,9 +100,9 @@ class Accounts:
         self._updates.pop(client, None)
         self._positions.pop(client, None)
         streams: tuple[dict[Key, Any], ...] = (self._summaries, self._values, self._multi, self._pnl)
-        for each in streams:
-            for key in [key for key in each if key[0] == client]:
-                del each[key]
+        for table in streams:
+            for key in [key for key in table if key[0] == client]:
+                del table[key]
 
     def beat(self, quarter: int) -> None:
         """Send the updates that are due."""
@@ -171,7 +171,7 @@ class Accounts:
             raise invalid(f"Group name '{group}' is invalid")
         asked = [tag.strip() for tag in args.get("tags", "").split(",")]
         tags = [tag for tag in asked if tag in (*SUMMARY_TAGS, "All") or tag.startswith(PER_CURRENCY)]
-        if not tags:  # unknown ones beside known ones are passed over
+        if not tags:  # unknown tags beside known ones are ignored
             raise invalid(f"Invalid summary tags specified: {','.join(asked)}")
         others = [other for other in self._summaries if other[0] == session.client_id and other != key]
         if len(others) >= SUMMARIES:

@@ -58,7 +58,7 @@ class Pipe:
             return 0
         if not self.rate:
             return len(self._waiting)
-        # A second's worth at most is saved up, and an empty pipe saves nothing more than that.
+        # Unused rate is saved up to the worth of one second, and not while the pipe is empty.
         self._credit = min(self._credit + since * self.rate, self.rate)
         count = min(int(self._credit), len(self._waiting))
         self._credit -= count

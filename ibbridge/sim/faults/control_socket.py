@@ -49,4 +49,4 @@ def send(endpoint: str, step: dict[str, Any], timeout: float) -> dict[str, Any]:
             peer.send(msgpack.packb(step))
             answer: dict[str, Any] = msgpack.unpackb(peer.recv(), strict_map_key=False)
             return answer
-    raise TimeoutError(f"nobody answers at {endpoint}")
+    raise TimeoutError(f"no reply from {endpoint} within {timeout:g} s; is `ibbridge sim --control` running there?")

@@ -125,7 +125,7 @@ class Trouble:
                 continue
             before = now + step.at if step.at is not None else before + (step.after or 0.0)
             self._waiting.append((before, step))
-        self._waiting.sort(key=lambda each: each[0])
+        self._waiting.sort(key=lambda entry: entry[0])
 
     def due(self, now: float) -> list[Step]:
         """Remove and return the steps whose time has come, in order."""
@@ -177,7 +177,7 @@ class Trouble:
 
     def active(self, do: str, client: int | None) -> Active | None:
         """Return the latest active fault of this name for a client; `client` is None before START_API."""
-        return next((each for each in reversed(self._active) if each.step.do == do and each.concerns(client)), None)
+        return next((fault for fault in reversed(self._active) if fault.step.do == do and fault.concerns(client)), None)
 
     def use(self, do: str, client: int | None) -> Active | None:
         """Return the latest active fault of this name, and count one use; the last use of `times` ends the fault."""
@@ -191,8 +191,8 @@ class Trouble:
     def stalled(self, stage: str, client: int | None) -> bool:
         """Return True if connections go mute at this stage."""
         return any(
-            each.step.do == "stall" and each.step.args["stage"] == stage and each.concerns(client)
-            for each in self._active
+            fault.step.do == "stall" and fault.step.args["stage"] == stage and fault.concerns(client)
+            for fault in self._active
         )
 
     # -- clients -----------------------------------------------------------------------------------------------------
@@ -220,11 +220,11 @@ class Trouble:
             "rates": dict(self._most),
             "violations": dict(self._strikes),
             "historyViolations": dict(self._pacing),
-            "subscriptions": {number: len(each.open) for number, each in self._clients.items()},
+            "subscriptions": {number: len(client.open) for number, client in self._clients.items()},
         }
 
     def _each(self, step: Step) -> list[Client]:
-        return [each for number, each in self._clients.items() if step.client in (None, number)]
+        return [client for number, client in self._clients.items() if step.client in (None, number)]
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
@@ -275,9 +275,9 @@ class Trouble:
         return due
 
     def _hear_late(self, client: Client, now: float) -> None:
-        heard = [each for each in client.late if each[0] <= now]
-        client.late = [each for each in client.late if each[0] > now]
-        for _, name, args in sorted(heard, key=lambda each: each[0]):
+        heard = [entry for entry in client.late if entry[0] <= now]
+        client.late = [entry for entry in client.late if entry[0] > now]
+        for _, name, args in sorted(heard, key=lambda entry: entry[0]):
             self._hear(client, name, args, now)
 
     def _hear(self, client: Client, name: str, args: Mapping[str, Any], now: float) -> None:
@@ -289,7 +289,7 @@ class Trouble:
         local = name in _LOCAL or REQUESTS[name].does is Kind.SETTING or REQUESTS[name].cancels is not None
         if self._upstream(number) and (name in _ORDERS or not local):
             if name in _ORDERS:
-                client.late.append((now, name, args))  # heard again at the next tick, until the upstream is back
+                client.late.append((now, name, args))  # tried again at every tick until the upstream is back
             return
         try:
             self._refuse(client, name, args, now)
@@ -341,7 +341,7 @@ class Trouble:
     @property
     def next_answer(self) -> float | None:
         """Time at which the next delayed response is due; None if no response waits."""
-        waiting = [due for each in self._clients.values() if (due := each.answers.due) is not None]
+        waiting = [due for client in self._clients.values() if (due := client.answers.due) is not None]
         return min(waiting, default=None)
 
     def said(self, session: Session, messages: list[Sent], now: float = math.inf) -> list[Sent]:
@@ -359,15 +359,15 @@ class Trouble:
                 client.history.end(name, key)
         upstream = self._upstream(number)
         if upstream:
-            client.kept += [each for each in messages if each[0] in ORDER_EVENTS]
-            messages = [each for each in messages if each[0] in _ANSWERS]
+            client.kept += [message for message in messages if message[0] in ORDER_EVENTS]
+            messages = [message for message in messages if message[0] in _ANSWERS]
         elif client.kept:
             messages, client.kept = client.kept + messages, []
         lose = self.active("lose", number)
         if lose is not None:
             names = lose.step.args["messages"]
-            messages = [each for each in messages if each[0] not in names or not self.use("lose", number)]
-        messages = [self._notice(number, each) for each in messages if not self._silent(client, each)]
+            messages = [message for message in messages if message[0] not in names or not self.use("lose", number)]
+        messages = [self._notice(number, message) for message in messages if not self._silent(client, message)]
         return self._disturbed(number, messages)
 
     def _silent(self, client: Client, message: Sent) -> bool:
@@ -401,17 +401,17 @@ class Trouble:
         """Duplicate, reverse or drop order events, as the active fault says."""
         out: list[Sent] = []
         backwards: list[Sent] = []
-        for each in messages:
-            fault = self.active("order-events", number) if each[0] in ORDER_EVENTS else None
-            if fault is None or fault.step.args["message"] not in ("", each[0]):
-                out.append(each)
+        for message in messages:
+            fault = self.active("order-events", number) if message[0] in ORDER_EVENTS else None
+            if fault is None or fault.step.args["message"] not in ("", message[0]):
+                out.append(message)
                 continue
             self.use("order-events", number)
             how = fault.step.args["how"]
             if how == "duplicate":
-                out += [each, each]
+                out += [message, message]
             elif how == "reorder":
-                backwards.insert(0, each)
+                backwards.insert(0, message)
         return out + backwards
 
     # -- upstream and farms ------------------------------------------------------------------------------------------
@@ -422,9 +422,9 @@ class Trouble:
 
     def _farm(self, number: int, code: int, farm: str = "") -> bool:
         return any(
-            each.step.do == "farm" and each.step.args["code"] == code and each.concerns(number)
-            and farm in ("", each.step.args["farm"])
-            for each in self._active
+            fault.step.do == "farm" and fault.step.args["code"] == code and fault.concerns(number)
+            and farm in ("", fault.step.args["farm"])
+            for fault in self._active
         )  # fmt: skip
 
     def _down(self, number: int, name: str, args: Mapping[str, Any]) -> bool:
@@ -435,31 +435,31 @@ class Trouble:
 
     def _do_1100(self, step: Step) -> None:
         code, text = (1100, LOST) if step.do == "1100" else (2110, BROKEN)
-        for each in self._each(step):
-            each.session.error(-1, code, text)
+        for client in self._each(step):
+            client.session.error(-1, code, text)
 
     _do_2110 = _do_1100
 
     def _back(self, step: Step) -> None:
         self._active = [
-            each for each in self._active
-            if each.step.do not in ("1100", "2110") or step.client not in (None, each.step.client)
+            fault for fault in self._active
+            if fault.step.do not in ("1100", "2110") or step.client not in (None, fault.step.client)
         ]  # fmt: skip
 
     def _do_1101(self, step: Step) -> None:
         self._back(step)
-        for each in self._each(step):
-            self._core.lose_data(each.session)
-            each.open = {key: asked for key, asked in each.open.items() if asked[0] not in _LOST_WITH_DATA}
-            each.dead.clear()
-            each.session.error(-1, 1101, f"{BACK}data lost.")
+        for client in self._each(step):
+            self._core.lose_data(client.session)
+            client.open = {key: asked for key, asked in client.open.items() if asked[0] not in _LOST_WITH_DATA}
+            client.dead.clear()
+            client.session.error(-1, 1101, f"{BACK}data lost.")
 
     def _do_1102(self, step: Step) -> None:
         self._back(step)
-        for each in self._each(step):
-            streams = [key for key, (name, _) in each.open.items() if name in _LOST_WITH_DATA]
-            each.dead.update(streams[: step.args["dead"]])
-            each.session.error(-1, 1102, step.args["text"] or f"{BACK}data maintained.")
+        for client in self._each(step):
+            streams = [key for key, (name, _) in client.open.items() if name in _LOST_WITH_DATA]
+            client.dead.update(streams[: step.args["dead"]])
+            client.session.error(-1, 1102, step.args["text"] or f"{BACK}data maintained.")
 
     def _do_farm(self, step: Step) -> None:
         code, farm = step.args["code"], step.args["farm"]
@@ -479,24 +479,24 @@ class Trouble:
         return (name in _DATA and farm == _market_farm(args)) if code == 2104 else name in _HISTORICAL
 
     def _do_10182(self, step: Step) -> None:
-        for each in self._each(step):
-            self._core.end_updates(each.session)
-            each.open = {
-                key: asked for key, asked in each.open.items()
+        for client in self._each(step):
+            self._core.end_updates(client.session)
+            client.open = {
+                key: asked for key, asked in client.open.items()
                 if asked[0] != "reqHistoricalData" or not asked[1].get("keepUpToDate")
             }  # fmt: skip
 
     def _do_competing(self, step: Step) -> None:
-        for each in self._each(step):
-            for key, (name, _) in each.open.items():
+        for client in self._each(step):
+            for key, (name, _) in client.open.items():
                 if name in _DATA:
-                    each.session.error(key, 10197, _COMPETING)
+                    client.session.error(key, 10197, _COMPETING)
 
     def _do_1300(self, step: Step) -> None:
-        for each in self._each(step):
+        for client in self._each(step):
             text = "Socket port has been reset and this connection is being dropped. Please reconnect on the new port"
-            each.session.error(-1, 1300, f"{text} - {step.args['port']}.")
-            each.session.closed = True
+            client.session.error(-1, 1300, f"{text} - {step.args['port']}.")
+            client.session.closed = True
 
     def _do_off(self, step: Step) -> None:
         for each in [*self._active]:

@@ -88,7 +88,7 @@ def _switch(*, default: bool = False) -> Argument:
 
 def _names(known: Mapping[str, Any], what: str, *, needed: bool = False) -> Argument:
     def holds(value: Any) -> bool:
-        return isinstance(value, list) and all(each in known for each in value)
+        return isinstance(value, list) and all(name in known for name in value)
 
     return Argument(holds, f"a list of IB's {what}", [], needed)
 
@@ -195,7 +195,7 @@ def step(given: Any) -> Step:
     if faults:
         raise FaultError(faults)
     do = str(given["do"])
-    args = {name: given.get(name, each.default) for name, each in FAULTS[do].arguments.items()}
+    args = {name: given.get(name, argument.default) for name, argument in FAULTS[do].arguments.items()}
     when = {name: given.get(name) for name in WHEN}
     return Step(do, given.get("client"), args, lasts=given.get("for"), times=given.get("times"), **when)
 
@@ -240,9 +240,9 @@ def _values(given: Mapping[str, Any], fault: Fault) -> Iterator[str]:
             yield f"times: {given['do']} cannot be counted; say for how long (`for`), or leave it out"
         elif name == "for" and not fault.lasts:
             yield f"{name}: {given['do']} happens once and is over; leave it out"
-    for name, each in fault.arguments.items():
-        if each.needed and name not in given:
-            yield f"{name}: is missing; it must be {each.says}"
+    for name, argument in fault.arguments.items():
+        if argument.needed and name not in given:
+            yield f"{name}: is missing; it must be {argument.says}"
 
 
 class _Loader(yaml.SafeLoader):

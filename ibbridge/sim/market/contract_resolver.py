@@ -41,7 +41,7 @@ _NUMBERED = ("STK", "BOND", "BILL", "FUND")
 _TAPES = frozenset(map(broad_tape, NEWS_PROVIDERS))
 
 
-class Refused(Exception):  # noqa: N818 - it is what TWS says, not what went wrong here
+class Refused(Exception):  # noqa: N818 - a response of TWS, not a failure of the simulator
     """Error of IB's that answers a request."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -128,10 +128,10 @@ class Catalogue:
             raise invalid(f"Invalid security id type: {kind}")
         wanted = {"sec_type": contract.get("secType", ""), "currency": contract.get("currency", "")}
         return [
-            each
-            for each in self._issued.values()
-            if number == (each.isin if kind == "ISIN" else each.cusip)
-            and all(not text or getattr(each, name) == text for name, text in wanted.items())
+            security
+            for security in self._issued.values()
+            if number == (security.isin if kind == "ISIN" else security.cusip)
+            and all(not text or getattr(security, name) == text for name, text in wanted.items())
         ]
 
     def by_id(self, con_id: int) -> Instrument:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ibbridge.sim.market.instruments import ZONE
 
-HOST_ZONE = ZoneInfo("America/New_York")  # every zone database has this name of it
+HOST_ZONE = ZoneInfo("America/New_York")  # every zone database has the zone under this name
 
 _LEGACY = {
     "US/Eastern": "America/New_York",
@@ -56,8 +56,8 @@ def read(text: str) -> tuple[float, bool]:
     day, mark, clock, _, name = found.groups()
     zone: tzinfo = _zone(name) if name else UTC if mark == "-" else HOST_ZONE
     form = "%Y%m%d%H:%M:%S" if clock and clock.count(":") == 2 else "%Y%m%d%H:%M"
-    if not 1970 < int(day[:4]) < 9999:  # what zones make of times beyond is not a time to every function
-        raise ValueError(f"{text!r} is no time that anything here could have")
+    if not 1970 < int(day[:4]) < 9999:  # beyond, a zone offset can leave the range of datetime
+        raise ValueError(f"{text!r}: the year must be from 1971 to 9998")
     moment = datetime.strptime(day + (clock or "00:00"), form).replace(tzinfo=zone)
     return moment.timestamp(), bool(name) or mark == "-"
 
@@ -65,5 +65,5 @@ def read(text: str) -> tuple[float, bool]:
 def _zone(name: str) -> ZoneInfo:
     try:
         return ZoneInfo(_LEGACY.get(name, name))
-    except (ZoneInfoNotFoundError, OSError) as error:  # a name that is a directory of the database is an OSError
+    except (ZoneInfoNotFoundError, OSError) as error:  # OSError: the name is a directory of the zone database
         raise ValueError(f"{name!r} is no time zone") from error

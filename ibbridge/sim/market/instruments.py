@@ -209,7 +209,7 @@ class Instrument:
         """Return the ids of the price increment rules, one for each exchange, as text with commas."""
         usual = _RULE_OF_TICK[self.tick]
         smart, elsewhere = _RULES_OF_TYPE.get(self.sec_type, (usual, usual))
-        return ",".join(str(smart if each == "SMART" else elsewhere) for each in self.exchanges)
+        return ",".join(str(smart if exchange == "SMART" else elsewhere) for exchange in self.exchanges)
 
     def contract(self, exchange: str | None = None) -> dict[str, Any]:
         """Return IB's contract record as orders have it, on `exchange`; an empty `exchange` is left out."""

@@ -89,7 +89,7 @@ class Market:
         profile, tick = instrument.profile, instrument.tick
         bid = below(last, tick)
         ask = to_tick(bid + profile.spread * tick, tick)
-        # The sizes of the three change at paces of their own, so that some ticks are of sizes alone.
+        # The sizes of bid, ask and last change at different paces, so that some ticks change a size alone.
         sizes = [_lots(instrument.con_id, side, quarter // (3, 5, 1)[side]) * profile.lot for side in range(3)]
         bid_size, ask_size, last_size = sizes if profile.quotes else (0.0, 0.0, 0.0)
         if bid <= 0 and not instrument.legs:
@@ -134,7 +134,7 @@ class Market:
         underlying = self._price(instrument.underlying, self.quarter(now))
         return option_value(instrument, underlying, years_left(instrument, now))
 
-    # -- where prices come from --------------------------------------------------------------------------------------
+    # -- sources of prices -------------------------------------------------------------------------------------------
 
     def _price(self, instrument: Instrument, quarter: int) -> float:
         if instrument.legs:

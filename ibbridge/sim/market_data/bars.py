@@ -74,7 +74,7 @@ def _grid(query: Query, begin: int) -> Iterator[tuple[int, int]]:
             kept.insert(0, spans)
         day -= timedelta(1)
     bars = [span for spans in kept for span in spans]
-    # Less than a day counts back through regular hours: asked for at night, `600 S` are the last ten minutes before.
+    # Less than a day counts back through regular hours: at night, `600 S` gives the last ten minutes of the day.
     yield from bars if query.duration >= DAY else bars[-math.ceil(query.duration / size) :]
 
 

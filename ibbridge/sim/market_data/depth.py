@@ -118,7 +118,7 @@ class Depth:
 
     def drop(self, session: Session) -> None:
         """Forget a client that has gone."""
-        self._watches = {key: each for key, each in self._watches.items() if each.session is not session}
+        self._watches = {key: watch for key, watch in self._watches.items() if watch.session is not session}
 
     def beat(self, quarter: int) -> None:
         """Send the changes since the last beat."""

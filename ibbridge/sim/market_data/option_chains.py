@@ -96,7 +96,7 @@ class Options:
 
 def _amount(args: Mapping[str, Any], name: str, called: str) -> float:
     value = args.get(name)
-    if value is None or not _PRICES[0] <= value <= _PRICES[1]:  # said so that it also catches what is no number
+    if value is None or not _PRICES[0] <= value <= _PRICES[1]:  # negated, so that a NaN fails too
         raise invalid(f"Invalid {called}")
     return float(value)
 

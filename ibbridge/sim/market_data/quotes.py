@@ -188,11 +188,11 @@ class Quotes:
         market = self._world.market
         return Look(market, instrument, at, market.quote(instrument, at), day or market.today(instrument, at))
 
-    # -- and those that follow ---------------------------------------------------------------------------------------
+    # -- later ticks -------------------------------------------------------------------------------------------------
 
     def _changes(self, line: Line, quarter: int) -> Iterator[Tick]:
         shown, at = line.shown, self._world.market.moment(quarter) - (DELAY if line.delayed else 0)
-        # The figures of the day are of whole seconds.
+        # The day's figures change on whole seconds only.
         look = line.shown = self._look(shown.instrument, at, None if quarter % QUARTERS == 0 else shown.day)
         if line.defaults:
             yield from _quote_changes(shown, look)

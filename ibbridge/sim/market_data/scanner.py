@@ -88,7 +88,7 @@ class Scanner:
 
     def _send(self, scan: Scan) -> bool:
         """Send the present list. Return True if the list has any rows."""
-        number = scan.wanted.get("numberOfRows") or -1  # clients say that they do not say it in many ways
+        number = scan.wanted.get("numberOfRows") or -1  # clients write "no limit" in several ways: 0, -1, unset
         most = ROWS if number < 0 else min(number, ROWS)
         rows = [_row(rank, sight) for rank, sight in enumerate(self._ranked(scan)[:most])]
         if rows:
@@ -141,8 +141,8 @@ def _filters(options: Any) -> tuple[tuple[str, float], ...]:
 def _passes(sight: Sight, scan: Scan) -> bool:
     given = ((FIELDS[name], scan.wanted.get(name)) for name in FIELDS)
     limits = (*((FILTERS[name], limit) for name, limit in given), *((FILTERS[name], x) for name, x in scan.filters))
-    for each, limit in limits:
-        if limit is not None and not _within(each, each.value(sight), limit):
+    for bound, limit in limits:
+        if limit is not None and not _within(bound, bound.value(sight), limit):
             return False
     kind = scan.wanted.get("stockTypeFilter", "")
     return kind in ("", "ALL") or (kind == "ETF") == sight.is_fund

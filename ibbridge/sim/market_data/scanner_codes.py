@@ -171,7 +171,7 @@ SCANS: dict[str, ScanCode] = {
     "LOW_OPT_IMP_VOLAT": ScanCode("Lowest Option Imp Vol", lambda s: s.volatility, -1, ("STK", "IND")),
     "SCAN_marketCap_DESC": ScanCode("Highest Market Cap", lambda s: s.capital, 1, _STOCKS),
     "SCAN_marketCap_ASC": ScanCode("Lowest Market Cap", lambda s: s.capital, -1, _STOCKS),
-    "HALTED": ScanCode("Halted", lambda s: s.change, holds=lambda _sight: False),  # nothing ever is, here
+    "HALTED": ScanCode("Halted", lambda s: s.change, holds=lambda _sight: False),  # no instrument is ever halted here
     **{
         f"{side}_VS_{weeks}_HL": ScanCode(
             f"{weeks}eek {side.title()}", lambda s, days=days: s.place_in(days), sign  # type: ignore[misc]

@@ -38,8 +38,8 @@ def document() -> str:
     for code, kind in INSTRUMENTS.items():
         filters = SubElement(root, "FilterList", varName="filterList")
         _texts(filters, instrument=code)
-        for each in kind.filters:
-            _filter(filters, each, FILTERS[each])
+        for filter_code in kind.filters:
+            _filter(filters, filter_code, FILTERS[filter_code])
     indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, encoding="unicode")}\n'
 
@@ -82,7 +82,7 @@ def _locations(parent: Element, within: str) -> None:
 
 def _scan(parent: Element, code: str, scan: ScanCode) -> None:
     kind = SubElement(parent, "ScanType")
-    instruments = [name for name, each in INSTRUMENTS.items() if set(each.sec_types) & set(scan.sec_types)]
+    instruments = [name for name, group in INSTRUMENTS.items() if set(group.sec_types) & set(scan.sec_types)]
     _texts(
         kind,
         displayName=scan.name,

@@ -124,7 +124,7 @@ class TickHistory:
             rows = self._rows(instrument, row, seconds, number)
             if not rows:
                 raise no_data(instrument, shows.title())
-            rows = sorted(rows, key=lambda row: row["time"])  # stable: within a second they are in order already
+            rows = sorted(rows, key=lambda row: row["time"])  # stable: ticks within a second keep their order
             session.send(message, {"reqId": request, "ticks": rows, "done": True})
 
         self._ask(self._ticks, session, request, answer)

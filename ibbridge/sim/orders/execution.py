@@ -59,7 +59,7 @@ class Executor:
         if at == market.day_begin(at):
             self._book.forget_day()
         for ticket in list(self._book.working()):
-            if ticket.working:  # another's fill may have ended it
+            if ticket.working:  # another order's fill may have ended this one
                 self._step(ticket, at)
 
     def _step(self, ticket: Ticket, at: float) -> None:
@@ -161,9 +161,9 @@ class Executor:
         legs = instrument.legs or ((instrument, 1.0),)
         left = price
         for leg, ratio in legs[:-1]:
-            each = self._world.market.quote(leg, self._world.now).last
-            left -= ratio * each
-            yield leg, ratio, each
+            last = self._world.market.quote(leg, self._world.now).last
+            left -= ratio * last
+            yield leg, ratio, last
         leg, ratio = legs[-1]
         yield leg, ratio, round(left / ratio, 8)
 

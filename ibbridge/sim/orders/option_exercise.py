@@ -65,11 +65,11 @@ class Exercise:
         cash = max(gain, 0.0) if action == EXERCISE and option.underlying.sec_type == "IND" else 0.0
         self._settle(ticket, ticket, quantity, cash, "SELL")
         if action == EXERCISE and option.underlying.sec_type != "IND":
-            each = option.size / option.underlying.size  # shares for a contract; of a future just the one
+            ratio = option.size / option.underlying.size  # shares per contract; 1 for a future
             bought = "BUY" if option.right == "C" else "SELL"
             delivery = Ticket(ticket.client, ticket.order_id, option.underlying, option.underlying.contract(), {})
             delivery.perm_id, delivery.order = ticket.perm_id, ticket.order | {"action": bought}
-            self._settle(ticket, delivery, quantity * each, option.strike, bought)
+            self._settle(ticket, delivery, quantity * ratio, option.strike, bought)
         self._book.tell(ticket)
 
     def _gain(self, option: Instrument, underlying: Instrument) -> float:

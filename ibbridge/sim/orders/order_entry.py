@@ -182,7 +182,7 @@ class Orders:
         for _ in range(2):
             self._book.tell(ticket)
 
-    # -- asking ------------------------------------------------------------------------------------------------------
+    # -- what-if -----------------------------------------------------------------------------------------------------
 
     def _what_if(self, session: Session, ticket: Ticket) -> None:
         """Send one openOrder with margins and commission, and place nothing."""

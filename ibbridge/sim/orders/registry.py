@@ -57,7 +57,7 @@ class OrderBook:
         self._fills += 1
         return f"0000e0d5.{0x65000000 + self._fills:08x}.01.01"
 
-    # -- what becomes of an order ------------------------------------------------------------------------------------
+    # -- states ------------------------------------------------------------------------------------------------------
 
     def start(self, ticket: Ticket) -> None:
         """Send an order to the market, and report the order."""
@@ -108,7 +108,7 @@ class OrderBook:
             ticket.perm_id = FIRST_PERM_ID + self._perm_ids
             self._perm_ids += 1
 
-    # -- who hears of it ---------------------------------------------------------------------------------------------
+    # -- reports to clients ------------------------------------------------------------------------------------------
 
     def tell(self, ticket: Ticket) -> None:
         """Send the order and its status to every client that may see the order."""

@@ -44,7 +44,7 @@ ORDER_TYPES: dict[str, OrderType] = {
     "LIT": OrderType(limit=True, trigger=Trigger.TOUCH),
     "TRAIL": OrderType(limit=False, trigger=Trigger.TRAIL),
     "TRAIL LIMIT": OrderType(limit=True, trigger=Trigger.TRAIL),
-    # Without an auction or a peg here, these work as what they come down to.
+    # There are no auctions and no pegs here, so these types work as the plain types that they reduce to.
     "MTL": OrderType(limit=False),
     "MKT PRT": OrderType(limit=False),
     "STP PRT": OrderType(limit=False, trigger=Trigger.STOP),
@@ -104,7 +104,7 @@ def _type(_: Instrument, order: Mapping[str, Any]) -> None:
 def _numbers(_: Instrument, order: Mapping[str, Any]) -> None:
     for name in _NUMBERS:
         value = order.get(name)
-        if value is not None and not abs(value) <= 1e9:  # said so that it also catches what is no number
+        if value is not None and not abs(value) <= 1e9:  # negated, so that a NaN fails too
             raise refuse_order(f"Invalid value of {name}")
 
 
@@ -113,7 +113,7 @@ def _quantity(instrument: Instrument, order: Mapping[str, Any]) -> None:
     if quantity is None and order.get("cashQty"):
         raise Refused(10244, "Cash Quantity cannot be used for this order.")
     if not quantity and order.get("hedgeType") and order.get("parentId"):
-        return  # as much as its parent makes it
+        return  # the parent's fill determines the size
     if not quantity:
         raise Refused(434, "The order size cannot be zero.")
     if quantity < 0:
@@ -195,8 +195,8 @@ CHECKS: Sequence[Callable[[Instrument, Mapping[str, Any]], None]] = (
 
 def check(instrument: Instrument, order: Mapping[str, Any]) -> None:
     """Raise `Refused` with the first fault of an order."""
-    for each in CHECKS:
-        each(instrument, order)
+    for test in CHECKS:
+        test(instrument, order)
 
 
 def choose_account(order: Data, accounts: Sequence[str]) -> str:

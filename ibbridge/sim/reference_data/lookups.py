@@ -106,7 +106,7 @@ class Lookups:
 def _exchanges(sec_type: str) -> list[str]:
     """Return the exchanges that trade a type of security, without SMART."""
     profile = PROFILES[sec_type]
-    return [each for each in (profile.exchanges or profile.exchange).split(",") if each != "SMART"]
+    return [exchange for exchange in (profile.exchanges or profile.exchange).split(",") if exchange != "SMART"]
 
 
 def _sample(instrument: Instrument) -> Data:

@@ -59,9 +59,9 @@ class News:
         until = _moment(args.get("endDateTime", ""), self._world.now)
         number = min(number, HEADLINES)
         found = list(islice(self._paper.articles(instrument, papers, after, until), number + 1))
-        for each in found[:number]:
-            row = {"providerCode": each.provider, "articleId": each.id, "headline": each.headline}
-            time = f"{datetime.fromtimestamp(each.at, UTC):%Y-%m-%d %H:%M:%S}.0"
+        for article in found[:number]:
+            row = {"providerCode": article.provider, "articleId": article.id, "headline": article.headline}
+            time = f"{datetime.fromtimestamp(article.at, UTC):%Y-%m-%d %H:%M:%S}.0"
             session.send("historicalNews", {"requestId": request, "time": time, **row})
         session.send("historicalNewsEnd", {"requestId": request, "hasMore": len(found) > number})
 
@@ -79,8 +79,8 @@ class News:
         """Subscribe to bulletins. Send the bulletins of the day first if the request asks for them."""
         self._listeners[session.client_id] = session
         if args.get("allMsgs", False):
-            for each in self._paper.bulletins(self._world.market.day_begin(self._world.now), self._told):
-                _send(session, each)
+            for bulletin in self._paper.bulletins(self._world.market.day_begin(self._world.now), self._told):
+                _send(session, bulletin)
 
     def drop(self, session: Session) -> None:
         """Forget a client that has gone, or has cancelled its subscription."""
@@ -90,9 +90,9 @@ class News:
         """Send the bulletins since the last beat."""
         now = self._world.market.moment(quarter)
         if self._listeners:
-            for each in self._paper.bulletins(self._told, now):
+            for bulletin in self._paper.bulletins(self._told, now):
                 for session in self._listeners.values():
-                    _send(session, each)
+                    _send(session, bulletin)
         self._told = now
 
 

@@ -175,9 +175,9 @@ def pdf(lines: Sequence[str]) -> bytes:
         "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
     )
     text, places = "%PDF-1.4\n", []
-    for number, each in enumerate(objects, 1):
+    for number, body in enumerate(objects, 1):
         places.append(len(text))
-        text += f"{number} 0 obj\n{each}\nendobj\n"
+        text += f"{number} 0 obj\n{body}\nendobj\n"
     table = "".join(f"{place:010} 00000 n \n" for place in places)
     size = len(objects) + 1
     text += f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer\n<</Size {size}/Root 1 0 R>>\n"

@@ -96,8 +96,8 @@ class Horizon:
         most = min(limit or EVENTS, most)
 
         def text() -> str:
-            found = (each for instrument in instruments for each in self._events(instrument, kinds, first, last))
-            return json.dumps(sorted(found, key=lambda each: (each["index_date"], each["id"]))[:most])
+            found = (event for instrument in instruments for event in self._events(instrument, kinds, first, last))
+            return json.dumps(sorted(found, key=lambda event: (event["index_date"], event["id"]))[:most])
 
         self._ask(_EVENT, session, args["reqId"], "wshEventData", text)
 

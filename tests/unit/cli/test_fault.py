@@ -35,7 +35,7 @@ def test_a_step_is_done_or_refused_with_what_is_wrong(
 
 def test_nobody_there_is_told(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fault", f"ipc://{tmp_path}/c", "do=off", "--timeout", "0.05"]) == 1
-    assert "nobody answers at ipc://" in capsys.readouterr().err
+    assert "no reply from ipc://" in capsys.readouterr().err
 
 
 def test_a_script_with_faults_is_not_begun(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
