@@ -1,18 +1,19 @@
-"""Durable messages on disk: one SQLite file, in which whatever was committed is there after the process is killed.
+"""The event store: durable messages in one SQLite file. Committed messages survive the kill of the process.
 
-Knows files and locks; the layout of the file is for `storage.schema`, what is done in it for `storage.event_table`.
-Must not know what a topic or a body means, msgpack, ZeroMQ, the event loop or the time of day (it is given `now`, of a
-clock that only goes forward). It is called from an event loop, so every call is bounded: one thread uses the file, for
-which nobody waits longer than `patience`, and not at all once it is known that the disk does not answer.
+The module knows files and locks; `storage.schema` knows the layout of the file, and `storage.event_table` the SQL
+operations on it. The module must not know what a topic or a body means, msgpack, ZeroMQ, the event loop or the time of
+day (the caller gives `now`, of a monotonic clock). An event loop calls the store, so every call is bounded: only the
+disk thread uses the file, and a call waits for the thread at most `patience` seconds, and hardly at all once the disk
+is known to hang.
 
-Two rules keep it simple. Errors of the disk, its silence among them, are caught in one place and become `fault`, a
-sentence for operators: no call but `open` raises. And what cannot be written waits in memory, in order, for the next
-call that can: until then it is read from there.
+Two rules keep the store simple. First, errors of the disk, and its silence, are caught in one place and become `fault`,
+a sentence for operators: no call but `open` raises. Second, messages that cannot be written wait in memory, in order,
+until a later call can write them; until then they are read from memory.
 
-What is pruned is decided by no clock that can be set. Each message is stamped with the *uptime*, for how long daemons
-had been running on this store when it came, and goes when `days` of uptime have passed since: a clock that jumps prunes
-nothing, nor does a month in which nothing ran. Where there are too many bytes the oldest messages go before their time,
-those of streams that are about orders last. Order keys never go, nor the state of an order that is open.
+Pruning does not depend on a clock that can be set. Each message is stamped with the *uptime*, the total time for which
+daemons had been running on this store, and is removed after `days` of further uptime: a clock that jumps prunes
+nothing, and neither does a month without a running daemon. If the file exceeds its bytes the oldest messages are
+removed earlier, those of streams about orders last. Order keys, and the state of an open order, are never removed.
 """
 
 from __future__ import annotations
@@ -42,59 +43,58 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
 KEPT = 64 * 2**20
-"""Bytes of what could not be written that are kept in memory."""
+"""Bytes of unwritten messages that are kept in memory."""
 
 CATCH_UP = 400
-"""Rows of those kept that one call writes, beside its own: about 2 ms."""
+"""Rows of the backlog that one call writes, beside its own rows: about 2 ms."""
 
 PROBE = 8
-"""Rows with which it is tried whether writing is possible again: what fails shall cost little."""
+"""Rows of the first write after a failure: a write that fails again must cost little."""
 
 IMPATIENCE = 0.005
-"""Seconds for which the disk is waited for after it has not answered in time, until it is as it should be."""
+"""Seconds to wait for the disk after it has not answered in time, until it answers as fast as this again."""
 
 STARTING = 60.0
-"""Seconds that it has to say what it holds when the daemon starts: who goes on without that would forget a halt."""
+"""Seconds to wait for the store's content when the daemon starts: a daemon without it would forget a halt."""
 
 CLOSING = 5.0
-"""Seconds that it has to take what waits when the store is closed."""
+"""Seconds to write the backlog when the store is closed."""
 
 PRUNED, PRUNED_BYTES = 250, 256 * 2**10
-"""Rows that one call of `tend` removes at most: about 1 ms. At a call a second that is 21 million a day."""
+"""Limits of one removal, in rows and bytes: about 1 ms. With one `tend` a second that is 21 million rows a day."""
 
 TIDY, WAL = 2**19, 2**21
-"""Bytes of the write-ahead log from which on it is copied into the file: by `tend`, in 1 or 2 ms, most of it spent
-waiting for the disk; by what is written itself, in 4 or 5, where `tend` does not come in time."""
+"""Bytes of the write-ahead log above which it is copied into the file: by `tend` (1 to 2 ms, mostly waiting for the
+disk), and by a commit (4 to 5 ms) if `tend` does not come in time."""
 
 FULL, HIGH, LOW = 1.0, 0.8, 0.75
-"""Shares of the bytes that the store may have: at which messages go before their time, at which there is an alarm, and
-below which there is none any more."""
+"""Shares of `most_bytes`: above the first messages are removed early, the second starts an alarm, the third ends it."""
 
 MEASURED = 2**20
-"""Bytes that are written until it is looked again how large the file is."""
+"""Bytes written between two measurements of the file's size."""
 
 LOOKED_AT = 40
-"""How many times `PRUNED` rows are looked at to find some that may go, at a time."""
+"""Batches of `PRUNED` rows that one call examines to find rows that may be removed."""
 
 MAKING_ROOM = 0.1
-"""Seconds after which no more is removed at a time: on a slow disk it goes on with what is written next, in batches
-that are `LARGER` times as large, because there it is the commit that takes long."""
+"""Seconds after which one call stops removing. On a slow disk the next write goes on with the removal, in batches
+`LARGER` times as large, because there the commit is the slow part."""
 
 LARGER = 4
 
 STEP = 60_000_000
-"""Microseconds of uptime that one call of `tend` adds at most, whatever its clock says: it is called every second."""
+"""Microseconds of uptime that one `tend` adds at most, whatever its clock says: `tend` is called every second."""
 
 STAMPED = 600_000_000
-"""Microseconds of uptime after which they are written, where no message has come that is stamped with them."""
+"""Microseconds of uptime after which the uptime is written, if no message stamped with it has been written."""
 
 LATEST = 2**52
-"""The highest epoch that a clock can give (the year 2112): those that come after it have room below 2^53."""
+"""Highest epoch that a clock can give (the year 2112): the epochs after it have room below 2^53."""
 
 RECENT = 1_000
-"""Commits of which it is told how long they took."""
+"""Commits that the percentiles of the duration are computed from."""
 
-_BUSY = 0.002  # seconds; nobody else ought to write, and a reader is in nobody's way
+_BUSY = 0.002  # seconds; no other process should write, and readers do not block a writer
 _DAY = 86_400_000_000
 
 _ADVICE = {
@@ -113,18 +113,18 @@ _MAY_PASS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, 
 
 
 class StoreError(Exception):
-    """The store is not to be had at all. str() says what, where, and what to do about it."""
+    """Store that cannot be used at all. str() says what is wrong, where, and what to do about it."""
 
 
 _Row = tuple[bytes, int, int, bytes, bytes, bytes | None, bytes | None]
-"""A message: stream, the number in it, µs since 1970 UTC, topic, body, the name of the state that it is, if any, and
-the name of the order key that it belongs to, if any."""
+"""Message: stream, sequence number, µs since 1970 UTC, topic, body, the name of its state, if any, and the name of its
+order key, if any."""
 
 
 class _Stream:
-    """What is known of a stream: see the schema.
+    """Stream of the store in memory: see the schema.
 
-    `keyed`: some of its messages are about order keys. `saved` is what is on disk, None if nothing is.
+    `keyed`: some of its messages are about order keys. `saved` is its row on disk, None if there is none.
     """
 
     __slots__ = ("floor", "keyed", "last", "name", "number", "saved")
@@ -138,17 +138,17 @@ class _Stream:
         self.saved = saved and saved._replace(last=0)
 
     def row(self) -> StreamRow:
-        """Return what is to be on disk of it."""
+        """Return the row that the stream should have on disk."""
         return StreamRow(self.number, self.name, self.floor, self.keyed, 0)
 
     def is_saved(self) -> bool:
-        """Return True if that is on disk."""
+        """Return True if the row on disk is up to date."""
         saved = self.saved
         return saved is not None and saved.floor == self.floor and saved.keyed == self.keyed
 
 
 class _Files(NamedTuple):
-    """What the disk thread sees of the files: which they are, and how large; 0 for one that is not there."""
+    """Inodes of the file and its write-ahead log, and the size of the file; 0 for a missing file."""
 
     inode: int
     wal_inode: int
@@ -156,7 +156,7 @@ class _Files(NamedTuple):
 
 
 class _Late(NamedTuple):
-    """A job for which nobody waits any more, and what is to be done when it has ended well."""
+    """Late job: no call waits for it any more. `then` is called when the job has succeeded."""
 
     job: Job
     then: Callable[[Any], None]
@@ -174,11 +174,12 @@ def _nothing(_: object) -> None:
 
 
 class Store:
-    """The store in a directory, from `open` to `close`; before and after nothing is written or found.
+    """Event store in a directory. Before `open` and after `close` the store writes and finds nothing.
 
-    `days` is how long messages are kept; `sync` "normal" (what is committed survives the process) or "full" (and a
-    loss of power); `most_bytes` how large the file may become; `patience` for how many seconds the disk is waited for,
-    and all else with it. `name` names the store for ever: where it is another, numbers begin anew.
+    `days` is how long messages are kept. `sync` is "normal" (commits survive the process) or "full" (commits also
+    survive a loss of power). `most_bytes` is the largest size of the file. `patience` is how many seconds a call, and
+    with it the daemon, waits for the disk. `name` identifies the store for ever: with another name, sequence numbers
+    begin anew.
     """
 
     def __init__(
@@ -192,9 +193,9 @@ class Store:
     ) -> None:
         self.name = ""
         self.before = ""
-        """The name of the store whose file was there at an earlier start, and was gone at this one."""
+        """The name of an earlier store in this directory whose file has vanished before this start."""
         self.stuck = False
-        """Whether the disk did not answer until the store was closed: its thread still waits."""
+        """True if the disk did not answer before the store was closed: the disk thread still waits."""
         self._directory = directory
         self._path = directory / "events.db"
         self._wal = directory / "events.db-wal"
@@ -203,21 +204,21 @@ class Store:
         self._most_bytes = most_bytes
         self._patience = patience
         self._opened = ExitStack()
-        self._locked = -1  # the lock's file, in which the name is
+        self._locked = -1  # the lock file, which holds the name
         self._db: sqlite3.Connection | None = None
         self._thread: DiskThread | None = None
         self._late: _Late | None = None
-        self._hung = False  # whether the disk has not answered in time, and not been as it should be since
-        self._again: _Adopt | None = None  # it could not be opened, and may be later
+        self._hung = False  # the disk has not answered in time, and no job has been fast since
+        self._again: _Adopt | None = None  # set if the file could not be opened, but may be later
         self._inode = 0
         self._files = _Files(0, 0, 0)
-        self._wal_size = 0  # as the disk thread saw it behind its last job
+        self._wal_size = 0  # after the last job of the disk thread
         self._streams: dict[bytes, _Stream] = {}
         self._numbered: dict[int, _Stream] = {}
-        self._next = 1  # number of a stream
-        self._about = About("", 0, 0, 0)  # as it is to be written
-        self._stamped = 0  # uptime, as it was written last
-        self._seen: int | None = None  # by the clock of `tend`
+        self._next = 1  # the row number of the next new stream
+        self._about = About("", 0, 0, 0)  # the row to be written
+        self._stamped = 0  # the uptime that was written last; -1 if the row must be written with the next commit
+        self._seen: int | None = None  # the `now` of the last `tend`
         self._known = KnownKeys()
         self._open_keys: list[Key] = []
         self._backlog = Backlog()
@@ -225,10 +226,10 @@ class Store:
         self._uncopied = ""
         self._spoilt = False
         self._failing = False
-        self._used = self._unmeasured = 0  # bytes in the file, and what was written since they were counted
+        self._used = self._unmeasured = 0  # bytes in the file, and bytes written since they were measured
         self._high, self._evicting = False, False
-        self._making_room = False  # there was no time for all that had to go
-        self._evicted = 0  # the row up to which only streams of orders have messages left
+        self._making_room = False  # the last call had no time to remove enough
+        self._evicted = 0  # the row up to which only streams about orders have messages left
         self._commits, self._commit_ms, self._longest_ms = 0, 0.0, 0.0
         self._recent: deque[float] = deque(maxlen=RECENT)  # ms of commits
         self._slowest = 0.0
@@ -236,17 +237,17 @@ class Store:
 
     @property
     def fault(self) -> str:
-        """What keeps it from being written, where, and what to do about it; empty if nothing does."""
+        """The fault that prevents writing, its place, and what to do about it; empty if there is none."""
         return self._unwritten or self._uncopied
 
     @property
     def uncommitted(self) -> int:
-        """How many messages were given to it and are not on the disk."""
+        """The number of messages that are not on the disk yet."""
         return self._backlog.messages
 
     @property
     def shortage(self) -> str:
-        """What an operator must know of the room that is left; empty if there is enough."""
+        """A sentence for operators about a store that is nearly full or full; empty if there is enough room."""
         if not self._high:
             return ""
         figures = f"{self._path} holds {self._used / 2**20:.0f} of {self._most_bytes / 2**20:.0f} MiB (store.max_bytes)"
@@ -256,14 +257,14 @@ class Store:
     # -- opening and closing
 
     def open(self, clock: int, adopt: _Adopt = _no_keys) -> int:
-        """Lock the directory, open or create the file, and return the epoch that begins.
+        """Lock the directory, open or create the file, and return the new epoch.
 
-        The epoch is `clock` (µs since 1970 UTC), or the last one and 1, if that is higher: it rises with each start,
-        although the clock was set back. `adopt` finds the order keys in the messages of a store of schema 1.
+        The epoch is `clock` (µs since 1970 UTC), or the last epoch plus 1 if that is higher: so the epoch rises with
+        each start, even if the clock was set back. `adopt` finds the order keys in the messages of a store of schema 1.
 
-        Raise StoreError if the directory is not to be had. Whatever else is wrong is said by `fault`. A file that is no
-        store, or of a later schema, is left as it is; nothing is kept then, and `name` is made of the epoch. On a disk
-        that is full it is tried again by `tend`, and what comes until then is kept in memory.
+        Raise StoreError if the directory cannot be made or locked. `fault` tells of anything else that is wrong. A file
+        that is no store, or of a later schema, is left as it is; then nothing is kept, and `name` is made from the
+        epoch. On a full disk `tend` tries again, and messages are kept in memory until then.
         """
         epoch = min(clock, LATEST)
         self.name = f"e-{_base36(epoch)}"
@@ -271,11 +272,11 @@ class Store:
         self._open_files(adopt, f"s-{_base36(secrets.randbits(60))}")
         if self._db is not None:
             done = self._commit(partial(event_table.take_over, self._about))
-            self._stamped = self._about.uptime if done else -1  # then it is written with what is written first
+            self._stamped = self._about.uptime if done else -1  # -1: written with the first commit
         return self._about.epoch
 
     def _open_files(self, adopt: _Adopt, name: str) -> None:
-        """Open what is there, or begin a store of this name; where neither can be done, say why."""
+        """Open the file, or create a store of this name. If neither is possible, set the fault."""
         self._again = None
         try:
             self._make_directory()
@@ -295,7 +296,7 @@ class Store:
             self._start(adopt, name)
 
     def _open_late(self, adopt: _Adopt) -> None:
-        """Try again to open what could not be opened at the start."""
+        """Try again to open a file that could not be opened at the start."""
         self._stamped = -1
         try:
             self._open_files(adopt, self.name)
@@ -313,17 +314,17 @@ class Store:
             ) from error
 
     def close(self) -> None:
-        """Write what waits, as far as that is possible, and let others have it. Once closed, does nothing.
+        """Write the backlog as far as possible, close the file, and release the lock. A second call does nothing.
 
-        It takes `CLOSING` seconds at most. If the disk has not answered until then the store is `stuck`: the lock goes
-        with the process.
+        Closing takes about `CLOSING` seconds at most. If the disk has not answered by then the store is `stuck`: the
+        end of the process releases the lock.
         """
         until = perf_counter() + CLOSING
         if self._thread is not None:
             self._write_the_rest(self._thread, until)
             job = self._thread.submit(self._opened.close)
             self.stuck = not (self._thread.wait(job, until - perf_counter()) and self._thread.end(CLOSING))
-        elif not self.stuck:  # the thread may still be at work with the file
+        elif not self.stuck:  # a stuck thread may still use the file
             self._opened.close()
         self._db = self._thread = self._again = None
         self._locked = -1
@@ -339,7 +340,7 @@ class Store:
             self._stamp()
 
     def _lock(self) -> int:
-        """Lock a file in the directory, and the directory: who removes that file has not ended who has it locked."""
+        """Lock a file in the directory, and the directory itself, because the lock file may be removed by mistake."""
         path = f"{self._path}.lock"
         with ExitStack() as opened:
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -347,7 +348,7 @@ class Store:
             directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             opened.callback(os.close, directory)
             self._have(file, path)
-            with suppress(OSError):  # a network's file system may lock files only
+            with suppress(OSError):  # a network file system may lock files only
                 self._have(directory, path)
             self._opened.push(opened.pop_all())
         return file
@@ -363,24 +364,24 @@ class Store:
             ) from error
 
     def _touch(self) -> None:
-        """Have a file that others may not read. SQLite would make one for all to see."""
+        """Create the file without read access for others, if it is missing. SQLite would let others read it."""
         if not self._path.exists():
             self.before = self._named() or self.before
-            os.ftruncate(self._locked, 0)  # whoever took the file away has a new store begun
+            os.ftruncate(self._locked, 0)  # without the file a new store begins, with a new name
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
     def _named(self) -> str:
-        """Return the name of the store that was in this directory: it is in the lock's file. Empty if none ever was."""
+        """Return the name of the earlier store in this directory, from the lock file; "" if there never was one."""
         return os.pread(self._locked, 100, 0).decode("ascii", "replace").strip()
 
     def _start(self, adopt: _Adopt, name: str) -> None:
-        """Take up what is in the file, or begin it; if it is unfit, say so."""
+        """Load the file, or create its tables. If the file is unfit, set the fault."""
         try:
             self._take_up(adopt, name, alone=False)
         except sqlite3.OperationalError as error:
             if _code(error) not in _NO_ROOM:
                 raise
-            # A full disk has no room for the memory that processes share, and there is only one of us.
+            # A full disk has no room for SQLite's shared memory file, and an exclusive lock works without that file.
             try:
                 self._take_up(adopt, name, alone=True)
             except sqlite3.OperationalError:
@@ -397,7 +398,7 @@ class Store:
                 return
             self._load(db)
             self._db = db
-            # First in, last out: the lock goes when the file is closed.
+            # First in, last out: the lock is released after the file is closed.
             self._opened.push(opened.pop_all())
         self._thread = DiskThread()
         self._failing, self._unwritten = False, ""
@@ -406,16 +407,16 @@ class Store:
         self._write_name()
 
     def _write_name(self) -> None:
-        """Write the name where it shows that a store was here. What cannot be written now is with the next start."""
+        """Write the store's name into the lock file. A failed write is repeated by the next `tend` or start."""
         with suppress(OSError):
             os.pwrite(self._locked, self.name.encode() + b"\n", 0)
 
     def _connect(self) -> sqlite3.Connection:
-        # Used by the disk thread alone once it is open, and closed by that.
+        # After opening only the disk thread uses the connection, and closes it.
         return sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
 
     def _unfit(self, db: sqlite3.Connection, adopt: _Adopt, name: str) -> str:
-        """Return why the file is none of ours, and what to do; empty if it is ours, made or upgraded if need be."""
+        """Return why the file cannot be used, and what to do; "" after creating or upgrading the file if needed."""
         if not _inode_and_size(self._path)[1] and _inode_and_size(self._wal)[1]:
             return "it is empty, and its -wal is not: it was cut off; move both away"
         ours, made = one(db, "PRAGMA application_id"), one(db, "PRAGMA user_version")
@@ -430,13 +431,13 @@ class Store:
             return f"it was made by {age} ibbridge (schema {made}; this one has {SCHEMA}); move it away, or run it"
         if not empty and self._streams:
             return "it can be opened now, and has other numbers than those in use"
-        db.execute("PRAGMA journal_mode=WAL")  # it stays so, unless somebody has changed it
+        db.execute("PRAGMA journal_mode=WAL")  # kept in the file, unless another program has changed it
         if empty:
             schema.create(db, name)
         elif made < SCHEMA:
             schema.upgrade(db, adopt)
-        db.execute("PRAGMA wal_autocheckpoint=0")  # to copy is to wait for the disk: when, is decided here
-        db.execute("PRAGMA journal_size_limit=0")  # the log is cut when it begins anew: its size says what is in it
+        db.execute("PRAGMA wal_autocheckpoint=0")  # copying waits for the disk, so the store decides when to copy
+        db.execute("PRAGMA journal_size_limit=0")  # truncate the log when it restarts, so that its size is its content
         db.execute("PRAGMA cache_size=-8192")  # kB
         db.execute(f"PRAGMA synchronous={self._sync}")
         return ""
@@ -464,9 +465,9 @@ class Store:
     # -- writing
 
     def append(self, rows: Sequence[_Row]) -> bool:
-        """Commit; False, with a fault, if that was not possible. The rows are then kept, and tried again.
+        """Commit rows. Return False, and set the fault, if the commit failed; then keep the rows and try again later.
 
-        In each stream numbers rise, by one or there is a hole: what is before that cannot be read any more.
+        Sequence numbers must rise in each stream. A hole in them makes all earlier messages of the stream unreadable.
         """
         for row in rows:
             self._note(row)
@@ -485,24 +486,24 @@ class Store:
         return True
 
     def forget(self, topic: bytes, identity: bytes | None) -> None:
-        """This is no state any more; nothing of the topic is, without an identity. Written with the next append."""
+        """Remove a state, or without an identity all states of the topic. Written with the next `append`."""
         if self._keeps:
             self._backlog.add(Forgotten(topic, identity))
 
     def remember(self, key: Key) -> None:
-        """Keep an order key for ever. Written with the next append."""
+        """Keep an order key for ever. Written with the next `append`."""
         if self._keeps:
             self._backlog.add(key)
 
     def put(self, key: str, value: bytes) -> bool:
-        """Keep a value by name, on the disk before this returns; False, with a fault, if that was not possible."""
+        """Keep a value by name, on the disk before the return. Return False, and set the fault, if that failed."""
         return self._commit(partial(event_table.put_value, key, value), for_sure=True)
 
     def tend(self, now: int) -> None:
-        """What there is to do beside writing, some of it each time. To be called every second.
+        """Do a part of the maintenance. Call it every second.
 
-        `now` is in µs, by a clock that only goes forward. Tries again what could not be written, removes what has been
-        there for too long or is too much, and copies the log when idle.
+        `now` is in µs, of a monotonic clock. Retry failed writes, remove messages that are too old or too many, and
+        copy the log when idle.
         """
         self._age(now)
         if self._again is not None:
@@ -518,27 +519,27 @@ class Store:
         self._idle = True
 
     def _tidy(self) -> None:
-        """Remove and copy: one thing at a time."""
+        """Remove messages or copy the log, one of them per call."""
         if self._too_much():
             self._make_room()
             return
         copy = self._grown() >= TIDY
-        if not copy and (self._failing or not self._backlog):  # on a full disk this may be what makes room
+        if not copy and (self._failing or not self._backlog):  # on a full disk, pruning may make room
             copy = not self._prune(self._about.uptime - self._lifetime) and self._idle and not self._copied
         if copy:
             self._copy()
 
     @property
     def _keeps(self) -> bool:
-        """Whether there is a file to write to, or may be one later."""
+        """Return True if there is a file to write to, or may be one later."""
         return self._db is not None or self._again is not None
 
     def _share_of_backlog(self) -> int:
-        """Return how many rows are written at once: more where nobody waits for it."""
+        """Return the number of backlog rows to write at once: more if the disk hangs, as no call waits long then."""
         return CATCH_UP * 5 if self._hung else CATCH_UP
 
     def _age(self, now: int) -> None:
-        """Add what has passed since the last call to the uptime: no more than is believed of any clock."""
+        """Add the time since the last call to the uptime, but at most `STEP`."""
         passed = 0 if self._seen is None else max(0, now - self._seen)
         self._seen = now
         self._about = self._about._replace(uptime=self._about.uptime + min(passed, STEP))
@@ -566,7 +567,7 @@ class Store:
         return self._streams[name].number
 
     def _keep(self, fresh: Sequence[Waiting]) -> None:
-        """Have rows wait. What is too much is dropped, the oldest first: all of it if there is no file."""
+        """Add rows to the backlog, and drop the oldest ones above the limit; drop all of them if there is no file."""
         for message in fresh:
             self._backlog.add(message)
         for message in self._backlog.drop(KEPT if self._keeps else 0):
@@ -574,7 +575,7 @@ class Store:
             stream.floor = max(stream.floor, message.seq)
 
     def _catch_up(self, most: int) -> bool:
-        """Write what waits, or so much of it as one call may; whether nothing waits any more."""
+        """Write up to `most` items of the backlog. Return True if no message waits any more."""
         if self._failing and not self._write_some(PROBE):
             return False
         if self._backlog and not self._write_some(most):
@@ -583,7 +584,7 @@ class Store:
         return not self._backlog.messages
 
     def _recovered(self) -> None:
-        """The disk takes what it is given."""
+        """Clear the fault after a successful write, unless the store is spoilt."""
         if self._spoilt:
             return
         self._failing = False
@@ -595,7 +596,7 @@ class Store:
         return self._write(self._backlog.first(most))
 
     def _write(self, items: Sequence[Item]) -> bool:
-        """Commit items, with the floors of their streams where these have moved; whether that was possible."""
+        """Commit items, and the rows of their streams that have changed. Return True if the commit succeeded."""
         rows = rows_of(items, self._number)
         moved = {stream: stream.row() for name in rows.streams if not (stream := self._streams[name]).is_saved()}
         new = [name for name in rows.keys if name not in self._known]
@@ -621,7 +622,7 @@ class Store:
     # -- removing
 
     def _prune(self, before: int) -> bool:
-        """Remove the oldest messages, if they came at an uptime before that one; whether there were any."""
+        """Remove the oldest messages that came before an uptime. Return True if any were removed."""
         return self._remove(self._old(self._oldest(0, PRUNED), before))
 
     def _oldest(self, after: int, most: int) -> list[Old]:
@@ -632,7 +633,7 @@ class Store:
         return found
 
     def _old(self, found: list[Old], before: int) -> list[Old]:
-        """Return those that came first, up to one that is to be kept."""
+        """Return the first messages of `found`, up to one that must be kept, or to the limit of one removal."""
         room = PRUNED_BYTES
         for count, old in enumerate(found):
             uptime = 0 if old.uptime > schema.TIMES_OF_DAY else old.uptime
@@ -642,7 +643,7 @@ class Store:
         return found
 
     def _remove(self, messages: list[Old]) -> bool:
-        """Remove messages, the oldest of their streams; whether that was possible, and there were any."""
+        """Remove messages, which are the oldest of their streams. Return True if any were removed."""
         if not messages:
             return False
         floors: dict[_Stream, int] = {}
@@ -659,7 +660,7 @@ class Store:
         return self._commit(partial(event_table.remove, messages, list(rows.values())), removed)
 
     def _too_much(self) -> bool:
-        """Look how large the file is; return True if messages have to go."""
+        """Measure the file; return True if messages have to be removed to keep its limit."""
         used = self._attempt(event_table.used)
         if used is not None:
             self._used, self._unmeasured = used, 0
@@ -668,7 +669,7 @@ class Store:
         return self._used > self._most_bytes * FULL
 
     def _make_room(self) -> None:
-        """Remove the oldest messages, twice as many bytes as were written: those of streams about orders last."""
+        """Remove the oldest messages, twice as many bytes as were written. Messages of streams about orders go last."""
         room, until = 2 * MEASURED, perf_counter() + MAKING_ROOM
         most = PRUNED * LARGER if self._making_room else PRUNED
         self._making_room = False
@@ -690,16 +691,16 @@ class Store:
     # -- reading
 
     def last(self) -> dict[bytes, int]:
-        """The last number of every stream there ever was."""
+        """Return the last sequence number of every stream that there ever was."""
         return {name: stream.last for name, stream in self._streams.items()}
 
     def first(self, stream: bytes) -> int:
-        """The oldest number that can be read, with all that follow; the next one to come if there is none."""
+        """Return the oldest sequence number of a stream that can be read; its next number if it has no message."""
         known = self._streams.get(stream)
         return known.floor + 1 if known else 1
 
     def state(self) -> list[tuple[bytes, bytes, bytes]]:
-        """Topic, identity and body of the newest message on disk of each topic and identity. For the start."""
+        """Return topic, identity and body of the newest message of each topic and identity. Only for the start."""
         return self._at_start(schema.states) or []
 
     def open_keys(self) -> list[Key]:
@@ -707,7 +708,7 @@ class Store:
         return self._open_keys
 
     def key(self, name: bytes) -> bytes | None:
-        """Return what belongs to a key; None if there is no such key, or, with a fault, if it cannot be read."""
+        """Return the value of an order key; None if there is no such key, or (with a fault) if it is unreadable."""
         if (waiting := self._backlog.key(name)) is not None:
             return waiting.value
         if name not in self._known:
@@ -716,10 +717,10 @@ class Store:
         return value
 
     def read(self, stream: bytes, first: int, last: int, most: int, most_bytes: int) -> list[tuple[int, bytes, bytes]]:
-        """Number, topic and body of the messages `first` to `last` of a stream, in order.
+        """Return sequence number, topic and body of the messages `first` to `last` of a stream, in order.
 
-        No more than `most`, and no more than have `most_bytes`, but one. It ends early, with a fault, where the file
-        cannot be read.
+        The result has at most `most` messages and `most_bytes` bytes, but at least one message. The result ends early,
+        with a fault, where the file cannot be read.
         """
         known = self._streams.get(stream)
         if known is None:
@@ -738,12 +739,12 @@ class Store:
         return page.found
 
     def get(self, key: str) -> bytes | None:
-        """The value that was kept by this name; None if there is none. For the start."""
+        """Return the value kept by a name; None if there is none. Only for the start."""
         value: bytes | None = self._at_start(partial(event_table.value, key))
         return value
 
     def _at_start(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
-        """Have the disk thread read what the daemon goes on from. If that is not possible, it is so for good."""
+        """Return a result that the daemon's start depends on. If reading it fails, the store is spoilt for good."""
         if self._late is not None and self._thread is not None:
             self._thread.wait(self._late.job, 0 if self._spoilt else STARTING)
         found = self._attempt(work, needed=True)
@@ -756,7 +757,7 @@ class Store:
         return found
 
     def figures(self) -> dict[str, Any]:
-        """How it does. The longest commit is that since this was asked last, p50 and p99 are of the last 1,000."""
+        """Return the store's metrics. `longestCommitMs` is since the last call; p50 and p99 are of `RECENT` commits."""
         longest, self._longest_ms = self._longest_ms, 0.0
         return {
             "name": self.name,
@@ -775,11 +776,11 @@ class Store:
         }
 
     def slowest(self) -> float:
-        """Seconds that the slowest commit took since this was asked last, or the slowest attempt at one."""
+        """Return the seconds of the slowest commit, or attempt at one, since the last call."""
         slowest, self._slowest = self._slowest, 0.0
         return slowest
 
-    # -- what may go wrong
+    # -- jobs of the disk thread, and their faults
 
     def _commit(
         self,
@@ -788,7 +789,11 @@ class Store:
         *,
         for_sure: bool = False,
     ) -> bool:
-        """Make a change in one transaction; whether that was possible. `then` is called once it was, maybe later."""
+        """Make a change in one transaction. Return True on success.
+
+        `then` is called after the success, which may come later than the return. With `for_sure` a loss of power does
+        not undo the change.
+        """
         if self._spoilt:
             return False
         started = perf_counter()
@@ -813,14 +818,14 @@ class Store:
         return True
 
     def _grown(self) -> int:
-        """Bytes of the log since it was copied last."""
+        """Return the bytes that the log has grown since the last copy."""
         size = self._wal_size
-        if size < self._copied_to:  # it has begun anew
+        if size < self._copied_to:  # the log has restarted
             self._copied_to = 0
         return size - self._copied_to
 
     def _copy(self) -> None:
-        """Copy what was committed from the log into the file. If no one reads the log, it then begins anew."""
+        """Copy commits from the log into the file. If no other process reads the log, the log then restarts."""
 
         def copied(whole: bool) -> None:  # noqa: FBT001 - the result of a job
             self._copied, self._uncopied = whole, ""
@@ -829,7 +834,7 @@ class Store:
         self._copied_to = self._wal_size
 
     def _look(self) -> None:
-        """See that the file is still the one that was opened: what is written to another is lost."""
+        """Check that the file is still the one that was opened: messages written to a removed file are lost."""
         if (files := self._attempt(self._touch_disk)) is None:
             return
         self._files = files
@@ -839,7 +844,7 @@ class Store:
         self._unwritten = f"{self._path}: it, or its -wal, was removed or replaced while in use; restart ibbridge"
 
     def _touch_disk(self, _: sqlite3.Connection) -> _Files:
-        """Write to the disk, so that one that hangs is found out before an order is taken. For the disk thread."""
+        """Write to the disk, in the disk thread, so that a hanging disk is noticed before an order is accepted."""
         self._write_name()
         return self._look_at_files()
 
@@ -851,11 +856,11 @@ class Store:
         copying: bool = False,
         needed: bool = False,
     ) -> Any:
-        """Have the disk thread do something; what that gives.
+        """Run a job in the disk thread, and return its result.
 
-        None if there is no file or, with a fault, if it failed or takes too long; in the latter case `then` is called
-        when it has ended well after all. What is `needed` is waited for longer, and if it fails the store is spoilt: it
-        must not be taken for nothing.
+        Return None if there is no file or, with a fault, if the job failed or takes too long. A job that takes too long
+        and succeeds later still gets its `then` called. A `needed` job is waited for longer; if it fails the store is
+        spoilt, because its None must not pass for an empty result.
         """
         if self._db is None or self._thread is None:
             return None
@@ -878,7 +883,7 @@ class Store:
         return result
 
     def _done(self, work: Callable[[sqlite3.Connection], Any], db: sqlite3.Connection) -> tuple[Any, int]:
-        """Do something, and see how large the log is then. For the disk thread."""
+        """Do the work of a job, in the disk thread. Return its result, and the size of the log after it."""
         return work(db), _inode_and_size(self._wal)[1]
 
     def _look_at_files(self) -> _Files:
@@ -886,13 +891,13 @@ class Store:
         return _Files(inode, _inode_and_size(self._wal)[0], size)
 
     def _stall(self) -> None:
-        """The disk does not answer: nobody waits for it until it does, and what comes is kept."""
+        """Set the fault of a disk that does not answer in time: until it does, messages go to the backlog."""
         self._hung = self._failing = True
         advice = "see what the system log says of its disk, it is tried again by itself"
         self._unwritten = f"{self._path}: the disk has not answered for {self._patience:g} s; {advice}"
 
     def _collect(self) -> None:
-        """See whether the disk has answered after all, and do what was to be done then."""
+        """Complete a late job, if the disk has answered meanwhile."""
         if self._late is None or self._thread is None or not self._thread.wait(self._late.job, 0):
             return
         late, self._late = self._late, None
@@ -905,15 +910,15 @@ class Store:
 
     @contextmanager
     def _watching(self, *, copying: bool = False, needed: bool = False) -> Iterator[None]:
-        """Make a fault of what SQLite fails with."""
+        """Turn SQLite's errors in the block into a fault."""
         try:
             yield
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of damaged names and texts
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter for damaged names and texts
             self._spoilt = self._spoilt or needed
             self._failed(error, copying=copying)
 
     def _failed(self, error: Exception, *, copying: bool = False) -> None:
-        """Make a fault of an error of SQLite's."""
+        """Set the fault for an error of SQLite's. Damage spoils the store for good."""
         code = _code(error)
         self._spoilt = self._spoilt or code in _DAMAGED
         for_good = self._spoilt or not self._keeps
@@ -926,12 +931,12 @@ class Store:
 
 
 def _code(error: Exception) -> int:
-    """Return SQLite's code of an error. A text that is none, which Python finds out, has no code: that is damage."""
+    """Return SQLite's code of an error. A text that Python cannot decode has no code, and counts as damage."""
     return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF
 
 
 def _share(values: Collection[float], share: float) -> float:
-    """The value below which this share of them is; 0 of none."""
+    """Return the quantile of values at a share from 0 to 1; 0 if there are no values."""
     return sorted(values)[min(len(values) - 1, int(len(values) * share))] if values else 0.0
 
 
