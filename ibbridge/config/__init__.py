@@ -1,5 +1,5 @@
 """The operator's settings: their types, defaults, checks and reasons, and the YAML file that holds them.
 
-The package says what each setting may be, and which settings change while the daemon runs.
-It must not know the parts that obey a setting.
+The package knows the values that each setting may have, and which settings change while the daemon runs.
+The package must not know the parts that obey a setting.
 """

@@ -1,7 +1,8 @@
-"""When TWS is expected to be away: spans of local time in which orders are refused, and its absence is no alarm.
+"""Maintenance windows of TWS: spans of local time in which orders are refused, and an absent TWS raises no alarm.
 
-Pure: told the time. A window is `HH:MM-HH:MM ZONE`, with the days on which it begins in front if it is not every day:
-`Sun-Fri 23:45-00:45 America/New_York`. Ends are local clock times, so it is right over summer time and midnight.
+Pure: the caller gives the time. A window is `HH:MM-HH:MM ZONE`, with its first days in front if it does not begin every
+day: `Sun-Fri 23:45-00:45 America/New_York`. Both ends are local clock times, so a window is right in summer time and
+over midnight.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _WINDOW = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One span. `days` are those on which it begins, 0 for Monday; it may end on the next."""
+    """Maintenance window. `days` are the days on which it begins (0 is Monday); it may end on the next day."""
 
     start: dt.time
     end: dt.time
@@ -28,9 +29,9 @@ class Window:
     days: frozenset[int]
 
     def left(self, now: float) -> float:
-        """Seconds until it ends, at `now` (seconds since 1970 UTC); 0 outside of it."""
+        """Return the seconds from `now` (seconds since 1970 UTC) to the window's end; 0 outside the window."""
         today = dt.datetime.fromtimestamp(now, self.zone).date()
-        for day in (today, today - dt.timedelta(days=1)):  # it may have begun yesterday
+        for day in (today, today - dt.timedelta(days=1)):  # the window may have begun yesterday
             if day.weekday() in self.days:
                 begins, ends = self._on(day)
                 if begins <= now < ends:
@@ -45,7 +46,7 @@ class Window:
 
 
 def window(text: str) -> Window:
-    """What the text says. Raises `ValueError`, which says what is wrong with it."""
+    """Return the window that a text describes. Raise `ValueError` with the fault of the text."""
     found = _WINDOW.fullmatch(text.strip())
     if found is None:
         raise ValueError("expected HH:MM-HH:MM ZONE, or Sun-Fri 23:45-00:45 America/New_York")
@@ -69,17 +70,17 @@ def _days(text: str | None) -> frozenset[int]:
     first, _, last = text.partition("-")
     begin = DAYS.index(first)
     count = (DAYS.index(last or first) - begin) % 7 + 1
-    return frozenset((begin + each) % 7 for each in range(count))
+    return frozenset((begin + offset) % 7 for offset in range(count))
 
 
 def left(windows: tuple[Window, ...], now: float) -> float:
-    """Seconds until `now` is in none of them; 0 if it is so already.
+    """Return the seconds until no window holds; 0 if none holds at `now`.
 
-    Where one ends in another, that one counts on: what was refused is told to come back when it is of use.
+    Windows that overlap count as one, so that a refused order is told to come back when it can be accepted.
     """
     until = now
-    while rest := max((each.left(until) for each in windows), default=0.0):
-        if until - now > 7 * 86_400:  # there is always one
+    while rest := max((window.left(until) for window in windows), default=0.0):
+        if until - now > 7 * 86_400:  # the windows cover all of the time
             break
         until += rest
     return until - now

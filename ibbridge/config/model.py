@@ -1,8 +1,8 @@
-"""The operator's decisions: YAML to a frozen tree, and every fault of it named at once.
+"""The configuration model: reads YAML into a frozen tree of settings, and reports all faults at once.
 
-One dataclass field is one setting: its default, its check and its reason stand together, and config/ibbridge.yaml is
-written from them (`annotated`). Each part of the program is given its own branch (`Bus(config.bus)`), never the tree;
-nothing else reads configuration from anywhere. Knows no other part of the program.
+One dataclass field is one setting, with its default, its check and its reason; config/ibbridge.yaml is written from
+them (`annotated`). Each part of the program gets its own branch (`Bus(config.bus)`), never the tree, and no other
+module reads configuration. The module must not know other parts of the program.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Attribute: TypeAlias = str | int | float | bool
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; `faults` says why, one line each, and so does str()."""
+    """Invalid configuration: `faults` has a line for each fault, and so does str()."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
@@ -33,17 +33,17 @@ class ConfigError(Exception):
 
 
 def _key(default: object, check: validators.Check, why: str) -> Any:
-    """A setting: its default, what it must be, and the line about it in the annotated file."""
+    """Return the field of a setting: its default, its check, and the line about it in the annotated file."""
     return field(default=default, metadata={"check": check, "why": why})
 
 
 class _Section:
-    """A group of settings; its docstring stands above it in the annotated file."""
+    """Group of settings. Its docstring stands above the group in the annotated file."""
 
     __slots__ = ()
 
     def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Settings that are each right, and wrong together: their names, and what is wrong with the first."""
+        """Yield settings that are each valid, but contradict each other: their names, and the fault of the first."""
         yield from ()
 
 
@@ -51,92 +51,98 @@ class _Section:
 class TwsConfig(_Section):
     """The connection to TWS or IB Gateway."""
 
-    host: str = _key("127.0.0.1", validators.host, "Where TWS or IB Gateway listens. The link is not encrypted.")
+    host: str = _key(
+        "127.0.0.1", validators.host, "The host on which TWS or IB Gateway listens. The connection is not encrypted."
+    )
     port: int = _key(
-        4002, validators.port, "Its API port: IB Gateway paper 4002, live 4001; TWS paper 7497, live 7496."
+        4002, validators.port, "The API port: IB Gateway paper 4002, live 4001; TWS paper 7497, live 7496."
     )
     client_id: int = _key(
         1,
         validators.whole(0, 2**31 - 1),
-        "Orders belong to the client id that placed them: keep it, and use it nowhere else. 0 would also take over "
-        "orders entered by hand.",
+        "The API client id. Orders belong to the client id that placed them: keep the id, and use it in no other "
+        "program. 0 would also take over orders entered by hand.",
     )
     market_data_type: int = _key(
-        1, validators.whole(1, 4), "1 live, 2 frozen, 3 delayed, 4 delayed and frozen: for all who use this daemon."
+        1,
+        validators.whole(1, 4),
+        "The type of market data for all clients of this daemon: 1 live, 2 frozen, 3 delayed, 4 delayed and frozen.",
     )
     follow_port: bool = _key(
         default=False,
         check=validators.flag,
-        why="Whether to go to the new port when TWS says that its API port was changed (1300). If not, that is said, "
-        "and port is tried.",
+        why="true: follow TWS to a new API port when it reports one (1300). false: log the new port, and go on trying "
+        "tws.port.",
     )
     resolve_timeout: float = _key(10.0, validators.seconds(), "Seconds to look up the host's name.")
     connect_timeout: float = _key(10.0, validators.seconds(), "Seconds for TCP to connect.")
     handshake_timeout: float = _key(
         10.0,
         validators.seconds(),
-        "Seconds until TWS has said its version. It waits for the user if it must ask whether to let us in.",
+        "Seconds for TWS to send its version. TWS waits for its user if it must ask whether to accept the connection.",
     )
     start_timeout: float = _key(
-        30.0, validators.seconds(), "Seconds from there until the next order id and the accounts are known."
+        30.0, validators.seconds(), "Seconds after that for TWS to send the next order id and the accounts."
     )
     sync_timeout: float = _key(
-        30.0, validators.seconds(), "Seconds from there until TWS has been told what a new connection must be told."
+        30.0, validators.seconds(), "Seconds after that to send the requests that each new connection needs."
     )
     probe_after: float = _key(
         10.0,
         validators.seconds(),
-        "Seconds without a byte from TWS after which it is asked for the time (reqCurrentTime).",
+        "Seconds without a byte from TWS after which the daemon probes TWS (reqCurrentTime).",
     )
     silence_timeout: float = _key(
         30.0,
         validators.seconds(),
-        "Seconds without a byte after which the connection is closed as dead; also if TWS has taken nothing of what "
-        "was written for so long.",
+        "Seconds without a byte from TWS after which the connection is closed as dead; also the seconds for which TWS "
+        "may take none of the bytes written to it.",
     )
     stable_after: float = _key(
         10.0,
         validators.seconds(),
-        "Seconds that a connection must have been ready: one that is lost before is one more failure in a row.",
+        "Seconds for which a connection must be ready to end a row of failures: a connection that is lost earlier "
+        "counts as one more failure, and the pauses go on growing.",
     )
     client_id_retry: float = _key(
         10.0,
         validators.seconds(),
-        "The least pause after TWS said that the client id is in use (326); twice as long each time, up to 120.",
+        "Least pause in seconds after TWS reports that the client id is in use (326); doubled each time, up to 120.",
     )
     reconnect_min: float = _key(
-        1.0, validators.seconds(), "Seconds before the first try to connect again; twice as long after each failure."
+        1.0, validators.seconds(), "Seconds before the first try to reconnect; doubled after each failure."
     )
     reconnect_max: float = _key(
-        30.0, validators.seconds(), "The longest pause between two tries; they go on for ever."
+        30.0, validators.seconds(), "Longest pause in seconds between two tries. The tries go on for ever."
     )
     restart_windows: tuple[Window, ...] = _key(
         (),
         validators.windows,
-        "When TWS or IB's servers are restarted, each as HH:MM-HH:MM ZONE, with days in front if not every day: "
-        "[Sun-Fri 23:45-00:45 America/New_York]. Orders are refused then, and it is no alarm that TWS is away.",
+        "Windows in which TWS or IB's servers are restarted, each as HH:MM-HH:MM ZONE, with days in front if not every "
+        "day: [Sun-Fri 23:45-00:45 America/New_York]. In a window orders are refused, and an absent TWS raises no "
+        "alarm.",
     )
     not_ready_alarm: float = _key(
         60.0,
         validators.seconds(),
-        "Seconds for which TWS may not be ready, outside these windows, before it is an alarm.",
+        "Seconds without a ready connection to TWS, outside these windows, after which an alarm is raised.",
     )
-    connect_options: str = _key("", validators.printable, "Sent with the offered versions, such as +PACEAPI.")
-    optional_capabilities: str = _key("", validators.printable, "Sent when the API starts; IB documents none.")
+    connect_options: str = _key("", validators.printable, "Text sent with the offered versions, such as +PACEAPI.")
+    optional_capabilities: str = _key("", validators.printable, "Text sent when the API starts; IB documents none.")
     encoding: str = _key(
         "utf-8",
         validators.encoding,
-        "The encoding of text from TWS. By default UTF-8, and what is no UTF-8 is read as cp1252 (Windows, Western). "
-        "Where its host has another code page, name that (cp1250, gbk, cp932): all that is not ASCII is then in it.",
+        "The encoding of text from TWS. With utf-8, text that is no UTF-8 is read as cp1252 (Windows, Western). If the "
+        "host of TWS has another code page, name that one (cp1250, gbk, cp932): all text is then read in it.",
     )
     max_version: int = _key(
-        226, validators.whole(176, 226), "The newest server version to offer; lower it to live with an odd gateway."
+        226, validators.whole(176, 226), "The newest server version to offer. A lower one may help with an odd gateway."
     )
     read_chunk: int = _key(
         32_768,
         validators.whole(4_096, 1_048_576),
-        "Bytes taken from TWS at a time. Under a flood a command waits for one chunk: 65536 is about 8 ms, 16384 "
-        "about 5.",
+        "Bytes of one read from TWS. In a burst a command waits for one read: about 8 ms with 65536, about 5 ms with "
+        "16384.",
     )
 
     def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:  # noqa: D102 -- the base says what it is
@@ -154,66 +160,67 @@ class TwsConfig(_Section):
 
 @dataclass(frozen=True, slots=True)
 class PacingConfig(_Section):
-    """How fast TWS is sent messages, all clients together: who sends too many is cut off."""
+    """The rate of messages to TWS, for all clients together. TWS cuts off a connection that sends too many."""
 
     rate: int = _key(
         45,
         validators.whole(10, 1_000_000),
-        "Messages in any one second, cancels and orders included. TWS takes half as many as there are market data "
+        "Messages in any second, including cancels and orders. TWS takes half as many as the user has market data "
         "lines: 50 with the usual 100.",
     )
     share: int = _key(
         500,
         validators.whole(1, 1_000_000),
-        "Messages of one client, and of one pace, that may wait for their turn; more are refused (E_PACING).",
+        "Messages of one client and one pace (cancels, orders, history, others) that may wait to be sent; more are "
+        "refused (E_PACING).",
     )
     most: int = _key(
         10_000,
         validators.whole(100, 1_000_000),
-        "Messages of all clients together that may wait for their turn; a longer one counts for one more for each "
-        "2 KiB. When half of this waits, those who have most of it are refused (E_PACING), and others are not.",
+        "Messages of all clients together that may wait to be sent. A long message counts once more for each 2 KiB. "
+        "When half of them wait, the clients with the most waiting messages are refused (E_PACING), others are not.",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class BusConfig(_Section):
-    """The ZeroMQ sockets. Only this machine can be let in: there is no encryption or authorisation for others yet."""
+    """The ZeroMQ sockets. Only this machine can connect: there is no encryption or authorisation for others yet."""
 
     pub: str = _key(
         "tcp://127.0.0.1:5555",
         validators.endpoint,
-        "Where messages are published: tcp://127.0.0.1:PORT, or ipc:///PATH, which the directory's permissions guard.",
+        "The endpoint for messages: tcp://127.0.0.1:PORT, or ipc:///PATH, which the directory's permissions protect.",
     )
-    rep: str = _key("tcp://127.0.0.1:5556", validators.endpoint, "Where commands are taken.")
+    rep: str = _key("tcp://127.0.0.1:5556", validators.endpoint, "The endpoint for commands.")
     prefix: str = _key(
-        "", validators.prefix, "Put in front of every topic, for relays that merge several daemons; empty for none."
+        "", validators.prefix, "Prefix of every topic, for relays that merge several daemons; empty for none."
     )
     sndhwm: int = _key(
         100_000,
         validators.whole(1, 10_000_000),
-        "Messages kept for a subscriber that is behind; beyond that it loses some, which its sequence numbers show.",
+        "Messages kept for a slow subscriber. Beyond that the subscriber loses messages, as its sequence numbers show.",
     )
     sndbytes: int = _key(
         268_435_456,
         validators.whole(1_048_576, 2**40),
-        "Bytes kept for a subscriber that is behind; one that lets more wait is disconnected.",
+        "Bytes kept for a slow subscriber. Beyond that the subscriber is disconnected.",
     )
     max_peers: int = _key(
         1_000,
         validators.whole(1, 1_000_000),
-        "Connections to each of the two sockets; more are refused. Fewer where the system gives few descriptors: of "
-        "those, less 64 that are kept for TWS, store and log, one in eight is for bus.rep, the others for bus.pub.",
+        "Connections to each of the two sockets; more are refused. The limit is lower if the system gives few file "
+        "descriptors: 64 are kept for TWS, store and log; of the rest bus.rep gets an eighth, bus.pub the others.",
     )
     linger_ms: int = _key(
-        1_000, validators.whole(0, 60_000), "Milliseconds that stopping may take to deliver what is still queued."
+        1_000, validators.whole(0, 60_000), "Milliseconds to deliver queued messages when the daemon stops."
     )
     max_request: int = _key(
-        1_048_576, validators.whole(1_024, 67_108_864), "Bytes of a command; a longer one is refused, unread."
+        1_048_576, validators.whole(1_024, 67_108_864), "Bytes of a command. A longer one is refused unread."
     )
     heartbeat: float = _key(
         1.0,
         validators.seconds(0.1, 60),
-        "Seconds between heartbeats. Clients take three missed ones for a dead daemon.",
+        "Seconds between heartbeats. After three missed heartbeats clients take the daemon for dead.",
     )
 
     def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:  # noqa: D102 -- the base says what it is
@@ -223,65 +230,65 @@ class BusConfig(_Section):
 
 @dataclass(frozen=True, slots=True)
 class RingConfig(_Section):
-    """What is kept in memory of market data, answers and news, for subscribers that have missed some of it."""
+    """The replay buffer in memory: the newest market data, responses and news, for subscribers that missed some."""
 
-    messages: int = _key(500_000, validators.whole(1_000, 100_000_000), "At most so many messages.")
-    bytes: int = _key(
-        134_217_728, validators.whole(1_048_576, 2**40), "And at most so many bytes of memory for them."
-    )
+    messages: int = _key(500_000, validators.whole(1_000, 100_000_000), "Most messages kept.")
+    bytes: int = _key(134_217_728, validators.whole(1_048_576, 2**40), "Most bytes of memory for these messages.")
 
 
 @dataclass(frozen=True, slots=True)
 class StreamsConfig(_Section):
-    """When a stream that should speak and does not is asked for again."""
+    """The detection of stalled subscriptions, which are silent although data should come, and are requested again."""
 
     silent_after: float = _key(
         180.0,
         validators.seconds(15, 86_400),
-        "Seconds without data after which a stream that had some is asked for again, alone: while its market is open "
-        "and IB's farms are up. Ten times as long where the market's hours are not known.",
+        "Seconds without data after which a subscription that had data is requested again, while its market is open "
+        "and IB's farms are up. Ten times as long if the market's hours are not known.",
     )
     resubscribe_per_minute: int = _key(
-        6, validators.whole(0, 600), "No more of them are asked for again in any minute; 0 for none ever."
+        6, validators.whole(0, 600), "Most subscriptions requested again for silence in any minute; 0 for none ever."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class StoreConfig(_Section):
-    """Where orders, fills, accounts and what the daemon says of itself are kept, before they are published."""
+    """The event store: orders, fills, accounts and the daemon's own messages are stored before they are published."""
 
     path: str = _key(
         "",
         validators.path,
-        "A directory of this daemon's own, made if it is not there. Empty: the one that systemd gives "
-        "(StateDirectory=), or ~/.local/state/ibbridge/PORT-CLIENT_ID, after tws.port and tws.client_id.",
+        "The directory of the store, for this daemon alone, made if it is missing. Empty: the one that systemd gives "
+        "(StateDirectory=), or else ~/.local/state/ibbridge/PORT-CLIENT_ID, from tws.port and tws.client_id.",
     )
     days: float = _key(
         7.0,
         validators.days,
-        "How many days messages are kept for `replay`: days in which the daemon runs, by a clock that nobody sets. The "
-        "keys of orders are kept for ever.",
+        "Days for which messages are kept for `replay`. Only time in which the daemon runs counts, by a clock that "
+        "cannot be set. The keys of orders are kept for ever.",
     )
     max_bytes: int = _key(
         4_294_967_296,
         validators.whole(16_777_216, 2**50),
-        "How many bytes the store may have. From 80 % on there is an alarm; beyond all of it the oldest messages go "
-        "before their days are over, those about orders last. The keys of orders stay.",
+        "Most bytes of the store. At 80 % an alarm is raised. Above 100 % the oldest messages are removed before "
+        "store.days are over, those about orders last. The keys of orders stay.",
     )
     sync: str = _key(
         "normal",
         validators.choice("normal", "full"),
-        "normal: what was published survives the end of the process. full: also a loss of power, at the price of a "
-        "write to the disk for each read from TWS that brings such messages.",
+        "normal: published messages survive the end of the process. full: they also survive a loss of power, at the "
+        "price of a write to the disk for each read from TWS with such messages.",
     )
     commit_timeout: float = _key(
         0.5,
         validators.seconds(0.05, 60),
-        "Seconds for which a disk is waited for that does not answer, and all else with it. Then everything goes on "
-        "without it, but orders are refused until it answers.",
+        "Seconds for which the whole daemon waits for a disk that does not answer. After that the daemon goes on "
+        "without the disk, but refuses orders until the disk answers.",
     )
     slow: float = _key(
-        0.25, validators.seconds(), "Seconds that a commit may take before it is an alarm: all else waits for it."
+        0.25,
+        validators.seconds(),
+        "Seconds that a commit may take before an alarm is raised: the whole daemon waits for a commit.",
     )
 
 
@@ -303,42 +310,42 @@ RESTRICTED = (
 
 @dataclass(frozen=True, slots=True)
 class CommandsConfig(_Section):
-    """What clients may ask for."""
+    """The commands that clients may send."""
 
     allow: tuple[str, ...] = _key(
         (),
         validators.names(RESTRICTED),
-        "Requests that concern the whole connection are refused to clients unless listed here. There are: "
+        "Requests that concern the whole connection, and that clients may send all the same. There are: "
         f"{', '.join(RESTRICTED)}.",
     )
     unknown_words: str = _key(
         "refuse",
         validators.choice("refuse", "pass"),
-        "What is done with a word that IB does not list where it lists some (docs/messages.md): order types, times in "
-        "force, security types, bar sizes and the like. refuse: before they leave, with the nearest one. pass: left to "
-        "TWS, for those whom IB has given a new one.",
+        "The treatment of values outside IB's lists (docs/messages.md): order types, times in force, security types, "
+        "bar sizes and the like. refuse: refuse the command, and name the nearest value. pass: leave it to TWS, if you "
+        "need a value that IB has added.",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class RecordConfig(_Section):
-    """All that TWS sends and is sent, kept in files for `ibbridge replay`: see docs/recording.md."""
+    """The recording of all bytes from and to TWS, in files for `ibbridge replay`: see docs/recording.md."""
 
     directory: str = _key(
         "",
         validators.path,
-        "Where recordings are kept; empty for none. They hold account data: only this user can read "
+        "The directory of recordings; empty for no recording. Recordings hold account data: only this user can read "
         "them.",
     )
     file_mb: int = _key(
         256,
         validators.whole(1, 1_000_000),
-        "Megabytes of one file, compressed. A new one begins then, and each day (UTC).",
+        "Megabytes of one file, compressed. A full file is followed by a new one, and so is each day (UTC).",
     )
     keep_mb: int = _key(
         10_240,
         validators.whole(2, 100_000_000),
-        "Megabytes of all files of this connection; beyond that the oldest go.",
+        "Megabytes of all files of this connection. Beyond that the oldest files are deleted.",
     )
 
     def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:  # noqa: D102 -- the base says what it is
@@ -348,26 +355,26 @@ class RecordConfig(_Section):
 
 @dataclass(frozen=True, slots=True)
 class MemoryConfig(_Section):
-    """How much memory the daemon may take, before it lets go of those who make it take so much."""
+    """The memory that the daemon may use before it disconnects the clients that cause the use."""
 
     limit_mb: int = _key(
         1_024,
         validators.whole(128, 1_000_000),
-        "Megabytes in use above which the client for whom most is kept is disconnected, one after the other; four "
-        "fifths of it are an alarm. It is at least ring.bytes and 512 MB, whatever stands here.",
+        "Megabytes in use above which clients are disconnected, one after the other, the one for whom most is kept "
+        "first. At four fifths an alarm is raised. The limit is never less than ring.bytes plus 512 MB.",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class LogConfig(_Section):
-    """What goes to standard error, and so to the journal."""
+    """The log on standard error, and so in the journal."""
 
     level: str = _key("info", validators.choice("debug", "info", "warning", "error"), "debug, info, warning or error.")
 
 
 @dataclass(frozen=True, slots=True)
 class Config(_Section):
-    """Everything that can be configured."""
+    """Configuration: all settings of the daemon."""
 
     tws: TwsConfig = field(default_factory=TwsConfig)
     pacing: PacingConfig = field(default_factory=PacingConfig)
@@ -383,8 +390,8 @@ class Config(_Section):
         default_factory=dict,
         metadata={
             "check": validators.instruments,
-            "why": "Names of your own for contracts: topics then say md.ES. instead of md.ES-FUT-CME-USD-202612. "
-            "Attributes are IB's. For instance:",
+            "why": "Names of your own for contracts: a topic is then md.ES. instead of md.ES-FUT-CME-USD-202612. The "
+            "attributes are IB's. For instance:",
             "example": "ES: {symbol: ES, secType: FUT, exchange: CME, currency: USD, "
             'lastTradeDateOrContractMonth: "202612"}',
         },
@@ -392,10 +399,10 @@ class Config(_Section):
 
 
 def load(path: pathlib.Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """The configuration in the file at `path` (None: all defaults), changed by `overrides`, each `KEY=VALUE`.
+    """Return the configuration in the file at `path` (None: all defaults), changed by `overrides`, each `KEY=VALUE`.
 
-    KEY is a dotted path such as `tws.port`; VALUE is read as YAML would read it there. Raises ConfigError with every
-    fault of both.
+    KEY is a dotted path such as `tws.port`; VALUE is read like a value in the file. Raise ConfigError with all faults
+    of the file and the overrides.
     """
     given = _Given(str(path or "the defaults"))
     if path is not None:
@@ -409,7 +416,7 @@ def load(path: pathlib.Path | None = None, overrides: Sequence[str] = ()) -> Con
 
 
 class _Given:
-    """What the operator said, where he said it, and what is wrong with it."""
+    """Values that the operator gave, their places (file and line, or option), and their faults."""
 
     def __init__(self, file: str) -> None:
         self.values: dict[str, Any] = {}
@@ -441,7 +448,7 @@ class _Given:
         *sections, last = path = tuple(key.split("."))
         origin = f"--set {yaml_document.dotted(path)}"
         try:
-            # Nothing after the sign is the empty text (`--set bus.prefix=`), where in a file it would be null.
+            # No text after `=` is the empty text (`--set bus.prefix=`); in a file it would be null.
             parsed = yaml_document.parse(value)[0] if value else ""
         except yaml_document.DocumentError as error:
             self.faults.append(f"{origin}: not a YAML value: {error}")
@@ -459,9 +466,9 @@ class _Given:
         self._places[path] = origin
 
     def fault(self, paths: Sequence[yaml_document.Path], text: str) -> None:
-        """Note what is wrong at the first of `paths`, placed where the operator wrote one of them."""
+        """Note a fault of the first of `paths`, with the place at which the operator wrote one of the paths."""
         places = [self._places[path] for path in paths if path in self._places]
-        # Of two settings that contradict each other, one given on the command line is the one that was just changed.
+        # If two settings contradict each other, the one from the command line was probably changed last.
         places.sort(key=lambda place: not place.startswith("--set "))
         place = places[0] if places else self._file
         key = yaml_document.dotted(paths[0])
@@ -469,7 +476,7 @@ class _Given:
 
 
 def _build(section: type[_Section], values: object, path: yaml_document.Path, given: _Given) -> Any:
-    """The `section` of `values`; what cannot be used of them is noted in `given`, and the default stands in for it."""
+    """Return the `section` with `values`. Invalid values are noted in `given`, and replaced by the defaults."""
     if values is None:  # `tws:` with nothing but comments below it
         values = {}
     if not isinstance(values, dict):
@@ -502,13 +509,13 @@ def _fields(section: type[_Section]) -> dict[str, dataclasses.Field[Any]]:
 
 
 def _section_of(item: dataclasses.Field[Any]) -> type[_Section] | None:
-    """The section that this field of Config holds, or None if it is a setting."""
+    """Return the section class of a field of Config; None if the field is a setting."""
     kind: object = item.default_factory
     return kind if isinstance(kind, type) and issubclass(kind, _Section) else None
 
 
 def _meant(name: str, section: type[_Section]) -> str:
-    """What to do about the unknown key `name`: the key beside it that has a name like it, or one in another section."""
+    """Return advice about the unknown key `name`: a key with a similar name in the same section, or in another."""
     elsewhere: dict[str, str] = {}
     for title, item in _fields(Config).items():
         if below := _section_of(item):
@@ -523,10 +530,10 @@ def _meant(name: str, section: type[_Section]) -> str:
 
 
 def annotated() -> str:
-    """The text of config/ibbridge.yaml: every key with its default, below a line of why."""
+    """Return the text of config/ibbridge.yaml: every key with its default, below a comment about it."""
     lines = [
-        "# Every setting with its default. One that is left out has this default too; a misspelt one is refused.",
-        "# `ibbridge check FILE` says what is wrong with a file; `--set KEY=VALUE` overrides a key for one run.",
+        "# All settings with their defaults. A setting that is left out has its default; a misspelt one is refused.",
+        "# `ibbridge check FILE` lists the faults of a file; `--set KEY=VALUE` overrides a setting for one run.",
     ]
     for title, item in _fields(Config).items():
         if section := _section_of(item):

@@ -1,6 +1,6 @@
-"""Settings that a running daemon takes over when its configuration is read again, and those that need a restart.
+"""Reloading: the settings that a running daemon takes over from a new configuration, and those that need a restart.
 
-Pure: two configurations in, the one that holds from now on out.
+Pure: from the running and the new configuration the module makes the one that holds from now on.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ RELOADABLE = frozenset(
         "store.slow",
     )
 )
-"""The settings that take effect at once. All others belong to sockets, files and numbers that a restart makes anew."""
+"""Settings that take effect at once. The others belong to sockets, files and ids that only a restart makes anew."""
 
 
 def merged(running: Config, read: Config) -> tuple[Config, list[str], list[str]]:
-    """Return the running configuration with the reloadable settings of the one just read.
+    """Return the running configuration with the reloadable settings of the new one, `read`.
 
-    Second, the keys that were changed so; third, those that differ too and need a restart.
+    The second result has the keys that this has changed, the third the keys that differ and need a restart.
     """
     changed = list(_differences(running, read))
     done = [key for key in changed if key in RELOADABLE]

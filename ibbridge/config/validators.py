@@ -1,6 +1,6 @@
-"""What a setting may be: one function per kind of value, which gives the value back or says what was expected.
+"""Validators of settings: one function per kind of value, which returns the value or raises its faults.
 
-Pure, and total over whatever YAML can hold. A fault says what was expected, what was given and, where it is the usual
+Pure, and defined for every value that YAML can hold. A fault says what was expected, what was given and, for a usual
 mistake, what to do about it.
 """
 
@@ -22,7 +22,7 @@ Check: TypeAlias = Callable[[object], Any]
 
 
 class RefusedError(Exception):
-    """A value that cannot be used: (path below the value, sentence) for each thing wrong with it."""
+    """Invalid value: `faults` has (path below the value, sentence) for each fault."""
 
     def __init__(self, faults: Sequence[tuple[yaml_document.Path, str]]) -> None:
         super().__init__(faults)
@@ -30,7 +30,7 @@ class RefusedError(Exception):
 
 
 def shown(value: object) -> str:
-    """What was given: short, and printable anywhere."""
+    """Return a short text for a given value, in printable ASCII."""
     if value is None:
         return "nothing"
     if isinstance(value, dict | list):
@@ -57,7 +57,7 @@ def _text(expected: str, value: object) -> str:
 
 
 def whole(low: int, high: int) -> Check:
-    """An integer of `low` to `high`, both included."""
+    """Return a check for an integer from `low` to `high`, both included."""
     expected = f"a whole number from {low} to {high}"
 
     def check(value: object) -> int:
@@ -73,7 +73,7 @@ port = whole(1, 65535)
 
 
 def seconds(low: float = 0.0, high: float = 86_400.0) -> Check:
-    """A duration in seconds, whole or not: above 0, at least `low`, at most `high`."""
+    """Return a check for a duration in seconds, whole or not: above 0, at least `low`, at most `high`."""
     expected = f"seconds, {f'from {low:g}' if low else 'more than 0'} up to {high:g}"
 
     def check(value: object) -> float:
@@ -86,7 +86,7 @@ def seconds(low: float = 0.0, high: float = 86_400.0) -> Check:
 
 
 def choice(*words: str) -> Check:
-    """One of `words`."""
+    """Return a check for one of `words`."""
     expected = f"one of {', '.join(words)}"
 
     def check(value: object) -> str:
@@ -98,7 +98,7 @@ def choice(*words: str) -> Check:
 
 
 def names(known: Sequence[str]) -> Check:
-    """A list of words out of `known`, as a tuple; each stranger is a fault of its own."""
+    """Return a check for a list of `known` words, which returns a tuple. Each unknown word is a fault of its own."""
 
     def check(value: object) -> tuple[str, ...]:
         if not isinstance(value, list):
@@ -111,7 +111,7 @@ def names(known: Sequence[str]) -> Check:
 
 
 def windows(value: object) -> tuple[Window, ...]:
-    """A list of spans of local time; each that is none is a fault of its own."""
+    """Return a list of maintenance windows as a tuple; each invalid window is a fault of its own."""
     if not isinstance(value, list):
         raise _refused("a list, such as ['Sun-Fri 23:45-00:45 America/New_York']", value)
     found: list[Window] = []
@@ -133,7 +133,7 @@ def _meant(value: object, known: Sequence[str]) -> str:
 
 
 def host(value: object) -> str:
-    """A host name or an address, without a port."""
+    """Return a host name or an address, without a port."""
     expected = "a host name or an IP address"
     text = _text(expected, value)
     if re.fullmatch(r"[A-Za-z0-9._:%-]{1,253}", text) and (text.count(":") != 1):
@@ -142,7 +142,7 @@ def host(value: object) -> str:
 
 
 def printable(value: object) -> str:
-    """Text that can go into a frame of the handshake: a NUL or a line break would end it early."""
+    """Return a text that can go into a frame of the handshake, which a NUL or a line break would end early."""
     expected = "printable ASCII text of at most 255 characters"
     text = _text(expected, value)
     if text.isascii() and text.isprintable() and len(text) <= 255:
@@ -160,7 +160,7 @@ def encoding(value: object) -> str:
 
 
 def days(value: object) -> float:
-    """A number of days: an hour to ten years."""
+    """Return a number of days, from an hour to ten years."""
     expected = "days, from 0.04 (an hour) to 3650"
     number = _number(expected, value)
     if math.isfinite(number) and 0.04 <= number <= 3650:
@@ -169,7 +169,7 @@ def days(value: object) -> float:
 
 
 def path(value: object) -> str:
-    """Nothing, or a path in the file system; `~` is the user's home."""
+    """Return an empty text, or a path in the file system; `~` is the user's home."""
     expected = 'empty text ("") or a path'
     text = _text(expected, value)
     if text.isprintable() and len(text.encode()) < 4096:
@@ -177,11 +177,11 @@ def path(value: object) -> str:
     raise _refused(expected, value)
 
 
-COMPONENT = "A-Z a-z 0-9 _ - + @ ~ /"  # what the part of a topic between two dots consists of
+COMPONENT = "A-Z a-z 0-9 _ - + @ ~ /"  # the characters of a topic's part between two dots
 
 
 def prefix(value: object) -> str:
-    """Nothing, or one component of a topic."""
+    """Return an empty text, or one component of a topic."""
     expected = f'empty text ("") or characters out of {COMPONENT}'
     text = _text(expected, value)
     if re.fullmatch(r"[A-Za-z0-9_+@~/-]{0,200}", text):
@@ -194,7 +194,7 @@ MAX_IPC_PATH = 107
 
 
 def endpoint(value: object) -> str:
-    """A ZeroMQ endpoint that only this machine can reach."""
+    """Return a ZeroMQ endpoint that only this machine can reach."""
     expected = "tcp://127.0.0.1:PORT or ipc:///PATH"
     text = _text(expected, value)
     if text.startswith("ipc://"):
@@ -242,7 +242,7 @@ def _is_loopback(name: str) -> bool:
 
 
 def same_endpoint(one: str, other: str) -> bool:
-    """Whether two endpoints, each sound, are the same place in two spellings."""
+    """Return True if two valid endpoints are the same address, perhaps in two spellings."""
     return _canonical(one) == _canonical(other)
 
 
@@ -255,7 +255,7 @@ def _canonical(text: str) -> str:
 
 
 def flag(value: object) -> bool:
-    """Yes or no."""
+    """Return true or false."""
     if isinstance(value, bool):
         return value
     raise _refused("true or false", value)
@@ -268,7 +268,7 @@ def _price(value: object) -> float:
     raise _refused("a number", value)
 
 
-# The attributes of IB's contract that say which one it is. A combo has no name: its legs make its key.
+# The attributes of IB's contract that identify it. A combo has no name here: its key is made from its legs.
 CONTRACT: dict[str, Check] = {
     "conId": whole(1, 2**31 - 1),
     "symbol": printable,
@@ -290,7 +290,10 @@ IDENTIFYING = ("conId", "symbol", "localSymbol", "secId")
 
 
 def instruments(value: object) -> dict[str, dict[str, Any]]:
-    """Contracts by the name that they have in topics; two names for one contract would be two streams and two lines."""
+    """Return contracts by their names in topics.
+
+    A second name for a contract is a fault: it would mean a second stream, and take a second market data line.
+    """
     if value is None:  # `instruments:` with nothing but comments below it
         return {}
     if not isinstance(value, dict):
@@ -298,7 +301,7 @@ def instruments(value: object) -> dict[str, dict[str, Any]]:
     faults: list[tuple[yaml_document.Path, str]] = []
     contracts: dict[str, dict[str, Any]] = {}
     for name, given in value.items():
-        # `+` begins the kind of a stream (`ES+depth`), and `~` marks one that nobody asked for (`~17`).
+        # `+` begins the kind of a stream (`ES+depth`), `~` the name of a stream that no client has requested (`~17`).
         if not re.fullmatch(r"(?!~)[A-Za-z0-9_@~/-]{1,200}", name):
             faults.append(((name,), "a name has characters out of A-Z a-z 0-9 _ - @ ~ / and does not begin with ~"))
         try:

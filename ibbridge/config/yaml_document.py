@@ -1,9 +1,9 @@
-"""A YAML file as plain values, and where each of them stands.
+"""A strict YAML reader: plain values, and the line of each key.
 
-Knows text, maps, lists and scalars; nothing of what a configuration contains. It reads less than YAML has, so that what
-an operator writes is what he gets: only `true` and `false` are booleans (YAML 1.1 turns the ticker `ON` into one), only
-decimal digits without a leading zero are integers (it reads `0700` as octal), a date is text, a key given twice is a
-fault and not the last one's victory; no tags, no aliases, and no depth that could exhaust the stack.
+The module knows text, maps, lists and scalars. It must not know the contents of a configuration. It reads a subset of
+YAML, so that operators get what they write. Only `true` and `false` are booleans (YAML 1.1 reads the ticker `ON` as
+one). Only decimal digits without a leading zero are integers (YAML 1.1 reads `0700` as octal). A date is text. A key
+given twice is a fault. There are no tags, no aliases, and no nesting that could exhaust the stack.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ MAX_DEPTH = 16
 
 
 class DocumentError(Exception):
-    """The text is not a document; the message says why, with the line where there is one."""
+    """Text that cannot be read as a document; the message says why, with the line if there is one."""
 
 
 class _Reader(yaml.BaseLoader):
-    """PyYAML's parser with the scalars above; gives nodes, constructs nothing."""
+    """PyYAML's parser with the scalars above. It returns nodes, and constructs no objects."""
 
     depth = 0
 
@@ -46,8 +46,8 @@ class _Reader(yaml.BaseLoader):
 
 _NULL, _BOOL, _INT, _FLOAT = (f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float"))
 
-# Each is part of what YAML 1.1 reads as the same, so whatever else writes a file puts quotes where we need them.
-# 18 digits fit any counter; longer ones stay text, and int() never meets a number that it refuses or is slow about.
+# YAML 1.1 reads each of these words as the same type, so other programs that write YAML put quotes where needed here.
+# 18 digits fit any counter. More digits stay text, so int() never gets a number that it refuses or is slow with.
 for _tag, _pattern, _first in (
     (_NULL, r"~|null|", ["~", "n", ""]),
     (_BOOL, r"true|false", ["t", "f"]),
@@ -58,13 +58,13 @@ for _tag, _pattern, _first in (
 
 
 def scalar(text: str) -> Any:
-    """The value that a bare word stands for: None, a bool, an int, a float, or the text itself."""
+    """Return the value of a bare word: None, a bool, an int, a float, or the text itself."""
     resolver = _Reader("")
     return _scalar(resolver.resolve(yaml.ScalarNode, text, (True, False)), text)  # type: ignore[no-untyped-call]
 
 
 def dotted(path: Path) -> str:
-    """`path` as it is spoken of (tws.port); escaped where it could not be printed anywhere."""
+    """Return a path with dots (tws.port), in ASCII: other characters are escaped."""
     key = ".".join(path)
     return key if key.isascii() and key.isprintable() else ascii(key)
 
@@ -74,9 +74,9 @@ def _escaped(text: str) -> str:
 
 
 def parse(text: str) -> tuple[Any, dict[Path, int], list[str]]:
-    """The value of `text`, the line (from 1) of every key in it, and a fault for each key that was given twice.
+    """Return the value of `text`, the line (from 1) of every key, and a fault for each key that was given twice.
 
-    An empty text is None. Raises DocumentError if the text is not YAML, or more of YAML than is read here.
+    The value of an empty text is None. Raise DocumentError if the text is not YAML, or not in the subset read here.
     """
     try:
         root = _Reader(text).get_single_node()
