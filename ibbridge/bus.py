@@ -1,12 +1,12 @@
-"""The ZeroMQ sockets: an XPUB that is written without waiting, and a ROUTER that gives every request exactly one reply.
+"""The ZeroMQ sockets of the bus: an XPUB that never waits, and a ROUTER that gives every request exactly one reply.
 
-Knows endpoints, locks, socket options, frames, subscriptions. Must not know msgpack, commands, TWS, or what a topic or
-a message means: what is said here is said by the callbacks it is given, as bytes.
+The module knows endpoints, locks, socket options, frames and subscriptions. It must not know msgpack, commands, TWS, or
+what a topic or a message means: welcomes and replies come from callbacks, as bytes.
 
-Two rules keep it simple. Nothing here waits: both sockets belong to the event loop's thread and are served by `turn`.
-And ZeroMQ's file descriptors are edge-triggered: a send may swallow the signal that something has arrived, so `turn` is
-not only for the reader event. Call it after each chunk of input, after sends of one's own outside a chunk, and at each
-heartbeat.
+Two rules keep the module simple. First, no call waits: both sockets belong to the event loop's thread, and `turn`
+serves them. Second, ZeroMQ's file descriptors are edge-triggered, so a send may swallow the signal that a message has
+arrived. So the reader event is not enough: call `turn` after each read from TWS, after sends outside a read, and at
+each heartbeat.
 """
 
 from __future__ import annotations
@@ -38,31 +38,31 @@ if TYPE_CHECKING:
     from ibbridge.zeromq.zmq_send import Outbox
 
 TURN = 0.005
-"""Seconds after which a turn ends: heartbeats, and what TWS has sent, come first. A command may take 50 ms more."""
+"""Seconds after which a turn ends, because heartbeats and input from TWS are urgent. A command may take 50 ms more."""
 
 LONGEST_SUBSCRIPTION = 1_024
-"""Bytes of a frame that a subscriber sends, and of its handshake."""
+"""Most bytes of a frame that a subscriber sends, and of its handshake."""
 
 WAITING_REQUESTS = 2
-"""Requests of one peer that wait for their turn; libzmq reads no further."""
+"""Requests of one peer that wait in the socket; libzmq reads no more of the peer's requests until one is taken."""
 
 UNREAD_REPLIES = 16 * 2**20
 """Bytes of replies that a peer may leave unread before it is disconnected."""
 
 SUBSCRIPTIONS = 2**20
-"""Bytes of all subscriptions of one peer, of which each counts 32 more than its prefix has."""
+"""Most bytes of all subscriptions of one peer. Each subscription counts 32 bytes more than its prefix."""
 
 KEPT_DESCRIPTORS = 64
-"""Descriptors that peers cannot have: TWS, the store, the log and the recorder need some."""
+"""File descriptors that peers cannot use: TWS, the store, the log and the recorder need some."""
 
 CLIENTS = 8
-"""One in so many of the others is for those who send commands."""
+"""Divisor of the other file descriptors: one in `CLIENTS` is for peers that send commands, the rest for subscribers."""
 
-_WORTHWHILE = 2**20  # bytes that are kept for a peer before it helps to disconnect it
+_WORTHWHILE = 2**20  # least bytes kept for a peer for which disconnecting it helps
 
-_STRAYS = 64  # frames that are passed over at a time in search of a subscription
+_STRAYS = 64  # most frames skipped at a time in search of a subscription
 
-# How a frame that a subscriber sent begins, if it is a subscription; the prefix follows.
+# The first byte of a subscriber's frame that subscribes or unsubscribes; the prefix follows.
 _SUBSCRIBE, _UNSUBSCRIBE = b"\x01", b"\x00"
 
 # As plain ints: for the compiled socket an enum costs a conversion per call.
@@ -80,22 +80,22 @@ _ADVICE = {
 
 
 class BusError(Exception):
-    """The sockets cannot be opened. str() says which endpoint, why, and what to do about it."""
+    """Failure of the bus's sockets. str() says which endpoint, why, and what to do about it."""
 
 
 class Endpoints(NamedTuple):
-    """Where the sockets really are: with the port that the system chose, where it was asked to."""
+    """Bound endpoints of the sockets, with the port that the system has chosen if the port was 0."""
 
     pub: str
     rep: str
 
 
 class Bus:
-    """Both sockets, from `open` to `close`.
+    """Bus: both ZeroMQ sockets, from `open` to `close`.
 
-    `send` publishes messages of two frames, topics and bodies in turn. It neither waits nor fails: a subscriber that is
-    more than `sndhwm` messages behind loses what comes (its sequence numbers tell it). BusError unless open.
-    `welcome(prefix)` gives the body of the message that a new subscriber of `prefix` is sent.
+    `send` publishes messages of two frames, topics and bodies in turn. `send` neither waits nor fails: a subscriber
+    that is more than `sndhwm` messages behind loses new messages (as its sequence numbers show). `send` raises BusError
+    unless the bus is open. `welcome(prefix)` returns the body of the message for a new subscriber of `prefix`.
     """
 
     _pub: zmq.Socket[bytes]
@@ -131,12 +131,12 @@ class Bus:
 
     @property
     def unsent(self) -> int:
-        """Messages that libzmq would not take from us; it never says so of an XPUB that may drop."""
+        """The number of messages that libzmq did not take. With an XPUB that may drop messages this stays 0."""
         return self._outbox.unsent if self._outbox else 0
 
     @property
     def counts(self) -> dict[str, int]:
-        """What peers sent that is nothing, and what they were not told, for `status`."""
+        """Counts for `status`: stray requests, undelivered replies, refused and disconnected peers."""
         if self._endpoints is None:
             return {}
         return {
@@ -147,14 +147,14 @@ class Bus:
         }
 
     def open(self) -> None:
-        """Lock and bind both endpoints; BusError, and nothing left behind, if either is not to be had."""
+        """Lock and bind both endpoints. Raise BusError, and leave nothing open, if one of them cannot be bound."""
         config = self._config
         with ExitStack() as opened:
             for key, endpoint in (("bus.pub", config.pub), ("bus.rep", config.rep)):
                 if path := _ipc_path(endpoint):
                     opened.callback(os.close, _lock(key, endpoint, path))
-            # A context of our own: its term() returns when the last message is out or given up and the listeners are
-            # gone. Only then may the locks go, and the next daemon come. (The ipc files stay; a bind replaces them.)
+            # A context of our own: its term() returns when the last message is sent or given up and the listeners are
+            # gone. Only then may the locks be released for the next daemon. (The ipc files stay; a bind replaces them.)
             context = zmq.Context()
             opened.callback(self._handler.join)
             opened.callback(context.term)
@@ -182,7 +182,7 @@ class Bus:
         self.send = self._outbox.send
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the loop call `turn` when something arrives, and soon: it may have arrived already."""
+        """Have the loop call `turn` when messages arrive, and once soon, because messages may have arrived already."""
         self._loop = loop
         for socket in (self._pub, self._rep):
             loop.add_reader(socket.FD, self.turn)
@@ -190,11 +190,12 @@ class Bus:
         self._turn_again()
 
     def turn(self) -> None:
-        """Serve what has arrived on both sockets: all of it, or so much of it as one turn may take.
+        """Serve the messages that have arrived on both sockets, for at most `TURN` seconds.
 
-        What is left comes at once after the loop's other business (if attached), and until then a call does nothing: so
-        that a flood of requests never has more than every other turn. Called from within itself, by an answer say, it
-        does nothing either: the outer turn goes on. Raises `BusError` if new peers are let in no more.
+        If messages are left, the next turn follows after the loop's other callbacks (if attached), and until then
+        further calls do nothing: so a flood of requests never gets more than every other turn of the loop. A call
+        within a turn, by an answer for example, does nothing either. Raise `BusError` if one of the threads that admit
+        and measure peers has ended.
         """
         if self._turning or self._endpoints is None or self._again is not None:
             return
@@ -214,7 +215,7 @@ class Bus:
                 self._turn_again()
 
     def close(self) -> None:
-        """Unbind, and give what is still queued `linger_ms` to get out, waiting for it. Once closed, does nothing."""
+        """Unbind, and wait at most `linger_ms` until the queued messages are sent. A second call does nothing."""
         self.send = _closed
         self._endpoints = self._loop = None
         if self._again is not None:
@@ -223,7 +224,7 @@ class Bus:
         self._opened.close()
 
     def shed(self) -> str:
-        """Disconnect the peer for whom most is kept; a line that says which, empty if little is kept for anybody."""
+        """Disconnect the peer for which most bytes are kept. Return a line that names the peer; "" if all have few."""
         if self._endpoints is None:
             return ""
         candidates = [(*worst, peers) for peers in (self._subscribers, self._clients) if (worst := peers.worst())]
@@ -244,10 +245,10 @@ class Bus:
         self.turn()
 
     def _serve(self) -> bool:
-        """Serve each socket once; False if nothing has arrived on either.
+        """Serve each socket once. Return False if no message has arrived on either.
 
-        A poll gives up the GIL, and the option EVENTS would not: libzmq takes in subscriptions there, for as long as
-        somebody floods it with them, and the thread that cuts such a one off must run then.
+        A poll releases the GIL, and reading the option EVENTS would not. During either call libzmq processes incoming
+        subscriptions for as long as a peer floods it with them, and the thread that disconnects such a peer must run.
         """
         ready = zmq.backend.zmq_poll(self._sockets, 0)
         for socket, _ in ready:
@@ -258,7 +259,7 @@ class Bus:
         return bool(ready)
 
     def _subscription(self) -> None:
-        """Confirm one subscription, or end one."""
+        """Confirm one subscription, or end one; skip some stray frames before it."""
         frame: zmq.Frame | None = self._pub.recv(_NOWAIT, copy=False)
         left = _STRAYS
         while frame is not None and bytes(frame.buffer[:1]) not in (_SUBSCRIBE, _UNSUBSCRIBE):
@@ -283,7 +284,7 @@ class Bus:
             self.send([prefix, self._welcome(prefix)])
 
     def _subscriber(self, frame: zmq.Frame) -> Peer | None:
-        """Return who sent a frame; None for the unsubscriptions that libzmq makes of a connection that is over."""
+        """Return the peer that sent a frame; None for the unsubscriptions that libzmq makes when a connection ends."""
         try:
             name, descriptor = frame.get("User-Id"), int(frame.get(zmq.SRCFD))
         except zmq.ZMQError:
@@ -294,12 +295,12 @@ class Bus:
         return peer
 
     def _behind_stray(self) -> zmq.Frame | None:
-        """The frame queued behind one that was no subscription, if any.
+        """Return the frame queued behind a stray frame (one that was no subscription); None if there is none.
 
-        libzmq 4.3.5 keeps the peers of pending subscriptions in a queue of their own and takes one from it for *every*
-        frame read. So a stray frame takes the peer of the subscription behind it, which would then be confirmed to the
-        peer after that: one subscriber's garbage would silence another. Outside manual mode no peer is taken, and the
-        one that was taken too early is the right one.
+        libzmq 4.3.5 keeps the peers of pending subscriptions in a queue of their own, and takes a peer from the queue
+        for *every* frame read. So a stray frame takes the peer of the subscription behind it, and that subscription
+        would be confirmed to the next peer: one subscriber's garbage would silence another. Outside manual mode a read
+        takes no peer, and the peer that was taken too early is the right one.
         """
         self._pub.set(zmq.XPUB_MANUAL, 0)
         try:
@@ -311,15 +312,15 @@ class Bus:
 
 
 def pub_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
-    """What is set on the XPUB before it is bound."""
+    """Return the options to set on the XPUB before the bind."""
     return {
-        # Subscriptions are read and confirmed here, one by one: each can be welcomed, and one day refused.
+        # The bus reads and confirms each subscription, so that it can send a welcome.
         zmq.XPUB_MANUAL: 1,
-        # Those that somebody else has already too, whatever the mode.
+        # Also report subscriptions to a prefix that another peer has subscribed to.
         zmq.XPUB_VERBOSE: 1,
-        # Room for a burst: with libzmq's 1000 a subscriber lost 71 % of one.
+        # Room for a burst: with libzmq's default of 1000 a subscriber lost 71 % of one.
         zmq.SNDHWM: config.sndhwm,
-        # All that subscribers send is subscriptions; libzmq cuts off who sends more.
+        # Subscribers send only subscriptions; libzmq disconnects a peer that sends a larger frame.
         zmq.MAXMSGSIZE: LONGEST_SUBSCRIPTION,
         zmq.RCVBUF: 65_536,
         **_common_options(config),
@@ -327,26 +328,26 @@ def pub_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
 
 
 def rep_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
-    """What is set on the ROUTER before it is bound."""
+    """Return the options to set on the ROUTER before the bind."""
     return {
-        # A reply that cannot be delivered is counted.
+        # Report a reply that cannot be delivered, so that it can be counted.
         zmq.ROUTER_MANDATORY: 1,
-        # Somewhat too large is refused with a reply that says so; from here on libzmq cuts the peer off.
+        # A request up to this size is refused with a reply if it is too long; for a larger one libzmq disconnects.
         zmq.MAXMSGSIZE: _longest_request(config),
-        # A REQ has one request under way. Who pipelines is read no faster than answered, or requests pile up here.
+        # A REQ has one request under way. A peer that pipelines more is not read ahead, or its requests pile up here.
         zmq.RCVHWM: WAITING_REQUESTS,
         **_common_options(config),
     }
 
 
 def subscriber_bounds(config: BusConfig) -> Bounds:
-    """What is allowed to subscribers."""
+    """Return the bounds for subscribers."""
     most = min(config.max_peers, _descriptors() * (CLIENTS - 1) // CLIENTS)
     return Bounds(most, SUBSCRIPTIONS + 2**18, config.sndbytes, config.sndhwm, SUBSCRIPTIONS)
 
 
 def client_bounds(config: BusConfig) -> Bounds:
-    """What is allowed to those who send commands: as many requests of the greatest length as libzmq reads, and one."""
+    """Return the bounds for peers that send commands: one longest request more than libzmq reads ahead."""
     incoming = (WAITING_REQUESTS + 1) * _longest_request(config) + 65_536
     return Bounds(min(config.max_peers, _descriptors() // CLIENTS), incoming, UNREAD_REPLIES, 1_000)
 
@@ -356,30 +357,30 @@ def _longest_request(config: BusConfig) -> int:
 
 
 def _descriptors() -> int:
-    """Return how many descriptors the peers of both sockets may have."""
+    """Return how many file descriptors the peers of both sockets may use."""
     return max(CLIENTS * 2, process_limits.descriptor_limit() - KEPT_DESCRIPTORS)
 
 
 def _common_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
-    # ZMTP's heartbeats are left off, on purpose. A subscriber that does not read for longer than their timeout answers
-    # none, is cut off, and loses all that was queued for it; a slow one shall be late instead. A peer that is gone
-    # without a word is found by TCP: the kernel of a slow process still answers.
+    # ZMTP's heartbeats are off on purpose. A subscriber that does not read for longer than their timeout would not
+    # answer them, and would be disconnected and lose all messages queued for it; a slow subscriber is to be late
+    # instead. TCP's keepalive finds a peer that has vanished: the kernel of a slow process still answers.
     return {
-        # Whoever speaks ZMTP 1.0 or 2.0 is cut off before a frame of theirs is read: HTTP is ZMTP 1.0 to libzmq, so a
-        # web page could place orders. And nobody is let in while there is no handler.
+        # A peer that speaks ZMTP 1.0 or 2.0 is disconnected before any of its frames is read: HTTP looks like ZMTP 1.0
+        # to libzmq, so a web page could place orders. And no peer is admitted while there is no handler.
         zmq.ZAP_DOMAIN: zap.DOMAIN,
         zmq.ZAP_ENFORCE_DOMAIN: 1,
-        zmq.HANDSHAKE_IVL: 10_000,  # milliseconds after which a peer that says nothing is cut off
+        zmq.HANDSHAKE_IVL: 10_000,  # milliseconds after which a peer without a handshake is disconnected
         zmq.TCP_KEEPALIVE: 1,
         zmq.TCP_KEEPALIVE_IDLE: 30,  # seconds of silence before the first probe
         zmq.TCP_KEEPALIVE_INTVL: 10,  # seconds between probes
         zmq.TCP_KEEPALIVE_CNT: 3,  # probes without an answer before the peer is gone
-        zmq.LINGER: config.linger_ms,  # the last message, "bye", shall still get out
+        zmq.LINGER: config.linger_ms,  # time for the last message, "bye", to be sent
     }
 
 
 def _set(socket: zmq.Socket[bytes], options: Mapping[zmq.SocketOption, int | bytes]) -> None:
-    """Before the bind, after which libzmq would take no notice; and read back, as far as it lets us."""
+    """Set options before the bind, after which libzmq would ignore them. Read them back, as far as libzmq allows."""
     for option, value in options.items():
         socket.set(option, value)
         if option not in _WRITE_ONLY and socket.get(option) != value:
@@ -392,9 +393,9 @@ def _ipc_path(endpoint: str) -> pathlib.Path | None:
 
 
 def _lock(key: str, endpoint: str, path: pathlib.Path) -> int:
-    """The open file whose lock makes the ipc endpoint ours: a second bind would silently take the first one's clients.
+    """Lock an ipc endpoint, and return the open lock file. Without the lock a second bind would take over its clients.
 
-    The file stays when the lock goes. Whoever deleted it might delete one that another daemon has just locked.
+    The lock file is not deleted with the lock: at that moment another daemon may have locked the same file.
     """
     if not path.parent.is_dir():
         raise BusError(
@@ -419,7 +420,7 @@ def _lock(key: str, endpoint: str, path: pathlib.Path) -> int:
 
 
 def _bind(socket: zmq.Socket[bytes], key: str, endpoint: str) -> str:
-    """Bind; the endpoint as it is now. A file that this makes is for the user and the group alone."""
+    """Bind a socket, and return the bound endpoint. A new ipc file is accessible to the user and the group alone."""
     if "[" in endpoint:
         socket.set(zmq.IPV6, 1)
     try:
@@ -432,7 +433,7 @@ def _bind(socket: zmq.Socket[bytes], key: str, endpoint: str) -> str:
 
 
 def _why(number: int | None, key: str) -> str:
-    """What the error number says, and what to do about it."""
+    """Return the text of an error number, and what to do about the error."""
     advice = _ADVICE.get(number or 0, "write {key} as tcp://127.0.0.1:PORT or ipc:///PATH")
     return f"{zmq.strerror(number or 0)}; {advice.format(key=key)}"
 

@@ -1,6 +1,7 @@
-"""A TCP port and a task for each connection to it, entered and left as a whole.
+"""A TCP server with a task for each connection, used as a context manager.
 
-Knows sockets and tasks; nothing of what is said. A bug in one connection ends it all: whoever entered it should see it.
+The module knows sockets and tasks. It must not know the protocol spoken on them. An exception in one connection ends
+the server, so that the code that entered the server sees the bug.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Listener(ABC):
-    """Listens while it is entered (`async with`). Port 0 takes a free one; `port` says which.
+    """TCP server that listens inside `async with`. Port 0 takes a free port; `port` then has its number.
 
-    To be left by the task that entered it; then every connection is cut off. Raises `OSError` on entering if the port
-    cannot be had.
+    The task that enters the server must also leave it; leaving aborts all connections. Entering raises `OSError` if the
+    port cannot be bound.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -29,7 +30,7 @@ class Listener(ABC):
 
     @abstractmethod
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, from its first byte to its end, which is for this to bring about."""
+        """Serve one connection to its end, and close it."""
 
     async def __aenter__(self) -> Self:
         await self._tasks.__aenter__()
@@ -48,7 +49,7 @@ class Listener(ABC):
             self._server.close()
         for writer in self._writers:
             writer.transport.abort()
-        # What was raised inside goes on as it is, but for the cancellation by which a failed task ended the block.
+        # An exception of the block is raised as it is, except the cancellation by which a failed task ended the block.
         cancelled = isinstance(error, asyncio.CancelledError)
         await self._tasks.__aexit__(kind if cancelled else None, error if cancelled else None, trace)
         if self._server is not None:

@@ -340,7 +340,7 @@ class RecordConfig(_Section):
     file_mb: int = _key(
         256,
         validators.whole(1, 1_000_000),
-        "Megabytes of one file, compressed. A full file is followed by a new one, and so is each day (UTC).",
+        "Megabytes of one file, compressed. A new file begins when one is full, and each day (UTC).",
     )
     keep_mb: int = _key(
         10_240,

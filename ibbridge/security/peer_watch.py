@@ -1,7 +1,8 @@
-"""A thread that measures the peers of the bus, and disconnects who costs too much.
+"""A thread that measures the peers of the bus, and disconnects peers that use too much memory.
 
-A thread of its own, because libzmq's work for a socket is done by whoever uses that: a flood of subscriptions is taken
-in within one call, for as long as the flood lasts. Knows the process's memory and the clock.
+The work needs a thread of its own, because libzmq processes a socket's input in the thread that uses the socket: one
+call processes a flood of subscriptions for as long as the flood lasts. The module knows the memory of the process and
+the clock.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from ibbridge.security.peers import Peers, Published
 
 _LOOK_EVERY = 50  # milliseconds between two looks at the process's memory
-_MEASURE_EVERY = 1.0  # seconds between two measures of all peers, where they are many
-_FEW = 50  # peers that are measured at each look: that takes 8 µs for each
-_GROWN = 16 * 2**20  # bytes by which the process may grow before all are measured, however many they are
-_TRIMS = 15  # times, a second apart, that what a disconnected peer had is given back: it is freed little by little
+_MEASURE_EVERY = 1.0  # seconds between two measurements of all peers, if there are more than `_FEW`
+_FEW = 50  # peers that are measured at each look, which takes 8 µs per peer
+_GROWN = 16 * 2**20  # bytes by which the process may grow before all peers are measured, however many there are
+_TRIMS = 15  # times to return a disconnected peer's memory to the system, a second apart: libzmq frees it gradually
 
 
 class PeerWatch:
-    """Watches the peers of several sockets, from `start` to `stop`; `published` says how much has been published."""
+    """Watch over the peers of several sockets, from `start` to `stop`. `published` returns the totals so far."""
 
     def __init__(self, watched: Sequence[Peers], published: Callable[[], Published]) -> None:
         self._watched = watched
@@ -35,10 +36,10 @@ class PeerWatch:
         self._stop, self._stopped = os.pipe()
         self._thread = threading.Thread(target=self._run, name="peers", daemon=True)
         self._over = False
-        self._used = 0  # bytes of memory, a second ago at most
-        self._since = 0.0  # when that was
-        self._measured = 0.0  # when all peers were measured
-        self._ended = 0  # peers that had been disconnected then
+        self._used = 0  # the least bytes of memory in use within the last second
+        self._since = 0.0  # the start of that second
+        self._measured = 0.0  # the time of the last measurement of all peers
+        self._ended = 0  # the number of disconnected peers at that time
         self._trims = 0
 
     @property
@@ -47,11 +48,11 @@ class PeerWatch:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Start the thread."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more; the thread has ended then. Once stopped, does nothing."""
+        """Stop the thread, and wait for its end. A second call does nothing."""
         if self._over:
             return
         self._over = True
@@ -85,7 +86,7 @@ class PeerWatch:
                 process_limits.return_memory()
 
     def _measure(self, used: int, now: float) -> None:
-        """Measure all peers. By how much the process has grown is told when that is more than honest peers cause."""
+        """Measure all peers. Report the growth of the process to them if it is more than honest peers cause."""
         grown = used - self._used
         for peers in self._watched:
             peers.measure(self._published(), grown if grown > _GROWN else 0, now - self._measured)

@@ -1,8 +1,8 @@
-"""The connections of one ZeroMQ socket: how many there may be, what the daemon keeps for each, and which one goes.
+"""The peers (connections) of one ZeroMQ socket: their number, the bytes that each costs, and which one is disconnected.
 
-libzmq bounds what waits for a peer in messages, and what comes from one in bytes of a frame; memory is bytes, and a
-message may have any number of frames. So each connection is measured by what the kernel knows of it, and one that costs
-too much is disconnected. Knows descriptors and libzmq's monitor. Must not know topics or commands.
+libzmq bounds a peer's output in messages, and its input in bytes per frame. But memory is bytes, and a message may have
+any number of frames. So each connection is measured by the kernel's counts, and a connection that costs too much is
+disconnected. The module knows descriptors and libzmq's monitor. It must not know topics or commands.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAINED = 65_536
-"""Bytes that the kernel may keep for a peer that keeps up: it takes them as they come."""
+"""Most bytes in the kernel's send queue of a peer that keeps up with what is published."""
 
 SUBSCRIPTION = 32
-"""Bytes that a subscription counts beside its prefix: libzmq keeps a node of a tree for each character of that."""
+"""Bytes that a subscription counts beside its prefix: libzmq keeps a tree node for each character of the prefix."""
 
 UNCOUNTED = 64 * 2**20
-"""Bytes by which memory may grow while a client over ipc goes on sending, and no whole message comes of it."""
+"""Bytes by which memory may grow while a client over ipc goes on sending without completing a message."""
 
 _IDLE = 256  # bytes a second that a peer may send without a message: ZeroMQ's own heartbeats
-_BUSY = 65_536  # the same of a subscriber that sends subscriptions
+_BUSY = 65_536  # bytes a second that a subscriber which sends subscriptions may send
 
 _EVENT = struct.Struct("=HI")
 _READABLE = int(zmq.POLLIN)
@@ -43,22 +43,22 @@ _NOWAIT = int(zmq.NOBLOCK)
 
 
 class Bounds(NamedTuple):
-    """What one socket allows: connections, and bytes for each of them."""
+    """Bounds of one socket: the number of connections, and the bytes for each connection."""
 
     peers: int
     """Connections at once."""
     incoming: int
-    """Bytes that came since the last whole message."""
+    """Bytes received from a peer since its last complete message."""
     outgoing: int
-    """Bytes that wait for the peer."""
+    """Bytes that wait for a peer to read them."""
     messages: int
-    """Messages that wait for the peer, at which libzmq drops what comes."""
+    """Messages that wait for a peer; above this number libzmq drops messages."""
     subscriptions: int = 0
-    """Bytes of all subscriptions."""
+    """Bytes of all subscriptions of a peer; 0 for a socket without subscriptions."""
 
 
 class Published(NamedTuple):
-    """How much has been published so far."""
+    """Totals published so far: messages and bytes."""
 
     messages: int
     bytes: int
@@ -66,26 +66,28 @@ class Published(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Peer:
-    """A connection, by libzmq's descriptor. All counts are bytes."""
+    """Peer: one connection, identified by libzmq's descriptor. All counts are bytes."""
 
     descriptor: int
     since: Published
-    """What had been published when it was last seen to keep up."""
+    """The totals published when the peer was last seen to keep up."""
     name: Hashable = None
-    """The id under which it was let in, once a message has told it."""
+    """The id under which the handler admitted the peer; None until its first message."""
     subscriptions: int = 0
     outgoing: int = 0
     incoming: int = 0
     spoken: bool = False
-    """A whole message came since it was last measured."""
+    """True if a complete message came since the last measurement."""
     ended: bool = False
     _taken: int = 0
     _forgiven: int = 0
 
     def measure_incoming(self, family: int, grown: int, allowance: int, *, whole: bool) -> None:
-        """Measure what came since the last whole message; what cannot be measured is taken for what memory has grown.
+        """Measure the bytes received since the last complete message.
 
-        `allowance` is how much of that is forgiven; all is, if `whole` and a message came since the last measure.
+        If the kernel does not count them (ipc), a peer that is sending is charged with `grown`, the growth of memory.
+        `allowance` bytes are forgiven; with `whole`, all bytes are forgiven if a message came since the last
+        measurement.
         """
         taken = socket_queues.received(self.descriptor, family)
         if taken is None:
@@ -97,7 +99,10 @@ class Peer:
         self.spoken = False
 
     def measure_outgoing(self, published: Published, messages: int) -> None:
-        """Measure what waits for the peer: at most what was published since it kept up, but for what was dropped."""
+        """Measure the bytes that wait for the peer: at most the bytes published since the peer last kept up.
+
+        Above `messages` messages libzmq drops new ones, so the measured bytes stay as they are.
+        """
         if socket_queues.unsent(self.descriptor) <= DRAINED:
             self.since, self.outgoing = published, 0
         elif published.messages - self.since.messages <= messages:
@@ -105,13 +110,13 @@ class Peer:
 
 
 class Peers:
-    """The connections of a socket, from its `watch` on. The methods may be called from several threads."""
+    """Peers of a socket, from the call of `watch` on. The methods may be called from several threads."""
 
     def __init__(self, name: str, bounds: Bounds) -> None:
         self.refused = 0
-        """Connections that were one too many."""
+        """The number of connections refused because there were too many."""
         self.ended = 0
-        """Connections that cost too much."""
+        """The number of connections disconnected because they cost too much."""
         self._name = name
         self._bounds = bounds
         self._by_descriptor: dict[int, Peer] = {}
@@ -119,9 +124,9 @@ class Peers:
         self._published = Published(0, 0)
         self._full = False
         self._lock = threading.RLock()
-        self._told = False  # of a peer that was ended since the last measure
+        self._told = False  # a disconnected peer was logged since the last measurement
         self._family = socket.AF_INET
-        self._counted = True  # by the kernel: the bytes that peers have sent
+        self._counted = True  # the kernel counts the bytes that peers have sent
         self._place: int | str = 0
         self.monitor: zmq.Socket[bytes] | None = None
 
@@ -129,11 +134,11 @@ class Peers:
         return len(self._by_descriptor)
 
     def watch(self, context: zmq.Context[zmq.Socket[bytes]], watched: zmq.Socket[bytes]) -> zmq.Socket[bytes]:
-        """Have libzmq tell of each connection from now on; the socket on which it does. Before the bind."""
+        """Have libzmq report each connection from now on, before the bind. Return the socket with the reports."""
         endpoint = f"inproc://peers-{self._name}"
         watched.monitor(endpoint, zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED)
         self.monitor = context.socket(zmq.PAIR)
-        self.monitor.rcvhwm = 0  # libzmq waits where it cannot tell, and then nobody is served
+        self.monitor.rcvhwm = 0  # with a limit libzmq would wait for room, and would serve no peer meanwhile
         self.monitor.linger = 0
         self.monitor.connect(endpoint)
         return self.monitor
@@ -148,7 +153,7 @@ class Peers:
             self._place = where.port or 0
 
     def update(self) -> None:
-        """Take note of connections that came and went; disconnect those that are too many."""
+        """Note new and closed connections; disconnect new ones above the limit."""
         with self._lock:
             self._update()
 
@@ -185,11 +190,11 @@ class Peers:
     # -- by name
 
     def known(self, name: Hashable) -> Peer | None:
-        """Return the peer that was let in under this name, if `met` has said which it is."""
+        """Return the peer that was admitted under a name; None if `met` has not been called with the name yet."""
         return self._by_name.get(name)
 
     def met(self, name: Hashable, descriptor: int) -> Peer | None:
-        """Return the peer of a message that came through this descriptor; None if its connection is over."""
+        """Return the peer of a message from a descriptor, and note the peer's name; None if it has disconnected."""
         with self._lock:
             self._update()
             peer = self._by_descriptor.get(descriptor)
@@ -199,21 +204,21 @@ class Peers:
                 self._by_name[name] = peer
             return peer
 
-    # -- what each costs
+    # -- the cost of each peer
 
     def subscribed(self, peer: Peer, size: int) -> bool:
-        """Note a subscription to a prefix of so many bytes; False if it is one too many, or its peer is out already."""
+        """Note a subscription to a prefix of `size` bytes. Return False if the peer is, or has been, disconnected."""
         peer.subscriptions += SUBSCRIPTION + size
         if peer.subscriptions > self._bounds.subscriptions and not peer.ended:
             self.end(peer, f"its subscriptions have more than {self._bounds.subscriptions} bytes")
         return not peer.ended
 
     def unsubscribed(self, peer: Peer, size: int) -> None:
-        """Note the end of a subscription to a prefix of so many bytes."""
+        """Note the end of a subscription to a prefix of `size` bytes."""
         peer.subscriptions = max(0, peer.subscriptions - SUBSCRIPTION - size)
 
     def owed(self, peer: Peer, size: int) -> None:
-        """Note a reply of so many bytes."""
+        """Note a reply of `size` bytes; disconnect a peer that has left too many bytes of replies unread."""
         peer.outgoing += size
         if peer.outgoing > DRAINED and not peer.ended:
             with contextlib.suppress(OSError):
@@ -223,16 +228,16 @@ class Peers:
                 self.end(peer, f"more than {self._bounds.outgoing} bytes of replies wait for it to read them")
 
     def measure(self, published: Published, grown: int, seconds: float) -> None:
-        """Measure every connection, and end those that cost too much.
+        """Measure every connection, and disconnect those that cost too much.
 
-        `grown` is by how many bytes the process has grown since the last measure, `seconds` how long ago that was.
+        `grown` is how many bytes the process has grown since the last measurement, `seconds` ago.
         """
         with self._lock:
             self._update()
             self._published = published
             self._told = False
             for peer in [*self._by_descriptor.values()]:
-                with contextlib.suppress(OSError):  # libzmq has closed it; its event is on the way
+                with contextlib.suppress(OSError):  # libzmq has closed the descriptor; its event is on the way
                     self._measure(peer, published, grown, seconds)
 
     def _measure(self, peer: Peer, published: Published, grown: int, seconds: float) -> None:
@@ -252,7 +257,7 @@ class Peers:
             self.end(peer, f"more than {bounds.outgoing} bytes wait for it to read them (bus.sndbytes)")
 
     def worst(self) -> tuple[int, Peer] | None:
-        """Return the peer for whom most is kept, with how many bytes that may be; None if nobody costs anything."""
+        """Return the estimated bytes of the peer for which most is kept, and the peer; None if there is no peer."""
         with self._lock:
             costs = [
                 (peer.outgoing + 20 * peer.incoming + 100 * peer.subscriptions, peer)
@@ -262,7 +267,7 @@ class Peers:
         return max(costs, key=lambda cost: cost[0], default=None)
 
     def end(self, peer: Peer, why: str) -> str:
-        """Disconnect a peer; a line that says which it was, and why."""
+        """Disconnect a peer. Return a line that names the peer and the reason, and log it, once per measurement."""
         with self._lock:
             who = "a peer"
             if not peer.ended:
@@ -280,9 +285,9 @@ class Peers:
     def _described(self, peer: Peer) -> str:
         try:
             return socket_queues.peer_name(peer.descriptor, self._family)
-        except OSError:  # it has gone by itself
+        except OSError:  # the peer has disconnected by itself
             return "a peer"
 
     def _disconnect(self, peer: Peer) -> None:
-        with contextlib.suppress(OSError):  # it has gone by itself
+        with contextlib.suppress(OSError):  # the peer has disconnected by itself
             socket_queues.disconnect(peer.descriptor, self._family, self._place)

@@ -1,6 +1,6 @@
-"""What the kernel lets this process have: descriptors and memory, how much of both is in use, and what is kept back.
+"""Limits and use of the process's file descriptors and memory.
 
-Knows the system's calls and /proc. Where there is no /proc nothing is known, and nothing is an alarm.
+The module knows system calls and /proc. Without /proc the use is unknown, and no alarm is raised.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the soft limit of open descriptors to the hard one; the limit that holds then.
+    """Raise the soft limit of open descriptors to the hard limit, and return the limit that holds then.
 
-    The soft one is 1,024 by default, for programs that call select(2), which ours does not.
+    The soft limit is 1,024 by default, for programs that call select(2). The daemon does not call select(2).
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        with contextlib.suppress(ValueError, OSError):  # a system that has a lower limit than it says
+        with contextlib.suppress(ValueError, OSError):  # a system with a lower limit than it reports
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return descriptor_limit()
 
@@ -34,7 +34,7 @@ def descriptor_limit() -> int:
 
 
 def open_descriptors() -> int:
-    """Return how many descriptors are open; 0 if the system does not say."""
+    """Return how many descriptors are open; 0 if this is unknown."""
     try:
         return os.stat(_OPEN).st_size or len(os.listdir(_OPEN))  # noqa: PTH116, PTH208 -- a listing of 60,000 takes 20 ms
     except OSError:
@@ -42,7 +42,7 @@ def open_descriptors() -> int:
 
 
 def memory_in_use() -> int:
-    """Return the bytes of memory that are resident; 0 if the system does not say."""
+    """Return the bytes of resident memory; 0 if this is unknown."""
     try:
         return int(_STATM.read_bytes().split()[1]) * _PAGE
     except OSError:
@@ -50,6 +50,6 @@ def memory_in_use() -> int:
 
 
 def return_memory() -> None:
-    """Give back to the system what was freed; the C library would keep it for later."""
+    """Return freed memory to the system. The C library would keep it for later use."""
     with contextlib.suppress(OSError, AttributeError):  # another C library than GNU's
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,6 +1,7 @@
-"""What the kernel knows of a connection that libzmq has: bytes that came, bytes that wait; and how to end it.
+"""The kernel's counts of libzmq's connections (bytes received, bytes waiting), and a way to disconnect one.
 
-Knows descriptors and the calls on them. libzmq owns each, and may have closed it: every call may raise OSError.
+The module knows descriptors and the system calls on them. libzmq owns each descriptor, and may have closed it already:
+every call may raise OSError.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ if TYPE_CHECKING:
 
 _INT = struct.Struct("i")
 _CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
-_AT_ONCE = struct.pack("ii", 1, 0)  # what is under way is given up as the socket is closed, and the peer is told
+_AT_ONCE = struct.pack("ii", 1, 0)  # closing the socket discards its data under way, and sends the peer a reset
 _RECEIVED = struct.Struct("<Q")
 _RECEIVED_AT = 128  # tcpi_bytes_received in struct tcp_info
 _TCP_INFO = _RECEIVED_AT + _RECEIVED.size
 
 
 def unread(descriptor: int) -> int:
-    """Return how many bytes of the peer's libzmq has not taken yet."""
+    """Return how many bytes from the peer libzmq has not read yet."""
     return _queue(descriptor, termios.FIONREAD)
 
 
 def unsent(descriptor: int) -> int:
-    """Return how many bytes for the peer the kernel has, because the peer does not take them."""
+    """Return how many bytes for the peer wait in the kernel, because the peer does not read them."""
     return _queue(descriptor, termios.TIOCOUTQ)
 
 
 def received(descriptor: int, family: int) -> int | None:
-    """Return how many bytes libzmq has taken from the peer so far; None if the kernel does not count them (ipc)."""
+    """Return how many bytes libzmq has read from the peer so far; None if the kernel does not count them (ipc)."""
     if family == socket.AF_UNIX:
         return None
     with _borrowed(descriptor, family) as borrowed:
@@ -46,7 +47,7 @@ def received(descriptor: int, family: int) -> int | None:
 
 
 def peer_name(descriptor: int, family: int) -> str:
-    """Return who is at the other end, for people: an address and port, or a process where it can be told."""
+    """Return a text for people that names the peer: its address and port, or its process if that is known."""
     with _borrowed(descriptor, family) as borrowed:
         if family == socket.AF_UNIX:
             if not hasattr(socket, "SO_PEERCRED"):
@@ -60,9 +61,10 @@ def peer_name(descriptor: int, family: int) -> str:
 
 
 def disconnect(descriptor: int, family: int, place: int | str) -> bool:
-    """End the connection, if the descriptor is one that was accepted at `place`, a port or path; libzmq then closes it.
+    """Shut a connection down, if its descriptor was accepted at `place` (a port or path). libzmq then closes it.
 
-    Any other socket is left alone: libzmq may have closed the descriptor, and something else may have it now.
+    Return False, and do nothing, for any other descriptor: libzmq may have closed the connection, and another file may
+    have the descriptor now.
     """
     with _borrowed(descriptor, family) as borrowed:
         address = borrowed.getsockname()

@@ -1,7 +1,7 @@
-"""TCP sockets that are opened before they are needed: clients may use up all descriptors, and TWS is still reached.
+"""Spare TCP sockets, opened in advance, so that TWS can be reached although clients have used up all descriptors.
 
-libzmq accepts whoever connects until no descriptor is left, and takes each that is closed at once. So it would not help
-to keep descriptors and to close them when one is needed: a socket must be there already.
+libzmq accepts connections until no file descriptor is left, and uses every descriptor that is closed at once. So it
+would not help to reserve descriptors and close one when needed: the socket must already be open.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SPARES = 16
-"""Connections to TWS that can be made while clients have all other descriptors. Pauses between them grow to 30 s."""
+"""Connections to TWS that can be made while clients use all other descriptors. Pauses between tries grow to 30 s."""
 
 EXHAUSTED = frozenset((errno.EMFILE, errno.ENFILE))
-"""Errors that say that no descriptor is left, to this process or to all."""
+"""Error numbers for a process, or a system, without a free descriptor."""
 
 
 class SpareSockets:
-    """A stock of unconnected sockets for each address family that has been used."""
+    """Spare sockets: a stock of unconnected sockets for each address family of TWS."""
 
     def __init__(self, count: int = SPARES) -> None:
         self._count = count
@@ -31,18 +31,18 @@ class SpareSockets:
         return sum(map(len, self._spares.values()))
 
     def keep(self, families: Iterable[int]) -> None:
-        """Keep sockets of these families from here on: those of the addresses that TWS has."""
+        """Keep sockets of these address families from here on."""
         for family in families:
             self._spares.setdefault(family, [])
         self.restock()
 
     def take(self, family: int) -> socket.socket | None:
-        """Return a spare of this family; None if there is none."""
+        """Return a spare socket of an address family; None if there is none."""
         spares = self._spares.get(family)
         return spares.pop() if spares else None
 
     def give_back(self, unused: socket.socket) -> None:
-        """Keep a socket that was never connected, if the stock is not full; Linux lets it try again."""
+        """Keep a socket that was never connected, if the stock is not full. Linux lets such a socket try again."""
         spares = self._spares.setdefault(unused.family, [])
         if len(spares) < self._count:
             spares.append(unused)
@@ -50,7 +50,7 @@ class SpareSockets:
             unused.close()
 
     def restock(self) -> None:
-        """Fill up each stock, as far as there are descriptors."""
+        """Fill up each stock, as far as there are free descriptors."""
         for family, spares in self._spares.items():
             while len(spares) < self._count:
                 try:
@@ -59,7 +59,7 @@ class SpareSockets:
                     return
 
     def close(self) -> None:
-        """Close all of them, and keep none from here on."""
+        """Close all spare sockets, and keep none from here on."""
         self._count = 0
         for spares in self._spares.values():
             while spares:

@@ -1,8 +1,9 @@
-"""The ZeroMQ Authentication Protocol (RFC 27): which peers libzmq lets in, and under which names.
+"""The ZeroMQ Authentication Protocol (RFC 27): which peers libzmq admits, and under which routing ids.
 
-A socket that has a ZAP domain hears nobody whom the handler has not let in, and nobody at all who speaks ZMTP 1.0 or
-2.0, which know no authentication. That alone matters today: in ZMTP 1.0 any bytes are frames, so that a web page could
-place an order by a form post. Every peer that speaks ZMTP 3 is let in. Must not know topics or commands.
+A socket with a ZAP domain accepts messages only from peers that the handler has admitted, and never from peers that
+speak ZMTP 1.0 or 2.0, which have no authentication. Today only the latter matters: in ZMTP 1.0 any bytes are frames, so
+a web page could place an order by a form post. Every peer that speaks ZMTP 3 is admitted. The module must not know
+topics or commands.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 ENDPOINT = "inproc://zeromq.zap.01"
-"""Where libzmq looks for the handler, in the context of the socket that asks."""
+"""Endpoint at which libzmq connects to the handler, in the context of the socket that a peer connects to."""
 
 DOMAIN = b"ibbridge"
 
 PATIENCE = 0.01
-"""Seconds before a peer is let in. libzmq takes the routing id from whichever it reads last, our reply or the peer's
-READY command. A peer sends READY about 50 µs after its greeting; so the routing id is ours, and unique."""
+"""Seconds before a peer is admitted. libzmq takes the routing id from the later of the handler's reply and the peer's
+READY command. A peer sends READY about 50 µs after its greeting, so the handler's routing id wins, which is unique."""
 
 _VERSION = b"1.0"
-_ROUTING_ID = 16  # bytes: nobody guesses the routing id of somebody else
+_ROUTING_ID = 16  # bytes: too many for a peer to guess the routing id of another peer
 
 
 class Request(NamedTuple):
-    """A connection that wants to be let in, as libzmq describes it.
+    """Request to admit a connection, as libzmq describes it.
 
     `address` is the peer's IP address, or `localhost:UID:GID:PID` over ipc.
     """
@@ -44,7 +45,7 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """The handler's decision: `status` 200 lets the peer in as `user_id`, 400 turns it away, `text` says why."""
+    """Decision of the handler: `status` 200 admits the peer as `user_id`, 400 rejects it, `text` is the reason."""
 
     status: bytes
     text: bytes = b""
@@ -53,7 +54,7 @@ class Reply(NamedTuple):
 
 
 def parse(frames: Sequence[bytes]) -> Request | None:
-    """Return the request in these frames, which follow the empty one; None if they are no request of version 1.0."""
+    """Return the request in the frames behind the empty one; None if they are no request of version 1.0."""
     if len(frames) < 6 or frames[0] != _VERSION:
         return None
     _, request_id, domain, address, _, mechanism = frames[:6]
@@ -61,10 +62,10 @@ def parse(frames: Sequence[bytes]) -> Request | None:
 
 
 def decide(request: Request) -> Reply:
-    """Let in every peer without credentials, under a routing id of our own choice.
+    """Admit every peer that has no credentials, under a new routing id; reject the others.
 
-    A peer may claim any routing id (ZMQ_IDENTITY), also one that another peer has, whom libzmq would then leave
-    without an answer. The property that the reply sets takes the place of the claim.
+    A peer may claim any routing id (ZMQ_IDENTITY), even that of another peer, which would then get no replies from
+    libzmq. The property in the handler's reply replaces the claimed routing id.
     """
     if request.domain != DOMAIN.decode() or request.mechanism != "NULL":
         return Reply(b"400", b"no credentials are known here")
@@ -73,7 +74,7 @@ def decide(request: Request) -> Reply:
 
 
 def frames_of(request_id: bytes, reply: Reply) -> list[bytes]:
-    """Return the frames of a reply, which follow the empty one."""
+    """Return the frames of a reply, to be sent behind the empty one."""
     metadata = b"".join(
         bytes((len(name),)) + name + len(value).to_bytes(4, "big") + value for name, value in reply.metadata.items()
     )
@@ -81,9 +82,9 @@ def frames_of(request_id: bytes, reply: Reply) -> list[bytes]:
 
 
 class Handler:
-    """A thread that answers libzmq's ZAP requests, from `start` until the context is terminated.
+    """ZAP handler: a thread that answers libzmq's ZAP requests, from `start` until the context is terminated.
 
-    Without it nobody is let in: the sockets have ZMQ_ZAP_ENFORCE_DOMAIN.
+    Without the thread no peer is admitted, because the sockets have ZMQ_ZAP_ENFORCE_DOMAIN.
     """
 
     def __init__(self) -> None:
@@ -91,11 +92,11 @@ class Handler:
 
     @property
     def alive(self) -> bool:
-        """True while peers are let in."""
+        """True while the thread runs, and admits peers."""
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        """Bind the handler's endpoint in this context, before any socket of it that has a domain is bound."""
+        """Bind the handler's endpoint in a context, and start the thread. Do this before binding sockets with a domain."""
         socket = context.socket(zmq.ROUTER)
         socket.linger = 0
         socket.bind(ENDPOINT)
@@ -103,7 +104,7 @@ class Handler:
         self._thread.start()
 
     def join(self) -> None:
-        """Wait for the end of the thread, which follows that of the context."""
+        """Wait for the end of the thread, which follows the end of the context."""
         if self._thread is not None:
             self._thread.join()
 
@@ -122,7 +123,7 @@ def _serve(socket: zmq.Socket[bytes]) -> None:
 
 
 def _milliseconds(waiting: deque[tuple[float, list[bytes]]]) -> int | None:
-    """Return until when the next reply is due, rounded up; None if none is."""
+    """Return the milliseconds until the next reply is due, rounded up; None if no request waits."""
     return max(0, int((waiting[0][0] - time.monotonic()) * 1000) + 1) if waiting else None
 
 

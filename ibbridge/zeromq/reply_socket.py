@@ -1,8 +1,9 @@
-"""A ROUTER socket that keeps REP's contract: exactly one reply to each request, to the peer that made it.
+"""A ROUTER socket that keeps REP's contract: exactly one reply to each request, to the peer that sent the request.
 
-A request is what a REQ sends: an envelope of any frames, mostly none, an empty frame, and one frame that asks. Its
-envelope goes back in front of the reply. libzmq's own REP keeps the envelope of a broken request, and gives it the next
-peer's reply: here it is ours, and a request is read to its end before it is answered. Must not know what is asked.
+A request has the form that a REQ socket sends: an envelope of any frames (mostly none), an empty frame, and one body
+frame. The envelope goes back in front of the reply. libzmq's own REP socket keeps the envelope of a broken request, and
+sends it the next peer's reply. Here a request is read to its end before the reply, and its envelope belongs to this
+module. The module must not know the contents of a request.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from ibbridge.security.peers import Peer, Peers
 
 MOST_FRAMES = 32
-"""Frames in front of the one that asks: a proxy adds one, or two. A message with more is no request."""
+"""Most frames in front of the body: a proxy adds one or two. A message with more of them is no request."""
 
-_STEP = 256  # frames that are read at a time of a message that is only read to be rid of it
+_STEP = 256  # frames read per `serve` of a message with many frames, which cannot be a valid request
 
 # As plain ints: for the compiled socket an enum costs a conversion per call.
 _NOWAIT = int(zmq.NOBLOCK)
@@ -27,24 +28,24 @@ _MORE = int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
 class Answering(Protocol):
-    """Who answers requests. Both methods return the reply's bytes, and at once: everything else stands still."""
+    """Handler of requests. Its methods must return the reply's bytes at once, because the event loop waits for them."""
 
     def answer(self, request: bytes, peer: bytes) -> bytes:
-        """Return the reply to a request, whatever its bytes are; `peer` is the connection over which it came."""
+        """Return the reply to a request of any bytes; `peer` is the connection over which the request came."""
 
     def refuse(self, reason: str) -> bytes:
-        """The reply to a request that was not handed on; `reason` is a sentence for the one who sent it."""
+        """Return the reply to a request that the socket rejects; `reason` is a sentence for the client."""
 
 
 class ReplySocket:
-    """The requests of all peers, each in its turn: libzmq takes one message of each peer after the other."""
+    """Reply socket for the requests of all peers, in turn: libzmq takes one message of each peer after the other."""
 
     def __init__(self, socket: zmq.Socket[bytes], config: BusConfig, answering: Answering, peers: Peers) -> None:
         self.strays = 0
-        """Messages that were no request, and so have no reply."""
+        """Messages that were no request, and so got no reply."""
         self.undelivered = 0
-        """Replies whose peer had gone, or left too many unread."""
-        # pyzmq's compiled socket: the Python layer above it would take as long as the rest.
+        """Replies that were not delivered, because the peer had gone or had left too many replies unread."""
+        # pyzmq's compiled socket: the Python layer above it would double the time.
         self._receive = zmq.backend.Socket.recv.__get__(socket)
         self._put = zmq.backend.Socket.send.__get__(socket)
         self._config = config
@@ -53,11 +54,11 @@ class ReplySocket:
         self._envelope: list[bytes] = []
         self._body: zmq.Frame | None = None
         self._peer: Peer | None = None
-        self._frames = 0  # of the body of the request that is being read
+        self._frames = 0  # body frames of the request that is being read
         self._reading = False
 
     def serve(self) -> None:
-        """Answer one request, or read a part of a long message. To be called when the socket is readable."""
+        """Answer one request, or read a part of a long message. Call it when the socket is readable."""
         if not self._reading and self._begin():
             return
         for _ in range(_STEP):
@@ -67,7 +68,7 @@ class ReplySocket:
                 break
 
     def _begin(self) -> bool:
-        """Take in the first frames of a message, and answer it if that is all; False if there is more of it."""
+        """Read the first frames of a message, and answer the message if it has no more. Return False if it has more."""
         receive = self._receive
         name: bytes = receive(_NOWAIT)
         self._envelope, self._body, self._frames, self._reading = [name], None, 0, True
@@ -78,7 +79,7 @@ class ReplySocket:
         return True
 
     def _read(self) -> bool:
-        """Take in one frame of the message; False if it is the last."""
+        """Read one frame of the message. Return False if this is the last frame."""
         return self._take(self._receive(_NOWAIT, False))  # noqa: FBT003 -- as a frame, which knows whether more come
 
     def _take(self, frame: zmq.Frame) -> bool:
@@ -87,7 +88,7 @@ class ReplySocket:
         if envelope[-1] == b"" and len(envelope) <= MOST_FRAMES + 1:
             self._body = self._body or frame
             self._frames += 1
-        elif len(envelope) <= MOST_FRAMES + 1:  # one more than may be: it shows that there are too many
+        elif len(envelope) <= MOST_FRAMES + 1:  # up to one frame too many, which shows that there are too many
             envelope.append(frame.bytes)
         more: bool = frame.more
         if not more:
@@ -102,11 +103,11 @@ class ReplySocket:
         return peer
 
     def _finish(self) -> None:
-        """Answer the message that has been read, or count it as none."""
+        """Answer the message that has been read, or count it as a stray if it is no request."""
         if self._body is None or (self._peer is not None and self._peer.ended):
             self.strays += 1
             return
-        # An exception in the answer is a bug and not for us to catch. But the client gets its reply, if an empty one.
+        # An exception in `answer` is a bug, and is not caught here. But the client gets a reply, if an empty one.
         reply = b""
         try:
             reply = self._reply(self._body)
@@ -124,7 +125,7 @@ class ReplySocket:
         return self._answering.answer(request.bytes, self._envelope[0])
 
     def _send(self, reply: bytes) -> None:
-        """Send the envelope and the reply; never waits for a peer."""
+        """Send the envelope and the reply, without waiting for the peer."""
         try:
             self._put(self._envelope[0], _MORE)
         except zmq.ZMQError as error:

@@ -1,7 +1,8 @@
-"""Writes messages to a ZeroMQ socket without waiting: the last that is done for every message that is published.
+"""Sending to a ZeroMQ socket without waiting: the last step for every published message.
 
-Knows pyzmq, and where it keeps libzmq. Must not know what a frame says. `_zmq_send.pyx` does the same, compiled, and
-without pyzmq in between, which takes two thirds of the time; it is used where it has been built.
+The module knows pyzmq, and where pyzmq keeps libzmq. It must not know the contents of a frame. `_zmq_send.pyx` is its
+compiled twin, used where it has been built. The twin calls libzmq without pyzmq, which would take two thirds of the
+time.
 """
 
 from __future__ import annotations
@@ -29,26 +30,26 @@ _LAST = int(zmq.NOBLOCK)
 
 
 class Outbox(Protocol):
-    """Where messages go. Of no use any more when its socket is closed."""
+    """Sender of messages to one socket. It must not be used after its socket is closed."""
 
     @property
     def unsent(self) -> int:
-        """Messages that libzmq would not take; it never says so of an XPUB that may drop."""
+        """The number of messages that libzmq did not take. With an XPUB that may drop messages this stays 0."""
 
     @property
     def sent_messages(self) -> int:
-        """How many messages have been sent."""
+        """The number of messages sent."""
 
     @property
     def sent_bytes(self) -> int:
-        """How many bytes those had."""
+        """The number of bytes sent."""
 
     def send(self, frames: list[bytes], /) -> None:
-        """Send messages, first and last frame in turn. Raises `zmq.ZMQError` if the socket cannot send at all."""
+        """Send messages, first and last frame in turn. Raise `zmq.ZMQError` if the socket cannot send at all."""
 
 
 class Plain:
-    """Through pyzmq's compiled socket: the Python layer above it doubles the price of a message."""
+    """Sender in pure Python, through pyzmq's compiled socket: the Python layer above that doubles the time."""
 
     def __init__(self, socket: zmq.Socket[bytes]) -> None:
         self.unsent = 0
@@ -58,31 +59,31 @@ class Plain:
 
     def send(self, frames: list[bytes], /) -> None:
         """Send messages, first and last frame in turn."""
-        put, each = self._put, iter(frames)
-        for first, last in zip(each, each, strict=True):
+        put, rest = self._put, iter(frames)
+        for first, last in zip(rest, rest, strict=True):
             try:
                 put(first, _FIRST)
                 put(last, _LAST)
-            except zmq.Again:  # only ever for the first frame: a message is taken whole or not at all
+            except zmq.Again:  # only for the first frame: libzmq takes a message whole or not at all
                 self.unsent += 1
             self.sent_messages += 1
             self.sent_bytes += len(first) + len(last)
 
 
 def outbox(socket: zmq.Socket[bytes]) -> Outbox:
-    """The fastest there is for this socket."""
+    """Return the fastest sender for a socket."""
     found = _functions() if COMPILED else None
     return _zmq_send.Outbox(socket.underlying, *found, _raise) if found else Plain(socket)
 
 
 def _functions() -> tuple[int, int] | None:
-    """Where `zmq_send` and `zmq_errno` are in the libzmq that pyzmq uses; None if it does not say."""
+    """Return the addresses of `zmq_send` and `zmq_errno` in the libzmq that pyzmq uses; None if they are not found."""
     module = getattr(zmq.backend.Socket, "__module__", "")
     file = getattr(__import__(module, fromlist=["__file__"]), "__file__", None)
     try:
         library = ctypes.CDLL(file)
         return _address(library.zmq_send), _address(library.zmq_errno)
-    except (OSError, AttributeError, TypeError):  # another backend of pyzmq's: it is no library, or has no such names
+    except (OSError, AttributeError, TypeError):  # another backend of pyzmq's: no library, or without these functions
         return None
 
 
