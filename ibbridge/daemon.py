@@ -1,7 +1,7 @@
-"""Wires gateway, bus and what lies between: a handful of tasks in one group, and one way out.
+"""The daemon: wires the connector to TWS, the bus and the parts between them, and runs them until a signal ends it.
 
-Messages are decoded and published in the callback that read them. The tasks only wait: for TWS, for the next
-heartbeat, for the signal to stop.
+Messages are decoded and published in the callback that read them. The tasks, all in one group, only wait: for TWS, for
+the next heartbeat, for the signal to stop.
 """
 
 from __future__ import annotations
@@ -64,29 +64,29 @@ log = logging.getLogger(__name__)
 
 
 OPENING = 2.0
-"""Seconds that it may take to open the store without a warning; the next comes after twice as long."""
+"""Seconds that opening the store may take without a warning; the next warning comes after twice as long."""
 
 HEEDING = 0.25
-"""Seconds for which a starting daemon waits for the store until it looks whether it is told to stop."""
+"""Seconds between two checks for a signal to stop, while a starting daemon waits for the store."""
 
 TOGETHER = 3
-"""Reads, of many that come at once, whose messages may wait for one commit with those of the next: some 8 ms in all."""
+"""Reads in a burst whose messages may wait, to share one commit with those of the next read: some 8 ms in all."""
 
 LAST_ORDERS = 5.0
-"""Seconds that a stopping daemon gives orders and cancels whose turn has not come: 200 of them, at the usual rate."""
+"""Seconds that a stopping daemon gives queued orders and cancels to leave: 200 of them, at the usual rate."""
 
 TRIMS = 30
-"""Heartbeats after one at which too much memory was in use, at each of which freed memory goes back to the system."""
+"""Heartbeats after excessive memory use, at each of which freed memory is returned to the system."""
 
 _STDERR = 2
 
 
 class Stop(Exception):  # noqa: N818 - not an error
-    """It is time to go."""
+    """Request to stop the daemon."""
 
 
 class Daemon:
-    """Everything between TWS and the bus. It is the gateway's owner: what arrives is told to it."""
+    """Daemon: owns and wires all parts between TWS and the bus. The connector reports its events to the daemon."""
 
     def __init__(
         self, config: Config, *, reread: Callable[[], Config] | None = None, log_writer: LogWriter | None = None
@@ -95,7 +95,7 @@ class Daemon:
         self._reread = reread
         self._log_writer = log_writer
         self._stopping = asyncio.Event()
-        self._at_once = False  # a second signal to stop has come
+        self._at_once = False  # a second signal to stop has come: do not wait
         self.started_at = time.monotonic()
         self.session = Session(self.started_at)
         self.session.market_data_type = config.tws.market_data_type
@@ -109,7 +109,7 @@ class Daemon:
         self.halt = Halt(self.store, self._say_halt)
         self.order_keys = OrderKeys(config.tws.client_id, self.store)
         self.streams = Streams(
-            _now(),  # until the store says which it is
+            _now(),  # until the store gives the epoch
             self._send,
             config.bus.prefix,
             config.bus.heartbeat,
@@ -147,26 +147,27 @@ class Daemon:
         self._unread_at = self.started_at
         self._down_since: float | None = None
         self._tries = 0
-        self._reads = 0  # whose messages wait for a commit
+        self._reads = 0  # reads whose messages wait for a commit
         self._turning: asyncio.TimerHandle | None = None
         self.process_health = ProcessHealth(self.alarms)
         self._trims = 0
-        self._too_large = False  # more memory than may be is in use since the last heartbeat
+        self._too_large = False  # at the last heartbeat too much memory was in use
         self._memory_limit = memory_limit(config.memory.limit_mb, config.ring.bytes)
         self._descriptor_limit = process_limits.descriptor_limit()
-        self._fault = ""  # of the store, as it was told last
+        self._fault = ""  # the fault of the store that was reported last
         self._surplus: set[str] = set()
 
     def _send(self, frames: list[bytes]) -> None:
-        self.bus.send(frames)  # which the bus only has once it is open
+        self.bus.send(frames)  # looked up at each call, because `Bus.open` replaces it
 
-    # -- what arrives from TWS
+    # -- messages from TWS
 
     def deliver(self, messages: Iterable[Message | Packed | Undecodable], ts: int, *, more: bool = False) -> None:
-        """Publish what one read brought, then see to the sockets' own business.
+        """Publish the messages of one read, then serve the sockets of the bus.
 
-        Nothing inbound is ever dropped: what cannot be read is published as it came. If there is `more`, what has to be
-        on disk first is written, and sent, with that of the next reads: a commit costs as much as 200 ticks.
+        No inbound message is dropped: an undecodable one is published with its bytes. If there is `more` to read,
+        durable messages are committed and sent together with those of the next reads: a commit costs as much as 200
+        ticks.
         """
         self.streams.hold()
         try:
@@ -179,7 +180,7 @@ class Daemon:
                 self._turn()
 
     def _deliver(self, message: Message | Packed | Undecodable, ts: int) -> None:
-        """A message that does not go the usual way."""
+        """Publish a message that `Streams.publish_all` has no channel for."""
         if isinstance(message, Message):
             self._publish(message.name, message.data, ts)
         elif isinstance(message, Undecodable):
@@ -199,19 +200,19 @@ class Daemon:
             self._undecodable(Undecodable(None, name, fault, repr(data).encode()[:65536], known=data), ts)
 
     def _turn_soon(self) -> None:
-        """Have `_turn` called after the next read, if that does not come to it: timers are behind what has arrived."""
+        """Schedule `_turn` in case the next read does not call it. The loop runs timers after waiting reads."""
         if self._turning is not None:
             self._turning.cancel()
         self._turning = asyncio.get_running_loop().call_later(0, self._turn)
 
     def _turn(self) -> None:
-        """Send what was held, then serve both sockets: in this order, so that a welcome is behind what it counts."""
+        """Send the held messages, then serve both sockets: in this order a welcome follows the messages it counts."""
         self._reads = 0
         self.streams.release()
         self.bus.turn()
 
     def _undecodable(self, message: Undecodable, ts: int) -> None:
-        """Publish what cannot be read with its bytes, and tell who waits for it."""
+        """Publish an undecodable message with its bytes, and notify the request that waits for the message."""
         self.counts["decodeErrors"] += 1
         kind, size = Kind(message.id, message.name), len(message.raw)
         admitted = self.decode_errors.admit(kind, message.reason, size, time.monotonic())
@@ -219,19 +220,19 @@ class Daemon:
         whose = self.requests.unreadable.tell(message.name, message.known, why, ts, admitted=admitted)
         if not admitted:
             return
-        log.warning("cannot read %s (id %s) from TWS: %s; published on sys.tws.decodeError.", *kind[::-1], why)
+        log.warning("cannot decode %s (id %s) from TWS: %s; published on sys.tws.decodeError.", *kind[::-1], why)
         about = {**kind._asdict(), "reason": message.reason, "field": message.field, "raw": message.raw}
         about |= {"reqId": whose.number, "ref": whose.ref}
         self.streams.say(self.streams.channel("sys", "tws", "decodeError"), about, ts)
 
     def _sum_up_decode_errors(self) -> None:
-        """Publish how many unreadable messages came that were too many to be published each, and raise the alarm."""
+        """Publish the counts of undecodable messages beyond the limit, and raise or end their alarm."""
         now = time.monotonic()
         if about := self.decode_errors.summary():
             self._unread_at = now
             self.streams.say(self.streams.channel("sys", "tws", "decodeErrors"), about, _now())
             why = (
-                f"TWS sends more messages that cannot be read than are kept: {about['count']:,} in a second are only "
+                f"TWS sends more undecodable messages than are kept: {about['count']:,} in a second are only "
                 f"counted, such as {about['kinds'][0]['name']} (id {about['kinds'][0]['id']}): "
                 f"{about['kinds'][0]['reason']}"
             )
@@ -240,7 +241,7 @@ class Daemon:
             self.alarms.tell("decodeErrors", "", _now())
 
     def _watch(self, name: str, data: dict[str, Any], ts: int) -> None:
-        """The few messages that the daemon itself learns from."""
+        """Update the daemon's state from a message: version, next order id, accounts, open orders, errors."""
         if name == "serverVersion":
             self.requests.begin()
             self.requests.upstream = True
@@ -258,20 +259,20 @@ class Daemon:
         code, text = data["errorCode"], data["errorString"]
         error = ib.about(code, text)
         if done := self.pacing.complained(code, text, time.monotonic()):
-            log.warning("TWS has had too many messages (%s: %s): %s", code, text, done)
+            log.warning("TWS reports too many messages (%s: %s): %s", code, text, done)
         changed = self.gateway.notice(code, text)
         if changed:
             farm, state = changed
             self.requests.upstream = self.session.upstream != "lost"
             self.streams.say(self.streams.channel("sys", "tws", "farm"), {"farm": farm, "state": state}, ts, farm)
         elif error.ends is not False or error.error_class == "order":
-            log.info("TWS says %s about %s: %s", code, data["reqId"], text)
+            log.info("TWS reports %s for id %s: %s", code, data["reqId"], text)
         self.requests.notice(code, changed[0] if changed else "")
 
     # -- the connection
 
     def stage_changed(self) -> None:
-        """Say on the bus where the connection to TWS is now."""
+        """Publish the stage of the connection to TWS."""
         session = self.session
         if session.stage in (Stage.READY, Stage.DOWN):
             self._log_outage(down=session.stage is Stage.DOWN)
@@ -282,7 +283,7 @@ class Daemon:
         self._turn()
 
     def _log_outage(self, *, down: bool) -> None:
-        """Log the end of an outage. Its beginning, and each new reason, the gateway has logged."""
+        """Note the beginning of an outage, or log its end. The connector logs the beginning and each new reason."""
         if down:
             self._down_since = time.monotonic() if self._down_since is None else self._down_since
             self._tries += 1
@@ -301,16 +302,16 @@ class Daemon:
         self.streams.say(self.streams.channel("sys", "tws", "connection"), about, _now(), ())
 
     def started(self, dialect: Dialect) -> None:
-        """Ids and accounts are known: set what each connection must be told first, then ask again for the streams."""
+        """Set the market data type on a new connection, then send the requests again whose subscriptions it needs."""
         self._surplus = set()
         kind = self.session.market_data_type
         if kind != self.config.tws.market_data_type:
-            log.info("market data type %s, which a client has set, is set on this connection, too", kind)
+            log.info("market data type %s, set by a client earlier, is set on the new connection, too", kind)
         try:
             data = dialect.write("reqMarketDataType", {"marketDataType": kind})
             self.gateway.send(Waiting(REQUESTS["reqMarketDataType"], data))
         except NotCarried as error:
-            log.error("market data type %s: %s", kind, error)  # noqa: TRY400 - the message says it all
+            log.error("market data type %s cannot be set: %s", kind, error)  # noqa: TRY400 - the message is complete
         for route, why in self.requests.connected():
             self.router.tell(route, NOT_CONNECTED, why, _now())
 
@@ -323,15 +324,15 @@ class Daemon:
         asyncio.get_running_loop().call_soon(self._turn)
 
     def leaving(self, message: Waiting) -> bool:
-        """A message is about to be written to TWS; whether it may still be."""
+        """Return True if a message, which is about to be written to TWS, may still be sent."""
         if self.requests.leaving(message):
             return True
-        asyncio.get_running_loop().call_soon(self._turn)  # somebody has been told why not
+        asyncio.get_running_loop().call_soon(self._turn)  # sends the error that tells the client why not
         return False
 
     def lost(self) -> None:
-        """The connection is gone: say so to everyone who waits for an answer, or to hear of an order."""
-        gc.unfreeze()  # what was made for that connection is looked at once more, now that nothing waits for it
+        """Publish the loss of the connection for all requests without a complete response, and unconfirmed orders."""
+        gc.unfreeze()  # let the garbage collector examine the objects of that connection once more
         self.requests.unsent(self.pacing.drop())
         why = "the connection to TWS was lost before the answer was complete; ask again, under a new id"
         for route in self.requests.lost():
@@ -342,10 +343,10 @@ class Daemon:
         for order in self.orders.uncancelled():
             self.router.tell_order(order, NOT_CONNECTED, f"{why} the cancel of this order: {CANCEL_UNKNOWN}", _now())
 
-    # -- what the daemon says of itself
+    # -- status, heartbeats, alarms
 
     def status(self) -> dict[str, Any]:
-        """The result of the command `status`."""
+        """Return the result of the command `status`."""
         now = time.monotonic()
         tws = {"host": self.config.tws.host, "port": self.gateway.port, "clientId": self.config.tws.client_id}
         dialect = self.gateway.dialect
@@ -376,7 +377,7 @@ class Daemon:
         return {"notPublished": self.bus.unsent, "strayFrames": self.bus.strays, **self.bus.counts}
 
     def beat(self) -> None:
-        """Publish one heartbeat, and log what the codec has counted."""
+        """Do the periodic work of all parts, publish a heartbeat, and log messages with new surplus fields."""
         self.store.tend(time.monotonic_ns() // 1000)
         self.halt.tend()
         self._watch_store()
@@ -394,7 +395,7 @@ class Daemon:
             "tws": self.session.summary(time.monotonic()),
             "store": self._about_store(),
             "halt": self.halt.state,
-            "alarms": [each["alarm"] for each in self.alarms.raised],
+            "alarms": [alarm["alarm"] for alarm in self.alarms.raised],
             "unsent": self.gateway.unsent,
             "pacing": self.pacing.figures(time.monotonic()),
         }
@@ -410,20 +411,20 @@ class Daemon:
         }
 
     def _watch_store(self) -> None:
-        """Say it when the store cannot be written any more, and when it can again; orders depend on it."""
+        """Log and publish a change of the store's fault, because orders are refused during a fault."""
         before, fault = self._fault, self.store.fault
         if fault == before:
             return
         self._fault = fault
         if fault:
-            log.error("the store: %s. Orders are refused; what else happens is published, and kept in memory", fault)
+            log.error("event store: %s. Orders are refused; other messages are published, and kept in memory", fault)
         else:
-            log.warning("the store can be written again; orders are taken")
+            log.warning("event store writable again; accepting orders")
         if bool(fault) != bool(before):
             self.streams.say(self.streams.channel("sys", "bridge", "store"), self._about_store(), _now(), ())
 
     def _look(self) -> None:
-        """See whether something is so wrong that a human must know."""
+        """Raise and end alarms by the state of TWS, the store and the process."""
         session = self.session
         signs = Signs(
             session.proven(self.config.tws.stable_after),
@@ -438,7 +439,7 @@ class Daemon:
         self._check_process()
 
     def _check_process(self) -> None:
-        """See how the log, descriptors and memory are; free memory where there is too much of it in use."""
+        """Check the log, the descriptors and the memory of the process; free memory if too much is in use."""
         self.gateway.restock()
         sample = ProcessSample(
             self._log_writer.fault(time.monotonic()) if self._log_writer else "",
@@ -452,12 +453,15 @@ class Daemon:
             self._free_memory()
         else:
             self._too_large = False
-            if self._trims:  # what was kept for who has been disconnected is freed little by little
+            if self._trims:  # libzmq frees the memory of a disconnected peer gradually
                 self._trims -= 1
                 process_limits.return_memory()
 
     def _free_memory(self) -> None:
-        """Give back what is free; if that is not enough for a second, disconnect the client for whom most is kept."""
+        """Return freed memory to the system. If that is not enough at two heartbeats in a row, disconnect a client.
+
+        The client for which most bytes are kept is disconnected.
+        """
         process_limits.return_memory()
         used = memory_in_use()
         if used <= self._memory_limit:
@@ -468,14 +472,14 @@ class Daemon:
             log.error("%d MB of memory are in use: %s", used // MEGABYTE, said)
 
     def _window(self) -> float:
-        """Seconds until the restart window ends that this is in; 0 outside of any."""
+        """Return the seconds until the current restart window ends; 0 outside of restart windows."""
         return maintenance_windows.left(self.config.tws.restart_windows, time.time())
 
     def _say_alarm(self, about: dict[str, Any]) -> None:
         if about["raised"]:
             log.error("alarm %s: %s", about["alarm"], about["why"])
         else:
-            log.warning("the alarm %s is over", about["alarm"])
+            log.warning("alarm %s is over", about["alarm"])
         self.streams.say(self.streams.channel("sys", "bridge", "alarm"), about, _now(), about["alarm"])
 
     def _say_halt(self, about: dict[str, Any]) -> None:
@@ -487,12 +491,12 @@ class Daemon:
         dialect = self.gateway.dialect
         for name in set(dialect.surplus) - self._surplus if dialect else ():
             self._surplus.add(name)
-            log.warning("TWS sends more fields of %s than are known; those are published, status counts the rest", name)
+            log.warning("TWS sends more fields of %s than are known; status counts the unknown ones", name)
 
     # -- the tasks
 
     async def serve(self) -> None:
-        """Run until told to stop. Raises `BusError` or `StoreError` if sockets or store are not to be had."""
+        """Run until a signal ends the daemon. Raise `BusError` or `StoreError` if sockets or store cannot be opened."""
         loop = asyncio.get_running_loop()
         signals.attach(loop, self._stop, self._reload)
         broken = _broken(loop)
@@ -506,15 +510,15 @@ class Daemon:
             signals.hold_reloads()
 
     async def _begin(self) -> bool:
-        """Open the store, and take up what it says; return False if told to stop before its disk has answered.
+        """Open the store, and restore the state in it. Return False if a signal came before the disk has answered.
 
-        Nothing can be published meanwhile, because the numbers are in the store. But signals are heeded.
+        No message can be published meanwhile, because the sequence numbers are in the store. But signals are handled.
         """
         thread, waited, warn_at = DiskThread(), 0.0, OPENING
         job = thread.submit(self._open_and_take_up)
         while not thread.wait(job, HEEDING):
             waited += HEEDING
-            await asyncio.sleep(0)  # the handlers of signals
+            await asyncio.sleep(0)  # let the loop run the signal handlers
             if self._stopping.is_set():
                 self.store.stuck = True
                 log.error("store: its disk has not answered for %.1f s; the process ends without it", waited)
@@ -528,20 +532,20 @@ class Daemon:
 
     def _say_opening(self, waited: float) -> None:
         log.warning(
-            "store: to open the one in %s has taken %.0f s so far, and nothing else is done until it is open; if this "
-            "goes on, see what the system log says of its disk",
+            "store: opening the one in %s has taken %.0f s so far, and the daemon does nothing else until it is open; "
+            "if this goes on, see what the system log says of its disk",
             _directory(self.config),
             waited,
         )
-        notify("STATUS=the store is being opened; its disk is slow, or does not answer")
+        notify("STATUS=opening the store; its disk is slow, or does not answer")
 
     def _stop(self) -> None:
-        """Begin to stop; asked a second time, wait for nothing any more."""
+        """Begin to stop. A second call ends the waiting for queued orders."""
         self._at_once = self._stopping.is_set()
         self._stopping.set()
 
     def _reload(self) -> None:
-        """Read the configuration again and take over what can be changed while running; nothing if it has a fault."""
+        """Read the configuration again, and take over its reloadable settings; change nothing if it has a fault."""
         if self._reread is None:
             log.warning("SIGHUP: there is no configuration to read again; nothing was changed")
             return
@@ -557,17 +561,17 @@ class Daemon:
         log.warning("SIGHUP: the configuration was read again; changed now: %s", ", ".join(done) or "nothing")
 
     def _apply(self) -> None:
-        """Hand out the settings that can be changed while running."""
+        """Apply the reloadable settings to the log and the health checks."""
         logging.getLogger().setLevel(self.config.log.level.upper())
         self.health.bear(self.config.tws.not_ready_alarm, self.config.store.slow)
 
     def open_store(self) -> None:
-        """Open the store, and begin the epoch that it gives. Raise `StoreError` if it is not to be had."""
+        """Open the store, and begin the epoch that it returns. Raise `StoreError` if it cannot be opened."""
         self.streams.begin(self.store.open(_now(), partial(adopt, self.config.tws.client_id)))
         if self.store.before:
             log.warning(
-                "store %s is gone from its directory, a new one (%s) begins: the keys of earlier orders are not known, "
-                "and one that was used is taken for a new order's",
+                "store %s is gone from its directory, a new store (%s) begins: the keys of earlier orders are lost, "
+                "and a key that is used again will place a new order",
                 self.store.before,
                 self.store.name,
             )
@@ -583,14 +587,14 @@ class Daemon:
         self._take_up()
 
     def _take_up(self) -> None:
-        """Go on where an earlier process stopped: with its numbers, and with what it knew of orders."""
+        """Restore sequence numbers, streams, orders and the halt from the store of an earlier process."""
         self.order_keys.recall(self.orders)
         state = self.store.state()
         self.streams.restore(self.store.last(), state)
         for _, _, packed in state:
             body = msgpack.unpackb(packed, strict_map_key=False)
             self.orders.recall(body["ref"], body["data"])
-        # TWS may have gone back behind them meanwhile.
+        # TWS may give a lower next order id than the orders in the store have.
         self.requests.above(max(self.orders.highest or 0, self.order_keys.highest))
         self.halt.load()
 
@@ -617,7 +621,7 @@ class Daemon:
                 self.recorder.close()
 
     async def _until_stopped(self) -> None:
-        """Wait for the signal; then what was accepted of orders and cancels gets some time to leave."""
+        """Wait for the signal to stop, give queued orders and cancels some time to leave, and raise `Stop`."""
         await self._stopping.wait()
         for _ in range(round(LAST_ORDERS / 0.02)):
             if self._at_once or not any(map(self.pacing.waiting, (Pace.CANCEL, Pace.ORDER))):
@@ -626,7 +630,7 @@ class Daemon:
         raise Stop
 
     async def _beat_on(self) -> None:
-        """Publish a heartbeat when each is due, however long the one before took."""
+        """Publish heartbeats at their due times, however long each takes."""
         due = time.monotonic()
         while True:
             self.beat()
@@ -636,10 +640,10 @@ class Daemon:
 
 
 def settle() -> None:
-    """Have the garbage collector look at what there is now for the last time, but for those after a lost connection.
+    """Collect garbage, then freeze the surviving objects, so that later collections skip them.
 
-    With the state of ten thousand topics it would walk it all now and then, which takes 25 to 80 ms. What comes in a
-    second takes a fraction of one.
+    With the state of 10,000 topics a full collection takes 25 to 80 ms; a collection of one second's objects takes a
+    fraction of that. A lost connection unfreezes the objects.
     """
     gc.collect()
     gc.freeze()
@@ -649,9 +653,9 @@ _WATCHED = frozenset(("serverVersion", "nextValidId", "managedAccounts", "openOr
 
 
 def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
-    """Run the daemon until a signal ends it; the exit code. Logs to standard error.
+    """Run the daemon until a signal ends it, and return the exit code. The log goes to standard error.
 
-    `reread` reads the configuration again, for SIGHUP; it raises ConfigError.
+    `reread` reads the configuration again, for SIGHUP, and may raise ConfigError.
     """
     occupy_standard_files()
     signals.prepare()
@@ -662,17 +666,17 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     try:
         asyncio.run(daemon.serve())
     except (BusError, StoreError) as error:
-        log.error("cannot start: %s", error)  # noqa: TRY400 - the message says it all
+        log.error("cannot start: %s", error)  # noqa: TRY400 - the message is complete
         code = 1
     finally:
         log_writer.finish()
     if daemon.store.stuck:
-        os._exit(code)  # the interpreter's own end could wait for the thread that waits for the disk
+        os._exit(code)  # a normal exit could wait for the disk thread, which waits for the disk
     return code
 
 
 def _directory(config: Config) -> pathlib.Path:
-    """Where the store is: where the configuration says, where systemd says, or in the user's home."""
+    """Return the store's directory: from the configuration, from systemd, or else in the user's home."""
     if config.store.path:
         return pathlib.Path(config.store.path).expanduser()
     if given := os.environ.get("STATE_DIRECTORY"):
@@ -682,7 +686,7 @@ def _directory(config: Config) -> pathlib.Path:
 
 
 def _tasks() -> int:
-    """How many tasks there are; none without a loop."""
+    """Return the number of tasks in the loop; 0 without a loop."""
     try:
         return len(asyncio.all_tasks())
     except RuntimeError:
@@ -694,9 +698,9 @@ def _now() -> int:
 
 
 def _broken(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-    """Carries an exception out of a callback of the loop, where asyncio would only log it.
+    """Return a future that carries an exception out of a callback of the loop, which asyncio would only log.
 
-    A bug ends the process, and systemd starts a new one.
+    So a bug ends the process, and systemd starts a new one.
     """
     broken: asyncio.Future[None] = loop.create_future()
 

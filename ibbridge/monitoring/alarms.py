@@ -1,7 +1,7 @@
-"""What an operator must know of at once: each alarm by its name, since when it holds, and why.
+"""Alarms for operators: each with a name, the time since which it holds, and its reason.
 
-Pure: told what is wrong and when, it tells each change, and no change twice. Knows no limits: whoever raises an alarm
-decides when something is wrong. An alarm that is over goes on being state, with `raised` false.
+Pure: the caller tells what is wrong and when, and the module reports each change once. The module must not know limits:
+the caller decides when to raise an alarm. An alarm that is over stays in the published state, with `raised` false.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 class Alarms:
-    """All alarms that hold; `changed` is told of each that begins or ends, as it is published."""
+    """Set of the alarms that hold. `changed` is called with each alarm that begins or ends, in its published form."""
 
     def __init__(self, changed: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
         self._changed = changed
         self._raised: dict[str, dict[str, Any]] = {}
 
     def tell(self, name: str, why: str, now: int) -> None:
-        """`why` it holds at `now` (µs since 1970 UTC); "" if it does not.
+        """Raise an alarm at `now` (µs since 1970 UTC) for the reason `why`, or end the alarm if `why` is "".
 
-        Another reason than before is kept and shown, and is no change: figures in it may be others each second.
+        A new reason of an alarm that holds is kept, but not reported as a change: numbers in it may change each second.
         """
         about = self._raised.get(name)
         if about is not None and why:
@@ -35,5 +35,5 @@ class Alarms:
 
     @property
     def raised(self) -> list[dict[str, Any]]:
-        """Those that hold, the oldest first, for heartbeats and `status`."""
+        """The alarms that hold, the oldest first, for heartbeats and `status`."""
         return [dict(about) for about in self._raised.values()]

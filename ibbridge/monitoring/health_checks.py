@@ -1,7 +1,7 @@
-"""When something is so wrong that a human must know: what raises each alarm, and what ends it.
+"""Health checks: the conditions that raise and end the alarms about TWS, IB's servers and the store.
 
-Pure: told how things are, and when. `alarms` keeps what holds and tells of it; what is wrong with one order or one
-request is not for here, but for whoever gave it.
+Pure: the caller gives samples, and their time. `alarms` keeps the alarms and reports them. Errors of single orders or
+requests raise no alarm; they are reported to the client that sent the order or request.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from ibbridge.monitoring.alarms import Alarms
 
 REMEMBERED = 60.0
-"""Seconds for which one slow commit is an alarm: a disk that stalls now and then shall not flap."""
+"""Seconds for which the alarm of one slow commit holds, so that a disk that stalls now and then does not flap."""
 
 
 class Signs(NamedTuple):
-    """How things are: whether TWS is ready for good, and if not where that is stuck; IB's servers; the store."""
+    """Health sample: TWS (ready for good, stage, error), IB's servers, and the store (seconds, fault, shortage)."""
 
     ready: bool
     stage: str
@@ -28,25 +28,25 @@ class Signs(NamedTuple):
 
 
 class Health:
-    """Looks at the signs every second or so. `patience` seconds TWS may be away, and `slow` ones a commit may take."""
+    """Health checks, done about every second. TWS may be away for `patience` seconds, a commit may take `slow`."""
 
     def __init__(self, alarms: Alarms, patience: float, slow: float, now: float) -> None:
         self._alarms = alarms
         self._patience = patience
         self._slow = slow
-        self._ready = now  # when it last was, or when its absence was last to be expected
+        self._ready = now  # the last time when TWS was ready, or was expected to be away
         self._upstream = now
         self._slowest = 0.0
         self._slow_until = now
 
     def bear(self, patience: float, slow: float) -> None:
-        """Change for how many seconds TWS may be away, and a commit may take."""
+        """Change the seconds for which TWS may be away, and the seconds that a commit may take."""
         self._patience, self._slow = patience, slow
 
     def look(self, signs: Signs, now: float, ts: int, *, expected: bool) -> None:
-        """See to the alarms at `now` (seconds that only go forward) and `ts` (µs since 1970 UTC).
+        """Raise and end alarms at `now` (seconds of a monotonic clock) and `ts` (µs since 1970 UTC).
 
-        `expected`: it is a time at which TWS is known to be away, which is no alarm; afterwards its time begins anew.
+        `expected`: TWS is expected to be away now, which raises no alarm. After that the full `patience` begins anew.
         """
         self._ready = now if signs.ready or expected else self._ready
         away = now - self._ready

@@ -1,8 +1,9 @@
-"""The log on standard error, written by a thread of its own: whoever logs never waits for whoever reads.
+"""The log on standard error, written by a thread of its own, so that logging never waits for the reader of the log.
 
-A terminal that is stopped (Ctrl-S), a pipe that nobody reads, a disk that hangs: each holds up the thread, and nothing
-else. Lines wait in a bounded queue meanwhile; those that find no room are counted, which the log says as soon as it is
-read again, and `fault` before. Knows descriptors, threads and logging. Must not know what is logged, or why.
+A stopped terminal (Ctrl-S), a pipe without a reader, or a hanging disk holds up only the thread. Lines wait in a
+bounded queue meanwhile. Lines without room in the queue are dropped and counted; the log names their number as soon as
+it can be written again, and `fault` does before. The module knows descriptors, threads and logging. It must not know
+what is logged, or why.
 """
 
 from __future__ import annotations
@@ -28,18 +29,18 @@ if TYPE_CHECKING:
     from typing import Self
 
 MOST_QUEUED = 4 * 2**20
-"""Bytes of lines that wait: some ten thousand of them. A daemon that logs little keeps hours of them."""
+"""Most bytes of waiting lines: some ten thousand lines, or hours of a daemon that logs little."""
 
 LONGEST = 8_192
-"""Characters of one message: the text of an error of TWS's is a tenth of that."""
+"""Most characters of one message. Error texts of TWS have a tenth of that."""
 
 STALLED = 1.0
-"""Seconds for which one line may be under way before that is a fault: an alarm follows within two."""
+"""Seconds that writing one line may take before it is a fault. An alarm follows within two seconds."""
 
 LAST_LINES = 2.0
-"""Seconds that what is queued gets to be written when the process ends."""
+"""Seconds to write the queued lines when the process ends."""
 
-_AGAIN = 1.0  # seconds between two tries to write where the system does not say when that is possible
+_AGAIN = 1.0  # seconds between two tries to write if poll does not tell when writing is possible
 
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _CRITICAL, _DEBUG = 2, 7
@@ -47,7 +48,7 @@ _STDERR = 2
 
 
 class LogFormatter(logging.Formatter):
-    """Lines for people; for the journal each has its priority in front (`<4>`), and no time: that is its own."""
+    """Formatter of lines for people. For the journal a line has its priority in front (`<4>`), and no time."""
 
     def __init__(self, *, journal: bool = False) -> None:
         super().__init__()
@@ -62,19 +63,19 @@ class LogFormatter(logging.Formatter):
         return "\n".join(self.marked(line, record.levelno) for line in lines)
 
     def marked(self, line: str, level: int) -> str:
-        """Return a line as the journal wants it; as it is where there is no journal."""
+        """Return a line with its priority for the journal; without a journal, the line as it is."""
         return f"<{priority(level)}>{line}" if self._journal else line
 
 
 def priority(level: int) -> int:
-    """Return syslog's number for a level of logging's: 2 critical, 3 error, 4 warning, 6 info, 7 debug."""
+    """Return syslog's priority for a level of `logging`: 2 critical, 3 error, 4 warning, 6 info, 7 debug."""
     if level >= logging.CRITICAL:
         return _CRITICAL
     return next((number for least, number in _PRIORITIES if level >= least), _DEBUG)
 
 
 def to_journal(file: int) -> bool:
-    """Return True if `file` leads to systemd's journal: systemd says which device and inode do."""
+    """Return True if `file` leads to systemd's journal, whose device and inode are in JOURNAL_STREAM."""
     try:
         about = os.fstat(file)
     except OSError:
@@ -83,9 +84,9 @@ def to_journal(file: int) -> bool:
 
 
 def occupy_standard_files() -> None:
-    """Put /dev/null where standard input, output or error is closed.
+    """Open /dev/null in place of closed standard input, output or error.
 
-    The next file or socket would get its number, and whatever is printed would be written into that.
+    Otherwise the next file or socket would get the free descriptor, and printed text would be written into that.
     """
     while (file := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         pass
@@ -93,36 +94,37 @@ def occupy_standard_files() -> None:
 
 
 class LogWriter(logging.Handler):
-    """The root logger's only handler, and `sys.stderr`, from `start` to `close`; a thread writes what both are given.
+    """Log writer: the root logger's only handler, and `sys.stderr`, from `start` to `restore`.
 
-    At most `most` bytes of lines wait for the descriptor `file`; what finds no room is counted as dropped.
+    A thread writes the lines to the descriptor `file`. At most `most` bytes of lines wait for the thread; lines without
+    room are counted as dropped.
     """
 
     def __init__(self, file: int, *, most: int = MOST_QUEUED) -> None:
         super().__init__()
         self.dropped = 0
-        """Lines that were never written."""
+        """The number of lines that were never written."""
         self._formatter = LogFormatter(journal=to_journal(file))
         self.setFormatter(self._formatter)
         self._file = _own(file)
         self._send = _sending(self._file)
         self._most = most
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._put_bytes = 0  # of lines put into the queue: changed under the handler's lock
-        self._taken_bytes = 0  # of those taken out again: changed by the thread alone
-        self._untold = 0  # lines that found no room since the log last said so
-        self._failed = 0  # lines that could not be written since one could
-        self._error = ""  # of the last try to write
-        self._began: float | None = None  # since when a line is under way
+        self._put_bytes = 0  # bytes of lines put into the queue: changed under the handler's lock
+        self._taken_bytes = 0  # bytes of lines taken out again: changed by the thread alone
+        self._untold = 0  # lines dropped for lack of room since the log last named their number
+        self._failed = 0  # lines that could not be written since the last one that could
+        self._error = ""  # the error of the last try to write
+        self._began: float | None = None  # the time since which the thread writes a line
         self._torn = False  # a line was written in part
         self._closed = False
         self._thread = threading.Thread(target=self._write_on, name="log", daemon=True)
         self._before: tuple[object, list[logging.Handler]] | None = None
 
-    # -- from start to close
+    # -- from start to restore
 
     def start(self) -> Self:
-        """Take over the root logger and `sys.stderr`: tracebacks, warnings and `print` go the same way."""
+        """Take over the root logger and `sys.stderr`, so that tracebacks, warnings and prints go to the queue, too."""
         root = logging.getLogger()
         self._before = sys.stderr, root.handlers[:]
         root.handlers[:] = [self]
@@ -132,9 +134,9 @@ class LogWriter(logging.Handler):
         return self
 
     def finish(self, seconds: float = LAST_LINES) -> bool:
-        """Write what is queued, for so many seconds at most; False if some of it was left.
+        """Write the queued lines, for at most `seconds`. Return False if some are left.
 
-        What is logged or printed later is written at once where that is possible without waiting, and lost elsewhere.
+        Later lines are written at once if that is possible without waiting, and are lost otherwise.
         """
         self._lines.put(None)
         self._thread.join(seconds)
@@ -142,25 +144,25 @@ class LogWriter(logging.Handler):
         return not self._thread.is_alive()
 
     def restore(self) -> None:
-        """Give the root logger and `sys.stderr` back to whoever had them before `start`."""
+        """Restore the root logger's handlers and `sys.stderr` as they were before `start`."""
         if self._before is not None:
             sys.stderr, logging.getLogger().handlers[:] = self._before
             logging.captureWarnings(capture=False)
             self._before = None
 
-    # -- how it is
+    # -- state
 
     @property
     def queued(self) -> int:
-        """Bytes of lines that wait to be written."""
+        """The bytes of lines that wait to be written."""
         return self._put_bytes - self._taken_bytes
 
     def figures(self) -> dict[str, int]:
-        """Return how much waits to be written, in bytes, and how many lines were dropped, for `status`."""
+        """Return the bytes that wait to be written, and the number of dropped lines, for `status`."""
         return {"queued": self.queued, "dropped": self.dropped}
 
     def fault(self, now: float) -> str:
-        """Return why the log is not written at `now` (of `time.monotonic`), and what to do; "" if it is."""
+        """Return why the log is not written at `now` (of `time.monotonic`), and what to do; "" if there is no fault."""
         lost = f"; {self.dropped:,} lines were dropped so far" if self.dropped else ""
         began = self._began
         if began is not None and now - began > STALLED:
@@ -172,19 +174,19 @@ class LogWriter(logging.Handler):
             return f"standard error cannot be written: {self._error}{lost}"
         return f"lines come faster than standard error takes them{lost}" if self._untold and self.queued else ""
 
-    # -- what is given
+    # -- input
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue a record. Never waits."""
+        """Queue a record, without waiting."""
         try:
             text = self.format(record)
-        except (TypeError, ValueError, KeyError):  # a format that its arguments do not fit
+        except (TypeError, ValueError, KeyError):  # arguments that do not fit the format
             self.handleError(record)
             return
         self.put(text, record.levelno)
 
     def put(self, text: str, level: int) -> None:
-        """Queue lines that are formatted, or count them as dropped. Never waits."""
+        """Queue formatted lines, or count them as dropped, without waiting."""
         line = text.encode("utf-8", "backslashreplace") + b"\n"
         self.acquire()
         try:
@@ -226,7 +228,7 @@ class LogWriter(logging.Handler):
             self._taken_bytes += len(line)
 
     def _write(self, line: bytes) -> None:
-        """Write one line, for as long as that takes; a line that cannot be written is counted as dropped."""
+        """Write one line, however long that takes. A line that cannot be written is counted as dropped."""
         missing = self._missing(self._failed, self._error) if self._failed else b""
         whole = (b"\n" if self._torn else b"") + missing + line
         rest = memoryview(whole)
@@ -250,14 +252,14 @@ class LogWriter(logging.Handler):
         poll.poll(_AGAIN * 1000)
 
     def _write_now(self, line: bytes) -> None:
-        """Write without waiting, at the very end, if nothing is under way."""
+        """Write a line without waiting, after the thread has ended; lose the line if the thread still writes."""
         if not self._thread.is_alive():
             with contextlib.suppress(OSError):
                 self._send(memoryview(line))
 
 
 class _Stream(io.TextIOBase):
-    """Stands where `sys.stderr` was: whole lines go into the queue."""
+    """Replacement of `sys.stderr` that puts whole lines into the queue."""
 
     def __init__(self, writer: LogWriter) -> None:
         self._writer = writer
@@ -277,10 +279,10 @@ class _Stream(io.TextIOBase):
 
 
 def _own(file: int) -> int:
-    """Return a descriptor for what `file` leads to that does not wait, as far as that concerns nobody else.
+    """Return a descriptor for the target of `file` that does not block, if other programs are not affected by that.
 
-    Whether a descriptor waits belongs to the open file, which a terminal's programs share. A pipe and a terminal can be
-    opened once more. `file` itself then leads there too: a library's last words in C do not wait either.
+    O_NONBLOCK belongs to the open file, which the programs of a terminal share. So a pipe or a terminal is opened once
+    more, and `file` is made to lead there too: then output of C libraries does not block either.
     """
     mode = os.fstat(file).st_mode
     if stat.S_ISFIFO(mode) or os.isatty(file):
@@ -292,7 +294,7 @@ def _own(file: int) -> int:
 
 
 def _sending(file: int) -> Callable[[memoryview], int]:
-    """Return how bytes are written to `file`: to a socket, such as the journal's, without waiting."""
+    """Return the function that writes bytes to `file`. It does not block on a socket, such as the journal's."""
     if not stat.S_ISSOCK(os.fstat(file).st_mode):
         return lambda data: os.write(file, data)
     peer = socket.socket(fileno=file)

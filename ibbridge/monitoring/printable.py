@@ -1,7 +1,7 @@
-"""Text from outside, made fit for a terminal and for a log: control characters are shown, not obeyed.
+"""Text from outside made safe for terminals and logs: control characters are shown as escapes.
 
-A reason, a name, an error's text may hold escape sequences that move a terminal's cursor, line breaks that forge a log
-line, or marks that turn the direction of writing. Whatever is printed or logged for people goes through `printable`.
+A reason, a name or an error text may hold escape sequences that move a terminal's cursor, line breaks that forge a log
+line, or marks that turn the direction of writing. All text printed or logged for people goes through `printable`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ CUT = " ... ({} characters in all)"
 
 
 def printable(text: str, longest: int | None = None) -> str:
-    r"""Return `text` in one line: what is no letter, digit, sign or plain space is written as Python would (`\x1b`).
+    r"""Return `text` in one line, with unprintable characters written as Python escapes (`\x1b`).
 
-    More than `longest` characters are cut off, and the length of the whole is said.
+    A text of more than `longest` characters is cut, and its whole length is added.
     """
     if longest is not None and len(text) > longest:
         return printable(text[:longest]) + CUT.format(len(text))

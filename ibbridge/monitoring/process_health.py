@@ -1,6 +1,6 @@
-"""When the process itself is so ill that a human must know: its log, its descriptors, its memory.
+"""Health of the process: the alarms about its log, its file descriptors and its memory.
 
-Pure: told how things are, and when. `process_limits` and `log_writer` find it out.
+Pure: the caller gives samples, taken from `process_limits` and `log_writer`, and their time.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ if TYPE_CHECKING:
     from ibbridge.monitoring.alarms import Alarms
 
 FULL = 0.8
-"""The part of its descriptors, and of its memory, that may be in use before that is an alarm."""
+"""Share of the descriptors, and of the memory, that may be in use before an alarm is raised."""
 
 MEGABYTE = 2**20
 
 OWN_MEMORY = 512 * MEGABYTE
-"""Bytes that the daemon may take beside its ring before anybody can be blamed: code, state of many topics, bursts."""
+"""Bytes of memory, beside the ring, for the daemon's own needs: code, the state of many topics, bursts."""
 
 
 class ProcessSample(NamedTuple):
-    """What is in use, and how much there is of it: descriptors, and bytes of memory. 0 stands for unknown."""
+    """Process sample: descriptors and bytes of memory in use, and their limits. 0 stands for unknown."""
 
     log_fault: str = ""
     descriptors: int = 0
@@ -30,18 +30,18 @@ class ProcessSample(NamedTuple):
 
 
 def memory_limit(configured_mb: int, ring_bytes: int) -> int:
-    """Return the bytes of memory above which clients are disconnected: what is configured, or what is needed anyway."""
+    """Return the bytes of memory above which clients are disconnected: the configured limit, but at least the needs."""
     return max(configured_mb * MEGABYTE, ring_bytes + OWN_MEMORY)
 
 
 class ProcessHealth:
-    """Raises and ends the alarms about the process, at each sample."""
+    """Health checks of the process, done at each sample."""
 
     def __init__(self, alarms: Alarms) -> None:
         self._alarms = alarms
 
     def check(self, sample: ProcessSample, ts: int) -> bool:
-        """Raise and end alarms as the sample says, at `ts` (µs since 1970 UTC). True if memory is to be freed now."""
+        """Raise and end alarms for a sample at `ts` (µs since 1970 UTC). Return True if memory must be freed now."""
         self._alarms.tell("log", sample.log_fault, ts)
         self._alarms.tell("descriptors", _descriptors(sample), ts)
         self._alarms.tell("memory", _memory(sample), ts)

@@ -1,7 +1,7 @@
-"""The table of signals: for each that Linux has and a process can catch, what the daemon does when it is sent one.
+"""The table of signals: the daemon's response to each signal that Linux has and a process can catch.
 
-Three answers: end as SIGTERM ends it, read the configuration again, go on. Only those that say that the process itself
-is broken (SIGSEGV and its like) keep what the kernel does: a state that cannot be trusted is not carried on.
+The daemon ends (as for SIGTERM), reads its configuration again, or goes on. Signals of a broken process (SIGSEGV and
+the like) keep the kernel's response, because the process must not go on with a state that cannot be trusted.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 
 class Response(Enum):
-    """What the daemon does about a signal."""
+    """Response of the daemon to a signal."""
 
     END = "ends"
-    """Stops taking new work, lets accepted orders leave, says bye, exits 0. Sent a second time: does not wait."""
+    """Take no new work, let accepted orders leave, publish `bye`, exit with 0. A second signal ends the waiting."""
     RELOAD = "reloads"
-    """Reads its configuration again."""
+    """Read the configuration again."""
     IGNORE = "ignored"
-    """Nothing happens."""
+    """Do nothing."""
     DEFAULT = "the kernel's"
-    """What the kernel does: nothing, or an end with a core dump."""
+    """Leave the signal to the kernel, which does nothing, or ends the process with a core dump."""
 
 
 RESPONSES = {
@@ -40,7 +40,7 @@ RESPONSES = {
     "SIGALRM": Response.IGNORE,  # timers, of which the daemon sets none
     "SIGVTALRM": Response.IGNORE,
     "SIGPROF": Response.IGNORE,
-    "SIGPIPE": Response.IGNORE,  # writing says so too
+    "SIGPIPE": Response.IGNORE,  # the write fails with an error as well
     "SIGXFSZ": Response.IGNORE,
     "SIGIO": Response.IGNORE,
     "SIGSTKFLT": Response.IGNORE,
@@ -59,20 +59,21 @@ RESPONSES = {
     "SIGSEGV": Response.DEFAULT,
     "SIGSYS": Response.DEFAULT,
 }
-"""By name, as systems have different ones. Real-time signals are ignored; SIGKILL and SIGSTOP cannot be caught."""
+"""Responses by signal name, because systems have different signals. Real-time signals are ignored; SIGKILL and SIGSTOP
+cannot be caught."""
 
 
 def numbers(response: Response) -> list[signal.Signals | int]:
-    """Return the signals of this system that have this response."""
+    """Return the signals of this system that have a response."""
     named: list[signal.Signals | int] = [
-        getattr(signal, name) for name, each in RESPONSES.items() if each is response and hasattr(signal, name)
+        getattr(signal, name) for name, known in RESPONSES.items() if known is response and hasattr(signal, name)
     ]
     real_time = response is Response.IGNORE and hasattr(signal, "SIGRTMIN")
     return [*named, *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)] if real_time else named
 
 
 def prepare() -> None:
-    """Ignore what is to be ignored, and hold back the rest until `attach`: nothing ends a process that is starting."""
+    """Ignore the signals to be ignored, and block the others until `attach`, so that none ends a starting process."""
     for number in numbers(Response.IGNORE):
         signal.signal(number, signal.SIG_IGN)
     _mask(signal.SIG_BLOCK, Response.RELOAD)
@@ -80,7 +81,7 @@ def prepare() -> None:
 
 
 def attach(loop: asyncio.AbstractEventLoop, end: Callable[[], None], reload: Callable[[], None]) -> None:
-    """Have the loop call `end` and `reload`, also for what was held back since `prepare`."""
+    """Have the loop call `end` and `reload` on their signals, including those blocked since `prepare`."""
     for number in numbers(Response.END):
         loop.add_signal_handler(number, end)
     for number in numbers(Response.RELOAD):
@@ -90,7 +91,7 @@ def attach(loop: asyncio.AbstractEventLoop, end: Callable[[], None], reload: Cal
 
 
 def hold_reloads() -> None:
-    """Hold back SIGHUP from here on: a process that is about to end has nothing to reload, and shall not be killed."""
+    """Block SIGHUP from here on: an ending process has nothing to reload, and SIGHUP must not kill it."""
     _mask(signal.SIG_BLOCK, Response.RELOAD)
 
 

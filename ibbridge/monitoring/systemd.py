@@ -1,7 +1,6 @@
-"""What systemd is told: READY=1, STOPPING=1, STATUS=... (sd_notify(3)).
+"""Notifications to systemd: READY=1, STOPPING=1, STATUS=... (sd_notify(3)).
 
-One datagram on a unix socket; nothing where nobody started us to be told. The only module that reads the environment,
-for that is where systemd puts the address.
+A notification is one datagram to the unix socket that NOTIFY_SOCKET names. Without NOTIFY_SOCKET nothing is sent.
 """
 
 from __future__ import annotations
@@ -14,9 +13,10 @@ log = logging.getLogger(__name__)
 
 
 def notify(*assignments: str) -> bool:
-    """Tell the service manager `assignments`, each `NAME=value`; whether there was one and it was told.
+    """Send `assignments`, each `NAME=value`, to the service manager. Return True if there is one and it was notified.
 
-    Does not raise and does not wait: systemd itself acts on what it does not hear (no READY=1 in time: a failed start).
+    The function does not raise and does not wait: systemd itself acts on a missing notification (without READY=1 in
+    time the start has failed).
     """
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:

@@ -96,7 +96,7 @@ class Handler:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, context: zmq.Context[zmq.Socket[bytes]]) -> None:
-        """Bind the handler's endpoint in a context, and start the thread. Do this before binding sockets with a domain."""
+        """Bind the handler's endpoint in a context, and start the thread, before sockets with a domain are bound."""
         socket = context.socket(zmq.ROUTER)
         socket.linger = 0
         socket.bind(ENDPOINT)

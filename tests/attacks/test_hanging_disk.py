@@ -81,7 +81,7 @@ def test_a_start_whose_disk_hangs_says_so_ends_when_told_to_and_forgets_no_halt(
             assert bridge.stop(9) == -9
         with bridge.hanging():
             bridge.start()
-            said(bridge, "to open the one in")
+            said(bridge, "opening the one in")
             assert bridge.stop(15) == 0
             said(bridge, "the process ends without it")
         bridge.start()
