@@ -200,9 +200,9 @@ class Bus:
         if self._turning or self._endpoints is None or self._again is not None:
             return
         if not self._handler.alive:
-            raise BusError("the thread that lets peers in has ended: nobody new is heard; the log has its traceback")
+            raise BusError("the thread that admits peers has ended: no new peer can connect; see the log")
         if not self._peer_watch.alive:
-            raise BusError("the thread that measures peers has ended: one of them could take all memory; see the log")
+            raise BusError("the thread that measures peers has ended: a peer could use up the memory; see the log")
         emptied = False
         self._turning = True
         try:

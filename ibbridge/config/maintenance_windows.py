@@ -55,7 +55,7 @@ def window(text: str) -> Window:
     except ValueError:
         raise ValueError(f"{found['start']}-{found['end']} are no times of day") from None
     if start == end:
-        raise ValueError("it ends when it begins")
+        raise ValueError("it ends when it begins; give two different times")
     try:
         zone = ZoneInfo(found["zone"])
     except (ZoneInfoNotFoundError, ValueError, OSError):

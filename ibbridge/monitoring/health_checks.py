@@ -71,7 +71,7 @@ class Health:
         elif now >= self._slow_until:
             self._slowest = 0.0
         why = (
-            f"a commit took {self._slowest:.2f} s: all else waits for it, TWS too, up to store.commit_timeout; "
-            "move the store to a faster disk, or take what else uses this one away"
+            f"a commit took {self._slowest:.2f} s: the whole daemon waits for a commit, up to store.commit_timeout; "
+            "move the store to a faster disk, or move other programs off this one"
         )
         self._alarms.tell("slowDisk", why if self._slowest else "", ts)

@@ -61,6 +61,6 @@ def _memory(sample: ProcessSample) -> str:
     if sample.memory < FULL * sample.memory_limit or not sample.memory_limit:
         return ""
     return (
-        f"{sample.memory // MEGABYTE:,} of {sample.memory_limit // MEGABYTE:,} MB of memory are in use: a client "
-        "makes it keep much; beyond the limit the one for whom most is kept is disconnected"
+        f"{sample.memory // MEGABYTE:,} of {sample.memory_limit // MEGABYTE:,} MB of memory are in use: "
+        "the daemon keeps much for a client; above the limit the client for which most is kept is disconnected"
     )

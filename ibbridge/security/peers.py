@@ -252,7 +252,7 @@ class Peers:
         if peer.ended:
             return
         if peer.incoming > (bounds.incoming if publishes or self._counted else max(bounds.incoming, UNCOUNTED)):
-            self.end(peer, f"more than {bounds.incoming} bytes came of one message that has no end")
+            self.end(peer, f"its unfinished message has more than {bounds.incoming} bytes")
         elif peer.outgoing > bounds.outgoing:
             self.end(peer, f"more than {bounds.outgoing} bytes wait for it to read them (bus.sndbytes)")
 

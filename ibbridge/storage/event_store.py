@@ -102,7 +102,7 @@ _ADVICE = {
     sqlite3.SQLITE_IOERR: "see what the system log says of its disk",
     sqlite3.SQLITE_CORRUPT: "move it away with its -wal and -shm; sqlite3's .recover may save what is in it",
     sqlite3.SQLITE_NOTADB: "move it away with its -wal and -shm",
-    sqlite3.SQLITE_ERROR: "move it away with its -wal and -shm: it has another form than it was given",
+    sqlite3.SQLITE_ERROR: "move it away with its -wal and -shm: its tables are not those of a store",
     sqlite3.SQLITE_READONLY: "give the user that runs ibbridge the right to write it and its directory",
     sqlite3.SQLITE_CANTOPEN: "give the user that runs ibbridge the right to write it and its directory",
     sqlite3.SQLITE_BUSY: "end the other program that writes to it",
@@ -251,7 +251,7 @@ class Store:
         if not self._high:
             return ""
         figures = f"{self._path} holds {self._used / 2**20:.0f} of {self._most_bytes / 2**20:.0f} MiB (store.max_bytes)"
-        then = "messages are removed before store.days are over" if self._evicting else "beyond it the oldest go"
+        then = "messages are removed before store.days are over" if self._evicting else "beyond that the oldest go"
         return f"{figures}: {then}; find out what writes so much, keep messages for fewer days, or allow more bytes"
 
     # -- opening and closing

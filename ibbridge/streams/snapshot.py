@@ -56,7 +56,7 @@ class _Cursor(NamedTuple):
 def _cursor(text: str) -> _Cursor:
     name, *numbers = text.split(" ")
     if len(numbers) not in (0, 4) or not all(_NUMBER.fullmatch(number) for number in numbers):
-        raise CursorError("after is no text that a snapshot gave as next; begin without it")
+        raise CursorError("after must be the `next` of an earlier page of the snapshot; begin without it")
     return _Cursor(name.encode("utf-8", "replace"), *map(int, numbers))
 
 

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 DEADLINES = {
     Stage.RESOLVING: ("resolve_timeout", "no answer to the look-up of the host's name"),
     Stage.CONNECTING: ("connect_timeout", "no answer to the connect"),
-    Stage.HANDSHAKING: ("handshake_timeout", "TWS accepted and then said nothing: is a dialog open?"),
+    Stage.HANDSHAKING: ("handshake_timeout", "TWS accepted the connection and sent nothing: is a dialog open?"),
     Stage.STARTING: ("start_timeout", "no accounts or order id came: is TWS logged in?"),
-    Stage.SYNCING: ("sync_timeout", "what a new connection must be told was not done"),
+    Stage.SYNCING: ("sync_timeout", "the requests that each new connection needs were not sent"),
 }
 """The setting with the seconds that a stage may take, and the error text if the stage takes longer."""
 
@@ -196,11 +196,11 @@ class Line:
             if taken > self._taken:
                 self._taken, self._blocked = taken, now
             elif now >= self._blocked + self._config.silence_timeout:
-                self._fail(Cause.SILENT, f"TWS has taken nothing of what was written {seconds}: it hangs", now)
+                self._fail(Cause.SILENT, f"TWS has taken none of the bytes written to it {seconds}: TWS hangs", now)
                 return
         if self._awaited():
             if now >= self._dead_at():
-                self._fail(Cause.SILENT, f"TWS has said nothing {seconds}, not even the time when asked", now)
+                self._fail(Cause.SILENT, f"TWS has sent nothing {seconds}, and no response to a probe", now)
         elif now >= self._probe_at():
             self._probed, self._unbroken = now, self._heard()
             self._acts.append(Do.PROBE)
@@ -308,8 +308,8 @@ class Line:
     def _in_use(self) -> str:
         number = self._config.client_id
         return (
-            f"client id {number} is in use (326): TWS may still hold a connection of ours that broke, which it lets "
-            "go of by itself; if it stays so, another program uses it: give that one another id"
+            f"client id {number} is in use (326): TWS may still hold a broken connection of this daemon, and "
+            "drops it by itself; if this goes on, another program uses the id: give that program another one"
         )
 
     def _moved(self, text: str, now: float) -> None:

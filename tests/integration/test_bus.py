@@ -834,7 +834,7 @@ def test_a_bus_that_lets_nobody_in_any_more_says_so(peers: Peers, monkeypatch: p
     monkeypatch.setattr("ibbridge.security.zap.decide", lambda _: 1 // 0)
     peers.peer(zmq.REQ, bus.endpoints.rep)
     bus._handler.join()
-    with pytest.raises(BusError, match="nobody new is heard"):
+    with pytest.raises(BusError, match="no new peer can connect"):
         bus.turn()
 
 

@@ -790,7 +790,7 @@ def test_a_store_has_an_alarm_before_it_is_full_and_the_oldest_go_when_it_is(tmp
         assert store.shortage == ""
         filled(store, YOU, 2001, 3400)
         store.tend(0)
-        assert "of 16 MiB (store.max_bytes): beyond it the oldest go; find out what writes so much" in store.shortage
+        assert "of 16 MiB (store.max_bytes): beyond that the oldest go; find out what writes so much" in store.shortage
         assert store.first(YOU) == 1
         filled(store, YOU, 3401, 9000)
         store.tend(0)

@@ -275,7 +275,7 @@ def test_a_host_that_takes_nothing_is_closed_although_it_talks(play, caplog):
         assert place.open == 1
 
     play(test)
-    assert "has taken nothing of what was written for 30 s" in caplog.text
+    assert "has taken none of the bytes written to it for 30 s" in caplog.text
 
 
 def test_a_competing_session_is_over_when_data_flows(play):
