@@ -247,7 +247,7 @@ def test_who_says_nothing_any_more_is_closed_within_the_silence_that_is_borne(pl
         assert place.session.ready
 
     play(test)
-    assert "TWS has said nothing for 30 s" in caplog.text
+    assert "TWS has sent nothing for 30 s" in caplog.text
 
 
 @pytest.mark.scenario("B20")
