@@ -1,6 +1,6 @@
-"""How much memory the core keeps of requests that are over: prints the bytes before and after, as JSON.
+"""Memory that the core keeps of requests that are over: prints the bytes before and after, as JSON.
 
-The same parts as in the daemon, and its treatment of garbage; sockets and time are left out.
+The program uses the daemon's parts and its garbage collection, without sockets and time.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def test_no_request_takes_longer_than_it_may() -> None:
 
 
 def took(peer: zmq.Socket[bytes], request: bytes) -> float:
-    """How many seconds the reply takes."""
+    """Return the seconds that the reply takes."""
     began = time.perf_counter()
     peer.send(request)
     assert peer.poll(PATIENCE_MS), "there is no reply"

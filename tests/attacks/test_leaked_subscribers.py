@@ -24,7 +24,7 @@ SUBSCRIPTION = zmtp.frame(b"\x01")
 
 @contextlib.contextmanager
 def leaked(port: int, count: int) -> Iterator[None]:
-    """So many subscribers on this port, who never read."""
+    """Connect `count` subscribers that never read, for the time of the block."""
     with contextlib.ExitStack() as stack:
         peers = [stack.enter_context(socket.socket()) for _ in range(count)]
         for words in (SUBSCRIBER, SUBSCRIPTION):

@@ -210,7 +210,7 @@ MANY = 40_000
 @pytest.mark.long
 @pytest.mark.parametrize("what", ["cancelled", "refused", "names"])
 def test_memory_is_as_before_after_many_requests_refused_symbols_and_names(what):
-    """In a process of its own, without time: the loop runs the core as the daemon does, with its garbage collector."""
+    """Run the core in a process of its own, without time, with the daemon's garbage collection."""
     command = [sys.executable, "-m", "tests.attacks.grown", what, str(MANY)]
     root = pathlib.Path(__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, timeout=500, check=True)

@@ -57,7 +57,7 @@ def bridge() -> Iterator[Bridge]:
 
 
 def orders(bridge: Bridge) -> int:
-    """How many orders the daemon has placed, once everything that was sent before has been served."""
+    """Return the number of orders that the daemon has placed, after all commands sent before."""
     placed: int = bridge.do("status")["orders"]
     return placed
 

@@ -30,12 +30,13 @@ FENCE = b"fence."
 
 
 class Entry(NamedTuple):
-    """What a follower was told.
+    """Entry in the journal of a follower.
 
-    begun: a stream's numbers up to `seq` are in the state that it was given. state: a part of that. message: number
-    `seq`, as it was published. replayed: number `seq`, fetched. lost: from `seq` to `to`. anew: the stream's numbers
-    begin again. epoch: there is a new one. store: all durable streams are from here on of the store that `stream`
-    names. welcomed: to the prefix `stream`, from the offset behind `seq` on.
+    begun: the state that the follower was given covers the stream up to `seq`. state: a part of that state. message:
+    message `seq`, as published. replayed: message `seq`, fetched. lost: messages `seq` to `to`. anew: the stream's
+    sequence numbers begin again. epoch: a new epoch has begun. store: from here on all durable streams belong to the
+    store that `stream` names. welcomed: the subscription to the prefix `stream` is confirmed, from the offset behind
+    `seq` on.
     """
 
     kind: str
@@ -48,11 +49,11 @@ class Entry(NamedTuple):
 
 
 class Abandoned(Exception):  # noqa: N818 - an answer of another epoch than the one that is followed
-    """There is a new epoch, of which the SUB socket will tell."""
+    """End of an epoch: the SUB socket will announce the new one."""
 
 
 class Progress:
-    """What a subscriber was told, and how far that has brought it."""
+    """Journal and progress of a subscriber."""
 
     def __init__(self, *prefixes: str) -> None:
         self.prefixes = prefixes
@@ -65,12 +66,12 @@ class Progress:
 
     @property
     def drained(self) -> bool:
-        """Whether nothing is on its way that was published before this was asked first."""
+        """True if no message is on its way that was published before the first call."""
         return True
 
     @property
     def there(self) -> bool:
-        """Whether it has got to its goal."""
+        """True if the subscriber has reached its goal."""
         return self.goal is not None and all(self.last.get(stream, 0) >= seq for stream, seq in self.goal.items())
 
     def note(self, entry: Entry) -> None:
@@ -136,12 +137,12 @@ class Follower(Progress):
 
     @property
     def following(self) -> bool:
-        """Whether it has been welcomed everywhere."""
+        """True if the subscriber follows all streams of its snapshots."""
         return self.asked and not self._found
 
     @property
     def asked(self) -> bool:
-        """Whether it has had all snapshots."""
+        """True if all subscriptions are confirmed, and so all snapshots requested."""
         return self._welcomed >= set(self.prefixes)
 
     def step(self, timeout: float) -> bool:
@@ -209,7 +210,7 @@ class Follower(Progress):
         self._complete.add(prefix)
 
     def _arrived(self, offset: int) -> None:
-        """What was on its way, up to this number, has come."""
+        """Note that all messages up to this offset have come."""
         self._offset = max(self._offset, offset)
         for name, (found, at) in [*self._found.items()]:
             if at <= self._offset:
@@ -311,7 +312,7 @@ class Follower(Progress):
 
 
 def read(journal: pathlib.Path) -> list[Entry]:
-    """What a follower has noted, as far as it is whole."""
+    """Return the complete entries of a follower's journal."""
     unpacker = msgpack.Unpacker()
     unpacker.feed(journal.read_bytes() if journal.exists() else b"")
     return [Entry(*row) for row in unpacker]

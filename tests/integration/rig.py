@@ -1,5 +1,7 @@
-"""What the end-to-end tests are made of: a daemon in a process of its own, plain pyzmq and msgpack on one side of it, a
-simulator or a TWS that the test plays itself on the other. Nothing here sleeps: what must come is waited for.
+"""Rig of the end-to-end tests: a daemon in a process of its own, with peers on both sides.
+
+The clients are plain pyzmq and msgpack. The TWS is a simulator, or the test plays it. No test sleeps: each waits for
+messages that must come.
 """
 
 from __future__ import annotations
@@ -103,7 +105,7 @@ class Subscriber:
         return self.until("heartbeat", lambda data: data["tws"]["stage"] == stage)
 
     def check_numbers(self) -> None:
-        """No stream that was heard from its beginning, or from anywhere, has a hole."""
+        """Check that no stream has a hole from its first message received on."""
         last: dict[str, int] = {}
         for heard in self.heard:
             if heard.body["type"] == "heartbeat":
@@ -164,7 +166,7 @@ class Bridge:
             self.log.close()
 
     def said(self) -> str:
-        """What the daemon has logged."""
+        """Return the daemon's log so far."""
         self.log.seek(0)
         return self.log.read()
 
@@ -213,7 +215,7 @@ class Bridge:
         return self.process.wait(PATIENCE)
 
     def replay(self, stream: str, first: int, last: int | None = None) -> list[tuple[str, bytes]]:
-        """All messages of a stream from one number on, as they were published."""
+        """Return all messages of a stream from a sequence number on, as they were published."""
         found: list[tuple[str, bytes]] = []
         following: int | None = first
         while following is not None:
@@ -252,7 +254,7 @@ class Market:
         asyncio.run_coroutine_threadsafe(what, self._loop).result(PATIENCE)
 
     def fault(self, **step: Any) -> dict[str, Any]:
-        """One step for the simulator (`for` is spelt `lasts`)."""
+        """Send a step to the simulator (`for` is spelt `lasts`)."""
         if "lasts" in step:
             step["for"] = step.pop("lasts")
 
@@ -362,7 +364,7 @@ class Guest:
         self.request("startApi")
 
     def start(self, first_id: int = 1, accounts: str = "DU1") -> None:
-        """Everything up to ready."""
+        """Greet the daemon and bring the connection to ready."""
         self.greet()
         self.say("managedAccounts", accountsList=accounts)
         self.say("nextValidId", orderId=first_id)
@@ -422,7 +424,7 @@ class Wire:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """What comes while the block lasts is late."""
+        """Hold back all bytes for the time of the block."""
         self._flowing.clear()
         try:
             yield

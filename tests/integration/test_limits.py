@@ -1,4 +1,4 @@
-"""What has an end: the store's disk, the size of a command, the patience with strange peers, and one daemon's place."""
+"""Limits: the store's disk, the size of a command, the patience with strange peers, one daemon at a place."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ORDER = {"action": "BUY", "totalQuantity": 1, "orderType": "MKT"}
 
 
 class Disk(NamedTuple):
-    """How a daemon gets it, where it then is for us, and what makes room on it."""
+    """Small disk of a daemon: the command that gives it, its path for the test, and the way to make room on it."""
 
     within: Sequence[str]
     where: Callable[[Bridge], pathlib.Path]
@@ -55,7 +55,7 @@ def full_disk(directory: pathlib.Path) -> Iterator[Disk]:
 
 @contextlib.contextmanager
 def no_file_may_grow(directory: pathlib.Path) -> Iterator[Disk]:
-    """The same by a limit of the process: the system refuses to write beyond it."""
+    """Make a full disk by a limit of the process, beyond which the system refuses to write."""
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     command = ("sh", "-c", 'ulimit -S -f 512 && exec "$@"', "sh")  # in blocks of 512 bytes
 

@@ -110,7 +110,7 @@ class Serving:
 def published(
     tws: Serving, port: int, pass_time: Callable[[float], None], record: str = "", *, more: bool = False
 ) -> list[Heard]:
-    """What a daemon publishes of the script, from its greeting of TWS to its end."""
+    """Run the script and return the messages that a daemon publishes, from its greeting of TWS to its end."""
     with Bridge(port, record__directory=record) as bridge:
         sub = bridge.sub("")
         sub.stage("handshaking")
@@ -129,7 +129,7 @@ CLOCKED = {"since", "deadline", "nextTry", "silent", "upstreamSince"}
 
 
 def same_in_every_session(heard: list[Heard]) -> list[tuple[str, dict[str, Any]]]:
-    """What was published, but for what tells the sessions apart: which one it is, and readings of the clock."""
+    """Return the published messages without the fields that differ between sessions: epoch, clock and the like."""
     bodies = [(each.topic, dict(each.body)) for each in heard if each.type != "heartbeat"]
     for topic, body in bodies:
         for name in ("epoch", "gen", "ts"):
@@ -186,7 +186,7 @@ NUMBERS = ("reqId", "tickerId", "orderId", "offset")
 
 
 def without_numbers(value: Any) -> Any:
-    """What is left if requests and orders have other numbers."""
+    """Return a value without request ids and order ids."""
     if isinstance(value, dict):
         return {name: without_numbers(each) for name, each in value.items() if name not in NUMBERS}
     return [without_numbers(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""What clients ask for, through real sockets, of a TWS that the test plays."""
+"""Requests of clients through real sockets, to a TWS that the test plays."""
 
 from __future__ import annotations
 

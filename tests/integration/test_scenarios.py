@@ -1,4 +1,4 @@
-"""What a session must survive (docs/operations.md), where sockets are the point."""
+"""Events that a session must survive (docs/operations.md), where sockets are the point."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def flow(load: Load, witness: Witness, count: int, at_once: int = 250) -> None:
 
 
 def replayed(entries: Iterable[Entry]) -> int:
-    """How many messages were fetched."""
+    """Return the number of messages that were fetched."""
     return sum(entry.kind == "replayed" for entry in entries)
 
 
@@ -279,7 +279,7 @@ def test_who_was_killed_goes_on_from_where_it_was(tmp_path, ring):
 
 @contextlib.contextmanager
 def pumping(load: Load) -> Iterator[None]:
-    """It says what it has to say, until that is much or nobody listens; while the block lasts."""
+    """Send the load in a thread while the block lasts, until enough is sent or the daemon is gone."""
     over = threading.Event()
 
     def pump() -> None:

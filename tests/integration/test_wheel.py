@@ -1,4 +1,4 @@
-"""What is installed: a wheel is built and looked into. No network, and nothing is left in the source tree."""
+"""Contents of the wheel: the test builds a wheel without network, and leaves no file in the source tree."""
 
 from __future__ import annotations
 

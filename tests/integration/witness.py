@@ -1,7 +1,7 @@
-"""What was published, and what was said: the truth that subscribers are measured by.
+"""Witness of published messages and of TWS's messages: the truth that subscribers are compared with.
 
-A `Witness` hears everything and never falls behind. A `Load` is what the test's own TWS says, numbered, so that what
-the daemon made of it can be told without the daemon. `check` compares a follower's journal with both.
+A `Witness` receives everything and never falls behind. A `Load` is the numbered messages of the test's own TWS, so that
+the expected output is known without the daemon. `check` compares a follower's journal with both.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ROUND = 1_000_000
 
 
 def key(stream: str, epoch: int) -> tuple[str, int]:
-    """What numbers run within: an epoch, or for durable streams all of them."""
+    """Return the scope of sequence numbers: the stream in an epoch, or a durable stream in all epochs (0)."""
     return (stream, 0) if stream.startswith(DURABLE) else (stream, epoch)
 
 
@@ -129,7 +129,7 @@ class Witness:
 
 
 class Load:
-    """What one TWS connection says: market data on four streams and, every tenth, something durable."""
+    """Messages of one TWS connection: market data on four streams, and every tenth message a durable one."""
 
     def __init__(self, guest: Guest, label: int = 0) -> None:
         self._guest = guest
@@ -142,7 +142,7 @@ class Load:
         return {stream: self._label * ROUND + count for stream, count in self._said.items()}
 
     def say(self, count: int) -> None:
-        """So many messages, in one go."""
+        """Send `count` messages in one write."""
         assert self._guest.acceptor.dialect is not None
         put = self._guest.acceptor.dialect.put
         self._guest.raw(b"".join(put(*self._next()) for _ in range(count)))
@@ -195,10 +195,10 @@ def number(packed: bytes) -> int:
 
 
 def durable(bridge: Bridge, witness: Witness, loads: Iterable[Load]) -> dict[str, Numbered]:
-    """All durable messages there ever were, by `replay`, seen to be right.
+    """Replay and check all durable messages that were ever published, and return them.
 
-    Numbers without a hole or a repetition; what the witness heard is there byte by byte; of what each connection said
-    the beginning is there, in order, each once, and of the last connection all.
+    Sequence numbers have no hole and no repetition. The messages that the witness received are there byte by byte. Of
+    each connection's messages the beginning is there, in order, each once; of the last connection's all are there.
     """
     streams = [stream for stream in bridge_streams(bridge) if stream.startswith(DURABLE)]
     assert {stream for stream, _ in witness.heard if stream.startswith(DURABLE)} <= set(streams)
@@ -216,7 +216,7 @@ def durable(bridge: Bridge, witness: Witness, loads: Iterable[Load]) -> dict[str
 
 
 def _check_said(stream: str, told: list[int], ended: list[dict[str, int]], last: dict[str, int]) -> None:
-    """What was published of a stream is the beginning of what each connection said, in order; of the last, all."""
+    """Check that a stream has the beginning of each connection's messages, in order, and all of the last one's."""
     assert told == sorted(set(told)), stream
     reached = {this // ROUND: this for this in told}
     counts = Counter(this // ROUND for this in told)
@@ -243,7 +243,7 @@ def bridge_streams(bridge: Bridge) -> list[str]:
 
 
 def on_disk(store: pathlib.Path) -> dict[str, Numbered]:
-    """What is in the file, read without the daemon's code."""
+    """Return the messages in the store's file, read without the daemon's code."""
     found: dict[str, Numbered] = defaultdict(dict)
     query = "SELECT name, seq, topic, body FROM event JOIN stream ON stream = number ORDER BY id"
     with closing(sqlite3.connect(f"file:{store}/events.db?mode=ro", uri=True)) as db:
@@ -257,7 +257,7 @@ def on_disk(store: pathlib.Path) -> dict[str, Numbered]:
 
 
 class Account(NamedTuple):
-    """What it made of one sequence of numbers: up to `begun` as state, then `messages` and `lost`, up to `end`."""
+    """Account of one stream by a follower: state up to `begun`, then `messages` and `lost`, up to `end`."""
 
     begun: int
     messages: Numbered
@@ -266,7 +266,7 @@ class Account(NamedTuple):
 
 
 def accounts(entries: Iterable[Entry]) -> dict[tuple[str, int], Account]:
-    """The same, for all that it followed, seen to be in order: each number once, as a message or as lost."""
+    """Return the accounts of all streams that a follower followed. Each number must occur once, as message or lost."""
     found: dict[tuple[str, int], Account] = {}
     for entry in entries:
         if entry.kind in ("epoch", "store", "state", "welcomed"):
@@ -291,7 +291,7 @@ def accounts(entries: Iterable[Entry]) -> dict[tuple[str, int], Account]:
 def check(
     entries: Iterable[Entry], witness: Witness, kept: Mapping[str, Numbered], ends: Mapping[str, int]
 ) -> dict[tuple[str, int], Account]:
-    """It has what was published on its streams, byte by byte, or was told what it lost; of durable ones all."""
+    """Check that a follower has all messages of its streams, byte by byte, or knows the lost ones; no durable one."""
     found = accounts(entries)
     for (stream, epoch), account in found.items():
         published = kept[stream] if epoch == 0 else witness.heard[stream, epoch]
@@ -319,7 +319,7 @@ def _alike(one: tuple[str, bytes], other: tuple[str, bytes]) -> bool:
 def _check_welcome(
     welcome: Entry, found: Mapping[tuple[str, int], Account], witness: Witness, kept: Mapping[str, Numbered]
 ) -> None:
-    """What was published after a welcome was had, or told lost: nothing fell between it and the snapshot."""
+    """Check that no message fell between a welcome and the snapshot: each was received, or reported as lost."""
     for (stream, epoch), account in found.items():
         if not stream.startswith(welcome.stream) or epoch not in (0, welcome.epoch):
             continue

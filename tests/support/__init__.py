@@ -1,1 +1,1 @@
-"""What several tests are made of: fake peers, virtual time, generated data, faults made real."""
+"""Shared parts of tests: fake peers, virtual time, generated data, real faults."""

@@ -74,7 +74,7 @@ def _of_one_hash() -> Iterator[bytes]:
 
 
 def _raw() -> Iterator[tuple[str, bytes]]:
-    """What msgpack itself makes dear."""
+    """Yield values that are expensive for msgpack itself."""
     yield "timestamps as keys", _map(_of_one_hash())
     yield "timestamps", _list(b"\xd6\xff\x00\x00\x00\x01")
     yield "extension types", _list(b"\xd4\x05\x00")
@@ -98,7 +98,7 @@ def _raw() -> Iterator[tuple[str, bytes]]:
 
 
 def _packed() -> Iterator[tuple[str, dict[str, Any]]]:
-    """What the checks of arguments make dear, within what may be unpacked."""
+    """Yield commands that can be unpacked, but whose arguments are expensive to check."""
     for text in ("a", "\x01", "\N{SNOWMAN}", " ", ".", "9"):
         yield from _long(text)
     for word in ("deltaNeutralDesignatedLocatio", "qwertzuiop", string.ascii_letters):
@@ -132,7 +132,7 @@ def _long(character: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _named(word: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """As many misspelt names as may be, wherever names are."""
+    """Yield commands with as many misspelt names as possible, in every place for names."""
     names = {f"{word}{number:x}": 1 for number in range(4_000)}
     kind = word[:8]
     yield f"names of an order like {kind}", _order(**names)
@@ -144,7 +144,7 @@ def _named(word: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _many() -> Iterator[tuple[str, dict[str, Any]]]:
-    """As many faults, and as long lists, as there may be."""
+    """Yield commands with as many faults, and as long lists, as possible."""
     kinds = [each.name for each in ORDER.shape]
     near = {f"{name}x": 1 for name in kinds} | {f"x{name}": 1 for name in kinds}
     yield "an order that is all wrong", _order(**{name: [] for name in kinds})

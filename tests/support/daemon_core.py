@@ -1,4 +1,4 @@
-"""What lies between TWS and the bus, with neither: requests go to a link that keeps them, messages to a list."""
+"""Core of the daemon without TWS and bus: a link keeps the requests, and a list keeps the messages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _BLANK: dict[str, Any] = {"int": 0, "long": 0, "float": 0.0, "decimal": 0.0, "bo
 
 
 def each_pair(keep: Callable[[bytes, bytes], Any]) -> Callable[[list[bytes]], None]:
-    """What sends frames: topics and bodies in turn, kept one message after the other."""
+    """Return a sender of frames (topics and bodies in turn) that passes each message to `keep`."""
 
     def send(frames: list[bytes]) -> None:
         each = iter(frames)
@@ -88,7 +88,7 @@ class Link:
         return self.pacing.waiting(pace)
 
     def go_on(self, seconds: float = 0.0) -> None:
-        """So much time passes, and what may leave meanwhile does."""
+        """Let time pass, and write the messages that may leave meanwhile."""
         until = self.now + seconds
         while True:
             for message in self.pacing.take(self.now):
@@ -107,7 +107,7 @@ class Link:
         self.sent.append(Sent(read.name, read.data))
 
     def take(self) -> list[Sent]:
-        """What was sent since the last call."""
+        """Return the messages that were sent since the last call."""
         taken, self.sent = self.sent, []
         return taken
 
@@ -187,7 +187,7 @@ class Middle:
         return unanswered
 
     def pass_time(self, seconds: float = 0.0) -> list[Sent]:
-        """So much later the daemon looks what there is to do; what was sent then."""
+        """Let time pass, run the periodic work, and return the messages that were sent."""
         self.clock += seconds
         self._now += int(seconds * 1e6)
         before = len(self.link.sent)
@@ -223,7 +223,7 @@ class Middle:
         return number
 
     def call(self, command: Any) -> dict[str, Any]:
-        """What a client's bytes are answered with."""
+        """Return the reply to a command, both as bytes on the way."""
         reply: dict[str, Any] = msgpack.unpackb(self.commands.answer(msgpack.packb(command)))
         return reply
 
@@ -237,7 +237,7 @@ class Middle:
         return self.published[-1] if len(self.published) > before else None
 
     def topic_of(self, name: str, **data: Any) -> str:
-        """Where a message of TWS's is published."""
+        """Return the topic on which a message of TWS is published."""
         heard = self.hear(name, **data)
         assert heard is not None
         return heard.topic

@@ -29,7 +29,7 @@ LOST = "the connection to TWS was lost before the answer was complete; ask again
 
 
 class Host(Protocol):
-    """What is at the other end, and who watches."""
+    """Other end of the connection, and observer of the daemon."""
 
     def asked_for_name(self) -> None:
         """Its addresses are looked up."""
@@ -38,10 +38,10 @@ class Host(Protocol):
         """Somebody connects."""
 
     def greeted(self) -> None:
-        """It has been said hello to, and listens."""
+        """Note the greeting of the daemon."""
 
     def told_to_start(self) -> None:
-        """It has said its version, and the answer has come."""
+        """Note startApi, which follows the exchange of versions."""
 
     def left(self) -> None:
         """The connection was closed by the daemon, or is known to be over."""
@@ -148,7 +148,7 @@ class Shell(Middle):
         heapq.heappush(self._later, (self.now + seconds, next(self._serial), which, what))
 
     def pass_on(self, seconds: float) -> None:
-        """So much time passes."""
+        """Let time pass, with everything that happens meanwhile."""
         until = self.now + seconds
         while (at := self._next()) <= until:
             self._to(max(self.now, at))

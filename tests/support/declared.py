@@ -1,4 +1,4 @@
-"""What there is to test: every declaration, at every version at which something about it on the wire changes."""
+"""Declarations to test, each at every version at which its form on the wire changes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EDGES = [(each.name, version) for each in DECLARED for version in edges(each)]
 
 
 def sides(declaration: Declaration, version: int) -> tuple[Dialect, Dialect]:
-    """Who writes it and who reads it."""
+    """Return the dialects that write and read the message."""
     server, client = Dialect.server(version), Dialect.client(version)
     return (client, server) if isinstance(declaration, Request) else (server, client)
 
@@ -50,7 +50,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def differences(one: Any, other: Any, where: str = "") -> Iterator[str]:
-    """Where two values are not the `same`, for people."""
+    """Yield the differences of two values that are not the `same`, for people."""
     if isinstance(one, dict) and isinstance(other, dict):
         for name in (*one, *(name for name in other if name not in one)):
             yield from differences(one.get(name, "<absent>"), other.get(name, "<absent>"), f"{where}.{name}")

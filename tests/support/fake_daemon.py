@@ -77,7 +77,7 @@ class FakeDaemon:
         self._xpub.send(frames[1])
 
     def frames(self, topic: str, seq: int | None = None, **more: Any) -> Frames:
-        """What `say` says, without saying it: a subscriber has then missed it, and may have it replayed."""
+        """Make a message like `say`, but do not publish it: a subscriber has missed this message and may replay it."""
         stream = ".".join(topic.split(".")[:2]) + "."
         if topic.endswith(".heartbeat."):
             return topic.encode(), body(topic, None, epoch=self.epoch, **more)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Place(NamedTuple):
-    """Where a message has rows: the path in its data (text), or the tags on the way (protobuf)."""
+    """Place of rows in a message: the path in its data (text), or the tags on the way (protobuf)."""
 
     name: str
     path: tuple[Any, ...]
@@ -134,7 +134,7 @@ PROTO_PLACES = list(_REPEATED)
 
 
 def place_field(place: Place) -> Field:
-    """What is repeated there."""
+    """Return the field that is repeated at a place."""
     return _REPEATED[place]
 
 

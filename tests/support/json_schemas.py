@@ -27,7 +27,7 @@ def _validator(path: str) -> Draft202012Validator:
 
 
 def faults(path: str, value: Any) -> list[str]:
-    """What the schema at `path` (`messages/tickPrice`) finds wrong."""
+    """Return the faults that the schema at `path` (`messages/tickPrice`) finds."""
     return [f"{each.json_path}: {each.message}" for each in _validator(path).iter_errors(value)]
 
 
@@ -38,7 +38,7 @@ def example(entry: Entry) -> dict[str, Any]:
 
 
 def named(entry: Entry) -> dict[str, Any]:
-    """What a command says in place of IB's numbers, where it must say so within its arguments."""
+    """Return the required arguments that replace IB's request ids and order ids in a command."""
     return {own.name: "x" for own in entry.own if own.required}
 
 

@@ -22,7 +22,7 @@ PUT = CALL | {"right": "P"}
 
 
 class Client:
-    """One session and what it was sent."""
+    """Client session of the simulator, with the messages that were sent to it."""
 
     def __init__(self, host: Host, client_id: int = 1) -> None:
         self.host = host
@@ -30,12 +30,12 @@ class Client:
         self.welcome = self.session.take()
 
     def ask(self, name: str, **args: Any) -> list[tuple[str, dict[str, Any]]]:
-        """What comes at once."""
+        """Send a request and return the immediate messages."""
         self.host.request(self.session, name, args)
         return self.session.take()
 
     def wait(self, seconds: float = 0.25) -> list[tuple[str, dict[str, Any]]]:
-        """What comes while time passes."""
+        """Let time pass and return the messages of that time."""
         self.host.advance(self.host.now + seconds)
         return self.session.take()
 

@@ -1,4 +1,4 @@
-"""What happens to a store's disk and file: made real, for a moment or for good."""
+"""Real faults of a store's disk and file, for a moment or for good."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ _GAPPED_DATES = st.sampled_from([("", "08:30:00"), ("20261218", "", "US/Central"
 
 
 def _meant(field: Field, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """What a client may say: words that IB lists, numbers that are not too low, texts that are not too long."""
+    """Restrict values to those that a client may give: IB's words, numbers not too low, texts not too long."""
     if field.words:
         spelt = [word for word in (*field.words.listed, "1 D", "300 S") if field.words.has(word)]
         values = st.sampled_from(spelt if field.required or field.default else ["", *spelt])
@@ -89,7 +89,7 @@ def _number_texts(kind: t.Scalar) -> st.SearchStrategy[str]:
 
 
 class _Kinds:
-    """What may be drawn for a scalar, in one direction and encoding."""
+    """Values that may be drawn for a scalar, in one direction and encoding."""
 
     def __init__(self, *, sent: bool, text: bool) -> None:
         self._text = text
@@ -140,7 +140,7 @@ def canonical(draw: Any, declaration: Declaration, version: int) -> dict[str, An
 
 @st.composite
 def common(draw: Any, declaration: Declaration, version: int) -> dict[str, Any]:
-    """The same, of what both encodings can say: text at `version`, and protobuf. The rest has its default."""
+    """Draw data that both encodings can express: text at `version`, and protobuf. Other fields have their defaults."""
     return _Both(draw, declaration, version).data()
 
 
@@ -173,11 +173,11 @@ class _Form:
         raise NotImplementedError
 
     def absent(self, field: Field) -> Any:
-        """What is read where nothing was written."""
+        """Return the value that is read where no value was written."""
         raise NotImplementedError
 
     def holds(self, field: Field, value: Any, *, blank: bool) -> bool:
-        """Whether the form can tell this value from others."""
+        """Return True if the form can tell this value from others."""
         raise NotImplementedError
 
     def one(self, field: Field, path: Path, *, blank: bool = False) -> Any:

@@ -84,7 +84,7 @@ class Loop(asyncio.SelectorEventLoop):
 
 
 class Server:
-    """What listens on a port of the loop."""
+    """Server that listens on a port of the loop."""
 
     def __init__(self, loop: Loop, factory: Callable[[], Any], port: int) -> None:
         self.factory = factory
@@ -114,7 +114,7 @@ class _Socket:
 
 
 class Pipe(asyncio.Transport):
-    """One end of a connection."""
+    """Transport at one end of a connection."""
 
     other: Pipe
 
@@ -194,7 +194,7 @@ class Pipe(asyncio.Transport):
             self._protocol.pause_writing()
 
     def close(self) -> None:
-        """What was written still goes out."""
+        """Close the connection after everything written has gone out."""
         if not self._closing:
             self._closing = True
             self._push()
@@ -207,7 +207,7 @@ class Pipe(asyncio.Transport):
     # -- bytes
 
     def _push(self) -> None:
-        """As much of the backlog as the other side has room for."""
+        """Pass as much of the backlog to the other side as it has room for."""
         other = self.other
         if other._lost and self._backlog:
             self._backlog.clear()
