@@ -40,20 +40,20 @@ TAKES: Mapping[str, tuple[Takes, ...]] = {
     "ping": (),
     "status": (),
     "snapshot": (
-        Takes("prefix", str, "of the topics whose state is wanted; all if left out"),
-        Takes("after", str, "what the page before gave as `next`"),
+        Takes("prefix", str, "prefix of the wanted topics; all topics if left out"),
+        Takes("after", str, "the `next` of the page before"),
     ),
     "replay": (
-        Takes("stream", str, "its name: the first two components of its topics, such as `ord.me.`", required=True),
-        Takes("from", int, "the first number", required=True),
-        Takes("to", int, "the last number; the last there is if left out"),
+        Takes("stream", str, "the stream: the first two components of its topics, such as `ord.me.`", required=True),
+        Takes("from", int, "the first sequence number", required=True),
+        Takes("to", int, "the last sequence number; the newest one if left out"),
     ),
     "halt": (
         Takes(
             "reason",
             str,
-            f"for people, up to {LONGEST_REASON} characters: it is in every heartbeat",
-            longest=sys.maxsize,  # it is cut off, and not refused
+            f"a text for people, up to {LONGEST_REASON} characters, which every heartbeat repeats",
+            longest=sys.maxsize,  # a longer text is cut off, and not refused
         ),
     ),
     "resume": (),

@@ -78,13 +78,13 @@ _ROWS: Mapping[ErrorClass, tuple[_Row, ...]] = {
     "connectivity": (
         (326, True, "the client id is in use; TWS closes the connection", "choose another tws.client_id, or wait"),
         (357, True, "the client's version is out of date", "update ibbridge"),
-        (504, True, "ibbridge has no connection to TWS; what was asked is not answered", "ask again when there is one"),
+        (504, True, "ibbridge has no connection to TWS; the request gets no response", "ask again when there is one"),
         (1100, False, "TWS has lost its connection to IB; orders at IB live on", "hold new work, and wait"),
         (1101, True, "connection to IB restored; market data subscriptions are lost", "cancel them and ask again"),
-        (1102, False, "connection to IB restored; subscriptions go on", "see that each does; look up orders and fills"),
+        (1102, False, "connection to IB restored; subscriptions go on", "check each of them; look up orders and fills"),
         (1300, True, "TWS listens on another port from now on, and closes this connection", "set tws.port"),
         (2103, False, "a market data farm is down; its ticks stop", "wait; take prices for old"),
-        (2104, False, "a market data farm is up", "see that its streams, bars above all, go on"),
+        (2104, False, "a market data farm is up", "check that its subscriptions, bars above all, go on"),
         (2105, False, "a historical data farm is down; requests may stay unanswered", "hold historical requests"),
         (2106, False, "a historical data farm is up", "ask again for what had ended"),
         (2107, False, "a historical data farm sleeps until it is needed", _NOTHING),
@@ -100,19 +100,19 @@ _ROWS: Mapping[ErrorClass, tuple[_Row, ...]] = {
     "system": (
         (100, None, "more messages a second than allowed; this one was dropped, the third time closes", "slow down"),
         (101, True, "no market data lines left", "cancel others, then ask again"),
-        (102, True, "the request's number is in use; the older request lives", _AGAIN),
+        (102, True, "the request id is in use; the older request lives", _AGAIN),
         (309, True, "as many market depth requests as allowed are open", "cancel one, then ask again"),
         (319, True, "there is no such log level", _AGAIN),
         (320, True, "TWS could not read the request", "a bug, or versions that do not fit: tell ibbridge's authors"),
         (321, True, "the request is not valid; the text has the cause", "correct it; never repeat it unchanged"),
-        (322, True, "the request failed in processing: duplicate number, limit, no such thing", _READ),
+        (322, True, "the request failed in processing: duplicate id, limit, or unknown id", _READ),
         (323, True, "the request failed at IB; the text has the cause", _READ),
         (327, True, "only client id 0 may bind manual orders by itself", "set tws.client_id to 0, or do without"),
         ((330, 331), True, "the login manages no accounts of others", "take the accounts of managedAccounts"),
         (332, True, "account codes are not valid", _AGAIN),
         (344, True, "the login is not that of a financial advisor", _GIVE_UP),
-        (385, True, "the scanner's number is in use; the older one lives", _AGAIN),
-        (386, True, "the historical query's number is in use; the older one lives", _AGAIN),
+        (385, True, "the scanner's request id is in use; the older one lives", _AGAIN),
+        (386, True, "the historical query's request id is in use; the older one lives", _AGAIN),
         ((395, 396, 397), True, "problems at IB limit which order types are taken", "try later, or another type"),
         (10015, True, "trading is not allowed through the API", "the operator must allow it in TWS"),
         (10190, True, "as many tick-by-tick requests as allowed are open", "cancel one, then ask again"),
@@ -134,14 +134,14 @@ _ROWS: Mapping[ErrorClass, tuple[_Row, ...]] = {
         (
             508,
             None,
-            "ibbridge cannot read an answer of TWS; sys.tws.decodeError has its bytes",
-            "report it; ask for less, or in another way",
+            "ibbridge cannot read a message of TWS; sys.tws.decodeError has its bytes",
+            "report the bytes; ask for less, or in another way",
         ),
         (2100, True, "account updates have ended: cancelled, or replaced by another request", "ask again if wanted"),
         (2101, True, "another client has the updates of another account", "share one account's updates"),
         ((2150, 2151), None, "positions are not available yet", "ask again later"),
         (10089, None, "not subscribed for the API; delayed data may follow", "wait for ticks; cancel if none come"),
-        (10091, None, "as 10089, for a part of what was asked", "wait for ticks; cancel if none come"),
+        (10091, None, "as 10089, for a part of the requested data", "wait for ticks; cancel if none come"),
         (10092, True, "no market depth for this product on this exchange", "ask for another exchange"),
         (10159, True, "the search for symbols failed", "ask again after a second"),
         (10168, True, "not subscribed, and delayed data is not enabled", "reqMarketDataType 3, then ask again"),
@@ -165,7 +165,7 @@ _ROWS: Mapping[ErrorClass, tuple[_Row, ...]] = {
         (10346, True, "the instrument's ticker is shown on another host", "tell the operator"),
     ),
     "order": (
-        (103, None, "the order's number was used before: by an order that TWS may have", _LOOK),
+        (103, None, "the order id was used before, by an order that TWS may have", _LOOK),
         (104, False, "a filled order cannot be changed", "read its executions"),
         (105, False, "the change does not fit the order, which lives on", "send the same contract and side"),
         (106, True, "the order cannot be transmitted", _PLACE),
@@ -178,7 +178,7 @@ _ROWS: Mapping[ErrorClass, tuple[_Row, ...]] = {
         (132, True, "no account to clear the order", _PLACE),
         (133, None, "the order could not be submitted", _LOOK),
         (134, False, "the change could not be submitted", _LOOK),
-        (135, False, "there is no order with this number", _LOOK),
+        (135, False, "there is no order with this order id", _LOOK),
         (136, False, "the order cannot be cancelled", _LOOK),
         (144, True, "size and allocation do not add up", _PLACE),
         (146, True, "the trigger method is not valid", _PLACE),
@@ -235,7 +235,7 @@ _ROWS: Mapping[ErrorClass, tuple[_Row, ...]] = {
     ),
     "warning": (
         (164, False, "no market data to check the price against", _NOTHING),
-        (165, None, "a word of the historical data service; if nothing was found, all that comes", _NOTHING),
+        (165, None, "a message of the historical data service; the only response if no data was found", _NOTHING),
         (300, False, "no such market data to cancel", _NOTHING),
         (310, False, "no such market depth to cancel", _NOTHING),
         (317, False, "the market depth begins anew", "empty the book; new rows follow"),
@@ -251,11 +251,11 @@ _ROWS: Mapping[ErrorClass, tuple[_Row, ...]] = {
         (2111, False, "the algo's times were moved to the next trading day", _NOTHING),
         (2130, False, "the product trades with a price factor", "check prices"),
         (2137, None, "the order turns a position from long to short or back; TWS may hold it", "set up TWS's Messages"),
-        (2152, False, "for which exchanges there is market depth, and for which not", _NOTHING),
+        (2152, False, "the exchanges with and without market depth", _NOTHING),
         ((2168, 2169), False, "EtradeOnly and firmQuoteOnly are gone", "leave them out"),
         (2174, False, "a time without a zone was taken to be in TWS's", "name the zone"),
         (2176, False, "fractional sizes are cut off for this API version", _NOTHING),
-        (10090, False, "a part of what was asked is not subscribed; the rest comes", _NOTHING),
+        (10090, False, "a part of the requested data is not subscribed; the rest comes", _NOTHING),
         (10167, False, "not subscribed; delayed data follows", "expect the delayed tick types"),
         (10233, False, "the order took defaults from a preset of TWS", "take openOrder for what holds"),
         (10311, False, "the order is routed directly to an exchange", "allow it in TWS's precautions"),
@@ -282,7 +282,7 @@ def about(code: int | None, text: str | None = "") -> ErrorCode:
     if code in ERROR_CODES:
         return ERROR_CODES[code]
     if 2100 <= code < 2200 or (code >= 10_000 and "warning" in (text or "").lower()):
-        return ErrorCode(code, "warning", ends=False, meaning="not known; a warning by number or text", action=_READ)
+        return ErrorCode(code, "warning", ends=False, meaning="not known; a warning by range or text", action=_READ)
     if 1100 <= code < 1400:
-        return ErrorCode(code, "connectivity", None, "not known; of a connection, by its number", _READ)
+        return ErrorCode(code, "connectivity", None, "not known; about a connection, by its range", _READ)
     return ErrorCode(code, "system", None, "not known", _READ)

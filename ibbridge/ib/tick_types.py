@@ -142,7 +142,7 @@ _BY_MESSAGE: Mapping[str, tuple[tuple[int, str, str], ...]] = {
         (30, "OPTION_PUT_VOLUME", "volume of the puts today"),
         (34, "AUCTION_VOLUME", "volume that the auction would trade now"),
         (36, "AUCTION_IMBALANCE", "what the auction would leave untraded now"),
-        (61, "REGULATORY_IMBALANCE", "imbalance that decides which orders for the open or the close are still taken"),
+        (61, "REGULATORY_IMBALANCE", "imbalance that decides which orders for the open or close are still accepted"),
         (63, "SHORT_TERM_VOLUME_3_MIN", "volume of the past 3 minutes"),
         (64, "SHORT_TERM_VOLUME_5_MIN", "volume of the past 5 minutes"),
         (65, "SHORT_TERM_VOLUME_10_MIN", "volume of the past 10 minutes"),
