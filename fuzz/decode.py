@@ -1,7 +1,8 @@
-"""What must hold whatever bytes arrive. `check` takes any bytes and returns, or an assertion of it fails.
+"""Invariants of the codec for arbitrary bytes. `check` takes any bytes; an assertion fails if one is broken.
 
-The first three bytes choose the server version, the side and what is looked at; the rest is what arrives. Knows
-nothing of the fuzzer, so that tests run it too; and nothing of single messages: new ones are checked by being declared.
+The first three bytes choose the server version, the invariant and a variation of its check; the rest is the input. This
+module must not know the fuzzer, so that tests can run it too, or single messages: a new one is checked by being
+declared.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
 DECLARED: dict[str, Declaration] = {**MESSAGES, **REQUESTS}
 FLAT = frozenset(each.name for each in INBOUND if is_flat(each))
 HEAD = 3
-"""Bytes before what arrives."""
+"""Bytes before the input proper."""
 
 
 def check(data: bytes) -> None:
-    """Raises AssertionError, or what the codec must not raise, if `data` shows a fault."""
+    """Raise AssertionError, or an error that the codec must not raise, if `data` shows a fault."""
     if len(data) < HEAD:
         return
     version = OLDEST + data[0] % (NEWEST - OLDEST + 1)
@@ -50,7 +51,7 @@ def check(data: bytes) -> None:
 
 
 def seed(look: Callable[[int, int, bytes], None], version: int, choice: int, rest: bytes) -> bytes:
-    """The bytes for which `check` looks at `rest` in this way."""
+    """Return the bytes with which `check` runs `look` on `rest`."""
     return bytes((version - OLDEST, LOOKS.index(look), choice)) + rest
 
 
@@ -63,7 +64,7 @@ def _sides(version: int) -> tuple[Dialect, Dialect]:
 
 
 def messages(version: int, _: int, payload: bytes) -> None:
-    """What a client reads: the same packed or not, fit for the bus, and stable when written again."""
+    """Check the messages that a client reads: equal packed or not, fit for the bus, and stable when written again."""
     client, server = _sides(version)
     got = client.read(payload)
     _is_read_or_kept(got, payload)
@@ -76,7 +77,7 @@ def messages(version: int, _: int, payload: bytes) -> None:
 
 
 def requests(version: int, _: int, payload: bytes) -> None:
-    """What a server reads."""
+    """Check the requests that a server reads: read or kept whole, and stable when written again."""
     client, server = _sides(version)
     got = server.read(payload)
     _is_read_or_kept(got, payload)
@@ -95,7 +96,10 @@ def _is_read_or_kept(got: Any, payload: bytes) -> None:
 
 
 def _packed(data: Any) -> bytes | None:
-    """As on the bus. None: an integer that msgpack has no room for, which the daemon publishes as undecodable."""
+    """Return data as on the bus.
+
+    Return None for an integer that msgpack has no room for: the daemon publishes such a message as undecodable.
+    """
     try:
         body: bytes = msgpack.packb(data)
     except OverflowError:
@@ -104,16 +108,16 @@ def _packed(data: Any) -> bytes | None:
 
 
 def _is_own(declaration: Declaration, version: int, payload: bytes) -> bool:
-    """Whether the payload is in the encoding that would be written: from one to the other values need not fit."""
+    """Return True if the payload's encoding is the one that is written: values need not fit from one to the other."""
     in_protobuf = version >= PROTOBUF and int.from_bytes(payload[:4], "big") > PROTOBUF_IDS
     return declaration.in_protobuf(version) == in_protobuf
 
 
 def _is_stable(got: Message, writer: Dialect, reader: Dialect) -> None:
-    """What was read can be written, and is then in a form that stays as it is.
+    """Check that a message can be written, and that reading and writing it once more changes nothing.
 
-    The first reading may have a value that its encoding has two forms of, or none: a decimal that comes as the number
-    for unset, an empty text that is there. Written once, that is gone.
+    The first reading may have a value for which its encoding has two forms, or none: a decimal that comes as the
+    sentinel for unset, an empty text that is present. Writing the message once removes such values.
     """
     once = reader.read(writer.put(got.name, got.data)[4:])
     assert isinstance(once, Message), (got, once)
@@ -126,7 +130,7 @@ def _is_stable(got: Message, writer: Dialect, reader: Dialect) -> None:
 
 
 def _has_an_odd_date(message: Message, version: int) -> bool:
-    """Whether a date that text joins has a part that could be several, such as a zone `Etc/GMT-5` of another field."""
+    """Return True if a part of a date that text joins could be several, such as the zone `Etc/GMT-5`."""
     declaration = DECLARED[message.name]
     if declaration.layout is None:
         return False
@@ -154,7 +158,7 @@ def _is_the_same(packed: Any, plain: Message | Undecodable, body: bytes | None, 
             assert _same(identity, plain.data[declaration.identity[0]])
     elif isinstance(packed, Undecodable):
         _is_read_or_kept(packed, payload)
-        if isinstance(plain, Undecodable):  # which of several faults is met first may differ
+        if isinstance(plain, Undecodable):  # the two may meet different faults first
             assert (packed.id, packed.name) == (plain.id, plain.name)
         else:
             assert plain.name in FLAT
@@ -167,7 +171,7 @@ def _is_the_same(packed: Any, plain: Message | Undecodable, body: bytes | None, 
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal in value and type, where a double that is no number equals itself."""
+    """Return True if the two are equal in value and type; a NaN equals itself."""
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_same(value, other[name]) for name, value in one.items())
     if isinstance(one, list) and isinstance(other, list):
@@ -179,7 +183,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _pieces(stream: bytes, choice: int) -> Iterator[bytes]:
-    """The stream cut up: all at once for 0, else in steps that vary with `choice`."""
+    """Yield the stream in pieces: in one for a `choice` of 0, else in steps that vary with `choice`."""
     if not choice:
         yield stream
         return
@@ -191,7 +195,7 @@ def _pieces(stream: bytes, choice: int) -> Iterator[bytes]:
 
 
 def _framed(stream: bytes) -> tuple[list[bytes], bool]:
-    """The payloads in a stream, and whether it breaks: framing in its plainest form."""
+    """Return the payloads in a stream, and True if its framing breaks: framing in its plainest form."""
     found: list[bytes] = []
     at = 0
     while len(stream) - at >= 4:
@@ -206,7 +210,7 @@ def _framed(stream: bytes) -> tuple[list[bytes], bool]:
 
 
 def frames(_: int, choice: int, stream: bytes) -> None:
-    """A stream cut up anywhere gives its payloads, and breaks where it breaks."""
+    """Check that a stream gives the same payloads, and breaks at the same place, wherever it is cut."""
     buffer, broken = FrameBuffer(), False
     found: list[bytes] = []
     try:
@@ -220,7 +224,7 @@ def frames(_: int, choice: int, stream: bytes) -> None:
 
 
 def host(_: int, choice: int, stream: bytes) -> None:
-    """A client hears messages until it cannot go on; what it says is well framed."""
+    """Check that a client reads a host's stream until its framing or handshake fails, and sends well-framed bytes."""
     connection = Connection(1, packed=FLAT)
     said = connection.data_to_send()
     try:
@@ -237,7 +241,7 @@ def host(_: int, choice: int, stream: bytes) -> None:
 
 
 def guest(_: int, choice: int, stream: bytes) -> None:
-    """A host hears requests until it cannot go on."""
+    """Check that a host reads a client's stream until its framing or handshake fails."""
     acceptor = Acceptor()
     try:
         for piece in _pieces(stream, choice):
@@ -254,7 +258,7 @@ _NAMES = tuple(REQUESTS)
 
 
 def arguments(version: int, choice: int, packed: bytes) -> None:
-    """A client's arguments are refused with sentences, or give a request that a server reads as it was meant."""
+    """Check that arguments are refused with sentences, or give a request that a server reads as it was meant."""
     try:
         given = msgpack.unpackb(packed, strict_map_key=False)
     except (ValueError, TypeError, msgpack.UnpackException):  # TypeError: a map as a key

@@ -1,7 +1,7 @@
-"""Runs the target under atheris for a number of seconds, and says what came of it: `make fuzz SECONDS=600`.
+"""Fuzzer front end: run the target under atheris for some seconds, and sum up the findings: `make fuzz SECONDS=600`.
 
 `python -m fuzz.run INPUT ...` replays inputs without atheris. The fuzzer itself runs in a process of its own, which it
-ends; an input that found something stays in `fuzz/found`.
+ends; an input with a finding stays in `fuzz/found`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _CHATTER = re.compile(r"INFO: Instrumenting|WARNING: Failed to find function|\"|
 
 
 def main(arguments: list[str]) -> int:
-    """The exit status: 1 if something was found."""
+    """Run the command, and return the exit status: 1 if there are findings."""
     match arguments:
         case ["--child", *options]:
             _fuzz(options)
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _campaign(seconds: int) -> int:
-    """Seeds in a directory that is gone afterwards, the fuzzer on them, and a summary of what it printed."""
+    """Write seeds to a temporary directory, run the fuzzer on them, and print a summary of its output."""
     from fuzz.seeds import seeds  # noqa: PLC0415 - imports the codec, which the child must import itself
 
     FOUND.mkdir(exist_ok=True)
@@ -79,7 +79,7 @@ def _replay(inputs: list[Path]) -> int:
 
 
 def _fuzz(options: list[str]) -> None:
-    """Never returns: libFuzzer ends the process."""
+    """Fuzz until libFuzzer ends the process: the function never returns."""
     import atheris  # noqa: PLC0415 - only this needs it
 
     with atheris.instrument_imports(include=["ibbridge.codec"]):
@@ -89,7 +89,10 @@ def _fuzz(options: list[str]) -> None:
     compiled = Source.compile
 
     def instrumented(source: Source, title: str, function: str, namespace: Mapping[str, Any]) -> Any:
-        """Readers and writers are made at run time, where no import hook sees them. All versions would take minutes."""
+        """Compile, and instrument the code for some versions; all versions would take minutes.
+
+        Readers and writers are generated at run time, where no import hook sees them.
+        """
         made = compiled(source, title, function, namespace)
         return atheris.instrument_func(made) if title.endswith(_INSTRUMENTED) else made
 

@@ -1,4 +1,4 @@
-"""Where the fuzzer begins: golden vectors, alone and as conversations, and arguments of every request."""
+"""Seeds of the fuzzer: golden vectors, alone and as conversations, and arguments of every request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def seeds() -> Iterator[bytes]:
-    """Inputs for `decode.check`, the same in every run."""
+    """Yield inputs for `decode.check`, the same in every run."""
     for name, look in (("in", decode.messages), ("out", decode.requests)):
         for vector in (*load(FOLDER / f"{name}_text.jsonl.gz"), *load(FOLDER / f"{name}_proto.jsonl.gz")):
             if vector["frame"] and OLDEST <= vector["server_version"] <= NEWEST:
@@ -42,14 +42,14 @@ def _conversations() -> Iterator[bytes]:
 
 
 def _ready(version: int) -> bytes:
-    """What makes a connection ready, and a tick."""
+    """Return the messages that make a connection ready, and a tick."""
     server = Dialect.server(version)
     said = (("nextValidId", {"orderId": 5}), ("managedAccounts", {"accountsList": "DU1"}), ("tickSize", {"size": 1.0}))
     return b"".join(server.put(name, data) for name, data in said)
 
 
 def _arguments(record: Record) -> dict[str, Any]:
-    """Every field with its default, and nested records with theirs."""
+    """Return every field with its default, and nested records with theirs."""
     return {
         each.name: _arguments(each.type) if isinstance(each.type, Record) and not each.many else each.default
         for each in record.shape

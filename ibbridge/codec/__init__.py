@@ -1,7 +1,7 @@
-"""The wire of TWS: every message and request declared once, and from that the bytes, in both directions.
+"""Codec of TWS's wire protocol: messages are declared once, and their readers and writers are derived.
 
-The package reads and writes text and protobuf at every server version, in pure functions on bytes.
-It must not know sockets, a clock, or anything else of ibbridge.
+The package turns bytes into values and values into bytes, as text and as protobuf, at every server version. It must not
+know sockets, a clock, or anything else of ibbridge.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # cython: language_level=3, binding=False, boundscheck=True, wraparound=False
-"""A flat message straight from its bytes to msgpack, compiled: what `passthrough.py` does, for the plain spelling of values.
+"""Compiled reader of flat messages: straight from bytes to msgpack, as `passthrough.py` does, for plain spellings only.
 
-Knows no message: a `Plan` says what is on the wire and what is published (`speedups.py` makes it from a declaration).
-What is not plain, or not exactly what the plan says, is left to pure Python, which decides what it is: a number with
-blanks, an escape, a surplus field, a body cut off. So there is one place that says what is valid, and here is none.
+This module must not know single messages: a `Plan` says which fields are on the wire and which values are published
+(`speedups.py` makes the plan from a declaration). A payload that is not plain, or not exactly as planned, is left to
+pure Python: a number with blanks, an escape, a surplus field, a body cut off. So only pure Python decides what is valid.
 
 The input is hostile. Every read is behind a comparison with the end of the payload, every write behind one with the end
 of the buffer; nothing is kept between two payloads.
@@ -26,7 +26,7 @@ cdef extern from *:
     static const double POWERS[] = {
         1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11,
         1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    /* Whether a division of doubles is rounded once. */
+    /* 1 if a division of doubles is rounded once. */
     #if defined(FLT_EVAL_METHOD) && FLT_EVAL_METHOD == 0
     #define ROUNDED_ONCE 1
     #else
@@ -62,23 +62,23 @@ cdef enum Wire:
     NOWHERE = 8
 
 PLANS = 2
-"""The form that plans have, and what else is here: a module that was built for another one is of no use."""
+"""Version of the interface to `speedups.py`: a build with another one is not used."""
 
 KINDS = {
-    "skip": SKIP,  # on the wire, and of no interest
+    "skip": SKIP,  # on the wire, and ignored
     "int32": INT32,
     "int64": INT64,
     "real": REAL,
     "negative": NEGATIVE,  # a double that is unset below zero
     "decimal": DECIMAL,  # a text that is published as a double
-    "strict": STRICT,  # the same, but no text means unset
+    "strict": STRICT,  # as decimal, but no text means unset
     "str": STR,
     "escaped": ESCAPED,  # a text that may have escapes in it
     "bool": BOOL,
     "mask": MASK,
-    "flags": FLAGS,  # the same as a protobuf message of bools
+    "flags": FLAGS,  # as mask, but in protobuf a message of bools
 }
-"""The kinds of values that are known here, by the names that plans have for them."""
+"""Kinds of values, by their names in plans."""
 
 cdef struct Span:
     const uint8_t* at
@@ -89,24 +89,24 @@ cdef struct Source:  # one text field, or one field of a protobuf message
     Wire wire
     int level  # protobuf: 0 the message itself, else one of the messages in it
     uint32_t number  # protobuf
-    int64_t unset  # the integer that means unset
-    double mark  # the double that does
+    int64_t unset  # integer that means unset
+    double mark  # double that means unset
     Span absent
     Span masks[MOST_MASKS]
 
-cdef struct Condition:  # that a source has one of these values
+cdef struct Condition:  # a source has one of these values
     int source  # -1: none
-    bint absent  # whether it holds where there is none
+    bint absent  # the condition holds where the source is absent
     int count
     int64_t named[MOST_NAMED]
 
-cdef struct Value:  # what is published
+cdef struct Value:  # published value
     int source
-    Span fixed  # what stands before it
+    Span fixed  # bytes before the value
     Span default
     Condition only
 
-cdef struct Slot:  # what a source has in this payload
+cdef struct Slot:  # value of a source in this payload
     State state
     int64_t number
     double real
@@ -121,9 +121,9 @@ cdef struct Out:
 
 
 @cython.final
-@cython.no_gc  # it holds texts and numbers, and the spans below point into them
+@cython.no_gc  # a plan holds only texts and numbers, and the spans below point into them
 cdef class Plan:
-    """One message in one encoding. See `speedups.py` for what the arguments are."""
+    """Plan of one message in one encoding. `speedups.Draft` describes the arguments."""
 
     cdef:
         object name, key_absent, identity_absent
@@ -178,7 +178,7 @@ cdef class Plan:
         source.absent = self.keep(about.absent)
         if source.kind in (MASK, FLAGS):
             if len(about.masks) != MOST_MASKS:
-                raise ValueError("not one for each combination")
+                raise ValueError("a mask needs one packed map for each combination of flags")
             for i, packed in enumerate(about.masks):
                 source.masks[i] = self.keep(packed)
         return 0
@@ -225,7 +225,7 @@ cdef inline bint is_digit(uint8_t char) noexcept:
 
 
 cdef bint to_int(Span text, int64_t* number) noexcept:
-    """Digits, perhaps behind a minus."""
+    """Read digits, perhaps behind a minus. Return False on any other text."""
     cdef Py_ssize_t i = 1 if text.size and text.at[0] == c"-" else 0
     cdef int64_t found = 0
     if not 0 < text.size - i <= LONGEST_INT:
@@ -240,15 +240,16 @@ cdef bint to_int(Span text, int64_t* number) noexcept:
 
 
 cdef bint to_real(Span text, double* real) except -1:
-    """Digits with a point in or an exponent behind them, perhaps behind a minus: exactly the double that Python has.
+    """Read digits with a point or an exponent, perhaps behind a minus, as exactly the double that Python reads.
 
-    A division of two numbers that doubles hold exactly is rounded as the quotient must be; all else is left to Python.
+    Dividing two numbers that doubles hold exactly rounds once, as it must be; Python converts all other numbers. Return
+    False on any other text.
     """
     cdef Py_ssize_t i = 1 if text.size and text.at[0] == c"-" else 0
     cdef Py_ssize_t first = i
     cdef Py_ssize_t point = -1
     cdef int digits = 0
-    cdef uint64_t found = 0  # means nothing, and may wrap, once there are more digits than are exact
+    cdef uint64_t found = 0  # meaningless, and may wrap, once there are more digits than are exact
     if not 0 < text.size <= LONGEST_NUMBER:
         return False
     while i < text.size:
@@ -272,7 +273,7 @@ cdef bint to_real(Span text, double* real) except -1:
 
 
 cdef bint is_exponent(Span text, Py_ssize_t i) noexcept:
-    """Whether nothing but an exponent begins at `i`."""
+    """Return True if an exponent begins at `i` and ends the text."""
     if text.at[i] != c"e" and text.at[i] != c"E":
         return False
     i += 1
@@ -298,7 +299,7 @@ cdef bint to_real_slowly(Span text, double* real) except -1:
 
 
 cdef bint is_text(Span text) except -1:
-    """Whether it is what Python takes for UTF-8."""
+    """Return True if Python decodes the text as UTF-8."""
     cdef Py_ssize_t i = 0
     while i < text.size and text.at[i] < 128:
         i += 1
@@ -322,7 +323,7 @@ cdef bint to_decimal(Plan plan, Span text, Slot* slot) except -1:
 
 
 cdef inline State state_of(Plan plan, Source* source, double real) noexcept:
-    """Whether a double means unset."""
+    """Return UNSET for a double that means unset, else THERE."""
     if real == plan.greatest or real == source.mark or (source.kind == NEGATIVE and real < 0):
         return UNSET
     return THERE
@@ -332,7 +333,7 @@ cdef inline State state_of(Plan plan, Source* source, double real) noexcept:
 
 
 cdef bint read_text(Plan plan, const uint8_t* at, const uint8_t* end, Slot* slots) except -1:
-    """Fields that end in a NUL, exactly as many as there are sources."""
+    """Read fields that end in a NUL. Return False unless there are exactly as many as sources, all plain."""
     cdef int i
     cdef Span text
     cdef const uint8_t* stop
@@ -350,7 +351,7 @@ cdef bint read_text(Plan plan, const uint8_t* at, const uint8_t* end, Slot* slot
 
 
 cdef inline bint read_field(Plan plan, Source* source, Span text, Slot* slot) except -1:
-    """One field that is not empty."""
+    """Read one field that is not empty. Return False if it is not plain."""
     cdef Kind kind = source.kind
     slot.state = THERE
     if kind == INT32 or kind == INT64:
@@ -369,7 +370,7 @@ cdef inline bint read_field(Plan plan, Source* source, Span text, Slot* slot) ex
     if kind == STR or kind == ESCAPED:
         slot.text = text
         return is_text(text) and (kind == STR or memchr(text.at, c"\\", text.size) == NULL)
-    if kind == MASK:  # bits that nobody knows, or all of them, which is unset: the pure path says what that means
+    if kind == MASK:  # the pure path reads unknown bits, and the number that means unset
         return to_int(text, &slot.number) and 0 <= slot.number < MOST_MASKS
     if kind == BOOL:
         slot.number = text.at[0] == c"1"
@@ -381,7 +382,7 @@ cdef inline bint read_field(Plan plan, Source* source, Span text, Slot* slot) ex
 
 
 cdef inline const uint8_t* read_varint(const uint8_t* at, const uint8_t* end, uint64_t* number) noexcept:
-    """The place behind it, or NULL if there is none as it should be: whole, of no more bytes than it needs."""
+    """Return the place behind a varint, or NULL unless it is complete and has no more bytes than it needs."""
     cdef int shift = 0
     cdef uint64_t found = 0
     while at < end:
@@ -399,10 +400,10 @@ cdef inline const uint8_t* read_varint(const uint8_t* at, const uint8_t* end, ui
 
 
 cdef bint read_proto(Plan plan, int level, const uint8_t* at, const uint8_t* end, Slot* slots) except -1:
-    """One message: the plan's own, or (`level` above 0) one of those in it.
+    """Read one protobuf message: the plan's own, or (`level` above 0) one inside it. Return False if it is not plain.
 
-    Unknown fields are skipped and the last of several wins, as protobuf wants it; but messages in it that come several
-    times, which protobuf merges, are not plain, nor what is unknown where several messages share an id.
+    As protobuf requires, unknown fields are skipped and the last of several values wins. Not plain are an inner message
+    that comes several times, which protobuf would merge, and an unknown field where several messages share an id.
     """
     cdef uint64_t key = 0, number = 0
     cdef int i, inline
@@ -443,7 +444,7 @@ cdef bint read_proto(Plan plan, int level, const uint8_t* at, const uint8_t* end
             continue
         inline = find_inline(plan, field) if level == 0 else 0
         if inline == 0 and level == 0 and plan.kind.source >= 0:
-            return False  # another message under this id may know it
+            return False  # another message with this id may know the field
         if inline:
             if wire != LENGTH or seen >> inline & 1:
                 return False
@@ -454,7 +455,7 @@ cdef bint read_proto(Plan plan, int level, const uint8_t* at, const uint8_t* end
 
 
 cdef inline int find(Plan plan, int level, uint32_t number, int next) noexcept:
-    """The source of that number. They mostly come in order, so that behind the one before is looked at first."""
+    """Return the source with that number, or -1. Fields mostly come in order, so the search begins at `next`."""
     cdef int tried, i
     for tried in range(plan.source_count):
         i = next + tried
@@ -466,7 +467,7 @@ cdef inline int find(Plan plan, int level, uint32_t number, int next) noexcept:
 
 
 cdef inline int find_inline(Plan plan, uint32_t number) noexcept:
-    """The level of the message under that number, or 0."""
+    """Return the level of the inner message with that field number, or 0."""
     cdef int i
     for i in range(plan.inline_count):
         if plan.inlines[i] == number:
@@ -475,7 +476,7 @@ cdef inline int find_inline(Plan plan, uint32_t number) noexcept:
 
 
 cdef inline bint read_value(Source* source, Wire wire, uint64_t number, Span text, Slot* slot) except -1:
-    """One field that is known: `number` or `text` is what it holds."""
+    """Store the `number` or `text` of one known field. Return False if it is not plain."""
     cdef Kind kind = source.kind
     cdef uint64_t bits = 0
     cdef int i
@@ -498,13 +499,13 @@ cdef inline bint read_value(Source* source, Wire wire, uint64_t number, Span tex
         for i in range(8):
             bits |= <uint64_t>text.at[i] << (8 * i)
         memcpy(&slot.real, &bits, 8)
-        return slot.real == slot.real  # no number need not come out with the same bits
+        return slot.real == slot.real  # a NaN need not keep its bits
     slot.text = text
     return is_text(text)
 
 
 cdef bint read_flags(Span text, int64_t* flags) noexcept:
-    """A message of bools that are numbered from 1 on; each at most once, and none that has no place in a mask."""
+    """Read a message of bools, numbered from 1. Return False if one comes twice or has no place in a mask."""
     cdef const uint8_t* at = text.at
     cdef const uint8_t* end = text.at + text.size
     cdef uint64_t key = 0, number = 0
@@ -521,7 +522,7 @@ cdef bint read_flags(Span text, int64_t* flags) noexcept:
 
 
 cdef bint finish(Plan plan, Slot* slots) except -1:
-    """What is unset, and the numbers that protobuf has as text: of several, only the last counts."""
+    """Mark unset values, and read numbers that protobuf has as text: only now is the last of several known."""
     cdef int i
     cdef Source* source
     for i in range(plan.source_count):
@@ -554,7 +555,7 @@ cdef inline bint put(Out* out, Span span) noexcept:
 
 
 cdef inline bint put_bits(Out* out, uint8_t head, uint64_t bits, int size) noexcept:
-    """`head`, and the low `size` bytes of `bits`, the highest first."""
+    """Write `head` and the low `size` bytes of `bits`, the highest first. Return False if there is no room."""
     cdef int i
     if size + 1 > out.end - out.at:
         return False
@@ -601,7 +602,7 @@ cdef bint put_text(Out* out, Span text) noexcept:
     elif text.size < 0x10000:
         room = put_bits(out, 0xda, text.size, 2)
     else:
-        room = False  # there is no such buffer
+        room = False  # longer than any buffer
     return room and put(out, text)
 
 
@@ -658,7 +659,7 @@ cdef inline object number_of(Slot* slot, absent):
 
 
 cdef object take(Plan plan, const uint8_t* at, const uint8_t* end):
-    """A body as a packed message, or None."""
+    """Return a body as a packed message, or None if the plan does not fit it."""
     cdef Slot slots[MOST]
     cdef uint8_t room[CAPACITY]
     cdef Out out
@@ -682,10 +683,10 @@ cdef object take(Plan plan, const uint8_t* at, const uint8_t* end):
 
 @cython.final
 cdef class Reader:
-    """Payloads of one server version.
+    """Reader of payloads at one server version.
 
-    `plans` gives the plans for an id, of which one may fit; it is asked once for each id below `ids`. `rest` reads what
-    none fits.
+    `plans` returns the plans for an id, of which one may fit; it is called once for each id below `ids`. `rest` reads
+    the payloads that no plan fits.
     """
 
     cdef:
@@ -698,7 +699,7 @@ cdef class Reader:
         self.known = [None] * ids
 
     def read(self, payload):
-        """The message in a payload, packed; or what `rest` makes of it."""
+        """Return the packed message in a payload, or the result of `rest`."""
         if type(payload) is bytes:
             found = self.packed(<bytes>payload)
             if found is not None:
@@ -738,7 +739,7 @@ cdef class Reader:
 
 
 def split(bytes data not None, Py_ssize_t most):
-    """Payloads that are whole: what `framing.split` does."""
+    """Return the complete payloads, the offset of the rest and the length that it announces, as `framing.split` does."""
     cdef const uint8_t* start = <const uint8_t*>PyBytes_AS_STRING(data)
     cdef const uint8_t* end = start + PyBytes_GET_SIZE(data)
     cdef const uint8_t* at = start

@@ -1,6 +1,7 @@
-"""Lines of generated Python, compiled so that tracebacks and `inspect` show them.
+"""Builder of generated Python source, compiled so that tracebacks and `inspect` show its lines.
 
-The readers and writers of text are straight-line source made from a layout: three times as fast as interpreting it.
+The readers and writers of text are straight-line source made from a layout: three times as fast as interpreting the
+layout.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Source:
-    """Indented lines, and names that have not been used yet."""
+    """Builder of one generated function: indented lines, fresh names and constants."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
@@ -23,12 +24,12 @@ class Source:
         self._constants: dict[str, Any] = {}
 
     def line(self, text: str) -> None:
-        """Add one line at the present depth."""
+        """Add one line at the current depth."""
         self._lines.append("    " * self._depth + text)
 
     @contextmanager
     def block(self, head: str) -> Iterator[None]:
-        """Add `head`; what is added inside the `with` stands under it. An empty block passes."""
+        """Add `head`, and indent under it the lines added inside the `with`. An empty block gets `pass`."""
         self.line(head)
         self._depth += 1
         before = len(self._lines)
@@ -38,22 +39,22 @@ class Source:
         self._depth -= 1
 
     def name(self, stem: str) -> str:
-        """A variable that has not been used."""
+        """Return a variable name that is not in use yet."""
         self._names += 1
         return f"{stem}{self._names}"
 
     def constant(self, stem: str, value: Any) -> str:
-        """A global of the generated source that holds `value`."""
+        """Bind `value` to a fresh global of the generated source, and return the global's name."""
         name = self.name(stem)
         self._constants[name] = value
         return name
 
     def shared(self, name: str, value: Any) -> None:
-        """A global of the generated source under a name of its own."""
+        """Bind `value` to the global `name` of the generated source."""
         self._constants[name] = value
 
     def compile(self, title: str, function: str, namespace: Mapping[str, Any]) -> Any:
-        """The function that the lines define, with `namespace` as its globals."""
+        """Compile the lines and return the function that they define. Its globals are `namespace` and the constants."""
         text = "\n".join(self._lines) + "\n"
         filename = f"<{title}>"
         linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)

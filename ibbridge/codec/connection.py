@@ -1,8 +1,8 @@
-"""One connection to TWS, or one that a TWS accepts, without the socket: bytes in, messages out.
+"""Sans-I/O connection to TWS, and its host's side for the simulator: bytes in, messages out.
 
-Knows the greeting, the negotiation of the version, START_API and when a connection is ready; nothing of sockets, time
-or reconnecting. A connection is used once. Sources: IB's client (`connect`, `startApi`); a client is ready when it
-has both its account list and its next valid id, in either order.
+This module knows the greeting, the negotiation of the version, START_API and when a connection is ready. It must not
+know sockets, time or reconnecting. A connection object serves one connection. Sources: IB's client (`connect`,
+`startApi`); a client is ready when it has both its account list and its next valid id, in either order.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from ibbridge.codec.passthrough import Packed
 
 SIGN = b"API\0"
-"""What a client sends first, without a length."""
+"""First bytes that a client sends, without a length."""
 
 _LONGEST_GREETING = 4096
 
 
 class HandshakeError(Exception):
-    """The two sides cannot talk to each other. The connection must be closed; the text says what to do."""
+    """Failed handshake: the two sides cannot talk to each other, and the caller must close the connection."""
 
 
 class State(Enum):
-    """Where a client's connection is."""
+    """Stage of a client's connection."""
 
     GREETING = "greeting"
     STARTING = "starting"
@@ -47,15 +47,16 @@ TRANSITIONS = {
     (State.NUMBERED, "managedAccounts"): State.READY,
     (State.NAMED, "nextValidId"): State.READY,
 }
-"""What moves a connection on. Any other message, in any state, leaves it where it is."""
+"""Next stage by stage and message name. Any other message, at any stage, changes nothing."""
 
 
 class Connection:
-    """The client's side.
+    """Client's side of one connection.
 
-    `receive_data` gives messages; `data_to_send` gives what the connection itself has to say (the greeting, then
-    START_API). `serverVersion` is the one message that IB does not have: `{version, connectionTime}`. `packed` names
-    the messages that nobody looks into and the bus wants as msgpack. `encoding` is what text of the host is in.
+    `receive_data` returns messages; `data_to_send` returns the bytes that the connection itself must send (the
+    greeting, then START_API). The message `serverVersion` (`{version, connectionTime}`) is not IB's: the connection
+    makes it from the host's greeting. `packed` names the messages that the daemon never looks into and the bus takes as
+    msgpack. `encoding` is the character encoding of the host's text.
     """
 
     def __init__(
@@ -82,20 +83,21 @@ class Connection:
 
     @property
     def version(self) -> int | None:
-        """The negotiated server version."""
+        """Negotiated server version; None before the host's greeting."""
         return self.dialect.version if self.dialect else None
 
     def data_to_send(self) -> bytes:
-        """Bytes to write now; each is given once."""
+        """Return the bytes to write now. Each byte is returned once."""
         out, self._out = self._out, b""
         return out
 
     def receive_data(self, data: bytes) -> Iterator[Message | Packed | Undecodable]:
-        """The messages that `data` completes. On `FramingError` and `HandshakeError` the connection is over.
+        """Return an iterator over the messages that `data` completes.
 
-        Once the connection is ready, messages that were wanted packed come so.
+        The iterator raises `FramingError` or `HandshakeError`: the connection is over then. Once the connection is
+        ready, messages named in `packed` come as msgpack.
         """
-        if self.state is State.READY and self.dialect is not None:  # the hot path: nothing is looked for any more
+        if self.state is State.READY and self.dialect is not None:  # hot path: no message changes the stage any more
             return map(self.dialect.read_packed, self._frames.feed(data))
         return self._starting(data)
 
@@ -107,9 +109,9 @@ class Connection:
             yield message
 
     def _greeted(self, payload: bytes) -> Message | Undecodable:
-        """The host's version and time. Anything else that comes before it is kept, not understood."""
+        """Read the host's greeting: its version and time. Any other payload before it is `Undecodable`."""
         fields = payload.split(b"\0")
-        too_long = len(payload) > _LONGEST_GREETING  # the time is kept, and a redirect is shown to people
+        too_long = len(payload) > _LONGEST_GREETING  # the time is kept, and people see a redirect's address
         if too_long or len(fields) != 3 or fields[2] or not fields[0].removeprefix(b"-").isdigit():
             return Undecodable(None, None, "before the server version", payload)
         version, time = int(fields[0][:9]), TextEncoding(self._encoding).text(fields[1])
@@ -126,7 +128,7 @@ class Connection:
 
 
 class Acceptor:
-    """The host's side, for the simulator: gives requests; `data_to_send` gives the answer to the greeting."""
+    """Host's side of one connection, for the simulator. `data_to_send` returns the reply to the client's greeting."""
 
     def __init__(
         self, newest: int = NEWEST, oldest: int = OLDEST, connection_time: str = "20260101 12:00:00 US/Eastern"
@@ -140,16 +142,16 @@ class Acceptor:
 
     @property
     def version(self) -> int | None:
-        """The negotiated server version."""
+        """Negotiated server version; None before the client's greeting."""
         return self.dialect.version if self.dialect else None
 
     def data_to_send(self) -> bytes:
-        """Bytes to write now; each is given once."""
+        """Return the bytes to write now. Each byte is returned once."""
         out, self._out = self._out, b""
         return out
 
     def receive_data(self, data: bytes) -> Iterator[Message | Undecodable]:
-        """The requests that `data` completes. Raises `FramingError` or `HandshakeError`."""
+        """Yield the requests that `data` completes. Raise `FramingError` or `HandshakeError`."""
         if len(self._sign) < len(SIGN):
             missing = len(SIGN) - len(self._sign)
             self._sign, data = self._sign + data[:missing], data[missing:]
@@ -162,12 +164,12 @@ class Acceptor:
                 yield self.dialect.read(payload)
 
     def _negotiate(self, payload: bytes) -> None:
-        """`v100..226` or `v178`, then options that nobody needs."""
+        """Choose a version from the client's offer (`v100..226` or `v178`), and ignore the options behind it."""
         text = payload[:_LONGEST_GREETING].decode("ascii", "replace").split(" ")[0]
         low, _, high = text.removeprefix("v").partition("..")
         high = high or low
         if not (text.startswith("v") and low.isdecimal() and high.isdecimal() and len(high) < 9):
-            raise FramingError(f"a greeting of {text[:60]!r}")
+            raise FramingError(f"a greeting of {text[:60]!r}, not v<low>..<high>")
         version = min(self._newest, int(high))
         if version < max(self._oldest, int(low[:9])):
             raise HandshakeError(f"no common version: the client speaks {low} to {high}")

@@ -1,8 +1,8 @@
-"""Why a payload cannot be read: the field that is not what the declaration says, and what else could be read of it.
+"""Diagnosis of an unreadable payload: the field that contradicts the declaration, and the values that can be read.
 
-Readers are made for speed, and only say that something is wrong. Of a payload that none of them can read this says
-more, field by field, so that whoever asked for it can be told. Total on any bytes, and bounded: it gives up after
-`MOST_FIELDS`.
+Readers are made for speed, and say only that something is wrong. This module walks a payload that no reader could read,
+field by field, so that the client that sent the request can be told more. It accepts any bytes without raising, and its
+work is bounded: it stops after `MOST_FIELDS` fields.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ if TYPE_CHECKING:
     from ibbridge.codec.layout import Step
 
 MOST_FIELDS = 10_000
-"""Fields that are looked at: the message is lost anyway, and a hostile one may have millions."""
+"""Most fields to look at: the message is lost anyway, and a hostile one may have millions."""
 
 LONGEST = 1 << 20
-"""Bytes of a protobuf body that is parsed once more for its sake."""
+"""Longest protobuf body, in bytes, that is parsed once more for its diagnosis."""
 
 UNREADABLE = (ValueError, LookupError, TypeError, OverflowError, StructError, proto.DecodeError)
-"""What readers raise on a body that is not what the declaration says."""
+"""Exceptions that readers raise on a body that contradicts the declaration."""
 
 
 class Diagnosis(NamedTuple):
-    """The first field at fault by its path (None: none of them), and what could be read outside of lists."""
+    """Path of the first field at fault (None: no single field is), and the readable values outside of lists."""
 
     field: str | None
     known: Mapping[str, Any]
 
 
 def of_text(message: Declaration, version: int, body: bytes, encoding: TextEncoding) -> Diagnosis:
-    """Return what can be told of a body in text; below version 201 it begins with the message's id."""
+    """Return the diagnosis of a body in text. Below version 201 the body begins with the message's id."""
     if message.layout is None:
         return Diagnosis(None, {})
     return _TextWalk(message, version, body, encoding).diagnosis()
 
 
 def of_protobuf(message: Declaration, body: bytes) -> Diagnosis:
-    """Return what can be told of a body in protobuf."""
+    """Return the diagnosis of a body in protobuf."""
     if message.proto_since is None:
         return Diagnosis(None, {})
     if len(body) <= LONGEST:
         try:
             diagnosis: Diagnosis = bounded(message, _ProtoWalk(message).diagnosis)(body)
             return diagnosis
-        except UNREADABLE:  # no protobuf, or with more rows than it has room for
+        except UNREADABLE:  # not protobuf, or more rows than its length has room for
             pass
     tagged = proto.tagged(message.fields)
     numbers = {each.tag: each.name for each in tagged if isinstance(each, Field) and _is_integer(each)}
@@ -68,13 +68,13 @@ def of_protobuf(message: Declaration, body: bytes) -> Diagnosis:
 
 
 def _known(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what can be published of the values that are in no list."""
+    """Return the values that can be published and are in no list."""
     known = {name: _known(value) if isinstance(value, dict) else value for name, value in data.items()}
     return {name: value for name, value in known.items() if not isinstance(value, list) and _fits(value)}
 
 
 def _fits(value: Any) -> bool:
-    """Return True if there is a value, and msgpack has room for it."""
+    """Return True if `value` is set and msgpack has room for it."""
     try:
         pack(value)
     except OverflowError:
@@ -86,16 +86,16 @@ def _fits(value: Any) -> bool:
 
 
 class _OverError(Exception):
-    """There is no more to be seen."""
+    """End of the walk: nothing more can be read."""
 
 
 class _TextWalk:
-    """One body in text, read field by field."""
+    """Walk over one body in text, field by field."""
 
     def __init__(self, message: Declaration, version: int, body: bytes, encoding: TextEncoding) -> None:
         self._message = message
         self._steps = resolve(message, version)
-        self._fields = body.split(b"\0", MOST_FIELDS)[:-1]  # behind the last NUL is no field
+        self._fields = body.split(b"\0", MOST_FIELDS)[:-1]  # no field follows the last NUL
         self._count = body.count(b"\0")
         self._text = encoding.text
         self._place = 0 if raw_ids(version) else 1
@@ -148,7 +148,7 @@ class _TextWalk:
     def _holds(step: Branch, data: Mapping[str, Any]) -> bool:
         try:
             return bool(compiled_test(step.test)(data))
-        except UNREADABLE:  # what it depends on could not be read
+        except UNREADABLE:  # a value that the test looks at could not be read
             raise _OverError from None
 
     def _slot(self, step: Slot, data: dict[str, Any], under: Path) -> None:
@@ -172,7 +172,7 @@ class _TextWalk:
         count = self._load(lambda text: int(text or 0), path)
         if count is None or not 0 <= count <= self._count - self._place:
             self._blame(path)
-            raise _OverError  # where the rows end cannot be known
+            raise _OverError  # the end of the rows is unknown
         _put(data, step.path, [self._row(step, (*path, str(index))) for index in range(count)])
 
     def _row(self, step: Loop, path: Path) -> Any:
@@ -195,7 +195,7 @@ class _TextWalk:
 
 @cache
 def _loader(kind: Scalar, *, blank: bool) -> Callable[[str], Any]:
-    """Return a function from a field's text to its value. An empty one is unset if it is `blank`."""
+    """Return a function from a field's text to its value. `blank`: an empty field is unset."""
     source = Source()
     with source.block("def load(text):"):
         source.line(f"return {(kind.load_unset if blank else kind.load).format(x='text')}")
@@ -220,7 +220,7 @@ def _is_integer(field: Field) -> bool:
 
 
 class _ProtoWalk:
-    """One body in protobuf, read field by field."""
+    """Walk over one body in protobuf, field by field."""
 
     def __init__(self, message: Declaration) -> None:
         self._message = message
@@ -286,7 +286,7 @@ def _by_tag(members: Sequence[Member], under: Path) -> Iterator[tuple[int, tuple
 
 
 def _integers(body: bytes) -> Iterator[tuple[int, int]]:
-    """Give the integers at the top of a protobuf body with their tags, up to where it is damaged."""
+    """Yield tag and value of the integers at the top of a protobuf body, up to where the body is damaged."""
     place = 0
     for _ in range(MOST_FIELDS):
         key, place = _varint(body, place)
@@ -310,7 +310,7 @@ def _integers(body: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _varint(body: bytes, place: int) -> tuple[int | None, int]:
-    """Return an integer and the place behind it; None where there is none."""
+    """Return an integer and the place behind it. The integer is None if there is none."""
     number = 0
     for shift in range(0, 70, 7):
         if place >= len(body):

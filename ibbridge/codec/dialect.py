@@ -1,8 +1,8 @@
-"""All declarations, resolved for one server version: payloads to messages and back.
+"""Dialect of one server version: payloads to messages and back, by the declarations resolved for that version.
 
-The id, not the version, says which encoding a payload has: above 200 it is protobuf. A client reads messages and
-writes requests, a server the other way round; everything else is the same. Readers and writers are made when first
-needed. Knows nothing of sockets, state or time.
+The id, not the version, says which encoding a payload has: above 200 the body is protobuf. A client reads messages and
+writes requests, a server reads requests and writes messages; the rest is the same for both. Readers and writers are
+made when first needed. This module must not know sockets, state or time.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 _ID = Struct(">I").unpack_from
-_LONGEST_REASON = 200  # Python quotes all of a text that is no number: a reason is logged, a field may have megabytes
+_LONGEST_REASON = 200  # `float` quotes the whole text that it rejects: a reason is logged, a field may have megabytes
 
 
 class Message(NamedTuple):
-    """A decoded message, or a request with its arguments."""
+    """Decoded message, or a request with its arguments."""
 
     name: str
     data: dict[str, Any]
 
 
 class Undecodable(NamedTuple):
-    """A payload that could not be read. The stream is intact; the payload is kept.
+    """Payload that could not be read. Framing is intact, and `raw` keeps the payload.
 
-    `field` is the path of the first field at fault, where one is; `known` has what could be read outside of lists, such
-    as the number of the request that it answers.
+    `field` is the path of the first field at fault, or None. `known` has the values that could be read outside of
+    lists, such as the request id.
     """
 
     id: int | None
@@ -57,11 +57,11 @@ class Undecodable(NamedTuple):
 _new = tuple.__new__  # what Message(...) does, in less than half the time
 
 _Read: TypeAlias = "Callable[[Any], Any]"
-"""A body (text fields with the empty one at the end, or protobuf's bytes) to a `Message` or `Packed`."""
+"""Function from a body (text fields with the empty one at the end, or protobuf's bytes) to a `Message` or `Packed`."""
 
 
 class _Readers(dict[Any, _Read]):
-    """Functions by id, made when first met. An unknown id is a KeyError."""
+    """Readers by message id, each made when its id is first met. An unknown id is a `KeyError`."""
 
     def __init__(self, make: Callable[[Any], _Read]) -> None:
         super().__init__()
@@ -73,10 +73,10 @@ class _Readers(dict[Any, _Read]):
 
 
 class Dialect:
-    """What one side of a connection can read and write at one server version.
+    """Readers and writers of one side of a connection at one server version.
 
-    `packed` names messages that are wanted as msgpack; those of them that are flat come so out of `read_packed`.
-    `encoding` is what text that is not ASCII is in (see `encoding.py`).
+    `packed` names the messages wanted as msgpack: `read_packed` packs those of them that are flat. `encoding` is the
+    character encoding of text that is not ASCII (see `encoding.py`).
     """
 
     def __init__(
@@ -90,32 +90,33 @@ class Dialect:
         self.version = version
         self._encoding = TextEncoding(encoding)
         self.surplus: Counter[str] = Counter()
-        """Fields past the known end, by message name."""
+        """Number of fields past the known end, by message name."""
         self._raw = raw_ids(version)
         self._by_id: dict[int, list[Declaration]] = {}
         for declaration in readable:
             self._by_id.setdefault(declaration.id, []).append(declaration)
         self._writable = {declaration.name: declaration for declaration in writable}
         self.read: Callable[[bytes], Message | Undecodable] = self._reader(frozenset())
-        """The message in a payload (without its length). Never raises: what cannot be read is `Undecodable`."""
+        """Function from a payload (without its length) to its message. It never raises: an unreadable payload is
+        `Undecodable`."""
         self.read_packed: Callable[[bytes], Message | Packed | Undecodable] = self._reader(frozenset(packed))
-        """The same, but for the messages that are wanted packed."""
+        """Function like `read`, but the messages named in `packed` come as msgpack."""
         self._writers: dict[str, Callable[[Mapping[str, Any]], bytes]] = {}
 
     @classmethod
     def client(cls, version: int, packed: Collection[str] = (), encoding: str = UTF_8) -> Dialect:
-        """Reads messages, writes requests."""
+        """Return a dialect that reads messages and writes requests."""
         return cls(version, INBOUND, OUTBOUND, packed, encoding)
 
     @classmethod
     def server(cls, version: int) -> Dialect:
-        """Reads requests, writes messages."""
+        """Return a dialect that reads requests and writes messages."""
         return cls(version, OUTBOUND, INBOUND)
 
     # -- reading
 
     def _reader(self, packed: Collection[str]) -> Callable[[bytes], Any]:
-        """A function from a payload to what is in it, for this side of version 201: it runs for every message."""
+        """Return the function that reads payloads. It runs for every message, so the version is tested once, here."""
         texts = _Readers(partial(self._text_reading, packed))
         protos = _Readers(partial(self._proto_reading, packed))
         plain, fields_of = self._encoding.plain, self._encoding.fields
@@ -163,7 +164,7 @@ class Dialect:
         return Undecodable(number, message.name, reason, payload, about.field, about.known)
 
     def _diagnosed(self, found: Sequence[Declaration], payload: bytes) -> tuple[Declaration, Diagnosis]:
-        """The one of several messages with the same id that a payload is, and what can be told of it."""
+        """Return the declaration that a payload fits, of several with the same id, and the payload's diagnosis."""
         about = self._diagnosis(found[0], payload)
         for other in found[1:]:
             if other.kind and about.known.get(other.kind[0]) in other.kind[1]:
@@ -214,7 +215,7 @@ class Dialect:
     # -- writing
 
     def check(self, name: str, args: Any, *, command: bool = False, listed: bool = False) -> dict[str, Any]:
-        """Return `args` of a request as `put` takes them. Raises `NotCarried`, naming every fault.
+        """Return the arguments of a request as `put` takes them. Raise `NotCarried`, which names every fault.
 
         `command` and `listed` are those of `validation.checked`.
         """
@@ -223,10 +224,10 @@ class Dialect:
         return checked(self._writable[name], self.version, args, command=command, listed=listed)
 
     def write(self, name: str, values: Any) -> bytes:
-        """A request or message as bytes, length included.
+        """Return a request or message as bytes, length included.
 
-        Raises `NotCarried` if a request cannot be written as given, or is none. A message, which only a server writes,
-        is not checked: what is wrong with it is a `KeyError`, `TypeError` or `ValueError`.
+        Raise `NotCarried` if the request is unknown or cannot be written as given. Messages, which only a server
+        writes, are not checked: a fault in one is a `KeyError`, `TypeError` or `ValueError`.
         """
         declaration = self._writable.get(name)
         if declaration is not None and not isinstance(declaration, Request):
@@ -238,7 +239,7 @@ class Dialect:
             raise NotCarried([f"{name} is {error}"]) from None
 
     def put(self, name: str, values: Mapping[str, Any]) -> bytes:
-        """The same for values that are known to be right: checked arguments, or what a server says."""
+        """Return the bytes, length included, of values known to be right: checked arguments, or a server's message."""
         write = self._writers.get(name)
         if write is None:
             write = self._writers[name] = self._writer(self._writable[name])
@@ -263,7 +264,7 @@ def _one_of(
     reading: Callable[[Declaration], _Read],
     kind_of: Callable[[Declaration], Callable[[Any], int]],
 ) -> _Read:
-    """How one of several messages with the same id is read: the body says which."""
+    """Return the reader for one id. Where several messages share the id, a field of the body selects the message."""
     if not found:
         raise LookupError("the message does not exist in this encoding")
     if found[0].kind is None:
@@ -274,7 +275,10 @@ def _one_of(
 
 
 def _joined(fields: list[str]) -> bytes:
-    """Fields behind one another, each ended by a NUL; one inside a field would shift all that follow."""
+    """Return the fields as bytes, each ended by a NUL.
+
+    Raise `ValueError` on a field with a NUL inside, which would shift all fields that follow.
+    """
     joined = "\0".join(fields) + "\0" if fields else ""
     if joined.count("\0") != len(fields):
         raise ValueError("a field has a NUL in it")

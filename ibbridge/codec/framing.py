@@ -1,7 +1,7 @@
-"""Where a frame begins and ends: four bytes of length, then that many bytes of payload.
+"""Framing: four bytes of length, then that many bytes of payload.
 
-Knows nothing of what is in a payload. A length that no message has means that framing is lost; what follows it cannot
-be trusted, so that is the end of the connection (`FramingError`), at once.
+This module must not know what is in a payload. A length above `MAX_LENGTH` means that framing is lost: no byte behind
+it can be trusted, so `FramingError` ends the connection at once.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ else:
     COMPILED = _speedups.PLANS == 2 and os.environ.get("IBBRIDGE_PURE") != "1"
 
 MAX_LENGTH = 0xFFFFFF
-"""The largest payload: what IB's own client accepts."""
+"""Largest payload in bytes, which is IB's own client's limit."""
 
 PROTOBUF_IDS = 200
-"""Added to the id of a message whose body is protobuf."""
+"""Offset added to the id of a message whose body is protobuf."""
 
 _PREFIX = 4
 
 
 class FramingError(Exception):
-    """The stream is broken and the connection must be closed."""
+    """Broken framing: the caller must close the connection."""
 
 
 class TooLargeError(ValueError):
-    """A message that no reader would accept."""
+    """Message that is longer than any reader accepts."""
 
 
 def frame(payload: bytes) -> bytes:
-    """`payload` behind its length. Raises `TooLargeError` above `MAX_LENGTH`."""
+    """Return `payload` behind its length. Raise `TooLargeError` above `MAX_LENGTH` bytes."""
     if len(payload) > MAX_LENGTH:
         raise TooLargeError(f"a message of {len(payload)} bytes; {MAX_LENGTH} at most")
     return len(payload).to_bytes(4, "big") + payload
 
 
 def split(data: bytes, most: int) -> tuple[list[bytes], int, int]:
-    """The payloads that are whole, where what is left begins, and how long the next one is said to be, if it is.
+    """Return the complete payloads, the offset of the rest, and the length that the rest announces (0: none yet).
 
-    None is longer than `most`: what is behind such a length is left.
+    No payload is longer than `most` bytes: a longer announced length ends the splitting.
     """
     payloads: list[bytes] = []
     start, end, length = 0, len(data), 0
@@ -63,7 +63,7 @@ def split(data: bytes, most: int) -> tuple[list[bytes], int, int]:
 
 
 class FrameBuffer:
-    """Takes bytes in any pieces, gives payloads whole."""
+    """Buffer that takes bytes in pieces of any size and gives whole payloads."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
@@ -71,7 +71,10 @@ class FrameBuffer:
         self._split: Callable[[bytes, int], tuple[list[bytes], int, int]] = _speedups.split if COMPILED else split
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The payloads that `data` completes. Bytes of an unfinished one are kept, and never more than one message."""
+        """Yield the payloads that `data` completes, and keep the bytes of an incomplete one, never of more than one.
+
+        Raise `FramingError` if a length above `MAX_LENGTH` is announced.
+        """
         if self._rest:
             self._rest += data
             if len(self._rest) < self._need:  # a long message in many pieces is copied once, when it is complete
@@ -81,16 +84,16 @@ class FrameBuffer:
         payloads, start, length = self._split(data, MAX_LENGTH)
         self._rest += data[start:]
         self._need = _PREFIX + (length if length <= MAX_LENGTH else 0)
-        each = iter(payloads)
+        remaining = iter(payloads)
         try:
-            yield from each
-        except GeneratorExit:  # who stops early gets the others next
-            self._rest[:0] = b"".join(map(frame, each))
+            yield from remaining
+        except GeneratorExit:  # a caller that stops early gets the other payloads next time
+            self._rest[:0] = b"".join(map(frame, remaining))
             self._need = _PREFIX
             raise
         if length > MAX_LENGTH:
             raise FramingError(f"a message of {length} bytes announced; {MAX_LENGTH} at most")
 
     def __len__(self) -> int:
-        """Bytes kept of a message that is not complete."""
+        """Return the number of bytes kept of an incomplete message."""
         return len(self._rest)

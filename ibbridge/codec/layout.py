@@ -1,6 +1,7 @@
-"""A declaration at one server version: the steps of its text form, and what it has room for.
+"""Layout at one server version: the steps of a declaration's text form, and the fields that it carries.
 
-Versions are compared here, in `Declaration` and in the connection, and nowhere else. Knows no message and no bytes.
+Versions are compared here, in `Declaration` and in the connection, and nowhere else. This module must not know single
+messages or bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +42,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
-    """One text field with a value in it. `again`: an earlier slot has the same place, this one wins."""
+    """Text field that holds one value.
+
+    `blank`: an empty field is unset. `again`: this value replaces that of an earlier slot with the same path.
+    """
 
     path: Path
     field: Field
@@ -51,28 +55,28 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SplitSlot:
-    """One text field with the values of several slots in it."""
+    """Text field that holds the values of several slots."""
 
     slots: tuple[Slot, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Length:
-    """One text field with the number of rows that the list at `path` has."""
+    """Text field that holds the number of rows of the list at `path`."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SameSlot:
-    """One text field whose value goes to several slots."""
+    """Text field whose value goes to several slots."""
 
     slots: tuple[Slot, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Loop:
-    """A count and rows; a union's rows are told apart by their kind."""
+    """Row count, and the steps of a row. A union has steps for each kind of row."""
 
     path: Path
     field: Field
@@ -82,7 +86,7 @@ class Loop:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Branch:
-    """Steps that are taken if the test holds."""
+    """Steps that are taken only if the test holds."""
 
     test: Test
     steps: tuple[Step, ...]
@@ -90,7 +94,7 @@ class Branch:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Flagged:
-    """A flag, and the steps of an optional record if it is set."""
+    """Flag, and the steps of an optional record that follow if the flag is set."""
 
     path: Path
     field: Field
@@ -102,7 +106,7 @@ Step: TypeAlias = "Slot | SplitSlot | SameSlot | Const | Length | Loop | Branch 
 
 @cache
 def resolve(message: Declaration, version: int) -> tuple[Step, ...]:
-    """The text layout of `message` at `version`. Raises `DeclarationError` where it has none."""
+    """Return the text layout of `message` at `version`. Raise `DeclarationError` if it has no text form."""
     if message.layout is None:
         raise DeclarationError(f"{message.name} has no text form")
     return tuple(_Resolution(message.shape, version).steps(message.layout, ()))
@@ -170,7 +174,7 @@ class _Resolution:
 
 
 def _row(record: Record, version: int) -> Iterator[Step]:
-    """A kind of a union has its fields in text in the order of its declaration."""
+    """Yield the steps of one kind of a union: its fields in the order of their declaration."""
     resolution = _Resolution(record, version)
     for each in record.fields:
         yield from resolution.steps((each.name,), ())
@@ -181,7 +185,7 @@ def _row(record: Record, version: int) -> Iterator[Step]:
 
 @cache
 def carried(message: Declaration, version: int) -> frozenset[Path]:
-    """The paths of all fields that `message` has room for at `version`, in the encoding it has there."""
+    """Return the paths of all fields that `message` carries at `version`, in the encoding used there."""
     if not message.exists(version):
         return frozenset()
     if message.in_protobuf(version):
@@ -192,12 +196,12 @@ def carried(message: Declaration, version: int) -> frozenset[Path]:
 
 
 def later(message: Declaration, version: int, path: Path | None = None) -> int | None:
-    """The first version after `version` that has `message`, or room for what stands at `path` in it."""
+    """Return the first version after `version` that has `message`, or carries `path` in it; None if none does."""
     return next((each for each in range(version + 1, NEWEST + 1) if _has(message, each, path)), None)
 
 
 def earlier(message: Declaration, version: int, path: Path) -> int | None:
-    """The last version before `version` that has room for what stands at `path`."""
+    """Return the last version before `version` that carries `path`; None if none does."""
     return next((each for each in range(version - 1, OLDEST - 1, -1) if _has(message, each, path)), None)
 
 
@@ -206,7 +210,7 @@ def _has(message: Declaration, version: int, path: Path | None) -> bool:
 
 
 def refused_since(field: Field, value: Any, version: int) -> int | None:
-    """The version since which TWS does not take this value of `field`, if `version` is no older."""
+    """Return the version since which TWS refuses this value of `field`; None if `version` is older, or none does."""
     since = field.refused.get(value)
     return since if since is not None and version >= since else None
 
@@ -229,7 +233,7 @@ def _text_paths(steps: Sequence[Step], under: Path = ()) -> Iterator[Path]:
 
 
 def sendable(request: Declaration, member: Field | Inline, version: int) -> bool:
-    """Whether a protobuf message of this kind carries the field at `version`."""
+    """Return True if `request` carries the field in protobuf at `version`; TWS's own messages carry every field."""
     if not isinstance(request, Request):
         return True
     return member.since <= version and not (isinstance(member, Field) and member.answer)
@@ -252,9 +256,9 @@ def _proto_paths(message: Declaration, members: Sequence[Member], version: int, 
 
 @cache
 def lifetime(message: Declaration) -> Mapping[Path, tuple[int, int]]:
-    """The first and last version at which each field is carried; of the message itself under `()`.
+    """Return the first and last version at which each field is carried; the message itself is under `()`.
 
-    Versions are those that this codec speaks. A field that has come stays until it goes: a test holds that.
+    Only versions that this codec speaks count. Between the two a field is always carried: a test checks that.
     """
     found: dict[Path, tuple[int, int]] = {}
     for version in filter(message.exists, range(OLDEST, NEWEST + 1)):
@@ -264,7 +268,7 @@ def lifetime(message: Declaration) -> Mapping[Path, tuple[int, int]]:
 
 
 def edges(message: Declaration, oldest: int = OLDEST, newest: int = NEWEST) -> list[int]:
-    """The versions at which something about `message` on the wire differs from the version before."""
+    """Return the versions at which the wire form of `message` differs from the version before."""
     found, before = [], None
     for version in range(oldest, newest + 1):
         if message.exists(version):

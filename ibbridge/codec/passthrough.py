@@ -1,11 +1,11 @@
-"""A message straight from the wire to msgpack, without a dict between.
+"""Flat messages, packed straight from the wire to msgpack without a dict between.
 
-Ticks are nearly all of the traffic, and nobody in the daemon looks inside them. For a declaration that is flat (scalars
-and masks, keyed by a request id) a function is generated that puts packed names and packed values together; an id or
-a size that has been met before is one look-up. What it gives is what packing the reader's dict would give; a test says
-so for every declaration and version. It raises what readers raise.
+Ticks are nearly all of the traffic, and no part of the daemon looks inside them. For a flat declaration (scalars and
+masks, keyed by a request id) this module generates a function that joins packed names and packed values; an id or a
+size that was met before costs one look-up. The result equals the packed dict of the reader: a test compares the two for
+every declaration and version. The function raises what readers raise.
 
-Everything that is not flat is read the ordinary way.
+Messages that are not flat are read the ordinary way.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 
 Packed: TypeAlias = "tuple[str, int | None, Any, bytes]"
-"""A message that is packed already: its name, its key, what identifies its value (that of one field, or `()`; None for
-an event), and its data. A plain tuple: making anything else of it would cost as much as a field."""
+"""Message that is packed already: its name, its key, the value of its identity (`()`: it has a single value; None: it
+is an event), and its data. A plain tuple, because making any other object would cost as much as a field."""
 
 
 _FRESH = (FLOAT, VOLATILITY, GREEK, MODEL_PRICE)
-"""Prices move, and what comes out of a model is never the same: these are packed each time. To remember a value costs
-as much as to pack it six times over, which pays only if nine in ten are met again."""
+"""Types that are packed each time: prices move, and the results of models never repeat. Remembering a value costs as
+much as packing it six times, which pays only if nine in ten values are met again."""
 
 
 class _Known(dict[Any, bytes]):
-    """Values as they are on the wire, to msgpack. When it is full it begins anew: sizes move on.
+    """Cache of values on the wire to msgpack. A full cache is emptied, because sizes move on.
 
-    Texts longer than `longest` are not remembered.
+    Texts longer than `longest` are not cached.
     """
 
     def __init__(self, load: Callable[[Any], Any], longest: int = LONGEST_CACHED) -> None:
@@ -73,7 +73,7 @@ class _Known(dict[Any, bytes]):
 
 @cache
 def _known_text(kind: Scalar | Mask, *, blank: bool) -> _Known:
-    """Texts of this kind. `blank`: an empty one is unset."""
+    """Return the cache for texts of this kind. `blank`: an empty text is unset."""
     if isinstance(kind, Mask):
         return _Known(lambda text: kind.load(INTS[text] or 0))
     source = Source()
@@ -84,7 +84,7 @@ def _known_text(kind: Scalar | Mask, *, blank: bool) -> _Known:
 
 @cache
 def _known_value(kind: Scalar | Mask) -> _Known:
-    """Protobuf's values of this kind."""
+    """Return the cache for protobuf's values of this kind."""
     if isinstance(kind, Mask):
         return _Known(kind.load)
     return _Known(kind.from_proto or (lambda value: value), _longest(kind))
@@ -95,7 +95,7 @@ def _longest(kind: Scalar) -> int:
 
 
 def is_flat(message: Declaration) -> bool:
-    """Whether a message can be packed without a dict between."""
+    """Return True if the message can be packed without a dict between."""
     single = message.identity is None or len(message.identity) <= 1
     scalars = all(isinstance(each.type, Scalar | Mask) and not each.many for each in message.shape.shape)
     return message.key is not None and scalars and single and message.swap is None
@@ -104,7 +104,7 @@ def is_flat(message: Declaration) -> bool:
 def text_packer(
     message: Declaration, version: int, over: Callable[[int], None]
 ) -> Callable[[list[str]], Packed] | None:
-    """A function from text fields to a packed message, or None where the layout is not flat."""
+    """Return a function from text fields to a packed message, or None if the layout is not flat."""
     if not is_flat(message) or not all(isinstance(step, Slot | Const) for step in resolve(message, version)):
         return None
     made: Callable[[list[str]], Packed] = _text_source(message, version)(over)
@@ -136,7 +136,7 @@ def _text_value(slots: dict[Path, tuple[Slot, str]], path: Path) -> str:
 
 
 def _from_text(emit: _Emit, each: Field, slots: dict[Path, tuple[Slot, str]]) -> str | None:
-    """The expression for a packed value; None if the field is not on the wire at this version."""
+    """Return the expression for a packed value; None if the field is not on the wire at this version."""
     if each.path not in slots:
         return None
     step, text = slots[each.path]
@@ -147,7 +147,7 @@ def _from_text(emit: _Emit, each: Field, slots: dict[Path, tuple[Slot, str]]) ->
 
 
 def proto_packer(message: Declaration) -> Callable[[bytes], Packed] | None:
-    """A function from a protobuf body to a packed message, or None where that cannot be."""
+    """Return a function from a protobuf body to a packed message, or None if the message is not flat."""
     if not is_flat(message):
         return None
     made: Callable[[bytes], Packed] = _proto_source(message)
@@ -174,7 +174,7 @@ def _proto_source(message: Declaration) -> Any:
 
 
 def _places(members: Sequence[Any], m: str) -> Iterator[tuple[Path, tuple[Field, str]]]:
-    """Where each field is: under its path, the field and the message that holds it."""
+    """Yield each field's path, with the field and the variable of the protobuf message that holds it."""
     for member in members:
         if isinstance(member, Inline):
             yield from _places(member.fields, f"m{member.tag}")
@@ -183,7 +183,7 @@ def _places(members: Sequence[Any], m: str) -> Iterator[tuple[Path, tuple[Field,
 
 
 def _variable(field: Field, m: str) -> str:
-    """The local that holds what a protobuf message has for a field."""
+    """Return the local variable for a field's value in the protobuf message."""
     return f"{m}_{field.tag}"
 
 
@@ -206,7 +206,7 @@ def _from_value(emit: _Emit, each: Field, place: tuple[Field, str] | None) -> st
 
 
 class _Emit:
-    """Emits the end of a packer: key, identity, and names and values joined."""
+    """Emitter of the end of a packer: key, identity, and the joined names and values."""
 
     def __init__(self, message: Declaration) -> None:
         self.message = message
@@ -214,12 +214,12 @@ class _Emit:
         self.source.shared("pack", pack)
 
     def result(self, packed: Callable[[Field], str | None], value: Callable[[Path], str]) -> None:
-        """`packed` gives the expression of a field's packed value, `value` that of the value itself."""
+        """Emit the return. `packed` gives the expression of a field's packed value, `value` that of its plain value."""
         message, parts = self.message, []
         values: dict[Path, str] = {}
 
         def local(path: Path) -> str:
-            """A variable that holds the value: several may ask for it."""
+            """Return a variable that holds the value, which several expressions may need."""
             if path not in values:
                 values[path] = self.source.name("v")
                 self.source.line(f"{values[path]} = {value(path)}")
@@ -235,7 +235,7 @@ class _Emit:
                 continue
             if each.only is not None:
                 default = self.source.constant("default", pack(each.default))
-                there = self.source.name("p")  # read even if it is not published: what cannot be read says so
+                there = self.source.name("p")  # read even if not published: an unreadable value must raise
                 self.source.line(f"{there} = {expression}")
                 expression = f"({there} if {each.only.source(local)} else {default})"
             parts += [repr(fixed), expression]

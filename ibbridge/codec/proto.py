@@ -1,11 +1,11 @@
-"""A declaration as a protobuf message: reader and writer on top of the `protobuf` package.
+"""Protobuf readers and writers of a declaration, on top of the `protobuf` package.
 
-Descriptors are built from the declarations when a message is first met; field names are of no consequence on the wire.
-Reading the few fields of a tick is generated source, because it is the hot path; records (an order has 145 fields, of
+Descriptors are built from the declarations when a message is first met; field names do not matter on the wire. A
+message's own fields are read by generated source, because ticks are the hot path; records (an order has 145 fields, of
 which twenty are there) are walked by the fields that are present.
 
-A reader raises `DecodeError`, `ValueError` or `LookupError` on a body that is not what the declaration says. Unknown
-fields are skipped, as protobuf wants it.
+A reader raises `DecodeError`, `ValueError` or `LookupError` on a body that contradicts the declaration. Unknown fields
+are skipped, as protobuf requires.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class _Descriptors:
     def __init__(self) -> None:
         self._pool = descriptor_pool.DescriptorPool()
         self._names: dict[int, str] = {}
-        self._kept: list[Any] = []  # declarations stay alive, so that their ids stay theirs
+        self._kept: list[Any] = []  # declarations stay alive, so that no other object gets their id()
 
     def message_class(self, owner: Any, members: Sequence[Member]) -> type[ProtoMessage]:
         name = self._declare(owner, members)
@@ -72,7 +72,7 @@ class _Descriptors:
         return f"ib.{name}"
 
     def _add(self, message: Any, member: Field | Inline) -> str | None:
-        """Add one field; the full name of the message it needs, if any."""
+        """Add one field. Return the full name of the message type that it needs, or None."""
         many = isinstance(member, Field) and member.many
         added = message.field.add(
             name=attribute(member), number=member.tag, label=_F.LABEL_REPEATED if many else _F.LABEL_OPTIONAL
@@ -102,7 +102,7 @@ def _as_map(message: Any, added: Any) -> None:
 
 
 def tagged(members: Sequence[Member]) -> list[Field | Inline]:
-    """What protobuf has at this level: `Spread` records contribute their fields."""
+    """Return the protobuf fields at this level. `Spread` records contribute their fields."""
     found: list[Field | Inline] = []
     for member in members:
         if isinstance(member, Spread):
@@ -113,7 +113,7 @@ def tagged(members: Sequence[Member]) -> list[Field | Inline]:
 
 
 def nested(member: Field | Inline) -> Sequence[Member]:
-    """The fields of the message that a field holds."""
+    """Return the members of the message that a field holds."""
     if isinstance(member, Inline):
         return member.fields
     kind = member.type
@@ -125,7 +125,7 @@ def nested(member: Field | Inline) -> Sequence[Member]:
 
 
 def union_fields(union: Union) -> dict[str, Field]:
-    """The fields of all kinds, by name; kinds that share a field share its tag."""
+    """Return the fields of all kinds by name. Kinds that share a field share its tag."""
     fields = {union.by.name: union.by}
     for record in union.kinds.values():
         fields.update((each.name, each) for each in record.fields)
@@ -133,7 +133,7 @@ def union_fields(union: Union) -> dict[str, Field]:
 
 
 def attribute(member: Field | Inline) -> str:
-    """A name for Python's generated attribute: unique by its tag, never a keyword."""
+    """Return the name of Python's generated attribute: unique by its tag, never a keyword."""
     return f"f{member.tag}"
 
 
@@ -141,7 +141,7 @@ _DESCRIPTORS = _Descriptors()
 
 
 def message_class(message: Declaration) -> type[ProtoMessage]:
-    """The generated class of a declaration."""
+    """Return the generated class of a declaration."""
     return _DESCRIPTORS.message_class(message, message.fields)
 
 
@@ -149,7 +149,7 @@ def message_class(message: Declaration) -> type[ProtoMessage]:
 
 
 def reader(message: Declaration) -> Reader:
-    """A function from a protobuf body to the published data."""
+    """Return a function from a protobuf body to the published data."""
     return _reader(message)
 
 
@@ -172,7 +172,7 @@ def _reader(message: Declaration) -> Reader:
 
 
 class _Emit:
-    """Emits the reader of a message's own level. Nested records are read by `record_reader`."""
+    """Emitter of the reader for a message's own level. `record_reader` reads nested records."""
 
     def __init__(self, source: Source, message: Declaration) -> None:
         self.source = source
@@ -223,7 +223,7 @@ class _Emit:
             self.source.line(f"{self.values[head]} = {self._convert(field)}({value})")
 
     def _deep(self, field: Field, m: str, head: str, rest: list[str]) -> None:
-        """A field whose place in the published data is deeper than in protobuf."""
+        """Emit the reading of a field that stands deeper in the published data than in protobuf."""
         target = self.values[head]
         for name in rest[:-1]:
             target = f"{target}.setdefault({name!r}, {{}})"
@@ -251,9 +251,10 @@ class _Emit:
 
 
 def scalar_source(source: Source, field: Field, m: str, variable: str = "") -> str:
-    """The expression for a scalar's value. One that is not zero is there: only for zero is presence asked.
+    """Return the expression for a scalar's value.
 
-    `variable` already holds what the message has.
+    A value other than zero is present: presence is tested only for zero. `variable` names a local that holds the raw
+    value.
     """
     kind, name = cast("Scalar", field.type), attribute(field)
     value = variable or f"{m}.{name}"
@@ -274,23 +275,23 @@ _ZEROS: dict[str, Any] = {"string": "", "bool": False, "double": 0.0, "int32": 0
 
 
 def absent_is_zero(field: Field, kind: Scalar) -> bool:
-    """Whether absence means what protobuf's zero means, so that presence need not be asked."""
+    """Return True if absence means the same as protobuf's zero, so that presence need not be tested."""
     zero = _ZEROS[kind.proto]
     loaded = kind.from_proto(zero) if kind.from_proto else zero
     return type(loaded) is type(field.absent) and bool(loaded == field.absent)
 
 
 def is_told(message: Declaration) -> bool:
-    """Return True if TWS sends `message`, False if a client does: absence may mean one or the other."""
+    """Return True if TWS sends `message`, False if a client does: absence can mean something else in each."""
     return not isinstance(message, Request)
 
 
 def value_reader(field: Field, *, told: bool = True) -> Callable[[Any], Any]:
-    """A function from what protobuf holds to the published value of `field`."""
+    """Return a function from protobuf's value to the published value of `field`."""
     one = _one_reader(field.type, told=told)
     if field.distinct:
         return lambda values: distinct(map(one, values))
-    if field.many:  # an unset value is none of a list
+    if field.many:  # a list leaves out unset values
         return lambda values: [loaded for value in values if (loaded := one(value)) is not None]
     return one
 
@@ -311,10 +312,10 @@ def _one_reader(kind: Any, *, told: bool) -> Callable[[Any], Any]:
 
 @cache
 def record_reader(record: Record, *, told: bool) -> Callable[[Any], Data]:
-    """A function from a protobuf message to a record in canonical form.
+    """Return a function from a protobuf message to a record in canonical form.
 
-    Fields that the message has and the record does not (its message spread it beside others) are left to whoever
-    knows them.
+    Fields that the message has and the record does not are skipped: a `Spread` record stands beside fields that others
+    read.
     """
     table = {each.tag: (each, value_reader(each, told=told)) for each in record.fields if each.tag}
     means = {each.name: each.missing(told=told) for each in record.shape}
@@ -323,7 +324,7 @@ def record_reader(record: Record, *, told: bool) -> Callable[[Any], Data]:
 
     def read(m: Any) -> Data:
         data = dict(absent)
-        for name, kind in empty:  # a row's own: what is filled piece by piece must not be another row's too
+        for name, kind in empty:  # new containers for each row, because they are filled piece by piece
             data[name] = kind()
         for descriptor, value in m.ListFields():
             if descriptor.number not in table:
@@ -342,7 +343,7 @@ def record_reader(record: Record, *, told: bool) -> Callable[[Any], Data]:
 
 
 def _put(data: Data, field: Field, value: Any) -> None:
-    """Put a value where it stands in the published data, deeper than in protobuf."""
+    """Put a value at its path in the published data, which is deeper than in protobuf."""
     if value != field.default:
         for name in field.path[:-1]:
             data = data.setdefault(name, {})
@@ -364,7 +365,7 @@ def _union_reader(union: Union, *, told: bool) -> Callable[[Any], Data]:
 
 
 class _Some:
-    """A protobuf message seen through the tags of one kind of a union."""
+    """View of a protobuf message that shows only the fields of one kind of a union."""
 
     __slots__ = ("_m", "_tags")
 
@@ -380,15 +381,15 @@ class _Some:
 
 
 def writer(message: Declaration, version: int) -> Writer:
-    """A function from data to a protobuf body."""
+    """Return a function from data to a protobuf body."""
     return _Filler(message, version).write
 
 
 class _Filler:
-    """Puts data into protobuf messages.
+    """Writer of data into protobuf messages.
 
-    As IB's client does: numbers are there even if they are zero, text and flags only if they are not. What TWS sends
-    leaves out what its absence means.
+    As in IB's client, numbers are written even if they are zero, text and flags only if they are not. TWS's own
+    messages leave out a value that absence means already.
     """
 
     def __init__(self, message: Declaration, version: int) -> None:

@@ -1,9 +1,9 @@
-"""How many rows a protobuf body may have for its length.
+"""Limit on the rows of a protobuf body, by the length of the body.
 
-In text a row takes a byte for each of its fields. In protobuf a row of nothing takes two, and becomes a message of
-protobuf's and a map with every key: four hundred bytes for a bar, more for a wider row, gigabytes for the largest
-frame. So rows that no server has a reason to send are refused, and counted before anything is made of them: by a parser
-that knows only where rows are, and nothing of what is in them.
+In text a row takes a byte for each of its fields. In protobuf an empty row takes two bytes, and becomes a protobuf
+message and a map with every key: four hundred bytes for a bar, more for a wider row, gigabytes for the largest frame.
+So a body with more rows than a server has reason to send is refused. The rows are counted before any of them is built,
+by a parser that knows only where rows are, and nothing of their content.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from ibbridge.codec.schema import Declaration, Member
 
 UNCHECKED = 4096
-"""Bodies up to this length are read without counting: whatever is in them takes little. An order is shorter."""
+"""Longest body, in bytes, that is read without counting: its rows cannot take much memory. An order is shorter."""
 
 LEAST_ROW = 4
-"""Bytes of a row with anything in it: its tag and length, and a tag and a value inside."""
+"""Fewest bytes of a row that is not empty: its tag and length, and a tag and a value inside."""
 
 
 class _Place(NamedTuple):
-    """A field that has rows in it, or is one of them. `least`: what each of them takes."""
+    """Field that holds rows, or is a list of rows. `least`: bytes that each row takes at least (0: no list)."""
 
     member: Field | Inline
     least: int
@@ -35,7 +35,7 @@ class _Place(NamedTuple):
 
 
 def bounded(message: Declaration, read: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """`read`, which now raises `ValueError` on too many rows first; `read` itself where a message has none."""
+    """Return `read` behind a check that raises `ValueError` on too many rows; `read` itself if no field has rows."""
     places = tuple(_places(message.fields))
     if not places:
         return read
@@ -43,7 +43,7 @@ def bounded(message: Declaration, read: Callable[[bytes], Any]) -> Callable[[byt
 
     def bounded_read(body: bytes) -> Any:
         if len(body) > UNCHECKED and (least := _taken(outline(body), places)) > len(body):
-            raise ValueError(f"rows that take {least} bytes at the least, in {len(body)}")
+            raise ValueError(f"too many rows: they take at least {least} bytes, and the body has {len(body)}")
         return read(body)
 
     return bounded_read
@@ -56,12 +56,12 @@ def _places(members: Sequence[Member]) -> Iterator[_Place]:
             fields = proto.nested(member)
             inner = tuple(_places(fields))
             if many or inner:
-                # Half of its fields: most have a value, but some rows are wide and nearly empty.
+                # Half of a row's fields: most have a value, but some rows are wide and nearly empty.
                 yield _Place(member, max(LEAST_ROW, len(fields) // 2) if many else 0, inner)
 
 
 def _without_values(place: _Place) -> Any:
-    """The same field, of which protobuf reads nothing but the rows inside."""
+    """Return the same field, reduced to the rows inside: protobuf parses nothing else of it."""
     inner = tuple(map(_without_values, place.inner))
     if isinstance(place.member, Inline):
         return replace(place.member, fields=inner)
@@ -69,7 +69,7 @@ def _without_values(place: _Place) -> Any:
 
 
 def _taken(m: Any, places: Sequence[_Place]) -> int:
-    """Bytes that the rows in a message take at the least."""
+    """Return how many bytes the rows in a message take at least."""
     total = 0
     for member, least, inner in places:
         value = getattr(m, proto.attribute(member))

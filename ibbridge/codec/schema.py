@@ -1,11 +1,11 @@
-"""What a message declaration is made of: records, layouts, messages and requests.
+"""Schema of declarations: records, layouts, messages and requests.
 
-A *record* says once per IB class what there is: name, type, default, protobuf tag. A *layout* says only in which
-order the text form has those fields; protobuf needs none. A *message* is a record with an id and a layout; a
-*request* also says what it asks for, what answers it and what ends it. Everything else (readers, writers, refusals,
+A *record* says once per IB class which fields there are: name, type, default, protobuf tag. A *layout* says only in
+which order the text form has those fields; protobuf needs none. A *message* is a record with an id and a layout; a
+*request* also says what it asks for, which messages answer it and which end it. The rest (readers, writers, refusals,
 commands, the simulator, the documentation) is derived from these.
 
-This module knows no message and no bytes. What a declaration comes to at one server version is in `layout`. `since` is
+This module must not know single messages or bytes. `layout` resolves a declaration at one server version. `since` is
 inclusive, `until` exclusive, like `range`.
 """
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from ibbridge.codec.words import Words
 
 MOST_ROWS = 1_000
-"""Rows of a client's list, where its field does not say: more than any has a reason to have."""
+"""Most rows of a client's list where its field sets no limit: more than a client has reason to send."""
 
 LONGEST_TAG = 64
 LONGEST_VALUE = 1_024
-"""Characters of a tag and of its value."""
+"""Most characters of a tag, and of its value."""
 
 Path: TypeAlias = tuple[str, ...]
 _SAME: Any = object()
 
 
 class DeclarationError(Exception):
-    """A declaration contradicts itself. Raised while messages are declared or resolved, never by data."""
+    """Declaration that contradicts itself. Raised while messages are declared or resolved, never by data."""
 
 
 # -- types that are not scalar ---------------------------------------------------------------------------------------
@@ -46,11 +46,11 @@ class DeclarationError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """A class of IB's.
+    """Class of IB's, with its fields.
 
     In canonical form an attribute equal to its default is left out, unless the record is `full` (rows of bars and ticks
-    carry every key). A `lenient` record may carry attributes a request has no use for: a contract often comes straight
-    from contractDetails.
+    carry every key). In a `lenient` record, attributes that a request does not carry are ignored: a contract often
+    comes straight from contractDetails.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Record:
     lenient: bool = False
 
     def field(self, name: str) -> Field:
-        """The field called `name`. Raises `DeclarationError` if there is none."""
+        """Return the field called `name`. Raise `DeclarationError` if there is none."""
         for candidate in self.fields:
             if candidate.name == name:
                 return candidate
@@ -67,13 +67,13 @@ class Record:
 
     @property
     def shape(self) -> tuple[Field, ...]:
-        """The fields that are published and may be given."""
+        """Fields that are published and may be given."""
         return tuple(each for each in self.fields if not (each.hidden or each.nested))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mask:
-    """Flags that text carries as one integer; `bits` names them from bit 0 up.
+    """Flags that text carries as one integer. `bits` names the flags from bit 0 up.
 
     Protobuf has an integer as well, or a message of bools where `message` is set.
     """
@@ -83,29 +83,29 @@ class Mask:
     message: tuple[str, ...] = ()
 
     def load(self, value: int) -> dict[str, bool]:
-        """The flags that are set in `value`; bits without a name are no flags."""
+        """Return the flags that are set in `value`. Bits without a name are ignored."""
         return {bit: True for i, bit in enumerate(self.bits) if value >> i & 1}
 
     def dump(self, flags: Mapping[str, Any]) -> int:
-        """The integer for these flags."""
+        """Return the integer for these flags."""
         return sum(1 << i for i, bit in enumerate(self.bits) if flags.get(bit))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tags:
-    """A list of `{tag, value}`: one field `k=v;k=v;` or rows in text, a map in protobuf (where order is lost)."""
+    """List of `{tag, value}`: one field `k=v;k=v;` or rows in text, a map in protobuf (where order is lost)."""
 
     name: str = "TagValue"
 
     @property
     def pair(self) -> tuple[Field, Field]:
-        """The tag and the value of one row."""
+        """Fields of one row: the tag and the value."""
         return Str("tag", longest=LONGEST_TAG), Str("value", longest=LONGEST_VALUE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Union:
-    """Rows of several kinds, told apart by an integer field; one protobuf message has the fields of all kinds."""
+    """Rows of several kinds, told apart by an integer field. One protobuf message has the fields of all kinds."""
 
     name: str
     by: Field
@@ -117,20 +117,20 @@ Type: TypeAlias = "Scalar | Record | Mask | Tags | Union"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Field:
-    """One attribute or argument.
+    """Attribute of a record, or argument of a request.
 
-    `name` is IB's; among a message's fields it may be a dotted path, for a protobuf field whose place in the published
-    data is deeper. `default` is what canonical form leaves out, `absent` what absence means in protobuf, and `untold`
-    what it means in a message of TWS's where that is something else. `tag` 0 means
-    that protobuf has no such field; `since` is where requests in protobuf begin to carry it, and `answer` fields are
-    never in a request. `always` fields are written even where they are false. `hidden` fields are on the wire only.
-    Where the test `only` fails, the published value is the default. `distinct` values are a set: published sorted, and
-    each once. A value that is `refused` cannot be sent as text from the server version on that stands beside it.
+    `name` is IB's; among a message's fields the name may be a dotted path, for a protobuf field whose place in the
+    published data is deeper. Canonical form leaves out the `default`. `absent` is the meaning of absence in protobuf,
+    and `untold` its meaning in TWS's own messages where that differs. `tag` 0 means that protobuf has no such field.
+    Requests in protobuf carry the field from version `since` on, and never an `answer` field. `always` fields are
+    written even where they are false or empty. `hidden` fields are on the wire only. Where the test `only` fails, the
+    default is published. `distinct` values are a set: published sorted, and each once. A `refused` value cannot be sent
+    as text from the server version on that stands beside it.
 
-    Of what clients send: a text has at most `longest` characters (0: what its type says), a list as many `rows` (0:
-    `MOST_ROWS`), a number is at least `least`, a word is of a list of IB's (`words`). A value that is `nothing` means
-    that there is none, and is not sent. A lenient record leaves an attribute aside that the request does not carry, but
-    not where the test `apart` holds: there the attribute tells what is meant from something else.
+    The remaining attributes concern values from clients: a text has at most `longest` characters (0: the limit of its
+    type), a list at most `rows` rows (0: `MOST_ROWS`), a number is at least `least`, a word is on IB's list `words`. A
+    value for which `nothing` is true stands for "none" and is not sent. A lenient record ignores an attribute that the
+    request does not carry, but not where the test `apart` holds: there the attribute tells the record from another one.
     """
 
     name: str
@@ -156,28 +156,28 @@ class Field:
     apart: Test | None = None
 
     def missing(self, *, told: bool) -> Any:
-        """Return what absence means in protobuf: in a message of TWS's (`told`), or in a request."""
+        """Return the meaning of absence in protobuf: in TWS's own messages (`told`), or in a request."""
         return self.untold if told and self.untold is not _SAME else self.absent
 
     @property
     def most(self) -> int:
-        """How many characters a client may send; 0 for what is no text."""
+        """Most characters that a client may send; 0 for a field that is not text."""
         kind = self.type
         return self.longest or (kind.longest if isinstance(kind, t.Scalar) else 0)
 
     @property
     def most_rows(self) -> int:
-        """How many rows a client's list may have."""
+        """Most rows that a client's list may have."""
         return self.rows or MOST_ROWS
 
     @property
     def path(self) -> Path:
-        """Where the value stands in the published data."""
+        """Path of the value in the published data."""
         return tuple(self.name.split("."))
 
     @property
     def nested(self) -> bool:
-        """Whether that is deeper than the record in which the field is declared."""
+        """True if the value stands deeper than the record that declares the field."""
         return "." in self.name
 
 
@@ -213,39 +213,39 @@ ModelPrice = _scalar(t.MODEL_PRICE)
 
 
 def Code(name: str, tag: int, *known: str) -> Field:  # noqa: N802
-    """A text of which IB's client knows only these values."""
+    """Declare a text of which IB's client knows only these values."""
     return Field(name, t.codes(*known), tag, "", "")
 
 
 def Part(name: str, record: Record, tag: int = 0, *, optional: bool = False, **more: Any) -> Field:  # noqa: N802
-    """A nested record. An optional one is None unless it is there."""
+    """Declare a nested record. An optional record is None unless it is present."""
     default: dict[str, Any] | None = None if optional else {}
     return Field(name, record, tag, default, default, **more)
 
 
 def Rows(name: str, of: Record | Scalar | Union, tag: int = 0, **more: Any) -> Field:  # noqa: N802
-    """A list of records, values, or rows of several kinds."""
+    """Declare a list of records, of values, or of rows of several kinds."""
     return Field(name, of, tag, [], [], many=True, **more)
 
 
 def Values(name: str, of: Scalar, tag: int = 0) -> Field:  # noqa: N802
-    """A set of values."""
+    """Declare a set of values."""
     return Field(name, of, tag, [], [], many=True, distinct=True)
 
 
 def TagValues(name: str, tag: int = 0, **more: Any) -> Field:  # noqa: N802
-    """A list of `{tag, value}`."""
+    """Declare a list of `{tag, value}`."""
     return Field(name, Tags(), tag, [], [], **more)
 
 
 def Masked(name: str, mask: Mask, tag: int = 0) -> Field:  # noqa: N802
-    """A map of the flags that are set."""
+    """Declare a map of the flags that are set."""
     return Field(name, mask, tag, {}, {})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inline:
-    """Protobuf nests these fields in a message of their own; the published data has them one level up."""
+    """Fields that protobuf nests in a message of their own, and the published data has one level up."""
 
     tag: int
     fields: tuple[Member, ...]
@@ -254,7 +254,7 @@ class Inline:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spread:
-    """The published data nests this record; protobuf has its fields one level up."""
+    """Record that the published data nests, and whose fields protobuf has one level up."""
 
     name: str
     record: Record
@@ -268,10 +268,11 @@ Member: TypeAlias = "Field | Inline | Spread"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Test:
-    """A named condition on values that stand earlier in the layout.
+    """Named condition on values that stand earlier in the layout.
 
-    `source` makes Python of it, given a function from a path to the expression for its value (None where it has its
-    default). `about` are the values it looks at, with those that it names.
+    `source` returns the condition as Python, given a function from a path to the expression for its value (None where
+    the value is its default). `about` maps the path of each value that the condition looks at to the values that it
+    names.
     """
 
     name: str
@@ -285,33 +286,33 @@ def _test(name: str, dotted: str, template: str, *named: Any) -> Test:
 
 
 def given(path: str) -> Test:
-    """The value at `path` is neither unset nor empty."""
+    """Return a test that the value at `path` is neither unset nor empty."""
     return _test(f"{path} is not empty", path, "{x}")
 
 
 def positive(path: str) -> Test:
-    """The number at `path` is set and above zero."""
+    """Return a test that the number at `path` is set and above zero."""
     return _test(f"{path} is set and > 0", path, "({x} or 0) > 0")
 
 
 def lacking(*paths: str) -> Test:
-    """The values at all these paths are unset, zero or empty."""
+    """Return a test that the values at all these paths are unset, zero or empty."""
     return both(*(_test(f"{each} is empty", each, "not {x}") for each in paths))
 
 
 def one_of(path: str, *values: Any) -> Test:
-    """The value at `path` is one of these."""
+    """Return a test that the value at `path` is one of `values`."""
     listed = "{{" + ", ".join("INFINITY" if v == float("inf") else repr(v) for v in values) + "}}"  # a template
     return _test(f"{path} is {' or '.join(map(str, values))}", path, "{x} in " + listed, *values)
 
 
 def either(*tests: Test) -> Test:
-    """One of the tests holds, or several."""
+    """Return a test that holds if at least one of `tests` does."""
     return _joined(" or ", tests)
 
 
 def both(*tests: Test) -> Test:
-    """All the tests hold."""
+    """Return a test that holds if all of `tests` do."""
     return _joined(" and ", tests)
 
 
@@ -331,19 +332,19 @@ def _joined(word: str, tests: tuple[Test, ...]) -> Test:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Const:
-    """A field that is on the wire and means nothing to us: written as `text`, skipped when read."""
+    """Text field without information: written as `text`, skipped when read."""
 
     text: str
 
 
 def Version(number: int) -> Const:  # noqa: N802
-    """The message's own version, from before the server version governed layouts."""
+    """Return the field for the message's own version, from before the server version governed layouts."""
     return Const(str(number))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Of:
-    """The layout of a nested record's fields, which may be scattered over several such groups."""
+    """Layout of a nested record's fields, which may be scattered over several such groups."""
 
     path: str
     layout: Layout
@@ -351,7 +352,7 @@ class Of:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Between:
-    """Part of the layout only for some server versions."""
+    """Part of a layout that is there for some server versions only."""
 
     since: int
     until: int
@@ -359,18 +360,18 @@ class Between:
 
 
 def Since(version: int, *layout: Piece) -> Between:  # noqa: N802
-    """Part of the layout from `version` on."""
+    """Return a part of the layout that is there from `version` on."""
     return Between(version, NEWEST + 1, layout)
 
 
 def Until(version: int, *layout: Piece) -> Between:  # noqa: N802
-    """Part of the layout below `version`."""
+    """Return a part of the layout that is there below `version`."""
     return Between(0, version, layout)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Each:
-    """A count, then that many rows."""
+    """Row count, then that many rows."""
 
     path: str
     layout: Layout = ()
@@ -378,14 +379,14 @@ class Each:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Size:
-    """The number of a list's rows, where the list itself comes as one text field: skipped when read."""
+    """Row count of a list that itself comes as one text field: skipped when read."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class When:
-    """Only on the wire if the test holds."""
+    """Part of a layout that is on the wire only if the test holds."""
 
     test: Test
     layout: Layout
@@ -393,7 +394,7 @@ class When:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Present:
-    """A flag, and the record's fields only if it is 1."""
+    """Flag, and the record's fields if the flag is 1."""
 
     path: str
     layout: Layout
@@ -401,14 +402,14 @@ class Present:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """One text field that holds a date, a time and a zone, split at `-` if there is one, else at blanks."""
+    """Text field that holds a date, a time and a zone, separated by blanks or dashes (see `types.split_date`)."""
 
     paths: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Same:
-    """One text field whose value stands in two places of the published data."""
+    """Text field whose value stands in two places of the published data."""
 
     paths: tuple[str, ...]
 
@@ -419,11 +420,11 @@ Layout: TypeAlias = "Sequence[Piece]"
 # -- messages --------------------------------------------------------------------------------------------------------
 
 REQUEST_IDS = frozenset(("reqId", "tickerId", "requestId"))
-"""What IB's signatures call a request id."""
+"""Names of the request id in IB's signatures."""
 
 
 class Topic(Enum):
-    """Where a message belongs on the bus, when its request id does not say."""
+    """Family of topics on which a message is published. REQUEST: that of the request which its request id names."""
 
     REQUEST = "request"
     ORDER = "order"
@@ -435,15 +436,15 @@ class Topic(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Declaration:
-    """One message, in either direction.
+    """Message, in either direction.
 
-    `id` and `name` are IB's; `doc` says in a sentence what it is for. `proto_since` is the server version from which it
-    travels as protobuf (of inbound messages: expected to; the id alone decides). `key` names the field, or the path to
-    it, that ties it to a request or order. `identity` names the fields that tell apart the values a stream can hold at
-    one time (None: an event, which has no state). `last` names the field that is true in the last one of several (None:
-    any of them may be the last). A `book` message changes a row of a market depth book. `kind` restricts the
-    declaration to some values of a field, where several messages share an id. `swap` maps protobuf's shape to the
-    published one where nesting alone cannot.
+    `id` and `name` are IB's; `doc` says in a sentence what the message is for. From server version `proto_since` on the
+    message travels as protobuf (a message from TWS is expected to: the id alone decides). `key` names the field, or its
+    path, that ties the message to a request or order. `identity` names the fields that tell apart the values that a
+    topic holds at one time (None: the message is an event, without state). `last` names the field that is true in the
+    last of several messages (None: any of them may be the last). A `book` message changes a row of a market depth book.
+    Where several messages share an id, `kind` gives a field and its values in this message. `swap` converts between
+    protobuf's shape and the published one where nesting alone cannot.
     """
 
     id: int
@@ -466,26 +467,26 @@ class Declaration:
 
     @property
     def request_id(self) -> Path | None:
-        """Where the request's id stands, for a message that has one: an order's id is none."""
+        """Path of the request id in the message, or None: an order id is no request id."""
         path = tuple(self.key.split(".")) if self.key else ()
         return path if path and path[-1] in REQUEST_IDS else None
 
     @property
     def shape(self) -> Record:
-        """The published data as a record: always the same one, as what is made of it is remembered by record."""
+        """Published data as a record: always the same object, because results are cached by record."""
         return _shape(self)
 
     def in_protobuf(self, version: int) -> bool:
-        """Whether it travels as protobuf at `version`."""
+        """Return True if the message travels as protobuf at `version`."""
         return self.proto_since is not None and version >= self.proto_since
 
     def exists(self, version: int) -> bool:
-        """Whether a server of `version` has it at all."""
+        """Return True if a server of `version` has the message at all."""
         return version >= self.since and (self.layout is not None or self.in_protobuf(version))
 
 
 class Kind(Enum):
-    """What a request starts."""
+    """Kind of work that a request starts."""
 
     ONE_SHOT = "one-shot"
     STREAM = "stream"
@@ -495,7 +496,7 @@ class Kind(Enum):
 
 
 class Pace(Enum):
-    """The order in which the socket's budget is spent, most urgent first."""
+    """Priority in spending the connection's send budget, most urgent first."""
 
     CANCEL = 0
     ORDER = 1
@@ -509,11 +510,11 @@ def _once(_: Mapping[str, Any]) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Limit:
-    """How many requests IB takes: at most `most` in any `seconds`, or open at a time where that is None.
+    """Limit of IB's on requests: at most `most` in any `seconds`, or open at a time where `seconds` is None.
 
-    Requests that declare limits of one `name` count together if they are alike in the arguments that `alike` names, a
-    contract by its instrument; None is all of them but the request's number. `counts` says for how many a request
-    counts, by its arguments; 0 for one that is not concerned. `note` says that to people.
+    Requests that declare limits of one `name` count together if they are alike in the arguments that `alike` names (a
+    contract by its instrument); None stands for all arguments but the request id. `counts` says for how many a request
+    counts, by its arguments; 0 exempts the request. `note` says the same to people.
     """
 
     name: str
@@ -526,21 +527,21 @@ class Limit:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Request(Declaration):
-    """A message to TWS, and what it means for the bridge.
+    """Message to TWS, and its meaning for the bridge.
 
-    `answers` are the messages that carry its result, `ends` those after which a one-shot is over, or a stream has sent
-    all there is and goes on with what changes. `repeats` names the arguments that its answer repeats, by which one
-    without a request id is told from that to another. `cancels` is the request that this one cancels, `concerns` one
-    that it does something else to; it carries the id of that one. `turns` names the flags that make a one-shot of a
-    stream, and a stream of a one-shot. One that `lingers` is kept by TWS even after its answer, until it is cancelled.
-    A `fresh` one must not be given the answer to one that was sent before it: what it asks for may just have changed.
-    `pace` is how urgent it is, `limits` are IB's own on how often it may be asked.
+    `answers` names the messages that carry the result. `ends` names those after which a one-shot is over, or a
+    subscription has sent its full state and goes on with changes. `repeats` names the arguments that the responses
+    repeat: they tie a response without a request id to its request. `cancels` is the request that this one cancels,
+    `concerns` a request that this one changes otherwise; both carry the id of that request. `turns` names the flags
+    that make a one-shot of a subscription, and a subscription of a one-shot. TWS keeps a request that `lingers` after
+    its response, until it is cancelled. A `fresh` request must not get the response to one that was sent before it: the
+    data may just have changed. `pace` is its priority, `limits` are IB's own limits on how often it may be sent.
 
-    It has to be answered within `deadline` seconds, or by default in as many as its kind and pace ask for; a stream
-    only where that is said: TWS answers some at once. One that is `throttled` by TWS has so long for each single
-    answer. When the connection is lost, a question is put once more on the next one, unless it is `once`: because it
-    changes something, or costs money, which the flags that `costs` names say. A stream that `flows` speaks all the time
-    that its market is open.
+    TWS must respond within `deadline` seconds (None: a default by kind and pace). A subscription has a deadline only
+    where one is declared, because TWS answers only some of them at once. TWS slows down the responses to a
+    `throttled` request, so the deadline restarts with each of them. After a lost connection a request is sent again on
+    the next one, unless it is `once` (it changes something) or one of the flags in `costs` is set (it costs money). A
+    subscription that `flows` sends data all the time that its market is open.
     """
 
     does: Kind = Kind.ONE_SHOT
@@ -561,7 +562,7 @@ class Request(Declaration):
     flows: bool = False
 
     def within(self, args: Mapping[str, Any]) -> float | None:
-        """Seconds that TWS has for its (first) answer; None for no limit."""
+        """Return the seconds that TWS has for its (first) response; None for no limit."""
         if self.streams(args):
             return self.deadline if self.does is Kind.STREAM else None
         if self.deadline is not None and self.does is not Kind.STREAM:
@@ -569,26 +570,26 @@ class Request(Declaration):
         return 90.0 if self.pace is Pace.HISTORY else 30.0
 
     def repeatable(self, args: Mapping[str, Any]) -> bool:
-        """Whether it may be sent again as it was, when there was no answer."""
+        """Return True if the request may be sent again unchanged after it got no response."""
         return not self.once and self.does is not Kind.ORDER and not any(args.get(name) for name in self.costs)
 
     @property
     def target(self) -> str | None:
-        """The request under whose id this one goes: what it cancels, or does something else to."""
+        """Name of the request whose id this one carries: the request that it cancels, or changes otherwise."""
         return self.cancels or self.concerns
 
     def streams(self, args: Mapping[str, Any]) -> bool:
-        """Whether these arguments ask for a stream, which goes on until it is cancelled."""
+        """Return True if these arguments ask for a subscription, which goes on until it is cancelled."""
         return (self.does is Kind.STREAM) is not any(args.get(name) for name in self.turns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Swap:
-    """The one escape hatch: a change of shape between protobuf and the published data, both ways.
+    """Change of shape between protobuf and the published data, both ways: the one escape hatch.
 
-    `read` changes what was read in place; `write` returns what is to be written. `carries` are the paths for which it
-    finds room in protobuf, and `lost` names, with the reason, those for which it finds none in the data at hand. `maps`
-    are the lists of which it makes maps.
+    `read` changes the data that was read, in place; `write` returns the data to be written. `carries` are the paths for
+    which `write` finds room in protobuf. `lost` yields, each with the reason, the paths for which it finds none in the
+    data at hand. `maps` are the lists that `read` turns into maps.
     """
 
     read: Callable[[dict[str, Any]], None]
@@ -606,9 +607,9 @@ def inbound(
     proto: int | None,
     **more: Any,
 ) -> Declaration:
-    """A message from TWS: `text` is its layout, `proto` the version from which it comes as protobuf.
+    """Declare a message from TWS. `text` is its layout, `proto` the version from which it comes as protobuf.
 
-    It is keyed by its request id if it has one.
+    The `key` defaults to the message's request id, if it has one.
     """
     return Declaration(id, name, fields, _layout(text), proto, **{"key": _key(fields), **more})
 
@@ -621,7 +622,7 @@ def request(
     proto: int | None,
     **more: Any,
 ) -> Request:
-    """A message to TWS. Its arguments as those of `inbound`. A cancel goes first, unless it says otherwise."""
+    """Declare a message to TWS, with the arguments of `inbound`. A cancel goes first unless `pace` says otherwise."""
     more.setdefault("pace", Pace.CANCEL if "cancels" in more else Pace.NORMAL)
     return Request(id, name, fields, _layout(text), proto, **{"key": _key(fields), **more})
 

@@ -1,8 +1,9 @@
-"""Which flat messages compiled code may read, and what it must know of each to do so.
+"""Plans for the compiled reader: which flat messages it may read, and what it must know of each.
 
-`_speedups` goes from a payload to msgpack and takes only what is spelt plainly; the rest goes to the pure path, which
-says what anything means. What it knows of a message is a plan, made here from the declaration; packed names, defaults
-and absent values in it come from the pure path. It is used where it has been built, and not if `IBBRIDGE_PURE` is 1.
+`_speedups` reads a payload straight to msgpack and takes only plain spellings; the pure path reads the rest, and alone
+decides what a value means. A plan has all that the compiled reader knows of a message. This module makes the plan from
+the declaration, with the pure path's own packed names, defaults and absent values. The compiled reader is used where it
+has been built, unless `IBBRIDGE_PURE` is 1.
 """
 
 from __future__ import annotations
@@ -35,20 +36,21 @@ try:
 except ImportError:  # not built: there was no compiler
     BUILT = False
 else:
-    BUILT = _speedups.PLANS == 2  # an editable installation may have one that is older than this
+    BUILT = _speedups.PLANS == 2  # an editable installation may have an older build
 
 IN_USE = BUILT and os.environ.get("IBBRIDGE_PURE") != "1"
-"""Whether flat messages are read by compiled code."""
+"""True if compiled code reads flat messages."""
 
 _MOST_FLAGS = 4
 
 
 class Source(NamedTuple):
-    """One field on the wire.
+    """Field on the wire.
 
-    `kind` is one of `_speedups.KINDS`, `unset` the number that means unset, `absent` what is published where the text
-    is empty or protobuf has no such field; `masks` is the packed map for each combination of flags. `number` is
-    protobuf's, and `level` says which message has it: 0 the message itself, then one for each `inlines` of the plan.
+    `kind` is one of `_speedups.KINDS`. `unset` is the number that means unset. `absent` is published where the text is
+    empty or protobuf has no such field. `masks` has the packed map for each combination of flags. `number` is
+    protobuf's tag, and `level` says which message has the field: 0 the message itself, then one for each of the plan's
+    `inlines`.
     """
 
     kind: str
@@ -60,7 +62,7 @@ class Source(NamedTuple):
 
 
 class Condition(NamedTuple):
-    """A source has one of these values. `absent`: whether it holds where the source is absent."""
+    """Condition that a source has one of these values. `absent`: the condition holds where the source is absent."""
 
     source: int
     named: tuple[int, ...]
@@ -68,7 +70,7 @@ class Condition(NamedTuple):
 
 
 class Value(NamedTuple):
-    """One published value: `fixed` stands before it, and `default` instead of it if `only` does not hold."""
+    """Published value. `fixed` stands before it, and `default` in its place if `only` does not hold."""
 
     source: int
     fixed: bytes
@@ -77,9 +79,9 @@ class Value(NamedTuple):
 
 
 class Draft(NamedTuple):
-    """What a `_speedups.Plan` is made from. `tail` stands behind the last value.
+    """Arguments of a `_speedups.Plan`. `tail` stands behind the last value.
 
-    `key` and `identity` are the source and what it means if it is absent; without a source it is always that.
+    `key` and `identity` are each a source and the value for its absence; without a source, always that value.
     """
 
     name: str
@@ -95,17 +97,17 @@ class Draft(NamedTuple):
 
     @property
     def proto(self) -> bool:
-        """Whether it is for protobuf, where every field has a number."""
+        """True if the draft is for protobuf, where every field has a number."""
         return any(source.number for source in self.sources)
 
     @property
     def has_text(self) -> bool:
-        """Whether a field holds text, which may not be ASCII."""
+        """True if a field holds text, which may not be ASCII."""
         return any(source.kind in ("str", "escaped") for source in self.sources)
 
     @property
     def kind_place(self) -> tuple[int, int] | None:
-        """Where the field is that tells the message from others."""
+        """Source and number of the field that tells the message from others with its id."""
         return self.kind and (self.kind.source, self.sources[self.kind.source].number)
 
 
@@ -118,7 +120,7 @@ _REALS: Mapping[Scalar, tuple[str, float | None]] = {
 _TEXT: Mapping[Scalar, tuple[str, float | None]] = {
     **_REALS,
     t.INT: ("int32", t.UNSET_INT),
-    t.LONG: ("int64", t.UNSET_INT),  # the other has too many digits to be plain
+    t.LONG: ("int64", t.UNSET_INT),  # UNSET_LONG has too many digits to be plain
     t.TICK: ("real", None),
     t.DECIMAL: ("decimal", None),
     t.STR: ("str", None),
@@ -138,7 +140,7 @@ _PROTO: Mapping[Scalar, tuple[str, float | None]] = {
 
 
 class _NotPlainError(Exception):
-    """A message that compiled code cannot read."""
+    """Message that compiled code cannot read."""
 
 
 def reading(
@@ -149,7 +151,10 @@ def reading(
     *,
     utf_8: bool = True,
 ) -> Callable[[bytes], Any]:
-    """`rest`, or a function that gives the same faster where the messages named in `packed` are flat and plain."""
+    """Return `rest`, or a faster function with the same results.
+
+    The faster one reads the messages named in `packed` that are flat and plain, and leaves the others to `rest`.
+    """
     return reader(version, by_id, packed, rest, utf_8=utf_8) if IN_USE and packed else rest
 
 
@@ -161,7 +166,10 @@ def reader(
     *,
     utf_8: bool = True,
 ) -> Callable[[bytes], Any]:
-    """That function, whether or not compiled code is in use. It knows no other text than `utf_8`."""
+    """Return the faster function of `reading`, whether or not compiled code is in use.
+
+    It decodes text as UTF-8 only: without `utf_8` it leaves text messages that hold text to `rest`.
+    """
     raw = raw_ids(version)
 
     def plans(number: int) -> Iterator[_speedups.Plan]:
@@ -169,16 +177,16 @@ def reader(
         found = by_id.get(number - PROTOBUF_IDS if in_proto else number, ())
         for draft in drafts(found, None if in_proto else version):
             if draft.name in packed and (utf_8 or in_proto or not draft.has_text):
-                with suppress(ValueError):  # larger than there is room for
+                with suppress(ValueError):  # more fields than a plan has room for
                     yield _speedups.Plan(draft)
 
     return _speedups.Reader(raw, PROTOBUF_IDS + max(by_id, default=0) + 1, plans, rest).read
 
 
 def drafts(found: Iterable[Declaration], version: int | None) -> list[Draft]:
-    """Plans for all messages with one id, or none: as text at `version`, or as protobuf (None).
+    """Return drafts for all messages with one id, or none: as text at `version`, or as protobuf (None).
 
-    Where there are several, the same field must tell them apart.
+    The same field must tell several messages apart.
     """
     readable = [each for each in found if (each.proto_since if version is None else each.layout) is not None]
     made = [draft for draft in (_draft(each, version) for each in readable) if draft]
@@ -188,9 +196,9 @@ def drafts(found: Iterable[Declaration], version: int | None) -> list[Draft]:
 
 
 def _agree(made: Iterable[Draft]) -> bool:
-    """Whether what several messages with one id have under one number in protobuf is the same in all of them.
+    """Return True if each protobuf number means the same in all messages with one id.
 
-    The first of them is parsed to find out which it is, and must not take offence at a field of another.
+    The first of their plans parses a body to find out which message it is, and must not fail on a field of another.
     """
     found: dict[int, Any] = {}
     for draft in made:
@@ -212,22 +220,22 @@ def _draft(message: Declaration, version: int | None) -> Draft | None:
 
 
 class _Plan:
-    """One message in one encoding while its plan is made: its sources, and where among them each field is."""
+    """Plan of one message in one encoding while it is made: its sources, and the source of each field."""
 
     def __init__(self, message: Declaration) -> None:
         self.message = message
         self.sources: list[Source] = []
         self.inlines: list[int] = []
         self.places: dict[Path, tuple[int, Any]] = {}
-        """The source of a field, and what it means if that is absent."""
+        """Source of a field, and the value for its absence, by path."""
 
     def add(self, path: Path, kind: tuple[str, float | None], absent: Any, **more: Any) -> None:
-        """One more source. `absent` is the value."""
+        """Add one source. `absent` is the unpacked value."""
         self.places[path] = len(self.sources), absent
         self.sources.append(Source(*kind, absent=pack(absent), **more))
 
     def draft(self) -> Draft:
-        """The plan."""
+        """Return the finished draft."""
         message, values = self.message, []
         fixed = msgpack.Packer().pack_map_header(len(message.shape.shape))
         for each in message.shape.shape:
@@ -245,7 +253,7 @@ class _Plan:
         return Draft(message.name, self.sources, self.inlines, values, fixed, key, identity, kind)
 
     def _only(self, test: Test) -> Condition:
-        """The test as a condition, if it is that an integer is one of several."""
+        """Return the test as a condition. Raise `_NotPlainError` unless it says that an integer is one of several."""
         (path, named), *more = test.about.items()
         place, absent = self._integer(path)
         if more or test.source(".".join) != one_of(".".join(path), *named).source(".".join):
@@ -260,7 +268,7 @@ class _Plan:
 
 
 class _TextPlan(_Plan):
-    """A message as text fields."""
+    """Plan of a message as text fields."""
 
     def __init__(self, message: Declaration, version: int) -> None:
         super().__init__(message)
@@ -285,7 +293,7 @@ class _TextPlan(_Plan):
 
 
 class _ProtoPlan(_Plan):
-    """A message as protobuf. Fields that are not published are known too: they must be right all the same."""
+    """Plan of a message as protobuf. Unpublished fields are part of the plan: they must be valid all the same."""
 
     def __init__(self, message: Declaration) -> None:
         super().__init__(message)
@@ -327,7 +335,7 @@ def _known(kinds: Mapping[Scalar, tuple[str, float | None]], field: Field) -> Sc
 
 
 def _masks(names: Sequence[str]) -> tuple[bytes, ...]:
-    """The packed map for each combination of flags, of which the lowest comes first in `names`."""
+    """Return the packed map for each combination of flags. `names` begins with the lowest bit."""
     if len(names) > _MOST_FLAGS:
         raise _NotPlainError
     every = range(1 << _MOST_FLAGS)

@@ -1,10 +1,10 @@
-"""A declaration as text fields at one server version: reader and writer, generated.
+"""Text readers and writers of a declaration at one server version, as generated source.
 
-A reader takes the fields of one message and gives its data; a writer takes data and gives fields. Both are made from
-the same resolved steps, so a field added to a layout is read and written. They know nothing of ids, frames or bytes.
+A reader takes the fields of one message and returns its data; a writer takes data and returns fields. Both are made
+from the same resolved steps, so a field added to a layout is read and written. They must not know ids, frames or bytes.
 
-A reader raises `ValueError`, `LookupError` or `TypeError` on fields that are not what the layout says: too few, or not
-a number. Fields past the end are counted (`over`), not refused: live gateways send some that nobody reads.
+A reader raises `ValueError`, `LookupError` or `TypeError` on fields that contradict the layout: too few, or not a
+number. Surplus fields are counted (`over`), not refused: live gateways send some that no client reads.
 """
 
 from __future__ import annotations
@@ -25,14 +25,17 @@ Writer = Callable[[Mapping[str, Any]], list[str]]
 
 
 class TooShort(ValueError):  # noqa: N818 - the name says what is wrong
-    """Fewer fields than the layout has."""
+    """Message with fewer fields than its layout."""
 
 
 # -- what generated source calls -------------------------------------------------------------------------------------
 
 
 def count(text: str, left: int) -> int:
-    """The number of rows that follow. A hostile or misaligned count must not allocate: each row has a field."""
+    """Return the number of rows that follow. Raise `TooShort` if more rows are announced than fields are left.
+
+    Each row has a field, and a hostile or misaligned count must not allocate memory.
+    """
     rows = int(text or 0)
     if not 0 <= rows <= left:
         raise TooShort(f"{rows} rows announced, {left} fields left")
@@ -40,13 +43,13 @@ def count(text: str, left: int) -> int:
 
 
 def tags_of(text: str) -> list[Data]:
-    """`k=v;k=v;` as a list of `{tag, value}`."""
+    """Return `k=v;k=v;` as a list of `{tag, value}`."""
     pairs = (part.partition("=") for part in text.split(";") if part)
     return [{"tag": tag, "value": value} for tag, _, value in pairs]
 
 
 def tags_text(tags: Sequence[Mapping[str, Any]] | None) -> str:
-    """The inverse of `tags_of`."""
+    """Return a list of `{tag, value}` as `k=v;k=v;`: the inverse of `tags_of`."""
     return "".join(f"{each['tag']}={each['value']};" for each in tags or ())
 
 
@@ -67,10 +70,10 @@ _CALLS = {
 
 
 def reader(message: Declaration, version: int, over: Callable[[int], None]) -> Reader:
-    """A function from fields to data.
+    """Return a function from fields to data.
 
-    The fields are what splitting the body at NUL gives: below version 201 the id comes first, and the last item is the
-    empty text behind the final NUL. `over` is told of surplus fields.
+    The fields are the body split at NUL: below version 201 the id comes first, and the last item is the empty text
+    behind the final NUL. The function reports the number of surplus fields to `over`.
     """
     made: Reader = _reader_source(message, version)(over)
     return made
@@ -84,7 +87,7 @@ def _reader_source(message: Declaration, version: int) -> Callable[[Callable[[in
 
 
 class _TextReader:
-    """Emits one reader.
+    """Emitter of one reader.
 
     The next field is at `i + offset`, or at `offset` as long as nothing of variable length has come. Values of the
     message and of `full` rows go into locals and one dict display; those of records go into a dict each, unless they
@@ -131,7 +134,7 @@ class _TextReader:
         return expression
 
     def _sync(self) -> None:
-        """From here on positions are relative to `i`."""
+        """Make positions relative to `i` from here on."""
         if not self.dynamic or self.offset:
             self.source.line(f"i = {self._at()}")
         self.dynamic, self.offset = True, 0
@@ -171,7 +174,7 @@ class _TextReader:
         parts = self.source.name("parts")
         self.source.line(f"{parts} = split_date({self._next()}, {len(step.slots)})")
         for index, slot in enumerate(step.slots):
-            if index and scope.is_record(slot.path):  # a missing part leaves what another field says
+            if index and scope.is_record(slot.path):  # a missing part must not replace another field's value
                 with self.source.block(f"if {parts}[{index}]:"):
                     scope.put(slot, f"{parts}[{index}]")
             else:
@@ -217,7 +220,7 @@ class _TextReader:
             self.source.line("i += 2")
         else:
             with self.source.block(f"if (w := {cast('Scalar', kind).load.format(x='f[i]')}) is not None:"):
-                self.source.line(f"{rows}.append(w)")  # an unset value is none of a list
+                self.source.line(f"{rows}.append(w)")  # a list leaves out unset values
             self.source.line("i += 1")
 
     def _kinds(self, union: Union, step: Loop, rows: str) -> None:
@@ -236,7 +239,7 @@ class _TextReader:
 
 
 class _Scope:
-    """The variables that hold one record while it is read."""
+    """Variables that hold one record while it is read."""
 
     def __init__(self, source: Source, record: Record, extra: str = "") -> None:
         self.source = source
@@ -254,7 +257,7 @@ class _Scope:
             self._nested((each.name,), each)
 
     def _nested(self, path: Path, each: Field) -> None:
-        """A variable for every nested record that is always there or may be filled piece by piece."""
+        """Add a variable for each nested record that is always present or may be filled piece by piece."""
         if isinstance(each.type, Record) and not each.many:
             self._group(path, each.type)
             if each.default is None and len(path) == 1 and self.record.full:
@@ -271,7 +274,7 @@ class _Scope:
         self.source.line(f"{name} = {start!r}")
 
     def _optional(self, path: Path) -> None:
-        """A variable that is None unless the record at the message's own level is there."""
+        """Add a variable that is None unless the record at the message's own level is present."""
         self.flagged[path] = name = self.source.name("r")
         self.source.line(f"{name} = None")
 
@@ -279,12 +282,12 @@ class _Scope:
         return path[:-1] in self.groups
 
     def open(self, path: Path) -> None:
-        """An optional record is there, even if all its fields have their defaults."""
+        """Emit that an optional record is present, even if all its fields have their defaults."""
         place = self.flagged.get(path) or f"{self.groups[path[:-1]]}[{path[-1]!r}]"
         self.source.line(f"{place} = {self.groups[path]}")
 
     def prepare(self, steps: Sequence[Step]) -> None:
-        """What a branch may leave out has its default."""
+        """Emit the defaults of the values that a branch may leave out."""
         for step in steps:
             if isinstance(step, Branch):
                 self.prepare(step.steps)
@@ -293,7 +296,7 @@ class _Scope:
                 self.source.line(f"{name} = {step.field.default!r}")
 
     def known(self, path: Path) -> bool:
-        """Whether there is a variable to put the value into."""
+        """Return True if there is a variable to put the value into."""
         return path[:-1] in self.groups or path[-1] in self.locals
 
     def put(self, slot: Slot, expression: str) -> None:
@@ -329,7 +332,7 @@ class _Scope:
         return self.locals[path[-1]]
 
     def display(self) -> str:
-        """The expression for the finished record."""
+        """Emit the joining of nested records, and return the expression for the finished record."""
         for path, name in reversed(self.groups.items()):
             if path and (len(path) > 1 or not self.record.full):
                 with self.source.block(f"if {name}:"):
@@ -350,7 +353,7 @@ class _Scope:
 
 
 def writer(message: Declaration, version: int) -> Writer:
-    """A function from data to fields, without the id. Missing values are written as their defaults."""
+    """Return a function from data to fields, without the id. Missing values are written as their defaults."""
     made: Writer = _writer_source(message, version)
     return made
 
@@ -367,7 +370,7 @@ def _writer_source(message: Declaration, version: int) -> Writer:
 
 
 class _Given:
-    """The expressions that hold the values of one record to be written."""
+    """Expressions for the values of one record to be written."""
 
     def __init__(self, source: Source, record: Record, variable: str) -> None:
         self.groups: dict[Path, str] = {(): variable}
@@ -397,7 +400,7 @@ class _TextWriter:
 
     def emit(self, steps: Sequence[Step], given: _Given) -> None:
         run: list[str] = []
-        again = {step.path for step in steps if isinstance(step, Slot) and step.again}  # say better what a date may say
+        again = {step.path for step in steps if isinstance(step, Slot) and step.again}  # a later field has these
         for step in steps:
             match step:
                 case Const():
@@ -471,7 +474,7 @@ class _TextWriter:
 
 
 def compiled_test(test: Test) -> Callable[[Mapping[str, Any]], Any]:
-    """The same condition for values at hand, for those who must say why something is not on the wire."""
+    """Return the test as a function of data, for callers that say why a value is not on the wire."""
     return _compiled_test(test)
 
 
@@ -491,7 +494,7 @@ def _compiled_test(test: Test) -> Callable[[Mapping[str, Any]], Any]:
 
 
 def place_of(message: Declaration, version: int) -> int:
-    """The index of the field that tells apart messages with one id, as a reader counts."""
+    """Return the index, as a reader counts, of the field that tells apart messages with one id."""
     name = message.kind[0] if message.kind else ""
     for index, step in enumerate(resolve(message, version), 0 if raw_ids(version) else 1):
         if isinstance(step, Slot) and step.path == (name,):

@@ -1,11 +1,11 @@
-r"""How single values are spelt: text field, protobuf field, and what a command may give for them.
+r"""Scalar types: how a value is spelt as text field and as protobuf field, and what a command may give for it.
 
-One table of types, and nothing about messages. Each `Scalar` carries source templates for the text form, because
-readers and writers are generated (see `text.py`), and functions for the protobuf form. Unset is `None` everywhere;
-IB's sentinels for it are written down here and nowhere else.
+This module is one table of types and must not know messages. Each `Scalar` carries source templates for the text form,
+because readers and writers are generated (see `text.py`), and functions for the protobuf form. Unset is `None`
+everywhere; IB's sentinels for unset values are written down here and nowhere else.
 
-Sources: empty and unset fields as IB's own client reads them (`decode` and `make_field_handle_empty`), the escapes
-of `\uXXXX` since server version 153.
+Sources: empty and unset fields as IB's own client reads them (`decode` and `make_field_handle_empty`), the escapes of
+`\uXXXX` since server version 153.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ UNSET_DECIMALS = frozenset(
         "1.7976931348623157e+308",
     )
 )
-"""The texts that have been seen to mean an unset decimal."""
+"""Texts that are known to mean an unset decimal."""
 
 LONGEST_TEXT = 256
 LONGEST_NUMBER = 64
-"""Characters that a client's text may have where nothing else is said, and those of a number that is given as text."""
+"""Most characters of a client's text where nothing else is said, and of a number that is given as text."""
 
-_INT32 = range(-(2**31), 2**31 - 1)  # the largest int is the sentinel, so no value
+_INT32 = range(-(2**31), 2**31 - 1)  # the largest integer is the sentinel and so not a value
 _INT64 = range(-(2**63), 2**63 - 1)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
@@ -48,7 +48,10 @@ _MOMENT = re.compile(r"(\d*)(?:\s+|-)(\d[\d:.]*|(?=-))(?:(?:\s+|-)(.+))?", re.AS
 
 
 def unescape(text: str) -> str:
-    r"""`caf\u00e9` → `café`; other backslashes stay as they are, as in every client but IB's own."""
+    r"""Return the text without `\uXXXX` escapes: `caf\u00e9` → `café`.
+
+    Other backslashes stay as they are, as in every client but IB's own.
+    """
     plain = _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
     if SURROGATES.search(plain):  # a character beyond U+FFFF arrives as two escapes
         plain = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -56,7 +59,10 @@ def unescape(text: str) -> str:
 
 
 def escape(text: str) -> str:
-    r"""The inverse of `unescape`: everything outside ASCII, a NUL, and a backslash that would look like an escape."""
+    r"""Return the text with escapes: the inverse of `unescape`.
+
+    Escaped are all characters outside ASCII, a NUL, and a backslash that would look like an escape.
+    """
     text = text.replace("\\u", "\\u005cu").replace("\0", "\\u0000")
     if text.isascii():
         return text
@@ -66,27 +72,27 @@ def escape(text: str) -> str:
 
 
 def number_text(value: float) -> str:
-    """A double as short as it can be read back: `150`, `0.1`, `1e-05`, `Infinity`."""
+    """Return the shortest text that reads back as the same double: `150`, `0.1`, `1e-05`, `Infinity`."""
     if math.isinf(value):
         return "Infinity" if value > 0 else "-Infinity"
     return "NaN" if math.isnan(value) else repr(float(value)).removesuffix(".0")
 
 
 def whole_text(value: float) -> str:
-    """A double where an integer is read: never with an exponent."""
+    """Return a double as text where an integer is read: a whole number never gets an exponent."""
     return str(int(value)) if float(value).is_integer() else number_text(value)
 
 
 def distinct(values: Iterable[Any]) -> list[Any]:
-    """A set of values, in order. Neither what is unset nor what is no number is one of them."""
+    """Return a set of values in order, without unset values and NaN."""
     return sorted({value for value in values if value is not None and value == value})  # noqa: PLR0124 - NaN
 
 
 def decimal_text(value: Any) -> str:
-    """A quantity in plain notation, exactly: `0.00000001`, `1000000`.
+    """Return a quantity in plain notation, exactly: `0.00000001`, `1000000`.
 
-    Takes Decimal, int, float or text. The digits of a Decimal or a text stay as they are given; a float has as many as
-    it takes.
+    `value` is a Decimal, int, float or text. The digits of a Decimal or a text stay as they are given; a float has as
+    many as it takes to read the same double back.
     """
     if isinstance(value, float):
         return format(Decimal(repr(value)), "f").removesuffix(".0")
@@ -96,8 +102,8 @@ def decimal_text(value: Any) -> str:
 def split_date(text: str, parts: int) -> list[str]:
     """Return date, time and zone of one field, padded or cut to `parts`.
 
-    Blanks or dashes stand between them: `20251219 08:30:00 GB-Eire`, `20251219-08:30:00`. A zone may have either in it
-    (`NZ-CHAT`, `Central European Standard Time`), so that a text with blanks is not split at its dashes.
+    Blanks or dashes separate them: `20251219 08:30:00 GB-Eire`, `20251219-08:30:00`. A zone may contain either
+    (`NZ-CHAT`, `Central European Standard Time`), so a text with blanks is not split at its dashes.
     """
     text = text.strip()
     if found := _MOMENT.fullmatch(text):
@@ -109,13 +115,13 @@ def split_date(text: str, parts: int) -> list[str]:
 
 
 def only_date(text: str) -> str:
-    """Return the date of a text that has a time or a zone behind it; any other text as it is."""
+    """Return the date of a text that has a time or a zone behind the date; any other text as it is."""
     date, *rest = split_date(text, 3)
     return date if any(rest) and date.isdecimal() and len(date) in (6, 8) else text
 
 
 def join_date(*parts: str | None) -> str:
-    """The inverse of `split_date`; dashes only where a time is missing but a zone is not."""
+    """Return the inverse of `split_date`. Dashes stand only where the time is missing but the zone is not."""
     given = [part or "" for part in parts]
     while given and not given[-1]:
         given.pop()
@@ -123,14 +129,14 @@ def join_date(*parts: str | None) -> str:
 
 
 class _Flags(dict[str, bool]):
-    """Text to bool. Anything but 0 and 1 is rare and takes the slow way: any other integer is true."""
+    """Map from text to bool. Only 0 and 1 are stored: any other integer is rare, and true."""
 
     def __missing__(self, text: str) -> bool:
         return int(text) != 0
 
 
 class _Words(dict[str, bool]):
-    """`true` and `false` in any case, or an integer."""
+    """Map from text to bool: `true` and `false` in any case, or an integer."""
 
     def __missing__(self, text: str) -> bool:
         word = text.lower()
@@ -138,7 +144,7 @@ class _Words(dict[str, bool]):
 
 
 class _Cached(dict[str, Any]):
-    """Text to number, remembered: ids, tick types and sizes come again and again, and a look-up costs a third."""
+    """Cache of text to number: ids, tick types and sizes repeat, and a look-up costs a third of a conversion."""
 
     def __init__(self, load: Callable[[str], Any], longest: int) -> None:
         super().__init__()
@@ -155,7 +161,8 @@ class _Cached(dict[str, Any]):
 MOST_CACHED = 16_384
 LONGEST_CACHED = 24
 LONGEST_SIZE = 5
-"""Of sizes: what is longer is a volume, which only rises, and would fill the table with what is never met again."""
+"""Longest size, in characters, that is cached: a longer one is a volume, which only rises, and would fill the cache
+with texts that never come again."""
 
 
 def _int(text: str) -> int | None:
@@ -175,13 +182,13 @@ WORDS = _Words({"true": True, "false": False, "": False})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scalar:
-    """One kind of value.
+    """Type of single values.
 
-    The templates are Python source: `{x}` stands for the text of a field, `{v}` for a value that is not None.
-    `load` reads an empty field as zero, `load_unset` as unset. `unset` is the text of an unset value where the
-    layout does not ask for an empty field. `coerce` gives a command's value in the form that is written, and raises
-    `ValueError` on one that is none. `known` are the only values, where there are only a few. `longest` is how many
-    characters a command's text may have where its field does not say.
+    The templates are Python source: `{x}` stands for the text of a field, `{v}` for a value that is not None. `load`
+    reads an empty field as zero, `load_unset` as unset. `unset` is the text of an unset value where the layout does not
+    ask for an empty field. `coerce` returns a command's value in the form that is written, and raises `ValueError` on a
+    value of another type. `known` lists the only values, where there are few. `longest` is the most characters of a
+    command's text where its field sets no limit.
     """
 
     name: str
@@ -198,12 +205,12 @@ class Scalar:
     longest: int = 0
 
     def expected(self) -> str:
-        """What a command may give, for people."""
+        """Return a description, for people, of the values that a command may give."""
         return _EXPECTED[self.name]
 
     @property
     def sentinel(self) -> float | str | None:
-        """What means unset in protobuf, for types that are numbers, there or in text."""
+        """Value that means unset in protobuf, for types that are numbers in protobuf or in text; else None."""
         if self.proto == "string" and self.name in _NUMBERS:
             return self.unset
         return SENTINELS.get(self.proto) if self.name in _NUMBERS else None
@@ -239,7 +246,7 @@ def _whole(within: range) -> Callable[[Any], int]:
 
 
 def _real(value: Any) -> float:
-    if value in ("Infinity", "-Infinity"):  # JSON has no other way to say so; up-to-mid offsets need it
+    if value in ("Infinity", "-Infinity"):  # JSON has no number for infinity; up-to-mid offsets need it
         return float(value)
     if type(value) not in (int, float):
         raise ValueError
@@ -318,7 +325,7 @@ _UNSET_AMOUNT = frozenset(("1.7976931348623157E308", "1.7976931348623157e+308"))
 
 
 def _double_text(value: float) -> str:
-    """A double as IB's client writes one as a decimal: without exponent, `100.0`."""
+    """Return a double as IB's client writes one as a decimal: without exponent, `100.0`."""
     return format(Decimal(repr(value)), "f")
 
 
@@ -373,16 +380,17 @@ DECIMAL = Scalar(
 STR = Scalar("str", "string", "", "{x}", "{x}", "{v}", "", _text, longest=LONGEST_TEXT)
 ESCAPED = replace(STR, load="(unescape(t) if '\\\\' in (t := {x}) else t)", dump="escape({v})")
 EXPIRY = replace(STR, coerce=_expiry)
-"""The date of a contract. A request has no room for the time and the zone that contract details may have behind it."""
+"""Date of a contract. A request has no room for the time and the zone that contract details may have behind the
+date."""
 _LOAD_BOOL_UNSET = "(None if not (t := {x}) else FLAGS[t])"
 BOOL = Scalar("bool", "bool", False, "FLAGS[{x}]", _LOAD_BOOL_UNSET, "('1' if {v} else '0')", "", _truth)
 WORD = Scalar("bool", "bool", False, "WORDS[{x}]", "WORDS[{x}]", "('true' if {v} else 'false')", "", _truth)
 CONNECTOR = Scalar("connector", "bool", True, "({x} == 'a')", "({x} == 'a')", "('a' if {v} else 'o')", "a", _truth)
-"""How an order condition is joined to the next: `a` and, `o` or."""
+"""Conjunction between an order condition and the next: `a` and, `o` or."""
 
-# Two dresses: another type in protobuf than in text, one published shape.
+# Types that differ between text and protobuf, and are published in one shape.
 FLAG = Scalar("flag", "bool", 0, _LOAD_INT, _LOAD_INT_UNSET, "str({v})", "2147483647", _flag, int, bool)
-"""0 or 1 as an integer in text, a bool in protobuf (`liquidation`, `useRTH`)."""
+"""Integer 0 or 1 in text, a bool in protobuf (`liquidation`, `useRTH`)."""
 TRUTH = Scalar(
     "bool",
     "int32",
@@ -409,9 +417,9 @@ RATIO = Scalar(
     _strict_float,
     longest=LONGEST_NUMBER,
 )
-"""Text whose digits matter little, a double in protobuf (`multiplier`)."""
+"""Number kept as text, because its digits matter little; a double in protobuf (`multiplier`)."""
 AMOUNT = replace(RATIO, from_proto=_amount_of(_double_text))
-"""The same, written as IB's client writes a double: the margins of an order state."""
+"""Number like `RATIO`, but spelt as IB's client writes a double: the margins of an order state."""
 PERCENT = Scalar(
     "whole",
     "int32",
@@ -458,14 +466,14 @@ WHOLE = Scalar(
 
 
 def codes(*known: str) -> Scalar:
-    """A code of IB's; one that IB's client does not know either reads as none."""
+    """Return the type of a code of IB's. A code that IB's client does not know reads as empty."""
     load = "(t if (t := {x}) in " + repr(known) + " else '')"
     read = dict(zip(known, known, strict=True))
     return Scalar("code", "string", "", load, load, "{v}", "", _text, lambda text: read.get(text, ""), str, known)
 
 
 def _computed(condition: str, sentinel: float) -> Scalar:
-    """A number of an option computation; `condition` on `v` is IB's way to say that it was not computed."""
+    """Return the type of a number in an option computation. `condition`, on `v`, means that IB has not computed it."""
     unset = eval(f"lambda v: None if {condition} or v == {UNSET_FLOAT!r} else v")  # noqa: S307 - from the lines below
     load = "(None if (v := float({x} or 0)) == MAX or " + condition + " else v)"
     return Scalar("computed", "double", 0.0, load, load, "number_text({v})", str(sentinel), _real, unset)
@@ -491,4 +499,4 @@ NAMESPACE = {
     "escape": escape,
     "unescape": unescape,
 }
-"""What generated source may call."""
+"""Names that generated source may use."""

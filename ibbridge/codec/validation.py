@@ -1,10 +1,10 @@
-"""What a request cannot say: everything that would not reach TWS as it was given, named, all at once.
+"""Validation of a request: every argument that would not reach TWS as it was given, named, all at once.
 
-The rule (IB's clients break it in places): what the negotiated version, the encoding or another argument would leave
-off the wire is refused, never dropped. It is derived from the declarations. `checked` gives the arguments back in the
-form that writers take; it is total on whatever a client can send, and its cost is bounded: it stops at the fiftieth
-fault, shows no more of a value than fits a line, guesses at a few misspelt names only, and looks at no text or list
-that is longer than its field may be.
+An argument that the negotiated version, the encoding or another argument would leave off the wire is refused, never
+dropped (IB's clients break this rule in places). The rule is derived from the declarations. `checked` returns the
+arguments in the form that writers take. It accepts whatever a client can send, and its cost is bounded: it stops at the
+fiftieth fault, quotes no more of a value than fits a line, guesses at a few misspelt names only, and looks at no text
+or list that is longer than its field may be.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ibbridge.codec.types import BOOL, SURROGATES, Scalar
 from ibbridge.codec.words import nearest
 
 MOST_FAULTS = 50
-"""Faults that one answer names; a million misspelt keys are not worth a million lines."""
+"""Most faults that one reply names: a million misspelt keys are not worth a million lines."""
 
 MOST_GUESSED = 5
-"""Faults of one answer that say what may have been meant: each such guess takes almost a millisecond."""
+"""Most faults of one reply that suggest a correction: each guess takes almost a millisecond."""
 
 
 class NotCarried(Exception):  # noqa: N818 - the name says what is wrong
-    """A request that cannot be written as it was given. `faults` says why, a sentence each, named by path."""
+    """Request that cannot be written as it was given. `faults` says why, a sentence each, named by path."""
 
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("; ".join(faults))
@@ -39,11 +39,11 @@ class NotCarried(Exception):  # noqa: N818 - the name says what is wrong
 def checked(
     request: Declaration, version: int, args: Any, *, command: bool = False, listed: bool = False
 ) -> dict[str, Any]:
-    """Return `args` ready to be written at `version`. Raises `NotCarried` with every fault.
+    """Return `args` ready to be written at `version`. Raise `NotCarried` with every fault.
 
-    `command`: a value that means nothing, such as a strike of 0, is left out, and what tells one instrument from
-    another must be carried. Without it they go as IB's own client sends them. `listed`: words of which IB has a list
-    must be on it.
+    `command`: a value that means nothing, such as a strike of 0, is left out, and an attribute that tells one
+    instrument from another must be carried. Without `command` both go as IB's own client sends them. `listed`: a word
+    must be on IB's list, if IB has one for its argument.
     """
     if not request.exists(version):
         raise NotCarried([_absence(request, version)])
@@ -75,7 +75,7 @@ class _Check:
 
     @property
     def full(self) -> bool:
-        """Nobody reads on."""
+        """True if there are as many faults as a reply names."""
         return len(self.faults) >= MOST_FAULTS
 
     def fault(self, path: Path, text: str) -> None:
@@ -83,7 +83,7 @@ class _Check:
             self.faults.append(f"{'.'.join(path) or self.request.name} {text}")
 
     def record(self, record: Record, given: Any, path: Path, *, ignore: bool = False) -> dict[str, Any]:
-        """The values of a record, coerced. `ignore`: what this request has no use for is left aside."""
+        """Return the values of a record, coerced. `ignore`: leave out attributes that the request does not carry."""
         if not isinstance(given, Mapping):
             self.fault(path, f"must be a map, not {_show(given)}")
             return {}
@@ -116,7 +116,10 @@ class _Check:
         return len(self.faults) < MOST_GUESSED
 
     def value(self, field: Field, value: Any, path: Path, *, ignore: bool, apart: bool) -> Any:
-        """Return a value, coerced. One that tells its record `apart` is not left aside, though what is in it may be."""
+        """Return a value, coerced.
+
+        An attribute that tells its record `apart` is not left out, though attributes inside it may be.
+        """
         if value is None:
             return None if field.default is None or _may_be_unset(field.type) else _SKIP
         sent = path in self.carried or apart or not ignore
@@ -151,7 +154,10 @@ class _Check:
         return {bit: self._scalar(known[bit], value[bit], (*path, bit)) for bit in mask.bits if bit in value}
 
     def _scalar(self, field: Field, value: Any, path: Path, *, sent: bool = True) -> Any:
-        """Return a value in the form that is written. What is not sent may have any characters, and be any word."""
+        """Return a value in the form that is written.
+
+        A value that is not sent may have any characters, and be any word.
+        """
         kind = cast("Scalar", field.type)
         if isinstance(value, str) and field.most and len(value) > field.most:
             self.fault(path, f"must have at most {field.most} characters, not {len(value)}")
@@ -180,9 +186,10 @@ class _Check:
             self.fault(path, f"must be {words.expected()}, not {_show(loaded)}{meant}")
 
     def _characters(self, text: str, path: Path) -> None:
-        """A NUL would end the field and shift all that follow: a string could rewrite an order.
+        """Note characters that TWS does not take.
 
-        The text form takes printable ASCII, tab, CR and LF only (IB's error 579); protobuf takes any Unicode.
+        A NUL would end the field and shift all that follow: a string could rewrite an order. The text form takes
+        printable ASCII, tab, CR and LF only (IB's error 579); protobuf takes any Unicode.
         """
         if "\0" in text:
             self.fault(path, "has a NUL in it")
@@ -250,7 +257,7 @@ class _Check:
         return f"is not carried by {self.request.name}"
 
     def together(self, values: Mapping[str, Any]) -> None:
-        """What another argument would leave off the wire."""
+        """Note each value that another argument would leave off the wire."""
         if self.text:
             self._branches(resolve(self.request, self.version), values)
         elif self.request.swap and self.request.swap.lost:
@@ -276,12 +283,12 @@ _ALLOWED = dict.fromkeys([*range(32, 127), 9, 10, 13])
 
 @cache
 def _attributes(record: Record) -> tuple[Mapping[str, Field], tuple[Field, ...]]:
-    """Return what may be given of a record, by name, and what must be."""
+    """Return the fields that may be given of a record, by name, and those that must be."""
     return {each.name: each for each in record.shape}, tuple(each for each in record.shape if each.required)
 
 
 def _tells_apart(field: Field, beside: Mapping[str, Any]) -> bool:
-    """Return whether the attribute tells its record from another one, by what else is given of that."""
+    """Return True if the attribute, by what is given `beside` it, tells its record from another one."""
     return field.apart is not None and compiled_test(field.apart)(beside)
 
 
@@ -290,7 +297,7 @@ def _may_be_unset(kind: Any) -> bool:
 
 
 def _pairs(steps: Sequence[Step]) -> Iterator[Path]:
-    """Lists of tags and values that have a field for each; the others are one text."""
+    """Yield the paths of the tag lists that have a text field for each tag and value; the others are one text."""
     for step in steps:
         if isinstance(step, Branch):
             yield from _pairs(step.steps)
@@ -313,12 +320,12 @@ def _find(values: Mapping[str, Any], path: Path) -> Any:
 
 
 def _plain(text: str) -> str:
-    """A name in a sentence that people read in a terminal: without control characters."""
+    """Return a name for a sentence that people read in a terminal: short, and without control characters."""
     return ascii(text[:60])[1:-1][:100]
 
 
 def _show(value: Any) -> str:
-    """A value in a sentence. Of what may be large or deep, and so costly to spell out, only the kind."""
+    """Return a value for a sentence; of a value that may be large or deep, and costly to spell out, only its kind."""
     if isinstance(value, str | bytes):
         return ascii(value[:60])[:100]
     if isinstance(value, Decimal):

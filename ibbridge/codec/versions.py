@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TypeGuard
 
 OLDEST = 176
-"""The oldest version ibbridge speaks: what older third-party clients offer, and the simulator must serve."""
+"""Oldest server version that ibbridge speaks: older third-party clients offer it, and the simulator must serve them."""
 
 NEWEST = 226
-"""The newest version ibbridge offers in its handshake."""
+"""Newest server version that ibbridge offers in its handshake."""
 
 FA_PROFILE_DESUPPORT = 177
 PENDING_PRICE_REVISION = 178
@@ -66,10 +66,10 @@ COND_ORDER_WITH_OVERNIGHT_PARAM = 226
 
 
 def raw_ids(version: int) -> bool:
-    """Whether messages begin with their id in four bytes, and may be protobuf, rather than with its digits."""
+    """Return True if messages begin with their id in four bytes (and may be protobuf), not with its digits."""
     return version >= PROTOBUF
 
 
 def is_known(version: object) -> TypeGuard[int]:
-    """Whether this is a server version that ibbridge speaks."""
+    """Return True if ibbridge speaks this server version."""
     return type(version) is int and OLDEST <= version <= NEWEST

@@ -1,12 +1,12 @@
-"""The words that IB lists for an argument, and the nearest of them to a word that is none.
+"""Word lists of IB's for single arguments, and the listed word that is nearest to a misspelt one.
 
-A misspelt word is best refused before it leaves: TWS answers it late, under a code of its own, or places what nobody
-meant. Words are only checked in what clients send; TWS may say anything. IB adds some from time to time, so whoever
-sends a request can have them left unchecked (`checked(..., listed=False)`).
+A misspelt word is best refused before it leaves: TWS refuses it late, under a code of its own, or places an order that
+the client did not mean. Only words from clients are checked; TWS may say anything. IB adds words from time to time, so
+the sender of a request can leave its words unchecked (`checked(..., listed=False)`).
 
 Sources: IB's documentation of requests and orders, the enumerations of IB's Java client with all spellings that it
-takes for one order type, the text of TWS's own errors (bar sizes), and words that TWS reports of orders, which come
-back with an order that is changed.
+takes for one order type, the text of TWS's own errors (bar sizes), and words in TWS's reports of orders, which clients
+send back when they change an order.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 LONGEST_GUESSED = 64
-"""Characters of a name for which a nearest one is looked for: longer ones are no misspelling of any."""
+"""Longest name, in characters, for which a nearest one is sought: a longer one is no misspelling of any."""
 
 
 def nearest(name: str, known: Collection[str]) -> str | None:
-    """Return the known name that `name` is likely meant to be: but for capitals and blanks the same, or like it."""
+    """Return the known name most like `name`, ignoring capitals, blanks and `_+-`; None if none is like it."""
     if len(name) > LONGEST_GUESSED:
         return None
     plain = {_plain(each): each for each in known}
@@ -40,9 +40,10 @@ def _plain(name: str) -> str:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Words:
-    """A list of IB's. `noun` says of what; `any_case`: TWS takes them in capitals and in small letters.
+    """Word list of IB's for one kind of argument.
 
-    Beside those that are `listed` the words of a `form` are taken, a regular expression that `formed` puts into words.
+    `noun` says what the list has. `any_case`: TWS takes its words in capitals and in small letters. A word is `listed`,
+    or has the `form`, a regular expression that `formed` describes to people.
     """
 
     noun: str
@@ -52,7 +53,7 @@ class Words:
     formed: str = ""
 
     def has(self, word: str | int) -> bool:
-        """Return whether IB lists this word."""
+        """Return True if IB lists this word."""
         if word in self.listed:
             return True
         if not isinstance(word, str):
@@ -62,7 +63,7 @@ class Words:
         return bool(self.form) and re.fullmatch(self.form, word, re.ASCII) is not None
 
     def meant(self, word: str | int) -> str | None:
-        """Return the word that this one is likely meant to be; None if there is none like it."""
+        """Return the word that the client is likely to mean; None if no word is like this one."""
         if not isinstance(word, str):
             return None
         if self.form and len(word) <= LONGEST_GUESSED:
@@ -72,13 +73,13 @@ class Words:
         return nearest(word, [str(each) for each in self.listed])
 
     def expected(self) -> str:
-        """Return what a word must be, for people."""
+        """Return a description, for people, of the words that are taken."""
         shown = ", ".join(map(str, self.listed)) if len(self.listed) <= SHOWN else ""
         return f"one of IB's {self.noun}" + (f" ({self.formed or shown})" if self.formed or shown else "")
 
 
 SHOWN = 12
-"""The longest list that a refusal repeats whole; all are in docs/messages.md."""
+"""Longest list that a refusal repeats whole; docs/messages.md has all lists."""
 
 _SPELLINGS = (
     "MKT MARKET/LMT LIMIT/STP STOP/STP_LMT STOP_LIMIT STOPLIMIT STOPLMT STPLMT/REL RELATIVE/TRAIL TRAILING_STOP/"
@@ -91,7 +92,7 @@ _SPELLINGS = (
     "PPV PEG_PRM_VOL PEGPRIMVOL/PDV PEG_MID_VOL PEGMIDVOL/PMV PEG_MKT_VOL PEGMKTVOL/PSV PEG_SURF_VOL PEGSURFVOL"
 )
 _ORDER_TYPES = (*(each.replace("_", " ") for each in re.split("[ /]", _SPELLINGS)), "BOX_TOP")
-_NONE = ("NONE", "None")  # as TWS writes an order type that is not there, and IB's clients send it back
+_NONE = ("NONE", "None")  # TWS writes an absent order type so, and IB's clients send it back
 
 ACTIONS = Words("actions", ("BUY", "SELL", "SSHORT", "SLONG"))
 ORDER_TYPES = Words("order types", _ORDER_TYPES)
@@ -141,4 +142,4 @@ LISTS = (
     *(ACTIONS, ORDER_TYPES, ORDER_TYPES_OR_NONE, ATTACHED_ORDER_TYPES, TIMES_IN_FORCE, SECURITY_TYPES, RIGHTS),
     *(TICK_TYPES, WHAT_TO_SHOW, BAR_SIZES, DURATIONS, DATE_FORMATS, HEAD_DATE_FORMATS),
 )
-"""Every list there is."""
+"""Every word list."""

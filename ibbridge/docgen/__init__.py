@@ -1,8 +1,8 @@
-"""The declarations, described: `docs/messages.md` for people and JSON Schemas for programs.
+"""Documentation generated from the declarations: `docs/messages.md` for people, and JSON Schemas for programs.
 
-Everything here is derived: from the declarations what TWS says and is told, from the daemon's own tables what differs
-on the bus, from `ib` what IB's numbers mean. `entries` brings them together, `json_schema` and `markdown` write them
-down, `python -m ibbridge.docgen` (`make docs`) puts them into files.
+All of it is derived: from the declarations what travels between TWS and the bridge, from the daemon's own tables what
+differs on the bus, from `ib` what IB's numbers mean. `entries` joins these, `json_schema` and `markdown` render them,
+and `python -m ibbridge.docgen` (`make docs`) writes the files.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WIDTH = 110
 
 
 def files() -> dict[str, str]:
-    """The text of everything that is written from the declarations, by path from the project's root."""
+    """Return the text of every generated file, by path from the project's root."""
     return {PAGE: markdown.page(), **{f"{SCHEMAS}/{path}.json": _json(content) for path, content in _schemas()}}
 
 
@@ -42,7 +42,7 @@ def _json(content: Any) -> str:
 
 
 def _laid_out(value: Any, indent: str) -> str:
-    """JSON for people and for diffs: what fits on a line is on one."""
+    """Return JSON for people and for diffs: a value that fits on a line is on one."""
     line = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if len(indent) + len(line) <= WIDTH or not isinstance(value, dict | list):
         return line

@@ -1,4 +1,4 @@
-"""`python -m ibbridge.docgen`: write what is written from the declarations, and remove what is left over."""
+"""`python -m ibbridge.docgen`: write the files generated from the declarations, and remove stale ones."""
 
 from __future__ import annotations
 

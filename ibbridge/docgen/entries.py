@@ -1,8 +1,8 @@
-"""Messages and commands as clients meet them, which is not quite how TWS does.
+"""Messages and commands as clients see them, which is not quite how TWS does.
 
-A command is a request without the id that the daemon gives: orders are named by a `key`, and a cancel names the command
-that it takes back. What a client may not say of an order, and what it must, stands where the daemon refuses it; this
-module only applies it.
+A command is a request without the id that the daemon assigns: orders are named by a `key`, and a cancel names the
+command that it cancels. The daemon's own tables say which order attributes a client must give and which it must not;
+this module only applies them.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _PLACES = {
 _OWN = "req.<client>.<id>."
 
 BRIDGE = "bridge"
-"""The domain of the commands that are no request of IB's."""
+"""Domain of the commands that are no requests of IB's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """An argument that is the bridge's and not IB's."""
+    """Argument or field that is the bridge's and not IB's."""
 
     name: str
     word: str
@@ -67,23 +67,24 @@ _ID = Own(
     "the command id under which the request was made",
     required=True,
 )
+_ENDS = "from the bridge: true if the request or order is over; nil if that depends"
 _ADDED = {
     "error": (
-        Own("class", "text", {"enum": [*CLASSES]}, "the bridge's: " + ", ".join(f"`{each}`" for each in CLASSES)),
-        Own("ends", "flag", {"type": ["boolean", "null"]}, "the bridge's: whether that is over; nil: it depends"),
+        Own("class", "text", {"enum": [*CLASSES]}, "from the bridge: " + ", ".join(f"`{each}`" for each in CLASSES)),
+        Own("ends", "flag", {"type": ["boolean", "null"]}, _ENDS),
     )
 }
-"""What the daemon adds to messages of IB's."""
+"""Fields that the daemon adds to messages of IB's."""
 
 _NAMES = {each.name: each for each in (_KEY, _ID)}
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Entry:
-    """A message, with what its `data` has; or a command, with what its `args` take.
+    """Message with the fields of its `data`, or command with the arguments in its `args`.
 
-    `lives` says at which server versions each field is carried (first, last), `needed` which attributes must be given
-    though their declaration does not say so. `declaration` is None for what is no message of IB's.
+    `lives` gives the server versions (first, last) at which each field is carried. `needed` are attributes that must be
+    given though their declaration does not say so. `declaration` is None for a command that is no request of IB's.
     """
 
     name: str
@@ -99,32 +100,32 @@ class Entry:
 
     @property
     def is_command(self) -> bool:
-        """Whether clients send it."""
+        """True if clients send it."""
         return self.declaration is None or isinstance(self.declaration, Request)
 
     @property
     def usable(self) -> bool:
-        """Whether clients can meet it at all."""
+        """True if clients can send or receive it at all."""
         return self.name not in DAEMON_ONLY
 
     @property
     def restricted(self) -> bool:
-        """Whether the configuration must allow it."""
+        """True if the configuration must allow it."""
         return self.name in RESTRICTED
 
     def maps(self, path: Path) -> bool:
-        """Whether the list at `path` is published as a map where it came as protobuf."""
+        """Return True if the list at `path` is published as a map where it came as protobuf."""
         swap = self.declaration.swap if self.declaration else None
         return swap is not None and ".".join(path) in swap.maps
 
     def required(self, path: Path, field: Field) -> bool:
-        """Whether a command must give the field at `path`."""
+        """Return True if a command must give the field at `path`."""
         return field.required or path in self.needed
 
 
 @cache
 def entries() -> tuple[Entry, ...]:
-    """Everything, in the order of declaration; then what is the bridge's own."""
+    """Return all entries: messages and requests in the order of declaration, then the bridge's own commands."""
     declared = [
         entry
         for domain in DOMAINS
@@ -143,13 +144,13 @@ def _own(takes: Takes) -> Own:
 
 @cache
 def messages() -> tuple[Entry, ...]:
-    """Every message."""
+    """Return every message."""
     return tuple(each for each in entries() if not each.is_command)
 
 
 @cache
 def commands() -> tuple[Entry, ...]:
-    """Every command."""
+    """Return every command."""
     return tuple(each for each in entries() if each.is_command)
 
 
@@ -164,7 +165,7 @@ def _entries(declaration: Declaration, domain: str) -> Iterator[Entry]:
 
 
 def _what_if(order: Request, domain: str) -> Entry:
-    """The same arguments, but for the key: nothing is placed, and one message answers."""
+    """Return the what-if command: it has the order's arguments but no key, places nothing, and gets one message."""
     answer = ("openOrder",)
     doc = "Asks what an order would cost: margin and commission. Nothing is placed."
     asked = replace(order, name=WHAT_IF, does=Kind.ONE_SHOT, answers=answer, ends=answer, doc=doc)
@@ -181,22 +182,22 @@ def _command(request: Request, domain: str) -> Entry:
     return Entry(request.name, domain, arguments.fields(request), request, own, lives, needed)
 
 
-# -- who answers what, and where -------------------------------------------------------------------------------------
+# -- requests, messages and topics -----------------------------------------------------------------------------------
 
 
 def asking(message: Declaration) -> list[Request]:
-    """The commands that `message` answers."""
+    """Return the commands that `message` answers."""
     requests = (each.declaration for each in commands())
     return [each for each in requests if isinstance(each, Request) and message.name in each.answers]
 
 
 def cancelling(request: Request) -> list[Request]:
-    """The commands that cancel `request`."""
+    """Return the commands that cancel `request`."""
     return [each for each in OUTBOUND if each.cancels == request.name]
 
 
 class _Arguments(dict[str, Any]):
-    """Arguments of a request that nobody has made: each is its own name, but for the flags that are set."""
+    """Arguments of an imaginary request: each argument is its own name, except for the flags that are set."""
 
     def __init__(self, request: Request, *flags: str) -> None:
         named = (each for each in request.shape.fields if not _is_flag(each))
@@ -209,18 +210,18 @@ def _is_flag(field: Field) -> bool:
 
 
 def topics(request: Request) -> dict[str, str]:
-    """Where data of this request is published, with the flag that makes it so: empty for what is so without any."""
+    """Return the topics on which data of this request is published, each with the flag that selects it, or ''."""
     return _joined(_where(request, MESSAGES[answer]) for answer in request.answers)
 
 
 def places(message: Declaration) -> dict[str, str]:
-    """Where this message is published, asked for or not, with the flag of its request that makes it so."""
+    """Return the topics on which this message is published, requested or not, each with the flag that selects it."""
     unasked = {} if message.topic is Topic.REQUEST else {_PLACES[message.topic]: ""}
     return _joined((*(_where(request, message) for request in asking(message)), unasked))
 
 
 def _where(request: Request, message: Declaration) -> dict[str, str]:
-    """Where `message` is published as an answer to `request`."""
+    """Return the topics on which `message` is published as a response to `request`, as `topics` does."""
     asked = request.does is Kind.ONE_SHOT and message.topic is Topic.EXECUTION
     if asked or (message.key is None and message.name in request.ends and request.does is Kind.ONE_SHOT):
         return {_OWN: ""}

@@ -1,7 +1,7 @@
-"""JSON Schema (draft 2020-12) of what is on the bus: one self-contained schema for each message and command.
+"""JSON Schema (draft 2020-12) of the messages and commands on the bus: one self-contained schema for each.
 
-The schema of a message is about its `data`, that of a command about its `args`. A message's schema holds at every
-server version and in both encodings, and lets unknown keys pass, as every subscriber should; a command's lets none
+The schema of a message describes its `data`, that of a command its `args`. A message's schema holds at every server
+version and in both encodings, and lets unknown keys pass, as every subscriber should. A command's schema lets none
 pass, as the daemon does not. A field that is not always carried says so in its `$comment`.
 """
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 TABLES = "reference/{}"
-"""Where the tables of IB's numbers are kept: data, beside the schemas."""
+"""Path of the tables of IB's numbers: data, beside the schemas."""
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
 def schema(entry: Entry) -> dict[str, Any]:
-    """The schema of one message or command."""
+    """Return the schema of one message or command."""
     made = _Commanded(entry) if entry.is_command else _Published(entry)
     whole = made.record(Record(entry.name, entry.fields, full=not entry.is_command), ())
     for own in entry.own:
@@ -40,7 +40,7 @@ def schema(entry: Entry) -> dict[str, Any]:
 
 
 class _Made:
-    """A schema in the making: records go to `$defs` under their names."""
+    """Schema under construction. Records go to `$defs` under their names."""
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
@@ -50,7 +50,7 @@ class _Made:
         raise NotImplementedError
 
     def property(self, field: Field, path: Path, *, there: bool) -> dict[str, Any]:
-        """The schema of one attribute, with what leaving it out means unless it is always there."""
+        """Return the schema of one attribute, with its default unless it is always `there`."""
         made = self.value(field, path)
         if not there and field.default not in (None, "", [], {}):
             made["default"] = field.default
@@ -63,7 +63,7 @@ class _Made:
         raise NotImplementedError
 
     def one(self, field: Field, path: Path) -> Fragment:
-        """A value of this type, which is there."""
+        """Return the schema of a single value that is set."""
         match kind := field.type:
             case Scalar():
                 return self.scalar(field)
@@ -78,7 +78,7 @@ class _Made:
                 return {"oneOf": [self.kind(kind, number, path) for number in kind.kinds]}
 
     def kind(self, union: Union, number: int, path: Path) -> Fragment:
-        """One kind of a union's rows."""
+        """Return the schema of one kind of a union's rows."""
         record = union.kinds[number]
         made = self.record(record, path)
         by = {union.by.name: {"const": number}}
@@ -89,13 +89,13 @@ class _Made:
         raise NotImplementedError
 
     def map(self, properties: Mapping[str, Any], required: Iterable[str]) -> dict[str, Any]:
-        """An object."""
+        """Return the schema of an object."""
         needed = {"required": names} if (names := [*required]) else {}
         rest = not self.entry.is_command
         return {"type": "object", "properties": dict(properties), **needed, "additionalProperties": rest}
 
     def define(self, name: str, content: dict[str, Any]) -> Fragment:
-        """A reference to a definition; one that differs from another of its name gets a name of its own."""
+        """Return a reference to a definition. Definitions that share a name but differ get names of their own."""
         free, count = name, 1
         while self.defs.setdefault(free, content) != content:
             count += 1
@@ -129,7 +129,7 @@ class _Commanded(_Made):
     def record(self, record: Record, path: Path) -> dict[str, Any]:
         fields = {(*path, each.name): each for each in record.shape}
         sent = {where: each for where, each in fields.items() if where in self.entry.lives}
-        # What a lenient record has too much of is left aside, not refused. Rows of several kinds are carried whole.
+        # A lenient record's surplus attributes are ignored, not refused. Rows of several kinds are carried whole.
         taken = fields if record.lenient or not sent else sent
         required = {each.name for where, each in taken.items() if self.entry.required(where, each)}
         made = {each.name: self.property(each, where, there=each.name in required) for where, each in taken.items()}
@@ -154,7 +154,7 @@ class _Commanded(_Made):
 
 
 def index() -> dict[str, Any]:
-    """What there is, and what the schemas do not say: ids, versions, which answers belong to what, where they go."""
+    """Return the index: ids, versions, and which messages answer which commands on which topics."""
     return {
         "serverVersions": {"first": OLDEST, "last": NEWEST},
         "messages": {each.name: _about_message(each) for each in messages()},

@@ -1,6 +1,6 @@
-"""`docs/messages.md`: every message and command for people who need not know Python.
+"""Page `docs/messages.md`: every message and command, for people who need not know Python.
 
-Sections are named as IB names things; records have `(record)` behind their names, because some differ from a message
+Sections are named as IB names things. Records have `(record)` behind their names, because some differ from a message
 only in their capitals, and anchors do not.
 """
 
@@ -45,41 +45,41 @@ if TYPE_CHECKING:
 _HEAD = f"""\
 # Messages and commands
 
-Written by `make docs` from the declarations in `ibbridge/codec/messages`, for server versions {OLDEST} to {NEWEST}; not
-to be edited. Names are Interactive Brokers' own, so IB's manual says more about each. How messages and commands travel
-is in [protocol.md](protocol.md).
+`make docs` writes this page from the declarations in `ibbridge/codec/messages`, for server versions {OLDEST} to
+{NEWEST}: do not edit it. Names are Interactive Brokers' own, so IB's manual says more about each.
+[protocol.md](protocol.md) describes how messages and commands travel.
 
-The same for programs, as [JSON Schema](https://json-schema.org) (draft 2020-12): [schema/](schema/) has a file for the
-`data` of each message and for the `args` of each command, and [index.json](schema/index.json) with what a schema cannot
-say. They are installed with ibbridge: `ibbridge schema tickPrice` prints one.
+Programs find the same as [JSON Schema](https://json-schema.org) (draft 2020-12): [schema/](schema/) has a file for the
+`data` of each message and for the `args` of each command. [index.json](schema/index.json) has the facts that a schema
+cannot express. The schemas are installed with ibbridge: `ibbridge schema tickPrice` prints one.
 """
 
 _READING = """\
 ## How to read this page
 
-**Messages** have every key, always. **Commands** are given without the `reqId` or `orderId` that IB's manual has: those
-are the daemon's. An argument that is not required may be left out, or nil. In **records** an attribute that has its
+**Messages** always have every key. **Commands** do not take the `reqId` or `orderId` that IB's manual has: the daemon
+assigns those. An argument that is not required may be left out, or nil. In **records** an attribute that has its
 default is left out, unless the record says otherwise.
 
-*Versions* are the server versions (the `serverVersion` in `status`) at which a field travels; where there are none, it
-travels as long as its message. What a command is given and the version in use does not carry is refused. *Protobuf* is
-the field's tag on the wire; `-` is a field that travels as text only.
+*Versions* are the server versions (the `serverVersion` in `status`) at which a field travels; an empty cell means all
+versions of its message. The daemon refuses an argument that the version in use does not carry. *Protobuf* is the
+field's tag on the wire; `-` marks a field that travels as text only.
 
-A command starts one of these:
+A command is one of these:
 
 | | |
 |---|---|
-| one-shot | is answered, and over |
-| stream | is answered until it is cancelled |
-| order | is an order, named by its `key` |
-| fire-and-forget | has no answer |
-| setting | has no answer, and changes what TWS does from then on |
+| one-shot | TWS responds, and the request is over |
+| stream | a subscription: TWS sends data until it is cancelled |
+| order | an order, named by its `key` |
+| fire-and-forget | TWS does not respond |
+| setting | TWS does not respond, and behaves differently from then on |
 
-*Pace* is who goes first when there is more to send than TWS takes: """
+*Pace* is the priority when there is more to send than TWS takes, most urgent first: """
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     return "\n".join(_lines()).rstrip() + "\n"
 
 
@@ -101,13 +101,13 @@ def _lines() -> Iterator[str]:
 
 
 def _titles() -> dict[str, str]:
-    """The headings, by domain: the modules say themselves what they are about."""
+    """Return the headings by domain: the first line of each module's docstring."""
     titles = {each.__name__.rpartition(".")[2]: (each.__doc__ or "").splitlines()[0].rstrip(".") for each in DOMAINS}
     return {**titles, BRIDGE: "The bridge itself"}
 
 
 def _reference() -> Iterator[str]:
-    """IB's numbers. A text that is none of the names here is a name of IB's."""
+    """Yield the tables of IB's numbers."""
     for name, (title, about) in _TABLES.items():
         yield f"## {title}\n"
         yield f"{about} As data: [schema/reference/{name}.json](schema/reference/{name}.json).\n"
@@ -122,12 +122,12 @@ def _reference() -> Iterator[str]:
 _TABLES = {
     "tick_types": (
         "Tick types",
-        "What `tickType` says. *Size tick* has the size of a price, *delayed* is the same fifteen minutes later.",
+        "The values of `tickType`. *Size tick* is the size for a price, *delayed* the same data fifteen minutes later.",
     ),
-    "generic_ticks": ("Generic ticks", "What `genericTickList` of `reqMktData` takes, with commas between."),
+    "generic_ticks": ("Generic ticks", "The values for `genericTickList` of `reqMktData`, separated by commas."),
     "error_codes": (
         "Error codes",
-        "What `errorCode` says, and `class` and `ends` with it. Where `ends` has nothing, it depends, and is nil.",
+        "The values of `errorCode`, each with its `class` and `ends`. An empty `ends` depends on the case, and is nil.",
     ),
 }
 
@@ -146,7 +146,7 @@ def _cell(name: str, value: Any) -> str:
 
 
 def slug(heading: str) -> str:
-    """The anchor that GitHub gives a heading."""
+    """Return the anchor that GitHub gives a heading."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
@@ -183,7 +183,7 @@ def _contents() -> Iterator[str]:
 
 def _types() -> Iterator[str]:
     yield "### Types\n"
-    yield "A number of any type is nil where TWS says that it is not set; so is what has nil as its default.\n"
+    yield "A number of any type is nil where TWS has not set it, and so is a value whose default is nil.\n"
     yield "| type | as published | as a command takes it |"
     yield "|---|---|---|"
     for kind in KINDS.values():
@@ -203,7 +203,7 @@ def _type(field: Field) -> str:
 
 
 def _bounds(field: Field) -> str:
-    """Return what a command may give of a type, where that is not the same for all of the type."""
+    """Return the limits on a command's value where they differ from those of its type."""
     if field.words:
         return f", one of [{field.words.noun}](#words)"
     if field.least is not None:
@@ -215,12 +215,12 @@ def _bounds(field: Field) -> str:
 
 
 def _words() -> Iterator[str]:
-    """The words that IB lists, once for each list."""
+    """Yield the table of IB's word lists, each list once."""
     yield "## Words\n"
     yield (
-        "What IB lists, and a command may say; another word is refused before it leaves, with the nearest of these. "
-        "`commands.unknown_words: pass` leaves it to TWS, for a word that IB has added since. What TWS says is not "
-        "checked. Small letters are taken as well where it says so.\n"
+        "The words that IB lists for an argument. The daemon refuses a command with another word and names the nearest "
+        "of these. `commands.unknown_words: pass` leaves the check to TWS, for words that IB has added since. Words in "
+        "messages from TWS are not checked. *In any case*: small letters are taken as well.\n"
     )
     yield "| | words |"
     yield "|---|---|"
@@ -232,8 +232,8 @@ def _words() -> Iterator[str]:
         yield f"| {noun}{' (in any case)' if each.any_case else ''} | {listed} |"
     yield ""
     yield (
-        "An adjusted, attached or delta-neutral order's type may also be `NONE`, that of an attached one `PRESET`. The "
-        "head time stamp has no date format 3.\n"
+        "The type of an adjusted, attached or delta-neutral order may also be `NONE`, that of an attached order "
+        "`PRESET`. `reqHeadTimeStamp` has no date format 3.\n"
     )
 
 
@@ -267,7 +267,7 @@ def _section(entry: Entry) -> Iterator[str]:
     if rows:
         yield from _table(("argument" if entry.is_command else "field", "type", _DEFAULT[entry.is_command]), rows)
     else:
-        yield f"It {'takes no arguments' if entry.is_command else 'has no fields'}.\n"
+        yield f"No {'arguments' if entry.is_command else 'fields'}.\n"
     yield from _coverage(entry)
 
 
@@ -275,7 +275,7 @@ _DEFAULT = {True: "if left out", False: "if TWS leaves it out"}
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """A table; columns of which no row has anything are left out."""
+    """Yield a table. Columns without any content are left out."""
     whole = [(*head, "versions", "protobuf"), *rows]
     kept = [i for i in range(len(whole[0])) if i < len(head) or any(row[i].strip("-") for row in rows)]
     for number, row in enumerate(whole):
@@ -314,24 +314,24 @@ def _wire(entry: Entry, declaration: Declaration) -> str:
 
 def _command_facts(entry: Entry, request: Request) -> Iterator[str]:
     if not entry.usable:
-        yield "sent by the daemon itself, and no command"
+        yield "sent by the daemon itself; clients cannot send it"
     elif entry.restricted:
         yield "refused unless `commands.allow` in the configuration lists it: it concerns the whole connection"
     yield f"{request.does.value}, pace {request.pace.name.lower()}" + _limits(request)
     if request.answers:
         streams = request.does is Kind.STREAM and not request.turns
-        word = "all there is has come once with" if streams else "the last is"
+        word = "the full state ends with" if streams else "the last is"
         end = f"; {word} {_ends(request)}" if request.ends and len(request.answers) > 1 else ""
         yield f"answered by {_links(request.answers)}{end}"
     if entry.usable and (found := topics(request)):
         yield f"its data is published on {_topics(found)}"
     if request.concerns:
-        yield f"about a {_link(request.concerns)} that is under way, which `id` names"
+        yield f"concerns the open {_link(request.concerns)} that `id` names"
     if request.turns:
         other = "a one-shot" if request.does is Kind.STREAM else "a stream"
         yield f"{other} with {' or '.join(f'`{flag}`' for flag in request.turns)}"
     if request.lingers:
-        yield "needs no cancel once it is answered, although TWS would keep it: the daemon cancels it"
+        yield "needs no cancel: TWS would keep the request after its response, but the daemon cancels it"
     if request.cancels:
         yield f"cancels {_link(request.cancels)}"
     elif cancels := cancelling(request):
@@ -341,7 +341,7 @@ def _command_facts(entry: Entry, request: Request) -> Iterator[str]:
 def _limits(request: Request) -> str:
     if not request.limits:
         return ""
-    return f"; TWS is sent at most {'; '.join(map(_limit, request.limits))}; what is more waits"
+    return f"; TWS is sent at most {'; '.join(map(_limit, request.limits))}; further ones wait"
 
 
 def _limit(limit: Limit) -> str:
@@ -352,7 +352,7 @@ def _limit(limit: Limit) -> str:
 
 
 def _ends(request: Request) -> str:
-    """The messages after which nothing more comes, and which of several of a type that is."""
+    """Return the messages after which no more come, each with the field that marks the last of several."""
     found = []
     for name in request.ends:
         last = MESSAGES[name].last
@@ -364,12 +364,12 @@ def _message_facts(message: Declaration) -> Iterator[str]:
     if asked := asking(message):
         yield f"answers {_links(each.name for each in asked)}"
     found = places(message)
-    yield f"published on {_topics(found)}" if found else "published on the stream that it concerns"
+    yield "published on " + (_topics(found) if found else "the topics of the request or order that it concerns")
     if message.identity is None:
-        yield "an event: a `snapshot` does not have it"
+        yield "an event: not in a `snapshot`"
     else:
         each = " and ".join(("topic", *(f"`{name}`" for name in message.identity)))
-        yield f"state: a `snapshot` has the last one of each {each}"
+        yield f"state: a `snapshot` has the last message of each {each}"
 
 
 def _topics(found: Mapping[str, str]) -> str:
@@ -399,7 +399,7 @@ def _row(entry: Entry, field: Field, path: Path, tag: str) -> tuple[str, ...]:
 
 
 def _left_out(field: Field) -> str:
-    """What is published of a field that TWS has left out."""
+    """Return the value that is published for a field that TWS has left out."""
     value, absent = _shown(field.default), field.missing(told=True)
     if absent != field.default:
         value = f"{value}; {_shown(absent)} in protobuf"
@@ -407,7 +407,7 @@ def _left_out(field: Field) -> str:
 
 
 def _span(entry: Entry, path: Path) -> str:
-    """At which versions a field is carried, where that is not as long as its message."""
+    """Return the versions at which a field is carried, if they are not all of its message's."""
     whole, life = entry.lives.get(()), entry.lives.get(path)
     return "never" if life is None and path else _range(life, whole)
 
@@ -422,7 +422,7 @@ def _range(life: tuple[int, int] | None, whole: tuple[int, int] | None) -> str:
 
 
 def _tags(members: Iterable[Member], under: str) -> Iterator[tuple[Field, str]]:
-    """Protobuf's tags by field, `4.1` for a field of a message that only protobuf nests."""
+    """Yield each field with its protobuf tag: `4.1` for a field of a message that only protobuf nests."""
     for member in members:
         if isinstance(member, Inline):
             yield from _tags(member.fields, f"{under}{member.tag}.")
@@ -436,7 +436,7 @@ def _tags(members: Iterable[Member], under: str) -> Iterator[tuple[Field, str]]:
 
 
 def _coverage(entry: Entry) -> Iterator[str]:
-    """Of each record in a message: which of its attributes travel, and when, where it is not all of them always."""
+    """Yield, for each record in a message, which attributes travel at which versions, unless all always do."""
     if entry.needed:
         listed = ", ".join(f"`{'.'.join(path)}`" for path in sorted(entry.needed))
         yield f"Required: {listed}.\n"
@@ -456,11 +456,11 @@ def _of_record(entry: Entry, record: Record, path: Path) -> Iterator[str]:
     if len(groups.get("never", ())) > len(always):
         del groups["never"]
         said = [", ".join(always), *(f"{word} also {', '.join(names)}" for word, names in sorted(groups.items()))]
-        aside = " The rest is taken and left aside." if record.lenient and entry.is_command else ""
+        aside = " Other attributes are accepted and ignored." if record.lenient and entry.is_command else ""
         yield f"Of {whose} only this {travels}: {'; '.join(filter(None, said))}.{aside}\n"
     elif groups:
         said = [f"{', '.join(names)} {word}" for word, names in sorted(groups.items())]
-        yield f"All of {whose} {travels}, but: {'; '.join(said)}.\n"
+        yield f"All of {whose} {travels}, except: {'; '.join(said)}.\n"
     for each in record.shape:
         if isinstance(each.type, Record) and (*path, each.name) in entry.lives:
             yield from _of_record(entry, each.type, (*path, each.name))
@@ -470,9 +470,9 @@ def _of_record(entry: Entry, record: Record, path: Path) -> Iterator[str]:
 
 
 def _users() -> dict[Record | Union | Mask, list[str]]:
-    """Every record, union and mask that can be reached, with the names of the messages and commands that have it.
+    """Return every record, union and mask, with the names of the messages and commands that have it.
 
-    Those of one name are one to whoever reads the page: they differ on the wire only.
+    Kinds with the same name are one to the reader of the page: they differ on the wire only.
     """
     first: dict[str, Record | Union | Mask] = {}
     found: dict[Record | Union | Mask, list[str]] = {}
@@ -511,7 +511,7 @@ def _record(kind: Record | Union | Mask, users: Sequence[str]) -> Iterator[str]:
 
 def _attributes(record: Record, users: Sequence[str]) -> Iterator[str]:
     if record.full:
-        yield "Every attribute is always there.\n"
+        yield "Every attribute is always present.\n"
     sent = not {each.name for each in commands()}.isdisjoint(users)
     rows = [
         (f"`{each.name}`", _type(each) + _said(each, sent=sent), _shown(each.default), "", str(each.tag or "-"))
@@ -521,6 +521,6 @@ def _attributes(record: Record, users: Sequence[str]) -> Iterator[str]:
 
 
 def _said(field: Field, *, sent: bool) -> str:
-    """Return what commands may give of an attribute, if commands have its record at all."""
+    """Return the limits on an attribute in commands, if commands have its record at all."""
     bounds = _bounds(field).removeprefix(", ") if sent else ""
     return f" (commands: {bounds})" if bounds else ""

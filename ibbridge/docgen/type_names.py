@@ -1,8 +1,8 @@
-"""The types of values, in words and as JSON Schema: how one is published, and what a command may give for it.
+"""Types of values, in words and as JSON Schema: the published form, and the form that a command may give.
 
-One table, by the name of the `Scalar`. Fragments are flat (`type` is a list where there is a choice), because that is
-what generators of code in other languages digest best. Unset is nil everywhere, and is added by whoever knows whether
-a value can be unset.
+The table has a row for each `Scalar` name. Fragments are flat (`type` is a list where there is a choice), because
+generators of code in other languages handle that best. Unset is nil everywhere; the caller, who knows whether a value
+can be unset, adds nil.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Fragment: TypeAlias = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A type of values. `unset`: it can be published as nil wherever it stands, because TWS has a number for that."""
+    """Type of values. `unset`: TWS has a sentinel for unset, so the value can be nil wherever it stands."""
 
     word: str
     published: Fragment
@@ -42,7 +42,7 @@ _INT32 = {"minimum": -t.UNSET_INT - 1, "maximum": t.UNSET_INT - 1}  # the larges
 _INT64 = {"minimum": -t.UNSET_LONG - 1, "maximum": t.UNSET_LONG - 1}
 _REAL = _type("number", "string", pattern=f"^{_INFINITY}$")
 
-# Of integers `format` says what IB declares. It is no bound: as text TWS can send more digits, and they are published.
+# `format` gives the width that IB declares for an integer, but no bound: TWS can send more digits as text.
 KINDS: Mapping[str, Kind] = {
     "int": Kind(
         "integer",
@@ -127,12 +127,12 @@ KINDS: Mapping[str, Kind] = {
 
 
 def published(kind: t.Scalar) -> Fragment:
-    """A value as it is published."""
+    """Return the schema of a value as it is published."""
     return _with_codes(KINDS[kind.name].published, kind)
 
 
 def accepted(field: Field) -> Fragment:
-    """Return a value of a scalar field as a command may give it."""
+    """Return the schema of a value as a command may give it."""
     kind = cast("t.Scalar", field.type)
     fragment = dict(_with_codes(KINDS[kind.name].accepted, kind))
     if kind.name == "str":
@@ -145,7 +145,7 @@ def accepted(field: Field) -> Fragment:
 
 
 def _of_words(field: Field) -> Fragment:
-    """Return what the words are that IB lists for a field. An empty text is none, where the field may be left out."""
+    """Return the schema of IB's words for a field. An empty text counts as no word where the field may be left out."""
     words = field.words
     if words is None:
         return {}
@@ -159,7 +159,7 @@ def _of_words(field: Field) -> Fragment:
 
 
 def _in_any_case(word: str) -> str:
-    """Return a pattern for the word in whatever case: the expressions of JSON Schema have no flag for it."""
+    """Return a pattern for the word in any case: regular expressions in JSON Schema have no flag for that."""
     return "".join(f"[{each.upper()}{each.lower()}]" if each.isalpha() else re.escape(each) for each in word)
 
 
@@ -168,7 +168,7 @@ def _with_codes(fragment: Fragment, kind: t.Scalar) -> Fragment:
 
 
 def or_nil(fragment: Fragment) -> dict[str, Any]:
-    """The same, or nil."""
+    """Return the schema of the same value, or nil."""
     if "$ref" in fragment:
         return {"anyOf": [fragment, {"type": "null"}]}
     wider = dict(fragment)

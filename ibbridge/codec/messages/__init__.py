@@ -1,4 +1,4 @@
-"""Every message and request, by domain. A request and its answers stand on one page."""
+"""Declarations of every message and request, by domain. A request and the messages that answer it share a module."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ DOMAINS = (
 _ALL = tuple(declaration for domain in DOMAINS for declaration in domain.DECLARATIONS)
 
 OUTBOUND: tuple[Request, ...] = tuple(each for each in _ALL if isinstance(each, Request))
-"""Requests, to TWS."""
+"""Requests: messages to TWS."""
 
 INBOUND: tuple[Declaration, ...] = tuple(each for each in _ALL if not isinstance(each, Request))
-"""Messages, from TWS."""
+"""Messages from TWS."""
 
 REQUESTS = {each.name: each for each in OUTBOUND}
 MESSAGES = {each.name: each for each in INBOUND}

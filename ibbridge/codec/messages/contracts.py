@@ -42,13 +42,13 @@ from ibbridge.codec.schema import (
 from ibbridge.codec.types import join_date, split_date
 
 CODE = 64
-"""Characters of what names something at IB: a symbol, an exchange, an account, a date."""
+"""Most characters of a name or code at IB: a symbol, an exchange, an account, a date."""
 
 DESCRIPTION = 4_096
-"""Characters of text for people, which comes back with what TWS has sent."""
+"""Most characters of a text for people, which comes back with TWS's own data."""
 
-# What a contract's number says already need not be said again, nor what its symbol says. Legs, and the stock behind a
-# delta-neutral combination, are said by nothing else.
+# Attributes that identify a contract need not be carried if its conId or its symbol identifies it already. Only legs,
+# and the stock behind a delta-neutral combination, are told by nothing else.
 _NO_CON_ID = lacking("conId")
 _NO_NAME = lacking("conId", "symbol", "localSymbol")
 
@@ -206,7 +206,10 @@ _FUND = (
 
 
 def _split_date(data: dict[str, Any]) -> None:
-    """Protobuf has date and time in one field of the contract, as text has (`20251219 08:30:00 US/Central`)."""
+    """Split the contract's last trade date into date and time.
+
+    Protobuf has both in one field, as text has (`20251219 08:30:00 US/Central`).
+    """
     details = data["contractDetails"]
     contract = details.get("contract", {})
     date, time = split_date(contract.pop("lastTradeDateOrContractMonth", ""), 2)
@@ -217,7 +220,10 @@ def _split_date(data: dict[str, Any]) -> None:
 
 
 def _split_maturity(data: dict[str, Any]) -> None:
-    """Of a bond it is also the maturity, a third part is the time zone, and the contract keeps the whole."""
+    """Split a bond's last trade date into maturity, time and time zone.
+
+    The contract keeps the whole text.
+    """
     details = data["contractDetails"]
     parts = split_date(details.get("contract", {}).get("lastTradeDateOrContractMonth", ""), 3)
     named = zip(("maturity", "lastTradeTime", "timeZoneId"), parts, strict=True)
@@ -265,7 +271,7 @@ DECLARATIONS = (
         10,
         "contractDetails",
         *_DETAILS,
-        doc="One contract that matches.",
+        doc="A contract that matches the description.",
         text=(
             "reqId",
             Of(
@@ -296,7 +302,7 @@ DECLARATIONS = (
         18,
         "bondContractDetails",
         *_DETAILS,
-        doc="One bond that matches.",
+        doc="A bond that matches the description.",
         text=(
             "reqId",
             Of(
@@ -322,7 +328,7 @@ DECLARATIONS = (
         52,
         "contractDetailsEnd",
         Int("reqId", 1, absent=-1),
-        doc="That were all that match.",
+        doc="End of the contracts that match.",
         text=(Version(1), "reqId"),
         proto=v.PROTOBUF_CONTRACT_DATA,
     ),

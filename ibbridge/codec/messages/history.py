@@ -44,7 +44,7 @@ def _quotes_twice(args: Mapping[str, Any]) -> int:
 
 
 def _small(args: Mapping[str, Any]) -> int:
-    """Bars of 30 seconds and less: all whose size IB gives in seconds."""
+    """Return 1 for bars of 30 seconds and less (all whose size IB gives in seconds), else 0."""
     return int(args["barSizeSetting"].lstrip("0123456789 ").lower().startswith("s"))
 
 
@@ -55,8 +55,8 @@ def _small_quotes_twice(args: Mapping[str, Any]) -> int:
 _TWICE = "BID_ASK counts twice"
 _OF_SMALL = "bars of 30 seconds and less"
 
-# IB's three rules for small bars: none that is the same within 15 seconds, no six for the same contract, exchange and
-# type of data within two seconds, no more than sixty within any ten minutes. And fifty open at once, of whatever size.
+# IB's three rules for small bars: no identical request within 15 seconds, no six for the same contract, exchange and
+# type of data within two seconds, no more than sixty within any ten minutes. And fifty open at once, of any size.
 _OPEN = Limit("open history", 50, None)
 _SAME = Limit("same history", 1, 15.0, alike=None)
 _INSTRUMENT = Limit("history of an instrument", 5, 2.0, ("contract", "whatToShow"), _quotes_twice, _TWICE)
@@ -70,11 +70,11 @@ _OF_BARS = (
 )
 
 # IB does not say whether ticks count as bars do. The sixty in ten minutes are documented for bars alone, and would make
-# a day's ticks, a thousand at a time, take hours; what is short is kept for them as well.
+# a day's ticks, a thousand at a time, take hours. The two rules with short periods are kept for ticks as well.
 _OF_TICKS = (_OPEN, _SAME, _INSTRUMENT)
 
-# What TWS leaves empty of a bar is unset: a price of zero is one. A volume, an average or a count of -1 is a value, by
-# which it says that bars of this kind have none.
+# A field of a bar that TWS leaves empty is unset, because zero is a valid price. A volume, average or count of -1 is a
+# value: TWS says with it that bars of this kind have none.
 BAR = Record(
     "BarData",
     (
@@ -92,7 +92,7 @@ BAR = Record(
 
 TICK = Record("HistoricalTick", (Long("time", 1), Float("price", 2), Decimal("size", 3)), full=True)
 
-# The bits of historical bid/ask ticks stand the other way round than those of live ones.
+# Historical bid/ask ticks have their bits in the opposite order of live ones.
 _HISTORICAL_BID_ASK = Mask("TickAttribBidAsk", BID_ASK_ATTRIB.bits[::-1], message=BID_ASK_ATTRIB.message)
 
 TICK_BID_ASK = Record(
@@ -138,7 +138,7 @@ DECLARATIONS = (
         Int("formatDate", 8, 1, words=w.DATE_FORMATS),
         Bool("keepUpToDate", 9),
         TagValues("chartOptions", 10),
-        doc="Asks for bars of the past, and with `keepUpToDate` for the one in the making.",
+        doc="Asks for historical bars, and with `keepUpToDate` for updates of the unfinished bar.",
         text=(
             "reqId",
             REQUEST_CONTRACT_EXPIRED,
@@ -170,14 +170,14 @@ DECLARATIONS = (
         Rows("bars", BAR, 2),
         Str("start", default=None),
         Str("end", default=None),
-        doc="The bars in one message, until version 195 with `start` and `end`. What TWS leaves empty of a bar is nil.",
+        doc="The historical bars; up to version 195 with `start` and `end`. A field that TWS leaves empty is nil.",
         text=(
             "reqId",
             Until(v.HISTORICAL_DATA_END, "start end"),
             Each("bars", ("date open? high? low? close? volume wap barCount?",)),
         ),
         proto=v.PROTOBUF_HISTORICAL_DATA,
-        last="end",  # from 196 on the end comes as a message of its own
+        last="end",  # from version 196 on the end is a message of its own
     ),
     inbound(
         108,
@@ -185,7 +185,7 @@ DECLARATIONS = (
         ReqId,
         Str("start", 2),
         Str("end", 3),
-        doc="That were the bars, and what time they cover.",
+        doc="End of the historical bars, with the time that they cover.",
         text="reqId start end",
         proto=v.PROTOBUF_HISTORICAL_DATA,
         since=v.HISTORICAL_DATA_END,
@@ -195,7 +195,7 @@ DECLARATIONS = (
         "historicalDataUpdate",
         ReqId,
         Part("bar", BAR, 2),
-        doc="The bar in the making, as it is now; what TWS leaves empty of it is nil.",
+        doc="The unfinished bar, as it is now. A field that TWS leaves empty is nil.",
         text=("reqId", Of("bar", ("barCount? date open? close? high? low? wap volume",))),
         proto=v.PROTOBUF_HISTORICAL_DATA,
         identity=(),
@@ -208,7 +208,7 @@ DECLARATIONS = (
         Str("endDateTime", 3),
         Str("timeZone", 4),
         Rows("sessions", SESSION, 5),
-        doc="The sessions of an instrument: the answer where `whatToShow` is SCHEDULE.",
+        doc="The trading sessions of an instrument, where `whatToShow` is SCHEDULE.",
         text=(
             "reqId startDateTime endDateTime timeZone",
             Each("sessions", ("startDateTime endDateTime refDate",)),
@@ -223,7 +223,7 @@ DECLARATIONS = (
         Str("whatToShow", 4, required=True, words=w.WHAT_TO_SHOW, longest=CODE),
         Flag("useRTH", 3, 1, absent=0),
         Int("formatDate", 5, 1, words=w.HEAD_DATE_FORMATS),
-        doc="Asks how far back there is data.",
+        doc="Asks for the time of the earliest data of an instrument.",
         text=("reqId", REQUEST_CONTRACT_EXPIRED, "useRTH whatToShow formatDate"),
         proto=v.PROTOBUF_HISTORICAL_DATA,
         pace=Pace.HISTORY,
@@ -246,7 +246,7 @@ DECLARATIONS = (
         "headTimestamp",
         ReqId,
         Str("headTimestamp", 2),
-        doc="When the data begins.",
+        doc="Time of the earliest data of an instrument.",
         text="reqId headTimestamp",
         proto=v.PROTOBUF_HISTORICAL_DATA,
     ),
@@ -257,7 +257,7 @@ DECLARATIONS = (
         Part("contract", CONTRACT, 2, required=True),
         Bool("useRTH", 3),
         Str("timePeriod", 4, required=True, longest=CODE),
-        doc="Asks at which prices an instrument traded, and how much.",
+        doc="Asks for a histogram: how much of an instrument was traded at each price.",
         text=("tickerId", REQUEST_CONTRACT_EXPIRED, "useRTH timePeriod"),
         proto=v.PROTOBUF_HISTORICAL_DATA,
         pace=Pace.HISTORY,
@@ -278,7 +278,7 @@ DECLARATIONS = (
         "histogramData",
         ReqId,
         Rows("items", HISTOGRAM_ENTRY, 2),
-        doc="Prices, with what was traded at each.",
+        doc="A histogram: prices, with the size traded at each.",
         text=("reqId", Each("items", ("price size",))),
         proto=v.PROTOBUF_HISTORICAL_DATA,
     ),
@@ -295,7 +295,7 @@ DECLARATIONS = (
         Flag("useRth", 7, 1, absent=0),
         Bool("ignoreSize", 8),
         TagValues("miscOptions", 9),
-        doc="Asks for the ticks of the past, a thousand at most.",
+        doc="Asks for historical ticks, a thousand at most.",
         text=(
             "reqId",
             REQUEST_CONTRACT_EXPIRED,
@@ -322,7 +322,7 @@ DECLARATIONS = (
         ReqId,
         Rows("ticks", TICK, 2),
         Bool("done", 3),
-        doc="Mid points of the past.",
+        doc="Historical mid points.",
         text=("reqId", Each("ticks", ("time", Const("0"), "price size")), "done"),
         proto=v.PROTOBUF_HISTORICAL_DATA,
         last="done",
@@ -333,7 +333,7 @@ DECLARATIONS = (
         ReqId,
         Rows("ticks", TICK_BID_ASK, 2),
         Bool("done", 3),
-        doc="Quotes of the past.",
+        doc="Historical quotes.",
         text=("reqId", Each("ticks", ("time tickAttribBidAsk priceBid priceAsk sizeBid sizeAsk",)), "done"),
         proto=v.PROTOBUF_HISTORICAL_DATA,
         last="done",
@@ -344,7 +344,7 @@ DECLARATIONS = (
         ReqId,
         Rows("ticks", TICK_LAST, 2),
         Bool("done", 3),
-        doc="Trades of the past.",
+        doc="Historical trades.",
         text=("reqId", Each("ticks", ("time tickAttribLast price size exchange specialConditions",)), "done"),
         proto=v.PROTOBUF_HISTORICAL_DATA,
         last="done",

@@ -1,4 +1,4 @@
-"""What is looked up about instruments: symbols, price increments, exchanges, fundamentals."""
+"""Look-ups about instruments: symbols, price increments, exchanges, fundamentals."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ SMART_COMPONENT = Record(
 
 
 def _by_bit(data: dict[str, Any]) -> None:
-    """IB's client gives a list where they came as text, and a map by bit number where they came as protobuf."""
+    """Replace the rows by a map from bit number.
+
+    IB's client gives a list if the rows came as text, and a map by bit number if they came as protobuf.
+    """
     rows = data["smartComponentMap"]
     data["smartComponentMap"] = {str(row["bitNumber"] or 0): [row["exchange"], row["exchangeLetter"]] for row in rows}
 
@@ -75,7 +78,7 @@ DECLARATIONS = (
         "reqMatchingSymbols",
         AskedId,
         Str("pattern", 2, required=True),
-        doc="Looks for stocks by a part of their symbol or name.",
+        doc="Searches for stocks by a part of their symbol or name.",
         text="reqId pattern",
         proto=v.PROTOBUF_REST_MESSAGES_2,
         answers=("symbolSamples",),
@@ -87,7 +90,7 @@ DECLARATIONS = (
         "symbolSamples",
         ReqId,
         Rows("contractDescriptions", DESCRIPTION, 2),
-        doc="The stocks that were found, with the kinds of derivatives there are.",
+        doc="The stocks that match, with the types of derivatives on each.",
         text=(
             "reqId",
             Each(
@@ -135,7 +138,7 @@ DECLARATIONS = (
         "marketRule",
         Int("marketRuleId", 1),
         Rows("priceIncrements", PRICE_INCREMENT, 2),
-        doc="Price steps, each from a price on.",
+        doc="The price steps of a rule: each applies from the price `lowEdge` upwards.",
         text=("marketRuleId", Each("priceIncrements", ("lowEdge increment",))),
         proto=v.PROTOBUF_REST_MESSAGES_2,
         topic=Topic.SYSTEM,
@@ -145,7 +148,7 @@ DECLARATIONS = (
         "reqSmartComponents",
         AskedId,
         Str("bboExchange", 2, required=True),
-        doc="Asks what the letters for exchanges in quotes mean; `tickReqParams` names the key.",
+        doc="Asks which exchanges the letters in quotes stand for; `tickReqParams` gives the key (`bboExchange`).",
         text="reqId bboExchange",
         proto=v.PROTOBUF_REST_MESSAGES_2,
         answers=("smartComponents",),

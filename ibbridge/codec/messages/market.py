@@ -43,10 +43,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ReqId = Int("reqId", 1, absent=-1)
-"""The request id of an answer; IB's client reads an absent one as -1."""
+"""Request id of a response. IB's client reads an absent one as -1."""
 
 AskedId = Int("reqId", 1, required=True)
-"""The request id of a request. The daemon gives it."""
+"""Request id of a request. The daemon assigns it."""
 
 _TICK_ATTRIB = Mask("TickAttrib", ("canAutoExecute", "pastLimit", "preOpen"))
 LAST_ATTRIB = Mask("TickAttribLast", ("pastLimit", "unreported"), message=("pastLimit", "unreported"))
@@ -72,7 +72,7 @@ DECLARATIONS = (
         Bool("snapshot", 4),
         Bool("regulatorySnapshot", 5),
         TagValues("mktDataOptions", 6),
-        doc="Asks for the ticks of an instrument: as they change, or a snapshot of them.",
+        doc="Asks for the ticks of an instrument: as they change, or as a snapshot.",
         text=(
             Version(11),
             "reqId",
@@ -190,7 +190,7 @@ DECLARATIONS = (
         Str("futureLastTradeDate"),
         Float("dividendImpact"),
         Float("dividendsToLastTradeDate"),
-        doc="An exchange for physical.",
+        doc="Values of an exchange for physical (EFP), by `tickType`.",
         text=(
             Version(6),
             "reqId tickType basisPoints formattedBasisPoints totalDividends holdDays futureLastTradeDate "
@@ -208,7 +208,7 @@ DECLARATIONS = (
         Str("articleId", 4),
         Str("headline", 5),
         Str("extraData", 6),
-        doc="A headline: of an instrument, or of a provider's whole tape, which is published under `news.<provider>.`.",
+        doc="A headline: of an instrument, or of a provider's whole feed, which is published under `news.<provider>.`.",
         text="tickerId timeStamp providerCode articleId headline extraData",
         proto=v.PROTOBUF_NEWS_DATA,
     ),
@@ -216,7 +216,7 @@ DECLARATIONS = (
         57,
         "tickSnapshotEnd",
         ReqId,
-        doc="A snapshot is complete.",
+        doc="End of a snapshot.",
         text=(Version(1), "reqId"),
         proto=v.PROTOBUF_MARKET_DATA,
     ),
@@ -241,7 +241,7 @@ DECLARATIONS = (
         Int("snapshotPermissions", 4, absent=None),
         Decimal("lastPricePrecision", 5),
         Decimal("lastSizePrecision", 6),
-        doc="What the ticks are measured in: the smallest price step, and the key for `reqSmartComponents`.",
+        doc="Parameters of an instrument's ticks: the smallest price step, and the key for `reqSmartComponents`.",
         text="tickerId minTick bboExchange snapshotPermissions",
         proto=v.PROTOBUF_MARKET_DATA,
         identity=(),
@@ -252,7 +252,7 @@ DECLARATIONS = (
         ReqId,
         Int("conId", 2),
         Str("exchange", 3),
-        doc="The data of this CFD is to be had from another contract.",
+        doc="Market data of this CFD must be requested for another contract, which this message names.",
         text="reqId conId exchange",
         proto=v.PROTOBUF_REST_MESSAGES_1,
         identity=(),
@@ -261,7 +261,7 @@ DECLARATIONS = (
         59,
         "reqMarketDataType",
         Int("marketDataType", 1, required=True),
-        doc="Sets what is wanted where live data is not subscribed: 1 live, 2 frozen, 3 delayed, 4 delayed and frozen.",
+        doc="Sets the type of data where live data is not subscribed: 1 live, 2 frozen, 3 delayed, 4 delayed frozen.",
         text=(Version(1), "marketDataType"),
         proto=v.PROTOBUF_MARKET_DATA,
         does=Kind.SETTING,
@@ -271,7 +271,7 @@ DECLARATIONS = (
         "marketDataType",
         ReqId,
         Int("marketDataType", 2, absent=None),
-        doc="Which type of data follows: 1 live, 2 frozen, 3 delayed, 4 delayed and frozen.",
+        doc="The type of the data that follows: 1 live, 2 frozen, 3 delayed, 4 delayed frozen.",
         text=(Version(1), "reqId marketDataType"),
         proto=v.PROTOBUF_MARKET_DATA,
         identity=(),
@@ -322,7 +322,7 @@ DECLARATIONS = (
                 Decimal("size", 5),
             ),
         ),
-        doc="One row of the book: `operation` 0 inserts, 1 updates, 2 deletes; `side` 0 is ask, 1 is bid.",
+        doc="A row of the order book: `operation` 0 inserts, 1 updates, 2 deletes; `side` 0 is ask, 1 is bid.",
         text=(Version(1), "reqId position operation side price size"),
         proto=v.PROTOBUF_MARKET_DATA,
         book=True,
@@ -343,7 +343,7 @@ DECLARATIONS = (
                 Bool("isSmartDepth", 7),
             ),
         ),
-        doc="One row of a book that names market makers or exchanges; otherwise as `updateMktDepth`.",
+        doc="A row of an order book that names market makers or exchanges; otherwise as `updateMktDepth`.",
         text=(Version(1), "reqId position marketMaker operation side price size isSmartDepth"),
         proto=v.PROTOBUF_MARKET_DATA,
         book=True,
@@ -354,7 +354,7 @@ DECLARATIONS = (
         ReqId,
         Int("conId", 2),
         Str("exchange", 3),
-        doc="The book of this CFD is to be had from another contract.",
+        doc="The order book of this CFD must be requested for another contract, which this message names.",
         text="reqId conId exchange",
         proto=v.PROTOBUF_REST_MESSAGES_1,
         identity=(),
@@ -408,7 +408,7 @@ DECLARATIONS = (
                 Str("specialConditions", 6),
             ),
         ),
-        doc="One trade: `tickType` 1 as the consolidated tape has it, 2 with the unreportable ones.",
+        doc="A trade: `tickType` 1 for trades on the consolidated tape, 2 for all trades, with the unreportable ones.",
         text="reqId tickType time price size tickAttribLast exchange specialConditions",
         proto=v.PROTOBUF_HISTORICAL_DATA,
         kind=("tickType", frozenset((1, 2))),
@@ -430,7 +430,7 @@ DECLARATIONS = (
                 Masked("tickAttribBidAsk", BID_ASK_ATTRIB, 2),
             ),
         ),
-        doc="One change of the best quote.",
+        doc="A change of the best quote.",
         text="reqId tickType time bidPrice askPrice bidSize askSize tickAttribBidAsk",
         proto=v.PROTOBUF_HISTORICAL_DATA,
         kind=("tickType", frozenset((3,))),
@@ -442,7 +442,7 @@ DECLARATIONS = (
         ReqId,
         Int("tickType", 2, 4, hidden=True),
         Inline(5, (Long("time", 1), Float("midPoint", 2))),
-        doc="One change of the mid point.",
+        doc="A change of the mid point.",
         text="reqId tickType time midPoint",
         proto=v.PROTOBUF_HISTORICAL_DATA,
         kind=("tickType", frozenset((4,))),

@@ -113,7 +113,7 @@ CONDITION = Union(
 SOFT_DOLLAR_TIER = Record(
     "SoftDollarTier",
     (Str("name", 1), Str("val", 2), Str("displayName", 3)),
-    lenient=True,  # a tier comes whole from softDollarTiers; its display name is for people
+    lenient=True,  # a tier is copied whole from softDollarTiers, whose display name no request carries
 )
 ORDER_COMBO_LEG = Record("OrderComboLeg", (Float("price", 0, None),))
 
@@ -372,7 +372,7 @@ COMMISSION_AND_FEES_REPORT = Record(
         Str("execId", 1),
         Float("commissionAndFees", 2, 0.0),
         Str("currency", 3),
-        Float("realizedPNL", 4, 0.0, absent=None),  # an opening has none: text has the sentinel then
+        Float("realizedPNL", 4, 0.0, absent=None),  # an opening execution has none; text has the sentinel then
         Float("yield", 5, 0.0, absent=None),
         Date("yieldRedemptionDate", 6),
     ),
@@ -434,7 +434,10 @@ _MARGIN_TEXTS = (
 
 
 def _leg_prices_out(data: dict[str, Any]) -> None:
-    """Protobuf has the price of a combo leg in the leg, text in a list of its own, which IB's classes follow."""
+    """Move the prices of combo legs from the legs to the order.
+
+    Protobuf has each price in its leg, text has them in a list of their own, which IB's classes follow.
+    """
     if legs := data["contract"].get("comboLegs"):
         data["order"]["orderComboLegs"] = [
             {"price": leg.pop("perLegPrice")} if "perLegPrice" in leg else {} for leg in legs
@@ -442,7 +445,7 @@ def _leg_prices_out(data: dict[str, Any]) -> None:
 
 
 def _open_order_out(data: dict[str, Any]) -> None:
-    """The order's own id may be absent where the message has it."""
+    """Fill in the order's own id, which may be absent where the message has it."""
     _leg_prices_out(data)
     if data["orderId"]:
         data["order"].setdefault("orderId", data["orderId"])
@@ -458,7 +461,7 @@ def _leg_prices_in(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _prices_without_legs(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
-    """In protobuf a price has no place but its leg."""
+    """Yield a fault if the order has more leg prices than legs: protobuf has a price only inside its leg."""
     prices = (data.get("order") or {}).get("orderComboLegs") or ()
     legs = (data.get("contract") or {}).get("comboLegs") or ()
     if len(prices) > len(legs):
@@ -485,7 +488,7 @@ DECLARATIONS = (
                 Str("order.ptOrderType", 4, since=v.ATTACHED_ORDERS, words=w.ATTACHED_ORDER_TYPES, longest=CODE),
             ),
         ),
-        doc="Places an order, or changes the one with the same id.",
+        doc="Places an order, or changes the order with the same order id.",
         text=(
             "orderId",
             REQUEST_CONTRACT,
@@ -601,7 +604,7 @@ DECLARATIONS = (
         58,
         "reqGlobalCancel",
         Part("orderCancel", ORDER_CANCEL, 1),
-        doc="Cancels every order there is, of every client and those made by hand.",
+        doc="Cancels every open order: those of every client, and those made by hand in TWS.",
         text=(
             Until(v.CME_TAGGING_FIELDS, Version(1)),
             Since(v.CME_TAGGING_FIELDS, "orderCancel.extOperator orderCancel.manualOrderIndicator"),
@@ -624,7 +627,7 @@ DECLARATIONS = (
         Int("clientId", 9, absent=None),
         Str("whyHeld", 10),
         Float("mktCapPrice", 11, absent=None),
-        doc="How far an order has got. Comes again unchanged, and not for every change.",
+        doc="The status of an order. TWS may repeat a status unchanged, and does not report every change.",
         text=(
             "orderId status filled remaining avgFillPrice permId parentId lastFillPrice clientId whyHeld mktCapPrice"
         ),
@@ -639,7 +642,7 @@ DECLARATIONS = (
         Part("contract", CONTRACT, 2),
         Part("order", ORDER, 3),
         Part("orderState", ORDER_STATE, 4),
-        doc="An order as TWS has it: when it is accepted, when it changes, and when it is asked for.",
+        doc="An order as TWS has it, sent when TWS accepts the order, when the order changes, and on request.",
         text=(
             Same(("orderId", "order.orderId")),
             POSITION_CONTRACT,
@@ -749,7 +752,7 @@ DECLARATIONS = (
     request(
         16,
         "reqAllOpenOrders",
-        doc="Asks for the open orders of everybody.",
+        doc="Asks for the open orders of all clients, and of those made by hand in TWS.",
         text=(Version(1),),
         proto=v.PROTOBUF_COMPLETED_ORDER,
         answers=("openOrder", "orderStatus", "openOrderEnd"),
@@ -760,7 +763,7 @@ DECLARATIONS = (
         15,
         "reqAutoOpenOrders",
         Bool("bAutoBind", 1, required=True),
-        doc="Has orders made by hand bound to client id 0 from now on.",
+        doc="Makes TWS bind orders made by hand to client id 0 from now on.",
         text=(Version(1), "bAutoBind"),
         proto=v.PROTOBUF_COMPLETED_ORDER,
         does=Kind.SETTING,
@@ -768,7 +771,7 @@ DECLARATIONS = (
     inbound(
         53,
         "openOrderEnd",
-        doc="That were the open orders.",
+        doc="End of the open orders.",
         text=(Version(1),),
         proto=v.PROTOBUF_COMPLETED_ORDER,
         topic=Topic.SYSTEM,
@@ -779,7 +782,7 @@ DECLARATIONS = (
         Long("permId", 1, absent=None),
         Int("clientId", 2, absent=None),
         Int("orderId", 3, absent=None),
-        doc="An order made by hand was bound to an API order id.",
+        doc="Reports that TWS has bound an order made by hand to an API order id.",
         text="permId clientId orderId",
         proto=v.PROTOBUF_COMPLETED_ORDER,
         topic=Topic.ORDER,
@@ -788,7 +791,7 @@ DECLARATIONS = (
         99,
         "reqCompletedOrders",
         Bool("apiOnly", 1),
-        doc="Asks for the orders that are over.",
+        doc="Asks for completed orders: filled, cancelled or rejected.",
         text="apiOnly",
         proto=v.PROTOBUF_COMPLETED_ORDER,
         answers=("completedOrder", "completedOrdersEnd"),
@@ -801,7 +804,7 @@ DECLARATIONS = (
         Part("contract", CONTRACT, 1),
         Part("order", ORDER, 2),
         Part("orderState", ORDER_STATE, 3),
-        doc="An order that is over. It has no order id: `order.permId` tells it from others.",
+        doc="A completed order. The message has no order id: `order.permId` tells the order from others.",
         text=(
             POSITION_CONTRACT,
             Of(
@@ -869,7 +872,7 @@ DECLARATIONS = (
     inbound(
         102,
         "completedOrdersEnd",
-        doc="That were the completed orders.",
+        doc="End of the completed orders.",
         text=(),
         proto=v.PROTOBUF_COMPLETED_ORDER,
         topic=Topic.SYSTEM,
@@ -880,7 +883,7 @@ DECLARATIONS = (
         "reqExecutions",
         AskedId,
         Part("execFilter", EXECUTION_FILTER, 2),
-        doc="Asks for the executions since midnight, or as the filter says.",
+        doc="Asks for the executions that match the filter, by default of those since midnight.",
         text=(
             Version(3),
             "reqId",
@@ -901,7 +904,7 @@ DECLARATIONS = (
         ReqId,
         Part("contract", CONTRACT, 2),
         Part("execution", EXECUTION, 3),
-        doc="One execution, when it happens or when it is asked for. `execution.execId` tells it from others.",
+        doc="An execution, sent when it happens, and on request. `execution.execId` tells it from others.",
         text=(
             "reqId execution.orderId",
             POSITION_CONTRACT,
@@ -922,7 +925,7 @@ DECLARATIONS = (
         55,
         "execDetailsEnd",
         ReqId,
-        doc="That were the executions.",
+        doc="End of the executions.",
         text=(Version(1), "reqId"),
         proto=v.PROTOBUF,
     ),
@@ -930,7 +933,7 @@ DECLARATIONS = (
         59,
         "commissionAndFeesReport",
         Spread("commissionAndFeesReport", COMMISSION_AND_FEES_REPORT),
-        doc="What an execution cost. `execId` says which.",
+        doc="The commission and fees of the execution that `execId` names.",
         text=(
             Version(1),
             Of(

@@ -72,7 +72,7 @@ DECLARATIONS = (
     request(
         24,
         "reqScannerParameters",
-        doc="Asks which scans there are.",
+        doc="Asks for the available market scans.",
         text=(Version(1),),
         proto=v.PROTOBUF_SCAN_DATA,
         answers=("scannerParameters",),
@@ -82,7 +82,7 @@ DECLARATIONS = (
         19,
         "scannerParameters",
         Str("xml", 1),
-        doc="All scans, their filters and places, in XML: one or two megabytes.",
+        doc="The available scans, with their filters and locations, in XML: one or two megabytes.",
         text=(Version(1), "xml"),
         proto=v.PROTOBUF_SCAN_DATA,
         topic=Topic.SYSTEM,
@@ -99,7 +99,7 @@ DECLARATIONS = (
                 TagValues("scannerSubscriptionFilterOptions", 22),
             ),
         ),
-        doc="Asks for the result of a scan, again and again.",
+        doc="Runs a market scan, and asks for its result again after each update.",
         text=(
             "reqId",
             Of(
@@ -133,7 +133,7 @@ DECLARATIONS = (
         "scannerData",
         ReqId,
         Rows("rows", ROW, 2),
-        doc="The whole result of a scan, best first.",
+        doc="The whole result of a scan, best instrument first.",
         text=(
             Version(3),
             "reqId",

@@ -201,7 +201,7 @@ DECLARATIONS = (
         111,
         "updateConfigResponse",
         Spread("updateConfigResponseProto", UPDATE_CONFIG_RESPONSE),
-        doc="What became of a change of the settings.",
+        doc="The result of a change of the settings.",
         text=None,
         proto=v.UPDATE_CONFIG,
         key="updateConfigResponseProto.reqId",
