@@ -130,24 +130,24 @@ FAULTS: dict[str, Fault] = {
         "by itself after `for`. Said again so many times",
         {"repeat": _whole(1), "every": _seconds(1.0)},
     ),
-    "2110": Fault("the same in other words", {"repeat": _whole(1), "every": _seconds(1.0)}),
+    "2110": Fault("the same as 1100, reported as 2110", {"repeat": _whole(1), "every": _seconds(1.0)}),
     "1101": Fault("the upstream is back, and all data subscriptions are lost without a word", lasts=False),
     "1102": Fault(
-        "the upstream is back and all is kept, or so it is said: the oldest so many streams stay dead",
+        "the upstream is back and all is kept, or so it is said: the oldest `dead` subscriptions stay silent",
         {"dead": _whole(0, 0), "text": _text()},
         lasts=False,
     ),
     "farm": Fault(
-        "a notice about a farm. 2103, 2105 and 2157: its streams freeze and its requests go unanswered (2157: a false "
-        "200) until 2104, 2106 and 2158, with `dead` for ever; by itself after `for`",
+        "a notice about a farm. 2103, 2105 and 2157: its subscriptions freeze and its requests go unanswered (2157: a "
+        "false 200) until 2104, 2106 and 2158, with `dead` for ever; by itself after `for`",
         {
             "code": Argument(FARM_CODES.__contains__, f"one of {', '.join(map(str, FARM_CODES))}", needed=True),
             "farm": _text(needed=True),
             "dead": _switch(),
         },
     ),
-    "10182": Fault("every bar stream that is kept up to date ends with error 10182", lasts=False),
-    "competing": Fault("10197 to every market data stream, and they are silent"),
+    "10182": Fault("every subscription to bars that are kept up to date ends with error 10182", lasts=False),
+    "competing": Fault("every market data subscription gets 10197 and is silent"),
     "1300": Fault("1300 names the port, then the connection ends", {"port": _whole(7496)}, lasts=False),
     "restart": Fault(
         "all connections end and the port is closed; untransmitted orders are lost; next ids have gone on or back by "
@@ -163,9 +163,9 @@ FAULTS: dict[str, Fault] = {
     "reject": Fault(
         "orders are rejected", {"code": _whole(201), "text": _text("Order rejected - reason:The exchange is closed.")}
     ),
-    "read-only": Fault("whatever concerns orders is refused by 321"),
+    "read-only": Fault("every request that concerns orders is refused by 321"),
     "garbage": Fault(
-        "a frame that makes no sense",
+        "a corrupt frame is sent",
         {"kind": _one_of("unknown", "undecodable", "surplus", "empty", "length")},
         lasts=False,
     ),
