@@ -30,7 +30,7 @@ COMMANDS = {
     "fault": "make a running simulator misbehave",
     "status": "show the state of the daemon and of its connection to TWS",
     "sub": "print messages as they are published",
-    "call": "send a command and print the answer",
+    "call": "send a command and print its reply",
     "check": "print the faults of a configuration file",
     "record": "record the connections between any client and TWS",
     "replay": "play recordings as if this were TWS",
