@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         case ["--seconds", seconds]:
             return _campaign(int(seconds))
         case [_, *_]:
-            return _replay([Path(each) for each in arguments])
+            return _replay([Path(path) for path in arguments])
     print(__doc__)
     return 2
 

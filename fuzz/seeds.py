@@ -51,6 +51,6 @@ def _ready(version: int) -> bytes:
 def _arguments(record: Record) -> dict[str, Any]:
     """Return every field with its default, and nested records with theirs."""
     return {
-        each.name: _arguments(each.type) if isinstance(each.type, Record) and not each.many else each.default
-        for each in record.shape
+        field.name: _arguments(field.type) if isinstance(field.type, Record) and not field.many else field.default
+        for field in record.shape
     }

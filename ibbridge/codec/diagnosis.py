@@ -63,7 +63,7 @@ def of_protobuf(message: Declaration, body: bytes) -> Diagnosis:
         except UNREADABLE:  # not protobuf, or more rows than its length has room for
             pass
     tagged = proto.tagged(message.fields)
-    numbers = {each.tag: each.name for each in tagged if isinstance(each, Field) and _is_integer(each)}
+    numbers = {member.tag: member.name for member in tagged if isinstance(member, Field) and _is_integer(member)}
     return Diagnosis(None, _known({numbers[tag]: value for tag, value in _integers(body) if tag in numbers}))
 
 
@@ -246,8 +246,8 @@ class _ProtoWalk:
         if isinstance(member, Inline):
             self._walk(member.fields, value, data, path)
         elif member.many:
-            for index, each in enumerate(value):
-                self._one(member, each, (*path, str(index)))
+            for index, element in enumerate(value):
+                self._one(member, element, (*path, str(index)))
         elif isinstance(member.type, Record):
             inner: dict[str, Any] = {}
             self._walk(member.type.fields, value, inner, path)

@@ -187,7 +187,7 @@ class Dialect:
             packer = text_packer(one, self.version, over) if one.name in packed else None
             return packer or _reading(one.name, text.reader(one, self.version, over))
 
-        found = [each for each in self._by_id[int(number)] if each.layout is not None]
+        found = [declaration for declaration in self._by_id[int(number)] if declaration.layout is not None]
         return _one_of(found, reading, self._text_kind)
 
     def _proto_reading(self, packed: Collection[str], number: int) -> _Read:
@@ -205,7 +205,7 @@ class Dialect:
     @staticmethod
     def _proto_kind(declaration: Declaration) -> Callable[[bytes], int]:
         name = declaration.kind[0] if declaration.kind else ""
-        field = next(each for each in declaration.fields if isinstance(each, Field) and each.name == name)
+        field = next(member for member in declaration.fields if isinstance(member, Field) and member.name == name)
         parse, kind = proto.message_class(declaration).FromString, attrgetter(proto.attribute(field))
         return lambda body: kind(parse(body))
 
@@ -269,7 +269,7 @@ def _one_of(
         raise LookupError("the message does not exist in this encoding")
     if found[0].kind is None:
         return reading(found[0])
-    kinds = {value: reading(each) for each in found if each.kind for value in each.kind[1]}
+    kinds = {value: reading(declaration) for declaration in found if declaration.kind for value in declaration.kind[1]}
     kind = kind_of(found[0])
     return lambda body: kinds[kind(body)](body)
 

@@ -176,8 +176,8 @@ class _Resolution:
 def _row(record: Record, version: int) -> Iterator[Step]:
     """Yield the steps of one kind of a union: its fields in the order of their declaration."""
     resolution = _Resolution(record, version)
-    for each in record.fields:
-        yield from resolution.steps((each.name,), ())
+    for field in record.fields:
+        yield from resolution.steps((field.name,), ())
 
 
 # -- what a version carries ------------------------------------------------------------------------------------------
@@ -197,12 +197,12 @@ def carried(message: Declaration, version: int) -> frozenset[Path]:
 
 def later(message: Declaration, version: int, path: Path | None = None) -> int | None:
     """Return the first version after `version` that has `message`, or carries `path` in it; None if none does."""
-    return next((each for each in range(version + 1, NEWEST + 1) if _has(message, each, path)), None)
+    return next((newer for newer in range(version + 1, NEWEST + 1) if _has(message, newer, path)), None)
 
 
 def earlier(message: Declaration, version: int, path: Path) -> int | None:
     """Return the last version before `version` that carries `path`; None if none does."""
-    return next((each for each in range(version - 1, OLDEST - 1, -1) if _has(message, each, path)), None)
+    return next((older for older in range(version - 1, OLDEST - 1, -1) if _has(message, older, path)), None)
 
 
 def _has(message: Declaration, version: int, path: Path | None) -> bool:

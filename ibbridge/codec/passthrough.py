@@ -97,7 +97,7 @@ def _longest(kind: Scalar) -> int:
 def is_flat(message: Declaration) -> bool:
     """Return True if the message can be packed without a dict between."""
     single = message.identity is None or len(message.identity) <= 1
-    scalars = all(isinstance(each.type, Scalar | Mask) and not each.many for each in message.shape.shape)
+    scalars = all(isinstance(field.type, Scalar | Mask) and not field.many for field in message.shape.shape)
     return message.key is not None and scalars and single and message.swap is None
 
 
@@ -124,7 +124,7 @@ def _text_source(message: Declaration, version: int) -> Any:
                 with emit.source.block(f"if len(f) <= {end}:"):
                     emit.source.line(f"raise TooShort(f'{{len(f) - 1}} fields, not {end}')")
                 emit.source.line(f"over(len(f) - {end + 1})")
-            emit.result(lambda each: _from_text(emit, each, slots), lambda path: _text_value(slots, path))
+            emit.result(lambda field: _from_text(emit, field, slots), lambda path: _text_value(slots, path))
         emit.source.line("return packed")
     return emit.source.compile(f"pack {message.name} v{version}", "make", {**NAMESPACE, "TooShort": TooShort})
 
@@ -135,14 +135,14 @@ def _text_value(slots: dict[Path, tuple[Slot, str]], path: Path) -> str:
     return (kind.load_unset if step.blank else kind.load).format(x=text)
 
 
-def _from_text(emit: _Emit, each: Field, slots: dict[Path, tuple[Slot, str]]) -> str | None:
+def _from_text(emit: _Emit, field: Field, slots: dict[Path, tuple[Slot, str]]) -> str | None:
     """Return the expression for a packed value; None if the field is not on the wire at this version."""
-    if each.path not in slots:
+    if field.path not in slots:
         return None
-    step, text = slots[each.path]
+    step, text = slots[field.path]
     kind = cast("Scalar | Mask", step.field.type)
     if isinstance(kind, Scalar) and (kind.load == "{x}" or kind in _FRESH):
-        return f"pack({_text_value(slots, each.path)})"
+        return f"pack({_text_value(slots, field.path)})"
     return f"{emit.source.constant('known', _known_text(kind, blank=step.blank))}[{text}]"
 
 
@@ -227,17 +227,17 @@ class _Emit:
 
         fields = message.shape.shape
         fixed = bytes([0x80 | len(fields)]) if len(fields) < 16 else b"\xde" + len(fields).to_bytes(2, "big")
-        for each in fields:
-            fixed += pack(each.name)
-            expression = packed(each)
+        for field in fields:
+            fixed += pack(field.name)
+            expression = packed(field)
             if expression is None:
-                fixed += pack(each.default)
+                fixed += pack(field.default)
                 continue
-            if each.only is not None:
-                default = self.source.constant("default", pack(each.default))
+            if field.only is not None:
+                default = self.source.constant("default", pack(field.default))
                 there = self.source.name("p")  # read even if not published: an unreadable value must raise
                 self.source.line(f"{there} = {expression}")
-                expression = f"({there} if {each.only.source(local)} else {default})"
+                expression = f"({there} if {field.only.source(local)} else {default})"
             parts += [repr(fixed), expression]
             fixed = b""
         parts += [repr(fixed)] if fixed else []

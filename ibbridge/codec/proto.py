@@ -128,7 +128,7 @@ def union_fields(union: Union) -> dict[str, Field]:
     """Return the fields of all kinds by name. Kinds that share a field share its tag."""
     fields = {union.by.name: union.by}
     for record in union.kinds.values():
-        fields.update((each.name, each) for each in record.fields)
+        fields.update((field.name, field) for field in record.fields)
     return fields
 
 
@@ -181,10 +181,10 @@ class _Emit:
         self.values: dict[str, str] = {}
 
     def prepare(self) -> None:
-        for each in self.shape.shape:
+        for field in self.shape.shape:
             name = self.source.name("v")
-            self.values[each.name] = name
-            if isinstance(each.type, Record) and not each.many:
+            self.values[field.name] = name
+            if isinstance(field.type, Record) and not field.many:
                 self.source.line(f"{name} = {{}}")
 
     def members(self, members: Sequence[Member], m: str) -> None:
@@ -241,13 +241,13 @@ class _Emit:
         return scalar_source(self.source, field, m)
 
     def display(self) -> str:
-        return "{" + ", ".join(f"{each.name!r}: {self._value(each)}" for each in self.shape.shape) + "}"
+        return "{" + ", ".join(f"{field.name!r}: {self._value(field)}" for field in self.shape.shape) + "}"
 
-    def _value(self, each: Field) -> str:
-        value = self.values[each.name]
-        if each.only is None:
+    def _value(self, field: Field) -> str:
+        value = self.values[field.name]
+        if field.only is None:
             return value
-        return f"({value} if {each.only.source(lambda path: self.values[path[0]])} else {each.default!r})"
+        return f"({value} if {field.only.source(lambda path: self.values[path[0]])} else {field.default!r})"
 
 
 def scalar_source(source: Source, field: Field, m: str, variable: str = "") -> str:
@@ -353,7 +353,7 @@ def _put(data: Data, field: Field, value: Any) -> None:
 def _union_reader(union: Union, *, told: bool) -> Callable[[Any], Data]:
     by = attribute(union.by)
     tables = {number: record_reader(record, told=told) for number, record in union.kinds.items()}
-    tags = {number: {each.tag for each in record.fields} for number, record in union.kinds.items()}
+    tags = {number: {field.tag for field in record.fields} for number, record in union.kinds.items()}
 
     def read(m: Any) -> Data:
         number = getattr(m, by)
@@ -420,7 +420,7 @@ class _Filler:
     def set(self, m: Any, field: Field, value: Any) -> None:
         name, kind = attribute(field), field.type
         if isinstance(kind, Tags):
-            getattr(m, name).update((each["tag"], each["value"]) for each in value or ())
+            getattr(m, name).update((pair["tag"], pair["value"]) for pair in value or ())
         elif field.many:
             self.extend(getattr(m, name), kind, value or ())
         elif isinstance(kind, Scalar):

@@ -75,6 +75,6 @@ def _taken(m: Any, places: Sequence[_Place]) -> int:
         value = getattr(m, proto.attribute(member))
         if least:
             total += least * len(value)
-        for each in value if least and inner else [value] if inner else []:
-            total += _taken(each, inner)
+        for row in value if least and inner else [value] if inner else []:
+            total += _taken(row, inner)
     return total

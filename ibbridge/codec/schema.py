@@ -68,7 +68,7 @@ class Record:
     @property
     def shape(self) -> tuple[Field, ...]:
         """Fields that are published and may be given."""
-        return tuple(each for each in self.fields if not (each.hidden or each.nested))
+        return tuple(field for field in self.fields if not (field.hidden or field.nested))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -297,7 +297,7 @@ def positive(path: str) -> Test:
 
 def lacking(*paths: str) -> Test:
     """Return a test that the values at all these paths are unset, zero or empty."""
-    return both(*(_test(f"{each} is empty", each, "not {x}") for each in paths))
+    return both(*(_test(f"{path} is empty", path, "not {x}") for path in paths))
 
 
 def one_of(path: str, *values: Any) -> Test:
@@ -318,9 +318,9 @@ def both(*tests: Test) -> Test:
 
 def _joined(word: str, tests: tuple[Test, ...]) -> Test:
     return Test(
-        word.join(each.name for each in tests),
-        lambda value: word.join(f"({each.source(value)})" for each in tests),
-        {path: named for each in tests for path, named in each.about.items()},
+        word.join(test.name for test in tests),
+        lambda value: word.join(f"({test.source(value)})" for test in tests),
+        {path: named for test in tests for path, named in test.about.items()},
     )
 
 
@@ -628,7 +628,7 @@ def request(
 
 
 def _key(fields: Sequence[Member]) -> str | None:
-    return next((each.name for each in fields if isinstance(each, Field) and each.name in REQUEST_IDS), None)
+    return next((field.name for field in fields if isinstance(field, Field) and field.name in REQUEST_IDS), None)
 
 
 def _layout(text: Layout | str | None) -> Layout | None:
@@ -637,13 +637,13 @@ def _layout(text: Layout | str | None) -> Layout | None:
 
 @cache
 def _shape(declaration: Declaration) -> Record:
-    flat = (each for member in declaration.fields for each in _shape_of(member))
-    return Record(declaration.name, tuple(each for each in flat if "." not in each.name), full=True)
+    flat = (field for member in declaration.fields for field in _shape_of(member))
+    return Record(declaration.name, tuple(field for field in flat if "." not in field.name), full=True)
 
 
 def _shape_of(member: Member) -> tuple[Field, ...]:
     if isinstance(member, Inline):
-        return tuple(each for inner in member.fields for each in _shape_of(inner))
+        return tuple(field for inner in member.fields for field in _shape_of(inner))
     if isinstance(member, Spread):
         return (Part(member.name, member.record, required=member.required),)
     return (member,)

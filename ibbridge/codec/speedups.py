@@ -202,7 +202,7 @@ def _agree(made: Iterable[Draft]) -> bool:
     """
     found: dict[int, Any] = {}
     for draft in made:
-        own = {each.number: each.kind for each in draft.sources if each.number and not each.level}
+        own = {source.number: source.kind for source in draft.sources if source.number and not source.level}
         own.update((number, draft.name) for number in draft.inlines)
         if any(found.setdefault(number, kind) != kind for number, kind in own.items()):
             return False
@@ -238,13 +238,13 @@ class _Plan:
         """Return the finished draft."""
         message, values = self.message, []
         fixed = msgpack.Packer().pack_map_header(len(message.shape.shape))
-        for each in message.shape.shape:
-            fixed += pack(each.name)
-            if each.path not in self.places:
-                fixed += pack(each.default)
+        for field in message.shape.shape:
+            fixed += pack(field.name)
+            if field.path not in self.places:
+                fixed += pack(field.default)
                 continue
-            only = self._only(each.only) if each.only else None
-            values.append(Value(self.places[each.path][0], fixed, pack(each.default), only))
+            only = self._only(field.only) if field.only else None
+            values.append(Value(self.places[field.path][0], fixed, pack(field.default), only))
             fixed = b""
         name = message.identity and message.identity[0]
         identity = self._integer((name,)) if name else (None, message.identity)

@@ -50,7 +50,7 @@ def tags_of(text: str) -> list[Data]:
 
 def tags_text(tags: Sequence[Mapping[str, Any]] | None) -> str:
     """Return a list of `{tag, value}` as `k=v;k=v;`: the inverse of `tags_of`."""
-    return "".join(f"{each['tag']}={each['value']};" for each in tags or ())
+    return "".join(f"{pair['tag']}={pair['value']};" for pair in tags or ())
 
 
 _CALLS = {
@@ -253,16 +253,16 @@ class _Scope:
             self._group((), record)
             if extra:
                 self.source.line(f"{self.groups[()]} = {{{extra}}}")
-        for each in record.shape:
-            self._nested((each.name,), each)
+        for field in record.shape:
+            self._nested((field.name,), field)
 
-    def _nested(self, path: Path, each: Field) -> None:
+    def _nested(self, path: Path, field: Field) -> None:
         """Add a variable for each nested record that is always present or may be filled piece by piece."""
-        if isinstance(each.type, Record) and not each.many:
-            self._group(path, each.type)
-            if each.default is None and len(path) == 1 and self.record.full:
+        if isinstance(field.type, Record) and not field.many:
+            self._group(path, field.type)
+            if field.default is None and len(path) == 1 and self.record.full:
                 self._optional(path)
-            for inner in each.type.shape:
+            for inner in field.type.shape:
                 self._nested((*path, inner.name), inner)
 
     def _group(self, path: Path, record: Record) -> None:
@@ -270,7 +270,7 @@ class _Scope:
         self.groups[path] = name
         if record.full:
             self.full.add(path)
-        start = {each.name: each.default for each in record.shape} if record.full else {}
+        start = {field.name: field.default for field in record.shape} if record.full else {}
         self.source.line(f"{name} = {start!r}")
 
     def _optional(self, path: Path) -> None:
@@ -339,14 +339,14 @@ class _Scope:
                     self.source.line(f"{self.groups[path[:-1]]}[{path[-1]!r}] = {name}")
         if not self.record.full:
             return self.groups[()]
-        items = (f"{each.name!r}: {self._value(each)}" for each in self.record.shape)
+        items = (f"{field.name!r}: {self._value(field)}" for field in self.record.shape)
         return "{" + self.extra + ", ".join(items) + "}"
 
-    def _value(self, each: Field) -> str:
-        if (each.name,) in self.groups:
-            return self.flagged.get((each.name,)) or self.groups[(each.name,)]
-        value = self.locals.get(each.name) or repr(each.default)
-        return f"({value} if {each.only.source(self.get)} else {each.default!r})" if each.only else value
+    def _value(self, field: Field) -> str:
+        if (field.name,) in self.groups:
+            return self.flagged.get((field.name,)) or self.groups[(field.name,)]
+        value = self.locals.get(field.name) or repr(field.default)
+        return f"({value} if {field.only.source(self.get)} else {field.default!r})" if field.only else value
 
 
 # -- writing ---------------------------------------------------------------------------------------------------------
@@ -374,15 +374,15 @@ class _Given:
 
     def __init__(self, source: Source, record: Record, variable: str) -> None:
         self.groups: dict[Path, str] = {(): variable}
-        for each in record.shape:
-            self._nested(source, (each.name,), each)
+        for field in record.shape:
+            self._nested(source, (field.name,), field)
 
-    def _nested(self, source: Source, path: Path, each: Field) -> None:
-        if isinstance(each.type, Record) and not each.many:
+    def _nested(self, source: Source, path: Path, field: Field) -> None:
+        if isinstance(field.type, Record) and not field.many:
             name = source.name("r")
             source.line(f"{name} = {self.groups[path[:-1]]}.get({path[-1]!r}) or NOTHING")
             self.groups[path] = name
-            for inner in each.type.shape:
+            for inner in field.type.shape:
                 self._nested(source, (*path, inner.name), inner)
 
     def get(self, path: Path) -> str:

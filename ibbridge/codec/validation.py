@@ -99,9 +99,9 @@ class _Check:
             loaded = self.value(known[name], value, (*path, name), ignore=ignore or record.lenient, apart=apart)
             if loaded is not _SKIP:
                 values[name] = loaded
-        for each in required:
-            if given.get(each.name) is None or (each.words and given[each.name] == ""):
-                self.fault((*path, each.name), "is missing")
+        for field in required:
+            if given.get(field.name) is None or (field.words and given[field.name] == ""):
+                self.fault((*path, field.name), "is missing")
         return values
 
     def _unknown(self, name: Any, known: Mapping[str, Field], path: Path) -> None:
@@ -209,10 +209,10 @@ class _Check:
         if isinstance(kind, Tags):
             return self._tags(value, path)
         if isinstance(kind, Scalar):
-            return [self._scalar(field, each, path) for each in self._until_full(value)]
+            return [self._scalar(field, row, path) for row in self._until_full(value)]
         if isinstance(kind, Union):
-            return [self._of_kind(kind, each, path) for each in self._until_full(value)]
-        return [self.record(cast("Record", kind), each, path, ignore=ignore) for each in self._until_full(value)]
+            return [self._of_kind(kind, row, path) for row in self._until_full(value)]
+        return [self.record(cast("Record", kind), row, path, ignore=ignore) for row in self._until_full(value)]
 
     def _until_full(self, rows: Iterable[Any]) -> Iterator[Any]:
         return takewhile(lambda _: not self.full, rows)
@@ -225,7 +225,7 @@ class _Check:
             if not (isinstance(row, Mapping) and row.keys() == {"tag", "value"}):
                 self.fault(path, f"must be rows of {{tag, value}}, not {_show(row)}")
                 continue
-            tag, value = (self._scalar(each, row[each.name], (*path, each.name)) for each in fields)
+            tag, value = (self._scalar(field, row[field.name], (*path, field.name)) for field in fields)
             if tag is _SKIP or value is _SKIP:
                 continue
             if not self.text and tag in tags:
@@ -245,7 +245,7 @@ class _Check:
         rest = {name: value for name, value in row.items() if name != union.by.name}
         record = union.kinds[number]
         inner = _Check(self.request, self.version, command=self.command, listed=self.listed)
-        inner.carried = frozenset((*path, each.name) for each in record.fields)
+        inner.carried = frozenset((*path, field.name) for field in record.fields)
         inner.faults = self.faults
         return {union.by.name: number, **inner.record(record, rest, path)}
 
@@ -284,7 +284,7 @@ _ALLOWED = dict.fromkeys([*range(32, 127), 9, 10, 13])
 @cache
 def _attributes(record: Record) -> tuple[Mapping[str, Field], tuple[Field, ...]]:
     """Return the fields that may be given of a record, by name, and those that must be."""
-    return {each.name: each for each in record.shape}, tuple(each for each in record.shape if each.required)
+    return {field.name: field for field in record.shape}, tuple(field for field in record.shape if field.required)
 
 
 def _tells_apart(field: Field, beside: Mapping[str, Any]) -> bool:

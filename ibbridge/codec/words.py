@@ -27,7 +27,7 @@ def nearest(name: str, known: Collection[str]) -> str | None:
     """Return the known name most like `name`, ignoring capitals, blanks and `_+-`; None if none is like it."""
     if len(name) > LONGEST_GUESSED:
         return None
-    plain = {_plain(each): each for each in known}
+    plain = {_plain(word): word for word in known}
     if same := plain.get(_plain(name)):
         return same
     near = get_close_matches(_plain(name), plain, 1)
@@ -58,7 +58,7 @@ class Words:
             return True
         if not isinstance(word, str):
             return False
-        if self.any_case and word.upper() in {str(each).upper() for each in self.listed}:
+        if self.any_case and word.upper() in {str(listed).upper() for listed in self.listed}:
             return True
         return bool(self.form) and re.fullmatch(self.form, word, re.ASCII) is not None
 
@@ -70,7 +70,7 @@ class Words:
             parted = re.sub(r"^\s*(\d+)\s*([A-Za-z]).*$", lambda found: f"{found[1]} {found[2].upper()}", word)
             if re.fullmatch(self.form, parted, re.ASCII):
                 return parted
-        return nearest(word, [str(each) for each in self.listed])
+        return nearest(word, [str(listed) for listed in self.listed])
 
     def expected(self) -> str:
         """Return a description, for people, of the words that are taken."""

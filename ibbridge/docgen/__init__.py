@@ -48,9 +48,9 @@ def _laid_out(value: Any, indent: str) -> str:
         return line
     deeper = indent + "  "
     if isinstance(value, dict):
-        rows = [f"{json.dumps(name)}: {_laid_out(each, deeper)}" for name, each in value.items()]
+        rows = [f"{json.dumps(name)}: {_laid_out(item, deeper)}" for name, item in value.items()]
     else:
-        rows = [_laid_out(each, deeper) for each in value]
+        rows = [_laid_out(item, deeper) for item in value]
     first, last = "{}" if isinstance(value, dict) else "[]"
     return f"{first}\n{deeper}" + f",\n{deeper}".join(rows) + f"\n{indent}{last}"
 

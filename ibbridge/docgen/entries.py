@@ -145,13 +145,13 @@ def _own(takes: Takes) -> Own:
 @cache
 def messages() -> tuple[Entry, ...]:
     """Return every message."""
-    return tuple(each for each in entries() if not each.is_command)
+    return tuple(entry for entry in entries() if not entry.is_command)
 
 
 @cache
 def commands() -> tuple[Entry, ...]:
     """Return every command."""
-    return tuple(each for each in entries() if each.is_command)
+    return tuple(entry for entry in entries() if entry.is_command)
 
 
 def _entries(declaration: Declaration, domain: str) -> Iterator[Entry]:
@@ -175,7 +175,7 @@ def _what_if(order: Request, domain: str) -> Entry:
 def _command(request: Request, domain: str) -> Entry:
     lives, needed = dict(lifetime(request)), frozenset[Path]()
     if request.name == "placeOrder":
-        needed = frozenset(("order", each) for each in OF_EVERY_ORDER)
+        needed = frozenset(("order", name) for name in OF_EVERY_ORDER)
         lives = {path: life for path, life in lives.items() if path not in {("order", n) for n in NOT_OF_AN_ORDER}}
     named = arguments.name(request)
     own = (_NAMES[named],) if named else ()
@@ -193,15 +193,15 @@ def asking(message: Declaration) -> list[Request]:
 
 def cancelling(request: Request) -> list[Request]:
     """Return the commands that cancel `request`."""
-    return [each for each in OUTBOUND if each.cancels == request.name]
+    return [cancel for cancel in OUTBOUND if cancel.cancels == request.name]
 
 
 class _Arguments(dict[str, Any]):
     """Arguments of an imaginary request: each argument is its own name, except for the flags that are set."""
 
     def __init__(self, request: Request, *flags: str) -> None:
-        named = (each for each in request.shape.fields if not _is_flag(each))
-        super().__init__({each.name: f"<{each.name}>" if isinstance(each.type, Scalar) else {} for each in named})
+        named = (field for field in request.shape.fields if not _is_flag(field))
+        super().__init__({field.name: f"<{field.name}>" if isinstance(field.type, Scalar) else {} for field in named})
         self.update(dict.fromkeys(flags, 1))
 
 
@@ -237,6 +237,6 @@ def _where(request: Request, message: Declaration) -> dict[str, str]:
 
 def _joined(found: Iterable[Mapping[str, str]]) -> dict[str, str]:
     joined: dict[str, str] = {}
-    for topic, flag in (pair for each in found for pair in each.items()):
+    for topic, flag in (pair for mapping in found for pair in mapping.items()):
         joined[topic] = flag and joined.get(topic, flag)
     return joined

@@ -72,7 +72,7 @@ class _Made:
             case Mask():
                 return self.define(kind.name, self.map({bit: {"type": "boolean"} for bit in kind.bits}, ()))
             case Tags():
-                pair = {each.name: dict(self.scalar(each)) for each in kind.pair}
+                pair = {part.name: dict(self.scalar(part)) for part in kind.pair}
                 return self.define(kind.name, self.map(pair, pair))
             case Union():
                 return {"oneOf": [self.kind(kind, number, path) for number in kind.kinds]}
@@ -127,12 +127,12 @@ class _Published(_Made):
 
 class _Commanded(_Made):
     def record(self, record: Record, path: Path) -> dict[str, Any]:
-        fields = {(*path, each.name): each for each in record.shape}
-        sent = {where: each for where, each in fields.items() if where in self.entry.lives}
+        fields = {(*path, field.name): field for field in record.shape}
+        sent = {where: field for where, field in fields.items() if where in self.entry.lives}
         # A lenient record's surplus attributes are ignored, not refused. Rows of several kinds are carried whole.
         taken = fields if record.lenient or not sent else sent
-        required = {each.name for where, each in taken.items() if self.entry.required(where, each)}
-        made = {each.name: self.property(each, where, there=each.name in required) for where, each in taken.items()}
+        required = {field.name for where, field in taken.items() if self.entry.required(where, field)}
+        made = {field.name: self.property(field, where, there=field.name in required) for where, field in taken.items()}
         return self.map(made, (name for name in made if name in required))
 
     def value(self, field: Field, path: Path) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class _Commanded(_Made):
         else:
             made = dict(one)
         if path in self.entry.needed:
-            made["enum"] = [each for each in made["enum"] if each]
+            made["enum"] = [word for word in made["enum"] if word]
         return made if needed else or_nil(made)
 
     def scalar(self, field: Field) -> Fragment:
@@ -157,8 +157,8 @@ def index() -> dict[str, Any]:
     """Return the index: ids, versions, and which messages answer which commands on which topics."""
     return {
         "serverVersions": {"first": OLDEST, "last": NEWEST},
-        "messages": {each.name: _about_message(each) for each in messages()},
-        "commands": {each.name: _about_command(each) for each in commands() if each.usable},
+        "messages": {entry.name: _about_message(entry) for entry in messages()},
+        "commands": {entry.name: _about_command(entry) for entry in commands() if entry.usable},
         "reference": {name: {"schema": f"{TABLES.format(name)}.json"} for name in ib.tables()},
     }
 

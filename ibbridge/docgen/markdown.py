@@ -86,7 +86,7 @@ def page() -> str:
 def _lines() -> Iterator[str]:
     yield _HEAD
     yield from _contents()
-    yield _READING + ", ".join(each.name.lower() for each in Pace) + ".\n"
+    yield _READING + ", ".join(pace.name.lower() for pace in Pace) + ".\n"
     yield from _types()
     for domain, title in _titles().items():
         yield f"## {title}\n"
@@ -112,10 +112,10 @@ def _reference() -> Iterator[str]:
         yield f"## {title}\n"
         yield f"{about} As data: [schema/reference/{name}.json](schema/reference/{name}.json).\n"
         rows = ib.tables()[name]
-        yield f"| {' | '.join(each.replace('_', ' ') for each in rows[0])} |"
+        yield f"| {' | '.join(column.replace('_', ' ') for column in rows[0])} |"
         yield "|" + "---|" * len(rows[0])
         for row in rows:
-            yield f"| {' | '.join(_cell(each, value) for each, value in row.items())} |"
+            yield f"| {' | '.join(_cell(column, value) for column, value in row.items())} |"
         yield ""
 
 
@@ -171,7 +171,7 @@ def _contents() -> Iterator[str]:
     for domain, title in _titles().items():
         yield f"- [{title}](#{slug(title)})"
         for word, listed in (("commands", commands()), ("messages", messages())):
-            if names := [each.name for each in listed if each.domain == domain]:
+            if names := [entry.name for entry in listed if entry.domain == domain]:
                 yield f"  - {word}: {_links(names)}"
     yield f"- [Records](#records): {', '.join(map(_record_link, _users()))}"
     yield f"- {_links(('Words', *(title for title, _ in _TABLES.values())))}"
@@ -225,11 +225,11 @@ def _words() -> Iterator[str]:
     yield "| | words |"
     yield "|---|---|"
     nouns: dict[str, Words] = {}
-    for each in LISTS:  # the first of a noun is the plain one
-        nouns.setdefault(each.noun, each)
-    for noun, each in nouns.items():
-        listed = ", ".join(f"`{word}`" for word in each.listed) or each.formed
-        yield f"| {noun}{' (in any case)' if each.any_case else ''} | {listed} |"
+    for words in LISTS:  # the first of a noun is the plain one
+        nouns.setdefault(words.noun, words)
+    for noun, words in nouns.items():
+        listed = ", ".join(f"`{word}`" for word in words.listed) or words.formed
+        yield f"| {noun}{' (in any case)' if words.any_case else ''} | {listed} |"
     yield ""
     yield (
         "The type of an adjusted, attached or delta-neutral order may also be `NONE`, that of an attached order "
@@ -239,7 +239,7 @@ def _words() -> Iterator[str]:
 
 def _kind(kind: Type) -> str:
     if isinstance(kind, Scalar):
-        known = ", ".join(f"`{each}`" for each in kind.known)
+        known = ", ".join(f"`{code}`" for code in kind.known)
         return f"{KINDS[kind.name].word} {known}".rstrip()
     return "tags" if isinstance(kind, Tags) else _record_link(kind)
 
@@ -304,7 +304,7 @@ def _wire(entry: Entry, declaration: Declaration) -> str:
     first, last = entry.lives[()]
     proto = declaration.proto_since
     form = "text only" if proto is None else f"protobuf from {proto} on"
-    others = [each.name for each in INBOUND if each.id == declaration.id and each is not declaration]
+    others = [message.name for message in INBOUND if message.id == declaration.id and message is not declaration]
     shared = ""
     if declaration.kind and others:
         name, values = declaration.kind
@@ -335,7 +335,7 @@ def _command_facts(entry: Entry, request: Request) -> Iterator[str]:
     if request.cancels:
         yield f"cancels {_link(request.cancels)}"
     elif cancels := cancelling(request):
-        yield f"cancelled by {_links(each.name for each in cancels)}"
+        yield f"cancelled by {_links(cancel.name for cancel in cancels)}"
 
 
 def _limits(request: Request) -> str:
@@ -384,8 +384,8 @@ def _rows(entry: Entry) -> Iterator[tuple[str, ...]]:
         yield f"`{own.name}`", own.word, "**required**" if own.required else own.note or "empty", "", "-"
     tags = dict(_tags(entry.declaration.fields if entry.declaration else (), ""))
     named = {name.name: tag for name, tag in tags.items()}
-    for each in (*entry.fields, *(each for each in tags if "." in each.name)):
-        yield _row(entry, each, each.path, named.get(each.name, "-"))
+    for field in (*entry.fields, *(field for field in tags if "." in field.name)):
+        yield _row(entry, field, field.path, named.get(field.name, "-"))
 
 
 def _row(entry: Entry, field: Field, path: Path, tag: str) -> tuple[str, ...]:
@@ -440,17 +440,17 @@ def _coverage(entry: Entry) -> Iterator[str]:
     if entry.needed:
         listed = ", ".join(f"`{'.'.join(path)}`" for path in sorted(entry.needed))
         yield f"Required: {listed}.\n"
-    for each in entry.fields:
-        if isinstance(each.type, Record):
-            yield from _of_record(entry, each.type, (each.name,))
+    for field in entry.fields:
+        if isinstance(field.type, Record):
+            yield from _of_record(entry, field.type, (field.name,))
 
 
 def _of_record(entry: Entry, record: Record, path: Path) -> Iterator[str]:
     groups: dict[str, list[str]] = {}
-    for each in record.shape:
-        where = (*path, each.name)
+    for field in record.shape:
+        where = (*path, field.name)
         word = _range(entry.lives[where], entry.lives.get(path)) if where in entry.lives else "never"
-        groups.setdefault(word, []).append(f"`{each.name}`")
+        groups.setdefault(word, []).append(f"`{field.name}`")
     always = groups.pop("", [])
     whose, travels = f"`{'.'.join(path)}`", "is sent" if entry.is_command else "arrives"
     if len(groups.get("never", ())) > len(always):
@@ -461,9 +461,9 @@ def _of_record(entry: Entry, record: Record, path: Path) -> Iterator[str]:
     elif groups:
         said = [f"{', '.join(names)} {word}" for word, names in sorted(groups.items())]
         yield f"All of {whose} {travels}, except: {'; '.join(said)}.\n"
-    for each in record.shape:
-        if isinstance(each.type, Record) and (*path, each.name) in entry.lives:
-            yield from _of_record(entry, each.type, (*path, each.name))
+    for field in record.shape:
+        if isinstance(field.type, Record) and (*path, field.name) in entry.lives:
+            yield from _of_record(entry, field.type, (*path, field.name))
 
 
 # -- records ---------------------------------------------------------------------------------------------------------
@@ -485,12 +485,12 @@ def _users() -> dict[Record | Union | Mask, list[str]]:
             names.append(name)
         fields = kind.shape if isinstance(kind, Record) else ()
         rows = kind.kinds.values() if isinstance(kind, Union) else ()
-        for inner in (*(each.type for each in fields), *(each.type for row in rows for each in row.shape)):
+        for inner in (*(field.type for field in fields), *(field.type for row in rows for field in row.shape)):
             meet(inner, name)
 
     for entry in entries():
-        for each in entry.fields:
-            meet(each.type, entry.name)
+        for field in entry.fields:
+            meet(field.type, entry.name)
     return found
 
 
@@ -512,10 +512,10 @@ def _record(kind: Record | Union | Mask, users: Sequence[str]) -> Iterator[str]:
 def _attributes(record: Record, users: Sequence[str]) -> Iterator[str]:
     if record.full:
         yield "Every attribute is always present.\n"
-    sent = not {each.name for each in commands()}.isdisjoint(users)
+    sent = not {field.name for field in commands()}.isdisjoint(users)
     rows = [
-        (f"`{each.name}`", _type(each) + _said(each, sent=sent), _shown(each.default), "", str(each.tag or "-"))
-        for each in record.shape
+        (f"`{field.name}`", _type(field) + _said(field, sent=sent), _shown(field.default), "", str(field.tag or "-"))
+        for field in record.shape
     ]
     yield from _table(("attribute", "type", "default"), rows)
 

@@ -153,14 +153,14 @@ def _of_words(field: Field) -> Fragment:
     if not words.any_case and not words.form:
         return {"enum": [*empty, *words.listed]}
     spelt = _in_any_case if words.any_case else re.escape
-    listed = [spelt(str(each)) for each in words.listed]
+    listed = [spelt(str(word)) for word in words.listed]
     forms = [*listed, *([words.form] if words.form else [])]
     return {"pattern": f"^({'|'.join(forms)}){'?' if empty else ''}$"}
 
 
 def _in_any_case(word: str) -> str:
     """Return a pattern for the word in any case: regular expressions in JSON Schema have no flag for that."""
-    return "".join(f"[{each.upper()}{each.lower()}]" if each.isalpha() else re.escape(each) for each in word)
+    return "".join(f"[{letter.upper()}{letter.lower()}]" if letter.isalpha() else re.escape(letter) for letter in word)
 
 
 def _with_codes(fragment: Fragment, kind: t.Scalar) -> Fragment:
