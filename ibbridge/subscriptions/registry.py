@@ -91,10 +91,11 @@ class Subscriptions:
         self._gone.pop(asking, None)
         if len(self._by_command) > self._tidy_at:
             self._by_command = {asking: route for asking, route in self._by_command.items() if not route.ended}
-            self._shared = {sharing: each for sharing, each in self._shared.items() if not each.route.ended}
+            shared = self._shared.items()
+            self._shared = {key: subscription for key, subscription in shared if not subscription.route.ended}
             self._of, self._on = {}, {}
-            for each in self._shared.values():
-                self._index(each)
+            for subscription in self._shared.values():
+                self._index(subscription)
             self._tidy_at = max(MOST_REMEMBERED, 2 * len(self._by_command))
 
     def give_up(self, asking: Asking) -> None:
@@ -142,7 +143,7 @@ class Subscriptions:
     def on(self, topic: str) -> Iterator[Subscription]:
         """Yield the subscriptions on that topic, whatever their arguments."""
         there = self._on.get(topic, ())
-        yield from (each for each in there if not each.route.ended)
+        yield from (subscription for subscription in there if not subscription.route.ended)
 
     def alone(self, subscription: Subscription) -> bool:
         """Return True if no other subscription has messages on its topic."""
@@ -154,7 +155,8 @@ class Subscriptions:
 
     def live(self) -> list[Subscription]:
         """Return all subscriptions that have a client."""
-        return [each for each in self._shared.values() if not each.route.ended and each.route.holders]
+        wanted = self._shared.values()
+        return [subscription for subscription in wanted if not subscription.route.ended and subscription.route.holders]
 
     def over(self, route: Route) -> None:
         """Forget the subscription of a request that is over. No client cancels one that TWS has refused."""

@@ -112,27 +112,28 @@ class Upkeep:
 
         Return the requests that could not be sent, with the reasons: TWS may speak an older version.
         """
-        self._turns.put_all([*self._answers.connected(), *(Turn(each.route) for each in self._subscriptions.live())])
+        live = self._subscriptions.live()
+        self._turns.put_all([*self._answers.connected(), *(Turn(subscription.route) for subscription in live)])
         return self._turns.take()
 
     def lost(self) -> list[Route]:
         """Publish `gap` on every subscription, because the connection is lost. Return the requests that have failed."""
         ts = self._stamp()
-        for each in self._subscriptions.live():
-            self._outdate(each, "connection", ts)
+        for subscription in self._subscriptions.live():
+            self._outdate(subscription, "connection", ts)
         self._wholes.gaps("connection", ts)
         return self._answers.lost()
 
     # -- gaps
 
-    def _outdate(self, each: Subscription, reason: str, ts: int) -> None:
+    def _outdate(self, subscription: Subscription, reason: str, ts: int) -> None:
         """Publish `gap` for a subscription, unless no message has come since its last `gap`."""
-        last = self._router.last(each.route)
-        if each.stale and last == each.seq:
+        last = self._router.last(subscription.route)
+        if subscription.stale and last == subscription.seq:
             return
-        if self._router.gap(each.route, reason, ts):
-            last = self._router.last(each.route)
-            for other in self._subscriptions.on(each.topic):
+        if self._router.gap(subscription.route, reason, ts):
+            last = self._router.last(subscription.route)
+            for other in self._subscriptions.on(subscription.topic):
                 other.stale, other.seq = True, last
 
     # -- what IB says
@@ -160,10 +161,14 @@ class Upkeep:
             return
         was_down = farm in down
         down.discard(farm)
-        of_kind = [each for each in self._watched() if _farms_of(each.route.request) == kind]
+        of_kind = [subscription for subscription in self._watched() if _farms_of(subscription.route.request) == kind]
         if kind == "history" and not down:
-            died = [each for each in of_kind if each.dead == "farm" or (was_down and not each.route.begun)]
-            self._turns.put([Turn(each.route, live=True) for each in died])
+            died = [
+                subscription
+                for subscription in of_kind
+                if subscription.dead == "farm" or (was_down and not subscription.route.begun)
+            ]
+            self._turns.put([Turn(subscription.route, live=True) for subscription in died])
             self._go_on()
         if was_down and not down:
             self._watchdog.resumed(of_kind, self._now)
@@ -175,10 +180,10 @@ class Upkeep:
         """
         ts = self._stamp()
         live = self._subscriptions.live()
-        for each in live:
-            self._outdate(each, "data", ts)
+        for subscription in live:
+            self._outdate(subscription, "data", ts)
         self._wholes.gaps("data", ts)
-        self._turns.put_all([Turn(each.route, live=True) for each in live])
+        self._turns.put_all([Turn(subscription.route, live=True) for subscription in live])
         self._go_on()
 
     def _kept_data(self, *, asked: bool) -> None:
@@ -188,16 +193,22 @@ class Upkeep:
         sent again, and so are subscriptions whose silence proves nothing.
         """
         if asked:
-            unheard = [each for each in self._subscriptions.live() if each.asked is None and not each.route.begun]
-            self._turns.put([Turn(each.route, live=True) for each in unheard])
-        self._turns.put([Turn(each.route, live=True) for each in self._subscriptions.live() if _beyond_watching(each)])
+            unheard = [
+                subscription
+                for subscription in self._subscriptions.live()
+                if subscription.asked is None and not subscription.route.begun
+            ]
+            self._turns.put([Turn(subscription.route, live=True) for subscription in unheard])
+        unwatched = [subscription for subscription in self._subscriptions.live() if _beyond_watching(subscription)]
+        self._turns.put([Turn(subscription.route, live=True) for subscription in unwatched])
         self._ask_refused()
         self._watchdog.resumed(self._watched(), self._now)
 
     def _ask_refused(self) -> None:
         """Re-subscribe those that TWS refused while IB's servers were away, once the servers are back."""
         if self._up and self._definitions:
-            self._turns.put([Turn(each.route) for each in self._subscriptions.live() if each.dead == _AWAY])
+            live = self._subscriptions.live()
+            self._turns.put([Turn(subscription.route) for subscription in live if subscription.dead == _AWAY])
         self._go_on()
 
     def uncontested(self) -> None:
@@ -259,16 +270,20 @@ class Upkeep:
             self._router.tell(route, NOT_CONNECTED, why, self._stamp())
 
     def _watched(self) -> list[Subscription]:
-        return [each for each in self._subscriptions.live() if each.instrument]
+        return [subscription for subscription in self._subscriptions.live() if subscription.instrument]
 
     def _watch(self, now: float) -> None:
         watched = self._watched()
         turns = set(self._turns.routes())
-        watched = [each for each in watched if each.route not in turns and not each.route.waits]
+        watched = [
+            subscription
+            for subscription in watched
+            if subscription.route not in turns and not subscription.route.waits
+        ]
         found = self._watchdog.look(watched, self, now)
-        for each in found:
-            self._outdate(each, "silent", self._stamp())
-        self._turns.put([Turn(each.route, live=True) for each in found])
+        for subscription in found:
+            self._outdate(subscription, "silent", self._stamp())
+        self._turns.put([Turn(subscription.route, live=True) for subscription in found])
         self._go_on()
         self._ask_hours(now)
 
@@ -292,13 +307,13 @@ class Upkeep:
             return
         at = self._stamp() / 1e6
         quiet = min(AGAIN, self._silent_after / 2)
-        for each in self._watchdog.looked_at:
-            since = each.heard if each.heard is not None else each.asked
-            if since is None or now - since < quiet or not self._hours.wants(each.instrument, at):
+        for subscription in self._watchdog.looked_at:
+            since = subscription.heard if subscription.heard is not None else subscription.asked
+            if since is None or now - since < quiet or not self._hours.wants(subscription.instrument, at):
                 continue
-            self._hours.asking(each.instrument, at)
+            self._hours.asking(subscription.instrument, at)
             try:
-                self._asking_hours = self._question(each.instrument, each.route.args["contract"])
+                self._asking_hours = self._question(subscription.instrument, subscription.route.args["contract"])
             except Refused:
                 continue
             return
@@ -316,9 +331,9 @@ class Upkeep:
         return route
 
 
-def _beyond_watching(each: Subscription) -> bool:
+def _beyond_watching(subscription: Subscription) -> bool:
     """Return True if a subscription is served by IB, and its silence proves nothing: scanners, news."""
-    return not each.instrument and each.route.request.name not in OF_ACCOUNTS
+    return not subscription.instrument and subscription.route.request.name not in OF_ACCOUNTS
 
 
 def _farms_of(request: Request) -> str:

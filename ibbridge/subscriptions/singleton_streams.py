@@ -122,7 +122,7 @@ class Wholes:
 
     def _send(self, whole: Whole, request: Request, args: dict[str, Any], client: str = "") -> None:
         """Queue a request or a cancel in place of queued ones, so that the message sent last is the valid one."""
-        waiting = [each for each in whole.messages if each.waits]
+        waiting = [message for message in whole.messages if message.waits]
         last_word = [*waiting] if request.cancels or "subscribe" in args else ()
         whole.messages = [*waiting, self._outgoing.send(request, args, client=client, instead_of=last_word)]
 

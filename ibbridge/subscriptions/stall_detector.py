@@ -81,85 +81,87 @@ class Watchdog:
         self.looked_at = some = streams[self._next : self._next + most]
         self._next += most
         overdue = []
-        for each in some:
-            self._listen(each, about.seq(each), now)
-            if self._is_silent(each, about, now):
-                if each.spoke:
-                    self._silent.add(each)
-                overdue.append(each)
-            elif not each.tries:  # a subscription that was requested again must first prove that data flows
-                self._silent.discard(each)
+        for subscription in some:
+            self._listen(subscription, about.seq(subscription), now)
+            if self._is_silent(subscription, about, now):
+                if subscription.spoke:
+                    self._silent.add(subscription)
+                overdue.append(subscription)
+            elif not subscription.tries:  # a subscription that was requested again must first prove that data flows
+                self._silent.discard(subscription)
         overdue.sort(key=_unproven)
-        return [each for each in overdue if self._may(each, len(streams), now)]
+        return [subscription for subscription in overdue if self._may(subscription, len(streams), now)]
 
-    def _listen(self, each: Subscription, seq: int, now: float) -> None:
-        if each.asked is None:
-            each.asked = now
-        if seq == each.seq or each.dead not in _MAY_FLOW:  # a dead one's new messages are another's on the same topic
+    def _listen(self, subscription: Subscription, seq: int, now: float) -> None:
+        if subscription.asked is None:
+            subscription.asked = now
+        # New messages on the topic of a dead subscription belong to another one.
+        if seq == subscription.seq or subscription.dead not in _MAY_FLOW:
             return
-        if each.heard is not None:
-            pause = (now - each.heard) / (seq - each.seq)
-            each.every = pause if each.every is None else each.every + (pause - each.every) * 0.2
-        each.seq, each.heard = seq, now
-        each.spoke, each.stale, each.suspect, each.dead = True, False, False, ""
-        if each.tries and now - each.asked > PROVEN:
-            each.tries, self._proven = 0, True
+        if subscription.heard is not None:
+            pause = (now - subscription.heard) / (seq - subscription.seq)
+            usual = pause if subscription.every is None else subscription.every
+            subscription.every = usual + (pause - usual) * 0.2
+        subscription.seq, subscription.heard = seq, now
+        subscription.spoke, subscription.stale, subscription.suspect, subscription.dead = True, False, False, ""
+        if subscription.tries and now - subscription.asked > PROVEN:
+            subscription.tries, self._proven = 0, True
 
-    def _is_silent(self, each: Subscription, about: Watched, now: float) -> bool:
-        since = each.heard if each.heard is not None else each.asked
-        if since is None or not about.farm_is_up(each):
+    def _is_silent(self, subscription: Subscription, about: Watched, now: float) -> bool:
+        since = subscription.heard if subscription.heard is not None else subscription.asked
+        if since is None or not about.farm_is_up(subscription):
             return False
-        return now - since >= self.patience(each, about)
+        return now - since >= self.patience(subscription, about)
 
-    def patience(self, each: Subscription, about: Watched) -> float:
+    def patience(self, subscription: Subscription, about: Watched) -> float:
         """Return the seconds of silence after which the subscription counts as silent."""
-        if each.dead:
-            first = COMPETING_AFTER if each.dead == COMPETING else SUSPECT_AFTER
-            return min(LONGEST, first * 2.0**each.tries)
-        is_open = about.open(each)
-        if is_open is False or (is_open is None and _unproven(each)):
+        if subscription.dead:
+            first = COMPETING_AFTER if subscription.dead == COMPETING else SUSPECT_AFTER
+            return min(LONGEST, first * 2.0**subscription.tries)
+        is_open = about.open(subscription)
+        if is_open is False or (is_open is None and _unproven(subscription)):
             return float("inf")
-        first = max(self._silent_after, THIN * (each.every or 0.0))
-        if each.suspect and not each.tries:
+        first = max(self._silent_after, THIN * (subscription.every or 0.0))
+        if subscription.suspect and not subscription.tries:
             first = SUSPECT_AFTER
         elif is_open is None:
             first *= WITHOUT_HOURS
-        return min(max(LONGEST, first), first * 2.0**each.tries)
+        return min(max(LONGEST, first), first * 2.0**subscription.tries)
 
-    def _may(self, each: Subscription, watched: int, now: float) -> bool:
+    def _may(self, subscription: Subscription, watched: int, now: float) -> bool:
         """Count a try and return True if the subscription may be requested again now."""
-        if each.dead == FREED:  # outside the limit, because each of them is requested only once
-            each.tries += 1
+        if subscription.dead == FREED:  # outside the limit, because each of them is requested only once
+            subscription.tries += 1
             return True
         while self._asked and now - self._asked[0] >= 60.0:
             self._asked.popleft()
-        if len(self._asked) >= ((self._per_minute + 1) // 2 if _unproven(each) else self._per_minute):
+        if len(self._asked) >= ((self._per_minute + 1) // 2 if _unproven(subscription) else self._per_minute):
             return False
         many = len(self._silent) >= MANY and 2 * len(self._silent) > watched
         if not many:
             self._proven = False
-        elif not (each.suspect or each.dead or self._proven):
+        elif not (subscription.suspect or subscription.dead or self._proven):
             if now - self._probed < self._silent_after:
                 return False
             self._probed = now
         self._asked.append(now)
-        each.tries += 1
+        subscription.tries += 1
         return True
 
     def uncontested(self, streams: Sequence[Subscription], now: float) -> None:
         """Mark subscriptions whose data another login has released: those still silent soon are requested again."""
-        for each in streams:
-            if each.dead == COMPETING:
-                each.dead, each.tries, each.asked = FREED, 0, now
+        for subscription in streams:
+            if subscription.dead == COMPETING:
+                subscription.dead, subscription.tries, subscription.asked = FREED, 0, now
 
     def resumed(self, streams: Sequence[Subscription], now: float) -> None:
         """Restart the silence of subscriptions after an outage. Frequent ones become suspect: they may have died."""
-        for each in streams:
-            if each.heard is not None:
-                each.heard = max(each.heard, now)
-                each.suspect = each.every is not None and each.every < SUSPECT_AFTER
+        for subscription in streams:
+            if subscription.heard is not None:
+                subscription.heard = max(subscription.heard, now)
+                subscription.suspect = subscription.every is not None and subscription.every < SUSPECT_AFTER
 
 
-def _unproven(each: Subscription) -> bool:
+def _unproven(subscription: Subscription) -> bool:
     """Return True if the subscription has never delivered data, so that silence may be normal."""
-    return not (each.spoke or each.dead)
+    return not (subscription.spoke or subscription.dead)
