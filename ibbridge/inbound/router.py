@@ -128,7 +128,7 @@ class Route:
         """The `ref` of an error about this request. On a shared stream the `ref` names all clients of the request."""
         if self.ref is not None:
             return self.ref
-        holders = [{"client": each.client, "id": each.id} for each in sorted(self.holders, key=str)]
+        holders = [{"client": holder.client, "id": holder.id} for holder in sorted(self.holders, key=str)]
         return {"client": self.client, "id": self.id, "holders": holders}
 
     @property
@@ -596,8 +596,8 @@ class Router:
                 ends = error.ends_order(acknowledged=bool(order.perm_id) or order.touched)
                 order.ended = order.ended or bool(ends)
                 channels = [self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)]
-        for each in channels or [self._streams.channel("sys", "tws", "error")]:
-            self._say_error(each, data, ts, ends=ends)
+        for channel in channels or [self._streams.channel("sys", "tws", "error")]:
+            self._say_error(channel, data, ts, ends=ends)
         if route is not None and not route.ended:
             self.troubled(route, data["errorCode"], ts)
 
@@ -609,8 +609,8 @@ class Router:
 
     def tell(self, route: Route, code: int, text: str, ts: int) -> None:
         """Publish an error of the daemon's own about a request, with `ends` as the caller has set `route.ended`."""
-        for each in (self._at(route, "error"), *self._to_others(route)):
-            self._say_error(each, _own_error(route.req_id, code, text), ts, ends=route.ended)
+        for channel in (self._at(route, "error"), *self._to_others(route)):
+            self._say_error(channel, _own_error(route.req_id, code, text), ts, ends=route.ended)
 
     def tell_held(self, route: Route, about: Mapping[str, Any], ts: int) -> None:
         """Publish `held` for a request that a limit holds back, with the time until which it waits."""
@@ -625,8 +625,8 @@ class Router:
             return []
         others = sorted(route.holders - {Asking(route.client, route.id).named}, key=str)
         return [
-            self._streams.passing("req", each.client, str(each.id), "error", ref={"client": each.client, "id": each.id})
-            for each in others
+            self._streams.passing("req", one.client, str(one.id), "error", ref={"client": one.client, "id": one.id})
+            for one in others
         ]
 
     def _say_error(self, channel: Channel, data: Mapping[str, Any], ts: int, *, ends: bool | None) -> None:
@@ -659,9 +659,9 @@ _MARGINS = ("initMargin", "maintMargin", "equityWithLoan")
 
 
 def _clear_books(route: Route) -> None:
-    for each in route.channels:
-        if each.book:
-            each.book.clear()
+    for channel in route.channels:
+        if channel.book:
+            channel.book.clear()
 
 
 def _plan(declaration: Declaration) -> _Plan:
