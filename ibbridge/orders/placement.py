@@ -191,14 +191,14 @@ class Trading:
 
         Return True if the same cancel of this client is queued already. `route` then receives the errors about it.
         """
-        waiting = [each.about for each in self._outgoing.waiting(Pace.ORDER) if isinstance(each.about, Order)]
+        waiting = [message.about for message in self._outgoing.waiting(Pace.ORDER) if isinstance(message.about, Order)]
         for order in waiting:
             if self._outgoing.withdraw(order.message):
                 self._unplaced(order, CANCELLED, "all orders were cancelled before it could be sent")
-        for each in self._outgoing.waiting(Pace.CANCEL):
-            of_all = each.request is route.request and each.args == args and each.client == route.client
-            if of_all and len(each.joined) < MOST_JOINED:
-                each.joined.append(route)
+        for message in self._outgoing.waiting(Pace.CANCEL):
+            of_all = message.request is route.request and message.args == args and message.client == route.client
+            if of_all and len(message.joined) < MOST_JOINED:
+                message.joined.append(route)
                 return True
         return False
 
@@ -300,9 +300,9 @@ class Trading:
             return False
         self._unplaced(order, CANCELLED, why)
         children: dict[int, list[Order]] = {}
-        for each in self._outgoing.waiting(Pace.ORDER):
-            if isinstance(each.about, Order):
-                children.setdefault(_parent(each), []).append(each.about)
+        for message in self._outgoing.waiting(Pace.ORDER):
+            if isinstance(message.about, Order):
+                children.setdefault(_parent(message), []).append(message.about)
         gone = [order]
         while gone:
             parent = gone.pop()
