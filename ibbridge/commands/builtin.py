@@ -136,21 +136,22 @@ def _reason(args: dict[str, Any]) -> str:
 def _check(name: str, args: dict[str, Any]) -> None:
     """Refuse arguments that the command does not take, lacks, or takes with another type or length."""
     takes = TAKES[name]
-    known = " and ".join(each.name for each in takes)
+    known = " and ".join(argument.name for argument in takes)
     faults = [
         f"{shown(given)} is unknown; " + (f"{name} takes {known}" if takes else "this command takes no arguments")
         for given in args
-        if given not in {each.name for each in takes}
+        if given not in {argument.name for argument in takes}
     ][:10]
-    for each in takes:
-        given = args.get(each.name)
+    for argument in takes:
+        given = args.get(argument.name)
         if given is None:
-            if each.required or each.name in args:
-                faults.append(f"{each.name} is missing" if each.required else f"{each.name} must be {_WORD[each.kind]}")
-        elif not isinstance(given, each.kind) or isinstance(given, bool):
-            faults.append(f"{each.name} must be {_WORD[each.kind]}")
-        elif isinstance(given, str) and len(given) > each.longest:
-            faults.append(f"{each.name} must have at most {each.longest} characters, not {len(given)}")
+            if argument.required or argument.name in args:
+                fault = "is missing" if argument.required else f"must be {_WORD[argument.kind]}"
+                faults.append(f"{argument.name} {fault}")
+        elif not isinstance(given, argument.kind) or isinstance(given, bool):
+            faults.append(f"{argument.name} must be {_WORD[argument.kind]}")
+        elif isinstance(given, str) and len(given) > argument.longest:
+            faults.append(f"{argument.name} must have at most {argument.longest} characters, not {len(given)}")
     if faults:
         raise Refused("E_ARG", *faults)
 
