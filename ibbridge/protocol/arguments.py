@@ -45,7 +45,8 @@ def fields(request: Request) -> tuple[Field, ...]:
     if name(request) == "id" and request.cancels:
         return ()
     head, *rest = number(request) or ("",)
-    return tuple(found for each in request.shape.fields if (found := each if each.name != head else _less(each, rest)))
+    shape = request.shape.fields
+    return tuple(found for field in shape if (found := field if field.name != head else _less(field, rest)))
 
 
 def _less(field: Field, path: Sequence[str]) -> Field | None:
