@@ -91,10 +91,10 @@ def parse(text: str, zone_name: str) -> Hours | None:
 
 
 def _spans(date: str, text: str, zone: ZoneInfo) -> Iterator[tuple[float, float]]:
-    for each in text.split(","):
-        found = _SPAN.fullmatch(each.strip().removeprefix(f"{date}:"))
+    for span in text.split(","):
+        found = _SPAN.fullmatch(span.strip().removeprefix(f"{date}:"))
         if found is None:
-            raise ValueError(each)
+            raise ValueError(span)
         start, end = _at(date, found[1], zone), _at(found[2] or date, found[3], zone)
         # A span over midnight, without a second date.
         yield start, end if end > start else _at(found[2] or date, found[3], zone, later=1)
