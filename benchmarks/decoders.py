@@ -30,7 +30,7 @@ from ibapi.utils import BadMessage
 from ibapi.wrapper import EWrapper
 
 from ibbridge.codec import Dialect, Undecodable
-from ibbridge.inbound.router import PASSED_ON
+from ibbridge.inbound.publication_plan import PASSED_ON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -25,15 +25,19 @@ from ibbridge.codec.framing import FrameBuffer
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.config.model import load
 from ibbridge.daemon import Daemon
-from ibbridge.inbound.router import PASSED_ON, Route, Router
+from ibbridge.inbound.publication_plan import PASSED_ON
+from ibbridge.inbound.routing import routing
 from ibbridge.orders.registry import Orders
 from ibbridge.protocol.topics import instrument_key
+from ibbridge.requests.request import Route
 from ibbridge.storage.event_store import Store
 from ibbridge.streams.publisher import Streams
 from ibbridge.streams.replay_buffer import Ring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from ibbridge.requests.tracker import RequestTracker
 
 class _NoRing(Ring):
     """Ring that keeps nothing."""
@@ -51,8 +55,9 @@ class Part:
         self.streams = Streams(1, lambda _: None, ring=rings, store=store)
         if store:
             self.streams.restore(store.last(), ())
-        self.router = Router(self.streams, Orders(1))
-        ask(self.router)
+        parts = routing(self.streams, Orders(1))
+        self.router = parts.router
+        ask(parts.tracker)
         if not state:
             for plan in self.router._plans.values():  # noqa: SLF001 - a daemon always keeps state
                 plan.identity = None
@@ -118,11 +123,11 @@ class Path:
 _STORE = "store"
 
 
-def ask(router: Router) -> None:
+def ask(tracker: RequestTracker) -> None:
     """Open the requests for all market data."""
     for line in range(LINES):
         place = _always("md", instrument_key(contract(line)))
-        router.open(Route(REQUESTS["reqMktData"], "benchmark", line, {}, place, None, req_id=line + 1))
+        tracker.open(Route(REQUESTS["reqMktData"], "benchmark", line, {}, place, None, req_id=line + 1))
 
 
 def opened(children: ExitStack) -> tuple[Store, pathlib.Path]:
@@ -143,7 +148,7 @@ def bridge(children: ExitStack, place: pathlib.Path) -> Daemon:
     children.callback(daemon.store.close)
     daemon.bus.open()
     children.callback(daemon.bus.close)
-    ask(daemon.router)
+    ask(daemon.routing.tracker)
     prefixes = [f"{each}." for each in CLASSES]
     sink = children.enter_context(child("subscriber_load", pub, *prefixes))
     late = time.monotonic() + 10

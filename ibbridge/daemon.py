@@ -29,7 +29,8 @@ from ibbridge.commands.endpoint import Commands
 from ibbridge.commands.ib_requests import Requests
 from ibbridge.config import maintenance_windows, reload
 from ibbridge.config.model import ConfigError
-from ibbridge.inbound.router import PASSED_ON, Router
+from ibbridge.inbound.publication_plan import PASSED_ON
+from ibbridge.inbound.routing import routing
 from ibbridge.monitoring import signals
 from ibbridge.monitoring.alarms import Alarms
 from ibbridge.monitoring.health_checks import REMEMBERED, Health, Signs
@@ -118,14 +119,15 @@ class Daemon:
             keys=self.order_keys.of,
         )
         self.orders = Orders(config.tws.client_id, self.order_keys.find)
-        self.router = Router(self.streams, self.orders)
+        self.routing = routing(self.streams, self.orders)
+        self.router = self.routing.router
         self.recorder = writer.configured(config.record, config.tws)
         self.pacing = Pacing(config.pacing.rate, config.pacing.share, config.pacing.most)
         self.gateway = Gateway(config.tws, self.session, self, PASSED_ON, self.recorder, pacing=self.pacing)
         self.names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
         self.requests = Requests(
             self.gateway,
-            self.router,
+            self.routing,
             self.orders,
             allowed=config.commands.allow,
             names=self.names,
@@ -313,7 +315,7 @@ class Daemon:
         except NotCarried as error:
             log.error("market data type %s cannot be set: %s", kind, error)  # noqa: TRY400 - the message is complete
         for route, why in self.requests.connected():
-            self.router.tell(route, NOT_CONNECTED, why, _now())
+            self.routing.notifications.tell(route, NOT_CONNECTED, why, _now())
 
     def _market_data_type_set(self, kind: int, client: str) -> None:
         if kind == self.session.market_data_type:
@@ -336,12 +338,13 @@ class Daemon:
         self.requests.unsent(self.pacing.drop())
         why = "the connection to TWS was lost before the answer was complete; ask again, under a new id"
         for route in self.requests.lost():
-            self.router.tell(route, NOT_CONNECTED, why, _now())
+            self.routing.notifications.tell(route, NOT_CONNECTED, why, _now())
         why = "the connection to TWS was lost before TWS said anything of"
+        tell = self.routing.order_notifications.tell
         for order in self.orders.unheard():
-            self.router.tell_order(order, NOT_CONNECTED, f"{why} this order: {ORDER_UNKNOWN}", _now())
+            tell(order, NOT_CONNECTED, f"{why} this order: {ORDER_UNKNOWN}", _now())
         for order in self.orders.uncancelled():
-            self.router.tell_order(order, NOT_CONNECTED, f"{why} the cancel of this order: {CANCEL_UNKNOWN}", _now())
+            tell(order, NOT_CONNECTED, f"{why} the cancel of this order: {CANCEL_UNKNOWN}", _now())
 
     # -- status, heartbeats, alarms
 
@@ -365,7 +368,7 @@ class Daemon:
             "alarms": self.alarms.raised,
             "log": self._log_writer.figures() if self._log_writer else None,
             "pacing": self.pacing.figures(now),
-            "requests": len(self.router),
+            "requests": len(self.routing.tracker),
             "orders": len(self.orders),
             "tasks": _tasks(),
             "counts": {**self.counts, **self.commands.counts, **self._of_bus()},

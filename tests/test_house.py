@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,23 +141,24 @@ def test_asking_those_who_may_is_no_comparison(source: str) -> None:
 
 # -- arrows point down only -------------------------------------------------------------------------------------------
 
-PURE = {
+PAGE = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"^\| (`.+?) \| .+ \| .+ \|$", PAGE, re.MULTILINE)
+ORDER = ["__main__", *(name.removesuffix(".py") for row in ROWS for name in re.findall(r"`([\w.]+)`", row))]
+"""The packages, and the modules at the root, as docs/architecture.md lists them: the highest first."""
+
+PURE = {re.findall(r"`(\w+)`", row)[0] for row in ROWS if "(pure)" in row}
+"""Packages that take events and give what is to be done, and know neither sockets nor a clock."""
+
+PURE_MODULES = {
     f"{name}.py"
     for name in (
-        "protocol/arguments", "tws/session", "tws/supervisor", "streams/publisher", "inbound/router",
-        "commands/ib_requests", "orders/registry", "orders/order_keys", "protocol/topics", "commands/endpoint",
-        "streams/market_depth", "config/reload", "streams/replay_buffer", "streams/sequencer", "streams/snapshot",
-        "risk/halt", "commands/reply_cache", "commands/builtin", "recording/format", "monitoring/alarms",
-        "monitoring/health_checks", "commands/unpacking", "tws/token_bucket", "streams/heartbeat_numbers",
-        "streams/retired_streams", "commands/fair_memory", "tws/fair_queue", "tws/send_queue", "requests/timeouts",
-        "requests/issuer", "requests/deadlines", "requests/delays", "ib/trading_hours", "tws/sender",
-        "requests/request_factory", "subscriptions/registry", "orders/placement", "requests/reissue_queue",
-        "subscriptions/resubscription", "subscriptions/stall_detector", "subscriptions/singleton_streams",
+        "commands/builtin", "commands/endpoint", "commands/fair_memory", "commands/ib_requests", "commands/reply_cache",
+        "commands/unpacking", "config/reload", "monitoring/alarms", "monitoring/health_checks",
+        "monitoring/process_health", "recording/format", "tws/decode_errors", "tws/fair_queue", "tws/send_queue",
+        "tws/sender", "tws/session", "tws/supervisor", "tws/token_bucket",
     )
-}
-"""State machines and policies: they take events and give what is to be done, and know neither sockets nor a clock."""
-
-PURE |= {"tws/decode_errors.py", "monitoring/process_health.py"}
+}  # fmt: skip
+"""Pure modules of packages that are not pure as a whole."""
 
 OUTSIDE = {"asyncio", "datetime", "random", "select", "selectors", "socket", "sqlite3", "threading", "time", "zmq"}
 
@@ -191,107 +193,31 @@ def test_the_codec_imports_nothing_of_ours_and_nothing_of_the_outside() -> None:
 
 
 def test_what_is_pure_imports_no_socket_and_no_clock() -> None:
-    assert MODULES.keys() >= PURE
-    found = {(name, each) for name in PURE for each in outside(imported(MODULES[name]))}
+    assert len(PURE) >= 9
+    pure = {name for name in MODULES if name.partition("/")[0] in PURE} | PURE_MODULES
+    found = {(name, each) for name in pure for each in outside(imported(MODULES[name]))}
     assert found == CLOCKED.keys()
 
 
-LAYERS = [
-    "monitoring/printable",
-    "codec",
-    "ib",
-    "protocol/arguments",
-    "config/yaml_document",
-    "config/maintenance_windows",
-    "config/validators",
-    "config/model",
-    "config/reload",
-    "monitoring/systemd",
-    "recording/format",
-    "recording/writer",
-    "protocol/errors",
-    "protocol/topics",
-    "streams/market_depth",
-    "streams/replay_buffer",
-    "streams/sequencer",
-    "streams/heartbeat_numbers",
-    "streams/retired_streams",
-    "monitoring/alarms",
-    "monitoring/health_checks",
-    "monitoring",
-    "storage",
-    "streams/publisher",
-    "storage/event_store",
-    "streams/snapshot",
-    "risk/halt",
-    "commands/builtin",
-    "tws/session",
-    "tws/token_bucket",
-    "tws/fair_queue",
-    "tws/send_queue",
-    "tws/decode_errors",
-    "tws/supervisor",
-    "orders/registry",
-    "orders/order_keys",
-    "inbound/router",
-    "requests/request_factory",
-    "commands/fair_memory",
-    "commands/reply_cache",
-    "commands/unpacking",
-    "requests/deadlines",
-    "ib/trading_hours",
-    "tws/sender",
-    "orders/placement",
-    "requests/issuer",
-    "subscriptions/singleton_streams",
-    "inbound/unreadable",
-    "subscriptions/registry",
-    "requests/reissue_queue",
-    "requests/timeouts",
-    "requests/delays",
-    "subscriptions/stall_detector",
-    "subscriptions/resubscription",
-    "commands/ib_requests",
-    "commands/endpoint",
-    "zeromq/zmq_send",
-    "security",
-    "tcp_server",
-    "zeromq/reply_socket",
-    "bus",
-    "tws/connector",
-    "recording/player",
-    "recording/proxy",
-    "daemon",
-    "docgen",
-    "client",
-    "sim",
-    "cli",
-    "__main__",
-]
-"""Packages and modules, lowest first. Whoever imports another stands behind it."""
-
-
-def layer(name: str) -> str:
-    """Return the innermost layer that a module is in; one that is in none has its own name."""
-    path = name.removesuffix(".py")
-    return max((each for each in LAYERS if f"{path}/".startswith(f"{each}/")), key=len, default=path)
+def package(name: str) -> str:
+    """Return the package of a module, or the module itself at the root; empty for the root's `__init__`."""
+    return name.partition("/")[0].removesuffix(".py").replace("__init__", "")
 
 
 def upward(name: str, tree: ast.AST) -> Iterator[str]:
     """Imports of what does not stand below."""
-    here = LAYERS.index(layer(name))
+    here = package(name)
     for each in imported(tree):
-        package, _, rest = each.partition(".")
-        target = layer(rest.replace(".", "/"))
-        if package == "ibbridge" and target in LAYERS and LAYERS.index(target) > here:
+        root, _, rest = each.partition(".")
+        target = rest.partition(".")[0]
+        if root == "ibbridge" and target in ORDER and target != here and ORDER.index(target) < ORDER.index(here):
             yield each
 
 
 def test_arrows_point_down_only() -> None:
-    rooms = {name for name, tree in MODULES.items() if name.endswith("__init__.py") and not imports_of_ours(tree)}
-    found = {layer(name) for name in MODULES.keys() - rooms}
-    assert found == set(LAYERS), "LAYERS must say where a new module stands"
-    for name in MODULES.keys() - rooms:
+    found = {package(name) for name in MODULES} - {""}
+    assert found == set(ORDER), "docs/architecture.md must say where a new package stands"
+    for name in MODULES.keys() - {"__init__.py"}:
         assert not list(upward(name, MODULES[name])), name
 
 

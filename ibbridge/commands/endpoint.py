@@ -19,9 +19,9 @@ from ibbridge.codec.words import nearest
 from ibbridge.commands.builtin import ANEW, NAMED, TAKES
 from ibbridge.commands.reply_cache import Replies, content, repeated
 from ibbridge.commands.unpacking import TooMuchError, UnpackingError, unpacked
-from ibbridge.inbound.router import Asking
 from ibbridge.protocol.arguments import WHAT_IF
 from ibbridge.protocol.errors import Refused, shown
+from ibbridge.requests.request import Asking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

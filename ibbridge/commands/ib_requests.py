@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Request
 from ibbridge.config.model import RESTRICTED
-from ibbridge.inbound.router import Asking, Route, Router
 from ibbridge.inbound.unreadable import Unreadable
 from ibbridge.orders.placement import Trading
 from ibbridge.orders.registry import Order
@@ -24,6 +23,7 @@ from ibbridge.protocol.errors import Refused
 from ibbridge.requests.deadlines import Deadlines
 from ibbridge.requests.delays import Delays
 from ibbridge.requests.issuer import Asker
+from ibbridge.requests.request import Asking, Route
 from ibbridge.requests.request_factory import Places
 from ibbridge.subscriptions.registry import Subscriptions
 from ibbridge.subscriptions.resubscription import Upkeep
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ibbridge.codec.schema import Path
+    from ibbridge.inbound.routing import Routing
     from ibbridge.orders.registry import Orders
     from ibbridge.risk.halt import Halt
     from ibbridge.tws.send_queue import Waiting
@@ -49,7 +50,7 @@ class Requests:
     def __init__(
         self,
         link: Link,
-        router: Router,
+        routing: Routing,
         orders: Orders,
         *,
         allowed: Iterable[str],
@@ -63,27 +64,41 @@ class Requests:
         unknown_words: str = "refuse",
     ) -> None:
         self.outgoing = Outgoing(link, listed=unknown_words == "refuse")
-        self._router = router
+        self._tracker = tracker = routing.tracker
+        notifications = routing.notifications
         self._allowed = frozenset(allowed)
-        self._places = Places(router, names)
-        self._trading = Trading(self.outgoing, router, orders, halt=halt, fault=fault, window=window, clock=clock)
+        self._places = Places(notifications, names)
+        self._trading = Trading(
+            self.outgoing,
+            orders,
+            notifications,
+            routing.order_notifications,
+            halt=halt,
+            fault=fault,
+            window=window,
+            clock=clock,
+        )
         deadlines: Deadlines[object] = Deadlines()  # one for all parts, so that deadlines pass in the order of time
-        self._asker = Asker(self.outgoing, router, deadlines)
+        self._asker = Asker(self.outgoing, tracker, deadlines)
         self._wanted = Subscriptions()
-        router.over = self._over
-        self._delays = Delays(self.outgoing, router, clock)
-        self._wholes = Wholes(self.outgoing, router, self._places, deadlines, clock)
-        self.unreadable = Unreadable(router, orders, self._wholes)
+        tracker.over = self._over
+        self._delays = Delays(self.outgoing, notifications, clock)
+        self._wholes = Wholes(self.outgoing, tracker, notifications, self._places, deadlines, stamp=clock)
+        routing.router.complete = self._wholes.complete
+        self.unreadable = Unreadable(routing, orders, self._wholes)
         self.upkeep = Upkeep(
             self._asker,
-            router,
+            tracker,
+            notifications,
             self._wanted,
             self._wholes,
-            deadlines,
+            deadlines=deadlines,
             silent_after=silent_after,
             per_minute=resubscribe_per_minute,
             stamp=clock,
         )
+        routing.errors.troubled = self.upkeep.troubled
+        routing.errors.refused_for_now = self.upkeep.refused_for_now
 
         self._settings: dict[str, dict[str, Any]] = {}
         self.market_data_type_set: Callable[[int, str], None] = lambda _, __: None
@@ -289,16 +304,16 @@ class Requests:
         route.req_id = self.outgoing.number()
         route.args = arguments.numbered(route.args, path, route.req_id)
         route.holders.add(asking.named)
-        self._router.open(route)
+        self._tracker.open(route)
         try:
             self.outgoing.send(route.request, route.args, client=asking.client, about=route)
         except Refused:
-            self._router.end(route)
+            self._tracker.end(route)
             raise
         if not route.one_shot:
             for number in self._wanted.late(topic):
-                self._router.disown(number)
-            self._wanted.add(route, topic, args, self._router.last(route))
+                self._tracker.disown(number)
+            self._wanted.add(route, topic, args, self._tracker.last(route))
         self._asked(route, asking)
         return self._replied(route)
 
@@ -387,7 +402,7 @@ class Requests:
         if last:
             if not route.one_shot:
                 self._wanted.leave(route, self._places.topic(route))
-            self._router.end(route)
+            self._tracker.end(route)
 
     def _what_if(self, args: dict[str, Any], asking: Asking) -> dict[str, Any]:
         """Ask TWS for the margin and commission of an order without placing the order.
@@ -401,7 +416,7 @@ class Requests:
             return again
         self.outgoing.send(request, values, client=asking.client, about=route)
         route.req_id = self.outgoing.number()
-        self._router.open(route)
+        self._tracker.open(route)
         self._asked(route, asking)
         return self._replied(route)
 

@@ -14,7 +14,7 @@ import msgpack
 from ibbridge.commands.fair_memory import FairMemory
 
 if TYPE_CHECKING:
-    from ibbridge.inbound.router import Asking
+    from ibbridge.requests.request import Asking
 
 SECONDS = 600.0
 MOST = 100_000

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.codec.schema import Kind, Topic
-from ibbridge.inbound.router import BAD_MESSAGE
+from ibbridge.ib.notices import BAD_MESSAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ibbridge.codec.schema import Declaration
-    from ibbridge.inbound.router import Route, Router
+    from ibbridge.inbound.routing import Routing
     from ibbridge.orders.registry import Order, Orders
+    from ibbridge.requests.request import Route
     from ibbridge.subscriptions.singleton_streams import Wholes
 
 
@@ -37,8 +38,11 @@ class Concerned(NamedTuple):
 class Unreadable:
     """Notifier of the clients whose request or order an unreadable message concerns."""
 
-    def __init__(self, router: Router, orders: Orders, wholes: Wholes) -> None:
-        self._router = router
+    def __init__(self, routing: Routing, orders: Orders, wholes: Wholes) -> None:
+        self._tracker = routing.tracker
+        self._errors = routing.errors
+        self._notifications = routing.notifications
+        self._order_notifications = routing.order_notifications
         self._orders = orders
         self._wholes = wholes
 
@@ -63,17 +67,17 @@ class Unreadable:
             if not message.key:
                 self._wholes.tell_holders(name, BAD_MESSAGE, text)
             if order is not None:
-                self._router.tell_order(order, BAD_MESSAGE, text, ts)
+                self._order_notifications.tell(order, BAD_MESSAGE, text, ts)
         ref = order.whose.ref if order else next((route.blamed for route in routes), None)
         return Concerned(number, ref)
 
     def _routes(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> list[Route]:
         """Return the requests that the message would have answered."""
-        route = self._router.concerned(number)
+        route = self._tracker.concerned(number)
         if message.topic is Topic.ORDER and route and not (route.request.does is Kind.ORDER and self._ours(known)):
             route = None  # the order id belongs to another client of TWS
         if route is None and not message.key:
-            return self._router.incomplete(message.name, known)
+            return self._tracker.incomplete(message.name, known)
         return [route] if route else []
 
     def _spoil(
@@ -83,9 +87,9 @@ class Unreadable:
         if was_over:  # its client has been told why
             return
         if name in route.request.answers:
-            self._router.spoil(route, name, known, ts)
+            self._errors.spoil(route, name, known, ts)
         if route.hears is None and (admitted or route.ended):
-            self._router.tell(route, BAD_MESSAGE, text, ts)
+            self._notifications.tell(route, BAD_MESSAGE, text, ts)
 
     def _order(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> Order | None:
         """Return the order of this daemon that a message is about."""

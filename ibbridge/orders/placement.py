@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ibbridge.codec.schema import Request
-    from ibbridge.inbound.router import Asking, Route, Router
+    from ibbridge.orders.notifications import OrderNotifications
     from ibbridge.orders.registry import Orders
+    from ibbridge.requests.notifications import RequestNotifications
+    from ibbridge.requests.request import Asking, Route
     from ibbridge.risk.halt import Halt
     from ibbridge.tws.send_queue import Waiting
     from ibbridge.tws.sender import Outgoing
@@ -64,8 +66,9 @@ class Trading:
     def __init__(
         self,
         outgoing: Outgoing,
-        router: Router,
         orders: Orders,
+        notifications: RequestNotifications,
+        order_notifications: OrderNotifications,
         *,
         halt: Halt,
         fault: Callable[[], str],
@@ -77,7 +80,8 @@ class Trading:
         self.accounts: tuple[str, ...] = ()
         """Accounts that the login of TWS manages."""
         self._outgoing = outgoing
-        self._router = router
+        self._notifications = notifications
+        self._order_notifications = order_notifications
         self._orders = orders
         self._halt = halt
         self._fault = fault
@@ -110,7 +114,7 @@ class Trading:
             return {**self._placed(known), "dup": True}
         self._may_trade()
         if self._former(asking.client, key):
-            topic = self._router.named("ord", asking.client, key)
+            topic = self._notifications.named("ord", asking.client, key)
             fault = f"key {key!r} was used before the daemon was restarted: {topic} has the state of that order"
             raise Refused("E_KEY_REUSED", f"{fault}; for another order take a new key")
         if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
@@ -159,8 +163,8 @@ class Trading:
         return {
             "key": order.key,
             "orderId": order.order_id,
-            "topic": self._router.named("ord", order.owner, order.key),
-            "executions": self._router.named("exec", order.owner),
+            "topic": self._notifications.named("ord", order.owner, order.key),
+            "executions": self._notifications.named("exec", order.owner),
         }
 
     def _cancel(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
@@ -270,14 +274,14 @@ class Trading:
             self._unplaced(order, NOT_CONNECTED, "the connection to TWS was lost before it could be sent")
         else:
             why = "the connection to TWS was lost before the cancel of this order could be sent; cancel it again"
-            self._router.tell_order(order, NOT_CONNECTED, why, self._clock(), ends=False)
+            self._order_notifications.tell(order, NOT_CONNECTED, why, self._clock(), ends=False)
 
     def cancel_all_unsent(self, message: Waiting) -> None:
         """Tell the clients that the cancel of all orders never left, because the connection is gone."""
         why = "the connection to TWS was lost before the cancel of all orders could be sent; cancel them again"
         for route in (message.about, *message.joined):
             route.ended, route.message = True, None
-            self._router.tell(route, NOT_CONNECTED, why, self._clock())
+            self._notifications.tell(route, NOT_CONNECTED, why, self._clock())
 
     def tend(self, now: float) -> None:
         """Publish an error for each order, and each cancel, that TWS has not reported in time."""
@@ -286,13 +290,13 @@ class Trading:
                 of, unknown = ("the cancel of this order", CANCEL_UNKNOWN) if cancel else ("this order", ORDER_UNKNOWN)
                 order.hear()
                 why = f"TWS has not reported {of} for {UNHEARD:g} s: {unknown}"
-                self._router.tell_order(order, NOT_CONNECTED, why, self._clock())
+                self._order_notifications.tell(order, NOT_CONNECTED, why, self._clock())
 
     def _unplaced(self, order: Order, code: int, why: str) -> None:
         """End an accepted order that never left, and tell its owner."""
         order.message, order.heard, order.unsent = None, True, True
         text = f"the order was not placed: {why}. Nothing of it has reached TWS; to place it, take a new key"
-        self._router.tell_order(order, code, text, self._clock(), ends=True)
+        self._order_notifications.tell(order, code, text, self._clock(), ends=True)
 
     def _taken_back(self, order: Order, why: str) -> bool:
         """Withdraw a queued order and its queued descendants. Return False if the order has left already."""

@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ibbridge.inbound.router import Route, Router
+    from ibbridge.requests.notifications import RequestNotifications
+    from ibbridge.requests.request import Route
     from ibbridge.tws.sender import Outgoing
 
 
 class Delays:
     """Table of delayed requests, each with the time that its client was told last."""
 
-    def __init__(self, outgoing: Outgoing, router: Router, stamp: Callable[[], int]) -> None:
+    def __init__(self, outgoing: Outgoing, notifications: RequestNotifications, stamp: Callable[[], int]) -> None:
         self._outgoing = outgoing
-        self._router = router
+        self._notifications = notifications
         self._stamp = stamp
         self._until: dict[Route, int | None] = {}
 
@@ -44,7 +45,7 @@ class Delays:
                 del self._until[route]
             elif until is not None and now > until and (about := self._look(route)) is not None:
                 self._until[route] = about["held_until"]
-                self._router.tell_held(route, about, now)
+                self._notifications.tell_held(route, about, now)
 
     def _look(self, route: Route) -> dict[str, Any] | None:
         held = self._outgoing.held(route.message)

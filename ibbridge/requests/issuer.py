@@ -18,8 +18,9 @@ from ibbridge.protocol.errors import Refused
 
 if TYPE_CHECKING:
     from ibbridge.codec.schema import Request
-    from ibbridge.inbound.router import Route, Router
     from ibbridge.requests.deadlines import Deadlines
+    from ibbridge.requests.request import Route
+    from ibbridge.requests.tracker import RequestTracker
     from ibbridge.tws.send_queue import Waiting
     from ibbridge.tws.sender import Outgoing
 
@@ -41,13 +42,13 @@ class Due:
 class Asker:
     """Issuer of requests to TWS: re-sends and cancels requests, and starts the response deadline of each."""
 
-    def __init__(self, outgoing: Outgoing, router: Router, deadlines: Deadlines[object]) -> None:
+    def __init__(self, outgoing: Outgoing, tracker: RequestTracker, deadlines: Deadlines[object]) -> None:
         self._outgoing = outgoing
-        self._router = router
+        self._tracker = tracker
         self._deadlines = deadlines
         self._lingering: deque[tuple[Request, dict[str, Any], Waiting | None]] = deque()
-        router.answered = self._answered
-        router.partly_answered = self._partly_answered
+        tracker.answered = self._answered
+        tracker.partly_answered = self._partly_answered
 
     @property
     def is_open(self) -> bool:
@@ -68,7 +69,7 @@ class Asker:
             args = arguments.numbered(route.args, request.request_id or (), number)
             self._outgoing.send(request, self._outgoing.check(request, dict(args)), about=route)
             route.args = args
-            self._router.renumber(route, number)
+            self._tracker.renumber(route, number)
         self.asked(route)
 
     def asked(self, route: Route) -> None:
@@ -155,7 +156,7 @@ class Asker:
 
     def _await(self, route: Route) -> None:
         """Wait for a response without a request id. This counts as a send, so an earlier deadline is void."""
-        self._router.wait(route)
+        self._tracker.wait(route)
         self.asked(route)
 
 

@@ -5,18 +5,51 @@ Pure. This module knows how to send (`issuer`, `singleton_streams`). It must not
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ibbridge.protocol.errors import Refused
 from ibbridge.requests.request_factory import OF_ACCOUNTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-    from ibbridge.inbound.router import Route, Router
+    from ibbridge.codec.schema import Request
     from ibbridge.requests.issuer import Asker
-    from ibbridge.subscriptions.registry import Subscriptions
-    from ibbridge.subscriptions.singleton_streams import Whole, Wholes
+    from ibbridge.requests.request import Route
+    from ibbridge.requests.tracker import RequestTracker
+
+
+class WithoutId(Protocol):
+    """A subscription without a request id."""
+
+    request: Request
+
+
+class WithoutIds(Protocol):
+    """All wanted subscriptions without a request id: `subscriptions.singleton_streams`, as far as it is needed here."""
+
+    def wanted(self) -> Iterable[tuple[WithoutId, dict[str, Any]]]:
+        """Return the wanted subscriptions, with their arguments."""
+
+    def ask_again(self, whole: Any, args: Mapping[str, Any]) -> None:
+        """Send one of them again."""
+
+    def refused(self, whole: Any, args: Mapping[str, Any]) -> list[Route]:
+        """Return the requests of its clients, because it was refused for good."""
+
+
+class Renewable(Protocol):
+    """A subscription with a request id."""
+
+    def renewed(self, seq: int) -> None:
+        """Note that it was sent again, and the last sequence number of its stream then."""
+
+
+class WithIds(Protocol):
+    """All wanted subscriptions with a request id: `subscriptions.registry`, as far as it is needed here."""
+
+    def of(self, route: Route) -> Renewable | None:
+        """Return the subscription of a request, if the request is one."""
 
 
 class Turn(NamedTuple):
@@ -27,16 +60,16 @@ class Turn(NamedTuple):
 
     route: Route | None
     live: bool = False
-    whole: Whole | None = None
+    whole: WithoutId | None = None
     args: Mapping[str, Any] = {}
 
 
 class Turns:
     """Queue of requests to send again, in order of urgency."""
 
-    def __init__(self, asker: Asker, router: Router, subscriptions: Subscriptions, wholes: Wholes) -> None:
+    def __init__(self, asker: Asker, tracker: RequestTracker, subscriptions: WithIds, wholes: WithoutIds) -> None:
         self._asker = asker
-        self._router = router
+        self._tracker = tracker
         self._subscriptions = subscriptions
         self._wholes = wholes
         self._turns: list[Turn] = []  # first things last
@@ -92,11 +125,11 @@ class Turns:
             self._turns[-1] = turn._replace(live=False)
         self._asker.ask_again(route)
         if subscription := self._subscriptions.of(route):
-            subscription.renewed(self._router.last(route))
+            subscription.renewed(self._tracker.last(route))
 
     def _refused(self, turn: Turn) -> list[Route]:
         if turn.route is not None:
-            self._router.end(turn.route)
+            self._tracker.end(turn.route)
             return [turn.route]
         return self._wholes.refused(turn.whole, turn.args) if turn.whole else []
 

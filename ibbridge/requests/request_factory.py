@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import MESSAGES, OUTBOUND
 from ibbridge.codec.schema import Kind, Topic
-from ibbridge.inbound.router import Route
 from ibbridge.protocol import topics
 from ibbridge.protocol.errors import Refused
 from ibbridge.protocol.topics import LONGEST_STREAM, instrument_key
+from ibbridge.requests.request import Route
 from ibbridge.streams.publisher import GAP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from ibbridge.codec.schema import Request
-    from ibbridge.inbound.router import Asking, Router
+    from ibbridge.requests.notifications import RequestNotifications
+    from ibbridge.requests.request import Asking
 
 OF_ACCOUNTS = frozenset(
     request.name
@@ -32,8 +33,8 @@ OF_ACCOUNTS = frozenset(
 class Places:
     """Factory of requests. `names` are the configured names of instruments, by instrument key."""
 
-    def __init__(self, router: Router, names: Mapping[str, str]) -> None:
-        self._router = router
+    def __init__(self, notifications: RequestNotifications, names: Mapping[str, str]) -> None:
+        self._notifications = notifications
         self._names = names
 
     def route(self, request: Request, args: Mapping[str, Any], asking: Asking) -> Route:
@@ -58,8 +59,8 @@ class Places:
         """Return the topic on which the responses arrive; for requests about accounts, the topic of the account."""
         if route.request.name in OF_ACCOUNTS:
             account = route.args.get("account")
-            return self._router.named("acct", *([account] if account else []))
-        return self._router.named(*route.place(""))
+            return self._notifications.named("acct", *([account] if account else []))
+        return self._notifications.named(*route.place(""))
 
     def reply(self, route: Route, topic: str = "") -> dict[str, Any]:
         """Return the topics for the reply to a command.
@@ -67,7 +68,7 @@ class Places:
         `topic` carries most responses. `topics` are all prefixes under which messages about the request are published.
         """
         topic = topic or self.topic(route)
-        found = [topic, *(self._router.named(*each) for each in (*_places(route), route.place("error")))]
+        found = [topic, *(self._notifications.named(*each) for each in (*_places(route), route.place("error")))]
         return {"topic": topic, "topics": _without_covered(found)}
 
 

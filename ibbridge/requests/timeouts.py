@@ -18,9 +18,11 @@ from ibbridge.tws.sender import NOT_CONNECTED
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ibbridge.inbound.router import Route, Router
     from ibbridge.requests.issuer import Asker, Due
+    from ibbridge.requests.notifications import RequestNotifications
     from ibbridge.requests.reissue_queue import Turns
+    from ibbridge.requests.request import Route
+    from ibbridge.requests.tracker import RequestTracker
 
 MOST_REFUSALS = 3
 """Number of times that a request is sent again after TWS has refused the request for pacing."""
@@ -29,9 +31,17 @@ MOST_REFUSALS = 3
 class Answers:
     """Response timeouts: retries or fails requests that TWS has not answered by their deadline."""
 
-    def __init__(self, asker: Asker, router: Router, turns: Turns, stamp: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        tracker: RequestTracker,
+        notifications: RequestNotifications,
+        turns: Turns,
+        stamp: Callable[[], int],
+    ) -> None:
         self._asker = asker
-        self._router = router
+        self._tracker = tracker
+        self._notifications = notifications
         self._turns = turns
         self._stamp = stamp
         self._kept: list[Route] = []  # to be sent once more on the next connection
@@ -46,15 +56,15 @@ class Answers:
         waiting = [route for route in self._turns.routes() if route.one_shot and not route.ended]
         self._turns.clear()
         failed = []
-        for route in self._router.unanswered():
-            if self._router.answer_partly(route, self._stamp()):
+        for route in self._tracker.unanswered():
+            if self._notifications.answer_partly(route, self._stamp()):
                 continue
             if route.hears is None:
                 if route.asks - route.refusals == 1 and not route.begun and route.request.repeatable(route.args):
                     self._kept.append(route)
                     continue
                 failed.append(route)
-            self._router.end(route)
+            self._tracker.end(route)
         self._kept += [route for route in waiting if route not in self._kept]
         return failed
 
@@ -81,7 +91,7 @@ class Answers:
         route = due.route
         if route.ended or route.due is not due or route.asks != due.asks or (not route.one_shot and route.begun):
             return
-        if self._router.answer_partly(route, self._stamp()):
+        if self._notifications.answer_partly(route, self._stamp()):
             return
         if route.waits or route.answers != due.answers or not (route.one_shot or up):
             self._asker.asked(route)
@@ -97,10 +107,10 @@ class Answers:
             self._asker.asked(route)
 
     def _give_up(self, route: Route, why: str) -> None:
-        self._router.give_up(route)
+        self._tracker.give_up(route)
         if route.hears is None:
             text = f"{why} {route.request.within(route.args) or 0.0:g} s; ask again, under a new id"
-            self._router.tell(route, NOT_CONNECTED, text, self._stamp())
+            self._notifications.tell(route, NOT_CONNECTED, text, self._stamp())
 
     def _stop(self, route: Route) -> bool:
         """Cancel a request at TWS. Return False if an open connection takes no message now.

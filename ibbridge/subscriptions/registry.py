@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ibbridge.codec.schema import Request
-    from ibbridge.inbound.router import Asking, Route
+    from ibbridge.requests.request import Asking, Route
 
 MOST_REMEMBERED = 5_000
 """Requests that are over, or were cancelled, and can still be found by their command ids."""

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
+from ibbridge.ib.notices import BAD_MESSAGE, BUST, COMPETING, DEPTH_HALTED, LIVE_UPDATES_FAILED
 from ibbridge.ib.trading_hours import Calendar
-from ibbridge.inbound.router import BAD_MESSAGE, BUST, COMPETING, DEPTH_HALTED, LIVE_UPDATES_FAILED, Route
 from ibbridge.protocol.errors import Refused
 from ibbridge.requests.issuer import Due
 from ibbridge.requests.reissue_queue import Turn, Turns
+from ibbridge.requests.request import Route
 from ibbridge.requests.request_factory import OF_ACCOUNTS
 from ibbridge.requests.timeouts import Answers
 from ibbridge.subscriptions.singleton_streams import Incomplete
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ibbridge.codec.schema import Request
-    from ibbridge.inbound.router import Router
     from ibbridge.requests.deadlines import Deadlines
     from ibbridge.requests.issuer import Asker
+    from ibbridge.requests.notifications import RequestNotifications
+    from ibbridge.requests.tracker import RequestTracker
     from ibbridge.subscriptions.registry import Subscription, Subscriptions
     from ibbridge.subscriptions.singleton_streams import Wholes
 
@@ -67,33 +69,33 @@ class Upkeep:
     def __init__(
         self,
         asker: Asker,
-        router: Router,
+        tracker: RequestTracker,
+        notifications: RequestNotifications,
         subscriptions: Subscriptions,
         wholes: Wholes,
-        deadlines: Deadlines[object],
         *,
+        deadlines: Deadlines[object],
         silent_after: float = 180.0,
         per_minute: int = 6,
         stamp: Callable[[], int] = lambda: 0,
     ) -> None:
         self._asker = asker
-        self._router = router
+        self._tracker = tracker
+        self._notifications = notifications
         self._subscriptions = subscriptions
         self._wholes = wholes
         self._deadlines = deadlines
         self._stamp = stamp
         self._watchdog = Watchdog(silent_after, per_minute)
         self._silent_after = silent_after
-        self._turns = Turns(asker, router, subscriptions, wholes)
-        self._answers = Answers(asker, router, self._turns, stamp)
+        self._turns = Turns(asker, tracker, subscriptions, wholes)
+        self._answers = Answers(asker, tracker, notifications, self._turns, stamp)
         self._hours = Calendar()
         self._asking_hours: Route | None = None
         self._now = 0.0
         self._up = True
         self._definitions = True
         self._down: dict[str, set[str]] = {"market": set(), "history": set()}
-        router.troubled = self._troubled
-        router.refused_for_now = self._refused_for_now
 
     # -- connections
 
@@ -101,7 +103,7 @@ class Upkeep:
         """Begin a new connection: forget the request ids and the farm states of the old one."""
         self._turns.clear()
         self._asker.begin()
-        self._router.reconnected()
+        self._tracker.reconnected()
         self._subscriptions.reconnected()
         self._up, self._definitions = True, True
         for down in self._down.values():
@@ -128,11 +130,11 @@ class Upkeep:
 
     def _outdate(self, subscription: Subscription, reason: str, ts: int) -> None:
         """Publish `gap` for a subscription, unless no message has come since its last `gap`."""
-        last = self._router.last(subscription.route)
+        last = self._tracker.last(subscription.route)
         if subscription.stale and last == subscription.seq:
             return
-        if self._router.gap(subscription.route, reason, ts):
-            last = self._router.last(subscription.route)
+        if self._notifications.gap(subscription.route, reason, ts):
+            last = self._tracker.last(subscription.route)
             for other in self._subscriptions.on(subscription.topic):
                 other.stale, other.seq = True, last
 
@@ -215,7 +217,8 @@ class Upkeep:
         """Resume market data after another login has released it."""
         self._watchdog.uncontested(self._watched(), self._now)
 
-    def _refused_for_now(self, route: Route, code: int | None, text: str) -> bool:
+    def refused_for_now(self, route: Route, code: int | None, text: str) -> bool:
+        """Return True if an error refuses a request for a reason that passes: the request is then sent again."""
         return self._while_away(route, code) or self._answers.too_much(route, code, text)
 
     def _while_away(self, route: Route, code: int | None) -> bool:
@@ -228,10 +231,10 @@ class Upkeep:
             return False
         self._outdate(subscription, "silent", self._stamp())
         subscription.dead, subscription.heard, subscription.asked = _AWAY, None, None
-        subscription.seq = self._router.last(route)
+        subscription.seq = self._tracker.last(route)
         return True
 
-    def _troubled(self, route: Route, code: int | None, ts: int) -> None:
+    def troubled(self, route: Route, code: int | None, ts: int) -> None:
         """Mark a subscription as dead after an error that says so, and re-subscribe at once where that helps."""
         subscription = self._subscriptions.of(route)
         if subscription is None or code not in _DEAD:
@@ -239,7 +242,7 @@ class Upkeep:
         reason, why, at_once = _DEAD[code]
         self._outdate(subscription, reason, ts)
         subscription.dead, subscription.heard, subscription.asked = why, None, None
-        subscription.seq = self._router.last(route)
+        subscription.seq = self._tracker.last(route)
         if at_once and not subscription.tries:  # later tries are left to the stall detector: TWS may refuse each one
             subscription.tries = 1
             self._turns.put([Turn(route, live=True)])
@@ -267,7 +270,7 @@ class Upkeep:
 
     def _go_on(self) -> None:
         for route, why in self._turns.take():
-            self._router.tell(route, NOT_CONNECTED, why, self._stamp())
+            self._notifications.tell(route, NOT_CONNECTED, why, self._stamp())
 
     def _watched(self) -> list[Subscription]:
         return [subscription for subscription in self._subscriptions.live() if subscription.instrument]
@@ -289,8 +292,8 @@ class Upkeep:
 
     def seq(self, subscription: Subscription) -> int:
         """Return the last sequence number of its stream; the one before, if another subscription sent that message."""
-        if self._subscriptions.alone(subscription) or self._router.has_spoken(subscription.route):
-            return self._router.last(subscription.route)
+        if self._subscriptions.alone(subscription) or self._tracker.has_spoken(subscription.route):
+            return self._tracker.last(subscription.route)
         return subscription.seq
 
     def farm_is_up(self, subscription: Subscription) -> bool:

@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ibbridge.codec.schema import Request
-    from ibbridge.inbound.router import Asking, Route, Router
     from ibbridge.requests.deadlines import Deadlines
+    from ibbridge.requests.notifications import RequestNotifications
+    from ibbridge.requests.request import Asking, Route
     from ibbridge.requests.request_factory import Places
+    from ibbridge.requests.tracker import RequestTracker
     from ibbridge.tws.send_queue import Waiting
     from ibbridge.tws.sender import Outgoing
 
@@ -58,18 +60,20 @@ class Wholes:
     def __init__(
         self,
         outgoing: Outgoing,
-        router: Router,
+        tracker: RequestTracker,
+        notifications: RequestNotifications,
         places: Places,
         deadlines: Deadlines[object],
+        *,
         stamp: Callable[[], int],
     ) -> None:
         self._outgoing = outgoing
-        self._router = router
+        self._tracker = tracker
+        self._notifications = notifications
         self._places = places
         self._stamp = stamp
         self._of: dict[str, Whole] = {}
         self._deadlines = deadlines
-        router.complete = self._complete
 
     # -- commands
 
@@ -79,7 +83,7 @@ class Wholes:
             self._hold(self._whole(request), args, asking)
         else:
             self.release(request, args, asking)
-        return self._router.named(*place_of_all(request, args))
+        return self._notifications.named(*place_of_all(request, args))
 
     def _hold(self, whole: Whole, args: dict[str, Any], asking: Asking) -> None:
         """Subscribe a client. Raises `Refused` if another client has the updates of another account.
@@ -98,8 +102,8 @@ class Wholes:
         for holder, held in [*whole.holders.items()]:
             if held.get("acctCode", "") != account:  # TWS sends no more updates of that account
                 del whole.holders[holder]
-                self._router.given_up(whole.request, *place_of_all(whole.request, held))
-        self._router.wanted(whole.request, *place_of_all(whole.request, args))
+                self._tracker.given_up(whole.request, *place_of_all(whole.request, held))
+        self._tracker.wanted(whole.request, *place_of_all(whole.request, args))
         whole.holders[asking] = args
         self._asked(whole)
 
@@ -114,7 +118,7 @@ class Wholes:
         for holder in mine:
             del whole.holders[holder]
         if not whole.holders:
-            self._router.given_up(whole.request, *place_of_all(whole.request, args))
+            self._tracker.given_up(whole.request, *place_of_all(whole.request, args))
         return True
 
     def _whole(self, request: Request) -> Whole:
@@ -144,13 +148,13 @@ class Wholes:
     def gaps(self, reason: str, ts: int) -> None:
         """Publish `gap` on the streams of all subscriptions in the table."""
         for whole, args in self.wanted():
-            self._router.gap_of_all(whole.request, place_of_all(whole.request, args), reason, ts)
+            self._notifications.gap_of_all(whole.request, place_of_all(whole.request, args), reason, ts)
 
     def tell_holders(self, name: str, code: int, why: str) -> None:
         """Publish an error to the clients of the subscriptions that messages of this type belong to."""
         for whole in self._of.values():
             for asking, args in whole.holders.items() if name in whole.request.answers else ():
-                self._router.tell(self._places.route(whole.request, args, asking), code, why, self._stamp())
+                self._notifications.tell(self._places.route(whole.request, args, asking), code, why, self._stamp())
 
     # -- deadlines
 
@@ -159,7 +163,8 @@ class Wholes:
         if whole.request.deadline:
             self._deadlines.add(Incomplete(whole, whole.asks), whole.request.deadline)
 
-    def _complete(self, name: str) -> None:
+    def complete(self, name: str) -> None:
+        """Note that TWS has said all that a subscription has to say at first, if this type of message ends that."""
         for whole in self._of.values():
             if name in whole.request.ends:
                 whole.answered = True
@@ -178,4 +183,4 @@ class Wholes:
             return
         why = f"TWS has not sent all first values within {seconds:g} s; later values are published as they come"
         for asking, args in whole.holders.items():
-            self._router.tell(self._places.route(whole.request, args, asking), NOT_CONNECTED, why, self._stamp())
+            self._notifications.tell(self._places.route(whole.request, args, asking), NOT_CONNECTED, why, self._stamp())

@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 
     from ibbridge.codec import Dialect
     from ibbridge.codec.schema import Pace, Request
-    from ibbridge.inbound.router import Route
-    from ibbridge.orders.registry import Order
     from ibbridge.tws.send_queue import Held
 
 LARGEST_SEEN = 2**31 - 2**20
 
 NOT_CONNECTED = 504
 """IB's error code for a request without a connection; the bridge uses it also for a request without a response."""
+
+
+class Subject(Protocol):
+    """The request or order that a message is about: it keeps the message that carries it to TWS."""
+
+    message: Waiting | None
 
 
 class Link(Protocol):
@@ -112,7 +116,7 @@ class Outgoing:
         values: dict[str, Any],
         *,
         client: str = "",
-        about: Route | Order | None = None,
+        about: Subject | None = None,
         not_after: int | None = None,
         instead_of: Sequence[Waiting] = (),
     ) -> Waiting:

@@ -19,10 +19,10 @@ from ibbridge.commands.builtin import TAKES
 from ibbridge.docgen import PAGE, SCHEMAS, commands, files, markdown
 from ibbridge.docgen.__main__ import main
 from ibbridge.docgen.entries import Entry, entries, places, topics
-from ibbridge.inbound.router import Asking
 from ibbridge.protocol import arguments
 from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.protocol.errors import Refused
+from ibbridge.requests.request import Asking
 from tests.conformance.golden import IN
 from tests.conformance.test_golden import client
 from tests.support.daemon_core import AAPL, CLIENT_ID, Middle

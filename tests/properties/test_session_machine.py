@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ibbridge.inbound.router import Asking
 from ibbridge.protocol.errors import Refused
+from ibbridge.requests.request import Asking
 from ibbridge.tws.session import Stage
 from tests.support.daemon_core import AAPL, CLIENT_ID, LIMIT, Heard, refusal
 from tests.support.daemon_shell import Shell

@@ -13,9 +13,10 @@ from ibbridge.codec.messages import MESSAGES
 from ibbridge.commands.builtin import Bridge
 from ibbridge.commands.endpoint import Commands
 from ibbridge.commands.ib_requests import Requests
-from ibbridge.inbound.router import Asking, Router
+from ibbridge.inbound.routing import routing
 from ibbridge.orders.registry import Orders
 from ibbridge.protocol.errors import Refused
+from ibbridge.requests.request import Asking
 from ibbridge.risk.halt import Halt
 from ibbridge.streams import snapshot
 from ibbridge.streams.publisher import Streams
@@ -143,13 +144,14 @@ class Middle:
         self.link = link or Link(version, rate, share)
         self.streams = Streams(EPOCH, each_pair(self._keep), prefix)
         self.orders = Orders(CLIENT_ID)
-        self.router = Router(self.streams, self.orders)
+        self.routing = routing(self.streams, self.orders)
+        self.router = self.routing.router
         self.halt = Halt(None)
         self.fault = ""
         self.window = 0.0
         self.requests = Requests(
             self.link,
-            self.router,
+            self.routing,
             self.orders,
             allowed=allowed,
             names=names or {},

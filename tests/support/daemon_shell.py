@@ -207,11 +207,11 @@ class Shell(Middle):
         if was_open:
             self.requests.unsent(self._dropped())
             for route in self.requests.lost():
-                self.router.tell(route, NOT_CONNECTED, LOST, self._now)
+                self.routing.notifications.tell(route, NOT_CONNECTED, LOST, self._now)
             for order in self.orders.unheard():
-                self.router.tell_order(order, NOT_CONNECTED, ORDER_UNKNOWN, self._now)
+                self.routing.order_notifications.tell(order, NOT_CONNECTED, ORDER_UNKNOWN, self._now)
             for order in self.orders.uncancelled():
-                self.router.tell_order(order, NOT_CONNECTED, CANCEL_UNKNOWN, self._now)
+                self.routing.order_notifications.tell(order, NOT_CONNECTED, CANCEL_UNKNOWN, self._now)
         self.host.left()
 
     def _dropped(self) -> list[Waiting]:
@@ -309,4 +309,4 @@ class Shell(Middle):
         kind = REQUESTS["reqMarketDataType"]
         self.wire.send(Waiting(kind, self.wire.dialect.write(kind.name, {"marketDataType": 1})))
         for route, why in self.requests.connected():
-            self.router.tell(route, NOT_CONNECTED, why, self._now)
+            self.routing.notifications.tell(route, NOT_CONNECTED, why, self._now)

@@ -21,7 +21,8 @@ from ibbridge.codec.messages import INBOUND, REQUESTS
 from ibbridge.config.maintenance_windows import window
 from ibbridge.config.model import Config
 from ibbridge.daemon import TOGETHER, Daemon, _directory, settle
-from ibbridge.inbound.router import BAD_MESSAGE, PASSED_ON
+from ibbridge.ib.notices import BAD_MESSAGE
+from ibbridge.inbound.publication_plan import PASSED_ON
 from ibbridge.streams import snapshot
 from ibbridge.tws.connector import Gateway
 from ibbridge.tws.decode_errors import Readability

@@ -13,7 +13,7 @@ from ibbridge.codec import Dialect, Message, Undecodable, passthrough, speedups
 from ibbridge.codec.messages import INBOUND
 from ibbridge.codec.passthrough import is_flat
 from ibbridge.codec.types import DECIMAL, DECIMALS
-from ibbridge.inbound.router import PASSED_ON
+from ibbridge.inbound.publication_plan import PASSED_ON
 from tests.support.declared import BY_NAME, EDGES, differences, framed, sides
 from tests.support.foreign_frames import scattered, spelt
 from tests.support.strategies import canonical

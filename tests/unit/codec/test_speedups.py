@@ -23,7 +23,7 @@ from ibbridge.codec.messages import INBOUND
 from ibbridge.codec.passthrough import is_flat
 from ibbridge.codec.schema import Const, Field, Inline, Int, Mask, inbound
 from ibbridge.codec.versions import raw_ids
-from ibbridge.inbound.router import PASSED_ON
+from ibbridge.inbound.publication_plan import PASSED_ON
 from tests.conformance.golden import FOLDER, load
 from tests.properties.test_reading import wire_field
 from tests.support.declared import BY_NAME, EDGES

@@ -13,8 +13,8 @@ from ibbridge.codec import Dialect
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import REQUEST_IDS, Kind
 from ibbridge.config.model import RESTRICTED
-from ibbridge.inbound.router import Asking
 from ibbridge.protocol.errors import Refused
+from ibbridge.requests.request import Asking
 from ibbridge.subscriptions import registry
 from tests.support.daemon_core import AAPL, DAY, FIRST_ID, LIMIT, MSFT, Middle, refusal
 
@@ -93,7 +93,7 @@ def test_two_clients_of_one_stream_are_one_line_and_the_last_cancel_goes_out(mid
     assert middle.tick(number).topic == "md.AAPL-STK-SMART-USD.tickPrice."
     middle.cancel("cancelMktData", 1, "b")
     assert sent(middle) == [("cancelMktData", number)]
-    assert len(middle.router) == 0
+    assert len(middle.routing.tracker) == 0
 
 
 def test_two_requests_with_the_same_arguments_on_one_topic_are_two_streams(middle):
@@ -189,7 +189,7 @@ def test_a_cancel_of_what_there_is_not_is_refused(middle, named):
     middle.subscribe("a", 1)
     error = refusal("E_ARG", middle.cancel, "cancelMktData", named)
     assert len(str(error)) < 300
-    assert len(middle.router) == 1
+    assert len(middle.routing.tracker) == 1
 
 
 def test_a_number_and_its_digits_are_one_id_as_they_are_in_a_topic(middle):
@@ -251,7 +251,7 @@ def test_a_cancel_that_this_server_version_does_not_have_is_refused(version, ask
     middle = Middle(version)
     middle.ask(ask, "a", 1, contract=AAPL, **args)
     assert "needs server version 215" in str(refusal("E_ARG", middle.cancel, cancel, 1))
-    assert len(middle.router) == 1
+    assert len(middle.routing.tracker) == 1
 
 
 def test_a_cancel_while_there_is_no_connection_is_accepted_and_the_stream_is_not_asked_for_again(middle):
@@ -462,7 +462,7 @@ def test_a_stream_that_was_not_taken_is_not_held(middle):
     middle.link.takes = True
     assert middle.reconnect() == []
     assert sent(middle) == []
-    assert len(middle.router) == 0
+    assert len(middle.routing.tracker) == 0
 
 
 # Refusals

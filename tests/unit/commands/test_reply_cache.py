@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ibbridge.commands.fair_memory import OVERHEAD, FairMemory
 from ibbridge.commands.reply_cache import MOST, SECONDS, Replies, content, repeated
-from ibbridge.inbound.router import Asking
+from ibbridge.requests.request import Asking
 
 A, B = Asking("a", "1"), Asking("b", "1")
 VALUES = st.recursive(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.inbound.router import Asking
+from ibbridge.requests.request import Asking
 from tests.support.daemon_core import AAPL, FIRST_ID, LIMIT, Middle, refusal
 
 OPTION = {**AAPL, "secType": "OPT", "lastTradeDateOrContractMonth": "20261218", "strike": 200.0, "right": "C"}
@@ -300,7 +300,7 @@ def test_the_hosts_configuration_is_asked_for_under_an_id_of_the_daemons(middle)
     assert middle.link.take()[0].data == {"configRequestProto": {"reqId": FIRST_ID}}
     answer = {"reqId": FIRST_ID, "messages": [{"id": 3}]}
     assert middle.topic_of("configResponse", configResponseProto=answer) == "req.a.c.configResponse."
-    assert not len(middle.router)
+    assert not len(middle.routing.tracker)
     assert middle.topic_of("configResponse", configResponseProto={}) == "req.~None.configResponse."
 
 

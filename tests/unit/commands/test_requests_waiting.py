@@ -10,8 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
-from ibbridge.inbound.router import Asking
 from ibbridge.orders.placement import SAME_CANCEL
+from ibbridge.requests.request import Asking
 from tests.support.daemon_core import AAPL, CLIENT_ID, DAY, LIMIT, MSFT, Middle, refusal
 
 RATE = 10
@@ -48,7 +48,7 @@ def test_cancelling_what_still_waits_withdraws_it_and_tws_hears_of_neither(slow)
     slow.cancel("cancelMktData", 1)
     slow.cancel("cancelHistoricalData", 3)
     assert names(slow) == ["reqMktData"]
-    assert len(slow.router) == 1
+    assert len(slow.routing.tracker) == 1
     slow.cancel("cancelMktData", 2)
     assert names(slow) == ["cancelMktData"]
 

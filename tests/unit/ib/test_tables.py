@@ -16,7 +16,7 @@ import ibbridge.ib
 import ibbridge.sim
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.ib import CLASSES, ERROR_CODES, GENERIC_TICKS, TICK_TYPES, about, error_codes, tables, tick_types
-from ibbridge.inbound.router import BAD_MESSAGE
+from ibbridge.ib.notices import BAD_MESSAGE
 from ibbridge.sim.market_data.generic_ticks import GENERIC_TICKS as SIMULATED
 from ibbridge.tws import session
 from ibbridge.tws.sender import NOT_CONNECTED

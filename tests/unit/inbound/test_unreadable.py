@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ibbridge.inbound.router import BAD_MESSAGE
+from ibbridge.ib.notices import BAD_MESSAGE
 from ibbridge.inbound.unreadable import Concerned
 from tests.support.daemon_core import AAPL, DAY, LIMIT, Heard, Middle
 
@@ -110,7 +110,7 @@ def test_a_book_of_which_a_row_is_lost_is_emptied_and_asked_for_again() -> None:
         ("gap", "unreadable"), ("error", None)
     ]  # fmt: skip
     assert [each.name for each in middle.link.take()] == ["cancelMktDepth", "reqMktDepth"]
-    again = middle.requests._router._routes  # its rows come under a new number
+    again = middle.routing.tracker._routes  # its rows come under a new number
     assert number not in again
     fresh = max(again)
     row = middle.hear("updateMktDepth", reqId=fresh, position=0, operation=0, side=1, price=1.6, size=2.0)

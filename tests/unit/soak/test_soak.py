@@ -11,9 +11,11 @@ import pytest
 
 from ibbridge.codec import Dialect
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.inbound.router import PASSED_ON, Route, Router
+from ibbridge.inbound.publication_plan import PASSED_ON
+from ibbridge.inbound.routing import routing
 from ibbridge.orders.registry import Orders
 from ibbridge.protocol.topics import instrument_key
+from ibbridge.requests.request import Route
 from ibbridge.streams import snapshot
 from ibbridge.streams.publisher import Streams
 from tests.support.daemon_core import each_pair
@@ -51,10 +53,11 @@ class Published:
         self.frames: list[tuple[bytes, bytes]] = []
         self.streams = Streams(1, each_pair(lambda *frames: self.frames.append(frames)))
         mix, contract = importlib.import_module("expected_messages").mix, importlib.import_module("ticks").contract
-        router = Router(self.streams, Orders(1))
+        parts = routing(self.streams, Orders(1))
+        router = parts.router
         for line, number in enumerate(IDS):
             key = instrument_key(contract(line))
-            router.open(Route(REQUESTS["reqMktData"], "me", line, {}, self._place(key), None, number))
+            parts.tracker.open(Route(REQUESTS["reqMktData"], "me", line, {}, self._place(key), None, number))
         server, client = Dialect.server(VERSION), Dialect.client(VERSION, PASSED_ON)
         for each in itertools.islice(itertools.cycle(mix(IDS, BLOCK, DURABLE, SEED)), count):
             message: Any = client.read_packed(server.put(*each)[4:])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ibbridge.commands import builtin
 from ibbridge.commands.builtin import Bridge
 from ibbridge.commands.unpacking import MOST_VALUES
-from ibbridge.inbound.router import Router
+from ibbridge.inbound.routing import routing
 from ibbridge.orders.registry import Order, Orders
 from ibbridge.protocol.errors import Refused
 from ibbridge.risk.halt import Halt
@@ -280,7 +280,7 @@ def test_what_tws_says_after_a_restart_is_of_the_order_it_was_of_before():
 
     def hear(process: Process, orders: Orders, *said: tuple[str, dict[str, Any]]) -> None:
         for name, data in said:
-            Router(process.streams, orders).publish(name, {"orderId": 500, **data}, 1)
+            routing(process.streams, orders).router.publish(name, {"orderId": 500, **data}, 1)
 
     first, orders = Process(1, shelf), Orders(1)
     orders.add(Order("me", "k", 500, {}))

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.passthrough import is_flat
-from ibbridge.inbound.router import AGAIN
+from ibbridge.ib.notices import AGAIN
 from ibbridge.subscriptions.resubscription import OWN
 from tests.support.daemon_core import AAPL, DAY, LIMIT, MSFT, Middle
 
@@ -588,7 +588,7 @@ def test_who_is_never_answered_is_told_and_a_late_answer_is_given_to_nobody(midd
     wait(middle, 2)
     (error,) = errors(middle)
     assert (error.topic, error.data["errorCode"], error.data["ends"]) == ("req.a.1.error.", 504, True)
-    assert len(middle.router) == 0
+    assert len(middle.routing.tracker) == 0
     middle.ask("reqMatchingSymbols", "b", 1, pattern="x")
     assert middle.topic_of("symbolSamples", reqId=number) == f"req.~{number}.symbolSamples."
     assert middle.topic_of("symbolSamples", reqId=middle.last_id()) == "req.b.1.symbolSamples."
@@ -700,7 +700,7 @@ def test_an_account_summary_without_a_first_answer_is_over_and_one_with_it_is_no
     middle.pass_time(0)
     assert names(wait(middle, 65)) == ["cancelAccountSummary"]
     assert len(errors(middle)) == 1
-    assert len(middle.router) == 1
+    assert len(middle.routing.tracker) == 1
 
 
 @pytest.mark.parametrize(
@@ -945,7 +945,7 @@ def test_a_question_that_was_too_much_for_tws_is_asked_again_and_answered_once(
         assert middle.last_id() != number
         assert middle.topic_of(answer, reqId=number).startswith("req.~"), "the refused number is nobody's"
     assert middle.topic_of(answer, reqId=middle.last_id()) == f"req.a.1.{answer}."
-    assert len(middle.router) == 0
+    assert len(middle.routing.tracker) == 0
     assert names(wait(middle, 20)) == []
 
 
@@ -956,7 +956,7 @@ def test_what_is_too_much_four_times_is_told_to_be_over(middle):
         middle.error(middle.last_id(), 100, "Max rate of messages")
         wait(middle, 2)
     assert [each.data["ends"] for each in errors(middle)] == [False, False, False, True]
-    assert len(middle.router) == 0
+    assert len(middle.routing.tracker) == 0
 
 
 @pytest.mark.scenario("B29")
@@ -1024,4 +1024,4 @@ def test_history_that_is_dropped_without_a_word_is_asked_for_once_more_and_then_
     assert names(wait(middle, 95)) == ["cancelHistoricalData"]
     (error,) = errors(middle)
     assert (error.topic, error.data["errorCode"], error.data["ends"]) == ("req.a.1.error.", 504, True)
-    assert len(middle.router) == 0
+    assert len(middle.routing.tracker) == 0

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.inbound.router import Route
+from ibbridge.requests.request import Route
 from ibbridge.subscriptions.registry import Subscription
 from ibbridge.subscriptions.stall_detector import Watchdog
 

@@ -1,0 +1,100 @@
+"""Whom an error of TWS concerns, whether it ends that, and what becomes of a request with an unreadable response.
+
+Pure. This module knows requests, orders and the meaning of IB's codes. It must not know how a request is sent again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge import ib
+from ibbridge.codec.messages import MESSAGES
+from ibbridge.ib.notices import AGAIN, BAD_MESSAGE, UNTIED
+from ibbridge.requests.notifications import publish_error
+from ibbridge.streams.market_depth import RESET
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ibbridge.orders.registry import Orders
+    from ibbridge.requests.notifications import RequestNotifications
+    from ibbridge.requests.request import Route
+    from ibbridge.requests.tracker import RequestTracker
+    from ibbridge.streams.publisher import Streams
+    from ibbridge.streams.sequencer import Channel
+
+
+class ErrorRouter:
+    """Publishes errors of TWS where they belong, and ends what they end."""
+
+    def __init__(
+        self, streams: Streams, tracker: RequestTracker, notifications: RequestNotifications, orders: Orders
+    ) -> None:
+        self._streams = streams
+        self._tracker = tracker
+        self._notifications = notifications
+        self._orders = orders
+        self.refused_for_now: Callable[[Route, int | None, str], bool] = lambda _, __, ___: False
+        """Is told of errors about requests under way. Returns True if TWS has refused the request for a reason that
+        passes: the request is then sent again."""
+        self.troubled: Callable[[Route, int | None, int], None] = lambda _, __, ___: None
+        """Is told of errors about requests that are still under way, with the time."""
+
+    def publish(self, data: dict[str, Any], ts: int) -> None:
+        """Publish an error to the request or the order with its id, and end the request if the error does.
+
+        An id never names both a request and an order. A subscription that may be over or not is kept. If a live
+        subscription were taken for dead, its state would be lost, and its cancel would not reach TWS. If a dead one is
+        taken for alive, the cost is a needless cancel. An order is marked as over only by an error that refuses,
+        rejects or cancels it for sure; otherwise its status decides.
+        """
+        number = data["reqId"]
+        error = ib.about(data["errorCode"], data["errorString"])
+        ends = error.ends
+        channels: list[Channel] = []
+        route = None
+        if number not in UNTIED:
+            if route := self._tracker.find(number):
+                ends = error.ends_one_shot if route.one_shot else error.ends
+                ends = None if ends and route.touched else ends
+                ends = False if not route.ended and data["errorCode"] in AGAIN and not route.one_shot else ends
+                if not route.ended and self.refused_for_now(route, data["errorCode"], data["errorString"]):
+                    ends = False
+                if ends and not route.ended:
+                    self._tracker.end(route)
+                if data["errorCode"] == RESET:
+                    _clear_books(route)
+                channels = self._notifications.error_channels(route)
+            elif order := self._orders.numbered(number):
+                order.hear()
+                ends = error.ends_order(acknowledged=bool(order.perm_id) or order.touched)
+                order.ended = order.ended or bool(ends)
+                channels = [self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)]
+        for each in channels or [self._streams.channel("sys", "tws", "error")]:
+            publish_error(self._streams, each, data, ts, ends=ends)
+        if route is not None and not route.ended:
+            self.troubled(route, data["errorCode"], ts)
+
+    def spoil(self, route: Route, name: str, known: Mapping[str, Any], ts: int) -> None:
+        """End a one-shot that has an unreadable response, because its responses can never be complete.
+
+        A subscription goes on. A subscription to market depth is requested again, because its book is wrong.
+        """
+        if route.ended:
+            return
+        if not route.one_shot:
+            route.begun = route.spoken = True
+            if MESSAGES[name].book:
+                self.troubled(route, BAD_MESSAGE, ts)
+            return
+        last = MESSAGES[name].last
+        if name in route.request.ends and (last is None or known.get(last, True)):
+            self._tracker.answer(route)
+        else:
+            self._tracker.end(route)
+
+
+def _clear_books(route: Route) -> None:
+    for each in route.channels:
+        if each.book:
+            each.book.clear()

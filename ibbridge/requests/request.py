@@ -1,0 +1,86 @@
+"""One request under way: its declaration, its arguments, who asked, and what has come of it so far.
+
+Pure. This module must not know how requests are sent, or where their responses are published.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ibbridge.codec.schema import Request
+    from ibbridge.streams.sequencer import Channel
+    from ibbridge.tws.send_queue import Waiting
+
+
+class Asking(NamedTuple):
+    """The client of a command, and its command id."""
+
+    client: str
+    id: str | int
+
+    @property
+    def named(self) -> Asking:
+        """The client and the id as topics spell them, where every id is text."""
+        return Asking(self.client, str(self.id))
+
+
+@dataclass(slots=True, eq=False)
+class Route:
+    """A request under way: its client, its request id, its arguments, and the topics of its responses.
+
+    - `place(type)`: the components of the topic for a type of response, without the type itself.
+    - `ref`: published with every response; None where clients share the responses.
+    - `touched`: a later command, such as an update, named this request, so an error may belong to that command.
+    - `asks`: how often the request was sent to TWS; `refusals`: how often TWS refused the request for pacing.
+    - `begun`: a response has come since the request was sent last. `spoken`: the same since the last `has_spoken`.
+    - `answers`: the number of responses of the types that are `counted`.
+    - `due`: the latest deadline of the request. Earlier deadlines are void.
+    - `hears`: receives each counted response; set only for requests of the daemon itself.
+    - `holders`: the clients that share the request. `channels`: the channels of its responses. The state of a channel
+      is kept as long as a request uses the channel.
+    - `message`: the message that carries the request to TWS, sent or not.
+    - `partial`: a packed response that may be incomplete.
+    """
+
+    request: Request
+    client: str
+    id: str | int
+    args: Mapping[str, Any]
+    place: Callable[[str], tuple[str, ...]]
+    ref: Mapping[str, Any] | None
+    req_id: int = 0
+    ended: bool = False
+    touched: bool = False
+    asks: int = 0
+    refusals: int = 0
+    begun: bool = False
+    answers: int = 0
+    due: object = None
+    spoken: bool = False
+    hears: Callable[[Mapping[str, Any]], None] | None = None
+    holders: set[Asking] = field(default_factory=set)
+    channels: list[Channel] = field(default_factory=list)
+    message: Waiting | None = None
+    partial: bytes | None = None
+
+    @property
+    def one_shot(self) -> bool:
+        """True if the last response ends the request. A regulatory snapshot is one, and costs money when repeated."""
+        return not self.request.streams(self.args)
+
+    @property
+    def blamed(self) -> Mapping[str, Any]:
+        """The `ref` of an error about this request. On a shared stream the `ref` names all clients of the request."""
+        if self.ref is not None:
+            return self.ref
+        holders = [{"client": each.client, "id": each.id} for each in sorted(self.holders, key=str)]
+        return {"client": self.client, "id": self.id, "holders": holders}
+
+    @property
+    def waits(self) -> bool:
+        """True while the request is still queued. The time for its response has not begun then."""
+        return self.message is not None and self.message.waits

@@ -1,0 +1,258 @@
+"""Requests under way: by request id, by command, waiting for a response without an id, and completed a moment ago.
+
+Pure. This module knows requests and streams. It must not know what a message means, or how a request is sent.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.codec.messages import INBOUND, MESSAGES, OUTBOUND
+from ibbridge.ib.notices import UNTIED
+from ibbridge.streams.publisher import GAP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ibbridge.codec.schema import Request
+    from ibbridge.requests.request import Route
+    from ibbridge.streams.publisher import Streams
+    from ibbridge.streams.sequencer import Channel
+
+MOST_ENDED = 10_000
+"""Most completed requests that are remembered, so that a late response still reaches its client."""
+
+_ENDS_OF: Mapping[str, tuple[str, ...]] = {
+    message.name: tuple(
+        dict.fromkeys(
+            request.ends[0]
+            for request in OUTBOUND
+            if message.name in request.answers and request.ends and not request.key and not request.streams({})
+        )
+    )
+    for message in INBOUND
+}
+"""Types of message that end a response without a request id, by the types of message that are part of the response."""
+
+
+class RequestTracker:
+    """Requests that are under way, and those that were completed a moment ago."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self._routes: dict[int, Route] = {}
+        self._ended: OrderedDict[int, Route] = OrderedDict()
+        self._disowned: OrderedDict[int, None] = OrderedDict()
+        self._unwanted: set[tuple[str, tuple[str, ...]]] = set()  # types of message given up, of an account or of all
+        self._waiting: dict[str, deque[list[Route]]] = {}
+        self.channels: dict[str, dict[Any, Channel]] = {name: {} for name in MESSAGES}
+        """Channels of responses that have come before, by type of message and request id."""
+        self.answered: Callable[[Route], None] = lambda _: None
+        """Is told of every one-shot whose last response has come."""
+        self.over: Callable[[Route], None] = lambda _: None
+        """Is told of every request that is over, for whatever reason."""
+        self.partly_answered: Callable[[Route], None] = lambda _: None
+        """Is told of every what-if of which TWS has said something, and not yet the margins."""
+
+    def open(self, route: Route) -> None:
+        """Enter a request that is sent under `route.req_id`."""
+        self._routes[route.req_id] = route
+        route.asks, route.begun, route.spoken = route.asks + 1, False, False
+
+    def renumber(self, route: Route, number: int) -> None:
+        """Give a request that is sent again a new request id, and disown the old one.
+
+        Otherwise late responses with the old request id would pass for responses to the new request.
+        """
+        if self._routes.get(route.req_id) is route:
+            del self._routes[route.req_id]
+        self.disown(route.req_id)
+        route.req_id = number
+        self.open(route)
+
+    def disown(self, number: int) -> None:
+        """Stop treating messages with this request id as responses.
+
+        The router publishes them under `~<reqId>` and keeps them out of snapshots.
+        """
+        self._ended.pop(number, None)
+        self._disowned[number] = None
+        if len(self._disowned) > MOST_ENDED:
+            self._disowned.popitem(last=False)
+        for channels in self.channels.values():
+            channels.pop(number, None)
+
+    def wait(self, route: Route) -> None:
+        """Enter a request that is sent without a request id.
+
+        If the same request is under way, one response answers both, unless the declaration says `fresh`.
+        """
+        route.asks += 1
+        queue = self._waiting.setdefault(route.request.ends[0], deque())
+        for waiters in () if route.request.fresh else queue:
+            if waiters[0].request is route.request and waiters[0].args == route.args:
+                waiters.append(route)
+                return
+        queue.append([route])
+
+    def concerned(self, number: int | None) -> Route | None:
+        """Return the request with this request id, under way or over; None for an id that names no request."""
+        return None if number in UNTIED else self._routes.get(number) or self._ended.get(number)  # type: ignore[arg-type]
+
+    def incomplete(self, name: str, known: Mapping[str, Any]) -> list[Route]:
+        """End and return the requests whose response, without a request id, has this unreadable message as a part.
+
+        If the message was the last part, the requests stop waiting. Otherwise they still receive the last part.
+        """
+        found: list[Route] = []
+        for end in _ENDS_OF.get(name, ()):
+            queue = self._waiting.get(end) or deque()
+            for waiters in queue:
+                args, repeats = waiters[0].args, waiters[0].request.repeats
+                if all(known.get(each, args[each]) == args[each] for each in repeats):
+                    if name == end:
+                        queue.remove(waiters)
+                    found += [route for route in waiters if not route.ended]
+                    break
+        for route in found:
+            route.ended = True
+        return found
+
+    def route(self, req_id: int) -> Route | None:
+        """Return the request with this request id, if the request is under way."""
+        return self._routes.get(req_id)
+
+    def find(self, number: int | None) -> Route | None:
+        """Return the request with this id, under way or completed a moment ago."""
+        return self._routes.get(number) or self._ended.get(number)  # type: ignore[arg-type]
+
+    def is_disowned(self, number: int | None) -> bool:
+        """Return True if responses with this request id belong to nobody any more."""
+        return number in self._disowned
+
+    def answer(self, route: Route) -> None:
+        """End a one-shot whose last response has come."""
+        self.answered(route)
+        self.end(route)
+
+    def end(self, route: Route) -> None:
+        """End a request. Late responses go to the same topic, but leave no state: no client holds the request."""
+        self.finish(route)
+        for used in route.channels:
+            used.users -= 1
+            if not used.users:
+                self._streams.forget(used)
+        route.channels.clear()
+        if self._routes.pop(route.req_id, None) is None:
+            return
+        self._ended[route.req_id] = route
+        for channels in self.channels.values():
+            channels.pop(route.req_id, None)
+        if len(self._ended) > MOST_ENDED:
+            self._ended.popitem(last=False)
+
+    def finish(self, route: Route) -> None:
+        """Mark a request as over, and release everything but what routing its late responses needs.
+
+        No cycle of references may stay in the request. The garbage collector looks at old objects only when a
+        connection is lost (`daemon.settle`), which may be never.
+        """
+        route.ended = True
+        self.over(route)
+        route.message = route.due = None
+        route.args = {name: value for name, value in route.args.items() if not isinstance(value, dict | list)}
+
+    def given_up(self, request: Request, *place: str) -> None:
+        """Forget the state under `place` of a subscription without a request id, whose last client has left."""
+        self._unwanted |= {(kind, place[1:]) for kind in request.answers}
+        self._streams.forget_types(place, frozenset(request.answers))
+
+    def wanted(self, request: Request, *place: str) -> None:
+        """Keep the messages of a subscription without a request id as state again: a client holds the subscription."""
+        whole: tuple[str, ...] = ()
+        self._unwanted = {
+            (kind, of)
+            for kind, of in self._unwanted
+            if kind not in request.answers or (of not in (whole, place[1:]) and place[1:] != whole)
+        }
+
+    def is_unwanted(self, name: str, account: str) -> bool:
+        """Return True if nobody holds the subscription without a request id that this type of message belongs to."""
+        return not self._unwanted.isdisjoint({(name, ()), (name, (account,))})
+
+    @staticmethod
+    def use(route: Route, channel: Channel) -> None:
+        """Note that a request's responses arrive on a channel, which other requests for the instrument may share."""
+        route.begun = route.spoken = True
+        if not route.one_shot:  # earlier refusals no longer count: a subscription lives for months
+            route.refusals = 0
+        if not route.ended and channel not in route.channels:
+            route.channels.append(channel)
+            channel.users += 1
+
+    def channel(self, route: Route, name: str) -> Channel:
+        """Return the channel of a request's responses of this type. Late responses leave no state."""
+        channel = self._streams.passing if route.ended else self._streams.channel
+        return channel(*route.place(name), name, ref=route.ref)
+
+    def reconnected(self) -> None:
+        """Begin a new connection: forget all request ids of the old one."""
+        self._streams.next_generation()
+        self._routes.clear()
+        self._ended.clear()
+        self._disowned.clear()
+        for channels in self.channels.values():
+            channels.clear()
+
+    def unanswered(self) -> list[Route]:
+        """Forget and return the one-shots under way, to which a lost connection will bring no response."""
+        keyed = [route for route in self._routes.values() if route.one_shot]
+        waiting = [route for queue in self._waiting.values() for waiters in queue for route in waiters]
+        for route in keyed:
+            del self._routes[route.req_id]
+        self._waiting.clear()
+        return keyed + waiting
+
+    def give_up(self, route: Route) -> None:
+        """End a request that TWS has not answered, and disown its late responses."""
+        self.end(route)
+        self.disown(route.req_id)
+        if route.request.key is None:
+            queue = self._waiting.get(route.request.ends[0]) or deque()
+            for waiters in [each for each in queue if route in each]:
+                waiters.remove(route)
+                if not waiters:
+                    queue.remove(waiters)
+
+    def take_waiters(self, name: str, data: Mapping[str, Any]) -> list[Route]:
+        """Remove and return the oldest waiting requests that this message answers.
+
+        If a response repeats arguments of its request, only requests with the same arguments match.
+        """
+        queue = self._waiting.get(name) or deque()
+        for waiters in queue:
+            route = waiters[0]
+            if all(data[each] == route.args[each] for each in route.request.repeats):
+                queue.remove(waiters)
+                return waiters
+        return []
+
+    def last(self, route: Route) -> int:
+        """Return the last sequence number of the stream on which the responses to a request arrive."""
+        return self._streams.last(*route.place(GAP))
+
+    def has_spoken(self, route: Route) -> bool:
+        """Return True if a message with the request's id has come since the last call, or since the request was sent.
+
+        This is for subscriptions that share a topic, where the stream's sequence number says nothing about each of
+        them. The call drops the request's channels, so that the next message takes the slow path and is noticed.
+        """
+        spoken, route.spoken = route.spoken, False
+        for name in route.request.answers:
+            if name in self.channels:
+                self.channels[name].pop(route.req_id, None)
+        return spoken
+
+    def __len__(self) -> int:
+        return len(self._routes)
