@@ -210,7 +210,7 @@ async def heartbeat(world: World) -> Callable[[], Awaitable[Any]]:
     """Return the trip of one heartbeat, which is not a move of any message."""
 
     async def trip() -> None:
-        world.daemon.beat()
+        world.daemon.publish_heartbeat()
 
     return trip
 

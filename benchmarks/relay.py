@@ -16,7 +16,7 @@ import zmq.backend
 from ticks import contract
 
 from ibbridge.codec import Connection
-from ibbridge.codec.connection import State
+from ibbridge.codec.connection import HandshakeState
 
 TOPIC = b"md.AAPL-STK-SMART-USD.tickPrice."
 _FIRST = int(zmq.SNDMORE | zmq.NOBLOCK)
@@ -71,7 +71,7 @@ class Relay(asyncio.BufferedProtocol):
         connection = self._connection
         for _ in connection.receive_data(data):
             self._transport.write(connection.data_to_send())
-        if connection.state is State.READY and connection.dialect:
+        if connection.state is HandshakeState.READY and connection.dialect:
             for line in range(self._lines):
                 asked = {"reqId": line + 1, "contract": contract(line)}
                 self._transport.write(connection.dialect.write("reqMktData", asked))

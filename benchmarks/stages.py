@@ -27,19 +27,19 @@ from ibbridge.config.model import load
 from ibbridge.daemon import Daemon
 from ibbridge.inbound.publication_plan import PASSED_ON
 from ibbridge.inbound.routing import routing
-from ibbridge.orders.registry import Orders
+from ibbridge.orders.registry import OrderRegistry
 from ibbridge.protocol.topics import instrument_key
-from ibbridge.requests.request import Route
-from ibbridge.storage.event_store import Store
-from ibbridge.streams.publisher import Streams
-from ibbridge.streams.replay_buffer import Ring
+from ibbridge.requests.request import ActiveRequest
+from ibbridge.storage.event_store import EventStore
+from ibbridge.streams.publisher import Publisher
+from ibbridge.streams.replay_buffer import ReplayBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ibbridge.requests.tracker import RequestTracker
 
-class _NoRing(Ring):
+class _NoRing(ReplayBuffer):
     """Ring that keeps nothing."""
 
     def extend(self, frames: list[bytes]) -> None:
@@ -49,13 +49,13 @@ class _NoRing(Ring):
 class Part:
     """Streams and router with some parts of a daemon, and without subscribers."""
 
-    def __init__(self, *, state: bool = False, ring: bool = False, store: Store | None = None) -> None:
+    def __init__(self, *, state: bool = False, ring: bool = False, store: EventStore | None = None) -> None:
         kept = load().ring
-        rings = Ring(kept.messages, kept.bytes) if ring else _NoRing(1, 1)
-        self.streams = Streams(1, lambda _: None, ring=rings, store=store)
+        rings = ReplayBuffer(kept.messages, kept.bytes) if ring else _NoRing(1, 1)
+        self.streams = Publisher(1, lambda _: None, ring=rings, store=store)
         if store:
             self.streams.restore(store.last(), ())
-        parts = routing(self.streams, Orders(1))
+        parts = routing(self.streams, OrderRegistry(1))
         self.router = parts.router
         ask(parts.tracker)
         if not state:
@@ -66,7 +66,7 @@ class Part:
 class Path:
     """Path of a message through the daemon, up to each stage."""
 
-    def __init__(self, daemon: Daemon, version: int, store: Store, durable: float) -> None:
+    def __init__(self, daemon: Daemon, version: int, store: EventStore, durable: float) -> None:
         server = Dialect.server(version)
         data = b"".join(server.put(*each) for each in mix(range(1, LINES + 1), BLOCK, durable))
         self.chunks = [data[start : start + CHUNK] for start in range(0, len(data), CHUNK)]
@@ -108,9 +108,9 @@ class Path:
         def way() -> None:
             frames = FrameBuffer()
             for chunk in self.chunks:
-                streams.hold()
+                streams.begin_batch()
                 streams.publish_all(map(self.dialect.read_packed, frames.feed(chunk)), 1, router.usual, other)
-                streams.release()
+                streams.flush()
 
         return way
 
@@ -127,13 +127,13 @@ def ask(tracker: RequestTracker) -> None:
     """Open the requests for all market data."""
     for line in range(LINES):
         place = _always("md", instrument_key(contract(line)))
-        tracker.open(Route(REQUESTS["reqMktData"], "benchmark", line, {}, place, None, req_id=line + 1))
+        tracker.open(ActiveRequest(REQUESTS["reqMktData"], "benchmark", line, {}, place, None, req_id=line + 1))
 
 
-def opened(children: ExitStack) -> tuple[Store, pathlib.Path]:
+def opened(children: ExitStack) -> tuple[EventStore, pathlib.Path]:
     """Open a store on a disk. Return the store, and a place for another. Both are deleted when `children` end."""
     place = pathlib.Path(children.enter_context(disk()))
-    store = Store(place / "apart", days=1)
+    store = EventStore(place / "apart", days=1)
     store.open(1)
     children.callback(store.close)
     return store, place / "daemon"

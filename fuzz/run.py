@@ -84,11 +84,11 @@ def _fuzz(options: list[str]) -> None:
 
     with atheris.instrument_imports(include=["ibbridge.codec"]):
         from fuzz import decode  # noqa: PLC0415 - to be instrumented
-        from ibbridge.codec.codegen import Source  # noqa: PLC0415
+        from ibbridge.codec.codegen import SourceWriter  # noqa: PLC0415
 
-    compiled = Source.compile
+    compiled = SourceWriter.compile
 
-    def instrumented(source: Source, title: str, function: str, namespace: Mapping[str, Any]) -> Any:
+    def instrumented(source: SourceWriter, title: str, function: str, namespace: Mapping[str, Any]) -> Any:
         """Compile, and instrument the code for some versions; all versions would take minutes.
 
         Readers and writers are generated at run time, where no import hook sees them.
@@ -96,7 +96,7 @@ def _fuzz(options: list[str]) -> None:
         made = compiled(source, title, function, namespace)
         return atheris.instrument_func(made) if title.endswith(_INSTRUMENTED) else made
 
-    Source.compile = instrumented  # type: ignore[method-assign, assignment]
+    SourceWriter.compile = instrumented  # type: ignore[method-assign, assignment]
     atheris.Setup([sys.argv[0], *options], decode.check)
     atheris.Fuzz()
 

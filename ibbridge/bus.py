@@ -113,7 +113,7 @@ class Bus:
         self._config = config
         self._answering = answering
         self._welcome = welcome
-        self._handler = zap.Handler()
+        self._handler = zap.ZapHandler()
         self._opened = ExitStack()
         self._outbox: Outbox | None = None
         self._endpoints: Endpoints | None = None

@@ -24,34 +24,34 @@ from ibbridge.bus import Bus, BusError
 from ibbridge.codec import Dialect, Message, NotCarried, Undecodable, speedups
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
-from ibbridge.commands.builtin import Bridge
-from ibbridge.commands.endpoint import Commands
-from ibbridge.commands.ib_requests import Requests
+from ibbridge.commands.builtin import BuiltinCommands
+from ibbridge.commands.endpoint import CommandEndpoint
+from ibbridge.commands.ib_requests import IbRequests
 from ibbridge.config import maintenance_windows, reload
 from ibbridge.config.model import ConfigError
 from ibbridge.inbound.publication_plan import PASSED_ON
 from ibbridge.inbound.routing import routing
 from ibbridge.monitoring import signals
 from ibbridge.monitoring.alarms import Alarms
-from ibbridge.monitoring.health_checks import REMEMBERED, Health, Signs
+from ibbridge.monitoring.health_checks import REMEMBERED, HealthChecks, HealthSample
 from ibbridge.monitoring.log_writer import LogWriter, occupy_standard_files
 from ibbridge.monitoring.process_health import MEGABYTE, ProcessHealth, ProcessSample, memory_limit
 from ibbridge.monitoring.systemd import notify
 from ibbridge.orders.order_keys import OrderKeys, adopt
 from ibbridge.orders.placement import CANCEL_UNKNOWN, ORDER_UNKNOWN
-from ibbridge.orders.registry import Orders
+from ibbridge.orders.registry import OrderRegistry
 from ibbridge.protocol.topics import instrument_key
 from ibbridge.recording import writer
 from ibbridge.risk.halt import Halt
 from ibbridge.security import process_limits
 from ibbridge.security.process_limits import memory_in_use
 from ibbridge.storage.disk_thread import DiskThread
-from ibbridge.storage.event_store import Store, StoreError
-from ibbridge.streams.publisher import PROTO, Streams
-from ibbridge.streams.replay_buffer import Ring
-from ibbridge.tws.connector import Gateway
-from ibbridge.tws.decode_errors import DecodeErrors, Kind
-from ibbridge.tws.send_queue import Pacing, Waiting
+from ibbridge.storage.event_store import EventStore, StoreError
+from ibbridge.streams.publisher import PROTO, Publisher
+from ibbridge.streams.replay_buffer import ReplayBuffer
+from ibbridge.tws.connector import TwsConnector
+from ibbridge.tws.decode_errors import DecodeErrors, MessageType
+from ibbridge.tws.send_queue import OutboundMessage, SendQueue
 from ibbridge.tws.sender import NOT_CONNECTED
 from ibbridge.tws.session import Session, Stage
 
@@ -100,33 +100,35 @@ class Daemon:
         self.started_at = time.monotonic()
         self.session = Session(self.started_at)
         self.session.market_data_type = config.tws.market_data_type
-        self.store = Store(
+        self.store = EventStore(
             _directory(config),
             days=config.store.days,
             sync=config.store.sync,
             most_bytes=config.store.max_bytes,
             patience=config.store.commit_timeout,
         )
-        self.halt = Halt(self.store, self._say_halt)
+        self.halt = Halt(self.store, self._publish_halt)
         self.order_keys = OrderKeys(config.tws.client_id, self.store)
-        self.streams = Streams(
+        self.publisher = Publisher(
             _now(),  # until the store gives the epoch
             self._send,
             config.bus.prefix,
             config.bus.heartbeat,
-            ring=Ring(config.ring.messages, config.ring.bytes),
+            ring=ReplayBuffer(config.ring.messages, config.ring.bytes),
             store=self.store,
             keys=self.order_keys.of,
         )
-        self.orders = Orders(config.tws.client_id, self.order_keys.find)
-        self.routing = routing(self.streams, self.orders)
+        self.orders = OrderRegistry(config.tws.client_id, self.order_keys.find)
+        self.routing = routing(self.publisher, self.orders)
         self.router = self.routing.router
         self.recorder = writer.configured(config.record, config.tws)
-        self.pacing = Pacing(config.pacing.rate, config.pacing.share, config.pacing.most)
-        self.gateway = Gateway(config.tws, self.session, self, PASSED_ON, self.recorder, pacing=self.pacing)
+        self.send_queue = SendQueue(config.pacing.rate, config.pacing.share, config.pacing.most)
+        self.connector = TwsConnector(
+            config.tws, self.session, self, PASSED_ON, self.recorder, send_queue=self.send_queue
+        )
         self.names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
-        self.requests = Requests(
-            self.gateway,
+        self.requests = IbRequests(
+            self.connector,
             self.routing,
             self.orders,
             allowed=config.commands.allow,
@@ -140,11 +142,13 @@ class Daemon:
             unknown_words=config.commands.unknown_words,
         )
         self.requests.market_data_type_set = self._market_data_type_set
-        self.commands = Commands(self.streams, self.requests, Bridge(self.streams, self.halt, self.status, _now))
-        self.bus = Bus(config.bus, self.commands, self.streams.welcome)
+        self.commands = CommandEndpoint(
+            self.publisher, self.requests, BuiltinCommands(self.publisher, self.halt, self.status, _now)
+        )
+        self.bus = Bus(config.bus, self.commands, self.publisher.welcome)
         self.counts: Counter[str] = Counter()
-        self.alarms = Alarms(self._say_alarm)
-        self.health = Health(self.alarms, config.tws.not_ready_alarm, config.store.slow, self.started_at)
+        self.alarms = Alarms(self._publish_alarm)
+        self.health_checks = HealthChecks(self.alarms, config.tws.not_ready_alarm, config.store.slow, self.started_at)
         self.decode_errors = DecodeErrors(self.started_at)
         self._unread_at = self.started_at
         self._down_since: float | None = None
@@ -171,18 +175,18 @@ class Daemon:
         durable messages are committed and sent together with those of the next reads: a commit costs as much as 200
         ticks.
         """
-        self.streams.hold()
+        self.publisher.begin_batch()
         try:
-            self.streams.publish_all(messages, ts, self.router.usual, self._deliver)
+            self.publisher.publish_all(messages, ts, self.router.usual, self._deliver)
         finally:
-            if more and self._reads < TOGETHER and self.streams.pause():
+            if more and self._reads < TOGETHER and self.publisher.end_batch():
                 self._reads += 1
                 self._turn_soon()
             else:
                 self._turn()
 
     def _deliver(self, message: Message | Packed | Undecodable, ts: int) -> None:
-        """Publish a message that `Streams.publish_all` has no channel for."""
+        """Publish a message that `Publisher.publish_all` has no channel for."""
         if isinstance(message, Message):
             self._publish(message.name, message.data, ts)
         elif isinstance(message, Undecodable):
@@ -210,37 +214,37 @@ class Daemon:
     def _turn(self) -> None:
         """Send the held messages, then serve both sockets: in this order a welcome follows the messages it counts."""
         self._reads = 0
-        self.streams.release()
+        self.publisher.flush()
         self.bus.turn()
 
     def _undecodable(self, message: Undecodable, ts: int) -> None:
         """Publish an undecodable message with its bytes, and notify the request that waits for the message."""
         self.counts["decodeErrors"] += 1
-        kind, size = Kind(message.id, message.name), len(message.raw)
+        kind, size = MessageType(message.id, message.name), len(message.raw)
         admitted = self.decode_errors.admit(kind, message.reason, size, time.monotonic())
         why = f"{message.field}: {message.reason}" if message.field else message.reason
-        whose = self.requests.unreadable.tell(message.name, message.known, why, ts, admitted=admitted)
+        whose = self.requests.unreadable.notify(message.name, message.known, why, ts, admitted=admitted)
         if not admitted:
             return
         log.warning("cannot decode %s (id %s) from TWS: %s; published on sys.tws.decodeError.", *kind[::-1], why)
         about = {**kind._asdict(), "reason": message.reason, "field": message.field, "raw": message.raw}
         about |= {"reqId": whose.number, "ref": whose.ref}
-        self.streams.say(self.streams.channel("sys", "tws", "decodeError"), about, ts)
+        self.publisher.publish_map(self.publisher.channel("sys", "tws", "decodeError"), about, ts)
 
     def _sum_up_decode_errors(self) -> None:
         """Publish the counts of undecodable messages beyond the limit, and raise or end their alarm."""
         now = time.monotonic()
         if about := self.decode_errors.summary():
             self._unread_at = now
-            self.streams.say(self.streams.channel("sys", "tws", "decodeErrors"), about, _now())
+            self.publisher.publish_map(self.publisher.channel("sys", "tws", "decodeErrors"), about, _now())
             why = (
                 f"TWS sends more undecodable messages than are kept: {about['count']:,} in a second are only "
                 f"counted, such as {about['kinds'][0]['name']} (id {about['kinds'][0]['id']}): "
                 f"{about['kinds'][0]['reason']}"
             )
-            self.alarms.tell("decodeErrors", why, _now())
+            self.alarms.update("decodeErrors", why, _now())
         elif now - self._unread_at > REMEMBERED:
-            self.alarms.tell("decodeErrors", "", _now())
+            self.alarms.update("decodeErrors", "", _now())
 
     def _watch(self, name: str, data: dict[str, Any], ts: int) -> None:
         """Update the daemon's state from a message: version, next order id, accounts, open orders, errors."""
@@ -248,28 +252,30 @@ class Daemon:
             self.requests.begin()
             self.requests.upstream = True
         elif name == "nextValidId" and data["orderId"] is not None:
-            self.requests.above(data["orderId"] - 1)
+            self.requests.raise_to(data["orderId"] - 1)
         elif name == "managedAccounts":
             self.session.named(data["accountsList"])
             self.requests.accounts = self.session.accounts
         elif name == "openOrder" and self.orders.ours(data["order"].get("clientId", 0)):
-            self.requests.above(data["orderId"])
+            self.requests.raise_to(data["orderId"])
         elif name == "error" and data["errorCode"] is not None:
-            self._notice(data, ts)
+            self._on_notice(data, ts)
 
-    def _notice(self, data: dict[str, Any], ts: int) -> None:
+    def _on_notice(self, data: dict[str, Any], ts: int) -> None:
         code, text = data["errorCode"], data["errorString"]
         error = ib.about(code, text)
-        if done := self.pacing.complained(code, text, time.monotonic()):
+        if done := self.send_queue.complained(code, text, time.monotonic()):
             log.warning("TWS reports too many messages (%s: %s): %s", code, text, done)
-        changed = self.gateway.notice(code, text)
+        changed = self.connector.on_notice(code, text)
         if changed:
             farm, state = changed
             self.requests.upstream = self.session.upstream != "lost"
-            self.streams.say(self.streams.channel("sys", "tws", "farm"), {"farm": farm, "state": state}, ts, farm)
+            self.publisher.publish_map(
+                self.publisher.channel("sys", "tws", "farm"), {"farm": farm, "state": state}, ts, farm
+            )
         elif error.ends is not False or error.error_class == "order":
             log.info("TWS reports %s for id %s: %s", code, data["reqId"], text)
-        self.requests.notice(code, changed[0] if changed else "")
+        self.requests.on_notice(code, changed[0] if changed else "")
 
     # -- the connection
 
@@ -281,7 +287,7 @@ class Daemon:
             notify(f"STATUS=TWS: {session.stage.value} {session.last_error}".rstrip())
         if not session.competing:
             self.requests.uncontested()
-        self._say_connection()
+        self._publish_connection()
         self._turn()
 
     def _log_outage(self, *, down: bool) -> None:
@@ -290,7 +296,7 @@ class Daemon:
             self._down_since = time.monotonic() if self._down_since is None else self._down_since
             self._tries += 1
             return
-        where = f"{self.config.tws.host}:{self.gateway.port}"
+        where = f"{self.config.tws.host}:{self.connector.port}"
         if self._down_since is None:
             log.info("TWS at %s is ready", where)
         else:
@@ -298,10 +304,10 @@ class Daemon:
             log.warning("TWS at %s is ready again, after %.0f s and %d failures", where, away, self._tries)
         self._down_since, self._tries = None, 0
 
-    def _say_connection(self) -> None:
-        where = {"host": self.config.tws.host, "port": self.gateway.port, "clientId": self.config.tws.client_id}
+    def _publish_connection(self) -> None:
+        where = {"host": self.config.tws.host, "port": self.connector.port, "clientId": self.config.tws.client_id}
         about = {**self.session.summary(time.monotonic()), **where}
-        self.streams.say(self.streams.channel("sys", "tws", "connection"), about, _now(), ())
+        self.publisher.publish_map(self.publisher.channel("sys", "tws", "connection"), about, _now(), ())
 
     def started(self, dialect: Dialect) -> None:
         """Set the market data type on a new connection, then send the requests again whose subscriptions it needs."""
@@ -311,23 +317,23 @@ class Daemon:
             log.info("market data type %s, set by a client earlier, is set on the new connection, too", kind)
         try:
             data = dialect.write("reqMarketDataType", {"marketDataType": kind})
-            self.gateway.send(Waiting(REQUESTS["reqMarketDataType"], data))
+            self.connector.send(OutboundMessage(REQUESTS["reqMarketDataType"], data))
         except NotCarried as error:
             log.error("market data type %s cannot be set: %s", kind, error)  # noqa: TRY400 - the message is complete
         for route, why in self.requests.connected():
-            self.routing.notifications.tell(route, NOT_CONNECTED, why, _now())
+            self.routing.notifications.notify_error(route, NOT_CONNECTED, why, _now())
 
     def _market_data_type_set(self, kind: int, client: str) -> None:
         if kind == self.session.market_data_type:
             return
         log.warning("market data type set to %s by %s, for all clients and for the connections to come", kind, client)
         self.session.market_data_type = kind
-        self._say_connection()
+        self._publish_connection()
         asyncio.get_running_loop().call_soon(self._turn)
 
-    def leaving(self, message: Waiting) -> bool:
+    def on_send(self, message: OutboundMessage) -> bool:
         """Return True if a message, which is about to be written to TWS, may still be sent."""
-        if self.requests.leaving(message):
+        if self.requests.on_send(message):
             return True
         asyncio.get_running_loop().call_soon(self._turn)  # sends the error that tells the client why not
         return False
@@ -335,12 +341,12 @@ class Daemon:
     def lost(self) -> None:
         """Publish the loss of the connection for all requests without a complete response, and unconfirmed orders."""
         gc.unfreeze()  # let the garbage collector examine the objects of that connection once more
-        self.requests.unsent(self.pacing.drop())
+        self.requests.on_drop(self.send_queue.drop())
         why = "the connection to TWS was lost before the answer was complete; ask again, under a new id"
         for route in self.requests.lost():
-            self.routing.notifications.tell(route, NOT_CONNECTED, why, _now())
+            self.routing.notifications.notify_error(route, NOT_CONNECTED, why, _now())
         why = "the connection to TWS was lost before TWS said anything of"
-        tell = self.routing.order_notifications.tell
+        tell = self.routing.order_notifications.notify_error
         for order in self.orders.unheard():
             tell(order, NOT_CONNECTED, f"{why} this order: {ORDER_UNKNOWN}", _now())
         for order in self.orders.uncancelled():
@@ -351,23 +357,23 @@ class Daemon:
     def status(self) -> dict[str, Any]:
         """Return the result of the command `status`."""
         now = time.monotonic()
-        tws = {"host": self.config.tws.host, "port": self.gateway.port, "clientId": self.config.tws.client_id}
-        dialect = self.gateway.dialect
+        tws = {"host": self.config.tws.host, "port": self.connector.port, "clientId": self.config.tws.client_id}
+        dialect = self.connector.dialect
         return {
             "version": ibbridge.__version__,
             "proto": PROTO,
             "codec": "compiled" if speedups.IN_USE else "pure",
             "pid": os.getpid(),
             "uptime": round(now - self.started_at, 3),
-            "tws": {**tws, **self.session.summary(now), "unsent": self.gateway.unsent},
-            "published": self.streams.offset,
-            "store": self.store.figures(),
+            "tws": {**tws, **self.session.summary(now), "unsent": self.connector.unsent},
+            "published": self.publisher.offset,
+            "store": self.store.metrics(),
             "record": self.recorder.status() if self.recorder else None,
-            "ring": {"messages": len(self.streams.ring), "bytes": self.streams.ring.size},
+            "ring": {"messages": len(self.publisher.ring), "bytes": self.publisher.ring.size},
             "halt": self.halt.state,
             "alarms": self.alarms.raised,
-            "log": self._log_writer.figures() if self._log_writer else None,
-            "pacing": self.pacing.figures(now),
+            "log": self._log_writer.metrics() if self._log_writer else None,
+            "pacing": self.send_queue.metrics(now),
             "requests": len(self.routing.tracker),
             "orders": len(self.orders),
             "tasks": _tasks(),
@@ -379,30 +385,30 @@ class Daemon:
     def _of_bus(self) -> dict[str, int]:
         return {"notPublished": self.bus.unsent, "strayFrames": self.bus.strays, **self.bus.counts}
 
-    def beat(self) -> None:
+    def publish_heartbeat(self) -> None:
         """Do the periodic work of all parts, publish a heartbeat, and log messages with new surplus fields."""
-        self.store.tend(time.monotonic_ns() // 1000)
-        self.halt.tend()
+        self.store.tick(time.monotonic_ns() // 1000)
+        self.halt.tick()
         self._watch_store()
         self._sum_up_decode_errors()
-        self._look()
-        self.requests.tend(time.monotonic())
-        self.commands.tend()
-        self.streams.tend()
-        seqs = self.streams.seqs()
+        self._check_health()
+        self.requests.tick(time.monotonic())
+        self.commands.tick()
+        self.publisher.tick()
+        seqs = self.publisher.seqs()
         about = {
             "proto": PROTO,
-            "beat": self.streams.beats,
-            "offset": self.streams.offset,
+            "beat": self.publisher.beats,
+            "offset": self.publisher.offset,
             "seqs": seqs,
             "tws": self.session.summary(time.monotonic()),
             "store": self._about_store(),
             "halt": self.halt.state,
             "alarms": [alarm["alarm"] for alarm in self.alarms.raised],
-            "unsent": self.gateway.unsent,
-            "pacing": self.pacing.figures(time.monotonic()),
+            "unsent": self.connector.unsent,
+            "pacing": self.send_queue.metrics(time.monotonic()),
         }
-        self.streams.aside("heartbeat", about, _now(), "sys", "bridge")
+        self.publisher.publish_unsequenced("heartbeat", about, _now(), "sys", "bridge")
         self._log_surplus()
         self.bus.turn()
 
@@ -424,12 +430,14 @@ class Daemon:
         else:
             log.warning("event store writable again; accepting orders")
         if bool(fault) != bool(before):
-            self.streams.say(self.streams.channel("sys", "bridge", "store"), self._about_store(), _now(), ())
+            self.publisher.publish_map(
+                self.publisher.channel("sys", "bridge", "store"), self._about_store(), _now(), ()
+            )
 
-    def _look(self) -> None:
+    def _check_health(self) -> None:
         """Raise and end alarms by the state of TWS, the store and the process."""
         session = self.session
-        signs = Signs(
+        sample = HealthSample(
             session.proven(self.config.tws.stable_after),
             session.stage.value,
             session.last_error,
@@ -438,12 +446,12 @@ class Daemon:
             self.store.fault,
             self.store.shortage,
         )
-        self.health.look(signs, time.monotonic(), _now(), expected=bool(self._window()))
+        self.health_checks.tick(sample, time.monotonic(), _now(), expected=bool(self._window()))
         self._check_process()
 
     def _check_process(self) -> None:
         """Check the log, the descriptors and the memory of the process; free memory if too much is in use."""
-        self.gateway.restock()
+        self.connector.restock()
         sample = ProcessSample(
             self._log_writer.fault(time.monotonic()) if self._log_writer else "",
             process_limits.open_descriptors(),
@@ -478,20 +486,20 @@ class Daemon:
         """Return the seconds until the current restart window ends; 0 outside of restart windows."""
         return maintenance_windows.left(self.config.tws.restart_windows, time.time())
 
-    def _say_alarm(self, about: dict[str, Any]) -> None:
+    def _publish_alarm(self, about: dict[str, Any]) -> None:
         if about["raised"]:
             log.error("alarm %s: %s", about["alarm"], about["why"])
         else:
             log.warning("alarm %s is over", about["alarm"])
-        self.streams.say(self.streams.channel("sys", "bridge", "alarm"), about, _now(), about["alarm"])
+        self.publisher.publish_map(self.publisher.channel("sys", "bridge", "alarm"), about, _now(), about["alarm"])
 
-    def _say_halt(self, about: dict[str, Any]) -> None:
+    def _publish_halt(self, about: dict[str, Any]) -> None:
         why = f": {about['reason']}" if about["reason"] else ""
         log.warning("orders %s by %s%s", "halted" if about["halted"] else "resumed", about["client"], why)
-        self.streams.say(self.streams.channel("sys", "bridge", "halt"), about, _now(), ())
+        self.publisher.publish_map(self.publisher.channel("sys", "bridge", "halt"), about, _now(), ())
 
     def _log_surplus(self) -> None:
-        dialect = self.gateway.dialect
+        dialect = self.connector.dialect
         for name in set(dialect.surplus) - self._surplus if dialect else ():
             self._surplus.add(name)
             log.warning("TWS sends more fields of %s than are known; status counts the unknown ones", name)
@@ -528,12 +536,12 @@ class Daemon:
                 return False
             if waited >= warn_at:
                 warn_at *= 2
-                self._say_opening(waited)
+                self._report_opening(waited)
         thread.end(0)
         job.result()
         return True
 
-    def _say_opening(self, waited: float) -> None:
+    def _report_opening(self, waited: float) -> None:
         log.warning(
             "store: opening the one in %s has taken %.0f s so far, and the daemon does nothing else until it is open; "
             "if this goes on, see what the system log says of its disk",
@@ -566,11 +574,11 @@ class Daemon:
     def _apply(self) -> None:
         """Apply the reloadable settings to the log and the health checks."""
         logging.getLogger().setLevel(self.config.log.level.upper())
-        self.health.bear(self.config.tws.not_ready_alarm, self.config.store.slow)
+        self.health_checks.bear(self.config.tws.not_ready_alarm, self.config.store.slow)
 
     def open_store(self) -> None:
         """Open the store, and begin the epoch that it returns. Raise `StoreError` if it cannot be opened."""
-        self.streams.begin(self.store.open(_now(), partial(adopt, self.config.tws.client_id)))
+        self.publisher.begin(self.store.open(_now(), partial(adopt, self.config.tws.client_id)))
         if self.store.before:
             log.warning(
                 "store %s is gone from its directory, a new store (%s) begins: the keys of earlier orders are lost, "
@@ -593,12 +601,12 @@ class Daemon:
         """Restore sequence numbers, streams, orders and the halt from the store of an earlier process."""
         self.order_keys.recall(self.orders)
         state = self.store.state()
-        self.streams.restore(self.store.last(), state)
+        self.publisher.restore(self.store.last(), state)
         for _, _, packed in state:
             body = msgpack.unpackb(packed, strict_map_key=False)
             self.orders.recall(body["ref"], body["data"])
         # TWS may give a lower next order id than the orders in the store have.
-        self.requests.above(max(self.orders.highest or 0, self.order_keys.highest))
+        self.requests.raise_to(max(self.orders.highest or 0, self.order_keys.highest))
         self.halt.load()
 
     async def _serve(self, broken: asyncio.Future[None]) -> None:
@@ -610,15 +618,17 @@ class Daemon:
             notify("READY=1")
             log.info("publishing on %s, commands on %s", *self.bus.endpoints)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self.gateway.run())
-                tasks.create_task(self._beat_on())
+                tasks.create_task(self.connector.run())
+                tasks.create_task(self._publish_heartbeats())
                 tasks.create_task(self._until_stopped())
                 tasks.create_task(_raised(broken))
         except* Stop:
             notify("STOPPING=1")
             log.info("stopping")
         finally:
-            self.streams.say(self.streams.channel("sys", "bridge", "bye"), {"offset": self.streams.offset}, _now())
+            self.publisher.publish_map(
+                self.publisher.channel("sys", "bridge", "bye"), {"offset": self.publisher.offset}, _now()
+            )
             self.bus.close()
             if self.recorder is not None:
                 self.recorder.close()
@@ -627,16 +637,16 @@ class Daemon:
         """Wait for the signal to stop, give queued orders and cancels some time to leave, and raise `Stop`."""
         await self._stopping.wait()
         for _ in range(round(LAST_ORDERS / 0.02)):
-            if self._at_once or not any(map(self.pacing.waiting, (Pace.CANCEL, Pace.ORDER))):
+            if self._at_once or not any(map(self.send_queue.waiting, (Pace.CANCEL, Pace.ORDER))):
                 break
             await asyncio.sleep(0.02)
         raise Stop
 
-    async def _beat_on(self) -> None:
+    async def _publish_heartbeats(self) -> None:
         """Publish heartbeats at their due times, however long each takes."""
         due = time.monotonic()
         while True:
-            self.beat()
+            self.publish_heartbeat()
             settle()
             due = max(due + self.config.bus.heartbeat, time.monotonic())
             await asyncio.sleep(due - time.monotonic())

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 
-class Listener(ABC):
+class TcpServer(ABC):
     """TCP server that listens inside `async with`. Port 0 takes a free port; `port` then has its number.
 
     The task that enters the server must also leave it; leaving aborts all connections. Entering raises `OSError` if the

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ibbridge.cli import options as shared
 from ibbridge.cli.serving import told
 from ibbridge.config import validators
-from ibbridge.recording.proxy import Tap
+from ibbridge.recording.proxy import RecordingProxy
 from ibbridge.recording.writer import OneFile, Recorder
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _serve(recorder: Recorder, host: str, port: int, options: argparse.Namespace) -> None:
-    async with Tap(recorder, host, port, options.listen) as tap:
+    async with RecordingProxy(recorder, host, port, options.listen) as tap:
         over = told()
         print(
             f"clients that connect to 127.0.0.1:{tap.port} reach TWS at {host}:{port} and are recorded in "

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from ibbridge.cli import options as shared
 from ibbridge.cli.serving import told
 from ibbridge.recording.format import RecordingError
-from ibbridge.recording.player import Playback, Score
+from ibbridge.recording.player import Player, Script
 from ibbridge.recording.player.server import PATIENCE
 
 SUMMARY = """\
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
     try:
         shared.port("--port", options.port)
-        score = Score(options.files)
+        score = Script(options.files)
     except ValueError as error:
         print(f"ibbridge replay: {error}", file=sys.stderr)
         return 2
@@ -77,8 +77,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _serve(score: Score, options: argparse.Namespace) -> None:
-    playback = Playback(
+async def _serve(score: Script, options: argparse.Namespace) -> None:
+    playback = Player(
         score, options.host, options.port, speed=options.speed, begin=options.begin, patience=options.patience,
         stay=not options.exit,
     )  # fmt: skip

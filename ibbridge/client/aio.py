@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Self
 import zmq
 
 from ibbridge.client import request as requests
-from ibbridge.client.asyncio_feed import USER, LoopCaller, LoopFeed
-from ibbridge.client.dispatch import PUB, REP, Desk, Patience, is_final
+from ibbridge.client.asyncio_feed import USER, AsyncioCommands, AsyncioFeed
+from ibbridge.client.dispatch import PUB, REP, Dispatch, Patience, is_final
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.guard import CLOSING
@@ -40,26 +40,26 @@ if TYPE_CHECKING:
     from ibbridge.client.orders import Order
     from ibbridge.client.request import Request
 
-def _close(feed: LoopFeed, caller: LoopCaller, context: zmq.Context[Any]) -> None:
+def _close(feed: AsyncioFeed, commands: AsyncioCommands, context: zmq.Context[Any]) -> None:
     feed.close()
-    caller.close()
+    commands.close()
     context.term()
 
 
-def _close_there(feed: LoopFeed, caller: LoopCaller, context: zmq.Context[Any], closed: Future[None]) -> None:
-    _close(feed, caller, context)
+def _close_there(feed: AsyncioFeed, commands: AsyncioCommands, context: zmq.Context[Any], closed: Future[None]) -> None:
+    _close(feed, commands, context)
     closed.set_result(None)
 
 
-def _abandon(feed: LoopFeed, caller: LoopCaller, context: zmq.Context[Any]) -> None:
+def _abandon(feed: AsyncioFeed, commands: AsyncioCommands, context: zmq.Context[Any]) -> None:
     """Close the sockets of a client that was garbage-collected without `close`, and warn. A finalizer calls it."""
     if not feed.ours:
         return
     warnings.warn("a client was not closed: close it, or use it in an async with block", ResourceWarning, stacklevel=2)
     if feed.foreign():
-        feed.loop.call_soon_threadsafe(_close, feed, caller, context)
+        feed.loop.call_soon_threadsafe(_close, feed, commands, context)
     else:
-        _close(feed, caller, context)
+        _close(feed, commands, context)
 
 
 class Connecting:
@@ -98,7 +98,7 @@ def connect(
     return Connecting(Client(client, pub, rep, prefix=prefix, timeout=timeout), tws=tws)
 
 
-class Client(Desk):
+class Client(Dispatch):
     """Connection of a strategy to the daemon, for the tasks of one event loop; `connect` makes it.
 
     Every IB request is a coroutine under IB's name: `await ib.reqMktData(contract)`. Each message goes to one of the
@@ -109,13 +109,13 @@ class Client(Desk):
         super().__init__(client, prefix=prefix, timeout=timeout)
         context: zmq.Context[Any] = zmq.Context()
         try:
-            self._feed = LoopFeed(context, pub, rep, prefix=prefix)
-            self._caller = LoopCaller(context, rep)
+            self._feed = AsyncioFeed(context, pub, rep, prefix=prefix)
+            self._commands = AsyncioCommands(context, rep)
         except BridgeError:
             context.destroy(linger=0)
             raise
         self._context = context
-        self._abandoned = weakref.finalize(self, _abandon, self._feed, self._caller, context)
+        self._abandoned = weakref.finalize(self, _abandon, self._feed, self._commands, context)
         self._abandoned.atexit = False
 
     async def start(self) -> None:
@@ -126,8 +126,10 @@ class Client(Desk):
         self._feed.subscribe(self._own)
         await self._join([(Mode.LIVE, [self._heartbeats])], "")
         reply = await self._exchange(self._command("ping", {}))
-        if reply.epoch != self._feed.link.follower.epoch:
-            raise BridgeError(f"{self._feed.link.pub} and {self._feed.link.rep} belong to two different daemons")
+        if reply.epoch != self._feed.connection.follower.epoch:
+            raise BridgeError(
+                f"{self._feed.connection.pub} and {self._feed.connection.rep} belong to two different daemons"
+            )
         await self._join([(Mode.STATE, self._own)], USER)
         self._instruments = (await self.status()).get("instruments") or {}
 
@@ -142,10 +144,10 @@ class Client(Desk):
             return
         self._abandoned.detach()
         if not self._feed.foreign():
-            _close(self._feed, self._caller, self._context)
+            _close(self._feed, self._commands, self._context)
             return
         closed: Future[None] = Future()
-        self._feed.loop.call_soon_threadsafe(_close_there, self._feed, self._caller, self._context, closed)
+        self._feed.loop.call_soon_threadsafe(_close_there, self._feed, self._commands, self._context, closed)
         with suppress(TimeoutError):  # a loop that hangs closes the sockets as soon as it runs again
             await asyncio.wait_for(asyncio.wrap_future(closed), CLOSING)
 
@@ -233,7 +235,7 @@ class Client(Desk):
 
     async def _exchange(self, command: Command) -> Reply:
         self._feed.check()
-        return await self._caller.call(command, self.timeout)
+        return await self._commands.call(command, self.timeout)
 
     async def request(
         self, name: str, args: dict[str, Any], *, key: str | None = None, id: str | None = None  # noqa: A002 -- the protocol's word
@@ -241,27 +243,27 @@ class Client(Desk):
         """Send the request `name` with a map of arguments; the methods under IB's names call this method."""
         self._feed.check()
         self._feed.turn(wanted=True)  # a message that has arrived may tell of a restarted daemon, with a new epoch
-        asking = self._asking(name, args, key, id, self._feed.link.follower.epoch)
-        holder, expected = asking.command.id, self._expected(asking)
+        prepared = self._asking(name, args, key, id, self._feed.connection.follower.epoch)
+        holder, expected = prepared.command.id, self._expected(prepared)
         if expected is not None:
             self._feed.inbox.watch(expected, asyncio.current_task())
         try:
-            await self._join(asking.before, holder)
-            reply = await self._exchange(asking.command)
+            await self._join(prepared.before, holder)
+            reply = await self._exchange(prepared.command)
         except BaseException:  # a cancelled task, too, must leave no subscription and no watch behind
             self._feed.inbox.unwatch(holder)
             self._release(holder)
             raise
-        made = self._made(asking, reply)
-        await self._join([(Mode.STATE, self._missing(asking, made, self._feed.link.prefixes))], holder)
-        self._feed.unsubscribe(asking.places.wide, holder)
-        self._release(self._ended_by(asking))
+        made = self._made(prepared, reply)
+        await self._join([(Mode.STATE, self._missing(prepared, made, self._feed.connection.prefixes))], holder)
+        self._feed.unsubscribe(prepared.places.wide, holder)
+        self._release(self._ended_by(prepared))
         return made
 
     async def _join(self, wanted: list[tuple[Mode, list[str]]], holder: str) -> None:
         every = [prefix for mode, prefixes in wanted for prefix in self._feed.subscribe(prefixes, holder, mode)]
-        if not await self._feed.wait(lambda: self._feed.link.begun(every), self._feed.after(self.timeout)):
-            raise self._feed.link.silent(every, self.timeout)
+        if not await self._feed.wait(lambda: self._feed.connection.begun(every), self._feed.after(self.timeout)):
+            raise self._feed.connection.silent(every, self.timeout)
 
     def _release(self, holder: str | None) -> None:
         if holder is not None and self._feed.open:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import zmq
 
 from ibbridge.client import commands, sockets
-from ibbridge.client.connection import Link
+from ibbridge.client.connection import BusConnection
 from ibbridge.client.errors import BridgeError, Closed
 from ibbridge.client.inbox import Inbox
 from ibbridge.client.stream_state import Mode
@@ -36,7 +36,7 @@ USER = "user"
 """Holder name of the subscriptions that the strategy made itself."""
 
 
-class Waiting:
+class Waiters:
     """Base class of objects with ZeroMQ sockets in an event loop: tasks `wait`, and `news` wakes them."""
 
     def __init__(self) -> None:
@@ -109,16 +109,16 @@ class Waiting:
             self._waiters.discard(waiter)
 
 
-class LoopFeed(Waiting):
+class AsyncioFeed(Waiters):
     """Message feed for tasks: the connection to one daemon, and the inbox that tasks take messages from."""
 
     def __init__(self, context: zmq.Context[Any], pub: str, rep: str, *, prefix: str) -> None:
         super().__init__()
-        self.link = Link(context, pub, rep, prefix=prefix)
-        self.inbox = Inbox(self.link.ready)
+        self.connection = BusConnection(context, pub, rep, prefix=prefix)
+        self.inbox = Inbox(self.connection.ready)
         self._timer: asyncio.TimerHandle | None = None
         self._given = 0
-        for socket in (self.link.sub, self.link.req):
+        for socket in (self.connection.sub, self.connection.req):
             self.watch(socket, self._look)
         self._look()
 
@@ -126,11 +126,11 @@ class LoopFeed(Waiting):
         """Disconnect. Do nothing if the feed is closed already."""
         if self.open:
             self.open = False
-            for socket in (self.link.sub, self.link.req):
+            for socket in (self.connection.sub, self.connection.req):
                 self.unwatch(socket)
             if self._timer is not None:
                 self._timer.cancel()
-            self.link.close()
+            self.connection.close()
             self.news()
 
     def subscribe(self, prefixes: Iterable[str], holder: str = USER, mode: Mode = Mode.STATE) -> list[str]:
@@ -139,7 +139,7 @@ class LoopFeed(Waiting):
         The state of these topics comes first, then new messages.
         """
         self.check()
-        given = self.link.join(prefixes, holder, mode)
+        given = self.connection.join(prefixes, holder, mode)
         self._look()
         return given
 
@@ -149,13 +149,13 @@ class LoopFeed(Waiting):
         Messages that are ready still come.
         """
         self.check()
-        self.link.leave(prefixes, holder)
+        self.connection.unsubscribe(prefixes, holder)
         self._look()
 
     def release(self, holder: str) -> None:
         """Unsubscribe the holder from all of its prefixes."""
         self.check()
-        self.link.leave_all(holder)
+        self.connection.unsubscribe_all(holder)
         self._look()
 
     async def receive_until_closed(self, end: float | None) -> Message | None:
@@ -181,24 +181,24 @@ class LoopFeed(Waiting):
         """Handle a state change of a socket. Reading its events resets the socket's file descriptor."""
         if not self.open or not self.ours:
             return
-        self.link.sub.get(zmq.EVENTS)
-        self.link.req.get(zmq.EVENTS)
+        self.connection.sub.get(zmq.EVENTS)
+        self.connection.req.get(zmq.EVENTS)
         self.turn()
 
     def turn(self, *, wanted: bool = False) -> None:
         """Take messages that have arrived, unless `MOST` messages are ready and no task waits."""
-        if len(self.link.ready) >= MOST and not (wanted or self._waiters):
+        if len(self.connection.ready) >= MOST and not (wanted or self._waiters):
             return
         now = time.monotonic()
-        more = self.link.turn(now)
+        more = self.connection.turn(now)
         if self._timer is not None:
             self._timer.cancel()
-        wake = now if more else self.link.wake()
+        wake = now if more else self.connection.wake()
         self._timer = None if wake is None else self.loop.call_later(max(0.0, wake - now), self._look)
         self.news()
 
 
-class LoopCaller(Waiting):
+class AsyncioCommands(Waiters):
     """Command socket of one client for tasks, which send one command at a time."""
 
     def __init__(self, context: zmq.Context[Any], rep: str) -> None:

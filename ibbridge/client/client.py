@@ -13,12 +13,12 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from ibbridge.client import request as requests
-from ibbridge.client.dispatch import PUB, REP, Desk, Patience, is_final
+from ibbridge.client.dispatch import PUB, REP, Dispatch, Patience, is_final
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.sockets import Context
 from ibbridge.client.stream_state import Mode
-from ibbridge.client.threaded_commands import Caller
+from ibbridge.client.threaded_commands import ThreadedCommands
 from ibbridge.client.threaded_feed import Feed
 
 if TYPE_CHECKING:
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
     from ibbridge.client.request import Request
 
 
-def _close(feed: Feed, caller: Caller) -> None:
-    for part in (feed, caller):
+def _close(feed: Feed, commands: ThreadedCommands) -> None:
+    for part in (feed, commands):
         part.close()
-    for part in (feed, caller):
+    for part in (feed, commands):
         part.wait_closed()
 
 
-def _abandon(feed: Feed, caller: Caller) -> None:
+def _abandon(feed: Feed, commands: ThreadedCommands) -> None:
     """Close the sockets of a client that was garbage-collected without `close`, and warn. A finalizer calls it."""
     if feed.ours:
         warnings.warn("a client was not closed: close it, or use it in a with block", ResourceWarning, stacklevel=2)
-        _close(feed, caller)
+        _close(feed, commands)
 
 
 def connect(
@@ -68,7 +68,7 @@ def connect(
     return made
 
 
-class Client(Desk):
+class Client(Dispatch):
     """Connection of a strategy to the daemon; `connect` makes it.
 
     Every IB request is a method under IB's name with IB's parameters: `ib.reqMktData(contract, "", False)`,
@@ -85,13 +85,13 @@ class Client(Desk):
         context = Context(2)
         try:
             self._feed = Feed(context.zmq, pub, rep, prefix=prefix, gone=context.leave)
-            self._caller = Caller(context.zmq, rep, context.leave)
+            self._commands = ThreadedCommands(context.zmq, rep, context.leave)
         except BridgeError:
             context.zmq.destroy(linger=0)
             raise
         # The garbage collector would end the context first, and a context waits until its sockets are closed. At exit
         # pyzmq closes the sockets and the context.
-        self._abandoned = weakref.finalize(self, _abandon, self._feed, self._caller)
+        self._abandoned = weakref.finalize(self, _abandon, self._feed, self._commands)
         self._abandoned.atexit = False
 
     def start(self) -> None:
@@ -103,7 +103,7 @@ class Client(Desk):
         self._feed.join([self._heartbeats], self.timeout, "", Mode.LIVE)
         reply = self._call("ping", {})
         if reply.epoch != self._feed.epoch:
-            raise BridgeError(f"{self._feed.pub} and {self._caller.rep} belong to two different daemons")
+            raise BridgeError(f"{self._feed.pub} and {self._commands.rep} belong to two different daemons")
         self._feed.join(self._own, self.timeout)
         self._instruments = self.status().get("instruments") or {}
 
@@ -118,7 +118,7 @@ class Client(Desk):
         """
         if self._feed.ours:
             self._abandoned.detach()
-            _close(self._feed, self._caller)
+            _close(self._feed, self._commands)
 
     disconnect = close
 
@@ -210,7 +210,7 @@ class Client(Desk):
 
     def _exchange(self, command: Command) -> Reply:
         self._feed.check()
-        return self._caller.call(command, self.timeout)
+        return self._commands.call(command, self.timeout)
 
     def request(self, name: str, args: dict[str, Any], *, key: str | None = None, id: str | None = None) -> Request:  # noqa: A002 -- the protocol's word
         """Send the request `name` with a map of arguments; the methods under IB's names call this method.
@@ -218,21 +218,21 @@ class Client(Desk):
         `id` is the command's id, which a cancel refers to. Pass your own id to be able to repeat exactly this command.
         """
         self._feed.check()
-        asking = self._asking(name, args, key, id, self._feed.heard())
-        holder, expected = asking.command.id, self._expected(asking)
+        prepared = self._asking(name, args, key, id, self._feed.heard())
+        holder, expected = prepared.command.id, self._expected(prepared)
         if expected is not None:
             self._feed.watch(expected)
         try:
-            self._join(asking.before, holder)
-            reply = self._exchange(asking.command)
+            self._join(prepared.before, holder)
+            reply = self._exchange(prepared.command)
         except BridgeError:
             self._feed.unwatch(holder)
             self._release(holder)
             raise
-        made = self._made(asking, reply)
-        self._join([(Mode.STATE, self._missing(asking, made, self._feed.prefixes))], holder)
-        self._feed.unsubscribe(asking.places.wide, holder)
-        self._release(self._ended_by(asking))
+        made = self._made(prepared, reply)
+        self._join([(Mode.STATE, self._missing(prepared, made, self._feed.prefixes))], holder)
+        self._feed.unsubscribe(prepared.places.wide, holder)
+        self._release(self._ended_by(prepared))
         return made
 
     def _join(self, wanted: list[tuple[Mode, list[str]]], holder: str) -> None:

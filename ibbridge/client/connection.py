@@ -17,7 +17,7 @@ from ibbridge.client import sockets
 from ibbridge.client.access import forbidden
 from ibbridge.client.commands import RETRY, Names, unpacked
 from ibbridge.client.errors import NoAnswer
-from ibbridge.client.stream_follower import Follower
+from ibbridge.client.stream_follower import StreamFollower
 from ibbridge.client.stream_state import Mode
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _NOWAIT, _RCVMORE = int(zmq.NOBLOCK), int(zmq.RCVMORE)
 _IN, _OUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 
 
-class Link:
+class BusConnection:
     """SUB socket of one daemon, REQ socket for the follower's commands, and the follower. `prefix` is `bus.prefix`."""
 
     def __init__(self, context: zmq.Context[Any], pub: str, rep: str, *, prefix: str = "") -> None:
@@ -44,7 +44,7 @@ class Link:
             self.sub.close()
             raise
         head = f"{prefix}." if prefix else ""
-        self.follower = Follower(len(head), now=time.monotonic())
+        self.follower = StreamFollower(len(head), now=time.monotonic())
         self.ready = self.follower.ready
         # The methods of the compiled socket: the Python layer above them would cost more than all other work here.
         self._recv: Callable[[int], bytes] = zmq.backend.Socket.recv.__get__(self.sub)
@@ -75,7 +75,7 @@ class Link:
             self._holders[prefix].add(holder)
         return given
 
-    def leave(self, prefixes: Iterable[str], holder: str | None = None) -> None:
+    def unsubscribe(self, prefixes: Iterable[str], holder: str | None = None) -> None:
         """Remove the holder (None: every holder) from these prefixes, and unsubscribe from those without a holder."""
         for prefix in list(prefixes):
             holders = self._holders.get(prefix, set())
@@ -86,9 +86,9 @@ class Link:
                 self.sub.unsubscribe(prefix)
                 self.follower.unsubscribe(prefix)
 
-    def leave_all(self, holder: str) -> None:
+    def unsubscribe_all(self, holder: str) -> None:
         """Remove the holder from all of its prefixes."""
-        self.leave([prefix for prefix, holders in self._holders.items() if holder in holders], holder)
+        self.unsubscribe([prefix for prefix, holders in self._holders.items() if holder in holders], holder)
 
     @property
     def prefixes(self) -> frozenset[str]:

@@ -20,7 +20,7 @@ from ibbridge.client.stream_state import Mode
 from ibbridge.protocol import topics
 
 if TYPE_CHECKING:
-    from ibbridge.client.request import Places
+    from ibbridge.client.request import AnswerTopics
 
 PUB = "tcp://127.0.0.1:5555"
 REP = "tcp://127.0.0.1:5556"
@@ -28,12 +28,12 @@ REP = "tcp://127.0.0.1:5556"
 Callback = Callable[[Message], object]
 
 
-class Asking(NamedTuple):
+class PreparedRequest(NamedTuple):
     """Request before it is sent: the command, and the topic prefixes where its responses may come."""
 
     command: Command
     args: Mapping[str, Any]
-    places: Places
+    places: AnswerTopics
 
     @property
     def before(self) -> list[tuple[Mode, list[str]]]:
@@ -42,7 +42,7 @@ class Asking(NamedTuple):
         return [(Mode.STATE, [*lasting]), (Mode.HOLD, [*wide]), (Mode.LIVE, [*passing])]
 
 
-class Desk:
+class Dispatch:
     """Base class of both clients: all that needs no waiting."""
 
     def __init__(self, client: str, *, prefix: str, timeout: float) -> None:
@@ -103,7 +103,7 @@ class Desk:
 
     def _asking(
         self, name: str, args: dict[str, Any], key: str | None, identifier: str | None, epoch: int | None
-    ) -> Asking:
+    ) -> PreparedRequest:
         """Return a request to be sent. An order names the epoch: the daemon of another epoch could execute it twice."""
         if requests.is_order(name):
             key = key or args.get("key")
@@ -111,40 +111,40 @@ class Desk:
             key = key or self._names.new()
         meant = epoch if requests.is_order(name) else None
         command = Command(self.name, identifier or self._names.new(), name, args, key=key, epoch=meant)
-        return Asking(command, args, requests.places(name, args, self._head, self._instruments))
+        return PreparedRequest(command, args, requests.places(name, args, self._head, self._instruments))
 
-    def _expected(self, asking: Asking) -> Request | None:
+    def _expected(self, prepared: PreparedRequest) -> Request | None:
         """Return a one-shot request before its reply, because its first responses may overtake the reply; else None."""
-        if not requests.one_shot(asking.command.cmd, asking.args):
+        if not requests.one_shot(prepared.command.cmd, prepared.args):
             return None
-        topic = self._head + topics.topic("req", self.name, asking.command.id).decode("ascii")
-        return Request(asking.command.cmd, asking.command.id, self.name, topic, one_shot=True)
+        topic = self._head + topics.topic("req", self.name, prepared.command.id).decode("ascii")
+        return Request(prepared.command.cmd, prepared.command.id, self.name, topic, one_shot=True)
 
-    def _made(self, asking: Asking, reply: Reply) -> Request:
+    def _made(self, prepared: PreparedRequest, reply: Reply) -> Request:
         """Return the accepted request, made from the command and its reply."""
-        name, result = asking.command.cmd, reply.result
+        name, result = prepared.command.cmd, reply.result
         topic = self._headed(str(result.get("topic", "")))
         topics = tuple(self._headed(str(prefix)) for prefix in result.get("topics") or ([topic] if topic else []))
-        ends = requests.one_shot(name, asking.args)
+        ends = requests.one_shot(name, prepared.args)
         made = Request(
-            name, reply.id, self.name, topic, asking.command.key, one_shot=ends, topics=topics, result=result
+            name, reply.id, self.name, topic, prepared.command.key, one_shot=ends, topics=topics, result=result
         )
-        if asking.places.passing:
+        if prepared.places.passing:
             self._passing[made.id] = made
         return made
 
-    def _missing(self, asking: Asking, made: Request, prefixes: frozenset[str]) -> list[str]:
+    def _missing(self, prepared: PreparedRequest, made: Request, prefixes: frozenset[str]) -> list[str]:
         """Return the topics named in the reply that no subscription covers; the wide prefixes are about to end."""
-        others = tuple(prefixes - {*asking.places.wide})
+        others = tuple(prefixes - {*prepared.places.wide})
         return [topic for topic in made.topics if not topic.startswith(others)]
 
     def _headed(self, topic: str) -> str:
         return topic if not topic or topic.startswith(self._head) else self._head + topic
 
-    def _ended_by(self, asking: Asking) -> str | None:
+    def _ended_by(self, prepared: PreparedRequest) -> str | None:
         """Return the id of the request that this cancel has ended; None if it is no cancel by id."""
-        cancels = asking.command.cmd.startswith("cancel")
-        return str(asking.args["id"]) if cancels and "id" in asking.args else None
+        cancels = prepared.command.cmd.startswith("cancel")
+        return str(prepared.args["id"]) if cancels and "id" in prepared.args else None
 
     def _passed(self, message: Message) -> str | None:
         """Return the id of the request that this message ends, if a subscription exists only for its responses."""

@@ -49,7 +49,7 @@ class Request:
         return topic.startswith(prefixes)
 
 
-class Places(NamedTuple):
+class AnswerTopics(NamedTuple):
     """Prefixes to subscribe to before a request is sent, so that no response is missed.
 
     `lasting` prefixes stay subscribed. `wide` prefixes cover more than the responses, and end when the reply has named
@@ -124,7 +124,9 @@ def bind(name: str, given: Sequence[Any], named: Mapping[str, Any]) -> dict[str,
     return {each: _argument(each, value) for each, value in {**args, **named}.items() if value is not None}
 
 
-def places(name: str, args: Mapping[str, Any], head: str, names: Mapping[str, str] = MappingProxyType({})) -> Places:
+def places(
+    name: str, args: Mapping[str, Any], head: str, names: Mapping[str, str] = MappingProxyType({})
+) -> AnswerTopics:
     """Return the prefixes of the responses to a request, as far as they are known before the reply.
 
     `head` is the prefix of every topic. `names` are the names of instruments in the daemon's configuration, by
@@ -133,19 +135,19 @@ def places(name: str, args: Mapping[str, Any], head: str, names: Mapping[str, st
     declared = _declared(name)
     contract = args.get("contract")
     if Topic.NEWS in {MESSAGES[answer].topic for answer in declared.answers}:
-        return Places(lasting=[head + topics.topic(*topics.BULLETINS).decode()])
-    if isinstance(contract, Mapping) and declared.streams(args):
+        return AnswerTopics(lasting=[head + topics.topic(*topics.BULLETINS).decode()])
+    if isinstance(contract, Mapping) and declared.subscribes(args):
         if tape := topics.tape(contract):
-            return Places(lasting=[head + topics.topic(*tape).decode()])
+            return AnswerTopics(lasting=[head + topics.topic(*tape).decode()])
         key = topics.instrument_key(contract)
         market = f"{head}md.{names.get(key, key)}"
-        return Places(lasting=[f"{market}."]) if name == "reqMktData" else Places(wide=[f"{market}+"])
+        return AnswerTopics(lasting=[f"{market}."]) if name == "reqMktData" else AnswerTopics(wide=[f"{market}+"])
     kinds = {MESSAGES[answer].topic for answer in declared.answers if answer in MESSAGES}
     if Topic.ACCOUNT in kinds:
-        return Places(lasting=[f"{head}acct."])
+        return AnswerTopics(lasting=[f"{head}acct."])
     if Topic.ORDER in kinds and declared.does is Kind.ONE_SHOT:
-        return Places(passing=[f"{head}ord."])
-    return Places()
+        return AnswerTopics(passing=[f"{head}ord."])
+    return AnswerTopics()
 
 
 def is_order(name: str) -> bool:
@@ -157,7 +159,7 @@ def one_shot(name: str, args: Mapping[str, Any]) -> bool:
     """Return True if the responses to a request come to an end."""
     if name == WHAT_IF:
         return True
-    return name in REQUESTS and bool(REQUESTS[name].ends) and not REQUESTS[name].streams(args)
+    return name in REQUESTS and bool(REQUESTS[name].ends) and not REQUESTS[name].subscribes(args)
 
 
 def answered_by(name: str, kind: str) -> bool:

@@ -19,9 +19,20 @@ import msgpack
 
 from ibbridge.client.errors import BridgeError
 from ibbridge.client.events import Down, Restart, Up
-from ibbridge.client.gap_recovery import MOST, Ordering
+from ibbridge.client.gap_recovery import MOST, GapRecovery
 from ibbridge.client.message import Message, parse
-from ibbridge.client.stream_state import DURABLE, At, Event, Mode, Now, Pages, Prefix, State, Track, stream_end
+from ibbridge.client.stream_state import (
+    DURABLE,
+    Mode,
+    Pages,
+    Prefix,
+    PrefixStage,
+    StreamEvent,
+    StreamSnapshot,
+    StreamStage,
+    StreamState,
+    stream_end,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,12 +58,12 @@ class Ask(NamedTuple):
 
     cmd: str
     args: dict[str, Any]
-    about: Prefix | Track
-    state: At | Now
+    about: Prefix | StreamState
+    state: PrefixStage | StreamStage
     epoch: int | None
 
 
-class Follower(Ordering):
+class StreamFollower(GapRecovery):
     """State of all subscriptions to one daemon. `head` is the length of the configured topic prefix in characters."""
 
     def __init__(self, head: int = 0, *, now: float = 0.0, most: int = MOST) -> None:
@@ -60,7 +71,7 @@ class Follower(Ordering):
         self.down = False
         self._head = head
         self._prefixes: dict[str, Prefix] = {}
-        self._by_topic: dict[bytes, Track] = {}
+        self._by_topic: dict[bytes, StreamState] = {}
         self._store: str | None = None
         self._certain = False  # True once the store of this epoch is known
         self._beat: int | None = None  # the number of the last heartbeat
@@ -85,26 +96,28 @@ class Follower(Ordering):
         left = self._prefixes.pop(prefix, None)
         if left is None:
             return
-        self._tell(left, Event.LEAVE)
+        self._apply(left, StreamEvent.LEAVE)
         self._by_topic.clear()
         for track in list(self._tracks.values()):
             over = [other for other in self._prefixes.values() if track.prefix.startswith(other.text)]
             if not over:
                 self._drop(track)
-            elif track.state is Now.WAITING and all(other.mode is Mode.LIVE for other in over):
+            elif track.state is StreamStage.WAITING and all(other.mode is Mode.LIVE for other in over):
                 self._give_up(track)
 
     def welcomed(self, prefix: str) -> bool:
         """Return True if no message under the prefix can be missed any more."""
-        return prefix in self._prefixes and self._prefixes[prefix].state is not At.ASKED
+        return prefix in self._prefixes and self._prefixes[prefix].state is not PrefixStage.ASKED
 
     def begun(self, prefix: str) -> bool:
         """Return True if no message under the prefix can be missed, and its state, if wanted, has arrived."""
         known = self._prefixes.get(prefix)
         if any(track.prefix.startswith(prefix) for track in self._found):
             return False
-        return known is not None and (known.state in (At.FOLLOWING, At.VERIFYING) or
-                                      (known.state is At.BEGINNING and known.mode is not Mode.STATE))  # fmt: skip
+        return known is not None and (
+            known.state in (PrefixStage.FOLLOWING, PrefixStage.VERIFYING)
+            or (known.state is PrefixStage.BEGINNING and known.mode is not Mode.STATE)
+        )
 
     def to_greet(self) -> list[str]:
         """Return the prefixes to subscribe to again for another welcome, and forget them."""
@@ -143,7 +156,7 @@ class Follower(Ordering):
                 self._receive(track, message)
             self._arrived(message.offset)
 
-    def _track(self, topic: str, seq: int) -> Track | None:
+    def _track(self, topic: str, seq: int) -> StreamState | None:
         """Return the state of a topic's stream, made for the first message; None if no prefix covers the topic."""
         over = self._active(topic) or self._proven(topic)
         if any(not prefix.partial for prefix in over):
@@ -154,34 +167,34 @@ class Follower(Ordering):
         part = min(over, key=lambda prefix: len(prefix.text))
         return self._tracks.get(part.text) or self._made_partial(part, seq)
 
-    def _made(self, name: str, seq: int) -> Track:
+    def _made(self, name: str, seq: int) -> StreamState:
         """Return the state of a new stream whose first message is `seq`.
 
         The stream begins with its first sequence number if the state of all streams under a prefix is known. Otherwise
         the stream waits for the snapshot, or begins with this message if no snapshot is wanted.
         """
-        track = self._tracks[name] = Track(name, name, partial=False)
+        track = self._tracks[name] = StreamState(name, name, partial=False)
         over = [prefix for prefix in self._active(name) if not prefix.partial]
         if any(prefix.stating for prefix in over):
             track.last, track.stated = 0, True
-        elif any(prefix.state is At.BEGINNING for prefix in over):
+        elif any(prefix.state is PrefixStage.BEGINNING for prefix in over):
             return track
         else:
             track.last = seq - 1
-        self._tell(track, Event.BEGIN)
+        self._apply(track, StreamEvent.BEGIN)
         return track
 
-    def _made_partial(self, prefix: Prefix, seq: int) -> Track:
+    def _made_partial(self, prefix: Prefix, seq: int) -> StreamState:
         name = prefix.text[: stream_end(prefix.text, self._head)]
-        track = self._tracks[prefix.text] = Track(name, prefix.text, partial=True)
-        if prefix.state is not At.BEGINNING:
+        track = self._tracks[prefix.text] = StreamState(name, prefix.text, partial=True)
+        if prefix.state is not PrefixStage.BEGINNING:
             track.last = seq - 1
-            self._tell(track, Event.BEGIN)
+            self._apply(track, StreamEvent.BEGIN)
         return track
 
     def _active(self, topic: str) -> list[Prefix]:
         """Return the prefixes in effect that cover a topic, or the name of a stream."""
-        in_effect = (prefix for prefix in self._prefixes.values() if prefix.state is not At.ASKED)
+        in_effect = (prefix for prefix in self._prefixes.values() if prefix.state is not PrefixStage.ASKED)
         return [prefix for prefix in in_effect if topic.startswith(prefix.text)]
 
     def _proven(self, topic: str) -> list[Prefix]:
@@ -207,17 +220,17 @@ class Follower(Ordering):
 
     def _begin(self, prefix: Prefix) -> None:
         """Note that a subscription is in effect, and request the state under its prefix where that is needed."""
-        if not self._tell(prefix, Event.WELCOME):
+        if not self._apply(prefix, StreamEvent.WELCOME):
             return
         self._by_topic.clear()
         if prefix.mode is Mode.LIVE or any(other.stating for other in self._active(prefix.text)):
-            self._tell(prefix, Event.COMPLETE)
+            self._apply(prefix, StreamEvent.COMPLETE)
         elif prefix.mode is Mode.STATE:
             for track in self._under(prefix):
                 if not track.stated:
-                    self._tell(track, Event.AGAIN)
+                    self._apply(track, StreamEvent.AGAIN)
 
-    def _under(self, prefix: Prefix) -> list[Track]:
+    def _under(self, prefix: Prefix) -> list[StreamState]:
         return [track for track in self._tracks.values() if track.prefix.startswith(prefix.text)]
 
     def _heartbeat(self, message: Message) -> None:
@@ -226,7 +239,7 @@ class Follower(Ordering):
         self._count(message.data.get("beat"))
         for stream, seq in (message.data.get("seqs") or {}).items():
             self._reach(stream, seq)
-        for prefix in [prefix for prefix in self._prefixes.values() if prefix.state is At.ASKED]:
+        for prefix in [prefix for prefix in self._prefixes.values() if prefix.state is PrefixStage.ASKED]:
             prefix.beats += 1
             if prefix.beats >= KEPT:  # its welcome was lost, and its streams are silent
                 self._begin(prefix)
@@ -240,8 +253,8 @@ class Follower(Ordering):
         whole = [prefix for prefix in self._prefixes.values() if prefix.mode is Mode.STATE and not prefix.partial]
         if beat is not None and self._beat is not None and beat - self._beat > KEPT:
             for prefix in whole:
-                self._tell(prefix, Event.SILENCE)
-            if any(prefix.state is At.BEGINNING for prefix in whole):
+                self._apply(prefix, StreamEvent.SILENCE)
+            if any(prefix.state is PrefixStage.BEGINNING for prefix in whole):
                 return
         self._beat = beat
 
@@ -254,7 +267,7 @@ class Follower(Ordering):
             track = self._made(stream, seq + 1)
         if seq > track.target:
             track.target = seq
-            if track.state is Now.LIVE:
+            if track.state is StreamStage.LIVE:
                 self._advance(track)
 
     def _be_certain(self, store: str | None) -> None:
@@ -281,7 +294,7 @@ class Follower(Ordering):
         self._by_topic.clear()
         self._queue.clear()
         for prefix in self._prefixes.values():
-            self._tell(prefix, Event.RESTART)
+            self._apply(prefix, StreamEvent.RESTART)
             prefix.pages, prefix.beats = Pages(), 0
         if before is None:
             return
@@ -294,7 +307,7 @@ class Follower(Ordering):
                 self._give_up(track)
         self.ready.append(Restart(epoch, before))
 
-    def _class(self, track: Track) -> str:
+    def _class(self, track: StreamState) -> str:
         return track.name[self._head : track.name.find(".", self._head)]
 
     # -- commands
@@ -347,7 +360,7 @@ class Follower(Ordering):
             self._asked = None
             self._ask_later(ask.about, now)
 
-    def _ask_later(self, about: Prefix | Track, now: float) -> None:
+    def _ask_later(self, about: Prefix | StreamState, now: float) -> None:
         self._not_before = now + RETRY
         if about.wants is not None:
             self._queue[about] = None
@@ -359,14 +372,14 @@ class Follower(Ordering):
         from its first message.
         """
         for state in prefix.pages.add(page or {"streams": []}):
-            if prefix.state is At.VERIFYING:
+            if prefix.state is PrefixStage.VERIFYING:
                 self._reach(state.stream, state.seq)
             else:
                 self._begun(prefix, state)
-        if prefix.pages.after is None and self._tell(prefix, Event.COMPLETE):
+        if prefix.pages.after is None and self._apply(prefix, StreamEvent.COMPLETE):
             for track in self._under(prefix):
                 if track not in self._found:
-                    self._begun(prefix, State(track.name, 0, []))
+                    self._begun(prefix, StreamSnapshot(track.name, 0, []))
         if self._found:
             self._greet[prefix.text] = None
 

@@ -30,7 +30,7 @@ class Mode(Enum):
     """Deliver messages from now on, without state."""
 
 
-class At(Enum):
+class PrefixStage(Enum):
     """State of a prefix."""
 
     ASKED = auto()
@@ -41,7 +41,7 @@ class At(Enum):
     LEFT = auto()
 
 
-class Now(Enum):
+class StreamStage(Enum):
     """State of a stream."""
 
     WAITING = auto()
@@ -54,7 +54,7 @@ class Now(Enum):
     LEFT = auto()
 
 
-class Event(Enum):
+class StreamEvent(Enum):
     """Event that may change the state of a prefix or a stream."""
 
     WELCOME = auto()
@@ -71,36 +71,36 @@ class Event(Enum):
 
 
 # An event without an entry for the current state changes nothing.
-PREFIX: Mapping[tuple[At, Event], At] = {
-    (At.ASKED, Event.WELCOME): At.BEGINNING,
-    (At.BEGINNING, Event.COMPLETE): At.FOLLOWING,
-    (At.FOLLOWING, Event.SILENCE): At.VERIFYING,
-    (At.VERIFYING, Event.COMPLETE): At.FOLLOWING,
-    (At.BEGINNING, Event.RESTART): At.ASKED,
-    (At.FOLLOWING, Event.RESTART): At.ASKED,
-    (At.VERIFYING, Event.RESTART): At.ASKED,
-    **{(state, Event.LEAVE): At.LEFT for state in At},
+PREFIX: Mapping[tuple[PrefixStage, StreamEvent], PrefixStage] = {
+    (PrefixStage.ASKED, StreamEvent.WELCOME): PrefixStage.BEGINNING,
+    (PrefixStage.BEGINNING, StreamEvent.COMPLETE): PrefixStage.FOLLOWING,
+    (PrefixStage.FOLLOWING, StreamEvent.SILENCE): PrefixStage.VERIFYING,
+    (PrefixStage.VERIFYING, StreamEvent.COMPLETE): PrefixStage.FOLLOWING,
+    (PrefixStage.BEGINNING, StreamEvent.RESTART): PrefixStage.ASKED,
+    (PrefixStage.FOLLOWING, StreamEvent.RESTART): PrefixStage.ASKED,
+    (PrefixStage.VERIFYING, StreamEvent.RESTART): PrefixStage.ASKED,
+    **{(state, StreamEvent.LEAVE): PrefixStage.LEFT for state in PrefixStage},
 }
 
-STREAM: Mapping[tuple[Now, Event], Now] = {
-    (Now.WAITING, Event.BEGIN): Now.LIVE,
-    (Now.WAITING, Event.RESUME): Now.RESUMING,
-    (Now.RESUMING, Event.BEGIN): Now.LIVE,
-    (Now.RESUMING, Event.GONE): Now.LOST,
-    (Now.LIVE, Event.HOLE): Now.FILLING,
-    (Now.LIVE, Event.AGAIN): Now.WAITING,
-    (Now.FILLING, Event.WHOLE): Now.LIVE,
-    (Now.FILLING, Event.GONE): Now.LOST,
-    (Now.FILLING, Event.AGAIN): Now.WAITING,
-    (Now.LOST, Event.WHOLE): Now.LIVE,
-    (Now.LOST, Event.HOLE): Now.FILLING,
-    (Now.LOST, Event.AGAIN): Now.WAITING,
-    **{(state, Event.RESTART): Now.WAITING for state in Now if state is not Now.LEFT},
-    **{(state, Event.LEAVE): Now.LEFT for state in Now},
+STREAM: Mapping[tuple[StreamStage, StreamEvent], StreamStage] = {
+    (StreamStage.WAITING, StreamEvent.BEGIN): StreamStage.LIVE,
+    (StreamStage.WAITING, StreamEvent.RESUME): StreamStage.RESUMING,
+    (StreamStage.RESUMING, StreamEvent.BEGIN): StreamStage.LIVE,
+    (StreamStage.RESUMING, StreamEvent.GONE): StreamStage.LOST,
+    (StreamStage.LIVE, StreamEvent.HOLE): StreamStage.FILLING,
+    (StreamStage.LIVE, StreamEvent.AGAIN): StreamStage.WAITING,
+    (StreamStage.FILLING, StreamEvent.WHOLE): StreamStage.LIVE,
+    (StreamStage.FILLING, StreamEvent.GONE): StreamStage.LOST,
+    (StreamStage.FILLING, StreamEvent.AGAIN): StreamStage.WAITING,
+    (StreamStage.LOST, StreamEvent.WHOLE): StreamStage.LIVE,
+    (StreamStage.LOST, StreamEvent.HOLE): StreamStage.FILLING,
+    (StreamStage.LOST, StreamEvent.AGAIN): StreamStage.WAITING,
+    **{(state, StreamEvent.RESTART): StreamStage.WAITING for state in StreamStage if state is not StreamStage.LEFT},
+    **{(state, StreamEvent.LEAVE): StreamStage.LEFT for state in StreamStage},
 }
 
 
-class State(NamedTuple):
+class StreamSnapshot(NamedTuple):
     """State of one stream in a snapshot: its last sequence number, and its messages as topic and body.
 
     `offset` is the highest offset of all messages when the snapshot was made.
@@ -117,14 +117,14 @@ class Pages:
 
     def __init__(self) -> None:
         self.after: str | None = None
-        self._open: State | None = None
+        self._open: StreamSnapshot | None = None
 
-    def add(self, page: Mapping[str, Any]) -> Iterator[State]:
+    def add(self, page: Mapping[str, Any]) -> Iterator[StreamSnapshot]:
         """Add a page, and yield the streams that are complete with it."""
         self.after = page.get("next")
         for stream in page["streams"]:
             rows = [(topic, body) for topic, body in stream["messages"]]
-            state = State(stream["stream"], stream["seq"], rows, page.get("offset", 0))
+            state = StreamSnapshot(stream["stream"], stream["seq"], rows, page.get("offset", 0))
             if self._open is not None and self._open.stream == state.stream:
                 if self._open.seq == state.seq:
                     state = state._replace(rows=self._open.rows + state.rows)
@@ -145,11 +145,11 @@ class Prefix:
         self.text = text
         self.mode = mode
         self.partial = 0 < stream_end(text, head) < len(text)
-        self.state = At.ASKED
+        self.state = PrefixStage.ASKED
         self.pages = Pages()
         self.beats = 0
 
-    def tell(self, event: Event) -> bool:
+    def apply(self, event: StreamEvent) -> bool:
         """Apply an event. Return True if the state has changed."""
         before, self.state = self.state, PREFIX.get((self.state, event), self.state)
         return self.state is not before
@@ -157,17 +157,21 @@ class Prefix:
     @property
     def stating(self) -> bool:
         """Return True if the state of all streams under the prefix is known, so that any further stream is new."""
-        return self.mode is Mode.STATE and not self.partial and self.state in (At.FOLLOWING, At.VERIFYING)
+        return (
+            self.mode is Mode.STATE
+            and not self.partial
+            and self.state in (PrefixStage.FOLLOWING, PrefixStage.VERIFYING)
+        )
 
     @property
     def wants(self) -> tuple[str, dict[str, Any]] | None:
         """Command that the prefix needs next, with its arguments; None if there is none."""
-        if self.state is At.VERIFYING or (self.state is At.BEGINNING and self.mode is Mode.STATE):
+        if self.state is PrefixStage.VERIFYING or (self.state is PrefixStage.BEGINNING and self.mode is Mode.STATE):
             return "snapshot", _snapshot(self.text, self.pages)
         return None
 
 
-class Track:
+class StreamState:
     """Progress of one followed stream, or of the part of a stream that a narrower prefix covers.
 
     `last` is the sequence number of the last delivered message, -1 before the stream has begun. `following` is the
@@ -190,7 +194,7 @@ class Track:
         self.name = name
         self.prefix = prefix
         self.partial = partial
-        self.state = Now.WAITING
+        self.state = StreamStage.WAITING
         self.last = -1
         self.first = 0
         self.following = 0
@@ -203,14 +207,14 @@ class Track:
         self.seen = 0
         self.skip = 0
         self.stated = False
-        self.found: State | None = None
+        self.found: StreamSnapshot | None = None
         self.pages = Pages()
 
-    def tell(self, event: Event) -> bool:
+    def apply(self, event: StreamEvent) -> bool:
         """Apply an event. Return True if the state has changed."""
         before, self.state = self.state, STREAM.get((self.state, event), self.state)
-        self.following = self.last + 1 if self.state is Now.LIVE else 0
-        if self.state not in (Now.WAITING, Now.RESUMING):
+        self.following = self.last + 1 if self.state is StreamStage.LIVE else 0
+        if self.state not in (StreamStage.WAITING, StreamStage.RESUMING):
             self.seen = 0
         return self.state is not before
 
@@ -222,11 +226,11 @@ class Track:
     @property
     def wants(self) -> tuple[str, dict[str, Any]] | None:
         """Command that the stream needs next, with its arguments; None if there is none."""
-        if self.state is Now.FILLING:
+        if self.state is StreamStage.FILLING:
             return "replay", {"stream": self.name, "from": self.last + 1, "to": self.missing}
-        if self.state is Now.RESUMING:
+        if self.state is StreamStage.RESUMING:
             return "replay", {"stream": self.name, "from": self.last, "to": max(self.last, self.missing)}
-        if self.state is Now.LOST:
+        if self.state is StreamStage.LOST:
             return "snapshot", _snapshot(self.name, self.pages)
         return None
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ibbridge.client.commands import Command, Reply
 
 
-class Caller:
+class ThreadedCommands:
     """Command socket of one client, connected until `close`. Any thread may call it; one command is sent at a time.
 
     `gone` is called once the socket is closed.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import zmq
 
-from ibbridge.client.connection import Link
+from ibbridge.client.connection import BusConnection
 from ibbridge.client.errors import BridgeError, Closed
 from ibbridge.client.guard import Guard, Waker
 from ibbridge.client.inbox import Inbox
@@ -53,8 +53,8 @@ class Feed:
     ) -> None:
         """Connect. `gone` is called once the sockets are closed."""
         self.pub = pub
-        self._link = Link(context, pub, rep, prefix=prefix)
-        self._inbox = Inbox(self._link.ready)
+        self._connection = BusConnection(context, pub, rep, prefix=prefix)
+        self._inbox = Inbox(self._connection.ready)
         self._waker = Waker()
         self._lock = Guard(self._dispose)  # held for a moment only, never while a thread waits
         self._turn = threading.Condition(self._lock)  # type: ignore[arg-type] # it has what a condition needs
@@ -72,7 +72,7 @@ class Feed:
         self._lock.wait_closed()
 
     def _dispose(self) -> None:
-        self._link.close()
+        self._connection.close()
         self._waker.close()
         self._turn.notify_all()
         self._gone()
@@ -97,14 +97,14 @@ class Feed:
     @property
     def epoch(self) -> int | None:
         """Epoch of the daemon that was heard last; None before the first message."""
-        return self._link.follower.epoch
+        return self._connection.follower.epoch
 
     def heard(self) -> int | None:
         """Process the messages that have arrived, and return the daemon's epoch after them."""
         self.check()
         with self._lock:
             if not self._lock.waiter:
-                self._link.turn(time.monotonic())
+                self._connection.turn(time.monotonic())
         return self.epoch
 
     # -- subscriptions
@@ -112,7 +112,7 @@ class Feed:
     @property
     def prefixes(self) -> frozenset[str]:
         """Prefixes that are subscribed to."""
-        return self._link.prefixes
+        return self._connection.prefixes
 
     def subscribe(self, prefixes: Iterable[str], holder: str = _USER, mode: Mode = Mode.STATE) -> list[str]:
         """Subscribe to every topic that begins with one of `prefixes`, and return them as a list.
@@ -121,7 +121,7 @@ class Feed:
         """
         self.check()
         with self._sockets():
-            return self._link.join(prefixes, holder, mode)
+            return self._connection.join(prefixes, holder, mode)
 
     def unsubscribe(self, prefixes: Iterable[str], holder: str | None = None) -> None:
         """Unsubscribe this holder (None: every holder) from `prefixes`. A prefix with another holder stays subscribed.
@@ -130,12 +130,12 @@ class Feed:
         """
         self.check()
         with self._sockets():
-            self._link.leave(prefixes, holder)
+            self._connection.unsubscribe(prefixes, holder)
 
     def release(self, holder: str) -> None:
         """Unsubscribe the holder from all of its prefixes. Do nothing after `close`."""
         with suppress(Closed), self._sockets():
-            self._link.leave_all(holder)
+            self._connection.unsubscribe_all(holder)
 
     def begun(self, prefixes: Iterable[str], timeout: float) -> bool:
         """Wait until no message under these prefixes can be missed, and their state is ready to be received.
@@ -145,7 +145,7 @@ class Feed:
         self.check()
         wanted = list(prefixes)
         with self._lock:
-            return bool(self._wait(lambda: self._link.begun(wanted), time.monotonic() + timeout))
+            return bool(self._wait(lambda: self._connection.begun(wanted), time.monotonic() + timeout))
 
     def join(
         self, prefixes: Iterable[str], timeout: float, holder: str = _USER, mode: Mode = Mode.STATE
@@ -164,7 +164,7 @@ class Feed:
     def silent(self, prefixes: Iterable[str], timeout: float) -> NoAnswer:
         """Return the error for subscriptions that have not begun in `timeout` seconds, with the likely cause."""
         with self._lock:
-            return self._link.silent(prefixes, timeout)
+            return self._connection.silent(prefixes, timeout)
 
     # -- messages
 
@@ -173,7 +173,7 @@ class Feed:
         self.check()
         inbox = self._inbox
         with self._lock:
-            if not inbox and (self._lock.waiter or not self._link.take() or not inbox):
+            if not inbox and (self._lock.waiter or not self._connection.take() or not inbox):
                 deadline = None if timeout is None else time.monotonic() + timeout
                 if not self._wait(lambda: inbox, deadline):
                     return None
@@ -225,7 +225,7 @@ class Feed:
                 if deadline is not None and now >= deadline:
                     return None
                 self._turn.wait(_SLICE if deadline is None else min(_SLICE, deadline - now))
-            elif not self._link.turn(now):
+            elif not self._connection.turn(now):
                 if found := done():
                     break
                 if deadline is not None and now >= deadline:
@@ -235,8 +235,8 @@ class Feed:
 
     def _poll(self, now: float, deadline: float | None) -> None:
         """Wait at the sockets, without the lock, for a second at most, so that signals are noticed."""
-        until = min(time for time in (now + _SLICE, deadline, self._link.wake()) if time is not None)
-        waits_for = [*self._link.waits_for(), (self._waker, zmq.POLLIN)]
+        until = min(time for time in (now + _SLICE, deadline, self._connection.wake()) if time is not None)
+        waits_for = [*self._connection.waits_for(), (self._waker, zmq.POLLIN)]
         self._lock.wait(lambda: zmq.zmq_poll(waits_for, max(0, int((until - now) * 1000) + 1)))
         self._waker.drain()
         self._turn.notify_all()

@@ -6,7 +6,7 @@ know sockets, a clock, or anything else of ibbridge.
 
 from __future__ import annotations
 
-from ibbridge.codec.connection import Acceptor, Connection, HandshakeError, State
+from ibbridge.codec.connection import Acceptor, Connection, HandshakeError, HandshakeState
 from ibbridge.codec.dialect import Dialect, Message, Undecodable
 from ibbridge.codec.framing import FrameBuffer, FramingError, frame
 from ibbridge.codec.passthrough import Packed
@@ -19,10 +19,10 @@ __all__ = [
     "FrameBuffer",
     "FramingError",
     "HandshakeError",
+    "HandshakeState",
     "Message",
     "NotCarried",
     "Packed",
-    "State",
     "Undecodable",
     "frame",
 ]

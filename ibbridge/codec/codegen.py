@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-class Source:
+class SourceWriter:
     """Builder of one generated function: indented lines, fresh names and constants."""
 
     def __init__(self) -> None:

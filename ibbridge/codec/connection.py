@@ -30,7 +30,7 @@ class HandshakeError(Exception):
     """Failed handshake: the two sides cannot talk to each other, and the caller must close the connection."""
 
 
-class State(Enum):
+class HandshakeState(Enum):
     """Stage of a client's connection."""
 
     GREETING = "greeting"
@@ -41,11 +41,11 @@ class State(Enum):
 
 
 TRANSITIONS = {
-    (State.GREETING, "serverVersion"): State.STARTING,
-    (State.STARTING, "nextValidId"): State.NUMBERED,
-    (State.STARTING, "managedAccounts"): State.NAMED,
-    (State.NUMBERED, "managedAccounts"): State.READY,
-    (State.NAMED, "nextValidId"): State.READY,
+    (HandshakeState.GREETING, "serverVersion"): HandshakeState.STARTING,
+    (HandshakeState.STARTING, "nextValidId"): HandshakeState.NUMBERED,
+    (HandshakeState.STARTING, "managedAccounts"): HandshakeState.NAMED,
+    (HandshakeState.NUMBERED, "managedAccounts"): HandshakeState.READY,
+    (HandshakeState.NAMED, "nextValidId"): HandshakeState.READY,
 }
 """Next stage by stage and message name. Any other message, at any stage, changes nothing."""
 
@@ -71,7 +71,7 @@ class Connection:
         encoding: str = UTF_8,
     ) -> None:
         self.client_id = client_id
-        self.state = State.GREETING
+        self.state = HandshakeState.GREETING
         self.dialect: Dialect | None = None
         self._oldest, self._newest = oldest, newest
         self._capabilities = optional_capabilities
@@ -97,14 +97,16 @@ class Connection:
         The iterator raises `FramingError` or `HandshakeError`: the connection is over then. Once the connection is
         ready, messages named in `packed` come as msgpack.
         """
-        if self.state is State.READY and self.dialect is not None:  # hot path: no message changes the stage any more
+        if (
+            self.state is HandshakeState.READY and self.dialect is not None
+        ):  # hot path: no message changes the stage any more
             return map(self.dialect.read_packed, self._frames.feed(data))
         return self._starting(data)
 
     def _starting(self, data: bytes) -> Iterator[Message | Undecodable]:
         for payload in self._frames.feed(data):
             message = self._greeted(payload) if self.dialect is None else self.dialect.read(payload)
-            if self.state is not State.READY and isinstance(message, Message):
+            if self.state is not HandshakeState.READY and isinstance(message, Message):
                 self.state = TRANSITIONS.get((self.state, message.name), self.state)
             yield message
 

@@ -13,7 +13,7 @@ from struct import error as StructError  # noqa: N812 - `error` says too little
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from ibbridge.codec import proto
-from ibbridge.codec.codegen import Source
+from ibbridge.codec.codegen import SourceWriter
 from ibbridge.codec.layout import Branch, Flagged, Length, Loop, SameSlot, Slot, SplitSlot, resolve
 from ibbridge.codec.passthrough import pack
 from ibbridge.codec.row_limits import bounded
@@ -196,7 +196,7 @@ class _TextWalk:
 @cache
 def _loader(kind: Scalar, *, blank: bool) -> Callable[[str], Any]:
     """Return a function from a field's text to its value. `blank`: an empty field is unset."""
-    source = Source()
+    source = SourceWriter()
     with source.block("def load(text):"):
         source.line(f"return {(kind.load_unset if blank else kind.load).format(x='text')}")
     made: Callable[[str], Any] = source.compile(f"load {kind.name}", "load", NAMESPACE)

@@ -195,7 +195,9 @@ class Dialect:
             packer = proto_packer(one) if one.name in packed else None
             return packer or _reading(one.name, bounded(one, proto.reader(one)))
 
-        found = [each for each in self._by_id[number - PROTOBUF_IDS] if each.proto_since is not None]
+        found = [
+            declaration for declaration in self._by_id[number - PROTOBUF_IDS] if declaration.proto_since is not None
+        ]
         return _one_of(found, reading, self._proto_kind)
 
     def _text_kind(self, declaration: Declaration) -> Callable[[list[str]], int]:

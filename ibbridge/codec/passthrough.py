@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 import msgpack
 
 from ibbridge.codec import proto
-from ibbridge.codec.codegen import Source
+from ibbridge.codec.codegen import SourceWriter
 from ibbridge.codec.layout import Slot, resolve
 from ibbridge.codec.schema import Const, Declaration, Field, Inline, Mask, Path
 from ibbridge.codec.text import TooShort
@@ -76,7 +76,7 @@ def _known_text(kind: Scalar | Mask, *, blank: bool) -> _Known:
     """Return the cache for texts of this kind. `blank`: an empty text is unset."""
     if isinstance(kind, Mask):
         return _Known(lambda text: kind.load(INTS[text] or 0))
-    source = Source()
+    source = SourceWriter()
     with source.block("def load(t):"):
         source.line(f"return {(kind.load_unset if blank else kind.load).format(x='t')}")
     return _Known(source.compile(f"load {kind.name}", "load", NAMESPACE), _longest(kind))
@@ -116,7 +116,7 @@ def _text_source(message: Declaration, version: int) -> Any:
     steps = resolve(message, version)
     start = 0 if raw_ids(version) else 1
     slots = {step.path: (step, f"f[{i}]") for i, step in enumerate(steps, start) if isinstance(step, Slot)}
-    emit = _Emit(message)
+    emit = _PackEmitter(message)
     with emit.source.block("def make(over):"):
         with emit.source.block("def packed(f):"):
             end = start + len(steps)
@@ -135,7 +135,7 @@ def _text_value(slots: dict[Path, tuple[Slot, str]], path: Path) -> str:
     return (kind.load_unset if step.blank else kind.load).format(x=text)
 
 
-def _from_text(emit: _Emit, field: Field, slots: dict[Path, tuple[Slot, str]]) -> str | None:
+def _from_text(emit: _PackEmitter, field: Field, slots: dict[Path, tuple[Slot, str]]) -> str | None:
     """Return the expression for a packed value; None if the field is not on the wire at this version."""
     if field.path not in slots:
         return None
@@ -156,7 +156,7 @@ def proto_packer(message: Declaration) -> Callable[[bytes], Packed] | None:
 
 @cache
 def _proto_source(message: Declaration) -> Any:
-    emit = _Emit(message)
+    emit = _PackEmitter(message)
     places = dict(_places(message.fields, "m"))
     with emit.source.block("def packed(body):"):
         emit.source.line("m = parse(body)")
@@ -187,7 +187,7 @@ def _variable(field: Field, m: str) -> str:
     return f"{m}_{field.tag}"
 
 
-def _from_value(emit: _Emit, each: Field, place: tuple[Field, str] | None) -> str | None:
+def _from_value(emit: _PackEmitter, each: Field, place: tuple[Field, str] | None) -> str | None:
     if place is None:
         return None
     field, m = place
@@ -205,12 +205,12 @@ def _from_value(emit: _Emit, each: Field, place: tuple[Field, str] | None) -> st
     return f"({known} if {value} or {m}.HasField({name!r}) else {absent})"
 
 
-class _Emit:
+class _PackEmitter:
     """Emitter of the end of a packer: key, identity, and the joined names and values."""
 
     def __init__(self, message: Declaration) -> None:
         self.message = message
-        self.source = Source()
+        self.source = SourceWriter()
         self.source.shared("pack", pack)
 
     def result(self, packed: Callable[[Field], str | None], value: Callable[[Path], str]) -> None:

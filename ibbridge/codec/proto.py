@@ -18,7 +18,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
-from ibbridge.codec.codegen import Source
+from ibbridge.codec.codegen import SourceWriter
 from ibbridge.codec.layout import sendable
 from ibbridge.codec.schema import Declaration, Field, Inline, Mask, Member, Record, Request, Spread, Tags, Union
 from ibbridge.codec.types import BOOL, DECIMAL, NAMESPACE, SENTINELS, Scalar, distinct
@@ -156,8 +156,8 @@ def reader(message: Declaration) -> Reader:
 @cache
 def _reader(message: Declaration) -> Reader:
     proto = _DESCRIPTORS.message_class(message, message.fields)
-    source = Source()
-    emit = _Emit(source, message)
+    source = SourceWriter()
+    emit = _ProtoEmitter(source, message)
     with source.block("def read(body):"):
         source.line("m = parse(body)")
         emit.prepare()
@@ -171,10 +171,10 @@ def _reader(message: Declaration) -> Reader:
     return made
 
 
-class _Emit:
+class _ProtoEmitter:
     """Emitter of the reader for a message's own level. `record_reader` reads nested records."""
 
-    def __init__(self, source: Source, message: Declaration) -> None:
+    def __init__(self, source: SourceWriter, message: Declaration) -> None:
         self.source = source
         self.shape = message.shape
         self.told = is_told(message)
@@ -250,7 +250,7 @@ class _Emit:
         return f"({value} if {field.only.source(lambda path: self.values[path[0]])} else {field.default!r})"
 
 
-def scalar_source(source: Source, field: Field, m: str, variable: str = "") -> str:
+def scalar_source(source: SourceWriter, field: Field, m: str, variable: str = "") -> str:
     """Return the expression for a scalar's value.
 
     A value other than zero is present: presence is tested only for zero. `variable` names a local that holds the raw

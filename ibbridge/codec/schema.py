@@ -489,7 +489,7 @@ class Kind(Enum):
     """Kind of work that a request starts."""
 
     ONE_SHOT = "one-shot"
-    STREAM = "stream"
+    SUBSCRIPTION = "stream"
     ORDER = "order"
     FORGET = "fire-and-forget"
     SETTING = "setting"
@@ -563,9 +563,9 @@ class Request(Declaration):
 
     def within(self, args: Mapping[str, Any]) -> float | None:
         """Return the seconds that TWS has for its (first) response; None for no limit."""
-        if self.streams(args):
-            return self.deadline if self.does is Kind.STREAM else None
-        if self.deadline is not None and self.does is not Kind.STREAM:
+        if self.subscribes(args):
+            return self.deadline if self.does is Kind.SUBSCRIPTION else None
+        if self.deadline is not None and self.does is not Kind.SUBSCRIPTION:
             return self.deadline
         return 90.0 if self.pace is Pace.HISTORY else 30.0
 
@@ -578,9 +578,9 @@ class Request(Declaration):
         """Name of the request whose id this one carries: the request that it cancels, or changes otherwise."""
         return self.cancels or self.concerns
 
-    def streams(self, args: Mapping[str, Any]) -> bool:
+    def subscribes(self, args: Mapping[str, Any]) -> bool:
         """Return True if these arguments ask for a subscription, which goes on until it is cancelled."""
-        return (self.does is Kind.STREAM) is not any(args.get(name) for name in self.turns)
+        return (self.does is Kind.SUBSCRIPTION) is not any(args.get(name) for name in self.turns)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

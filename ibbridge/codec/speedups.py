@@ -17,7 +17,7 @@ import msgpack
 
 from ibbridge.codec import proto
 from ibbridge.codec import types as t
-from ibbridge.codec.codegen import Source as Code
+from ibbridge.codec.codegen import SourceWriter as Code
 from ibbridge.codec.framing import PROTOBUF_IDS
 from ibbridge.codec.layout import Slot, resolve
 from ibbridge.codec.passthrough import is_flat, pack
@@ -188,8 +188,12 @@ def drafts(found: Iterable[Declaration], version: int | None) -> list[Draft]:
 
     The same field must tell several messages apart.
     """
-    readable = [each for each in found if (each.proto_since if version is None else each.layout) is not None]
-    made = [draft for draft in (_draft(each, version) for each in readable) if draft]
+    readable = [
+        declaration
+        for declaration in found
+        if (declaration.proto_since if version is None else declaration.layout) is not None
+    ]
+    made = [draft for draft in (_draft(declaration, version) for declaration in readable) if draft]
     if len(made) < len(readable) or len({draft.kind_place for draft in made}) > 1:
         return []
     return made if len(made) == 1 or (all(draft.kind for draft in made) and _agree(made)) else []
@@ -219,7 +223,7 @@ def _draft(message: Declaration, version: int | None) -> Draft | None:
         return None
 
 
-class _Plan:
+class _DraftMaker:
     """Plan of one message in one encoding while it is made: its sources, and the source of each field."""
 
     def __init__(self, message: Declaration) -> None:
@@ -267,7 +271,7 @@ class _Plan:
         return place, absent
 
 
-class _TextPlan(_Plan):
+class _TextPlan(_DraftMaker):
     """Plan of a message as text fields."""
 
     def __init__(self, message: Declaration, version: int) -> None:
@@ -292,7 +296,7 @@ class _TextPlan(_Plan):
             self.add(step.path, ("str", None) if step.blank and kind is t.ESCAPED else _TEXT[kind], absent)
 
 
-class _ProtoPlan(_Plan):
+class _ProtoPlan(_DraftMaker):
     """Plan of a message as protobuf. Unpublished fields are part of the plan: they must be valid all the same."""
 
     def __init__(self, message: Declaration) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, cast
 
-from ibbridge.codec.codegen import Source
+from ibbridge.codec.codegen import SourceWriter
 from ibbridge.codec.layout import Branch, Flagged, Length, Loop, SameSlot, Slot, SplitSlot, Step, resolve
 from ibbridge.codec.schema import Const, Declaration, DeclarationError, Field, Mask, Path, Record, Tags, Test, Union
 from ibbridge.codec.types import NAMESPACE, Scalar, join_date, split_date
@@ -97,7 +97,7 @@ class _TextReader:
     def __init__(self, message: Declaration, version: int) -> None:
         self.message = message
         self.steps = resolve(message, version)
-        self.source = Source()
+        self.source = SourceWriter()
         self.offset = 0 if raw_ids(version) else 1
         self.dynamic = False
 
@@ -241,7 +241,7 @@ class _TextReader:
 class _Scope:
     """Variables that hold one record while it is read."""
 
-    def __init__(self, source: Source, record: Record, extra: str = "") -> None:
+    def __init__(self, source: SourceWriter, record: Record, extra: str = "") -> None:
         self.source = source
         self.record = record
         self.extra = extra
@@ -360,24 +360,24 @@ def writer(message: Declaration, version: int) -> Writer:
 
 @cache
 def _writer_source(message: Declaration, version: int) -> Writer:
-    source = Source()
+    source = SourceWriter()
     with source.block("def write(d):"):
         source.line("out = []")
-        _TextWriter(source).emit(resolve(message, version), _Given(source, message.shape, "d"))
+        _TextWriter(source).emit(resolve(message, version), _GivenMembers(source, message.shape, "d"))
         source.line("return out")
     made: Writer = source.compile(f"write {message.name} v{version}", "write", _CALLS)
     return made
 
 
-class _Given:
+class _GivenMembers:
     """Expressions for the values of one record to be written."""
 
-    def __init__(self, source: Source, record: Record, variable: str) -> None:
+    def __init__(self, source: SourceWriter, record: Record, variable: str) -> None:
         self.groups: dict[Path, str] = {(): variable}
         for field in record.shape:
             self._nested(source, (field.name,), field)
 
-    def _nested(self, source: Source, path: Path, field: Field) -> None:
+    def _nested(self, source: SourceWriter, path: Path, field: Field) -> None:
         if isinstance(field.type, Record) and not field.many:
             name = source.name("r")
             source.line(f"{name} = {self.groups[path[:-1]]}.get({path[-1]!r}) or NOTHING")
@@ -395,10 +395,10 @@ class _Given:
 
 
 class _TextWriter:
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SourceWriter) -> None:
         self.source = source
 
-    def emit(self, steps: Sequence[Step], given: _Given) -> None:
+    def emit(self, steps: Sequence[Step], given: _GivenMembers) -> None:
         run: list[str] = []
         again = {step.path for step in steps if isinstance(step, Slot) and step.again}  # a later field has these
         for step in steps:
@@ -424,7 +424,7 @@ class _TextWriter:
             self.source.line(f"out += [{', '.join(run)}]")
         run.clear()
 
-    def _structure(self, step: Branch | Flagged | Loop, given: _Given) -> None:
+    def _structure(self, step: Branch | Flagged | Loop, given: _GivenMembers) -> None:
         match step:
             case Branch():
                 with self.source.block(f"if {step.test.source(given.get)}:"):
@@ -438,7 +438,7 @@ class _TextWriter:
             case _:
                 self._loop(step, given)
 
-    def _dump(self, step: Slot, given: _Given) -> str:
+    def _dump(self, step: Slot, given: _GivenMembers) -> str:
         kind, value = step.field.type, given.value(step)
         if isinstance(kind, Scalar):
             if kind.dump == "{v}":
@@ -450,7 +450,7 @@ class _TextWriter:
             return f"str({table}.dump({value} or NOTHING))"
         return f"tags_text({value})"
 
-    def _loop(self, step: Loop, given: _Given) -> None:
+    def _loop(self, step: Loop, given: _GivenMembers) -> None:
         rows, row = self.source.name("rows"), self.source.name("row")
         kind = step.field.type
         self.source.line(f"{rows} = {given.get(step.path)} or ()")
@@ -459,7 +459,7 @@ class _TextWriter:
             if isinstance(kind, Union):
                 self._kinds(kind, step, row)
             elif isinstance(kind, Record):
-                self.emit(step.steps, _Given(self.source, kind, row))
+                self.emit(step.steps, _GivenMembers(self.source, kind, row))
             elif isinstance(kind, Tags):
                 self.source.line(f"out += [{row}['tag'], {row}['value']]")
             else:
@@ -470,7 +470,7 @@ class _TextWriter:
         self.source.line(f"out.append(str({row}[{union.by.name!r}]))")
         for number, steps in step.kinds.items():
             with self.source.block(f"if {row}[{union.by.name!r}] == {number}:"):
-                self.emit(steps, _Given(self.source, union.kinds[number], row))
+                self.emit(steps, _GivenMembers(self.source, union.kinds[number], row))
 
 
 def compiled_test(test: Test) -> Callable[[Mapping[str, Any]], Any]:
@@ -486,7 +486,7 @@ def _compiled_test(test: Test) -> Callable[[Mapping[str, Any]], Any]:
             found = f"({found}.get({name!r}) or NOTHING)"
         return f"{found}.get({path[-1]!r})"
 
-    source = Source()
+    source = SourceWriter()
     with source.block("def holds(d):"):
         source.line(f"return {test.source(value)}")
     made: Callable[[Mapping[str, Any]], Any] = source.compile(f"test {test.name}", "holds", _CALLS)

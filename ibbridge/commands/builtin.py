@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.protocol.errors import Refused, shown
+from ibbridge.protocol.errors import CommandRefused, shown
 from ibbridge.protocol.topics import LONGEST_STREAM
 from ibbridge.streams import snapshot
 from ibbridge.streams.publisher import Gone
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ibbridge.risk.halt import Halt
-    from ibbridge.streams.publisher import Streams
+    from ibbridge.streams.publisher import Publisher
 
 LONGEST_REASON = 500
 
@@ -68,16 +68,16 @@ NAMED = frozenset(("halt", "resume"))
 """Commands that require the client's name."""
 
 
-class Bridge:
+class BuiltinCommands:
     """Executor of the daemon's own commands.
 
     `status` returns the result of the command `status`. `clock` returns the time in µs since 1970 UTC.
     """
 
     def __init__(
-        self, streams: Streams, halt: Halt, status: Callable[[], dict[str, Any]], clock: Callable[[], int]
+        self, publisher: Publisher, halt: Halt, status: Callable[[], dict[str, Any]], clock: Callable[[], int]
     ) -> None:
-        self._streams = streams
+        self._publisher = publisher
         self._does: Mapping[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
             "ping": lambda _, __: {"pong": True},
             "status": lambda _, __: status(),
@@ -87,8 +87,8 @@ class Bridge:
             "resume": lambda _, client: {"kept": halt.clear(client, clock())},
         }
 
-    def carry_out(self, name: str, args: dict[str, Any], client: str) -> dict[str, Any]:
-        """Execute the command of this name and return its result. Raises `Refused`."""
+    def execute(self, name: str, args: dict[str, Any], client: str) -> dict[str, Any]:
+        """Execute the command of this name and return its result. Raises `CommandRefused`."""
         _check(name, args)
         return self._does[name](args, client)
 
@@ -96,29 +96,29 @@ class Bridge:
         """Return a page of the state of the streams under `prefix`, and `next`: the `after` of the next page."""
         prefix = args.get("prefix", "").encode("utf-8", "replace")
         try:
-            streams, following = snapshot.page(self._streams, prefix, args.get("after", ""))
+            streams, following = snapshot.page(self._publisher, prefix, args.get("after", ""))
         except snapshot.CursorError as error:
-            raise Refused("E_ARG", str(error)) from None
-        return {"streams": streams, "next": following, "offset": self._streams.offset}
+            raise CommandRefused("E_ARG", str(error)) from None
+        return {"streams": streams, "next": following, "offset": self._publisher.offset}
 
     def _replay(self, args: dict[str, Any], _: str) -> dict[str, Any]:
         """Return the messages `from` to `to` of a stream, and `next`: the `from` that gives the rest."""
         name, first = args["stream"], args["from"]
-        stream = self._streams.stream(name.encode("utf-8", "replace"))
+        stream = self._publisher.stream(name.encode("utf-8", "replace"))
         if stream is None:
             hint = "" if name.endswith(".") else "; a name ends in a dot"
-            raise Refused("E_ARG", f"stream: no message was ever published on {name[:200]!a}{hint}")
+            raise CommandRefused("E_ARG", f"stream: no message was ever published on {name[:200]!a}{hint}")
         last = min(args.get("to", stream.seq), stream.seq)
         if first < 1:
-            raise Refused("E_ARG", "from: sequence numbers begin with 1")
+            raise CommandRefused("E_ARG", "from: sequence numbers begin with 1")
         try:
-            found = self._streams.replay(stream.name, first, last, REPLAYED, REPLAYED_BYTES)
+            found = self._publisher.replay(stream.name, first, last, REPLAYED, REPLAYED_BYTES)
         except Gone as gone:
             fault = f"{name} is kept from sequence number {gone.first} on; take a snapshot instead of older messages"
-            raise Refused("E_GAP_TOO_OLD", fault, first=gone.first) from None
+            raise CommandRefused("E_GAP_TOO_OLD", fault, first=gone.first) from None
         if not found and first <= last:
             fault = f"{name}: sequence number {first} cannot be read from the store; the daemon's log says why"
-            raise Refused("E_STORE", fault, retry_after=1.0)
+            raise CommandRefused("E_STORE", fault, retry_after=1.0)
         following = found[-1][0] + 1 if found else first
         return {
             "stream": name,
@@ -153,7 +153,7 @@ def _check(name: str, args: dict[str, Any]) -> None:
         elif isinstance(given, str) and len(given) > argument.longest:
             faults.append(f"{argument.name} must have at most {argument.longest} characters, not {len(given)}")
     if faults:
-        raise Refused("E_ARG", *faults)
+        raise CommandRefused("E_ARG", *faults)
 
 
 _WORD: Mapping[type, str] = {str: "text", int: "an integer"}

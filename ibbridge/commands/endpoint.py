@@ -17,18 +17,18 @@ import msgpack
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.words import nearest
 from ibbridge.commands.builtin import ANEW, NAMED, TAKES
-from ibbridge.commands.reply_cache import Replies, content, repeated
+from ibbridge.commands.reply_cache import ReplyCache, content, repeated
 from ibbridge.commands.unpacking import TooMuchError, UnpackingError, unpacked
 from ibbridge.protocol.arguments import WHAT_IF
-from ibbridge.protocol.errors import Refused, shown
-from ibbridge.requests.request import Asking
+from ibbridge.protocol.errors import CommandRefused, shown
+from ibbridge.requests.request import CommandId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ibbridge.commands.builtin import Bridge
-    from ibbridge.commands.ib_requests import Requests
-    from ibbridge.streams.publisher import Streams
+    from ibbridge.commands.builtin import BuiltinCommands
+    from ibbridge.commands.ib_requests import IbRequests
+    from ibbridge.streams.publisher import Publisher
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ MOST_QUESTIONS = 10_000
 """Remembered commands of the kind that is executed anew when it is repeated (`builtin.ANEW`)."""
 
 EXPIRED_AT_ONCE = 2_000
-"""Most replies of each kind that one call of `Commands.tend` forgets, which takes about two milliseconds."""
+"""Most replies of each kind that one call of `CommandEndpoint.tick` forgets, which takes about two milliseconds."""
 
 _NEW_ID = "take an id that no run of this client has used, such as one made from the time"
 _ANEW = [*ANEW]  # a list, because `cmd` may have any type, also one without a hash
@@ -55,24 +55,28 @@ class _Asked:
     def __init__(self, peer: bytes) -> None:
         self.peer = peer
         self.identifier: str | int | None = None
-        self.memory: tuple[Asking, bytes] | None = None
+        self.memory: tuple[CommandId, bytes] | None = None
         self.anew = False
 
 
-class Commands:
+class CommandEndpoint:
     """Command endpoint: validates commands, dispatches them, and answers repeated commands from memory."""
 
     def __init__(
-        self, streams: Streams, requests: Requests, bridge: Bridge, clock: Callable[[], float] = time.monotonic
+        self,
+        publisher: Publisher,
+        requests: IbRequests,
+        builtin: BuiltinCommands,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._streams = streams
+        self._publisher = publisher
         self._requests = requests
-        self._bridge = bridge
+        self._builtin = builtin
         self._clock = clock
-        self._done = Replies()
+        self._done = ReplyCache()
         # Refusals and questions are many. In their own memories they cannot displace the replies that matter.
-        self._refusals = Replies(MOST_REFUSALS)
-        self._questions = Replies(MOST_QUESTIONS)
+        self._refusals = ReplyCache(MOST_REFUSALS)
+        self._questions = ReplyCache(MOST_QUESTIONS)
         # A command that was not sent is not remembered: its repetition is executed, if that is possible by then.
         self._of_refused = {"refused": self._refusals, "not_sent": None, "unknown": self._done}
         self._counts: Counter[str] = Counter()
@@ -86,24 +90,24 @@ class Commands:
         """Return the reply to one command that came over the connection `peer`. Never raises."""
         self._counts["commands"] += 1
         asked = _Asked(peer)
-        replies: Replies | None = self._done
+        replies: ReplyCache | None = self._done
         try:
             reply = self._answer(request, asked)
-        except Refused as error:
+        except CommandRefused as error:
             reply = self._refused(asked.identifier, error)
             replies = self._of_refused[error.outcome]
         except Exception:
             self._counts["internalErrors"] += 1
             log.exception("bug in ibbridge: command answered with E_INTERNAL: %.500r", request[:2000])
             fault = "this is a bug in ibbridge; its log has the details. The command may or may not have been executed"
-            reply = self._refused(asked.identifier, Refused("E_INTERNAL", fault, outcome="unknown"))
+            reply = self._refused(asked.identifier, CommandRefused("E_INTERNAL", fault, outcome="unknown"))
         if asked.memory and asked.anew:
             self._questions.keep(*asked.memory, b"", self._clock(), peer)
         elif asked.memory and replies is not None:
             replies.keep(*asked.memory, reply, self._clock(), peer)
         return reply
 
-    def tend(self) -> None:
+    def tick(self) -> None:
         """Forget expired replies, at most `EXPIRED_AT_ONCE` of each kind. Call this about every second."""
         for replies in (self._done, self._refusals, self._questions):
             replies.expire(self._clock(), EXPIRED_AT_ONCE)
@@ -127,45 +131,47 @@ class Commands:
         if epoch is None:
             return
         if isinstance(epoch, bool) or not isinstance(epoch, int):
-            raise Refused("E_ARG", "epoch must be an integer: the daemon's, from a welcome, a heartbeat or a reply")
-        if epoch != self._streams.epoch:
-            gone = f"the daemon with epoch {epoch} has ended, and this one has epoch {self._streams.epoch}"
+            raise CommandRefused(
+                "E_ARG", "epoch must be an integer: the daemon's, from a welcome, a heartbeat or a reply"
+            )
+        if epoch != self._publisher.epoch:
+            gone = f"the daemon with epoch {epoch} has ended, and this one has epoch {self._publisher.epoch}"
             fault = f"{gone}: this one has not executed the command, and the other may or may not have done so"
-            raise Refused("E_NOT_SYNCED", fault, outcome="unknown")
+            raise CommandRefused("E_NOT_SYNCED", fault, outcome="unknown")
 
-    def _first_reply(self, identifier: str | int, asking: Asking, content: bytes) -> bytes | None:
+    def _first_reply(self, identifier: str | int, command_id: CommandId, content: bytes) -> bytes | None:
         """Return the first reply to this command; empty bytes if a repetition is executed anew; None for a new one.
 
-        Raises `Refused` if the id belongs to another command, or to a request that the client has cancelled.
+        Raises `CommandRefused` if the id belongs to another command, or to a request that the client has cancelled.
         """
         now = self._clock()
         memories = (self._done, self._refusals, self._questions)
-        found = next((found for each in memories if (found := each.find(asking, content, now))), None)
+        found = next((found for each in memories if (found := each.find(command_id, content, now))), None)
         if found is None:
             return None
         same, reply = found
         if not same:
             fault = f"id {identifier!a} was given to another command in the last ten minutes"
-            raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
-        if cancelled := self._requests.cancelled(asking):
+            raise CommandRefused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
+        if cancelled := self._requests.cancelled(command_id):
             fault = f"id {identifier!a} belongs to a {cancelled} that was cancelled, and is not requested again"
-            raise Refused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
+            raise CommandRefused("E_ID_REUSED", f"{fault}; {_NEW_ID}")
         self._counts["repeated"] += 1
         return reply
 
     def refuse(self, reason: str) -> bytes:
         """Return the refusal of a message that is no command because of its size or its frames."""
         self._counts["commands"] += 1
-        return self._refused(None, Refused("E_ARG", reason))
+        return self._refused(None, CommandRefused("E_ARG", reason))
 
-    def _refused(self, identifier: str | int | None, error: Refused) -> bytes:
+    def _refused(self, identifier: str | int | None, error: CommandRefused) -> bytes:
         self._counts["refused"] += 1
         return self._packed(identifier, {"ok": False, "error": error.as_map()})
 
     def _packed(
         self, identifier: str | int | None, reply: Mapping[str, Any], dup: Mapping[str, bool] = MappingProxyType({})
     ) -> bytes:
-        whole = {"id": identifier, **reply, "epoch": self._streams.epoch, "gen": self._streams.gen, **dup}
+        whole = {"id": identifier, **reply, "epoch": self._publisher.epoch, "gen": self._publisher.gen, **dup}
         packed: bytes = msgpack.packb(whole, default=str)
         return packed
 
@@ -173,39 +179,41 @@ class Commands:
         name, args = _name(command), command.get("args")
         args = {} if args is None else args
         if not isinstance(args, dict):
-            raise Refused("E_ARG", f"args must be a map, not {type(args).__name__}")
+            raise CommandRefused("E_ARG", f"args must be a map, not {type(args).__name__}")
         if name in TAKES:
             client = _client(command) if name in NAMED else ""
             _in_time(command)
-            return self._bridge.carry_out(name, args, client)
+            return self._builtin.execute(name, args, client)
         if name not in self._requests:
             near = nearest(name, _NAMES)
             hint = f"; did you mean {near}?" if near else ""
-            raise Refused("E_PROTO", f"cmd: there is no command {shown(name)}{hint}")
-        asking, key = Asking(_client(command), identifier), command.get("key")
+            raise CommandRefused("E_PROTO", f"cmd: there is no command {shown(name)}{hint}")
+        command_id, key = CommandId(_client(command), identifier), command.get("key")
         # A client that lost the reply repeats the command. An order that left in time must not be called "not sent".
-        if not self._requests.carried_out(name, args, asking, key):
+        if not self._requests.is_repeat(name, args, command_id, key):
             _in_time(command)
-        return self._requests.carry_out(name, args, asking, key, command.get("not_after"), peer=peer)
+        return self._requests.execute(name, args, command_id, key, command.get("not_after"), peer=peer)
 
 
-def _memory(command: dict[str, Any], identifier: str | int) -> tuple[Asking, bytes] | None:
+def _memory(command: dict[str, Any], identifier: str | int) -> tuple[CommandId, bytes] | None:
     """Return the key and digest under which a command is remembered; None if the command names no valid client."""
     client = command.get("client")
     if not isinstance(client, str) or len(client) > LONGEST_CLIENT:
         return None
-    return Asking(client, identifier).named, content(command)
+    return CommandId(client, identifier).named, content(command)
 
 
 def _unpacked(request: bytes) -> dict[str, Any]:
     try:
         command = unpacked(request)
     except TooMuchError as error:
-        raise Refused("E_ARG", str(error)) from None
+        raise CommandRefused("E_ARG", str(error)) from None
     except UnpackingError as error:
-        raise Refused("E_PROTO", f"a command must be a msgpack map of plain values: {error}") from None
+        raise CommandRefused("E_PROTO", f"a command must be a msgpack map of plain values: {error}") from None
     if not isinstance(command, dict):
-        raise Refused("E_PROTO", f"a command is a map with id, cmd, args and client, not {type(command).__name__}")
+        raise CommandRefused(
+            "E_PROTO", f"a command is a map with id, cmd, args and client, not {type(command).__name__}"
+        )
     return command
 
 
@@ -216,17 +224,17 @@ def _identifier(command: dict[str, Any]) -> str | int:
     if isinstance(identifier, str) and 0 < len(identifier) <= LONGEST_ID and identifier.isprintable():
         return identifier
     wanted = f"an integer or 1 to {LONGEST_ID} printable characters: your name for this command"
-    raise Refused("E_PROTO", f"id must be {wanted}")
+    raise CommandRefused("E_PROTO", f"id must be {wanted}")
 
 
 def _name(command: dict[str, Any]) -> str:
     unknown = [name for name in command if name not in _KEYS]
     if unknown:
         known = ", ".join(sorted(_KEYS))
-        raise Refused("E_PROTO", *(f"{shown(name)} is unknown; a command has {known}" for name in unknown[:10]))
+        raise CommandRefused("E_PROTO", *(f"{shown(name)} is unknown; a command has {known}" for name in unknown[:10]))
     name = command.get("cmd")
     if not isinstance(name, str):
-        raise Refused("E_PROTO", "cmd is missing" if name is None else "cmd must be text: the command's name")
+        raise CommandRefused("E_PROTO", "cmd is missing" if name is None else "cmd must be text: the command's name")
     return name
 
 
@@ -238,11 +246,11 @@ def _client(command: dict[str, Any]) -> str:
         or not (client.isascii() and client.isprintable())
         or "/" in client
     ):
-        raise Refused(
+        raise CommandRefused(
             "E_PROTO", f"client must be 1 to {LONGEST_CLIENT} printable ASCII characters without /: who is asking"
         )
     if (key := command.get("key")) is not None and not isinstance(key, str):
-        raise Refused("E_ARG", "key must be text")
+        raise CommandRefused("E_ARG", "key must be text")
     return client
 
 
@@ -252,7 +260,7 @@ def _in_time(command: dict[str, Any]) -> None:
     if not_after is None:
         return
     if isinstance(not_after, bool) or not isinstance(not_after, int):
-        raise Refused("E_ARG", "not_after must be an integer: microseconds since 1970 UTC")
+        raise CommandRefused("E_ARG", "not_after must be an integer: microseconds since 1970 UTC")
     if (late := time.time_ns() // 1000 - not_after) > 0:
         fault = f"not_after was {late / 1e6:.6g} s ago, in microseconds since 1970 UTC; nothing was sent"
-        raise Refused("E_DEADLINE", fault, outcome="not_sent")
+        raise CommandRefused("E_DEADLINE", fault, outcome="not_sent")

@@ -14,7 +14,7 @@ import msgpack
 from ibbridge.commands.fair_memory import FairMemory
 
 if TYPE_CHECKING:
-    from ibbridge.requests.request import Asking
+    from ibbridge.requests.request import CommandId
 
 SECONDS = 600.0
 MOST = 100_000
@@ -31,13 +31,13 @@ class _Kept(NamedTuple):
     until: float
 
 
-class Replies:
+class ReplyCache:
     """Reply cache of the last ten minutes (`SECONDS`), bounded in entries and bytes."""
 
     def __init__(self, most: int = MOST, largest: int = LARGEST) -> None:
         self.forgotten = 0
         """Replies that were evicted before they expired."""
-        self._kept: FairMemory[Asking, _Kept] = FairMemory(most, largest)
+        self._kept: FairMemory[CommandId, _Kept] = FairMemory(most, largest)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -47,16 +47,16 @@ class Replies:
         """Bytes of memory that the replies take, overhead included."""
         return self._kept.size
 
-    def find(self, asking: Asking, content: bytes, now: float) -> tuple[bool, bytes] | None:
+    def find(self, command_id: CommandId, content: bytes, now: float) -> tuple[bool, bytes] | None:
         """Return the first reply under this command id, and whether the command was the same; None if there is none."""
         self.expire(now)
-        kept = self._kept.get(asking)
+        kept = self._kept.get(command_id)
         return None if kept is None or kept.until <= now else (kept.content == content, kept.reply)
 
-    def keep(self, asking: Asking, content: bytes, reply: bytes, now: float, peer: bytes = b"") -> None:
+    def keep(self, command_id: CommandId, content: bytes, reply: bytes, now: float, peer: bytes = b"") -> None:
         """Remember the first reply to a command that came over the connection `peer`."""
         kept = _Kept(content, reply, now + SECONDS)
-        self.forgotten += self._kept.put(asking, kept, len(reply), asking.client, peer)
+        self.forgotten += self._kept.put(command_id, kept, len(reply), command_id.client, peer)
 
     def expire(self, now: float, most: int = EXPIRED) -> None:
         """Forget expired replies, at most `most`: forgetting all of them at once would be a noticeable pause."""

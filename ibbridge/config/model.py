@@ -404,7 +404,7 @@ def load(path: pathlib.Path | None = None, overrides: Sequence[str] = ()) -> Con
     KEY is a dotted path such as `tws.port`; VALUE is read like a value in the file. Raise ConfigError with all faults
     of the file and the overrides.
     """
-    given = _Given(str(path or "the defaults"))
+    given = _GivenValues(str(path or "the defaults"))
     if path is not None:
         given.read(path)
     for override in overrides:
@@ -415,7 +415,7 @@ def load(path: pathlib.Path | None = None, overrides: Sequence[str] = ()) -> Con
     return config
 
 
-class _Given:
+class _GivenValues:
     """Values that the operator gave, their places (file and line, or option), and their faults."""
 
     def __init__(self, file: str) -> None:
@@ -475,7 +475,7 @@ class _Given:
         self.faults.append(f"{place}: {text}" if place == f"--set {key}" else f"{place}: {key}: {text}")
 
 
-def _build(section: type[_Section], values: object, path: yaml_document.Path, given: _Given) -> Any:
+def _build(section: type[_Section], values: object, path: yaml_document.Path, given: _GivenValues) -> Any:
     """Return the `section` with `values`. Invalid values are noted in `given`, and replaced by the defaults."""
     if values is None:  # `tws:` with nothing but comments below it
         values = {}

@@ -25,7 +25,7 @@ from ibbridge.orders.registry import LONGEST_REF
 from ibbridge.protocol import arguments
 from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.protocol.topics import BULLETINS
-from ibbridge.requests.request_factory import place_of
+from ibbridge.requests.request_factory import answer_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -187,8 +187,12 @@ def _command(request: Request, domain: str) -> Entry:
 
 def asking(message: Declaration) -> list[Request]:
     """Return the commands that `message` answers."""
-    requests = (each.declaration for each in commands())
-    return [each for each in requests if isinstance(each, Request) and message.name in each.answers]
+    requests = (entry.declaration for entry in commands())
+    return [
+        declaration
+        for declaration in requests
+        if isinstance(declaration, Request) and message.name in declaration.answers
+    ]
 
 
 def cancelling(request: Request) -> list[Request]:
@@ -230,7 +234,7 @@ def _where(request: Request, message: Declaration) -> dict[str, str]:
     found: dict[str, str] = {}
     for flag in ("", *(each.name for each in request.shape.fields if _is_flag(each))):
         args = _Arguments(request, *([flag] if flag else []))
-        components = place_of(request, args, tuple(_OWN[:-1].split(".")), lambda _: "<instrument>")(message.name)
+        components = answer_topic(request, args, tuple(_OWN[:-1].split(".")), lambda _: "<instrument>")(message.name)
         found.setdefault(".".join((*components, "")), flag)
     return found
 

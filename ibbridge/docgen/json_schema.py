@@ -105,7 +105,9 @@ class _Made:
 
 class _Published(_Made):
     def record(self, record: Record, path: Path) -> dict[str, Any]:
-        properties = {each.name: self.property(each, (*path, each.name), there=record.full) for each in record.shape}
+        properties = {
+            field.name: self.property(field, (*path, field.name), there=record.full) for field in record.shape
+        }
         return self.map(properties, properties if record.full else ())
 
     def value(self, field: Field, path: Path) -> dict[str, Any]:

@@ -319,7 +319,7 @@ def _command_facts(entry: Entry, request: Request) -> Iterator[str]:
         yield "refused unless `commands.allow` in the configuration lists it: it concerns the whole connection"
     yield f"{request.does.value}, pace {request.pace.name.lower()}" + _limits(request)
     if request.answers:
-        streams = request.does is Kind.STREAM and not request.turns
+        streams = request.does is Kind.SUBSCRIPTION and not request.turns
         word = "the full state ends with" if streams else "the last is"
         end = f"; {word} {_ends(request)}" if request.ends and len(request.answers) > 1 else ""
         yield f"answered by {_links(request.answers)}{end}"
@@ -328,7 +328,7 @@ def _command_facts(entry: Entry, request: Request) -> Iterator[str]:
     if request.concerns:
         yield f"concerns the open {_link(request.concerns)} that `id` names"
     if request.turns:
-        other = "a one-shot" if request.does is Kind.STREAM else "a stream"
+        other = "a one-shot" if request.does is Kind.SUBSCRIPTION else "a stream"
         yield f"{other} with {' or '.join(f'`{flag}`' for flag in request.turns)}"
     if request.lingers:
         yield "needs no cancel: TWS would keep the request after its response, but the daemon cancels it"
@@ -362,7 +362,7 @@ def _ends(request: Request) -> str:
 
 def _message_facts(message: Declaration) -> Iterator[str]:
     if asked := asking(message):
-        yield f"answers {_links(each.name for each in asked)}"
+        yield f"answers {_links(request.name for request in asked)}"
     found = places(message)
     yield "published on " + (_topics(found) if found else "the topics of the request or order that it concerns")
     if message.identity is None:

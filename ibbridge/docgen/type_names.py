@@ -21,7 +21,7 @@ Fragment: TypeAlias = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ValueType:
     """Type of values. `unset`: TWS has a sentinel for unset, so the value can be nil wherever it stands."""
 
     word: str
@@ -43,8 +43,8 @@ _INT64 = {"minimum": -t.UNSET_LONG - 1, "maximum": t.UNSET_LONG - 1}
 _REAL = _type("number", "string", pattern=f"^{_INFINITY}$")
 
 # `format` gives the width that IB declares for an integer, but no bound: TWS can send more digits as text.
-KINDS: Mapping[str, Kind] = {
-    "int": Kind(
+KINDS: Mapping[str, ValueType] = {
+    "int": ValueType(
         "integer",
         _type("integer", format="int32"),
         _type("integer", **_INT32),
@@ -52,7 +52,7 @@ KINDS: Mapping[str, Kind] = {
         "an integer of 32 bits, but not 2147483647, which means unset",
         unset=True,
     ),
-    "long": Kind(
+    "long": ValueType(
         "long integer",
         _type("integer", format="int64"),
         _type("integer", **_INT64),
@@ -60,7 +60,7 @@ KINDS: Mapping[str, Kind] = {
         "an integer of 64 bits, but not 9223372036854775807, which means unset",
         unset=True,
     ),
-    "float": Kind(
+    "float": ValueType(
         "number",
         _type("number"),
         _REAL,
@@ -68,7 +68,7 @@ KINDS: Mapping[str, Kind] = {
         'a number, or one of the texts "Infinity" and "-Infinity", for which JSON has no number',
         unset=True,
     ),
-    "computed": Kind(
+    "computed": ValueType(
         "computed number",
         _type("number"),
         _REAL,
@@ -76,7 +76,7 @@ KINDS: Mapping[str, Kind] = {
         "as *number*",
         unset=True,
     ),
-    "whole": Kind(
+    "whole": ValueType(
         "whole number",
         _type("number"),
         _type("integer", **_INT32),
@@ -84,7 +84,7 @@ KINDS: Mapping[str, Kind] = {
         "a number without a fraction",
         unset=True,
     ),
-    "decimal": Kind(
+    "decimal": ValueType(
         "quantity",
         _type("number"),
         _type("number", "string", pattern=f"^{_NUMBER}$", maxLength=t.LONGEST_NUMBER),
@@ -92,30 +92,30 @@ KINDS: Mapping[str, Kind] = {
         'a number, or its digits as text (`"0.1"`), which arrive at TWS exactly as given',
         unset=True,
     ),
-    "str": Kind(
+    "str": ValueType(
         "text",
         _type("string"),
         _type("string"),
         "text",
         f"text of at most {t.LONGEST_TEXT} characters, where nothing else is said",
     ),
-    "code": Kind(
+    "code": ValueType(
         "code",
         _type("string"),
         _type("string"),
         "one of the texts named; empty where TWS sends another",
         "one of the texts named",
     ),
-    "amount": Kind(
+    "amount": ValueType(
         "amount",
         _type("string"),
         _type("number", "string", pattern=f"^({_NUMBER}|{_INFINITY})?$", maxLength=t.LONGEST_NUMBER),
         "a number as text; empty where there is none",
         "a number, or its text",
     ),
-    "bool": Kind("flag", _type("boolean"), _type("boolean"), "true or false", "true or false"),
-    "connector": Kind("conjunction", _type("boolean"), _type("boolean"), "true: and; false: or", "true or false"),
-    "flag": Kind(
+    "bool": ValueType("flag", _type("boolean"), _type("boolean"), "true or false", "true or false"),
+    "connector": ValueType("conjunction", _type("boolean"), _type("boolean"), "true: and; false: or", "true or false"),
+    "flag": ValueType(
         "0 or 1",
         _type("integer"),
         {"enum": [0, 1, False, True]},

@@ -108,7 +108,7 @@ def _at(date: str, time: str, zone: ZoneInfo, later: int = 0) -> float:
     return (moment + dt.timedelta(days=later)).timestamp()  # adding days keeps the local time of day
 
 
-class Calendar:
+class TradingCalendar:
     """Trading hours by instrument, with the time when TWS was asked for each instrument's."""
 
     def __init__(self) -> None:
@@ -132,7 +132,7 @@ class Calendar:
         """Note that TWS is asked now."""
         self._asked[instrument] = at
 
-    def told(self, instrument: str, text: str, zone: str) -> None:
+    def learn(self, instrument: str, text: str, zone: str) -> None:
         """Keep the trading hours in a response of TWS. An unreadable text changes nothing."""
         if hours := parse(text, zone):
             self._hours[instrument] = hours

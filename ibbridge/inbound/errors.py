@@ -16,11 +16,11 @@ from ibbridge.streams.market_depth import RESET
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ibbridge.orders.registry import Orders
+    from ibbridge.orders.registry import OrderRegistry
     from ibbridge.requests.notifications import RequestNotifications
-    from ibbridge.requests.request import Route
+    from ibbridge.requests.request import ActiveRequest
     from ibbridge.requests.tracker import RequestTracker
-    from ibbridge.streams.publisher import Streams
+    from ibbridge.streams.publisher import Publisher
     from ibbridge.streams.sequencer import Channel
 
 
@@ -28,16 +28,16 @@ class ErrorRouter:
     """Publishes errors of TWS where they belong, and ends what they end."""
 
     def __init__(
-        self, streams: Streams, tracker: RequestTracker, notifications: RequestNotifications, orders: Orders
+        self, publisher: Publisher, tracker: RequestTracker, notifications: RequestNotifications, orders: OrderRegistry
     ) -> None:
-        self._streams = streams
+        self._publisher = publisher
         self._tracker = tracker
         self._notifications = notifications
         self._orders = orders
-        self.refused_for_now: Callable[[Route, int | None, str], bool] = lambda _, __, ___: False
+        self.refused_for_now: Callable[[ActiveRequest, int | None, str], bool] = lambda _, __, ___: False
         """Is told of errors about requests under way. Returns True if TWS has refused the request for a reason that
         passes: the request is then sent again."""
-        self.troubled: Callable[[Route, int | None, int], None] = lambda _, __, ___: None
+        self.troubled: Callable[[ActiveRequest, int | None, int], None] = lambda _, __, ___: None
         """Is told of errors about requests that are still under way, with the time."""
 
     def publish(self, data: dict[str, Any], ts: int) -> None:
@@ -56,7 +56,7 @@ class ErrorRouter:
         if number not in UNTIED:
             if route := self._tracker.find(number):
                 ends = error.ends_one_shot if route.one_shot else error.ends
-                ends = None if ends and route.touched else ends
+                ends = None if ends and route.has_followup else ends
                 ends = False if not route.ended and data["errorCode"] in AGAIN and not route.one_shot else ends
                 if not route.ended and self.refused_for_now(route, data["errorCode"], data["errorString"]):
                     ends = False
@@ -67,15 +67,15 @@ class ErrorRouter:
                 channels = self._notifications.error_channels(route)
             elif order := self._orders.numbered(number):
                 order.hear()
-                ends = error.ends_order(acknowledged=bool(order.perm_id) or order.touched)
+                ends = error.ends_order(acknowledged=bool(order.perm_id) or order.has_followup)
                 order.ended = order.ended or bool(ends)
-                channels = [self._streams.passing("ord", *order.whose[:2], "error", ref=order.whose.ref)]
-        for each in channels or [self._streams.channel("sys", "tws", "error")]:
-            publish_error(self._streams, each, data, ts, ends=ends)
+                channels = [self._publisher.transient_channel("ord", *order.whose[:2], "error", ref=order.whose.ref)]
+        for channel in channels or [self._publisher.channel("sys", "tws", "error")]:
+            publish_error(self._publisher, channel, data, ts, ends=ends)
         if route is not None and not route.ended:
             self.troubled(route, data["errorCode"], ts)
 
-    def spoil(self, route: Route, name: str, known: Mapping[str, Any], ts: int) -> None:
+    def spoil(self, route: ActiveRequest, name: str, known: Mapping[str, Any], ts: int) -> None:
         """End a one-shot that has an unreadable response, because its responses can never be complete.
 
         A subscription goes on. A subscription to market depth is requested again, because its book is wrong.
@@ -94,7 +94,7 @@ class ErrorRouter:
             self._tracker.end(route)
 
 
-def _clear_books(route: Route) -> None:
-    for each in route.channels:
-        if each.book:
-            each.book.clear()
+def _clear_books(route: ActiveRequest) -> None:
+    for channel in route.channels:
+        if channel.book:
+            channel.book.clear()

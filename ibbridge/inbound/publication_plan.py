@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True, eq=False)
-class Plan:
+class PublicationPlan:
     """Rules for publishing the messages of one type, and the channels in use."""
 
     declaration: Declaration
@@ -34,11 +34,11 @@ class Plan:
     counted: bool = False
 
 
-def plan(declaration: Declaration, channels: dict[Any, Channel]) -> Plan:
+def plan(declaration: Declaration, channels: dict[Any, Channel]) -> PublicationPlan:
     """Return the rules for publishing a message type that follow from its declaration."""
     asked = [request for request in OUTBOUND if declaration.name in request.answers]
-    streams = any(r.does is Kind.STREAM and any(f.name == "contract" for f in r.shape.fields) for r in asked)
-    return Plan(
+    streams = any(r.does is Kind.SUBSCRIPTION and any(f.name == "contract" for f in r.shape.fields) for r in asked)
+    return PublicationPlan(
         declaration,
         channels,
         _number(declaration),

@@ -17,7 +17,7 @@ from ibbridge.codec.messages import MESSAGES
 from ibbridge.codec.schema import Kind, Topic
 from ibbridge.inbound.publication_plan import PASSED_ON, plan
 from ibbridge.protocol import topics
-from ibbridge.streams.market_depth import Book
+from ibbridge.streams.market_depth import DepthBook
 from ibbridge.streams.publisher import EVENT
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
     from ibbridge.codec import Packed
     from ibbridge.inbound.errors import ErrorRouter
-    from ibbridge.inbound.publication_plan import Plan
-    from ibbridge.orders.registry import Orders
-    from ibbridge.requests.request import Route
+    from ibbridge.inbound.publication_plan import PublicationPlan
+    from ibbridge.orders.registry import OrderRegistry
+    from ibbridge.requests.request import ActiveRequest
     from ibbridge.requests.tracker import RequestTracker
-    from ibbridge.streams.publisher import Streams
+    from ibbridge.streams.publisher import Publisher
     from ibbridge.streams.sequencer import Channel
 
 _pack: Callable[[Any], bytes] = msgpack.Packer().pack
@@ -38,9 +38,11 @@ _pack: Callable[[Any], bytes] = msgpack.Packer().pack
 class Router:
     """Router of messages from TWS to their topics, with the table of requests under way."""
 
-    def __init__(self, streams: Streams, tracker: RequestTracker, orders: Orders, errors: ErrorRouter) -> None:
-        self._streams = streams
-        self._publish = streams.publish
+    def __init__(
+        self, publisher: Publisher, tracker: RequestTracker, orders: OrderRegistry, errors: ErrorRouter
+    ) -> None:
+        self._publisher = publisher
+        self._publish = publisher.publish
         self._tracker = tracker
         self._orders = orders
         self._errors = errors
@@ -61,13 +63,13 @@ class Router:
             channel = self._channel(plan, name, data, ts)
             if channel is None:
                 return
-        self._streams.put(channel, _pack(data), ts, plan.identity(data) if plan.identity else EVENT)
+        self._publisher.publish_packed(channel, _pack(data), ts, plan.identity(data) if plan.identity else EVENT)
         if plan.counted and number is not None and (route := self._tracker.route(number)):
             route.answers += 1
-            if route.hears:
-                route.hears(data)
+            if route.on_response:
+                route.on_response(data)
         if plan.declaration.book:
-            channel.book = channel.book or Book()
+            channel.book = channel.book or DepthBook()
             channel.book.apply(data, ts)
         if plan.ends and number is not None:
             self._over(name, number, data)
@@ -94,7 +96,7 @@ class Router:
         if last is None or data[last]:
             self._tracker.answer(route)
 
-    def _channel(self, plan: Plan, name: str, data: dict[str, Any], ts: int) -> Channel | None:
+    def _channel(self, plan: PublicationPlan, name: str, data: dict[str, Any], ts: int) -> Channel | None:
         """Return the channel of a message that has no channel yet, or whose channel depends on more than its id.
 
         Return None if the message has been published here: as an error, or to the requests that waited for it.
@@ -109,19 +111,19 @@ class Router:
             packed = _pack(data)
             for route in waiters:
                 self._tracker.finish(route)
-                self._streams.put(self._tracker.channel(route, name), packed, ts)
+                self._publisher.publish_packed(self._tracker.channel(route, name), packed, ts)
             return None
         return self._places[declaration.topic](self, plan, name, data)
 
-    def _answer(self, plan: Plan, name: str, data: Mapping[Any, Any]) -> Channel:
+    def _answer(self, plan: PublicationPlan, name: str, data: Mapping[Any, Any]) -> Channel:
         return self._answer_to(plan, name, plan.number(data) if plan.number else None)
 
-    def _answer_to(self, plan: Plan, name: str, number: int | None) -> Channel:
+    def _answer_to(self, plan: PublicationPlan, name: str, number: int | None) -> Channel:
         route = self._tracker.find(number)
         if route is None:
             if self._tracker.is_disowned(number):
-                return self._streams.passing(plan.unknown, f"~{number}", name)
-            return self._streams.channel(plan.unknown, f"~{number}", name)
+                return self._publisher.transient_channel(plan.unknown, f"~{number}", name)
+            return self._publisher.channel(plan.unknown, f"~{number}", name)
         channel = self._tracker.channel(route, name)
         if route.ended:
             return channel
@@ -130,7 +132,7 @@ class Router:
         self._tracker.use(route, channel)
         return channel
 
-    def _of_order(self, _: Plan, name: str, data: dict[str, Any]) -> Channel:
+    def _of_order(self, _: PublicationPlan, name: str, data: dict[str, Any]) -> Channel:
         about = data.get("order") or data
         number = data.get("orderId", 0)
         route = self._tracker.find(number)
@@ -144,9 +146,9 @@ class Router:
             order_ref=about.get("orderRef", ""),
             status=data.get("status") or (data.get("orderState") or {}).get("status") or "",
         )
-        return self._streams.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
+        return self._publisher.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
 
-    def _of_what_if(self, route: Route, name: str, data: dict[str, Any]) -> Channel:
+    def _of_what_if(self, route: ActiveRequest, name: str, data: dict[str, Any]) -> Channel:
         """Return the channel of a message about a what-if: the client's, unless an openOrder is not the response yet.
 
         TWS may send an openOrder before the margins are known. The daemon keeps this openOrder, and publishes it as the
@@ -156,21 +158,23 @@ class Router:
             if not route.ended:
                 route.partial = _pack(data)
                 self._tracker.partly_answered(route)
-            return self._streams.passing("req", f"~{route.req_id}", name)
+            return self._publisher.transient_channel("req", f"~{route.req_id}", name)
         if name == "openOrder":
             self._tracker.end(route)
         return self._tracker.channel(route, name)
 
-    def _of_execution(self, plan: Plan, name: str, data: dict[str, Any]) -> Channel:
+    def _of_execution(self, plan: PublicationPlan, name: str, data: dict[str, Any]) -> Channel:
         if name == "commissionAndFeesReport":
             where = self._orders.execution(data[name].get("execId", "")) or ("exec", "ext", None)
         else:
             where = self._execution(plan, data)
             self._orders.executed(data["execution"].get("execId", ""), where)
         *components, ref = where
-        return self._streams.passing(*components, name, ref=ref)  # an event: state would grow with every execution
+        return self._publisher.transient_channel(
+            *components, name, ref=ref
+        )  # an event: state would grow with every execution
 
-    def _execution(self, plan: Plan, data: dict[str, Any]) -> tuple[Any, ...]:
+    def _execution(self, plan: PublicationPlan, data: dict[str, Any]) -> tuple[Any, ...]:
         """Return the topic components and `ref` of an execution: its requester's, or for a live one its owner's."""
         execution = data["execution"]
         whose = self._orders.whose(
@@ -185,7 +189,7 @@ class Router:
             return (*route.place(plan.declaration.name), route.ref)
         return ("exec", whose.owner, whose.ref)
 
-    def _of_account(self, plan: Plan, name: str, data: dict[str, Any]) -> Channel:
+    def _of_account(self, plan: PublicationPlan, name: str, data: dict[str, Any]) -> Channel:
         number = plan.number(data) if plan.number else None
         route = self._tracker.find(number) if plan.number else None
         account = data.get("accountName") or data.get("account") or (route and route.args.get("account"))
@@ -193,19 +197,19 @@ class Router:
             account = "all" if plan.number is None or route is not None else f"~{number}"
         given_up = route.ended if route else self._tracker.is_unwanted(name, account)
         if given_up:  # a late message is no state: its subscription has been cancelled
-            return self._streams.passing("acct", account, name, ref=route.ref if route else None)
-        channel = self._streams.channel("acct", account, name, ref=route.ref if route else None)
+            return self._publisher.transient_channel("acct", account, name, ref=route.ref if route else None)
+        channel = self._publisher.channel("acct", account, name, ref=route.ref if route else None)
         if route:
             self._tracker.use(route, channel)
         return channel
 
-    def _of_system(self, _: Plan, name: str, __: dict[str, Any]) -> Channel:
-        return self._streams.channel("sys", "tws", name)
+    def _of_system(self, _: PublicationPlan, name: str, __: dict[str, Any]) -> Channel:
+        return self._publisher.channel("sys", "tws", name)
 
-    def _of_bulletin(self, _: Plan, name: str, __: dict[str, Any]) -> Channel:
-        return self._streams.channel(*topics.BULLETINS, name)
+    def _of_bulletin(self, _: PublicationPlan, name: str, __: dict[str, Any]) -> Channel:
+        return self._publisher.channel(*topics.BULLETINS, name)
 
-    _places: ClassVar[Mapping[Topic, Callable[[Router, Plan, str, dict[str, Any]], Channel]]] = {
+    _places: ClassVar[Mapping[Topic, Callable[[Router, PublicationPlan, str, dict[str, Any]], Channel]]] = {
         Topic.REQUEST: _answer,
         Topic.ORDER: _of_order,
         Topic.EXECUTION: _of_execution,

@@ -15,8 +15,8 @@ from ibbridge.requests.notifications import RequestNotifications
 from ibbridge.requests.tracker import RequestTracker
 
 if TYPE_CHECKING:
-    from ibbridge.orders.registry import Orders
-    from ibbridge.streams.publisher import Streams
+    from ibbridge.orders.registry import OrderRegistry
+    from ibbridge.streams.publisher import Publisher
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class Routing:
     router: Router
 
 
-def routing(streams: Streams, orders: Orders) -> Routing:
+def routing(publisher: Publisher, orders: OrderRegistry) -> Routing:
     """Return the parts, for these streams and orders."""
-    tracker = RequestTracker(streams)
-    notifications = RequestNotifications(streams, tracker)
-    errors = ErrorRouter(streams, tracker, notifications, orders)
-    router = Router(streams, tracker, orders, errors)
-    return Routing(tracker, notifications, OrderNotifications(streams), errors, router)
+    tracker = RequestTracker(publisher)
+    notifications = RequestNotifications(publisher, tracker)
+    errors = ErrorRouter(publisher, tracker, notifications, orders)
+    router = Router(publisher, tracker, orders, errors)
+    return Routing(tracker, notifications, OrderNotifications(publisher), errors, router)

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from ibbridge.codec.schema import Declaration
     from ibbridge.inbound.routing import Routing
-    from ibbridge.orders.registry import Order, Orders
-    from ibbridge.requests.request import Route
-    from ibbridge.subscriptions.singleton_streams import Wholes
+    from ibbridge.orders.registry import Order, OrderRegistry
+    from ibbridge.requests.request import ActiveRequest
+    from ibbridge.subscriptions.singleton_streams import SingletonStreams
 
 
 _NUMBERS = range(-(2**31), 2**31)
@@ -38,15 +38,15 @@ class Concerned(NamedTuple):
 class Unreadable:
     """Notifier of the clients whose request or order an unreadable message concerns."""
 
-    def __init__(self, routing: Routing, orders: Orders, wholes: Wholes) -> None:
+    def __init__(self, routing: Routing, orders: OrderRegistry, singletons: SingletonStreams) -> None:
         self._tracker = routing.tracker
         self._errors = routing.errors
         self._notifications = routing.notifications
         self._order_notifications = routing.order_notifications
         self._orders = orders
-        self._wholes = wholes
+        self._singletons = singletons
 
-    def tell(
+    def notify(
         self, name: str | None, known: Mapping[str, Any], why: str, ts: int, *, admitted: bool = True
     ) -> Concerned:
         """Tell the clients concerned by an unreadable message. `known` has the fields that could be read.
@@ -65,13 +65,13 @@ class Unreadable:
         order = None if routes else self._order(message, number, known)
         if admitted:
             if not message.key:
-                self._wholes.tell_holders(name, BAD_MESSAGE, text)
+                self._singletons.notify_subscribers(name, BAD_MESSAGE, text)
             if order is not None:
-                self._order_notifications.tell(order, BAD_MESSAGE, text, ts)
+                self._order_notifications.notify_error(order, BAD_MESSAGE, text, ts)
         ref = order.whose.ref if order else next((route.blamed for route in routes), None)
         return Concerned(number, ref)
 
-    def _routes(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> list[Route]:
+    def _routes(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> list[ActiveRequest]:
         """Return the requests that the message would have answered."""
         route = self._tracker.concerned(number)
         if message.topic is Topic.ORDER and route and not (route.request.does is Kind.ORDER and self._ours(known)):
@@ -81,15 +81,15 @@ class Unreadable:
         return [route] if route else []
 
     def _spoil(
-        self, route: Route, name: str, known: Mapping[str, Any], text: str, ts: int, *, admitted: bool
+        self, route: ActiveRequest, name: str, known: Mapping[str, Any], text: str, ts: int, *, admitted: bool
     ) -> None:
         was_over = route.ended and route.request.key is not None
         if was_over:  # its client has been told why
             return
         if name in route.request.answers:
             self._errors.spoil(route, name, known, ts)
-        if route.hears is None and (admitted or route.ended):
-            self._notifications.tell(route, BAD_MESSAGE, text, ts)
+        if route.on_response is None and (admitted or route.ended):
+            self._notifications.notify_error(route, BAD_MESSAGE, text, ts)
 
     def _order(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> Order | None:
         """Return the order of this daemon that a message is about."""

@@ -18,7 +18,7 @@ class Alarms:
         self._changed = changed
         self._raised: dict[str, dict[str, Any]] = {}
 
-    def tell(self, name: str, why: str, now: int) -> None:
+    def update(self, name: str, why: str, now: int) -> None:
         """Raise an alarm at `now` (µs since 1970 UTC) for the reason `why`, or end the alarm if `why` is "".
 
         A new reason of an alarm that holds is kept, but not reported as a change: numbers in it may change each second.

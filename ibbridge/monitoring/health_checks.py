@@ -15,7 +15,7 @@ REMEMBERED = 60.0
 """Seconds for which the alarm of one slow commit holds, so that a disk that stalls now and then does not flap."""
 
 
-class Signs(NamedTuple):
+class HealthSample(NamedTuple):
     """Health sample: TWS (ready for good, stage, error), IB's servers, and the store (seconds, fault, shortage)."""
 
     ready: bool
@@ -27,7 +27,7 @@ class Signs(NamedTuple):
     shortage: str = ""
 
 
-class Health:
+class HealthChecks:
     """Health checks, done about every second. TWS may be away for `patience` seconds, a commit may take `slow`."""
 
     def __init__(self, alarms: Alarms, patience: float, slow: float, now: float) -> None:
@@ -43,26 +43,26 @@ class Health:
         """Change the seconds for which TWS may be away, and the seconds that a commit may take."""
         self._patience, self._slow = patience, slow
 
-    def look(self, signs: Signs, now: float, ts: int, *, expected: bool) -> None:
+    def tick(self, sample: HealthSample, now: float, ts: int, *, expected: bool) -> None:
         """Raise and end alarms at `now` (seconds of a monotonic clock) and `ts` (µs since 1970 UTC).
 
         `expected`: TWS is expected to be away now, which raises no alarm. After that the full `patience` begins anew.
         """
-        self._ready = now if signs.ready or expected else self._ready
+        self._ready = now if sample.ready or expected else self._ready
         away = now - self._ready
-        lasting = " for long enough" if signs.stage == "ready" else ""
+        lasting = " for long enough" if sample.stage == "ready" else ""
         why = (
             f"TWS has not been ready{lasting} for {away:.0f} s; "
-            f"it is {signs.stage}: {signs.last_error or 'no error so far'}"
+            f"it is {sample.stage}: {sample.last_error or 'no error so far'}"
         )
-        self._alarms.tell("notReady", why if away > self._patience else "", ts)
-        self._upstream = now if not signs.ready or signs.upstream != "lost" or expected else self._upstream
+        self._alarms.update("notReady", why if away > self._patience else "", ts)
+        self._upstream = now if not sample.ready or sample.upstream != "lost" or expected else self._upstream
         lost = now - self._upstream
         why = f"TWS has been without IB's servers for {lost:.0f} s (1100): nothing is quoted, and orders are refused"
-        self._alarms.tell("upstream", why if lost > self._patience else "", ts)
-        self._alarms.tell("store", signs.fault, ts)
-        self._alarms.tell("storeFull", signs.shortage, ts)
-        self._look_at_disk(signs.slowest_commit, now, ts)
+        self._alarms.update("upstream", why if lost > self._patience else "", ts)
+        self._alarms.update("store", sample.fault, ts)
+        self._alarms.update("storeFull", sample.shortage, ts)
+        self._look_at_disk(sample.slowest_commit, now, ts)
 
     def _look_at_disk(self, slowest: float, now: float, ts: int) -> None:
         if slowest > self._slow:
@@ -74,4 +74,4 @@ class Health:
             f"a commit took {self._slowest:.2f} s: the whole daemon waits for a commit, up to store.commit_timeout; "
             "move the store to a faster disk, or move other programs off this one"
         )
-        self._alarms.tell("slowDisk", why if self._slowest else "", ts)
+        self._alarms.update("slowDisk", why if self._slowest else "", ts)

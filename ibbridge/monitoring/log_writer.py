@@ -128,7 +128,7 @@ class LogWriter(logging.Handler):
         root = logging.getLogger()
         self._before = sys.stderr, root.handlers[:]
         root.handlers[:] = [self]
-        sys.stderr = _Stream(self)
+        sys.stderr = _StandardStream(self)
         logging.captureWarnings(capture=True)
         self._thread.start()
         return self
@@ -157,7 +157,7 @@ class LogWriter(logging.Handler):
         """The bytes of lines that wait to be written."""
         return self._put_bytes - self._taken_bytes
 
-    def figures(self) -> dict[str, int]:
+    def metrics(self) -> dict[str, int]:
         """Return the bytes that wait to be written, and the number of dropped lines, for `status`."""
         return {"queued": self.queued, "dropped": self.dropped}
 
@@ -258,7 +258,7 @@ class LogWriter(logging.Handler):
                 self._send(memoryview(line))
 
 
-class _Stream(io.TextIOBase):
+class _StandardStream(io.TextIOBase):
     """Replacement of `sys.stderr` that puts whole lines into the queue."""
 
     def __init__(self, writer: LogWriter) -> None:

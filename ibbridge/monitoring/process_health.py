@@ -42,9 +42,9 @@ class ProcessHealth:
 
     def check(self, sample: ProcessSample, ts: int) -> bool:
         """Raise and end alarms for a sample at `ts` (µs since 1970 UTC). Return True if memory must be freed now."""
-        self._alarms.tell("log", sample.log_fault, ts)
-        self._alarms.tell("descriptors", _descriptors(sample), ts)
-        self._alarms.tell("memory", _memory(sample), ts)
+        self._alarms.update("log", sample.log_fault, ts)
+        self._alarms.update("descriptors", _descriptors(sample), ts)
+        self._alarms.update("memory", _memory(sample), ts)
         return 0 < sample.memory_limit < sample.memory
 
 

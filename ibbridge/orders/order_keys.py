@@ -17,13 +17,13 @@ from ibbridge.storage.keys import Found, Key
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ibbridge.orders.registry import Order, Orders
+    from ibbridge.orders.registry import Order, OrderRegistry
 
 HIGHEST: bytes = msgpack.packb("highest orderId")
 """Name of the record of the highest order id. The name cannot be a key's, because a key's name is two texts."""
 
 
-class Record(NamedTuple):
+class OrderRecord(NamedTuple):
     """The client id, orderId and permId of an order. With another client id only the use of the key matters."""
 
     client_id: int
@@ -31,8 +31,8 @@ class Record(NamedTuple):
     perm_id: int
 
 
-class Kept(Protocol):
-    """Store of keys: the part of `ibbridge.storage.event_store.Store` that this module needs."""
+class KeyStore(Protocol):
+    """Store of keys: the part of `ibbridge.storage.event_store.EventStore` that this module needs."""
 
     def open_keys(self) -> list[Key]:
         """Return the keys that were open at the start."""
@@ -44,14 +44,14 @@ class Kept(Protocol):
 class OrderKeys:
     """Records of all orders of a client id, kept in the store for the registry of orders."""
 
-    def __init__(self, client_id: int, store: Kept) -> None:
+    def __init__(self, client_id: int, store: KeyStore) -> None:
         self.highest = 0
         """Highest order id that was ever published."""
         self._client_id = client_id
         self._store = store
-        self._orders: Orders | None = None
+        self._orders: OrderRegistry | None = None
 
-    def recall(self, orders: Orders) -> None:
+    def recall(self, orders: OrderRegistry) -> None:
         """Restore the orders that were open when the daemon ended, and keep records of `orders` from here on."""
         self._orders = orders
         for name, value, _ in self._store.open_keys():
@@ -98,7 +98,7 @@ class OrderKeys:
 
 def adopt(client_id: int, messages: Iterator[tuple[bytes, bytes]]) -> Found:
     """Return the keys of a store without key records, read from its messages: topics and bodies, the oldest first."""
-    records: dict[bytes, Record] = {}
+    records: dict[bytes, OrderRecord] = {}
     ended: dict[bytes, bool] = {}
     names: dict[bytes, bytes] = {}
     highest = epoch = 0
@@ -119,12 +119,12 @@ def adopt(client_id: int, messages: Iterator[tuple[bytes, bytes]]) -> Found:
     return Found(keys, names, epoch)
 
 
-def _merged(before: Record | None, client_id: int, ref: Mapping[str, Any], data: Mapping[str, Any]) -> Record:
+def _merged(before: OrderRecord | None, client_id: int, ref: Mapping[str, Any], data: Mapping[str, Any]) -> OrderRecord:
     """Return the record of an order after one more message about the order."""
     about = data.get("order") or data.get("execution") or data
     client, number, perm_id = about.get("clientId"), ref.get("orderId"), about.get("permId")
-    before = before or Record(client_id, 0, 0)
-    return Record(client or before.client_id, number or before.order_id, perm_id or before.perm_id)
+    before = before or OrderRecord(client_id, 0, 0)
+    return OrderRecord(client or before.client_id, number or before.order_id, perm_id or before.perm_id)
 
 
 def _name(owner: str, key: str) -> bytes:
@@ -142,5 +142,5 @@ def _value(client_id: int, order_id: Any, perm_id: Any) -> bytes:
     return value
 
 
-def _record(value: bytes) -> Record:
-    return Record(*msgpack.unpackb(value))
+def _record(value: bytes) -> OrderRecord:
+    return OrderRecord(*msgpack.unpackb(value))

@@ -1,7 +1,7 @@
 """Placement and cancellation of orders by key, withdrawal of queued orders, and the reasons to refuse all orders.
 
 This module knows what an order must say to TWS, and tells the owner of an order that never left. `registry` finds the
-owner of an order that TWS reports, and `sender` sends. A command that is not executed raises `Refused`. Pure.
+owner of an order that TWS reports, and `sender` sends. A command that is not executed raises `CommandRefused`. Pure.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Pace
 from ibbridge.orders.registry import LONGEST_REF, Order, order_ref
-from ibbridge.protocol.errors import Refused
+from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.deadlines import Deadlines
 from ibbridge.tws.sender import NOT_CONNECTED
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from ibbridge.codec.schema import Request
     from ibbridge.orders.notifications import OrderNotifications
-    from ibbridge.orders.registry import Orders
+    from ibbridge.orders.registry import OrderRegistry
     from ibbridge.requests.notifications import RequestNotifications
-    from ibbridge.requests.request import Asking, Route
+    from ibbridge.requests.request import ActiveRequest, CommandId
     from ibbridge.risk.halt import Halt
-    from ibbridge.tws.send_queue import Waiting
-    from ibbridge.tws.sender import Outgoing
+    from ibbridge.tws.send_queue import OutboundMessage
+    from ibbridge.tws.sender import RequestSender
 
 CANCELLED = 202
 """IB's code for a cancelled order, here published for an order that never left."""
@@ -56,7 +56,7 @@ NOT_OF_AN_ORDER = ("orderRef", "whatIf")
 _ORDERS = frozenset(request.name for request in OUTBOUND if request.does is Kind.ORDER)
 
 
-class Trading:
+class OrderPlacement:
     """Placement and cancellation of orders.
 
     Orders are refused during a `halt`, during a `fault` of the store (its text; empty if there is none), and for the
@@ -65,8 +65,8 @@ class Trading:
 
     def __init__(
         self,
-        outgoing: Outgoing,
-        orders: Orders,
+        sender: RequestSender,
+        orders: OrderRegistry,
         notifications: RequestNotifications,
         order_notifications: OrderNotifications,
         *,
@@ -79,7 +79,7 @@ class Trading:
         """True while TWS is connected to IB's servers. While TWS is not, orders are refused."""
         self.accounts: tuple[str, ...] = ()
         """Accounts that the login of TWS manages."""
-        self._outgoing = outgoing
+        self._sender = sender
         self._notifications = notifications
         self._order_notifications = order_notifications
         self._orders = orders
@@ -91,67 +91,73 @@ class Trading:
 
     # -- commands
 
-    def carried_out(self, command: str, args: Mapping[str, Any], asking: Asking, key: str | None) -> bool:
-        """Return True if the command places an order under a known key. `carry_out` compares the two orders."""
+    def is_repeat(self, command: str, args: Mapping[str, Any], command_id: CommandId, key: str | None) -> bool:
+        """Return True if the command places an order under a known key. `execute` compares the two orders."""
         given = args.get("key", key)
-        return command in _ORDERS and isinstance(given, str) and self._orders.keyed(asking.client, given) is not None
+        return (
+            command in _ORDERS and isinstance(given, str) and self._orders.keyed(command_id.client, given) is not None
+        )
 
-    def carry_out(
-        self, request: Request, args: dict[str, Any], asking: Asking, key: str | None, not_after: int | None
+    def execute(
+        self, request: Request, args: dict[str, Any], command_id: CommandId, key: str | None, not_after: int | None
     ) -> dict[str, Any]:
         """Place or cancel the order that a command names by its key. Return the `result` of the reply."""
         args, key = _with_key(args, key)
         if request.does is Kind.ORDER:
-            return self._place(request, args, asking, key, not_after)
-        return self._cancel(request, args, asking, key)
+            return self._place(request, args, command_id, key, not_after)
+        return self._cancel(request, args, command_id, key)
 
     def _place(
-        self, request: Request, args: dict[str, Any], asking: Asking, key: str, not_after: int | None
+        self, request: Request, args: dict[str, Any], command_id: CommandId, key: str, not_after: int | None
     ) -> dict[str, Any]:
-        if known := self._orders.keyed(asking.client, key):
+        if known := self._orders.keyed(command_id.client, key):
             if (known.command, known.args) != (request.name, args):
-                raise Refused("E_KEY_REUSED", f"key {key!r} names another order of {asking.client}; take a new key")
+                raise CommandRefused(
+                    "E_KEY_REUSED", f"key {key!r} names another order of {command_id.client}; take a new key"
+                )
             return {**self._placed(known), "dup": True}
         self._may_trade()
-        if self._former(asking.client, key):
-            topic = self._notifications.named("ord", asking.client, key)
+        if self._former(command_id.client, key):
+            topic = self._notifications.named("ord", command_id.client, key)
             fault = f"key {key!r} was used before the daemon was restarted: {topic} has the state of that order"
-            raise Refused("E_KEY_REUSED", f"{fault}; for another order take a new key")
-        if len(ref := order_ref(asking.client, key)) > LONGEST_REF:
-            raise Refused("E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters")
-        order = Order(asking.client, key, self._outgoing.next, args, request.name)
+            raise CommandRefused("E_KEY_REUSED", f"{fault}; for another order take a new key")
+        if len(ref := order_ref(command_id.client, key)) > LONGEST_REF:
+            raise CommandRefused(
+                "E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters"
+            )
+        order = Order(command_id.client, key, self._sender.upcoming_id, args, request.name)
         values = self._order_values(order) if request.name == "placeOrder" else self._exercise_values(request, order)
-        self._outgoing.number()
+        self._sender.next_id()
         self._orders.add(order)
         try:
-            self._outgoing.send(request, values, client=asking.client, about=order, not_after=not_after)
-        except Refused:
+            self._sender.send(request, values, client=command_id.client, about=order, not_after=not_after)
+        except CommandRefused:
             self._orders.forget(order)
             raise
         return self._placed(order)
 
     def _former(self, client: str, key: str) -> Order | None:
-        """Return the order of an earlier process under a key. Raise `Refused` if the store cannot say."""
+        """Return the order of an earlier process under a key. Raise `CommandRefused` if the store cannot say."""
         found = self._orders.former(client, key)
         if found is None and (fault := self._fault()):
             fault = f"the daemon cannot look up whether {client} has an order with the key {key!r}: {fault}"
-            raise Refused("E_STORE", fault, outcome="not_sent", retry_after=5.0)
+            raise CommandRefused("E_STORE", fault, outcome="not_sent", retry_after=5.0)
         return found
 
     def _may_trade(self) -> None:
-        """Raise `Refused` while orders of all clients are refused."""
+        """Raise `CommandRefused` while orders of all clients are refused."""
         if self._halt.state:
             told = "{client}: {reason}" if self._halt.state["reason"] else "{client}"
             fault = f"orders are halted by {told.format(**self._halt.state)}; `resume` ends the halt"
-            raise Refused("E_HALTED", fault, outcome="not_sent")
+            raise CommandRefused("E_HALTED", fault, outcome="not_sent")
         if fault := self._fault():
-            raise Refused("E_STORE", f"orders are refused: {fault}", outcome="not_sent", retry_after=5.0)
+            raise CommandRefused("E_STORE", f"orders are refused: {fault}", outcome="not_sent", retry_after=5.0)
         if left := self._window():
             fault = "orders are refused in a restart window of TWS or IB (tws.restart_windows)"
             fault += f", which ends in {left:.0f} s"
-            raise Refused("E_RESTART_WINDOW", fault, outcome="not_sent", retry_after=left)
+            raise CommandRefused("E_RESTART_WINDOW", fault, outcome="not_sent", retry_after=left)
         if not self.upstream:
-            raise Refused(
+            raise CommandRefused(
                 "E_NOT_CONNECTED",
                 "TWS has lost its connection to IB (1100), and would send the order later; try again when TWS is "
                 "connected",
@@ -167,20 +173,20 @@ class Trading:
             "executions": self._notifications.named("exec", order.owner),
         }
 
-    def _cancel(self, request: Request, args: dict[str, Any], asking: Asking, key: str) -> dict[str, Any]:
-        order = self._orders.keyed(asking.client, key) or self._former(asking.client, key)
+    def _cancel(self, request: Request, args: dict[str, Any], command_id: CommandId, key: str) -> dict[str, Any]:
+        order = self._orders.keyed(command_id.client, key) or self._former(command_id.client, key)
         if order is None or not order.order_id:
-            raise Refused("E_ARG", f"key: {asking.client} has no order with the key {key!r}")
+            raise CommandRefused("E_ARG", f"key: {command_id.client} has no order with the key {key!r}")
         if "orderId" in args:
-            raise Refused("E_ARG", "orderId is the daemon's to give; key names the order")
-        checked = self._outgoing.check(request, {**args, "orderId": order.order_id})
+            raise CommandRefused("E_ARG", "orderId is the daemon's to give; key names the order")
+        checked = self._sender.check(request, {**args, "orderId": order.order_id})
         result = {"key": key, "orderId": order.order_id}
         if order.unsent or self._taken_back(order, "it was cancelled before it could be sent"):
             return result
         if self._being_cancelled(order, checked):
             return {**result, "dup": True}
         former = [order.cancel] if order.cancel else []
-        order.cancel = self._outgoing.send(request, checked, client=asking.client, about=order, instead_of=former)
+        order.cancel = self._sender.send(request, checked, client=command_id.client, about=order, instead_of=former)
         return result
 
     def _being_cancelled(self, order: Order, args: Mapping[str, Any]) -> bool:
@@ -190,16 +196,16 @@ class Trading:
             return False
         return cancel.waits or (order.cancelling and 0 <= self._clock() - order.cancelled_at < SAME_CANCEL * 1e6)
 
-    def cancel_all(self, args: Mapping[str, Any], route: Route) -> bool:
+    def cancel_all(self, args: Mapping[str, Any], route: ActiveRequest) -> bool:
         """Withdraw all queued orders: the cancel of all orders overtakes them, and means them too.
 
         Return True if the same cancel of this client is queued already. `route` then receives the errors about it.
         """
-        waiting = [message.about for message in self._outgoing.waiting(Pace.ORDER) if isinstance(message.about, Order)]
+        waiting = [message.about for message in self._sender.waiting(Pace.ORDER) if isinstance(message.about, Order)]
         for order in waiting:
-            if self._outgoing.withdraw(order.message):
+            if self._sender.withdraw(order.message):
                 self._unplaced(order, CANCELLED, "all orders were cancelled before it could be sent")
-        for message in self._outgoing.waiting(Pace.CANCEL):
+        for message in self._sender.waiting(Pace.CANCEL):
             of_all = message.request is route.request and message.args == args and message.client == route.client
             if of_all and len(message.joined) < MOST_JOINED:
                 message.joined.append(route)
@@ -218,7 +224,9 @@ class Trading:
         """Return the arguments of `placeOrder`. Owner and key travel in `orderRef`."""
         values = self._with_order(order.args, order.order_id, order_ref(order.owner, order.key))
         if values["order"].get("whatIf"):
-            raise Refused("E_ARG", "order.whatIf: whatIfOrder asks what an order would cost; placeOrder places it")
+            raise CommandRefused(
+                "E_ARG", "order.whatIf: whatIfOrder asks what an order would cost; placeOrder places it"
+            )
         return values
 
     def _exercise_values(self, request: Request, order: Order) -> dict[str, Any]:
@@ -229,7 +237,7 @@ class Trading:
         if len(self.accounts) > 1 and not args.get("account"):
             faults.append(f"account is missing: one of {', '.join(self.accounts)}")
         rest = {name: value for name, value in args.items() if name != "orderId"}
-        return self._outgoing.check(request, {**rest, str(request.key): order.order_id}, faults)
+        return self._sender.check(request, {**rest, str(request.key): order.order_id}, faults)
 
     def _with_order(self, args: Mapping[str, Any], order_id: int, ref: str) -> dict[str, Any]:
         given = args.get("order")
@@ -247,17 +255,17 @@ class Trading:
         if "orderId" in args:
             faults.append("orderId is the daemon's to give; key names the order")
         rest = {name: value for name, value in args.items() if name != "orderId"}
-        return self._outgoing.check(REQUESTS["placeOrder"], {**rest, "order": given, "orderId": order_id}, faults)
+        return self._sender.check(REQUESTS["placeOrder"], {**rest, "order": given, "orderId": order_id}, faults)
 
     # -- on the way to TWS
 
-    def leaving(self, message: Waiting, order: Order) -> bool:
+    def on_send(self, message: OutboundMessage, order: Order) -> bool:
         """Prepare for the writing of an order or a cancel. Return False if the message must not be sent any more."""
         if message.not_after is not None and self._clock() > message.not_after:
             self._unplaced(order, CANCELLED, "its not_after passed before it could be sent")
             return False
         if cancel := message is not order.message:
-            order.cancelling = order.touched = True
+            order.cancelling = order.has_followup = True
             order.cancelled_at = self._clock()
         elif (parent := self._orders.numbered(_parent(message))) is not None and parent.unsent:
             self._unplaced(order, CANCELLED, f"its parent, {parent.key}, was not placed")
@@ -268,50 +276,50 @@ class Trading:
             self._unheard.add((order, cancel), UNHEARD)
         return True
 
-    def unsent(self, message: Waiting, order: Order) -> None:
+    def on_drop(self, message: OutboundMessage, order: Order) -> None:
         """Tell the owner that the order or its cancel never left, because the connection is gone."""
         if message.request.does is Kind.ORDER:
             self._unplaced(order, NOT_CONNECTED, "the connection to TWS was lost before it could be sent")
         else:
             why = "the connection to TWS was lost before the cancel of this order could be sent; cancel it again"
-            self._order_notifications.tell(order, NOT_CONNECTED, why, self._clock(), ends=False)
+            self._order_notifications.notify_error(order, NOT_CONNECTED, why, self._clock(), ends=False)
 
-    def cancel_all_unsent(self, message: Waiting) -> None:
+    def cancel_all_unsent(self, message: OutboundMessage) -> None:
         """Tell the clients that the cancel of all orders never left, because the connection is gone."""
         why = "the connection to TWS was lost before the cancel of all orders could be sent; cancel them again"
         for route in (message.about, *message.joined):
             route.ended, route.message = True, None
-            self._notifications.tell(route, NOT_CONNECTED, why, self._clock())
+            self._notifications.notify_error(route, NOT_CONNECTED, why, self._clock())
 
-    def tend(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """Publish an error for each order, and each cancel, that TWS has not reported in time."""
         for order, cancel in self._unheard.due(now):
             if order.cancelling if cancel else not order.heard:
                 of, unknown = ("the cancel of this order", CANCEL_UNKNOWN) if cancel else ("this order", ORDER_UNKNOWN)
                 order.hear()
                 why = f"TWS has not reported {of} for {UNHEARD:g} s: {unknown}"
-                self._order_notifications.tell(order, NOT_CONNECTED, why, self._clock())
+                self._order_notifications.notify_error(order, NOT_CONNECTED, why, self._clock())
 
     def _unplaced(self, order: Order, code: int, why: str) -> None:
         """End an accepted order that never left, and tell its owner."""
         order.message, order.heard, order.unsent = None, True, True
         text = f"the order was not placed: {why}. Nothing of it has reached TWS; to place it, take a new key"
-        self._order_notifications.tell(order, code, text, self._clock(), ends=True)
+        self._order_notifications.notify_error(order, code, text, self._clock(), ends=True)
 
     def _taken_back(self, order: Order, why: str) -> bool:
         """Withdraw a queued order and its queued descendants. Return False if the order has left already."""
-        if not self._outgoing.withdraw(order.message):
+        if not self._sender.withdraw(order.message):
             return False
         self._unplaced(order, CANCELLED, why)
         children: dict[int, list[Order]] = {}
-        for message in self._outgoing.waiting(Pace.ORDER):
+        for message in self._sender.waiting(Pace.ORDER):
             if isinstance(message.about, Order):
                 children.setdefault(_parent(message), []).append(message.about)
         gone = [order]
         while gone:
             parent = gone.pop()
             for child in children.pop(parent.order_id, ()):
-                if self._outgoing.withdraw(child.message):
+                if self._sender.withdraw(child.message):
                     self._unplaced(child, CANCELLED, f"its parent, {parent.key}, was cancelled before it could be sent")
                     gone.append(child)
         return True
@@ -324,13 +332,13 @@ def _is_zero(quantity: Any) -> bool:
     return quantity is None or (type(quantity) in (int, float) and quantity == 0)
 
 
-def _parent(message: Waiting) -> int:
+def _parent(message: OutboundMessage) -> int:
     """Return the order id of the parent of a queued order; 0 if there is none."""
     number: int = message.args.get("order", {}).get("parentId") or 0
     return number
 
 
-def _transmitted(message: Waiting) -> bool:
+def _transmitted(message: OutboundMessage) -> bool:
     """Return True if TWS is to transmit the order. TWS does not report an order that it only keeps."""
     return bool(message.args.get("order", {}).get("transmit", True))
 
@@ -339,15 +347,15 @@ def _with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], st
     """Return the arguments without the order's key, and the key, which may stand in the arguments or beside them."""
     given = args.get("key", key)
     if key is not None and given != key:
-        raise Refused("E_ARG", "key is given twice, and differently: beside args and within")
+        raise CommandRefused("E_ARG", "key is given twice, and differently: beside args and within")
     if given is None:
         wanted = "a name of your choice that identifies this order for ever"
-        raise Refused("E_ARG", f"key is missing; give {wanted} (printable ASCII, no /)")
+        raise CommandRefused("E_ARG", f"key is missing; give {wanted} (printable ASCII, no /)")
     if (
         not isinstance(given, str)
         or not 0 < len(given) <= LONGEST_REF
         or not (given.isascii() and given.isprintable())
         or "/" in given
     ):
-        raise Refused("E_ARG", f"key must be 1 to {LONGEST_REF} printable ASCII characters without /")
+        raise CommandRefused("E_ARG", f"key must be 1 to {LONGEST_REF} printable ASCII characters without /")
     return {name: value for name, value in args.items() if name != "key"}, given

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ibbridge.tws.send_queue import Waiting
+    from ibbridge.tws.send_queue import OutboundMessage
 
 FOREIGN = "ext"
 """Owner of the orders that no client of this daemon has placed."""
@@ -53,7 +53,7 @@ class Order:
     - `heard`: TWS has reported the order. `message`: the message that places the order, while it is queued.
     - `unsent`: the order was accepted, and never left.
     - `cancelling`: a cancel has left, and TWS has said nothing since that may be about the cancel.
-    - `touched`: a cancel has left at some time, so an error may be about the cancel.
+    - `has_followup`: a cancel has left at some time, so an error may be about the cancel.
     - `cancel`: the message of the last cancel. `cancelled_at`: when the last cancel left, in µs since 1970 UTC.
     - `ended`: the order is over. `recorded`: orderId, permId and `ended` as the store was given them last.
     """
@@ -65,11 +65,11 @@ class Order:
     command: str = "placeOrder"
     perm_id: int = 0
     heard: bool = False
-    message: Waiting | None = None
+    message: OutboundMessage | None = None
     unsent: bool = False
     cancelling: bool = False
-    touched: bool = False
-    cancel: Waiting | None = None
+    has_followup: bool = False
+    cancel: OutboundMessage | None = None
     cancelled_at: int = 0
     ended: bool = False
     recorded: tuple[int, int, bool] | None = None
@@ -102,7 +102,7 @@ class _Reported:
     last: Any = None
 
 
-class Orders:
+class OrderRegistry:
     """Registry of the orders that this process has placed, and of the owners of earlier orders.
 
     `recorded` returns orderId and permId of an order that is not in the registry, by owner and key.

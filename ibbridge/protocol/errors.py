@@ -28,7 +28,7 @@ CODES = frozenset(
 )
 
 
-class Refused(Exception):  # noqa: N818 - a refusal is an answer, not a failure
+class CommandRefused(Exception):  # noqa: N818 - a refusal is an answer, not a failure
     """A command that was not executed.
 
     `outcome` says whether a retry is safe: `refused` (the unchanged command will always be refused), `not_sent`

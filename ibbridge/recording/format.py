@@ -36,7 +36,7 @@ class RecordingError(Exception):
     """Recording that cannot be read; the text says why, and what to do."""
 
 
-class Kind(IntEnum):
+class RecordKind(IntEnum):
     """Kind of a record."""
 
     OPENED = 1  # a map as JSON: host, port, and other facts about the connection
@@ -45,10 +45,10 @@ class Kind(IntEnum):
     CLOSED = 4  # a map as JSON: why
 
 
-class Record(NamedTuple):
+class RecordedEvent(NamedTuple):
     """Record of one read, write, opening or closing. `connection` is its opening time; times are µs since 1970 UTC."""
 
-    kind: Kind
+    kind: RecordKind
     connection: int
     ts: int
     data: bytes
@@ -60,7 +60,7 @@ class Record(NamedTuple):
         return told
 
 
-def pack(kind: Kind, connection: int, ts: int, data: bytes) -> bytes:
+def pack(kind: RecordKind, connection: int, ts: int, data: bytes) -> bytes:
     """Return one record as the bytes in a block."""
     return _RECORD.pack(kind, connection, ts, len(data)) + data
 
@@ -104,7 +104,7 @@ class Reading:
             raise RecordingError(f"{self._name} has nothing in it: its recorder was stopped before the first write")
         raise RecordingError(f"{self._name} is not a recording: give a file that ibbridge recorded")
 
-    def __iter__(self) -> Iterator[Record]:
+    def __iter__(self) -> Iterator[RecordedEvent]:
         while head := self._file.read(_BLOCK.size):
             place = self.place = self._file.tell() - len(head)
             length, crc = _BLOCK.unpack(head) if len(head) == _BLOCK.size else (0, 0)
@@ -118,7 +118,7 @@ class Reading:
                 raise self._damaged(place)
             yield from self._records(packed, place)
 
-    def _records(self, packed: bytes, place: int) -> Iterator[Record]:
+    def _records(self, packed: bytes, place: int) -> Iterator[RecordedEvent]:
         unpacking = zlib.decompressobj()
         try:
             data = unpacking.decompress(packed, LARGEST_BLOCK)
@@ -131,7 +131,7 @@ class Reading:
             try:
                 kind, connection, ts, length = _RECORD.unpack_from(data, start)
                 start += _RECORD.size + length
-                record = Record(Kind(kind), connection, ts, data[start - length : start])
+                record = RecordedEvent(RecordKind(kind), connection, ts, data[start - length : start])
             except (struct.error, ValueError):
                 raise self._damaged(place) from None
             if start > len(data):

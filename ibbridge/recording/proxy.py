@@ -14,7 +14,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from ibbridge.tcp_server import Listener
+from ibbridge.tcp_server import TcpServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,7 @@ _CHUNK = 65_536
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER for no time at all: closing sends RST
 
 
-class Tap(Listener):
+class RecordingProxy(TcpServer):
     """Proxy server that connects each client to the TWS at `host` and `port`. `listen` is its port on 127.0.0.1."""
 
     def __init__(self, recorder: Recorder, host: str, port: int, listen: int = 0) -> None:

@@ -1,9 +1,9 @@
 """Writer of recordings: each read or write is queued by one call, and a thread compresses and writes the queue.
 
-Trading never waits for the disk, because `Tape` only appends to a queue. A disk that fails, fills up or is too slow
-ends the recording with an error in the log and in `status`, and has no other effect. Only the owner may read the files
-(0600), because they contain account data. This module knows files, a clock and a thread. It must not know the meaning
-of the bytes.
+Trading never waits for the disk, because `ConnectionTape` only appends to a queue. A disk that fails, fills up or is
+too slow ends the recording with an error in the log and in `status`, and has no other effect. Only the owner may read
+the files (0600), because they contain account data. This module knows files, a clock and a thread. It must not know the
+meaning of the bytes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge.recording import format as recording_format
-from ibbridge.recording.format import HEADER, Kind
+from ibbridge.recording.format import HEADER, RecordKind
 
 if TYPE_CHECKING:
     from ibbridge.config.model import RecordConfig, TwsConfig
@@ -133,17 +133,17 @@ class Recorder:
         # A daemon thread: a disk that hangs must not keep a process that wants to end.
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
-    def opened(self, **about: Any) -> Tape:
+    def opened(self, **about: Any) -> ConnectionTape:
         """Record the opening of a connection, with the facts `about` it, and return the connection's tape."""
         if not self._thread.ident:
             self._thread.start()
         self._last = max(_now(), self._last + 1)
-        tape = Tape(self, self._last)
-        self.take(Kind.OPENED, self._last, self._last, recording_format.told(about))
+        tape = ConnectionTape(self, self._last)
+        self.take(RecordKind.OPENED, self._last, self._last, recording_format.told(about))
         return tape
 
-    def take(self, kind: Kind, connection: int, ts: int, data: bytes) -> None:
-        """Queue one record. `Tape` calls this method, which takes about a microsecond."""
+    def take(self, kind: RecordKind, connection: int, ts: int, data: bytes) -> None:
+        """Queue one record. `ConnectionTape` calls this method, which takes about a microsecond."""
         if self._fault:
             return
         record = recording_format.pack(kind, connection, ts, data)
@@ -209,7 +209,7 @@ class Recorder:
                 records, size = [], 0
 
 
-class Tape:
+class ConnectionTape:
     """Recording of one connection: passes its records to the recorder."""
 
     __slots__ = ("_connection", "_recorder")
@@ -220,15 +220,15 @@ class Tape:
 
     def inbound(self, data: bytes, ts: int = 0) -> None:
         """Record bytes that TWS sent, read at `ts` in µs since 1970 UTC (default: now)."""
-        self._recorder.take(Kind.INBOUND, self._connection, ts or _now(), data)
+        self._recorder.take(RecordKind.INBOUND, self._connection, ts or _now(), data)
 
     def outbound(self, data: bytes) -> None:
         """Record bytes that are sent to TWS."""
-        self._recorder.take(Kind.OUTBOUND, self._connection, _now(), data)
+        self._recorder.take(RecordKind.OUTBOUND, self._connection, _now(), data)
 
     def closed(self, why: str) -> None:
         """Record the end of the connection, and its reason."""
-        self._recorder.take(Kind.CLOSED, self._connection, _now(), recording_format.told({"why": why}))
+        self._recorder.take(RecordKind.CLOSED, self._connection, _now(), recording_format.told({"why": why}))
 
 
 def configured(record: RecordConfig, tws: TwsConfig) -> Recorder | None:

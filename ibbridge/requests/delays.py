@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ibbridge.requests.notifications import RequestNotifications
-    from ibbridge.requests.request import Route
-    from ibbridge.tws.sender import Outgoing
+    from ibbridge.requests.request import ActiveRequest
+    from ibbridge.tws.sender import RequestSender
 
 
-class Delays:
+class HeldRequests:
     """Table of delayed requests, each with the time that its client was told last."""
 
-    def __init__(self, outgoing: Outgoing, notifications: RequestNotifications, stamp: Callable[[], int]) -> None:
-        self._outgoing = outgoing
+    def __init__(self, sender: RequestSender, notifications: RequestNotifications, stamp: Callable[[], int]) -> None:
+        self._sender = sender
         self._notifications = notifications
         self._stamp = stamp
-        self._until: dict[Route, int | None] = {}
+        self._until: dict[ActiveRequest, int | None] = {}
 
-    def reply(self, route: Route) -> dict[str, Any]:
+    def reply(self, route: ActiveRequest) -> dict[str, Any]:
         """Return the delay of an accepted request for the reply; an empty map if no limit holds the request back.
 
         `held_until` is the earliest time at which the request can leave if nothing changes, in microseconds since 1970
@@ -37,7 +37,7 @@ class Delays:
         self._until[route] = about["held_until"]
         return about
 
-    def tend(self) -> None:
+    def tick(self) -> None:
         """Publish `held` on the topic of each request that waits longer than its client was told."""
         now = self._stamp()
         for route, until in [*self._until.items()]:
@@ -45,10 +45,10 @@ class Delays:
                 del self._until[route]
             elif until is not None and now > until and (about := self._look(route)) is not None:
                 self._until[route] = about["held_until"]
-                self._notifications.tell_held(route, about, now)
+                self._notifications.notify_held(route, about, now)
 
-    def _look(self, route: Route) -> dict[str, Any] | None:
-        held = self._outgoing.held(route.message)
+    def _look(self, route: ActiveRequest) -> dict[str, Any] | None:
+        held = self._sender.held(route.message)
         if held is None:
             return None
         until = None if held.seconds is None else self._stamp() + int(held.seconds * 1e6)

@@ -8,81 +8,90 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ibbridge import ib
-from ibbridge.requests.request import Asking
+from ibbridge.requests.request import CommandId
 from ibbridge.streams.publisher import GAP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ibbridge.codec.schema import Request
-    from ibbridge.requests.request import Route
+    from ibbridge.requests.request import ActiveRequest
     from ibbridge.requests.tracker import RequestTracker
-    from ibbridge.streams.publisher import Streams
+    from ibbridge.streams.publisher import Publisher
     from ibbridge.streams.sequencer import Channel
 
 
 class RequestNotifications:
     """Publishes what the daemon says about requests."""
 
-    def __init__(self, streams: Streams, tracker: RequestTracker) -> None:
-        self._streams = streams
+    def __init__(self, publisher: Publisher, tracker: RequestTracker) -> None:
+        self._publisher = publisher
         self._tracker = tracker
 
     def named(self, *components: str) -> str:
         """Return the topic with these components as clients subscribe to the topic."""
-        return self._streams.named(*components)
+        return self._publisher.named(*components)
 
-    def gap(self, route: Route, reason: str, ts: int) -> bool:
+    def gap(self, route: ActiveRequest, reason: str, ts: int) -> bool:
         """Publish `gap` on the streams of a request. Return False if no response has ever come."""
         streams = {channel.stream.name: channel.stream for channel in route.channels}
         place = route.place(GAP)
         for stream in streams.values():
-            own = self._streams.components(stream)
-            self._streams.gap(route.channels, place if place[:2] == own else own, reason, ts)
+            own = self._publisher.components(stream)
+            self._publisher.gap(route.channels, place if place[:2] == own else own, reason, ts)
         return bool(streams)
 
     def gap_of_all(self, request: Request, place: tuple[str, ...], reason: str, ts: int) -> None:
         """Publish `gap` on the streams of a subscription without a request id, such as all accounts or bulletins."""
-        for components, channels in self._streams.holding(place, frozenset(request.answers)).items():
-            self._streams.gap(channels, components, reason, ts)
+        for components, channels in self._publisher.holding(place, frozenset(request.answers)).items():
+            self._publisher.gap(channels, components, reason, ts)
 
-    def tell(self, route: Route, code: int, text: str, ts: int) -> None:
+    def notify_error(self, route: ActiveRequest, code: int, text: str, ts: int) -> None:
         """Publish an error of the daemon's own about a request, with `ends` as the caller has set `route.ended`."""
-        for each in (self._tracker.channel(route, "error"), *self._to_others(route)):
-            publish_error(self._streams, each, own_error(route.req_id, code, text), ts, ends=route.ended)
+        for channel in (self._tracker.channel(route, "error"), *self._to_others(route)):
+            publish_error(self._publisher, channel, own_error(route.req_id, code, text), ts, ends=route.ended)
 
-    def tell_held(self, route: Route, about: Mapping[str, Any], ts: int) -> None:
+    def notify_held(self, route: ActiveRequest, about: Mapping[str, Any], ts: int) -> None:
         """Publish `held` for a request that a limit holds back, with the time until which it waits."""
-        self._streams.say(self._tracker.channel(route, "held"), about, ts)
+        self._publisher.publish_map(self._tracker.channel(route, "held"), about, ts)
 
-    def answer_partly(self, route: Route, ts: int) -> bool:
+    def answer_partly(self, route: ActiveRequest, ts: int) -> bool:
         """Publish a kept partial response as the final one. Return False if there is none."""
         if route.partial is None:
             return False
         self._tracker.end(route)
-        self._streams.put(self._tracker.channel(route, "openOrder"), route.partial, ts)
+        self._publisher.publish_packed(self._tracker.channel(route, "openOrder"), route.partial, ts)
         return True
 
-    def error_channels(self, route: Route) -> list[Channel]:
+    def error_channels(self, route: ActiveRequest) -> list[Channel]:
         """Return the channels on which an error about a request is published."""
-        return [self._streams.passing(*route.place("error"), "error", ref=route.blamed), *self._to_others(route)]
+        return [
+            self._publisher.transient_channel(*route.place("error"), "error", ref=route.blamed),
+            *self._to_others(route),
+        ]
 
-    def _to_others(self, route: Route) -> list[Channel]:
+    def _to_others(self, route: ActiveRequest) -> list[Channel]:
         """Return the error channels of further clients that share an account's subscription with the first client."""
         if route.place("error")[0] != "req":
             return []
-        others = sorted(route.holders - {Asking(route.client, route.id).named}, key=str)
+        others = sorted(route.subscribers - {CommandId(route.client, route.id).named}, key=str)
         return [
-            self._streams.passing("req", each.client, str(each.id), "error", ref={"client": each.client, "id": each.id})
-            for each in others
+            self._publisher.transient_channel(
+                "req",
+                command_id.client,
+                str(command_id.id),
+                "error",
+                ref={"client": command_id.client, "id": command_id.id},
+            )
+            for command_id in others
         ]
 
 
 def publish_error(
-    streams: Streams, channel: Channel, data: Mapping[str, Any], ts: int, *, ends: bool | None) -> None:
+    publisher: Publisher, channel: Channel, data: Mapping[str, Any], ts: int, *, ends: bool | None) -> None:
     """Publish an error with its class, and with `ends`: whether its request or order is over."""
     error_class = ib.about(data["errorCode"], data["errorString"]).error_class
-    streams.say(channel, {**data, "class": error_class, "ends": ends}, ts)
+    publisher.publish_map(channel, {**data, "class": error_class, "ends": ends}, ts)
 
 
 def own_error(number: int, code: int, text: str) -> dict[str, Any]:

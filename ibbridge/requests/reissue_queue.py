@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ibbridge.protocol.errors import Refused
+from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.request_factory import OF_ACCOUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ibbridge.codec.schema import Request
-    from ibbridge.requests.issuer import Asker
-    from ibbridge.requests.request import Route
+    from ibbridge.requests.issuer import RequestIssuer
+    from ibbridge.requests.request import ActiveRequest
     from ibbridge.requests.tracker import RequestTracker
 
 
@@ -31,10 +31,10 @@ class WithoutIds(Protocol):
     def wanted(self) -> Iterable[tuple[WithoutId, dict[str, Any]]]:
         """Return the wanted subscriptions, with their arguments."""
 
-    def ask_again(self, whole: Any, args: Mapping[str, Any]) -> None:
+    def reissue(self, singleton: Any, args: Mapping[str, Any]) -> None:
         """Send one of them again."""
 
-    def refused(self, whole: Any, args: Mapping[str, Any]) -> list[Route]:
+    def refused(self, singleton: Any, args: Mapping[str, Any]) -> list[ActiveRequest]:
         """Return the requests of its clients, because it was refused for good."""
 
 
@@ -48,94 +48,98 @@ class Renewable(Protocol):
 class WithIds(Protocol):
     """All wanted subscriptions with a request id: `subscriptions.registry`, as far as it is needed here."""
 
-    def of(self, route: Route) -> Renewable | None:
+    def find(self, route: ActiveRequest) -> Renewable | None:
         """Return the subscription of a request, if the request is one."""
 
 
-class Turn(NamedTuple):
-    """A request to send: one with a request id (`route`), or a subscription without one (`whole`).
+class Reissue(NamedTuple):
+    """A request to send: one with a request id (`route`), or a subscription without one (`singleton`).
 
-    A `live` request is cancelled first.
+    A `cancel_first` request is cancelled first.
     """
 
-    route: Route | None
-    live: bool = False
-    whole: WithoutId | None = None
+    route: ActiveRequest | None
+    cancel_first: bool = False
+    singleton: WithoutId | None = None
     args: Mapping[str, Any] = {}
 
 
-class Turns:
+class ReissueQueue:
     """Queue of requests to send again, in order of urgency."""
 
-    def __init__(self, asker: Asker, tracker: RequestTracker, subscriptions: WithIds, wholes: WithoutIds) -> None:
-        self._asker = asker
+    def __init__(
+        self, issuer: RequestIssuer, tracker: RequestTracker, subscriptions: WithIds, singletons: WithoutIds
+    ) -> None:
+        self._issuer = issuer
         self._tracker = tracker
         self._subscriptions = subscriptions
-        self._wholes = wholes
-        self._turns: list[Turn] = []  # first things last
+        self._singletons = singletons
+        self._queue: list[Reissue] = []  # first things last
 
     def __bool__(self) -> bool:
-        return bool(self._turns)
+        return bool(self._queue)
 
-    def __contains__(self, route: Route) -> bool:
-        return any(turn.route is route for turn in self._turns)
+    def __contains__(self, route: ActiveRequest) -> bool:
+        return any(reissue.route is route for reissue in self._queue)
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[ActiveRequest]:
         """Return the queued requests that carry a request id, the least urgent first."""
-        return [turn.route for turn in self._turns if turn.route]
+        return [reissue.route for reissue in self._queue if reissue.route]
 
     def clear(self) -> None:
         """Empty the queue: there is no connection to send on."""
-        self._turns.clear()
+        self._queue.clear()
 
-    def put(self, turns: list[Turn]) -> None:
+    def put(self, reissues: list[Reissue]) -> None:
         """Queue these requests by urgency, leaving out those that are queued already."""
         there = set(self.routes())
-        kept = [turn for turn in self._turns if turn.route or not any(each.whole for each in turns)]
-        both = [*reversed(kept), *(turn for turn in turns if turn.route is None or turn.route not in there)]
-        self._turns = sorted(both, key=_urgency)[::-1]
+        kept = [reissue for reissue in self._queue if reissue.route or not any(other.singleton for other in reissues)]
+        added = [reissue for reissue in reissues if reissue.route is None or reissue.route not in there]
+        both = [*reversed(kept), *added]
+        self._queue = sorted(both, key=_urgency)[::-1]
 
-    def put_all(self, turns: list[Turn]) -> None:
+    def put_all(self, reissues: list[Reissue]) -> None:
         """Queue these requests and all wanted subscriptions without a request id."""
-        self.put([*turns, *(Turn(None, whole=whole, args=args) for whole, args in self._wholes.wanted())])
+        singletons = self._singletons.wanted()
+        self.put([*reissues, *(Reissue(None, singleton=singleton, args=args) for singleton, args in singletons)])
 
-    def take(self) -> list[tuple[Route, str]]:
+    def take(self) -> list[tuple[ActiveRequest, str]]:
         """Send queued requests as long as TWS accepts them. Return the requests refused for good, with the reasons."""
         refused = []
-        while self._turns:
-            turn = self._turns[-1]
+        while self._queue:
+            reissue = self._queue[-1]
             try:
-                self._ask(turn)
-            except Refused as error:
+                self._ask(reissue)
+            except CommandRefused as error:
                 if error.outcome != "refused":
                     break
-                refused += [(route, str(error)) for route in self._refused(turn)]
-            self._turns.pop()
+                refused += [(route, str(error)) for route in self._refused(reissue)]
+            self._queue.pop()
         return refused
 
-    def _ask(self, turn: Turn) -> None:
-        if turn.whole is not None:
-            self._wholes.ask_again(turn.whole, turn.args)
+    def _ask(self, reissue: Reissue) -> None:
+        if reissue.singleton is not None:
+            self._singletons.reissue(reissue.singleton, reissue.args)
             return
-        route = turn.route
+        route = reissue.route
         if route is None or route.ended:
             return
-        if turn.live:
-            self._asker.cancel(route)
-            self._turns[-1] = turn._replace(live=False)
-        self._asker.ask_again(route)
-        if subscription := self._subscriptions.of(route):
+        if reissue.cancel_first:
+            self._issuer.cancel(route)
+            self._queue[-1] = reissue._replace(cancel_first=False)
+        self._issuer.reissue(route)
+        if subscription := self._subscriptions.find(route):
             subscription.renewed(self._tracker.last(route))
 
-    def _refused(self, turn: Turn) -> list[Route]:
-        if turn.route is not None:
-            self._tracker.end(turn.route)
-            return [turn.route]
-        return self._wholes.refused(turn.whole, turn.args) if turn.whole else []
+    def _refused(self, reissue: Reissue) -> list[ActiveRequest]:
+        if reissue.route is not None:
+            self._tracker.end(reissue.route)
+            return [reissue.route]
+        return self._singletons.refused(reissue.singleton, reissue.args) if reissue.singleton else []
 
 
-def _urgency(turn: Turn) -> tuple[bool, int, bool]:
+def _urgency(reissue: Reissue) -> tuple[bool, int, bool]:
     """Return the sort key: accounts first, one-shots before subscriptions, history last."""
-    request = turn.whole.request if turn.whole else turn.route.request  # type: ignore[union-attr]
-    streams = turn.route is None or not turn.route.one_shot
+    request = reissue.singleton.request if reissue.singleton else reissue.route.request  # type: ignore[union-attr]
+    streams = reissue.route is None or not reissue.route.one_shot
     return request.name not in OF_ACCOUNTS, request.pace.value, streams

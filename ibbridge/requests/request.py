@@ -13,34 +13,36 @@ if TYPE_CHECKING:
 
     from ibbridge.codec.schema import Request
     from ibbridge.streams.sequencer import Channel
-    from ibbridge.tws.send_queue import Waiting
+    from ibbridge.tws.send_queue import OutboundMessage
 
 
-class Asking(NamedTuple):
+class CommandId(NamedTuple):
     """The client of a command, and its command id."""
 
     client: str
     id: str | int
 
     @property
-    def named(self) -> Asking:
+    def named(self) -> CommandId:
         """The client and the id as topics spell them, where every id is text."""
-        return Asking(self.client, str(self.id))
+        return CommandId(self.client, str(self.id))
 
 
 @dataclass(slots=True, eq=False)
-class Route:
+class ActiveRequest:
     """A request under way: its client, its request id, its arguments, and the topics of its responses.
 
     - `place(type)`: the components of the topic for a type of response, without the type itself.
     - `ref`: published with every response; None where clients share the responses.
-    - `touched`: a later command, such as an update, named this request, so an error may belong to that command.
-    - `asks`: how often the request was sent to TWS; `refusals`: how often TWS refused the request for pacing.
+    - `has_followup`: a later command, such as an update, named this request, so an error may belong to that command.
+    - `attempts`: how often the request was sent to TWS; `pacing_rejections`: how often TWS refused the request for
+    pacing.
     - `begun`: a response has come since the request was sent last. `spoken`: the same since the last `has_spoken`.
     - `answers`: the number of responses of the types that are `counted`.
-    - `due`: the latest deadline of the request. Earlier deadlines are void.
-    - `hears`: receives each counted response; set only for requests of the daemon itself.
-    - `holders`: the clients that share the request. `channels`: the channels of its responses. The state of a channel
+    - `deadline`: the latest deadline of the request. Earlier deadlines are void.
+    - `on_response`: receives each counted response; set only for requests of the daemon itself.
+    - `subscribers`: the clients that share the request. `channels`: the channels of its responses. The state of a
+    channel
       is kept as long as a request uses the channel.
     - `message`: the message that carries the request to TWS, sent or not.
     - `partial`: a packed response that may be incomplete.
@@ -54,30 +56,32 @@ class Route:
     ref: Mapping[str, Any] | None
     req_id: int = 0
     ended: bool = False
-    touched: bool = False
-    asks: int = 0
-    refusals: int = 0
+    has_followup: bool = False
+    attempts: int = 0
+    pacing_rejections: int = 0
     begun: bool = False
     answers: int = 0
-    due: object = None
+    deadline: object = None
     spoken: bool = False
-    hears: Callable[[Mapping[str, Any]], None] | None = None
-    holders: set[Asking] = field(default_factory=set)
+    on_response: Callable[[Mapping[str, Any]], None] | None = None
+    subscribers: set[CommandId] = field(default_factory=set)
     channels: list[Channel] = field(default_factory=list)
-    message: Waiting | None = None
+    message: OutboundMessage | None = None
     partial: bytes | None = None
 
     @property
     def one_shot(self) -> bool:
         """True if the last response ends the request. A regulatory snapshot is one, and costs money when repeated."""
-        return not self.request.streams(self.args)
+        return not self.request.subscribes(self.args)
 
     @property
     def blamed(self) -> Mapping[str, Any]:
         """The `ref` of an error about this request. On a shared stream the `ref` names all clients of the request."""
         if self.ref is not None:
             return self.ref
-        holders = [{"client": each.client, "id": each.id} for each in sorted(self.holders, key=str)]
+        holders = [
+            {"client": command_id.client, "id": command_id.id} for command_id in sorted(self.subscribers, key=str)
+        ]
         return {"client": self.client, "id": self.id, "holders": holders}
 
     @property

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.codec.messages import MESSAGES, OUTBOUND
 from ibbridge.codec.schema import Kind, Topic
 from ibbridge.protocol import topics
-from ibbridge.protocol.errors import Refused
+from ibbridge.protocol.errors import CommandRefused
 from ibbridge.protocol.topics import LONGEST_STREAM, instrument_key
-from ibbridge.requests.request import Route
+from ibbridge.requests.request import ActiveRequest
 from ibbridge.streams.publisher import GAP
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ibbridge.codec.schema import Request
     from ibbridge.requests.notifications import RequestNotifications
-    from ibbridge.requests.request import Asking
+    from ibbridge.requests.request import CommandId
 
 OF_ACCOUNTS = frozenset(
     request.name
@@ -30,39 +30,46 @@ OF_ACCOUNTS = frozenset(
 """Names of requests whose responses are about accounts."""
 
 
-class Places:
+class RequestFactory:
     """Factory of requests. `names` are the configured names of instruments, by instrument key."""
 
     def __init__(self, notifications: RequestNotifications, names: Mapping[str, str]) -> None:
         self._notifications = notifications
         self._names = names
 
-    def route(self, request: Request, args: Mapping[str, Any], asking: Asking) -> Route:
-        """Return the request of a command, with the topics of its responses. Raises `Refused` for a too long topic."""
-        own = ("req", asking.client, str(asking.id))
-        place = place_of(request, args, own, self._instrument)
-        ref = None if request.does is Kind.STREAM and "contract" in args else {"client": asking.client, "id": asking.id}
+    def route(self, request: Request, args: Mapping[str, Any], command_id: CommandId) -> ActiveRequest:
+        """Return the request of a command, with the topics of its responses.
+
+        Raises `CommandRefused` for a too long topic.
+        """
+        own = ("req", command_id.client, str(command_id.id))
+        place = answer_topic(request, args, own, self._instrument)
+        ref = (
+            None
+            if request.does is Kind.SUBSCRIPTION and "contract" in args
+            else {"client": command_id.client, "id": command_id.id}
+        )
         if request.name.startswith("reqPnL"):
             ref = {each: args[each] for each in ("account", "modelCode", "conid") if each in args}
-        route = Route(request, asking.client, asking.id, args, place, ref)
+        route = ActiveRequest(request, command_id.client, command_id.id, args, place, ref)
         if (length := len(self.topic(route))) > LONGEST_STREAM:
             fault = f"the topic of the responses would have {length} bytes, and {LONGEST_STREAM} are the most"
             what = "contract" if "contract" in args else request.name
-            raise Refused("E_ARG", f"{what}: {fault}; leave out fields that the instrument does not need")
+            raise CommandRefused("E_ARG", f"{what}: {fault}; leave out fields that the instrument does not need")
         return route
 
     def _instrument(self, contract: Mapping[str, Any]) -> str:
         key = instrument_key(contract)
         return self._names.get(key, key)
 
-    def topic(self, route: Route) -> str:
+    def topic(self, route: ActiveRequest) -> str:
         """Return the topic on which the responses arrive; for requests about accounts, the topic of the account."""
         if route.request.name in OF_ACCOUNTS:
             account = route.args.get("account")
             return self._notifications.named("acct", *([account] if account else []))
         return self._notifications.named(*route.place(""))
 
-    def reply(self, route: Route, topic: str = "") -> dict[str, Any]:
+    def reply(self, route: ActiveRequest, topic: str = "") -> dict[str, Any]:
         """Return the topics for the reply to a command.
 
         `topic` carries most responses. `topics` are all prefixes under which messages about the request are published.
@@ -72,7 +79,7 @@ class Places:
         return {"topic": topic, "topics": _without_covered(found)}
 
 
-def _places(route: Route) -> Iterator[tuple[str, ...]]:
+def _places(route: ActiveRequest) -> Iterator[tuple[str, ...]]:
     """Yield the topic components of each type of response, except accounts and bulletins (on the route's topic)."""
     for name in route.request.answers:
         kind = MESSAGES[name].topic if name in MESSAGES else Topic.REQUEST
@@ -91,7 +98,7 @@ def _without_covered(prefixes: list[str]) -> list[str]:
     ]
 
 
-def place_of(
+def answer_topic(
     request: Request,
     args: Mapping[str, Any],
     own: tuple[str, ...],
@@ -104,13 +111,13 @@ def place_of(
     if "contract" not in args or request.name not in _KINDS:
         return lambda _: own
     market = topics.tape(args["contract"]) or ("md", instrument(args["contract"]) + _KINDS[request.name](args))
-    if request.does is Kind.STREAM:
-        place = market if request.streams(args) else own
+    if request.does is Kind.SUBSCRIPTION:
+        place = market if request.subscribes(args) else own
         return lambda _: place
     return lambda name: market if name in ("historicalDataUpdate", GAP) else own
 
 
-def place_of_all(request: Request, args: Mapping[str, Any]) -> tuple[str, ...]:
+def answer_topic_of_all(request: Request, args: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the topic components of a subscription without a request id: an account, all accounts, or bulletins."""
     if Topic.NEWS in (MESSAGES[name].topic for name in request.answers):
         return topics.BULLETINS

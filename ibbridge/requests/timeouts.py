@@ -10,57 +10,61 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ibbridge.codec.schema import Pace
-from ibbridge.protocol.errors import Refused
-from ibbridge.requests.reissue_queue import Turn
+from ibbridge.protocol.errors import CommandRefused
+from ibbridge.requests.reissue_queue import Reissue
 from ibbridge.tws.send_queue import NO_HISTORY, TOO_FAST
 from ibbridge.tws.sender import NOT_CONNECTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ibbridge.requests.issuer import Asker, Due
+    from ibbridge.requests.issuer import RequestIssuer, ResponseDeadline
     from ibbridge.requests.notifications import RequestNotifications
-    from ibbridge.requests.reissue_queue import Turns
-    from ibbridge.requests.request import Route
+    from ibbridge.requests.reissue_queue import ReissueQueue
+    from ibbridge.requests.request import ActiveRequest
     from ibbridge.requests.tracker import RequestTracker
 
 MOST_REFUSALS = 3
 """Number of times that a request is sent again after TWS has refused the request for pacing."""
 
 
-class Answers:
+class RequestTimeouts:
     """Response timeouts: retries or fails requests that TWS has not answered by their deadline."""
 
     def __init__(
         self,
-        asker: Asker,
+        issuer: RequestIssuer,
         tracker: RequestTracker,
         notifications: RequestNotifications,
-        turns: Turns,
+        reissue_queue: ReissueQueue,
         stamp: Callable[[], int],
     ) -> None:
-        self._asker = asker
+        self._issuer = issuer
         self._tracker = tracker
         self._notifications = notifications
-        self._turns = turns
+        self._reissue_queue = reissue_queue
         self._stamp = stamp
-        self._kept: list[Route] = []  # to be sent once more on the next connection
+        self._kept: list[ActiveRequest] = []  # to be sent once more on the next connection
 
-    def connected(self) -> list[Turn]:
+    def connected(self) -> list[Reissue]:
         """Return the requests to send again on a new connection."""
         kept, self._kept = self._kept, []
-        return [Turn(route) for route in kept if not route.ended]
+        return [Reissue(route) for route in kept if not route.ended]
 
-    def lost(self) -> list[Route]:
+    def lost(self) -> list[ActiveRequest]:
         """Note the loss of the connection. Keep the requests to send again; end and return those that have failed."""
-        waiting = [route for route in self._turns.routes() if route.one_shot and not route.ended]
-        self._turns.clear()
+        waiting = [route for route in self._reissue_queue.routes() if route.one_shot and not route.ended]
+        self._reissue_queue.clear()
         failed = []
         for route in self._tracker.unanswered():
             if self._notifications.answer_partly(route, self._stamp()):
                 continue
-            if route.hears is None:
-                if route.asks - route.refusals == 1 and not route.begun and route.request.repeatable(route.args):
+            if route.on_response is None:
+                if (
+                    route.attempts - route.pacing_rejections == 1
+                    and not route.begun
+                    and route.request.repeatable(route.args)
+                ):
                     self._kept.append(route)
                     continue
                 failed.append(route)
@@ -68,64 +72,74 @@ class Answers:
         self._kept += [route for route in waiting if route not in self._kept]
         return failed
 
-    def too_much(self, route: Route, code: int | None, text: str) -> bool:
+    def too_much(self, route: ActiveRequest, code: int | None, text: str) -> bool:
         """Queue a request again that TWS has refused for pacing.
 
         Return False if TWS has refused the request for another reason, or often enough (`MOST_REFUSALS`), or if the
         request must not be repeated.
         """
         refused = code == TOO_FAST or (code == NO_HISTORY and "pacing" in text.lower())
-        if not refused or route.begun or route.refusals == MOST_REFUSALS or not route.request.repeatable(route.args):
+        if (
+            not refused
+            or route.begun
+            or route.pacing_rejections == MOST_REFUSALS
+            or not route.request.repeatable(route.args)
+        ):
             return False
-        route.refusals += 1
-        self._turns.put([Turn(route)])
+        route.pacing_rejections += 1
+        self._reissue_queue.put([Reissue(route)])
         return True
 
     # -- deadlines
 
-    def expire(self, due: Due, *, up: bool) -> None:
+    def expire(self, due: ResponseDeadline, *, up: bool) -> None:
         """Retry or fail a request whose deadline has passed.
 
         `up` says whether TWS is connected to IB's servers. Without them no subscription begins: its time starts anew.
         """
         route = due.route
-        if route.ended or route.due is not due or route.asks != due.asks or (not route.one_shot and route.begun):
+        if (
+            route.ended
+            or route.deadline is not due
+            or route.attempts != due.attempts
+            or (not route.one_shot and route.begun)
+        ):
             return
         if self._notifications.answer_partly(route, self._stamp()):
             return
         if route.waits or route.answers != due.answers or not (route.one_shot or up):
-            self._asker.asked(route)
+            self._issuer.asked(route)
         elif not route.one_shot and route.channels:  # delivered data on an earlier connection, and is still wanted
-            self._turns.put([Turn(route, live=True)])
-        elif route in self._kept or route in self._turns:
+            self._reissue_queue.put([Reissue(route, cancel_first=True)])
+        elif route in self._kept or route in self._reissue_queue:
             self._give_up(route, "there was no connection to TWS for")
         elif _perhaps_dropped(route):
-            self._turns.put([Turn(route, live=True)])
+            self._reissue_queue.put([Reissue(route, cancel_first=True)])
         elif self._stop(route):
             self._give_up(route, "TWS has not answered for")
         else:
-            self._asker.asked(route)
+            self._issuer.asked(route)
 
-    def _give_up(self, route: Route, why: str) -> None:
-        self._tracker.give_up(route)
-        if route.hears is None:
+    def _give_up(self, route: ActiveRequest, why: str) -> None:
+        self._tracker.abandon(route)
+        if route.on_response is None:
             text = f"{why} {route.request.within(route.args) or 0.0:g} s; ask again, under a new id"
-            self._notifications.tell(route, NOT_CONNECTED, text, self._stamp())
+            self._notifications.notify_error(route, NOT_CONNECTED, text, self._stamp())
 
-    def _stop(self, route: Route) -> bool:
+    def _stop(self, route: ActiveRequest) -> bool:
         """Cancel a request at TWS. Return False if an open connection takes no message now.
 
         TWS then still has the request, unless the connection is soon found to be dead.
         """
         try:
-            self._asker.cancel(route)
-        except Refused:
-            return not self._asker.is_open
+            self._issuer.cancel(route)
+        except CommandRefused:
+            return not self._issuer.is_open
         return True
 
 
-def _perhaps_dropped(route: Route) -> bool:
+def _perhaps_dropped(route: ActiveRequest) -> bool:
     """Return True if TWS may have dropped the request silently, as TWS does with too many historical requests."""
     request = route.request
-    asked_first = route.asks == 1 and not route.begun
+    asked_first = route.attempts == 1 and not route.begun
     return request.pace is Pace.HISTORY and route.one_shot and asked_first and request.repeatable(route.args)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ibbridge.codec.schema import Request
-    from ibbridge.requests.request import Route
-    from ibbridge.streams.publisher import Streams
+    from ibbridge.requests.request import ActiveRequest
+    from ibbridge.streams.publisher import Publisher
     from ibbridge.streams.sequencer import Channel
 
 MOST_ENDED = 10_000
@@ -28,7 +28,7 @@ _ENDS_OF: Mapping[str, tuple[str, ...]] = {
         dict.fromkeys(
             request.ends[0]
             for request in OUTBOUND
-            if message.name in request.answers and request.ends and not request.key and not request.streams({})
+            if message.name in request.answers and request.ends and not request.key and not request.subscribes({})
         )
     )
     for message in INBOUND
@@ -39,39 +39,39 @@ _ENDS_OF: Mapping[str, tuple[str, ...]] = {
 class RequestTracker:
     """Requests that are under way, and those that were completed a moment ago."""
 
-    def __init__(self, streams: Streams) -> None:
-        self._streams = streams
-        self._routes: dict[int, Route] = {}
-        self._ended: OrderedDict[int, Route] = OrderedDict()
+    def __init__(self, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._routes: dict[int, ActiveRequest] = {}
+        self._ended: OrderedDict[int, ActiveRequest] = OrderedDict()
         self._disowned: OrderedDict[int, None] = OrderedDict()
         self._unwanted: set[tuple[str, tuple[str, ...]]] = set()  # types of message given up, of an account or of all
-        self._waiting: dict[str, deque[list[Route]]] = {}
+        self._waiting: dict[str, deque[list[ActiveRequest]]] = {}
         self.channels: dict[str, dict[Any, Channel]] = {name: {} for name in MESSAGES}
         """Channels of responses that have come before, by type of message and request id."""
-        self.answered: Callable[[Route], None] = lambda _: None
+        self.answered: Callable[[ActiveRequest], None] = lambda _: None
         """Is told of every one-shot whose last response has come."""
-        self.over: Callable[[Route], None] = lambda _: None
+        self.over: Callable[[ActiveRequest], None] = lambda _: None
         """Is told of every request that is over, for whatever reason."""
-        self.partly_answered: Callable[[Route], None] = lambda _: None
+        self.partly_answered: Callable[[ActiveRequest], None] = lambda _: None
         """Is told of every what-if of which TWS has said something, and not yet the margins."""
 
-    def open(self, route: Route) -> None:
+    def open(self, route: ActiveRequest) -> None:
         """Enter a request that is sent under `route.req_id`."""
         self._routes[route.req_id] = route
-        route.asks, route.begun, route.spoken = route.asks + 1, False, False
+        route.attempts, route.begun, route.spoken = route.attempts + 1, False, False
 
-    def renumber(self, route: Route, number: int) -> None:
+    def renumber(self, route: ActiveRequest, number: int) -> None:
         """Give a request that is sent again a new request id, and disown the old one.
 
         Otherwise late responses with the old request id would pass for responses to the new request.
         """
         if self._routes.get(route.req_id) is route:
             del self._routes[route.req_id]
-        self.disown(route.req_id)
+        self.ignore_late_responses(route.req_id)
         route.req_id = number
         self.open(route)
 
-    def disown(self, number: int) -> None:
+    def ignore_late_responses(self, number: int) -> None:
         """Stop treating messages with this request id as responses.
 
         The router publishes them under `~<reqId>` and keeps them out of snapshots.
@@ -83,12 +83,12 @@ class RequestTracker:
         for channels in self.channels.values():
             channels.pop(number, None)
 
-    def wait(self, route: Route) -> None:
+    def wait(self, route: ActiveRequest) -> None:
         """Enter a request that is sent without a request id.
 
         If the same request is under way, one response answers both, unless the declaration says `fresh`.
         """
-        route.asks += 1
+        route.attempts += 1
         queue = self._waiting.setdefault(route.request.ends[0], deque())
         for waiters in () if route.request.fresh else queue:
             if waiters[0].request is route.request and waiters[0].args == route.args:
@@ -96,16 +96,16 @@ class RequestTracker:
                 return
         queue.append([route])
 
-    def concerned(self, number: int | None) -> Route | None:
+    def concerned(self, number: int | None) -> ActiveRequest | None:
         """Return the request with this request id, under way or over; None for an id that names no request."""
         return None if number in UNTIED else self._routes.get(number) or self._ended.get(number)  # type: ignore[arg-type]
 
-    def incomplete(self, name: str, known: Mapping[str, Any]) -> list[Route]:
+    def incomplete(self, name: str, known: Mapping[str, Any]) -> list[ActiveRequest]:
         """End and return the requests whose response, without a request id, has this unreadable message as a part.
 
         If the message was the last part, the requests stop waiting. Otherwise they still receive the last part.
         """
-        found: list[Route] = []
+        found: list[ActiveRequest] = []
         for end in _ENDS_OF.get(name, ()):
             queue = self._waiting.get(end) or deque()
             for waiters in queue:
@@ -119,11 +119,11 @@ class RequestTracker:
             route.ended = True
         return found
 
-    def route(self, req_id: int) -> Route | None:
+    def route(self, req_id: int) -> ActiveRequest | None:
         """Return the request with this request id, if the request is under way."""
         return self._routes.get(req_id)
 
-    def find(self, number: int | None) -> Route | None:
+    def find(self, number: int | None) -> ActiveRequest | None:
         """Return the request with this id, under way or completed a moment ago."""
         return self._routes.get(number) or self._ended.get(number)  # type: ignore[arg-type]
 
@@ -131,18 +131,18 @@ class RequestTracker:
         """Return True if responses with this request id belong to nobody any more."""
         return number in self._disowned
 
-    def answer(self, route: Route) -> None:
+    def answer(self, route: ActiveRequest) -> None:
         """End a one-shot whose last response has come."""
         self.answered(route)
         self.end(route)
 
-    def end(self, route: Route) -> None:
+    def end(self, route: ActiveRequest) -> None:
         """End a request. Late responses go to the same topic, but leave no state: no client holds the request."""
         self.finish(route)
         for used in route.channels:
             used.users -= 1
             if not used.users:
-                self._streams.forget(used)
+                self._publisher.forget(used)
         route.channels.clear()
         if self._routes.pop(route.req_id, None) is None:
             return
@@ -152,7 +152,7 @@ class RequestTracker:
         if len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)
 
-    def finish(self, route: Route) -> None:
+    def finish(self, route: ActiveRequest) -> None:
         """Mark a request as over, and release everything but what routing its late responses needs.
 
         No cycle of references may stay in the request. The garbage collector looks at old objects only when a
@@ -160,13 +160,13 @@ class RequestTracker:
         """
         route.ended = True
         self.over(route)
-        route.message = route.due = None
+        route.message = route.deadline = None
         route.args = {name: value for name, value in route.args.items() if not isinstance(value, dict | list)}
 
     def given_up(self, request: Request, *place: str) -> None:
         """Forget the state under `place` of a subscription without a request id, whose last client has left."""
         self._unwanted |= {(kind, place[1:]) for kind in request.answers}
-        self._streams.forget_types(place, frozenset(request.answers))
+        self._publisher.forget_types(place, frozenset(request.answers))
 
     def wanted(self, request: Request, *place: str) -> None:
         """Keep the messages of a subscription without a request id as state again: a client holds the subscription."""
@@ -182,30 +182,30 @@ class RequestTracker:
         return not self._unwanted.isdisjoint({(name, ()), (name, (account,))})
 
     @staticmethod
-    def use(route: Route, channel: Channel) -> None:
+    def use(route: ActiveRequest, channel: Channel) -> None:
         """Note that a request's responses arrive on a channel, which other requests for the instrument may share."""
         route.begun = route.spoken = True
         if not route.one_shot:  # earlier refusals no longer count: a subscription lives for months
-            route.refusals = 0
+            route.pacing_rejections = 0
         if not route.ended and channel not in route.channels:
             route.channels.append(channel)
             channel.users += 1
 
-    def channel(self, route: Route, name: str) -> Channel:
+    def channel(self, route: ActiveRequest, name: str) -> Channel:
         """Return the channel of a request's responses of this type. Late responses leave no state."""
-        channel = self._streams.passing if route.ended else self._streams.channel
+        channel = self._publisher.transient_channel if route.ended else self._publisher.channel
         return channel(*route.place(name), name, ref=route.ref)
 
     def reconnected(self) -> None:
         """Begin a new connection: forget all request ids of the old one."""
-        self._streams.next_generation()
+        self._publisher.next_generation()
         self._routes.clear()
         self._ended.clear()
         self._disowned.clear()
         for channels in self.channels.values():
             channels.clear()
 
-    def unanswered(self) -> list[Route]:
+    def unanswered(self) -> list[ActiveRequest]:
         """Forget and return the one-shots under way, to which a lost connection will bring no response."""
         keyed = [route for route in self._routes.values() if route.one_shot]
         waiting = [route for queue in self._waiting.values() for waiters in queue for route in waiters]
@@ -214,10 +214,10 @@ class RequestTracker:
         self._waiting.clear()
         return keyed + waiting
 
-    def give_up(self, route: Route) -> None:
+    def abandon(self, route: ActiveRequest) -> None:
         """End a request that TWS has not answered, and disown its late responses."""
         self.end(route)
-        self.disown(route.req_id)
+        self.ignore_late_responses(route.req_id)
         if route.request.key is None:
             queue = self._waiting.get(route.request.ends[0]) or deque()
             for waiters in [each for each in queue if route in each]:
@@ -225,7 +225,7 @@ class RequestTracker:
                 if not waiters:
                     queue.remove(waiters)
 
-    def take_waiters(self, name: str, data: Mapping[str, Any]) -> list[Route]:
+    def take_waiters(self, name: str, data: Mapping[str, Any]) -> list[ActiveRequest]:
         """Remove and return the oldest waiting requests that this message answers.
 
         If a response repeats arguments of its request, only requests with the same arguments match.
@@ -238,11 +238,11 @@ class RequestTracker:
                 return waiters
         return []
 
-    def last(self, route: Route) -> int:
+    def last(self, route: ActiveRequest) -> int:
         """Return the last sequence number of the stream on which the responses to a request arrive."""
-        return self._streams.last(*route.place(GAP))
+        return self._publisher.last(*route.place(GAP))
 
-    def has_spoken(self, route: Route) -> bool:
+    def has_spoken(self, route: ActiveRequest) -> bool:
         """Return True if a message with the request's id has come since the last call, or since the request was sent.
 
         This is for subscriptions that share a topic, where the stream's sequence number says nothing about each of

@@ -23,7 +23,7 @@ UNREADABLE = {
 """State of the kill switch if the stored value cannot be read: orders are halted."""
 
 
-class Values(Protocol):
+class ValueStore(Protocol):
     """A store of values by name."""
 
     def get(self, key: str) -> bytes | None:
@@ -40,7 +40,7 @@ class Halt:
     µs since 1970 UTC, the client that halted, and the client's reason.
     """
 
-    def __init__(self, values: Values | None, changed: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
+    def __init__(self, values: ValueStore | None, changed: Callable[[dict[str, Any]], None] = lambda _: None) -> None:
         self._values = values
         self._changed = changed
         self.state: dict[str, Any] | None = None
@@ -63,11 +63,11 @@ class Halt:
         """Change the state in memory first, so that a state that cannot be written is in force all the same."""
         self.state = state
         self._kept = False
-        self.tend()
+        self.tick()
         self._changed({"halted": state is not None, "since": now, "client": client, "reason": reason})
         return self._kept
 
-    def tend(self) -> None:
+    def tick(self) -> None:
         """Write a state that could not be written before. Call this about every second."""
         if not self._kept and self._values is not None:
             self._kept = self._values.put(_KEY, msgpack.packb(self.state))

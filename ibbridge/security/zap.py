@@ -32,7 +32,7 @@ _VERSION = b"1.0"
 _ROUTING_ID = 16  # bytes: too many for a peer to guess the routing id of another peer
 
 
-class Request(NamedTuple):
+class ZapRequest(NamedTuple):
     """Request to admit a connection, as libzmq describes it.
 
     `address` is the peer's IP address, or `localhost:UID:GID:PID` over ipc.
@@ -44,7 +44,7 @@ class Request(NamedTuple):
     mechanism: str
 
 
-class Reply(NamedTuple):
+class ZapReply(NamedTuple):
     """Decision of the handler: `status` 200 admits the peer as `user_id`, 400 rejects it, `text` is the reason."""
 
     status: bytes
@@ -53,27 +53,27 @@ class Reply(NamedTuple):
     metadata: Mapping[bytes, bytes] = {}
 
 
-def parse(frames: Sequence[bytes]) -> Request | None:
+def parse(frames: Sequence[bytes]) -> ZapRequest | None:
     """Return the request in the frames behind the empty one; None if they are no request of version 1.0."""
     if len(frames) < 6 or frames[0] != _VERSION:
         return None
     _, request_id, domain, address, _, mechanism = frames[:6]
-    return Request(request_id, *(frame.decode("utf-8", "replace") for frame in (domain, address, mechanism)))
+    return ZapRequest(request_id, *(frame.decode("utf-8", "replace") for frame in (domain, address, mechanism)))
 
 
-def decide(request: Request) -> Reply:
+def decide(request: ZapRequest) -> ZapReply:
     """Admit every peer that has no credentials, under a new routing id; reject the others.
 
     A peer may claim any routing id (ZMQ_IDENTITY), even that of another peer, which would then get no replies from
     libzmq. The property in the handler's reply replaces the claimed routing id.
     """
     if request.domain != DOMAIN.decode() or request.mechanism != "NULL":
-        return Reply(b"400", b"no credentials are known here")
+        return ZapReply(b"400", b"no credentials are known here")
     routing_id = b"\x01" + secrets.token_bytes(_ROUTING_ID - 1)  # libzmq's own begin with a zero
-    return Reply(b"200", b"", routing_id.hex().encode(), {b"Identity": routing_id})
+    return ZapReply(b"200", b"", routing_id.hex().encode(), {b"Identity": routing_id})
 
 
-def frames_of(request_id: bytes, reply: Reply) -> list[bytes]:
+def frames_of(request_id: bytes, reply: ZapReply) -> list[bytes]:
     """Return the frames of a reply, to be sent behind the empty one."""
     metadata = b"".join(
         bytes((len(name),)) + name + len(value).to_bytes(4, "big") + value for name, value in reply.metadata.items()
@@ -81,7 +81,7 @@ def frames_of(request_id: bytes, reply: Reply) -> list[bytes]:
     return [_VERSION, request_id, reply.status, reply.text, reply.user_id, metadata]
 
 
-class Handler:
+class ZapHandler:
     """ZAP handler: a thread that answers libzmq's ZAP requests, from `start` until the context is terminated.
 
     Without the thread no peer is admitted, because the sockets have ZMQ_ZAP_ENFORCE_DOMAIN.

@@ -1,8 +1,8 @@
 """State that the parts of the simulated host share: the time, the market, and the connected clients.
 
-A `Session` is one client's connection: requests come in through the engine, and messages wait in the session's outbox
-until the server takes them. Messages are `(name, data)` in IB's names; this module does not know how a message looks on
-the wire.
+A `ClientSession` is one client's connection: requests come in through the engine, and messages wait in the session's
+outbox until the server takes them. Messages are `(name, data)` in IB's names; this module does not know how a message
+looks on the wire.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import Catalogue, invalid, not_found
+from ibbridge.sim.market.contract_resolver import ContractResolver, invalid, not_found
 from ibbridge.sim.market.prices import Market
 
 if TYPE_CHECKING:
@@ -28,14 +28,14 @@ _SAYING_ENOUGH = ("currency", "conId", "localSymbol", "secId")
 _IN_MANY_CURRENCIES = ("STK", "OPT", "CFD", "WAR", "IOPT", "CASH")
 
 
-class Session:
+class ClientSession:
     """Connection of one client.
 
     With `history_end` the end of history is a message of its own (from server version 196 on) and not part of the bars.
     """
 
-    def __init__(self, world: World, client_id: int, *, history_end: bool) -> None:
-        self._world = world
+    def __init__(self, context: SimulationContext, client_id: int, *, history_end: bool) -> None:
+        self._context = context
         self._outbox: list[Sent] = []
         self.client_id = client_id
         self.history_end = history_end
@@ -53,7 +53,7 @@ class Session:
             "error",
             {
                 "reqId": key,
-                "errorTime": int(self._world.now * 1000),
+                "errorTime": int(self._context.now * 1000),
                 "errorCode": code,
                 "errorString": text,
                 "advancedOrderRejectJson": reject_json,
@@ -66,10 +66,10 @@ class Session:
         return taken
 
 
-Handler: TypeAlias = "Callable[[Session, Mapping[str, Any]], None]"
+Handler: TypeAlias = "Callable[[ClientSession, Mapping[str, Any]], None]"
 
 
-class World:
+class SimulationContext:
     """Time, market, instruments and sessions of one seed, shared by every client. Only the host sets `now`."""
 
     def __init__(self, seed: int, start: int, master: int | None = None, *, made_up: bool = False) -> None:
@@ -77,8 +77,8 @@ class World:
         self.start = start
         self.master = master
         self.market = Market(seed, start)
-        self.catalogue = Catalogue(seed, made_up=made_up)
-        self.sessions: dict[int, Session] = {}
+        self.resolver = ContractResolver(seed, made_up=made_up)
+        self.sessions: dict[int, ClientSession] = {}
 
     @property
     def today(self) -> date:
@@ -100,14 +100,14 @@ class World:
             raise invalid("Please enter exchange")
         if contract.get("secType") in _IN_MANY_CURRENCIES and not any(map(contract.get, _SAYING_ENOUGH)):
             raise not_found()
-        return self.catalogue.one(contract, self.today)
+        return self.resolver.one(contract, self.today)
 
-    def reroute(self, session: Session, name: str, request: int, cfd: Instrument) -> None:
+    def reroute(self, session: ClientSession, name: str, request: int, cfd: Instrument) -> None:
         """Redirect a client that asks for data of a CFD, which has none of its own, to the CFD's underlying stock."""
-        stock = self.catalogue.root("STK", cfd.symbol, cfd.currency)
+        stock = self.resolver.root("STK", cfd.symbol, cfd.currency)
         session.send(name, {"reqId": request, "conId": stock.con_id, "exchange": "SMART"})
 
-    def clients(self, *ids: int | None) -> Iterator[Session]:
+    def clients(self, *ids: int | None) -> Iterator[ClientSession]:
         """Yield the connected sessions of these client ids, each once."""
         for client_id in dict.fromkeys(ids):
             if client_id is not None and client_id in self.sessions:

@@ -48,7 +48,7 @@ _KEYS = ("reqId", "tickerId", "requestId")
 Lane: TypeAlias = "str | int"
 
 
-class Delays:
+class LatencyModel:
     """Generator of response times. The same seed and the same requests give the same delays."""
 
     def __init__(self, seed: int) -> None:
@@ -62,7 +62,7 @@ class Delays:
         return min(self._random.lognormvariate(math.log(typical), SPREAD), LONGEST * typical)
 
 
-class Answers:
+class DelayedResponses:
     """Delayed messages for one client. `orders` are the order ids that the client has used."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Simulator on a TCP port: sockets and a clock around the pure `Host`.
+"""Simulator on a TCP port: sockets and a clock around the pure `SimulatedTws`.
 
 Each connection gets the codec's `Acceptor`, so each client may speak any server version from 176 up. Messages to a
 client are written at once and never awaited; a client that reads too slowly is disconnected without a message, as by a
@@ -17,24 +17,24 @@ from ibbridge.codec import Acceptor, FramingError, HandshakeError, Message, Unde
 from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.versions import NEWEST
 from ibbridge.sim.encoding import Encoder
-from ibbridge.sim.engine import Host
-from ibbridge.sim.faults.byte_pipe import Pipe
+from ibbridge.sim.engine import SimulatedTws
+from ibbridge.sim.faults.byte_pipe import BytePipe
 from ibbridge.sim.faults.control_socket import listen
 from ibbridge.sim.faults.corrupt_frames import garbled
-from ibbridge.sim.faults.injector import Trouble
-from ibbridge.sim.faults.script import Step
+from ibbridge.sim.faults.injector import FaultInjector
+from ibbridge.sim.faults.script import FaultStep
 from ibbridge.sim.faults.script import step as faults_of
-from ibbridge.sim.latency import Delays
+from ibbridge.sim.latency import LatencyModel
 from ibbridge.sim.market import ib_times
 from ibbridge.sim.other_clients import read_again
-from ibbridge.tcp_server import Listener
+from ibbridge.tcp_server import TcpServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
     from typing import Any
 
-    from ibbridge.sim.context import Session
+    from ibbridge.sim.context import ClientSession
 
 log = logging.getLogger(__name__)
 
@@ -51,25 +51,25 @@ BARE_CLOSE = 0.5
 _CHUNK = 65_536
 
 
-class Link:
+class ClientConnection:
     """Connection of one client: its bytes, its dialect, and its session once the client has sent START_API."""
 
-    def __init__(self, writer: asyncio.StreamWriter, acceptor: Acceptor, trouble: Trouble) -> None:
+    def __init__(self, writer: asyncio.StreamWriter, acceptor: Acceptor, injector: FaultInjector) -> None:
         self.writer = writer
         self.acceptor = acceptor
-        self.session: Session | None = None
+        self.session: ClientSession | None = None
         self.client: int | None = None
-        self.pipe = Pipe()
+        self.pipe = BytePipe()
         self.mute = False
         self.closes: float | None = None
-        self._trouble = trouble
+        self._injector = injector
 
     def greet(self, now: float) -> None:
         """Queue the acceptor's response to the greeting, or what a fault makes of the response."""
         out = self.acceptor.data_to_send()
-        if out and self._trouble.stalled("accepted", None):
+        if out and self._injector.stalled("accepted", None):
             self.mute = True
-        if out and (found := self._trouble.use("greet", None)):
+        if out and (found := self._injector.use("greet", None)):
             args = found.step.args
             fields = (str(self.acceptor.version if args["announce"] is None else args["announce"]), args["time"])
             out = frame(b"".join(field.encode(args["encoding"], "replace") + b"\0" for field in fields))
@@ -94,13 +94,13 @@ class Link:
             return
         encoder = Encoder(dialect)
         frames = []
-        for name, data in self._trouble.said(self.session, self.session.take(), now):
+        for name, data in self._injector.said(self.session, self.session.take(), now):
             message = MESSAGES.get(name)
             if message is None or not message.exists(dialect.version):
                 log.warning("message %s does not exist at server version %d; not sent", name, dialect.version)
                 continue
             frames.append(encoder.put(name, data))
-        if not self.mute and not (self._welcomed and self._trouble.stalled("ready", self.client)):
+        if not self.mute and not (self._welcomed and self._injector.stalled("ready", self.client)):
             self.pipe.put(b"".join(frames), now)
         self._welcomed = True
 
@@ -108,7 +108,7 @@ class Link:
 
     def _shape(self) -> None:
         """Set the pipe's limits from the active faults."""
-        pipe, find = self.pipe, self._trouble.active
+        pipe, find = self.pipe, self._injector.active
         pipe.held = find("half-open", self.client) is not None
         pipe.piece = found.step.args["bytes"] if (found := find("split", self.client)) else 0
         pipe.gather = found.step.args["seconds"] if (found := find("merge", self.client)) else 0.0
@@ -120,7 +120,7 @@ class Link:
         return self.writer.transport.get_write_buffer_size() + len(self.pipe)
 
 
-class Simulator(Listener):
+class Simulator(TcpServer):
     """Simulated TWS that listens while the object is entered (`async with`).
 
     `start` is the initial simulated time, in whole seconds since 1970 (None: now), `speed` the simulated seconds that
@@ -144,8 +144,8 @@ class Simulator(Listener):
         tick: float = TICK,
         clients: int = CLIENTS,
         backlog: int = BACKLOG,
-        core: Host | None = None,
-        faults: Sequence[Step] = (),
+        core: SimulatedTws | None = None,
+        faults: Sequence[FaultStep] = (),
         pace: int | None = None,
         history: bool = False,
         control: str | None = None,
@@ -153,27 +153,29 @@ class Simulator(Listener):
         made_up: bool = False,
     ) -> None:
         super().__init__(host, port)
-        self.core = core or Host(seed, int(time.time()) if start is None else start, made_up=made_up)
+        self.core = core or SimulatedTws(seed, int(time.time()) if start is None else start, made_up=made_up)
         self._newest = newest
         self._speed = speed
         self._tick = tick
         self._most = clients
         self._backlog = backlog
         self._faults = faults
-        self._trouble = Trouble(self.core, pace=pace, history=history, delays=Delays(seed) if delays else None)
+        self._injector = FaultInjector(
+            self.core, pace=pace, history=history, delays=LatencyModel(seed) if delays else None
+        )
         self._endpoint = control
         self._control: asyncio.Task[None] | None = None
         self._connections = dict.fromkeys(("accepted", "refused", "closed"), 0)
         self._kept: socket.socket | None = None
         self._ending = False
-        self._links: set[Link] = set()
+        self._links: set[ClientConnection] = set()
         self._clock: asyncio.Task[None] | None = None
         self._next_answer: asyncio.TimerHandle | None = None
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         now = asyncio.get_running_loop().time()
-        self._trouble.plan(self._faults, now)
+        self._injector.plan(self._faults, now)
         self._do_due(now)
         self._clock = self._tasks.create_task(self._run_clock())
         if self._endpoint is not None:
@@ -200,7 +202,7 @@ class Simulator(Listener):
             await asyncio.sleep(self._tick)
             now = loop.time()
             self._do_due(now)
-            self._trouble.tick(now)
+            self._injector.tick(now)
             self.core.advance(simulated + (now - began) * self._speed)
             self._flush()
             if self._kept is not None and not self._refusing():
@@ -209,16 +211,16 @@ class Simulator(Listener):
     def _flush(self) -> None:
         """Send each client its waiting messages, and disconnect clients that do not read theirs."""
         now = asyncio.get_running_loop().time()
-        for link in self._links:
-            link.flush(now)
-            if link.waiting > self._backlog:
-                log.warning("client left %d bytes unread; disconnecting it", link.waiting)
-                link.writer.transport.abort()
+        for connection in self._links:
+            connection.flush(now)
+            if connection.waiting > self._backlog:
+                log.warning("client left %d bytes unread; disconnecting it", connection.waiting)
+                connection.writer.transport.abort()
         self._await_answer()
 
     def _await_answer(self) -> None:
         """Set a timer for the next delayed response, which must not wait for the next tick."""
-        due, timer = self._trouble.next_answer, self._next_answer
+        due, timer = self._injector.next_answer, self._next_answer
         if due is None or self._ending or (timer is not None and not timer.cancelled() and timer.when() <= due):
             return
         if timer is not None:
@@ -231,14 +233,14 @@ class Simulator(Listener):
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
-    def fault(self, given: Mapping[str, Any] | Step) -> dict[str, Any]:
+    def fault(self, given: Mapping[str, Any] | FaultStep) -> dict[str, Any]:
         """Apply one step, now or at its time. Return the figures for `figures`. Raise `FaultError`."""
-        step = given if isinstance(given, Step) else faults_of(given)
+        step = given if isinstance(given, FaultStep) else faults_of(given)
         now = asyncio.get_running_loop().time()
         if step.do == "figures":
             return {"figures": self.figures()}
         if (step.at, step.after, step.on) != (None, None, None):
-            self._trouble.plan([step], now)
+            self._injector.plan([step], now)
         else:
             self._begin(step, now)
             self._flush()
@@ -246,38 +248,38 @@ class Simulator(Listener):
 
     def figures(self) -> dict[str, Any]:
         """Return the counters: connections, and by client the highest rate, violations and open subscriptions."""
-        return {"connections": dict(self._connections), **self._trouble.figures()}
+        return {"connections": dict(self._connections), **self._injector.figures()}
 
     def _do_due(self, now: float) -> None:
-        for step in self._trouble.due(now):
+        for step in self._injector.due(now):
             self._begin(step, now)
 
-    def _begin(self, step: Step, now: float) -> None:
+    def _begin(self, step: FaultStep, now: float) -> None:
         log.info("fault: %s %s", step.do, {"client": step.client, **step.args})
-        self._trouble.begin(step, now)
-        links = [link for link in self._links if step.client in (None, link.client)]
+        self._injector.begin(step, now)
+        links = [connection for connection in self._links if step.client in (None, connection.client)]
         if step.do in ("refuse", "restart"):
             self._shut()
         if step.do == "restart":
             self.core.restart(step.args["ids"])
-        for link in links:
-            self._spoil(link, step, now)
+        for connection in links:
+            self._spoil(connection, step, now)
 
-    def _spoil(self, link: Link, step: Step, now: float) -> None:
+    def _spoil(self, connection: ClientConnection, step: FaultStep, now: float) -> None:
         """Apply a fault's immediate effect to one connection."""
         match step.do:
             case "drop":
-                link.pipe.left = step.args["bytes"]
+                connection.pipe.left = step.args["bytes"]
             case "close" if step.args["abort"]:
-                link.writer.transport.abort()
+                connection.writer.transport.abort()
             case "close" | "restart":
-                link.writer.close()
-            case "garbage" if link.session is not None and link.acceptor.dialect is not None:
-                whole = link.acceptor.dialect.put("currentTime", {"time": self.core.world.second})
-                link.pipe.put(garbled(whole, step.args["kind"]), now)
+                connection.writer.close()
+            case "garbage" if connection.session is not None and connection.acceptor.dialect is not None:
+                whole = connection.acceptor.dialect.put("currentTime", {"time": self.core.context.second})
+                connection.pipe.put(garbled(whole, step.args["kind"]), now)
 
     def _refusing(self) -> bool:
-        return any(self._trouble.active(do, None) for do in ("refuse", "restart"))
+        return any(self._injector.active(do, None) for do in ("refuse", "restart"))
 
     def _shut(self) -> None:
         """Stop listening, and keep the port bound, so that no other process takes it."""
@@ -299,7 +301,7 @@ class Simulator(Listener):
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         full = len(self._writers) >= self._most
-        if full or self._trouble.use("accept-close", None):
+        if full or self._injector.use("accept-close", None):
             self._connections["refused"] += 1
             writer.close()
             return
@@ -307,16 +309,18 @@ class Simulator(Listener):
         super()._accept(reader, writer)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        link = Link(writer, Acceptor(self._newest, connection_time=ib_times.stamp(self.core.now)), self._trouble)
-        self._links.add(link)
+        connection = ClientConnection(
+            writer, Acceptor(self._newest, connection_time=ib_times.stamp(self.core.now)), self._injector
+        )
+        self._links.add(connection)
         try:
             while True:
                 data = await reader.read(_CHUNK)
-                while self._holds(link):  # noqa: ASYNC110 - a fault ends by time, and the clock ticks as often
+                while self._holds(connection):  # noqa: ASYNC110 - a fault ends by time, and the clock ticks as often
                     await asyncio.sleep(self._tick)
-                if not data or link.writer.is_closing():
+                if not data or connection.writer.is_closing():
                     break
-                self._receive(link, data)
+                self._receive(connection, data)
                 self._flush()
                 await asyncio.sleep(0)  # a client that never stops asking must not stop the clock
         except (FramingError, HandshakeError) as error:
@@ -325,59 +329,59 @@ class Simulator(Listener):
             pass  # clients often disconnect without closing the connection
         finally:
             self._connections["closed"] += 1
-            self._links.discard(link)
-            if link.session is not None:
-                self._trouble.left(link.session, asyncio.get_running_loop().time())
-                self.core.disconnect(link.session)
-            link.writer.close()
+            self._links.discard(connection)
+            if connection.session is not None:
+                self._injector.left(connection.session, asyncio.get_running_loop().time())
+                self.core.disconnect(connection.session)
+            connection.writer.close()
 
-    def _holds(self, link: Link) -> bool:
+    def _holds(self, connection: ClientConnection) -> bool:
         """Return True if a fault keeps the server from reading a client's bytes, even their end."""
-        if self._ending or link.writer.is_closing():
+        if self._ending or connection.writer.is_closing():
             return False
-        return self._trouble.active("half-open", link.client) is not None
+        return self._injector.active("half-open", connection.client) is not None
 
-    def _receive(self, link: Link, data: bytes) -> None:
+    def _receive(self, connection: ClientConnection, data: bytes) -> None:
         now = asyncio.get_running_loop().time()
-        for message in link.acceptor.receive_data(data):
-            link.greet(now)
-            if not link.mute:
-                self._take(link, message, now)
-        link.greet(now)
+        for message in connection.acceptor.receive_data(data):
+            connection.greet(now)
+            if not connection.mute:
+                self._take(connection, message, now)
+        connection.greet(now)
 
-    def _take(self, link: Link, message: Message | Undecodable, now: float) -> None:
-        if link.session is None:
+    def _take(self, connection: ClientConnection, message: Message | Undecodable, now: float) -> None:
+        if connection.session is None:
             if isinstance(message, Message) and message.name == "startApi":
-                self._start(link, message.data["clientId"] or 0, now)
-        elif not self._trouble.stalled("ready", link.client):
-            version = link.acceptor.version or 0
-            if isinstance(message, Undecodable) and link.acceptor.dialect is not None:
-                message = read_again(link.acceptor.dialect, message)
+                self._start(connection, message.data["clientId"] or 0, now)
+        elif not self._injector.stalled("ready", connection.client):
+            version = connection.acceptor.version or 0
+            if isinstance(message, Undecodable) and connection.acceptor.dialect is not None:
+                message = read_again(connection.acceptor.dialect, message)
             if isinstance(message, Message) and REQUESTS[message.name].exists(version):
-                for step in self._trouble.triggered(message.name, link.session.client_id):
+                for step in self._injector.triggered(message.name, connection.session.client_id):
                     self._begin(step, now)
-                self._trouble.asked(link.session, message.name, message.data, now)
+                self._injector.asked(connection.session, message.name, message.data, now)
             else:
-                hand_over(self.core, link.session, version, message)
+                hand_over(self.core, connection.session, version, message)
 
-    def _start(self, link: Link, client: int, now: float) -> None:
+    def _start(self, connection: ClientConnection, client: int, now: float) -> None:
         """Process START_API, by which a client gives its client id."""
-        link.client = client
-        if self._trouble.stalled("version", None):
-            link.mute = True
+        connection.client = client
+        if self._injector.stalled("version", None):
+            connection.mute = True
             return
-        in_use = self._trouble.use("id-in-use", client)
+        in_use = self._injector.use("id-in-use", client)
         if in_use is not None and in_use.step.args["how"] == "close":
-            link.mute, link.closes = True, now + BARE_CLOSE
+            connection.mute, connection.closes = True, now + BARE_CLOSE
             return
-        ends = MESSAGES["historicalDataEnd"].exists(link.acceptor.version or 0)
-        link.session = self.core.connect(client, history_end=ends, taken=in_use is not None)
-        link.mute = self._trouble.stalled("start", client)
-        if not link.session.closed:
-            self._trouble.joined(link.session)
+        ends = MESSAGES["historicalDataEnd"].exists(connection.acceptor.version or 0)
+        connection.session = self.core.connect(client, history_end=ends, taken=in_use is not None)
+        connection.mute = self._injector.stalled("start", client)
+        if not connection.session.closed:
+            self._injector.joined(connection.session)
 
 
-def hand_over(core: Host, session: Session, version: int, message: Message | Undecodable) -> None:
+def hand_over(core: SimulatedTws, session: ClientSession, version: int, message: Message | Undecodable) -> None:
     """Pass a client's message to the host.
 
     A request that does not exist at the client's server version counts as unreadable, like garbage.
@@ -397,7 +401,7 @@ async def serve(
     *,
     seed: int = 0,
     newest: int = NEWEST,
-    faults: Sequence[Step] = (),
+    faults: Sequence[FaultStep] = (),
     pace: int | None = None,
     history: bool = False,
     control: str | None = None,

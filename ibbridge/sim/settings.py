@@ -9,13 +9,13 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.sim.market.contract_resolver import Refused
+from ibbridge.sim.market.contract_resolver import RequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ibbridge.sim.context import Data, Handler, Session, World
-    from ibbridge.sim.orders.order_entry import Orders
+    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
+    from ibbridge.sim.orders.order_entry import OrderEntry
 
 ORDER_REQUESTS = frozenset(
     ("placeOrder", "cancelOrder", "reqGlobalCancel", "exerciseOptions", "updateConfig", "reqIds", "reqOpenOrders",
@@ -51,9 +51,9 @@ _WARNINGS = {
 }
 
 
-def read_only() -> Refused:
+def read_only() -> RequestRejected:
     """Return TWS's error for an order in read-only mode."""
-    return Refused(
+    return RequestRejected(
         321, "Error validating request.-'cc' : cause - The API interface is currently in Read-Only mode."
     )
 
@@ -152,12 +152,12 @@ _AT_FIRST: Data = {
 class Settings:
     """Configuration of the host, and the handlers of the two requests about it."""
 
-    def __init__(self, world: World, orders: Orders) -> None:
-        self._world = world
+    def __init__(self, context: SimulationContext, orders: OrderEntry) -> None:
+        self._context = context
         self._orders = orders
         self._config = deepcopy(_AT_FIRST)
-        if world.master is not None:
-            self._config["api"]["settings"]["masterClientId"] = world.master
+        if context.master is not None:
+            self._config["api"]["settings"]["masterClientId"] = context.master
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers of the requests, by request name."""
@@ -168,12 +168,12 @@ class Settings:
         """Return True if orders are refused."""
         return bool(self._config["api"]["settings"]["readOnlyApi"])
 
-    def show(self, session: Session, args: Mapping[str, Any]) -> None:
+    def show(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the whole configuration."""
         request = (args.get("configRequestProto") or {}).get("reqId")
         session.send("configResponse", {"configResponseProto": {"reqId": request, **deepcopy(self._config)}})
 
-    def update(self, session: Session, args: Mapping[str, Any]) -> None:
+    def update(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Apply all requested changes or none: an error or an unaccepted warning stops every change."""
         wanted = args.get("updateConfigRequestProto") or {}
         changes = [(path, value) for path, value in _given(wanted) if self._at(path) != value]
@@ -207,7 +207,7 @@ class Settings:
             above, _, name = path.rpartition(".")
             self._at(above)[name] = value
             if path == "api.settings.masterClientId":
-                self._world.master = value
+                self._context.master = value
             yield path
 
     def _message_faults(self, wanted: Mapping[str, Any]) -> Iterator[str]:

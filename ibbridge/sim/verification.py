@@ -12,7 +12,7 @@ from ibbridge.sim.market.contract_resolver import invalid
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import Handler, Session
+    from ibbridge.sim.context import ClientSession, Handler
 
 _UNREGISTERED = "The program is not registered for verification"
 
@@ -30,9 +30,9 @@ class Verification:
         }
 
     @staticmethod
-    def _begin(_: Session, __: Mapping[str, Any]) -> None:
+    def _begin(_: ClientSession, __: Mapping[str, Any]) -> None:
         raise invalid(_UNREGISTERED)
 
     @staticmethod
-    def _fail(session: Session, message: str) -> None:
+    def _fail(session: ClientSession, message: str) -> None:
         session.send(message, {"isSuccessful": False, "errorText": _UNREGISTERED})

@@ -22,7 +22,7 @@ OVERHEAD = 400
 """Bytes that a message takes in memory beside its topic, body and identity."""
 
 
-class Waiting(NamedTuple):
+class PendingEvent(NamedTuple):
     """Message that waits to be written. `uptime` is the store's uptime (µs) when the message came."""
 
     stream: bytes
@@ -39,7 +39,7 @@ class Waiting(NamedTuple):
         return len(self.topic) + len(self.body) + len(self.identity or b"") + OVERHEAD
 
 
-Item = Waiting | Forgotten | Key
+Item = PendingEvent | Forgotten | Key
 
 
 class Backlog:
@@ -50,7 +50,7 @@ class Backlog:
         self.size = 0
         self.dropped = 0
         self._items: deque[Item] = deque()
-        self._by_stream: dict[bytes, deque[Waiting]] = {}
+        self._by_stream: dict[bytes, deque[PendingEvent]] = {}
         self._keys: dict[bytes, Key] = {}
 
     def __len__(self) -> int:
@@ -70,7 +70,7 @@ class Backlog:
     def add(self, item: Item) -> None:
         """Add an item behind all others."""
         self._items.append(item)
-        if isinstance(item, Waiting):
+        if isinstance(item, PendingEvent):
             self._by_stream.setdefault(item.stream, deque()).append(item)
             self.messages += 1
             self.size += item.size
@@ -87,13 +87,13 @@ class Backlog:
             elif isinstance(item, Key) and self._keys.get(item.name) is item:
                 del self._keys[item.name]
 
-    def drop(self, room: int) -> list[Waiting]:
+    def drop(self, room: int) -> list[PendingEvent]:
         """Drop the oldest messages until the rest has at most `room` bytes; return the dropped messages."""
-        dropped: list[Waiting] = []
+        dropped: list[PendingEvent] = []
         others: list[Item] = []
         while self.size > room:
             oldest = self._items.popleft()
-            if isinstance(oldest, Waiting):
+            if isinstance(oldest, PendingEvent):
                 self._leave(oldest)
                 dropped.append(oldest)
             else:
@@ -107,13 +107,13 @@ class Backlog:
         waiting = self._by_stream.get(stream)
         return waiting[0].seq if waiting else None
 
-    def messages_of(self, stream: bytes, first: int) -> Iterator[Waiting]:
+    def messages_of(self, stream: bytes, first: int) -> Iterator[PendingEvent]:
         """Return the waiting messages of a stream, from sequence number `first` on."""
         waiting = self._by_stream.get(stream, deque())
         return islice(waiting, bisect_left(waiting, first, key=attrgetter("seq")), None)
 
     def _leave(self, item: Item) -> None:
-        if isinstance(item, Waiting):
+        if isinstance(item, PendingEvent):
             waiting = self._by_stream[item.stream]
             waiting.popleft()
             if not waiting:

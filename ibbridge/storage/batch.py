@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.storage import event_table, schema
-from ibbridge.storage.backlog import OVERHEAD, Waiting
+from ibbridge.storage.backlog import OVERHEAD, PendingEvent
 from ibbridge.storage.checksums import of_event, of_state
 from ibbridge.storage.event_table import Forgotten
 from ibbridge.storage.keys import Key
@@ -43,7 +43,7 @@ def rows_of(items: Iterable[Item], number: Callable[[bytes], int]) -> Rows:
     size = 0
     newest: _Newest = {}
     for item in items:
-        if isinstance(item, Waiting):
+        if isinstance(item, PendingEvent):
             name, seq, uptime, topic, body, identity, key = item
             stream = number(name)
             messages.append(

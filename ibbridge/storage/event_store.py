@@ -31,7 +31,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.storage import event_table, schema
-from ibbridge.storage.backlog import Backlog, Item, Waiting
+from ibbridge.storage.backlog import Backlog, Item, PendingEvent
 from ibbridge.storage.batch import Batch, rows_of
 from ibbridge.storage.disk_thread import DiskThread, Job
 from ibbridge.storage.event_table import Forgotten, Old, Page
@@ -61,11 +61,11 @@ CLOSING = 5.0
 """Seconds to write the backlog when the store is closed."""
 
 PRUNED, PRUNED_BYTES = 250, 256 * 2**10
-"""Limits of one removal, in rows and bytes: about 1 ms. With one `tend` a second that is 21 million rows a day."""
+"""Limits of one removal, in rows and bytes: about 1 ms. With one `tick` a second that is 21 million rows a day."""
 
 TIDY, WAL = 2**19, 2**21
-"""Bytes of the write-ahead log above which it is copied into the file: by `tend` (1 to 2 ms, mostly waiting for the
-disk), and by a commit (4 to 5 ms) if `tend` does not come in time."""
+"""Bytes of the write-ahead log above which it is copied into the file: by `tick` (1 to 2 ms, mostly waiting for the
+disk), and by a commit (4 to 5 ms) if `tick` does not come in time."""
 
 FULL, HIGH, LOW = 1.0, 0.8, 0.75
 """Shares of `most_bytes`: above the first messages are removed early, the second starts an alarm, the third ends it."""
@@ -83,7 +83,7 @@ MAKING_ROOM = 0.1
 LARGER = 4
 
 STEP = 60_000_000
-"""Microseconds of uptime that one `tend` adds at most, whatever its clock says: `tend` is called every second."""
+"""Microseconds of uptime that one `tick` adds at most, whatever its clock says: `tick` is called every second."""
 
 STAMPED = 600_000_000
 """Microseconds of uptime after which the uptime is written, if no message stamped with it has been written."""
@@ -121,7 +121,7 @@ _Row = tuple[bytes, int, int, bytes, bytes, bytes | None, bytes | None]
 order key, if any."""
 
 
-class _Stream:
+class _StoredStream:
     """Stream of the store in memory: see the schema.
 
     `keyed`: some of its messages are about order keys. `saved` is its row on disk, None if there is none.
@@ -173,7 +173,7 @@ def _nothing(_: object) -> None:
     pass
 
 
-class Store:
+class EventStore:
     """Event store in a directory. Before `open` and after `close` the store writes and finds nothing.
 
     `days` is how long messages are kept. `sync` is "normal" (commits survive the process) or "full" (commits also
@@ -213,12 +213,12 @@ class Store:
         self._inode = 0
         self._files = _Files(0, 0, 0)
         self._wal_size = 0  # after the last job of the disk thread
-        self._streams: dict[bytes, _Stream] = {}
-        self._numbered: dict[int, _Stream] = {}
+        self._streams: dict[bytes, _StoredStream] = {}
+        self._numbered: dict[int, _StoredStream] = {}
         self._next = 1  # the row number of the next new stream
         self._about = About("", 0, 0, 0)  # the row to be written
         self._stamped = 0  # the uptime that was written last; -1 if the row must be written with the next commit
-        self._seen: int | None = None  # the `now` of the last `tend`
+        self._seen: int | None = None  # the `now` of the last `tick`
         self._known = KnownKeys()
         self._open_keys: list[Key] = []
         self._backlog = Backlog()
@@ -264,7 +264,7 @@ class Store:
 
         Raise StoreError if the directory cannot be made or locked. `fault` tells of anything else that is wrong. A file
         that is no store, or of a later schema, is left as it is; then nothing is kept, and `name` is made from the
-        epoch. On a full disk `tend` tries again, and messages are kept in memory until then.
+        epoch. On a full disk `tick` tries again, and messages are kept in memory until then.
         """
         epoch = min(clock, LATEST)
         self.name = f"e-{_base36(epoch)}"
@@ -407,7 +407,7 @@ class Store:
         self._write_name()
 
     def _write_name(self) -> None:
-        """Write the store's name into the lock file. A failed write is repeated by the next `tend` or start."""
+        """Write the store's name into the lock file. A failed write is repeated by the next `tick` or start."""
         with suppress(OSError):
             os.pwrite(self._locked, self.name.encode() + b"\n", 0)
 
@@ -450,7 +450,7 @@ class Store:
         newest = one(db, "SELECT uptime FROM event ORDER BY id DESC LIMIT 1") or 0
         newest = newest if is_number(newest) and newest <= schema.TIMES_OF_DAY else 0
         for row in streams:
-            self._add(_Stream(row.name, row.number, row.floor, max(row.floor, row.last), row))
+            self._add(_StoredStream(row.name, row.number, row.floor, max(row.floor, row.last), row))
         self._used = event_table.used(db)
         self.name = about.name
         self._about = about._replace(
@@ -458,7 +458,7 @@ class Store:
         )
         self._next = max(self._numbered, default=0) + 1
 
-    def _add(self, stream: _Stream) -> _Stream:
+    def _add(self, stream: _StoredStream) -> _StoredStream:
         self._streams[stream.name] = self._numbered[stream.number] = stream
         return stream
 
@@ -474,7 +474,8 @@ class Store:
         self._idle = False
         uptime = self._about.uptime
         fresh = [
-            Waiting(name, seq, uptime, topic, body, identity, key) for name, seq, _, topic, body, identity, key in rows
+            PendingEvent(name, seq, uptime, topic, body, identity, key)
+            for name, seq, _, topic, body, identity, key in rows
         ]
         self._collect()
         if self._failing or self._backlog.messages:
@@ -499,7 +500,7 @@ class Store:
         """Keep a value by name, on the disk before the return. Return False, and set the fault, if that failed."""
         return self._commit(partial(event_table.put_value, key, value), for_sure=True)
 
-    def tend(self, now: int) -> None:
+    def tick(self, now: int) -> None:
         """Do a part of the maintenance. Call it every second.
 
         `now` is in µs, of a monotonic clock. Retry failed writes, remove messages that are too old or too many, and
@@ -556,7 +557,7 @@ class Store:
         name, seq, *_, key = row
         stream = self._streams.get(name)
         if stream is None:
-            stream = self._add(_Stream(name, self._next, seq - 1, seq - 1))
+            stream = self._add(_StoredStream(name, self._next, seq - 1, seq - 1))
             self._next += 1
         if seq > stream.last + 1:
             stream.floor = seq - 1
@@ -566,7 +567,7 @@ class Store:
     def _number(self, name: bytes) -> int:
         return self._streams[name].number
 
-    def _keep(self, fresh: Sequence[Waiting]) -> None:
+    def _keep(self, fresh: Sequence[PendingEvent]) -> None:
         """Add rows to the backlog, and drop the oldest ones above the limit; drop all of them if there is no file."""
         for message in fresh:
             self._backlog.add(message)
@@ -646,7 +647,7 @@ class Store:
         """Remove messages, which are the oldest of their streams. Return True if any were removed."""
         if not messages:
             return False
-        floors: dict[_Stream, int] = {}
+        floors: dict[_StoredStream, int] = {}
         for old in messages:
             stream = self._numbered[old.stream]
             floors[stream] = max(old.seq, floors.get(stream, stream.floor))
@@ -756,7 +757,7 @@ class Store:
             )
         return found
 
-    def figures(self) -> dict[str, Any]:
+    def metrics(self) -> dict[str, Any]:
         """Return the store's metrics. `longestCommitMs` is since the last call; p50 and p99 are of `RECENT` commits."""
         longest, self._longest_ms = self._longest_ms, 0.0
         return {

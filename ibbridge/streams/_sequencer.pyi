@@ -1,5 +1,5 @@
-from ibbridge.streams.sequencer import Channel, Press, Stream, sealed
+from ibbridge.streams.sequencer import Channel, Sequencer, Stream, sealed
 
-__all__ = ["PRESS", "Channel", "Press", "Stream", "sealed"]
+__all__ = ["SEQUENCER", "Channel", "Sequencer", "Stream", "sealed"]
 
-PRESS: int
+SEQUENCER: int

@@ -10,7 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-PRESS = 2  # the version of what is here: an installation may have one that is older than the rest
+SEQUENCER = 2  # the version of what is here: an installation may have one that is older than the rest
 
 cdef enum:
     NUMBERS = 41  # bytes between head and data
@@ -78,7 +78,7 @@ cdef class Channel:
         self.users = 0
 
 
-cdef class Press:
+cdef class Sequencer:
     cdef public uint64_t offset
     cdef public list held, changed
 

@@ -47,7 +47,7 @@ class HeartbeatNumbers:
         """Add a durable stream, to be named again and again, in turn with the others."""
         self._durable.append(stream)
 
-    def beat(self, changed: Iterable[Stream]) -> dict[str, int]:
+    def next_heartbeat(self, changed: Iterable[Stream]) -> dict[str, int]:
         """Return the sequence numbers for the next heartbeat, by stream name. `changed`: since the last heartbeat."""
         for stream in changed:
             self._changed.pop(stream, None)

@@ -18,7 +18,7 @@ DEEPEST = 1_000
 """Most rows of a side. IB sends a few dozen; a change at a position beyond this is ignored."""
 
 
-class Book:
+class DepthBook:
     """Market depth book with both sides. `ts` is the time of the last change (µs since 1970 UTC)."""
 
     __slots__ = ("_sides", "fresh", "ts")

@@ -19,7 +19,7 @@ import msgpack
 from ibbridge.protocol import topics
 from ibbridge.streams import sequencer
 from ibbridge.streams.heartbeat_numbers import HeartbeatNumbers
-from ibbridge.streams.replay_buffer import Ring
+from ibbridge.streams.replay_buffer import ReplayBuffer
 from ibbridge.streams.retired_streams import RetiredStreams
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from ibbridge.storage.keys import Key
 
 if TYPE_CHECKING or not sequencer.COMPILED:
-    from ibbridge.streams.sequencer import Channel, Press, Stream, sealed
+    from ibbridge.streams.sequencer import Channel, Sequencer, Stream, sealed
 else:
-    from ibbridge.streams._sequencer import Channel, Press, Stream, sealed
+    from ibbridge.streams._sequencer import Channel, Sequencer, Stream, sealed
 
 PROTO = 1
 """Version of the bus protocol, in every heartbeat, welcome and `status`."""
@@ -69,8 +69,8 @@ class Row(NamedTuple):
     key: bytes | None = None
 
 
-class Store(Protocol):
-    """Event store for durable messages: the part of `ibbridge.storage.event_store.Store` that publishing needs."""
+class StreamStore(Protocol):
+    """Event store for durable messages: the part of `ibbridge.storage.event_store.EventStore` that publishing needs."""
 
     name: str
 
@@ -108,7 +108,7 @@ class Gone(Exception):  # noqa: N818 - an answer, not a failure
         self.first = first
 
 
-class Streams:
+class Publisher:
     """Publisher of all streams of one epoch. `begin` may set the epoch before the first message.
 
     `send` gets the published topics and bodies in turn. `prefix` is put before all topics. `heartbeat` is the interval
@@ -123,19 +123,19 @@ class Streams:
         prefix: str = "",
         heartbeat: float = 1.0,
         *,
-        ring: Ring | None = None,
-        store: Store | None = None,
+        ring: ReplayBuffer | None = None,
+        store: StreamStore | None = None,
         keys: Callable[[bytes], tuple[bytes | None, Sequence[Key]]] = _no_key,
     ) -> None:
         self.epoch = epoch
         self.heartbeat = heartbeat
         self.gen = 0
-        self._press = Press()
-        self.publish_all = self._press.publish_all
-        """Publish many packed messages. Call it only between `hold` and `release`; `other` may publish, too."""
+        self._sequencer = Sequencer()
+        self.publish_all = self._sequencer.publish_all
+        """Publish many packed messages. Call it only between `begin_batch` and `flush`; `other` may publish, too."""
         self.beats = 0
         """The number of the last heartbeat: the count of calls of `seqs`."""
-        self.ring = Ring(10_000, 2**24) if ring is None else ring
+        self.ring = ReplayBuffer(10_000, 2**24) if ring is None else ring
         self._send = send
         self._store = store
         self._keys = keys
@@ -155,7 +155,7 @@ class Streams:
     @property
     def offset(self) -> int:
         """The offset of the last message: its number over all streams."""
-        return self._press.offset
+        return self._sequencer.offset
 
     # -- channels
 
@@ -184,7 +184,9 @@ class Streams:
     def _topic(self, components: Sequence[str]) -> bytes:
         return topics.topic(*self._prefix, *components)
 
-    def passing(self, *components: str, ref: Mapping[str, Any] | None = None, flags: Sequence[str] = ()) -> Channel:
+    def transient_channel(
+        self, *components: str, ref: Mapping[str, Any] | None = None, flags: Sequence[str] = ()
+    ) -> Channel:
         """Return a new channel for transient messages, which are no part of the stream's state."""
         about = _pack(ref) if ref else b""
         head = self._head(components[-1], about, flags)
@@ -271,7 +273,9 @@ class Streams:
         """
         stream = self._stream(components)
         since = self._heard(stream)
-        self.say(self.passing(*components, GAP, flags=(SYNTHETIC,)), {"reason": reason, "since": since}, ts)
+        self.publish_map(
+            self.transient_channel(*components, GAP, flags=(SYNTHETIC,)), {"reason": reason, "since": since}, ts
+        )
         stream.cuts += 1
         for channel in channels:
             if channel.stream is stream:
@@ -292,7 +296,7 @@ class Streams:
         """Return topic and body of a message that is in the ring or still held."""
         place = 2 * (offset - self.ring.next)
         if place >= 0:
-            return self._press.held[place], self._press.held[place + 1]
+            return self._sequencer.held[place], self._sequencer.held[place + 1]
         return next(self.ring.at((offset,)))
 
     # -- publishing
@@ -300,17 +304,17 @@ class Streams:
     def publish(self, channel: Channel, data: bytes, ts: int) -> bytes:
         """Publish packed `data`, read from TWS at `ts` (µs since 1970 UTC), and return the body.
 
-        Only for streams that are not durable; `put` is for all streams.
+        Only for streams that are not durable; `publish_packed` is for all streams.
         """
-        body = self._press.publish(channel, data, ts)
+        body = self._sequencer.publish(channel, data, ts)
         if not self._holding:
-            self.release()
+            self.flush()
         return body
 
-    def put(self, channel: Channel, data: bytes, ts: int, identity: Hashable = EVENT) -> None:
+    def publish_packed(self, channel: Channel, data: bytes, ts: int, identity: Hashable = EVENT) -> None:
         """Publish packed data. With an `identity` the message is state, and replaces the last one of that identity."""
         holding, self._holding = self._holding, True
-        before = len(self._press.held)
+        before = len(self._sequencer.held)
         try:
             body = self.publish(channel, data, ts)
         finally:
@@ -325,11 +329,11 @@ class Streams:
             key = self._key_of(channel) if channel.about else None
             self._rows.append(Row(stream.name, stream.seq, ts, channel.topic, body, kept, key))
         if not holding:
-            self.release()
+            self.flush()
 
-    def say(self, channel: Channel, data: Mapping[str, Any], ts: int, identity: Hashable = EVENT) -> None:
-        """Pack data and publish it like `put`."""
-        self.put(channel, _pack(data), ts, identity)
+    def publish_map(self, channel: Channel, data: Mapping[str, Any], ts: int, identity: Hashable = EVENT) -> None:
+        """Pack data and publish it like `publish_packed`."""
+        self.publish_packed(channel, _pack(data), ts, identity)
 
     def _key_of(self, channel: Channel) -> bytes | None:
         """Return the name of a channel's order key, and have the store keep new keys."""
@@ -347,14 +351,14 @@ class Streams:
             if (named := self._remembered(channel, identity)) is not None:
                 self._store.forget(channel.topic, named)  # type: ignore[union-attr]
 
-    def aside(self, kind: str, data: Mapping[str, Any], ts: int, *components: str) -> None:
+    def publish_unsequenced(self, kind: str, data: Mapping[str, Any], ts: int, *components: str) -> None:
         """Publish outside all sequences, without a sequence number or replay: for heartbeats."""
         about = {"type": kind, "epoch": self.epoch, "gen": self.gen, "ts": ts, "data": data}
-        self.release()
+        self.flush()
         self._send([topics.topic(*self._prefix, *components, kind), _pack(about)])
 
-    def hold(self) -> None:
-        """Hold published messages back until `release`.
+    def begin_batch(self) -> None:
+        """Hold published messages back until `flush`.
 
         ZeroMQ's own thread writes all messages that it finds to the subscribers at once, and then sleeps. Given one
         message at a time the thread wakes and writes for each, at five times the cost. So the messages of one read go
@@ -362,25 +366,25 @@ class Streams:
         """
         self._holding = True
 
-    def pause(self) -> bool:
+    def end_batch(self) -> bool:
         """End holding without sending. Return True if durable messages among those held wait for their commit.
 
-        The next published message sends all of them, as `release` does: so one commit does for several reads.
+        The next published message sends all of them, as `flush` does: so one commit does for several reads.
         """
         self._holding = False
         return bool(self._rows)
 
-    def release(self) -> None:
+    def flush(self) -> None:
         """Send the held messages in order, and end holding.
 
         Messages before the first durable one do not wait for the commit. After a failed commit the messages are sent
         all the same, because clients must learn of a fill. The store tries again, and its `fault` says what is wrong.
         """
         self._holding = False
-        held = self._press.held
+        held = self._sequencer.held
         if not held:
             return
-        self._press.held = []
+        self._sequencer.held = []
         self.ring.extend(held)
         if not self._rows:
             self._send(held)
@@ -401,7 +405,7 @@ class Streams:
 
         A welcome has no sequence number. All messages up to its `offset` are sent before it.
         """
-        self.release()
+        self.flush()
         about = {"type": "welcome", "proto": PROTO, "epoch": self.epoch, "gen": self.gen, "offset": self.offset}
         about |= {"beat": self.beats, "heartbeat": self.heartbeat, "store": self._store_name}
         packed: bytes = msgpack.packb(about)
@@ -445,7 +449,7 @@ class Streams:
         The result has at most `most` messages and `most_bytes` bytes, but at least one message. Raise `Gone` if the
         first message is no longer kept, and `KeyError` if the stream is unknown.
         """
-        self.release()
+        self.flush()
         stream = self.stream(name)
         if stream is None:
             raise KeyError(name)
@@ -476,7 +480,7 @@ class Streams:
         """Forget the offsets of messages that are no longer in the ring."""
         del stream.offsets[: bisect_left(stream.offsets, self.ring.first)]
 
-    def tend(self, most: int = 2_000) -> None:
+    def tick(self, most: int = 2_000) -> None:
         """Trim the next `most` streams, and retire those that hold nothing. Call it about every second."""
         start = self._trimmed if self._trimmed < len(self._names) else 0
         forgotten: set[bytes] = set()
@@ -525,10 +529,10 @@ class Streams:
         Call it once for each heartbeat, because the call counts the heartbeat in `beats`.
         """
         self.beats += 1
-        changed, self._press.changed = self._press.changed, []
+        changed, self._sequencer.changed = self._sequencer.changed, []
         for stream in changed:
             stream.changed = False
-        return self._numbers.beat(changed)
+        return self._numbers.next_heartbeat(changed)
 
 
 def body_of(channel: Channel, data: Mapping[str, Any], ts: int) -> bytes:

@@ -29,7 +29,7 @@ BLOCKS = 16
 """Least number of blocks that a ring has room for, so that one dropped block is a small part of the ring."""
 
 
-class Ring:
+class ReplayBuffer:
     """Ring buffer of the newest messages' topics and bodies. It holds the offsets `first` to `next - 1`."""
 
     def __init__(self, messages: int, size: int) -> None:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
-    from ibbridge.streams.market_depth import Book
+    from ibbridge.streams.market_depth import DepthBook
 
 try:
     from ibbridge.streams import _sequencer
 except ImportError:  # not built: there was no compiler
     COMPILED = False
 else:
-    COMPILED = _sequencer.PRESS == 2 and os.environ.get("IBBRIDGE_PURE") != "1"
+    COMPILED = _sequencer.SEQUENCER == 2 and os.environ.get("IBBRIDGE_PURE") != "1"
 
 _NUMBERS = Struct(">Q8sQ4sQ5s").pack
 _OFFSET, _TS, _DATA = b"\xa6offset\xcf", b"\xa2ts\xcf", b"\xa4data"
@@ -70,11 +70,11 @@ class Channel:
         self.keeps = False
         self.last: dict[Hashable, bytes] = {}
         self.stale: dict[Hashable, bytes] = {}
-        self.book: Book | None = None
+        self.book: DepthBook | None = None
         self.users = 0
 
 
-class Press:
+class Sequencer:
     """Sequencer: numbers messages and wraps them. `held` has the topics and bodies to be sent, in turn.
 
     `changed` has the streams with new messages, each stream once as long as its `changed` is set.

@@ -18,7 +18,7 @@ from ibbridge.streams.publisher import body_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ibbridge.streams.publisher import Streams
+    from ibbridge.streams.publisher import Publisher
     from ibbridge.streams.sequencer import Channel, Stream
 
 MESSAGES = 800
@@ -99,19 +99,19 @@ class _Page:
 
 
 def page(
-    streams: Streams, prefix: bytes, after: str = "", messages: int = MESSAGES, size: int = BYTES
+    publisher: Publisher, prefix: bytes, after: str = "", messages: int = MESSAGES, size: int = BYTES
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Return the streams under `prefix` from `after` on, and the `after` of the next page (None at the end).
 
     Raise `CursorError` if `after` is no cursor.
     """
     made, cursor = _Page(messages, size), _cursor(after)
-    if cursor.seq >= 0 and (begun := streams.stream(cursor.stream)) is not None:
+    if cursor.seq >= 0 and (begun := publisher.stream(cursor.stream)) is not None:
         if begun.cuts != cursor.cuts:
             cursor = _start(begun)
         if (rest := made.add(begun, prefix, cursor)) is not None:
             return made.streams, rest.text()
-    for stream in streams.under(prefix, cursor.stream):
+    for stream in publisher.under(prefix, cursor.stream):
         if made.full:
             return made.streams, made.streams[-1]["stream"]
         if (rest := made.add(stream, prefix, _start(stream))) is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ibbridge.codec.schema import Request
-    from ibbridge.requests.request import Asking, Route
+    from ibbridge.requests.request import ActiveRequest, CommandId
 
 MOST_REMEMBERED = 5_000
 """Requests that are over, or were cancelled, and can still be found by their command ids."""
@@ -43,7 +43,7 @@ class Subscription:
     - `elsewhere`: later data has another topic than the first responses, such as bars that are kept up to date.
     """
 
-    route: Route
+    route: ActiveRequest
     topic: str
     seq: int = 0
     instrument: str = ""
@@ -64,15 +64,15 @@ class Subscription:
         self.suspect, self.dead = False, ""
 
 
-class Subscriptions:
+class SubscriptionRegistry:
     """Registry of subscriptions, with the requests that each command has made."""
 
     def __init__(self) -> None:
         self._shared: dict[tuple[str, str], Subscription] = {}
-        self._of: dict[Route, Subscription] = {}
+        self._of: dict[ActiveRequest, Subscription] = {}
         self._on: dict[str, list[Subscription]] = {}
-        self._by_command: dict[Asking, Route] = {}
-        self._gone: OrderedDict[Asking, str] = OrderedDict()  # cancelled requests: a client may repeat its cancel
+        self._by_command: dict[CommandId, ActiveRequest] = {}
+        self._gone: OrderedDict[CommandId, str] = OrderedDict()  # cancelled requests: a client may repeat its cancel
         self._late: OrderedDict[str, list[int]] = OrderedDict()
         self._tidy_at = 0
 
@@ -81,16 +81,16 @@ class Subscriptions:
 
     # -- by command
 
-    def under(self, asking: Asking) -> Route | None:
+    def by_command(self, command_id: CommandId) -> ActiveRequest | None:
         """Return the request that this command has made, if the request is remembered."""
-        return self._by_command.get(asking)
+        return self._by_command.get(command_id)
 
-    def remember(self, asking: Asking, route: Route) -> None:
+    def remember(self, command_id: CommandId, route: ActiveRequest) -> None:
         """Remember a request by its command. Requests that are over are forgotten now and then."""
-        self._by_command[asking] = route
-        self._gone.pop(asking, None)
+        self._by_command[command_id] = route
+        self._gone.pop(command_id, None)
         if len(self._by_command) > self._tidy_at:
-            self._by_command = {asking: route for asking, route in self._by_command.items() if not route.ended}
+            self._by_command = {command_id: route for command_id, route in self._by_command.items() if not route.ended}
             shared = self._shared.items()
             self._shared = {key: subscription for key, subscription in shared if not subscription.route.ended}
             self._of, self._on = {}, {}
@@ -98,19 +98,19 @@ class Subscriptions:
                 self._index(subscription)
             self._tidy_at = max(MOST_REMEMBERED, 2 * len(self._by_command))
 
-    def give_up(self, asking: Asking) -> None:
+    def abandon(self, command_id: CommandId) -> None:
         """Forget the request of a command, because its client has cancelled the request."""
-        self._gone[asking] = self._by_command.pop(asking).request.name
+        self._gone[command_id] = self._by_command.pop(command_id).request.name
         if len(self._gone) > MOST_REMEMBERED:
             self._gone.popitem(last=False)
 
-    def given_up(self, asking: Asking) -> str | None:
+    def abandoned(self, command_id: CommandId) -> str | None:
         """Return the name of the request that this command has made, if the request was cancelled since."""
-        return self._gone.get(asking)
+        return self._gone.get(command_id)
 
     # -- streams under a number
 
-    def add(self, route: Route, topic: str, args: Any, seq: int) -> None:
+    def add(self, route: ActiveRequest, topic: str, args: Any, seq: int) -> None:
         """Add a subscription that has been requested.
 
         `args` are the arguments without request id, which all clients of the subscription have in common. `seq` is the
@@ -135,45 +135,47 @@ class Subscriptions:
         if not there:
             del self._on[subscription.topic]
 
-    def shared(self, request: Request, topic: str, args: Any) -> Route | None:
+    def shared(self, request: Request, topic: str, args: Any) -> ActiveRequest | None:
         """Return the subscription for this request on that topic with these arguments, if there is one."""
         found = self._shared.get((topic, _sharing(request, args)))
         return None if found is None or found.route.ended else found.route
 
-    def on(self, topic: str) -> Iterator[Subscription]:
+    def on_topic(self, topic: str) -> Iterator[Subscription]:
         """Yield the subscriptions on that topic, whatever their arguments."""
         there = self._on.get(topic, ())
         yield from (subscription for subscription in there if not subscription.route.ended)
 
-    def alone(self, subscription: Subscription) -> bool:
+    def is_alone(self, subscription: Subscription) -> bool:
         """Return True if no other subscription has messages on its topic."""
         return not subscription.elsewhere and len(self._on.get(subscription.topic, ())) == 1
 
-    def of(self, route: Route) -> Subscription | None:
+    def find(self, route: ActiveRequest) -> Subscription | None:
         """Return the subscription of this request, if there is one."""
         return self._of.get(route)
 
     def live(self) -> list[Subscription]:
         """Return all subscriptions that have a client."""
         wanted = self._shared.values()
-        return [subscription for subscription in wanted if not subscription.route.ended and subscription.route.holders]
+        return [
+            subscription for subscription in wanted if not subscription.route.ended and subscription.route.subscribers
+        ]
 
-    def over(self, route: Route) -> None:
+    def remove(self, route: ActiveRequest) -> None:
         """Forget the subscription of a request that is over. No client cancels one that TWS has refused."""
         if left := self._of.get(route):
             self._drop(left)
 
-    def leave(self, route: Route, topic: str) -> None:
+    def unsubscribe(self, route: ActiveRequest, topic: str) -> None:
         """Forget a subscription whose last client has left, and remember its request id as late.
 
         TWS may still send messages with that request id, which must not reach the next subscriber of the topic.
         """
-        self.over(route)
+        self.remove(route)
         self._late.setdefault(topic, []).append(route.req_id)
         if len(self._late) > MOST_REMEMBERED:
             self._late.popitem(last=False)
 
-    def late(self, topic: str) -> list[int]:
+    def retired_ids(self, topic: str) -> list[int]:
         """Remove and return the late request ids of a topic."""
         return self._late.pop(topic, [])
 
@@ -187,7 +189,7 @@ def _sharing(request: Request, args: Any) -> str:
     return f"{request.name} {canonical(args)}"
 
 
-def _market(route: Route) -> str:
+def _market(route: ActiveRequest) -> str:
     """Return the instrument whose trading hours a subscription follows; empty if none, as for a news feed."""
     contract = route.args.get("contract")
     return instrument_key(contract) if route.request.flows and contract and tape(contract) is None else ""

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
 from ibbridge.ib.notices import BAD_MESSAGE, BUST, COMPETING, DEPTH_HALTED, LIVE_UPDATES_FAILED
-from ibbridge.ib.trading_hours import Calendar
-from ibbridge.protocol.errors import Refused
-from ibbridge.requests.issuer import Due
-from ibbridge.requests.reissue_queue import Turn, Turns
-from ibbridge.requests.request import Route
+from ibbridge.ib.trading_hours import TradingCalendar
+from ibbridge.protocol.errors import CommandRefused
+from ibbridge.requests.issuer import ResponseDeadline
+from ibbridge.requests.reissue_queue import Reissue, ReissueQueue
+from ibbridge.requests.request import ActiveRequest
 from ibbridge.requests.request_factory import OF_ACCOUNTS
-from ibbridge.requests.timeouts import Answers
+from ibbridge.requests.timeouts import RequestTimeouts
 from ibbridge.subscriptions.singleton_streams import Incomplete
 from ibbridge.subscriptions.stall_detector import COMPETING as CONTESTED
-from ibbridge.subscriptions.stall_detector import Watchdog
+from ibbridge.subscriptions.stall_detector import StallDetector
 from ibbridge.tws.sender import NOT_CONNECTED
 
 if TYPE_CHECKING:
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 
     from ibbridge.codec.schema import Request
     from ibbridge.requests.deadlines import Deadlines
-    from ibbridge.requests.issuer import Asker
+    from ibbridge.requests.issuer import RequestIssuer
     from ibbridge.requests.notifications import RequestNotifications
     from ibbridge.requests.tracker import RequestTracker
-    from ibbridge.subscriptions.registry import Subscription, Subscriptions
-    from ibbridge.subscriptions.singleton_streams import Wholes
+    from ibbridge.subscriptions.registry import Subscription, SubscriptionRegistry
+    from ibbridge.subscriptions.singleton_streams import SingletonStreams
 
 LOST_DATA, KEPT_DATA = 1101, 1102
 _LOST = frozenset((1100, 2110))
@@ -63,35 +63,35 @@ AGAIN = 60.0
 """Seconds of silence after which the trading hours of a contract are requested, if they are not known."""
 
 
-class Upkeep:
+class Resubscriber:
     """Re-subscription: keeps the subscriptions at TWS equal to those that clients want."""
 
     def __init__(
         self,
-        asker: Asker,
+        issuer: RequestIssuer,
         tracker: RequestTracker,
         notifications: RequestNotifications,
-        subscriptions: Subscriptions,
-        wholes: Wholes,
+        subscriptions: SubscriptionRegistry,
+        singletons: SingletonStreams,
         *,
         deadlines: Deadlines[object],
         silent_after: float = 180.0,
         per_minute: int = 6,
         stamp: Callable[[], int] = lambda: 0,
     ) -> None:
-        self._asker = asker
+        self._issuer = issuer
         self._tracker = tracker
         self._notifications = notifications
         self._subscriptions = subscriptions
-        self._wholes = wholes
+        self._singletons = singletons
         self._deadlines = deadlines
         self._stamp = stamp
-        self._watchdog = Watchdog(silent_after, per_minute)
+        self._stall_detector = StallDetector(silent_after, per_minute)
         self._silent_after = silent_after
-        self._turns = Turns(asker, tracker, subscriptions, wholes)
-        self._answers = Answers(asker, tracker, notifications, self._turns, stamp)
-        self._hours = Calendar()
-        self._asking_hours: Route | None = None
+        self._reissue_queue = ReissueQueue(issuer, tracker, subscriptions, singletons)
+        self._timeouts = RequestTimeouts(issuer, tracker, notifications, self._reissue_queue, stamp)
+        self._hours = TradingCalendar()
+        self._asking_hours: ActiveRequest | None = None
         self._now = 0.0
         self._up = True
         self._definitions = True
@@ -101,30 +101,32 @@ class Upkeep:
 
     def begin(self) -> None:
         """Begin a new connection: forget the request ids and the farm states of the old one."""
-        self._turns.clear()
-        self._asker.begin()
+        self._reissue_queue.clear()
+        self._issuer.begin()
         self._tracker.reconnected()
         self._subscriptions.reconnected()
         self._up, self._definitions = True, True
         for down in self._down.values():
             down.clear()
 
-    def connected(self) -> list[tuple[Route, str]]:
+    def connected(self) -> list[tuple[ActiveRequest, str]]:
         """Send all wanted requests on a new connection.
 
         Return the requests that could not be sent, with the reasons: TWS may speak an older version.
         """
         live = self._subscriptions.live()
-        self._turns.put_all([*self._answers.connected(), *(Turn(subscription.route) for subscription in live)])
-        return self._turns.take()
+        self._reissue_queue.put_all(
+            [*self._timeouts.connected(), *(Reissue(subscription.route) for subscription in live)]
+        )
+        return self._reissue_queue.take()
 
-    def lost(self) -> list[Route]:
+    def lost(self) -> list[ActiveRequest]:
         """Publish `gap` on every subscription, because the connection is lost. Return the requests that have failed."""
         ts = self._stamp()
         for subscription in self._subscriptions.live():
             self._outdate(subscription, "connection", ts)
-        self._wholes.gaps("connection", ts)
-        return self._answers.lost()
+        self._singletons.gaps("connection", ts)
+        return self._timeouts.lost()
 
     # -- gaps
 
@@ -135,12 +137,12 @@ class Upkeep:
             return
         if self._notifications.gap(subscription.route, reason, ts):
             last = self._tracker.last(subscription.route)
-            for other in self._subscriptions.on(subscription.topic):
+            for other in self._subscriptions.on_topic(subscription.topic):
                 other.stale, other.seq = True, last
 
     # -- what IB says
 
-    def notice(self, code: int | None, farm: str = "") -> None:
+    def on_notice(self, code: int | None, farm: str = "") -> None:
         """Apply one of IB's codes about its own servers. `farm` names the data farm whose state the code changes."""
         if code in _LOST:
             self._up = False
@@ -170,10 +172,10 @@ class Upkeep:
                 for subscription in of_kind
                 if subscription.dead == "farm" or (was_down and not subscription.route.begun)
             ]
-            self._turns.put([Turn(subscription.route, live=True) for subscription in died])
+            self._reissue_queue.put([Reissue(subscription.route, cancel_first=True) for subscription in died])
             self._go_on()
         if was_down and not down:
-            self._watchdog.resumed(of_kind, self._now)
+            self._stall_detector.resumed(of_kind, self._now)
 
     def _data_lost(self) -> None:
         """Re-subscribe everything after 1101: IB has lost all subscriptions.
@@ -184,8 +186,8 @@ class Upkeep:
         live = self._subscriptions.live()
         for subscription in live:
             self._outdate(subscription, "data", ts)
-        self._wholes.gaps("data", ts)
-        self._turns.put_all([Turn(subscription.route, live=True) for subscription in live])
+        self._singletons.gaps("data", ts)
+        self._reissue_queue.put_all([Reissue(subscription.route, cancel_first=True) for subscription in live])
         self._go_on()
 
     def _kept_data(self, *, asked: bool) -> None:
@@ -200,33 +202,35 @@ class Upkeep:
                 for subscription in self._subscriptions.live()
                 if subscription.asked is None and not subscription.route.begun
             ]
-            self._turns.put([Turn(subscription.route, live=True) for subscription in unheard])
+            self._reissue_queue.put([Reissue(subscription.route, cancel_first=True) for subscription in unheard])
         unwatched = [subscription for subscription in self._subscriptions.live() if _beyond_watching(subscription)]
-        self._turns.put([Turn(subscription.route, live=True) for subscription in unwatched])
+        self._reissue_queue.put([Reissue(subscription.route, cancel_first=True) for subscription in unwatched])
         self._ask_refused()
-        self._watchdog.resumed(self._watched(), self._now)
+        self._stall_detector.resumed(self._watched(), self._now)
 
     def _ask_refused(self) -> None:
         """Re-subscribe those that TWS refused while IB's servers were away, once the servers are back."""
         if self._up and self._definitions:
             live = self._subscriptions.live()
-            self._turns.put([Turn(subscription.route) for subscription in live if subscription.dead == _AWAY])
+            self._reissue_queue.put(
+                [Reissue(subscription.route) for subscription in live if subscription.dead == _AWAY]
+            )
         self._go_on()
 
     def uncontested(self) -> None:
         """Resume market data after another login has released it."""
-        self._watchdog.uncontested(self._watched(), self._now)
+        self._stall_detector.uncontested(self._watched(), self._now)
 
-    def refused_for_now(self, route: Route, code: int | None, text: str) -> bool:
+    def refused_for_now(self, route: ActiveRequest, code: int | None, text: str) -> bool:
         """Return True if an error refuses a request for a reason that passes: the request is then sent again."""
-        return self._while_away(route, code) or self._answers.too_much(route, code, text)
+        return self._while_away(route, code) or self._timeouts.too_much(route, code, text)
 
-    def _while_away(self, route: Route, code: int | None) -> bool:
+    def _while_away(self, route: ActiveRequest, code: int | None) -> bool:
         """Keep a subscription that TWS has refused while IB's servers are away, and re-subscribe later.
 
         TWS cannot know contracts then, so its refusal may be false. Return False if this is no such refusal.
         """
-        subscription = self._subscriptions.of(route)
+        subscription = self._subscriptions.find(route)
         if subscription is None or code not in _PERHAPS_FALSE or (self._up and self._definitions):
             return False
         self._outdate(subscription, "silent", self._stamp())
@@ -234,9 +238,9 @@ class Upkeep:
         subscription.seq = self._tracker.last(route)
         return True
 
-    def troubled(self, route: Route, code: int | None, ts: int) -> None:
+    def troubled(self, route: ActiveRequest, code: int | None, ts: int) -> None:
         """Mark a subscription as dead after an error that says so, and re-subscribe at once where that helps."""
-        subscription = self._subscriptions.of(route)
+        subscription = self._subscriptions.find(route)
         if subscription is None or code not in _DEAD:
             return
         reason, why, at_once = _DEAD[code]
@@ -245,54 +249,54 @@ class Upkeep:
         subscription.seq = self._tracker.last(route)
         if at_once and not subscription.tries:  # later tries are left to the stall detector: TWS may refuse each one
             subscription.tries = 1
-            self._turns.put([Turn(route, live=True)])
+            self._reissue_queue.put([Reissue(route, cancel_first=True)])
             self._go_on()
 
     # -- time
 
-    def tend(self, now: float) -> None:
+    def tick(self, now: float) -> None:
         """Do the work that is due at `now`. Call this about every second."""
         self._now = now
         self._expire(now)
-        if not self._asker.is_open:
+        if not self._issuer.is_open:
             return
-        self._asker.tidy()
+        self._issuer.cancel_lingering()
         self._go_on()
         if self._up:
             self._watch(now)
 
     def _expire(self, now: float) -> None:
         for due in self._deadlines.due(now):
-            if isinstance(due, Due):
-                self._answers.expire(due, up=self._up)
+            if isinstance(due, ResponseDeadline):
+                self._timeouts.expire(due, up=self._up)
             elif isinstance(due, Incomplete):
-                self._wholes.expire(due, able=self._up and not self._turns)
+                self._singletons.expire(due, able=self._up and not self._reissue_queue)
 
     def _go_on(self) -> None:
-        for route, why in self._turns.take():
-            self._notifications.tell(route, NOT_CONNECTED, why, self._stamp())
+        for route, why in self._reissue_queue.take():
+            self._notifications.notify_error(route, NOT_CONNECTED, why, self._stamp())
 
     def _watched(self) -> list[Subscription]:
         return [subscription for subscription in self._subscriptions.live() if subscription.instrument]
 
     def _watch(self, now: float) -> None:
         watched = self._watched()
-        turns = set(self._turns.routes())
+        turns = set(self._reissue_queue.routes())
         watched = [
             subscription
             for subscription in watched
             if subscription.route not in turns and not subscription.route.waits
         ]
-        found = self._watchdog.look(watched, self, now)
+        found = self._stall_detector.tick(watched, self, now)
         for subscription in found:
             self._outdate(subscription, "silent", self._stamp())
-        self._turns.put([Turn(subscription.route, live=True) for subscription in found])
+        self._reissue_queue.put([Reissue(subscription.route, cancel_first=True) for subscription in found])
         self._go_on()
         self._ask_hours(now)
 
     def seq(self, subscription: Subscription) -> int:
         """Return the last sequence number of its stream; the one before, if another subscription sent that message."""
-        if self._subscriptions.alone(subscription) or self._tracker.has_spoken(subscription.route):
+        if self._subscriptions.is_alone(subscription) or self._tracker.has_spoken(subscription.route):
             return self._tracker.last(subscription.route)
         return subscription.seq
 
@@ -310,27 +314,29 @@ class Upkeep:
             return
         at = self._stamp() / 1e6
         quiet = min(AGAIN, self._silent_after / 2)
-        for subscription in self._watchdog.looked_at:
+        for subscription in self._stall_detector.looked_at:
             since = subscription.heard if subscription.heard is not None else subscription.asked
             if since is None or now - since < quiet or not self._hours.wants(subscription.instrument, at):
                 continue
             self._hours.asking(subscription.instrument, at)
             try:
                 self._asking_hours = self._question(subscription.instrument, subscription.route.args["contract"])
-            except Refused:
+            except CommandRefused:
                 continue
             return
 
-    def _question(self, instrument: str, contract: Mapping[str, Any]) -> Route:
+    def _question(self, instrument: str, contract: Mapping[str, Any]) -> ActiveRequest:
         request = REQUESTS["reqContractDetails"]
 
-        def hears(data: Mapping[str, Any]) -> None:
+        def on_response(data: Mapping[str, Any]) -> None:
             details = data.get("contractDetails") or {}
-            self._hours.told(instrument, details.get("liquidHours", ""), details.get("timeZoneId", ""))
+            self._hours.learn(instrument, details.get("liquidHours", ""), details.get("timeZoneId", ""))
 
         args = {"contract": contract, "reqId": 0}
-        route = Route(request, OWN, instrument, args, lambda _: ("req", OWN, instrument), None, hears=hears)
-        self._asker.ask_again(route)
+        route = ActiveRequest(
+            request, OWN, instrument, args, lambda _: ("req", OWN, instrument), None, on_response=on_response
+        )
+        self._issuer.reissue(route)
         return route
 
 

@@ -1,7 +1,7 @@
 """Subscriptions without a request id, of which a connection holds one each: positions, account updates, bulletins.
 
 This module knows the clients of each subscription. Every client's command is sent to TWS, and the last client's cancel.
-`resubscription` decides when to send again, and when a deadline has passed. Pure; raises `Refused`.
+`resubscription` decides when to send again, and when a deadline has passed. Pure; raises `CommandRefused`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.protocol.arguments import canonical
-from ibbridge.protocol.errors import Refused
-from ibbridge.requests.request_factory import place_of_all
+from ibbridge.protocol.errors import CommandRefused
+from ibbridge.requests.request_factory import answer_topic_of_all
 from ibbridge.tws.sender import NOT_CONNECTED
 
 if TYPE_CHECKING:
@@ -21,166 +21,174 @@ if TYPE_CHECKING:
     from ibbridge.codec.schema import Request
     from ibbridge.requests.deadlines import Deadlines
     from ibbridge.requests.notifications import RequestNotifications
-    from ibbridge.requests.request import Asking, Route
-    from ibbridge.requests.request_factory import Places
+    from ibbridge.requests.request import ActiveRequest, CommandId
+    from ibbridge.requests.request_factory import RequestFactory
     from ibbridge.requests.tracker import RequestTracker
-    from ibbridge.tws.send_queue import Waiting
-    from ibbridge.tws.sender import Outgoing
+    from ibbridge.tws.send_queue import OutboundMessage
+    from ibbridge.tws.sender import RequestSender
 
 
 @dataclass(slots=True, eq=False)
-class Whole:
+class SingletonStream:
     """A subscription without a request id, with its clients and the arguments of each.
 
-    `asks` counts the sends. `answered`: the first values have come completely since the last send. `messages` are the
-    requests and cancels that may still be queued.
+    `attempts` counts the sends. `answered`: the first values have come completely since the last send. `messages` are
+    the requests and cancels that may still be queued.
     """
 
     request: Request
-    holders: dict[Asking, dict[str, Any]] = field(default_factory=dict)
-    asks: int = 0
+    subscribers: dict[CommandId, dict[str, Any]] = field(default_factory=dict)
+    attempts: int = 0
     answered: bool = False
-    messages: list[Waiting] = field(default_factory=list)
+    messages: list[OutboundMessage] = field(default_factory=list)
 
-    def wanted(self) -> list[tuple[Asking, dict[str, Any]]]:
+    def wanted(self) -> list[tuple[CommandId, dict[str, Any]]]:
         """Return the different arguments in use, each with one of the clients that use them."""
-        return list({canonical(args): (asking, args) for asking, args in self.holders.items()}.values())
+        return list({canonical(args): (command_id, args) for command_id, args in self.subscribers.items()}.values())
 
 
 class Incomplete(NamedTuple):
     """Deadline by which the first values of a subscription must be complete, with its count of sends at that time."""
 
-    whole: Whole
-    asks: int
+    singleton: SingletonStream
+    attempts: int
 
 
-class Wholes:
+class SingletonStreams:
     """Table of the subscriptions that carry no request id."""
 
     def __init__(
         self,
-        outgoing: Outgoing,
+        sender: RequestSender,
         tracker: RequestTracker,
         notifications: RequestNotifications,
-        places: Places,
+        request_factory: RequestFactory,
         deadlines: Deadlines[object],
         *,
         stamp: Callable[[], int],
     ) -> None:
-        self._outgoing = outgoing
+        self._sender = sender
         self._tracker = tracker
         self._notifications = notifications
-        self._places = places
+        self._request_factory = request_factory
         self._stamp = stamp
-        self._of: dict[str, Whole] = {}
+        self._of: dict[str, SingletonStream] = {}
         self._deadlines = deadlines
 
     # -- commands
 
-    def ask(self, request: Request, args: dict[str, Any], asking: Asking) -> str:
+    def ask(self, request: Request, args: dict[str, Any], command_id: CommandId) -> str:
         """Subscribe, or unsubscribe if the arguments say `subscribe: false`. Return the topic of the messages."""
         if args.get("subscribe", True):
-            self._hold(self._whole(request), args, asking)
+            self._hold(self._whole(request), args, command_id)
         else:
-            self.release(request, args, asking)
-        return self._notifications.named(*place_of_all(request, args))
+            self.release(request, args, command_id)
+        return self._notifications.named(*answer_topic_of_all(request, args))
 
-    def _hold(self, whole: Whole, args: dict[str, Any], asking: Asking) -> None:
-        """Subscribe a client. Raises `Refused` if another client has the updates of another account.
+    def _hold(self, singleton: SingletonStream, args: dict[str, Any], command_id: CommandId) -> None:
+        """Subscribe a client. Raises `CommandRefused` if another client has the updates of another account.
 
         TWS sends the updates of one account at a time, and one client must not take another client's updates away.
         """
         account = args.get("acctCode", "")
-        for other, held in whole.holders.items():
-            if held.get("acctCode", "") != account and other.client != asking.client:
-                raise Refused(
+        for other, held in singleton.subscribers.items():
+            if held.get("acctCode", "") != account and other.client != command_id.client:
+                raise CommandRefused(
                     "E_BUSY",
                     f"{other.client} has the updates of account {held.get('acctCode') or '(default)'}, and TWS "
                     "sends the updates of one account at a time",
                 )
-        self._send(whole, whole.request, args, asking.client)
-        for holder, held in [*whole.holders.items()]:
+        self._send(singleton, singleton.request, args, command_id.client)
+        for holder, held in [*singleton.subscribers.items()]:
             if held.get("acctCode", "") != account:  # TWS sends no more updates of that account
-                del whole.holders[holder]
-                self._tracker.given_up(whole.request, *place_of_all(whole.request, held))
-        self._tracker.wanted(whole.request, *place_of_all(whole.request, args))
-        whole.holders[asking] = args
-        self._asked(whole)
+                del singleton.subscribers[holder]
+                self._tracker.given_up(singleton.request, *answer_topic_of_all(singleton.request, held))
+        self._tracker.wanted(singleton.request, *answer_topic_of_all(singleton.request, args))
+        singleton.subscribers[command_id] = args
+        self._asked(singleton)
 
-    def release(self, request: Request, args: dict[str, Any], asking: Asking) -> bool:
+    def release(self, request: Request, args: dict[str, Any], command_id: CommandId) -> bool:
         """Release the client's share, and cancel at TWS for the last client. Return False if the client has none."""
-        whole = self._whole(REQUESTS[request.cancels or request.name])
-        mine = [holder for holder in whole.holders if holder.client == asking.client]
+        singleton = self._whole(REQUESTS[request.cancels or request.name])
+        mine = [holder for holder in singleton.subscribers if holder.client == command_id.client]
         if not mine:
             return False
-        if len(mine) == len(whole.holders) and self._outgoing.is_open:
-            self._send(whole, request, args, asking.client)
+        if len(mine) == len(singleton.subscribers) and self._sender.is_open:
+            self._send(singleton, request, args, command_id.client)
         for holder in mine:
-            del whole.holders[holder]
-        if not whole.holders:
-            self._tracker.given_up(whole.request, *place_of_all(whole.request, args))
+            del singleton.subscribers[holder]
+        if not singleton.subscribers:
+            self._tracker.given_up(singleton.request, *answer_topic_of_all(singleton.request, args))
         return True
 
-    def _whole(self, request: Request) -> Whole:
-        return self._of.setdefault(request.name, Whole(request))
+    def _whole(self, request: Request) -> SingletonStream:
+        return self._of.setdefault(request.name, SingletonStream(request))
 
-    def _send(self, whole: Whole, request: Request, args: dict[str, Any], client: str = "") -> None:
+    def _send(self, singleton: SingletonStream, request: Request, args: dict[str, Any], client: str = "") -> None:
         """Queue a request or a cancel in place of queued ones, so that the message sent last is the valid one."""
-        waiting = [message for message in whole.messages if message.waits]
+        waiting = [message for message in singleton.messages if message.waits]
         last_word = [*waiting] if request.cancels or "subscribe" in args else ()
-        whole.messages = [*waiting, self._outgoing.send(request, args, client=client, instead_of=last_word)]
+        singleton.messages = [*waiting, self._sender.send(request, args, client=client, instead_of=last_word)]
 
     # -- asking again
 
-    def wanted(self) -> list[tuple[Whole, dict[str, Any]]]:
+    def wanted(self) -> list[tuple[SingletonStream, dict[str, Any]]]:
         """Return the subscriptions and arguments to send on a new connection."""
-        return [(whole, args) for whole in self._of.values() for _, args in whole.wanted()]
+        return [(singleton, args) for singleton in self._of.values() for _, args in singleton.wanted()]
 
-    def ask_again(self, whole: Whole, args: Mapping[str, Any]) -> None:
-        """Send a subscription to TWS once more. Raises `Refused`."""
-        self._send(whole, whole.request, self._outgoing.check(whole.request, dict(args)))
-        self._asked(whole)
+    def reissue(self, singleton: SingletonStream, args: Mapping[str, Any]) -> None:
+        """Send a subscription to TWS once more. Raises `CommandRefused`."""
+        self._send(singleton, singleton.request, self._sender.check(singleton.request, dict(args)))
+        self._asked(singleton)
 
-    def refused(self, whole: Whole, args: Mapping[str, Any]) -> list[Route]:
+    def refused(self, singleton: SingletonStream, args: Mapping[str, Any]) -> list[ActiveRequest]:
         """Return a request for each client with these arguments, to tell the client that TWS does not offer it."""
-        return [self._places.route(whole.request, held, by) for by, held in whole.holders.items() if held == args]
+        return [
+            self._request_factory.route(singleton.request, held, by)
+            for by, held in singleton.subscribers.items()
+            if held == args
+        ]
 
     def gaps(self, reason: str, ts: int) -> None:
         """Publish `gap` on the streams of all subscriptions in the table."""
-        for whole, args in self.wanted():
-            self._notifications.gap_of_all(whole.request, place_of_all(whole.request, args), reason, ts)
+        for singleton, args in self.wanted():
+            self._notifications.gap_of_all(singleton.request, answer_topic_of_all(singleton.request, args), reason, ts)
 
-    def tell_holders(self, name: str, code: int, why: str) -> None:
+    def notify_subscribers(self, name: str, code: int, why: str) -> None:
         """Publish an error to the clients of the subscriptions that messages of this type belong to."""
-        for whole in self._of.values():
-            for asking, args in whole.holders.items() if name in whole.request.answers else ():
-                self._notifications.tell(self._places.route(whole.request, args, asking), code, why, self._stamp())
+        for singleton in self._of.values():
+            for command_id, args in singleton.subscribers.items() if name in singleton.request.answers else ():
+                self._notifications.notify_error(
+                    self._request_factory.route(singleton.request, args, command_id), code, why, self._stamp()
+                )
 
     # -- deadlines
 
-    def _asked(self, whole: Whole) -> None:
-        whole.asks, whole.answered = whole.asks + 1, False
-        if whole.request.deadline:
-            self._deadlines.add(Incomplete(whole, whole.asks), whole.request.deadline)
+    def _asked(self, singleton: SingletonStream) -> None:
+        singleton.attempts, singleton.answered = singleton.attempts + 1, False
+        if singleton.request.deadline:
+            self._deadlines.add(Incomplete(singleton, singleton.attempts), singleton.request.deadline)
 
     def complete(self, name: str) -> None:
         """Note that TWS has said all that a subscription has to say at first, if this type of message ends that."""
-        for whole in self._of.values():
-            if name in whole.request.ends:
-                whole.answered = True
+        for singleton in self._of.values():
+            if name in singleton.request.ends:
+                singleton.answered = True
 
     def expire(self, due: Incomplete, *, able: bool) -> None:
         """Tell the clients of a subscription whose first values are not complete in time.
 
         While TWS is not `able` to send them, the deadline starts anew.
         """
-        whole = due.whole
-        if whole.asks != due.asks or whole.answered or not whole.holders:
+        singleton = due.singleton
+        if singleton.attempts != due.attempts or singleton.answered or not singleton.subscribers:
             return
-        seconds = whole.request.deadline or 0.0
+        seconds = singleton.request.deadline or 0.0
         if not able:
             self._deadlines.add(due, seconds)
             return
         why = f"TWS has not sent all first values within {seconds:g} s; later values are published as they come"
-        for asking, args in whole.holders.items():
-            self._notifications.tell(self._places.route(whole.request, args, asking), NOT_CONNECTED, why, self._stamp())
+        for command_id, args in singleton.subscribers.items():
+            self._notifications.notify_error(
+                self._request_factory.route(singleton.request, args, command_id), NOT_CONNECTED, why, self._stamp()
+            )

@@ -44,7 +44,7 @@ MANY = 4
 """Number of silent subscriptions that, if they are also more than half of all, suggest a closed market or a holiday."""
 
 
-class Watched(Protocol):
+class StreamView(Protocol):
     """Facts that the stall detector needs about a subscription."""
 
     def seq(self, subscription: Subscription) -> int:
@@ -57,7 +57,7 @@ class Watched(Protocol):
         """Return whether the market of its instrument is open; None if that is not known."""
 
 
-class Watchdog:
+class StallDetector:
     """Stall detector that looks at some subscriptions at a time, and allows `per_minute` new requests a minute."""
 
     def __init__(self, silent_after: float = 180.0, per_minute: int = 6) -> None:
@@ -69,10 +69,10 @@ class Watchdog:
         self._proven = False  # True once one of many silent subscriptions has delivered data again: they were dead
         self._next = 0
         self.looked_at: Sequence[Subscription] = ()
-        """Subscriptions that the last call of `look` has examined."""
+        """Subscriptions that the last call of `tick` has examined."""
 
-    def look(
-        self, streams: Sequence[Subscription], about: Watched, now: float, most: int = 1_000
+    def tick(
+        self, streams: Sequence[Subscription], about: StreamView, now: float, most: int = 1_000
     ) -> list[Subscription]:
         """Return the subscriptions to request again now. Call this about every second while IB's servers are there."""
         if self._next >= len(streams):
@@ -107,13 +107,13 @@ class Watchdog:
         if subscription.tries and now - subscription.asked > PROVEN:
             subscription.tries, self._proven = 0, True
 
-    def _is_silent(self, subscription: Subscription, about: Watched, now: float) -> bool:
+    def _is_silent(self, subscription: Subscription, about: StreamView, now: float) -> bool:
         since = subscription.heard if subscription.heard is not None else subscription.asked
         if since is None or not about.farm_is_up(subscription):
             return False
         return now - since >= self.patience(subscription, about)
 
-    def patience(self, subscription: Subscription, about: Watched) -> float:
+    def patience(self, subscription: Subscription, about: StreamView) -> float:
         """Return the seconds of silence after which the subscription counts as silent."""
         if subscription.dead:
             first = COMPETING_AFTER if subscription.dead == COMPETING else SUSPECT_AFTER

@@ -14,13 +14,13 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ibbridge.codec import Connection, FramingError, HandshakeError, Message, State, Undecodable
+from ibbridge.codec import Connection, FramingError, HandshakeError, HandshakeState, Message, Undecodable
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.security.spare_sockets import EXHAUSTED, SpareSockets, exhausted
 from ibbridge.tws.decode_errors import Readability
-from ibbridge.tws.send_queue import Held, Pacing, Waiting
+from ibbridge.tws.send_queue import Held, OutboundMessage, SendQueue
 from ibbridge.tws.session import Stage
-from ibbridge.tws.supervisor import MARKET_DATA, Close, Do, Line, Open, Resolve
+from ibbridge.tws.supervisor import MARKET_DATA, Action, Close, Open, Resolve, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Coroutine, Iterable, Iterator
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from ibbridge.codec import Dialect, Packed
     from ibbridge.codec.schema import Pace
     from ibbridge.config.model import TwsConfig
-    from ibbridge.recording.writer import Recorder, Tape
+    from ibbridge.recording.writer import ConnectionTape, Recorder
     from ibbridge.tws.session import Session
-    from ibbridge.tws.supervisor import Act
+    from ibbridge.tws.supervisor import AnyAction
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ LEAVING = 1.0
 """Seconds that bytes already written get to leave when a connection is closed, as IB advises after orders."""
 
 
-class Owner(Protocol):
+class ConnectionListener(Protocol):
     """Callbacks for events on the socket."""
 
     def deliver(self, messages: Iterable[Message | Packed | Undecodable], ts: int, *, more: bool) -> None:
@@ -58,39 +58,39 @@ class Owner(Protocol):
     def started(self, dialect: Dialect) -> None:
         """Send the requests that each new connection needs: ids and accounts are known now."""
 
-    def leaving(self, message: Waiting) -> bool:
+    def on_send(self, message: OutboundMessage) -> bool:
         """Return True if a queued message, which is about to be written, may still be sent."""
 
     def lost(self) -> None:
         """Give up all requests under way and all queued messages: the connection is gone."""
 
 
-class Gateway:
+class TwsConnector:
     """Connector to TWS: keeps one TCP connection open, sends and reads messages, and tells its owner."""
 
     def __init__(
         self,
         config: TwsConfig,
         session: Session,
-        owner: Owner,
+        owner: ConnectionListener,
         packed: Collection[str] = (),
         recorder: Recorder | None = None,
         *,
-        pacing: Pacing | None = None,
+        send_queue: SendQueue | None = None,
     ) -> None:
         self._config = config
-        self._pacing = pacing or Pacing()
+        self._send_queue = send_queue or SendQueue()
         self._timer: asyncio.TimerHandle | None = None
         self._session = session
         self._owner = owner
         self._packed = packed  # names of messages that are wanted as msgpack
         self._recorder = recorder
-        self._line = Line(config, session, random.random)
+        self._supervisor = Supervisor(config, session, random.random)
         self._spares = SpareSockets()
         self._found: list[Any] = []  # the addresses of the last successful look-up
         self._families: dict[tuple[Any, ...], int] = {}
-        self._link: _Link | None = None
-        self._leaving: set[_Link] = set()
+        self._transport: _TwsTransport | None = None
+        self._leaving: set[_TwsTransport] = set()
         self._trying: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._alarm: asyncio.TimerHandle | None = None
@@ -98,59 +98,59 @@ class Gateway:
     @property
     def port(self) -> int:
         """The TCP port of TWS to connect to."""
-        return self._line.port
+        return self._supervisor.port
 
     @property
     def dialect(self) -> Dialect | None:
         """The message layouts of the current connection; None without a connection or before its greeting."""
-        return self._link.connection.dialect if self._link else None
+        return self._transport.connection.dialect if self._transport else None
 
     @property
     def unsent(self) -> int:
         """Bytes written that TWS has not taken yet."""
-        return self._link.unsent() if self._link else 0
+        return self._transport.unsent() if self._transport else 0
 
-    def send(self, message: Waiting) -> bool:
+    def send(self, message: OutboundMessage) -> bool:
         """Queue a message, and write all that may leave now.
 
         Return False, without queueing the message, if there is no connection or its write buffer is full. Raise
         `Refused` if too many messages wait.
         """
-        link = self._link
+        link = self._transport
         if link is None or link.closing() or link.unsent() > MOST_UNSENT:
             return False
-        self._pacing.put(message, time.monotonic())
+        self._send_queue.put(message, time.monotonic())
         self._drain()
         return True
 
-    def withdraw(self, message: Waiting) -> bool:
+    def withdraw(self, message: OutboundMessage) -> bool:
         """Take a message out of the send queue. Return False if the message is not in the queue (any more)."""
-        return self._pacing.withdraw(message)
+        return self._send_queue.withdraw(message)
 
-    def held(self, message: Waiting) -> Held | None:
+    def held(self, message: OutboundMessage) -> Held | None:
         """Return the limit of IB that holds a queued message back; None if no limit does."""
-        return self._pacing.held(message, time.monotonic())
+        return self._send_queue.held(message, time.monotonic())
 
-    def over(self, message: Waiting) -> None:
+    def completed(self, message: OutboundMessage) -> None:
         """Mark the request of a sent message as completed at TWS, so that another request may leave.
 
         The other request leaves in a later callback, behind the messages that the caller sends now.
         """
-        self._pacing.over(message)
+        self._send_queue.completed(message)
         self._come_back(time.monotonic())
 
-    def waiting(self, pace: Pace) -> list[Waiting]:
+    def waiting(self, pace: Pace) -> list[OutboundMessage]:
         """Return the queued messages of a pace."""
-        return self._pacing.waiting(pace)
+        return self._send_queue.waiting(pace)
 
     def _drain(self) -> None:
         """Write the messages that may leave now, and set a timer for the next ones."""
-        link = self._link
+        link = self._transport
         if link is None or link.closing():
             return
         now = time.monotonic()
-        for message in self._pacing.take(now):
-            if self._owner.leaving(message):
+        for message in self._send_queue.next_messages(now):
+            if self._owner.on_send(message):
                 link.write(message.data)
         self._come_back(now)
 
@@ -159,12 +159,12 @@ class Gateway:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if (wake := self._pacing.wake()) is not None:
+        if (wake := self._send_queue.wake()) is not None:
             self._timer = asyncio.get_running_loop().call_later(max(0.0, wake - now), self._drain)
 
-    def notice(self, code: int, text: str) -> tuple[str, str] | None:
+    def on_notice(self, code: int, text: str) -> tuple[str, str] | None:
         """Apply a notice of TWS. Return the farm (or "upstream") that changed and its new state; None if none did."""
-        changed = self._line.notice(code, text, time.monotonic())
+        changed = self._supervisor.on_notice(code, text, time.monotonic())
         self._go_soon()
         return changed
 
@@ -186,7 +186,7 @@ class Gateway:
 
     def _go(self) -> None:
         """Carry out actions until none are left, for an action may cause others; then set the alarm."""
-        while acts := self._line.take():
+        while acts := self._supervisor.next_actions():
             for act in acts:
                 self._do(act)
         self._arm()
@@ -196,14 +196,14 @@ class Gateway:
         if self._loop is not None:
             self._loop.call_soon(self._go)
 
-    def _do(self, act: Act) -> None:
+    def _do(self, act: AnyAction) -> None:
         match act:
-            case Do.TELL:
+            case Action.TELL:
                 self._owner.stage_changed()
-            case Do.BEGIN if self._link is not None:
-                self._link.flush()
-            case Do.PROBE if self._link is not None and self.dialect is not None:
-                self.send(Waiting(_PROBE, self.dialect.put(_PROBE.name, {})))  # in its turn: TWS counts it
+            case Action.BEGIN if self._transport is not None:
+                self._transport.flush()
+            case Action.PROBE if self._transport is not None and self.dialect is not None:
+                self.send(OutboundMessage(_PROBE, self.dialect.put(_PROBE.name, {})))  # in its turn: TWS counts it
             case Resolve(host, port):
                 for link in self._leaving:  # TWS must not find two connections of one client id
                     link.abort()
@@ -220,14 +220,14 @@ class Gateway:
         if self._alarm is not None:
             self._alarm.cancel()
             self._alarm = None
-        at = self._line.wake_at()
+        at = self._supervisor.next_wakeup()
         if at is not None and self._loop is not None:
             self._alarm = self._loop.call_later(max(0.0, at - time.monotonic()), self._wake, at)
 
     def _wake(self, at: float) -> None:
         """Wake the supervisor, at `at` or later."""
         # The loop's timer may fire a little before `at`; without max() it would fire again and again until then.
-        self._line.wake(max(at, time.monotonic()), self._link.taken() if self._link else 0)
+        self._supervisor.wake(max(at, time.monotonic()), self._transport.taken() if self._transport else 0)
         self._go()
 
     def _try(self, what: Coroutine[Any, Any, None]) -> None:
@@ -248,7 +248,7 @@ class Gateway:
         self._trying = None
         self._families = {address[4][:2]: address[0] for address in found}
         self._spares.keep(self._families.values())
-        self._line.resolved([address[4][:2] for address in found], time.monotonic())
+        self._supervisor.resolved([address[4][:2] for address in found], time.monotonic())
         self._go()
 
     async def _open(self, address: tuple[Any, ...]) -> None:
@@ -261,15 +261,15 @@ class Gateway:
             packed=self._packed,
             encoding=config.encoding,
         )
-        self._link = link = _Link(connection, config.read_chunk, self)
+        self._transport = link = _TwsTransport(connection, config.read_chunk, self)
         try:
             await self._connect(link, address)
         except OSError as error:
-            if self._link is link:
-                self._link = None
+            if self._transport is link:
+                self._transport = None
                 self._refused(error)
 
-    async def _connect(self, link: _Link, address: tuple[Any, ...]) -> None:
+    async def _connect(self, link: _TwsTransport, address: tuple[Any, ...]) -> None:
         """Connect to `address`. If the process has no file descriptor left, use a spare socket."""
         loop = asyncio.get_running_loop()
         try:
@@ -295,7 +295,7 @@ class Gateway:
 
     def _refused(self, error: Exception) -> None:
         self._trying = None  # this task, which goes on
-        self._line.refused(_reason(error), time.monotonic())
+        self._supervisor.refused(_reason(error), time.monotonic())
         self._go()
 
     def _drop(self) -> None:
@@ -303,7 +303,7 @@ class Gateway:
         trying, self._trying = self._trying, None
         if trying is not None:
             trying.cancel()
-        link, self._link = self._link, None
+        link, self._transport = self._transport, None
         if link is not None and link.open:
             self._leaving.add(link)
             link.close()
@@ -321,21 +321,21 @@ class Gateway:
 
     # -- events of a TCP connection
 
-    def made(self, link: _Link) -> bool:
+    def made(self, link: _TwsTransport) -> bool:
         """Begin the handshake on a new TCP connection. Return False if the connector has given it up meanwhile."""
-        if link is not self._link:
+        if link is not self._transport:
             return False
-        self._line.opened(time.monotonic())
+        self._supervisor.opened(time.monotonic())
         self._go()
         return True
 
-    def tape(self) -> Tape | None:
+    def tape(self) -> ConnectionTape | None:
         """Return a new recording for a connection that has just been made; None if nothing is recorded."""
         if self._recorder is None:
             return None
         return self._recorder.opened(host=self._config.host, port=self.port, clientId=self._config.client_id)
 
-    def received(self, link: _Link, data: bytes, ts: int) -> None:
+    def received(self, link: _TwsTransport, data: bytes, ts: int) -> None:
         """Decode bytes read from a connection, and deliver their messages to the owner."""
         session = self._session
         session.heard = time.monotonic()
@@ -345,7 +345,7 @@ class Gateway:
         self._owner.deliver(messages, ts, more=len(data) == self._config.read_chunk)
 
     def _watched(
-        self, link: _Link, messages: Iterator[Message | Packed | Undecodable]
+        self, link: _TwsTransport, messages: Iterator[Message | Packed | Undecodable]
     ) -> Iterator[Message | Packed | Undecodable]:
         """Yield the messages of one read, and tell the supervisor of those that change the session.
 
@@ -357,15 +357,15 @@ class Gateway:
             if self._session.stage is not Stage.READY:
                 self._learn(link, message)
             elif self._session.competing and _name(message) in MARKET_DATA:
-                self._line.flows(time.monotonic())
+                self._supervisor.flows(time.monotonic())
                 self._go_soon()
 
-    def _learn(self, link: _Link, message: Message | Packed | Undecodable) -> None:
+    def _learn(self, link: _TwsTransport, message: Message | Packed | Undecodable) -> None:
         """Move the session on by a message that came before the connection is ready.
 
         Raise `HandshakeError` if the messages show that the host is no TWS.
         """
-        line, connection = self._line, link.connection
+        supervisor, connection = self._supervisor, link.connection
         link.flush()
         if not link.readability.note(read=not isinstance(message, Undecodable)):
             raise HandshakeError(
@@ -376,47 +376,51 @@ class Gateway:
             return
         if message.name == "serverVersion":
             self._session.greeted(message.data)
-            line.greeted(time.monotonic())
+            supervisor.greeted(time.monotonic())
         else:
-            line.spoke()
+            supervisor.spoke()
         self._go()
-        if connection.state is State.READY and connection.dialect is not None and line.started(time.monotonic()):
+        if (
+            connection.state is HandshakeState.READY
+            and connection.dialect is not None
+            and supervisor.started(time.monotonic())
+        ):
             self._go()
             self._owner.started(connection.dialect)
-            line.synced(time.monotonic())
+            supervisor.synced(time.monotonic())
             self._go()
 
-    def blocked(self, link: _Link, *, blocked: bool) -> None:
+    def blocked(self, link: _TwsTransport, *, blocked: bool) -> None:
         """Tell the supervisor that TWS has stopped taking written bytes, or has taken all of them."""
-        if link is self._link:
+        if link is self._transport:
             if blocked:
-                self._line.blocked(time.monotonic(), link.taken())
+                self._supervisor.blocked(time.monotonic(), link.taken())
             else:
-                self._line.drained()
+                self._supervisor.drained()
             self._arm()
 
-    def ended(self, link: _Link, error: Exception) -> None:
+    def ended(self, link: _TwsTransport, error: Exception) -> None:
         """Tell the supervisor that a connection ended: TCP closed it, or its bytes cannot be decoded."""
-        if link is self._link:
-            self._line.closed(_reason(error), time.monotonic(), unfit=isinstance(error, HandshakeError))
+        if link is self._transport:
+            self._supervisor.closed(_reason(error), time.monotonic(), unfit=isinstance(error, HandshakeError))
             self._go()
 
-    def gone(self, link: _Link) -> None:
+    def gone(self, link: _TwsTransport) -> None:
         """Forget a connection whose socket is closed."""
         self._leaving.discard(link)
 
 
-class _Link(asyncio.BufferedProtocol):
+class _TwsTransport(asyncio.BufferedProtocol):
     """TCP connection to TWS. Its own read buffer limits each read to one chunk."""
 
-    def __init__(self, connection: Connection, chunk: int, gateway: Gateway) -> None:
+    def __init__(self, connection: Connection, chunk: int, connector: TwsConnector) -> None:
         self.connection = connection
         self.readability = Readability()
         self.gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._gateway = gateway
+        self._connector = connector
         self._buffer = memoryview(bytearray(chunk))
         self._transport: asyncio.Transport | None = None
-        self._tape: Tape | None = None
+        self._tape: ConnectionTape | None = None
         self._written = 0
         self._over = False  # closed by us: bytes that still come are only recorded
 
@@ -431,8 +435,8 @@ class _Link(asyncio.BufferedProtocol):
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3)):
             raw.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-        self._tape = self._gateway.tape()
-        if not self._gateway.made(self):  # our hello leaves here, before anything is read
+        self._tape = self._connector.tape()
+        if not self._connector.made(self):  # our hello leaves here, before anything is read
             self.abort()
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -445,15 +449,15 @@ class _Link(asyncio.BufferedProtocol):
         if self._over:
             return
         try:
-            self._gateway.received(self, data, ts)
+            self._connector.received(self, data, ts)
         except (FramingError, HandshakeError) as error:
-            self._gateway.ended(self, error)
+            self._connector.ended(self, error)
 
     def pause_writing(self) -> None:
-        self._gateway.blocked(self, blocked=True)
+        self._connector.blocked(self, blocked=True)
 
     def resume_writing(self) -> None:
-        self._gateway.blocked(self, blocked=False)
+        self._connector.blocked(self, blocked=False)
 
     def eof_received(self) -> bool:
         return False
@@ -462,8 +466,8 @@ class _Link(asyncio.BufferedProtocol):
         if self._tape is not None:
             self._tape.closed(str(exc or "closed"))
         error = exc if isinstance(exc, OSError) else ConnectionResetError("TWS closed the connection")
-        self._gateway.ended(self, error)
-        self._gateway.gone(self)
+        self._connector.ended(self, error)
+        self._connector.gone(self)
         if not self.gone.done():
             self.gone.set_result(None)
 

@@ -21,7 +21,7 @@ NO_TWS = 20
 """Undecodable messages after which a host counts as no TWS, unless more messages than that could be decoded."""
 
 
-class Kind(NamedTuple):
+class MessageType(NamedTuple):
     """Kind of undecodable message: messages with the same id and name share a count."""
 
     id: int | None
@@ -36,10 +36,10 @@ class DecodeErrors:
         self._messages = float(BURST)
         self._bytes = float(BURST_BYTES)
         self._count = self._size = 0
-        self._kinds: dict[Kind, dict[str, Any]] = {}
+        self._kinds: dict[MessageType, dict[str, Any]] = {}
         self._others = 0
 
-    def admit(self, kind: Kind, reason: str, size: int, now: float) -> bool:
+    def admit(self, kind: MessageType, reason: str, size: int, now: float) -> bool:
         """Return True if a message of `size` bytes may be published with its bytes; count the message otherwise."""
         self._refill(now)
         if self._messages >= 1 and self._bytes > 0:

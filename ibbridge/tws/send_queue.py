@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ibbridge.codec.schema import Pace
 from ibbridge.protocol.arguments import canonical
-from ibbridge.protocol.errors import Refused
+from ibbridge.protocol.errors import CommandRefused
 from ibbridge.protocol.topics import instrument_key
 from ibbridge.tws.fair_queue import FairQueue
-from ibbridge.tws.token_bucket import Budget
+from ibbridge.tws.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ PLACE = 2048
 """Bytes of a message per place in the queue: a shorter message takes one place, each full `PLACE` takes one more."""
 
 SHOWN = 20
-"""Clients that `figures` names: those with the most waiting messages."""
+"""Clients that `metrics` names: those with the most waiting messages."""
 
 UNKNOWN = 10.0
 """Seconds to wait before a retry if the time is unknown, because another request has to end first."""
@@ -70,7 +70,7 @@ class Held(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Waiting:
+class OutboundMessage:
     """Outbound message: a request that `client` ("" is the daemon itself) sends to TWS over the connection `peer`.
 
     `about` is the order or active request that the message belongs to, if any; only the sender reads it. `joined` holds
@@ -84,16 +84,16 @@ class Waiting:
     args: Mapping[str, Any] = field(default_factory=dict)
     about: Any = None
     not_after: int | None = None
-    instead_of: Sequence[Waiting] = ()
+    instead_of: Sequence[OutboundMessage] = ()
     peer: bytes = b""
     joined: list[Any] = field(default_factory=list)
     # Set by the queue.
     since: float = 0.0
     arrival: int = 0
     counts: tuple[_Count, ...] = ()
-    queue: FairQueue[Waiting] | None = None
-    held_by: _Room | None = None
-    offered_by: _Room | None = None
+    queue: FairQueue[OutboundMessage] | None = None
+    held_by: _LimitWindow | None = None
+    offered_by: _LimitWindow | None = None
 
     @property
     def waits(self) -> bool:
@@ -101,7 +101,7 @@ class Waiting:
         return self.queue is not None
 
 
-class _Room:
+class _LimitWindow:
     """Window of one of IB's limits: the units used by requests that count together, and the messages held back by it.
 
     A room offers one held message to the queue as soon as the message fits, and the next one after the first has left
@@ -113,8 +113,8 @@ class _Room:
         self.key = key
         self.used = 0
         self.spent: deque[tuple[float, int]] = deque()  # (end, units): these units are in use until `end`
-        self.held: FairQueue[Waiting] = FairQueue()
-        self.offered: Waiting | None = None
+        self.held: FairQueue[OutboundMessage] = FairQueue()
+        self.offered: OutboundMessage | None = None
 
     @property
     def idle(self) -> bool:
@@ -123,7 +123,7 @@ class _Room:
     def fits(self, units: int) -> bool:
         return not self.used or self.used + units <= self.limit.most
 
-    def units(self, message: Waiting) -> int:
+    def units(self, message: OutboundMessage) -> int:
         return next(count.units for count in message.counts if count.key == self.key)
 
     def when(self, units: int, now: float) -> float | None:
@@ -137,7 +137,7 @@ class _Room:
         return None if self.limit.seconds is None else now + rounds * self.limit.seconds
 
 
-def _held_in(room: _Room, message: Waiting, now: float) -> Held:
+def _held_in(room: _LimitWindow, message: OutboundMessage, now: float) -> Held:
     limit, units = room.limit, room.units(message)
     ahead = len(room.held) - (message.held_by is room)
     when = room.when(units * (ahead + 1), now)
@@ -153,14 +153,14 @@ class _Load:
         self.of_peers: dict[bytes, int] = {}
         self.of_clients: dict[str, int] = {}
 
-    def add(self, message: Waiting, sign: int = 1) -> None:
+    def add(self, message: OutboundMessage, sign: int = 1) -> None:
         """Add the places of a message, or subtract them with a `sign` of -1."""
         places = sign * _places(message)
         self.total += places
         _count(self.of_peers, message.peer, places)
         _count(self.of_clients, message.client, places)
 
-    def takes(self, message: Waiting, most: int) -> bool:
+    def takes(self, message: OutboundMessage, most: int) -> bool:
         """Return True if a message fits into a queue with `most` places.
 
         The first half of the places is open to all. The third quarter is for clients or connections that hold less than
@@ -174,7 +174,7 @@ class _Load:
         return total <= most * 3 // 4 and _modest(self.of_clients, message.client, most // 2)
 
 
-def _places(message: Waiting) -> int:
+def _places(message: OutboundMessage) -> int:
     return 1 + len(message.data) // PLACE
 
 
@@ -189,7 +189,7 @@ def _modest(counts: dict[K, int], key: K, most: int) -> bool:
     return counts.get(key, 0) < most // (len(counts) + (key not in counts))
 
 
-class Pacing:
+class SendQueue:
     """Send queue in front of the TWS socket.
 
     `share` is the number of messages of one client and pace that may wait, `most` the number of places for all clients,
@@ -197,21 +197,21 @@ class Pacing:
     """
 
     def __init__(self, rate: int = 45, share: int = 500, most: int = 10_000) -> None:
-        self._budget = Budget(rate)
+        self._bucket = TokenBucket(rate)
         self._share = share
         self._most = most
-        self._ready: dict[Pace, FairQueue[Waiting]] = {pace: FairQueue() for pace in Pace}
+        self._ready: dict[Pace, FairQueue[OutboundMessage]] = {pace: FairQueue() for pace in Pace}
         self._passed = dict.fromkeys(Pace, 0)  # more urgent messages that have left while some of this pace wait
-        self._rooms: dict[Hashable, _Room] = {}
-        self._ends: list[tuple[float, int, _Room]] = []  # a heap: when units become free, and in which room
-        self._waiting: OrderedDict[Waiting, None] = OrderedDict()
-        self._shares: dict[tuple[str, Pace], OrderedDict[Waiting, None]] = {}
+        self._rooms: dict[Hashable, _LimitWindow] = {}
+        self._ends: list[tuple[float, int, _LimitWindow]] = []  # a heap: when units become free, and in which room
+        self._waiting: OrderedDict[OutboundMessage, None] = OrderedDict()
+        self._shares: dict[tuple[str, Pace], OrderedDict[OutboundMessage, None]] = {}
         self._load = _Load()
         self._of_pace = dict.fromkeys(Pace, 0)
         self._of_client: dict[str, int] = {}
         self._no_history_before = float("-inf")
         self._now = float("-inf")  # the time of the last `_advance`
-        self._open: set[Waiting] = set()  # sent messages whose request is open and still takes room
+        self._open: set[OutboundMessage] = set()  # sent messages whose request is open and still takes room
         self._held = 0
         self._sent = 0
         self._serial = 0
@@ -219,8 +219,8 @@ class Pacing:
 
     # -- in
 
-    def put(self, message: Waiting, now: float) -> None:
-        """Queue a message. Raise `Refused`, and change nothing, if there is no room for the message."""
+    def put(self, message: OutboundMessage, now: float) -> None:
+        """Queue a message. Raise `CommandRefused`, and change nothing, if there is no room for the message."""
         mine = (message.client, message.request.pace)
         if message.client and len(self._shares.get(mine, ())) >= self._share:
             self._refuse_more(mine, now)
@@ -244,7 +244,7 @@ class Pacing:
         else:
             self._ready[message.request.pace].add(message)
 
-    def _tally(self, message: Waiting, sign: int) -> None:
+    def _tally(self, message: OutboundMessage, sign: int) -> None:
         """Count a waiting message by pace and by client, or with a `sign` of -1 undo that."""
         self._of_pace[message.request.pace] += sign
         _count(self._of_client, message.client, sign)
@@ -258,7 +258,7 @@ class Pacing:
             "may wait: TWS takes a limited number a second, and of some requests fewer"
         )
         retry_after = round(self._until_one_leaves(mine, now) + 0.001, 3)
-        raise Refused("E_PACING", fault, outcome="not_sent", retry_after=retry_after)
+        raise CommandRefused("E_PACING", fault, outcome="not_sent", retry_after=retry_after)
 
     def _refuse_all(self, mine: tuple[str, Pace], now: float) -> None:
         client, pace = mine
@@ -267,13 +267,13 @@ class Pacing:
             "connection has its share of them: no more may wait; TWS takes a limited number a second"
         )
         own = self._until_one_leaves(mine, now) if mine in self._shares else 0.0
-        retry_after = round(max(own, self._budget.when(pace) - now, 1 / self._budget.rate) + 0.001, 3)
-        raise Refused("E_PACING", fault, outcome="not_sent", retry_after=retry_after)
+        retry_after = round(max(own, self._bucket.when(pace) - now, 1 / self._bucket.rate) + 0.001, 3)
+        raise CommandRefused("E_PACING", fault, outcome="not_sent", retry_after=retry_after)
 
     def _until_one_leaves(self, mine: tuple[str, Pace], now: float) -> float:
         """Return the seconds until the oldest message of a share leaves, if no other message comes."""
         client, pace = mine
-        self._budget.advance(now)
+        self._bucket.advance(now)
         oldest = next(iter(self._shares[mine]))
         ahead = 0
         if (room := oldest.held_by) is not None:
@@ -285,14 +285,14 @@ class Pacing:
             ahead = self._ready[pace].before(client)
         urgent = sum(count for other, count in self._of_pace.items() if other.value < pace.value)
         ahead += min(urgent, PATIENCE[pace] * (ahead + 1))
-        when = max(when, self._budget.when(pace, ahead))
+        when = max(when, self._bucket.when(pace, ahead))
         if pace is Pace.HISTORY:
             when = max(when, self._no_history_before)
         return max(0.0, when - now)
 
     # -- out
 
-    def take(self, now: float) -> list[Waiting]:
+    def next_messages(self, now: float) -> list[OutboundMessage]:
         """Remove the messages that may leave now from the queue, and return them in sending order."""
         self._advance(now)
         taken = []
@@ -301,9 +301,9 @@ class Pacing:
             taken.append(message)
         return taken
 
-    def _next(self, now: float) -> Waiting | None:
+    def _next(self, now: float) -> OutboundMessage | None:
         for pace, overdue in self._order(now):
-            if not self._budget.allows(pace, now, overdue=overdue):
+            if not self._bucket.allows(pace, now, overdue=overdue):
                 return None  # nor may any pace behind this one
             turns = self._ready[pace]
             while (message := self._overdue(turns) if overdue else turns.head()) is not None:
@@ -324,11 +324,11 @@ class Pacing:
         overdue = [pace for pace in ready if self._passed[pace] >= PATIENCE[pace] > 0]
         return [*((pace, True) for pace in overdue), *((pace, False) for pace in ready)]
 
-    def _overdue(self, turns: FairQueue[Waiting]) -> Waiting | None:
+    def _overdue(self, turns: FairQueue[OutboundMessage]) -> OutboundMessage | None:
         """Return the next message that has no earlier, more urgent message of the same client ready before it."""
         return next((message for message in turns.heads() if not self._follows(message)), None)
 
-    def _follows(self, message: Waiting) -> bool:
+    def _follows(self, message: OutboundMessage) -> bool:
         for pace in Pace:
             if pace is message.request.pace:
                 return False
@@ -337,7 +337,7 @@ class Pacing:
                 return True
         return False
 
-    def _full(self, message: Waiting) -> _Room | None:
+    def _full(self, message: OutboundMessage) -> _LimitWindow | None:
         """Return the first room whose limit a message exceeds; None if all limits allow the message."""
         for _, key, units in message.counts:
             room = self._rooms.get(key)
@@ -345,7 +345,7 @@ class Pacing:
                 return room
         return None
 
-    def _leave(self, message: Waiting, now: float) -> None:
+    def _leave(self, message: OutboundMessage, now: float) -> None:
         pace = message.request.pace
         self._ready[pace].served(message)
         self._forget(message)
@@ -355,9 +355,9 @@ class Pacing:
             elif other.value > pace.value:
                 self._passed[other] += 1
         self._sent += 1
-        self._budget.spend()
+        self._bucket.spend()
         for limit, key, units in message.counts:
-            room = self._rooms.get(key) or self._rooms.setdefault(key, _Room(limit, key))
+            room = self._rooms.get(key) or self._rooms.setdefault(key, _LimitWindow(limit, key))
             room.used += units
             if limit.seconds is None:
                 self._open.add(message)
@@ -369,7 +369,7 @@ class Pacing:
         offered_by, message.offered_by = message.offered_by, None
         self._settle(offered_by)
 
-    def _forget(self, message: Waiting) -> None:
+    def _forget(self, message: OutboundMessage) -> None:
         """Remove a message from all records of waiting messages."""
         if message.queue is not None:
             message.queue.remove(message)
@@ -389,18 +389,18 @@ class Pacing:
     def _advance(self, now: float) -> None:
         """Advance the time to `now`: free the units whose span has ended, and offer held messages to the queue."""
         self._now = now
-        self._budget.advance(now)
+        self._bucket.advance(now)
         while self._ends and self._ends[0][0] <= now:
             _, _, room = heapq.heappop(self._ends)
             room.used -= room.spent.popleft()[1]
             self._offer(room)
 
-    def _hold(self, message: Waiting, room: _Room, *, first: bool = False) -> None:
+    def _hold(self, message: OutboundMessage, room: _LimitWindow, *, first: bool = False) -> None:
         room.held.add(message, first=first)
         message.held_by = room
         self._held += 1
 
-    def _offer(self, room: _Room) -> None:
+    def _offer(self, room: _LimitWindow) -> None:
         """Move the next message held in a room back into the queue, if the message fits; drop a room that is idle."""
         message = room.held.head()
         if room.offered is None and message is not None and room.fits(room.units(message)):
@@ -412,13 +412,13 @@ class Pacing:
         if room.idle:
             self._rooms.pop(room.key, None)
 
-    def _settle(self, room: _Room | None) -> None:
+    def _settle(self, room: _LimitWindow | None) -> None:
         """Offer the room's next message: the one that it offered has left, or waits for another limit."""
         if room is not None:
             room.offered = None
             self._offer(room)
 
-    def held(self, message: Waiting, now: float) -> Held | None:
+    def held(self, message: OutboundMessage, now: float) -> Held | None:
         """Return the limit of IB's that holds a message back longest, and the time left; None if no limit does.
 
         The time assumes that all messages held by the same limit go first.
@@ -431,7 +431,7 @@ class Pacing:
             found.append(Held(self._no_history_before - now, "TWS has had too many historical requests (162)"))
         return max(found, key=lambda held: float("inf") if held.seconds is None else held.seconds, default=None)
 
-    def _full_rooms(self, message: Waiting) -> Iterator[_Room]:
+    def _full_rooms(self, message: OutboundMessage) -> Iterator[_LimitWindow]:
         for _, key, units in message.counts:
             room = self._rooms.get(key)
             if room is not None and (room is message.held_by or not room.fits(units)):
@@ -440,11 +440,11 @@ class Pacing:
     # -- other events
 
     def wake(self) -> float | None:
-        """Return when to call `take` again; None if no message waits for a time."""
+        """Return when to call `next_messages` again; None if no message waits for a time."""
         times = []
         for pace, overdue in self._order(self._now):
             if not overdue or self._overdue(self._ready[pace]) is not None:
-                times.append(self._budget.when(pace, overdue=overdue))
+                times.append(self._bucket.when(pace, overdue=overdue))
                 break
         if self._ready[Pace.HISTORY] and self._now < self._no_history_before:
             times.append(self._no_history_before)
@@ -452,7 +452,7 @@ class Pacing:
             times.append(self._ends[0][0])
         return min(times, default=None)
 
-    def withdraw(self, message: Waiting) -> bool:
+    def withdraw(self, message: OutboundMessage) -> bool:
         """Take a message out of the queue. Return False if the message has left, or was never queued."""
         if not message.waits:
             return False
@@ -465,7 +465,7 @@ class Pacing:
             self._offer(room)
         return True
 
-    def over(self, message: Waiting) -> None:
+    def completed(self, message: OutboundMessage) -> None:
         """Free the units of a sent message whose request is no longer open at TWS."""
         if message not in self._open:
             return
@@ -476,7 +476,7 @@ class Pacing:
                 room.used -= units
                 self._offer(room)
 
-    def drop(self) -> list[Waiting]:
+    def drop(self) -> list[OutboundMessage]:
         """Clear the queue after a lost connection, and return the messages that waited, in order of arrival.
 
         Requests open at TWS are gone as well. Units of limits with a time span stay in use, for TWS counts them on.
@@ -495,21 +495,21 @@ class Pacing:
         self._rooms = {key: room for key, room in self._rooms.items() if room.limit.seconds is not None and room.used}
         return dropped
 
-    def waiting(self, pace: Pace) -> list[Waiting]:
+    def waiting(self, pace: Pace) -> list[OutboundMessage]:
         """Return the waiting messages of a pace, those of each client in order."""
         return [message for (_, other), share in self._shares.items() if other is pace for message in share]
 
     def complained(self, code: int, text: str, now: float) -> str:
         """Slow down if TWS reports too many messages. Return the measure in words; "" for any other error."""
         if code == TOO_FAST:
-            self._budget.slow(now)
-            return f"sending {self._budget.rate} a second for the next {self._budget.slowed(now):.0f} s"
+            self._bucket.slow(now)
+            return f"sending {self._bucket.rate} a second for the next {self._bucket.slowed(now):.0f} s"
         if code == NO_HISTORY and "pacing" in text.lower():
             self._no_history_before = now + HELD
             return f"no historical request leaves for the next {HELD:.0f} s"
         return ""
 
-    def figures(self, now: float) -> dict[str, Any]:
+    def metrics(self, now: float) -> dict[str, Any]:
         """Return the state of the queue for `status`: messages waiting, by client, their age in s, the sending rate."""
         clients = heapq.nlargest(SHOWN, self._of_client.items(), key=itemgetter(1))
         oldest = next(iter(self._waiting), None)
@@ -519,20 +519,20 @@ class Pacing:
             "held": self._held,
             "clients": dict(clients),
             "sent": self._sent,
-            "rate": self._budget.rate,
-            "slowed": round(self._budget.slowed(now), 3),
+            "rate": self._bucket.rate,
+            "slowed": round(self._bucket.slowed(now), 3),
             "noHistory": round(max(0.0, self._no_history_before - now), 3),
         }
 
 
-def _counts(message: Waiting) -> Iterator[_Count]:
+def _counts(message: OutboundMessage) -> Iterator[_Count]:
     """Yield the limits that a request counts under."""
     for limit in message.request.limits:
         if units := limit.counts(message.args):
             yield _Count(limit, (limit.name, *_alike(limit, message)), units)
 
 
-def _alike(limit: Limit, message: Waiting) -> Iterator[Hashable]:
+def _alike(limit: Limit, message: OutboundMessage) -> Iterator[Hashable]:
     """Yield the values that requests counting together under a limit have in common."""
     if limit.alike is None:
         yield message.request.name

@@ -27,7 +27,7 @@ class Stage(Enum):
     READY = "ready"
 
 
-class Step(Enum):
+class ConnectionStep(Enum):
     """Event that moves a connection from one stage to the next."""
 
     TRY = "try"
@@ -40,13 +40,13 @@ class Step(Enum):
 
 
 TRANSITIONS = {
-    (Stage.DOWN, Step.TRY): Stage.RESOLVING,
-    (Stage.RESOLVING, Step.RESOLVED): Stage.CONNECTING,
-    (Stage.CONNECTING, Step.CONNECTED): Stage.HANDSHAKING,
-    (Stage.HANDSHAKING, Step.GREETED): Stage.STARTING,
-    (Stage.STARTING, Step.STARTED): Stage.SYNCING,
-    (Stage.SYNCING, Step.SYNCED): Stage.READY,
-    **{(stage, Step.LOST): Stage.DOWN for stage in Stage},
+    (Stage.DOWN, ConnectionStep.TRY): Stage.RESOLVING,
+    (Stage.RESOLVING, ConnectionStep.RESOLVED): Stage.CONNECTING,
+    (Stage.CONNECTING, ConnectionStep.CONNECTED): Stage.HANDSHAKING,
+    (Stage.HANDSHAKING, ConnectionStep.GREETED): Stage.STARTING,
+    (Stage.STARTING, ConnectionStep.STARTED): Stage.SYNCING,
+    (Stage.SYNCING, ConnectionStep.SYNCED): Stage.READY,
+    **{(stage, ConnectionStep.LOST): Stage.DOWN for stage in Stage},
 }
 
 # IB's notices about its own servers: the state of the link behind TWS, and of one farm, by notice code.
@@ -119,14 +119,14 @@ class Session:
         """Return True if requests may be sent."""
         return self.stage is Stage.READY
 
-    def step(self, step: Step, now: float, why: str = "") -> bool:
+    def step(self, step: ConnectionStep, now: float, why: str = "") -> bool:
         """Move to the next stage. Return False if the stage did not change. `why` is the reason of a failure."""
         to = TRANSITIONS.get((self.stage, step))
-        if step is Step.LOST:
+        if step is ConnectionStep.LOST:
             self._streak += 1
             self.failures, self.last_error = self._streak, why
             self.stuck = self.stage
-        if step is Step.SYNCED:
+        if step is ConnectionStep.SYNCED:
             self.failures, self.last_error, self.stuck = 0, "", None
         if to is None or to is self.stage:
             return False
@@ -149,7 +149,7 @@ class Session:
         """Return True if the connection is ready and, after failures, TWS still sent data `seconds` after that."""
         return self.ready and (not self._streak or (self.heard or 0.0) - self.since >= seconds)
 
-    def notice(self, code: int, text: str, now: float) -> tuple[str, str] | None:
+    def apply_notice(self, code: int, text: str, now: float) -> tuple[str, str] | None:
         """Apply a connectivity notice of IB's. Return the farm (or "upstream") and its new state; None if unchanged."""
         if code == _COMPETING:
             self.competing, self._competed = True, now

@@ -1,8 +1,8 @@
 """The supervisor of the connection to TWS: decides when to connect, when to probe, and when to give a connection up.
 
-Pure: the caller tells what happened and when (seconds of a monotonic clock). `take` returns the actions that follow,
-and `wake_at` the time of the next call. `ibbridge.tws.connector` carries the actions out. The module must not know
-sockets, bytes or the event loop.
+Pure: the caller tells what happened and when (seconds of a monotonic clock). `next_actions` returns the actions that
+follow, and `next_wakeup` the time of the next call. `ibbridge.tws.connector` carries the actions out. The module must
+not know sockets, bytes or the event loop.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ibbridge.tws.session import Backoff, Stage, Step
+from ibbridge.tws.session import Backoff, ConnectionStep, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,7 +72,7 @@ class Cause(Enum):
     """Bridge and host do not speak the same protocol, so a quick retry would not help."""
 
 
-class Do(Enum):
+class Action(Enum):
     """Action without parameters for the connector."""
 
     TELL = "tell"
@@ -110,10 +110,10 @@ class Close:
     repeated: bool
 
 
-Act: TypeAlias = Do | Resolve | Open | Close
+AnyAction: TypeAlias = Action | Resolve | Open | Close
 
 
-class Line:
+class Supervisor:
     """Supervisor of the connection to TWS, one connection at a time. `jitter` returns a number from 0 to 1."""
 
     def __init__(self, config: TwsConfig, session: Session, jitter: Callable[[], float]) -> None:
@@ -124,7 +124,7 @@ class Line:
         self._jitter = jitter
         self._pause = Backoff(config.reconnect_min, config.reconnect_max)
         self._id_pause = Backoff(config.client_id_retry, max(LONGEST_CLIENT_ID_PAUSE, config.client_id_retry))
-        self._acts: list[Act] = []
+        self._acts: list[AnyAction] = []
         self._addresses: list[tuple[Any, ...]] = []
         self._ids_in_use = 0  # tries in a row that failed because the client id was in use
         self._woken = 0.0
@@ -141,14 +141,14 @@ class Line:
         self._looked = 0.0
         self._taken = 0
 
-    def take(self) -> list[Act]:
+    def next_actions(self) -> list[AnyAction]:
         """Return the actions to carry out, in order, and forget them."""
         acts, self._acts = self._acts, []
         return acts
 
     # -- time
 
-    def wake_at(self) -> float | None:
+    def next_wakeup(self) -> float | None:
         """Return when to call `wake`; None if another event must happen first.
 
         Incoming bytes only move this time later, so the caller need not ask again after each read.
@@ -178,7 +178,7 @@ class Line:
 
     def _try(self, now: float) -> None:
         self._new_connection()
-        self._step(Step.TRY, now)
+        self._step(ConnectionStep.TRY, now)
         self._acts.append(Resolve(self._config.host, self.port))
 
     def _late(self, now: float) -> None:
@@ -203,7 +203,7 @@ class Line:
                 self._fail(Cause.SILENT, f"TWS has sent nothing {seconds}, and no response to a probe", now)
         elif now >= self._probe_at():
             self._probed, self._unbroken = now, self._heard()
-            self._acts.append(Do.PROBE)
+            self._acts.append(Action.PROBE)
 
     def _heard(self) -> float:
         return self.session.since if self.session.heard is None else self.session.heard
@@ -229,7 +229,7 @@ class Line:
 
     def resolved(self, addresses: Sequence[tuple[Any, ...]], now: float) -> None:
         """Connect to the addresses of the host's name, one after the other: TWS may listen on only one of them."""
-        if self._step(Step.RESOLVED, now):
+        if self._step(ConnectionStep.RESOLVED, now):
             self._addresses = list(addresses)
             self._next_address("the host's name has no address", now)
 
@@ -248,13 +248,13 @@ class Line:
 
     def opened(self, now: float) -> None:
         """Begin the handshake on a new TCP connection; its peer is still unknown."""
-        if self._step(Step.CONNECTED, now):
+        if self._step(ConnectionStep.CONNECTED, now):
             self.session.heard = None
-            self._acts.append(Do.BEGIN)
+            self._acts.append(Action.BEGIN)
 
     def greeted(self, now: float) -> None:
         """Move on: TWS has sent its version, and the connection has sent START_API."""
-        self._step(Step.GREETED, now)
+        self._step(ConnectionStep.GREETED, now)
 
     def spoke(self) -> None:
         """Note that TWS has sent a message after its greeting."""
@@ -262,11 +262,11 @@ class Line:
 
     def started(self, now: float) -> bool:
         """Move on: accounts and the next order id are known. Return False if they were known before."""
-        return self._step(Step.STARTED, now)
+        return self._step(ConnectionStep.STARTED, now)
 
     def synced(self, now: float) -> None:
         """Move to READY: the requests that each new connection needs have been sent."""
-        if self._step(Step.SYNCED, now):
+        if self._step(ConnectionStep.SYNCED, now):
             self._moved_to = None
             self._reasons.clear()
 
@@ -291,18 +291,18 @@ class Line:
     def flows(self, now: float) -> None:
         """Note that market data has come, which may end a competing session."""
         if self.session.flows(now):
-            self._acts.append(Do.TELL)
+            self._acts.append(Action.TELL)
 
-    def notice(self, code: int, text: str, now: float) -> tuple[str, str] | None:
+    def on_notice(self, code: int, text: str, now: float) -> tuple[str, str] | None:
         """Apply a notice of TWS. Return the farm (or "upstream") that changed and its new state; None if none did."""
         if code == CLIENT_ID_IN_USE and not self.session.ready:
             self._part(Cause.CLIENT_ID, self._in_use(), now)
         elif code == PORT_CHANGED:
             self._moved(text, now)
         competing = self.session.competing
-        changed = self.session.notice(code, text, now)
+        changed = self.session.apply_notice(code, text, now)
         if self.session.competing != competing:
-            self._acts.append(Do.TELL)
+            self._acts.append(Action.TELL)
         return changed
 
     def _in_use(self) -> str:
@@ -334,14 +334,14 @@ class Line:
 
     # -- from one stage to the next
 
-    def _step(self, step: Step, now: float) -> bool:
+    def _step(self, step: ConnectionStep, now: float) -> bool:
         session = self.session
         if not session.step(step, now):
             return False
         limit = DEADLINES.get(session.stage)
         if self._farewell is None:
             session.deadline = now + getattr(self._config, limit[0]) if limit else None
-        self._acts.append(Do.TELL)
+        self._acts.append(Action.TELL)
         return True
 
     def _fail(self, cause: Cause, why: str, now: float) -> None:
@@ -357,9 +357,9 @@ class Line:
             session.settled()
         self._acts.append(Close(session.stage, why, self._is_known(why)))
         self._ids_in_use = self._ids_in_use + 1 if cause is Cause.CLIENT_ID else 0
-        session.step(Step.LOST, now, why)
+        session.step(ConnectionStep.LOST, now, why)
         session.next_try = now + self._delay(cause)
-        self._acts.append(Do.TELL)
+        self._acts.append(Action.TELL)
 
     def _is_known(self, why: str) -> bool:
         """Return True if this reason was reported since TWS was ready last, or `MOST_REASONS` others were."""

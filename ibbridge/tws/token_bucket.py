@@ -15,7 +15,7 @@ SLOWED = 60.0
 _ROUNDING = 1e-9
 
 
-class Budget:
+class TokenBucket:
     """Token bucket, full at first. The last tokens are kept for cancels, the ones before for cancels and orders."""
 
     def __init__(self, rate: int) -> None:

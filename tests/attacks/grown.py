@@ -10,7 +10,7 @@ import os
 import sys
 
 from ibbridge.daemon import settle
-from ibbridge.streams.replay_buffer import Ring
+from ibbridge.streams.replay_buffer import ReplayBuffer
 from tests.attacks.bystanders import memory
 from tests.support.daemon_core import AAPL, Link, Middle
 
@@ -49,16 +49,16 @@ def beat(middle: Middle, seconds: float) -> None:
     middle.link.sent.clear()
     middle.published.clear()
     middle.pass_time(seconds)
-    middle.commands.tend()
+    middle.commands.tick()
     middle.streams.seqs()
-    middle.streams.tend()
+    middle.streams.tick()
     settle()
 
 
 def main(what: str, count: int) -> None:
     """Print the memory before and after so many requests."""
     middle = Middle(link=Link(226, share=1_000_000))
-    middle.streams.ring = Ring(1000, 2**20)
+    middle.streams.ring = ReplayBuffer(1000, 2**20)
     run(middle, what, 1, WARM)
     before = memory(os.getpid())
     run(middle, what, 1 + WARM, count)

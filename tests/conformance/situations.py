@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from tests.support.simulator_client import AAPL, CALL, Client
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ Said = list[tuple[str, dict[str, Any]]]
 
 
 def _client() -> Client:
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 def welcome() -> Said:
@@ -106,7 +106,7 @@ EXECUTION: dict[str, Any] = {
 
 
 def by_hand() -> Said:
-    host = Host(seed=1)
+    host = SimulatedTws(seed=1)
     option = CALL | {"lastTradeDateOrContractMonth": "20260116"}
     order = {"action": "SELL", "totalQuantity": 1.0, "orderType": "LMT", "lmtPrice": 900.0, "tif": "GTC"}
     host.enter_order(option, order)
@@ -189,7 +189,7 @@ def closed_position() -> Said:
 
 
 def unsubscribed() -> Said:
-    client = Client(Host(seed=1, unsubscribed=frozenset(("AAPL",))))
+    client = Client(SimulatedTws(seed=1, unsubscribed=frozenset(("AAPL",))))
     return client.ask("reqMktData", reqId=1, contract=AAPL, genericTickList="")
 
 

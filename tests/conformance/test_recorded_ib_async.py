@@ -10,8 +10,8 @@ import pytest
 
 ib_async = pytest.importorskip("ib_async")
 
-from ibbridge.recording.player import Playback, Score  # noqa: E402 - only of use with the client
-from ibbridge.recording.proxy import Tap  # noqa: E402
+from ibbridge.recording.player import Player, Script  # noqa: E402 - only of use with the client
+from ibbridge.recording.proxy import RecordingProxy  # noqa: E402
 from ibbridge.recording.writer import OneFile, Recorder  # noqa: E402
 from ibbridge.sim import Simulator  # noqa: E402
 
@@ -53,11 +53,11 @@ def test_it_sees_the_same_under_another_client_id_as_well(tmp_path):
 
     async def recorded() -> dict[str, Any]:
         with contextlib.closing(Recorder(OneFile(path))) as recorder:
-            async with Simulator(seed=1, tick=0.005) as tws, Tap(recorder, "127.0.0.1", tws.port) as tap:
+            async with Simulator(seed=1, tick=0.005) as tws, RecordingProxy(recorder, "127.0.0.1", tws.port) as tap:
                 return await traded(tap.port, 7)
 
     async def played(client_id: int) -> dict[str, Any]:
-        async with Playback(Score([path]), speed=float("inf"), patience=PATIENCE) as playback:
+        async with Player(Script([path]), speed=float("inf"), patience=PATIENCE) as playback:
             return await traded(playback.port, client_id)
 
     async def run() -> None:

@@ -21,8 +21,8 @@ from ibbridge.docgen.__main__ import main
 from ibbridge.docgen.entries import Entry, entries, places, topics
 from ibbridge.protocol import arguments
 from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
-from ibbridge.protocol.errors import Refused
-from ibbridge.requests.request import Asking
+from ibbridge.protocol.errors import CommandRefused
+from ibbridge.requests.request import CommandId
 from tests.conformance.golden import IN
 from tests.conformance.test_golden import client
 from tests.support.daemon_core import AAPL, CLIENT_ID, Middle
@@ -223,7 +223,7 @@ def test_the_answers_to_a_command_are_published_where_the_page_says(entry: Entry
         middle = Middle(allowed=[request.name])
         given = {**example(entry), **({flag: True} if flag else {})}
         _asked_first(middle, entry, given)
-        middle.requests.carry_out(entry.name, given, Asking("a", "second"), None)
+        middle.requests.execute(entry.name, given, CommandId("a", "second"), None)
         sent = middle.link.sent[-1].data
         number = arguments.number(request)
         numbered = {"orderId": _at(sent, number)} if number else {}
@@ -272,7 +272,7 @@ def test_a_command_is_accepted_as_described_and_not_with_the_ids_of_the_daemon()
         key = "mine" if request.does is Kind.ORDER else None
         if number := arguments.number(request):
             given = arguments.numbered(example(entry), number, 1)
-            with pytest.raises(Refused, match=f"{request.key} is the daemon's"):
+            with pytest.raises(CommandRefused, match=f"{request.key} is the daemon's"):
                 middle.ask(entry.name, key=key, **given)
         middle.ask(entry.name, key=key, **example(entry))
         assert middle.link.take()
@@ -289,5 +289,5 @@ def test_a_cancel_names_the_command_that_it_takes_back() -> None:
         middle.ask(asked.name, id="first", key="mine" if "key" in named else None, **example(asked))
         given = {"id": "first", "key": "mine"}
         args = {**example(entry), **{name: given[name] for name in named}}
-        middle.requests.carry_out(entry.name, args, Asking("a", "second"), None)
+        middle.requests.execute(entry.name, args, CommandId("a", "second"), None)
         assert middle.link.take()[-1].name == request.name

@@ -35,8 +35,8 @@ class PythonClient(Progress):
 
     def step(self, timeout: float) -> bool:
         message = self._feed.receive(timeout / 1000)
-        self.following = self._feed._link.begun(self.prefixes)
-        self.asked = self.following or bool(self._feed._link.follower._found)
+        self.following = self._feed._connection.begun(self.prefixes)
+        self.asked = self.following or bool(self._feed._connection.follower._found)
         if message is None:
             return False
         if isinstance(message, Gap):

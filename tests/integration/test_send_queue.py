@@ -11,8 +11,8 @@ from ibbridge.codec.messages import REQUESTS
 from ibbridge.config.model import Config
 from ibbridge.sim import Simulator
 from ibbridge.sim.engine import EPOCH
-from ibbridge.tws.connector import Gateway
-from ibbridge.tws.send_queue import Pacing, Waiting
+from ibbridge.tws.connector import TwsConnector
+from ibbridge.tws.send_queue import OutboundMessage, SendQueue
 from ibbridge.tws.session import Session
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Owner:
     def started(self, dialect: Dialect) -> None:
         self.ready.set()
 
-    def leaving(self, message: Waiting) -> bool:
+    def on_send(self, message: OutboundMessage) -> bool:
         return bool(message.about != "late")
 
     def lost(self) -> None:
@@ -53,24 +53,24 @@ class Owner:
 
 def test_what_must_wait_leaves_when_its_time_comes_and_what_is_dropped_does_not():
     async def run() -> None:
-        owner, pacing = Owner(ASKED), Pacing(100)
+        owner, pacing = Owner(ASKED), SendQueue(100)
         async with Simulator(start=EPOCH) as simulator:
             tws = dataclasses.replace(Config().tws, port=simulator.port)
-            gateway = Gateway(tws, Session(0.0), owner, pacing=pacing)
+            gateway = TwsConnector(tws, Session(0.0), owner, send_queue=pacing)
             running = asyncio.create_task(gateway.run())
             await owner.ready.wait()
             assert gateway.dialect is not None
             data = gateway.dialect.write("reqCurrentTime", {})
             for about in ["late", None] * ASKED:
-                assert gateway.send(Waiting(REQUESTS["reqCurrentTime"], data, about=about))
-            withdrawn = Waiting(REQUESTS["reqCurrentTime"], data)
+                assert gateway.send(OutboundMessage(REQUESTS["reqCurrentTime"], data, about=about))
+            withdrawn = OutboundMessage(REQUESTS["reqCurrentTime"], data)
             assert gateway.send(withdrawn)
             assert gateway.waiting(withdrawn.request.pace), "some must wait"
             assert gateway.withdraw(withdrawn)
             await owner.answered.wait()
             assert gateway.waiting(withdrawn.request.pace) == []
             for _ in range(ASKED):
-                gateway.send(Waiting(REQUESTS["reqCurrentTime"], data))
+                gateway.send(OutboundMessage(REQUESTS["reqCurrentTime"], data))
             assert pacing.drop(), "and the timer that is left finds nothing"
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):

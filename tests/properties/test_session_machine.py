@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ibbridge.protocol.errors import Refused
-from ibbridge.requests.request import Asking
+from ibbridge.protocol.errors import CommandRefused
+from ibbridge.requests.request import CommandId
 from ibbridge.tws.session import Stage
 from tests.support.daemon_core import AAPL, CLIENT_ID, LIMIT, Heard, refusal
 from tests.support.daemon_shell import Shell
 
 if TYPE_CHECKING:
-    from ibbridge.tws.send_queue import Waiting
+    from ibbridge.tws.send_queue import OutboundMessage
 
 RATE = 20
 SHARE = 8
@@ -219,7 +219,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.placed: dict[tuple[str, str], Placed] = {}
         self.positions: set[str] = set()
         self.accounts: dict[str, str] = {}
-        self.waiting: list[Waiting] = []  # given, and not yet written
+        self.waiting: list[OutboundMessage] = []  # given, and not yet written
         self.globals = Counter[str]()
         self.joined: set[tuple[str, str]] = set()  # cancels of all that are one with another that waited
         self.seen = 0
@@ -329,12 +329,12 @@ class SessionMachine(RuleBasedStateMachine):
 
     # -- what is written
 
-    def given(self, message: Waiting) -> None:
+    def given(self, message: OutboundMessage) -> None:
         self.waiting.append(message)
         of = Counter((each.client, each.request.pace) for each in self.waiting if each.client)
         assert max(of.values(), default=0) <= SHARE, "more of one client wait than its share"
 
-    def withdrawn(self, message: Waiting) -> None:
+    def withdrawn(self, message: OutboundMessage) -> None:
         self.waiting = [each for each in self.waiting if each is not message]
 
     def written(self, name: str, data: dict[str, Any]) -> None:
@@ -489,7 +489,7 @@ class SessionMachine(RuleBasedStateMachine):
         elif parts[0] == "ord" and kind == "error" and (order := self.placed.get((parts[1], parts[2]))):
             text = heard.data["errorString"]
             order.never_left += "was not placed" in text
-            order.unknown += "whether it is there" in text
+            order.unknown += "may or may not exist" in text
             order.cancels_lost += "cancel of this order could not" in text or "before the cancel" in text
         elif ends and kind == "error" and (ref := heard.body.get("ref")):
             for each in ref.get("holders") or [ref]:
@@ -506,10 +506,10 @@ class SessionMachine(RuleBasedStateMachine):
 
     def _ask(self, command: str, client: str, args: dict[str, Any], key: str | None = None, **more: Any) -> Any:
         """The result, and under which id it was asked; None if it was refused for now."""
-        asking = Asking(client, more.pop("name", None) or f"n{next(self.names)}")
+        asking = CommandId(client, more.pop("name", None) or f"n{next(self.names)}")
         try:
-            return self.shell.requests.carry_out(command, args, asking, key, **more), str(asking.id)
-        except Refused as error:
+            return self.shell.requests.execute(command, args, asking, key, **more), str(asking.id)
+        except CommandRefused as error:
             if error.code not in ("E_NOT_CONNECTED", "E_PACING", "E_BUSY"):
                 raise
             return None

@@ -15,8 +15,8 @@ from ibbridge.client.errors import BridgeError
 from ibbridge.client.events import Down, Gap, Restart, Up
 from ibbridge.client.events import Event as Event_
 from ibbridge.client.gap_recovery import MOST
-from ibbridge.client.stream_follower import Follower
-from ibbridge.client.stream_state import DURABLE, PREFIX, STREAM, At, Event, Mode, Now
+from ibbridge.client.stream_follower import StreamFollower
+from ibbridge.client.stream_state import DURABLE, PREFIX, STREAM, Mode, PrefixStage, StreamEvent, StreamStage
 from tests.support.fake_daemon import body
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class Following(RuleBasedStateMachine):
         self.model = Model()
         for stream, identity in begin:
             self.model.publish(stream, identity)
-        self.follower = Follower()
+        self.follower = StreamFollower()
         self.reader = Reader(self.model)
         self.now = 0.0
         self.link: list[Frames] | None = []
@@ -365,7 +365,7 @@ class Following(RuleBasedStateMachine):
                  for message in [msgpack.unpackb(packed)]}  # fmt: skip
         assert self.reader.state.get(stream, {}) == state, stream
         track = self.follower._tracks[stream]
-        assert (track.state, track.last) == (Now.LIVE, published), stream
+        assert (track.state, track.last) == (StreamStage.LIVE, published), stream
         assert self.reader.last.get(stream, published) == published
 
 
@@ -378,7 +378,7 @@ class Bench:
     def __init__(self, *prefixes: str, mode: Mode = Mode.STATE, most: int = MOST) -> None:
         self.model = Model()
         self.now = 0.0
-        self.follower = Follower(most=most)
+        self.follower = StreamFollower(most=most)
         for prefix in prefixes:
             self.subscribe(prefix, mode)
 
@@ -564,7 +564,7 @@ def test_a_command_without_an_answer_is_wanted_again_later_and_is_not_the_last()
     assert again is not None
     assert (again.cmd, again.args) == (ask.cmd, ask.args)
     bench.follower.answer(ask, bench.model.answer(ask.cmd, ask.args), 0)
-    assert again.state is again.about.state is At.BEGINNING, "an answer that comes too late is none"
+    assert again.state is again.about.state is PrefixStage.BEGINNING, "an answer that comes too late is none"
 
 
 def test_the_reply_of_a_daemon_that_is_not_heard_yet_is_none() -> None:
@@ -757,7 +757,7 @@ def test_unsubscribing_while_something_is_on_its_way_leaves_nothing_behind() -> 
 
 @pytest.mark.parametrize("new", [99, 101])
 def test_any_other_epoch_is_a_new_one_and_what_comes_late_of_one_that_is_over_is_ignored(new: int) -> None:
-    follower = Follower()
+    follower = StreamFollower()
     follower.subscribe("md.")
 
     def hear(epoch: int) -> list[str]:
@@ -776,15 +776,15 @@ def test_any_other_epoch_is_a_new_one_and_what_comes_late_of_one_that_is_over_is
 
 
 def test_another_protocol_is_refused() -> None:
-    follower = Follower()
+    follower = StreamFollower()
     with pytest.raises(BridgeError, match="speaks protocol 2, this library 1"):
         follower.take(b"md.", msgpack.packb({"type": "welcome", "proto": 2, "epoch": 1}))
 
 
 def test_every_state_can_be_left_and_reached() -> None:
-    assert {state for state, _ in PREFIX} == set(At) == {*PREFIX.values()}
-    assert {state for state, _ in STREAM} == set(Now) == {*STREAM.values()}
-    assert {event for _, event in [*PREFIX, *STREAM]} == set(Event)
+    assert {state for state, _ in PREFIX} == set(PrefixStage) == {*PREFIX.values()}
+    assert {state for state, _ in STREAM} == set(StreamStage) == {*STREAM.values()}
+    assert {event for _, event in [*PREFIX, *STREAM]} == set(StreamEvent)
 
 
 Following.TestCase.settings = settings(

@@ -10,17 +10,17 @@ import pytest
 
 from ibbridge.codec import Dialect, Message
 from ibbridge.codec.messages import MESSAGES
-from ibbridge.commands.builtin import Bridge
-from ibbridge.commands.endpoint import Commands
-from ibbridge.commands.ib_requests import Requests
+from ibbridge.commands.builtin import BuiltinCommands
+from ibbridge.commands.endpoint import CommandEndpoint
+from ibbridge.commands.ib_requests import IbRequests
 from ibbridge.inbound.routing import routing
-from ibbridge.orders.registry import Orders
-from ibbridge.protocol.errors import Refused
-from ibbridge.requests.request import Asking
+from ibbridge.orders.registry import OrderRegistry
+from ibbridge.protocol.errors import CommandRefused
+from ibbridge.requests.request import CommandId
 from ibbridge.risk.halt import Halt
 from ibbridge.streams import snapshot
-from ibbridge.streams.publisher import Streams
-from ibbridge.tws.send_queue import Held, Pacing, Waiting
+from ibbridge.streams.publisher import Publisher
+from ibbridge.tws.send_queue import Held, OutboundMessage, SendQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -64,36 +64,36 @@ class Link:
         self.dialect: Dialect | None = Dialect.client(version)
         self.sent: list[Sent] = []
         self.takes = True
-        self.pacing = Pacing(rate, share)
+        self.pacing = SendQueue(rate, share)
         self.now = 0.0
-        self.leaving: Callable[[Waiting], bool] = lambda _: True
+        self.on_send: Callable[[OutboundMessage], bool] = lambda _: True
         self._host = Dialect.server(version)
 
-    def send(self, message: Waiting) -> bool:
+    def send(self, message: OutboundMessage) -> bool:
         if not self.takes:
             return False
         self.pacing.put(message, self.now)
         self.go_on()
         return True
 
-    def withdraw(self, message: Waiting) -> bool:
+    def withdraw(self, message: OutboundMessage) -> bool:
         return self.pacing.withdraw(message)
 
-    def held(self, message: Waiting) -> Held | None:
+    def held(self, message: OutboundMessage) -> Held | None:
         return self.pacing.held(message, self.now)
 
-    def over(self, message: Waiting) -> None:
-        self.pacing.over(message)
+    def completed(self, message: OutboundMessage) -> None:
+        self.pacing.completed(message)
 
-    def waiting(self, pace: Pace) -> list[Waiting]:
+    def waiting(self, pace: Pace) -> list[OutboundMessage]:
         return self.pacing.waiting(pace)
 
     def go_on(self, seconds: float = 0.0) -> None:
         """Let time pass, and write the messages that may leave meanwhile."""
         until = self.now + seconds
         while True:
-            for message in self.pacing.take(self.now):
-                if self.leaving(message):
+            for message in self.pacing.next_messages(self.now):
+                if self.on_send(message):
                     self._write(message.data)
             wake = self.pacing.wake()
             if wake is None or wake > until:
@@ -142,14 +142,14 @@ class Middle:
     ) -> None:
         self.published: list[Heard] = []
         self.link = link or Link(version, rate, share)
-        self.streams = Streams(EPOCH, each_pair(self._keep), prefix)
-        self.orders = Orders(CLIENT_ID)
+        self.streams = Publisher(EPOCH, each_pair(self._keep), prefix)
+        self.orders = OrderRegistry(CLIENT_ID)
         self.routing = routing(self.streams, self.orders)
         self.router = self.routing.router
         self.halt = Halt(None)
         self.fault = ""
         self.window = 0.0
-        self.requests = Requests(
+        self.requests = IbRequests(
             self.link,
             self.routing,
             self.orders,
@@ -161,9 +161,9 @@ class Middle:
             clock=lambda: self._now,
             unknown_words=unknown_words,
         )
-        self.link.leaving = self.requests.leaving
-        bridge = Bridge(self.streams, self.halt, lambda: {"fine": True}, lambda: self._now)
-        self.commands = Commands(self.streams, self.requests, bridge, lambda: self.clock)
+        self.link.on_send = self.requests.on_send
+        bridge = BuiltinCommands(self.streams, self.halt, lambda: {"fine": True}, lambda: self._now)
+        self.commands = CommandEndpoint(self.streams, self.requests, bridge, lambda: self.clock)
         self._ids = itertools.count(1)
         self._now = EPOCH
         self.clock = 0.0
@@ -178,12 +178,12 @@ class Middle:
     def connect(self, first_id: int = FIRST_ID) -> list[tuple[Any, str]]:
         """A new connection, up to ready."""
         self.requests.begin()
-        self.requests.above(first_id - 1)
+        self.requests.raise_to(first_id - 1)
         return self.requests.connected()
 
     def reconnect(self) -> list[Any]:
         """Lose the connection and get another; what was left unanswered."""
-        self.requests.unsent(self.link.pacing.drop())
+        self.requests.on_drop(self.link.pacing.drop())
         unanswered = self.requests.lost()
         self.connect()
         return unanswered
@@ -194,7 +194,7 @@ class Middle:
         self._now += int(seconds * 1e6)
         before = len(self.link.sent)
         self.link.go_on(seconds)
-        self.requests.tend(self.clock)
+        self.requests.tick(self.clock)
         return self.link.sent[before:]
 
     # -- clients
@@ -202,7 +202,7 @@ class Middle:
     def ask(
         self, command: str, client: str = "a", id: str | int | None = None, key: str | None = None, **args: Any  # noqa: A002
     ) -> dict[str, Any]:
-        return self.requests.carry_out(command, args, Asking(client, next(self._ids) if id is None else id), key)
+        return self.requests.execute(command, args, CommandId(client, next(self._ids) if id is None else id), key)
 
     def place(self, key: str, client: str = "a", **order: Any) -> int:
         """An order's id."""
@@ -216,7 +216,7 @@ class Middle:
 
     def cancel(self, command: str, named: Any, client: str = "a") -> dict[str, Any]:
         """Cancel the request with that command id."""
-        return self.requests.carry_out(command, {"id": named}, Asking(client, next(self._ids)), None)
+        return self.requests.execute(command, {"id": named}, CommandId(client, next(self._ids)), None)
 
     def last_id(self) -> int:
         """The id in what was sent last."""
@@ -272,9 +272,9 @@ def _blank(name: str) -> dict[str, Any]:
     return {each.name: _BLANK.get(getattr(each.type, "name", ""), {}) for each in MESSAGES[name].shape.shape}
 
 
-def refusal(code: str, ask: Callable[..., Any], *args: Any, **kwargs: Any) -> Refused:
+def refusal(code: str, ask: Callable[..., Any], *args: Any, **kwargs: Any) -> CommandRefused:
     """Why it was refused."""
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CommandRefused) as refused:
         ask(*args, **kwargs)
     assert refused.value.code == code, refused.value
     return refused.value

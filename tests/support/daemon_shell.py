@@ -14,10 +14,10 @@ from ibbridge.codec import Dialect
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.config.model import TwsConfig
 from ibbridge.orders.placement import CANCEL_UNKNOWN, ORDER_UNKNOWN
-from ibbridge.tws.send_queue import Held, Waiting
+from ibbridge.tws.send_queue import Held, OutboundMessage
 from ibbridge.tws.sender import NOT_CONNECTED
 from ibbridge.tws.session import Session, Stage
-from ibbridge.tws.supervisor import MARKET_DATA, Act, Close, Do, Line, Open, Resolve
+from ibbridge.tws.supervisor import MARKET_DATA, Action, AnyAction, Close, Open, Resolve, Supervisor
 from tests.support.daemon_core import EPOCH, Link, Middle, _blank
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ class Host(Protocol):
     def left(self) -> None:
         """The connection was closed by the daemon, or is known to be over."""
 
-    def given(self, message: Waiting) -> None:
+    def given(self, message: OutboundMessage) -> None:
         """The queue has taken a message, which may wait."""
 
-    def withdrawn(self, message: Waiting) -> None:
+    def withdrawn(self, message: OutboundMessage) -> None:
         """The queue has given it back."""
 
     def written(self, name: str, data: dict[str, Any]) -> None:
@@ -74,7 +74,7 @@ class Wire(Link):
         self.bytes = 0
         self.leaves = b""  # what is being written
 
-    def send(self, message: Waiting) -> bool:
+    def send(self, message: OutboundMessage) -> bool:
         if not self.open or self.full:
             return False
         needless = [*message.instead_of]
@@ -85,25 +85,25 @@ class Wire(Link):
         self.drain()
         return True
 
-    def withdraw(self, message: Waiting) -> bool:
+    def withdraw(self, message: OutboundMessage) -> bool:
         if not self.pacing.withdraw(message):
             return False
         self.host.withdrawn(message)
         return True
 
-    def held(self, message: Waiting) -> Held | None:
+    def held(self, message: OutboundMessage) -> Held | None:
         return self.pacing.held(message, self.now)
 
-    def over(self, message: Waiting) -> None:
-        self.pacing.over(message)
+    def completed(self, message: OutboundMessage) -> None:
+        self.pacing.completed(message)
         self.timer = self.pacing.wake()
 
     def drain(self) -> None:
         self.timer = None
         if not self.open:
             return
-        for message in self.pacing.take(self.now):
-            if self.leaving(message):
+        for message in self.pacing.next_messages(self.now):
+            if self.on_send(message):
                 self._write(message.data)
                 self.leaves = message.data
                 self.bytes += len(message.data)
@@ -123,7 +123,7 @@ class Shell(Middle):
         self.host = host
         self.config = TwsConfig()
         self.session = Session(self.now)
-        self.line = Line(self.config, self.session, lambda: jitter)
+        self.line = Supervisor(self.config, self.session, lambda: jitter)
         self._alarm: float | None = None
         self._beat = self.now
         self._later: list[tuple[float, int, int, Callable[[], None]]] = []
@@ -163,7 +163,7 @@ class Shell(Middle):
                     what()
             else:
                 self._beat += BEAT
-                self.requests.tend(self.now)
+                self.requests.tick(self.now)
         self._to(until)
 
     def _next(self) -> float:
@@ -177,22 +177,22 @@ class Shell(Middle):
     # -- what the line says
 
     def _go(self) -> None:
-        while acts := self.line.take():
+        while acts := self.line.next_actions():
             for act in acts:
                 self._do(act)
-        self._alarm = self.line.wake_at()
+        self._alarm = self.line.next_wakeup()
 
-    def _do(self, act: Act) -> None:
+    def _do(self, act: AnyAction) -> None:
         match act:
-            case Do.TELL:
+            case Action.TELL:
                 if not self.session.competing:
                     self.requests.uncontested()
                 self.host.moved_on()
-            case Do.BEGIN:
+            case Action.BEGIN:
                 self.host.greeted()
-            case Do.PROBE if self.wire.dialect is not None:
+            case Action.PROBE if self.wire.dialect is not None:
                 probe = REQUESTS["reqCurrentTime"]
-                self.wire.send(Waiting(probe, self.wire.dialect.put(probe.name, {})))
+                self.wire.send(OutboundMessage(probe, self.wire.dialect.put(probe.name, {})))
             case Resolve():
                 self.host.asked_for_name()
             case Open():
@@ -205,16 +205,16 @@ class Shell(Middle):
         wire.open, wire.full, wire.dialect = False, False, None
         self._connection += 1
         if was_open:
-            self.requests.unsent(self._dropped())
+            self.requests.on_drop(self._dropped())
             for route in self.requests.lost():
-                self.routing.notifications.tell(route, NOT_CONNECTED, LOST, self._now)
+                self.routing.notifications.notify_error(route, NOT_CONNECTED, LOST, self._now)
             for order in self.orders.unheard():
-                self.routing.order_notifications.tell(order, NOT_CONNECTED, ORDER_UNKNOWN, self._now)
+                self.routing.order_notifications.notify_error(order, NOT_CONNECTED, ORDER_UNKNOWN, self._now)
             for order in self.orders.uncancelled():
-                self.routing.order_notifications.tell(order, NOT_CONNECTED, CANCEL_UNKNOWN, self._now)
+                self.routing.order_notifications.notify_error(order, NOT_CONNECTED, CANCEL_UNKNOWN, self._now)
         self.host.left()
 
-    def _dropped(self) -> list[Waiting]:
+    def _dropped(self) -> list[OutboundMessage]:
         dropped = self.wire.pacing.drop()
         for each in dropped:
             self.host.withdrawn(each)
@@ -244,12 +244,12 @@ class Shell(Middle):
         """TWS does not take what is written any more."""
         self.wire.full = full
         self.line.blocked(self.now, self.wire.bytes)
-        self._alarm = self.line.wake_at()
+        self._alarm = self.line.next_wakeup()
 
     def drained(self) -> None:
         self.wire.full = False
         self.line.drained()
-        self._alarm = self.line.wake_at()
+        self._alarm = self.line.next_wakeup()
 
     def greet(self) -> None:
         """The host says its version, and is told to start."""
@@ -278,21 +278,21 @@ class Shell(Middle):
 
     def _watch(self, name: str, data: dict[str, Any]) -> None:
         if name == "nextValidId":
-            self.requests.above(data["orderId"] - 1)
+            self.requests.raise_to(data["orderId"] - 1)
         elif name == "managedAccounts":
             self.session.named(data["accountsList"])
             self.requests.accounts = self.session.accounts
         elif name == "openOrder" and self.orders.ours(data["order"].get("clientId", 0)):
-            self.requests.above(data["orderId"])
+            self.requests.raise_to(data["orderId"])
         elif name == "error":
             self._notice(data["errorCode"], data["errorString"])
 
     def _notice(self, code: int, text: str) -> None:
         self.wire.pacing.complained(code, text, self.now)
-        changed = self.line.notice(code, text, self.now)
+        changed = self.line.on_notice(code, text, self.now)
         if changed:
             self.requests.upstream = self.session.upstream != "lost"
-        self.requests.notice(code, changed[0] if changed else "")
+        self.requests.on_notice(code, changed[0] if changed else "")
 
     def _learn(self, name: str) -> None:
         self.line.spoke()
@@ -307,6 +307,6 @@ class Shell(Middle):
     def _started(self) -> None:
         assert self.wire.dialect is not None
         kind = REQUESTS["reqMarketDataType"]
-        self.wire.send(Waiting(kind, self.wire.dialect.write(kind.name, {"marketDataType": 1})))
+        self.wire.send(OutboundMessage(kind, self.wire.dialect.write(kind.name, {"marketDataType": 1})))
         for route, why in self.requests.connected():
-            self.routing.notifications.tell(route, NOT_CONNECTED, why, self._now)
+            self.routing.notifications.notify_error(route, NOT_CONNECTED, why, self._now)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.codec import Dialect, frame
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.recording import format as recording_format
-from ibbridge.recording.format import HEADER, Kind
+from ibbridge.recording.format import HEADER, RecordKind
 
 if TYPE_CHECKING:
     import pathlib
@@ -31,14 +31,14 @@ class Taped:
     def __init__(self, version: int = 226) -> None:
         self.version = version
         self.ts = BEGAN
-        self.records: list[tuple[Kind, int, int, bytes]] = []
+        self.records: list[tuple[RecordKind, int, int, bytes]] = []
         self._asks, self._says = Dialect.client(version), Dialect.server(version)
         self._connection = 0
 
     def open(self, client: int = CLIENT, first_id: int = 1) -> Taped:
         """A connection, up to ready."""
         self._connection = self.ts = self.ts + 1
-        self._add(Kind.OPENED, recording_format.told({"host": "127.0.0.1", "port": 4002}))
+        self._add(RecordKind.OPENED, recording_format.told({"host": "127.0.0.1", "port": 4002}))
         self.outbound(b"API\0" + frame(b"v176..226"))
         self.inbound(frame(b"%d\x0020260105 09:30:00 EST\0" % self.version))
         self.asked("startApi", clientId=client, optionalCapabilities="")
@@ -59,15 +59,15 @@ class Taped:
         return self.said("tickPrice", reqId=number, tickType=1, price=price)
 
     def inbound(self, data: bytes) -> Taped:
-        return self._add(Kind.INBOUND, data)
+        return self._add(RecordKind.INBOUND, data)
 
     def outbound(self, data: bytes) -> Taped:
-        return self._add(Kind.OUTBOUND, data)
+        return self._add(RecordKind.OUTBOUND, data)
 
     def close(self) -> Taped:
-        return self._add(Kind.CLOSED, recording_format.told({"why": "closed"}))
+        return self._add(RecordKind.CLOSED, recording_format.told({"why": "closed"}))
 
-    def _add(self, kind: Kind, data: bytes) -> Taped:
+    def _add(self, kind: RecordKind, data: bytes) -> Taped:
         self.records.append((kind, self._connection, self.ts, data))
         return self
 

@@ -91,12 +91,12 @@ class Here:
     async def serve(self) -> None:
         """Run until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.daemon.gateway.run())
+            tasks.create_task(self.daemon.connector.run())
             tasks.create_task(self._beat())
 
     async def _beat(self) -> None:
         while True:
-            self.daemon.beat()
+            self.daemon.publish_heartbeat()
             await asyncio.sleep(self.daemon.config.bus.heartbeat)
 
     async def until_ready(self, patience: float = 3600.0) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ibbridge.sim import Host
+    from ibbridge.sim import SimulatedTws
 
 AAPL = {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"}
 EURUSD = {"symbol": "EUR", "secType": "CASH", "exchange": "IDEALPRO", "currency": "USD"}
@@ -24,7 +24,7 @@ PUT = CALL | {"right": "P"}
 class Client:
     """Client session of the simulator, with the messages that were sent to it."""
 
-    def __init__(self, host: Host, client_id: int = 1) -> None:
+    def __init__(self, host: SimulatedTws, client_id: int = 1) -> None:
         self.host = host
         self.session = host.connect(client_id)
         self.welcome = self.session.take()

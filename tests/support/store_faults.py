@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ibbridge.storage.event_store import Store
+    from ibbridge.storage.event_store import EventStore
 
 
 @contextmanager
-def written_by_others(store: Store) -> Iterator[None]:
+def written_by_others(store: EventStore) -> Iterator[None]:
     """Another program holds the write lock."""
     with closing(sqlite3.connect(store._path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -25,7 +25,7 @@ def written_by_others(store: Store) -> Iterator[None]:
 
 
 @contextmanager
-def read_by_others(store: Store) -> Iterator[None]:
+def read_by_others(store: EventStore) -> Iterator[None]:
     """Another program reads it, in a transaction that it leaves open."""
     with closing(sqlite3.connect(store._path, isolation_level=None)) as other:
         other.execute("BEGIN")
@@ -34,7 +34,7 @@ def read_by_others(store: Store) -> Iterator[None]:
 
 
 @contextmanager
-def no_room(store: Store) -> Iterator[None]:
+def no_room(store: EventStore) -> Iterator[None]:
     """The disk is full, as far as SQLite can tell: the file may have no page more."""
     assert store._db is not None
     store._db.execute("PRAGMA max_page_count=1")  # which it takes for as many as there are
@@ -74,7 +74,7 @@ class _Gate:
 
 
 @contextmanager
-def hanging(store: Store, statement: str = "", *, succeeds: bool = True) -> Iterator[None]:
+def hanging(store: EventStore, statement: str = "", *, succeeds: bool = True) -> Iterator[None]:
     """The disk does not answer; when it does, what was asked of it first succeeds or fails."""
     real = store._db
     assert real is not None
@@ -89,7 +89,7 @@ def hanging(store: Store, statement: str = "", *, succeeds: bool = True) -> Iter
 
 
 @contextmanager
-def slow(store: Store, seconds: float, statement: str = "COMMIT") -> Iterator[None]:
+def slow(store: EventStore, seconds: float, statement: str = "COMMIT") -> Iterator[None]:
     """The disk takes so long for each commit."""
     real = store._db
     assert real is not None

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ibbridge.codec import Connection, Dialect, Message, State
+from ibbridge.codec import Connection, Dialect, HandshakeState, Message
 from ibbridge.codec.messages import INBOUND, REQUESTS
 from ibbridge.config.maintenance_windows import window
 from ibbridge.config.model import Config
@@ -24,9 +24,9 @@ from ibbridge.daemon import TOGETHER, Daemon, _directory, settle
 from ibbridge.ib.notices import BAD_MESSAGE
 from ibbridge.inbound.publication_plan import PASSED_ON
 from ibbridge.streams import snapshot
-from ibbridge.tws.connector import Gateway
+from ibbridge.tws.connector import TwsConnector
 from ibbridge.tws.decode_errors import Readability
-from ibbridge.tws.send_queue import Waiting
+from ibbridge.tws.send_queue import OutboundMessage
 from ibbridge.tws.session import Session, Stage
 from tests.support.daemon_core import AAPL, LIMIT, Heard, Middle, _blank, each_pair
 from tests.support.declared import same
@@ -35,7 +35,7 @@ from tests.support.strategies import canonical
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ibbridge.streams.publisher import Streams
+    from ibbridge.streams.publisher import Publisher
 
 PATIENCE = 20
 
@@ -50,7 +50,7 @@ class Wire:
         self.readability = Readability()
         self._daemon = daemon
         self._host = Dialect.server(version)
-        daemon.gateway._link = self  # type: ignore[assignment]
+        daemon.connector._transport = self  # type: ignore[assignment]
         self.flush()
         self.read(b"\0\0\0\x08%d\0now\0" % version)
 
@@ -68,7 +68,7 @@ class Wire:
         return False
 
     def read(self, data: bytes) -> None:
-        self._daemon.gateway.received(self, data, 1)  # type: ignore[arg-type]
+        self._daemon.connector.received(self, data, 1)  # type: ignore[arg-type]
 
     def say(self, *messages: tuple[str, dict[str, Any]]) -> None:
         """All in one read."""
@@ -278,7 +278,7 @@ def test_status_counts_what_the_bus_could_not_do():
 def test_status_and_heartbeat_say_the_same():
     published = Published()
     Wire(published.daemon).say(ACCOUNTS, NEXT)
-    published.daemon.beat()
+    published.daemon.publish_heartbeat()
     (beat,) = published.of("heartbeat")
     status = published.ask("status")["result"]
     assert beat.data["tws"].items() >= {"stage": "ready", "serverVersion": 200, "accounts": ["DU1"]}.items()
@@ -291,7 +291,7 @@ def test_status_and_heartbeat_say_the_same():
 def test_who_is_not_ready_for_too_long_is_an_alarm_on_the_bus_in_the_heartbeat_in_status_and_in_the_log(caplog):
     published = Published(not_ready_alarm=1e-9)
     published.daemon.session.stage = Stage.CONNECTING
-    published.daemon.beat()
+    published.daemon.publish_heartbeat()
     (alarm,) = published.of("alarm")
     assert alarm.topic == "sys.bridge.alarm."
     assert (alarm.data["alarm"], alarm.data["raised"]) == ("notReady", True)
@@ -301,7 +301,7 @@ def test_who_is_not_ready_for_too_long_is_an_alarm_on_the_bus_in_the_heartbeat_i
     assert "alarm notReady: TWS has not been ready" in caplog.text
     published.daemon.session.stage = Stage.HANDSHAKING
     Wire(published.daemon).say(ACCOUNTS, NEXT)
-    published.daemon.beat()
+    published.daemon.publish_heartbeat()
     assert [heard.data["raised"] for heard in published.of("alarm")] == [True, False]
     assert published.of("heartbeat")[-1].data["alarms"] == []
 
@@ -310,7 +310,7 @@ def test_in_a_restart_window_it_is_no_alarm_and_orders_are_refused():
     always = (window("00:00-12:00 UTC"), window("12:00-00:00 UTC"))
     published = Published(not_ready_alarm=1e-9, restart_windows=always)
     published.daemon.session.stage = Stage.CONNECTING
-    published.daemon.beat()
+    published.daemon.publish_heartbeat()
     assert published.of("alarm") == []
     published.daemon.session.stage = Stage.HANDSHAKING
     Wire(published.daemon).say(ACCOUNTS, NEXT)
@@ -323,7 +323,7 @@ def test_surplus_fields_are_logged_once_per_type(caplog):
     wire.say(ACCOUNTS, NEXT)
     for _ in range(3):
         wire.read(b"\0\0\0\x0b" + b"49\x001\x005\x00x\x00y\x00")
-        published.daemon.beat()
+        published.daemon.publish_heartbeat()
     assert caplog.text.count("more fields of currentTime") == 1
     assert published.ask("status")["result"]["surplusFields"] == {"currentTime": 6}
 
@@ -386,7 +386,7 @@ def test_whatever_tws_says_is_published_exactly_once_and_as_it_was_read_and_noth
         if new[0].body["type"] == "decodeError":
             name, known = (read.name, read.data) if isinstance(read, Message) else (read.name, read.known)
             before = len(plain.published)
-            plain.requests.unreadable.tell(name, known, "", 1)
+            plain.requests.unreadable.notify(name, known, "", 1)
             assert [heard.topic for heard in told] == [heard.topic for heard in plain.published[before:]]
             assert new[0].data["reason"]
             assert new[0].data["raw"] == payload or "msgpack" in new[0].data["reason"]
@@ -403,10 +403,10 @@ def test_whatever_tws_says_is_published_exactly_once_and_as_it_was_read_and_noth
     assert published.ask("placeOrder", id=6, key="k2", args=order)["ok"]
     # The state is the same too, whichever way a message went through the daemon.
     for prefix in (b"md.", b"acct.", b"req.", b"ord.", b"exec."):
-        assert _state(published.daemon.streams, prefix) == _state(plain.streams, prefix)
+        assert _state(published.daemon.publisher, prefix) == _state(plain.streams, prefix)
 
 
-def _state(streams: Streams, prefix: bytes) -> list[tuple[bytes, bytes]]:
+def _state(streams: Publisher, prefix: bytes) -> list[tuple[bytes, bytes]]:
     page, _ = snapshot.page(streams, prefix, "", 10_000, 2**40)
     return sorted((topic, body[body.index(b"\xa4data") :]) for stream in page for topic, body in stream["messages"])
 
@@ -430,7 +430,7 @@ class Owner:
     def started(self, dialect: Dialect) -> None:
         self.ready.set()
 
-    def leaving(self, message: Waiting) -> bool:
+    def on_send(self, message: OutboundMessage) -> bool:
         return True
 
     def lost(self) -> None:
@@ -458,7 +458,7 @@ def test_every_address_of_a_name_is_tried(monkeypatch):
         real = loop.getaddrinfo
         owner = Owner()
         config = dataclasses.replace(Config().tws, host="both", port=port, reconnect_min=60, reconnect_max=60)
-        gateway = Gateway(config, Session(0.0), owner)
+        gateway = TwsConnector(config, Session(0.0), owner)
 
         async def resolve(host: Any, *args: Any, **more: Any) -> Any:
             return await (getaddrinfo() if host == "both" else real(host, *args, **more))
@@ -466,11 +466,11 @@ def test_every_address_of_a_name_is_tried(monkeypatch):
         monkeypatch.setattr(loop, "getaddrinfo", resolve)
         running = asyncio.create_task(gateway.run())
         await owner.ready.wait()
-        assert gateway.send(Waiting(REQUESTS["reqCurrentTime"], b"\0\0\0\0"))
+        assert gateway.send(OutboundMessage(REQUESTS["reqCurrentTime"], b"\0\0\0\0"))
         running.cancel()
         await asyncio.wait([running])
         assert gateway.dialect is None
-        assert not gateway.send(Waiting(REQUESTS["reqCurrentTime"], b""))
+        assert not gateway.send(OutboundMessage(REQUESTS["reqCurrentTime"], b""))
         server.close()
         await server.wait_closed()
 
@@ -503,7 +503,13 @@ def test_a_bug_in_the_callback_that_reads_ends_the_daemon_and_is_not_swallowed(m
 
 
 def test_the_states_of_the_codecs_connection_are_in_the_order_that_waiting_for_them_needs():
-    assert list(State) == [State.GREETING, State.STARTING, State.NUMBERED, State.NAMED, State.READY]
+    assert list(HandshakeState) == [
+        HandshakeState.GREETING,
+        HandshakeState.STARTING,
+        HandshakeState.NUMBERED,
+        HandshakeState.NAMED,
+        HandshakeState.READY,
+    ]
 
 
 # Store and halt
@@ -514,8 +520,8 @@ def test_a_store_that_cannot_be_written_is_said_on_the_bus_and_no_order_is_taken
     Wire(published.daemon).say(ACCOUNTS, NEXT)
     assert published.ask("placeOrder", **ORDER)["ok"]
     published.daemon.store._unwritten = "/x: the disk is full"
-    published.daemon.beat()
-    published.daemon.beat()
+    published.daemon.publish_heartbeat()
+    published.daemon.publish_heartbeat()
     (said,) = published.of("store")
     assert (said.topic, said.data["fault"]) == ("sys.bridge.store.", "/x: the disk is full")
     assert published.of("heartbeat")[-1].data["store"] == said.data
@@ -524,7 +530,7 @@ def test_a_store_that_cannot_be_written_is_said_on_the_bus_and_no_order_is_taken
     assert published.ask("status")["result"]["store"]["fault"] == "/x: the disk is full"
     assert "Orders are refused" in caplog.text
     published.daemon.store._unwritten = ""
-    published.daemon.beat()
+    published.daemon.publish_heartbeat()
     assert published.of("store")[-1].data["fault"] is None
     assert published.ask("placeOrder", **{**ORDER, "key": "k2"})["ok"]
 
@@ -537,17 +543,17 @@ def test_reads_behind_which_there_is_more_share_a_commit_and_the_last_is_not_wai
         daemon.store.open(1)
         wire = Wire(daemon)
         wire.say(ACCOUNTS, NEXT)
-        before, heard = daemon.store.figures()["commits"], len(published.of("error"))
+        before, heard = daemon.store.metrics()["commits"], len(published.of("error"))
         for reads in range(1, TOGETHER + 1):
             wire.read(news)
-            assert (daemon.store.figures()["commits"], len(published.of("error"))) == (before, heard), reads
+            assert (daemon.store.metrics()["commits"], len(published.of("error"))) == (before, heard), reads
         wire.read(news)
-        assert (daemon.store.figures()["commits"], len(published.of("error"))) == (before + 1, heard + TOGETHER + 1)
+        assert (daemon.store.metrics()["commits"], len(published.of("error"))) == (before + 1, heard + TOGETHER + 1)
         wire.read(news)
         assert len(published.of("error")) == heard + TOGETHER + 1
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert (daemon.store.figures()["commits"], len(published.of("error"))) == (before + 2, heard + TOGETHER + 2)
+        assert (daemon.store.metrics()["commits"], len(published.of("error"))) == (before + 2, heard + TOGETHER + 2)
         daemon.store.close()
 
     asyncio.run(reads())
@@ -559,12 +565,12 @@ def test_a_halt_is_said_on_the_bus_and_in_every_heartbeat():
     published.ask("halt", args={"reason": "news"})
     (said,) = published.of("halt")
     assert (said.topic, said.data["halted"], said.data["reason"]) == ("sys.bridge.halt.", True, "news")
-    published.daemon.beat()
+    published.daemon.publish_heartbeat()
     state = published.of("heartbeat")[-1].data["halt"]
     assert state == {"since": said.data["since"], "client": "a", "reason": "news"}
     assert published.ask("placeOrder", **ORDER)["error"]["code"] == "E_HALTED"
     published.ask("resume")
-    published.daemon.beat()
+    published.daemon.publish_heartbeat()
     assert published.of("heartbeat")[-1].data["halt"] is None
     assert published.ask("placeOrder", **ORDER)["ok"]
 
@@ -578,7 +584,7 @@ def test_a_heartbeat_tells_the_numbers_of_durable_streams_always_and_of_others_f
     wire.say(("tickPrice", tick))
     told = []
     for _ in range(4):
-        published.daemon.beat()
+        published.daemon.publish_heartbeat()
         told.append(published.of("heartbeat")[-1].data["seqs"])
     stream = "md.AAPL-STK-SMART-USD."
     assert [each.get(stream) for each in told] == [1, 1, 1, None]

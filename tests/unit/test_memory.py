@@ -75,6 +75,6 @@ def test_what_is_remembered_of_a_request_that_is_over_is_without_its_contract_an
     middle = Middle()
     cancelled(middle, 1)
     (route,) = middle.routing.tracker._ended.values()
-    assert (route.message, route.due, "contract" in route.args) == (None, None, False)
+    assert (route.message, route.deadline, "contract" in route.args) == (None, None, False)
     middle.tick(route.req_id)
     assert middle.published[-1].topic == "md.S1-STK-SMART-USD.tickPrice.", "late answers go where the others went"

@@ -34,7 +34,7 @@ DECLARATIONS = (
         doc="Asks which contract a display group shows, now and after each change.",
         text=(Version(1), "reqId groupId"),
         proto=v.PROTOBUF_REST_MESSAGES_3,
-        does=Kind.STREAM,
+        does=Kind.SUBSCRIPTION,
         answers=("displayGroupUpdated",),
         deadline=30.0,
     ),

@@ -83,7 +83,7 @@ DECLARATIONS = (
             Const(""),  # mktDataOptions: refused in text by IB's own client (510)
         ),
         proto=v.PROTOBUF_MARKET_DATA,
-        does=Kind.STREAM,
+        does=Kind.SUBSCRIPTION,
         answers=(
             "tickPrice",
             "tickSize",
@@ -294,7 +294,7 @@ DECLARATIONS = (
             Const(""),  # mktDepthOptions: refused in text (519)
         ),
         proto=v.PROTOBUF_MARKET_DATA,
-        does=Kind.STREAM,
+        does=Kind.SUBSCRIPTION,
         answers=("updateMktDepth", "updateMktDepthL2", "rerouteMktDepthReq"),
         flows=True,
     ),
@@ -371,7 +371,7 @@ DECLARATIONS = (
         doc="Asks for every trade, or every change of the quote, of an instrument.",
         text=("reqId", REQUEST_CONTRACT, "tickType numberOfTicks ignoreSize"),
         proto=v.PROTOBUF_HISTORICAL_DATA,
-        does=Kind.STREAM,
+        does=Kind.SUBSCRIPTION,
         answers=(
             "tickByTickAllLast",
             "tickByTickBidAsk",
@@ -461,7 +461,7 @@ DECLARATIONS = (
         doc="Asks for bars of five seconds.",
         text=(Version(3), "reqId", REQUEST_CONTRACT, "barSize whatToShow useRTH realTimeBarsOptions"),
         proto=v.PROTOBUF_HISTORICAL_DATA,
-        does=Kind.STREAM,
+        does=Kind.SUBSCRIPTION,
         answers=("realtimeBar",),
         limits=(_REAL_TIME_BARS,),
         flows=True,

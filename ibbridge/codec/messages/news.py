@@ -29,7 +29,7 @@ DECLARATIONS = (
         doc="Asks for IB's news bulletins, with `allMsgs` also for today's earlier ones.",
         text=(Version(1), "allMsgs"),
         proto=v.PROTOBUF_NEWS_DATA,
-        does=Kind.STREAM,
+        does=Kind.SUBSCRIPTION,
         answers=("updateNewsBulletin",),
     ),
     request(

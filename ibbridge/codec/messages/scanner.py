@@ -115,7 +115,7 @@ DECLARATIONS = (
             "scannerSubscriptionFilterOptions scannerSubscriptionOptions",
         ),
         proto=v.PROTOBUF_SCAN_DATA,
-        does=Kind.STREAM,
+        does=Kind.SUBSCRIPTION,
         answers=("scannerData",),
         deadline=60.0,
     ),

@@ -6,7 +6,7 @@ It must not know the daemon, the bus, or how a recording is written.
 
 from __future__ import annotations
 
-from ibbridge.recording.player.script import Score
-from ibbridge.recording.player.server import Playback
+from ibbridge.recording.player.script import Script
+from ibbridge.recording.player.server import Player
 
-__all__ = ["Playback", "Score"]
+__all__ = ["Player", "Script"]

@@ -1,6 +1,6 @@
 """Content of recordings: their connections, the requests on each connection, and the messages of TWS, in order.
 
-Making a `Score` reads the files once from end to end, so that faults in the files are reported before a client
+Making a `Script` reads the files once from end to end, so that faults in the files are reported before a client
 connects. The messages of TWS are not kept in memory. This module knows files and frames. It must not know clocks or
 sockets.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.codec import Dialect, FrameBuffer, FramingError, Message, Undecodable
 from ibbridge.codec.connection import SIGN
-from ibbridge.recording.format import Kind, Reading, Record, RecordingError
+from ibbridge.recording.format import Reading, RecordedEvent, RecordingError, RecordKind
 from ibbridge.recording.player import id_mapping
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Asked(NamedTuple):
         return isinstance(self.request, Message) and self.request.name in CLOCKS
 
 
-class Step(NamedTuple):
+class ScriptStep(NamedTuple):
     """Next step of a recorded connection: TWS sent `payload`, or (None) the client sent its next request."""
 
     ts: int
@@ -61,7 +61,7 @@ class Part:
     last: int = 0
 
 
-class Score:
+class Script:
     """Connections in a set of files, which may be given in any order."""
 
     def __init__(self, paths: Sequence[pathlib.Path]) -> None:
@@ -76,18 +76,18 @@ class Score:
             why = "; ".join(self.remarks) or "no client and TWS agreed on a version in it"
             raise RecordingError(f"{', '.join(map(str, paths))}: there is nothing to play: {why}")
 
-    def steps(self, part: Part) -> Iterator[Step]:
+    def steps(self, part: Part) -> Iterator[ScriptStep]:
         """Yield the steps of a connection after the handshake, read from the files on demand."""
         wires = _Wires()
         for _, record in self._records(part.place):
             if record.connection != part.connection:
                 continue
             for outbound, payload in wires.take(record):
-                yield Step(record.ts, None if outbound else payload)
-            if record.kind is Kind.CLOSED or wires.broken:
+                yield ScriptStep(record.ts, None if outbound else payload)
+            if record.kind is RecordKind.CLOSED or wires.broken:
                 return
 
-    def _records(self, begin: tuple[int, int] | None = None) -> Iterator[tuple[tuple[int, int], Record]]:
+    def _records(self, begin: tuple[int, int] | None = None) -> Iterator[tuple[tuple[int, int], RecordedEvent]]:
         """Yield the records with their places, from the place `begin` (None: from the first file's start)."""
         first, place = begin or (0, 0)
         with ExitStack() as stack:
@@ -105,7 +105,7 @@ class Score:
         orders: dict[int | None, set[int]] = defaultdict(set)  # by client: orders outlive the client's connections
         headless: set[int] = set()
         for place, record in self._records():
-            if record.kind is Kind.OPENED:
+            if record.kind is RecordKind.OPENED:
                 part = Part(record.connection, record.about, place, last=record.ts)
                 self.parts.append(part)
                 under_way[record.connection] = part, _Wires(), _Asking(part, orders)
@@ -120,7 +120,7 @@ class Score:
                 part.greeting, part.version = wires.greeting, wires.version
                 if wires.broken:
                     self.remarks.append(f"a connection is played only up to a broken frame: {wires.broken}")
-                if wires.broken or record.kind is Kind.CLOSED:
+                if wires.broken or record.kind is RecordKind.CLOSED:
                     del under_way[record.connection]
         if headless:
             self.remarks.append(
@@ -143,15 +143,15 @@ class _Wires:
         self.greeting = b""
         self.version = 0
         self.broken = ""
-        self._sides = {Kind.INBOUND: FrameBuffer(), Kind.OUTBOUND: FrameBuffer()}
+        self._sides = {RecordKind.INBOUND: FrameBuffer(), RecordKind.OUTBOUND: FrameBuffer()}
         self._sign = b""
         self._offered = False
 
-    def take(self, record: Record) -> Iterator[tuple[bool, bytes]]:
+    def take(self, record: RecordedEvent) -> Iterator[tuple[bool, bytes]]:
         """Yield the payloads that a record completes, each with True if the payload went to TWS."""
         if record.kind not in self._sides:
             return
-        data, outbound = record.data, record.kind is Kind.OUTBOUND
+        data, outbound = record.data, record.kind is RecordKind.OUTBOUND
         if outbound and len(self._sign) < len(SIGN):
             missing = len(SIGN) - len(self._sign)
             self._sign, data = self._sign + data[:missing], data[missing:]

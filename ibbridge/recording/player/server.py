@@ -2,7 +2,7 @@
 
 The recorded messages of TWS are sent in their order. A message recorded after a request is sent only after the client
 has sent that request, too, or after a timeout. So a response never comes before its request, at any speed. This module
-has the sockets and the clock; `Performance` interprets the requests.
+has the sockets and the clock; `PlayerSession` interprets the requests.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import time
 from typing import TYPE_CHECKING
 
 from ibbridge.codec import Acceptor, FramingError, HandshakeError, Message, Undecodable, frame
-from ibbridge.recording.player.session import Performance
-from ibbridge.tcp_server import Listener
+from ibbridge.recording.player.session import PlayerSession
+from ibbridge.tcp_server import TcpServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ibbridge.recording.player.script import Part, Score
+    from ibbridge.recording.player.script import Part, Script
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _CHUNK = 65_536
 _clock, _sleep = time.monotonic, asyncio.sleep
 
 
-class Playback(Listener):
+class Player(TcpServer):
     """TCP server that plays the connections of a score.
 
     `speed` is the number of recorded seconds that pass in one second; infinity is as fast as the client reads.
@@ -43,7 +43,7 @@ class Playback(Listener):
 
     def __init__(
         self,
-        score: Score,
+        score: Script,
         host: str = "127.0.0.1",
         port: int = 0,
         *,
@@ -92,7 +92,7 @@ class Playback(Listener):
         requests: list[Message | Undecodable],
     ) -> None:
         orders = self._orders.setdefault(part.client, {})
-        stage = _Stage(part, Performance(part, orders), writer, self._speed, self._begin)
+        stage = _Stage(part, PlayerSession(part, orders), writer, self._speed, self._begin)
         stage.heard(requests)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -152,7 +152,7 @@ class _Stage:
     """Connection of one client, with the recorded connection that is played on it."""
 
     def __init__(
-        self, part: Part, performance: Performance, writer: asyncio.StreamWriter, speed: float, begin: int
+        self, part: Part, performance: PlayerSession, writer: asyncio.StreamWriter, speed: float, begin: int
     ) -> None:
         self.writer = writer
         self._part = part
@@ -172,7 +172,7 @@ class _Stage:
             self.writer.write(answer.data)
         self._news.set()
 
-    async def play(self, score: Score, patience: float) -> None:
+    async def play(self, score: Script, patience: float) -> None:
         """Play all steps in order, each at its time."""
         index, out = 0, bytearray()
         for step in score.steps(self._part):

@@ -32,14 +32,14 @@ _SILENT = (Kind.SETTING, Kind.FORGET)
 """Kinds of requests that TWS does not answer."""
 
 
-class Answer(NamedTuple):
+class PlayedAnswer(NamedTuple):
     """Immediate result of a client's request: bytes to send, and a remark for the log, if any."""
 
     data: bytes = b""
     remark: str = ""
 
 
-class Performance:
+class PlayerSession:
     """Connection being played to a client. `orders` maps the client's order ids to recorded ones, and is updated."""
 
     def __init__(self, part: Part, orders: dict[int, int] | None = None) -> None:
@@ -60,12 +60,14 @@ class Performance:
 
     # -- what the client asks
 
-    def asked(self, request: Message | Undecodable, ts: int) -> Answer:
+    def asked(self, request: Message | Undecodable, ts: int) -> PlayedAnswer:
         """Process the client's next request, and return the immediate answer. The recording is at time `ts` (µs)."""
         if isinstance(request, Undecodable):
             index = self._take(("", request.raw.hex()))
             self._tied |= {} if index is None else {index: None}
-            return Answer(remark="a request cannot be decoded and is not in the recording" if index is None else "")
+            return PlayedAnswer(
+                remark="a request cannot be decoded and is not in the recording" if index is None else ""
+            )
         if request.name in CLOCKS:
             return self._clock(request.name, ts)
         if request.name == "startApi":
@@ -80,7 +82,7 @@ class Performance:
         if number is not None and recorded is not None and not id_mapping.declared(request).target:
             self._indexes[number] = index
             self._recorded[id_mapping.space(request)][number] = recorded
-        return self._late(request, index, ts, again=again) if index <= self._passed else Answer()
+        return self._late(request, index, ts, again=again) if index <= self._passed else PlayedAnswer()
 
     def _was(self, use: Use, number: int) -> int:
         return self._recorded[use].get(number, number)
@@ -97,32 +99,34 @@ class Performance:
             expected.popleft()
         return expected.popleft()
 
-    def _late(self, request: Message, index: int, ts: int, *, again: bool) -> Answer:
+    def _late(self, request: Message, index: int, ts: int, *, again: bool) -> PlayedAnswer:
         """Return the answer to a request that the recording has passed. A subscription joins at the current step."""
         declaration = id_mapping.declared(request)
-        if declaration.streams(request.data):
+        if declaration.subscribes(request.data):
             self._number(index)
-            return Answer(remark=f"{request.name} came late: its messages begin at the present time of the recording")
+            return PlayedAnswer(
+                remark=f"{request.name} came late: its messages begin at the present time of the recording"
+            )
         if again or declaration.does in _SILENT:
-            return Answer(remark=f"{request.name} came late: the recording has passed its responses")
+            return PlayedAnswer(remark=f"{request.name} came late: the recording has passed its responses")
         return self._refused(request, ts, f"{request.name} came late: the recording has passed its responses")
 
-    def _unknown(self, request: Message, ts: int, *, again: bool) -> Answer:
+    def _unknown(self, request: Message, ts: int, *, again: bool) -> PlayedAnswer:
         """Return the answer to a request that the recording does not have, or has no more of."""
         why = f"{request.name} is not in the recording"
         declaration = id_mapping.declared(request)
         if declaration.does is Kind.SETTING:
-            return Answer(remark=f"{why}, and changes nothing: {canonical(request.data)}")
+            return PlayedAnswer(remark=f"{why}, and changes nothing: {canonical(request.data)}")
         if declaration.cancels and request.name != "cancelOrder":
             index = self._indexes.get(id_mapping.number_of(request) or 0)
             if index is not None:
                 self._tied[index] = None
                 if index <= self._passed:
                     self._number(index)
-            return Answer(remark=f"{why}: further messages of the request that it cancels are left out")
+            return PlayedAnswer(remark=f"{why}: further messages of the request that it cancels are left out")
         return self._refused(request, ts, why, again=again)
 
-    def _refused(self, request: Message, ts: int, why: str, *, again: bool = False) -> Answer:
+    def _refused(self, request: Message, ts: int, why: str, *, again: bool = False) -> PlayedAnswer:
         if id_mapping.is_order(request):
             code, text = _NOT_CHANGED if again else _REJECTED
         else:
@@ -135,11 +139,11 @@ class Performance:
             "errorString": text.format(name=request.name, why=why),
             "advancedOrderRejectJson": "",
         }
-        return Answer(self._writes.put("error", error), f"{why}: {canonical(request.data)[:300]}")
+        return PlayedAnswer(self._writes.put("error", error), f"{why}: {canonical(request.data)[:300]}")
 
-    def _clock(self, name: str, ts: int) -> Answer:
+    def _clock(self, name: str, ts: int) -> PlayedAnswer:
         answer = {"currentTime": {"time": ts // 1_000_000}, "currentTimeInMillis": {"timeInMillis": ts // 1000}}
-        return Answer(self._writes.put(CLOCKS[name], answer[CLOCKS[name]]))
+        return PlayedAnswer(self._writes.put(CLOCKS[name], answer[CLOCKS[name]]))
 
     # -- what TWS said
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, ParseError, SubElement, fromstring, tostring
 
-from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.accounts.updates import Accounts
-    from ibbridge.sim.context import Handler, Session
+    from ibbridge.sim.accounts.updates import AccountUpdates
+    from ibbridge.sim.context import ClientSession, Handler
 
 GROUPS, ALIASES = 1, 3
 NO_REQUEST = 2147483647
@@ -21,10 +21,10 @@ _ROOTS = {GROUPS: "ListOfGroups", ALIASES: "ListOfAccountAliases"}
 _NOT_ADVISOR = invalid("FA data operations ignored for non FA customers.").text
 
 
-class Advisor:
+class AdvisorGroups:
     """Handlers of user requests, for one user who is an advisor or not."""
 
-    def __init__(self, accounts: Accounts, *, advisor: bool) -> None:
+    def __init__(self, accounts: AccountUpdates, *, advisor: bool) -> None:
         self._accounts = accounts
         self._advisor = advisor
         self._documents = {GROUPS: _groups(list(accounts.ledgers)), ALIASES: _aliases(list(accounts.ledgers))}
@@ -41,7 +41,7 @@ class Advisor:
             ),
         }
 
-    def documents(self, session: Session, args: Mapping[str, Any]) -> None:
+    def documents(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send groups or aliases as XML. The request has no id, so errors carry `NO_REQUEST`."""
         kind = args.get("faData", 0)
         if not self._advisor:
@@ -51,11 +51,11 @@ class Advisor:
         else:
             session.send("receiveFA", {"faData": kind, "cxml": self._documents[kind]})
 
-    def replace(self, session: Session, args: Mapping[str, Any]) -> None:
+    def replace(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Store another document, if its accounts exist."""
         kind, text = args.get("faData", 0), args.get("cxml", "")
         if not self._advisor:
-            raise Refused(321, _NOT_ADVISOR)
+            raise RequestRejected(321, _NOT_ADVISOR)
         if kind not in self._documents:
             raise invalid(f"Invalid FA data type: {kind}")
         try:
@@ -66,11 +66,11 @@ class Advisor:
             raise invalid(f"The FA data is no {_ROOTS[kind]}")
         named = {each.text or "" for tag in ("acct", "account") for each in root.iter(tag)}
         if unknown := named - set(self._accounts.ledgers):
-            raise Refused(10231, f"FA Groups contain invalid accounts: {', '.join(sorted(unknown))}")
+            raise RequestRejected(10231, f"FA Groups contain invalid accounts: {', '.join(sorted(unknown))}")
         self._documents[kind] = text
         session.send("replaceFAEnd", {"reqId": args["reqId"], "text": "success"})
 
-    def families(self, session: Session, _: Mapping[str, Any]) -> None:
+    def families(self, session: ClientSession, _: Mapping[str, Any]) -> None:
         """Send one row for each account. Only an advisor's accounts have a family code."""
         head = next(iter(self._accounts.ledgers))
         code = f"F{head.lstrip('DFU')}" if self._advisor else ""
@@ -78,7 +78,7 @@ class Advisor:
         described = [{key: value for key, value in row.items() if value} for row in rows]
         session.send("familyCodes", {"familyCodes": described})
 
-    def tiers(self, session: Session, args: Mapping[str, Any]) -> None:
+    def tiers(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the soft dollar tiers of an advisor, and an empty list to any other user."""
         names = (("Maximize Commissions", "MaxCommission"), ("Zero Commissions", "Zero")) if self._advisor else ()
         tiers = [{"name": name, "val": value, "displayName": name} for name, value in names]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ibbridge.sim.market.instruments import KNOWN, Instrument
 
 if TYPE_CHECKING:
-    from ibbridge.sim.context import World
+    from ibbridge.sim.context import SimulationContext
 
 BASE = "USD"
 OPENING_CASH = 1_000_000.0
@@ -71,12 +71,12 @@ class Figures(NamedTuple):
 class Ledger:
     """Ledger of one account."""
 
-    def __init__(self, world: World, account: str) -> None:
-        self._world = world
+    def __init__(self, context: SimulationContext, account: str) -> None:
+        self._context = context
         self.account = account
         self.cash = {BASE: OPENING_CASH}
         self.positions: dict[int, Position] = {}
-        self._day = world.market.day_begin(world.now)
+        self._day = context.market.day_begin(context.now)
         self._day_opened = OPENING_CASH
 
     def fill(self, instrument: Instrument, quantity: float, price: float, commission: float) -> float | None:
@@ -106,8 +106,8 @@ class Ledger:
 
     def value(self, position: Position) -> Valued:
         """Return the value of a position at the last price, in the instrument's currency."""
-        instrument, market = position.instrument, self._world.market
-        price = market.quote(instrument, self._world.now).last
+        instrument, market = position.instrument, self._context.market
+        price = market.quote(instrument, self._context.now).last
         worth = price * instrument.size
         unrealised = position.quantity * (worth - position.average)
         return Valued(price, round(position.quantity * worth, 2), round(unrealised, 2))
@@ -143,13 +143,13 @@ class Ledger:
             if quantity > 0:
                 return 0.0, 0.0
             priced, parts_of = instrument.underlying or instrument, _SHORT_OPTION
-        price = self._world.market.quote(priced, self._world.now).last
+        price = self._context.market.quote(priced, self._context.now).last
         value = abs(quantity * price) * instrument.size * self.rate(instrument.currency)
         return round(value * parts_of[0], 2), round(value * parts_of[1], 2)
 
     def daily(self) -> float:
         """Return the account's gain since the exchange's day began."""
-        net, day = self.figures().net_liquidation, self._world.market.day_begin(self._world.now)
+        net, day = self.figures().net_liquidation, self._context.market.day_begin(self._context.now)
         if day != self._day:
             self._day, self._day_opened = day, net
         return net - self._day_opened
@@ -158,11 +158,11 @@ class Ledger:
         """Return the price of one unit of `currency` in the base currency; 1 if no rate is known."""
         if currency == BASE:
             return 1.0
-        catalogue, market = self._world.catalogue, self._world.market
+        resolver, market = self._context.resolver, self._context.market
         if ("CASH", currency, BASE) in KNOWN:
-            return market.quote(catalogue.root("CASH", currency, BASE), self._world.now).mid
+            return market.quote(resolver.root("CASH", currency, BASE), self._context.now).mid
         if ("CASH", BASE, currency) in KNOWN:
-            return 1 / market.quote(catalogue.root("CASH", BASE, currency), self._world.now).mid
+            return 1 / market.quote(resolver.root("CASH", BASE, currency), self._context.now).mid
         return 1.0
 
     def _pay(self, instrument: Instrument, quantity: float, price: float, commission: float) -> None:

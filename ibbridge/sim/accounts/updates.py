@@ -19,13 +19,13 @@ from ibbridge.sim.accounts.values import (
     summary_rows,
 )
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.prices import QUARTERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 SUMMARIES = 2
@@ -37,17 +37,17 @@ Stream: TypeAlias = "Callable[[], None]"
 Key: TypeAlias = "tuple[int, int]"
 
 
-class Accounts:
+class AccountUpdates:
     """Accounts of the host, and every subscription to them."""
 
-    def __init__(self, world: World, names: Sequence[str]) -> None:
-        self._world = world
-        self.ledgers = {name: Ledger(world, name) for name in names}
-        self._updates: dict[int, tuple[Session, str]] = {}
-        self._positions: dict[int, Session] = {}
+    def __init__(self, context: SimulationContext, names: Sequence[str]) -> None:
+        self._context = context
+        self.ledgers = {name: Ledger(context, name) for name in names}
+        self._updates: dict[int, tuple[ClientSession, str]] = {}
+        self._positions: dict[int, ClientSession] = {}
         self._summaries: dict[Key, Stream] = {}
         self._values: dict[Key, tuple[str, Stream]] = {}
-        self._multi: dict[Key, tuple[Session, str, str]] = {}
+        self._multi: dict[Key, tuple[ClientSession, str, str]] = {}
         self._pnl: dict[Key, Stream] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -69,7 +69,7 @@ class Accounts:
             "cancelPnLSingle": self._ending(self._pnl),
         }
 
-    def announce(self, session: Session) -> None:
+    def announce(self, session: ClientSession) -> None:
         """Send a client the list of accounts."""
         session.send("managedAccounts", {"accountsList": ",".join(self.ledgers)})
 
@@ -94,7 +94,7 @@ class Accounts:
                 stream()
         return realised
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""
         client = session.client_id
         self._updates.pop(client, None)
@@ -104,7 +104,7 @@ class Accounts:
             for key in [key for key in table if key[0] == client]:
                 del table[key]
 
-    def beat(self, quarter: int) -> None:
+    def tick(self, quarter: int) -> None:
         """Send the updates that are due."""
         if quarter % PNL_EVERY == 0:
             for stream in self._pnl.values():
@@ -119,7 +119,7 @@ class Accounts:
 
     # -- account updates ---------------------------------------------------------------------------------------------
 
-    def updates(self, session: Session, args: Mapping[str, Any]) -> None:
+    def updates(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Start or end a client's account updates.
 
         The start sends values, portfolio, time and the end; the beat repeats them. The end sends a warning.
@@ -133,18 +133,18 @@ class Accounts:
         self._send_updates(session, self.ledgers[account])
         session.send("accountDownloadEnd", {"accountName": account})
 
-    def _send_updates(self, session: Session, ledger: Ledger) -> None:
+    def _send_updates(self, session: ClientSession, ledger: Ledger) -> None:
         self._send_values(session, ledger)
         for position in ledger.positions.values():
             session.send("updatePortfolio", portfolio_row(ledger, position))
-        session.send("updateAccountTime", {"timeStamp": f"{ib_times.local(self._world.now):%H:%M}"})
+        session.send("updateAccountTime", {"timeStamp": f"{ib_times.local(self._context.now):%H:%M}"})
 
-    def _send_values(self, session: Session, ledger: Ledger) -> None:
+    def _send_values(self, session: ClientSession, ledger: Ledger) -> None:
         for key, value, currency in account_values(ledger):
             row = {"key": key, "val": value, "currency": currency, "accountName": ledger.account}
             session.send("updateAccountValue", row)
 
-    def updates_multi(self, session: Session, args: Mapping[str, Any]) -> None:
+    def updates_multi(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send account values under a request id, then the end, then each value that changes."""
         account, request = self._account(args.get("account", "") or next(iter(self.ledgers))), args["reqId"]
         ledger, shown = self.ledgers[account], dict[tuple[str, str], str]()
@@ -163,7 +163,7 @@ class Accounts:
 
     # -- summaries ---------------------------------------------------------------------------------------------------
 
-    def summary(self, session: Session, args: Mapping[str, Any]) -> None:
+    def summary(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the requested tags of one account or all, then the end, then each tag that changes."""
         request, group = args["reqId"], args.get("groupName", "")
         key = session.client_id, request
@@ -175,7 +175,7 @@ class Accounts:
             raise invalid(f"Invalid summary tags specified: {','.join(asked)}")
         others = [other for other in self._summaries if other[0] == session.client_id and other != key]
         if len(others) >= SUMMARIES:
-            raise Refused(
+            raise RequestRejected(
                 322,
                 "Error processing request.-'cu' : cause - Maximum number of account summary requests exceeded",
             )
@@ -197,7 +197,7 @@ class Accounts:
 
     # -- positions ---------------------------------------------------------------------------------------------------
 
-    def positions(self, session: Session, _: Mapping[str, Any]) -> None:
+    def positions(self, session: ClientSession, _: Mapping[str, Any]) -> None:
         """Send every position, the end, and then each position that changes."""
         for ledger in self.ledgers.values():
             for position in ledger.positions.values():
@@ -206,10 +206,10 @@ class Accounts:
         session.send("positionEnd")
         self._positions[session.client_id] = session
 
-    def _stop_positions(self, session: Session) -> None:
+    def _stop_positions(self, session: ClientSession) -> None:
         self._positions.pop(session.client_id, None)
 
-    def positions_multi(self, session: Session, args: Mapping[str, Any]) -> None:
+    def positions_multi(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the positions of one account or all under a request id, the end, and then the changes."""
         account, model, request = args.get("account", ""), args.get("modelCode", ""), args["reqId"]
         if account:
@@ -223,7 +223,7 @@ class Accounts:
 
     # -- profit and loss ---------------------------------------------------------------------------------------------
 
-    def pnl(self, session: Session, args: Mapping[str, Any]) -> None:
+    def pnl(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send an account's profit and loss, now and every second."""
         if not args.get("account", ""):
             raise invalid("Account must not be empty")
@@ -243,7 +243,7 @@ class Accounts:
 
         self._start_pnl(session, request, stream)
 
-    def pnl_single(self, session: Session, args: Mapping[str, Any]) -> None:
+    def pnl_single(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send a position's profit and loss every second; nothing if the account never held the contract."""
         if not args.get("account", ""):
             raise invalid("Account must not be empty")
@@ -268,9 +268,9 @@ class Accounts:
 
         self._start_pnl(session, request, stream)
 
-    def _start_pnl(self, session: Session, request: int, stream: Stream) -> None:
+    def _start_pnl(self, session: ClientSession, request: int, stream: Stream) -> None:
         if (session.client_id, request) in self._pnl:
-            raise Refused(322, "Error processing request.-'cr' : cause - Duplicate request id")
+            raise RequestRejected(322, "Error processing request.-'cr' : cause - Duplicate request id")
         self._pnl[session.client_id, request] = stream
         stream()
 

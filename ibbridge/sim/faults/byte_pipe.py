@@ -6,7 +6,7 @@ Bytes go in; pieces come out, each to be written by itself. Callers pass the tim
 from __future__ import annotations
 
 
-class Pipe:
+class BytePipe:
     """Bytes that wait for one client, and the faults that shape their way out.
 
     `held` stops all output. `piece` is the size of one write in bytes, `gather` the seconds for which bytes are

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Kind
-from ibbridge.sim.faults.script import ORDER_EVENTS, Step
-from ibbridge.sim.latency import Answers, Delays
-from ibbridge.sim.market.contract_resolver import Refused, not_found
+from ibbridge.sim.faults.script import ORDER_EVENTS, FaultStep
+from ibbridge.sim.latency import DelayedResponses, LatencyModel
+from ibbridge.sim.market.contract_resolver import RequestRejected, not_found
 from ibbridge.sim.pacing_rules import STRIKES, HistoryRules, Rate
 from ibbridge.sim.settings import ORDER_REQUESTS, read_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from ibbridge.sim.context import Sent, Session
-    from ibbridge.sim.engine import Host
+    from ibbridge.sim.context import ClientSession, Sent
+    from ibbridge.sim.engine import SimulatedTws
 
 LOST = "Connectivity between IBKR and Trader Workstation has been lost."
 BROKEN = "Connectivity between Trader Workstation and server is broken. It will be restored automatically."
@@ -47,7 +47,7 @@ _ORDERS = frozenset(("placeOrder", "cancelOrder", "reqGlobalCancel"))
 class Active:
     """Fault that is active, with its end and its remaining uses."""
 
-    def __init__(self, step: Step, now: float) -> None:
+    def __init__(self, step: FaultStep, now: float) -> None:
         self.step = step
         self.ends = None if step.lasts is None else now + step.lasts
         self.left = step.times
@@ -59,17 +59,17 @@ class Active:
         return self.step.client is None or self.step.client == client
 
 
-class Client:
+class ClientState:
     """State of one connected client: its open subscriptions, its rates, and the messages withheld from it."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: ClientSession) -> None:
         self.session = session
         self.rate = Rate()
         self.history = HistoryRules()
         self.open: dict[int, tuple[str, Mapping[str, Any]]] = {}
         self.dead: set[int] = set()
         self.kept: list[Sent] = []
-        self.answers = Answers()
+        self.answers = DelayedResponses()
         self.asked: dict[int, str] = {}
         self.late: list[tuple[float, str, Mapping[str, Any]]] = []
         self.next_turn = 0.0
@@ -87,11 +87,11 @@ class Client:
             self.open.pop(key, None)
             self.dead.discard(key)
             self.history.end(name, key)
-        elif request.streams(args) and name not in _ORDERS:
+        elif request.subscribes(args) and name not in _ORDERS:
             self.open[key] = name, args
 
 
-class Trouble:
+class FaultInjector:
     """Faults of one simulator.
 
     `pace` is the rate in messages per second that is enforced without any fault, None for none. `history` turns the
@@ -99,16 +99,16 @@ class Trouble:
     """
 
     def __init__(
-        self, core: Host, *, pace: int | None = None, history: bool = False, delays: Delays | None = None
+        self, core: SimulatedTws, *, pace: int | None = None, history: bool = False, delays: LatencyModel | None = None
     ) -> None:
         self._core = core
         self._delays = delays
         self._pace = pace
         self._history = history
-        self._waiting: list[tuple[float, Step]] = []
-        self._triggers: list[Step] = []
+        self._waiting: list[tuple[float, FaultStep]] = []
+        self._triggers: list[FaultStep] = []
         self._active: list[Active] = []
-        self._clients: dict[int, Client] = {}
+        self._clients: dict[int, ClientState] = {}
         self._stuck: dict[int, float] = {}
         self._most: Counter[int] = Counter()
         self._strikes: Counter[int] = Counter()
@@ -116,7 +116,7 @@ class Trouble:
 
     # -- steps -------------------------------------------------------------------------------------------------------
 
-    def plan(self, steps: Iterable[Step], now: float) -> None:
+    def plan(self, steps: Iterable[FaultStep], now: float) -> None:
         """Add the steps of a script. `at` counts from now, `after` from the step before."""
         before = now
         for step in steps:
@@ -127,27 +127,27 @@ class Trouble:
             self._waiting.append((before, step))
         self._waiting.sort(key=lambda entry: entry[0])
 
-    def due(self, now: float) -> list[Step]:
+    def due(self, now: float) -> list[FaultStep]:
         """Remove and return the steps whose time has come, in order."""
         count = sum(at <= now for at, _ in self._waiting)
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
         return [step for _, step in taken]
 
-    def triggered(self, name: str, client: int) -> list[Step]:
+    def triggered(self, name: str, client: int) -> list[FaultStep]:
         """Remove and return the steps that this request of this client triggers."""
         hit = [step for step in self._triggers if step.on == name and step.client in (None, client)]
         self._triggers = [step for step in self._triggers if step not in hit]
         return hit
 
-    def begin(self, step: Step, now: float) -> None:
+    def begin(self, step: FaultStep, now: float) -> None:
         """Activate a fault. Apply a momentary fault at once, except for its effect on bytes and ports."""
-        act: Callable[[Step], None] | None = getattr(self, f"_do_{step.do.replace('-', '_')}", None)
+        act: Callable[[FaultStep], None] | None = getattr(self, f"_do_{step.do.replace('-', '_')}", None)
         if step.do in _LASTING or (step.do == "farm" and step.args["code"] in _BREAKS):
             self._active.append(Active(step, now))
         if act is not None:
             act(step)
 
-    def tick(self, now: float) -> list[Step]:
+    def tick(self, now: float) -> list[FaultStep]:
         """End faults, repeat notices, and process delayed requests. Return the steps whose faults ended."""
         over = [each for each in self._active if each.ends is not None and each.ends <= now]
         for each in over:
@@ -170,10 +170,12 @@ class Trouble:
             return
         self._active.remove(each)
         if each.step.do in ("1100", "2110"):
-            self._do_1102(Step("1102", each.step.client, {"dead": 0, "text": ""}))
+            self._do_1102(FaultStep("1102", each.step.client, {"dead": 0, "text": ""}))
         elif each.step.do == "farm":
             code, farm = _BREAKS[each.step.args["code"]], each.step.args["farm"]
-            self._do_farm(Step("farm", each.step.client, {"code": code, "farm": farm, "dead": each.step.args["dead"]}))
+            self._do_farm(
+                FaultStep("farm", each.step.client, {"code": code, "farm": farm, "dead": each.step.args["dead"]})
+            )
 
     def active(self, do: str, client: int | None) -> Active | None:
         """Return the latest active fault of this name for a client; `client` is None before START_API."""
@@ -197,13 +199,13 @@ class Trouble:
 
     # -- clients -----------------------------------------------------------------------------------------------------
 
-    def joined(self, session: Session) -> None:
+    def joined(self, session: ClientSession) -> None:
         """Register a client that has connected. Send notice 2110 if the client's upstream is lost."""
-        self._clients[session.client_id] = Client(session)
+        self._clients[session.client_id] = ClientState(session)
         if self._upstream(session.client_id):
             session.error(-1, 2110, BROKEN)
 
-    def left(self, session: Session, now: float) -> None:
+    def left(self, session: ClientSession, now: float) -> None:
         """Forget a client that has disconnected. The fault `stuck-id` keeps the client id occupied."""
         client = self._clients.get(session.client_id)
         if client is None or client.session is not session:
@@ -223,12 +225,12 @@ class Trouble:
             "subscriptions": {number: len(client.open) for number, client in self._clients.items()},
         }
 
-    def _each(self, step: Step) -> list[Client]:
+    def _each(self, step: FaultStep) -> list[ClientState]:
         return [client for number, client in self._clients.items() if step.client in (None, number)]
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
-    def asked(self, session: Session, name: str, args: Mapping[str, Any], now: float) -> None:
+    def asked(self, session: ClientSession, name: str, args: Mapping[str, Any], now: float) -> None:
         """Pass a client's request to the host, now or later, or apply a fault to the request."""
         client = self._clients.get(session.client_id)
         if client is None or client.session is not session or session.closed:
@@ -244,7 +246,7 @@ class Trouble:
         else:
             self._hear(client, name, args, now)
 
-    def _within(self, client: Client, count: int, now: float) -> bool:
+    def _within(self, client: ClientState, count: int, now: float) -> bool:
         """Return True if a message is within the rate.
 
         A violation is reported to the client, and the third violation ends the connection.
@@ -263,7 +265,7 @@ class Trouble:
             client.session.closed = client.session.closed or strikes >= STRIKES
         return False
 
-    def _due(self, client: Client, name: str, now: float) -> float:
+    def _due(self, client: ClientState, name: str, now: float) -> float:
         """Return the time at which the host hears a request."""
         number, due = client.session.client_id, now
         delay = self.active("delay", number)
@@ -274,13 +276,13 @@ class Trouble:
             due = client.next_turn = max(due, client.next_turn + 1 / pace.step.args["rate"])
         return due
 
-    def _hear_late(self, client: Client, now: float) -> None:
+    def _hear_late(self, client: ClientState, now: float) -> None:
         heard = [entry for entry in client.late if entry[0] <= now]
         client.late = [entry for entry in client.late if entry[0] > now]
         for _, name, args in sorted(heard, key=lambda entry: entry[0]):
             self._hear(client, name, args, now)
 
-    def _hear(self, client: Client, name: str, args: Mapping[str, Any], now: float) -> None:
+    def _hear(self, client: ClientState, name: str, args: Mapping[str, Any], now: float) -> None:
         session = client.session
         number, key = session.client_id, _key(args)
         ignored = self.active("ignore", number)
@@ -293,7 +295,7 @@ class Trouble:
             return
         try:
             self._refuse(client, name, args, now)
-        except Refused as refused:
+        except RequestRejected as refused:
             session.error(args.get("orderId", -1) if key is None else key, refused.code, refused.text)
             return
         if self._down(number, name, args) and REQUESTS[name].cancels is None and name not in _DATA:
@@ -301,7 +303,7 @@ class Trouble:
         if self._answer(client, name, args, now) or REQUESTS[name].cancels is not None:
             client.note(name, args)
 
-    def _answer(self, client: Client, name: str, args: Mapping[str, Any], now: float) -> bool:
+    def _answer(self, client: ClientState, name: str, args: Mapping[str, Any], now: float) -> bool:
         """Pass a request to the host, and queue the response until it is due. Return False for a refusal."""
         session, key = client.session, _key(args)
         client.answers.put(session.take(), now)
@@ -320,21 +322,21 @@ class Trouble:
         client.answers.put(answer, now + (self._delays.draw(name) if self._delays else 0.0))
         return heard
 
-    def _refuse(self, client: Client, name: str, args: Mapping[str, Any], now: float) -> None:
-        """Raise `Refused` if a fault or a limit rejects the request."""
+    def _refuse(self, client: ClientState, name: str, args: Mapping[str, Any], now: float) -> None:
+        """Raise `RequestRejected` if a fault or a limit rejects the request."""
         number = client.session.client_id
         if name in ORDER_REQUESTS and self.use("read-only", number):
             raise read_only()
         if name == "placeOrder" and (rejecting := self.use("reject", number)):
             self._core.burn_id(client.session, args["orderId"])
-            raise Refused(rejecting.step.args["code"], rejecting.step.args["text"])
+            raise RequestRejected(rejecting.step.args["code"], rejecting.step.args["text"])
         if name == "reqContractDetails" and self._farm(number, 2157):
             raise not_found()
         if self._history and (text := client.history.violated(name, args, now)):
             self._pacing[number] += 1
-            raise Refused(162, f"{_SERVICE}{text}")
+            raise RequestRejected(162, f"{_SERVICE}{text}")
         if name in _DATA and self.active("competing", number):
-            raise Refused(10197, _COMPETING)
+            raise RequestRejected(10197, _COMPETING)
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
@@ -344,7 +346,7 @@ class Trouble:
         waiting = [due for client in self._clients.values() if (due := client.answers.due) is not None]
         return min(waiting, default=None)
 
-    def said(self, session: Session, messages: list[Sent], now: float = math.inf) -> list[Sent]:
+    def said(self, session: ClientSession, messages: list[Sent], now: float = math.inf) -> list[Sent]:
         """Return the messages that a client receives by now, in order, as the active faults leave them."""
         client = self._clients.get(session.client_id)
         if client is None or client.session is not session:
@@ -370,7 +372,7 @@ class Trouble:
         messages = [self._notice(number, message) for message in messages if not self._silent(client, message)]
         return self._disturbed(number, messages)
 
-    def _silent(self, client: Client, message: Sent) -> bool:
+    def _silent(self, client: ClientState, message: Sent) -> bool:
         """Return True if a message belongs to a subscription that a fault has silenced."""
         name, data = message
         key = _key(data)
@@ -433,20 +435,20 @@ class Trouble:
             return self._farm(number, 2103, _market_farm(args))
         return name in _HISTORICAL and self._farm(number, 2105)
 
-    def _do_1100(self, step: Step) -> None:
+    def _do_1100(self, step: FaultStep) -> None:
         code, text = (1100, LOST) if step.do == "1100" else (2110, BROKEN)
         for client in self._each(step):
             client.session.error(-1, code, text)
 
     _do_2110 = _do_1100
 
-    def _back(self, step: Step) -> None:
+    def _back(self, step: FaultStep) -> None:
         self._active = [
             fault for fault in self._active
             if fault.step.do not in ("1100", "2110") or step.client not in (None, fault.step.client)
         ]  # fmt: skip
 
-    def _do_1101(self, step: Step) -> None:
+    def _do_1101(self, step: FaultStep) -> None:
         self._back(step)
         for client in self._each(step):
             self._core.lose_data(client.session)
@@ -454,14 +456,14 @@ class Trouble:
             client.dead.clear()
             client.session.error(-1, 1101, f"{BACK}data lost.")
 
-    def _do_1102(self, step: Step) -> None:
+    def _do_1102(self, step: FaultStep) -> None:
         self._back(step)
         for client in self._each(step):
             streams = [key for key, (name, _) in client.open.items() if name in _LOST_WITH_DATA]
             client.dead.update(streams[: step.args["dead"]])
             client.session.error(-1, 1102, step.args["text"] or f"{BACK}data maintained.")
 
-    def _do_farm(self, step: Step) -> None:
+    def _do_farm(self, step: FaultStep) -> None:
         code, farm = step.args["code"], step.args["farm"]
         for each in self._each(step):
             if code in _ENDS and step.args["dead"]:
@@ -478,7 +480,7 @@ class Trouble:
     def _of(farm: str, code: int, name: str, args: Mapping[str, Any]) -> bool:
         return (name in _DATA and farm == _market_farm(args)) if code == 2104 else name in _HISTORICAL
 
-    def _do_10182(self, step: Step) -> None:
+    def _do_10182(self, step: FaultStep) -> None:
         for client in self._each(step):
             self._core.end_updates(client.session)
             client.open = {
@@ -486,19 +488,19 @@ class Trouble:
                 if asked[0] != "reqHistoricalData" or not asked[1].get("keepUpToDate")
             }  # fmt: skip
 
-    def _do_competing(self, step: Step) -> None:
+    def _do_competing(self, step: FaultStep) -> None:
         for client in self._each(step):
             for key, (name, _) in client.open.items():
                 if name in _DATA:
                     client.session.error(key, 10197, _COMPETING)
 
-    def _do_1300(self, step: Step) -> None:
+    def _do_1300(self, step: FaultStep) -> None:
         for client in self._each(step):
             text = "Socket port has been reset and this connection is being dropped. Please reconnect on the new port"
             client.session.error(-1, 1300, f"{text} - {step.args['port']}.")
             client.session.closed = True
 
-    def _do_off(self, step: Step) -> None:
+    def _do_off(self, step: FaultStep) -> None:
         for each in [*self._active]:
             if step.args["fault"] in ("", each.step.do) and step.client in (None, each.step.client):
                 self._end(each)

@@ -46,7 +46,7 @@ class Fault(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class FaultStep:
     """Order to apply one fault. At most one of `at`, `after` and `on` is set; without them the step applies at once."""
 
     do: str
@@ -189,7 +189,7 @@ COUNTED = ("accept-close", "greet", "id-in-use", "order-events", "reject", "read
 """Faults that may have `times`, and end with the last of so many uses."""
 
 
-def step(given: Any) -> Step:
+def step(given: Any) -> FaultStep:
     """Return the step that a map describes. Raise `FaultError`."""
     faults = list(wrong(given))
     if faults:
@@ -197,7 +197,7 @@ def step(given: Any) -> Step:
     do = str(given["do"])
     args = {name: given.get(name, argument.default) for name, argument in FAULTS[do].arguments.items()}
     when = {name: given.get(name) for name in WHEN}
-    return Step(do, given.get("client"), args, lasts=given.get("for"), times=given.get("times"), **when)
+    return FaultStep(do, given.get("client"), args, lasts=given.get("for"), times=given.get("times"), **when)
 
 
 def wrong(given: Any) -> Iterator[str]:
@@ -255,7 +255,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def read(text: str, name: str = "faults") -> list[Step]:
+def read(text: str, name: str = "faults") -> list[FaultStep]:
     """Return the steps of a script. Raise `FaultError` with every error, by file, line and step."""
     try:
         node = yaml.compose(text, _Loader)

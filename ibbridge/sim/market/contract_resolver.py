@@ -41,7 +41,7 @@ _NUMBERED = ("STK", "BOND", "BILL", "FUND")
 _TAPES = frozenset(map(broad_tape, NEWS_PROVIDERS))
 
 
-class Refused(Exception):  # noqa: N818 - a response of TWS, not a failure of the simulator
+class RequestRejected(Exception):  # noqa: N818 - a response of TWS, not a failure of the simulator
     """Error of IB's that answers a request."""
 
     def __init__(self, code: int, text: str) -> None:
@@ -50,17 +50,17 @@ class Refused(Exception):  # noqa: N818 - a response of TWS, not a failure of th
         self.text = text
 
 
-def not_found() -> Refused:
+def not_found() -> RequestRejected:
     """Return TWS's error for a contract that matches no security."""
-    return Refused(200, "No security definition has been found for the request")
+    return RequestRejected(200, "No security definition has been found for the request")
 
 
-def invalid(cause: str) -> Refused:
+def invalid(cause: str) -> RequestRejected:
     """Return TWS's error for an invalid request, with the cause."""
-    return Refused(321, f"Error validating request.-'bW' : cause - {cause}")
+    return RequestRejected(321, f"Error validating request.-'bW' : cause - {cause}")
 
 
-class Catalogue:
+class ContractResolver:
     """Instruments of one seed. A seed moves the price level of each name by up to a fifth.
 
     With `made_up`, any name that looks like one exists, and not only the listed names.
@@ -76,11 +76,11 @@ class Catalogue:
                 self.root(sec_type, symbol, currency)
 
     def one(self, contract: Mapping[str, Any], today: date) -> Instrument:
-        """Return the instrument that a contract means. Raise `Refused` if none or more than one matches."""
+        """Return the instrument that a contract means. Raise `RequestRejected` if none or more than one matches."""
         found = self.find(contract, today)
         if len(found) > 1:
             symbol = contract.get("symbol") or contract.get("localSymbol", "")
-            raise Refused(
+            raise RequestRejected(
                 200,
                 f"The contract description specified for {symbol} is ambiguous; "
                 "you must specify the multiplier or trading class.",
@@ -88,7 +88,10 @@ class Catalogue:
         return found[0]
 
     def find(self, contract: Mapping[str, Any], today: date) -> list[Instrument]:
-        """Return every instrument that a contract may mean, at least one. Raise `Refused` if none matches."""
+        """Return every instrument that a contract may mean, at least one.
+
+        Raise `RequestRejected` if none matches.
+        """
         sec_type = contract.get("secType", "")
         if sec_type and sec_type not in PROFILES:
             raise invalid("Please enter a valid security type")
@@ -101,16 +104,16 @@ class Catalogue:
         elif not sec_type:
             raise invalid("Please enter a valid security type")
         else:
-            found = [self._issue(each) for each in self._described(_completed(contract), today)]
+            found = [self._issue(instrument) for instrument in self._described(_completed(contract), today)]
         exchange = contract.get("exchange", "")
-        found = [each for each in found if not exchange or each.is_traded_on(exchange)]
+        found = [instrument for instrument in found if not exchange or instrument.is_traded_on(exchange)]
         if not found:
             raise not_found()
         return found
 
     @staticmethod
     def _agreeing(found: Instrument, contract: Mapping[str, Any]) -> Instrument:
-        """Return the instrument of a conId. Raise `Refused` if the contract contradicts the instrument."""
+        """Return the instrument of a conId. Raise `RequestRejected` if the contract contradicts the instrument."""
         exchange = contract.get("exchange", "")
         said = (
             (contract.get("symbol", "").upper(), found.symbol.upper()),
@@ -135,7 +138,10 @@ class Catalogue:
         ]
 
     def by_id(self, con_id: int) -> Instrument:
-        """Return the instrument with this conId, known or issued before. Raise `Refused` if there is none."""
+        """Return the instrument with this conId, known or issued before.
+
+        Raise `RequestRejected` if there is none.
+        """
         found = self.issued(con_id)
         if found is None:
             raise not_found()
@@ -148,7 +154,11 @@ class Catalogue:
     def matching(self, pattern: str) -> list[Instrument]:
         """Return known names whose symbol begins with `pattern` or whose name contains it; at most 16, as at IB."""
         wanted = pattern.upper()
-        return [each for each in self.known() if each.symbol.startswith(wanted) or wanted in each.name.upper()][:16]
+        return [
+            instrument
+            for instrument in self.known()
+            if instrument.symbol.startswith(wanted) or wanted in instrument.name.upper()
+        ][:16]
 
     def known(self, sec_type: str = "") -> list[Instrument]:
         """Return the listed names of one type or all, without futures, which expire."""
@@ -325,7 +335,7 @@ class Catalogue:
             sign = 1 if leg.get("action", "BUY").upper().startswith("B") else -1
             legs.append((instrument, float(sign * (leg.get("ratio") or 1))))
         if len(legs) < 2 or any(leg.sec_type == "BAG" for leg, _ in legs):
-            raise Refused(314, "Combo details for leg are invalid")
+            raise RequestRejected(314, "Combo details for leg are invalid")
         first = legs[0][0]
         symbol = contract.get("symbol", "").upper() or first.symbol
         number = identity_number("BAG", *sorted((leg.con_id, ratio) for leg, ratio in legs))

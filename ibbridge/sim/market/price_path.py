@@ -43,7 +43,7 @@ class Bar(NamedTuple):
     typical: float
 
 
-class Walk:
+class PricePath:
     """Random walk of a key. `volatility` is the usual relative move of a day, `volume` the usual volume of a day.
 
     The price at the end of the day before day 0 is `base`.

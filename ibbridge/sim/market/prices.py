@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from ibbridge.sim.market.instruments import Instrument, identity_number
-from ibbridge.sim.market.price_path import DAY, Bar, Walk
+from ibbridge.sim.market.price_path import DAY, Bar, PricePath
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,7 +66,7 @@ class Market:
     def __init__(self, seed: int, start: int) -> None:
         self.seed = seed
         self.start = start
-        self._walks: dict[str, Walk] = {}
+        self._walks: dict[str, PricePath] = {}
         self._past: dict[tuple[int, int, int], Bar] = {}
 
     def quarter(self, now: float) -> int:
@@ -175,12 +175,12 @@ class Market:
             return lambda spot: spot * carry
         return lambda price: price
 
-    def _walk(self, instrument: Instrument) -> Walk:
+    def _walk(self, instrument: Instrument) -> PricePath:
         root = self._root(instrument)
         walk = self._walks.get(root.root)
         if walk is None:
             key = identity_number(self.seed, root.root)
-            walk = self._walks[root.root] = Walk(key, root.base, root.volatility, root.volume)
+            walk = self._walks[root.root] = PricePath(key, root.base, root.volatility, root.volume)
         return walk
 
     @staticmethod

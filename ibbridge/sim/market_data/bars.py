@@ -29,7 +29,7 @@ VOLATILITIES = ("HISTORICAL_VOLATILITY", "OPTION_IMPLIED_VOLATILITY")
 TRADE_KINDS = ("TRADES", "ADJUSTED_LAST", "AGGTRADES")
 
 
-class Query(NamedTuple):
+class BarQuery(NamedTuple):
     """Request for bars, parsed."""
 
     instrument: Instrument
@@ -41,7 +41,7 @@ class Query(NamedTuple):
     form: int
 
 
-def bars_of(market: Market, query: Query) -> Iterator[Data]:
+def bars_of(market: Market, query: BarQuery) -> Iterator[Data]:
     """Yield the bars of a query, oldest first."""
     first = market.start - YEARS * 365 * DAY
     begin = max(query.end - query.duration, first)
@@ -54,7 +54,7 @@ def bars_of(market: Market, query: Query) -> Iterator[Data]:
         yield bar
 
 
-def _grid(query: Query, begin: int) -> Iterator[tuple[int, int]]:
+def _grid(query: BarQuery, begin: int) -> Iterator[tuple[int, int]]:
     """Yield the spans of a query's bars on the clock's grid.
 
     Regular hours count as days: `1 D` is the last day that had some.
@@ -84,7 +84,7 @@ def regular_hours(instrument: Instrument, day: date) -> tuple[int, int]:
     return (0, 0) if hours is None or day.weekday() > 4 else _between(day, hours)
 
 
-def sessions_of(market: Market, query: Query) -> Iterator[tuple[date, int, int]]:
+def sessions_of(market: Market, query: BarQuery) -> Iterator[tuple[date, int, int]]:
     """Yield the days of a query with the exchange's opening and closing times, oldest first."""
     first = ib_times.today(market.start - YEARS * 365 * DAY)
     profile = query.instrument.profile
@@ -101,7 +101,7 @@ def _between(day: date, hours: tuple[str, str]) -> tuple[int, int]:
     return opens, closes
 
 
-def _days(market: Market, query: Query, begin: int) -> Iterator[tuple[int, int]]:
+def _days(market: Market, query: BarQuery, begin: int) -> Iterator[tuple[int, int]]:
     """Yield the spans of the exchange's days, grouped by week or month for bars of that size."""
     first = market.day_begin(begin) - 3 * DAY
     days = [start for start in range(first, query.end, DAY) if _trades(query.instrument, start)]
@@ -128,7 +128,7 @@ def date_of(day: int) -> date:
     return ib_times.today(day + OPENED)
 
 
-def label(start: int, query: Query) -> str:
+def label(start: int, query: BarQuery) -> str:
     """Return a bar's date: the day for days and larger, else epoch seconds or local time as requested."""
     if query.size >= DAY:
         return f"{date_of(start):%Y%m%d}"

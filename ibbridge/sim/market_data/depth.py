@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.prices import Market, Quote, to_tick
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ibbridge.sim.context import Handler, Session, World
+    from ibbridge.sim.context import ClientSession, Handler, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 BOOKS = 3
@@ -38,10 +38,10 @@ class Change(NamedTuple):
     size: float
 
 
-class Watch:
+class DepthSubscription:
     """Subscription to market depth. With `makers`, rows name a market maker or exchange."""
 
-    def __init__(self, session: Session, request: int, instrument: Instrument, rows: int, *, smart: bool) -> None:
+    def __init__(self, session: ClientSession, request: int, instrument: Instrument, rows: int, *, smart: bool) -> None:
         self.session = session
         self.request = request
         self.instrument = instrument
@@ -76,53 +76,55 @@ class Watch:
 class Depth:
     """Depth subscriptions of every client."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._watches: dict[tuple[int, int], Watch] = {}
+    def __init__(self, context: SimulationContext) -> None:
+        self._context = context
+        self._watches: dict[tuple[int, int], DepthSubscription] = {}
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers of the requests, by request name."""
         return {"reqMktDepth": self.request, "cancelMktDepth": self.cancel}
 
-    def request(self, session: Session, args: Mapping[str, Any]) -> None:
+    def request(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Subscribe to a book: send its rows as inserts, and then its changes."""
         contract, request, rows = args.get("contract", {}), args["reqId"], args.get("numRows") or 0
         key = session.client_id, request
         if key in self._watches:
-            raise Refused(322, "Error processing request.-'cc' : cause - Duplicate ticker id")
+            raise RequestRejected(322, "Error processing request.-'cc' : cause - Duplicate ticker id")
         exchange, smart = contract.get("exchange", ""), args.get("isSmartDepth", False)
         if not exchange:
             raise invalid("Please enter exchange")
         if not 1 <= rows <= ROWS:
             raise invalid(f"Number of rows must be between 1 and {ROWS}")
-        instrument = self._world.instrument(contract)
+        instrument = self._context.instrument(contract)
         if instrument.sec_type == "CFD":
-            self._world.reroute(session, "rerouteMktDepthReq", request, instrument)
+            self._context.reroute(session, "rerouteMktDepthReq", request, instrument)
             return
         if instrument.legs:
             raise invalid("Market depth is not available for combinations")
         if not instrument.profile.quotes:
-            raise Refused(10092, "Deep market data is not supported for this combination of security type/exchange")
+            raise RequestRejected(
+                10092, "Deep market data is not supported for this combination of security type/exchange"
+            )
         mine = {each.instrument.con_id for (client, _), each in self._watches.items() if client == session.client_id}
         if len(mine | {instrument.con_id}) > BOOKS:
-            raise Refused(309, "Max number (3) of market depth requests has been reached")
-        watch = Watch(session, request, instrument, rows, smart=smart)
+            raise RequestRejected(309, "Max number (3) of market depth requests has been reached")
+        watch = DepthSubscription(session, request, instrument, rows, smart=smart)
         watch.makers = smart or exchange in ("SMART", "ISLAND", "NASDAQ", "ARCA")
         self._watches[key] = watch
-        watch.show(book(self._world.market, instrument, rows, self._world.now))
+        watch.show(book(self._context.market, instrument, rows, self._context.now))
 
-    def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
-        """End a subscription without a response. Raise `Refused` if there is none."""
+    def cancel(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """End a subscription without a response. Raise `RequestRejected` if there is none."""
         if self._watches.pop((session.client_id, args["reqId"]), None) is None:
-            raise Refused(310, f"Can't find the subscribed market depth with tickerId:{args['reqId']}")
+            raise RequestRejected(310, f"Can't find the subscribed market depth with tickerId:{args['reqId']}")
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""
         self._watches = {key: watch for key, watch in self._watches.items() if watch.session is not session}
 
-    def beat(self, quarter: int) -> None:
+    def tick(self, quarter: int) -> None:
         """Send the changes since the last beat."""
-        market = self._world.market
+        market = self._context.market
         for watch in self._watches.values():
             watch.show(book(market, watch.instrument, watch.rows, market.moment(quarter)))
 

@@ -6,7 +6,7 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.instruments import ZONE
 from ibbridge.sim.market.price_path import DAY
 from ibbridge.sim.market.prices import QUARTERS
@@ -15,7 +15,7 @@ from ibbridge.sim.market_data.bars import (
     TRADE_KINDS,
     VOLATILITIES,
     YEARS,
-    Query,
+    BarQuery,
     bars_of,
     label,
     sessions_of,
@@ -25,7 +25,7 @@ from ibbridge.sim.market_data.bars import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 UPDATES = 5
@@ -46,20 +46,20 @@ _SCHEDULE = "SCHEDULE"
 _LIVE_KINDS = ("TRADES", "MIDPOINT", "BID", "ASK")
 
 
-class Feed(NamedTuple):
+class LiveBars(NamedTuple):
     """Subscription to bars that are kept up to date."""
 
-    session: Session
+    session: ClientSession
     request: int
-    query: Query
+    query: BarQuery
 
 
 class History:
     """Requests for historical data, and subscriptions to updates."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._feeds: dict[tuple[int, int], Feed] = {}
+    def __init__(self, context: SimulationContext) -> None:
+        self._context = context
+        self._feeds: dict[tuple[int, int], LiveBars] = {}
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers of the requests, by request name."""
@@ -70,19 +70,19 @@ class History:
             "cancelHeadTimeStamp": lambda _session, _args: None,
         }
 
-    def request(self, session: Session, args: Mapping[str, Any]) -> None:
+    def request(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send all bars in one message.
 
         The end is a message of its own or part of the same message, as the session's server version has it.
         """
         key = session.client_id, args["reqId"]
         if key in self._feeds:
-            raise Refused(386, f"Duplicate ticker id for API historical data query: {args['reqId']}")
+            raise RequestRejected(386, f"Duplicate ticker id for API historical data query: {args['reqId']}")
         query = self._query(session, args)
         if query.shows == _SCHEDULE:
             self._send_schedule(session, args["reqId"], query)
             return
-        bars = list(bars_of(self._world.market, query))
+        bars = list(bars_of(self._context.market, query))
         if not bars:
             raise no_data(query.instrument, query.shows.title(), args.get("contract", {}).get("exchange", ""))
         message: Data = {"reqId": args["reqId"], "bars": bars}
@@ -93,33 +93,33 @@ class History:
         else:
             session.send("historicalData", message | span)
         if args.get("keepUpToDate", False):
-            self._feeds[key] = Feed(session, args["reqId"], query)
+            self._feeds[key] = LiveBars(session, args["reqId"], query)
 
-    def live(self, session: Session) -> list[int]:
+    def live(self, session: ClientSession) -> list[int]:
         """Return the request ids of a client's bars that are kept up to date."""
         return [feed.request for feed in self._feeds.values() if feed.session is session]
 
-    def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
-        """End a subscription to updates without a response. Raise `Refused` if there is none."""
+    def cancel(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """End a subscription to updates without a response. Raise `RequestRejected` if there is none."""
         if self._feeds.pop((session.client_id, args["reqId"]), None) is None:
-            raise Refused(366, f"No historical data query found for ticker id:{args['reqId']}")
+            raise RequestRejected(366, f"No historical data query found for ticker id:{args['reqId']}")
 
-    def head(self, session: Session, args: Mapping[str, Any]) -> None:
+    def head(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the first time that has data."""
-        instrument = self._world.instrument(args.get("contract", {}))
+        instrument = self._context.instrument(args.get("contract", {}))
         shows = args.get("whatToShow", "TRADES").upper()
         if shows not in SHOWN:
-            raise Refused(10299, f"Expected what to show is TRADES, please use that instead of {shows}.")
+            raise RequestRejected(10299, f"Expected what to show is TRADES, please use that instead of {shows}.")
         if shows in TRADE_KINDS and not instrument.profile.trades:
             raise no_data(instrument, "Last")
-        first = self._world.start - YEARS * 365 * DAY
+        first = self._context.start - YEARS * 365 * DAY
         day = first - first % DAY + 52_200
         text = f"{day}" if args.get("formatDate", 1) == 2 else _utc(day)
         session.send("headTimestamp", {"reqId": args["reqId"], "headTimestamp": text})
 
-    def _send_schedule(self, session: Session, request: int, query: Query) -> None:
+    def _send_schedule(self, session: ClientSession, request: int, query: BarQuery) -> None:
         """Send the times at which the exchange was open, by day, in one message without a separate end."""
-        sessions = list(sessions_of(self._world.market, query))
+        sessions = list(sessions_of(self._context.market, query))
         if not sessions:
             raise no_data(query.instrument, "Schedule")
         form = "%Y%m%d-%H:%M:%S"
@@ -134,16 +134,16 @@ class History:
         ends = {"startDateTime": rows[0]["startDateTime"], "endDateTime": rows[-1]["endDateTime"]}
         session.send("historicalSchedule", {"reqId": request, **ends, "timeZone": ZONE, "sessions": rows})
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""
         self._feeds = {key: feed for key, feed in self._feeds.items() if feed.session is not session}
 
-    def beat(self, quarter: int) -> None:
+    def tick(self, quarter: int) -> None:
         """Send the bar in progress to every subscriber."""
         seconds, rest = divmod(quarter, QUARTERS)
         if rest or seconds % UPDATES:
             return
-        market = self._world.market
+        market = self._context.market
         now = market.start + seconds
         for feed in self._feeds.values():
             query = feed.query
@@ -154,8 +154,8 @@ class History:
 
     # -- reading a request -------------------------------------------------------------------------------------------
 
-    def _query(self, session: Session, args: Mapping[str, Any]) -> Query:
-        instrument = self._world.instrument(args.get("contract", {}))
+    def _query(self, session: ClientSession, args: Mapping[str, Any]) -> BarQuery:
+        instrument = self._context.instrument(args.get("contract", {}))
         size = SIZES.get(args.get("barSizeSetting", ""))
         if size is None:
             raise invalid(
@@ -165,9 +165,9 @@ class History:
             )
         shows = args.get("whatToShow", "").upper()
         if shows == _SCHEDULE and size != DAY:
-            raise Refused(10295, "Historical schedule requires a bar size of 1 day.")
+            raise RequestRejected(10295, "Historical schedule requires a bar size of 1 day.")
         if shows not in SHOWN and shows != _SCHEDULE:
-            raise Refused(10299, f"Expected what to show is TRADES, please use that instead of {shows}.")
+            raise RequestRejected(10299, f"Expected what to show is TRADES, please use that instead of {shows}.")
         if shows in TRADE_KINDS and not instrument.profile.trades:
             raise no_data(instrument, "Last")
         if shows in VOLATILITIES and instrument.sec_type not in ("STK", "IND"):
@@ -175,10 +175,10 @@ class History:
         if args.get("keepUpToDate", False) and (args.get("endDateTime", "") or shows not in _LIVE_KINDS):
             raise invalid("End time must be empty and data one of TRADES, MIDPOINT, BID, ASK to be kept up to date")
         if instrument.sec_type == "CONTFUT" and args.get("endDateTime", ""):
-            raise Refused(10339, "Setting end date/time for continuous future security type is not allowed.")
-        query = Query(
+            raise RequestRejected(10339, "Setting end date/time for continuous future security type is not allowed.")
+        query = BarQuery(
             instrument,
-            int(asked_moment(self._world, session, args["reqId"], args.get("endDateTime", ""))),
+            int(asked_moment(self._context, session, args["reqId"], args.get("endDateTime", ""))),
             _duration(args.get("durationStr", "")),
             size,
             shows,
@@ -190,17 +190,17 @@ class History:
         return query
 
 
-def asked_moment(world: World, session: Session, request: int, text: str) -> float:
+def asked_moment(context: SimulationContext, session: ClientSession, request: int, text: str) -> float:
     """Return the time that a request for history names; now if the text is empty or names a later time.
 
-    Send a warning about a text without a zone. Raise `Refused` if the text is no time.
+    Send a warning about a text without a zone. Raise `RequestRejected` if the text is no time.
     """
     if not text:
-        return world.second
+        return context.second
     try:
         at, zoned = ib_times.read(text)
     except ValueError:
-        raise Refused(
+        raise RequestRejected(
             10314,
             "End Date/Time: The date, time, or time-zone entered is invalid. "
             "The correct format is yyyymmdd hh:mm:ss xx/xxxx where yyyymmdd and xx/xxxx are optional.",
@@ -212,13 +212,13 @@ def asked_moment(world: World, session: Session, request: int, text: str) -> flo
             "Warning: You submitted request with date-time attributes without explicit time zone. "
             "Please switch to use yyyymmdd-hh:mm:ss in UTC or use instrument time zone, like US/Eastern.",
         )
-    return min(at, world.second)
+    return min(at, context.second)
 
 
-def no_data(instrument: Instrument, kind: str, exchange: str = "") -> Refused:
+def no_data(instrument: Instrument, kind: str, exchange: str = "") -> RequestRejected:
     """Return TWS's error for a query that has no data."""
     where = f"{instrument.local_symbol}@{exchange or instrument.exchange} {kind}"
-    return Refused(162, f"Historical Market Data Service error message:HMDS query returned no data: {where}")
+    return RequestRejected(162, f"Historical Market Data Service error message:HMDS query returned no data: {where}")
 
 
 def _duration(text: str) -> int:

@@ -11,7 +11,7 @@ from ibbridge.sim.market.prices import VOLATILITIES, Greeks, black_scholes, impl
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import Handler, Session, World
+    from ibbridge.sim.context import ClientSession, Handler, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 CUSTOM = 53
@@ -20,11 +20,11 @@ CUSTOM = 53
 _PRICES = (1e-6, 1e9)
 
 
-class Options:
+class OptionChains:
     """Handlers of option chains and option calculators."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, context: SimulationContext) -> None:
+        self._context = context
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers by request name. Calculations finish at once, so a cancel does nothing."""
@@ -36,9 +36,9 @@ class Options:
             "cancelCalculateOptionPrice": lambda _session, _args: None,
         }
 
-    def chain(self, session: Session, args: Mapping[str, Any]) -> None:
+    def chain(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send strikes and expirations on each exchange, then the end; only the end if there are no options."""
-        catalogue, request = self._world.catalogue, args["reqId"]
+        resolver, request = self._context.resolver, args["reqId"]
         underlying = self._underlying(args)
         options = PROFILES["FOP" if underlying.sec_type == "FUT" else "OPT"]
         exchanges = (options.exchanges or options.exchange).split(",")
@@ -51,8 +51,8 @@ class Options:
                     "underlyingConId": underlying.con_id,
                     "tradingClass": underlying.symbol,
                     "multiplier": underlying.multiplier or options.multiplier,
-                    "expirations": catalogue.expirations(underlying, self._world.today),
-                    "strikes": catalogue.strikes(underlying),
+                    "expirations": resolver.expirations(underlying, self._context.today),
+                    "strikes": resolver.strikes(underlying),
                 },
             )
         session.send("securityDefinitionOptionParameterEnd", {"reqId": request})
@@ -62,33 +62,33 @@ class Options:
 
         For options on futures that is the future with the given conId, or else the future that expires next.
         """
-        catalogue, number = self._world.catalogue, args.get("underlyingConId") or 0
+        resolver, number = self._context.resolver, args.get("underlyingConId") or 0
         if args.get("futFopExchange") and not number:
             future = {"secType": "FUT", "symbol": args.get("underlyingSymbol", "")}
-            return catalogue.find(future, self._world.today)[0]
-        return catalogue.by_id(number)
+            return resolver.find(future, self._context.today)[0]
+        return resolver.by_id(number)
 
     # -- calculators -------------------------------------------------------------------------------------------------
 
-    def volatility(self, session: Session, args: Mapping[str, Any]) -> None:
+    def volatility(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the implied volatility of an option's price, unset if no volatility gives that price."""
         option, underlying = self._option(args), _amount(args, "underPrice", "underlying price")
-        price, years = _amount(args, "optionPrice", "option price"), years_left(option, self._world.now)
+        price, years = _amount(args, "optionPrice", "option price"), years_left(option, self._context.now)
         found = implied_volatility(option, price, underlying, years)
         greeks = None if found is None else black_scholes(option, underlying, years, found)
         _send(session, args["reqId"], greeks, underlying, price)
 
-    def price(self, session: Session, args: Mapping[str, Any]) -> None:
+    def price(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the price of an option at a given volatility."""
         option, underlying = self._option(args), _amount(args, "underPrice", "underlying price")
         volatility = args.get("volatility")
         if volatility is None or not VOLATILITIES[0] <= volatility <= VOLATILITIES[1]:
             raise invalid("Invalid volatility")
-        greeks = black_scholes(option, underlying, years_left(option, self._world.now), volatility)
+        greeks = black_scholes(option, underlying, years_left(option, self._context.now), volatility)
         _send(session, args["reqId"], greeks, underlying, greeks.price)
 
     def _option(self, args: Mapping[str, Any]) -> Instrument:
-        instrument = self._world.instrument(args.get("contract", {}))
+        instrument = self._context.instrument(args.get("contract", {}))
         if not instrument.right:
             raise invalid("The contract is not an option")
         return instrument
@@ -101,7 +101,7 @@ def _amount(args: Mapping[str, Any], name: str, called: str) -> float:
     return float(value)
 
 
-def _send(session: Session, request: int, greeks: Greeks | None, underlying: float, price: float) -> None:
+def _send(session: ClientSession, request: int, greeks: Greeks | None, underlying: float, price: float) -> None:
     session.send(
         "tickOptionComputation",
         {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.sim.market.contract_resolver import Refused
+from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.market.price_path import DAY
 from ibbridge.sim.market.prices import QUARTERS
 from ibbridge.sim.market_data.generic_ticks import (
@@ -31,10 +31,10 @@ from ibbridge.sim.reference_data.lookups import smart_key
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ibbridge.sim.context import Handler, Session, World
+    from ibbridge.sim.context import ClientSession, Handler, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
     from ibbridge.sim.market.price_path import Bar
-    from ibbridge.sim.reference_data.news_archive import Newspaper
+    from ibbridge.sim.reference_data.news_archive import NewsArchive
 
 LINES = 100
 """Market data lines that all clients together may have."""
@@ -54,10 +54,10 @@ _DELAYED = {
 _LIVE, _FROZEN, _DELAYED_TYPE, _DELAYED_FROZEN = range(1, 5)
 
 
-class Line:
+class QuoteSubscription:
     """Subscription to market data, or a snapshot: the requested ticks, and the state that was sent last."""
 
-    def __init__(self, session: Session, request: int, wanted: Wanted, look: Look) -> None:
+    def __init__(self, session: ClientSession, request: int, wanted: Wanted, look: Look) -> None:
         self.session = session
         self.request = request
         self.numbers, self.defaults, self.papers = wanted
@@ -76,11 +76,13 @@ class Line:
 class Quotes:
     """Market data lines of every client. `unsubscribed` symbols have delayed data only."""
 
-    def __init__(self, world: World, paper: Newspaper, unsubscribed: frozenset[str] = frozenset()) -> None:
-        self._world = world
+    def __init__(
+        self, context: SimulationContext, paper: NewsArchive, unsubscribed: frozenset[str] = frozenset()
+    ) -> None:
+        self._context = context
         self._paper = paper
         self._unsubscribed = unsubscribed
-        self._lines: dict[tuple[int, int], Line] = {}
+        self._lines: dict[tuple[int, int], QuoteSubscription] = {}
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers of the requests, by request name."""
@@ -90,7 +92,7 @@ class Quotes:
             "reqMarketDataType": self.set_type,
         }
 
-    def set_type(self, session: Session, args: Mapping[str, Any]) -> None:
+    def set_type(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Set the type of data for later requests of this connection. There is no response."""
         wanted = args.get("marketDataType", _LIVE)
         if wanted not in range(_LIVE, _DELAYED_FROZEN + 1):
@@ -98,42 +100,42 @@ class Quotes:
             return
         session.market_data_type = wanted
 
-    def request(self, session: Session, args: Mapping[str, Any]) -> None:
+    def request(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send a burst of ticks and then the changes. A snapshot ends by itself."""
         request = args["reqId"]
         if (session.client_id, request) in self._lines:
-            raise Refused(102, "Duplicate ticker id")
-        instrument = self._world.instrument(args.get("contract", {}))
+            raise RequestRejected(102, "Duplicate ticker id")
+        instrument = self._context.instrument(args.get("contract", {}))
         wanted = read_list(args.get("genericTickList", ""), instrument.sec_type)
         if instrument.sec_type == "NEWS":  # a broad tape has headlines and nothing else
             wanted = wanted._replace(defaults=False)
         snapshot = args.get("snapshot", False) or args.get("regulatorySnapshot", False)
         if snapshot and wanted.numbers:
-            raise Refused(414, "Snapshot market data subscription is not applicable to generic ticks")
+            raise RequestRejected(414, "Snapshot market data subscription is not applicable to generic ticks")
         if len(self._lines) >= LINES:
-            raise Refused(101, "Max number of tickers has been reached")
+            raise RequestRejected(101, "Max number of tickers has been reached")
         if instrument.sec_type == "CFD":
-            self._world.reroute(session, "rerouteMktDataReq", request, instrument)
+            self._context.reroute(session, "rerouteMktDataReq", request, instrument)
             return
         self._check_permission(session, instrument)
-        look = self._look(instrument, self._world.now - (DELAY if is_delayed(session) else 0))
-        line = self._lines[session.client_id, request] = Line(session, request, wanted, look)
+        look = self._look(instrument, self._context.now - (DELAY if is_delayed(session) else 0))
+        line = self._lines[session.client_id, request] = QuoteSubscription(session, request, wanted, look)
         self._begin(line)
         if snapshot:
-            line.ends = self._world.market.quarter(self._world.now) + SNAPSHOT
+            line.ends = self._context.market.quarter(self._context.now) + SNAPSHOT
 
-    def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
-        """End a line without a response. Raise `Refused` if there is none."""
+    def cancel(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """End a line without a response. Raise `RequestRejected` if there is none."""
         if self._lines.pop((session.client_id, args["reqId"]), None) is None:
-            raise Refused(300, f"Can't find EId with tickerId:{args['reqId']}")
+            raise RequestRejected(300, f"Can't find EId with tickerId:{args['reqId']}")
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""
         self._lines = {key: line for key, line in self._lines.items() if line.session is not session}
 
-    def beat(self, quarter: int) -> None:
+    def tick(self, quarter: int) -> None:
         """Send the changes since the last beat."""
-        market = self._world.market
+        market = self._context.market
         for key, line in list(self._lines.items()):
             line.send(self._changes(line, quarter))
             self._send_news(line, market.moment(quarter - 1), market.moment(quarter))
@@ -143,16 +145,16 @@ class Quotes:
 
     # -- the first ticks ---------------------------------------------------------------------------------------------
 
-    def _check_permission(self, session: Session, instrument: Instrument) -> None:
+    def _check_permission(self, session: ClientSession, instrument: Instrument) -> None:
         if instrument.symbol in self._unsubscribed and not is_delayed(session):
-            raise Refused(
+            raise RequestRejected(
                 354,
                 "Requested market data is not subscribed. Check API status by selecting the Account menu then under "
                 "Management choose Market Data Subscription Manager and/or availability of delayed data."
                 f"{instrument.symbol} {instrument.primary}/TOP/ALL",
             )
 
-    def _begin(self, line: Line) -> None:
+    def _begin(self, line: QuoteSubscription) -> None:
         session, request, look = line.session, line.request, line.shown
         kind = _DELAYED_TYPE if line.delayed else _LIVE
         session.send("marketDataType", {"reqId": request, "marketDataType": kind})
@@ -170,28 +172,30 @@ class Quotes:
             },
         )
         if line.defaults:
-            line.send(_first_ticks(look, self._world.market.yesterday_close(look.instrument, look.at)))
+            line.send(_first_ticks(look, self._context.market.yesterday_close(look.instrument, look.at)))
         line.send(generic_ticks(line.numbers, look))
-        now = self._world.now
-        self._send_news(line, self._world.market.day_begin(now) - DAY, now, FIRST_NEWS)
+        now = self._context.now
+        self._send_news(line, self._context.market.day_begin(now) - DAY, now, FIRST_NEWS)
 
-    def _send_news(self, line: Line, after: float, until: float, most: int | None = None) -> None:
+    def _send_news(self, line: QuoteSubscription, after: float, until: float, most: int | None = None) -> None:
         """Send the headlines of a stretch of time, the oldest first; no more than the newest `most`."""
         if not line.papers or int(after) == int(until):
             return
         news = list(islice(self._paper.articles(line.shown.instrument, line.papers, after, until), most))
-        for each in reversed(news):
-            row = {"timeStamp": each.at * 1000, "providerCode": each.provider, "articleId": each.id}
-            line.session.send("tickNews", {"tickerId": line.request, **row, "headline": each.headline, "extraData": ""})
+        for article in reversed(news):
+            row = {"timeStamp": article.at * 1000, "providerCode": article.provider, "articleId": article.id}
+            line.session.send(
+                "tickNews", {"tickerId": line.request, **row, "headline": article.headline, "extraData": ""}
+            )
 
     def _look(self, instrument: Instrument, at: float, day: Bar | None = None) -> Look:
-        market = self._world.market
+        market = self._context.market
         return Look(market, instrument, at, market.quote(instrument, at), day or market.today(instrument, at))
 
     # -- later ticks -------------------------------------------------------------------------------------------------
 
-    def _changes(self, line: Line, quarter: int) -> Iterator[Tick]:
-        shown, at = line.shown, self._world.market.moment(quarter) - (DELAY if line.delayed else 0)
+    def _changes(self, line: QuoteSubscription, quarter: int) -> Iterator[Tick]:
+        shown, at = line.shown, self._context.market.moment(quarter) - (DELAY if line.delayed else 0)
         # The day's figures change on whole seconds only.
         look = line.shown = self._look(shown.instrument, at, None if quarter % QUARTERS == 0 else shown.day)
         if line.defaults:
@@ -203,7 +207,7 @@ class Quotes:
                 yield string(TRADE_REPORTS[number], trade_report(look))
 
 
-def is_delayed(session: Session) -> bool:
+def is_delayed(session: ClientSession) -> bool:
     """Return True if new requests of a client get delayed data."""
     return session.market_data_type in (_DELAYED_TYPE, _DELAYED_FROZEN)
 

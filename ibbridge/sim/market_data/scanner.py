@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.prices import QUARTERS
 from ibbridge.sim.market_data.scanner_codes import FIELDS, FILTERS, INSTRUMENTS, LOCATIONS, SCANS, Sight
 from ibbridge.sim.market_data.scanner_parameters import document
@@ -12,7 +12,7 @@ from ibbridge.sim.market_data.scanner_parameters import document
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
     from ibbridge.sim.market_data.scanner_codes import Filter
 
@@ -29,7 +29,7 @@ _SERVICE = "Historical Market Data Service error message:"
 class Scan(NamedTuple):
     """Scanner subscription: its client, its start in quarters of a second, and its criteria."""
 
-    session: Session
+    session: ClientSession
     request: int
     began: int
     wanted: Mapping[str, Any]
@@ -39,8 +39,8 @@ class Scan(NamedTuple):
 class Scanner:
     """Scanner subscriptions of every client."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, context: SimulationContext) -> None:
+        self._context = context
         self._scans: dict[tuple[int, int], Scan] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -51,34 +51,34 @@ class Scanner:
             "cancelScannerSubscription": self.cancel,
         }
 
-    def subscribe(self, session: Session, args: Mapping[str, Any]) -> None:
+    def subscribe(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the whole list at once, and then every half minute."""
         request = args["reqId"]
         if (session.client_id, request) in self._scans:
-            raise Refused(385, "Duplicate ticker ID for API scanner subscription")
+            raise RequestRejected(385, "Duplicate ticker ID for API scanner subscription")
         if len(self._scans) >= SCANS_AT_ONCE:
             cause = f"Only {SCANS_AT_ONCE} simultaneous API scanner subscriptions are allowed."
-            raise Refused(322, f"Error processing request.-'cp' : cause - {cause}")
+            raise RequestRejected(322, f"Error processing request.-'cp' : cause - {cause}")
         wanted = args.get("subscription") or {}
         _check(wanted)
-        now = self._world.market.quarter(self._world.now)
+        now = self._context.market.quarter(self._context.now)
         pairs = _filters(args.get("scannerSubscriptionFilterOptions") or ())
         scan = self._scans[session.client_id, request] = Scan(session, request, now, wanted, pairs)
         if not self._send(scan):
             session.error(request, 165, "Historical Market Data Service query message:no items retrieved")
 
-    def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
-        """End a subscription. Raise `Refused` in any case, as IB confirms a cancel by an error."""
+    def cancel(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """End a subscription. Raise `RequestRejected` in any case, as IB confirms a cancel by an error."""
         request = args["reqId"]
         if self._scans.pop((session.client_id, request), None) is None:
-            raise Refused(365, f"No scanner subscription found for ticker id:{request}")
-        raise Refused(162, f"{_SERVICE}API scanner subscription cancelled: {request}")
+            raise RequestRejected(365, f"No scanner subscription found for ticker id:{request}")
+        raise RequestRejected(162, f"{_SERVICE}API scanner subscription cancelled: {request}")
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""
         self._scans = {key: scan for key, scan in self._scans.items() if scan.session is not session}
 
-    def beat(self, quarter: int) -> None:
+    def tick(self, quarter: int) -> None:
         """Send the lists that are due. An empty list is not sent."""
         for scan in self._scans.values():
             if quarter > scan.began and (quarter - scan.began) % EVERY == 0:
@@ -98,43 +98,47 @@ class Scanner:
     def _ranked(self, scan: Scan) -> list[Sight]:
         wanted, kind = scan.wanted, SCANS[scan.wanted["scanCode"]]
         in_place = LOCATIONS[wanted["locationCode"]].holds
-        world = self._world
-        candidates = world.catalogue.combinations(world.today) if "BAG" in kind.sec_types else self._singles()
-        instruments = [each for each in candidates if in_place(each)]
-        sights = [Sight(world.market, each, world.now) for each in instruments if each.sec_type in kind.sec_types]
+        context = self._context
+        candidates = context.resolver.combinations(context.today) if "BAG" in kind.sec_types else self._singles()
+        instruments = [instrument for instrument in candidates if in_place(instrument)]
+        sights = [
+            Sight(context.market, instrument, context.now)
+            for instrument in instruments
+            if instrument.sec_type in kind.sec_types
+        ]
         passed = [sight for sight in sights if kind.holds(sight) and _passes(sight, scan)]
         return sorted(passed, key=lambda sight: (-kind.sign * kind.value(sight), sight.instrument.symbol))
 
 
     def _singles(self) -> list[Instrument]:
-        catalogue = self._world.catalogue
-        return [*catalogue.known(), *catalogue.front_futures(self._world.today)]
+        resolver = self._context.resolver
+        return [*resolver.known(), *resolver.front_futures(self._context.today)]
 
 
 def _check(wanted: Mapping[str, Any]) -> None:
-    """Raise `Refused` unless scan code, instrument and location are known and fit together."""
+    """Raise `RequestRejected` unless scan code, instrument and location are known and fit together."""
     code, kind, place = (wanted.get(name, "") for name in ("scanCode", "instrument", "locationCode"))
     if code not in SCANS:
-        raise Refused(162, f"{_SERVICE}Scan code {code} is unknown")
+        raise RequestRejected(162, f"{_SERVICE}Scan code {code} is unknown")
     if kind not in INSTRUMENTS:
         raise invalid(f"Scanner instrument {kind} is unknown")
     if place not in LOCATIONS:
         raise invalid(f"Scanner location {place} is unknown")
     if kind not in LOCATIONS[place].instruments or not set(INSTRUMENTS[kind].sec_types) & set(SCANS[code].sec_types):
-        raise Refused(162, f"{_SERVICE}Scan {code} is not available for {kind} in {place}")
+        raise RequestRejected(162, f"{_SERVICE}Scan {code} is not available for {kind} in {place}")
 
 
 def _filters(options: Any) -> tuple[tuple[str, float], ...]:
-    """Return the filters of a list of tags. Raise `Refused` for a filter that is unknown or no number."""
+    """Return the filters of a list of tags. Raise `RequestRejected` for a filter that is unknown or no number."""
     found = []
     for option in options:
         name, text = option.get("tag", ""), option.get("value", "")
         if name not in FILTERS:
-            raise Refused(162, f"{_SERVICE}Filter {name} is unknown")
+            raise RequestRejected(162, f"{_SERVICE}Filter {name} is unknown")
         try:
             found.append((name, float(text)))
         except ValueError:
-            raise Refused(162, f"{_SERVICE}Filter {name} is no number: {text}") from None
+            raise RequestRejected(162, f"{_SERVICE}Filter {name} is no number: {text}") from None
     return tuple(found)
 
 

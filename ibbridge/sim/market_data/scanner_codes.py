@@ -118,7 +118,7 @@ class Filter(NamedTuple):
     sign: int
 
 
-class Kind(NamedTuple):
+class InstrumentType(NamedTuple):
     """Group of instruments that a scanner can look at."""
 
     name: str
@@ -223,26 +223,31 @@ FIELDS = {
 }
 """Fields of a subscription, and the filters that they set."""
 
-INSTRUMENTS: dict[str, Kind] = {
-    "STK": Kind("US Stocks", ("STK",), tuple(FILTERS)),
-    "ETF.EQ.US": Kind("US Equity ETFs", ("STK",), tuple(FILTERS)),
-    "STOCK.EU": Kind("European Stocks", ("STK",), tuple(FILTERS)),
-    "FUT.US": Kind("US Futures", ("FUT",), tuple(each for each in FILTERS if "arketCap" not in each)),
-    "FUT.EU": Kind("European Futures", ("FUT",), tuple(each for each in FILTERS if "arketCap" not in each)),
-    "IND.US": Kind("US Indexes", ("IND",), ("changePercAbove", "changePercBelow", "priceAbove", "priceBelow")),
-    "NATCOMB": Kind("Native Combos", ("BAG",), ("underConID",)),
-    "IND.EU": Kind("European Indexes", ("IND",), ("changePercAbove", "changePercBelow", "priceAbove", "priceBelow")),
+INSTRUMENTS: dict[str, InstrumentType] = {
+    "STK": InstrumentType("US Stocks", ("STK",), tuple(FILTERS)),
+    "ETF.EQ.US": InstrumentType("US Equity ETFs", ("STK",), tuple(FILTERS)),
+    "STOCK.EU": InstrumentType("European Stocks", ("STK",), tuple(FILTERS)),
+    "FUT.US": InstrumentType("US Futures", ("FUT",), tuple(each for each in FILTERS if "arketCap" not in each)),
+    "FUT.EU": InstrumentType("European Futures", ("FUT",), tuple(each for each in FILTERS if "arketCap" not in each)),
+    "IND.US": InstrumentType(
+        "US Indexes", ("IND",), ("changePercAbove", "changePercBelow", "priceAbove", "priceBelow")
+    ),
+    "NATCOMB": InstrumentType("Native Combos", ("BAG",), ("underConID",)),
+    "IND.EU": InstrumentType(
+        "European Indexes", ("IND",), ("changePercAbove", "changePercBelow", "priceAbove", "priceBelow")
+    ),
 }
 
 
 def _american(sec_type: str, *exchanges: str) -> Callable[[Instrument], bool]:
-    return lambda each: (
-        (each.sec_type, each.currency) == (sec_type, "USD") and (not exchanges or each.primary in exchanges)
+    return lambda instrument: (
+        (instrument.sec_type, instrument.currency) == (sec_type, "USD")
+        and (not exchanges or instrument.primary in exchanges)
     )
 
 
 def _european(sec_type: str) -> Callable[[Instrument], bool]:
-    return lambda each: (each.sec_type, each.currency) == (sec_type, "EUR")
+    return lambda instrument: (instrument.sec_type, instrument.currency) == (sec_type, "EUR")
 
 
 _US, _EU = ("STK", "ETF.EQ.US"), ("STOCK.EU",)

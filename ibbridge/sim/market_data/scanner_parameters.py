@@ -9,7 +9,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from ibbridge.sim.market_data.scanner_codes import FILTERS, INSTRUMENTS, LOCATIONS, SCANS, Kind, ScanCode
+from ibbridge.sim.market_data.scanner_codes import FILTERS, INSTRUMENTS, LOCATIONS, SCANS, InstrumentType, ScanCode
 
 if TYPE_CHECKING:
     from ibbridge.sim.market_data.scanner_codes import Filter
@@ -49,7 +49,7 @@ def _texts(parent: Element, **texts: str) -> None:
         SubElement(parent, name).text = text
 
 
-def _instrument(parent: Element, code: str, kind: Kind) -> None:
+def _instrument(parent: Element, code: str, kind: InstrumentType) -> None:
     _texts(
         SubElement(parent, "Instrument"),
         name=kind.name,

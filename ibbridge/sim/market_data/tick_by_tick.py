@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.prices import QUARTERS, Market, Quote
 from ibbridge.sim.market_data.bars import shown_bar
 from ibbridge.sim.market_data.tick_history import TICKS, newest
@@ -12,7 +12,7 @@ from ibbridge.sim.market_data.tick_history import TICKS, newest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 TAPES = 5
@@ -23,10 +23,10 @@ BAR = 5
 _BAR_KINDS = ("TRADES", "MIDPOINT", "BID", "ASK")
 
 
-class Tape(NamedTuple):
+class TickSubscription(NamedTuple):
     """Subscription to tick-by-tick data."""
 
-    session: Session
+    session: ClientSession
     request: int
     instrument: Instrument
     kind: str
@@ -35,7 +35,7 @@ class Tape(NamedTuple):
 class BarFeed(NamedTuple):
     """Subscription to five-second bars."""
 
-    session: Session
+    session: ClientSession
     request: int
     instrument: Instrument
     shows: str
@@ -88,12 +88,12 @@ _PAST = {"Last": "TRADES", "AllLast": "TRADES", "BidAsk": "BID_ASK", "MidPoint":
 """Kinds of historical ticks, by the kind of tick-by-tick data."""
 
 
-class Tapes:
+class TickByTick:
     """Tick-by-tick and bar subscriptions of every client."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._tapes: dict[tuple[int, int], Tape] = {}
+    def __init__(self, context: SimulationContext) -> None:
+        self._context = context
+        self._tapes: dict[tuple[int, int], TickSubscription] = {}
         self._bars: dict[tuple[int, int], BarFeed] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -105,66 +105,68 @@ class Tapes:
             "cancelRealTimeBars": self.cancel_bars,
         }
 
-    def request_tape(self, session: Session, args: Mapping[str, Any]) -> None:
+    def request_tape(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send every tick of one kind, beginning with the requested number of past ticks and the present one."""
         request, kind = args["reqId"], args.get("tickType", "")
         if kind not in _KINDS:
             raise invalid(f"Invalid tick-by-tick data type: {kind}")
-        instrument = self._world.instrument(args.get("contract", {}))
+        instrument = self._context.instrument(args.get("contract", {}))
         if instrument.right or instrument.legs:
-            raise Refused(10189, "Failed to request tick-by-tick data. No market data permissions for this product")
+            raise RequestRejected(
+                10189, "Failed to request tick-by-tick data. No market data permissions for this product"
+            )
         if (session.client_id, request) in self._tapes:
-            raise Refused(322, "Error processing request.-'cj' : cause - Duplicate ticker id")
+            raise RequestRejected(322, "Error processing request.-'cj' : cause - Duplicate ticker id")
         if sum(tape.session is session for tape in self._tapes.values()) >= TAPES:
-            raise Refused(10190, "Max number of tick-by-tick requests has been reached.")
+            raise RequestRejected(10190, "Max number of tick-by-tick requests has been reached.")
         number = args.get("numberOfTicks") or 0
         if not 0 <= number <= TICKS:
             raise invalid(f"Number of ticks must be from 0 to {TICKS}")
         if number:
             self._send_past(session, request, instrument, kind, number)
-        tape = Tape(session, request, instrument, kind)
+        tape = TickSubscription(session, request, instrument, kind)
         self._tapes[session.client_id, request] = tape
-        _send_tick(tape, self._world.market, self._world.market.quarter(self._world.now), first=True)
+        _send_tick(tape, self._context.market, self._context.market.quarter(self._context.now), first=True)
 
-    def _send_past(self, session: Session, request: int, instrument: Instrument, kind: str, number: int) -> None:
+    def _send_past(self, session: ClientSession, request: int, instrument: Instrument, kind: str, number: int) -> None:
         """Send past ticks under the same request id, in the messages of historical ticks."""
         if kind in _TRADED and not instrument.profile.trades:
             return
         shows = _PAST[kind]
-        message, ticks = newest(self._world.market, instrument, shows, self._world.second, number)
+        message, ticks = newest(self._context.market, instrument, shows, self._context.second, number)
         session.send(message, {"reqId": request, "ticks": ticks, "done": True})
 
-    def cancel_tape(self, session: Session, args: Mapping[str, Any]) -> None:
-        """End a tick-by-tick subscription without a response. Raise `Refused` if there is none."""
+    def cancel_tape(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """End a tick-by-tick subscription without a response. Raise `RequestRejected` if there is none."""
         self._end(self._tapes, session, args["reqId"])
 
-    def request_bars(self, session: Session, args: Mapping[str, Any]) -> None:
+    def request_bars(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send a bar every five seconds, on the clock's grid."""
         request, shows = args["reqId"], args.get("whatToShow", "")
         if shows not in _BAR_KINDS:
-            raise Refused(420, f"Invalid Real-time Query.Real-time bars of {shows} are not available")
+            raise RequestRejected(420, f"Invalid Real-time Query.Real-time bars of {shows} are not available")
         if (session.client_id, request) in self._bars:
-            raise Refused(322, "Error processing request.-'cd' : cause - Duplicate ticker id")
-        instrument = self._world.instrument(args.get("contract", {}))
+            raise RequestRejected(322, "Error processing request.-'cd' : cause - Duplicate ticker id")
+        instrument = self._context.instrument(args.get("contract", {}))
         self._bars[session.client_id, request] = BarFeed(session, request, instrument, shows)
 
-    def cancel_bars(self, session: Session, args: Mapping[str, Any]) -> None:
-        """End a subscription to bars without a response. Raise `Refused` if there is none."""
+    def cancel_bars(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """End a subscription to bars without a response. Raise `RequestRejected` if there is none."""
         self._end(self._bars, session, args["reqId"])
 
     @staticmethod
-    def _end(streams: dict[tuple[int, int], Any], session: Session, request: int) -> None:
+    def _end(streams: dict[tuple[int, int], Any], session: ClientSession, request: int) -> None:
         if streams.pop((session.client_id, request), None) is None:
-            raise Refused(300, f"Can't find EId with tickerId:{request}")
+            raise RequestRejected(300, f"Can't find EId with tickerId:{request}")
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""
         self._tapes = {key: each for key, each in self._tapes.items() if each.session is not session}
         self._bars = {key: each for key, each in self._bars.items() if each.session is not session}
 
-    def beat(self, quarter: int) -> None:
+    def tick(self, quarter: int) -> None:
         """Send the ticks of this beat, and the bars that end with this beat."""
-        market = self._world.market
+        market = self._context.market
         for tape in self._tapes.values():
             _send_tick(tape, market, quarter)
         end, rest = divmod(quarter, QUARTERS)
@@ -173,7 +175,7 @@ class Tapes:
                 _send_bar(feed, market, market.start + end)
 
 
-def _send_tick(tape: Tape, market: Market, quarter: int, *, first: bool = False) -> None:
+def _send_tick(tape: TickSubscription, market: Market, quarter: int, *, first: bool = False) -> None:
     at = market.moment(quarter)
     old = None if first else market.quote(tape.instrument, market.moment(quarter - 1))
     message, tick = _KINDS[tape.kind]

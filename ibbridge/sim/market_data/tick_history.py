@@ -11,7 +11,7 @@ from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.price_path import DAY
 from ibbridge.sim.market.prices import QUARTERS, Market, Quote, to_tick
 from ibbridge.sim.market_data.bars import YEARS, regular_hours
@@ -20,7 +20,7 @@ from ibbridge.sim.market_data.history import asked_moment, no_data
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 TICKS = 1000
@@ -38,10 +38,10 @@ Row: TypeAlias = "Callable[[Quote, Quote], Data | None]"
 """Function from a quote and the one before to a tick; None if the change makes no tick."""
 
 
-class Query(NamedTuple):
+class TickQuery(NamedTuple):
     """Query that is answered on the next beat."""
 
-    session: Session
+    session: ClientSession
     request: int
     answer: Callable[[], None]
 
@@ -49,10 +49,10 @@ class Query(NamedTuple):
 class TickHistory:
     """Queries for historical ticks and histograms."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._ticks: dict[tuple[int, int], Query] = {}
-        self._histograms: dict[tuple[int, int], Query] = {}
+    def __init__(self, context: SimulationContext) -> None:
+        self._context = context
+        self._ticks: dict[tuple[int, int], TickQuery] = {}
+        self._histograms: dict[tuple[int, int], TickQuery] = {}
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers of the requests, by request name."""
@@ -63,13 +63,13 @@ class TickHistory:
             "cancelHistogramData": partial(self._cancel, self._histograms, "histogram data"),
         }
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""
         for queries in (self._ticks, self._histograms):
             for key in [key for key, query in queries.items() if query.session is session]:
                 del queries[key]
 
-    def beat(self, _: int) -> None:
+    def tick(self, _: int) -> None:
         """Answer the queries since the last beat."""
         for queries in (self._ticks, self._histograms):
             pending = list(queries.values())
@@ -77,27 +77,33 @@ class TickHistory:
             for query in pending:
                 try:
                     query.answer()
-                except Refused as refused:
+                except RequestRejected as refused:
                     query.session.error(query.request, refused.code, refused.text)
 
     @staticmethod
-    def _cancel(queries: dict[tuple[int, int], Query], kind: str, session: Session, args: Mapping[str, Any]) -> None:
+    def _cancel(
+        queries: dict[tuple[int, int], TickQuery], kind: str, session: ClientSession, args: Mapping[str, Any]
+    ) -> None:
         """Cancel a query. The cancel of an answered query gets no response."""
         request = args["reqId"] if "reqId" in args else args["tickerId"]
         if queries.pop((session.client_id, request), None) is not None:
             text = f"API {kind} query cancelled: {request}"
-            raise Refused(162, f"Historical Market Data Service error message:{text}")
+            raise RequestRejected(162, f"Historical Market Data Service error message:{text}")
 
     def _ask(
-        self, queries: dict[tuple[int, int], Query], session: Session, request: int, answer: Callable[[], None]
+        self,
+        queries: dict[tuple[int, int], TickQuery],
+        session: ClientSession,
+        request: int,
+        answer: Callable[[], None],
     ) -> None:
         if (session.client_id, request) in queries:
-            raise Refused(322, "Error processing request.-'cg' : cause - Duplicate ticker id")
-        queries[session.client_id, request] = Query(session, request, answer)
+            raise RequestRejected(322, "Error processing request.-'cg' : cause - Duplicate ticker id")
+        queries[session.client_id, request] = TickQuery(session, request, answer)
 
     # -- ticks -------------------------------------------------------------------------------------------------------
 
-    def ticks(self, session: Session, args: Mapping[str, Any]) -> None:
+    def ticks(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Queue a query for the ticks after or before a time: the response is one message, oldest tick first."""
         request, shows, number = args["reqId"], args.get("whatToShow", ""), args.get("numberOfTicks") or 0
         start, end = args.get("startDateTime", ""), args.get("endDateTime", "")
@@ -107,11 +113,11 @@ class TickHistory:
             raise invalid("Exactly one of start time and end time must be given")
         if not 1 <= number <= TICKS:
             raise invalid(f"Number of ticks must be from 1 to {TICKS}")
-        instrument = self._world.instrument(args.get("contract", {}))
+        instrument = self._context.instrument(args.get("contract", {}))
         if shows == "TRADES" and not instrument.profile.trades:
             raise no_data(instrument, "Last")
-        moment = int(asked_moment(self._world, session, request, start or end))
-        if moment < self._world.start - YEARS * 365 * DAY:
+        moment = int(asked_moment(self._context, session, request, start or end))
+        if moment < self._context.start - YEARS * 365 * DAY:
             raise no_data(instrument, shows.title())
         regular = bool(args.get("useRth")) and instrument.profile.liquid is not None
         search = self._after if start else self._before
@@ -132,13 +138,13 @@ class TickHistory:
     def _rows(self, instrument: Instrument, row: Row, seconds: Iterator[int], number: int) -> list[Data]:
         rows: list[Data] = []
         for second, _ in zip(seconds, range(_SEARCHED), strict=False):
-            rows += _ticks_of(self._world.market, instrument, row, second)
+            rows += _ticks_of(self._context.market, instrument, row, second)
             if len(rows) >= number:
                 break
         return rows
 
     def _after(self, instrument: Instrument, moment: int, *, regular: bool) -> Iterator[int]:
-        now = self._world.second
+        now = self._context.second
         if not regular:
             return iter(range(moment, now))
         first = ib_times.today(moment).toordinal()
@@ -154,17 +160,17 @@ class TickHistory:
 
     # -- histograms --------------------------------------------------------------------------------------------------
 
-    def histogram(self, session: Session, args: Mapping[str, Any]) -> None:
+    def histogram(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Queue a query for the volume traded at each price over a period until now."""
         request = args["tickerId"]
-        instrument = self._world.instrument(args.get("contract", {}))
+        instrument = self._context.instrument(args.get("contract", {}))
         period = _period(args.get("timePeriod", ""))
         regular = bool(args.get("useRTH")) and instrument.profile.liquid is not None
         if not instrument.profile.trades:
             raise no_data(instrument, "Last")
 
         def answer() -> None:
-            items = _histogram(self._world.market, instrument, self._world.second, period, regular=regular)
+            items = _histogram(self._context.market, instrument, self._context.second, period, regular=regular)
             if not items:
                 raise no_data(instrument, "Last")
             session.send("histogramData", {"reqId": request, "items": items})
@@ -223,7 +229,7 @@ _TICKS: dict[str, tuple[str, Row]] = {
 
 
 def _period(text: str) -> int:
-    """Return the seconds of a period such as `3 days` or `1 week`. Raise `Refused`."""
+    """Return the seconds of a period such as `3 days` or `1 week`. Raise `RequestRejected`."""
     number, _, unit = text.strip().lower().partition(" ")
     seconds = _PERIODS.get(unit.removesuffix("s"), 0)
     if not (number.isascii() and number.isdecimal() and len(number) < 4 and int(number) and seconds):

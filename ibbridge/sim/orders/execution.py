@@ -8,16 +8,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import Refused
+from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.orders.matching import commission, conditions_met, hedge_size, is_triggered, offer
-from ibbridge.sim.orders.order import CANCELLED, FILLED, INACTIVE, PENDING_CANCEL, PRE_SUBMITTED, SUBMITTED, Ticket
+from ibbridge.sim.orders.order import (
+    CANCELLED,
+    FILLED,
+    INACTIVE,
+    PENDING_CANCEL,
+    PRE_SUBMITTED,
+    SUBMITTED,
+    SimulatedOrder,
+)
 from ibbridge.sim.orders.registry import CANCELLED_BY_USER, OrderBook, why_held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ibbridge.sim.accounts.updates import Accounts
-    from ibbridge.sim.context import Data, World
+    from ibbridge.sim.accounts.updates import AccountUpdates
+    from ibbridge.sim.context import Data, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 _REDUCES = (2, 3)
@@ -34,10 +42,10 @@ def _report(exec_id: str, fee: float, instrument: Instrument, realised: float | 
     }
 
 
-def _part(ticket: Ticket, leg: Instrument, ratio: float, shares: float, price: float) -> Ticket:
+def _part(ticket: SimulatedOrder, leg: Instrument, ratio: float, shares: float, price: float) -> SimulatedOrder:
     """Return one leg's part of a combination's fill, in the form of a separate order."""
     action = "BUY" if ticket.sign * ratio > 0 else "SELL"
-    part = Ticket(ticket.client, ticket.order_id, leg, leg.contract(), ticket.order | {"action": action})
+    part = SimulatedOrder(ticket.client, ticket.order_id, leg, leg.contract(), ticket.order | {"action": action})
     part.perm_id, part.manual = ticket.perm_id, ticket.manual
     part.filled = shares * abs(ratio)
     part.spent, part.last_price = part.filled * price, price
@@ -47,14 +55,14 @@ def _part(ticket: Ticket, leg: Instrument, ratio: float, shares: float, price: f
 class Executor:
     """Execution of the orders in the book."""
 
-    def __init__(self, world: World, accounts: Accounts, book: OrderBook) -> None:
-        self._world = world
+    def __init__(self, context: SimulationContext, accounts: AccountUpdates, book: OrderBook) -> None:
+        self._context = context
         self._accounts = accounts
         self._book = book
 
-    def beat(self, quarter: int) -> None:
+    def tick(self, quarter: int) -> None:
         """Process every working order. The first beat of a day drops what the day before has finished."""
-        market = self._world.market
+        market = self._context.market
         at = market.moment(quarter)
         if at == market.day_begin(at):
             self._book.forget_day()
@@ -62,18 +70,18 @@ class Executor:
             if ticket.working:  # another order's fill may have ended this one
                 self._step(ticket, at)
 
-    def _step(self, ticket: Ticket, at: float) -> None:
+    def _step(self, ticket: SimulatedOrder, at: float) -> None:
         if ticket.expires is not None and at >= ticket.expires:
             self._book.end(ticket, f"{CANCELLED_BY_USER}The time in force of the order has ended")
             return
         if self._waits(ticket, at):
             return
         if not ticket.triggered:
-            ticket.triggered = is_triggered(ticket, self._world.market.quote(ticket.instrument, at))
+            ticket.triggered = is_triggered(ticket, self._context.market.quote(ticket.instrument, at))
         if ticket.triggered:
             self._work(ticket, at)
 
-    def _waits(self, ticket: Ticket, at: float) -> bool:
+    def _waits(self, ticket: SimulatedOrder, at: float) -> bool:
         if ticket.parent is not None and ticket.parent.status != FILLED:
             return True
         if ticket.parent is not None and not ticket.quantity:
@@ -88,14 +96,14 @@ class Executor:
 
     def _last(self, con_id: int, at: float) -> float | None:
         try:
-            return self._world.market.quote(self._world.catalogue.by_id(con_id), at).last
-        except Refused:
+            return self._context.market.quote(self._context.resolver.by_id(con_id), at).last
+        except RequestRejected:
             return None
 
-    def _work(self, ticket: Ticket, at: float) -> None:
+    def _work(self, ticket: SimulatedOrder, at: float) -> None:
         """Fill as much as possible. The rest of the order rests, or is given up (IOC, FOK)."""
         tif = ticket.tif()
-        found = offer(ticket, self._world.market.quote(ticket.instrument, at))
+        found = offer(ticket, self._context.market.quote(ticket.instrument, at))
         size = min(ticket.remaining, found.size) if found else 0.0
         whole = tif == "FOK" or ticket.order.get("allOrNone", False)
         if found and (size >= ticket.remaining or (size and not whole)):
@@ -106,14 +114,14 @@ class Executor:
         if ticket.working and tif in ("IOC", "FOK"):
             self._give_up(ticket, tif)
 
-    def _give_up(self, ticket: Ticket, tif: str) -> None:
+    def _give_up(self, ticket: SimulatedOrder, tif: str) -> None:
         """End an order that had to be filled at once and was not."""
-        ticket.completed = ib_times.stamp(self._world.now)
+        ticket.completed = ib_times.stamp(self._context.now)
         for status in (INACTIVE,) if tif == "FOK" else (PENDING_CANCEL, CANCELLED):
             ticket.status = status
             self._book.broadcast(ticket, "orderStatus", ticket.order_status())
 
-    def _fill(self, ticket: Ticket, shares: float, price: float, at: float) -> None:
+    def _fill(self, ticket: SimulatedOrder, shares: float, price: float, at: float) -> None:
         instrument, book = ticket.instrument, self._book
         ticket.filled = round(ticket.filled + shares, 8)
         ticket.spent += shares * price
@@ -134,8 +142,8 @@ class Executor:
         self._after(ticket, shares)
 
     def _book_fill(
-        self, ticket: Ticket, shares: float, price: float, fee: float, at: float
-    ) -> Iterator[tuple[Ticket, Data, Data]]:
+        self, ticket: SimulatedOrder, shares: float, price: float, fee: float, at: float
+    ) -> Iterator[tuple[SimulatedOrder, Data, Data]]:
         """Book a fill in the account, and yield its executions, each with its order and its commission report.
 
         A combination has one execution for the whole, without commission, and one for each leg. Their ids begin alike.
@@ -161,13 +169,13 @@ class Executor:
         legs = instrument.legs or ((instrument, 1.0),)
         left = price
         for leg, ratio in legs[:-1]:
-            last = self._world.market.quote(leg, self._world.now).last
+            last = self._context.market.quote(leg, self._context.now).last
             left -= ratio * last
             yield leg, ratio, last
         leg, ratio = legs[-1]
         yield leg, ratio, round(left / ratio, 8)
 
-    def _after(self, ticket: Ticket, shares: float) -> None:
+    def _after(self, ticket: SimulatedOrder, shares: float) -> None:
         """Apply a fill to related orders: cancel bracket siblings, and reduce or cancel the OCA group."""
         if ticket.status == FILLED:
             for brother in self._book.brothers(ticket):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ibbridge.sim.market.instruments import Instrument
-    from ibbridge.sim.orders.order import Ticket
+    from ibbridge.sim.orders.order import SimulatedOrder
 
 
 class Offer(NamedTuple):
@@ -23,14 +23,14 @@ class Offer(NamedTuple):
     size: float
 
 
-def reference(ticket: Ticket, quote: Quote) -> float:
+def reference(ticket: SimulatedOrder, quote: Quote) -> float:
     """Return the price that triggers are compared with: the last trade, or the quote if trades are not public."""
     if ticket.instrument.profile.trades:
         return quote.last
     return quote.ask if ticket.buys else quote.bid
 
 
-def trail(ticket: Ticket, quote: Quote) -> None:
+def trail(ticket: SimulatedOrder, quote: Quote) -> None:
     """Move a trailing stop with the market."""
     price = reference(ticket, quote)
     percent = ticket.order.get("trailingPercent")
@@ -41,7 +41,7 @@ def trail(ticket: Ticket, quote: Quote) -> None:
     ticket.stop = min(ticket.stop, level) if ticket.buys else max(ticket.stop, level)
 
 
-def is_triggered(ticket: Ticket, quote: Quote) -> bool:
+def is_triggered(ticket: SimulatedOrder, quote: Quote) -> bool:
     """Return True if the market has reached the order's trigger. Trailing stops move in this call."""
     kind = order_type(ticket.order).trigger
     if kind is Trigger.NONE:
@@ -56,7 +56,7 @@ def is_triggered(ticket: Ticket, quote: Quote) -> bool:
     return price >= level if rises else price <= level
 
 
-def offer(ticket: Ticket, quote: Quote) -> Offer | None:
+def offer(ticket: SimulatedOrder, quote: Quote) -> Offer | None:
     """Return the fill that is available now; None if the limit forbids a fill, or the other side is empty."""
     if not ticket.instrument.profile.quotes:
         return Offer(quote.last, math.inf)  # a fund deals at its own price
@@ -67,7 +67,7 @@ def offer(ticket: Ticket, quote: Quote) -> Offer | None:
     return Offer(price, size)
 
 
-def limit_price(ticket: Ticket) -> float | None:
+def limit_price(ticket: SimulatedOrder) -> float | None:
     """Return the worst price that an order takes; None for any. A trailing limit follows its stop."""
     if not order_type(ticket.order).limit:
         return None
@@ -82,7 +82,7 @@ def limit_price(ticket: Ticket) -> float | None:
 # -- conditions ----------------------------------------------------------------------------------------------------
 
 
-def conditions_met(ticket: Ticket, now: float, last: Callable[[int], float | None]) -> bool:
+def conditions_met(ticket: SimulatedOrder, now: float, last: Callable[[int], float | None]) -> bool:
     """Return True if the conditions of an order hold.
 
     `last` returns the price of a conId. Only conditions on price and time can come true here.
@@ -110,7 +110,7 @@ def _holds(condition: Mapping[str, Any], now: float, last: Callable[[int], float
     return False
 
 
-def hedge_size(hedge: Ticket, parent: Ticket) -> float:
+def hedge_size(hedge: SimulatedOrder, parent: SimulatedOrder) -> float:
     """Return the size of a hedge without a quantity: the money that its parent has filled, or a ratio of the fills."""
     if hedge.order.get("hedgeType") == "F":
         return round(abs(parent.spent) * parent.instrument.size, 0)

@@ -9,31 +9,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import Refused, invalid
-from ibbridge.sim.orders.order import FILLED, Ticket
+from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
+from ibbridge.sim.orders.order import FILLED, SimulatedOrder
 from ibbridge.sim.orders.validation import choose_account
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.accounts.updates import Accounts
-    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.accounts.updates import AccountUpdates
+    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
-    from ibbridge.sim.orders.order_entry import Orders
+    from ibbridge.sim.orders.order_entry import OrderEntry
     from ibbridge.sim.orders.registry import OrderBook
 
 EXERCISE, LAPSE = 1, 2
 
 
-def _refused(cause: str) -> Refused:
-    return Refused(322, f"Error processing request.-'cl' : cause - {cause}")
+def _refused(cause: str) -> RequestRejected:
+    return RequestRejected(322, f"Error processing request.-'cl' : cause - {cause}")
 
 
-class Exercise:
+class OptionExercise:
     """Handler of exerciseOptions, whose request id is an order id."""
 
-    def __init__(self, world: World, accounts: Accounts, book: OrderBook, orders: Orders) -> None:
-        self._world = world
+    def __init__(
+        self, context: SimulationContext, accounts: AccountUpdates, book: OrderBook, orders: OrderEntry
+    ) -> None:
+        self._context = context
         self._accounts = accounts
         self._book = book
         self._orders = orders
@@ -42,9 +44,9 @@ class Exercise:
         """Return the handlers of the requests, by request name."""
         return {"exerciseOptions": self.exercise}
 
-    def exercise(self, session: Session, args: Mapping[str, Any]) -> None:
+    def exercise(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Exercise options, or let them lapse, as an order that is opened, executed and filled at once."""
-        option = self._world.instrument(args.get("contract", {}))
+        option = self._context.instrument(args.get("contract", {}))
         action, quantity = args.get("exerciseAction"), float(args.get("exerciseQuantity") or 0)
         if not option.right or option.underlying is None:
             raise invalid("The contract is not an option")
@@ -67,17 +69,21 @@ class Exercise:
         if action == EXERCISE and option.underlying.sec_type != "IND":
             ratio = option.size / option.underlying.size  # shares per contract; 1 for a future
             bought = "BUY" if option.right == "C" else "SELL"
-            delivery = Ticket(ticket.client, ticket.order_id, option.underlying, option.underlying.contract(), {})
+            delivery = SimulatedOrder(
+                ticket.client, ticket.order_id, option.underlying, option.underlying.contract(), {}
+            )
             delivery.perm_id, delivery.order = ticket.perm_id, ticket.order | {"action": bought}
             self._settle(ticket, delivery, quantity * ratio, option.strike, bought)
         self._book.tell(ticket)
 
     def _gain(self, option: Instrument, underlying: Instrument) -> float:
         """Return the value of one unit of the option if exercised now; below zero out of the money."""
-        price = self._world.market.quote(underlying, self._world.now).last
+        price = self._context.market.quote(underlying, self._context.now).last
         return price - option.strike if option.right == "C" else option.strike - price
 
-    def _open(self, session: Session, args: Mapping[str, Any], option: Instrument, account: str) -> Ticket:
+    def _open(
+        self, session: ClientSession, args: Mapping[str, Any], option: Instrument, account: str
+    ) -> SimulatedOrder:
         order: Data = {
             "action": "SELL",
             "totalQuantity": float(args["exerciseQuantity"]),
@@ -86,18 +92,18 @@ class Exercise:
             "orderRef": "Exercise" if args["exerciseAction"] == EXERCISE else "Lapse",
         }
         exchange = args.get("contract", {}).get("exchange") or None
-        ticket = Ticket(session.client_id, args["reqId"], option, option.contract(exchange), order)
+        ticket = SimulatedOrder(session.client_id, args["reqId"], option, option.contract(exchange), order)
         self._book.start(ticket)
         return ticket
 
-    def _settle(self, ticket: Ticket, part: Ticket, quantity: float, price: float, action: str) -> None:
+    def _settle(self, ticket: SimulatedOrder, part: SimulatedOrder, quantity: float, price: float, action: str) -> None:
         """Book one side of the exercise and report it as an execution of the order."""
         sign = 1 if action == "BUY" else -1
         part.order["totalQuantity"] = quantity
         part.filled, part.spent, part.last_price = quantity, quantity * price, price
-        part.status, part.completed = FILLED, ib_times.stamp(self._world.now)
+        part.status, part.completed = FILLED, ib_times.stamp(self._context.now)
         exec_id = self._book.execution_id()
-        execution = part.execution(exec_id, self._world.now, quantity)
+        execution = part.execution(exec_id, self._context.now, quantity)
         realised = self._accounts.fill(ticket.account, part.instrument, sign * quantity, price, 0.0)
         report: Data = {
             "execId": exec_id,

@@ -31,7 +31,7 @@ WORKING = frozenset((PRE_SUBMITTED, SUBMITTED, PENDING_CANCEL))
 DONE = frozenset((FILLED, CANCELLED, API_CANCELLED, INACTIVE))
 
 
-class Ticket:
+class SimulatedOrder:
     """Order with its state so far. `order` is the record from the client, with the host's own additions.
 
     `manual` orders were entered in the host itself: they have client id 0, and order id 0 until they are bound.
@@ -46,7 +46,7 @@ class Ticket:
         self.contract = contract
         self.order = order
         self.manual = False
-        self.parent: Ticket | None = None
+        self.parent: SimulatedOrder | None = None
         self.status = HELD
         self.why_held = ""
         self.filled = 0.0

@@ -9,18 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import Refused
+from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.market.price_path import DAY
 from ibbridge.sim.orders.matching import commission
-from ibbridge.sim.orders.order import FILLED, HELD, INACTIVE, PRE_SUBMITTED, Ticket
+from ibbridge.sim.orders.order import FILLED, HELD, INACTIVE, PRE_SUBMITTED, SimulatedOrder
 from ibbridge.sim.orders.registry import CANCELLED_BY_USER, OrderBook, why_held
 from ibbridge.sim.orders.validation import check, choose_account
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ibbridge.sim.accounts.updates import Accounts
-    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.accounts.updates import AccountUpdates
+    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 MOST_WORKING = 20
@@ -33,15 +33,17 @@ def combination(instrument: Instrument, legs: Sequence[Mapping[str, Any]]) -> Da
     return {"comboLegs": [dict(leg) for leg in legs], "comboLegsDescrip": short}
 
 
-class Orders:
+class OrderEntry:
     """Handlers of placing and cancelling, and the order ids of every client.
 
     With `foreign_cancel` a client may cancel an order of another client, as was seen on paper accounts; IB's
     documentation forbids it.
     """
 
-    def __init__(self, world: World, accounts: Accounts, book: OrderBook, *, foreign_cancel: bool = False) -> None:
-        self._world = world
+    def __init__(
+        self, context: SimulationContext, accounts: AccountUpdates, book: OrderBook, *, foreign_cancel: bool = False
+    ) -> None:
+        self._context = context
         self._accounts = accounts
         self._book = book
         self._foreign_cancel = foreign_cancel
@@ -56,9 +58,12 @@ class Orders:
         return self._highest.get(client, 0) + 1
 
     def claim_id(self, client: int, order_id: int) -> None:
-        """Mark an order id as used, also if the order fails. Raise `Refused` unless it is above every used one."""
+        """Mark an order id as used, also if the order fails.
+
+        Raise `RequestRejected` unless it is above every used one.
+        """
         if order_id < self.next_id(client):
-            raise Refused(103, "Duplicate order id")
+            raise RequestRejected(103, "Duplicate order id")
         self._highest[client] = order_id
 
     def reset_ids(self) -> None:
@@ -73,7 +78,7 @@ class Orders:
 
     # -- placing -----------------------------------------------------------------------------------------------------
 
-    def place(self, session: Session, args: Mapping[str, Any]) -> None:
+    def place(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Place a new order, change an existing one, or send the cost of a what-if order."""
         ticket = self._ticket(session.client_id, args)
         existing = self._book.find(ticket.client, ticket.order_id)
@@ -82,36 +87,36 @@ class Orders:
         elif existing and not existing.done:
             self._modify(existing, ticket)
         elif existing and existing.status == FILLED:
-            raise Refused(104, "Cannot modify a filled order.")
+            raise RequestRejected(104, "Cannot modify a filled order.")
         else:
             self.claim_id(ticket.client, ticket.order_id)
             self._accept(ticket)
 
-    def enter_manually(self, contract: Mapping[str, Any], order: Mapping[str, Any]) -> Ticket:
-        """Place an order as if entered by hand in the host. Raise `Refused`."""
-        instrument = self._world.instrument(contract)
-        ticket = Ticket(0, 0, instrument, instrument.contract(), dict(order))
+    def enter_manually(self, contract: Mapping[str, Any], order: Mapping[str, Any]) -> SimulatedOrder:
+        """Place an order as if entered by hand in the host. Raise `RequestRejected`."""
+        instrument = self._context.instrument(contract)
+        ticket = SimulatedOrder(0, 0, instrument, instrument.contract(), dict(order))
         ticket.manual = True
         self._complete(ticket)
-        keeper = self._world.sessions.get(0)
+        keeper = self._context.sessions.get(0)
         if keeper is not None and keeper.auto_bind:
             self._book.bind(ticket)
         self._book.start(ticket)
         return ticket
 
-    def _ticket(self, client: int, args: Mapping[str, Any]) -> Ticket:
+    def _ticket(self, client: int, args: Mapping[str, Any]) -> SimulatedOrder:
         asked = args.get("contract") or {}
-        instrument = self._world.instrument(asked)
+        instrument = self._context.instrument(asked)
         contract = instrument.contract(asked.get("exchange") or None)
         if instrument.legs:
             contract |= combination(instrument, asked["comboLegs"])
-        return Ticket(client, args["orderId"], instrument, contract, dict(args.get("order") or {}))
+        return SimulatedOrder(client, args["orderId"], instrument, contract, dict(args.get("order") or {}))
 
-    def _accept(self, ticket: Ticket) -> None:
+    def _accept(self, ticket: SimulatedOrder) -> None:
         if parent_id := ticket.order.get("parentId", 0):
             ticket.parent = self._book.find(ticket.client, parent_id)
             if ticket.parent is None or (ticket.parent.done and ticket.parent.status != FILLED):
-                raise Refused(10006, f"Missing parent order {parent_id}.")
+                raise RequestRejected(10006, f"Missing parent order {parent_id}.")
         self._complete(ticket)
         if reason := self._rejection(ticket):
             ticket.status = INACTIVE
@@ -121,12 +126,12 @@ class Orders:
         if ticket.order.get("transmit", True):
             self._transmit(ticket)
 
-    def _complete(self, ticket: Ticket) -> None:
-        """Check an order and fill in the fields that the host knows. Raise `Refused`."""
+    def _complete(self, ticket: SimulatedOrder) -> None:
+        """Check an order and fill in the fields that the host knows. Raise `RequestRejected`."""
         order = ticket.order
         cash = order.get("cashQty") if ticket.instrument.sec_type in ("CASH", "CRYPTO") else None
         if cash and not order.get("totalQuantity"):
-            price = self._world.market.quote(ticket.instrument, self._world.now).last
+            price = self._context.market.quote(ticket.instrument, self._context.now).last
             order["totalQuantity"] = cash / price
         check(ticket.instrument, order)
         if cash:
@@ -136,16 +141,16 @@ class Orders:
         if ticket.tif() == "GTD":
             ticket.expires = ib_times.read(order["goodTillDate"])[0]
         elif ticket.tif() != "GTC":
-            ticket.expires = self._world.market.day_begin(self._world.now) + DAY
+            ticket.expires = self._context.market.day_begin(self._context.now) + DAY
 
-    def _transmit(self, ticket: Ticket) -> None:
+    def _transmit(self, ticket: SimulatedOrder) -> None:
         """Start an order and the held orders of its bracket, parents first."""
         head = ticket.parent or ticket
         for member in (head, *self._book.children(head)):
             if member.status == HELD:
                 self._book.start(member)
 
-    def _rejection(self, ticket: Ticket) -> str:
+    def _rejection(self, ticket: SimulatedOrder) -> str:
         """Return the broker's reason to reject an order; empty if the broker accepts the order."""
         con_id, side = ticket.instrument.con_id, (ticket.buys, ticket.account)
         same = sum(t.instrument.con_id == con_id and (t.buys, t.account) == side for t in self._book.working())
@@ -162,12 +167,12 @@ class Orders:
 
     # -- changing ----------------------------------------------------------------------------------------------------
 
-    def _modify(self, ticket: Ticket, change: Ticket) -> None:
+    def _modify(self, ticket: SimulatedOrder, change: SimulatedOrder) -> None:
         """Apply a later placeOrder with the same order id, and report the order twice, as a TWS does."""
         same_contract = change.instrument.con_id == ticket.instrument.con_id
         same_side = change.order.get("action") == ticket.order["action"]
         if not same_contract or not same_side or change.quantity < ticket.filled:
-            raise Refused(105, "Order being modified does not match original order.")
+            raise RequestRejected(105, "Order being modified does not match original order.")
         self._complete(change)
         transmit = change.order.get("transmit", True)
         ticket.order, ticket.expires, ticket.starts = change.order, change.expires, change.starts
@@ -184,15 +189,15 @@ class Orders:
 
     # -- what-if -----------------------------------------------------------------------------------------------------
 
-    def _what_if(self, session: Session, ticket: Ticket) -> None:
+    def _what_if(self, session: ClientSession, ticket: SimulatedOrder) -> None:
         """Send one openOrder with margins and commission, and place nothing."""
         if not ticket.order.get("transmit", True):
-            raise Refused(413, "What-if order should have the transmit flag set to true.")
+            raise RequestRejected(413, "What-if order should have the transmit flag set to true.")
         self._complete(ticket)
         instrument = ticket.instrument
         equity = self._accounts.ledgers[ticket.account].figures().net_liquidation
         (initial, maintenance), (initial_after, maintenance_after) = self._margins(ticket)
-        price = self._world.market.quote(instrument, self._world.now).last
+        price = self._context.market.quote(instrument, self._context.now).last
         fee = round(commission(instrument, ticket.quantity, abs(price) * ticket.quantity * instrument.size), 4)
         state: Data = {
             "initMarginBefore": f"{initial:.2f}",
@@ -214,7 +219,7 @@ class Orders:
         answer["order"]["whatIf"] = True
         session.send("openOrder", answer)
 
-    def _margins(self, ticket: Ticket) -> tuple[tuple[float, float], tuple[float, float]]:
+    def _margins(self, ticket: SimulatedOrder) -> tuple[tuple[float, float], tuple[float, float]]:
         """Return the account's initial and maintenance margin, before and after a fill of the whole order."""
         ledger = self._accounts.ledgers[ticket.account]
         figures = ledger.figures()
@@ -229,21 +234,21 @@ class Orders:
 
     # -- cancelling --------------------------------------------------------------------------------------------------
 
-    def cancel(self, session: Session, args: Mapping[str, Any]) -> None:
+    def cancel(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Cancel one of the client's orders."""
         order_id = args["orderId"]
         ticket = self._book.find(session.client_id, order_id)
         if ticket is None and self._foreign_cancel:
             ticket = next((t for t in self._book.working() if t.order_id == order_id), None)
         if ticket is None:
-            raise Refused(10147, f"OrderId {order_id} that needs to be cancelled is not found.")
+            raise RequestRejected(10147, f"OrderId {order_id} that needs to be cancelled is not found.")
         if ticket.done:
-            raise Refused(
+            raise RequestRejected(
                 10148, f"OrderId {order_id} that needs to be cancelled can not be cancelled, state: {ticket.status}."
             )
         self._book.end(ticket, CANCELLED_BY_USER, also=session)
 
-    def cancel_all(self, _: Session, __: Mapping[str, Any]) -> None:
+    def cancel_all(self, _: ClientSession, __: Mapping[str, Any]) -> None:
         """Cancel the orders of every client, manual orders included."""
         for ticket in list(self._book.tickets):
             if not ticket.done:

@@ -1,6 +1,7 @@
 """Order validation: IB's error codes and texts for an invalid order, before the order is placed.
 
-Checks are small functions in a list, in the order in which a TWS checks. Each check raises `Refused` or does nothing.
+Checks are small functions in a list, in the order in which a TWS checks. Each check raises `RequestRejected` or does
+nothing.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import Refused
+from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.market.prices import to_tick
 
 if TYPE_CHECKING:
@@ -76,9 +77,9 @@ _PRICES = ("lmtPrice", "auxPrice", "trailStopPrice")
 _NUMBERS = (*_PRICES, "totalQuantity", "cashQty", "trailingPercent", "lmtPriceOffset")
 
 
-def refuse_order(cause: str) -> Refused:
+def refuse_order(cause: str) -> RequestRejected:
     """Return TWS's error for an invalid order, with the cause."""
-    return Refused(321, f"Error validating request.-'bF' : cause - {cause}")
+    return RequestRejected(321, f"Error validating request.-'bF' : cause - {cause}")
 
 
 def order_type(order: Mapping[str, Any]) -> OrderType:
@@ -88,12 +89,12 @@ def order_type(order: Mapping[str, Any]) -> OrderType:
 
 def _tradable(instrument: Instrument, _: Mapping[str, Any]) -> None:
     if not instrument.profile.orders:
-        raise Refused(412, "The contract is not available for trading.")
+        raise RequestRejected(412, "The contract is not available for trading.")
 
 
 def _action(_: Instrument, order: Mapping[str, Any]) -> None:
     if order.get("action") not in ACTIONS:
-        raise Refused(303, "Invalid action: " + str(order.get("action", "")))
+        raise RequestRejected(303, "Invalid action: " + str(order.get("action", "")))
 
 
 def _type(_: Instrument, order: Mapping[str, Any]) -> None:
@@ -111,15 +112,15 @@ def _numbers(_: Instrument, order: Mapping[str, Any]) -> None:
 def _quantity(instrument: Instrument, order: Mapping[str, Any]) -> None:
     quantity = order.get("totalQuantity")
     if quantity is None and order.get("cashQty"):
-        raise Refused(10244, "Cash Quantity cannot be used for this order.")
+        raise RequestRejected(10244, "Cash Quantity cannot be used for this order.")
     if not quantity and order.get("hedgeType") and order.get("parentId"):
         return  # the parent's fill determines the size
     if not quantity:
-        raise Refused(434, "The order size cannot be zero.")
+        raise RequestRejected(434, "The order size cannot be zero.")
     if quantity < 0:
         raise refuse_order("Invalid order size")
     if instrument.profile.increment == 1 and quantity % 1:
-        raise Refused(10243, "Fractional-sized order cannot be placed via API. Please use desktop version.")
+        raise RequestRejected(10243, "Fractional-sized order cannot be placed via API. Please use desktop version.")
 
 
 def leg_prices(instrument: Instrument, order: Mapping[str, Any]) -> float | None:
@@ -143,14 +144,16 @@ def _needs_prices(instrument: Instrument, order: Mapping[str, Any]) -> None:
     lacks_stop = kind.trigger in (Trigger.STOP, Trigger.TOUCH) and not order.get("auxPrice")
     lacks_trail = kind.trigger is Trigger.TRAIL and not order.get("auxPrice") and not order.get("trailingPercent")
     if lacks_limit or lacks_stop or lacks_trail or lacks_volatility:
-        raise Refused(107, "Cannot transmit incomplete order.")
+        raise RequestRejected(107, "Cannot transmit incomplete order.")
 
 
 def _on_tick(instrument: Instrument, order: Mapping[str, Any]) -> None:
     for name in _PRICES:
         price = order.get(name)
         if price is not None and abs(to_tick(price, instrument.tick) - price) > 1e-8:
-            raise Refused(110, "The price does not conform to the minimum price variation for this contract.")
+            raise RequestRejected(
+                110, "The price does not conform to the minimum price variation for this contract."
+            )
 
 
 def _positive(instrument: Instrument, order: Mapping[str, Any]) -> None:
@@ -163,13 +166,13 @@ def _time_in_force(_: Instrument, order: Mapping[str, Any]) -> None:
     if tif not in TIMES_IN_FORCE:
         raise refuse_order("Invalid time in force")
     if kind in ("MOC", "LOC") and tif != "DAY":
-        raise Refused(113, "The Time-in-Force must be DAY for MOC or LOC orders.")
+        raise RequestRejected(113, "The Time-in-Force must be DAY for MOC or LOC orders.")
     if tif in ("IOC", "FOK") and ORDER_TYPES[kind].trigger is not Trigger.NONE:
-        raise Refused(111, "The TIF (Time-in-Force) and the order type are incompatible.")
+        raise RequestRejected(111, "The TIF (Time-in-Force) and the order type are incompatible.")
     if tif == "GTD" and not _is_time(order.get("goodTillDate", "")):
-        raise Refused(334, "Invalid good-till-date specification")
+        raise RequestRejected(334, "Invalid good-till-date specification")
     if order.get("goodAfterTime", "") and not _is_time(order["goodAfterTime"]):
-        raise Refused(336, "The date, time, or time-zone entered is invalid.")
+        raise RequestRejected(336, "The date, time, or time-zone entered is invalid.")
 
 
 def _is_time(text: str) -> bool:
@@ -194,16 +197,16 @@ CHECKS: Sequence[Callable[[Instrument, Mapping[str, Any]], None]] = (
 
 
 def check(instrument: Instrument, order: Mapping[str, Any]) -> None:
-    """Raise `Refused` with the first fault of an order."""
+    """Raise `RequestRejected` with the first fault of an order."""
     for test in CHECKS:
         test(instrument, order)
 
 
 def choose_account(order: Data, accounts: Sequence[str]) -> str:
-    """Return the account of an order. Raise `Refused` if the account is required and missing, or unknown."""
+    """Return the account of an order. Raise `RequestRejected` if the account is required and missing, or unknown."""
     named = order.get("account", "")
     if not named and len(accounts) > 1:
-        raise Refused(435, "You must specify an account.")
+        raise RequestRejected(435, "You must specify an account.")
     if named and named not in accounts:
         raise refuse_order(f"Invalid account code '{named}'")
     return str(named or accounts[0])

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.sim.market.contract_resolver import Refused
+from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.market.instruments import ZONE, Instrument, identity_number, session_hours
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
 
 _ORDER_TYPES = (
     "ACTIVETIM,AD,ADDONT,ADJUST,ALERT,ALGO,ALLOC,AON,AVGCOST,BASKET,BENCHPX,CASHQTY,COND,CONDORDER,DAY,DEACT,DEACTDIS,"
@@ -30,11 +30,11 @@ _SIZES = {"STK": (0.0001, 0.0001, 100.0), "FUND": (0.001, 0.001, 1.0), "BOND": (
 _MATURITY = re.compile(r"(\d\d)/\d\d/(\d\d)$")
 
 
-class Contracts:
+class ContractDetails:
     """Handler of reqContractDetails."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, context: SimulationContext) -> None:
+        self._context = context
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers of the requests, by request name."""
@@ -43,16 +43,16 @@ class Contracts:
             "cancelContractData": lambda _session, _args: None,
         }
 
-    def details(self, session: Session, args: Mapping[str, Any]) -> None:
+    def details(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send one message per matching instrument, then the end. Raise error 200, without an end, if none matches."""
         asked, request = args.get("contract", {}), args["reqId"]
-        found = self._world.catalogue.find(asked, self._world.today)
+        found = self._context.resolver.find(asked, self._context.today)
         if found[0].legs:
-            raise Refused(200, "No security definition has been found for the request")
+            raise RequestRejected(200, "No security definition has been found for the request")
         for instrument in found:
             exchange = asked.get("exchange") or instrument.exchange
             kind = "bondContractDetails" if instrument.sec_type in _BONDS else "contractDetails"
-            record = contract_details(instrument, exchange, self._world.today)
+            record = contract_details(instrument, exchange, self._context.today)
             session.send(kind, {"reqId": request, "contractDetails": record})
         session.send("contractDetailsEnd", {"reqId": request})
 

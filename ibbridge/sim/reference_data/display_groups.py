@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import Handler, Session, World
+    from ibbridge.sim.context import ClientSession, Handler, SimulationContext
 
 GROUPS = range(1, 8)
 NOTHING = "none"
@@ -19,21 +19,21 @@ NOTHING = "none"
 _CONTRACT = re.compile(r"(\d{1,10})@[A-Z0-9.]{1,20}")
 
 
-class Follower(NamedTuple):
+class GroupSubscription(NamedTuple):
     """Subscription to one display group."""
 
-    session: Session
+    session: ClientSession
     request: int
     group: int
 
 
-class Displays:
+class DisplayGroups:
     """Contracts that the display groups show, and the subscriptions to the groups."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, context: SimulationContext) -> None:
+        self._context = context
         self._shown = dict.fromkeys(GROUPS, NOTHING)
-        self._followers: dict[tuple[int, int], Follower] = {}
+        self._followers: dict[tuple[int, int], GroupSubscription] = {}
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers of the requests, by request name."""
@@ -45,28 +45,28 @@ class Displays:
         }
 
     @staticmethod
-    def groups(session: Session, args: Mapping[str, Any]) -> None:
+    def groups(session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the list of display groups."""
         session.send("displayGroupList", {"reqId": args["reqId"], "groups": "|".join(map(str, GROUPS))})
 
-    def subscribe(self, session: Session, args: Mapping[str, Any]) -> None:
+    def subscribe(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the contract of a group, now and at each change."""
         request, group = args["reqId"], args.get("groupId", 0)
         if group not in GROUPS:
             raise invalid(f"Invalid display group {group}")
         if (session.client_id, request) in self._followers:
-            raise Refused(322, "Error processing request.-'ck' : cause - Duplicate request id")
-        follower = self._followers[session.client_id, request] = Follower(session, request, group)
+            raise RequestRejected(322, "Error processing request.-'ck' : cause - Duplicate request id")
+        follower = self._followers[session.client_id, request] = GroupSubscription(session, request, group)
         self._tell(follower)
 
-    def update(self, session: Session, args: Mapping[str, Any]) -> None:
+    def update(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Change the contract of the group of a subscription. Every subscriber of the group is told."""
         follower = self._followers.get((session.client_id, args["reqId"]))
         if follower is None:
             raise invalid("Not subscribed to a display group")
         wanted = args.get("contractInfo", "")
         contract = _CONTRACT.fullmatch(wanted)
-        if wanted != NOTHING and not (contract and self._world.catalogue.issued(int(contract[1]))):
+        if wanted != NOTHING and not (contract and self._context.resolver.issued(int(contract[1]))):
             raise invalid(f"Invalid contract info: {wanted}")
         if self._shown[follower.group] == wanted:
             return
@@ -75,17 +75,17 @@ class Displays:
             if each.group == follower.group:
                 self._tell(each)
 
-    def unsubscribe(self, session: Session, args: Mapping[str, Any]) -> None:
+    def unsubscribe(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """End a subscription. There is no response."""
         self._followers.pop((session.client_id, args["reqId"]), None)
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""
         self._followers = {key: each for key, each in self._followers.items() if each.session is not session}
 
-    def beat(self, _: int) -> None:
+    def tick(self, _: int) -> None:
         """Do nothing: display groups change only by requests."""
 
-    def _tell(self, follower: Follower) -> None:
+    def _tell(self, follower: GroupSubscription) -> None:
         data = {"reqId": follower.request, "contractInfo": self._shown[follower.group]}
         follower.session.send("displayGroupUpdated", data)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.instruments import KNOWN, identity_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import date
 
-    from ibbridge.sim.context import Handler, Session, World
+    from ibbridge.sim.context import ClientSession, Handler, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 _YEARS = 5
@@ -46,8 +46,8 @@ class Company:
 class Fundamentals:
     """Handler of reqFundamentalData, for listed stocks only."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, context: SimulationContext) -> None:
+        self._context = context
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers by request name. Reports are sent at once, so a cancel does nothing."""
@@ -56,16 +56,16 @@ class Fundamentals:
             "cancelFundamentalData": lambda _session, _args: None,
         }
 
-    def report(self, session: Session, args: Mapping[str, Any]) -> None:
+    def report(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send a report as one text."""
         make = _REPORTS.get(args.get("reportType", ""))
         if make is None:
             raise invalid(f"Invalid report type. Legal ones are: {', '.join(_REPORTS)}")
-        stock = self._world.instrument(args.get("contract", {}))
+        stock = self._context.instrument(args.get("contract", {}))
         if (stock.sec_type, stock.symbol, stock.currency) not in KNOWN or stock.sec_type != "STK":
-            raise Refused(430, "The fundamentals data for the security specified is not available.")
-        price = self._world.market.quote(stock, self._world.now).last
-        root = make(Company(stock, price, self._world.today))
+            raise RequestRejected(430, "The fundamentals data for the security specified is not available.")
+        price = self._context.market.quote(stock, self._context.now).last
+        root = make(Company(stock, price, self._context.today))
         indent(root)
         text = f'<?xml version="1.0" encoding="UTF-8"?>\n{tostring(root, encoding="unicode")}\n'
         session.send("fundamentalData", {"reqId": args["reqId"], "data": text})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.instruments import MARKET_RULES, PROFILES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 MATCHING_EVERY = 1.0
@@ -34,8 +34,8 @@ def smart_key(sec_type: str) -> str:
 class Lookups:
     """Handlers of lookups that are the same for every client."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, context: SimulationContext) -> None:
+        self._context = context
         self._matched: dict[int, float] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -47,34 +47,38 @@ class Lookups:
             "reqMktDepthExchanges": self.depth_exchanges,
         }
 
-    def matching(self, session: Session, args: Mapping[str, Any]) -> None:
+    def matching(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send known names that match the pattern; nothing to a client that asks again too soon."""
-        now, last = self._world.now, self._matched.get(session.client_id)
+        now, last = self._context.now, self._matched.get(session.client_id)
         if last is not None and now - last < MATCHING_EVERY:
             return
         self._matched[session.client_id] = now
-        found = self._world.catalogue.matching(args.get("pattern", ""))
-        described = [{"contract": _sample(each), "derivativeSecTypes": _derivatives(each)} for each in found]
+        found = self._context.resolver.matching(args.get("pattern", ""))
+        described = [
+            {"contract": _sample(instrument), "derivativeSecTypes": _derivatives(instrument)} for instrument in found
+        ]
         session.send("symbolSamples", {"reqId": args["reqId"], "contractDescriptions": described})
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""
         self._matched.pop(session.client_id, None)
 
-    def beat(self, _: int) -> None:
+    def tick(self, _: int) -> None:
         """Do nothing: lookups do not change with time."""
 
     @staticmethod
-    def market_rule(session: Session, args: Mapping[str, Any]) -> None:
+    def market_rule(session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the price increments of a rule. The error about an unknown rule carries no id, like the request."""
         rule = args.get("marketRuleId", 0)
         if rule not in MARKET_RULES:
-            raise Refused(322, f"Error processing request.-'cb' : cause - Market rule with id = {rule} is missing")
+            raise RequestRejected(
+                322, f"Error processing request.-'cb' : cause - Market rule with id = {rule} is missing"
+            )
         increments = [{"lowEdge": low, "increment": step} for low, step in MARKET_RULES[rule]]
         session.send("marketRule", {"marketRuleId": rule, "priceIncrements": increments})
 
     @staticmethod
-    def smart_components(session: Session, args: Mapping[str, Any]) -> None:
+    def smart_components(session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the exchange of each letter and bit. The request names the key of tick 81."""
         key = args.get("bboExchange", "")
         found = next((kind for kind, known in _SMART_KEYS.items() if known == key), None)
@@ -87,7 +91,7 @@ class Lookups:
         session.send("smartComponents", {"reqId": args["reqId"], "smartComponentMap": rows})
 
     @staticmethod
-    def depth_exchanges(session: Session, _: Mapping[str, Any]) -> None:
+    def depth_exchanges(session: ClientSession, _: Mapping[str, Any]) -> None:
         """Send the exchanges that have market depth, by type of security."""
         rows: list[Data] = [
             {

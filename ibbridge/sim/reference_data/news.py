@@ -8,14 +8,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import Refused, invalid
+from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.instruments import NEWS_PROVIDERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import Handler, Session, World
-    from ibbridge.sim.reference_data.news_archive import Bulletin, Newspaper
+    from ibbridge.sim.context import ClientSession, Handler, SimulationContext
+    from ibbridge.sim.reference_data.news_archive import Bulletin, NewsArchive
 
 HEADLINES = 300
 """Limit of the headlines of one response."""
@@ -26,11 +26,11 @@ _DASHED = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d:\d\d:\d\d)(?:\.\d+)?(?: (\S+)
 class News:
     """Handlers of news requests, and the subscriptions to bulletins."""
 
-    def __init__(self, world: World, paper: Newspaper) -> None:
-        self._world = world
+    def __init__(self, context: SimulationContext, paper: NewsArchive) -> None:
+        self._context = context
         self._paper = paper
-        self._listeners: dict[int, Session] = {}
-        self._told = world.now
+        self._listeners: dict[int, ClientSession] = {}
+        self._told = context.now
 
     def handlers(self) -> dict[str, Handler]:
         """Return the handlers of the requests, by request name."""
@@ -43,20 +43,20 @@ class News:
         }
 
     @staticmethod
-    def providers(session: Session, _: Mapping[str, Any]) -> None:
+    def providers(session: ClientSession, _: Mapping[str, Any]) -> None:
         """Send the news providers that this user may read."""
         rows = [{"code": code, "name": name} for code, name in NEWS_PROVIDERS.items()]
         session.send("newsProviders", {"newsProviders": rows})
 
-    def headlines(self, session: Session, args: Mapping[str, Any]) -> None:
+    def headlines(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the newest headlines of a stretch of time, and a flag if there are more."""
         request, number = args["reqId"], args.get("totalResults") or 0
-        instrument = self._world.catalogue.by_id(args.get("conId") or 0)
+        instrument = self._context.resolver.by_id(args.get("conId") or 0)
         papers = read_providers(args.get("providerCodes", ""))
         if number < 1:
             raise invalid("Total results must be positive")
         after = _moment(args.get("startDateTime", ""), 0.0)
-        until = _moment(args.get("endDateTime", ""), self._world.now)
+        until = _moment(args.get("endDateTime", ""), self._context.now)
         number = min(number, HEADLINES)
         found = list(islice(self._paper.articles(instrument, papers, after, until), number + 1))
         for article in found[:number]:
@@ -65,30 +65,30 @@ class News:
             session.send("historicalNews", {"requestId": request, "time": time, **row})
         session.send("historicalNewsEnd", {"requestId": request, "hasMore": len(found) > number})
 
-    def article(self, session: Session, args: Mapping[str, Any]) -> None:
+    def article(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the text of an article: HTML, or a PDF as base64."""
         found = self._paper.article(args.get("providerCode", ""), args.get("articleId", ""))
         if found is None:
-            raise Refused(10172, "Failed to request news article:News article is not available")
+            raise RequestRejected(10172, "Failed to request news article:News article is not available")
         kind, text = found
         session.send("newsArticle", {"requestId": args["reqId"], "articleType": kind, "articleText": text})
 
     # -- bulletins ---------------------------------------------------------------------------------------------------
 
-    def bulletins(self, session: Session, args: Mapping[str, Any]) -> None:
+    def bulletins(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Subscribe to bulletins. Send the bulletins of the day first if the request asks for them."""
         self._listeners[session.client_id] = session
         if args.get("allMsgs", False):
-            for bulletin in self._paper.bulletins(self._world.market.day_begin(self._world.now), self._told):
+            for bulletin in self._paper.bulletins(self._context.market.day_begin(self._context.now), self._told):
                 _send(session, bulletin)
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone, or has cancelled its subscription."""
         self._listeners.pop(session.client_id, None)
 
-    def beat(self, quarter: int) -> None:
+    def tick(self, quarter: int) -> None:
         """Send the bulletins since the last beat."""
-        now = self._world.market.moment(quarter)
+        now = self._context.market.moment(quarter)
         if self._listeners:
             for bulletin in self._paper.bulletins(self._told, now):
                 for session in self._listeners.values():
@@ -97,7 +97,7 @@ class News:
 
 
 def read_providers(text: str) -> list[str]:
-    """Return the providers of a text such as `BRFG+DJNL`. Raise `Refused`."""
+    """Return the providers of a text such as `BRFG+DJNL`. Raise `RequestRejected`."""
     codes = [code.strip() for code in text.replace(":", "+").split("+")]
     for code in codes:
         if code not in NEWS_PROVIDERS:
@@ -105,7 +105,7 @@ def read_providers(text: str) -> list[str]:
     return list(dict.fromkeys(codes))
 
 
-def _send(session: Session, bulletin: Bulletin) -> None:
+def _send(session: ClientSession, bulletin: Bulletin) -> None:
     row = {"msgType": bulletin.type, "newsMessage": bulletin.text, "originExch": bulletin.exchange}
     session.send("updateNewsBulletin", {"msgId": bulletin.number, **row})
 
@@ -117,7 +117,7 @@ def _plain(found: re.Match[str]) -> str:
 
 
 def _moment(text: str, otherwise: float) -> float:
-    """Return the time of a text; `otherwise` if the text is empty. Raise `Refused` for an invalid text.
+    """Return the time of a text; `otherwise` if the text is empty. Raise `RequestRejected` for an invalid text.
 
     The forms are `2026-01-05 14:30:00.0` (UTC), the same with a zone, and the forms of other requests.
     """

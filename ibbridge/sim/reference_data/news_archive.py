@@ -19,7 +19,7 @@ from ibbridge.sim.market.prices import OPENED
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from ibbridge.sim.context import World
+    from ibbridge.sim.context import SimulationContext
 
 DAYS = 90
 """Days before today for which there are articles."""
@@ -71,11 +71,11 @@ class Bulletin(NamedTuple):
     exchange: str
 
 
-class Newspaper:
+class NewsArchive:
     """Articles and bulletins of one seed."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, context: SimulationContext) -> None:
+        self._context = context
         self._days: dict[tuple[int, str, int], list[Article]] = {}
 
     def articles(
@@ -84,10 +84,10 @@ class Newspaper:
         """Yield the articles about an instrument after `after` and not after `until`, the newest first."""
         about = [instrument]
         if instrument.sec_type == "NEWS":
-            about = self._world.catalogue.known("STK")
+            about = self._context.resolver.known("STK")
             providers = [each for each in providers if instrument.symbol == broad_tape(each)]
-        until = min(until, self._world.now)
-        first = max(self._index(after), self._index(self._world.now) - DAYS)
+        until = min(until, self._context.now)
+        first = max(self._index(after), self._index(self._context.now) - DAYS)
         for day in range(self._index(until), first - 1, -1):
             found = (self._day(each, paper, day) for each in about for paper in providers)
             for article in merge(*found, key=lambda article: -article.at):
@@ -99,13 +99,13 @@ class Newspaper:
         found = _ARTICLE_ID.fullmatch(number)
         if not found or found[1] != provider or provider not in NEWS_PROVIDERS:
             return None
-        instrument = self._world.catalogue.issued(int(found[2], 16))
+        instrument = self._context.resolver.issued(int(found[2], 16))
         day = int(found[3], 16)
-        if instrument is None or not 0 <= self._index(self._world.now) - day <= DAYS:
+        if instrument is None or not 0 <= self._index(self._context.now) - day <= DAYS:
             return None
-        for each in self._day(instrument, provider, day):
-            if each.id == number and each.at <= self._world.now:
-                text = self._text(instrument, each)
+        for article in self._day(instrument, provider, day):
+            if article.id == number and article.at <= self._context.now:
+                text = self._text(instrument, article)
                 if int(found[4], 16) % 4 == 3:
                     return PDF, base64.b64encode(pdf(text)).decode("ascii")
                 return TEXT, "".join(f"<p>{line}</p>" for line in text)
@@ -116,7 +116,7 @@ class Newspaper:
         for day in range(self._index(after), self._index(until) + 1):
             begin = self._begin(day)
             for place in range(_BULLETINS):
-                draw = identity_number(self._world.market.seed, "bulletin", day, place)
+                draw = identity_number(self._context.market.seed, "bulletin", day, place)
                 at = begin + (place * DAY + draw % DAY) // _BULLETINS
                 if after < at <= until:
                     kind, text = _BULLETIN_TEXTS[draw % len(_BULLETIN_TEXTS)]
@@ -127,10 +127,10 @@ class Newspaper:
 
     def _index(self, at: float) -> int:
         """Return the number of the exchange's day that a time lies in, in days since 1970."""
-        return self._world.market.day_begin(max(at, 0)) // DAY
+        return self._context.market.day_begin(max(at, 0)) // DAY
 
     def _begin(self, day: int) -> int:
-        return day * DAY + (self._world.start - OPENED) % DAY
+        return day * DAY + (self._context.start - OPENED) % DAY
 
     def _day(self, instrument: Instrument, provider: str, day: int) -> list[Article]:
         """Return the articles of a provider about an instrument on one day, the newest first."""
@@ -142,7 +142,7 @@ class Newspaper:
         return self._days[key]
 
     def _written(self, instrument: Instrument, provider: str, day: int) -> Iterator[Article]:
-        draw = random.Random(identity_number(self._world.market.seed, "news", instrument.con_id, provider, day))
+        draw = random.Random(identity_number(self._context.market.seed, "news", instrument.con_id, provider, day))
         times = sorted((draw.randrange(DAY) for _ in range(draw.randrange(1, _MOST))), reverse=True)
         for place, second in enumerate(times):
             headline = draw.choice(_HEADLINES).format(
@@ -155,7 +155,7 @@ class Newspaper:
             yield Article(self._begin(day) + second, provider, number, headline)
 
     def _text(self, instrument: Instrument, article: Article) -> list[str]:
-        close = self._world.market.quote(instrument, article.at).last
+        close = self._context.market.quote(instrument, article.at).last
         return [
             article.headline,
             f"{instrument.name} ({instrument.symbol}) last traded at {close:g} {instrument.currency}.",

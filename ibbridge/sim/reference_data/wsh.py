@@ -11,14 +11,14 @@ from datetime import date, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.sim.market.contract_resolver import Refused
+from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.market.instruments import identity_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from ibbridge.sim.accounts.updates import Accounts
-    from ibbridge.sim.context import Data, Handler, Session, World
+    from ibbridge.sim.accounts.updates import AccountUpdates
+    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 EVENTS = 100
@@ -38,16 +38,16 @@ _FARTHEST = 3660
 _QUARTER = 91
 
 
-class Query(NamedTuple):
+class WshQuery(NamedTuple):
     """Query that is answered on the next beat."""
 
-    session: Session
+    session: ClientSession
     request: int
     message: str
     text: Callable[[], str]
 
 
-class Kind(NamedTuple):
+class WshRequestType(NamedTuple):
     """Word and error codes for one kind of request: for a second request, and for a cancel without a request."""
 
     called: str
@@ -55,17 +55,17 @@ class Kind(NamedTuple):
     not_there: int
 
 
-_META, _EVENT = Kind("meta", 10278, 10280), Kind("event", 10281, 10284)
+_META, _EVENT = WshRequestType("meta", 10278, 10280), WshRequestType("event", 10281, 10284)
 
 
 class Horizon:
     """Handlers of requests for the calendar."""
 
-    def __init__(self, world: World, accounts: Accounts) -> None:
-        self._world = world
+    def __init__(self, context: SimulationContext, accounts: AccountUpdates) -> None:
+        self._context = context
         self._accounts = accounts
-        self._pending: dict[tuple[int, Kind], Query] = {}
-        self._answered: set[tuple[int, Kind, int]] = set()
+        self._pending: dict[tuple[int, WshRequestType], WshQuery] = {}
+        self._answered: set[tuple[int, WshRequestType, int]] = set()
         self._informed: set[int] = set()
 
     def handlers(self) -> dict[str, Handler]:
@@ -77,19 +77,19 @@ class Horizon:
             "cancelWshEventData": partial(self._cancel, _EVENT),
         }
 
-    def meta(self, session: Session, args: Mapping[str, Any]) -> None:
+    def meta(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Queue a query for the kinds of events and their filters."""
         self._ask(_META, session, args["reqId"], "wshMetaData", _metadata)
         self._informed.add(session.client_id)
 
-    def events(self, session: Session, args: Mapping[str, Any]) -> None:
+    def events(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Queue a query for the events of one instrument, or of the instruments that a filter names."""
         if session.client_id not in self._informed:
-            raise Refused(10282, "WSH meta data was not requested")
+            raise RequestRejected(10282, "WSH meta data was not requested")
         wanted = args.get("wshEventData") or {}
         instruments, kinds, most = self._chosen(wanted)
-        first = _day(wanted.get("startDate", ""), self._world.today - timedelta(BACK))
-        last = _day(wanted.get("endDate", ""), self._world.today + timedelta(AHEAD))
+        first = _day(wanted.get("startDate", ""), self._context.today - timedelta(BACK))
+        last = _day(wanted.get("endDate", ""), self._context.today + timedelta(AHEAD))
         limit = wanted.get("totalLimit")
         if limit is not None and not 1 <= limit <= EVENTS:
             raise _invalid(f"The limit must be from 1 to {EVENTS}")
@@ -101,42 +101,44 @@ class Horizon:
 
         self._ask(_EVENT, session, args["reqId"], "wshEventData", text)
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""
         client = session.client_id
         self._informed.discard(client)
         self._pending = {key: query for key, query in self._pending.items() if key[0] != client}
         self._answered = {key for key in self._answered if key[0] != client}
 
-    def beat(self, _: int) -> None:
+    def tick(self, _: int) -> None:
         """Answer the queries since the last beat."""
         for (client, kind), query in self._pending.items():
             query.session.send(query.message, {"reqId": query.request, "dataJson": query.text()})
             self._answered.add((client, kind, query.request))
         self._pending.clear()
 
-    def _ask(self, kind: Kind, session: Session, request: int, message: str, text: Callable[[], str]) -> None:
+    def _ask(
+        self, kind: WshRequestType, session: ClientSession, request: int, message: str, text: Callable[[], str]
+    ) -> None:
         if (session.client_id, kind) in self._pending:
-            raise Refused(kind.twice, f"Duplicate WSH {kind.called} data request")
-        self._pending[session.client_id, kind] = Query(session, request, message, text)
+            raise RequestRejected(kind.twice, f"Duplicate WSH {kind.called} data request")
+        self._pending[session.client_id, kind] = WshQuery(session, request, message, text)
 
-    def _cancel(self, kind: Kind, session: Session, args: Mapping[str, Any]) -> None:
-        """Cancel a query. Ignore the cancel of an answered query; raise `Refused` for any other."""
+    def _cancel(self, kind: WshRequestType, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """Cancel a query. Ignore the cancel of an answered query; raise `RequestRejected` for any other."""
         key, request = (session.client_id, kind), args["reqId"]
         if key in self._pending and self._pending[key].request == request:
             del self._pending[key]
         elif (*key, request) not in self._answered:
-            raise Refused(kind.not_there, f"Failed cancel WSH {kind.called} data")
+            raise RequestRejected(kind.not_there, f"Failed cancel WSH {kind.called} data")
 
     # -- reading a request -------------------------------------------------------------------------------------------
 
     def _chosen(self, wanted: Mapping[str, Any]) -> tuple[list[Instrument], list[str], int]:
-        """Return the instruments, the kinds of events, and the limit of a query. Raise `Refused`."""
+        """Return the instruments, the kinds of events, and the limit of a query. Raise `RequestRejected`."""
         number, text = wanted.get("conId"), wanted.get("filter", "")
         if bool(number) is bool(text):
             raise _invalid("Either a conId or a filter must be given")
         if number:
-            return [self._world.catalogue.by_id(number)], list(_KINDS), EVENTS
+            return [self._context.resolver.by_id(number)], list(_KINDS), EVENTS
         try:
             filters = json.loads(text)
         except (ValueError, RecursionError):
@@ -154,22 +156,22 @@ class Horizon:
 
     def _watched(self, wanted: Mapping[str, Any], watchlist: Any) -> list[Instrument]:
         """Return the instruments of a watch list, with the additions that the request asks for."""
-        catalogue = self._world.catalogue
+        resolver = self._context.resolver
         if not isinstance(watchlist, list):
             raise _invalid("The watch list is no list")
         found: list[Instrument] = []
         for each in watchlist:
             text = str(each) if isinstance(each, str | int) else ""
             number = int(text) if text.isascii() and text.isdecimal() and len(text) < 11 else 0
-            if (instrument := catalogue.issued(number)) is None:
+            if (instrument := resolver.issued(number)) is None:
                 raise _invalid(f"Unknown contract {text[:20]} in the watch list")
             found.append(instrument)
-        stocks = catalogue.known("STK")
+        stocks = resolver.known("STK")
         if wanted.get("fillWatchlist", False):
             found += stocks[:10]
         if wanted.get("fillPortfolio", False):
-            held = (each for ledger in self._accounts.ledgers.values() for each in ledger.positions.values())
-            found += [each.instrument for each in held if each.quantity]
+            held = (position for ledger in self._accounts.ledgers.values() for position in ledger.positions.values())
+            found += [position.instrument for position in held if position.quantity]
         if wanted.get("fillCompetitors", False) or not found:
             found += stocks
         return list({each.con_id: each for each in found}.values())
@@ -181,7 +183,7 @@ class Horizon:
             return
         for kind in kinds:
             for quarter in range(first.toordinal() // _QUARTER, last.toordinal() // _QUARTER + 1):
-                draw = identity_number(self._world.market.seed, kind, instrument.con_id, quarter)
+                draw = identity_number(self._context.market.seed, kind, instrument.con_id, quarter)
                 day = date.fromordinal(quarter * _QUARTER + draw % _QUARTER)
                 if day.weekday() > 4 or draw // _QUARTER % 4 == 0 or not first <= day <= last:
                     continue
@@ -196,7 +198,7 @@ class Horizon:
                         "ticker": instrument.symbol,
                         "quarter": f"Q{(day.month - 1) // 3 + 1} {day.year}",
                         "time_of_day": ("BEFORE MARKET", "AFTER MARKET")[draw % 2],
-                        "status": "CONFIRMED" if day <= self._world.today else "UNCONFIRMED",
+                        "status": "CONFIRMED" if day <= self._context.today else "UNCONFIRMED",
                     },
                 }
 
@@ -213,8 +215,8 @@ def _metadata() -> str:
     return json.dumps({"meta_data": {"event_types": kinds, "filters": filters}})
 
 
-def _invalid(cause: str) -> Refused:
-    return Refused(10309, f"Invalid WSH event data request: {cause}")
+def _invalid(cause: str) -> RequestRejected:
+    return RequestRejected(10309, f"Invalid WSH event data request: {cause}")
 
 
 def _true(value: Any) -> bool:

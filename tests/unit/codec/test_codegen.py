@@ -9,7 +9,7 @@ import traceback
 import pytest
 
 from ibbridge.codec import text
-from ibbridge.codec.codegen import Source
+from ibbridge.codec.codegen import SourceWriter
 from ibbridge.codec.messages import MESSAGES
 
 
@@ -37,12 +37,12 @@ def test_a_traceback_shows_the_line_that_failed() -> None:
 
 
 def test_an_empty_block_passes() -> None:
-    source = Source()
+    source = SourceWriter()
     with source.block("def nothing():"):
         pass
     assert source.compile("nothing", "nothing", {})() is None
 
 
 def test_names_are_never_given_twice() -> None:
-    source = Source()
+    source = SourceWriter()
     assert len({source.name("a"), source.name("a"), source.constant("a", 1)}) == 3

@@ -14,8 +14,8 @@ from ibbridge.codec import (
     Dialect,
     FramingError,
     HandshakeError,
+    HandshakeState,
     Message,
-    State,
     Undecodable,
     frame,
 )
@@ -63,7 +63,7 @@ def test_a_client_starts_as_the_reference_client_does(session: dict[str, Any]) -
     time = bytes.fromhex(session["connection_time_hex"])
     assert hello.data["connectionTime"] == session["connection_time"] or not time.isascii()
     assert connection.data_to_send().hex() == session["start_api"]["stream"]
-    assert connection.state is State.STARTING
+    assert connection.state is HandshakeState.STARTING
 
 
 @pytest.mark.parametrize("session", SESSIONS, ids=lambda session: session["id"])
@@ -102,21 +102,23 @@ def test_a_conversation_in_pieces_is_the_same_conversation(step: int) -> None:
     said += server.write("managedAccounts", {"accountsList": "DU1"})
     heard += arrived(connection, *(said[at : at + step] for at in range(0, len(said), step)))
     assert [message.name for message in heard] == ["serverVersion", "nextValidId", "managedAccounts"]
-    assert connection.state is State.READY
+    assert connection.state is HandshakeState.READY
 
 
 # -- states -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", HandshakeState)
 @pytest.mark.parametrize("name", MESSAGES)
-def test_only_the_table_moves_a_connection_on(state: State, name: str) -> None:
+def test_only_the_table_moves_a_connection_on(state: HandshakeState, name: str) -> None:
     connection = Connection(1)
-    if state is not State.GREETING:
+    if state is not HandshakeState.GREETING:
         arrived(connection, greeting(226))
     connection.state = state
     arrived(connection, Dialect.server(226).write(name, _least(name)))
-    moved = state if state is State.GREETING else TRANSITIONS.get((state, name), state)  # nothing is read before
+    moved = (
+        state if state is HandshakeState.GREETING else TRANSITIONS.get((state, name), state)
+    )  # nothing is read before
     assert connection.state is moved
 
 
@@ -133,7 +135,7 @@ def test_a_connection_is_ready_with_its_id_and_its_accounts_in_either_order(orde
     arrived(connection, server.write(order[0], {}))
     assert connection.state.name in ("NUMBERED", "NAMED")
     arrived(connection, server.write(order[1], {}))
-    assert connection.state is State.READY
+    assert connection.state is HandshakeState.READY
 
 
 def test_every_move_of_the_table_is_by_a_declared_message() -> None:
@@ -145,7 +147,7 @@ def test_an_undecodable_message_moves_nothing() -> None:
     (got,) = arrived(connection, frame((9 + 200).to_bytes(4, "big") + b"\xff"))
     assert isinstance(got, Undecodable)
     assert got.name == "nextValidId"
-    assert connection.state is State.STARTING
+    assert connection.state is HandshakeState.STARTING
 
 
 # -- the client and strange hosts -------------------------------------------------------------------------------------

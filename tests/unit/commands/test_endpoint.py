@@ -19,7 +19,7 @@ from ibbridge.codec.types import Scalar
 from ibbridge.commands.endpoint import MOST_REFUSALS
 from ibbridge.config.model import RESTRICTED
 from ibbridge.protocol import arguments
-from ibbridge.protocol.errors import CODES, Refused
+from ibbridge.protocol.errors import CODES, CommandRefused
 from tests.support.daemon_core import AAPL, EPOCH, LIMIT, Middle
 from tests.support.json_schemas import word
 from tests.support.strategies import canonical
@@ -262,7 +262,7 @@ def test_a_bug_is_answered_and_counted_and_says_that_nobody_knows_what_became_of
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(middle.requests, "carry_out", broken)
+    monkeypatch.setattr(middle.requests, "execute", broken)
     reply = middle.call({"id": 3, "cmd": "reqCurrentTime", "client": "a"})
     assert (reply["id"], reply["error"]["code"], reply["error"]["outcome"]) == (3, "E_INTERNAL", "unknown")
     assert middle.commands.counts["internalErrors"] == 1
@@ -275,7 +275,7 @@ def test_what_is_refused_by_the_socket_is_answered_too(middle):
 
 
 def test_every_code_that_can_be_met_is_a_known_one():
-    assert Refused("E_ARG", "a b").as_map() == {
+    assert CommandRefused("E_ARG", "a b").as_map() == {
         "code": "E_ARG",
         "message": "a b",
         "faults": ["a b"],

@@ -13,8 +13,8 @@ from ibbridge.codec import Dialect
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import REQUEST_IDS, Kind
 from ibbridge.config.model import RESTRICTED
-from ibbridge.protocol.errors import Refused
-from ibbridge.requests.request import Asking
+from ibbridge.protocol.errors import CommandRefused
+from ibbridge.requests.request import CommandId
 from ibbridge.subscriptions import registry
 from tests.support.daemon_core import AAPL, DAY, FIRST_ID, LIMIT, MSFT, Middle, refusal
 
@@ -56,13 +56,13 @@ def test_ids_go_up_to_what_tws_says(middle):
     middle.requests.lost()
     middle.connect(first_id=9000)
     assert middle.place("k") == 9000
-    middle.requests.above(12_345)
+    middle.requests.raise_to(12_345)
     assert middle.place("k2") == 12_346
 
 
 @pytest.mark.parametrize("absurd", [2**31 - 1, 2**31 - 2, 2**31, 10**12, 10**40, -1, -(10**40), None])
 def test_a_number_that_leaves_no_room_for_ids_is_not_believed(middle, absurd):
-    middle.requests.above(absurd)
+    middle.requests.raise_to(absurd)
     assert middle.place("k") == FIRST_ID
 
 
@@ -99,7 +99,7 @@ def test_two_clients_of_one_stream_are_one_line_and_the_last_cancel_goes_out(mid
 def test_two_requests_with_the_same_arguments_on_one_topic_are_two_streams(middle):
     for number, name in enumerate(("reqPositionsMulti", "reqPnL")):
         middle.ask(name, "a", number, account="DU1", modelCode="")
-    middle.requests.carry_out("cancelPnL", {"id": 1}, Asking("a", 2), None)
+    middle.requests.execute("cancelPnL", {"id": 1}, CommandId("a", 2), None)
     assert [name for name, _ in sent(middle)] == ["reqPositionsMulti", "reqPnL", "cancelPnL"]
 
 
@@ -114,7 +114,7 @@ def test_one_client_may_hold_a_stream_twice(middle):
 def test_the_order_of_a_maps_keys_does_not_make_a_second_line(middle):
     middle.ask("reqMktData", "a", 1, contract=AAPL, genericTickList="233")
     other = dict(reversed(AAPL.items()))
-    middle.requests.carry_out("reqMktData", {"genericTickList": "233", "contract": other}, Asking("b", 1), None)
+    middle.requests.execute("reqMktData", {"genericTickList": "233", "contract": other}, CommandId("b", 1), None)
     assert len(sent(middle)) == 1
 
 
@@ -330,8 +330,8 @@ def test_what_is_over_is_forgotten_in_time_and_what_is_not_is_not(middle, monkey
         middle.hear("contractDetailsEnd", reqId=middle.last_id())
         middle.ask("reqRealTimeBars", "a", f"bars{each}", contract=AAPL, whatToShow="TRADES")
         middle.error(middle.last_id(), 420)
-    assert len(middle.requests._wanted) <= 13
-    assert len(middle.requests._wanted._by_command) <= 13
+    assert len(middle.requests._subscriptions) <= 13
+    assert len(middle.requests._subscriptions._by_command) <= 13
     middle.link.take()
     middle.cancel("cancelMktData", "held")
     assert sent(middle) == [("cancelMktData", number)]
@@ -343,7 +343,7 @@ def test_a_stream_that_is_given_up_leaves_no_trace_in_the_table(middle):
         middle.cancel("cancelHistoricalData", each)
         middle.subscribe("a", f"s{each}")
         middle.cancel("cancelMktData", f"s{each}")
-    table = middle.requests._wanted
+    table = middle.requests._subscriptions
     assert (len(table), len(table._of), len(table._on), len(table._by_command)) == (0, 0, 0, 0)
 
 
@@ -508,7 +508,7 @@ SHARES = {"cancelPositions", "cancelNewsBulletins"}
 def test_without_a_connection_nothing_is_sent_and_a_retry_is_safe(name):
     middle = Middle(ready=False)
     args: dict[str, Any] = {"contract": AAPL, "order": LIMIT} if name in ("placeOrder", "whatIfOrder") else {}
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(CommandRefused) as refused:
         middle.ask(name, key="k" if name == "placeOrder" else None, **args)
     error = refused.value
     assert (error.code, error.outcome) in (("E_NOT_CONNECTED", "not_sent"), ("E_ARG", "refused"))
@@ -552,7 +552,7 @@ def test_the_same_key_and_order_is_the_first_answer_for_ever_even_without_a_conn
     assert middle.ask("placeOrder", key="k", contract=AAPL, order=LIMIT) == again
     middle.connect()
     inside = {"key": "k", "order": LIMIT, "contract": AAPL}
-    assert middle.requests.carry_out("placeOrder", inside, Asking("a", 1), None) == again
+    assert middle.requests.execute("placeOrder", inside, CommandId("a", 1), None) == again
     assert sent(middle) == [("placeOrder", FIRST_ID)]
 
 
@@ -587,8 +587,8 @@ def test_a_key_is_printable_ascii_without_a_slash_and_fits_into_the_ref(middle, 
 
 def test_the_key_may_stand_in_the_arguments(middle):
     order = {"key": "k", "contract": AAPL, "order": LIMIT}
-    assert middle.requests.carry_out("placeOrder", order, Asking("a", 1), None)["key"] == "k"
-    middle.requests.carry_out("cancelOrder", {"key": "k"}, Asking("a", 2), None)
+    assert middle.requests.execute("placeOrder", order, CommandId("a", 1), None)["key"] == "k"
+    middle.requests.execute("cancelOrder", {"key": "k"}, CommandId("a", 2), None)
     assert sent(middle) == [("placeOrder", FIRST_ID), ("cancelOrder", FIRST_ID)]
 
 

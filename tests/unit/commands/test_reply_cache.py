@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ibbridge.commands.fair_memory import OVERHEAD, FairMemory
-from ibbridge.commands.reply_cache import MOST, SECONDS, Replies, content, repeated
-from ibbridge.requests.request import Asking
+from ibbridge.commands.reply_cache import MOST, SECONDS, ReplyCache, content, repeated
+from ibbridge.requests.request import CommandId
 
-A, B = Asking("a", "1"), Asking("b", "1")
+A, B = CommandId("a", "1"), CommandId("b", "1")
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text() | st.binary(),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
@@ -22,7 +22,7 @@ VALUES = st.recursive(
 
 
 def test_a_reply_is_found_for_ten_minutes_by_who_asked_and_under_which_id():
-    replies = Replies()
+    replies = ReplyCache()
     replies.keep(A, b"content", b"reply", now=100.0)
     assert replies.find(A, b"content", 100.0 + SECONDS - 0.001) == (True, b"reply")
     assert replies.find(A, b"other", 100.0) == (False, b"reply")
@@ -33,23 +33,23 @@ def test_a_reply_is_found_for_ten_minutes_by_who_asked_and_under_which_id():
 
 @pytest.mark.parametrize("bound", [{"most": 3}, {"largest": 3 * (OVERHEAD + 10)}])
 def test_the_oldest_goes_first_when_there_are_too_many_and_that_is_counted(bound):
-    replies = Replies(**bound)
+    replies = ReplyCache(**bound)
     for number in range(5):
-        replies.keep(Asking("a", str(number)), b"", bytes(10), now=0.0)
-    there = [replies.find(Asking("a", str(number)), b"", 0.0) is not None for number in range(5)]
+        replies.keep(CommandId("a", str(number)), b"", bytes(10), now=0.0)
+    there = [replies.find(CommandId("a", str(number)), b"", 0.0) is not None for number in range(5)]
     assert there == [False, False, True, True, True]
     assert replies.forgotten == 2
     assert MOST == 100_000
 
 
 def test_what_is_too_old_goes_a_few_at_a_time_and_is_not_found_any_more():
-    replies = Replies()
+    replies = ReplyCache()
     for number in range(1000):
-        replies.keep(Asking("a", str(number)), b"", bytes(10), now=0.0)
-    assert replies.find(Asking("a", "999"), b"", SECONDS) is None
+        replies.keep(CommandId("a", str(number)), b"", bytes(10), now=0.0)
+    assert replies.find(CommandId("a", "999"), b"", SECONDS) is None
     assert 0 < len(replies) < 1000
-    replies.keep(Asking("a", "999"), b"", bytes(10), SECONDS)
-    assert replies.find(Asking("a", "999"), b"", SECONDS) == (True, bytes(10))
+    replies.keep(CommandId("a", "999"), b"", bytes(10), SECONDS)
+    assert replies.find(CommandId("a", "999"), b"", SECONDS) == (True, bytes(10))
     for _ in range(1000):
         replies.find(A, b"", SECONDS)
     assert (len(replies), replies.size) == (1, OVERHEAD + 10)
@@ -60,12 +60,12 @@ def test_what_is_too_old_goes_a_few_at_a_time_and_is_not_found_any_more():
 )
 @pytest.mark.parametrize("before", [True, False])
 def test_a_flood_under_whatever_names_pushes_out_nothing_of_an_honest_client(names, peers, before):
-    replies = Replies(most=6000)
-    honest = [Asking("honest", str(number)) for number in range(6)]
+    replies = ReplyCache(most=6000)
+    honest = [CommandId("honest", str(number)) for number in range(6)]
     for each in honest[:4] if before else ():
         replies.keep(each, b"", bytes(200), 0.0, b"honest")
     for number in range(9000):
-        asking = Asking(f"c{number % names}", str(number))
+        asking = CommandId(f"c{number % names}", str(number))
         replies.keep(asking, b"", bytes(number % 100), 1.0, b"p%d" % (number % peers))
     for each in honest[4:] if before else honest:
         replies.keep(each, b"", bytes(200), 2.0, b"honest")
@@ -75,14 +75,14 @@ def test_a_flood_under_whatever_names_pushes_out_nothing_of_an_honest_client(nam
 
 
 def test_of_one_connection_the_name_that_has_most_loses_its_oldest():
-    replies = Replies(most=1000)
+    replies = ReplyCache(most=1000)
     for number in range(40):
-        replies.keep(Asking("honest", str(number)), b"", b"", 0.0, b"proxy")
+        replies.keep(CommandId("honest", str(number)), b"", b"", 0.0, b"proxy")
     for number in range(3000):
-        replies.keep(Asking(f"c{number % 20}", str(number)), b"", b"", 0.0, b"proxy")
-    assert all(replies.find(Asking("honest", str(number)), b"", 0.0) for number in range(40))
-    assert replies.find(Asking("c1", "1"), b"", 0.0) is None
-    assert replies.find(Asking("c1", "2981"), b"", 0.0)
+        replies.keep(CommandId(f"c{number % 20}", str(number)), b"", b"", 0.0, b"proxy")
+    assert all(replies.find(CommandId("honest", str(number)), b"", 0.0) for number in range(40))
+    assert replies.find(CommandId("c1", "1"), b"", 0.0) is None
+    assert replies.find(CommandId("c1", "2981"), b"", 0.0)
 
 
 class Shared(RuleBasedStateMachine):

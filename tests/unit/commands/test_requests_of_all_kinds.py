@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.requests.request import Asking
+from ibbridge.requests.request import CommandId
 from tests.support.daemon_core import AAPL, FIRST_ID, LIMIT, Middle, refusal
 
 OPTION = {**AAPL, "secType": "OPT", "lastTradeDateOrContractMonth": "20261218", "strike": 200.0, "right": "C"}
@@ -97,7 +97,7 @@ def test_a_display_group_is_changed_through_the_subscription_to_it(middle):
     middle.ask("subscribeToGroupEvents", id=1, groupId=4)
     number = middle.last_id()
     change = {"id": 1, "contractInfo": "265598@SMART"}
-    middle.requests.carry_out("updateDisplayGroup", change, Asking("a", 2), None)
+    middle.requests.execute("updateDisplayGroup", change, CommandId("a", 2), None)
     assert middle.link.take()[-1].data == {"reqId": number, "contractInfo": "265598@SMART"}
 
 
@@ -112,14 +112,14 @@ def test_a_display_group_is_changed_through_the_subscription_to_it(middle):
 )
 def test_what_is_wrong_with_a_change_of_a_display_group_is_said(middle, args, fault):
     middle.ask("subscribeToGroupEvents", id=1, groupId=4)
-    carry_out = middle.requests.carry_out
-    assert fault in str(refusal("E_ARG", carry_out, "updateDisplayGroup", args, Asking("a", 2), None))
+    carry_out = middle.requests.execute
+    assert fault in str(refusal("E_ARG", carry_out, "updateDisplayGroup", args, CommandId("a", 2), None))
 
 
 def test_an_error_about_a_change_does_not_end_the_subscription(middle):
     middle.ask("subscribeToGroupEvents", id=1, groupId=4)
     number = middle.last_id()
-    middle.requests.carry_out("updateDisplayGroup", {"id": 1, "contractInfo": "?"}, Asking("a", 2), None)
+    middle.requests.execute("updateDisplayGroup", {"id": 1, "contractInfo": "?"}, CommandId("a", 2), None)
     assert middle.error(number, 321).data["ends"] is None
     middle.link.take()
     middle.cancel("unsubscribeFromGroupEvents", 1)
@@ -129,7 +129,7 @@ def test_an_error_about_a_change_does_not_end_the_subscription(middle):
 def test_a_change_that_was_not_sent_excuses_no_error(middle):
     middle.ask("subscribeToGroupEvents", id=1, groupId=4)
     number = middle.last_id()
-    refusal("E_ARG", middle.requests.carry_out, "updateDisplayGroup", {"id": 1}, Asking("a", 2), None)
+    refusal("E_ARG", middle.requests.execute, "updateDisplayGroup", {"id": 1}, CommandId("a", 2), None)
     assert middle.error(number, 321).data["ends"] is True
 
 
@@ -137,7 +137,7 @@ def test_a_subscription_that_has_ended_cannot_be_changed(middle):
     middle.ask("subscribeToGroupEvents", id=1, groupId=99)
     assert middle.error(middle.last_id(), 321).data["ends"] is True
     change = {"id": 1, "contractInfo": "none"}
-    error = refusal("E_ARG", middle.requests.carry_out, "updateDisplayGroup", change, Asking("a", 2), None)
+    error = refusal("E_ARG", middle.requests.execute, "updateDisplayGroup", change, CommandId("a", 2), None)
     assert "has ended" in str(error)
 
 
@@ -169,8 +169,8 @@ def test_bulletins_are_given_up_without_a_connection_too(middle):
     middle.link.take()
     middle.connect()
     assert not middle.link.take()
-    carry_out = middle.requests.carry_out
-    error = refusal("E_ARG", carry_out, "cancelNewsBulletins", {"id": 1}, Asking("a", 2), None)
+    carry_out = middle.requests.execute
+    error = refusal("E_ARG", carry_out, "cancelNewsBulletins", {"id": 1}, CommandId("a", 2), None)
     assert "takes no arguments" in str(error)
 
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
 from ibbridge.orders.placement import SAME_CANCEL
-from ibbridge.requests.request import Asking
+from ibbridge.requests.request import CommandId
 from tests.support.daemon_core import AAPL, CLIENT_ID, DAY, LIMIT, MSFT, Middle, refusal
 
 RATE = 10
@@ -23,7 +23,7 @@ def slow():
     """A connection whose budget is spent."""
     middle = Middle(rate=RATE)
     while not middle.link.pacing.waiting(Pace.CANCEL):
-        middle.requests.outgoing.send(REQUESTS["reqGlobalCancel"], {})
+        middle.requests.sender.send(REQUESTS["reqGlobalCancel"], {})
     middle.link.take()
     return middle
 
@@ -193,10 +193,10 @@ def test_whoever_begins_to_wait_goes_first_by_connection_and_by_name():
 
 
 def test_what_depends_on_an_order_whose_time_passed_in_the_queue_never_leaves_either(slow):
-    slow.link.leaving = slow.requests.leaving
-    asking, soon = Asking("a", "p"), slow._now + 1
+    slow.link.on_send = slow.requests.on_send
+    asking, soon = CommandId("a", "p"), slow._now + 1
     args = {"contract": AAPL, "order": LIMIT}
-    parent = slow.requests.carry_out("placeOrder", args, asking, "parent", not_after=soon)["orderId"]
+    parent = slow.requests.execute("placeOrder", args, asking, "parent", not_after=soon)["orderId"]
     child = slow.place("child", parentId=parent, transmit=False)
     slow.place("grandchild", parentId=child)
     slow.place("another")
@@ -286,7 +286,7 @@ def test_answers_without_a_number_go_to_who_was_sent_first_and_not_to_who_asked_
 def test_a_full_share_is_e_pacing_nothing_is_remembered_and_a_later_try_is_taken():
     middle = Middle(rate=RATE, share=3)
     for _ in range(20):
-        middle.requests.outgoing.send(REQUESTS["reqCurrentTime"], {})
+        middle.requests.sender.send(REQUESTS["reqCurrentTime"], {})
     for number in range(3):
         middle.place(f"k{number}")
     refused = refusal("E_PACING", middle.place, "k3")
@@ -331,11 +331,11 @@ def test_what_waited_when_the_connection_was_lost_is_told_as_never_sent_and_an_o
     slow.place("left")
     slow.link.go_on(60)
     for _ in range(5):
-        slow.requests.outgoing.send(REQUESTS["reqGlobalCancel"], {})
+        slow.requests.sender.send(REQUESTS["reqGlobalCancel"], {})
     slow.place("waited")
     slow.ask("cancelOrder", key="left")
     slow.link.take()
-    slow.requests.unsent(slow.link.pacing.drop())
+    slow.requests.on_drop(slow.link.pacing.drop())
     assert told(slow, "ord.a.waited.error.") == [(504, True)]
     assert told(slow, "ord.a.left.error.") == [(504, False)], "its cancel never left"
     assert [order.key for order in slow.orders.unheard()] == ["left"]
@@ -390,7 +390,7 @@ class Orders(RuleBasedStateMachine):
     @rule(n=st.integers(1, 5))
     def ask(self, n):
         for _ in range(n):
-            self.middle.requests.carry_out("reqCurrentTime", {}, Asking("d", f"q{len(self.asked)}"), None)
+            self.middle.requests.execute("reqCurrentTime", {}, CommandId("d", f"q{len(self.asked)}"), None)
             self.asked[len(self.asked)] = None
             self.middle.link.go_on(0.3)
 
@@ -402,7 +402,7 @@ class Orders(RuleBasedStateMachine):
     @rule()
     def lose(self):
         self.connected = False
-        self.middle.requests.unsent(self.middle.link.pacing.drop())
+        self.middle.requests.on_drop(self.middle.link.pacing.drop())
         self.middle.requests.lost()
 
     @precondition(lambda self: not self.connected)
@@ -426,7 +426,7 @@ TestOrders.settings = settings(max_examples=60, stateful_step_count=30, deadline
 
 def test_a_question_without_a_number_that_had_to_wait_for_its_turn_has_a_deadline_too() -> None:
     middle = Middle(rate=2)
-    while not middle.link.pacing.figures(0.0)["queued"]:
+    while not middle.link.pacing.metrics(0.0)["queued"]:
         middle.ask("reqContractDetails", contract=AAPL)
     middle.ask("reqCurrentTime", id="late")
     middle.link.take()
@@ -444,7 +444,7 @@ def test_a_type_of_market_data_that_has_not_left_before_the_connection_went_is_s
     middle.subscribe()
     middle.ask("reqMarketDataType", "b", 2, marketDataType=3)
     assert told == []
-    middle.requests.unsent(middle.link.pacing.drop())
+    middle.requests.on_drop(middle.link.pacing.drop())
     assert told == [(3, "b")]
 
 
@@ -462,7 +462,7 @@ def test_a_reply_says_until_when_a_limit_holds_the_request_back_and_which():
     first = middle.ask("reqHistoricalData", "a", 1, contract=AAPL, **SMALL)
     assert "held_until" not in first
     middle.pass_time(5)
-    begin = middle.requests.upkeep._stamp()
+    begin = middle.requests.resubscriber._stamp()
     second = middle.ask("reqHistoricalData", "b", 1, contract=AAPL, **SMALL)
     assert (second["held_until"] - begin) / 1e6 == pytest.approx(10, abs=0.5)
     assert second["held_by"] == "IB's limit 'same history': 1 in 15 s"

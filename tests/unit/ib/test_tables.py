@@ -103,8 +103,8 @@ def codes_of_the_simulator():
     for path in Path(ibbridge.sim.__file__).parent.rglob("*.py"):
         for call in (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)):
             name = getattr(call.func, "id", getattr(call.func, "attr", ""))
-            if name in ("Refused", "error"):
-                code = call.args[0 if name == "Refused" else 1]
+            if name in ("RequestRejected", "error"):
+                code = call.args[0 if name == "RequestRejected" else 1]
                 if isinstance(code, ast.Constant):
                     yield code.value
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbridge.ib.trading_hours import UNKNOWN_FOR, Calendar, parse, zone_of
+from ibbridge.ib.trading_hours import UNKNOWN_FOR, TradingCalendar, parse, zone_of
 
 NEW_YORK = ZoneInfo("America/New_York")
 WEEK = "20260105:0930-20260105:1600;20260106:CLOSED;20260107:0930-20260107:1300"
@@ -99,15 +99,15 @@ def test_no_text_is_an_error(text, zone):
 
 
 def test_a_calendar_asks_once_until_its_days_are_over_and_after_no_answer_in_an_hour():
-    calendar = Calendar()
+    calendar = TradingCalendar()
     monday = at("20260105 10:00")
     assert calendar.wants("AAPL", monday)
     calendar.asking("AAPL", monday)
     assert not calendar.wants("AAPL", monday + UNKNOWN_FOR - 1)
     assert calendar.wants("AAPL", monday + UNKNOWN_FOR)
-    calendar.told("AAPL", WEEK, "US/Eastern")
+    calendar.learn("AAPL", WEEK, "US/Eastern")
     assert calendar.open("AAPL", monday) is True
     assert not calendar.wants("AAPL", at("20260107 23:00"))
     assert calendar.wants("AAPL", at("20260108 00:00"))
-    calendar.told("AAPL", "nonsense", "US/Eastern")
+    calendar.learn("AAPL", "nonsense", "US/Eastern")
     assert calendar.open("AAPL", monday) is True, "what cannot be read leaves what was known"

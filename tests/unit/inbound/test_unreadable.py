@@ -18,7 +18,7 @@ CHAIN: dict[str, Any] = {
 def spoilt(middle: Middle, name: str, *, admitted: bool = True, **known: Any) -> tuple[Concerned, list[Heard]]:
     """A message comes of which only that can be read: who it is said to concern, and what is published."""
     before = len(middle.published)
-    concerned = middle.requests.unreadable.tell(name, known, "strikes.1: no number", 5, admitted=admitted)
+    concerned = middle.requests.unreadable.notify(name, known, "strikes.1: no number", 5, admitted=admitted)
     return concerned, middle.published[before:]
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from ibbridge.monitoring.alarms import Alarms
-from ibbridge.monitoring.health_checks import REMEMBERED, Health, Signs
+from ibbridge.monitoring.health_checks import REMEMBERED, HealthChecks, HealthSample
 
-FINE = Signs(ready=True, stage="ready", last_error="", upstream="ok", slowest_commit=0.01, fault="")
+FINE = HealthSample(ready=True, stage="ready", last_error="", upstream="ok", slowest_commit=0.01, fault="")
 AWAY = FINE._replace(ready=False, stage="connecting", last_error="connection refused")
 
 
@@ -19,13 +19,13 @@ class Watched:
     def __init__(self) -> None:
         self.told: list[dict[str, Any]] = []
         self.alarms = Alarms(self.told.append)
-        self.health = Health(self.alarms, 60.0, 0.25, 0.0)
+        self.health = HealthChecks(self.alarms, 60.0, 0.25, 0.0)
         self.now = 0.0
 
-    def see(self, signs: Signs, seconds: int, *, expected: bool = False) -> None:
+    def see(self, signs: HealthSample, seconds: int, *, expected: bool = False) -> None:
         for _ in range(seconds):
             self.now += 1
-            self.health.look(signs, self.now, int(self.now * 1e6), expected=expected)
+            self.health.tick(signs, self.now, int(self.now * 1e6), expected=expected)
 
     def changes(self) -> list[tuple[str, bool]]:
         return [(each["alarm"], each["raised"]) for each in self.told]
@@ -41,7 +41,7 @@ def test_what_is_fine_is_no_alarm() -> None:
 @pytest.mark.parametrize(
     ("signs", "name"), [(AWAY, "notReady"), (FINE._replace(upstream="lost"), "upstream")], ids=["notReady", "upstream"]
 )
-def test_what_is_away_for_too_long_is_told_once_and_so_is_its_end(signs: Signs, name: str) -> None:
+def test_what_is_away_for_too_long_is_told_once_and_so_is_its_end(signs: HealthSample, name: str) -> None:
     watched = Watched()
     watched.see(FINE, 5)
     watched.see(signs, 60)

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibbridge.orders.order_keys import adopt
-from ibbridge.storage.event_store import Store
+from ibbridge.storage.event_store import EventStore
 from tests.support.daemon_core import AAPL, _blank
 from tests.support.store_faults import scribble
 from tests.unit.test_daemon import ACCOUNTS, ORDER, Published, Wire
@@ -64,7 +64,7 @@ class Lives:
         store = self.published.daemon.store
         store._about = store._about._replace(uptime=store._about.uptime + days * DAY)
         while days and store.first(b"sys.tws.") <= store.last()[b"sys.tws."]:
-            store.tend(0)
+            store.tick(0)
         assert store.fault == ""
 
     def is_used(self, key: str = "k") -> bool:
@@ -123,7 +123,7 @@ def test_the_key_of_an_order_of_which_anything_was_said_is_used_for_ever(lives: 
         lives.end()
         lives.begin(following=1)
         assert lives.is_used()
-        assert not lives.is_used(f"another {days} {lives.published.daemon.streams.epoch}")
+        assert not lives.is_used(f"another {days} {lives.published.daemon.publisher.epoch}")
 
 
 def test_the_key_of_an_order_is_used_for_ever_that_the_daemon_said_was_lost(lives: Lives) -> None:
@@ -225,7 +225,7 @@ def test_whatever_is_overwritten_the_daemon_starts_and_no_key_is_taken_for_a_new
         lives.begin(following=1)
         codes = {lives.place(key).get("error", {}).get("code", "taken") for key in keys}
         assert codes <= {"E_KEY_REUSED", "E_STORE", "E_HALTED"}
-        lives.published.daemon.beat()
+        lives.published.daemon.publish_heartbeat()
         lives.end()
 
 
@@ -264,7 +264,7 @@ def test_a_store_of_schema_1_is_upgraded_with_all_that_is_in_it(first: Lives) ->
     daemon = first.published.daemon
     assert daemon.store.fault == ""
     assert daemon.store.name == "s-1qbixzp7f31i"
-    assert daemon.store._about.epoch == daemon.streams.epoch
+    assert daemon.store._about.epoch == daemon.publisher.epoch
     assert daemon.halt.state == {"since": 1_900_000_000_000_000, "client": "desk", "reason": "for tonight"}
     daemon.halt.clear("desk", 1)
     used = {key: first.is_used(key) for key in ("working", "filled", "refused", "executed", "unheard")}
@@ -280,7 +280,7 @@ def test_the_messages_of_a_store_of_schema_1_are_kept_for_days_from_the_upgrade_
     first.begin()
     store = first.published.daemon.store
     for _ in range(3):
-        store.tend(0)
+        store.tick(0)
     assert store.first(b"ord.a.") == 1
     first.pass_days(8)
     assert store.first(b"ord.a.") == 7
@@ -314,7 +314,7 @@ def test_a_damaged_store_of_schema_1_is_said_and_left_as_it_is(first: Lives, sta
     path = first.directory / "events.db"
     _spoiled(statement)(path)
     before = path.read_bytes()
-    with closing(Store(first.directory, days=7, patience=60)) as store:
+    with closing(EventStore(first.directory, days=7, patience=60)) as store:
         store.open(1, partial(adopt, 1))
         assert "; move it away with its -wal and -shm; " in store.fault
     with closing(sqlite3.connect(path)) as db:
@@ -326,5 +326,5 @@ def test_a_damaged_store_of_schema_1_is_said_and_left_as_it_is(first: Lives, sta
 
 def test_the_epoch_after_an_upgrade_is_higher_than_any_before(first: Lives) -> None:
     """The clock of the release before may have been ahead."""
-    with closing(Store(first.directory, days=7, patience=60)) as store:
+    with closing(EventStore(first.directory, days=7, patience=60)) as store:
         assert store.open(5, partial(adopt, 1)) == 1_796_030_689_249_535

@@ -12,20 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibbridge.recording import format as recording_format
-from ibbridge.recording.format import HEADER, Kind, Reading, Record, RecordingError
+from ibbridge.recording.format import HEADER, Reading, RecordedEvent, RecordingError, RecordKind
 
 NUMBERS = st.integers(0, 2**64 - 1)
-RECORDS = st.builds(Record, st.sampled_from(Kind), NUMBERS, NUMBERS, st.binary(max_size=200))
+RECORDS = st.builds(RecordedEvent, st.sampled_from(RecordKind), NUMBERS, NUMBERS, st.binary(max_size=200))
 BLOCKS = st.lists(st.lists(RECORDS, min_size=1, max_size=5), max_size=5)
 
 
-def written(blocks: list[list[Record]]) -> list[bytes]:
+def written(blocks: list[list[RecordedEvent]]) -> list[bytes]:
     return [
         recording_format.block(b"".join(recording_format.pack(*record) for record in records)) for records in blocks
     ]
 
 
-def read(data: bytes) -> tuple[list[Record], bool]:
+def read(data: bytes) -> tuple[list[RecordedEvent], bool]:
     reading = Reading(io.BytesIO(data), "FILE")
     records = list(reading)
     return records, reading.cut
@@ -57,7 +57,7 @@ def test_a_changed_byte_is_found_and_nothing_wrong_is_read(blocks, data):
     changed = bytearray(body)
     changed[at] ^= data.draw(st.integers(1, 255))
     true = [record for records in blocks for record in records]
-    got: list[Record] = []
+    got: list[RecordedEvent] = []
     reading = Reading(io.BytesIO(HEADER + bytes(changed)), "FILE")
     damaged = False
     try:
@@ -119,4 +119,4 @@ def test_a_reading_may_begin_where_another_one_was(blocks, data):
 
 def test_what_is_told_of_a_connection_is_read_back():
     about = {"host": "127.0.0.1", "port": 4002, "clientId": 1, "why": "é"}
-    assert Record(Kind.OPENED, 1, 1, recording_format.told(about)).about == about
+    assert RecordedEvent(RecordKind.OPENED, 1, 1, recording_format.told(about)).about == about

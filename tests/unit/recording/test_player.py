@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibbridge.codec import Connection, Dialect, Message, frame
-from ibbridge.recording.format import HEADER, Kind, RecordingError
-from ibbridge.recording.player import Playback, Score, server
-from ibbridge.recording.player.session import Performance
+from ibbridge.recording.format import HEADER, RecordingError, RecordKind
+from ibbridge.recording.player import Player, Script, server
+from ibbridge.recording.player.session import PlayerSession
 from tests.support.recordings import BEGAN, CLIENT, SECOND, Taped, blank
 
 if TYPE_CHECKING:
@@ -85,9 +85,9 @@ class Client:
 
 @pytest.fixture
 def play(tmp_path: pathlib.Path) -> Callable[..., Any]:
-    def play(taped: Taped, script: Callable[[Playback], Awaitable[Any]], **options: Any) -> Any:
+    def play(taped: Taped, script: Callable[[Player], Awaitable[Any]], **options: Any) -> Any:
         async def run() -> Any:
-            async with Playback(Score([taped.write(tmp_path / "r.ibrec")]), **options) as playback:
+            async with Player(Script([taped.write(tmp_path / "r.ibrec")]), **options) as playback:
                 return await script(playback)
 
         return asyncio.run(run())
@@ -109,7 +109,7 @@ def prices(messages: list[Message]) -> list[tuple[int, float]]:
 def test_what_was_said_after_a_request_waits_for_that_request(play):
     taped = Taped().open().tick(-1, 1.0).asked("reqMktData", reqId=1, contract=AAPL, genericTickList="").tick(1, 2.0)
 
-    async def script(playback: Playback) -> None:
+    async def script(playback: Player) -> None:
         async with Client(playback.port) as client:
             await client.ready()
             assert prices(await client.until("tickPrice")) == [(-1, 1.0)]
@@ -129,7 +129,7 @@ def test_a_request_that_comes_early_is_remembered(play):
         .asked("reqMktData", reqId=2, contract=MSFT).tick(2, 2.0).tick(1, 1.1)
     )  # fmt: skip
 
-    async def script(playback: Playback) -> None:
+    async def script(playback: Player) -> None:
         async with Client(playback.port) as client:
             await client.ready()
             client.ask("reqMktData", reqId=7, contract=MSFT)
@@ -147,7 +147,7 @@ def test_a_request_that_never_comes_is_passed_over_with_its_answers(play, caplog
         .asked("reqMktData", reqId=2, contract=MSFT).tick(1, 1.1).tick(2, 2.0)
     )  # fmt: skip
 
-    async def script(playback: Playback) -> None:
+    async def script(playback: Player) -> None:
         async with Client(playback.port) as client:
             await client.ready()
             client.ask("reqMktData", reqId=1, contract=MSFT)
@@ -167,8 +167,8 @@ def test_a_stream_that_is_asked_for_late_is_taken_up_and_a_question_is_answered_
         .asked("placeOrder", orderId=3, contract=AAPL, order=LIMIT)
         .asked("cancelOrder", orderId=3)
     )  # fmt: skip
-    (part,) = Score([taped.write(tmp_path / "r")]).parts
-    performance = Performance(part)
+    (part,) = Script([taped.write(tmp_path / "r")]).parts
+    performance = PlayerSession(part)
     performance.asked(Message("startApi", {"clientId": CLIENT}), 0)
     for index in range(4):
         assert performance.has(index) is (index == 0)
@@ -221,7 +221,7 @@ def test_the_numbers_of_now_stand_in_all_that_is_said(play, version):
         .said("error", reqId=6, errorCode=202, errorString="cancelled")
     )  # fmt: skip
 
-    async def script(playback: Playback) -> list[Message]:
+    async def script(playback: Player) -> list[Message]:
         async with Client(playback.port, client_id=3) as client:
             await client.ready()
             client.ask("placeOrder", orderId=105, contract=AAPL, order=LIMIT)
@@ -252,11 +252,13 @@ def test_with_the_same_numbers_the_bytes_are_those_that_were_recorded(play):
         Taped().open().asked("reqMktData", reqId=1, contract=AAPL).tick(1, 1.0).inbound(surplus).tick(2, 5.0)
         .inbound(b"\x00\x00\x00\x05\x00\x00\xff\xffx").close()
     )  # fmt: skip
-    said = b"".join(data for kind, _, _, data in taped.records if kind is Kind.INBOUND)
+    said = b"".join(data for kind, _, _, data in taped.records if kind is RecordKind.INBOUND)
 
-    async def script(playback: Playback) -> bytes:
+    async def script(playback: Player) -> bytes:
         async with Client(playback.port) as client:
-            client.writer.write(b"".join(data for kind, _, _, data in taped.records if kind is Kind.OUTBOUND)[17:])
+            client.writer.write(
+                b"".join(data for kind, _, _, data in taped.records if kind is RecordKind.OUTBOUND)[17:]
+            )
             return await client.reader.read()
 
     assert play(taped, script, **as_fast_as_can_be(), stay=False) == said
@@ -268,7 +270,7 @@ def test_a_cancel_is_of_what_it_cancels(play):
         .asked("cancelMktData", reqId=1).tick(2, 2.0).asked("cancelMktData", reqId=2).tick(-1, 0.0)
     )  # fmt: skip
 
-    async def script(playback: Playback) -> None:
+    async def script(playback: Player) -> None:
         async with Client(playback.port) as client:
             await client.ready()
             client.ask("reqMktData", reqId=2, contract=AAPL)
@@ -290,7 +292,7 @@ def test_an_order_that_is_changed_after_a_reconnect_is_the_one_of_before(play):
         .said("orderStatus", orderId=5, clientId=CLIENT, status="Cancelled")
     )  # fmt: skip
 
-    async def script(playback: Playback) -> None:
+    async def script(playback: Player) -> None:
         async with Client(playback.port) as client:
             await client.ready()
             client.ask("placeOrder", orderId=8, contract=AAPL, order=LIMIT)
@@ -309,7 +311,7 @@ def test_an_order_that_is_changed_after_a_reconnect_is_the_one_of_before(play):
 
 
 def test_what_was_not_recorded_is_answered_as_tws_would(play, caplog):
-    async def script(playback: Playback) -> None:
+    async def script(playback: Player) -> None:
         async with Client(playback.port) as client:
             await client.ready()
             client.ask("reqMarketDataType", marketDataType=3)
@@ -333,7 +335,7 @@ def test_a_stream_that_is_cancelled_earlier_than_it_was_says_nothing_more(play):
         .asked("reqMktData", reqId=2, contract=MSFT).tick(1, 1.1).tick(2, 2.0)
     )  # fmt: skip
 
-    async def script(playback: Playback) -> None:
+    async def script(playback: Player) -> None:
         async with Client(playback.port) as client:
             await client.ready()
             client.ask("reqMktData", reqId=1, contract=AAPL)
@@ -351,7 +353,7 @@ def test_the_time_is_that_of_the_recording_and_nobody_waits_for_who_asked_it_the
         .asked("reqMktData", reqId=1, contract=AAPL)
     )  # fmt: skip
 
-    async def script(playback: Playback) -> None:
+    async def script(playback: Player) -> None:
         async with Client(playback.port) as client:
             await client.ready()
             assert [each.name for each in await client.until("tickPrice")] == ["tickPrice"]
@@ -369,7 +371,7 @@ def test_each_client_gets_the_next_connection_and_then_there_are_none(play, capl
     caplog.set_level(logging.INFO)
     taped = Taped().open().tick(-1, 1.0).close().open().tick(-1, 2.0).close()
 
-    async def script(playback: Playback) -> None:
+    async def script(playback: Player) -> None:
         async with Client(playback.port) as client:
             await client.reader.readexactly(4)  # somebody who only looks whether there is an answer takes nothing away
         async with Client(playback.port) as client:
@@ -387,7 +389,7 @@ def test_each_client_gets_the_next_connection_and_then_there_are_none(play, capl
 
 
 def test_the_last_connection_is_closed_too_if_that_is_wanted(play):
-    async def script(playback: Playback) -> None:
+    async def script(playback: Player) -> None:
         async with Client(playback.port) as client:
             assert prices(await client.closed()) == [(-1, 1.0)]
             await playback.over.wait()
@@ -396,7 +398,7 @@ def test_the_last_connection_is_closed_too_if_that_is_wanted(play):
 
 
 def test_a_client_that_does_not_speak_the_recorded_version_is_sent_away_and_takes_nothing(play, caplog):
-    async def script(playback: Playback) -> None:
+    async def script(playback: Player) -> None:
         async with Client(playback.port, newest=200) as client:
             assert await client.closed() == []
         async with Client(playback.port) as client:
@@ -408,7 +410,7 @@ def test_a_client_that_does_not_speak_the_recorded_version_is_sent_away_and_take
 
 
 def test_a_stranger_is_sent_away(play, caplog):
-    async def script(playback: Playback) -> None:
+    async def script(playback: Player) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", playback.port)
         writer.write(b"GET / HTTP/1.1\r\n\r\n")
         with contextlib.suppress(ConnectionError):
@@ -439,9 +441,9 @@ def times(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -
 
     monkeypatch.setattr(server, "_clock", lambda: clock[0])
     monkeypatch.setattr(server, "_sleep", sleep)
-    score = Score([path])
+    score = Script([path])
     (part,) = score.parts
-    stage = server._Stage(part, Performance(part), Writer(), options["speed"], options.get("begin", 0))  # type: ignore[arg-type]
+    stage = server._Stage(part, PlayerSession(part), Writer(), options["speed"], options.get("begin", 0))  # type: ignore[arg-type]
     stage.heard([asked.request for asked in part.requests])
     asyncio.run(stage.play(score, 0.0))
     connection = Connection(CLIENT)
@@ -479,7 +481,7 @@ SESSION = (
 
 
 def steps(path: pathlib.Path) -> list[bytes | None]:
-    score = Score([path])
+    score = Script([path])
     (part,) = score.parts
     return [step.payload for step in score.steps(part)]
 
@@ -502,11 +504,11 @@ def test_files_that_belong_together_are_one_recording_in_whatever_order_they_are
     first.records, second.records = SESSION.records[:middle], SESSION.records[middle:]
     second.records = [(kind, connection, ts + 1, data) for kind, connection, ts, data in second.records]
     paths = [second.write(tmp_path / "a"), first.write(tmp_path / "b")]
-    score = Score(paths)
+    score = Script(paths)
     (part,) = score.parts
     assert [step.payload for step in score.steps(part)] == whole
     with pytest.raises(RecordingError, match=r"1 connection.*give the earlier files"):
-        Score(paths[:1])
+        Script(paths[:1])
 
 
 def test_connections_at_the_same_time_are_told_apart(tmp_path):
@@ -514,7 +516,7 @@ def test_connections_at_the_same_time_are_told_apart(tmp_path):
     both = Taped()
     both.records = [record for pair in zip(one.records, other.records, strict=False) for record in pair]
     both.records += one.records[len(other.records) :]
-    score = Score([both.write(tmp_path / "r")])
+    score = Script([both.write(tmp_path / "r")])
     assert [part.client for part in score.parts] == [1, 2]
     assert len(list(score.steps(score.parts[0]))) == len(list(score.steps(score.parts[1]))) + 1
 
@@ -522,14 +524,14 @@ def test_connections_at_the_same_time_are_told_apart(tmp_path):
 def test_a_recording_that_was_cut_off_is_played_up_to_there_and_says_so(tmp_path):
     path = SESSION.write(tmp_path / "r")
     path.write_bytes(path.read_bytes() + b"\0\0\1")
-    score = Score([path])
+    score = Script([path])
     assert len(score.parts) == 1
     assert "ends within a block" in score.remarks[0]
 
 
 def test_a_connection_whose_frames_break_is_played_up_to_there(tmp_path):
     broken = Taped().open().tick(-1, 1.0).inbound(b"\xff\xff\xff\xff").tick(-1, 2.0)
-    score = Score([broken.write(tmp_path / "r")])
+    score = Script([broken.write(tmp_path / "r")])
     assert "broken frame" in score.remarks[0]
     assert len(list(score.steps(score.parts[0]))) == 4
 
@@ -538,7 +540,7 @@ def test_a_recording_without_a_connection_is_refused(tmp_path):
     path = tmp_path / "r"
     path.write_bytes(HEADER)
     with pytest.raises(RecordingError, match="nothing to play: no client and TWS agreed"):
-        Score([path])
+        Script([path])
 
 
 def test_damage_is_said_before_anybody_connects(tmp_path):
@@ -547,4 +549,4 @@ def test_damage_is_said_before_anybody_connects(tmp_path):
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(RecordingError, match="damaged"):
-        Score([path])
+        Script([path])

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ibbridge.recording import proxy as tap_module
-from ibbridge.recording.format import Kind, Reading, Record
-from ibbridge.recording.proxy import Tap
+from ibbridge.recording.format import Reading, RecordedEvent, RecordKind
+from ibbridge.recording.proxy import RecordingProxy
 from ibbridge.recording.writer import OneFile, Recorder
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ RESET = struct.pack("ii", 1, 0)
 class Line:
     """A tap, and plain sockets on both ends of it."""
 
-    def __init__(self, tap: Tap, tws: socket.socket) -> None:
+    def __init__(self, tap: RecordingProxy, tws: socket.socket) -> None:
         self._tap = tap
         self._tws = tws
 
@@ -40,16 +40,16 @@ class Line:
 
 
 @pytest.fixture
-def through(tmp_path: pathlib.Path) -> Callable[[Callable[[Line], Awaitable[Any]]], list[Record]]:
+def through(tmp_path: pathlib.Path) -> Callable[[Callable[[Line], Awaitable[Any]]], list[RecordedEvent]]:
     """Carries out what a test does with a line; what was recorded of it."""
 
     async def run(script: Callable[[Line], Awaitable[Any]], recorder: Recorder) -> None:
         with socket.create_server(("127.0.0.1", 0)) as tws:
             tws.setblocking(False)
-            async with Tap(recorder, "127.0.0.1", tws.getsockname()[1]) as tap:
+            async with RecordingProxy(recorder, "127.0.0.1", tws.getsockname()[1]) as tap:
                 await script(Line(tap, tws))
 
-    def through(script: Callable[[Line], Awaitable[Any]]) -> list[Record]:
+    def through(script: Callable[[Line], Awaitable[Any]]) -> list[RecordedEvent]:
         with contextlib.closing(Recorder(OneFile(tmp_path / "r.ibrec"))) as recorder:
             asyncio.run(run(script, recorder))
         with (tmp_path / "r.ibrec").open("rb") as file:
@@ -65,7 +65,7 @@ async def received(peer: socket.socket, size: int) -> bytes:
     return data
 
 
-def passed(records: list[Record], kind: Kind) -> bytes:
+def passed(records: list[RecordedEvent], kind: RecordKind) -> bytes:
     return b"".join(record.data for record in records if record.kind is kind)
 
 
@@ -84,9 +84,9 @@ def test_bytes_pass_both_ways_unchanged_and_are_recorded(through):
             await sending
 
     records = through(script)
-    assert passed(records, Kind.OUTBOUND) == question
-    assert passed(records, Kind.INBOUND) == answer
-    assert records[0].kind is Kind.OPENED
+    assert passed(records, RecordKind.OUTBOUND) == question
+    assert passed(records, RecordKind.INBOUND) == answer
+    assert records[0].kind is RecordKind.OPENED
     assert records[0].about["host"] == "127.0.0.1"
 
 
@@ -104,7 +104,7 @@ def test_one_side_may_end_while_the_other_goes_on(through, first):
             other.shutdown(socket.SHUT_WR)
             assert await received(one, 1) == b""
 
-    assert through(script)[-1].kind is Kind.CLOSED
+    assert through(script)[-1].kind is RecordKind.CLOSED
 
 
 @pytest.mark.parametrize("first", ["client", "tws"])
@@ -119,7 +119,7 @@ def test_a_reset_is_one_on_the_other_side(through, first):
                 await received(other, 1)
 
     closed = through(script)[-1]
-    assert closed.kind is Kind.CLOSED
+    assert closed.kind is RecordKind.CLOSED
     assert "reset" in closed.about["why"].lower()
 
 
@@ -173,7 +173,7 @@ def test_several_clients_at_once_and_one_after_the_other_have_connections_of_the
                 tws.close()
 
     records = through(script)
-    assert [record.data for record in records if record.kind is Kind.OUTBOUND] == [b"0", b"1", b"2", b"3"]
+    assert [record.data for record in records if record.kind is RecordKind.OUTBOUND] == [b"0", b"1", b"2", b"3"]
     assert len({record.connection for record in records}) == 4
 
 
@@ -181,7 +181,7 @@ def test_without_a_tws_clients_are_sent_away_and_nothing_is_recorded(tmp_path, c
     async def run(recorder: Recorder) -> None:
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
-            async with Tap(recorder, "127.0.0.1", nobody.getsockname()[1]) as tap:
+            async with RecordingProxy(recorder, "127.0.0.1", nobody.getsockname()[1]) as tap:
                 reader, writer = await asyncio.open_connection("127.0.0.1", tap.port)
                 with pytest.raises(ConnectionResetError):
                     await reader.read(1)

@@ -22,12 +22,12 @@ from ibbridge.codec.messages import REQUESTS
 from ibbridge.config import model
 from ibbridge.recording import format as recording_format
 from ibbridge.recording import writer
-from ibbridge.recording.format import Kind, Reading, Record
+from ibbridge.recording.format import Reading, RecordedEvent, RecordKind
 from ibbridge.recording.writer import OneFile, Recorder, Rotated
 from ibbridge.sim import Simulator
 from ibbridge.sim.engine import EPOCH
-from ibbridge.tws.connector import Gateway
-from ibbridge.tws.send_queue import Waiting
+from ibbridge.tws.connector import TwsConnector
+from ibbridge.tws.send_queue import OutboundMessage
 from ibbridge.tws.session import Session
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ DAY = 86_400_000_000
 NOON = 1_767_614_400_000_000  # 2026-01-05, 12:00 UTC
 
 
-def read(*paths: pathlib.Path) -> list[Record]:
-    records: list[Record] = []
+def read(*paths: pathlib.Path) -> list[RecordedEvent]:
+    records: list[RecordedEvent] = []
     for path in paths:
         with path.open("rb") as file:
             reading = Reading(file, path.name)
@@ -57,7 +57,7 @@ def test_what_is_recorded_can_be_read_and_only_by_its_owner(tmp_path):
         first.closed("done")
     opened, other, out, inbound, closed = read(path)
     assert [each.kind for each in (opened, other, out, inbound, closed)] == [
-        Kind.OPENED, Kind.OPENED, Kind.OUTBOUND, Kind.INBOUND, Kind.CLOSED,
+        RecordKind.OPENED, RecordKind.OPENED, RecordKind.OUTBOUND, RecordKind.INBOUND, RecordKind.CLOSED,
     ]  # fmt: skip
     assert opened.connection == out.connection == closed.connection != other.connection == inbound.connection
     assert (out.data, inbound.data, inbound.ts) == (b"a", b"b", 17)
@@ -81,7 +81,9 @@ def files(directory: pathlib.Path) -> list[pathlib.Path]:
 
 
 def blocks(numbers: Iterable[int], size: int = 1000) -> dict[int, bytes]:
-    return {n: recording_format.block(recording_format.pack(Kind.INBOUND, 1, n, os.urandom(size))) for n in numbers}
+    return {
+        n: recording_format.block(recording_format.pack(RecordKind.INBOUND, 1, n, os.urandom(size))) for n in numbers
+    }
 
 
 def test_a_new_file_begins_each_day_and_where_one_would_be_too_large(tmp_path):
@@ -232,7 +234,7 @@ class Owner:
     def started(self, dialect: Any) -> None:
         self.ready.set()
 
-    def leaving(self, message: Waiting) -> bool:
+    def on_send(self, message: OutboundMessage) -> bool:
         return True
 
     def lost(self) -> None:
@@ -244,11 +246,11 @@ async def connected(made: Recorder | None) -> Owner:
     owner = Owner()
     async with Simulator(start=EPOCH) as simulator:
         tws = model.load(overrides=[f"tws.port={simulator.port}", "tws.client_id=7"]).tws
-        gateway = Gateway(tws, Session(0.0), owner, (), made)
+        gateway = TwsConnector(tws, Session(0.0), owner, (), made)
         running = asyncio.create_task(gateway.run())
         await owner.ready.wait()
         assert gateway.dialect is not None
-        assert gateway.send(Waiting(REQUESTS["reqCurrentTime"], gateway.dialect.write("reqCurrentTime", {})))
+        assert gateway.send(OutboundMessage(REQUESTS["reqCurrentTime"], gateway.dialect.write("reqCurrentTime", {})))
         await owner.told.wait()
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -261,12 +263,12 @@ def test_the_gateway_records_all_bytes_from_the_greeting_to_the_end_with_the_tim
         owner = asyncio.run(connected(made))
     opened, *between, closed = read(tmp_path / "r.ibrec")
     assert opened.about.items() >= {"host": "127.0.0.1", "clientId": 7}.items()
-    assert closed.kind is Kind.CLOSED
+    assert closed.kind is RecordKind.CLOSED
     assert {each.connection for each in (opened, *between, closed)} == {opened.connection}
     acceptor = Acceptor()
-    asked = list(acceptor.receive_data(b"".join(r.data for r in between if r.kind is Kind.OUTBOUND)))
+    asked = list(acceptor.receive_data(b"".join(r.data for r in between if r.kind is RecordKind.OUTBOUND)))
     assert [each.name for each in asked if isinstance(each, Message)] == ["startApi", "reqCurrentTime"]
-    assert [record.ts for record in between if record.kind is Kind.INBOUND] == owner.times
+    assert [record.ts for record in between if record.kind is RecordKind.INBOUND] == owner.times
 
 
 def test_what_the_configuration_wants_is_recorded_under_a_name_that_says_of_what(tmp_path):

@@ -48,15 +48,15 @@ def test_a_halt_that_cannot_be_kept_is_in_force_all_the_same_and_says_so():
     halt = Halt(values)
     assert not halt.set("a", "", 1)
     assert halt.state
-    halt.tend()
+    halt.tick()
     assert values.get("halt") is None
     values.writable = True
-    halt.tend()
+    halt.tick()
     again = Halt(values)
     again.load()
     assert again.state == halt.state
     values.values.clear()
-    halt.tend()
+    halt.tick()
     assert values.get("halt") is None, "it is written once"
 
 

@@ -20,7 +20,7 @@ REQUEST = [b"1.0", b"7", zap.DOMAIN, b"127.0.0.1", b"", b"NULL"]
 
 
 def test_a_request_is_read():
-    assert zap.parse(REQUEST) == zap.Request(b"7", "ibbridge", "127.0.0.1", "NULL")
+    assert zap.parse(REQUEST) == zap.ZapRequest(b"7", "ibbridge", "127.0.0.1", "NULL")
 
 
 def test_credentials_behind_the_mechanism_are_passed_over():
@@ -40,13 +40,13 @@ def test_whatever_comes_is_a_request_or_none(frames: list[bytes]):
 
 @pytest.mark.parametrize(("domain", "mechanism"), [("other", "NULL"), ("ibbridge", "PLAIN"), ("ibbridge", "CURVE")])
 def test_what_is_not_ours_to_let_in_is_turned_away(domain: str, mechanism: str):
-    request = zap.Request(b"1", domain, "127.0.0.1", mechanism)
+    request = zap.ZapRequest(b"1", domain, "127.0.0.1", mechanism)
     assert zap.decide(request).status == b"400"
     assert not zap.decide(request).user_id
 
 
 def test_each_peer_is_let_in_under_a_routing_id_of_its_own():
-    request = zap.Request(b"1", "ibbridge", "127.0.0.1", "NULL")
+    request = zap.ZapRequest(b"1", "ibbridge", "127.0.0.1", "NULL")
     replies = [zap.decide(request) for _ in range(100)]
     ids = {reply.metadata[b"Identity"] for reply in replies}
     assert len(ids) == 100
@@ -55,7 +55,7 @@ def test_each_peer_is_let_in_under_a_routing_id_of_its_own():
 
 
 def test_a_reply_has_the_frames_of_the_rfc():
-    reply = zap.Reply(b"200", b"welcome", b"me", {b"Identity": b"ab", b"Role": b""})
+    reply = zap.ZapReply(b"200", b"welcome", b"me", {b"Identity": b"ab", b"Role": b""})
     metadata = b"\x08Identity\0\0\0\x02ab\x04Role\0\0\0\0"
     assert zap.frames_of(b"7", reply) == [b"1.0", b"7", b"200", b"welcome", b"me", metadata]
 
@@ -64,7 +64,7 @@ class Place:
     """A ROUTER that hears whom the handler lets in, and peers of it."""
 
     def __init__(self) -> None:
-        self.handler = zap.Handler()
+        self.handler = zap.ZapHandler()
         self._context: zmq.Context[Any] = zmq.Context()
         self._outside: zmq.Context[Any] = zmq.Context()
         self.router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)

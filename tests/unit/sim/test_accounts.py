@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from ibbridge.sim.accounts.ledger import Ledger
-from ibbridge.sim.context import World
+from ibbridge.sim.context import SimulationContext
 from ibbridge.sim.engine import EPOCH
 from tests.support.simulator_client import AAPL, CALL, EURUSD, Client, codes, names, only
 
@@ -15,7 +15,7 @@ ACCOUNT = "DU1234567"
 
 @pytest.fixture
 def client():
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 def values(messages):
@@ -143,7 +143,7 @@ def test_the_multi_forms_are_keyed_and_have_ends(client):
 
 
 def test_with_several_accounts_an_order_must_name_one():
-    client = Client(Host(seed=1, accounts=("DU1", "DU2")))
+    client = Client(SimulatedTws(seed=1, accounts=("DU1", "DU2")))
     assert client.welcome[0] == ("managedAccounts", {"accountsList": "DU1,DU2"})
     assert codes(client.market(1, 10)) == [435]
     client.market(2, 10, account="DU2")
@@ -165,7 +165,7 @@ quantities, prices = st.integers(-500, 500).filter(bool), st.integers(1, 40_000)
 
 
 def test_margins_are_for_what_is_at_risk():
-    world = World(1, EPOCH)
+    world = SimulationContext(1, EPOCH)
     ledger = Ledger(world, ACCOUNT)
     call = world.instrument(CALL)
     assert ledger.margin(call, 5) == (0.0, 0.0), "a bought option is paid for"
@@ -174,7 +174,7 @@ def test_margins_are_for_what_is_at_risk():
 
 
 def test_other_currencies_are_worth_what_they_trade_at():
-    ledger = Ledger(World(1, EPOCH), ACCOUNT)
+    ledger = Ledger(SimulationContext(1, EPOCH), ACCOUNT)
     assert ledger.rate("EUR") == pytest.approx(1.14, rel=0.05)
     assert ledger.rate("JPY") == pytest.approx(1 / 147, rel=0.05)
     assert ledger.rate("XXX") == 1.0
@@ -185,7 +185,7 @@ def test_other_currencies_are_worth_what_they_trade_at():
     trades=st.lists(st.tuples(quantities, prices), min_size=1, max_size=12), contract=st.sampled_from([AAPL, FUTURE])
 )
 def test_what_was_earned_is_what_was_paid_less_what_is_held(trades, contract):
-    world = World(1, EPOCH)
+    world = SimulationContext(1, EPOCH)
     ledger, instrument = Ledger(world, ACCOUNT), world.instrument(contract)
     for quantity, price in trades:
         ledger.fill(instrument, quantity, price, 1.0)

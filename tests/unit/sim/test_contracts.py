@@ -4,8 +4,8 @@ from datetime import date
 
 import pytest
 
-from ibbridge.sim import Host
-from ibbridge.sim.market.contract_resolver import Catalogue, Refused
+from ibbridge.sim import SimulatedTws
+from ibbridge.sim.market.contract_resolver import ContractResolver, RequestRejected
 from tests.support.simulator_client import AAPL, CALL, Client, codes, names, only
 
 TODAY = date(2026, 1, 5)
@@ -13,7 +13,7 @@ TODAY = date(2026, 1, 5)
 
 @pytest.fixture
 def client():
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 def test_details_of_a_stock_are_one_message_and_the_end(client):
@@ -63,13 +63,13 @@ def test_an_option_chain_has_both_rights_of_every_strike(client):
     ],
 )
 def test_a_contract_is_found_by_what_names_it(asked, symbol):
-    assert Catalogue(1).one(asked, TODAY).local_symbol == symbol
+    assert ContractResolver(1).one(asked, TODAY).local_symbol == symbol
 
 
 def test_a_con_id_is_found_once_it_was_given_out():
-    catalogue = Catalogue(1)
-    made = Catalogue(2).one(CALL, TODAY)
-    with pytest.raises(Refused, match="200"):
+    catalogue = ContractResolver(1)
+    made = ContractResolver(2).one(CALL, TODAY)
+    with pytest.raises(RequestRejected, match="200"):
         catalogue.by_id(made.con_id)
     assert catalogue.one(CALL, TODAY).con_id == made.con_id
     assert catalogue.by_id(made.con_id).strike == 230.0
@@ -90,8 +90,8 @@ def test_a_con_id_is_found_once_it_was_given_out():
     ],
 )
 def test_a_derivative_that_cannot_exist_is_not_found(wrong):
-    with pytest.raises(Refused, match="200"):
-        Catalogue(1).one(wrong, TODAY)
+    with pytest.raises(RequestRejected, match="200"):
+        ContractResolver(1).one(wrong, TODAY)
 
 
 @pytest.mark.parametrize("wrong", [{"symbol": "AAPL"}, {"symbol": "AAPL", "secType": "XYZ"}, {}])

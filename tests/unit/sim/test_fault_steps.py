@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibbridge.codec import Dialect
-from ibbridge.sim.engine import EPOCH, Host
-from ibbridge.sim.faults.byte_pipe import Pipe
+from ibbridge.sim.engine import EPOCH, SimulatedTws
+from ibbridge.sim.faults.byte_pipe import BytePipe
 from ibbridge.sim.faults.control_socket import reply
 from ibbridge.sim.faults.corrupt_frames import garbled
-from ibbridge.sim.faults.injector import Trouble
-from ibbridge.sim.faults.script import FAULTS, FaultError, Step, read, step, wrong
+from ibbridge.sim.faults.injector import FaultInjector
+from ibbridge.sim.faults.script import FAULTS, FaultError, FaultStep, read, step, wrong
 from ibbridge.sim.pacing_rules import HistoryRules, Rate
 from tests.support.simulator_client import AAPL, EURUSD
 
@@ -26,9 +26,9 @@ EARLY = "comes before a client has said its id, or concerns the whole port; leav
 def test_a_script_is_a_list_of_steps():
     steps = read("- {at: 5, do: 1100, client: 1, for: 3}\n- {on: reqMktData, do: close}\n- {after: 1, do: off}\n")
     assert steps == [
-        Step("1100", 1, {"repeat": 1, "every": 1.0}, at=5, lasts=3),
-        Step("close", None, {"abort": False}, on="reqMktData"),
-        Step("off", None, {"fault": ""}, after=1),
+        FaultStep("1100", 1, {"repeat": 1, "every": 1.0}, at=5, lasts=3),
+        FaultStep("close", None, {"abort": False}, on="reqMktData"),
+        FaultStep("off", None, {"fault": ""}, after=1),
     ]
     assert read("") == []
 
@@ -95,7 +95,7 @@ def test_commands_that_cannot_be_read_are_told():
     st.sampled_from([0, 7]),
 )
 def test_a_pipe_loses_and_reorders_nothing(puts, piece, gather, rate):
-    pipe, now, out = Pipe(), 0.0, b""
+    pipe, now, out = BytePipe(), 0.0, b""
     pipe.piece, pipe.gather, pipe.rate = piece, gather, rate
     for data, wait in puts:
         pipe.put(data, now)
@@ -110,7 +110,7 @@ def test_a_pipe_loses_and_reorders_nothing(puts, piece, gather, rate):
 
 
 def test_a_slow_pipe_lets_so_many_bytes_out_in_a_second():
-    pipe = Pipe()
+    pipe = BytePipe()
     pipe.rate = 10
     pipe.put(bytes(100), 5.0)
     sizes = [sum(map(len, pipe.take(5.0 + quarter / 4))) for quarter in range(1, 21)]
@@ -119,7 +119,7 @@ def test_a_slow_pipe_lets_so_many_bytes_out_in_a_second():
 
 
 def test_a_pipe_gathers_holds_and_is_cut():
-    pipe = Pipe()
+    pipe = BytePipe()
     pipe.gather = 0.1
     pipe.put(b"ab", 1.0)
     pipe.put(b"cd", 1.05)
@@ -216,8 +216,8 @@ NIGHT = """\
 
 def night():
     """What a client hears in twenty seconds, and when."""
-    host = Host(1)
-    trouble = Trouble(host, pace=5)
+    host = SimulatedTws(1)
+    trouble = FaultInjector(host, pace=5)
     trouble.plan(read(NIGHT), 100.0)
     session = host.connect(1)
     trouble.joined(session)

@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from ibbridge.codec import HandshakeError, State
+from ibbridge.codec import HandshakeError, HandshakeState
 from ibbridge.sim.faults import control_socket
 from ibbridge.sim.faults.script import FaultError, read
 from tests.support.simulator_client import AAPL, EURUSD
@@ -92,7 +92,7 @@ async def test_a_connection_is_accepted_and_closed_so_many_times():
 
 
 @pytest.mark.parametrize(("stage", "state"), [
-    ("accepted", State.GREETING), ("version", State.STARTING), ("start", State.STARTING),
+    ("accepted", HandshakeState.GREETING), ("version", HandshakeState.STARTING), ("start", HandshakeState.STARTING),
 ])  # fmt: skip
 @through_a_socket
 async def test_a_handshake_stalls(stage, state):

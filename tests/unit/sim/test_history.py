@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from ibbridge.sim.engine import EPOCH
 from tests.support.simulator_client import AAPL, EURUSD, Client, codes, names, only
 
@@ -11,7 +11,7 @@ CONTINUOUS = {"symbol": "ES", "secType": "CONTFUT", "exchange": "CME"}
 
 @pytest.fixture
 def client():
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 def bars(client, contract=AAPL, **more):
@@ -43,7 +43,7 @@ def test_all_bars_come_in_one_message_and_then_the_end(client):
 
 
 def test_an_older_server_has_the_end_in_the_same_message():
-    host = Host(seed=1)
+    host = SimulatedTws(seed=1)
     client = Client(host)
     client.session.history_end = False
     answer = bars(client)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ibbridge.codec import Dialect, Message
 from ibbridge.codec.messages import MESSAGES, OUTBOUND
 from ibbridge.codec.schema import Record, Tags, Union
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from ibbridge.sim.accounts.advisor_groups import NO_REQUEST
 from ibbridge.sim.engine import EPOCH
 from tests.support.sample_requests import SOUND
@@ -17,14 +17,14 @@ from tests.support.simulator_client import AAPL, CALL, EURUSD, Client, codes, na
 
 
 def test_a_client_is_welcomed_in_the_captured_order():
-    welcome = Client(Host()).welcome
+    welcome = Client(SimulatedTws()).welcome
     assert names(welcome)[:2] == ["managedAccounts", "nextValidId"]
     assert codes(welcome) == [2104, 2104, 2104, 2106, 2158]
     assert {data["reqId"] for _, data in welcome[2:]} == {-1}
 
 
 def test_a_client_id_in_use_is_326_and_the_end():
-    host = Host()
+    host = SimulatedTws()
     first, second = Client(host, 1), Client(host, 1)
     assert codes(second.welcome) == [326]
     assert second.session.closed
@@ -34,13 +34,13 @@ def test_a_client_id_in_use_is_326_and_the_end():
 
 
 def test_a_client_id_is_free_again_once_its_client_has_gone():
-    host = Host()
+    host = SimulatedTws()
     host.disconnect(Client(host, 1).session)
     assert codes(Client(host, 1).welcome)[0] == 2104
 
 
 def test_valid_ids_are_kept_per_client_across_connections():
-    host = Host()
+    host = SimulatedTws()
     one, two = Client(host, 1), Client(host, 2)
     one.limit(40, 1.0)
     host.disconnect(one.session)
@@ -49,26 +49,26 @@ def test_valid_ids_are_kept_per_client_across_connections():
 
 
 def test_time_is_told_as_it_is_simulated():
-    client = Client(Host())
+    client = Client(SimulatedTws())
     client.wait(90.5)
     assert client.ask("reqCurrentTime") == [("currentTime", {"time": EPOCH + 90})]
     assert client.ask("reqCurrentTimeInMillis") == [("currentTimeInMillis", {"timeInMillis": EPOCH * 1000 + 90_500})]
 
 
 def test_time_does_not_go_back():
-    host = Host()
+    host = SimulatedTws()
     host.advance(EPOCH + 10)
     host.advance(EPOCH + 5)
     assert host.now == EPOCH + 10
 
 
 def test_a_request_that_is_none_of_ibs_is_unreadable():
-    answer = Client(Host()).ask("reqWeatherForecast", reqId=7)
+    answer = Client(SimulatedTws()).ask("reqWeatherForecast", reqId=7)
     assert [(data["reqId"], data["errorCode"]) for _, data in answer] == [(-1, 320)]
 
 
 def test_a_log_level_of_ibs_is_silently_set_and_another_refused():
-    client = Client(Host())
+    client = Client(SimulatedTws())
     assert client.ask("setServerLogLevel", logLevel=5) == []
     assert codes(client.ask("setServerLogLevel", logLevel=9)) == [319]
 
@@ -122,12 +122,12 @@ def busy(host):
 
 @pytest.fixture(scope="module")
 def told():
-    return busy(Host(seed=1))
+    return busy(SimulatedTws(seed=1))
 
 
 def test_the_same_seed_and_the_same_requests_give_the_same_messages(told):
-    assert busy(Host(seed=1)) == told
-    assert busy(Host(seed=2)) != told
+    assert busy(SimulatedTws(seed=1)) == told
+    assert busy(SimulatedTws(seed=2)) != told
 
 
 @pytest.mark.parametrize("version", [178, 200, 201, 206, 213, 226])
@@ -199,7 +199,7 @@ SENSE = {
 @given(seed=st.integers(0, 2**32), wrong=st.sampled_from([0.05, 0.3, 1.0]))
 def test_whatever_is_asked_nothing_is_raised_and_what_is_said_can_be_written(seed, wrong):
     draw = random.Random(seed)
-    client = Client(Host(seed=1))
+    client = Client(SimulatedTws(seed=1))
     server = Dialect.server(draw.choice((176, 200, 226)))
     for _ in range(12):
         request = draw.choice(OUTBOUND)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.sim import Host
-from ibbridge.sim.faults.injector import Trouble
-from ibbridge.sim.latency import LONGEST, TYPICAL, Answers, Delays
+from ibbridge.sim import SimulatedTws
+from ibbridge.sim.faults.injector import FaultInjector
+from ibbridge.sim.latency import LONGEST, TYPICAL, DelayedResponses, LatencyModel
 from tests.support.simulator_client import AAPL, codes, names, only
 
 HISTORY = {
@@ -26,7 +26,7 @@ def test_delays_are_of_requests_that_there_are():
 
 @pytest.mark.parametrize("name", ["reqContractDetails", "reqHistoricalData", "placeOrder"])
 def test_delays_are_near_what_is_usual_and_have_a_tail(name):
-    drawn = [delays.draw(name) for delays in [Delays(7)] for _ in range(2000)]
+    drawn = [delays.draw(name) for delays in [LatencyModel(7)] for _ in range(2000)]
     assert statistics.median(drawn) == pytest.approx(TYPICAL[name], rel=0.1)
     assert 2 * TYPICAL[name] < max(drawn) <= LONGEST * TYPICAL[name]
     assert 0 < min(drawn) < TYPICAL[name] / 2
@@ -34,21 +34,21 @@ def test_delays_are_near_what_is_usual_and_have_a_tail(name):
 
 def test_the_same_seed_gives_the_same_delays_and_another_others():
     def drawn(seed):
-        delays = Delays(seed)
+        delays = LatencyModel(seed)
         return [delays.draw("reqContractDetails") for _ in range(10)]
 
     assert drawn(3) == drawn(3) != drawn(4)
 
 
 def test_what_needs_no_server_is_answered_at_once():
-    assert {Delays(1).draw(name) for name in ("reqCurrentTime", "reqIds", "reqMarketDataType")} == {0.0}
+    assert {LatencyModel(1).draw(name) for name in ("reqCurrentTime", "reqIds", "reqMarketDataType")} == {0.0}
 
 
 class Line:
     """A client of a host behind delays: asks at a time, and is given what is due."""
 
     def __init__(self, delays=None):
-        self.trouble = Trouble(Host(seed=1), delays=delays or Delays(1))
+        self.trouble = FaultInjector(SimulatedTws(seed=1), delays=delays or LatencyModel(1))
         self.host = self.trouble._core
         self.session = self.host.connect(1)
         self.trouble.joined(self.session)
@@ -130,7 +130,7 @@ def test_a_refusal_takes_its_time_too():
 
 
 def test_without_delays_answers_are_there_at_once():
-    trouble = Trouble(Host(seed=1))
+    trouble = FaultInjector(SimulatedTws(seed=1))
     session = trouble._core.connect(1)
     trouble.joined(session)
     trouble.said(session, session.take(), 0.0)
@@ -146,7 +146,7 @@ MESSAGES = st.sampled_from(
 
 @given(st.lists(st.tuples(MESSAGES, st.floats(0, 5), st.floats(0, 1)), max_size=40))
 def test_nothing_is_lost_and_nothing_overtakes_its_like(given_):
-    answers, told, now = Answers(), [], 0.0
+    answers, told, now = DelayedResponses(), [], 0.0
     for number, ((name, data), delay, later) in enumerate(given_):
         now += later
         answers.put([(name, data | {"number": number})], now + delay)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from tests.support.simulator_client import AAPL, CALL, EURUSD, Client, codes, names, only, story
 
 MARKET = {"action": "BUY", "totalQuantity": 1.0, "orderType": "MKT"}
@@ -13,7 +13,7 @@ ES = {"symbol": "ES", "secType": "FUT", "exchange": "CME", "lastTradeDateOrContr
 
 @pytest.fixture
 def client():
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 # -- what exists
@@ -71,7 +71,7 @@ def test_a_contract_that_says_enough_is_traded(client, contract):
 
 
 def test_names_may_be_made_up_where_that_is_wanted():
-    client = Client(Host(seed=1, made_up=True))
+    client = Client(SimulatedTws(seed=1, made_up=True))
     assert story(client.place(1, AAPL | {"symbol": "XXX"}, **MARKET))[0] == "5 PreSubmitted"
     assert codes(client.place(2, AAPL | {"symbol": "NOSUCH"}, **MARKET)) == [200]
 
@@ -281,7 +281,7 @@ def test_market_rules_that_contracts_name_are_there(client, rule):
 )
 def test_headlines_are_asked_for_in_a_zone(start, same):
     def headlines(text):
-        client = Client(Host(seed=1))
+        client = Client(SimulatedTws(seed=1))
         asked = {"conId": 265598, "providerCodes": "BRFG+DJNL+FLY", "totalResults": 300}
         return only(client.ask("reqHistoricalNews", reqId=1, startDateTime=text, **asked), "historicalNews")
 

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from ibbridge.sim.market.instruments import KNOWN, MARKET_RULES, PROFILES
 from tests.support.simulator_client import AAPL, CALL, Client, codes, names, only
 
 
 @pytest.fixture
 def client():
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 def test_matching_symbols_are_those_that_begin_so_or_are_called_so(client):
@@ -88,12 +88,12 @@ def test_families_tiers_and_branding_of_a_plain_user(client):
 def test_there_are_reports_about_known_stocks(client, report):
     (found,) = only(client.ask("reqFundamentalData", reqId=1, contract=AAPL, reportType=report), "fundamentalData")
     assert found["data"].startswith("<?xml")
-    assert found == only(Client(Host(seed=1)).ask("reqFundamentalData", reqId=1, contract=AAPL, reportType=report),
-                         "fundamentalData")[0]  # fmt: skip
+    again = Client(SimulatedTws(seed=1)).ask("reqFundamentalData", reqId=1, contract=AAPL, reportType=report)
+    assert found == only(again, "fundamentalData")[0]
 
 
 def test_there_are_none_about_others():
-    client, other = Client(Host(seed=1, made_up=True)), AAPL | {"symbol": "XYZ"}
+    client, other = Client(SimulatedTws(seed=1, made_up=True)), AAPL | {"symbol": "XYZ"}
     assert codes(client.ask("reqFundamentalData", reqId=1, contract=other, reportType="RESC")) == [430]
     assert codes(client.ask("reqFundamentalData", reqId=1, contract=CALL, reportType="RESC")) == [430]
     assert codes(client.ask("reqFundamentalData", reqId=1, contract=AAPL, reportType="Horoscope")) == [321]

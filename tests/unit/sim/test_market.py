@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibbridge.sim.engine import EPOCH
-from ibbridge.sim.market.contract_resolver import Catalogue
+from ibbridge.sim.market.contract_resolver import ContractResolver
 from ibbridge.sim.market.prices import Market, below, to_tick
 from tests.support.simulator_client import AAPL, CALL, EURUSD, PUT
 
@@ -27,7 +27,7 @@ QUOTED = [
 
 
 def instrument(contract, seed=1):
-    return Catalogue(seed).one(contract, TODAY)
+    return ContractResolver(seed).one(contract, TODAY)
 
 
 def test_the_same_seed_gives_the_same_market_whenever_it_starts():
@@ -54,7 +54,7 @@ def test_who_asks_first_changes_nothing():
 @settings(max_examples=50)
 @given(quarter=st.integers(0, 400_000), contract=st.sampled_from(QUOTED))
 def test_a_quote_is_on_the_tick_and_around_the_last_price(quarter, contract):
-    found = Catalogue(1).find(contract, TODAY)[0]
+    found = ContractResolver(1).find(contract, TODAY)[0]
     quote = Market(1, EPOCH).quote(found, EPOCH + quarter / 4)
     assert quote.bid < quote.ask
     assert quote.bid <= quote.last <= quote.ask
@@ -88,7 +88,7 @@ def test_a_nearer_strike_of_a_call_costs_more():
 
 
 def test_a_later_future_carries_more_interest():
-    found = Catalogue(1).find({"secType": "FUT", "symbol": "ES"}, TODAY)
+    found = ContractResolver(1).find({"secType": "FUT", "symbol": "ES"}, TODAY)
     market = Market(1, EPOCH)
     prices = [market.quote(future, EPOCH).last for future in found]
     assert prices == sorted(prices)
@@ -96,7 +96,7 @@ def test_a_later_future_carries_more_interest():
 
 
 def test_a_combination_costs_what_its_legs_cost():
-    catalogue, market = Catalogue(1), Market(1, EPOCH)
+    catalogue, market = ContractResolver(1), Market(1, EPOCH)
     call, higher = catalogue.one(CALL, TODAY), catalogue.one(CALL | {"strike": 240.0}, TODAY)
     legs = [
         {"conId": call.con_id, "ratio": 1, "action": "BUY", "exchange": "SMART"},

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from ibbridge.sim.engine import EPOCH
 from ibbridge.sim.market.instruments import NEWS_PROVIDERS
 from tests.support.simulator_client import AAPL, Client, codes, names, only
@@ -18,7 +18,7 @@ HOUR = 3600
 
 @pytest.fixture
 def client():
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 def headlines(client, number=300, papers=ALL, *, start="", end=""):
@@ -119,12 +119,12 @@ def test_what_was_not_written_is_not_available(client, article):
 
 
 def test_what_will_be_written_is_not_available_yet():
-    later = Client(Host(seed=1))
+    later = Client(SimulatedTws(seed=1))
     later.wait(8 * HOUR)
     row = next(row for row in headlines(later)[0] if at(row) > EPOCH)
     asked = {"reqId": 2, "providerCode": row["providerCode"], "articleId": row["articleId"]}
     assert names(later.ask("reqNewsArticle", **asked)) == ["newsArticle"]
-    assert codes(Client(Host(seed=1)).ask("reqNewsArticle", **asked)) == [10172]
+    assert codes(Client(SimulatedTws(seed=1)).ask("reqNewsArticle", **asked)) == [10172]
 
 
 # -- live

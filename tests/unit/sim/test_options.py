@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from tests.support.simulator_client import CALL, PUT, Client, codes, names, only
 
 STOCK = {"underlyingSymbol": "AAPL", "futFopExchange": "", "underlyingSecType": "STK", "underlyingConId": 265598}
@@ -14,7 +14,7 @@ STOCK = {"underlyingSymbol": "AAPL", "futFopExchange": "", "underlyingSecType": 
 
 @pytest.fixture(scope="module")
 def client():
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 def computed(client, name, **args):
@@ -122,7 +122,7 @@ class Holder(Client):
 
 @pytest.fixture
 def holder():
-    client = Holder(Host(seed=1))
+    client = Holder(SimulatedTws(seed=1))
     stock = {"conId": 265598, "exchange": "SMART"}
     price = only(client.ask("reqMktData", reqId=1, contract=stock, genericTickList=""), "tickPrice")[0]
     strike = 5.0 * round(price["price"] / 5) - 20.0
@@ -196,7 +196,7 @@ def test_an_exercise_uses_an_order_id_up(holder):
 
 
 def test_an_index_option_is_settled_in_cash():
-    client = Client(Host(seed=1))
+    client = Client(SimulatedTws(seed=1))
     chain = {"underlyingSymbol": "SPX", "underlyingSecType": "IND", "underlyingConId": 416904}
     row = client.ask("reqSecDefOptParams", reqId=1, **chain)[0][1]
     expiry = {"lastTradeDateOrContractMonth": row["expirations"][-1]}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from ibbridge.sim.market.price_path import DAY
 from tests.support.simulator_client import AAPL, CALL, EURUSD, Client, codes, names, only, story
 
@@ -12,11 +12,11 @@ LOW, HIGH = 1.0, 999.0
 
 @pytest.fixture
 def client():
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 def last(client, contract=AAPL):
-    world = client.host.world
+    world = client.host.context
     return world.market.quote(world.instrument(contract), world.now).last
 
 
@@ -144,7 +144,7 @@ def test_an_immediate_or_cancel_takes_what_it_gets(client):
 def late(monkeypatch):
     """A client one minute before the exchange's day ends."""
     monkeypatch.setattr("ibbridge.sim.market.prices.OPENED", DAY - 60)
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 def test_a_day_order_ends_with_the_day_and_a_good_till_cancelled_does_not(late):
@@ -302,7 +302,7 @@ def test_a_what_if_is_answered_and_not_placed(client):
 
 
 def test_a_combination_fills_leg_by_leg_in_the_account(client):
-    world = client.host.world
+    world = client.host.context
     call, higher = (world.instrument(CALL | {"strike": strike}).con_id for strike in (230.0, 240.0))
     legs = [
         {"conId": call, "ratio": 1, "action": "BUY", "exchange": "SMART"},
@@ -412,7 +412,7 @@ def test_crypto_may_be_bought_for_an_amount_of_cash(client):
 
 
 def test_orders_are_heard_of_by_who_placed_them_and_by_the_master():
-    host = Host(seed=1, master=9)
+    host = SimulatedTws(seed=1, master=9)
     placer, other, zero, master = (Client(host, number) for number in (1, 2, 0, 9))
     placer.market(1, 10)
     placer.wait()
@@ -422,7 +422,7 @@ def test_orders_are_heard_of_by_who_placed_them_and_by_the_master():
 
 
 def test_open_orders_are_ones_own_and_all_of_them_everybodys():
-    host = Host(seed=1)
+    host = SimulatedTws(seed=1)
     one, two = Client(host, 1), Client(host, 2)
     one.limit(1, LOW)
     two.limit(1, LOW)
@@ -434,14 +434,14 @@ def test_open_orders_are_ones_own_and_all_of_them_everybodys():
 
 def test_the_orders_of_another_client_can_be_cancelled_only_where_that_is_allowed():
     for allowed, code in ((False, 10147), (True, 202)):
-        host = Host(seed=1, foreign_cancel=allowed)
+        host = SimulatedTws(seed=1, foreign_cancel=allowed)
         one, two = Client(host, 1), Client(host, 2)
         one.limit(5, LOW)
         assert codes(two.ask("cancelOrder", orderId=5, orderCancel={})) == [code]
 
 
 def test_a_global_cancel_ends_everybodys_orders():
-    host = Host(seed=1)
+    host = SimulatedTws(seed=1)
     one, two = Client(host, 1), Client(host, 2)
     one.limit(1, LOW)
     host.enter_order(AAPL, {"action": "BUY", "totalQuantity": 1.0, "orderType": "LMT", "lmtPrice": LOW})
@@ -451,7 +451,7 @@ def test_a_global_cancel_ends_everybodys_orders():
 
 
 def test_manual_orders_belong_to_client_0_and_asking_binds_them():
-    host = Host(seed=1)
+    host = SimulatedTws(seed=1)
     zero, one = Client(host, 0), Client(host, 1)
     host.enter_order(AAPL, {"action": "BUY", "totalQuantity": 1.0, "orderType": "LMT", "lmtPrice": LOW})
     told = zero.session.take()
@@ -464,7 +464,7 @@ def test_manual_orders_belong_to_client_0_and_asking_binds_them():
 
 
 def test_only_client_0_may_bind_and_then_manual_orders_come_bound():
-    host = Host(seed=1)
+    host = SimulatedTws(seed=1)
     zero, one = Client(host, 0), Client(host, 1)
     assert codes(one.ask("reqAutoOpenOrders", bAutoBind=True)) == [327]
     assert zero.ask("reqAutoOpenOrders", bAutoBind=True) == []

@@ -4,13 +4,13 @@ import itertools
 
 import pytest
 
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from tests.support.simulator_client import AAPL, CALL, EURUSD, Client, codes, names, only
 
 
 @pytest.fixture
 def client():
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 def ticks(messages):
@@ -52,7 +52,7 @@ def test_a_price_is_sent_only_when_it_changes(client):
 
 
 def test_the_ticks_do_not_depend_on_how_time_is_advanced():
-    one, other = Client(Host(seed=3)), Client(Host(seed=3))
+    one, other = Client(SimulatedTws(seed=3)), Client(SimulatedTws(seed=3))
     for client in (one, other):
         client.ask("reqMktData", reqId=5, contract=AAPL, genericTickList="233")
     slowly = [message for _ in range(160) for message in one.wait(1 / 16)]
@@ -78,7 +78,7 @@ def test_delayed_data_has_a_warning_and_delayed_ticks(client):
 
 
 def test_what_is_not_subscribed_is_only_to_be_had_delayed():
-    client = Client(Host(seed=1, unsubscribed=frozenset({"AAPL"})))
+    client = Client(SimulatedTws(seed=1, unsubscribed=frozenset({"AAPL"})))
     assert codes(client.ask("reqMktData", reqId=5, contract=AAPL)) == [354]
     client.ask("reqMarketDataType", marketDataType=3)
     assert codes(client.ask("reqMktData", reqId=5, contract=AAPL)) == [10167]

@@ -13,7 +13,7 @@ from ibbridge.codec import Acceptor, Dialect, Message
 from ibbridge.codec.framing import frame
 from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from ibbridge.sim.server import hand_over
 from tests.support.sample_requests import SETTINGS_REFUSED, SOUND
 from tests.support.simulator_client import CALL, Client, codes, names
@@ -43,12 +43,12 @@ def prepared(host):
 
 def test_a_sound_request_is_known_of_every_kind():
     assert set(SOUND) == set(REQUESTS)
-    assert Host().simulated == set(REQUESTS)
+    assert SimulatedTws().simulated == set(REQUESTS)
 
 
 @pytest.mark.parametrize("name", REQUESTS)
 def test_a_sound_request_is_answered_by_what_answers_it(name):
-    request, client = REQUESTS[name], prepared(Host(seed=1, advisor=True))
+    request, client = REQUESTS[name], prepared(SimulatedTws(seed=1, advisor=True))
     if name == "reqWshEventData":
         client.ask("reqWshMetaData", reqId=99)
         client.wait()
@@ -67,13 +67,13 @@ def test_a_sound_request_is_answered_by_what_answers_it(name):
     else:
         assert answers, told
         assert not codes(told), told
-        if request.does is Kind.ONE_SHOT and not request.streams(SOUND[name]):
+        if request.does is Kind.ONE_SHOT and not request.subscribes(SOUND[name]):
             assert names(answers)[-1] in request.ends
 
 
 @pytest.mark.parametrize(("name", "cancelled"), [(each.name, each.cancels) for each in OUTBOUND if each.cancels])
 def test_after_its_cancel_nothing_more_comes(name, cancelled):
-    client = Client(Host(seed=1))
+    client = Client(SimulatedTws(seed=1))
     if cancelled == "reqWshEventData":
         client.ask("reqWshMetaData", reqId=99)
         client.wait()
@@ -89,7 +89,7 @@ def test_after_its_cancel_nothing_more_comes(name, cancelled):
 @given(data=st.data(), version=st.sampled_from(VERSIONS))
 def test_whatever_is_sent_is_answered_or_refused_and_every_answer_can_be_read(data, version):
     """Through the wire and back: nothing is raised, the connection stays, and whoever asks hears of it."""
-    host = Host(seed=1, advisor=data.draw(st.booleans()))
+    host = SimulatedTws(seed=1, advisor=data.draw(st.booleans()))
     client = prepared(host)
     wire = Wire(client, version)
     known = [name for name, each in REQUESTS.items() if each.exists(version)]
@@ -101,7 +101,11 @@ def test_whatever_is_sent_is_answered_or_refused_and_every_answer_can_be_read(da
         told = wire.send(wire.client.put(name, args)[4:])
         told += wire.wait(1)
         heard = {kind for kind, _ in told}
-        if request.does in (Kind.ONE_SHOT, Kind.STREAM, Kind.ORDER) and not request.cancels and name not in SILENT:
+        if (
+            request.does in (Kind.ONE_SHOT, Kind.SUBSCRIPTION, Kind.ORDER)
+            and not request.cancels
+            and name not in SILENT
+        ):
             assert heard & set(request.answers) or "error" in heard, (name, args)
     assert not client.session.closed
     assert "currentTime" in names(wire.send(wire.client.put("reqCurrentTime", {})[4:]))
@@ -144,7 +148,7 @@ class Wire:
 )
 def test_garbage_in_whole_frames_is_refused_and_the_connection_lives(seed, version, cut):
     draw = random.Random(seed)
-    wire = Wire(prepared(Host(seed=1)), version)
+    wire = Wire(prepared(SimulatedTws(seed=1)), version)
     known = [name for name, each in REQUESTS.items() if each.exists(version)]
     for _ in range(6):
         name = draw.choice(known)
@@ -168,7 +172,7 @@ def test_garbage_in_whole_frames_is_refused_and_the_connection_lives(seed, versi
 def test_a_request_in_the_other_encoding_is_understood_or_refused(name, version):
     """Above 200 a client may take the encoding that its version does not foresee; below, ids above 200 are none."""
     request = REQUESTS[name]
-    wire = Wire(prepared(Host(seed=1)), version)
+    wire = Wire(prepared(SimulatedTws(seed=1)), version)
     other = 212 if not request.in_protobuf(version) else 200
     if not request.exists(other):
         other = 226
@@ -193,4 +197,4 @@ def test_a_request_in_the_other_encoding_is_understood_or_refused(name, version)
     ],
 )
 def test_what_could_not_be_repeated_to_any_client_is_refused_before_it_is_looked_at(name, args):
-    assert [(data["reqId"], data["errorCode"]) for _, data in Client(Host()).ask(name, **args)] == [(-1, 320)]
+    assert [(data["reqId"], data["errorCode"]) for _, data in Client(SimulatedTws()).ask(name, **args)] == [(-1, 320)]

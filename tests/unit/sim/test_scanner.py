@@ -4,7 +4,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from ibbridge.sim.market_data.scanner_codes import FILTERS, INSTRUMENTS, LOCATIONS, SCANS
 from tests.support.simulator_client import Client, codes, names, only
 
@@ -13,7 +13,7 @@ ACTIVE = {"instrument": "STK", "locationCode": "STK.US", "scanCode": "MOST_ACTIV
 
 @pytest.fixture
 def client():
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 def scan(client, request=1, filters=(), **more):

@@ -7,7 +7,7 @@ import functools
 import pytest
 
 from ibbridge import sim
-from ibbridge.codec import Connection, Message, State, frame
+from ibbridge.codec import Connection, HandshakeState, Message, frame
 from ibbridge.sim import Simulator
 from ibbridge.sim.engine import EPOCH
 from tests.support.sample_requests import usual
@@ -69,7 +69,7 @@ class Caller:
         self._write(self.link.dialect.write(name, args))
 
     async def ready(self):
-        while self.link.state is not State.READY:
+        while self.link.state is not HandshakeState.READY:
             if self.over:
                 raise EOFError("not ready")
             await self._more()

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from ibbridge.sim.engine import EPOCH
 from ibbridge.sim.market.ib_times import stamp
 from tests.support.simulator_client import AAPL, EURUSD, Client, codes, names, only
@@ -14,7 +14,7 @@ MESSAGES = {"TRADES": "historicalTicksLast", "BID_ASK": "historicalTicksBidAsk",
 
 @pytest.fixture
 def client():
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 def ticks(client, shows="TRADES", number=10, contract=AAPL, **more):

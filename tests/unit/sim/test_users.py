@@ -8,7 +8,7 @@ import pytest
 
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.codec.schema import Record
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from tests.support.simulator_client import AAPL, Client, codes, names, only
 
 ACCOUNTS = ("DF1000000", "DU1000001", "DU1000002")
@@ -16,12 +16,12 @@ ACCOUNTS = ("DF1000000", "DU1000001", "DU1000002")
 
 @pytest.fixture
 def client():
-    return Client(Host(seed=1))
+    return Client(SimulatedTws(seed=1))
 
 
 @pytest.fixture
 def advisor():
-    return Client(Host(seed=1, accounts=ACCOUNTS, advisor=True))
+    return Client(SimulatedTws(seed=1, accounts=ACCOUNTS, advisor=True))
 
 
 # -- advisors
@@ -144,7 +144,7 @@ def held(values, above=""):
 
 
 def test_every_setting_that_is_declared_is_there():
-    client = Client(Host(seed=1, master=0))
+    client = Client(SimulatedTws(seed=1, master=0))
     response = MESSAGES["configResponse"].shape.field("configResponseProto").type
     assert isinstance(response, Record)
     assert set(held(config(client))) == set(declared(response))

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbridge.sim.market.price_path import DAY, Bar, Walk, divide
+from ibbridge.sim.market.price_path import DAY, Bar, PricePath, divide
 
 seconds = st.integers(-5 * DAY, 5 * DAY)
 
 
-def walk(key: int = 7) -> Walk:
-    return Walk(key, 190.0, 0.02, 1e6)
+def walk(key: int = 7) -> PricePath:
+    return PricePath(key, 190.0, 0.02, 1e6)
 
 
 @given(begin=seconds, first=st.integers(1, 4000), second=st.integers(1, 4000))

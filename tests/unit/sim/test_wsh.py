@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ibbridge.sim import Host
+from ibbridge.sim import SimulatedTws
 from tests.support.simulator_client import AAPL, Client, codes, names, only
 
 APPLE = {"conId": 265598}
@@ -12,7 +12,7 @@ APPLE = {"conId": 265598}
 
 @pytest.fixture
 def client():
-    made = Client(Host(seed=1))
+    made = Client(SimulatedTws(seed=1))
     made.ask("reqWshMetaData", reqId=1)
     made.wait()
     return made
@@ -25,7 +25,7 @@ def events(client, **wanted):
 
 
 def test_metadata_names_kinds_and_filters():
-    client = Client(Host(seed=1))
+    client = Client(SimulatedTws(seed=1))
     assert client.ask("reqWshMetaData", reqId=1) == []
     (found,) = only(client.wait(), "wshMetaData")
     assert found["reqId"] == 1
@@ -35,7 +35,7 @@ def test_metadata_names_kinds_and_filters():
 
 
 def test_metadata_come_before_events():
-    assert codes(Client(Host(seed=1)).ask("reqWshEventData", reqId=2, wshEventData=APPLE)) == [10282]
+    assert codes(Client(SimulatedTws(seed=1)).ask("reqWshEventData", reqId=2, wshEventData=APPLE)) == [10282]
 
 
 def test_there_is_one_request_of_a_kind_at_a_time(client):

@@ -13,11 +13,11 @@ from ibbridge.codec import Dialect
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.inbound.publication_plan import PASSED_ON
 from ibbridge.inbound.routing import routing
-from ibbridge.orders.registry import Orders
+from ibbridge.orders.registry import OrderRegistry
 from ibbridge.protocol.topics import instrument_key
-from ibbridge.requests.request import Route
+from ibbridge.requests.request import ActiveRequest
 from ibbridge.streams import snapshot
-from ibbridge.streams.publisher import Streams
+from ibbridge.streams.publisher import Publisher
 from tests.support.daemon_core import each_pair
 
 if TYPE_CHECKING:
@@ -51,13 +51,13 @@ class Published:
 
     def __init__(self, count: int) -> None:
         self.frames: list[tuple[bytes, bytes]] = []
-        self.streams = Streams(1, each_pair(lambda *frames: self.frames.append(frames)))
+        self.streams = Publisher(1, each_pair(lambda *frames: self.frames.append(frames)))
         mix, contract = importlib.import_module("expected_messages").mix, importlib.import_module("ticks").contract
-        parts = routing(self.streams, Orders(1))
+        parts = routing(self.streams, OrderRegistry(1))
         router = parts.router
         for line, number in enumerate(IDS):
             key = instrument_key(contract(line))
-            parts.tracker.open(Route(REQUESTS["reqMktData"], "me", line, {}, self._place(key), None, number))
+            parts.tracker.open(ActiveRequest(REQUESTS["reqMktData"], "me", line, {}, self._place(key), None, number))
         server, client = Dialect.server(VERSION), Dialect.client(VERSION, PASSED_ON)
         for each in itertools.islice(itertools.cycle(mix(IDS, BLOCK, DURABLE, SEED)), count):
             message: Any = client.read_packed(server.put(*each)[4:])

@@ -42,7 +42,7 @@ from ibbridge.storage.event_store import (
     PRUNED_BYTES,
     TIDY,
     WAL,
-    Store,
+    EventStore,
     StoreError,
 )
 from ibbridge.storage.keys import Found, Key
@@ -75,7 +75,7 @@ def rows(first: int, last: int, stream: bytes = ME, **fields: Any) -> list[Row]:
     return [row(seq, stream, **fields) for seq in range(first, last + 1)]
 
 
-def read(store: Store, stream: bytes = ME, first: int = 0, last: int = ALL) -> list[int]:
+def read(store: EventStore, stream: bytes = ME, first: int = 0, last: int = ALL) -> list[int]:
     """The numbers of what can be read; that the rest is what was written is seen to here."""
     found = store.read(stream, first, last, ALL, ALL)
     assert all(topic == stream + b"orderStatus." for _, topic, _ in found)
@@ -89,33 +89,33 @@ def directory(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store(directory: Path) -> Iterator[Store]:
+def store(directory: Path) -> Iterator[EventStore]:
     with closing(opened(directory)) as store:
         yield store
 
 
-def opened(directory: Path, epoch: int = 1, **options: Any) -> Store:
-    store = Store(directory, **{"days": 7, "patience": 60, **options})
+def opened(directory: Path, epoch: int = 1, **options: Any) -> EventStore:
+    store = EventStore(directory, **{"days": 7, "patience": 60, **options})
     store.open(epoch)
     return store
 
 
-def reopened(store: Store) -> Store:
+def reopened(store: EventStore) -> EventStore:
     store.close()
     return opened(store._directory, 2)
 
 
-def now_and_later(store: Store) -> Iterator[Store]:
+def now_and_later(store: EventStore) -> Iterator[EventStore]:
     """The store, and what the next process finds."""
     yield store
     with closing(reopened(store)) as again:
         yield again
 
 
-def tend_later(store: Store, passed: int) -> None:
+def tend_later(store: EventStore, passed: int) -> None:
     """Tend a store, after so many µs in which it was tended every second."""
     store._about = store._about._replace(uptime=store._about.uptime + passed)
-    store.tend(0)
+    store.tick(0)
 
 
 def size_of(row: Row) -> int:
@@ -123,7 +123,7 @@ def size_of(row: Row) -> int:
     return len(row.topic + row.body + (row.identity or b"")) + OVERHEAD
 
 
-def connection(store: Store) -> sqlite3.Connection:
+def connection(store: EventStore) -> sqlite3.Connection:
     assert store._db is not None
     return store._db
 
@@ -131,7 +131,7 @@ def connection(store: Store) -> sqlite3.Connection:
 # -- what it is for
 
 
-def test_what_is_appended_is_read_back_also_by_the_next_process(store: Store) -> None:
+def test_what_is_appended_is_read_back_also_by_the_next_process(store: EventStore) -> None:
     assert store.append([*rows(1, 3), *rows(1, 2, YOU), *rows(4, 5)])
     for each in now_and_later(store):
         assert each.fault == ""
@@ -141,7 +141,7 @@ def test_what_is_appended_is_read_back_also_by_the_next_process(store: Store) ->
         assert each.first(ME) == each.first(YOU) == 1
 
 
-def test_of_a_stream_that_never_was_there_is_nothing(store: Store) -> None:
+def test_of_a_stream_that_never_was_there_is_nothing(store: EventStore) -> None:
     assert store.read(ME, 1, 10, 10, 1000) == []
     assert store.first(ME) == 1
     assert store.last() == {}
@@ -174,7 +174,7 @@ def test_a_name_is_for_ever_and_each_store_has_its_own(tmp_path: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("waiting", [0, 4, 9])
-def test_a_part_is_read(store: Store, asked: tuple[int, int, int, int], expected: range, waiting: int) -> None:
+def test_a_part_is_read(store: EventStore, asked: tuple[int, int, int, int], expected: range, waiting: int) -> None:
     """Wherever it is, on the disk or in memory."""
     everything = [row(seq, body=b"body %d " % seq) for seq in range(1, 10)]
     assert {len(each.topic + each.body) for each in everything} == {26}
@@ -184,7 +184,7 @@ def test_a_part_is_read(store: Store, asked: tuple[int, int, int, int], expected
         assert [seq for seq, _, _ in store.read(ME, *asked)] == list(expected)
 
 
-def test_a_hole_in_the_numbers_hides_what_was_before_it(store: Store) -> None:
+def test_a_hole_in_the_numbers_hides_what_was_before_it(store: EventStore) -> None:
     """So whoever reads from `first` on never meets one."""
     assert store.append([*rows(1, 3), *rows(7, 8)])
     for each in now_and_later(store):
@@ -193,14 +193,14 @@ def test_a_hole_in_the_numbers_hides_what_was_before_it(store: Store) -> None:
         assert each.last() == {ME: 8}
 
 
-def test_a_number_that_is_written_again_is_what_it_was_last(store: Store) -> None:
+def test_a_number_that_is_written_again_is_what_it_was_last(store: EventStore) -> None:
     assert store.append(rows(1, 3))
     assert store.append([row(2, body=b"body 2 again")])
     assert [body for _, _, body in store.read(ME, 1, 3, 9, 999)] == [b"body 1", b"body 2 again", b"body 3"]
     assert store.last() == {ME: 3}
 
 
-def test_the_state_is_the_newest_of_each_topic_and_identity(store: Store) -> None:
+def test_the_state_is_the_newest_of_each_topic_and_identity(store: EventStore) -> None:
     assert store.append(
         [row(1, identity=b"a"), row(2, identity=b"b"), row(3), row(4, identity=b"a"), row(1, YOU, identity=b"a")]
     )
@@ -211,7 +211,7 @@ def test_the_state_is_the_newest_of_each_topic_and_identity(store: Store) -> Non
         assert sorted(again.state()) == expected
 
 
-def test_what_is_forgotten_is_no_state_until_it_is_said_again(store: Store) -> None:
+def test_what_is_forgotten_is_no_state_until_it_is_said_again(store: EventStore) -> None:
     topic = ME + b"orderStatus."
     assert store.append([row(1, identity=b"a"), row(2, identity=b"b"), row(3, identity=b"c")])
     assert store.append([row(1, YOU, identity=b"a")])
@@ -219,7 +219,7 @@ def test_what_is_forgotten_is_no_state_until_it_is_said_again(store: Store) -> N
     assert store.append([row(4, identity=b"d")])
     assert {identity for of, identity, _ in store.state() if of == topic} == {b"b", b"c", b"d"}
     store.forget(topic, None)
-    store.tend(0)
+    store.tick(0)
     assert [of for of, _, _ in store.state()] == [YOU + b"orderStatus."]
     store.forget(topic, b"a")
     assert store.append([row(5, identity=b"a")])
@@ -229,22 +229,22 @@ def test_what_is_forgotten_is_no_state_until_it_is_said_again(store: Store) -> N
         assert [of for of, _, _ in again.state()] == [YOU + b"orderStatus."]
 
 
-def test_what_is_forgotten_while_nothing_can_be_written_is_forgotten_in_its_place(store: Store) -> None:
+def test_what_is_forgotten_while_nothing_can_be_written_is_forgotten_in_its_place(store: EventStore) -> None:
     topic = ME + b"orderStatus."
     with written_by_others(store):
         assert not store.append([row(1, identity=b"a"), row(2, identity=b"b")])
         store.forget(topic, b"a")
         store.forget(topic, b"b")
         assert not store.append([row(3, identity=b"a")])
-    store.tend(0)
+    store.tick(0)
     assert store.state() == [(topic, b"a", b"body 3")]
 
 
-def test_many_states_forgotten_at_once_refuse_no_order(store: Store) -> None:
+def test_many_states_forgotten_at_once_refuse_no_order(store: EventStore) -> None:
     assert store.append([row(seq, identity=b"%d" % seq) for seq in range(1, 1001)])
     for seq in range(1, 1001):
         store.forget(ME + b"orderStatus.", b"%d" % seq)
-    store.tend(0)
+    store.tick(0)
     assert store.fault == ""
     assert store.append(rows(1001, 1001))
     assert store.state() == []
@@ -264,7 +264,7 @@ def test_values_are_kept_by_name(directory: Path, sync: str) -> None:
             assert again.get("other") == b""
 
 
-def test_a_value_goes_to_the_disk_itself(store: Store) -> None:
+def test_a_value_goes_to_the_disk_itself(store: EventStore) -> None:
     statements: list[str] = []
     connection(store).set_trace_callback(statements.append)
     assert store.put("halt", b"1")
@@ -273,7 +273,7 @@ def test_a_value_goes_to_the_disk_itself(store: Store) -> None:
     assert statements[-2:] == ["COMMIT", "PRAGMA synchronous=normal"]
 
 
-def test_an_append_says_no_more_than_it_must(store: Store) -> None:
+def test_an_append_says_no_more_than_it_must(store: EventStore) -> None:
     assert store.append(rows(1, 1))
     statements: list[str] = []
     connection(store).set_trace_callback(statements.append)
@@ -286,15 +286,15 @@ def test_an_append_says_no_more_than_it_must(store: Store) -> None:
     ]
 
 
-def test_others_may_not_read_it(store: Store, directory: Path) -> None:
+def test_others_may_not_read_it(store: EventStore, directory: Path) -> None:
     assert store.append(rows(1, 1))
     assert {stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()} == {0o600}
     assert stat.S_IMODE(directory.stat().st_mode) & 0o027 == 0
 
 
-def test_its_figures(store: Store, directory: Path) -> None:
+def test_its_figures(store: EventStore, directory: Path) -> None:
     assert store.append(rows(1, 10, body=b"body" * 1000))
-    first, second = store.figures(), store.figures()
+    first, second = store.metrics(), store.metrics()
     assert first["name"] == store.name
     assert (first["fault"], first["kept"], first["dropped"], first["commits"]) == ("", 0, 0, 2)
     assert first["bytes"] == bytes_on_disk(directory)
@@ -303,14 +303,14 @@ def test_its_figures(store: Store, directory: Path) -> None:
     assert second["longestCommitMs"] == 0
     with written_by_others(store):
         assert not store.append(rows(11, 12))
-        assert store.figures()["kept"] == 2
-        assert store.figures()["fault"] == store.fault
+        assert store.metrics()["kept"] == 2
+        assert store.metrics()["fault"] == store.fault
 
 
 # -- who may have it
 
 
-def test_a_second_one_is_told_who_has_it(store: Store, directory: Path) -> None:
+def test_a_second_one_is_told_who_has_it(store: EventStore, directory: Path) -> None:
     with pytest.raises(StoreError, match=r"another ibbridge has this store .*events\.db\.lock.*; stop that one"):
         opened(directory)
     assert store.append(rows(1, 1))
@@ -318,7 +318,7 @@ def test_a_second_one_is_told_who_has_it(store: Store, directory: Path) -> None:
     opened(directory).close()
 
 
-def test_a_second_one_is_told_so_though_somebody_removed_the_lock(store: Store, directory: Path) -> None:
+def test_a_second_one_is_told_so_though_somebody_removed_the_lock(store: EventStore, directory: Path) -> None:
     (directory / "events.db.lock").unlink()
     with pytest.raises(StoreError, match=r"another ibbridge has this store .*; stop that one"):
         opened(directory)
@@ -333,7 +333,7 @@ def test_a_directory_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 
 
 def test_before_it_is_open_and_when_it_is_closed_nothing_is_written_or_found(directory: Path) -> None:
-    store = Store(directory, days=7, patience=60)
+    store = EventStore(directory, days=7, patience=60)
     for each in range(2):
         assert not store.append(rows(each * 2 + 1, each * 2 + 2))
         assert not store.put("key", b"value")
@@ -341,7 +341,7 @@ def test_before_it_is_open_and_when_it_is_closed_nothing_is_written_or_found(dir
         assert read(store) == []
         assert store.state() == []
         assert store.first(ME) == each * 2 + 3
-        store.tend(0)
+        store.tick(0)
         store.forget(b"topic", None)
         if not each:
             store.open(1)
@@ -368,7 +368,7 @@ def test_an_unfit_file_is_said_and_left_as_it_is(directory: Path, unfit: str) ->
     assert {path.name: path.read_bytes() for path in directory.iterdir()} == before
 
 
-def assert_useless(store: Store, *, said: str) -> None:
+def assert_useless(store: EventStore, *, said: str) -> None:
     """Nothing is kept, also not in memory; and nothing is raised."""
     assert re.search(said, store.fault)
     assert not store.append(rows(1, 3, identity=b"x"))
@@ -379,8 +379,8 @@ def assert_useless(store: Store, *, said: str) -> None:
     assert not store.put("key", b"value")
     assert store.get("key") is None
     store.forget(ME, None)
-    store.tend(0)
-    assert (store.figures()["kept"], store.figures()["dropped"]) == (0, 3)
+    store.tick(0)
+    assert (store.metrics()["kept"], store.metrics()["dropped"]) == (0, 3)
     assert re.search(said, store.fault)
 
 
@@ -404,11 +404,11 @@ def test_a_lock_that_cannot_be_had_for_another_reason_is_said(
     assert [path.name for path in directory.iterdir()] == ["events.db.lock"]
 
 
-def test_a_file_that_can_be_read_and_not_written_goes_on_by_itself(store: Store, directory: Path) -> None:
+def test_a_file_that_can_be_read_and_not_written_goes_on_by_itself(store: EventStore, directory: Path) -> None:
     """Its name and its numbers are known, so it is as if it had been found out later."""
     assert store.append(rows(1, 3))
     store.close()
-    with closing(Store(directory, days=7, patience=60)) as later:
+    with closing(EventStore(directory, days=7, patience=60)) as later:
         with closing(sqlite3.connect(directory / "events.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             later.open(2)
@@ -416,7 +416,7 @@ def test_a_file_that_can_be_read_and_not_written_goes_on_by_itself(store: Store,
             assert (later.name, later.last()) == (store.name, {ME: 3})
             assert not later.append(rows(4, 5))
             assert read(later) == [1, 2, 3, 4, 5]
-        later.tend(0)
+        later.tick(0)
         assert later.fault == ""
         assert read(later) == [1, 2, 3, 4, 5]
 
@@ -429,14 +429,14 @@ def test_a_creation_that_was_interrupted_is_done_again(directory: Path) -> None:
         assert store.append(rows(1, 3))
 
 
-def test_a_file_that_somebody_took_out_of_its_mode_is_put_back(store: Store, directory: Path) -> None:
+def test_a_file_that_somebody_took_out_of_its_mode_is_put_back(store: EventStore, directory: Path) -> None:
     assert store.append(rows(1, 3))
     store.close()
     with closing(sqlite3.connect(directory / "events.db")) as db:
         assert db.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
     with closing(opened(directory)) as again:
         assert again.append(rows(4, 4))
-        again.tend(0)
+        again.tick(0)
         assert (again.fault, read(again)) == ("", [1, 2, 3, 4])
         assert wal(directory) > 0
 
@@ -444,7 +444,7 @@ def test_a_file_that_somebody_took_out_of_its_mode_is_put_back(store: Store, dir
 # -- what cannot be written
 
 
-Fault = Callable[[Store], AbstractContextManager[None]]
+Fault = Callable[[EventStore], AbstractContextManager[None]]
 
 
 @pytest.mark.parametrize(
@@ -456,7 +456,7 @@ Fault = Callable[[Store], AbstractContextManager[None]]
 )
 @pytest.mark.parametrize("by", ["append", "tend"])
 def test_what_cannot_be_written_is_kept_and_written_in_order(
-    store: Store, directory: Path, fault: Fault, said: str, by: str
+    store: EventStore, directory: Path, fault: Fault, said: str, by: str
 ) -> None:
     body = bytes(3000)
     assert store.append(rows(1, 5))
@@ -464,20 +464,20 @@ def test_what_cannot_be_written_is_kept_and_written_in_order(
         before = on_disk(directory)
         assert not store.append([row(6, body=b"body 6" + body, identity=b"x"), *rows(1, 10, YOU, body=b"body" + body)])
         assert store.fault == f"{directory}/events.db: {said}"
-        store.tend(0)
+        store.tick(0)
         assert not store.append(rows(7, 9))
         assert not store.put("key", body)
         assert read(store) == [1, 2, 3, 4, 5, 6, 7, 8, 9]
         assert store.last() == {ME: 9, YOU: 10}
-        assert store.figures()["kept"] == 14
+        assert store.metrics()["kept"] == 14
         assert on_disk(directory) == before
     if by == "append":
         assert store.append(rows(10, 10))
     else:
-        store.tend(0)
+        store.tick(0)
         assert store.fault == ""
         assert store.append(rows(10, 10))
-    assert store.figures()["kept"] == 0
+    assert store.metrics()["kept"] == 0
     everything = [(ME, seq) for seq in range(1, 7)] + [(YOU, seq) for seq in range(1, 11)]
     assert on_disk(directory) == everything + [(ME, seq) for seq in range(7, 11)]
     assert read(store) == list(range(1, 11))
@@ -496,32 +496,32 @@ def on_disk(directory: Path) -> list[tuple[bytes, int]]:
         return db.execute(query).fetchall()
 
 
-def test_a_fault_without_messages_ends_by_itself(store: Store) -> None:
+def test_a_fault_without_messages_ends_by_itself(store: EventStore) -> None:
     with written_by_others(store):
         assert not store.put("key", b"value")
         assert store.fault
-        store.tend(0)
+        store.tick(0)
         assert store.fault
-    store.tend(0)
+    store.tick(0)
     assert store.fault == ""
 
 
-def test_catching_up_takes_several_calls_and_is_a_fault_until_it_is_done(store: Store) -> None:
+def test_catching_up_takes_several_calls_and_is_a_fault_until_it_is_done(store: EventStore) -> None:
     many = CATCH_UP * 3 + PROBE
     with written_by_others(store):
         for seq in range(1, many + 1):
             assert not store.append([row(seq)])
-    store.tend(0)
-    assert store.figures()["kept"] == CATCH_UP * 2
+    store.tick(0)
+    assert store.metrics()["kept"] == CATCH_UP * 2
     assert store.fault.endswith(f"{CATCH_UP * 2} messages are still to be written, which goes on by itself")
     assert not store.append(rows(many + 1, many + 1))
-    assert store.figures()["kept"] == CATCH_UP
+    assert store.metrics()["kept"] == CATCH_UP
     assert store.append(rows(many + 2, many + 3))
-    assert (store.figures()["kept"], store.fault) == (0, "")
+    assert (store.metrics()["kept"], store.fault) == (0, "")
     assert read(store) == list(range(1, many + 4))
 
 
-def test_what_is_too_much_is_dropped_the_oldest_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_too_much_is_dropped_the_oldest_first(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "KEPT", 5 * size_of(row(11)))
     assert store.append(rows(1, 3))
     assert store.append([row(1, YOU, identity=b"x")])
@@ -529,25 +529,25 @@ def test_what_is_too_much_is_dropped_the_oldest_first(store: Store, monkeypatch:
         assert not store.append(rows(4, 4))
         store.forget(YOU + b"orderStatus.", b"x")
         assert not store.append(rows(5, 8))
-        assert (store.first(ME), store.figures()["dropped"]) == (1, 0)
+        assert (store.first(ME), store.metrics()["dropped"]) == (1, 0)
         assert not store.append(rows(9, 11))
         assert (store.first(ME), read(store)) == (7, [7, 8, 9, 10, 11])
-        assert (store.figures()["kept"], store.figures()["dropped"]) == (5, 3)
-    store.tend(0)
+        assert (store.metrics()["kept"], store.metrics()["dropped"]) == (5, 3)
+    store.tick(0)
     assert store.fault == ""
     for each in now_and_later(store):
         assert (each.first(ME), read(each)) == (7, [7, 8, 9, 10, 11])
         assert each.state() == []
 
 
-def test_closing_writes_what_waits(store: Store) -> None:
+def test_closing_writes_what_waits(store: EventStore) -> None:
     with written_by_others(store):
         assert not store.append(rows(1, CATCH_UP * 2))
     with closing(reopened(store)) as again:
         assert read(again) == list(range(1, CATCH_UP * 2 + 1))
 
 
-def test_closing_while_nothing_can_be_written_ends(store: Store, directory: Path) -> None:
+def test_closing_while_nothing_can_be_written_ends(store: EventStore, directory: Path) -> None:
     assert store.append(rows(1, 1))
     with written_by_others(store):
         assert not store.append(rows(2, 2))
@@ -558,9 +558,9 @@ def test_closing_while_nothing_can_be_written_ends(store: Store, directory: Path
 
 LIMITED = """
 import pathlib, resource, sys
-from ibbridge.storage.event_store import Store
+from ibbridge.storage.event_store import EventStore
 from ibbridge.streams.publisher import Row
-store = Store(pathlib.Path(sys.argv[1]), days=7)
+store = EventStore(pathlib.Path(sys.argv[1]), days=7)
 store.open(1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
 done = [store.append([Row(b"ord.me.", seq, 1, b"ord.me.x.", bytes(1000), None)]) for seq in range(1, 501)]
@@ -568,7 +568,7 @@ assert done[0] and not done[-1] and done == sorted(done, reverse=True), done
 print(store.fault)
 assert len(store.read(b"ord.me.", 1, 500, 999, 10**9)) == 500
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-store.tend(0), store.tend(0)
+store.tick(0), store.tick(0)
 assert not store.fault, store.fault
 store.close()
 """
@@ -587,26 +587,26 @@ def test_a_file_that_may_not_grow_is_a_fault_until_it_may(directory: Path) -> No
 @pytest.mark.parametrize("name", ["events.db", "events.db-wal"])
 @pytest.mark.parametrize("replaced", [True, False])
 def test_a_file_that_is_taken_away_while_in_use_is_a_fault(
-    store: Store, directory: Path, name: str, *, replaced: bool
+    store: EventStore, directory: Path, name: str, *, replaced: bool
 ) -> None:
     """SQLite would write on, to what nobody will find."""
     assert store.append(rows(1, 3))
     (directory / name).unlink()
     if replaced and name == "events.db":
         shutil.copy(__file__, directory / name)
-    store.tend(0)
+    store.tick(0)
     assert "was removed or replaced while in use; restart ibbridge" in store.fault
     assert not store.append(rows(4, 5))
     assert not store.put("key", b"value")
     assert read(store)[-2:] == [4, 5]
-    store.tend(0)
+    store.tick(0)
     assert "was removed or replaced" in store.fault
 
 
 # -- a disk that hangs
 
 
-def test_a_disk_that_hangs_is_waited_for_once_and_then_not_at_all(store: Store) -> None:
+def test_a_disk_that_hangs_is_waited_for_once_and_then_not_at_all(store: EventStore) -> None:
     store._patience = 0.5
     assert store.append(rows(1, 3))
     with hanging(store):
@@ -619,7 +619,7 @@ def test_a_disk_that_hangs_is_waited_for_once_and_then_not_at_all(store: Store) 
         once = perf_counter() - started
         for seq in range(5, 205):
             assert not store.append(rows(seq, seq))
-            store.tend(0)
+            store.tick(0)
         assert not store.put("halt", b"1")
         assert store.read(ME, 1, 3, 9, 999) == []
         assert read(store, first=4) == list(range(4, 205)), "what waits is in memory"
@@ -633,7 +633,7 @@ def test_a_disk_that_hangs_is_waited_for_once_and_then_not_at_all(store: Store) 
         assert (read(each), each.fault, each.uncommitted) == (list(range(1, 206)), "", 0)
 
 
-def test_what_a_start_needs_is_waited_for_however_long_the_disk_takes(store: Store) -> None:
+def test_what_a_start_needs_is_waited_for_however_long_the_disk_takes(store: EventStore) -> None:
     assert store.put("halt", b"value")
     store._patience = 0.05
     with hanging(store, "BEGIN"):
@@ -644,41 +644,41 @@ def test_what_a_start_needs_is_waited_for_however_long_the_disk_takes(store: Sto
         assert store.state() == [(ME + b"orderStatus.", b"x", b"body 1")]
         timer.join()
     store._patience = 60
-    store.tend(0)
+    store.tick(0)
     assert store.fault == ""
 
 
-def _let_go(store: Store) -> None:
+def _let_go(store: EventStore) -> None:
     store._db.open.set()  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("needed", ["state", "get"])
-def test_a_start_that_cannot_read_what_it_needs_takes_no_orders_later(store: Store, needed: str) -> None:
+def test_a_start_that_cannot_read_what_it_needs_takes_no_orders_later(store: EventStore, needed: str) -> None:
     assert store.put("halt", b"value")
     with hanging(store, "SELECT", succeeds=False):
         _let_fail(store)
         assert not (store.state() if needed == "state" else store.get("halt"))
     for _ in range(3):
-        store.tend(0)
+        store.tick(0)
     assert "disk I/O error; see what the system log says of its disk, then restart ibbridge" in store.fault
     with closing(reopened(store)) as again:
         assert (again.get("halt"), again.fault, again.append(rows(1, 1))) == (b"value", "", True)
 
 
-def _let_fail(store: Store) -> None:
+def _let_fail(store: EventStore) -> None:
     store._db._seconds = 0  # type: ignore[union-attr]
 
 
-def recover(store: Store) -> None:
+def recover(store: EventStore) -> None:
     """Tend a store until it is as it should be."""
     until = perf_counter() + 30
     while store.fault or store._late:
-        store.tend(0)
+        store.tick(0)
         assert perf_counter() < until, store.fault
 
 
 @pytest.mark.parametrize("succeeds", [True, False])
-def test_a_commit_that_ends_late_is_what_it_is_and_nothing_is_there_twice(store: Store, *, succeeds: bool) -> None:
+def test_a_commit_that_ends_late_is_what_it_is_and_nothing_is_there_twice(store: EventStore, *, succeeds: bool) -> None:
     store._patience = 0.5
     store.remember(a_key(b"before"))
     with hanging(store, succeeds=succeeds):
@@ -695,7 +695,7 @@ def test_a_commit_that_ends_late_is_what_it_is_and_nothing_is_there_twice(store:
         assert [each.key(name) for name in (b"before", b"a", b"b")] == [b"1"] * 3
 
 
-def test_a_disk_that_is_slow_and_answers_loses_no_message_and_catches_up(store: Store) -> None:
+def test_a_disk_that_is_slow_and_answers_loses_no_message_and_catches_up(store: EventStore) -> None:
     """Each commit takes longer than it is waited for."""
     store._patience = 0.02
     with slow(store, 0.05):
@@ -707,12 +707,12 @@ def test_a_disk_that_is_slow_and_answers_loses_no_message_and_catches_up(store: 
     assert store.append(rows(30, 30))
 
 
-def test_what_is_pruned_while_the_disk_hangs_is_gone_when_it_is_gone(store: Store) -> None:
+def test_what_is_pruned_while_the_disk_hangs_is_gone_when_it_is_gone(store: EventStore) -> None:
     store._patience = 0.5
     assert store.append(rows(1, 3))
     store._about = store._about._replace(uptime=8 * DAY)
     with hanging(store, "DELETE FROM event"):
-        store.tend(0)
+        store.tick(0)
         assert "has not answered" in store.fault
         assert not store.append(rows(4, 4))
     recover(store)
@@ -721,7 +721,7 @@ def test_what_is_pruned_while_the_disk_hangs_is_gone_when_it_is_gone(store: Stor
 
 
 def test_what_the_daemon_goes_on_from_is_waited_for_and_without_it_no_order_is_taken(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert store.put("halt", b"1")
     store._patience = 0.02
@@ -733,12 +733,12 @@ def test_what_the_daemon_goes_on_from_is_waited_for_and_without_it_no_order_is_t
         assert store.get("halt") is None
         assert "its disk did not answer for 0.1 s when it was to be read; " in store.fault
     sleep(0.1)
-    store.tend(0)
+    store.tick(0)
     assert store.fault.endswith(", then restart ibbridge")
     assert not store.append(rows(1, 1))
 
 
-def test_closing_ends_although_the_disk_hangs(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_ends_although_the_disk_hangs(store: EventStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CLOSING", 0.2)
     store._patience = 0.5
     with hanging(store):
@@ -752,7 +752,7 @@ def test_closing_ends_although_the_disk_hangs(store: Store, monkeypatch: pytest.
         assert store.stuck
 
 
-def test_closing_waits_for_a_disk_that_is_slow(store: Store) -> None:
+def test_closing_waits_for_a_disk_that_is_slow(store: EventStore) -> None:
     store._patience = 0.02
     with slow(store, 0.1):
         assert not store.append(rows(1, CATCH_UP * 2))
@@ -762,12 +762,12 @@ def test_closing_waits_for_a_disk_that_is_slow(store: Store) -> None:
             assert read(again) == list(range(1, CATCH_UP * 3 + 1))
 
 
-def test_a_checkpoint_that_hangs_is_a_fault_too(store: Store) -> None:
+def test_a_checkpoint_that_hangs_is_a_fault_too(store: EventStore) -> None:
     store._patience = 0.5
     assert store.append(rows(1, 3))
-    store.tend(0)
+    store.tick(0)
     with hanging(store, "PRAGMA wal_checkpoint"):
-        store.tend(0)
+        store.tick(0)
         assert "has not answered" in store.fault
     recover(store)
     assert in_file_alone(store._directory) == 3
@@ -776,7 +776,7 @@ def test_a_checkpoint_that_hangs_is_a_fault_too(store: Store) -> None:
 # -- how large it may become
 
 
-def filled(store: Store, stream: bytes, first: int, last: int, **fields: Any) -> None:
+def filled(store: EventStore, stream: bytes, first: int, last: int, **fields: Any) -> None:
     for begin in range(first, last + 1, 20):
         numbers = range(begin, min(begin + 20, last + 1))
         assert store.append([row(seq, stream, body=b"body %d" % seq + bytes(4000), **fields) for seq in numbers])
@@ -786,14 +786,14 @@ def test_a_store_has_an_alarm_before_it_is_full_and_the_oldest_go_when_it_is(tmp
     most = 16 * 2**20
     with closing(opened(tmp_path, most_bytes=most)) as store:
         filled(store, YOU, 1, 2000)
-        store.tend(0)
+        store.tick(0)
         assert store.shortage == ""
         filled(store, YOU, 2001, 3400)
-        store.tend(0)
+        store.tick(0)
         assert "of 16 MiB (store.max_bytes): beyond that the oldest go; find out what writes so much" in store.shortage
         assert store.first(YOU) == 1
         filled(store, YOU, 3401, 9000)
-        store.tend(0)
+        store.tick(0)
         assert "messages are removed before store.days are over" in store.shortage
         assert bytes_on_disk(tmp_path) < most + 2 * WAL + 2 * MEASURED
         first = store.first(YOU)
@@ -802,7 +802,7 @@ def test_a_store_has_an_alarm_before_it_is_full_and_the_oldest_go_when_it_is(tmp
         for each in now_and_later(store):
             assert (each.first(YOU), each.last()[YOU], each.fault) == (first, 9000, "")
     with closing(opened(tmp_path, most_bytes=4 * most)) as store:
-        store.tend(0)
+        store.tick(0)
         assert store.shortage == ""
 
 
@@ -836,7 +836,7 @@ def test_a_slow_disk_that_has_to_make_room_holds_up_nobody_for_long_and_is_not_o
         store._most_bytes = most
         with slow(store, took):
             before = store._commits
-            store.tend(0)
+            store.tick(0)
             assert store._commits - before == 1
             used = store._used
             for first in range(last + 1, last + 4001, 400):
@@ -850,7 +850,7 @@ def test_a_slow_disk_that_has_to_make_room_holds_up_nobody_for_long_and_is_not_o
 # -- a file that was there and is empty
 
 
-def test_a_store_that_was_there_and_is_empty_is_a_fault(store: Store, directory: Path) -> None:
+def test_a_store_that_was_there_and_is_empty_is_a_fault(store: EventStore, directory: Path) -> None:
     assert store.append(rows(1, 3))
     store.close()
     (directory / "events.db").write_bytes(b"")
@@ -860,7 +860,7 @@ def test_a_store_that_was_there_and_is_empty_is_a_fault(store: Store, directory:
 
 
 @pytest.mark.parametrize("how", ["emptied by SQLite", "of blanks"])
-def test_a_store_whose_tables_are_gone_is_a_fault(store: Store, directory: Path, how: str) -> None:
+def test_a_store_whose_tables_are_gone_is_a_fault(store: EventStore, directory: Path, how: str) -> None:
     store.close()
     (directory / "events.db").unlink()
     if how == "of blanks":
@@ -872,7 +872,7 @@ def test_a_store_whose_tables_are_gone_is_a_fault(store: Store, directory: Path,
         assert again.fault
 
 
-def test_a_store_that_somebody_moved_away_begins_anew_and_says_so(store: Store, directory: Path) -> None:
+def test_a_store_that_somebody_moved_away_begins_anew_and_says_so(store: EventStore, directory: Path) -> None:
     assert store.append(rows(1, 3))
     store.close()
     (directory / "events.db").rename(directory / "moved.db")
@@ -888,21 +888,21 @@ def test_a_store_that_somebody_moved_away_begins_anew_and_says_so(store: Store, 
 FULL_AT_START = """
 import pathlib, resource, sys
 from ibbridge.storage.keys import Found, Key
-from ibbridge.storage.event_store import Store
+from ibbridge.storage.event_store import EventStore
 from ibbridge.streams.publisher import Row
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), hard))
-store = Store(pathlib.Path(sys.argv[1]), days=7, patience=60)
+store = EventStore(pathlib.Path(sys.argv[1]), days=7, patience=60)
 store.open(5000)
 name, last = store.name, store.last().get(b"ord.me.", 0)
 assert "it is tried again by itself" in store.fault, store.fault
 store.remember(Key(b"new", b"1", True))
 assert not store.append([Row(b"ord.me.", last + 1, 1, b"ord.me.orderStatus.", b"body %d" % (last + 1), None)])
 assert store.read(b"ord.me.", 1, 9, 9, 999)[-1][0] == last + 1
-store.tend(0)
+store.tick(0)
 assert store.fault and store.uncommitted == 1
 resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-store.tend(0), store.tend(0)
+store.tick(0), store.tick(0)
 assert (store.fault, store.uncommitted, store.name) == ("", 0, name), store.fault
 store.close()
 print(name)
@@ -934,23 +934,23 @@ def test_a_disk_that_is_full_at_the_start_needs_no_restart(directory: Path, room
 def test_a_store_that_could_not_be_read_at_the_start_is_not_mixed_with_what_came_since(directory: Path) -> None:
     with closing(opened(directory)) as store:
         assert store.append(rows(1, 3))
-    with closing(Store(directory, days=7, patience=60)) as later:
+    with closing(EventStore(directory, days=7, patience=60)) as later:
         later._again = lambda _: Found([], {}, 0)
         later.name = "e-1"
         assert not later.append(rows(1, 1))
-        later.tend(0)
+        later.tick(0)
         assert later.fault.endswith("and has other numbers than those in use, then restart ibbridge")
     with closing(opened(directory)) as store:
         assert read(store) == [1, 2, 3]
 
 
 def test_a_store_that_another_has_taken_meanwhile_is_said(directory: Path) -> None:
-    with closing(Store(directory, days=7, patience=60)) as later, closing(opened(directory)):
+    with closing(EventStore(directory, days=7, patience=60)) as later, closing(opened(directory)):
         later._again = lambda _: Found([], {}, 0)
-        later.tend(0)
+        later.tick(0)
         assert "another ibbridge has this store" in later.fault
         assert later.fault.endswith(", then restart ibbridge")
-        later.tend(0)
+        later.tick(0)
         assert not later.append(rows(1, 1))
 
 
@@ -996,7 +996,7 @@ def test_damage_in_the_middle_is_found_when_it_is_read(directory: Path) -> None:
         ("UPDATE state SET body = x'00'", "a state is unreadable: number 1 of b'ord.me.orderStatus.'"),
     ],
 )
-def test_a_damaged_state_is_said(store: Store, spoil: str, said: str) -> None:
+def test_a_damaged_state_is_said(store: EventStore, spoil: str, said: str) -> None:
     assert store.append([row(1, identity=b"x")])
     connection(store).executescript(spoil)
     assert store.state() == []
@@ -1005,7 +1005,7 @@ def test_a_damaged_state_is_said(store: Store, spoil: str, said: str) -> None:
 
 
 @pytest.mark.parametrize("spoil", ["seq = 'text'", "uptime = 'text'", "uptime = -1", "stream = 99"])
-def test_damage_that_is_found_by_pruning_is_said_and_nothing_removed(store: Store, spoil: str) -> None:
+def test_damage_that_is_found_by_pruning_is_said_and_nothing_removed(store: EventStore, spoil: str) -> None:
     assert store.append(rows(1, 3))
     connection(store).execute(f"UPDATE event SET {spoil} WHERE seq = 2")
     tend_later(store, 8 * DAY)
@@ -1013,7 +1013,7 @@ def test_damage_that_is_found_by_pruning_is_said_and_nothing_removed(store: Stor
     assert connection(store).execute("SELECT count(*) FROM event").fetchone() == (3,)
 
 
-def test_a_table_that_is_missing_is_damage(store: Store) -> None:
+def test_a_table_that_is_missing_is_damage(store: EventStore) -> None:
     connection(store).execute("DROP TABLE state")
     assert not store.append([row(1, identity=b"x")])
     assert "no such table: state; move it away" in store.fault
@@ -1043,7 +1043,7 @@ def test_whatever_is_overwritten_nothing_is_raised_and_nothing_false_is_read(
             store.put("key", b"value")
             for _ in range(9):
                 tend_later(store, DAY)
-            store.figures()
+            store.metrics()
 
 
 def padded(seq: int) -> bytes:
@@ -1066,7 +1066,7 @@ def somewhat_full() -> Path:
 # -- what is pruned
 
 
-def test_what_is_too_old_is_pruned_some_of_it_at_a_time(store: Store) -> None:
+def test_what_is_too_old_is_pruned_some_of_it_at_a_time(store: EventStore) -> None:
     many = PRUNED * 3
     assert store.append(rows(1, many, identity=b"x"))
     tend_later(store, DAY)
@@ -1081,7 +1081,7 @@ def test_what_is_too_old_is_pruned_some_of_it_at_a_time(store: Store) -> None:
         assert each.state() == [(YOU + b"orderStatus.", b"x", b"body 2")]
 
 
-def test_numbers_run_on_when_everything_is_pruned(store: Store) -> None:
+def test_numbers_run_on_when_everything_is_pruned(store: EventStore) -> None:
     assert store.append(rows(1, 3))
     tend_later(store, 8 * DAY)
     with closing(reopened(store)) as again:
@@ -1090,21 +1090,21 @@ def test_numbers_run_on_when_everything_is_pruned(store: Store) -> None:
         assert (again.first(ME), read(again)) == (4, [4])
 
 
-def test_large_messages_are_pruned_fewer_at_a_time(store: Store) -> None:
+def test_large_messages_are_pruned_fewer_at_a_time(store: EventStore) -> None:
     body = b"body" + bytes(PRUNED_BYTES // 4)
     assert store.append(rows(1, 20, body=body))
-    store.tend(0)  # there is much to copy: one thing at a time
+    store.tick(0)  # there is much to copy: one thing at a time
     tend_later(store, 8 * DAY)
     assert store.first(ME) == 5
 
 
-def test_what_a_hole_has_hidden_is_pruned_whatever_its_age(store: Store) -> None:
+def test_what_a_hole_has_hidden_is_pruned_whatever_its_age(store: EventStore) -> None:
     assert store.append([*rows(1, 3), row(9)])
-    store.tend(0)
+    store.tick(0)
     assert on_disk(store._directory) == [(ME, 9)]
 
 
-def test_what_was_pruned_makes_room_on_a_full_disk(store: Store) -> None:
+def test_what_was_pruned_makes_room_on_a_full_disk(store: EventStore) -> None:
     assert store.append(rows(1, 100, body=b"body" + bytes(1000)))
     store._about = store._about._replace(uptime=8 * DAY)
     with no_room(store):
@@ -1115,7 +1115,7 @@ def test_what_was_pruned_makes_room_on_a_full_disk(store: Store) -> None:
         assert on_disk(store._directory) == [(ME, seq) for seq in range(101, 121)]
 
 
-def test_nothing_is_pruned_while_others_write(store: Store) -> None:
+def test_nothing_is_pruned_while_others_write(store: EventStore) -> None:
     assert store.append(rows(1, 3))
     with written_by_others(store):
         tend_later(store, 8 * DAY)
@@ -1130,23 +1130,23 @@ def test_nothing_is_pruned_while_others_write(store: Store) -> None:
 
 
 @pytest.mark.parametrize("jump", [8 * DAY, -8 * DAY, 20 * 365 * DAY, -20 * 365 * DAY])
-def test_a_clock_that_jumps_prunes_nothing(store: Store, jump: int) -> None:
+def test_a_clock_that_jumps_prunes_nothing(store: EventStore, jump: int) -> None:
     """The clock that `tend` is given goes forward only; but whatever it does, one call counts for a minute at most."""
     assert store.append(rows(1, 3))
     now = NOW
     for second in range(60):
         now = NOW + second * 1_000_000 + (jump if 20 <= second < 30 else 0)
-        store.tend(now)
+        store.tick(now)
     assert read(store) == [1, 2, 3]
-    store.tend(now + jump)
-    store.tend(now + jump)
+    store.tick(now + jump)
+    store.tick(now + jump)
     assert read(store) == [1, 2, 3]
 
 
-def live(store: Store, days: int, *, begin: int = 0) -> None:
+def live(store: EventStore, days: int, *, begin: int = 0) -> None:
     """Tend a store for so many days, once an hour."""
     for hour in range(days * 24 + 1):
-        store.tend(begin + hour * HOUR)
+        store.tick(begin + hour * HOUR)
 
 
 def test_time_in_which_nothing_runs_prunes_nothing_and_time_that_passes_counts_over_restarts(
@@ -1178,7 +1178,7 @@ def a_key(name: bytes, value: bytes = b"1", *, opened: bool = True) -> Key:
     return Key(name, value, open=opened)
 
 
-def test_a_key_is_known_for_ever(store: Store) -> None:
+def test_a_key_is_known_for_ever(store: EventStore) -> None:
     store.remember(a_key(b"a"))
     store.remember(a_key(b"b", opened=False))
     assert (store.key(b"a"), store.key(b"b"), store.key(b"c")) == (b"1", b"1", None), "before it is written, too"
@@ -1195,32 +1195,32 @@ def test_a_key_is_known_for_ever(store: Store) -> None:
             assert (third.key(b"a"), third.open_keys()) == (b"2", [])
 
 
-def test_a_key_is_written_with_the_rows_that_follow_it_or_waits_with_them(store: Store, directory: Path) -> None:
+def test_a_key_is_written_with_the_rows_that_follow_it_or_waits_with_them(store: EventStore, directory: Path) -> None:
     with written_by_others(store):
         store.remember(a_key(b"a"))
         assert not store.append(rows(1, PROBE + 1))
         assert store.key(b"a") == b"1"
-    store.tend(0)
+    store.tick(0)
     with closing(sqlite3.connect(directory / "events.db")) as db:
         assert db.execute("SELECT name, value FROM key").fetchall() == [(b"a", b"1")]
         assert db.execute("SELECT keys FROM about").fetchall() == [(1,)]
 
 
 def test_no_key_is_dropped_with_the_messages_for_which_there_is_no_room(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "KEPT", 2 * size_of(row(11)))
     with written_by_others(store):
         for seq in range(1, 10):
             store.remember(a_key(b"%d" % seq))
             assert not store.append([row(seq)])
-    store.tend(0)
-    assert (store.figures()["dropped"], store.fault) == (7, "")
+    store.tick(0)
+    assert (store.metrics()["dropped"], store.fault) == (7, "")
     with closing(reopened(store)) as again:
         assert [again.key(b"%d" % seq) for seq in range(1, 10)] == [b"1"] * 9
 
 
-def test_the_state_of_an_open_key_outlives_its_message_until_the_key_is_closed(store: Store) -> None:
+def test_the_state_of_an_open_key_outlives_its_message_until_the_key_is_closed(store: EventStore) -> None:
     topic = ME + b"orderStatus."
     store.remember(a_key(b"open"))
     store.remember(a_key(b"closed", opened=False))
@@ -1238,7 +1238,7 @@ def test_the_state_of_an_open_key_outlives_its_message_until_the_key_is_closed(s
 
 
 @pytest.mark.parametrize("spoil", ["DELETE FROM key", "UPDATE key SET value = x'00'", "UPDATE key SET checksum = 1"])
-def test_a_key_that_is_gone_or_damaged_is_a_fault_and_never_a_new_key(store: Store, spoil: str) -> None:
+def test_a_key_that_is_gone_or_damaged_is_a_fault_and_never_a_new_key(store: EventStore, spoil: str) -> None:
     store.remember(a_key(b"a"))
     assert store.append(rows(1, 1))
     connection(store).execute(spoil)
@@ -1248,7 +1248,7 @@ def test_a_key_that_is_gone_or_damaged_is_a_fault_and_never_a_new_key(store: Sto
     assert "an order's key is unreadable, or is not there: b'a'; move it away" in store.fault
 
 
-def test_a_million_keys_take_little(store: Store, directory: Path) -> None:
+def test_a_million_keys_take_little(store: EventStore, directory: Path) -> None:
     """A thousand of them here: less than 80 bytes each on disk, and 8 in memory."""
     for seq in range(1000):
         name, value = b"\x92\xa2me\xafentry-2026-%05d" % seq, b"\x93\x01\xcd\x12\x34\xce\x12\x34\x56\x78"
@@ -1279,19 +1279,21 @@ def test_an_epoch_is_the_clock_or_higher_than_the_last(
 ) -> None:
     found = []
     for clock in clocks:
-        with closing(Store(directory, days=7, patience=60)) as store:
+        with closing(EventStore(directory, days=7, patience=60)) as store:
             found.append(store.open(clock))
     assert found == epochs
 
 
-def test_an_epoch_that_could_not_be_written_is_written_with_the_first_message(store: Store, directory: Path) -> None:
+def test_an_epoch_that_could_not_be_written_is_written_with_the_first_message(
+    store: EventStore, directory: Path
+) -> None:
     store.close()
-    with closing(Store(directory, days=7, patience=60)) as later:
+    with closing(EventStore(directory, days=7, patience=60)) as later:
         with closing(sqlite3.connect(directory / "events.db", isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             assert later.open(7000) == 7000
         assert later.append(rows(1, 1))
-        with closing(Store(directory, days=7, patience=60)) as third:
+        with closing(EventStore(directory, days=7, patience=60)) as third:
             later.close()
             assert third.open(1) == 7001
 
@@ -1300,7 +1302,7 @@ def test_without_a_store_that_can_be_read_the_epoch_is_the_clock(directory: Path
     directory.mkdir()
     (directory / "events.db").write_bytes(b"no database " * 100)
     for clock in (7000, 3):
-        with closing(Store(directory, days=7, patience=60)) as store:
+        with closing(EventStore(directory, days=7, patience=60)) as store:
             assert store.open(clock) == clock
 
 
@@ -1311,7 +1313,7 @@ def wal(directory: Path) -> int:
     return (directory / "events.db-wal").stat().st_size
 
 
-def test_the_log_does_not_grow_without_bound(store: Store, directory: Path) -> None:
+def test_the_log_does_not_grow_without_bound(store: EventStore, directory: Path) -> None:
     """Also while nobody tends the store."""
     sizes = []
     for seq in range(1, 2001):
@@ -1321,22 +1323,22 @@ def test_the_log_does_not_grow_without_bound(store: Store, directory: Path) -> N
     assert in_file_alone(directory) > 1000
 
 
-def test_the_log_is_copied_between_what_is_written_if_there_is_much_of_it(store: Store, directory: Path) -> None:
+def test_the_log_is_copied_between_what_is_written_if_there_is_much_of_it(store: EventStore, directory: Path) -> None:
     seq = 1
     while wal(directory) < TIDY:
         assert store.append([row(seq, body=b"body" + bytes(1000))])
-        store.tend(0)
+        store.tick(0)
         seq += 1
     assert in_file_alone(directory) == seq - 1
     assert store.append(rows(seq, seq))
     assert wal(directory) < 50_000
 
 
-def test_the_log_is_copied_when_nothing_else_is_to_be_done(store: Store, directory: Path) -> None:
+def test_the_log_is_copied_when_nothing_else_is_to_be_done(store: EventStore, directory: Path) -> None:
     assert store.append(rows(1, 3))
-    store.tend(0)
+    store.tick(0)
     assert in_file_alone(directory) == 0
-    store.tend(0)
+    store.tick(0)
     assert in_file_alone(directory) == 3
     size = wal(directory)
     assert store.append(rows(4, 4))
@@ -1354,7 +1356,7 @@ def in_file_alone(directory: Path) -> int:
         return found
 
 
-def test_a_reader_is_in_nobodys_way(store: Store, directory: Path) -> None:
+def test_a_reader_is_in_nobodys_way(store: EventStore, directory: Path) -> None:
     body = b"body" + bytes(1000)
     assert store.append(rows(1, 10))
     with read_by_others(store):
@@ -1362,12 +1364,12 @@ def test_a_reader_is_in_nobodys_way(store: Store, directory: Path) -> None:
             assert store.append([row(seq, body=body)])
         assert store.last() == {ME: 2010}
         tend_later(store, 8 * DAY)
-        store.tend(0)
-        store.tend(0)
+        store.tick(0)
+        store.tick(0)
         assert store.fault == ""
         assert wal(directory) > 2 * WAL
-    store.tend(0)
-    store.tend(0)
+    store.tick(0)
+    store.tick(0)
     assert store.append(rows(2011, 2011))
     assert wal(directory) < WAL
     assert store.append(rows(2012, 4000, body=body))
@@ -1375,20 +1377,20 @@ def test_a_reader_is_in_nobodys_way(store: Store, directory: Path) -> None:
     assert wal(directory) < WAL
 
 
-def test_a_log_that_cannot_be_copied_is_a_fault_until_it_can(store: Store) -> None:
+def test_a_log_that_cannot_be_copied_is_a_fault_until_it_can(store: EventStore) -> None:
     """Or it would grow until the disk is full. What is committed is safe meanwhile."""
     real, broken = connection(store), Uncopied()
     broken.db = real
     assert store.append(rows(1, 3))
     store._db = broken  # type: ignore[assignment]
-    store.tend(0)
-    store.tend(0)
+    store.tick(0)
+    store.tick(0)
     assert "events.db: disk I/O error; see what the system log says of its disk, it is tried again" in store.fault
     assert store.append(rows(4, 4))
     assert store.fault
     store._db = real
-    store.tend(0)
-    store.tend(0)
+    store.tick(0)
+    store.tick(0)
     assert store.fault == ""
 
 
@@ -1413,9 +1415,9 @@ class Uncopied:
 
 KILLED = """
 import pathlib, random, sys
-from ibbridge.storage.event_store import Store
+from ibbridge.storage.event_store import EventStore
 from ibbridge.streams.publisher import Row
-store, luck = Store(pathlib.Path(sys.argv[1]), days=1 / 86400), random.Random(sys.argv[2])
+store, luck = EventStore(pathlib.Path(sys.argv[1]), days=1 / 86400), random.Random(sys.argv[2])
 store.open(1)
 last = store.last()
 now = sum(last.values())
@@ -1432,7 +1434,7 @@ while True:
         sys.stdout.buffer.write(b"%s %d\n" % (row.stream, row.seq))
     sys.stdout.buffer.flush()
     if luck.random() < 0.2:
-        store.tend(now)
+        store.tick(now)
 """
 
 
@@ -1563,7 +1565,7 @@ class Model(RuleBasedStateMachine):
             there = [(each.seq, each.topic, each.body) for each in self.messages if each.stream == stream]
             assert self.store.read(stream, 0, ALL, ALL, ALL) == there
             assert self.store.first(stream) == last + 1 - len(there)
-        assert self.store.figures()["kept"] == self.unwritten
+        assert self.store.metrics()["kept"] == self.unwritten
 
 
 Model.TestCase.settings = settings(max_examples=40, stateful_step_count=30)

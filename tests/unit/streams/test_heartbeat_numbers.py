@@ -10,17 +10,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibbridge.streams.heartbeat_numbers import BEATS, ROOM, ROOM_IN_TURN
-from ibbridge.streams.publisher import Streams
+from ibbridge.streams.publisher import Publisher
 
 
 class Sink:
     """Streams whose messages go nowhere."""
 
     def __init__(self) -> None:
-        self.streams = Streams(1, lambda _: None)
+        self.streams = Publisher(1, lambda _: None)
 
     def say(self, components: tuple[str, str, str]) -> None:
-        self.streams.say(self.streams.passing(*components), {}, 1)
+        self.streams.publish_map(self.streams.transient_channel(*components), {}, 1)
 
 
 def named(number: int, kind: str = "req") -> tuple[str, str, str]:

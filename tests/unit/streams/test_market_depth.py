@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbridge.streams.market_depth import DEEPEST, DELETE, INSERT, UPDATE, Book
+from ibbridge.streams.market_depth import DEEPEST, DELETE, INSERT, UPDATE, DepthBook
 
 CHANGES = st.tuples(st.integers(0, 6), st.sampled_from([INSERT, UPDATE, DELETE, 7, None]), st.integers(0, 1))
 
@@ -20,7 +20,7 @@ def prices(book, side):
 
 @given(st.lists(CHANGES, max_size=60))
 def test_the_book_is_what_the_changes_add_up_to(changes):
-    book = Book()
+    book = DepthBook()
     sides: dict[int, list[int]] = {0: [], 1: []}
     for number, (position, operation, side) in enumerate(changes):
         book.apply(row(position, operation, side, number), number)
@@ -36,7 +36,7 @@ def test_the_book_is_what_the_changes_add_up_to(changes):
 
 @given(st.lists(CHANGES, max_size=60))
 def test_its_rows_make_the_same_book_out_of_an_empty_one(changes):
-    book, again = Book(), Book()
+    book, again = DepthBook(), DepthBook()
     for number, (position, operation, side) in enumerate(changes):
         book.apply(row(position, operation, side, number), number)
     for each in book.rows():
@@ -46,14 +46,14 @@ def test_its_rows_make_the_same_book_out_of_an_empty_one(changes):
 
 
 def test_a_position_that_is_none_changes_nothing():
-    book = Book()
+    book = DepthBook()
     for position in (None, -1, DEEPEST, 2**31):
         book.apply(row(position), 1)
     assert list(book.rows()) == []
 
 
 def test_the_first_change_of_a_new_connection_empties_what_the_old_one_left():
-    book = Book()
+    book = DepthBook()
     book.apply(row(0, price=1.0), 1)
     book.fresh = False
     assert prices(book, 0) == [1.0]
@@ -62,7 +62,7 @@ def test_the_first_change_of_a_new_connection_empties_what_the_old_one_left():
 
 
 def test_no_side_is_deeper_than_any_book_there_is():
-    book = Book()
+    book = DepthBook()
     for number in range(DEEPEST + 50):
         book.apply(row(0, price=number), 1)
     assert len(prices(book, 0)) == DEEPEST

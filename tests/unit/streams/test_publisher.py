@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibbridge.streams import snapshot
-from ibbridge.streams.publisher import EVENT, PROTO, Streams
+from ibbridge.streams.publisher import EVENT, PROTO, Publisher
 from tests.support.daemon_core import EPOCH, Heard, each_pair
 
 TICK = ("md", "AAPL-STK-SMART-USD", "tickPrice")
@@ -22,11 +22,11 @@ class Sink:
 
     def __init__(self, prefix: str = "", epoch: int = EPOCH) -> None:
         self.frames: list[tuple[bytes, bytes]] = []
-        self.streams = Streams(epoch, each_pair(lambda *frames: self.frames.append(frames)), prefix)
+        self.streams = Publisher(epoch, each_pair(lambda *frames: self.frames.append(frames)), prefix)
 
     def say(self, components, data=None, ts=1, identity=EVENT, ref=None):
         channel = self.streams.channel(*components, ref=ref)
-        self.streams.say(channel, data or {}, ts, identity)
+        self.streams.publish_map(channel, data or {}, ts, identity)
         return self.heard()[-1]
 
     def heard(self):
@@ -102,7 +102,7 @@ def test_the_body_decodes_to_what_was_put_in(kind, ref, numbers, data):
 def test_the_numbers_are_64_bits_wide_so_that_no_count_is_too_high():
     sink = Sink()
     channel = sink.streams.channel(*TICK)
-    sink.streams._press.offset, channel.stream.seq = 2**63, 2**40
+    sink.streams._sequencer.offset, channel.stream.seq = 2**63, 2**40
     body = sink.say(TICK).body
     assert (body["seq"], body["offset"]) == (2**40 + 1, 2**63 + 1)
 
@@ -262,8 +262,8 @@ def test_after_a_new_connection_the_old_state_is_stale_until_it_is_told_again():
 
 def test_what_is_said_in_passing_is_numbered_and_leaves_no_state():
     sink = Sink()
-    passing = sink.streams.passing(*TICK)
-    sink.streams.say(passing, {}, 1, ())
+    passing = sink.streams.transient_channel(*TICK)
+    sink.streams.publish_map(passing, {}, 1, ())
     assert sink.heard()[0].body["seq"] == 1
     assert sink.state()[0]["md.AAPL-STK-SMART-USD."] == (1, [])
 
@@ -272,10 +272,10 @@ def test_a_forgotten_channel_has_no_state_and_its_stream_goes_on():
     sink = Sink()
     sink.say(TICK, identity=())
     channel = sink.streams.channel(*TICK)
-    other = sink.streams.passing(*TICK)
+    other = sink.streams.transient_channel(*TICK)
     sink.streams.forget(channel)
     assert sink.state()[0]["md.AAPL-STK-SMART-USD."] == (1, [])
-    sink.streams.say(other, {}, 1, ())
+    sink.streams.publish_map(other, {}, 1, ())
     assert sink.heard()[-1].body["seq"] == 2
     assert sink.state()[0]["md.AAPL-STK-SMART-USD."] == (2, [])
     assert sink.streams.channel(*TICK) is not channel
@@ -291,14 +291,14 @@ def test_a_value_that_msgpack_has_no_room_for_is_an_overflow_and_the_next_messag
 
 def test_a_gap_in_the_midst_of_a_read_knows_what_was_heard_in_it():
     sink = Sink()
-    sink.streams.hold()
+    sink.streams.begin_batch()
     channel = sink.streams.channel("md", "a", "x")
     for ts in (5, 7):
-        sink.streams.say(channel, {}, ts)
+        sink.streams.publish_map(channel, {}, ts)
     for ts in (8, 9):
         sink.streams.gap([channel], ("md", "a"), "data", ts)
     sink.streams.gap([], ("md", "b"), "data", 9)
     assert sink.frames == []
-    sink.streams.release()
+    sink.streams.flush()
     gaps = [each.body["data"] for each in sink.heard() if each.body["type"] == "gap"]
     assert gaps == [{"reason": "data", "since": 7}] * 2 + [{"reason": "data", "since": None}]

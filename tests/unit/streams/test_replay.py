@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibbridge.commands import builtin
-from ibbridge.commands.builtin import Bridge
+from ibbridge.commands.builtin import BuiltinCommands
 from ibbridge.commands.unpacking import MOST_VALUES
 from ibbridge.inbound.routing import routing
-from ibbridge.orders.registry import Order, Orders
-from ibbridge.protocol.errors import Refused
+from ibbridge.orders.registry import Order, OrderRegistry
+from ibbridge.protocol.errors import CommandRefused
 from ibbridge.risk.halt import Halt
 from ibbridge.streams import snapshot
-from ibbridge.streams.publisher import DURABLE, Row, Streams
-from ibbridge.streams.replay_buffer import Ring
+from ibbridge.streams.publisher import DURABLE, Publisher, Row
+from ibbridge.streams.replay_buffer import ReplayBuffer
 from tests.support.daemon_core import AAPL, LIMIT, Middle, each_pair, refusal
 
 
@@ -69,23 +69,23 @@ class Process:
     def __init__(self, epoch: int, shelf: Shelf | None, *, messages: int = 1000, size: int = 2**20, prefix: str = ""):
         self.sent: list[tuple[bytes, bytes]] = []
         self.order: list[str] = []
-        self.streams = Streams(epoch, each_pair(self._send), prefix, ring=Ring(messages, size), store=shelf)
+        self.streams = Publisher(epoch, each_pair(self._send), prefix, ring=ReplayBuffer(messages, size), store=shelf)
         if shelf is not None:
             self.streams.restore(shelf.last(), shelf.state())
-        self.bridge = Bridge(self.streams, Halt(None), dict, lambda: 1)
+        self.bridge = BuiltinCommands(self.streams, Halt(None), dict, lambda: 1)
 
     def _send(self, topic: bytes, body: bytes) -> None:
         self.sent.append((topic, body))
 
     def say(self, *components: str, n: int = 0, **more) -> None:
-        self.streams.say(self.streams.channel(*components, **more), {"n": n}, 1, n)
+        self.streams.publish_map(self.streams.channel(*components, **more), {"n": n}, 1, n)
 
     def replay(self, stream: str, first: int, last: int | None = None) -> list[tuple[bytes, bytes]]:
         """All pages."""
         found: list[tuple[bytes, bytes]] = []
         args = {"stream": stream, "from": first} | ({} if last is None else {"to": last})
         while True:
-            result = self.bridge.carry_out("replay", args, "")
+            result = self.bridge.execute("replay", args, "")
             assert result["stream"] == stream
             found += map(tuple, result["messages"])
             if result["next"] is None:
@@ -131,16 +131,16 @@ def test_nothing_is_sent_before_it_is_committed_and_what_stands_before_it_does_n
             log.append([row.seq for row in rows])
             return super().append(rows)
 
-    streams = Streams(1, each_pair(lambda topic, _: log.append(topic.decode().split(".")[0])), store=Watched())
-    streams.hold()
+    streams = Publisher(1, each_pair(lambda topic, _: log.append(topic.decode().split(".")[0])), store=Watched())
+    streams.begin_batch()
     for each in ("md", "md", "ord", "md", "ord"):
-        streams.say(streams.channel(each, "a", "x"), {}, 1)
+        streams.publish_map(streams.channel(each, "a", "x"), {}, 1)
     assert log == []
-    streams.release()
+    streams.flush()
     assert log == ["md", "md", [1, 2], "ord", "md", "ord"], "one commit, and the order is kept"
 
 
-def paused(sent: list[str], commits: list[int]) -> Streams:
+def paused(sent: list[str], commits: list[int]) -> Publisher:
     """Streams that hold a tick, an order and a tick, of which nothing is sent."""
 
     class Watched(Shelf):
@@ -148,11 +148,11 @@ def paused(sent: list[str], commits: list[int]) -> Streams:
             commits.append(len(rows))
             return super().append(rows)
 
-    streams = Streams(1, each_pair(lambda topic, _: sent.append(topic.decode().split(".")[0])), store=Watched())
-    streams.hold()
+    streams = Publisher(1, each_pair(lambda topic, _: sent.append(topic.decode().split(".")[0])), store=Watched())
+    streams.begin_batch()
     for name in ("md", "ord", "md"):
-        streams.say(streams.channel(name, "a", "x"), {}, 1)
-    assert streams.pause()
+        streams.publish_map(streams.channel(name, "a", "x"), {}, 1)
+    assert streams.end_batch()
     assert (sent, commits) == ([], [])
     return streams
 
@@ -161,10 +161,10 @@ def test_one_commit_does_for_several_reads():
     sent: list[str] = []
     commits: list[int] = []
     streams = paused(sent, commits)
-    streams.hold()
+    streams.begin_batch()
     for name in ("ord", "md"):
-        streams.say(streams.channel(name, "a", "x"), {}, 1)
-    streams.release()
+        streams.publish_map(streams.channel(name, "a", "x"), {}, 1)
+    streams.flush()
     assert (sent, commits) == (["md", "ord", "md", "ord", "md"], [2])
 
 
@@ -173,8 +173,8 @@ def test_one_commit_does_for_several_reads():
     [
         lambda streams: streams.welcome(b"md."),
         lambda streams: streams.replay(b"md.a.", 1, 2, 10, 1000),
-        lambda streams: streams.aside("heartbeat", {}, 1, "sys", "bridge"),
-        lambda streams: streams.say(streams.channel("md", "b", "x"), {}, 1),
+        lambda streams: streams.publish_unsequenced("heartbeat", {}, 1, "sys", "bridge"),
+        lambda streams: streams.publish_map(streams.channel("md", "b", "x"), {}, 1),
     ],
     ids=["a welcome", "a replay", "a heartbeat", "another message"],
 )
@@ -187,11 +187,11 @@ def test_a_pause_ends_with_whatever_is_behind_what_was_held(then):
 
 def test_a_pause_is_for_what_waits_for_the_disk():
     sent: list[bytes] = []
-    streams = Streams(1, each_pair(lambda topic, _: sent.append(topic)), store=Shelf())
-    streams.hold()
-    streams.say(streams.channel("md", "a", "x"), {}, 1)
-    assert not streams.pause()
-    streams.release()
+    streams = Publisher(1, each_pair(lambda topic, _: sent.append(topic)), store=Shelf())
+    streams.begin_batch()
+    streams.publish_map(streams.channel("md", "a", "x"), {}, 1)
+    assert not streams.end_batch()
+    streams.flush()
     assert len(sent) == 1
 
 
@@ -278,15 +278,15 @@ def test_what_tws_says_after_a_restart_is_of_the_order_it_was_of_before():
     open_order = {"contract": AAPL, "order": {"clientId": 1, "permId": 7, "orderRef": "me/k"}, "orderState": {}}
     status = {"permId": 7, "clientId": 1}
 
-    def hear(process: Process, orders: Orders, *said: tuple[str, dict[str, Any]]) -> None:
+    def hear(process: Process, orders: OrderRegistry, *said: tuple[str, dict[str, Any]]) -> None:
         for name, data in said:
             routing(process.streams, orders).router.publish(name, {"orderId": 500, **data}, 1)
 
-    first, orders = Process(1, shelf), Orders(1)
+    first, orders = Process(1, shelf), OrderRegistry(1)
     orders.add(Order("me", "k", 500, {}))
     hear(first, orders, ("orderStatus", status), ("openOrder", open_order))
     for recalled in (True, False):  # from the store's state; or, that being lost, from what TWS says first
-        process, orders = Process(2, shelf), Orders(1)
+        process, orders = Process(2, shelf), OrderRegistry(1)
         for _, _, packed in shelf.state() if recalled else ():
             body = msgpack.unpackb(packed)
             orders.recall(body["ref"], body["data"])
@@ -305,7 +305,7 @@ def test_what_tws_says_after_a_restart_is_of_the_order_it_was_of_before():
 
 
 def test_orders_of_others_are_not_recalled():
-    orders = Orders(1)
+    orders = OrderRegistry(1)
     orders.recall({"owner": "ext", "key": "~7", "orderId": 5}, {"permId": 7, "clientId": 1})
     orders.recall({"owner": "me", "key": "k", "orderId": 5}, {"permId": 7, "clientId": 2})
     assert orders.numbered(5) is None
@@ -347,8 +347,8 @@ def test_a_prefix_is_a_part_of_the_name_of_a_stream_and_durable_streams_are_foun
 def test_a_wrong_question_is_answered_with_what_is_wrong(args, fault):
     process = Process(1, None)
     process.say("md", "a", "x")
-    with pytest.raises(Refused) as refused:
-        process.bridge.carry_out("replay", args, "")
+    with pytest.raises(CommandRefused) as refused:
+        process.bridge.execute("replay", args, "")
     assert (refused.value.code, refused.value.faults[0]) == ("E_ARG", fault)
 
 
@@ -366,8 +366,8 @@ def test_a_store_that_cannot_be_read_is_an_error_and_no_empty_answer():
 def test_long_messages_come_a_few_at_a_time():
     process = Process(1, None)
     for _ in range(5):
-        process.streams.say(process.streams.channel("md", "a", "x"), {"text": "x" * 200_000}, 1)
-    result = process.bridge.carry_out("replay", {"stream": "md.a.", "from": 1}, "")
+        process.streams.publish_map(process.streams.channel("md", "a", "x"), {"text": "x" * 200_000}, 1)
+    result = process.bridge.execute("replay", {"stream": "md.a.", "from": 1}, "")
     assert (len(result["messages"]), result["next"]) == (1, 2)
     assert process.replay("md.a.", 1) == process.sent
 
@@ -378,7 +378,7 @@ def test_offsets_of_what_the_ring_has_lost_are_forgotten_a_few_streams_at_a_time
         process.say("md", f"{number}", "x")
     streams = [process.streams.stream(b"md.%d." % number) for number in range(10)]
     for _ in range(3):
-        process.streams.tend(most=4)
+        process.streams.tick(most=4)
     assert sum(len(stream.offsets) for stream in streams if stream) == 10
 
 

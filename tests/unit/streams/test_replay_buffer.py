@@ -7,14 +7,14 @@ import gc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbridge.streams.replay_buffer import BLOCK, OVERHEAD, Ring
+from ibbridge.streams.replay_buffer import BLOCK, OVERHEAD, ReplayBuffer
 
 BATCHES = st.lists(st.lists(st.integers(0, 40), min_size=1, max_size=12), max_size=40)
 
 
 @given(BATCHES, st.integers(1, 20), st.integers(OVERHEAD, 1_000))
 def test_what_is_there_is_the_newest_of_what_came_and_never_more_than_allowed(batches, most, size):
-    ring = Ring(most, size)
+    ring = ReplayBuffer(most, size)
     everything: list[tuple[bytes, bytes]] = []
     for batch in batches:
         frames: list[bytes] = []
@@ -32,7 +32,7 @@ def test_what_is_there_is_the_newest_of_what_came_and_never_more_than_allowed(ba
 
 
 def test_what_there_is_no_room_for_is_freed():
-    ring = Ring(32, 10**6)
+    ring = ReplayBuffer(32, 10**6)
     for number in range(1000):
         ring.extend([b"t", b"%4d" % number])
         there = sum(map(len, ring._blocks)) + sum(map(len, ring._open))
@@ -42,14 +42,14 @@ def test_what_there_is_no_room_for_is_freed():
 
 
 def test_of_the_room_there_is_most_is_used():
-    for ring in (Ring(10_000, 10**9), Ring(10**6, 10_000 * (OVERHEAD + 9))):
+    for ring in (ReplayBuffer(10_000, 10**9), ReplayBuffer(10**6, 10_000 * (OVERHEAD + 9))):
         for number in range(50_000):
             ring.extend([b"t", b"%8d" % number])
             assert number < 10_000 or 9_000 < len(ring) <= 10_000
 
 
 def test_the_garbage_collector_has_nothing_to_walk():
-    ring = Ring(10_000, 10**9)
+    ring = ReplayBuffer(10_000, 10**9)
     for number in range(20_000):
         ring.extend([b"t", b"%d" % number])
     gc.collect()

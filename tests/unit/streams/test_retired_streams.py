@@ -10,22 +10,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibbridge.streams import snapshot
-from ibbridge.streams.publisher import Gone, Streams
-from ibbridge.streams.replay_buffer import Ring
+from ibbridge.streams.publisher import Gone, Publisher
+from ibbridge.streams.replay_buffer import ReplayBuffer
 from ibbridge.streams.retired_streams import RetiredStreams
 
 
-def streams() -> tuple[Streams, list[bytes]]:
+def streams() -> tuple[Publisher, list[bytes]]:
     sent: list[bytes] = []
-    made = Streams(1, sent.extend, ring=Ring(8, 2**20))
+    made = Publisher(1, sent.extend, ring=ReplayBuffer(8, 2**20))
     made._retired = RetiredStreams(named=4)
     return made, sent
 
 
-def beat(made: Streams, times: int = 1) -> None:
+def beat(made: Publisher, times: int = 1) -> None:
     for _ in range(times):
         made.seqs()
-        made.tend()
+        made.tick()
 
 
 STEPS = st.sampled_from(["say", "state", "forget", "beat", "snapshot"])
@@ -47,8 +47,10 @@ def test_the_numbers_of_every_stream_are_gapless_however_often_it_was_retired(st
             made.forget(made.channel("req", name, "error"))
         else:
             before = len(sent)
-            channel = made.channel("req", name, "error") if what == "state" else made.passing("req", name, "error")
-            made.put(channel, b"\x80", 1, ())
+            channel = (
+                made.channel("req", name, "error") if what == "state" else made.transient_channel("req", name, "error")
+            )
+            made.publish_packed(channel, b"\x80", 1, ())
             assert msgpack.unpackb(sent[before + 1])["seq"] == last.get(f"req.{name}.", 0) + 1
             last[f"req.{name}."] = last.get(f"req.{name}.", 0) + 1
     assert made._names == sorted(set(made._names))
@@ -57,9 +59,9 @@ def test_the_numbers_of_every_stream_are_gapless_however_often_it_was_retired(st
 def test_a_stream_that_holds_nothing_is_in_snapshots_as_long_as_its_name_is_known():
     made, _ = streams()
     for number in range(20):
-        made.say(made.passing("req", f"c{number:02}", "error"), {}, 1)
+        made.publish_map(made.transient_channel("req", f"c{number:02}", "error"), {}, 1)
     for _ in range(10):
-        made.say(made.passing("md", "A", "tick"), {}, 1)
+        made.publish_map(made.transient_channel("md", "A", "tick"), {}, 1)
     beat(made, 5)
     assert len(made._streams) == 1
     page, _ = snapshot.page(made, b"req.")
@@ -69,20 +71,20 @@ def test_a_stream_that_holds_nothing_is_in_snapshots_as_long_as_its_name_is_know
         made.replay(b"req.c17.", 1, 1, 10, 1000)
     assert gone.value.first == 2
     assert made.stream(b"req.c01.") is None
-    made.say(made.passing("req", "c01", "error"), {}, 1)
+    made.publish_map(made.transient_channel("req", "c01", "error"), {}, 1)
     assert made.last("req", "c01") == 2
 
 
 def test_what_has_state_or_is_in_the_ring_or_still_to_be_told_is_not_retired():
     made, _ = streams()
-    made.say(made.channel("md", "A", "tick"), {}, 1, ())
-    made.say(made.passing("req", "quiet", "error"), {}, 1)
+    made.publish_map(made.channel("md", "A", "tick"), {}, 1, ())
+    made.publish_map(made.transient_channel("req", "quiet", "error"), {}, 1)
     beat(made, 10)
     assert len(made._streams) == 2, "its message is in the ring"
     for number in range(10):
-        made.say(made.passing("md", "B", "tick"), {}, number)
-    made.tend()
-    made.say(made.passing("ord", "me", "k", "orderStatus"), {}, 1)
+        made.publish_map(made.transient_channel("md", "B", "tick"), {}, number)
+    made.tick()
+    made.publish_map(made.transient_channel("ord", "me", "k", "orderStatus"), {}, 1)
     beat(made, 10)
     assert set(made._streams) == {b"md.A.", b"md.B.", b"ord.me."}
 

@@ -27,7 +27,7 @@ class World:
     """A press with some channels: of two names, by key, of which one is not known yet."""
 
     def __init__(self, made: ModuleType) -> None:
-        self.press = made.Press()
+        self.press = made.Sequencer()
         self.streams = [made.Stream(b"md.%d." % number, False) for number in range(2)]
         self.channels: dict[str, dict[Any, Any]] = {"a": {}, "b": {}}
         for name, key in (("a", 0), ("a", 1), ("a", None), ("b", 0), ("b", 3)):

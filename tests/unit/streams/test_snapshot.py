@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibbridge.streams import snapshot
-from ibbridge.streams.market_depth import Book
-from ibbridge.streams.publisher import Streams
+from ibbridge.streams.market_depth import DepthBook
+from ibbridge.streams.publisher import Publisher
 from tests.support.daemon_core import AAPL, Middle, each_pair
 
 KEYS, KINDS = "abc", "xy"
@@ -31,7 +31,7 @@ class Client:
         self.state: dict[str, dict[tuple[str, int], int]] = {}
         self.next: str | None = ""
 
-    def page(self, streams: Streams, most: int) -> None:
+    def page(self, streams: Publisher, most: int) -> None:
         assert self.next is not None
         page, self.next = snapshot.page(streams, b"md.", self.next, most)
         for each in page:
@@ -59,7 +59,7 @@ def test_who_follows_the_protocol_ends_with_the_newest_of_everything_whatever_ha
     before, during, most
 ):
     client = Client()
-    streams = Streams(1, each_pair(lambda *frames: client.heard.append(frames)))
+    streams = Publisher(1, each_pair(lambda *frames: client.heard.append(frames)))
     newest: dict[str, dict[tuple[str, int], int]] = {}
     dropped: set[tuple[str, str]] = set()
 
@@ -67,7 +67,7 @@ def test_who_follows_the_protocol_ends_with_the_newest_of_everything_whatever_ha
         if step[0] == "say":
             _, key, kind, n = step
             channel = streams.channel("md", key, kind)
-            streams.say(channel, {"n": n}, 1, n)
+            streams.publish_map(channel, {"n": n}, 1, n)
             newest.setdefault(f"md.{key}.", {})[kind, n] = channel.stream.seq
         elif step[0] == "forget":
             _, key, kind = step
@@ -96,12 +96,12 @@ def test_who_follows_the_protocol_ends_with_the_newest_of_everything_whatever_ha
         assert {pair for pair in view[stream] if (stream, pair[0]) not in dropped} <= state.keys()
 
 
-def filled(streams: int, states: int) -> Streams:
-    made = Streams(1, lambda _: None)
+def filled(streams: int, states: int) -> Publisher:
+    made = Publisher(1, lambda _: None)
     for key in range(streams):
         channel = made.channel("md", f"S{key:05}", "tickPrice")
         for n in range(states):
-            made.say(channel, {"n": n}, 1, n)
+            made.publish_map(channel, {"n": n}, 1, n)
     return made
 
 
@@ -122,9 +122,9 @@ def test_no_page_has_more_than_is_allowed(streams, states):
 
 
 def test_a_message_larger_than_a_page_has_one_of_its_own():
-    made = Streams(1, lambda _: None)
+    made = Publisher(1, lambda _: None)
     for n in range(3):
-        made.say(made.channel("md", "A", "x"), {"n": n, "text": "x" * 1000}, 1, n)
+        made.publish_map(made.channel("md", "A", "x"), {"n": n, "text": "x" * 1000}, 1, n)
     pages = 0
     after: str | None = ""
     while after is not None:
@@ -177,16 +177,16 @@ def test_a_book_is_given_as_inserts_and_is_stale_after_a_reconnection():
 def depth(streams, key, rows):
     """A stream with a book of that many rows, and one value beside it."""
     channel = streams.channel("md", key, "updateMktDepth")
-    channel.book = Book()
+    channel.book = DepthBook()
     for position in range(rows):
         row = {"position": position, "operation": 0, "side": 1, "price": 1.0}
-        streams.say(channel, row, 1)
+        streams.publish_map(channel, row, 1)
         channel.book.apply(row, 1)
-    streams.say(streams.channel("md", key, "x"), {"n": 0}, 1, 0)
+    streams.publish_map(streams.channel("md", key, "x"), {"n": 0}, 1, 0)
 
 
 def test_rows_of_books_are_counted_so_that_a_page_of_many_books_is_no_longer_than_others():
-    streams = Streams(1, lambda _: None)
+    streams = Publisher(1, lambda _: None)
     for key in "abcdef":
         depth(streams, key, 20)
     lengths: list[int] = []
@@ -198,9 +198,9 @@ def test_rows_of_books_are_counted_so_that_a_page_of_many_books_is_no_longer_tha
 
 
 def test_a_book_is_on_the_first_page_of_its_stream_only_since_its_rows_have_the_number_of_then():
-    streams = Streams(1, lambda _: None)
+    streams = Publisher(1, lambda _: None)
     depth(streams, "a", 3)
-    streams.say(streams.channel("md", "a", "y"), {"n": 0}, 1, 0)
+    streams.publish_map(streams.channel("md", "a", "y"), {"n": 0}, 1, 0)
     first, following = snapshot.page(streams, b"", "", messages=1)
     assert [msgpack.unpackb(body)["data"].get("position") for _, body in first[0]["messages"]] == [0, 1, 2, None]
     depth(streams, "a", 1)
@@ -212,9 +212,9 @@ def test_a_book_is_on_the_first_page_of_its_stream_only_since_its_rows_have_the_
 
 @pytest.mark.parametrize("prefix", ["", "live"])
 def test_the_stream_that_a_longer_prefix_is_in_is_found_whatever_the_prefix(prefix):
-    streams = Streams(1, lambda _: None, prefix)
+    streams = Publisher(1, lambda _: None, prefix)
     for components in (("ord", "a", "k", "x"), ("ord", "a", "k2", "x"), ("ord", "b", "k", "x")):
-        streams.say(streams.channel(*components), {}, 1, ())
+        streams.publish_map(streams.channel(*components), {}, 1, ())
     asked = streams.named("ord", "a", "k").encode()
     ((stream,), after) = snapshot.page(streams, asked)
     assert [topic.decode() for topic, _ in stream["messages"]] == [streams.named("ord", "a", "k", "x")]
@@ -232,7 +232,7 @@ def test_a_cancelled_depth_leaves_no_book():
 
 
 def test_a_row_of_a_book_that_is_no_row_is_published_and_changes_nothing():
-    assert [*Book().rows()] == []
+    assert [*DepthBook().rows()] == []
     middle = Middle()
     middle.ask("reqMktDepth", id="d", contract=AAPL, numRows=5)
     heard = middle.hear(

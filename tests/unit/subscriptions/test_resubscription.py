@@ -18,7 +18,7 @@ from ibbridge.subscriptions.resubscription import OWN
 from tests.support.daemon_core import AAPL, DAY, LIMIT, MSFT, Middle
 
 if TYPE_CHECKING:
-    from ibbridge.tws.send_queue import Waiting
+    from ibbridge.tws.send_queue import OutboundMessage
 
 STREAM = "md.AAPL-STK-SMART-USD."
 
@@ -135,8 +135,8 @@ def test_after_1101_every_stream_is_asked_for_again_accounts_first_and_late_tick
     middle.ask("reqPositions", "a", 3)
     middle.hear("position", account="DU1", contract=AAPL)
     middle.link.take()
-    middle.requests.notice(1100)
-    middle.requests.notice(1101)
+    middle.requests.on_notice(1100)
+    middle.requests.on_notice(1101)
     wanted = ["reqPositions", "cancelMktData", "reqMktData", "cancelHistoricalData", "reqHistoricalData"]
     assert names(middle.link.sent) == wanted
     assert gaps(middle) == [(f"{STREAM}gap.", "data"), ("acct.DU1.gap.", "data")]
@@ -144,7 +144,7 @@ def test_after_1101_every_stream_is_asked_for_again_accounts_first_and_late_tick
     assert middle.tick(new).topic == f"{STREAM}tickPrice.", "topics are stable"
     assert middle.tick(old).topic == f"md.~{old}.tickPrice."
     middle.link.take()
-    middle.requests.notice(1101)
+    middle.requests.on_notice(1101)
     assert names(middle.link.sent) == wanted, "lost again is asked for again"
     middle.link.take()
     middle.cancel("cancelMktData", 1)
@@ -160,9 +160,9 @@ def test_after_1102_a_stream_that_stays_dead_is_asked_for_again_alone_and_soon(m
         middle.tick(dead)
         flow(middle, alive, 5)
     middle.link.take()
-    middle.requests.notice(1100)
+    middle.requests.on_notice(1100)
     assert wait(middle, 600) == [], "while IB is away nobody is to blame"
-    middle.requests.notice(1102)
+    middle.requests.on_notice(1102)
     sent = ours(flow(middle, alive, 30))
     assert [(each.name, each.data["reqId"]) for each in sent] == [("cancelMktData", dead), ("reqMktData", dead + 2)]
     assert (f"{STREAM}gap.", "silent") in gaps(middle)
@@ -179,7 +179,7 @@ def test_after_1102_what_cannot_be_watched_is_asked_for_again(middle):
     middle.hear("pnl", reqId=middle.last_id())
     middle.link.take()
     for code in (1100, 1102):
-        middle.requests.notice(code)
+        middle.requests.on_notice(code)
     assert sorted(names(middle.link.take())) == [
         "cancelMktData", "cancelScannerSubscription", "reqMktData", "reqScannerSubscription"
     ]  # fmt: skip
@@ -192,9 +192,9 @@ def test_bars_that_stay_dead_after_a_blip_of_three_seconds_are_asked_for_again(m
     for _ in range(12):
         middle.hear("realtimeBar", reqId=number)
         middle.pass_time(5)
-    middle.requests.notice(2103, "usfarm")
+    middle.requests.on_notice(2103, "usfarm")
     assert wait(middle, 3) == []
-    middle.requests.notice(2104, "usfarm")
+    middle.requests.on_notice(2104, "usfarm")
     assert names(ours(wait(middle, 20))) == ["cancelRealTimeBars", "reqRealTimeBars"]
 
 
@@ -202,9 +202,9 @@ def test_while_a_farm_is_down_its_streams_are_left_alone_and_those_of_others_are
     number = middle.subscribe()
     flow(middle, number)
     tell_hours_when_asked(middle)
-    middle.requests.notice(2103, "usfarm")
+    middle.requests.on_notice(2103, "usfarm")
     assert ours(wait(middle, 3600, 10)) == []
-    middle.requests.notice(2104, "usfarm")
+    middle.requests.on_notice(2104, "usfarm")
     assert names(ours(wait(middle, 30))) == ["cancelMktData", "reqMktData"]
 
 
@@ -221,7 +221,7 @@ def test_a_keep_up_to_date_stream_that_died_is_asked_for_again_when_the_historic
     number = middle.last_id()
     middle.hear("historicalDataUpdate", reqId=number)
     middle.pass_time(1)
-    middle.requests.notice(2105, "ushmds")
+    middle.requests.on_notice(2105, "ushmds")
     heard = middle.error(number, 10182)
     assert gaps(middle) == [("md.AAPL-STK-SMART-USD+hist-1min-TRADES-all.gap.", "farm")]
     assert errors(middle)[0].data["ends"] is False, "it goes on: the daemon asks again"
@@ -229,18 +229,18 @@ def test_a_keep_up_to_date_stream_that_died_is_asked_for_again_when_the_historic
     middle.link.take()
     assert ours(wait(middle, 600, 10)) == []
     middle.link.take()
-    middle.requests.notice(2106, "ushmds")
+    middle.requests.on_notice(2106, "ushmds")
     assert names(middle.link.take()) == ["cancelHistoricalData", "reqHistoricalData"]
     assert {316, 10182, 10225} == AGAIN
 
 
 @pytest.mark.scenario("B16")
 def test_bars_that_were_asked_for_while_their_farm_was_away_are_asked_for_again_when_it_is_back(middle):
-    middle.requests.notice(2105, "ushmds")
+    middle.requests.on_notice(2105, "ushmds")
     middle.ask("reqHistoricalData", "a", 1, contract=AAPL, **{**DAY, "keepUpToDate": True})
     middle.link.take()
     assert wait(middle, 20) == []
-    middle.requests.notice(2106, "ushmds")
+    middle.requests.on_notice(2106, "ushmds")
     wait(middle, 20)
     assert names(middle.link.take()) == ["cancelHistoricalData", "reqHistoricalData"]
 
@@ -370,22 +370,22 @@ def test_a_stream_that_tws_refuses_while_ibs_servers_are_away_is_kept_and_asked_
 ):
     number = middle.subscribe()
     middle.tick(number)
-    middle.requests.notice(*begins)
+    middle.requests.on_notice(*begins)
     error = middle.error(number, 200, "No security definition has been found for the request")
     assert error.data["ends"] is False
     assert gaps(middle) == [(f"{STREAM}gap.", "silent")]
     middle.link.take()
-    middle.requests.notice(*ends)
+    middle.requests.on_notice(*ends)
     assert names(middle.link.take()) == ["reqMktData"]
     assert middle.error(number + 1, 200).data["ends"] is True, "now TWS knows"
 
 
 def test_what_is_wrong_with_a_request_is_wrong_while_ibs_servers_are_away_too(middle):
     number = middle.subscribe()
-    middle.requests.notice(1100)
+    middle.requests.on_notice(1100)
     assert middle.error(number, 321, "Error validating request").data["ends"] is True
     middle.link.take()
-    middle.requests.notice(1102)
+    middle.requests.on_notice(1102)
     assert middle.link.take() == []
 
 
@@ -394,17 +394,17 @@ def test_what_was_asked_for_while_ibs_servers_were_away_and_not_answered_is_aske
     heard = middle.subscribe()
     middle.tick(heard)
     middle.pass_time(1)
-    middle.requests.notice(1100)
+    middle.requests.on_notice(1100)
     middle.ask("reqMktData", "a", 2, contract=MSFT)
     unheard = middle.last_id()
     middle.ask("reqMktData", "a", 3, contract={**AAPL, "symbol": "IBM"})
     middle.tick(middle.last_id())
     middle.link.take()
-    middle.requests.notice(1102)
+    middle.requests.on_notice(1102)
     assert [(each.name, each.data["reqId"]) for each in middle.link.take()] == [
         ("cancelMktData", unheard), ("reqMktData", unheard + 2)
     ]  # fmt: skip
-    middle.requests.notice(1102)
+    middle.requests.on_notice(1102)
     assert middle.link.take() == [], "once an outage"
 
 
@@ -415,12 +415,12 @@ def test_what_waited_for_its_turn_when_ibs_servers_went_is_asked_for_again_when_
         middle.ask("reqMktData", "a", number, contract={**AAPL, "symbol": f"S{number}"})
     wait(middle, 2)
     left = len(middle.link.sent)
-    middle.requests.notice(1100)
+    middle.requests.on_notice(1100)
     wait(middle, 10)
     late = [each.data["reqId"] for each in middle.link.sent[left:]]
     assert late
     middle.link.take()
-    middle.requests.notice(1102)
+    middle.requests.on_notice(1102)
     wait(middle, 20)
     assert [each.data["reqId"] for each in middle.link.take() if each.name == "cancelMktData"] == late
 
@@ -539,9 +539,9 @@ def test_hours_are_asked_for_once_a_contract_and_a_false_200_is_no_answer_for_ev
 
 def test_hours_are_not_asked_for_while_definitions_are_down(middle):
     flow(middle, middle.subscribe())
-    middle.requests.notice(2157, "secdefil")
+    middle.requests.on_notice(2157, "secdefil")
     assert wait(middle, 120) == []
-    middle.requests.notice(2158, "secdefil")
+    middle.requests.on_notice(2158, "secdefil")
     assert names(wait(middle, 2)) == ["reqContractDetails"]
 
 
@@ -569,7 +569,7 @@ def test_no_more_streams_are_asked_for_again_in_a_minute_than_allowed_but_all_in
             middle.tick(number)
         middle.pass_time(5)
     middle.link.take()
-    middle.requests.notice(1102)
+    middle.requests.on_notice(1102)
     minutes = [Counter(names(wait(middle, 60)))["reqMktData"] for _ in range(6)]
     assert max(minutes) <= 6
     assert sum(minutes) == 30
@@ -658,8 +658,8 @@ def test_what_tws_keeps_after_its_answer_is_cancelled_as_soon_as_tws_takes_that(
     number = middle.last_id()
     middle.link.takes = False
     middle.hear("headTimestamp", reqId=number)
-    freed: list[Waiting] = []
-    middle.link.pacing.over = freed.append
+    freed: list[OutboundMessage] = []
+    middle.link.pacing.completed = freed.append
     assert wait(middle, 2) == []
     assert freed == []
     middle.link.takes = True
@@ -869,13 +869,13 @@ class Session(RuleBasedStateMachine):
     def lose_data(self, really):
         if really:
             self.streaming.clear()
-        self.middle.requests.notice(1101)
+        self.middle.requests.on_notice(1101)
         self.host()
 
     @rule(code=st.sampled_from((1100, 1102)))
     @precondition(lambda self: self.connected)
     def upstream(self, code):
-        self.middle.requests.notice(code)
+        self.middle.requests.on_notice(code)
         self.host()
 
     @rule(seconds=st.sampled_from((1, 10, 100, 1000)))
@@ -889,7 +889,7 @@ class Session(RuleBasedStateMachine):
         """TWS takes nothing for a while, just when everything is to be asked for again."""
         self.streaming.clear()
         self.middle.link.takes = False
-        self.middle.requests.notice(1101)
+        self.middle.requests.on_notice(1101)
         self.middle.link.takes = True
         self.middle.pass_time(1)
         self.host()
@@ -912,7 +912,7 @@ class Session(RuleBasedStateMachine):
         for _ in range(3):
             self.middle.pass_time(100)
         self.nobody_is_told_twice()
-        assert all(route.ended for route in self.middle.requests._wanted._by_command.values() if route.one_shot)
+        assert all(route.ended for route in self.middle.requests._subscriptions._by_command.values() if route.one_shot)
 
 
 TestSession = Session.TestCase

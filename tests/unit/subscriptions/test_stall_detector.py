@@ -9,20 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.requests.request import Route
+from ibbridge.requests.request import ActiveRequest
 from ibbridge.subscriptions.registry import Subscription
-from ibbridge.subscriptions.stall_detector import Watchdog
+from ibbridge.subscriptions.stall_detector import StallDetector
 
 
 def a_route():
-    return Route(REQUESTS["reqMktData"], "a", 1, {}, lambda _: ("md", "x"), None)
+    return ActiveRequest(REQUESTS["reqMktData"], "a", 1, {}, lambda _: ("md", "x"), None)
 
 
 class World:
     """Streams that speak when they are told to."""
 
     def __init__(self, count, per_minute=6):
-        self.watchdog = Watchdog(180.0, per_minute)
+        self.watchdog = StallDetector(180.0, per_minute)
         self.streams = [Subscription(a_route(), str(each)) for each in range(count)]
         self.seqs = dict.fromkeys(map(id, self.streams), 0)
         self.now = 0.0
@@ -46,7 +46,7 @@ class World:
             for each in speaking:
                 if each not in self.dead:
                     self.seqs[id(each)] += 1
-            for each in self.watchdog.look(self.streams, self, self.now):
+            for each in self.watchdog.tick(self.streams, self, self.now):
                 self.asked.append((self.now, each))
                 each.renewed(self.seq(each))
                 if revive:

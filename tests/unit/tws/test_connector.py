@@ -13,8 +13,8 @@ from ibbridge.codec import Acceptor, Message
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.config.model import TwsConfig
 from ibbridge.tws import connector as module
-from ibbridge.tws.connector import Gateway
-from ibbridge.tws.send_queue import Waiting
+from ibbridge.tws.connector import TwsConnector
+from ibbridge.tws.send_queue import OutboundMessage
 from ibbridge.tws.session import Session, Stage
 from tests.support import virtual_loop
 
@@ -81,14 +81,14 @@ class Place:
         self.open = 0
         self.told: list[str] = []
         self.session = Session(loop.now)
-        self.gateway = Gateway(dataclasses.replace(TwsConfig(), port=PORT, **settings), self.session, self)
+        self.gateway = TwsConnector(dataclasses.replace(TwsConfig(), port=PORT, **settings), self.session, self)
 
     # -- the owner
 
     def deliver(self, messages: Iterable[Any], ts: int, *, more: bool) -> None:
         for message in messages:
             if isinstance(message, Message) and message.name == "error":
-                self.gateway.notice(message.data["errorCode"], message.data["errorString"])
+                self.gateway.on_notice(message.data["errorCode"], message.data["errorString"])
 
     def stage_changed(self) -> None:
         self.told.append(self.session.stage.value)
@@ -96,7 +96,7 @@ class Place:
     def started(self, dialect: Any) -> None:
         self.told.append("(started)")
 
-    def leaving(self, message: Waiting) -> bool:
+    def on_send(self, message: OutboundMessage) -> bool:
         return True
 
     def lost(self) -> None:
@@ -257,7 +257,9 @@ def test_a_host_that_takes_nothing_is_closed_although_it_talks(play, caplog):
         await asyncio.sleep(100)
         host = place.guests[0]
         host.transport.pause_reading()
-        assert place.gateway.send(Waiting(REQUESTS["reqCurrentTime"], b"\0" * 400_000))  # more than the kernel takes
+        assert place.gateway.send(
+            OutboundMessage(REQUESTS["reqCurrentTime"], b"\0" * 400_000)
+        )  # more than the kernel takes
         assert place.gateway.unsent
         for _ in range(29):
             host.notice(2104, "OK:usfarm")

@@ -15,7 +15,7 @@ from ibbridge.tws.decode_errors import (
     NO_TWS,
     PER_SECOND,
     DecodeErrors,
-    Kind,
+    MessageType,
     Readability,
 )
 
@@ -37,7 +37,7 @@ def test_each_is_published_or_counted_and_what_is_published_is_bounded(
         for _ in range(count):
             all_of_them += 1
             all_bytes += each
-            if errors.admit(Kind(kind, None), "why", each, now):
+            if errors.admit(MessageType(kind, None), "why", each, now):
                 published += 1
                 size += each
     assert published <= BURST + now * PER_SECOND + 1
@@ -52,7 +52,7 @@ def test_each_is_published_or_counted_and_what_is_published_is_bounded(
 
 def test_a_message_now_and_then_is_published_for_ever() -> None:
     errors = DecodeErrors(0.0)
-    assert all(errors.admit(Kind(1, None), "why", 500, float(second)) for second in range(100_000))
+    assert all(errors.admit(MessageType(1, None), "why", 500, float(second)) for second in range(100_000))
 
 
 def test_a_host_of_which_nothing_can_be_read_is_no_tws() -> None:

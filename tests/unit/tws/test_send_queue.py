@@ -16,9 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Pace
-from ibbridge.protocol.errors import Refused
+from ibbridge.protocol.errors import CommandRefused
 from ibbridge.tws.fair_queue import NEWCOMERS
-from ibbridge.tws.send_queue import PATIENCE, Pacing, Waiting
+from ibbridge.tws.send_queue import PATIENCE, OutboundMessage, SendQueue
 from tests.support.daemon_core import AAPL, MSFT, refusal
 
 if TYPE_CHECKING:
@@ -33,34 +33,34 @@ DAILY = {**BARS, "barSizeSetting": "1 day"}
 
 class Left(NamedTuple):
     at: float
-    message: Waiting
+    message: OutboundMessage
 
     @property
     def name(self) -> str:
         return self.message.request.name
 
 
-def message(name: str, client: str = "a", peer: bytes = b"", **args: Any) -> Waiting:
+def message(name: str, client: str = "a", peer: bytes = b"", **args: Any) -> OutboundMessage:
     request = REQUESTS[name]
     number = {request.key: next(_NUMBERS)} if request.key else {}
-    return Waiting(request, b"", client, {**number, **args}, peer=peer)
+    return OutboundMessage(request, b"", client, {**number, **args}, peer=peer)
 
 
 class Line:
     """A queue, a clock, and what has left when."""
 
     def __init__(self, rate: int = RATE, share: int = 500, most: int = 10_000) -> None:
-        self.pacing = Pacing(rate, share, most)
+        self.pacing = SendQueue(rate, share, most)
         self.now = 100.0
         self.left: list[Left] = []
 
-    def put(self, name: str, client: str = "a", peer: bytes = b"", **args: Any) -> Waiting:
+    def put(self, name: str, client: str = "a", peer: bytes = b"", **args: Any) -> OutboundMessage:
         made = message(name, client, peer, **args)
         self.pacing.put(made, self.now)
         return made
 
-    def take(self) -> list[Waiting]:
-        taken = self.pacing.take(self.now)
+    def take(self) -> list[OutboundMessage]:
+        taken = self.pacing.next_messages(self.now)
         self.left += [Left(self.now, each) for each in taken]
         return taken
 
@@ -274,10 +274,10 @@ def test_among_those_that_a_limit_holds_each_client_has_its_turn_too():
     for number in range(200):
         line.put("reqHistoricalData", "greedy", **{**BARS, "endDateTime": str(number), "contract": {"conId": number}})
     line.go(5)
-    line.pacing.over(line.left[0].message)
+    line.pacing.completed(line.left[0].message)
     one = line.put("reqHistoricalData", "late", **BARS)
     for each in line.left:
-        line.pacing.over(each.message)
+        line.pacing.completed(each.message)
     left = [each.message for each in line.go(700)]
     assert left.index(one) <= 11, "those of the first fifty that were left of the ten minutes' sixty, and one round"
 
@@ -295,7 +295,7 @@ def test_messages_of_one_client_stay_in_order_beside_others():
 # -- IB's limits
 
 
-def bars(line: Line, count: int, **args: Any) -> list[Waiting]:
+def bars(line: Line, count: int, **args: Any) -> list[OutboundMessage]:
     """So many requests, each another by its end."""
     return [line.put("reqHistoricalData", **{**BARS, "endDateTime": f"{n}", **args}) for n in range(count)]
 
@@ -306,7 +306,7 @@ def answered(line: Line, seconds: float) -> list[Left]:
     for _ in range(int(seconds)):
         left += line.go(1)
         for each in left:
-            line.pacing.over(each.message)
+            line.pacing.completed(each.message)
     return left
 
 
@@ -356,7 +356,7 @@ def test_the_head_time_stamp_counts_as_small_bars_do_and_stays_open():
     for number in range(70):
         line.put("reqHeadTimeStamp", contract={"conId": number + 1}, whatToShow="TRADES")
     assert len(line.go(700)) == 50, "nobody has cancelled one"
-    line.pacing.over(line.left[0].message)
+    line.pacing.completed(line.left[0].message)
     assert len(line.go(700)) == 1
 
 
@@ -374,10 +374,10 @@ def test_no_more_than_fifty_are_open_at_once_of_whatever_size():
     assert left == asked[:50]
     assert line.pacing.wake() is None, "nothing to wait for but an answer"
     for each in asked[:4]:
-        line.pacing.over(each)
-        line.pacing.over(each)  # twice is once
+        line.pacing.completed(each)
+        line.pacing.completed(each)  # twice is once
     assert [each.message for each in line.go(1)] == asked[50:54]
-    line.pacing.over(asked[59])
+    line.pacing.completed(asked[59])
     assert not line.go(1), "it was not open"
 
 
@@ -386,11 +386,11 @@ def test_what_is_withdrawn_or_dropped_was_never_open():
     asked = [line.put("reqHistoricalData", **DAILY) for _ in range(60)]
     line.go(10)
     assert line.pacing.withdraw(asked[55])
-    line.pacing.over(asked[55])
+    line.pacing.completed(asked[55])
     assert not line.go(1)
     assert line.pacing.drop() == [each for each in asked[50:] if each is not asked[55]]
     for each in asked:
-        line.pacing.over(each)  # of the connection that is gone
+        line.pacing.completed(each)  # of the connection that is gone
     for _ in range(60):
         line.put("reqHistoricalData", **DAILY)
     assert len(line.go(10)) == 50
@@ -509,7 +509,7 @@ def flood(line: Line, count: int, names: int, peers: int = 1, name: str = "place
     """Put so many, under so many names and over so many connections; return how many were taken."""
     taken = 0
     for number in range(count):
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(CommandRefused):
             line.put(name, f"c{number % names}", peer=b"p%d" % (number % peers))
             taken += 1
     return taken
@@ -519,7 +519,7 @@ def flood(line: Line, count: int, names: int, peers: int = 1, name: str = "place
 def test_names_without_number_queue_no_more_than_may_wait_in_all_and_others_find_room(names, peers):
     line = Line(most=1000)
     assert flood(line, 5_000, names, peers) <= 750
-    assert line.pacing.figures(line.now)["queued"] <= 750
+    assert line.pacing.metrics(line.now)["queued"] <= 750
     line.put("placeOrder", "honest", peer=b"h")
     line.put("reqMktData", "honest", peer=b"h")
     turns = (min(peers, 500) + 2) * (NEWCOMERS + 1) / NEWCOMERS * (1 + 1 / PATIENCE[Pace.NORMAL])
@@ -549,16 +549,16 @@ def test_a_connection_that_takes_its_share_leaves_the_rest_to_those_that_have_no
 def test_long_messages_take_more_places():
     line = Line(most=1000)
     for number in range(20):
-        with contextlib.suppress(Refused):
-            line.pacing.put(Waiting(REQUESTS["reqMktData"], b"x" * 2**18, f"c{number}"), line.now)
-    assert line.pacing.figures(line.now)["queued"] == 5, "a hundred and twenty-nine places each"
+        with contextlib.suppress(CommandRefused):
+            line.pacing.put(OutboundMessage(REQUESTS["reqMktData"], b"x" * 2**18, f"c{number}"), line.now)
+    assert line.pacing.metrics(line.now)["queued"] == 5, "a hundred and twenty-nine places each"
     line.put("reqMktData", "b", peer=b"other")
 
 
 def test_whatever_comes_and_goes_the_places_are_given_back():
     line = Line(most=400)
     for number in range(3000):
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(CommandRefused):
             one = line.put(("placeOrder", "reqMktData")[number % 2], f"c{number % 50}", peer=b"p%d" % (number % 7))
             if number % 3 == 0:
                 line.pacing.withdraw(one)
@@ -575,7 +575,7 @@ def test_whatever_comes_and_goes_the_places_are_given_back():
 def test_figures_name_no_more_clients_than_a_heartbeat_has_room_for():
     line = Line()
     flood(line, 5000, 4000)
-    assert len(line.pacing.figures(line.now)["clients"]) == 20
+    assert len(line.pacing.metrics(line.now)["clients"]) == 20
 
 
 # -- taken back, dropped
@@ -609,8 +609,8 @@ def test_one_that_replaces_others_takes_them_with_it_unless_it_is_refused():
     old = line.put("reqPositions", "b")
     line.put("reqMktData", "a")
     line.put("reqMktData", "a")
-    new = Waiting(REQUESTS["reqPositions"], b"", "a", {}, instead_of=[old])
-    with pytest.raises(Refused):
+    new = OutboundMessage(REQUESTS["reqPositions"], b"", "a", {}, instead_of=[old])
+    with pytest.raises(CommandRefused):
         line.pacing.put(new, line.now)
     assert old in line.pacing.waiting(Pace.NORMAL)
     new.client = "c"
@@ -627,7 +627,7 @@ def test_what_is_dropped_is_given_back_in_the_order_in_which_it_came_and_is_gone
     assert line.pacing.drop() == [each for each in asked if each not in left]
     assert line.pacing.drop() == []
     assert not line.go(100)
-    assert line.pacing.figures(line.now)["queued"] == 0
+    assert line.pacing.metrics(line.now)["queued"] == 0
 
 
 # -- complaints
@@ -647,13 +647,13 @@ def test_after_error_100_half_as_many_leave_for_a_minute():
     check_rate(slow, RATE // 2)
     assert len(slow) >= 10 * (RATE // 2) * 0.8
     assert line.pacing.complained(100, "again", line.now)
-    assert line.pacing.figures(line.now)["slowed"] == 60.0
-    assert line.pacing.figures(line.now)["rate"] == RATE // 2, "not a quarter"
+    assert line.pacing.metrics(line.now)["slowed"] == 60.0
+    assert line.pacing.metrics(line.now)["rate"] == RATE // 2, "not a quarter"
     line.go(60)
-    assert line.pacing.figures(line.now)["slowed"] == 0
+    assert line.pacing.metrics(line.now)["slowed"] == 0
     fast = line.go(2)
     assert len(fast) > 2 * (RATE // 2)
-    assert line.pacing.figures(line.now)["rate"] == RATE
+    assert line.pacing.metrics(line.now)["rate"] == RATE
     check_rate(line.left[begin:])
 
 
@@ -673,9 +673,9 @@ def test_after_a_pacing_violation_history_waits_and_nothing_else_does():
 )
 def test_what_is_no_complaint_changes_nothing(code, text):
     line = Line()
-    before = line.pacing.figures(line.now)
+    before = line.pacing.metrics(line.now)
     assert line.pacing.complained(code, text, line.now) == ""
-    assert line.pacing.figures(line.now) == before
+    assert line.pacing.metrics(line.now) == before
 
 
 def test_figures_say_what_waits_for_whom_and_for_how_long():
@@ -686,14 +686,14 @@ def test_figures_say_what_waits_for_whom_and_for_how_long():
     line.take()
     line.put("reqMatchingSymbols", "b", pattern="x")
     line.now += 0.01
-    figures = line.pacing.figures(line.now)
+    figures = line.pacing.metrics(line.now)
     assert figures["queued"] == sum(figures["clients"].values()) == 7
     assert set(figures["clients"]) == {"a", "b"}, "the daemon's own had its turn"
     assert figures["age"] == 0.01
     assert figures["sent"] == 2
     line.go(3)
-    assert line.pacing.figures(line.now)["queued"] == 0
-    assert line.pacing.figures(line.now)["age"] == 0
+    assert line.pacing.metrics(line.now)["queued"] == 0
+    assert line.pacing.metrics(line.now)["age"] == 0
 
 
 # -- many
@@ -704,7 +704,7 @@ def test_ten_thousand_may_wait_and_each_is_looked_at_a_few_times_only(kind, monk
     line, looks = Line(1000, 10_000, 100_000), Counter[str]()
     full = line.pacing._full
 
-    def looked(each: Waiting) -> Any:
+    def looked(each: OutboundMessage) -> Any:
         looks["look"] += 1
         return full(each)
 
@@ -736,12 +736,12 @@ class Queue(RuleBasedStateMachine):
         super().__init__()
         self.line = Line(share=40)
         self.connected = True
-        self.waiting: dict[Waiting, None] = {}
-        self.sent: list[Waiting] = []
-        self.gone: list[Waiting] = []  # withdrawn, or dropped and told
-        self.open: list[Waiting] = []
+        self.waiting: dict[OutboundMessage, None] = {}
+        self.sent: list[OutboundMessage] = []
+        self.gone: list[OutboundMessage] = []  # withdrawn, or dropped and told
+        self.open: list[OutboundMessage] = []
         self.ahead = Counter[Pace]()  # how many more urgent ones have left since the last of each
-        self.passed: dict[Waiting, Counter[str]] = {}  # who has overtaken the first of each client
+        self.passed: dict[OutboundMessage, Counter[str]] = {}  # who has overtaken the first of each client
 
     def _put(self, name: str, client: str, **args: Any) -> None:
         made = message(name, client, **args)
@@ -752,7 +752,7 @@ class Queue(RuleBasedStateMachine):
             self.line.pacing.put(made, self.line.now)
             self.waiting[made] = None
 
-    def _took(self, taken: list[Waiting]) -> None:
+    def _took(self, taken: list[OutboundMessage]) -> None:
         for each in taken:
             self._goes_before_none_more_urgent(each.request.pace)
             self._overtakes_nothing_of_its_own(each)
@@ -776,13 +776,13 @@ class Queue(RuleBasedStateMachine):
         for other in Pace:
             self.ahead[other] += other.value > pace.value
 
-    def _follows(self, message: Waiting) -> bool:
+    def _follows(self, message: OutboundMessage) -> bool:
         """Whether its client has sent something more urgent before, which has not left."""
         earlier = itertools.takewhile(lambda each: each is not message, self.waiting)
         mine = [each for each in earlier if each.client == message.client]
         return any(each.request.pace.value < message.request.pace.value for each in mine)
 
-    def _overtakes_nothing_of_its_own(self, message: Waiting) -> None:
+    def _overtakes_nothing_of_its_own(self, message: OutboundMessage) -> None:
         for each in self.waiting:
             if each is message:
                 return
@@ -791,7 +791,7 @@ class Queue(RuleBasedStateMachine):
 
     def _heads(self) -> None:
         """Of each client the first of those that no limit concerns."""
-        heads: dict[tuple[str, Pace], Waiting] = {}
+        heads: dict[tuple[str, Pace], OutboundMessage] = {}
         for each in self.waiting:
             if not each.counts:
                 heads.setdefault((each.client, each.request.pace), each)
@@ -841,7 +841,7 @@ class Queue(RuleBasedStateMachine):
     @rule(n=st.integers(1, 60))
     def answer(self, n):
         for each in self.open[:n]:
-            self.line.pacing.over(each)
+            self.line.pacing.completed(each)
         del self.open[:n]
 
     @precondition(lambda self: self.connected)
@@ -884,7 +884,7 @@ class Queue(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost_and_nothing_leaves_twice(self):
-        assert self.line.pacing.figures(self.line.now)["queued"] == len(self.waiting)
+        assert self.line.pacing.metrics(self.line.now)["queued"] == len(self.waiting)
         assert len({*self.sent, *self.gone}) == len(self.sent) + len(self.gone)
 
     @invariant()
@@ -896,7 +896,7 @@ class Queue(RuleBasedStateMachine):
         check_history([each for each in self.line.left if each.message.request.pace is Pace.HISTORY])
         for _ in range(60):  # all that waits leaves in the end, if what is asked is answered
             for each in self.open:
-                self.line.pacing.over(each)
+                self.line.pacing.completed(each)
             self.open.clear()
             self.time_passes(300.0)
         assert not self.waiting

@@ -8,9 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbridge.tws.session import TRANSITIONS, Backoff, Session, Stage, Step
+from ibbridge.tws.session import TRANSITIONS, Backoff, ConnectionStep, Session, Stage
 
-UP = (Step.TRY, Step.RESOLVED, Step.CONNECTED, Step.GREETED, Step.STARTED, Step.SYNCED)
+UP = (
+    ConnectionStep.TRY,
+    ConnectionStep.RESOLVED,
+    ConnectionStep.CONNECTED,
+    ConnectionStep.GREETED,
+    ConnectionStep.STARTED,
+    ConnectionStep.SYNCED,
+)
 ORDER = (
     Stage.DOWN,
     Stage.RESOLVING,
@@ -33,7 +40,7 @@ def at(stage: Stage, now: float = 0.0) -> Session:
 # What may follow what, written down a second time, on purpose.
 ALLOWED = {
     **{(before, step): after for before, step, after in zip(ORDER, UP, ORDER[1:], strict=False)},
-    **{(stage, Step.LOST): Stage.DOWN for stage in ORDER},
+    **{(stage, ConnectionStep.LOST): Stage.DOWN for stage in ORDER},
 }
 
 
@@ -41,7 +48,7 @@ def test_the_table_says_what_may_follow_what():
     assert TRANSITIONS == ALLOWED
 
 
-@pytest.mark.parametrize(("stage", "step"), list(itertools.product(Stage, Step)), ids=lambda each: each.value)
+@pytest.mark.parametrize(("stage", "step"), list(itertools.product(Stage, ConnectionStep)), ids=lambda each: each.value)
 def test_every_step_in_every_stage(stage, step):
     session = at(stage, 10.0)
     to = ALLOWED.get((stage, step), stage)
@@ -52,7 +59,7 @@ def test_every_step_in_every_stage(stage, step):
     assert session.ready is (to is Stage.READY)
 
 
-@given(st.lists(st.tuples(st.sampled_from(Step), st.floats(0, 100))))
+@given(st.lists(st.tuples(st.sampled_from(ConnectionStep), st.floats(0, 100))))
 def test_whatever_happens_ready_is_reached_only_through_every_stage(steps):
     session, reached = Session(0.0), Stage.DOWN
     now = 0.0
@@ -69,13 +76,13 @@ def test_whatever_happens_ready_is_reached_only_through_every_stage(steps):
 def test_failures_count_until_a_connection_is_ready_and_the_last_reason_stays_until_then():
     session = Session(0.0)
     for number in (1, 2, 3):
-        session.step(Step.TRY, 0)
-        session.step(Step.LOST, 0, f"reason {number}")
+        session.step(ConnectionStep.TRY, 0)
+        session.step(ConnectionStep.LOST, 0, f"reason {number}")
         assert (session.failures, session.last_error) == (number, f"reason {number}")
     for step in UP[:-1]:
         session.step(step, 0)
         assert (session.failures, session.last_error) == (3, "reason 3")
-    session.step(Step.SYNCED, 0)
+    session.step(ConnectionStep.SYNCED, 0)
     assert (session.failures, session.last_error) == (0, "")
 
 
@@ -83,14 +90,14 @@ def test_a_new_try_forgets_what_the_old_connection_said_of_itself_but_not_the_ac
     session = at(Stage.STARTING)
     session.greeted({"version": 200, "connectionTime": "20260105 12:00:00 CET"})
     session.named("DU1,DU2,")
-    session.notice(1100, "lost", 0.0)
-    session.notice(2103, "broken:usfarm", 0.0)
+    session.apply_notice(1100, "lost", 0.0)
+    session.apply_notice(2103, "broken:usfarm", 0.0)
     summary = session.summary(1.0)
     assert summary["serverVersion"] == 200
     assert summary["connectionTime"] == "20260105 12:00:00 CET"
     assert summary["upstream"] == "lost"
     assert summary["farms"] == {"usfarm": "down"}
-    session.step(Step.LOST, 2.0)
+    session.step(ConnectionStep.LOST, 2.0)
     summary = session.summary(3.0)
     assert (summary["serverVersion"], summary["connectionTime"]) == (None, "")
     assert (summary["upstream"], summary["farms"]) == ("ok", {})
@@ -121,16 +128,19 @@ def test_the_list_of_accounts_may_end_in_a_comma_or_be_empty(listed, accounts):
 )
 def test_the_link_behind_tws(code, state):
     session = Session(0.0)
-    assert session.notice(code, "Connectivity between IBKR and Trader Workstation ...", 0.0) == ("upstream", state)
+    assert session.apply_notice(code, "Connectivity between IBKR and Trader Workstation ...", 0.0) == (
+        "upstream",
+        state,
+    )
     assert session.upstream == state
-    assert session.notice(code, "again", 0.0) is None
+    assert session.apply_notice(code, "again", 0.0) is None
     assert session.farms == {}
 
 
 @pytest.mark.scenario("B12")
 def test_thirty_repeats_of_1100_are_one_outage():
     session = Session(0.0)
-    told = [session.notice(1100, "lost", 0.0) for _ in range(30)] + [session.notice(1102, "back", 0.0)]
+    told = [session.apply_notice(1100, "lost", 0.0) for _ in range(30)] + [session.apply_notice(1102, "back", 0.0)]
     assert [each for each in told if each] == [("upstream", "lost"), ("upstream", "restored, data kept")]
 
 
@@ -165,8 +175,8 @@ FARM_CODES = {
 )
 def test_a_farm_is_named_behind_the_last_colon_or_full_stop(code, state, text, farm):
     session = Session(0.0)
-    assert session.notice(code, text, 0.0) == (farm, state)
-    assert session.notice(code, text, 0.0) is None
+    assert session.apply_notice(code, text, 0.0) == (farm, state)
+    assert session.apply_notice(code, text, 0.0) is None
     assert session.farms == {farm: state}
     assert session.upstream == "ok"
 
@@ -174,28 +184,28 @@ def test_a_farm_is_named_behind_the_last_colon_or_full_stop(code, state, text, f
 @pytest.mark.parametrize("text", ["", "A farm is down", "broken:", "broken.", ":", "...", "two words: and more"])
 def test_a_notice_that_names_no_farm_is_kept_under_its_code(text):
     session = Session(0.0)
-    assert session.notice(2103, text, 0.0) == ("2103", "down")
+    assert session.apply_notice(2103, text, 0.0) == ("2103", "down")
 
 
 @given(st.sampled_from(sorted(FARM_CODES)), st.text())
 def test_whatever_a_notice_says_it_is_kept(code, text):
     session = Session(0.0)
-    changed = session.notice(code, text, 0.0)
+    changed = session.apply_notice(code, text, 0.0)
     assert changed is not None
     assert session.farms == {changed[0]: FARM_CODES[code]}
 
 
 def test_two_farms_of_one_place_are_two():
     session = Session(0.0)
-    session.notice(2104, "Market data farm connection is OK:usfarm.nj", 0.0)
-    session.notice(2103, "Market data farm connection is broken:usopt.nj", 0.0)
+    session.apply_notice(2104, "Market data farm connection is OK:usfarm.nj", 0.0)
+    session.apply_notice(2103, "Market data farm connection is broken:usopt.nj", 0.0)
     assert session.farms == {"usfarm.nj": "ok", "usopt.nj": "down"}
 
 
 @pytest.mark.parametrize("code", [0, -1, 200, 326, 502, 504, 1300, 2100, 2109, 2120, 2174, 10182, 10197])
 def test_other_codes_change_nothing(code):
     session = Session(0.0)
-    assert session.notice(code, "text:usfarm", 0.0) is None
+    assert session.apply_notice(code, "text:usfarm", 0.0) is None
     assert (session.upstream, session.farms) == ("ok", {})
 
 

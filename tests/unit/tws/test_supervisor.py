@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from ibbridge.config.model import TwsConfig
 from ibbridge.tws.session import Session, Stage
-from ibbridge.tws.supervisor import DEADLINES, Act, Close, Do, Line, Open, Resolve
+from ibbridge.tws.supervisor import DEADLINES, Action, AnyAction, Close, Open, Resolve, Supervisor
 
 HERE = ("127.0.0.1", 4002)
 THERE = ("::1", 4002)
@@ -27,7 +27,7 @@ class World:
         self.now = now
         self.config = dataclasses.replace(CONFIG, **settings)
         self.session = Session(now)
-        self.line = Line(self.config, self.session, lambda: jitter)
+        self.line = Supervisor(self.config, self.session, lambda: jitter)
         self.tries: list[float] = []
         self.ports: list[int] = []
         self.probes: list[float] = []
@@ -38,21 +38,21 @@ class World:
         self.line.wake(now)
         self.see()
 
-    def see(self) -> list[Act]:
-        acts = self.line.take()
+    def see(self) -> list[AnyAction]:
+        acts = self.line.next_actions()
         for act in acts:
             match act:
                 case Resolve(port=port):
                     self.tries.append(self.now)
                     self.ports.append(port)
-                case Do.PROBE:
+                case Action.PROBE:
                     self.probes.append(self.now)
                 case Close():
                     self.closes.append(act)
-                case Do.TELL:
+                case Action.TELL:
                     self.stages.append(self.session.stage)
-        self.alarm = self.line.wake_at()
-        if Do.PROBE in acts and self.answers:
+        self.alarm = self.line.next_wakeup()
+        if Action.PROBE in acts and self.answers:
             self.byte()
         return acts
 
@@ -72,7 +72,7 @@ class World:
     def until_try(self) -> float:
         """Wait for the next try; how long that took."""
         begin, number = self.now, len(self.tries)
-        at = self.line.wake_at()
+        at = self.line.next_wakeup()
         assert self.session.stage is Stage.DOWN
         assert at is not None
         self.pass_(at - self.now)
@@ -114,7 +114,7 @@ class World:
     def say(self, code: int, text: str = "") -> tuple[str, str] | None:
         self.byte()
         self.line.spoke()
-        changed = self.line.notice(code, text, self.now)
+        changed = self.line.on_notice(code, text, self.now)
         self.see()
         return changed
 
@@ -181,11 +181,11 @@ def test_jitter_takes_up_to_half_of_a_pause_away():
 def test_each_address_is_tried_and_the_last_one_says_why_it_failed():
     world = World()
     world.line.resolved([THERE, HERE], world.now)
-    assert world.see() == [Do.TELL, Open(THERE)]
+    assert world.see() == [Action.TELL, Open(THERE)]
     world.line.refused("first", world.now)
     assert world.see() == [Open(HERE)]
     world.line.refused("second", world.now)
-    assert world.see() == [Close(Stage.CONNECTING, "second", repeated=False), Do.TELL]
+    assert world.see() == [Close(Stage.CONNECTING, "second", repeated=False), Action.TELL]
 
 
 @pytest.mark.scenario("B1")
@@ -548,7 +548,7 @@ def test_a_process_that_was_held_up_asks_before_it_takes_tws_for_dead():
     world.pass_(5)
     world.now += 3600  # a machine that slept: nobody was woken
     world.line.wake(world.now)
-    assert world.see() == [Do.PROBE]
+    assert world.see() == [Action.PROBE]
     world.pass_(19)
     world.byte()
     world.answers = True
@@ -564,7 +564,7 @@ def test_only_differences_of_times_count(start, failures):
         world.refuse()
         world.until_try()
     world.refuse()
-    at = world.line.wake_at()
+    at = world.line.next_wakeup()
     assert at is not None
     assert at - world.now == pytest.approx(min(30, 2.0**failures), abs=1e-6)
 
@@ -625,14 +625,14 @@ class Anything(RuleBasedStateMachine):
     def look(self) -> None:
         """Follow what was said to be done since the last time."""
         world = self.world
-        acts = world.line.take()
+        acts = world.line.next_actions()
         for act in acts:
             match act:
                 case Resolve():
                     assert not self.under_way, "what was opened is closed before the next try"
                     assert world.now >= self.earliest - 1e-9, "sooner than the backoff allows"
                     self.under_way, self.was_ready = True, False
-                case Open() | Do.BEGIN | Do.PROBE:
+                case Open() | Action.BEGIN | Action.PROBE:
                     assert self.under_way
                 case Close(stage=stage, why=why):
                     assert self.under_way, "closed twice"
@@ -643,7 +643,7 @@ class Anything(RuleBasedStateMachine):
                     assert world.session.failures == self.failed
                     pause = min(world.config.reconnect_max, 2.0 ** min(self.failed - 1, 30)) / 2
                     self.earliest = world.now + pause
-                case Do.TELL if world.session.ready and not self.was_ready:
+                case Action.TELL if world.session.ready and not self.was_ready:
                     self.was_ready, self.ready_at, self.heard_at = True, world.now, world.now
 
     @rule(seconds=st.floats(0, 200))
@@ -651,7 +651,7 @@ class Anything(RuleBasedStateMachine):
         world = self.world
         until = world.now + seconds
         turns = 0
-        while (at := world.line.wake_at()) is not None and at <= until:
+        while (at := world.line.next_wakeup()) is not None and at <= until:
             world.now = max(world.now, at)
             world.line.wake(world.now, world.taken)
             self.look()
@@ -680,7 +680,7 @@ class Anything(RuleBasedStateMachine):
     @precondition(lambda self: self.world.session.stage is Stage.DOWN)
     @rule()
     def waited(self) -> None:
-        at = self.world.line.wake_at()
+        at = self.world.line.next_wakeup()
         assert at is not None
         self.time_passes(max(0.0, at - self.world.now))
 
@@ -713,7 +713,7 @@ class Anything(RuleBasedStateMachine):
         code=st.sampled_from([326, 1300, 1100, 1101, 1102, 2103, 2104, 10197, 200]), text=st.sampled_from(["", MOVED])
     )
     def noticed(self, code: int, text: str) -> None:
-        self.world.line.notice(code, text, self.world.now)
+        self.world.line.on_notice(code, text, self.world.now)
         self.look()
 
     @precondition(lambda self: self.world.session.stage not in (Stage.DOWN, Stage.RESOLVING, Stage.CONNECTING))
@@ -733,7 +733,7 @@ class Anything(RuleBasedStateMachine):
 
     @invariant()
     def something_will_wake_it(self) -> None:
-        assert self.world.line.wake_at() is not None
+        assert self.world.line.next_wakeup() is not None
 
     @invariant()
     def what_is_down_has_nothing_under_way(self) -> None:
