@@ -310,11 +310,13 @@ def test_a_daemon_that_is_ended_under_load_and_begins_again_has_lost_nothing_dur
                 with pumping(loads[-1]):
                     witness.counts("md.~71.", enough)
                     bridge.stop(how)
+            ended = witness.epoch
             bridge.start()
             followers.append(Running(bridge, *luck.sample(ALL, 2)))
         with host.accept() as guest:
             guest.start()
             loads.append(Load(guest, 4))
+            witness.until(lambda: witness.epoch != ended, "a message of the daemon that began last")
             loads[-1].say(1000)
             witness.hears(loads[-1])
             kept = durable(bridge, witness, loads)
