@@ -139,6 +139,44 @@ def test_asking_those_who_may_is_no_comparison(source: str) -> None:
     assert not list(comparisons(ast.parse(source)))
 
 
+# -- prose ------------------------------------------------------------------------------------------------------------
+
+OPENERS = re.compile(
+    r"^(What|Whether|One|It|That|Those|These|All|Of|Nobody|Whoever|Who|How|Where|When|If|As|Not|No|There|Something|"
+    r"Anything|Everything)\b"
+)
+"""Words with which no docstring begins: a reader looks for a verb, or for a noun."""
+
+PROSE = [
+    path
+    for folder in ("ibbridge", "benchmarks", "soak", "fuzz")
+    for path in sorted((Path(__file__).parents[1] / folder).rglob("*.py"))
+]
+
+
+def docstrings(tree: ast.AST) -> Iterator[str]:
+    """Yield the docstrings of a module, its classes and its functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun() -> None:
+    assert len(PROSE) > 200
+    found = [
+        f"{path.name}: {text.splitlines()[0]}"
+        for path in PROSE
+        for text in docstrings(ast.parse(path.read_text()))
+        if OPENERS.match(text)
+    ]
+    assert not found
+
+
+def test_a_banned_opener_is_found() -> None:
+    source = 'def look():\n    """What is seen."""\n\nclass A:\n    """Whatever is a noun."""\n'
+    assert [text for text in docstrings(ast.parse(source)) if OPENERS.match(text)] == ["What is seen."]
+
+
 # -- arrows point down only -------------------------------------------------------------------------------------------
 
 PAGE = (Path(__file__).parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")

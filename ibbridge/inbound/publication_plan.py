@@ -1,4 +1,4 @@
-"""Everything about the publication of a type of message that its declaration decides, worked out once.
+"""Publication of a type of message, as far as its declaration decides it, worked out once.
 
 Pure. This module knows declarations and channels. It must not know requests under way, or orders.
 """

@@ -26,7 +26,7 @@ class WithoutId(Protocol):
 
 
 class WithoutIds(Protocol):
-    """All wanted subscriptions without a request id: `subscriptions.singleton_streams`, as far as it is needed here."""
+    """Wanted subscriptions without a request id: `subscriptions.singleton_streams`, as far as it is needed here."""
 
     def wanted(self) -> Iterable[tuple[WithoutId, dict[str, Any]]]:
         """Return the wanted subscriptions, with their arguments."""
@@ -46,7 +46,7 @@ class Renewable(Protocol):
 
 
 class WithIds(Protocol):
-    """All wanted subscriptions with a request id: `subscriptions.registry`, as far as it is needed here."""
+    """Wanted subscriptions with a request id: `subscriptions.registry`, as far as it is needed here."""
 
     def find(self, route: ActiveRequest) -> Renewable | None:
         """Return the subscription of a request, if the request is one."""

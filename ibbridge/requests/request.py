@@ -1,4 +1,4 @@
-"""One request under way: its declaration, its arguments, who asked, and what has come of it so far.
+"""A request under way: its declaration, its arguments, its client, and its responses so far.
 
 Pure. This module must not know how requests are sent, or where their responses are published.
 """
