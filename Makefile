@@ -20,9 +20,9 @@ help:  ## this list
 demo: $(VENV)/.installed  ## simulator, daemon and a sample strategy, about 20 seconds; Ctrl-C ends it
 	@if [ -t 0 ]; then set -m; $(BIN)/ibbridge demo; else exec $(BIN)/ibbridge demo; fi
 
-# No `ruff format --check`: message declarations are tables, laid out to be read as such, and it would undo them.
 test: $(VENV)/.installed-dev  ## ruff, mypy --strict, pytest
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses auto --dist worksteal -m "not attack and not foreign and not long"
 

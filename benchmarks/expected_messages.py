@@ -86,5 +86,3 @@ def streams(version: int, ids: Sequence[int], durable: float, seed: int = 1) -> 
         stream = found.setdefault(topics.topic(*place[:2]), Stream())
         stream.add(topics.topic(*place), data, of and of(data), event=of is None)
     return found
-
-

@@ -42,9 +42,7 @@ def measure(version: int, rate: int, seconds: float, durable: float, count: int)
 
 
 def _show(subject: Subject, rate: int, runs: list[Run]) -> dict[str, float]:
-    about = {
-        name: statistics.median(quantile(one, rate, share) for one in runs) for name, share in _QUANTILES.items()
-    }
+    about = {name: statistics.median(quantile(one, rate, share) for one in runs) for name, share in _QUANTILES.items()}
     shown = ", ".join(f"{name} {value:,.0f}" for name, value in about.items())
     print(f"  {subject.value:6} {shown} µs")
     return about

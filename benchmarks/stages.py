@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from ibbridge.requests.tracker import RequestTracker
 
+
 class _NoRing(ReplayBuffer):
     """Ring that keeps nothing."""
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ibbridge.client.orders import Order
     from ibbridge.client.request import Request
 
+
 def _close(feed: AsyncioFeed, commands: AsyncioCommands, context: zmq.Context[Any]) -> None:
     feed.close()
     commands.close()
@@ -170,7 +171,9 @@ class Client(Dispatch):
         return await self._received(timeout, self._feed.receive)
 
     async def _received(
-        self, timeout: float | None, receive: Callable[[float | None], Awaitable[Message | None]]  # noqa: ASYNC109
+        self,
+        timeout: float | None,  # noqa: ASYNC109
+        receive: Callable[[float | None], Awaitable[Message | None]],
     ) -> Message | None:
         end = None if timeout is None else self._feed.after(timeout)
         while True:
@@ -238,7 +241,12 @@ class Client(Dispatch):
         return await self._commands.call(command, self.timeout)
 
     async def request(
-        self, name: str, args: dict[str, Any], *, key: str | None = None, id: str | None = None  # noqa: A002 -- the protocol's word
+        self,
+        name: str,
+        args: dict[str, Any],
+        *,
+        key: str | None = None,
+        id: str | None = None,  # noqa: A002 -- the protocol's word
     ) -> Request:
         """Send the request `name` with a map of arguments; the methods under IB's names call this method."""
         self._feed.check()

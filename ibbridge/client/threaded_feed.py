@@ -147,9 +147,7 @@ class Feed:
         with self._lock:
             return bool(self._wait(lambda: self._connection.begun(wanted), time.monotonic() + timeout))
 
-    def join(
-        self, prefixes: Iterable[str], timeout: float, holder: str = _USER, mode: Mode = Mode.STATE
-    ) -> list[str]:
+    def join(self, prefixes: Iterable[str], timeout: float, holder: str = _USER, mode: Mode = Mode.STATE) -> list[str]:
         """Subscribe, wait until messages and state arrive, and return the prefixes as a list.
 
         Raise NoAnswer if that takes longer than `timeout` seconds; the subscription is undone then.

@@ -40,6 +40,7 @@ from ibbridge.codec.versions import NEWEST, OLDEST, raw_ids
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
     """Text field that holds one value.

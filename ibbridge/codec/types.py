@@ -446,9 +446,7 @@ TICK = Scalar(
     number_text,
 )
 """A double in text, text in protobuf (`minTick`)."""
-DATE = Scalar(
-    "int", "string", 0, _LOAD_INT, _LOAD_INT_UNSET, "str({v})", "2147483647", _whole(_INT32), _int, str
-)
+DATE = Scalar("int", "string", 0, _LOAD_INT, _LOAD_INT_UNSET, "str({v})", "2147483647", _whole(_INT32), _int, str)
 """A date as an integer in text, text in protobuf (`yieldRedemptionDate`)."""
 
 WHOLE = Scalar(

@@ -132,9 +132,7 @@ BAR_SIZES = Words(
         *("1 day", "1 week", "1W", "1 month", "1M"),
     ),
 )
-DURATIONS = Words(
-    "durations", (), form=r"[0-9]{1,9}( [SDWMY])?", formed="a number, a blank, and S, D, W, M or Y: 1 D"
-)
+DURATIONS = Words("durations", (), form=r"[0-9]{1,9}( [SDWMY])?", formed="a number, a blank, and S, D, W, M or Y: 1 D")
 DATE_FORMATS = Words("date formats", (1, 2, 3))
 HEAD_DATE_FORMATS = Words("date formats", (1, 2))
 

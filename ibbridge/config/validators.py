@@ -210,7 +210,9 @@ def endpoint(value: object) -> str:
 
 def _ipc_fault(path: str) -> str:
     if path.startswith("@"):
-        return "abstract ipc sockets have no permissions and would let in every user of this machine: expected ipc:///PATH"
+        return (
+            "abstract ipc sockets have no permissions and would let in every user of this machine: expected ipc:///PATH"
+        )
     if not path.startswith("/") or path.endswith("/") or not path.isprintable():
         return "expected an absolute path after ipc://, as in ipc:///run/ibbridge/pub"
     if len(path.encode()) > MAX_IPC_PATH:

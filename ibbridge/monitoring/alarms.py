@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+
 class Alarms:
     """Set of the alarms that hold. `changed` is called with each alarm that begins or ends, in its published form."""
 

@@ -39,9 +39,7 @@ SAME_CANCEL = 5.0
 MOST_JOINED = 100
 """Most commands to cancel all orders that share one message to TWS."""
 
-ORDER_UNKNOWN = (
-    "the order may or may not exist; look for it among open and completed orders, executions and positions"
-)
+ORDER_UNKNOWN = "the order may or may not exist; look for it among open and completed orders, executions and positions"
 CANCEL_UNKNOWN = "the order may or may not be cancelled; look for it among open orders, or cancel it again"
 
 OF_EVERY_ORDER = ("action", "orderType")

@@ -173,9 +173,7 @@ class OrderRegistry:
             order.hear()
         return found
 
-    def whose(
-        self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "", status: str = ""
-    ) -> Owner:
+    def whose(self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "", status: str = "") -> Owner:
         """Return the owner of the order in a message of TWS, and note the ids and the status in the message."""
         order = self._by_perm.get(perm_id) if perm_id not in _UNTIED else None
         if order is None and self.ours(client_id):

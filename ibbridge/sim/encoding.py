@@ -51,8 +51,7 @@ IN_TEXT: dict[str, dict[str, Any]] = {
     "tickPrice": {"size": 0.0},
     "updatePortfolio": {"contract": {"right": "0"}},
     "contractDetails": {"contractDetails": {"aggGroup": _UNSET_INT}},
-    "completedOrder": _NO_RIGHT
-    | {"order": _ANY_ORDER | {"refFuturesConId": _UNSET_INT, "parentPermId": _UNSET_LONG}},
+    "completedOrder": _NO_RIGHT | {"order": _ANY_ORDER | {"refFuturesConId": _UNSET_INT, "parentPermId": _UNSET_LONG}},
 }
 """Values that a gateway writes in text, and not in protobuf, into fields without a value."""
 

@@ -82,9 +82,7 @@ def transact(change: Callable[[sqlite3.Connection], None], db: sqlite3.Connectio
     return True
 
 
-def transact_for_sure(
-    change: Callable[[sqlite3.Connection], None], otherwise: str, db: sqlite3.Connection
-) -> bool:
+def transact_for_sure(change: Callable[[sqlite3.Connection], None], otherwise: str, db: sqlite3.Connection) -> bool:
     """Make a change with `synchronous=full`, so that a loss of power does not undo it; then go back to `otherwise`."""
     db.execute("PRAGMA synchronous=full")
     try:

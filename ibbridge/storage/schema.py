@@ -91,8 +91,6 @@ class StreamRow(NamedTuple):
     last: int
 
 
-
-
 def create(db: sqlite3.Connection, name: str) -> None:
     """Create the tables of a store, with its name, in an empty file."""
     db.execute("BEGIN IMMEDIATE")

@@ -283,9 +283,7 @@ class Resubscriber:
         watched = self._watched()
         turns = set(self._reissue_queue.routes())
         watched = [
-            subscription
-            for subscription in watched
-            if subscription.route not in turns and not subscription.route.waits
+            subscription for subscription in watched if subscription.route not in turns and not subscription.route.waits
         ]
         found = self._stall_detector.tick(watched, self, now)
         for subscription in found:

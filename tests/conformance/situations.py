@@ -50,9 +50,7 @@ def client_id(client: Client) -> int:
     return int(client.ask("reqIds", numIds=1)[0][1]["orderId"])
 
 
-def held(
-    name: str, seconds: float = 0.0, contract: dict[str, Any] = AAPL, **args: Any
-) -> Callable[[], Said]:
+def held(name: str, seconds: float = 0.0, contract: dict[str, Any] = AAPL, **args: Any) -> Callable[[], Said]:
     """The same for an account that has a position, and has sold a part of it."""
 
     def situation() -> Said:

@@ -147,9 +147,7 @@ def test_it_computes_and_exercises_options():
     def script(app):
         app.reqSecDefOptParams(1, "AAPL", "", "STK", 265598)
         _, _, _, _, _, expirations, strikes = app.until("securityDefinitionOptionParameter")
-        option = contract(
-            sec_type="OPT", lastTradeDateOrContractMonth=max(expirations), strike=min(strikes), right="C"
-        )
+        option = contract(sec_type="OPT", lastTradeDateOrContractMonth=max(expirations), strike=min(strikes), right="C")
         app.calculateOptionPrice(2, option, 0.3, min(strikes), [])
         price = app.until("tickOptionComputation")[5]
         app.calculateImpliedVolatility(3, option, price, min(strikes), [])

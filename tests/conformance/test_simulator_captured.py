@@ -37,7 +37,8 @@ SITUATIONS: dict[str, Any] = {
     "200 pnl: pnl": s.held("reqPnL", 2, reqId=1, account="DU1234567", modelCode=""),
     "206 tickOptionComputation: option computation": s.asked("reqMktData", reqId=1, contract=CALL, genericTickList=""),
     "200 tickOptionComputation: option computation": s.asked(
-        "calculateOptionPrice", reqId=1, contract=CALL, volatility=0.3, underPrice=230.0),
+        "calculateOptionPrice", reqId=1, contract=CALL, volatility=0.3, underPrice=230.0
+    ),
     "pnl single": s.opened("reqPnLSingle", 2, reqId=1, account="DU1234567", modelCode="", conid=265598),
     "200 orderStatus: order status": s.by_hand,
     "order status": s.plain_limit,
@@ -97,8 +98,11 @@ SITUATIONS: dict[str, Any] = {
     "bars": s.asked("reqHistoricalData", reqId=1, contract=AAPL, **s.HISTORY),
     "bars end": s.asked("reqHistoricalData", reqId=1, contract=AAPL, **s.HISTORY),
     "schedule": s.asked(
-        "reqHistoricalData", reqId=1, contract=AAPL, **s.HISTORY | {
-            "durationStr": "1 M", "barSizeSetting": "1 day", "whatToShow": "SCHEDULE", "useRTH": 1}),
+        "reqHistoricalData",
+        reqId=1,
+        contract=AAPL,
+        **s.HISTORY | {"durationStr": "1 M", "barSizeSetting": "1 day", "whatToShow": "SCHEDULE", "useRTH": 1},
+    ),
     "reroute, data": s.asked("reqMktData", reqId=1, contract=s.CFD, genericTickList=""),
     "reroute, data, protobuf": s.asked("reqMktData", reqId=1, contract=s.CFD, genericTickList=""),
     "reroute, depth": s.asked("reqMktDepth", reqId=1, contract=s.CFD, numRows=5, isSmartDepth=False),
@@ -113,7 +117,8 @@ SITUATIONS: dict[str, Any] = {
     "depth": s.asked("reqMktDepth", reqId=1, contract=s.EURUSD, numRows=5, isSmartDepth=False),
     "scan": s.asked("reqScannerSubscription", reqId=1, subscription=s.SCAN),
     "scan of 20 rows, text body behind a raw id": s.asked(
-        "reqScannerSubscription", reqId=1, subscription=s.SCAN | {"numberOfRows": 20}),
+        "reqScannerSubscription", reqId=1, subscription=s.SCAN | {"numberOfRows": 20}
+    ),
     "symbols": s.asked("reqMatchingSymbols", reqId=1, pattern="AAPL"),
     "components": s.asked("reqSmartComponents", reqId=1, bboExchange="a60001"),
     "depth exchanges": s.asked("reqMktDepthExchanges"),

@@ -119,8 +119,14 @@ def trade(port: int) -> None:
     app.reqContractDetails(1, apple())
     details = app.until("contractDetails")[1]
     isin = {each.tag: each.value for each in details.secIdList or []}.get("ISIN")
-    say("contract", conId=details.contract.conId, minTick=details.minTick, isin=isin, industry=details.industry,
-        version=app.serverVersion())
+    say(
+        "contract",
+        conId=details.contract.conId,
+        minTick=details.minTick,
+        isin=isin,
+        industry=details.industry,
+        version=app.serverVersion(),
+    )
 
     app.reqMktData(2, apple(), "", False, False, [])
     bid = app.until("tickPrice", lambda _, kind, price, *__: kind == 1 and price > 0)[2]

@@ -101,8 +101,11 @@ class Trades(Strategy):
             say("cancel", status=self.cache.order(event.client_order_id).status_string())
             instrument = self.cache.instrument(INSTRUMENT)
             self.rest = self.order_factory.limit(
-                INSTRUMENT, OrderSide.BUY, instrument.make_qty(7),
-                instrument.make_price(self.quote.bid_price.as_double() * 0.7), time_in_force=TimeInForce.GTC,
+                INSTRUMENT,
+                OrderSide.BUY,
+                instrument.make_qty(7),
+                instrument.make_price(self.quote.bid_price.as_double() * 0.7),
+                time_in_force=TimeInForce.GTC,
             )
             self.submit_order(self.rest)
 
@@ -138,18 +141,33 @@ class Reconciles(Strategy):
 def node(port: int) -> TradingNode:
     """Return a node that is connected to the gateway at this port."""
     provider = InteractiveBrokersInstrumentProviderConfig(load_ids=frozenset([INSTRUMENT]))
-    made = TradingNode(TradingNodeConfig(
-        trader_id=TraderId("FOREIGN-001"),
-        logging=LoggingConfig(log_level=os.environ.get("LEVEL", "ERROR")),
-        data_clients={IB: InteractiveBrokersDataClientConfig(
-            ibg_port=port, ibg_client_id=25, instrument_provider=provider, connection_timeout=PATIENCE)},
-        exec_clients={IB: InteractiveBrokersExecClientConfig(
-            ibg_port=port, ibg_client_id=25, account_id="DU1234567", instrument_provider=provider,
-            routing=RoutingConfig(default=True), connection_timeout=PATIENCE)},
-        exec_engine=LiveExecEngineConfig(reconciliation=True),
-        timeout_connection=PATIENCE, timeout_reconciliation=20.0, timeout_portfolio=20.0,
-        timeout_disconnection=3.0, timeout_post_stop=1.0,
-    ))
+    made = TradingNode(
+        TradingNodeConfig(
+            trader_id=TraderId("FOREIGN-001"),
+            logging=LoggingConfig(log_level=os.environ.get("LEVEL", "ERROR")),
+            data_clients={
+                IB: InteractiveBrokersDataClientConfig(
+                    ibg_port=port, ibg_client_id=25, instrument_provider=provider, connection_timeout=PATIENCE
+                )
+            },
+            exec_clients={
+                IB: InteractiveBrokersExecClientConfig(
+                    ibg_port=port,
+                    ibg_client_id=25,
+                    account_id="DU1234567",
+                    instrument_provider=provider,
+                    routing=RoutingConfig(default=True),
+                    connection_timeout=PATIENCE,
+                )
+            },
+            exec_engine=LiveExecEngineConfig(reconciliation=True),
+            timeout_connection=PATIENCE,
+            timeout_reconciliation=20.0,
+            timeout_portfolio=20.0,
+            timeout_disconnection=3.0,
+            timeout_post_stop=1.0,
+        )
+    )
     made.add_data_client_factory(IB, InteractiveBrokersLiveDataClientFactory)
     made.add_exec_client_factory(IB, InteractiveBrokersLiveExecClientFactory)
     return made

@@ -27,8 +27,12 @@ class Bridge:
     def __init__(self, directory: pathlib.Path, port: int) -> None:
         self.pub, self.rep = f"ipc://{directory}/pub", f"ipc://{directory}/rep"
         self._settings = {
-            "tws.port": port, "bus.pub": self.pub, "bus.rep": self.rep, "bus.prefix": "live",
-            "store.path": directory / "store", "instruments": f"{{APPLE: {CONTRACT}}}",
+            "tws.port": port,
+            "bus.pub": self.pub,
+            "bus.rep": self.rep,
+            "bus.prefix": "live",
+            "store.path": directory / "store",
+            "instruments": f"{{APPLE: {CONTRACT}}}",
         }
         self._daemon: subprocess.Popen[str] | None = None
 

@@ -200,7 +200,12 @@ class Middle:
     # -- clients
 
     def ask(
-        self, command: str, client: str = "a", id: str | int | None = None, key: str | None = None, **args: Any  # noqa: A002
+        self,
+        command: str,
+        client: str = "a",
+        id: str | int | None = None,  # noqa: A002
+        key: str | None = None,
+        **args: Any,
     ) -> dict[str, Any]:
         return self.requests.execute(command, args, CommandId(client, next(self._ids) if id is None else id), key)
 

@@ -429,9 +429,7 @@ class _Both(_Text):
                 del self.raw["order"]["orderComboLegs"]
 
     def holds(self, field: Field, value: Any, *, blank: bool) -> bool:
-        return super().holds(field, value, blank=blank) and _in_protobuf(
-            field, value, told=is_told(self.declaration)
-        )
+        return super().holds(field, value, blank=blank) and _in_protobuf(field, value, told=is_told(self.declaration))
 
     def one(self, field: Field, path: Path, *, blank: bool = False) -> Any:
         return super().one(field, path, blank=blank) if field.tag else field.default

@@ -285,9 +285,7 @@ DECLARATIONS = (
         answers=("pnl",),
         deadline=60.0,
     ),
-    request(
-        93, "cancelPnL", AskedId, text="reqId", proto=v.PROTOBUF_SCAN_DATA, does=Kind.FORGET, cancels="reqPnL"
-    ),
+    request(93, "cancelPnL", AskedId, text="reqId", proto=v.PROTOBUF_SCAN_DATA, does=Kind.FORGET, cancels="reqPnL"),
     inbound(
         94,
         "pnl",

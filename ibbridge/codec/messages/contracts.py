@@ -110,9 +110,7 @@ CONTRACT = Record(
 IDENTITY = "conId symbol secType lastTradeDateOrContractMonth strike right multiplier"
 POSITION_CONTRACT = Of("contract", (f"{IDENTITY} exchange currency localSymbol tradingClass",))
 REQUEST_IDENTITY = IDENTITY.replace("strike", "strike?")
-REQUEST_CONTRACT = Of(
-    "contract", (f"{REQUEST_IDENTITY} exchange primaryExchange currency localSymbol tradingClass",)
-)
+REQUEST_CONTRACT = Of("contract", (f"{REQUEST_IDENTITY} exchange primaryExchange currency localSymbol tradingClass",))
 REQUEST_CONTRACT_EXPIRED = Of(
     "contract", (f"{REQUEST_IDENTITY} exchange primaryExchange currency localSymbol tradingClass includeExpired",)
 )

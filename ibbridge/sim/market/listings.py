@@ -218,9 +218,7 @@ _OTHERS: dict[Key, Known] = {
     ("CMDTY", "XAGUSD", "USD"): Known(0, "London Silver", "SMART", 36, 0.01),
     ("CFD", "IBUS500", "USD"): Known(111987407, "US 500", "SMART", 6200, 0.01),
     ("CFD", "IBDE40", "EUR"): Known(0, "Germany 40", "SMART", 24000, 0.01),
-    ("BOND", "AAPL", "USD"): Known(
-        127128131, "AAPL 3.85 05/04/43", "SMART", 88, 0.0001, "", "037833AL4", _COMPUTERS
-    ),
+    ("BOND", "AAPL", "USD"): Known(127128131, "AAPL 3.85 05/04/43", "SMART", 88, 0.0001, "", "037833AL4", _COMPUTERS),
     ("BOND", "IBM", "USD"): Known(0, "IBM 4.15 05/15/39", "SMART", 90, 0.001, "", "459200JY8", _COMPUTERS),
     ("BOND", "T", "USD"): Known(0, "T 4.35 03/01/29", "SMART", 99, 0.001, "", "00206RHJ4", _TELEPHONES),
     ("BOND", "US-T", "USD"): Known(0, "T 4 1/4 05/15/35", "SMART", 99, 0.001, "", "91282CNC1"),

@@ -109,7 +109,6 @@ class Scanner:
         passed = [sight for sight in sights if kind.holds(sight) and _passes(sight, scan)]
         return sorted(passed, key=lambda sight: (-kind.sign * kind.value(sight), sight.instrument.symbol))
 
-
     def _singles(self) -> list[Instrument]:
         resolver = self._context.resolver
         return [*resolver.known(), *resolver.front_futures(self._context.today)]

@@ -163,9 +163,7 @@ SCANS: dict[str, ScanCode] = {
     "HIGH_OPT_VOLUME_PUT_CALL_RATIO": ScanCode(
         "High Put/Call Vol Ratio", lambda s: s.put_call_ratio, 1, ("STK", "IND")
     ),
-    "LOW_OPT_VOLUME_PUT_CALL_RATIO": ScanCode(
-        "Low Put/Call Vol Ratio", lambda s: s.put_call_ratio, -1, ("STK", "IND")
-    ),
+    "LOW_OPT_VOLUME_PUT_CALL_RATIO": ScanCode("Low Put/Call Vol Ratio", lambda s: s.put_call_ratio, -1, ("STK", "IND")),
     "COMBO_LATEST_TRADE": ScanCode("Latest Trade", lambda s: s.instrument.con_id, sec_types=("BAG",)),
     "HIGH_OPT_IMP_VOLAT": ScanCode("Highest Option Imp Vol", lambda s: s.volatility, 1, ("STK", "IND")),
     "LOW_OPT_IMP_VOLAT": ScanCode("Lowest Option Imp Vol", lambda s: s.volatility, -1, ("STK", "IND")),
@@ -174,7 +172,9 @@ SCANS: dict[str, ScanCode] = {
     "HALTED": ScanCode("Halted", lambda s: s.change, holds=lambda _sight: False),  # no instrument is ever halted here
     **{
         f"{side}_VS_{weeks}_HL": ScanCode(
-            f"{weeks}eek {side.title()}", lambda s, days=days: s.place_in(days), sign  # type: ignore[misc]
+            f"{weeks}eek {side.title()}",
+            lambda s, days=days: s.place_in(days),  # type: ignore[misc]
+            sign,
         )
         for weeks, days in _WEEKS.items()
         for side, sign in (("HIGH", 1), ("LOW", -1))
@@ -258,9 +258,7 @@ LOCATIONS: dict[str, Location] = {
     "STK.ARCA": Location("NYSE Arca", _US, "STK.US.MAJOR", _american("STK", "ARCA")),
     "STK.NASDAQ": Location("NASDAQ", _US, "STK.US.MAJOR", _american("STK", "NASDAQ")),
     "STK.NASDAQ.NMS": Location("NASDAQ NMS", _US, "STK.NASDAQ", _american("STK", "NASDAQ")),
-    "ETF.EQ.US.MAJOR": Location(
-        "US Equity ETFs", _US, "STK.US", lambda each: _american("STK")(each) and each.fund
-    ),
+    "ETF.EQ.US.MAJOR": Location("US Equity ETFs", _US, "STK.US", lambda each: _american("STK")(each) and each.fund),
     "STK.EU": Location("European Stocks", _EU, "", _european("STK")),
     "STK.EU.IBIS": Location("Xetra", _EU, "STK.EU", _european("STK")),
     "FUT.US": Location("US Futures", ("FUT.US",), "", _american("FUT")),

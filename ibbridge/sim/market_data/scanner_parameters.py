@@ -112,9 +112,7 @@ def _scan(parent: Element, code: str, scan: ScanCode) -> None:
 
 def _filter(parent: Element, code: str, bound: Filter) -> None:
     outer = SubElement(parent, "SimpleFilter")
-    _texts(
-        outer, id=code, category="Price and Volume", histogram="true", access="unrestricted", skipValidation="false"
-    )
+    _texts(outer, id=code, category="Price and Volume", histogram="true", access="unrestricted", skipValidation="false")
     _texts(
         SubElement(outer, "AbstractField", type="scanner.filter.DoubleField", varName="abstractField"),
         code=code,

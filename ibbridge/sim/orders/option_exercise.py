@@ -113,7 +113,5 @@ class OptionExercise:
             "yield": None,
         }
         self._book.executions.append((part, execution, report))
-        self._book.broadcast(
-            ticket, "execDetails", {"reqId": -1, "contract": part.contract, "execution": execution}
-        )
+        self._book.broadcast(ticket, "execDetails", {"reqId": -1, "contract": part.contract, "execution": execution})
         self._book.broadcast(ticket, "commissionAndFeesReport", {"commissionAndFeesReport": report})

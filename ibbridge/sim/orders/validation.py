@@ -151,9 +151,7 @@ def _on_tick(instrument: Instrument, order: Mapping[str, Any]) -> None:
     for name in _PRICES:
         price = order.get(name)
         if price is not None and abs(to_tick(price, instrument.tick) - price) > 1e-8:
-            raise RequestRejected(
-                110, "The price does not conform to the minimum price variation for this contract."
-            )
+            raise RequestRejected(110, "The price does not conform to the minimum price variation for this contract.")
 
 
 def _positive(instrument: Instrument, order: Mapping[str, Any]) -> None:

@@ -79,9 +79,7 @@ def test_a_client_name_that_is_none_is_refused(capsys: pytest.CaptureFixture[str
 # call
 
 
-def test_a_command_of_the_daemons_own_prints_its_result(
-    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_command_of_the_daemons_own_prints_its_result(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(daemon, "ping") == 0
     assert capsys.readouterr().out == "ok pong=true\n"
     assert call(daemon, "ping", "--json") == 0
@@ -171,7 +169,10 @@ def test_a_snapshot_is_printed_as_messages(daemon: FakeDaemon, capsys: pytest.Ca
 def subscribed(daemon: FakeDaemon, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "ibbridge", "sub", "--pub", daemon.pub, "--rep", daemon.rep, *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "TZ": "UTC"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TZ": "UTC"},
     )
 
 
@@ -202,8 +203,14 @@ def test_sub_as_json_has_the_whole_envelope(daemon: FakeDaemon) -> None:
         daemon.publish("sys.tws.decodeError.", seq=1, data={"raw": b"\x00\xff"})
         out, _ = process.communicate()
     assert json.loads(out) == {
-        "topic": "sys.tws.decodeError.", "type": "decodeError", "seq": 1, "offset": 1, "epoch": 7, "gen": 1,
-        "ts": 1_000_000, "data": {"raw": "00ff"},
+        "topic": "sys.tws.decodeError.",
+        "type": "decodeError",
+        "seq": 1,
+        "offset": 1,
+        "epoch": 7,
+        "gen": 1,
+        "ts": 1_000_000,
+        "data": {"raw": "00ff"},
     }
 
 

@@ -101,9 +101,7 @@ def test_the_module_is_the_command() -> None:
 # check, run
 
 
-def test_a_good_configuration_is_said_to_be_good(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_good_configuration_is_said_to_be_good(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "ibbridge.yaml"
     file.write_text(annotated())
     assert main(["check", str(file)]) == 0

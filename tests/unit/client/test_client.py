@@ -707,9 +707,16 @@ def test_contracts_have_ibs_attributes() -> None:
     assert stock("AAPL", primaryExchange="NASDAQ")["primaryExchange"] == "NASDAQ"
     assert future("ES", "202612", "CME")["lastTradeDateOrContractMonth"] == "202612"
     assert option("AAPL", "20261218", 200, "C")["strike"] == 200.0
-    assert forex("EUR.USD") == forex("EURUSD") == {
-        "symbol": "EUR", "secType": "CASH", "exchange": "IDEALPRO", "currency": "USD",
-    }
+    assert (
+        forex("EUR.USD")
+        == forex("EURUSD")
+        == {
+            "symbol": "EUR",
+            "secType": "CASH",
+            "exchange": "IDEALPRO",
+            "currency": "USD",
+        }
+    )
     with pytest.raises(ValueError, match="no currency pair"):
         forex("EUR")
 
@@ -732,7 +739,10 @@ def test_objects_of_ib_async_are_taken_as_they_are(version: int) -> None:
 def test_a_flag_that_was_switched_off_in_an_object_is_sent() -> None:
     order = ib_async.MarketOrder("BUY", 1, transmit=False)
     assert requests.bind("placeOrder", (ib_async.Stock(), order), {})["order"] == {
-        "action": "BUY", "orderType": "MKT", "totalQuantity": 1, "transmit": False,
+        "action": "BUY",
+        "orderType": "MKT",
+        "totalQuantity": 1,
+        "transmit": False,
     }
 
 

@@ -59,9 +59,11 @@ SCALARS = (
 NAMES = st.sampled_from(sorted({each.name for request in OUTBOUND for each in request.shape.fields} | {"tag", "value"}))
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(NAMES | st.text(max_size=4) | st.integers() | st.binary(max_size=2), inner, max_size=4)
-    | st.tuples(inner, inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(NAMES | st.text(max_size=4) | st.integers() | st.binary(max_size=2), inner, max_size=4)
+        | st.tuples(inner, inner)
+    ),
     max_leaves=8,
 )
 

@@ -535,9 +535,7 @@ def test_an_order_goes_out_with_its_owner_and_key_in_its_ref(version):
     middle = Middle(version)
     result = middle.ask("placeOrder", "alpha", key="k 1", contract=AAPL, order=LIMIT)
     topics = ["ord.alpha.k%201.", "exec.alpha."]
-    assert result == {
-        "key": "k 1", "orderId": FIRST_ID, "topic": topics[0], "executions": topics[1], "topics": topics
-    }
+    assert result == {"key": "k 1", "orderId": FIRST_ID, "topic": topics[0], "executions": topics[1], "topics": topics}
     ((name, data),) = middle.link.take()
     assert (name, data["orderId"], data["order"]["orderRef"]) == ("placeOrder", FIRST_ID, "alpha/k 1")
     assert data["order"]["lmtPrice"] == 150.0

@@ -55,9 +55,7 @@ def test_what_is_too_old_goes_a_few_at_a_time_and_is_not_found_any_more():
     assert (len(replies), replies.size) == (1, OVERHEAD + 10)
 
 
-@pytest.mark.parametrize(
-    ("names", "peers"), [(1, 1), (1000, 1), (1, 1000), (200, 200), (9000, 1), (1, 9000)]
-)
+@pytest.mark.parametrize(("names", "peers"), [(1, 1), (1000, 1), (1, 1000), (200, 200), (9000, 1), (1, 9000)])
 @pytest.mark.parametrize("before", [True, False])
 def test_a_flood_under_whatever_names_pushes_out_nothing_of_an_honest_client(names, peers, before):
     replies = ReplyCache(most=6000)

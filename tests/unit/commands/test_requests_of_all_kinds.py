@@ -23,7 +23,11 @@ def middle():
 def test_an_exercise_has_a_key_and_is_known_by_it(middle):
     result = middle.ask("exerciseOptions", key="k", **EXERCISE)
     assert result == {
-        "key": "k", "orderId": FIRST_ID, "topic": "ord.a.k.", "executions": "exec.a.", "topics": ["ord.a.k.", "exec.a."]
+        "key": "k",
+        "orderId": FIRST_ID,
+        "topic": "ord.a.k.",
+        "executions": "exec.a.",
+        "topics": ["ord.a.k.", "exec.a."],
     }
     assert middle.link.take()[0].data["reqId"] == FIRST_ID
     assert middle.ask("exerciseOptions", key="k", **EXERCISE)["dup"]

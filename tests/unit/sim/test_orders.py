@@ -179,7 +179,7 @@ def test_a_time_condition_holds_an_order(client, more, at):
     client.market(1, 10, conditions=[condition])
     told = client.wait(59)
     assert ("3 Filled" in story(told)) is (at == 0)
-    assert ("3 Filled" in story(told + client.wait(2)))
+    assert "3 Filled" in story(told + client.wait(2))
 
 
 def test_conditions_are_joined_as_they_say(client):

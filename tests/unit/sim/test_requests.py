@@ -85,6 +85,7 @@ def test_after_its_cancel_nothing_more_comes(name, cancelled):
 
 # -- whatever may be sent
 
+
 @settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), version=st.sampled_from(VERSIONS))
 def test_whatever_is_sent_is_answered_or_refused_and_every_answer_can_be_read(data, version):

@@ -19,9 +19,7 @@ def client():
 
 def ticks(client, shows="TRADES", number=10, contract=AAPL, **more):
     asked = {"startDateTime": "", "endDateTime": "", "useRth": 0, "ignoreSize": False, "miscOptions": []} | more
-    told = client.ask(
-        "reqHistoricalTicks", reqId=1, contract=contract, numberOfTicks=number, whatToShow=shows, **asked
-    )
+    told = client.ask("reqHistoricalTicks", reqId=1, contract=contract, numberOfTicks=number, whatToShow=shows, **asked)
     told += client.wait(0.25)
     (found,) = only(told, MESSAGES[shows])
     assert found["done"] is True

@@ -390,9 +390,7 @@ def test_a_file_that_cannot_be_written_is_said(directory: Path) -> None:
         assert_useless(store, said=r"events\.db: Is a directory; .*the right to write there, then restart ibbridge$")
 
 
-def test_a_lock_that_cannot_be_had_for_another_reason_is_said(
-    directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_that_cannot_be_had_for_another_reason_is_said(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network's file system may have none. Nobody is kept out then, so nothing is touched."""
 
     def none(_file: int, _operation: int) -> None:
@@ -970,8 +968,9 @@ def test_damage_in_the_middle_is_found_when_it_is_read(directory: Path) -> None:
         assert store.append([row(1001)])
         assert read(store, first=490) == list(range(490, 500))
         assert "events.db: a message is unreadable, or is not there: number 500 of" in store.fault
-        assert store.fault.endswith("; move it away with its -wal and -shm; sqlite3's .recover may save what is in it, "
-                                    "then restart ibbridge")
+        assert store.fault.endswith(
+            "; move it away with its -wal and -shm; sqlite3's .recover may save what is in it, then restart ibbridge"
+        )
         written = (directory / "events.db-wal").read_bytes()
         assert not store.append([row(1002)])
         assert not store.put("key", b"value")

@@ -933,9 +933,7 @@ PACING = "Historical Market Data Service error message:Historical data request p
     ],
 )
 @pytest.mark.scenario("B29", "B30")
-def test_a_question_that_was_too_much_for_tws_is_asked_again_and_answered_once(
-    middle, command, args, refusal, answer
-):
+def test_a_question_that_was_too_much_for_tws_is_asked_again_and_answered_once(middle, command, args, refusal, answer):
     middle.ask(command, "a", 1, **args)
     for _ in range(3):
         number = middle.last_id()

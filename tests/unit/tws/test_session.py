@@ -105,9 +105,7 @@ def test_a_new_try_forgets_what_the_old_connection_said_of_itself_but_not_the_ac
     assert summary["since"] == 1.0
 
 
-@pytest.mark.parametrize(
-    ("listed", "accounts"), [("DU1", ("DU1",)), ("DU1,DU2,", ("DU1", "DU2")), ("", ()), (",", ())]
-)
+@pytest.mark.parametrize(("listed", "accounts"), [("DU1", ("DU1",)), ("DU1,DU2,", ("DU1", "DU2")), ("", ()), (",", ())])
 def test_the_list_of_accounts_may_end_in_a_comma_or_be_empty(listed, accounts):
     session = Session(0.0)
     session.named(listed)
