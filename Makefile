@@ -88,7 +88,7 @@ coverage: $(VENV)/.installed-dev  ## which branches the tests leave out
 	$(BIN)/pytest --quiet --numprocesses auto --cov --cov-report=term-missing
 
 docs: $(VENV)/.installed-dev  ## what is written from the code: config/ibbridge.yaml, docs/messages.md, ibbridge/schema
-	$(BIN)/python -c 'from ibbridge.config.model import annotated; print(annotated(), end="")' > config/ibbridge.yaml.new
+	$(BIN)/python -c 'from ibbridge.config.example import annotated; print(annotated(), end="")' > config/ibbridge.yaml.new
 	mv config/ibbridge.yaml.new config/ibbridge.yaml
 	$(BIN)/python -m ibbridge.docgen
 

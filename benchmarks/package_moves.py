@@ -27,7 +27,7 @@ import zmq
 
 import ibbridge
 from ibbridge.codec import Acceptor, Message
-from ibbridge.config.model import load
+from ibbridge.config.loader import load
 from ibbridge.daemon import Daemon
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from ticks import contract
 from ibbridge.codec import Dialect
 from ibbridge.codec.framing import FrameBuffer
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.config.model import load
+from ibbridge.config.loader import load
 from ibbridge.daemon import Daemon
 from ibbridge.inbound.publication_plan import PASSED_ON
 from ibbridge.inbound.routing import routing

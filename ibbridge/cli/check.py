@@ -5,7 +5,8 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING
 
-from ibbridge.config import model
+from ibbridge.config import loader
+from ibbridge.config.model import ConfigError
 from ibbridge.monitoring.printable import printable
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def run(options: argparse.Namespace) -> int:
     code = 0
     for file in options.file:
         try:
-            model.load(file)
-        except model.ConfigError as error:
+            loader.load(file)
+        except ConfigError as error:
             print(*map(printable, error.faults), sep="\n")
             code = 2
         else:

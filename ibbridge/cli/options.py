@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING
 
-from ibbridge.config import model
+from ibbridge.config import loader, model
 
 if TYPE_CHECKING:
     import argparse
@@ -47,4 +47,4 @@ def taken(command: str, host: str, number: int, option: str, error: OSError) -> 
 
 def load(options: argparse.Namespace) -> model.Config:
     """Return the configuration of the given file and overrides. Raise ConfigError if it has faults."""
-    return model.load(options.config, options.overrides)
+    return loader.load(options.config, options.overrides)

@@ -1,22 +1,18 @@
-"""The configuration model: reads YAML into a frozen tree of settings, and reports all faults at once.
+"""The configuration model: a frozen tree of settings.
 
-One dataclass field is one setting, with its default, its check and its reason; config/ibbridge.yaml is written from
-them (`annotated`). Each part of the program gets its own branch (`Bus(config.bus)`), never the tree, and no other
-module reads configuration. The module must not know other parts of the program.
+One dataclass field is one setting, with its default, its check and its reason. Each part of the program gets its own
+branch (`Bus(config.bus)`), never the tree. The module must not know files, or other parts of the program.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from ibbridge.config import validators, yaml_document
+from ibbridge.config import validators
 
 if TYPE_CHECKING:
-    import pathlib
     from collections.abc import Iterator, Mapping, Sequence
 
     from ibbridge.config.maintenance_windows import Window
@@ -37,7 +33,7 @@ def _key(default: object, check: validators.Check, why: str) -> Any:
     return field(default=default, metadata={"check": check, "why": why})
 
 
-class _Section:
+class Section:
     """Group of settings. Its docstring stands above the group in the annotated file."""
 
     __slots__ = ()
@@ -48,7 +44,7 @@ class _Section:
 
 
 @dataclass(frozen=True, slots=True)
-class TwsConfig(_Section):
+class TwsConfig(Section):
     """The connection to TWS or IB Gateway."""
 
     host: str = _key(
@@ -159,7 +155,7 @@ class TwsConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
-class PacingConfig(_Section):
+class PacingConfig(Section):
     """The rate of messages to TWS, for all clients together. TWS cuts off a connection that sends too many."""
 
     rate: int = _key(
@@ -183,7 +179,7 @@ class PacingConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
-class BusConfig(_Section):
+class BusConfig(Section):
     """The ZeroMQ sockets. Only this machine can connect: there is no encryption or authorisation for others yet."""
 
     pub: str = _key(
@@ -229,7 +225,7 @@ class BusConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
-class RingConfig(_Section):
+class RingConfig(Section):
     """The replay buffer in memory: the newest market data, responses and news, for subscribers that missed some."""
 
     messages: int = _key(500_000, validators.whole(1_000, 100_000_000), "Most messages kept.")
@@ -237,7 +233,7 @@ class RingConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
-class StreamsConfig(_Section):
+class StreamsConfig(Section):
     """The detection of stalled subscriptions, which are silent although data should come, and are requested again."""
 
     silent_after: float = _key(
@@ -252,7 +248,7 @@ class StreamsConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
-class StoreConfig(_Section):
+class StoreConfig(Section):
     """The event store: orders, fills, accounts and the daemon's own messages are stored before they are published."""
 
     path: str = _key(
@@ -309,7 +305,7 @@ RESTRICTED = (
 
 
 @dataclass(frozen=True, slots=True)
-class CommandsConfig(_Section):
+class CommandsConfig(Section):
     """The commands that clients may send."""
 
     allow: tuple[str, ...] = _key(
@@ -328,7 +324,7 @@ class CommandsConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordConfig(_Section):
+class RecordConfig(Section):
     """The recording of all bytes from and to TWS, in files for `ibbridge replay`: see docs/recording.md."""
 
     directory: str = _key(
@@ -354,7 +350,7 @@ class RecordConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
-class MemoryConfig(_Section):
+class MemoryConfig(Section):
     """The memory that the daemon may use before it disconnects the clients that cause the use."""
 
     limit_mb: int = _key(
@@ -366,14 +362,14 @@ class MemoryConfig(_Section):
 
 
 @dataclass(frozen=True, slots=True)
-class LogConfig(_Section):
+class LogConfig(Section):
     """The log on standard error, and so in the journal."""
 
     level: str = _key("info", validators.choice("debug", "info", "warning", "error"), "debug, info, warning or error.")
 
 
 @dataclass(frozen=True, slots=True)
-class Config(_Section):
+class Config(Section):
     """Configuration: all settings of the daemon."""
 
     tws: TwsConfig = field(default_factory=TwsConfig)
@@ -398,161 +394,12 @@ class Config(_Section):
     )
 
 
-def load(path: pathlib.Path | None = None, overrides: Sequence[str] = ()) -> Config:
-    """Return the configuration in the file at `path` (None: all defaults), changed by `overrides`, each `KEY=VALUE`.
-
-    KEY is a dotted path such as `tws.port`; VALUE is read like a value in the file. Raise ConfigError with all faults
-    of the file and the overrides.
-    """
-    given = _GivenValues(str(path or "the defaults"))
-    if path is not None:
-        given.read(path)
-    for override in overrides:
-        given.override(override)
-    config: Config = _build(Config, given.values, (), given)
-    if given.faults:
-        raise ConfigError(given.faults)
-    return config
-
-
-class _GivenValues:
-    """Values that the operator gave, their places (file and line, or option), and their faults."""
-
-    def __init__(self, file: str) -> None:
-        self.values: dict[str, Any] = {}
-        self.faults: list[str] = []
-        self._file = file
-        self._places: dict[yaml_document.Path, str] = {}
-
-    def read(self, path: pathlib.Path) -> None:
-        try:
-            values, lines, faults = yaml_document.parse(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
-        except ValueError as error:  # not UTF-8, or a path that cannot be one
-            raise ConfigError([f"{path}: cannot be read: {error}"]) from error
-        except yaml_document.DocumentError as error:
-            raise ConfigError([f"{path}: not YAML: {error}"]) from error
-        if not isinstance(values, dict | None):
-            sections = ", ".join(item.name for item in dataclasses.fields(Config))
-            raise ConfigError([f"{path}: expected a map of sections ({sections}), got {validators.shown(values)}"])
-        self.values = values or {}
-        self._places = {key: f"{path}:{line}" for key, line in lines.items()}
-        self.faults += [f"{path}: {fault}" for fault in faults]
-
-    def override(self, text: str) -> None:
-        key, equals, value = text.partition("=")
-        if not (key and equals):
-            self.faults.append(f"--set {yaml_document.dotted((text,))}: expected KEY=VALUE, such as tws.port=4001")
-            return
-        *sections, last = path = tuple(key.split("."))
-        origin = f"--set {yaml_document.dotted(path)}"
-        try:
-            # No text after `=` is the empty text (`--set bus.prefix=`); in a file it would be null.
-            parsed = yaml_document.parse(value)[0] if value else ""
-        except yaml_document.DocumentError as error:
-            self.faults.append(f"{origin}: not a YAML value: {error}")
-            return
-        place = self.values
-        for depth, section in enumerate(sections, 1):
-            if place.get(section) is None:
-                place[section] = {}
-            place = place[section]
-            self._places.setdefault(path[:depth], origin)
-            if not isinstance(place, dict):
-                self.faults.append(f"{origin}: {yaml_document.dotted(path[:depth])} has no keys below it")
-                return
-        place[last] = parsed
-        self._places[path] = origin
-
-    def fault(self, paths: Sequence[yaml_document.Path], text: str) -> None:
-        """Note a fault of the first of `paths`, with the place at which the operator wrote one of the paths."""
-        places = [self._places[path] for path in paths if path in self._places]
-        # If two settings contradict each other, the one from the command line was probably changed last.
-        places.sort(key=lambda place: not place.startswith("--set "))
-        place = places[0] if places else self._file
-        key = yaml_document.dotted(paths[0])
-        self.faults.append(f"{place}: {text}" if place == f"--set {key}" else f"{place}: {key}: {text}")
-
-
-def _build(section: type[_Section], values: object, path: yaml_document.Path, given: _GivenValues) -> Any:
-    """Return the `section` with `values`. Invalid values are noted in `given`, and replaced by the defaults."""
-    if values is None:  # `tws:` with nothing but comments below it
-        values = {}
-    if not isinstance(values, dict):
-        given.fault([path], f"expected a map of keys, got {validators.shown(values)}")
-        return section()
-    fields = _fields(section)
-    before = len(given.faults)
-    sound: dict[str, Any] = {}
-    for name, value in values.items():
-        here = (*path, name)
-        if name not in fields:
-            given.fault([here], f"unknown key{_meant(name, section)}")
-        elif below := _section_of(fields[name]):
-            sound[name] = _build(below, value, here, given)
-        else:
-            try:
-                sound[name] = fields[name].metadata["check"](value)
-            except validators.RefusedError as refused:
-                for within, text in refused.faults:
-                    given.fault([(*here, *within), here], text)
-    built = section(**sound)
-    if len(given.faults) == before:
-        for names, text in built.contradictions():
-            given.fault([(*path, name) for name in names], text)
-    return built
-
-
-def _fields(section: type[_Section]) -> dict[str, dataclasses.Field[Any]]:
+def settings(section: type[Section]) -> dict[str, dataclasses.Field[Any]]:
+    """Return the fields of a section by name."""
     return {item.name: item for item in dataclasses.fields(section)}  # type: ignore[arg-type] # each is a dataclass
 
 
-def _section_of(item: dataclasses.Field[Any]) -> type[_Section] | None:
+def section_of(item: dataclasses.Field[Any]) -> type[Section] | None:
     """Return the section class of a field of Config; None if the field is a setting."""
     kind: object = item.default_factory
-    return kind if isinstance(kind, type) and issubclass(kind, _Section) else None
-
-
-def _meant(name: str, section: type[_Section]) -> str:
-    """Return advice about the unknown key `name`: a key with a similar name in the same section, or in another."""
-    elsewhere: dict[str, str] = {}
-    for title, item in _fields(Config).items():
-        if below := _section_of(item):
-            elsewhere |= {key: f"{title}.{key}" for key in _fields(below)}
-    if name in elsewhere.values():
-        title, _, key = name.partition(".")
-        return f"; write it as {key}: below {title}:"
-    if near := difflib.get_close_matches(name.lower(), _fields(section), 1):
-        return f"; did you mean {near[0]}?"
-    near = difflib.get_close_matches(name.lower(), elsewhere, 1)
-    return f"; did you mean {elsewhere[near[0]]}?" if near else ""
-
-
-def annotated() -> str:
-    """Return the text of config/ibbridge.yaml: every key with its default, below a comment about it."""
-    lines = [
-        "# All settings with their defaults. A setting that is left out has its default; a misspelt one is refused.",
-        "# `ibbridge check FILE` lists the faults of a file; `--set KEY=VALUE` overrides a setting for one run.",
-    ]
-    for title, item in _fields(Config).items():
-        if section := _section_of(item):
-            lines += ["", *_comment(section.__doc__ or "", ""), f"{title}:"]
-            for name, setting in _fields(section).items():
-                lines += [*_comment(setting.metadata["why"], "  "), f"  {name}: {_yaml(setting.default)}"]
-        else:
-            lines += ["", *_comment(item.metadata["why"], ""), f"#   {item.metadata['example']}", f"{title}: {{}}"]
-    return "\n".join(lines) + "\n"
-
-
-def _comment(text: str, indent: str) -> list[str]:
-    margin = f"{indent}# "
-    return textwrap.wrap(text, 116, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False)
-
-
-def _yaml(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(value)}]"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if value != "" else '""'
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from ibbridge import daemon
-from ibbridge.config.model import load
+from ibbridge.config.loader import load
 from ibbridge.daemon import Daemon
 from ibbridge.sim import Simulator
 from ibbridge.tws import connector

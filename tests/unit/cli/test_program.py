@@ -15,7 +15,7 @@ import pytest
 import ibbridge
 from ibbridge.cli import main
 from ibbridge.cli.program import COMMANDS
-from ibbridge.config.model import annotated
+from ibbridge.config.example import annotated
 
 if TYPE_CHECKING:
     import pathlib

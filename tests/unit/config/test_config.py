@@ -10,7 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ibbridge.config import model, validators, yaml_document
-from ibbridge.config.model import Config, ConfigError, load
+from ibbridge.config.example import annotated
+from ibbridge.config.loader import load
+from ibbridge.config.model import Config, ConfigError
 
 ROOT = pathlib.Path(__file__).parents[3]
 ANNOTATED = ROOT / "config" / "ibbridge.yaml"
@@ -48,7 +50,7 @@ def settings() -> list[tuple[str, dataclasses.Field[Any]]]:
 
 
 def test_the_annotated_file_is_written_from_the_code():
-    assert ANNOTATED.read_text() == model.annotated(), "run `make docs`"
+    assert ANNOTATED.read_text() == annotated(), "run `make docs`"
 
 
 def test_the_annotated_file_says_exactly_the_defaults():

@@ -19,7 +19,7 @@ import pytest
 
 from ibbridge.codec import Acceptor, Message
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.config import model
+from ibbridge.config import loader, model
 from ibbridge.recording import format as recording_format
 from ibbridge.recording import writer
 from ibbridge.recording.format import Reading, RecordedEvent, RecordKind
@@ -245,7 +245,7 @@ async def connected(made: Recorder | None) -> Owner:
     """One connection to a simulator, up to ready, and closed."""
     owner = Owner()
     async with Simulator(start=EPOCH) as simulator:
-        tws = model.load(overrides=[f"tws.port={simulator.port}", "tws.client_id=7"]).tws
+        tws = loader.load(overrides=[f"tws.port={simulator.port}", "tws.client_id=7"]).tws
         gateway = TwsConnector(tws, Session(0.0), owner, (), made)
         running = asyncio.create_task(gateway.run())
         await owner.ready.wait()
@@ -273,7 +273,7 @@ def test_the_gateway_records_all_bytes_from_the_greeting_to_the_end_with_the_tim
 
 def test_what_the_configuration_wants_is_recorded_under_a_name_that_says_of_what(tmp_path):
     assert writer.configured(model.Config().record, model.Config().tws) is None
-    given = model.load(overrides=[f"record.directory={tmp_path}", "tws.client_id=7"])
+    given = loader.load(overrides=[f"record.directory={tmp_path}", "tws.client_id=7"])
     made = writer.configured(given.record, given.tws)
     assert made is not None
     made.opened()

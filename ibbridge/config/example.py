@@ -1,0 +1,39 @@
+"""The annotated example of a configuration, config/ibbridge.yaml: every setting, its default and its reason.
+
+The module must not know what a setting is for.
+"""
+
+from __future__ import annotations
+
+import textwrap
+
+from ibbridge.config.model import Config, section_of, settings
+
+
+def annotated() -> str:
+    """Return the text of config/ibbridge.yaml: every key with its default, below a comment about it."""
+    lines = [
+        "# All settings with their defaults. A setting that is left out has its default; a misspelt one is refused.",
+        "# `ibbridge check FILE` lists the faults of a file; `--set KEY=VALUE` overrides a setting for one run.",
+    ]
+    for title, item in settings(Config).items():
+        if section := section_of(item):
+            lines += ["", *_comment(section.__doc__ or "", ""), f"{title}:"]
+            for name, setting in settings(section).items():
+                lines += [*_comment(setting.metadata["why"], "  "), f"  {name}: {_yaml(setting.default)}"]
+        else:
+            lines += ["", *_comment(item.metadata["why"], ""), f"#   {item.metadata['example']}", f"{title}: {{}}"]
+    return "\n".join(lines) + "\n"
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    margin = f"{indent}# "
+    return textwrap.wrap(text, 116, initial_indent=margin, subsequent_indent=margin, break_on_hyphens=False)
+
+
+def _yaml(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(value)}]"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if value != "" else '""'
