@@ -29,6 +29,7 @@ from ibbridge.commands.endpoint import CommandEndpoint
 from ibbridge.commands.ib_requests import IbRequests
 from ibbridge.config import maintenance_windows, reload
 from ibbridge.config.model import ConfigError
+from ibbridge.ib.notices import NOT_CONNECTED
 from ibbridge.inbound.publication_plan import PASSED_ON
 from ibbridge.inbound.routing import routing
 from ibbridge.monitoring import signals
@@ -52,7 +53,6 @@ from ibbridge.streams.replay_buffer import ReplayBuffer
 from ibbridge.tws.connector import TwsConnector
 from ibbridge.tws.decode_errors import DecodeErrors, MessageType
 from ibbridge.tws.send_queue import OutboundMessage, SendQueue
-from ibbridge.tws.sender import NOT_CONNECTED
 from ibbridge.tws.session import Session, Stage
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Pace
+from ibbridge.ib.notices import CANCELLED, NOT_CONNECTED
 from ibbridge.orders.registry import LONGEST_REF, Order, order_ref
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.deadlines import Deadlines
-from ibbridge.tws.sender import NOT_CONNECTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from ibbridge.risk.halt import Halt
     from ibbridge.tws.send_queue import OutboundMessage
     from ibbridge.tws.sender import RequestSender
-
-CANCELLED = 202
-"""IB's code for a cancelled order, here published for an order that never left."""
 
 UNHEARD = 30.0
 """Seconds after which the owner of an order is told that TWS has not reported the order, or its cancel."""

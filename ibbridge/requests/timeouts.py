@@ -10,10 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ibbridge.codec.schema import Pace
+from ibbridge.ib.notices import NOT_CONNECTED, TOO_FAST, is_historical_pacing
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.reissue_queue import Reissue
-from ibbridge.tws.send_queue import NO_HISTORY, TOO_FAST
-from ibbridge.tws.sender import NOT_CONNECTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +77,7 @@ class RequestTimeouts:
         Return False if TWS has refused the request for another reason, or often enough (`MOST_REFUSALS`), or if the
         request must not be repeated.
         """
-        refused = code == TOO_FAST or (code == NO_HISTORY and "pacing" in text.lower())
+        refused = code == TOO_FAST or is_historical_pacing(code, text)
         if (
             not refused
             or route.begun

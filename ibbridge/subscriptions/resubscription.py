@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
-from ibbridge.ib.notices import BAD_MESSAGE, BUST, COMPETING, DEPTH_HALTED, LIVE_UPDATES_FAILED
+from ibbridge.ib import notices
+from ibbridge.ib.notices import BAD_MESSAGE, BUST, COMPETING, DEPTH_HALTED, LIVE_UPDATES_FAILED, NOT_CONNECTED
 from ibbridge.ib.trading_hours import TradingCalendar
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.issuer import ResponseDeadline
@@ -23,7 +24,6 @@ from ibbridge.requests.timeouts import RequestTimeouts
 from ibbridge.subscriptions.singleton_streams import Incomplete
 from ibbridge.subscriptions.stall_detector import COMPETING as CONTESTED
 from ibbridge.subscriptions.stall_detector import StallDetector
-from ibbridge.tws.sender import NOT_CONNECTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,13 +36,6 @@ if TYPE_CHECKING:
     from ibbridge.subscriptions.registry import Subscription, SubscriptionRegistry
     from ibbridge.subscriptions.singleton_streams import SingletonStreams
 
-LOST_DATA, KEPT_DATA = 1101, 1102
-_LOST = frozenset((1100, 2110))
-_FARMS = {2103: "market", 2104: "market", 2105: "history", 2106: "history", 2107: "history", 2108: "market"}
-_FARM_DOWN = frozenset((2103, 2105))
-_DEFINITIONS = {2157: False, 2158: True}
-
-_PERHAPS_FALSE = frozenset((162, 200, 504))
 _DEAD: Mapping[int | None, tuple[str, str, bool]] = {
     LIVE_UPDATES_FAILED: ("farm", "farm", False),
     COMPETING: ("silent", CONTESTED, False),
@@ -144,19 +137,19 @@ class Resubscriber:
 
     def on_notice(self, code: int | None, farm: str = "") -> None:
         """Apply one of IB's codes about its own servers. `farm` names the data farm whose state the code changes."""
-        if code in _LOST:
+        if notices.UPSTREAM.get(code or 0) == "lost":
             self._up = False
-        elif code == LOST_DATA:
+        elif code == notices.LOST_DATA:
             self._up = True
             self._data_lost()
-        elif code == KEPT_DATA:
+        elif code == notices.KEPT_DATA:
             was_up, self._up = self._up, True
             self._kept_data(asked=not was_up)
-        elif code in _DEFINITIONS:
-            self._definitions = _DEFINITIONS[code]
+        elif code in notices.DEFINITIONS:
+            self._definitions = notices.DEFINITIONS[code]
             self._ask_refused()
-        elif code in _FARMS and farm:
-            self._farm(_FARMS[code], farm, up=code not in _FARM_DOWN)
+        elif code in notices.FARM_KINDS and farm:
+            self._farm(notices.FARM_KINDS[code], farm, up=notices.FARMS[code] != "down")
 
     def _farm(self, kind: str, farm: str, *, up: bool) -> None:
         down = self._down[kind]
@@ -231,7 +224,7 @@ class Resubscriber:
         TWS cannot know contracts then, so its refusal may be false. Return False if this is no such refusal.
         """
         subscription = self._subscriptions.find(route)
-        if subscription is None or code not in _PERHAPS_FALSE or (self._up and self._definitions):
+        if subscription is None or code not in notices.PERHAPS_FALSE or (self._up and self._definitions):
             return False
         self._outdate(subscription, "silent", self._stamp())
         subscription.dead, subscription.heard, subscription.asked = _AWAY, None, None

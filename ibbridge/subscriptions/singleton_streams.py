@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.codec.messages import REQUESTS
+from ibbridge.ib.notices import NOT_CONNECTED
 from ibbridge.protocol.arguments import canonical
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.request_factory import answer_topic_of_all
-from ibbridge.tws.sender import NOT_CONNECTED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -16,6 +16,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ibbridge.codec.schema import Pace
+from ibbridge.ib.notices import TOO_FAST, is_historical_pacing
 from ibbridge.protocol.arguments import canonical
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.protocol.topics import instrument_key
@@ -46,9 +47,6 @@ SHOWN = 20
 
 UNKNOWN = 10.0
 """Seconds to wait before a retry if the time is unknown, because another request has to end first."""
-
-TOO_FAST = 100
-NO_HISTORY = 162
 
 
 K = TypeVar("K")
@@ -504,7 +502,7 @@ class SendQueue:
         if code == TOO_FAST:
             self._bucket.slow(now)
             return f"sending {self._bucket.rate} a second for the next {self._bucket.slowed(now):.0f} s"
-        if code == NO_HISTORY and "pacing" in text.lower():
+        if is_historical_pacing(code, text):
             self._no_history_before = now + HELD
             return f"no historical request leaves for the next {HELD:.0f} s"
         return ""

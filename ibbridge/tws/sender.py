@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 LARGEST_SEEN = 2**31 - 2**20
 
-NOT_CONNECTED = 504
-"""IB's error code for a request without a connection; the bridge uses it also for a request without a response."""
-
 
 class Subject(Protocol):
     """The request or order that a message is about: it keeps the message that carries it to TWS."""

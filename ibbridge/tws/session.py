@@ -6,10 +6,11 @@ The module must not know sockets or the bus.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
+
+from ibbridge.ib import notices
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,28 +50,7 @@ TRANSITIONS = {
     **{(stage, ConnectionStep.LOST): Stage.DOWN for stage in Stage},
 }
 
-# IB's notices about its own servers: the state of the link behind TWS, and of one farm, by notice code.
-_UPSTREAM = {1100: "lost", 2110: "lost", 1101: "restored, data lost", 1102: "restored, data kept"}
-_FARMS = {
-    2103: "down",
-    2104: "ok",
-    2105: "down",
-    2106: "ok",
-    2107: "dormant",
-    2108: "dormant",
-    2119: "connecting",
-    2157: "down",
-    2158: "ok",
-}
-# Another session has logged in with the same user and has the market data. IB sends no notice of its own for the end of
-# that; _DATA_IS_BACK are the notices that imply it.
-_COMPETING = 10197
-_DATA_IS_BACK = frozenset((1101, 1102, 2104))
 _ON_ITS_WAY = 1.0
-
-# The farm is the part of the last word behind its colon, or behind its full stop (`upon demand.ushmds`). A farm's own
-# name may have a full stop: `usfarm.nj`.
-_FARM = re.compile(r"(?:^|\s)[^\s:.]*[:.]\s?([A-Za-z0-9][^\s:]*?)\.?\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,21 +131,20 @@ class Session:
 
     def apply_notice(self, code: int, text: str, now: float) -> tuple[str, str] | None:
         """Apply a connectivity notice of IB's. Return the farm (or "upstream") and its new state; None if unchanged."""
-        if code == _COMPETING:
+        if code == notices.COMPETING:
             self.competing, self._competed = True, now
-        elif code in _DATA_IS_BACK:
+        elif code in notices.DATA_IS_BACK:
             self.competing = False
-        if code in _UPSTREAM:
-            if self.upstream == _UPSTREAM[code]:
+        if code in notices.UPSTREAM:
+            if self.upstream == notices.UPSTREAM[code]:
                 return None  # 1100 is repeated while one outage lasts
-            self.upstream, self.upstream_since = _UPSTREAM[code], now
+            self.upstream, self.upstream_since = notices.UPSTREAM[code], now
             return "upstream", self.upstream
-        if code not in _FARMS:
+        if code not in notices.FARMS:
             return None
-        found = _FARM.search(text)
-        farm = found[1] if found else str(code)
+        farm = notices.farm(code, text)
         before_farm = self.farms.get(farm)
-        self.farms[farm] = _FARMS[code]
+        self.farms[farm] = notices.FARMS[code]
         return (farm, self.farms[farm]) if self.farms[farm] != before_farm else None
 
     def flows(self, now: float) -> bool:

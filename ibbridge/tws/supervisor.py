@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from ibbridge.ib.notices import CLIENT_ID_IN_USE, PORT_CHANGED
 from ibbridge.tws.session import Backoff, ConnectionStep, Stage
 
 if TYPE_CHECKING:
@@ -46,8 +47,6 @@ MARKET_DATA = frozenset(
 )
 """Messages that flow again once a competing session has released the market data."""
 
-CLIENT_ID_IN_USE = 326
-PORT_CHANGED = 1300
 LONGEST_CLIENT_ID_PAUSE = 120.0
 FAREWELL = 5.0
 """Seconds that TWS has to close a connection after it has announced the close."""

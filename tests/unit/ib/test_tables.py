@@ -15,11 +15,9 @@ from hypothesis import strategies as st
 import ibbridge.ib
 import ibbridge.sim
 from ibbridge.codec.messages import MESSAGES
-from ibbridge.ib import CLASSES, ERROR_CODES, GENERIC_TICKS, TICK_TYPES, about, error_codes, tables, tick_types
-from ibbridge.ib.notices import BAD_MESSAGE
+from ibbridge.ib import CLASSES, ERROR_CODES, GENERIC_TICKS, TICK_TYPES, about, error_codes, notices, tables, tick_types
+from ibbridge.ib.notices import BAD_MESSAGE, NOT_CONNECTED
 from ibbridge.sim.market_data.generic_ticks import GENERIC_TICKS as SIMULATED
-from ibbridge.tws import session
-from ibbridge.tws.sender import NOT_CONNECTED
 
 TICK_MESSAGES = {"tickPrice", "tickSize", "tickGeneric", "tickString", "tickOptionComputation", "tickEFP"}
 MAKERS = {"price": "tickPrice", "size": "tickSize", "generic": "tickGeneric", "string": "tickString"}
@@ -95,7 +93,7 @@ def test_of_what_ibs_libraries_say_themselves_there_is_only_what_ibbridge_says_t
 
 
 def test_what_the_session_reads_as_the_state_of_a_link_is_of_a_link():
-    noticed = {**session._UPSTREAM, **session._FARMS}
+    noticed = {**notices.UPSTREAM, **notices.FARMS}
     assert {ERROR_CODES[code].error_class for code in noticed} == {"connectivity"}
 
 
