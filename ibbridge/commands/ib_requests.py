@@ -15,8 +15,8 @@ from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Request
 from ibbridge.config.model import RESTRICTED
 from ibbridge.inbound.unreadable import Unreadable
+from ibbridge.orders.order import Order
 from ibbridge.orders.placement import OrderPlacement
-from ibbridge.orders.registry import Order
 from ibbridge.protocol import arguments
 from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.protocol.errors import CommandRefused

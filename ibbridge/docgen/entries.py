@@ -20,8 +20,8 @@ from ibbridge.commands.builtin import TAKES, Takes
 from ibbridge.commands.endpoint import LONGEST_ID
 from ibbridge.config.model import RESTRICTED
 from ibbridge.ib import CLASSES
+from ibbridge.orders.order import LONGEST_REF
 from ibbridge.orders.placement import NOT_OF_AN_ORDER, OF_EVERY_ORDER
-from ibbridge.orders.registry import LONGEST_REF
 from ibbridge.protocol import arguments
 from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.protocol.topics import BULLETINS

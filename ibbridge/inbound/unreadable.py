@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from ibbridge.codec.schema import Declaration
     from ibbridge.inbound.routing import Routing
-    from ibbridge.orders.registry import Order, OrderRegistry
+    from ibbridge.orders.order import Order
+    from ibbridge.orders.registry import OrderRegistry
     from ibbridge.requests.request import ActiveRequest
     from ibbridge.subscriptions.singleton_streams import SingletonStreams
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ibbridge.requests.notifications import own_error, publish_error
 
 if TYPE_CHECKING:
-    from ibbridge.orders.registry import Order
+    from ibbridge.orders.order import Order
     from ibbridge.streams.publisher import Publisher
 
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgpack
 
-from ibbridge.orders.registry import FOREIGN, is_end
+from ibbridge.orders.order import FOREIGN, is_end
 from ibbridge.storage.keys import Found, Key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ibbridge.orders.registry import Order, OrderRegistry
+    from ibbridge.orders.order import Order
+    from ibbridge.orders.registry import OrderRegistry
 
 HIGHEST: bytes = msgpack.packb("highest orderId")
 """Name of the record of the highest order id. The name cannot be a key's, because a key's name is two texts."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Pace
 from ibbridge.ib.notices import CANCELLED, NOT_CONNECTED
-from ibbridge.orders.registry import LONGEST_REF, Order, order_ref
+from ibbridge.orders.order import LONGEST_REF, Order, order_ref
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.deadlines import Deadlines
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ibbridge.config.model import CommandsConfig
-from ibbridge.orders.registry import LONGEST_REF
+from ibbridge.orders.order import LONGEST_REF
 from ibbridge.protocol.topics import LONGEST_STREAM
 from tests.support.daemon_core import AAPL, DAY, LIMIT, Middle, refusal
 

@@ -14,7 +14,8 @@ from ibbridge.commands import builtin
 from ibbridge.commands.builtin import BuiltinCommands
 from ibbridge.commands.unpacking import MOST_VALUES
 from ibbridge.inbound.routing import routing
-from ibbridge.orders.registry import Order, OrderRegistry
+from ibbridge.orders.order import Order
+from ibbridge.orders.registry import OrderRegistry
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.risk.halt import Halt
 from ibbridge.streams import snapshot

@@ -1,0 +1,91 @@
+"""An order of a client: its owner, key and ids, and what has become of it.
+
+Pure. The module must not know how orders are found, or placed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.tws.send_queue import OutboundMessage
+
+FOREIGN = "ext"
+"""Owner of the orders that no client of this daemon has placed."""
+
+LONGEST_REF = 40
+
+CANCEL_SHOWS = frozenset(("PendingCancel", "Cancelled", "ApiCancelled", "Filled", "Inactive"))
+"""Statuses of an order whose cancel TWS has taken, or cannot take. Any other status may be older than the cancel."""
+
+ENDS = frozenset(("Filled", "Cancelled", "ApiCancelled"))
+"""Statuses of an order that is over. An `Inactive` order may become active again."""
+
+
+def is_end(status: str) -> bool:
+    """Return True if an order of this status is over."""
+    return status in ENDS
+
+
+class Owner(NamedTuple):
+    """The owner of an order, the topic component of its key, and the `ref` of its messages."""
+
+    owner: str
+    part: str
+    ref: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Order:
+    """An order that a client of this daemon has placed.
+
+    - `heard`: TWS has reported the order. `message`: the message that places the order, while it is queued.
+    - `unsent`: the order was accepted, and never left.
+    - `cancelling`: a cancel has left, and TWS has said nothing since that may be about the cancel.
+    - `has_followup`: a cancel has left at some time, so an error may be about the cancel.
+    - `cancel`: the message of the last cancel. `cancelled_at`: when the last cancel left, in µs since 1970 UTC.
+    - `ended`: the order is over. `recorded`: orderId, permId and `ended` as the store was given them last.
+    """
+
+    owner: str
+    key: str
+    order_id: int
+    args: Mapping[str, Any]
+    command: str = "placeOrder"
+    perm_id: int = 0
+    heard: bool = False
+    message: OutboundMessage | None = None
+    unsent: bool = False
+    cancelling: bool = False
+    has_followup: bool = False
+    cancel: OutboundMessage | None = None
+    cancelled_at: int = 0
+    ended: bool = False
+    recorded: tuple[int, int, bool] | None = None
+    whose: Owner = field(init=False)
+
+    def __post_init__(self) -> None:
+        about = {"owner": self.owner, "key": self.key, "orderId": self.order_id}
+        self.whose = Owner(self.owner, self.key, about)
+
+    def hear(self, status: str | None = None) -> None:
+        """Note that TWS has reported the order, or that the owner was told that TWS has not.
+
+        A report without a status also answers a cancel. A report with a status does so only if the status is in
+        `CANCEL_SHOWS`.
+        """
+        self.heard = True
+        if status:
+            self.ended = is_end(status)
+        if status is None or status in CANCEL_SHOWS:
+            self.cancelling = False
+            if self.cancel is not None and not self.cancel.waits:
+                self.cancel = None
+
+
+def order_ref(owner: str, key: str) -> str:
+    """Return the `orderRef` that carries owner and key."""
+    return f"{owner}/{key}"
