@@ -15,7 +15,7 @@ from ticks import contract, ticks
 
 from ibbridge.codec import Dialect, Message
 from ibbridge.protocol import topics
-from ibbridge.protocol.topics import instrument_key
+from ibbridge.protocol.instrument_key import instrument_key
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping, Sequence

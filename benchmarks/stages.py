@@ -28,7 +28,7 @@ from ibbridge.daemon import Daemon
 from ibbridge.inbound.publication_plan import PASSED_ON
 from ibbridge.inbound.routing import routing
 from ibbridge.orders.registry import OrderRegistry
-from ibbridge.protocol.topics import instrument_key
+from ibbridge.protocol.instrument_key import instrument_key
 from ibbridge.requests.request import ActiveRequest
 from ibbridge.storage.event_store import EventStore
 from ibbridge.streams.publisher import Publisher

@@ -41,7 +41,7 @@ from ibbridge.monitoring.systemd import notify
 from ibbridge.orders.order_keys import OrderKeys, adopt
 from ibbridge.orders.placement import CANCEL_UNKNOWN, ORDER_UNKNOWN
 from ibbridge.orders.registry import OrderRegistry
-from ibbridge.protocol.topics import instrument_key
+from ibbridge.protocol.instrument_key import instrument_key
 from ibbridge.recording import writer
 from ibbridge.risk.halt import Halt
 from ibbridge.security import process_limits

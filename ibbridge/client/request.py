@@ -18,6 +18,7 @@ from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.schema import Kind, Topic
 from ibbridge.protocol import arguments, topics
 from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
+from ibbridge.protocol.instrument_key import instrument_key, tape
 
 if TYPE_CHECKING:
     from ibbridge.codec import schema
@@ -137,9 +138,9 @@ def places(
     if Topic.NEWS in {MESSAGES[answer].topic for answer in declared.answers}:
         return AnswerTopics(lasting=[head + topics.topic(*topics.BULLETINS).decode()])
     if isinstance(contract, Mapping) and declared.subscribes(args):
-        if tape := topics.tape(contract):
-            return AnswerTopics(lasting=[head + topics.topic(*tape).decode()])
-        key = topics.instrument_key(contract)
+        if feed := tape(contract):
+            return AnswerTopics(lasting=[head + topics.topic(*feed).decode()])
+        key = instrument_key(contract)
         market = f"{head}md.{names.get(key, key)}"
         return AnswerTopics(lasting=[f"{market}."]) if name == "reqMktData" else AnswerTopics(wide=[f"{market}+"])
     kinds = {MESSAGES[answer].topic for answer in declared.answers if answer in MESSAGES}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import INBOUND, OUTBOUND
 from ibbridge.codec.schema import Kind, Topic
-from ibbridge.protocol import topics
+from ibbridge.protocol.instrument_key import instrument_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -73,7 +73,7 @@ def _identity(fields: tuple[str, ...] | None) -> Callable[[Mapping[str, Any]], H
 
 
 def _instrument(contract: Mapping[str, Any]) -> Hashable:
-    return contract.get("conId") or topics.instrument_key(contract)
+    return contract.get("conId") or instrument_key(contract)
 
 
 PASSED_ON = frozenset(

@@ -11,7 +11,8 @@ from ibbridge.codec.messages import MESSAGES, OUTBOUND
 from ibbridge.codec.schema import Kind, Topic
 from ibbridge.protocol import topics
 from ibbridge.protocol.errors import CommandRefused
-from ibbridge.protocol.topics import LONGEST_STREAM, instrument_key
+from ibbridge.protocol.instrument_key import instrument_key, tape
+from ibbridge.protocol.topics import LONGEST_STREAM
 from ibbridge.requests.request import ActiveRequest
 from ibbridge.streams.publisher import GAP
 
@@ -110,7 +111,7 @@ def answer_topic(
     """
     if "contract" not in args or request.name not in _KINDS:
         return lambda _: own
-    market = topics.tape(args["contract"]) or ("md", instrument(args["contract"]) + _KINDS[request.name](args))
+    market = tape(args["contract"]) or ("md", instrument(args["contract"]) + _KINDS[request.name](args))
     if request.does is Kind.SUBSCRIPTION:
         place = market if request.subscribes(args) else own
         return lambda _: place

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.protocol.arguments import canonical
-from ibbridge.protocol.topics import instrument_key, tape
+from ibbridge.protocol.instrument_key import instrument_key, tape
 from ibbridge.streams.publisher import GAP
 
 if TYPE_CHECKING:

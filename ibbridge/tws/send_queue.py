@@ -19,7 +19,7 @@ from ibbridge.codec.schema import Pace
 from ibbridge.ib.notices import TOO_FAST, is_historical_pacing
 from ibbridge.protocol.arguments import canonical
 from ibbridge.protocol.errors import CommandRefused
-from ibbridge.protocol.topics import instrument_key
+from ibbridge.protocol.instrument_key import instrument_key
 from ibbridge.tws.fair_queue import FairQueue
 from ibbridge.tws.token_bucket import TokenBucket
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ibbridge.codec import Dialect, Message
 from ibbridge.codec.types import join_date, only_date, split_date
-from ibbridge.protocol import topics
+from ibbridge.protocol.instrument_key import instrument_key
 
 client = cache(Dialect.client)
 server = cache(Dialect.server)
@@ -101,7 +101,7 @@ def test_the_contract_of_details_goes_into_an_order_with_its_date(version: int, 
     assert contract["lastTradeDateOrContractMonth"] == "20250919"
     assert found["lastTradeTime"] == "10:15:00"
     assert found["timeZoneId"] == "GB-Eire"
-    assert topics.instrument_key(contract) == "VOD-FUT-ICEEU--20250919"
+    assert instrument_key(contract) == "VOD-FUT-ICEEU--20250919"
     order = {"action": "BUY", "totalQuantity": 1, "orderType": "MKT"}
     sent = server(version).read(
         client(version).write("placeOrder", {"orderId": 1, "contract": contract, "order": order})[4:]

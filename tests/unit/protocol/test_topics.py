@@ -12,7 +12,8 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ibbridge.protocol.topics import Escaped, escape, instrument_key, split, topic, unescape
+from ibbridge.protocol.instrument_key import instrument_key
+from ibbridge.protocol.topics import Escaped, escape, split, topic, unescape
 
 # Lone surrogates included: whatever a str can hold.
 TEXT = st.text(st.characters(exclude_categories=()), max_size=30)
