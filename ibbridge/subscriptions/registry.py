@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.protocol.arguments import canonical
 from ibbridge.protocol.instrument_key import instrument_key, tape
 from ibbridge.streams.publisher import GAP
+from ibbridge.subscriptions.state import TRANSITIONS, SubscriptionEvent, SubscriptionState
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +36,7 @@ class Subscription:
     - `heard`: the time of the look that last found a new sequence number; None before data on this connection.
     - `every`: the average seconds between its messages while data flows.
     - `asked`: the time of the first look after the request was sent. `tries`: the re-subscriptions because of silence.
-    - `stale`: True from a `gap` until data comes. `suspect`: True after an event that may have ended it silently.
-    - `dead`: the reason, once TWS has said that the subscription is dead.
+    - `state`: its liveness. `stale`: True from a `gap` until data comes.
     - `instrument`: the instrument whose open market makes data expected; empty if silence is normal.
     - `sharing`: the request and its arguments. Clients with the same topic and `sharing` share the subscription.
     - `spoke`: data has come on this or an earlier connection, so that silence means more.
@@ -54,14 +54,22 @@ class Subscription:
     tries: int = 0
     stale: bool = False
     spoke: bool = False
-    suspect: bool = False
-    dead: str = ""
     elsewhere: bool = False
+    state: SubscriptionState = SubscriptionState.REQUESTED
+
+    def step(self, event: SubscriptionEvent) -> None:
+        """Change the state as the table says."""
+        self.state = TRANSITIONS.get((self.state, event), self.state)
+
+    def died(self, event: SubscriptionEvent, seq: int) -> None:
+        """Note that TWS has said that the subscription is dead, with the stream at `seq`."""
+        self.step(event)
+        self.seq, self.heard, self.asked = seq, None, None
 
     def renewed(self, seq: int) -> None:
         """Reset the state of this connection after a new request, with the stream at `seq`; keep the experience."""
+        self.step(SubscriptionEvent.SENT)
         self.seq, self.heard, self.asked = seq, None, None
-        self.suspect, self.dead = False, ""
 
 
 class SubscriptionRegistry:

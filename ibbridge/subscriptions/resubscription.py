@@ -22,8 +22,8 @@ from ibbridge.requests.request import ActiveRequest
 from ibbridge.requests.request_factory import OF_ACCOUNTS
 from ibbridge.requests.timeouts import RequestTimeouts
 from ibbridge.subscriptions.singleton_streams import Incomplete
-from ibbridge.subscriptions.stall_detector import COMPETING as CONTESTED
 from ibbridge.subscriptions.stall_detector import StallDetector
+from ibbridge.subscriptions.state import SubscriptionEvent, SubscriptionState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -36,18 +36,15 @@ if TYPE_CHECKING:
     from ibbridge.subscriptions.registry import Subscription, SubscriptionRegistry
     from ibbridge.subscriptions.singleton_streams import SingletonStreams
 
-_DEAD: Mapping[int | None, tuple[str, str, bool]] = {
-    LIVE_UPDATES_FAILED: ("farm", "farm", False),
-    COMPETING: ("silent", CONTESTED, False),
-    DEPTH_HALTED: ("ended", "halted", True),
-    BUST: ("ended", "bust", True),
-    BAD_MESSAGE: ("unreadable", "unreadable", True),
+_DEAD: Mapping[int | None, tuple[str, SubscriptionEvent, bool]] = {
+    LIVE_UPDATES_FAILED: ("farm", SubscriptionEvent.FARM_FAILED, False),
+    COMPETING: ("silent", SubscriptionEvent.COMPETING, False),
+    DEPTH_HALTED: ("ended", SubscriptionEvent.ENDED, True),
+    BUST: ("ended", SubscriptionEvent.ENDED, True),
+    BAD_MESSAGE: ("unreadable", SubscriptionEvent.ENDED, True),
 }
 """Codes by which TWS says that a subscription is or may be dead, or the daemon says that its data is unusable. The
-values: the reason of the gap, the reason in `Subscription.dead`, and whether to re-subscribe at once."""
-
-_AWAY = "away"
-"""Value of `Subscription.dead` for a subscription that TWS has refused while IB's servers were away."""
+values: the reason of the gap, the event of the subscription, and whether to re-subscribe at once."""
 
 OWN = "~hours"
 """Client name for the daemon's own requests for trading hours. Their responses go to `req.~hours.<instrument>.`."""
@@ -163,7 +160,7 @@ class Resubscriber:
             died = [
                 subscription
                 for subscription in of_kind
-                if subscription.dead == "farm" or (was_down and not subscription.route.begun)
+                if subscription.state is SubscriptionState.FARM_DOWN or (was_down and not subscription.route.begun)
             ]
             self._reissue_queue.put([Reissue(subscription.route, cancel_first=True) for subscription in died])
             self._go_on()
@@ -206,7 +203,7 @@ class Resubscriber:
         if self._up and self._definitions:
             live = self._subscriptions.live()
             self._reissue_queue.put(
-                [Reissue(subscription.route) for subscription in live if subscription.dead == _AWAY]
+                [Reissue(subscription.route) for subscription in live if subscription.state is SubscriptionState.AWAY]
             )
         self._go_on()
 
@@ -227,8 +224,7 @@ class Resubscriber:
         if subscription is None or code not in notices.PERHAPS_FALSE or (self._up and self._definitions):
             return False
         self._outdate(subscription, "silent", self._stamp())
-        subscription.dead, subscription.heard, subscription.asked = _AWAY, None, None
-        subscription.seq = self._tracker.last(route)
+        subscription.died(SubscriptionEvent.REFUSED_AWAY, self._tracker.last(route))
         return True
 
     def troubled(self, route: ActiveRequest, code: int | None, ts: int) -> None:
@@ -236,10 +232,9 @@ class Resubscriber:
         subscription = self._subscriptions.find(route)
         if subscription is None or code not in _DEAD:
             return
-        reason, why, at_once = _DEAD[code]
+        reason, event, at_once = _DEAD[code]
         self._outdate(subscription, reason, ts)
-        subscription.dead, subscription.heard, subscription.asked = why, None, None
-        subscription.seq = self._tracker.last(route)
+        subscription.died(event, self._tracker.last(route))
         if at_once and not subscription.tries:  # later tries are left to the stall detector: TWS may refuse each one
             subscription.tries = 1
             self._reissue_queue.put([Reissue(route, cancel_first=True)])

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
+from ibbridge.subscriptions.state import DEAD, MAY_FLOW, SubscriptionEvent, SubscriptionState
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -21,12 +23,6 @@ SUSPECT_AFTER = 15.0
 
 WITHOUT_HOURS = 10.0
 """Factor for the time to wait while it is not known whether the market is open."""
-
-COMPETING, FREED = "competing", "freed"
-"""Values of `Subscription.dead`: another login has the market data, or has released it."""
-
-_MAY_FLOW = ("", COMPETING, FREED)
-"""Values of `Subscription.dead` with which data may still come. With any other the subscription has ended at TWS."""
 
 COMPETING_AFTER = 60.0
 """Seconds between the first tries while another login has the market data."""
@@ -96,14 +92,15 @@ class StallDetector:
         if subscription.asked is None:
             subscription.asked = now
         # New messages on the topic of a dead subscription belong to another one.
-        if seq == subscription.seq or subscription.dead not in _MAY_FLOW:
+        if seq == subscription.seq or subscription.state not in MAY_FLOW:
             return
         if subscription.heard is not None:
             pause = (now - subscription.heard) / (seq - subscription.seq)
             usual = pause if subscription.every is None else subscription.every
             subscription.every = usual + (pause - usual) * 0.2
         subscription.seq, subscription.heard = seq, now
-        subscription.spoke, subscription.stale, subscription.suspect, subscription.dead = True, False, False, ""
+        subscription.spoke, subscription.stale = True, False
+        subscription.step(SubscriptionEvent.DATA)
         if subscription.tries and now - subscription.asked > PROVEN:
             subscription.tries, self._proven = 0, True
 
@@ -115,14 +112,14 @@ class StallDetector:
 
     def patience(self, subscription: Subscription, about: StreamView) -> float:
         """Return the seconds of silence after which the subscription counts as silent."""
-        if subscription.dead:
-            first = COMPETING_AFTER if subscription.dead == COMPETING else SUSPECT_AFTER
+        if subscription.state in DEAD:
+            first = COMPETING_AFTER if subscription.state is SubscriptionState.CONTESTED else SUSPECT_AFTER
             return min(LONGEST, first * 2.0**subscription.tries)
         is_open = about.open(subscription)
         if is_open is False or (is_open is None and _unproven(subscription)):
             return float("inf")
         first = max(self._silent_after, THIN * (subscription.every or 0.0))
-        if subscription.suspect and not subscription.tries:
+        if subscription.state is SubscriptionState.SUSPECT and not subscription.tries:
             first = SUSPECT_AFTER
         elif is_open is None:
             first *= WITHOUT_HOURS
@@ -130,7 +127,9 @@ class StallDetector:
 
     def _may(self, subscription: Subscription, watched: int, now: float) -> bool:
         """Count a try and return True if the subscription may be requested again now."""
-        if subscription.dead == FREED:  # outside the limit, because each of them is requested only once
+        if (
+            subscription.state is SubscriptionState.RELEASED
+        ):  # outside the limit, because each of them is requested only once
             subscription.tries += 1
             return True
         while self._asked and now - self._asked[0] >= 60.0:
@@ -140,7 +139,7 @@ class StallDetector:
         many = len(self._silent) >= MANY and 2 * len(self._silent) > watched
         if not many:
             self._proven = False
-        elif not (subscription.suspect or subscription.dead or self._proven):
+        elif not (subscription.state is SubscriptionState.SUSPECT or subscription.state in DEAD or self._proven):
             if now - self._probed < self._silent_after:
                 return False
             self._probed = now
@@ -151,17 +150,19 @@ class StallDetector:
     def uncontested(self, streams: Sequence[Subscription], now: float) -> None:
         """Mark subscriptions whose data another login has released: those still silent soon are requested again."""
         for subscription in streams:
-            if subscription.dead == COMPETING:
-                subscription.dead, subscription.tries, subscription.asked = FREED, 0, now
+            if subscription.state is SubscriptionState.CONTESTED:
+                subscription.step(SubscriptionEvent.RELEASE)
+                subscription.tries, subscription.asked = 0, now
 
     def resumed(self, streams: Sequence[Subscription], now: float) -> None:
         """Restart the silence of subscriptions after an outage. Frequent ones become suspect: they may have died."""
         for subscription in streams:
             if subscription.heard is not None:
                 subscription.heard = max(subscription.heard, now)
-                subscription.suspect = subscription.every is not None and subscription.every < SUSPECT_AFTER
+                often = subscription.every is not None and subscription.every < SUSPECT_AFTER
+                subscription.step(SubscriptionEvent.RESUMED_OFTEN if often else SubscriptionEvent.RESUMED_SELDOM)
 
 
 def _unproven(subscription: Subscription) -> bool:
     """Return True if the subscription has never delivered data, so that silence may be normal."""
-    return not (subscription.spoke or subscription.dead)
+    return not subscription.spoke and subscription.state not in DEAD
