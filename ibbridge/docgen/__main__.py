@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ibbridge.docgen import SCHEMAS, files
+from ibbridge.docgen import SCHEMAS, files, states
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,6 +18,9 @@ def main(root: Path = ROOT) -> None:
     for path, text in made.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    page = root / states.PAGE
+    if page.exists():
+        page.write_text(states.filled(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

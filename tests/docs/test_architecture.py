@@ -1,11 +1,14 @@
-"""docs/architecture.md: its table has each package once, and fits on a page."""
+"""docs/architecture.md: its table has each package once, the page is short, and the states are those of the code."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
+
 import ibbridge
+from ibbridge.docgen import states
 
 ROOT = Path(ibbridge.__file__).parent
 PAGE = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -24,4 +27,10 @@ def test_each_package_has_one_row() -> None:
 
 def test_the_table_fits_on_a_page() -> None:
     assert len(ROWS) <= 30
-    assert PAGE.count("\n") <= 100
+    assert PAGE.count("\n") <= 110
+
+
+def test_the_states_of_a_subscription_are_those_of_the_code() -> None:
+    assert states.filled(PAGE) == PAGE, "run `make docs`"
+    with pytest.raises(ValueError, match="no place"):
+        states.filled("a page")
