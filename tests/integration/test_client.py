@@ -117,7 +117,7 @@ def test_questions_have_answers_that_end(ib: Client) -> None:
     answers = list(ib.answers(ib.reqContractDetails(stock("AAPL"))))
     assert answers[0].contractDetails.contract.conId == 265598
     assert answers[-1].type == "contractDetailsEnd"
-    bars = list(ib.answers(ib.reqHistoricalData(stock("AAPL"), "", "1 D", "1 hour", "TRADES", 1, 1, False)))
+    bars = list(ib.answers(ib.reqHistoricalData(stock("AAPL"), "", "2 D", "1 hour", "TRADES", 1, 1, False)))
     assert len(bars[0].bars) > 1
     margin = next(ib.answers(ib.whatIfOrder(stock("AAPL"), market("BUY", 100))))
     assert float(margin.orderState.initMarginChange) > 0
