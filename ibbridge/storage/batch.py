@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.storage import event_table, schema
 from ibbridge.storage.backlog import OVERHEAD, PendingEvent
-from ibbridge.storage.checksums import of_event, of_state
+from ibbridge.storage.checksums import checksum, of_event
 from ibbridge.storage.event_table import Forgotten
 from ibbridge.storage.keys import Key
 
@@ -65,7 +65,8 @@ def rows_of(items: Iterable[Item], number: Callable[[bytes], int]) -> Rows:
 
 def _states(newest: _Newest) -> Iterator[_Row]:
     for (topic, identity), (stream, seq, key) in newest.items():
-        yield topic, identity, stream, seq, key, None, of_state((topic, identity), (stream, seq), key, None)
+        row = (topic, identity, stream, seq, key, None)
+        yield *row, checksum(*row)
 
 
 class Batch(NamedTuple):

@@ -10,7 +10,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, NamedTuple
 
 from ibbridge.storage import schema
-from ibbridge.storage.checksums import checksum, of_state
+from ibbridge.storage.checksums import checksum
 from ibbridge.storage.schema import Damage, is_number
 
 if TYPE_CHECKING:
@@ -151,8 +151,8 @@ def _leave(old: Old, db: sqlite3.Connection) -> None:
         event = (old.stream, old.seq, row[0], old.identity, old.topic, row[1])
         if not schema.is_intact(event, row[2]):
             raise Damage(f"a message is unreadable: number {old.seq} of {old.topic!r}")
-        check = of_state((old.topic, old.identity), (old.stream, old.seq), found[0], row[1])
-        db.execute(schema.PUT_STATE, (*named, found[0], row[1], check))
+        state = (*named, found[0], row[1])
+        db.execute(schema.PUT_STATE, (*state, checksum(*state)))
 
 
 def fetch(first: int, last: int, stream: int, room: int, db: sqlite3.Connection) -> Page:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.storage.checksums import checksum, of_event, of_first_schema, of_state
+from ibbridge.storage.checksums import checksum, of_event, of_first_schema
 from ibbridge.storage.keys import Found, Key, KnownKeys
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def _copy_first(db: sqlite3.Connection, found: Found) -> None:
         if identity != same:
             raise Damage(f"a state is unreadable: number {seq} of {topic!r}")
         row = (topic, identity, stream, seq, found.names.get(topic), None)
-        db.execute(PUT_STATE, (*row, of_state((row[0], row[1]), (row[2], row[3]), row[4], row[5])))
+        db.execute(PUT_STATE, (*row, checksum(*row)))
     for row in db.execute("SELECT key, value FROM value_1").fetchall():
         db.execute(PUT_VALUE, (*row, checksum(*row)))
 
@@ -254,7 +254,7 @@ def states(db: sqlite3.Connection) -> list[tuple[bytes, bytes, bytes]]:
     )
     found = []
     for *row, check, uptime, identity, topic, body, check_of_event in db.execute(query).fetchall():
-        if check != of_state((row[0], row[1]), (row[2], row[3]), row[4], row[5]):
+        if check != checksum(*row) or type(row[1]) is not bytes:
             raise Damage(f"a state is unreadable: number {row[3]} of {row[0]!r}")
         if row[5] is None:
             event = (row[2], row[3], uptime, identity, topic, body)
