@@ -113,6 +113,7 @@ class CommandEndpoint:
             replies.expire(self._clock(), EXPIRED_AT_ONCE)
 
     def _answer(self, request: bytes, asked: _Asked) -> bytes:
+        self._publisher.flush()  # no reply may show what is not committed yet: a snapshot holds durable messages
         command = _unpacked(request)
         asked.identifier = identifier = _identifier(command)
         memory = _memory(command, identifier)

@@ -32,7 +32,7 @@ FARM_KINDS = {2103: "market", 2104: "market", 2105: "history", 2106: "history", 
 """The data that a farm serves, by notice: market data or historical data."""
 
 DEFINITIONS = {2157: False, 2158: True}
-"""Whether security definitions can be had, by notice of the farm that has them."""
+"""True if security definitions can be requested, by notice of the farm that serves them."""
 
 PERHAPS_FALSE = frozenset((162, 200, 504))
 """Errors that TWS also gives while IB's servers are away: it cannot know contracts then, so a refusal may be false."""

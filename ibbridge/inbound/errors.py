@@ -1,4 +1,4 @@
-"""Whom an error of TWS concerns, whether it ends that, and what becomes of a request with an unreadable response.
+"""Errors of TWS: the request or order that each concerns and may end, and requests with an unreadable response.
 
 Pure. This module knows requests, orders and the meaning of IB's codes. It must not know how a request is sent again.
 """
@@ -35,10 +35,10 @@ class ErrorRouter:
         self._notifications = notifications
         self._orders = orders
         self.refused_for_now: Callable[[ActiveRequest, int | None, str], bool] = lambda _, __, ___: False
-        """Is told of errors about requests under way. Returns True if TWS has refused the request for a reason that
+        """Callback for errors about requests under way. Returns True if TWS has refused the request for a reason that
         passes: the request is then sent again."""
         self.troubled: Callable[[ActiveRequest, int | None, int], None] = lambda _, __, ___: None
-        """Is told of errors about requests that are still under way, with the time."""
+        """Callback for errors about requests that are still under way, with the time."""
 
     def publish(self, data: dict[str, Any], ts: int) -> None:
         """Publish an error to the request or the order with its id, and end the request if the error does.

@@ -34,7 +34,7 @@ class PublicationPlan:
     counted: bool = False
 
 
-def plan(declaration: Declaration, channels: dict[Any, Channel]) -> PublicationPlan:
+def publication_plan(declaration: Declaration, channels: dict[Any, Channel]) -> PublicationPlan:
     """Return the rules for publishing a message type that follow from its declaration."""
     asked = [request for request in OUTBOUND if declaration.name in request.answers]
     streams = any(r.does is Kind.SUBSCRIPTION and any(f.name == "contract" for f in r.shape.fields) for r in asked)
@@ -78,8 +78,8 @@ def _instrument(contract: Mapping[str, Any]) -> Hashable:
 
 PASSED_ON = frozenset(
     name
-    for name, how in ((declaration.name, plan(declaration, {})) for declaration in INBOUND)
-    if how.declaration.topic is Topic.REQUEST and how.number and name != "error"
-    if not (how.declaration.last or how.declaration.book)
+    for name, plan in ((declaration.name, publication_plan(declaration, {})) for declaration in INBOUND)
+    if plan.declaration.topic is Topic.REQUEST and plan.number and name != "error"
+    if not (plan.declaration.last or plan.declaration.book)
 )
 """Types of message that go to the requester without a look at their fields: the codec may hand them over packed."""

@@ -15,7 +15,7 @@ import msgpack
 
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.codec.schema import Kind, Topic
-from ibbridge.inbound.publication_plan import PASSED_ON, plan
+from ibbridge.inbound.publication_plan import PASSED_ON, publication_plan
 from ibbridge.protocol import topics
 from ibbridge.streams.market_depth import DepthBook
 from ibbridge.streams.publisher import EVENT
@@ -36,7 +36,7 @@ _pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 
 class Router:
-    """Router of messages from TWS to their topics, with the table of requests under way."""
+    """Router of messages from TWS to their topics."""
 
     def __init__(
         self, publisher: Publisher, tracker: RequestTracker, orders: OrderRegistry, errors: ErrorRouter
@@ -46,13 +46,15 @@ class Router:
         self._tracker = tracker
         self._orders = orders
         self._errors = errors
-        self._plans = {name: plan(declaration, tracker.channels[name]) for name, declaration in MESSAGES.items()}
+        self._plans = {
+            name: publication_plan(declaration, tracker.channels[name]) for name, declaration in MESSAGES.items()
+        }
         self.usual: dict[str, dict[Any, Channel]] = {
             name: {} if self._plans[name].ends else self._plans[name].channels for name in PASSED_ON
         }
         """The channels of most packed messages, by name and key; `pass_on` takes a message that is not found here."""
         self.complete: Callable[[str], None] = lambda _: None
-        """Is told of messages without a request id that end what a subscription has to say at first."""
+        """Callback for types of message that end the first values of a subscription without a request id."""
 
     def publish(self, name: str, data: dict[str, Any], ts: int) -> None:
         """Publish a decoded message. Raises `OverflowError` for an integer that does not fit into msgpack."""
@@ -170,9 +172,8 @@ class Router:
             where = self._execution(plan, data)
             self._orders.executed(data["execution"].get("execId", ""), where)
         *components, ref = where
-        return self._publisher.transient_channel(
-            *components, name, ref=ref
-        )  # an event: state would grow with every execution
+        # An event: as state it would grow with every execution.
+        return self._publisher.transient_channel(*components, name, ref=ref)
 
     def _execution(self, plan: PublicationPlan, data: dict[str, Any]) -> tuple[Any, ...]:
         """Return the topic components and `ref` of an execution: its requester's, or for a live one its owner's."""

@@ -1,4 +1,4 @@
-"""The parts that route messages of TWS, assembled: whoever needs one of them is handed this one, or all.
+"""The parts that route messages of TWS, assembled. Other parts get one of them, or all.
 
 This module knows the constructors of the parts. It must not know what they do.
 """

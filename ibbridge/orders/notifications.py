@@ -1,6 +1,6 @@
-"""Errors that the daemon itself has to say about orders, published to their owners.
+"""Errors of the daemon's own about orders, published to the owners of the orders.
 
-Pure. This module knows orders and streams. It must not know why something is said.
+Pure. This module knows orders and streams. It must not know the causes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Errors, gaps and delays that the daemon itself has to say about requests, published to whoever waits for them.
+"""Errors, gaps and delays of the daemon's own about requests, published to the clients of the requests.
 
-Pure. This module knows requests, streams and the classes of IB's error codes. It must not know why something is said.
+Pure. This module knows requests, streams and the classes of IB's error codes. It must not know the causes.
 """
 
 from __future__ import annotations

@@ -35,15 +35,13 @@ class ActiveRequest:
     - `place(type)`: the components of the topic for a type of response, without the type itself.
     - `ref`: published with every response; None where clients share the responses.
     - `has_followup`: a later command, such as an update, named this request, so an error may belong to that command.
-    - `attempts`: how often the request was sent to TWS; `pacing_rejections`: how often TWS refused the request for
-    pacing.
+    - `attempts`: how often the request was sent to TWS. `pacing_rejections`: how often TWS refused it for pacing.
     - `begun`: a response has come since the request was sent last. `spoken`: the same since the last `has_spoken`.
     - `answers`: the number of responses of the types that are `counted`.
     - `deadline`: the latest deadline of the request. Earlier deadlines are void.
     - `on_response`: receives each counted response; set only for requests of the daemon itself.
-    - `subscribers`: the clients that share the request. `channels`: the channels of its responses. The state of a
-    channel
-      is kept as long as a request uses the channel.
+    - `subscribers`: the clients that share the request.
+    - `channels`: the channels of its responses. The state of a channel is kept as long as a request uses the channel.
     - `message`: the message that carries the request to TWS, sent or not.
     - `partial`: a packed response that may be incomplete.
     """

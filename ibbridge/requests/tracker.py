@@ -49,11 +49,11 @@ class RequestTracker:
         self.channels: dict[str, dict[Any, Channel]] = {name: {} for name in MESSAGES}
         """Channels of responses that have come before, by type of message and request id."""
         self.answered: Callable[[ActiveRequest], None] = lambda _: None
-        """Is told of every one-shot whose last response has come."""
+        """Callback for each one-shot whose last response has come."""
         self.over: Callable[[ActiveRequest], None] = lambda _: None
-        """Is told of every request that is over, for whatever reason."""
+        """Callback for each request that is over, for whatever reason."""
         self.partly_answered: Callable[[ActiveRequest], None] = lambda _: None
-        """Is told of every what-if of which TWS has said something, and not yet the margins."""
+        """Callback for each what-if of which TWS has sent an order without the margins."""
 
     def open(self, route: ActiveRequest) -> None:
         """Enter a request that is sent under `route.req_id`."""
@@ -98,7 +98,7 @@ class RequestTracker:
 
     def concerned(self, number: int | None) -> ActiveRequest | None:
         """Return the request with this request id, under way or over; None for an id that names no request."""
-        return None if number in UNTIED else self._routes.get(number) or self._ended.get(number)  # type: ignore[arg-type]
+        return None if number in UNTIED else self.find(number)
 
     def incomplete(self, name: str, known: Mapping[str, Any]) -> list[ActiveRequest]:
         """End and return the requests whose response, without a request id, has this unreadable message as a part.

@@ -449,7 +449,6 @@ class Publisher:
         The result has at most `most` messages and `most_bytes` bytes, but at least one message. Raise `Gone` if the
         first message is no longer kept, and `KeyError` if the stream is unknown.
         """
-        self.flush()
         stream = self.stream(name)
         if stream is None:
             raise KeyError(name)

@@ -554,6 +554,10 @@ def test_reads_behind_which_there_is_more_share_a_commit_and_the_last_is_not_wai
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         assert (daemon.store.metrics()["commits"], len(published.of("error"))) == (before + 2, heard + TOGETHER + 2)
+        wire.read(news)
+        (stream,) = published.ask("snapshot", args={"prefix": "sys.tws."})["result"]["streams"]
+        assert daemon.store.metrics()["commits"] == before + 3, "a snapshot shows what is committed"
+        assert stream["seq"] == published.heard[-1].body["seq"]
         daemon.store.close()
 
     asyncio.run(reads())

@@ -173,11 +173,10 @@ def test_one_commit_does_for_several_reads():
     "then",
     [
         lambda streams: streams.welcome(b"md."),
-        lambda streams: streams.replay(b"md.a.", 1, 2, 10, 1000),
         lambda streams: streams.publish_unsequenced("heartbeat", {}, 1, "sys", "bridge"),
         lambda streams: streams.publish_map(streams.channel("md", "b", "x"), {}, 1),
     ],
-    ids=["a welcome", "a replay", "a heartbeat", "another message"],
+    ids=["a welcome", "a heartbeat", "another message"],
 )
 def test_a_pause_ends_with_whatever_is_behind_what_was_held(then):
     sent: list[str] = []
