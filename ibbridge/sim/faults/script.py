@@ -88,9 +88,14 @@ def _switch(*, default: bool = False) -> Argument:
 
 def _names(known: Mapping[str, Any], what: str, *, needed: bool = False) -> Argument:
     def holds(value: Any) -> bool:
-        return isinstance(value, list) and all(name in known for name in value)
+        return isinstance(value, list) and all(_is_known(name, known) for name in value)
 
     return Argument(holds, f"a list of IB's {what}", [], needed)
+
+
+def _is_known(value: Any, known: Mapping[str, Any]) -> bool:
+    """Return True if a value of a script is a known name. The value may have any type."""
+    return isinstance(value, str) and value in known
 
 
 FARM_CODES = (2103, 2104, 2105, 2106, 2107, 2108, 2119, 2157, 2158)
@@ -227,7 +232,8 @@ _EARLY = ("accepted", "version")
 def _values(given: Mapping[str, Any], fault: Fault) -> Iterator[str]:
     known = {
         "at": _seconds(), "after": _seconds(), "for": _seconds(), "times": _whole(), "client": _whole(least=0),
-        "on": Argument(REQUESTS.__contains__, "the name of a request of IB's"), "do": Argument(lambda _: True, ""),
+        "on": Argument(lambda value: _is_known(value, REQUESTS), "the name of a request of IB's"),
+        "do": Argument(lambda _: True, ""),
         **fault.arguments,
     }  # fmt: skip
     for name, value in given.items():

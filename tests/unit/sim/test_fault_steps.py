@@ -6,6 +6,7 @@ import contextlib
 import re
 from pathlib import Path
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,6 +71,8 @@ def test_what_is_no_list_of_steps_is_said_with_its_line(text, line):
         read(text, "s.yaml")
 
 
+@hypothesis.example({"requests": [[]]}, "ignore")
+@hypothesis.example({"on": []}, "close")
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda each: (
     st.lists(each) | st.dictionaries(st.sampled_from(["do", "at", "for", "client", "requests", "x"]), each)
 )), st.sampled_from(sorted(FAULTS)))  # fmt: skip
