@@ -24,7 +24,7 @@ import zmq
 
 from ibbridge.client import request as requests
 from ibbridge.client.asyncio_feed import USER, AsyncioCommands, AsyncioFeed
-from ibbridge.client.dispatch import PUB, REP, Dispatch, Patience, is_final
+from ibbridge.client.dispatch import PUB, REP, Dispatch, Patience, is_final, no_tws
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.guard import CLOSING
@@ -286,10 +286,10 @@ class Client(Dispatch):
             raise ValueError(f"the answers to {request.cmd} have no end: iterate over the client")
         self._feed.check()
         patience = Patience(request, self.timeout if timeout is None else timeout)
-        inbox, me = self._feed.inbox, asyncio.current_task()
-        watch = inbox.watch(request, me)
+        inbox = self._feed.inbox
+        watch = inbox.watch(request, asyncio.current_task())
         try:
-            while message := await self._feed.wait(lambda: inbox.pick(watch, me), self._feed.after(patience.left())):
+            while message := await self._feed.wait(lambda: inbox.pick(watch), self._feed.after(patience.left())):
                 self._release(self._passed(message))
                 if patience.is_news(message):
                     continue
@@ -333,15 +333,7 @@ class Client(Dispatch):
         """
         timeout = self.timeout if timeout is None else timeout
         end = self._feed.after(timeout)
-        others: list[Message] = []
-        try:
-            while (about := (await self.status())["tws"])["stage"] != "ready":
-                message = await self._feed.receive(end)
-                while message is not None and message.type != "heartbeat":
-                    others.append(message)
-                    message = await self._feed.receive(end) if message.type != "connection" else None
-                if self._feed.after(0) >= end:
-                    why = f": {about['lastError']}" if about.get("lastError") else ""
-                    raise NoAnswer(f"the daemon has no connection to TWS ({about['stage']}{why})", "not_sent")
-        finally:
-            self._feed.inbox.put_back(others)
+        while (about := (await self.status())["tws"])["stage"] != "ready":
+            if self._feed.after(0) >= end:
+                raise NoAnswer(no_tws(about), "not_sent")
+            await self._feed.wait(self._feed.inbox.skip_to_news_of_tws, end)

@@ -13,7 +13,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from ibbridge.client import request as requests
-from ibbridge.client.dispatch import PUB, REP, Dispatch, Patience, is_final
+from ibbridge.client.dispatch import PUB, REP, Dispatch, Patience, is_final, no_tws
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.sockets import Context
@@ -308,23 +308,8 @@ class Client(Dispatch):
         """
         timeout = self.timeout if timeout is None else timeout
         deadline = time.monotonic() + timeout
-        others: list[Message] = []
-        try:
-            while (about := self.status()["tws"])["stage"] != "ready":
-                left = max(0.0, deadline - time.monotonic())
-                if not left:
-                    why = f": {about['lastError']}" if about.get("lastError") else ""
-                    raise NoAnswer(f"the daemon has no connection to TWS ({about['stage']}{why})", "not_sent")
-                others += self._until_connection_changes(left)
-        finally:
-            if others:
-                self._feed.put_back(others)
-
-    def _until_connection_changes(self, seconds: float) -> Iterator[Message]:
-        deadline = time.monotonic() + seconds
-        while (message := self._feed.receive(max(0.0, deadline - time.monotonic()))) is not None:
-            if message.type == "heartbeat":
-                return
-            yield message
-            if message.type == "connection":
-                return
+        while (about := self.status()["tws"])["stage"] != "ready":
+            left = max(0.0, deadline - time.monotonic())
+            if not left:
+                raise NoAnswer(no_tws(about), "not_sent")
+            self._feed.wait_for_news_of_tws(left)

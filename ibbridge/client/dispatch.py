@@ -191,6 +191,12 @@ class Patience:
         return NoAnswer(f"{self._request.cmd}: TWS has not answered for {self._timeout:g} s{why}", "unknown")
 
 
+def no_tws(about: Mapping[str, Any]) -> str:
+    """Return what an error says if the connection to TWS, as `status` describes it in "tws", is not ready in time."""
+    why = f": {about['lastError']}" if about.get("lastError") else ""
+    return f"the daemon has no connection to TWS ({about['stage']}{why})"
+
+
 def is_failure(message: Message) -> bool:
     """Return True if this message ends its request without the rest of its responses.
 

@@ -58,9 +58,19 @@ class Inbox:
             self._keep(message, taker)
         return message
 
-    def put_back(self, messages: list[Message]) -> None:
-        """Put messages back, to be returned by `next` first."""
-        self._aside.extendleft(reversed(messages))
+    def skip_to_news_of_tws(self) -> bool:
+        """Set messages aside up to the next one that may mean another stage of the connection to TWS.
+
+        Return False if there is none. Such a message is a "connection" message, or a heartbeat, which is dropped.
+        """
+        while self.ready:
+            message = self.ready.popleft()
+            if message.type == "heartbeat":
+                return True
+            self._put_aside(message)
+            if message.type == "connection":
+                return True
+        return False
 
     def watch(self, request: Request, owner: Hashable) -> Watch:
         """Keep the responses to a request for its owner, even if others take them from the inbox."""
@@ -75,7 +85,7 @@ class Inbox:
         """End the watch for responses to the request with this id."""
         self._watches.pop(identifier, None)
 
-    def pick(self, watch: Watch, taker: Hashable) -> Message | None:
+    def pick(self, watch: Watch) -> Message | None:
         """Return the next response, or None if there is none. Messages before the response are set aside."""
         new, watch.looked = min(self._set_aside - watch.looked, len(self._aside)), self._set_aside
         found = [message for message in islice(reversed(self._aside), new) if watch.matches(message)]
@@ -86,11 +96,14 @@ class Inbox:
             message = self.ready.popleft()
             if watch.matches(message):
                 return message
-            self._keep(message, taker)
-            self._aside.append(message)
-            self._set_aside += 1
+            self._put_aside(message)
             watch.looked += 1
         return watch.kept.popleft() if watch.kept else None
+
+    def _put_aside(self, message: Message) -> None:
+        """Set a message aside. It is kept for no owner: owners look through what is set aside, and takers keep it."""
+        self._aside.append(message)
+        self._set_aside += 1
 
     def _keep(self, message: Message, taker: Hashable) -> None:
         watch = self._watches.get(message.ref.get("id", ""))

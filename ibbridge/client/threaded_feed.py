@@ -184,11 +184,14 @@ class Feed:
         except Closed:
             return None
 
-    def put_back(self, messages: list[Message]) -> None:
-        """Put messages back, to be returned by `receive` first, in their order."""
+    def wait_for_news_of_tws(self, timeout: float) -> None:
+        """Wait for a message that may mean another stage of the connection to TWS, for `timeout` seconds at most.
+
+        Messages before it are kept for later.
+        """
         self.check()
         with self._lock:
-            self._inbox.put_back(messages)
+            self._wait(self._inbox.skip_to_news_of_tws, time.monotonic() + timeout)
 
     def watch(self, request: Request) -> Watch:
         """Keep the responses to a request for this thread, even if other threads take them."""
@@ -207,9 +210,8 @@ class Feed:
         Other messages are kept for later.
         """
         self.check()
-        me = threading.get_ident()
         with self._lock:
-            return self._wait(lambda: self._inbox.pick(watch, me), time.monotonic() + timeout)
+            return self._wait(lambda: self._inbox.pick(watch), time.monotonic() + timeout)
 
     # -- waiting; call these methods with the lock held
 
