@@ -276,3 +276,96 @@ def test_imports_are_seen() -> None:
     found = set(imported(ast.parse(source)))
     assert {"zmq.backend", "ibbridge.daemon", "ibbridge.codec", "."} <= found
     assert outside(found) == {"zmq"}
+
+
+# -- limits -----------------------------------------------------------------------------------------------------------
+
+MOST_IMPORTS = 12
+"""Modules of ours that one module may import: who needs more does several jobs, or knows too much of another's."""
+MOST_ARGUMENTS = 5
+"""Things that a constructor may take: who needs more wants a smaller class, or settings declared as one record."""
+
+DECLARES = {
+    "codec/messages/__init__.py": "joins the declarations of all messages",
+    "docgen/entries.py": "reads every declaration there is, to describe it",
+}
+"""Modules that may import as many as they like, each with its reason."""
+
+STILL_OVER = {
+    "codec/connection.py: Connection": 7,
+    "commands/ib_requests.py": 21,
+    "commands/ib_requests.py: IbRequests": 12,
+    "daemon.py": 37,
+    "orders/placement.py": 13,
+    "orders/placement.py: OrderPlacement": 8,
+    "recording/player/server.py: Player": 7,
+    "sim/engine.py": 28,
+    "sim/engine.py: SimulatedTws": 8,
+    "sim/server.py": 15,
+    "sim/server.py: Simulator": 16,
+    "streams/publisher.py: Publisher": 7,
+    "subscriptions/resubscription.py": 17,
+    "subscriptions/resubscription.py: Resubscriber": 9,
+    "subscriptions/singleton_streams.py: SingletonStreams": 6,
+    "tws/connector.py: TwsConnector": 6,
+}
+"""Modules and constructors over a limit, with the figures above which they must not grow. Nothing may be added."""
+
+
+def module(name: str) -> str:
+    """Return the full name of a module of ours from its path."""
+    return f"ibbridge/{name}".removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+OURS = {module(name) for name in MODULES}
+
+
+def modules_of_ours(tree: ast.AST) -> set[str]:
+    """Return the modules of ours that a module imports, wherever it does so. A name counts as its module."""
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                found |= {each.name for each in names}
+            case ast.ImportFrom(module=str(source), names=names):
+                found |= {inner if (inner := f"{source}.{each.name}") in OURS else source for each in names}
+    return found & OURS
+
+
+def constructors(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Yield the classes that have a constructor, with the number of things that it takes."""
+    for node in (each for each in ast.walk(tree) if isinstance(each, ast.ClassDef)):
+        for inner in node.body:
+            if isinstance(inner, ast.FunctionDef) and inner.name in ("__init__", "__new__"):
+                taken = inner.args
+                several = [each for each in (taken.vararg, taken.kwarg) if each]
+                count = len([*taken.posonlyargs, *taken.args, *taken.kwonlyargs, *several]) - 1  # the object itself
+                yield node.name, count
+
+
+def over_the_limits(name: str, tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Yield what exceeds a limit in a module, with its figure."""
+    imports = len(modules_of_ours(tree))
+    if imports > MOST_IMPORTS and name not in DECLARES:
+        yield name, imports
+    yield from ((f"{name}: {of}", taken) for of, taken in constructors(tree) if taken > MOST_ARGUMENTS)
+
+
+OVER = dict(each for name, tree in MODULES.items() for each in over_the_limits(name, tree))
+
+
+def test_no_module_imports_and_no_constructor_takes_too_much() -> None:
+    assert {what: figure for what, figure in OVER.items() if figure > STILL_OVER.get(what, 0)} == {}
+
+
+def test_what_is_within_the_limits_is_not_excused() -> None:
+    assert STILL_OVER.keys() - OVER.keys() == set()
+    assert {name for name in DECLARES if len(modules_of_ours(MODULES[name])) <= MOST_IMPORTS} == set()
+
+
+def test_what_exceeds_a_limit_is_found() -> None:
+    some = sorted(OURS - {"ibbridge"})[: MOST_IMPORTS + 1]
+    constructor = "class A:\n    def __init__(self, a, b, *c, d, e, **f): ...\n"
+    imports = "".join(f"from {each} import something\n" for each in some)
+    found = dict(over_the_limits("x.py", ast.parse(f"import zmq\nfrom ibbridge import daemon\n{imports}{constructor}")))
+    assert found == {"x.py": len({*some, "ibbridge.daemon"}), "x.py: A": 6}
