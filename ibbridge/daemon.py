@@ -52,7 +52,8 @@ from ibbridge.streams.publisher import PROTO, Publisher
 from ibbridge.streams.replay_buffer import ReplayBuffer
 from ibbridge.tws.connector import TwsConnector
 from ibbridge.tws.decode_errors import DecodeErrors, MessageType
-from ibbridge.tws.send_queue import OutboundMessage, SendQueue
+from ibbridge.tws.outbound import OutboundMessage
+from ibbridge.tws.send_queue import SendQueue
 from ibbridge.tws.session import Session, Stage
 
 if TYPE_CHECKING:

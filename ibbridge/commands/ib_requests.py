@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ibbridge.inbound.routing import Routing
     from ibbridge.orders.registry import OrderRegistry
     from ibbridge.risk.halt import Halt
-    from ibbridge.tws.send_queue import OutboundMessage
+    from ibbridge.tws.outbound import OutboundMessage
     from ibbridge.tws.sender import SendPort
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.tws.send_queue import OutboundMessage
+    from ibbridge.tws.outbound import OutboundMessage
 
 FOREIGN = "ext"
 """Owner of the orders that no client of this daemon has placed."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ibbridge.requests.notifications import RequestNotifications
     from ibbridge.requests.request import ActiveRequest, CommandId
     from ibbridge.risk.halt import Halt
-    from ibbridge.tws.send_queue import OutboundMessage
+    from ibbridge.tws.outbound import OutboundMessage
     from ibbridge.tws.sender import RequestSender
 
 UNHEARD = 30.0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ibbridge.requests.deadlines import Deadlines
     from ibbridge.requests.request import ActiveRequest
     from ibbridge.requests.tracker import RequestTracker
-    from ibbridge.tws.send_queue import OutboundMessage
+    from ibbridge.tws.outbound import OutboundMessage
     from ibbridge.tws.sender import RequestSender
 
 REST_WITHIN = 5.0

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ibbridge.codec.schema import Request
     from ibbridge.streams.sequencer import Channel
-    from ibbridge.tws.send_queue import OutboundMessage
+    from ibbridge.tws.outbound import OutboundMessage
 
 
 class CommandId(NamedTuple):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ibbridge.requests.request import ActiveRequest, CommandId
     from ibbridge.requests.request_factory import RequestFactory
     from ibbridge.requests.tracker import RequestTracker
-    from ibbridge.tws.send_queue import OutboundMessage
+    from ibbridge.tws.outbound import OutboundMessage
     from ibbridge.tws.sender import RequestSender
 
 

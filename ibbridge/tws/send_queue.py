@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict, deque
-from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -21,12 +20,13 @@ from ibbridge.protocol.arguments import canonical
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.protocol.instrument_key import instrument_key
 from ibbridge.tws.fair_queue import FairQueue
+from ibbridge.tws.outbound import Count, OutboundMessage
 from ibbridge.tws.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Hashable, Iterator
 
-    from ibbridge.codec.schema import Limit, Request
+    from ibbridge.codec.schema import Limit
 
 MARGIN = 0.25
 """Seconds added to the span of each of IB's limits, because the transit time to TWS varies from message to message."""
@@ -52,14 +52,6 @@ UNKNOWN = 10.0
 K = TypeVar("K")
 
 
-class _Count(NamedTuple):
-    """Units that a message takes of one limit, in the room of this key."""
-
-    limit: Limit
-    key: Hashable
-    units: int
-
-
 class Held(NamedTuple):
     """Limit that holds a message back: `by` is its text for people, `seconds` the time left (None: unknown)."""
 
@@ -67,39 +59,7 @@ class Held(NamedTuple):
     by: str
 
 
-@dataclass(slots=True, eq=False)
-class OutboundMessage:
-    """Outbound message: a request that `client` ("" is the daemon itself) sends to TWS over the connection `peer`.
-
-    `about` is the order or active request that the message belongs to, if any; only the sender reads it. `joined` holds
-    further requesters of the same data. `instead_of` holds earlier messages that this message replaces in the queue.
-    `not_after` is the time (µs since 1970 UTC) after which the message must not be sent.
-    """
-
-    request: Request
-    data: bytes
-    client: str = ""
-    args: Mapping[str, Any] = field(default_factory=dict)
-    about: Any = None
-    not_after: int | None = None
-    instead_of: Sequence[OutboundMessage] = ()
-    peer: bytes = b""
-    joined: list[Any] = field(default_factory=list)
-    # Set by the queue.
-    since: float = 0.0
-    arrival: int = 0
-    counts: tuple[_Count, ...] = ()
-    queue: FairQueue[OutboundMessage] | None = None
-    held_by: _LimitWindow | None = None
-    offered_by: _LimitWindow | None = None
-
-    @property
-    def waits(self) -> bool:
-        """Return True if the queue has accepted the message, and the message has neither left nor been withdrawn."""
-        return self.queue is not None
-
-
-class _LimitWindow:
+class LimitWindow:
     """Window of one of IB's limits: the units used by requests that count together, and the messages held back by it.
 
     A room offers one held message to the queue as soon as the message fits, and the next one after the first has left
@@ -116,12 +76,15 @@ class _LimitWindow:
 
     @property
     def idle(self) -> bool:
+        """Return True if nothing counts against the limit, and nothing waits for it."""
         return not (self.used or self.held or self.offered)
 
     def fits(self, units: int) -> bool:
+        """Return True if a message of this many units may leave now."""
         return not self.used or self.used + units <= self.limit.most
 
     def units(self, message: OutboundMessage) -> int:
+        """Return the units that a message takes of this limit."""
         return next(count.units for count in message.counts if count.key == self.key)
 
     def when(self, units: int, now: float) -> float | None:
@@ -135,7 +98,7 @@ class _LimitWindow:
         return None if self.limit.seconds is None else now + rounds * self.limit.seconds
 
 
-def _held_in(room: _LimitWindow, message: OutboundMessage, now: float) -> Held:
+def _held_in(room: LimitWindow, message: OutboundMessage, now: float) -> Held:
     limit, units = room.limit, room.units(message)
     ahead = len(room.held) - (message.held_by is room)
     when = room.when(units * (ahead + 1), now)
@@ -200,8 +163,8 @@ class SendQueue:
         self._most = most
         self._ready: dict[Pace, FairQueue[OutboundMessage]] = {pace: FairQueue() for pace in Pace}
         self._passed = dict.fromkeys(Pace, 0)  # more urgent messages that have left while some of this pace wait
-        self._rooms: dict[Hashable, _LimitWindow] = {}
-        self._ends: list[tuple[float, int, _LimitWindow]] = []  # a heap: when units become free, and in which room
+        self._rooms: dict[Hashable, LimitWindow] = {}
+        self._ends: list[tuple[float, int, LimitWindow]] = []  # a heap: when units become free, and in which room
         self._waiting: OrderedDict[OutboundMessage, None] = OrderedDict()
         self._shares: dict[tuple[str, Pace], OrderedDict[OutboundMessage, None]] = {}
         self._load = _Load()
@@ -335,7 +298,7 @@ class SendQueue:
                 return True
         return False
 
-    def _full(self, message: OutboundMessage) -> _LimitWindow | None:
+    def _full(self, message: OutboundMessage) -> LimitWindow | None:
         """Return the first room whose limit a message exceeds; None if all limits allow the message."""
         for _, key, units in message.counts:
             room = self._rooms.get(key)
@@ -355,7 +318,7 @@ class SendQueue:
         self._sent += 1
         self._bucket.spend()
         for limit, key, units in message.counts:
-            room = self._rooms.get(key) or self._rooms.setdefault(key, _LimitWindow(limit, key))
+            room = self._rooms.get(key) or self._rooms.setdefault(key, LimitWindow(limit, key))
             room.used += units
             if limit.seconds is None:
                 self._open.add(message)
@@ -393,12 +356,12 @@ class SendQueue:
             room.used -= room.spent.popleft()[1]
             self._offer(room)
 
-    def _hold(self, message: OutboundMessage, room: _LimitWindow, *, first: bool = False) -> None:
+    def _hold(self, message: OutboundMessage, room: LimitWindow, *, first: bool = False) -> None:
         room.held.add(message, first=first)
         message.held_by = room
         self._held += 1
 
-    def _offer(self, room: _LimitWindow) -> None:
+    def _offer(self, room: LimitWindow) -> None:
         """Move the next message held in a room back into the queue, if the message fits; drop a room that is idle."""
         message = room.held.head()
         if room.offered is None and message is not None and room.fits(room.units(message)):
@@ -410,7 +373,7 @@ class SendQueue:
         if room.idle:
             self._rooms.pop(room.key, None)
 
-    def _settle(self, room: _LimitWindow | None) -> None:
+    def _settle(self, room: LimitWindow | None) -> None:
         """Offer the room's next message: the one that it offered has left, or waits for another limit."""
         if room is not None:
             room.offered = None
@@ -429,7 +392,7 @@ class SendQueue:
             found.append(Held(self._no_history_before - now, "TWS has had too many historical requests (162)"))
         return max(found, key=lambda held: float("inf") if held.seconds is None else held.seconds, default=None)
 
-    def _full_rooms(self, message: OutboundMessage) -> Iterator[_LimitWindow]:
+    def _full_rooms(self, message: OutboundMessage) -> Iterator[LimitWindow]:
         for _, key, units in message.counts:
             room = self._rooms.get(key)
             if room is not None and (room is message.held_by or not room.fits(units)):
@@ -523,11 +486,11 @@ class SendQueue:
         }
 
 
-def _counts(message: OutboundMessage) -> Iterator[_Count]:
+def _counts(message: OutboundMessage) -> Iterator[Count]:
     """Yield the limits that a request counts under."""
     for limit in message.request.limits:
         if units := limit.counts(message.args):
-            yield _Count(limit, (limit.name, *_alike(limit, message)), units)
+            yield Count(limit, (limit.name, *_alike(limit, message)), units)
 
 
 def _alike(limit: Limit, message: OutboundMessage) -> Iterator[Hashable]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge.codec import NotCarried
 from ibbridge.protocol.errors import CommandRefused
-from ibbridge.tws.send_queue import OutboundMessage
+from ibbridge.tws.outbound import OutboundMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

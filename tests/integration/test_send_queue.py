@@ -12,7 +12,8 @@ from ibbridge.config.model import Config
 from ibbridge.sim import Simulator
 from ibbridge.sim.engine import EPOCH
 from ibbridge.tws.connector import TwsConnector
-from ibbridge.tws.send_queue import OutboundMessage, SendQueue
+from ibbridge.tws.outbound import OutboundMessage
+from ibbridge.tws.send_queue import SendQueue
 from ibbridge.tws.session import Session
 
 if TYPE_CHECKING:

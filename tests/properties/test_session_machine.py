@@ -22,7 +22,7 @@ from tests.support.daemon_core import AAPL, CLIENT_ID, LIMIT, Heard, refusal
 from tests.support.daemon_shell import Shell
 
 if TYPE_CHECKING:
-    from ibbridge.tws.send_queue import OutboundMessage
+    from ibbridge.tws.outbound import OutboundMessage
 
 RATE = 20
 SHARE = 8

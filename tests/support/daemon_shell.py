@@ -15,13 +15,15 @@ from ibbridge.codec.messages import REQUESTS
 from ibbridge.config.model import TwsConfig
 from ibbridge.ib.notices import NOT_CONNECTED
 from ibbridge.orders.placement import CANCEL_UNKNOWN, ORDER_UNKNOWN
-from ibbridge.tws.send_queue import Held, OutboundMessage
+from ibbridge.tws.outbound import OutboundMessage
 from ibbridge.tws.session import Session, Stage
 from ibbridge.tws.supervisor import MARKET_DATA, Action, AnyAction, Close, Open, Resolve, Supervisor
 from tests.support.daemon_core import EPOCH, Link, Middle, _blank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from ibbridge.tws.send_queue import Held
 
 BEAT = 1.0
 VERSION = 226

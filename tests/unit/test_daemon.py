@@ -26,7 +26,7 @@ from ibbridge.inbound.publication_plan import PASSED_ON
 from ibbridge.streams import snapshot
 from ibbridge.tws.connector import TwsConnector
 from ibbridge.tws.decode_errors import Readability
-from ibbridge.tws.send_queue import OutboundMessage
+from ibbridge.tws.outbound import OutboundMessage
 from ibbridge.tws.session import Session, Stage
 from tests.support.daemon_core import AAPL, LIMIT, Heard, Middle, _blank, each_pair
 from tests.support.declared import same

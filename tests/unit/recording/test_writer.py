@@ -27,7 +27,7 @@ from ibbridge.recording.writer import OneFile, Recorder, Rotated
 from ibbridge.sim import Simulator
 from ibbridge.sim.engine import EPOCH
 from ibbridge.tws.connector import TwsConnector
-from ibbridge.tws.send_queue import OutboundMessage
+from ibbridge.tws.outbound import OutboundMessage
 from ibbridge.tws.session import Session
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ibbridge.subscriptions.resubscription import OWN
 from tests.support.daemon_core import AAPL, DAY, LIMIT, MSFT, Middle
 
 if TYPE_CHECKING:
-    from ibbridge.tws.send_queue import OutboundMessage
+    from ibbridge.tws.outbound import OutboundMessage
 
 STREAM = "md.AAPL-STK-SMART-USD."
 

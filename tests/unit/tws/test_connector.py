@@ -14,7 +14,7 @@ from ibbridge.codec.messages import REQUESTS
 from ibbridge.config.model import TwsConfig
 from ibbridge.tws import connector as module
 from ibbridge.tws.connector import TwsConnector
-from ibbridge.tws.send_queue import OutboundMessage
+from ibbridge.tws.outbound import OutboundMessage
 from ibbridge.tws.session import Session, Stage
 from tests.support import virtual_loop
 

@@ -18,7 +18,8 @@ from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind, Pace
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.tws.fair_queue import NEWCOMERS
-from ibbridge.tws.send_queue import PATIENCE, OutboundMessage, SendQueue
+from ibbridge.tws.outbound import OutboundMessage
+from ibbridge.tws.send_queue import PATIENCE, SendQueue
 from tests.support.daemon_core import AAPL, MSFT, refusal
 
 if TYPE_CHECKING:

@@ -1,0 +1,56 @@
+"""A message that waits to be sent to TWS, with the hooks of the part that sends it.
+
+This module knows the declarations of requests. It must not know orders, clients, or why a message is sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from ibbridge.codec.schema import Limit, Request
+    from ibbridge.tws.fair_queue import FairQueue
+    from ibbridge.tws.send_queue import LimitWindow
+
+
+class Count(NamedTuple):
+    """Units that a message takes of one limit, in the window of this key."""
+
+    limit: Limit
+    key: Hashable
+    units: int
+
+
+@dataclass(slots=True, eq=False)
+class OutboundMessage:
+    """Outbound message: a request that `client` ("" is the daemon itself) sends to TWS over the connection `peer`.
+
+    `about` is the order or active request that the message belongs to, if any; only the sender reads it. `joined` holds
+    further requesters of the same data. `instead_of` holds earlier messages that this message replaces in the queue.
+    `not_after` is the time (µs since 1970 UTC) after which the message must not be sent.
+    """
+
+    request: Request
+    data: bytes
+    client: str = ""
+    args: Mapping[str, Any] = field(default_factory=dict)
+    about: Any = None
+    not_after: int | None = None
+    instead_of: Sequence[OutboundMessage] = ()
+    peer: bytes = b""
+    joined: list[Any] = field(default_factory=list)
+    # Set by the queue.
+    since: float = 0.0
+    arrival: int = 0
+    counts: tuple[Count, ...] = ()
+    queue: FairQueue[OutboundMessage] | None = None
+    held_by: LimitWindow | None = None
+    offered_by: LimitWindow | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Return True if the queue has accepted the message, and the message has neither left nor been withdrawn."""
+        return self.queue is not None
