@@ -1,5 +1,5 @@
 # cython: language_level=3, binding=False, boundscheck=True, wraparound=False
-"""Compiled reader of flat messages: straight from bytes to msgpack, as `passthrough.py` does, for plain spellings only.
+"""Compiled reader of flat messages: straight from bytes to msgpack, for plain spellings only.
 
 This module must not know single messages: a `Plan` says which fields are on the wire and which values are published
 (`speedups.py` makes the plan from a declaration). A payload that is not plain, or not exactly as planned, is left to

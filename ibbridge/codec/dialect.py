@@ -19,7 +19,7 @@ from ibbridge.codec.diagnosis import UNREADABLE, Diagnosis
 from ibbridge.codec.encoding import UTF_8, TextEncoding
 from ibbridge.codec.framing import PROTOBUF_IDS, TooLargeError, frame
 from ibbridge.codec.messages import INBOUND, OUTBOUND
-from ibbridge.codec.passthrough import Packed, proto_packer, text_packer
+from ibbridge.codec.passthrough import Packed, is_flat, packed_reader
 from ibbridge.codec.row_limits import bounded
 from ibbridge.codec.schema import Declaration, Field, Request
 from ibbridge.codec.validation import NotCarried, checked
@@ -183,17 +183,14 @@ class Dialect:
             raise KeyError(number)
 
         def reading(one: Declaration) -> _Read:
-            over = partial(self._over, one.name)
-            packer = text_packer(one, self.version, over) if one.name in packed else None
-            return packer or _reading(one.name, text.reader(one, self.version, over))
+            return _reading(one, text.reader(one, self.version, partial(self._over, one.name)), packed)
 
         found = [declaration for declaration in self._by_id[int(number)] if declaration.layout is not None]
         return _one_of(found, reading, self._text_kind)
 
     def _proto_reading(self, packed: Collection[str], number: int) -> _Read:
         def reading(one: Declaration) -> _Read:
-            packer = proto_packer(one) if one.name in packed else None
-            return packer or _reading(one.name, bounded(one, proto.reader(one)))
+            return _reading(one, bounded(one, proto.reader(one)), packed)
 
         found = [
             declaration for declaration in self._by_id[number - PROTOBUF_IDS] if declaration.proto_since is not None
@@ -257,7 +254,11 @@ class Dialect:
         return lambda values: head + _joined(fields(values))
 
 
-def _reading(name: str, read: Callable[[Any], dict[str, Any]]) -> _Read:
+def _reading(declaration: Declaration, read: Callable[[Any], dict[str, Any]], packed: Collection[str]) -> _Read:
+    """Return the function from a body to a `Message`; to `Packed` if the message is flat, and named in `packed`."""
+    name = declaration.name
+    if name in packed and is_flat(declaration):
+        return packed_reader(declaration, read)
     return lambda body: _new(Message, (name, read(body)))
 
 

@@ -250,18 +250,14 @@ class _ProtoEmitter:
         return f"({value} if {field.only.source(lambda path: self.values[path[0]])} else {field.default!r})"
 
 
-def scalar_source(source: SourceWriter, field: Field, m: str, variable: str = "") -> str:
-    """Return the expression for a scalar's value.
-
-    A value other than zero is present: presence is tested only for zero. `variable` names a local that holds the raw
-    value.
-    """
+def scalar_source(source: SourceWriter, field: Field, m: str) -> str:
+    """Return the expression for a scalar's value. Presence is tested only for zero: any other value is present."""
     kind, name = cast("Scalar", field.type), attribute(field)
-    value = variable or f"{m}.{name}"
+    value = f"{m}.{name}"
     if kind is DECIMAL:
         return f"DECIMALS[{value}]"
     if kind.from_proto is None:
-        if absent_is_zero(field, kind):
+        if _absent_is_zero(field, kind):
             return value
         return f"(x if (x := {value}) or {m}.HasField({name!r}) else {field.absent!r})"
     if kind.proto in SENTINELS and kind.name in ("int", "long", "float"):
@@ -274,7 +270,7 @@ def scalar_source(source: SourceWriter, field: Field, m: str, variable: str = ""
 _ZEROS: dict[str, Any] = {"string": "", "bool": False, "double": 0.0, "int32": 0, "int64": 0}
 
 
-def absent_is_zero(field: Field, kind: Scalar) -> bool:
+def _absent_is_zero(field: Field, kind: Scalar) -> bool:
     """Return True if absence means the same as protobuf's zero, so that presence need not be tested."""
     zero = _ZEROS[kind.proto]
     loaded = kind.from_proto(zero) if kind.from_proto else zero

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ibbridge.codec import Dialect, Message, Undecodable, passthrough, speedups
+from ibbridge.codec import Dialect, Message, Undecodable, speedups, types
 from ibbridge.codec.messages import INBOUND
 from ibbridge.codec.passthrough import is_flat
-from ibbridge.codec.types import DECIMAL, DECIMALS
 from ibbridge.inbound.publication_plan import PASSED_ON
 from tests.support.declared import BY_NAME, EDGES, differences, framed, sides
 from tests.support.foreign_frames import scattered, spelt
@@ -110,19 +109,12 @@ def test_a_value_that_is_not_published_must_be_readable_all_the_same(version: in
         assert isinstance(dialect.read(payload), Undecodable)
 
 
-def test_values_met_before_begin_anew_when_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prices move on: what is remembered is bounded, and what is forgotten is packed again, alike."""
-    monkeypatch.setattr(passthrough, "MOST_CACHED", 2)
-    known = passthrough._Known(float)
-    for value in [b"1.5", b"2.5", b"3.5", b"1.5"]:
-        assert msgpack.unpackb(known[value]) == float(value)
-        assert len(known) <= 2
-
-
-def test_a_long_text_is_packed_and_not_remembered() -> None:
-    known = passthrough._Known(float, 3)
-    assert [msgpack.unpackb(known[text]) for text in ("1.5", "12.5", "1.5", "12.5")] == [1.5, 12.5, 1.5, 12.5]
-    assert list(known) == ["1.5"]
+def test_no_more_values_are_remembered_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(types, "MOST_CACHED", 2)
+    known = types._Cached(float, 3)
+    for text in ("1.5", "12.5", "2.5", "3.5", "1.5", "3.5"):
+        assert known[text] == float(text)
+    assert list(known) == ["1.5", "2.5"]
 
 
 @pytest.mark.parametrize("version", [178, 226])
@@ -130,13 +122,11 @@ def test_volumes_do_not_fill_what_is_remembered_of_sizes(version: int, monkeypat
     """They only rise: none is met again, and all together would leave no room for what is."""
     monkeypatch.setattr(speedups, "IN_USE", False)  # compiled code remembers nothing
     dialect, server = Dialect.client(version, ["tickSize"]), Dialect.server(version)
-    known = passthrough._known_text(DECIMAL, blank=False) if version < 201 else passthrough._known_value(DECIMAL)
     for size in (703.0, 7654321.0):
         payload = server.put("tickSize", {"reqId": 1, "tickType": 8, "size": size})[4:]
         same(dialect.read_packed(payload), dialect.read(payload))
-    for table in (known, DECIMALS):
-        assert "703" in table
-        assert "7654321" not in table
+    assert "703" in types.DECIMALS
+    assert "7654321" not in types.DECIMALS
 
 
 def test_the_ticks_are_passed_on_packed() -> None:
