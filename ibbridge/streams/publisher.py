@@ -72,7 +72,9 @@ class Row(NamedTuple):
 class StreamStore(Protocol):
     """Event store for durable messages: the part of `ibbridge.storage.event_store.EventStore` that publishing needs."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name that tells this store's sequence numbers from those of other stores."""
 
     def append(self, rows: Sequence[Row]) -> bool:
         """Commit rows. Return False if the commit failed; the store tries again later."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @contextmanager
 def written_by_others(store: EventStore) -> Iterator[None]:
     """Another program holds the write lock."""
-    with closing(sqlite3.connect(store._path, isolation_level=None)) as other:
+    with closing(sqlite3.connect(store._directory.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
         other.execute("ROLLBACK")
@@ -27,7 +27,7 @@ def written_by_others(store: EventStore) -> Iterator[None]:
 @contextmanager
 def read_by_others(store: EventStore) -> Iterator[None]:
     """Another program reads it, in a transaction that it leaves open."""
-    with closing(sqlite3.connect(store._path, isolation_level=None)) as other:
+    with closing(sqlite3.connect(store._directory.path, isolation_level=None)) as other:
         other.execute("BEGIN")
         other.execute("SELECT count(*) FROM event").fetchall()
         yield
@@ -36,10 +36,10 @@ def read_by_others(store: EventStore) -> Iterator[None]:
 @contextmanager
 def no_room(store: EventStore) -> Iterator[None]:
     """The disk is full, as far as SQLite can tell: the file may have no page more."""
-    assert store._db is not None
-    store._db.execute("PRAGMA max_page_count=1")  # which it takes for as many as there are
+    assert store._disk._db is not None
+    store._disk._db.execute("PRAGMA max_page_count=1")  # which it takes for as many as there are
     yield
-    store._db.execute("PRAGMA max_page_count=1000000")
+    store._disk._db.execute("PRAGMA max_page_count=1000000")
 
 
 class _Gate:
@@ -76,27 +76,27 @@ class _Gate:
 @contextmanager
 def hanging(store: EventStore, statement: str = "", *, succeeds: bool = True) -> Iterator[None]:
     """The disk does not answer; when it does, what was asked of it first succeeds or fails."""
-    real = store._db
+    real = store._disk._db
     assert real is not None
     gate = _Gate(real, statement, 60, succeeds=succeeds)
-    store._db = gate  # type: ignore[assignment]
+    store._disk._db = gate  # type: ignore[assignment]
     try:
         yield
     finally:
         gate.open.set()
-        if store._db is not None:
-            store._db = real
+        if store._disk._db is not None:
+            store._disk._db = real
 
 
 @contextmanager
 def slow(store: EventStore, seconds: float, statement: str = "COMMIT") -> Iterator[None]:
     """The disk takes so long for each commit."""
-    real = store._db
+    real = store._disk._db
     assert real is not None
-    store._db = _Gate(real, statement, seconds, succeeds=True)  # type: ignore[assignment]
+    store._disk._db = _Gate(real, statement, seconds, succeeds=True)  # type: ignore[assignment]
     yield
-    if store._db is not None:
-        store._db = real
+    if store._disk._db is not None:
+        store._disk._db = real
 
 
 def scribble(path: Path, luck: random.Random, places: int, length: int) -> None:

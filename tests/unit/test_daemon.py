@@ -519,7 +519,7 @@ def test_a_store_that_cannot_be_written_is_said_on_the_bus_and_no_order_is_taken
     published = Published()
     Wire(published.daemon).say(ACCOUNTS, NEXT)
     assert published.ask("placeOrder", **ORDER)["ok"]
-    published.daemon.store._unwritten = "/x: the disk is full"
+    published.daemon.store._faults.unwritten = "/x: the disk is full"
     published.daemon.publish_heartbeat()
     published.daemon.publish_heartbeat()
     (said,) = published.of("store")
@@ -529,7 +529,7 @@ def test_a_store_that_cannot_be_written_is_said_on_the_bus_and_no_order_is_taken
     assert published.ask("cancelOrder", key="k")["ok"]
     assert published.ask("status")["result"]["store"]["fault"] == "/x: the disk is full"
     assert "Orders are refused" in caplog.text
-    published.daemon.store._unwritten = ""
+    published.daemon.store._faults.unwritten = ""
     published.daemon.publish_heartbeat()
     assert published.of("store")[-1].data["fault"] is None
     assert published.ask("placeOrder", **{**ORDER, "key": "k2"})["ok"]

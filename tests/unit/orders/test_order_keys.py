@@ -62,7 +62,7 @@ class Lives:
     def pass_days(self, days: int) -> None:
         """Have the store tended until all that is older than its days is pruned."""
         store = self.published.daemon.store
-        store._about = store._about._replace(uptime=store._about.uptime + days * DAY)
+        store._contents.about = store._contents.about._replace(uptime=store._contents.about.uptime + days * DAY)
         while days and store.first(b"sys.tws.") <= store.last()[b"sys.tws."]:
             store.tick(0)
         assert store.fault == ""
@@ -264,7 +264,7 @@ def test_a_store_of_schema_1_is_upgraded_with_all_that_is_in_it(first: Lives) ->
     daemon = first.published.daemon
     assert daemon.store.fault == ""
     assert daemon.store.name == "s-1qbixzp7f31i"
-    assert daemon.store._about.epoch == daemon.publisher.epoch
+    assert daemon.store._contents.about.epoch == daemon.publisher.epoch
     assert daemon.halt.state == {"since": 1_900_000_000_000_000, "client": "desk", "reason": "for tonight"}
     daemon.halt.clear("desk", 1)
     used = {key: first.is_used(key) for key in ("working", "filled", "refused", "executed", "unheard")}

@@ -47,7 +47,7 @@ def test_it_is_written_on_and_read_again(taken_over: EventStore) -> None:
     row = (b"ord.me.", 3, 1, b"ord.me.k.orderStatus.", b"body 4", b"id", KEY.name)
     assert taken_over.append([row])
     taken_over.close()
-    again = EventStore(taken_over._directory, days=7)
+    again = EventStore(taken_over._directory.path.parent, days=7)
     again.open(1_767_700_000_000_001)
     assert {topic: body for topic, _, body in again.state()}[b"ord.me.k.orderStatus."] == b"body 4"
     assert again.fault == ""
