@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from ibbridge.cli import options as shared
 from ibbridge.cli.serving import told
 from ibbridge.recording.format import RecordingError
-from ibbridge.recording.player import Player, Script
+from ibbridge.recording.player import Playback, Player, Script
 from ibbridge.recording.player.server import PATIENCE
 
 SUMMARY = """\
@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(message)s")
     try:
         shared.port("--port", options.port)
-        score = Script(options.files)
+        script = Script(options.files)
     except ValueError as error:
         print(f"ibbridge replay: {error}", file=sys.stderr)
         return 2
@@ -67,25 +67,22 @@ def run(options: argparse.Namespace) -> int:
         why = f"{error.filename} cannot be read ({error.strerror}): give a file that ibbridge recorded"
         print(f"ibbridge replay: {why}", file=sys.stderr)
         return 1
-    for remark in score.remarks:
+    for remark in script.remarks:
         logging.getLogger(__name__).warning("%s", remark)
     try:
-        asyncio.run(_serve(score, options))
+        asyncio.run(_serve(script, options))
     except OSError as error:
         print(shared.taken("replay", options.host, options.port, "--port", error), file=sys.stderr)
         return 1
     return 0
 
 
-async def _serve(score: Script, options: argparse.Namespace) -> None:
-    playback = Player(
-        score, options.host, options.port, speed=options.speed, begin=options.begin, patience=options.patience,
-        stay=not options.exit,
-    )  # fmt: skip
-    async with playback:
-        over = told(playback.over if options.exit else None)
+async def _serve(script: Script, options: argparse.Namespace) -> None:
+    playback = Playback(speed=options.speed, begin=options.begin, patience=options.patience, stay=not options.exit)
+    async with Player(script, playback, host=options.host, port=options.port) as player:
+        over = told(player.over if options.exit else None)
         print(
-            f"plays {len(score.parts)} recorded connection(s) on {options.host}:{playback.port}; Ctrl-C ends it",
+            f"plays {len(script.parts)} recorded connection(s) on {options.host}:{player.port}; Ctrl-C ends it",
             flush=True,
         )
         await over.wait()

@@ -14,10 +14,11 @@ from ibbridge.sim.market.contract_resolver import ContractResolver, invalid, not
 from ibbridge.sim.market.prices import Market
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import date
 
     from ibbridge.sim.market.instruments import Instrument
+    from ibbridge.sim.settings import HostSettings
 
 Data: TypeAlias = "dict[str, Any]"
 Sent: TypeAlias = "tuple[str, Data]"
@@ -66,18 +67,19 @@ class ClientSession:
         return taken
 
 
-Handler: TypeAlias = "Callable[[ClientSession, Mapping[str, Any]], None]"
-
-
 class SimulationContext:
-    """Time, market, instruments and sessions of one seed, shared by every client. Only the host sets `now`."""
+    """Time, market, instruments and sessions of one seed, shared by every client. Only the host sets `now`.
 
-    def __init__(self, seed: int, start: int, master: int | None = None, *, made_up: bool = False) -> None:
+    `master` is the client id that is told of every client's orders; a client may change it.
+    """
+
+    def __init__(self, seed: int, start: int, settings: HostSettings) -> None:
         self.now = float(start)
         self.start = start
-        self.master = master
+        self.settings = settings
+        self.master = settings.master
         self.market = Market(seed, start)
-        self.resolver = ContractResolver(seed, made_up=made_up)
+        self.resolver = ContractResolver(seed, made_up=settings.made_up)
         self.sessions: dict[int, ClientSession] = {}
 
     @property

@@ -10,42 +10,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.sim.accounts.advisor_groups import AdvisorGroups
-from ibbridge.sim.accounts.updates import AccountUpdates
-from ibbridge.sim.context import ClientSession, Handler, SimulationContext
-from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
-from ibbridge.sim.market_data.depth import Depth
-from ibbridge.sim.market_data.history import History
-from ibbridge.sim.market_data.option_chains import OptionChains
-from ibbridge.sim.market_data.quotes import Quotes
-from ibbridge.sim.market_data.scanner import Scanner
-from ibbridge.sim.market_data.tick_by_tick import TickByTick
-from ibbridge.sim.market_data.tick_history import TickHistory
-from ibbridge.sim.orders.execution import Executor
-from ibbridge.sim.orders.option_exercise import OptionExercise
-from ibbridge.sim.orders.order import HELD
-from ibbridge.sim.orders.order_entry import OrderEntry
-from ibbridge.sim.orders.queries import OrderReports
-from ibbridge.sim.orders.registry import OrderBook
-from ibbridge.sim.reference_data.contract_details import ContractDetails
-from ibbridge.sim.reference_data.display_groups import DisplayGroups
-from ibbridge.sim.reference_data.fundamentals import Fundamentals
-from ibbridge.sim.reference_data.lookups import Lookups
-from ibbridge.sim.reference_data.news import News
+from ibbridge.sim.accounts.requests import AccountRequests
+from ibbridge.sim.context import ClientSession, SimulationContext
+from ibbridge.sim.host_requests import HostRequests
+from ibbridge.sim.market.contract_resolver import RequestRejected
+from ibbridge.sim.market_data.requests import MarketDataRequests
+from ibbridge.sim.orders.requests import OrderRequests
 from ibbridge.sim.reference_data.news_archive import NewsArchive
-from ibbridge.sim.reference_data.wsh import Horizon
+from ibbridge.sim.reference_data.requests import ReferenceDataRequests
 from ibbridge.sim.request_checks import unreadable
-from ibbridge.sim.settings import ORDER_REQUESTS, Settings, read_only
-from ibbridge.sim.verification import Verification
+from ibbridge.sim.settings import HostSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
+    from typing import Unpack
 
     from ibbridge.sim.orders.order import SimulatedOrder
+    from ibbridge.sim.settings import HostOptions
 
 EPOCH = 1_767_623_400
 """Default start of simulated time: Monday, 5 January 2026, 09:30 in New York."""
-ACCOUNT = "DU1234567"
 
 _FARMS = (
     (2104, "Market data farm connection is OK:usfarm"),
@@ -55,75 +39,36 @@ _FARMS = (
     (2158, "Sec-def data farm connection is OK:secdefnj"),
 )
 _KEYS = ("reqId", "tickerId", "orderId")
-_LOG_LEVELS = range(1, 6)
 
 
 class SimulatedTws:
     """Simulated TWS without sockets or a clock.
 
-    `start` is the start of simulated time, in whole seconds since 1970. `accounts` are the managed accounts. The client
-    id `master` is told of every client's orders. `unsubscribed` symbols have delayed data only. `foreign_cancel`: see
-    `OrderEntry`. An `advisor` has groups of accounts and their aliases. With `made_up`, names exist that are not
-    listed. `occupied` client ids count as taken.
+    `start` is the start of simulated time, in whole seconds since 1970. The options are:
+
+    - `accounts`: the managed accounts.
+    - `master`: the client id that is told of every client's orders (default: none).
+    - `unsubscribed`: symbols that have delayed data only (default: none).
+    - `foreign_cancel`: lets a client cancel another client's order (default: False).
+    - `advisor`: gives the user groups of accounts and their aliases (default: False).
+    - `made_up`: lets names exist that are not listed (default: False).
+
+    Client ids in `occupied` count as taken.
     """
 
-    def __init__(
-        self,
-        seed: int = 0,
-        start: int = EPOCH,
-        *,
-        accounts: Sequence[str] = (ACCOUNT,),
-        master: int | None = None,
-        unsubscribed: frozenset[str] = frozenset(),
-        foreign_cancel: bool = False,
-        advisor: bool = False,
-        made_up: bool = False,
-    ) -> None:
-        self.context = SimulationContext(seed, start, master, made_up=made_up)
+    def __init__(self, seed: int = 0, start: int = EPOCH, **options: Unpack[HostOptions]) -> None:
+        self.context = SimulationContext(seed, start, HostSettings(**options))
         self._beat = 0
         self.occupied: set[int] = set()
-        self._accounts = AccountUpdates(self.context, accounts)
-        book = OrderBook(self.context)
-        self._orders = OrderEntry(self.context, self._accounts, book, foreign_cancel=foreign_cancel)
-        self._executor = Executor(self.context, self._accounts, book)
-        self._settings = Settings(self.context, self._orders)
-        self._book = book
-        self._history = History(self.context)
-        paper = NewsArchive(self.context)
-        self._streams = (
-            Quotes(self.context, paper, unsubscribed),
-            Depth(self.context),
-            TickByTick(self.context),
-            self._history,
-            TickHistory(self.context),
-            self._accounts,
-            Lookups(self.context),
-            News(self.context, paper),
-            Scanner(self.context),
-            Horizon(self.context, self._accounts),
-            DisplayGroups(self.context),
-        )
-        parts = (
-            *self._streams,
-            self._orders,
-            OrderReports(self.context, book),
-            OptionExercise(self.context, self._accounts, book, self._orders),
-            ContractDetails(self.context),
-            OptionChains(self.context),
-            Fundamentals(self.context),
-            AdvisorGroups(self._accounts, advisor=advisor),
-            self._settings,
-            Verification(),
-        )
-        self._handlers: dict[str, Handler] = {
-            "startApi": self._start_again,
-            "reqCurrentTime": self._current_time,
-            "reqCurrentTimeInMillis": self._current_milliseconds,
-            "reqIds": lambda session, _args: self._next_id(session),
-            "setServerLogLevel": self._log_level,
-        }
-        for part in parts:
-            self._handlers |= part.handlers()
+        archive = NewsArchive(self.context)
+        self._accounts = AccountRequests(self.context)
+        self.orders = OrderRequests(self.context, self._accounts.updates)
+        self._market_data = MarketDataRequests(self.context, archive)
+        self._reference_data = ReferenceDataRequests(self.context, archive, self._accounts.updates.ledgers)
+        self._host = HostRequests(self.context, self.orders.entry)
+        # On a beat, orders are filled first: what the others send shows the fills.
+        self._tables = (self.orders, self._market_data, self._accounts, self._reference_data, self._host)
+        self._handlers = {name: handler for table in self._tables for name, handler in table.handlers.items()}
 
     @property
     def now(self) -> float:
@@ -148,8 +93,8 @@ class SimulatedTws:
             session.closed = True
             return session
         self.context.sessions[client_id] = session
-        self._accounts.announce(session)
-        self._next_id(session)
+        self._accounts.updates.announce(session, {})
+        self.orders.entry.send_next_id(session, {})
         for code, text in _FARMS:
             session.error(-1, code, text)
         return session
@@ -159,8 +104,8 @@ class SimulatedTws:
         session.closed = True
         if self.context.sessions.get(session.client_id) is session:
             del self.context.sessions[session.client_id]
-            for part in self._streams:
-                part.drop(session)
+            for table in self._tables:
+                table.drop(session)
 
     def request(self, session: ClientSession, name: str, args: Mapping[str, Any]) -> bool:
         """Process a client's request. Return True unless the request was refused.
@@ -177,8 +122,7 @@ class SimulatedTws:
             self.unreadable(session, reason or "")
             return False
         try:
-            if self._settings.read_only and name in ORDER_REQUESTS:
-                raise read_only()
+            self._host.admit(name)
             self._handlers[name](session, args)
         except RequestRejected as refused:
             session.error(key, refused.code, refused.text)
@@ -196,14 +140,13 @@ class SimulatedTws:
         while self._beat < last:
             self._beat += 1
             self.context.now = market.moment(self._beat)
-            self._executor.tick(self._beat)
-            for part in self._streams:
-                part.tick(self._beat)
+            for table in self._tables:
+                table.tick(self._beat)
         self.context.now = max(self.context.now, now)
 
     def enter_order(self, contract: Mapping[str, Any], order: Mapping[str, Any]) -> SimulatedOrder:
         """Place an order as if typed into the host by hand. Raise `RequestRejected`."""
-        return self._orders.enter_manually(contract, order)
+        return self.orders.entry.enter_manually(contract, order)
 
     # -- faults ------------------------------------------------------------------------------------------------------
 
@@ -212,44 +155,20 @@ class SimulatedTws:
 
         IB's servers do the same before 1101.
         """
-        for part in self._streams:
-            if part is not self._accounts:
-                part.drop(session)
+        self._market_data.drop(session)
+        self._reference_data.drop(session)
 
     def end_updates(self, session: ClientSession) -> None:
         """End every subscription to bars that are kept up to date, each with error 10182."""
-        for request in self._history.live(session):
-            session.error(request, 10182, "Failed to request live updates (disconnected).")
-        self._history.drop(session)
+        self._market_data.history.end_updates(session)
 
     def burn_id(self, session: ClientSession, order_id: int) -> None:
         """Use up an order id without an order. Raise `RequestRejected` if the order id was used already."""
-        self._orders.claim_id(session.client_id, order_id)
+        self.orders.entry.claim_id(session.client_id, order_id)
 
     def restart(self, ids: int = 0) -> None:
         """Drop the orders that were not transmitted, and move the next order ids by `ids`, as a restart does."""
-        self._book.tickets = [ticket for ticket in self._book.tickets if ticket.status != HELD]
-        self._orders.move_ids(ids)
-
-    # -- requests that belong to no part -----------------------------------------------------------------------------
-
-    def _next_id(self, session: ClientSession) -> None:
-        session.send("nextValidId", {"orderId": self._orders.next_id(session.client_id)})
-
-    def _current_time(self, session: ClientSession, _: Mapping[str, Any]) -> None:
-        session.send("currentTime", {"time": self.context.second})
-
-    def _current_milliseconds(self, session: ClientSession, _: Mapping[str, Any]) -> None:
-        session.send("currentTimeInMillis", {"timeInMillis": int(self.context.now * 1000)})
-
-    @staticmethod
-    def _start_again(_: ClientSession, __: Mapping[str, Any]) -> None:
-        raise invalid("The API has been started on this connection already")
-
-    @staticmethod
-    def _log_level(_: ClientSession, args: Mapping[str, Any]) -> None:
-        if args.get("logLevel", 1) not in _LOG_LEVELS:
-            raise RequestRejected(319, "Invalid log level")
+        self.orders.restart(ids)
 
 
 def _key(args: Mapping[str, Any]) -> int | None:

@@ -13,123 +13,48 @@ import socket
 import time
 from typing import TYPE_CHECKING, Self
 
-from ibbridge.codec import Acceptor, FramingError, HandshakeError, Message, Undecodable, frame
-from ibbridge.codec.messages import MESSAGES, REQUESTS
-from ibbridge.codec.versions import NEWEST
-from ibbridge.sim.encoding import Encoder
+from ibbridge.codec import Acceptor, FramingError, HandshakeError, Message, Undecodable
+from ibbridge.sim.client_connection import ClientConnection, hand_over
 from ibbridge.sim.engine import SimulatedTws
-from ibbridge.sim.faults.byte_pipe import BytePipe
 from ibbridge.sim.faults.control_socket import listen
-from ibbridge.sim.faults.corrupt_frames import garbled
 from ibbridge.sim.faults.injector import FaultInjector
 from ibbridge.sim.faults.script import FaultStep
 from ibbridge.sim.faults.script import step as faults_of
 from ibbridge.sim.latency import LatencyModel
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.other_clients import read_again
+from ibbridge.sim.settings import SimulatorSettings
 from ibbridge.tcp_server import TcpServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
     from types import TracebackType
-    from typing import Any
+    from typing import Any, Unpack
 
-    from ibbridge.sim.context import ClientSession
+    from ibbridge.sim.settings import SimulatorOptions
 
 log = logging.getLogger(__name__)
 
-CLIENTS = 32
-"""Connections that a TWS takes; the next connection is accepted and closed."""
-BACKLOG = 16 * 1024 * 1024
-"""Bytes that may wait for one client before the client is disconnected."""
-TICK = 0.05
-"""Seconds between two ticks of the clock."""
-
-BARE_CLOSE = 0.5
-"""Seconds until a client whose client id is taken is disconnected without a message."""
-
 _CHUNK = 65_536
-
-
-class ClientConnection:
-    """Connection of one client: its bytes, its dialect, and its session once the client has sent START_API."""
-
-    def __init__(self, writer: asyncio.StreamWriter, acceptor: Acceptor, injector: FaultInjector) -> None:
-        self.writer = writer
-        self.acceptor = acceptor
-        self.session: ClientSession | None = None
-        self.client: int | None = None
-        self.pipe = BytePipe()
-        self.mute = False
-        self.closes: float | None = None
-        self._injector = injector
-
-    def greet(self, now: float) -> None:
-        """Queue the acceptor's response to the greeting, or what a fault makes of the response."""
-        out = self.acceptor.data_to_send()
-        if out and self._injector.stalled("accepted", None):
-            self.mute = True
-        if out and (found := self._injector.use("greet", None)):
-            args = found.step.args
-            fields = (str(self.acceptor.version if args["announce"] is None else args["announce"]), args["time"])
-            out = frame(b"".join(field.encode(args["encoding"], "replace") + b"\0" for field in fields))
-        if not self.mute:
-            self.pipe.put(out, now)
-
-    def flush(self, now: float) -> None:
-        """Write the bytes for this client that may go out now."""
-        if self.writer.is_closing():
-            return
-        self._encode(now)
-        self._shape()
-        for piece in self.pipe.take(now):
-            self.writer.write(piece)
-        over = self.session is not None and self.session.closed and not self.pipe
-        if self.pipe.cut or (over and not self.pipe.held) or (self.closes is not None and now >= self.closes):
-            self.writer.close()
-
-    def _encode(self, now: float) -> None:
-        dialect = self.acceptor.dialect
-        if self.session is None or dialect is None:
-            return
-        encoder = Encoder(dialect)
-        frames = []
-        for name, data in self._injector.said(self.session, self.session.take(), now):
-            message = MESSAGES.get(name)
-            if message is None or not message.exists(dialect.version):
-                log.warning("message %s does not exist at server version %d; not sent", name, dialect.version)
-                continue
-            frames.append(encoder.put(name, data))
-        if not self.mute and not (self._welcomed and self._injector.stalled("ready", self.client)):
-            self.pipe.put(b"".join(frames), now)
-        self._welcomed = True
-
-    _welcomed = False
-
-    def _shape(self) -> None:
-        """Set the pipe's limits from the active faults."""
-        pipe, find = self.pipe, self._injector.active
-        pipe.held = find("half-open", self.client) is not None
-        pipe.piece = found.step.args["bytes"] if (found := find("split", self.client)) else 0
-        pipe.gather = found.step.args["seconds"] if (found := find("merge", self.client)) else 0.0
-        pipe.rate = found.step.args["rate"] if (found := find("slow", self.client)) else 0
-
-    @property
-    def waiting(self) -> int:
-        """Bytes that the client has not taken."""
-        return self.writer.transport.get_write_buffer_size() + len(self.pipe)
 
 
 class Simulator(TcpServer):
     """Simulated TWS that listens while the object is entered (`async with`).
 
-    `start` is the initial simulated time, in whole seconds since 1970 (None: now), `speed` the simulated seconds that
-    pass in one second. `newest` caps the server version. `tick` is the interval of the clock in seconds, `clients` the
-    number of connections, `backlog` the bytes that may wait for one client. `core` is a host to use instead of a new
-    one. `faults` is a script that begins on entering, `pace` the messages per second that a client may send before
-    error 100 (None: any number). `history` enforces IB's pacing rules for historical data. `control` is an endpoint
-    that takes faults by command. Responses take as long as at a gateway, by the clock and drawn from the seed, unless
-    `delays` is False. With `made_up`, names exist that are not listed.
+    `core` is a host to use instead of a new one. The options are:
+
+    - `seed`: the seed of the market; the same seed gives the same prices (default: 0).
+    - `start`: the first simulated time, in whole seconds since 1970 (default: now).
+    - `speed`: the simulated seconds that pass in one second (default: 1).
+    - `tick`: the seconds between two ticks of the clock (default: 0.05).
+    - `newest`: the highest server version that is spoken (default: the newest known).
+    - `clients`: the number of connections that are served at the same time (default: 32).
+    - `backlog`: the bytes that may wait for one client before it is disconnected (default: 16 MiB).
+    - `faults`: a script of faults that begins on entering (default: none).
+    - `control`: a ZeroMQ endpoint that takes faults by command (default: none).
+    - `pace`: the messages per second that a client may send before error 100 (default: any number).
+    - `history`: enforces IB's pacing rules for historical data (default: False).
+    - `delays`: lets responses take as long as at a gateway, by the clock and drawn from the seed (default: True).
+    - `made_up`: lets names exist that are not listed (default: False).
     """
 
     def __init__(
@@ -137,33 +62,15 @@ class Simulator(TcpServer):
         host: str = "127.0.0.1",
         port: int = 0,
         *,
-        seed: int = 0,
-        newest: int = NEWEST,
-        start: int | None = None,
-        speed: float = 1.0,
-        tick: float = TICK,
-        clients: int = CLIENTS,
-        backlog: int = BACKLOG,
         core: SimulatedTws | None = None,
-        faults: Sequence[FaultStep] = (),
-        pace: int | None = None,
-        history: bool = False,
-        control: str | None = None,
-        delays: bool = True,
-        made_up: bool = False,
+        **options: Unpack[SimulatorOptions],
     ) -> None:
         super().__init__(host, port)
-        self.core = core or SimulatedTws(seed, int(time.time()) if start is None else start, made_up=made_up)
-        self._newest = newest
-        self._speed = speed
-        self._tick = tick
-        self._most = clients
-        self._backlog = backlog
-        self._faults = faults
-        self._injector = FaultInjector(
-            self.core, pace=pace, history=history, delays=LatencyModel(seed) if delays else None
-        )
-        self._endpoint = control
+        self._settings = settings = SimulatorSettings(**options)
+        start = int(time.time()) if settings.start is None else settings.start
+        self.core = core or SimulatedTws(settings.seed, start, made_up=settings.made_up)
+        delays = LatencyModel(settings.seed) if settings.delays else None
+        self._injector = FaultInjector(self.core, pace=settings.pace, history=settings.history, delays=delays)
         self._control: asyncio.Task[None] | None = None
         self._connections = dict.fromkeys(("accepted", "refused", "closed"), 0)
         self._kept: socket.socket | None = None
@@ -175,11 +82,11 @@ class Simulator(TcpServer):
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         now = asyncio.get_running_loop().time()
-        self._injector.plan(self._faults, now)
+        self._injector.plan(self._settings.faults, now)
         self._do_due(now)
         self._clock = self._tasks.create_task(self._run_clock())
-        if self._endpoint is not None:
-            self._control = self._tasks.create_task(listen(self._endpoint, self.fault))
+        if self._settings.control is not None:
+            self._control = self._tasks.create_task(listen(self._settings.control, self.fault))
         return self
 
     async def __aexit__(
@@ -199,11 +106,11 @@ class Simulator(TcpServer):
         loop = asyncio.get_running_loop()
         began, simulated = loop.time(), self.core.now
         while True:
-            await asyncio.sleep(self._tick)
+            await asyncio.sleep(self._settings.tick)
             now = loop.time()
             self._do_due(now)
             self._injector.tick(now)
-            self.core.advance(simulated + (now - began) * self._speed)
+            self.core.advance(simulated + (now - began) * self._settings.speed)
             self._flush()
             if self._kept is not None and not self._refusing():
                 await self._reopen()
@@ -213,7 +120,7 @@ class Simulator(TcpServer):
         now = asyncio.get_running_loop().time()
         for connection in self._links:
             connection.flush(now)
-            if connection.waiting > self._backlog:
+            if connection.waiting > self._settings.backlog:
                 log.warning("client left %d bytes unread; disconnecting it", connection.waiting)
                 connection.writer.transport.abort()
         self._await_answer()
@@ -263,20 +170,7 @@ class Simulator(TcpServer):
         if step.do == "restart":
             self.core.restart(step.args["ids"])
         for connection in links:
-            self._spoil(connection, step, now)
-
-    def _spoil(self, connection: ClientConnection, step: FaultStep, now: float) -> None:
-        """Apply a fault's immediate effect to one connection."""
-        match step.do:
-            case "drop":
-                connection.pipe.left = step.args["bytes"]
-            case "close" if step.args["abort"]:
-                connection.writer.transport.abort()
-            case "close" | "restart":
-                connection.writer.close()
-            case "garbage" if connection.session is not None and connection.acceptor.dialect is not None:
-                whole = connection.acceptor.dialect.put("currentTime", {"time": self.core.context.second})
-                connection.pipe.put(garbled(whole, step.args["kind"]), now)
+            connection.spoil(step, self.core.context.second, now)
 
     def _refusing(self) -> bool:
         return any(self._injector.active(do, None) for do in ("refuse", "restart"))
@@ -300,7 +194,7 @@ class Simulator(TcpServer):
     # -- connections -------------------------------------------------------------------------------------------------
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        full = len(self._writers) >= self._most
+        full = len(self._writers) >= self._settings.clients
         if full or self._injector.use("accept-close", None):
             self._connections["refused"] += 1
             writer.close()
@@ -310,14 +204,14 @@ class Simulator(TcpServer):
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = ClientConnection(
-            writer, Acceptor(self._newest, connection_time=ib_times.stamp(self.core.now)), self._injector
+            writer, Acceptor(self._settings.newest, connection_time=ib_times.stamp(self.core.now)), self._injector
         )
         self._links.add(connection)
         try:
             while True:
                 data = await reader.read(_CHUNK)
                 while self._holds(connection):  # noqa: ASYNC110 - a fault ends by time, and the clock ticks as often
-                    await asyncio.sleep(self._tick)
+                    await asyncio.sleep(self._settings.tick)
                 if not data or connection.writer.is_closing():
                     break
                 self._receive(connection, data)
@@ -343,85 +237,36 @@ class Simulator(TcpServer):
 
     def _receive(self, connection: ClientConnection, data: bytes) -> None:
         now = asyncio.get_running_loop().time()
-        for message in connection.acceptor.receive_data(data):
-            connection.greet(now)
-            if not connection.mute:
-                self._take(connection, message, now)
-        connection.greet(now)
+        for message in connection.receive(data, now):
+            self._take(connection, message, now)
 
     def _take(self, connection: ClientConnection, message: Message | Undecodable, now: float) -> None:
-        if connection.session is None:
+        session = connection.session
+        if session is None:
             if isinstance(message, Message) and message.name == "startApi":
-                self._start(connection, message.data["clientId"] or 0, now)
-        elif not self._injector.stalled("ready", connection.client):
-            version = connection.acceptor.version or 0
-            if isinstance(message, Undecodable) and connection.acceptor.dialect is not None:
-                message = read_again(connection.acceptor.dialect, message)
-            if isinstance(message, Message) and REQUESTS[message.name].exists(version):
-                for step in self._injector.triggered(message.name, connection.session.client_id):
-                    self._begin(step, now)
-                self._injector.asked(connection.session, message.name, message.data, now)
-            else:
-                hand_over(self.core, connection.session, version, message)
-
-    def _start(self, connection: ClientConnection, client: int, now: float) -> None:
-        """Process START_API, by which a client gives its client id."""
-        connection.client = client
-        if self._injector.stalled("version", None):
-            connection.mute = True
-            return
-        in_use = self._injector.use("id-in-use", client)
-        if in_use is not None and in_use.step.args["how"] == "close":
-            connection.mute, connection.closes = True, now + BARE_CLOSE
-            return
-        ends = MESSAGES["historicalDataEnd"].exists(connection.acceptor.version or 0)
-        connection.session = self.core.connect(client, history_end=ends, taken=in_use is not None)
-        connection.mute = self._injector.stalled("start", client)
-        if not connection.session.closed:
-            self._injector.joined(connection.session)
-
-
-def hand_over(core: SimulatedTws, session: ClientSession, version: int, message: Message | Undecodable) -> None:
-    """Pass a client's message to the host.
-
-    A request that does not exist at the client's server version counts as unreadable, like garbage.
-    """
-    if isinstance(message, Undecodable):
-        known = message.name or message.id
-        core.unreadable(session, message.reason if known is None else f"{known}: {message.reason}")
-    elif REQUESTS[message.name].exists(version):
-        core.request(session, message.name, message.data)
-    else:
-        core.unreadable(session, f"{REQUESTS[message.name].id}: unknown message id")
+                connection.start(self.core, message.data["clientId"] or 0, now)
+        elif self._injector.stalled("ready", connection.client):
+            pass  # nothing is heard while this fault lasts
+        elif isinstance(message, Message) and connection.knows(message):
+            for step in self._injector.triggered(message.name, session.client_id):
+                self._begin(step, now)
+            self._injector.asked(session, message.name, message.data, now)
+        else:
+            hand_over(self.core, session, connection.acceptor.version or 0, message)
 
 
 async def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     *,
-    seed: int = 0,
-    newest: int = NEWEST,
-    faults: Sequence[FaultStep] = (),
-    pace: int | None = None,
-    history: bool = False,
-    control: str | None = None,
-    delays: bool = True,
-    made_up: bool = False,
     started: Callable[[int], None] | None = None,
+    **options: Unpack[SimulatorOptions],
 ) -> None:
-    """Run a simulator until cancelled. Call `started` with the port. Raise `OSError` if the port cannot be bound."""
-    async with Simulator(
-        host,
-        port,
-        seed=seed,
-        newest=newest,
-        faults=faults,
-        pace=pace,
-        history=history,
-        control=control,
-        delays=delays,
-        made_up=made_up,
-    ) as simulator:
+    """Run a simulator with these options until cancelled. Call `started` with the port.
+
+    Raise `OSError` if the port cannot be bound.
+    """
+    async with Simulator(host, port, **options) as simulator:
         if started is not None:
             started(simulator.port)
         await asyncio.Event().wait()

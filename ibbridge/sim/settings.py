@@ -1,248 +1,104 @@
-"""Configuration of the simulated host, and the two requests that read and change it.
+"""Settings of the simulator, and the keywords by which users give them.
 
-A change that makes the host less careful needs a second call, which accepts the warning that answered the first.
-Read-only mode and the master client have an effect here; the other settings are stored and returned.
+`SimulatedTws` takes the keywords of `HostOptions`, and `Simulator` those of `SimulatorOptions`. Each option is a field
+of the settings beside it, which have the defaults. A test holds that both have the same names and types.
 """
 
 from __future__ import annotations
 
-from copy import deepcopy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
 
-from ibbridge.sim.market.contract_resolver import RequestRejected
+from ibbridge.codec.versions import NEWEST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Sequence
 
-    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
-    from ibbridge.sim.orders.order_entry import OrderEntry
+    from ibbridge.sim.faults.script import FaultStep
 
-ORDER_REQUESTS = frozenset(
-    ("placeOrder", "cancelOrder", "reqGlobalCancel", "exerciseOptions", "updateConfig", "reqIds", "reqOpenOrders",
-     "reqCompletedOrders")
-)  # fmt: skip
-"""Requests that a host in read-only mode refuses."""
-
-_NOT_SET = ("reqId", "messages", "acceptedWarnings", "resetAPIOrderSequence")
-
-
-class Warned(NamedTuple):
-    """Value of a setting that needs a second call, with the warning."""
-
-    number: int
-    title: str
-    message: str
-    when: bool
+ACCOUNT = "DU1234567"
+CLIENTS = 32
+"""Connections that a TWS takes; the next connection is accepted and closed."""
+BACKLOG = 16 * 1024 * 1024
+"""Bytes that may wait for one client before the client is disconnected."""
+TICK = 0.05
+"""Seconds between two ticks of the clock."""
 
 
-_WARNINGS = {
-    "api.settings.readOnlyApi": Warned(
-        101, "Read-Only API", "No client will be able to place orders, or to change this setting back.", when=True
-    ),
-    "api.settings.allowLocalhostOnly": Warned(
-        102, "Remote connections", "Clients on other computers will be able to connect.", when=False
-    ),
-    "api.precautions.bypassOrderPrecautions": Warned(
-        103, "Order precautions", "API orders will be sent without the checks that guard against mistakes.", when=True
-    ),
-    "api.settings.maintainConnectionOnIncorrectFields": Warned(
-        104, "Incorrect fields", "A client that sends a malformed request will be disconnected.", when=False
-    ),
-}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostSettings:
+    """Settings of the simulated TWS."""
+
+    accounts: Sequence[str] = (ACCOUNT,)
+    """Managed accounts."""
+    master: int | None = None
+    """Client id that is told of every client's orders, at first."""
+    unsubscribed: frozenset[str] = frozenset()
+    """Symbols that have delayed data only."""
+    foreign_cancel: bool = False
+    """Lets a client cancel an order of another client, as was seen on paper accounts; IB's documentation forbids it."""
+    advisor: bool = False
+    """Gives the user groups of accounts and their aliases."""
+    made_up: bool = False
+    """Lets names exist that are not listed."""
 
 
-def read_only() -> RequestRejected:
-    """Return TWS's error for an order in read-only mode."""
-    return RequestRejected(
-        321, "Error validating request.-'cc' : cause - The API interface is currently in Read-Only mode."
-    )
+class HostOptions(TypedDict, total=False):
+    """Keywords of `SimulatedTws`: the fields of `HostSettings`."""
+
+    accounts: Sequence[str]
+    master: int | None
+    unsubscribed: frozenset[str]
+    foreign_cancel: bool
+    advisor: bool
+    made_up: bool
 
 
-def _one_of(*values: str) -> tuple[Callable[[Any], bool], str]:
-    return values.__contains__, f"must be one of {', '.join(values)}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatorSettings:
+    """Settings of a simulator on a TCP port."""
+
+    seed: int = 0
+    """Seed of the market: the same seed gives the same prices."""
+    start: int | None = None
+    """First simulated time, in whole seconds since 1970; None for now."""
+    speed: float = 1.0
+    """Simulated seconds that pass in one second."""
+    tick: float = TICK
+    """Seconds between two ticks of the clock."""
+    newest: int = NEWEST
+    """Highest server version that is spoken."""
+    clients: int = CLIENTS
+    """Number of connections that are served at the same time."""
+    backlog: int = BACKLOG
+    """Bytes that may wait for one client before the client is disconnected."""
+    faults: Sequence[FaultStep] = ()
+    """Script of faults that begins on entering."""
+    control: str | None = None
+    """ZeroMQ endpoint that takes faults by command."""
+    pace: int | None = None
+    """Messages per second that a client may send before error 100; None for any number."""
+    history: bool = False
+    """Enforces IB's pacing rules for historical data."""
+    delays: bool = True
+    """Lets responses take as long as at a gateway, by the clock and drawn from the seed."""
+    made_up: bool = False
+    """Lets names exist that are not listed."""
 
 
-_LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "api.settings.socketPort": (lambda value: 0 < value < 65536, "must be from 1 to 65535"),
-    "api.settings.masterClientId": (lambda value: value >= 0, "must not be negative"),
-    "api.settings.bulkDataTimeout": (lambda value: value > 0, "must be positive"),
-    "api.settings.historicalDataMaxSize": (lambda value: value > 0, "must be positive"),
-    "api.settings.loggingLevel": _one_of("System", "Error", "Warning", "Information", "Detail"),
-    "api.settings.sendInstrumentTimezone": _one_of("operator", "instrument", "UTC"),
-    "lockAndExit.autoLogoffType": _one_of("logoff", "restart"),
-}
+class SimulatorOptions(TypedDict, total=False):
+    """Keywords of `Simulator` and `serve`: the fields of `SimulatorSettings`."""
 
-_AT_FIRST: Data = {
-    "lockAndExit": {"autoLogoffTime": "11:45", "autoLogoffPeriod": "PM", "autoLogoffType": "restart"},
-    "messages": [
-        {
-            "id": 131,
-            "title": "Order precaution",
-            "message": "The size of the order exceeds the limit of the precautionary settings.",
-            "defaultAction": "",
-            "enabled": True,
-        },
-        {
-            "id": 2137,
-            "title": "Cross side warning",
-            "message": "The order turns a long position into a short one, or the other way round.",
-            "defaultAction": "",
-            "enabled": False,
-        },
-    ],
-    "api": {
-        "precautions": dict.fromkeys(
-            (
-                "bypassOrderPrecautions", "bypassBondWarning", "bypassNegativeYieldConfirmation",
-                "bypassCalledBondWarning", "bypassSameActionPairTradeWarning", "bypassFlaggedAccountsWarning",
-                "bypassPriceBasedVolatilityWarning", "bypassRedirectOrderWarning", "bypassNoOverfillProtection",
-                "bypassRouteMarketableToBBO",
-            ),
-            False,
-        ),
-        "settings": {
-            "readOnlyApi": False,
-            "totalQuantityForMutualFunds": False,
-            "downloadOpenOrdersOnConnection": False,
-            "includeVirtualFxPositions": False,
-            "prepareDailyPnL": True,
-            "sendStatusUpdatesForVolatilityOrders": False,
-            "encodeApiMessages": "osCodePage",
-            "socketPort": 4002,
-            "useNegativeAutoRange": True,
-            "createApiMessageLogFile": False,
-            "includeMarketDataInLogFile": False,
-            "exposeTradingScheduleToApi": True,
-            "splitInsuredDepositFromCashBalance": False,
-            "sendZeroPositionsForTodayOnly": False,
-            "letApiAccountRequestsSwitchSubscription": True,
-            "useAccountGroupsWithAllocationMethods": True,
-            "loggingLevel": "Error",
-            "bulkDataTimeout": 30,
-            "componentExchSeparator": ",",
-            "showForexDataIn1_10Pips": False,
-            "allowForexTradingIn1_10Pips": False,
-            "roundAccountValuesToNearestWholeNumber": False,
-            "sendMarketDataInLotsForUsStocks": False,
-            "showAdvancedOrderRejectInUi": False,
-            "rejectMessagesAboveMaxRate": False,
-            "maintainConnectionOnIncorrectFields": True,
-            "compatibilityModeNasdaqStocks": False,
-            "sendInstrumentTimezone": "operator",
-            "sendForexDataInCompatibilityMode": False,
-            "maintainAndResubmitOrdersOnReconnect": True,
-            "historicalDataMaxSize": 0x100000,
-            "autoReportNettingEventContractTrades": False,
-            "optionExerciseRequestType": "exercise",
-            "allowLocalhostOnly": True,
-            "trustedIPs": ["127.0.0.1"],
-        },
-    },
-    "orders": {
-        "smartRouting": {
-            "seekPriceImprovement": False,
-            "preOpenReroute": False,
-            "doNotRouteToDarkPools": False,
-            "defaultAlgorithm": "",
-        },
-    },
-}  # fmt: skip
-
-
-class Settings:
-    """Configuration of the host, and the handlers of the two requests about it."""
-
-    def __init__(self, context: SimulationContext, orders: OrderEntry) -> None:
-        self._context = context
-        self._orders = orders
-        self._config = deepcopy(_AT_FIRST)
-        if context.master is not None:
-            self._config["api"]["settings"]["masterClientId"] = context.master
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {"reqConfig": self.show, "updateConfig": self.update}
-
-    @property
-    def read_only(self) -> bool:
-        """Return True if orders are refused."""
-        return bool(self._config["api"]["settings"]["readOnlyApi"])
-
-    def show(self, session: ClientSession, args: Mapping[str, Any]) -> None:
-        """Send the whole configuration."""
-        request = (args.get("configRequestProto") or {}).get("reqId")
-        session.send("configResponse", {"configResponseProto": {"reqId": request, **deepcopy(self._config)}})
-
-    def update(self, session: ClientSession, args: Mapping[str, Any]) -> None:
-        """Apply all requested changes or none: an error or an unaccepted warning stops every change."""
-        wanted = args.get("updateConfigRequestProto") or {}
-        changes = [(path, value) for path, value in _given(wanted) if self._at(path) != value]
-        errors = [*_faults(changes), *self._message_faults(wanted)]
-        accepted = {each.get("messageId") for each in wanted.get("acceptedWarnings") or ()}
-        asked = (_WARNINGS[path] for path, value in changes if path in _WARNINGS and _WARNINGS[path].when is value)
-        warnings = [each for each in asked if each.number not in accepted]
-        answer: Data = {"reqId": wanted.get("reqId"), "status": "Success", "message": "The changes are in force."}
-        if errors:
-            answer |= {"status": "Error", "message": "Nothing was changed.", "errors": errors}
-        elif warnings:
-            rows = [{"messageId": each.number, "title": each.title, "message": each.message} for each in warnings]
-            answer |= {"status": "Warning", "message": "Nothing was changed: confirm the warnings.", "warnings": rows}
-        else:
-            answer["changedFields"] = [*self._apply(changes), *self._apply_messages(wanted)]
-            if wanted.get("resetAPIOrderSequence"):
-                self._orders.reset_ids()
-                answer["changedFields"].append("resetAPIOrderSequence")
-        session.send("updateConfigResponse", {"updateConfigResponseProto": answer})
-
-    # -- changing ----------------------------------------------------------------------------------------------------
-
-    def _at(self, path: str) -> Any:
-        value: Any = self._config
-        for name in path.split("."):
-            value = value.get(name)
-        return value
-
-    def _apply(self, changes: list[tuple[str, Any]]) -> Iterator[str]:
-        for path, value in changes:
-            above, _, name = path.rpartition(".")
-            self._at(above)[name] = value
-            if path == "api.settings.masterClientId":
-                self._context.master = value
-            yield path
-
-    def _message_faults(self, wanted: Mapping[str, Any]) -> Iterator[str]:
-        known = {message["id"] for message in self._config["messages"]}
-        for message in wanted.get("messages") or ():
-            if message.get("id") not in known:
-                yield f"messages: no message has the id {message.get('id')}"
-
-    def _apply_messages(self, wanted: Mapping[str, Any]) -> Iterator[str]:
-        """Apply changes to message settings, and yield their paths.
-
-        Only the action and the enabled flag of a message can change, not its text.
-        """
-        rows = {message["id"]: message for message in self._config["messages"]}
-        for message in wanted.get("messages") or ():
-            for name in ("defaultAction", "enabled"):
-                value = message.get(name)
-                if value is not None and rows[message["id"]][name] != value:
-                    rows[message["id"]][name] = value
-                    yield f"messages.{message['id']}.{name}"
-
-
-def _given(wanted: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the settings that a request names, as dotted paths with their values."""
-    for name, value in wanted.items():
-        if not above and name in _NOT_SET:
-            continue
-        if isinstance(value, dict):
-            yield from _given(value, f"{above}{name}.")
-        elif value is not None and value != []:
-            yield f"{above}{name}", value
-
-
-def _faults(changes: list[tuple[str, Any]]) -> Iterator[str]:
-    for path, value in changes:
-        holds, says = _LIMITS.get(path, (None, ""))
-        if holds is not None and not holds(value):
-            yield f"{path} {says}"
+    seed: int
+    start: int | None
+    speed: float
+    tick: float
+    newest: int
+    clients: int
+    backlog: int
+    faults: Sequence[FaultStep]
+    control: str | None
+    pace: int | None
+    history: bool
+    delays: bool
+    made_up: bool

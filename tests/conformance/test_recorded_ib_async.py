@@ -10,7 +10,7 @@ import pytest
 
 ib_async = pytest.importorskip("ib_async")
 
-from ibbridge.recording.player import Player, Script  # noqa: E402 - only of use with the client
+from ibbridge.recording.player import Playback, Player, Script  # noqa: E402 - only of use with the client
 from ibbridge.recording.proxy import RecordingProxy  # noqa: E402
 from ibbridge.recording.writer import OneFile, Recorder  # noqa: E402
 from ibbridge.sim import Simulator  # noqa: E402
@@ -57,8 +57,8 @@ def test_it_sees_the_same_under_another_client_id_as_well(tmp_path):
                 return await traded(tap.port, 7)
 
     async def played(client_id: int) -> dict[str, Any]:
-        async with Player(Script([path]), speed=float("inf"), patience=PATIENCE) as playback:
-            return await traded(playback.port, client_id)
+        async with Player(Script([path]), Playback(speed=float("inf"), patience=PATIENCE)) as player:
+            return await traded(player.port, client_id)
 
     async def run() -> None:
         wanted = await recorded()

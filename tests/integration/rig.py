@@ -248,7 +248,8 @@ class Market:
     def __init__(self, port: int = 0, **options: Any) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._simulator = Simulator(port=port, seed=1, start=EPOCH, tick=0.01, speed=10, **{"delays": False, **options})
+        usual = {"seed": 1, "start": EPOCH, "tick": 0.01, "speed": 10, "delays": False}
+        self._simulator = Simulator(port=port, **{**usual, **options})
 
     def _run(self, what: Coroutine[Any, Any, Any]) -> None:
         asyncio.run_coroutine_threadsafe(what, self._loop).result(PATIENCE)

@@ -27,8 +27,7 @@ class Paced(Market):
     """A simulator whose time passes when it is told to: so what came before a command, and what after, is certain."""
 
     def __init__(self, version: int) -> None:
-        super().__init__(newest=version)
-        self._simulator._speed = 0.0
+        super().__init__(newest=version, speed=0.0)
 
     def pass_time(self, seconds: float) -> None:
         self._run(self._pass(seconds))

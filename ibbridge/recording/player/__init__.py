@@ -7,6 +7,6 @@ It must not know the daemon, the bus, or how a recording is written.
 from __future__ import annotations
 
 from ibbridge.recording.player.script import Script
-from ibbridge.recording.player.server import Player
+from ibbridge.recording.player.server import Playback, Player
 
-__all__ = ["Player", "Script"]
+__all__ = ["Playback", "Player", "Script"]

@@ -8,10 +8,10 @@ from xml.etree.ElementTree import Element, ParseError, SubElement, fromstring, t
 from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from ibbridge.sim.accounts.updates import AccountUpdates
-    from ibbridge.sim.context import ClientSession, Handler
+    from ibbridge.sim.context import ClientSession
+    from ibbridge.sim.settings import HostSettings
 
 GROUPS, ALIASES = 1, 3
 NO_REQUEST = 2147483647
@@ -24,22 +24,10 @@ _NOT_ADVISOR = invalid("FA data operations ignored for non FA customers.").text
 class AdvisorGroups:
     """Handlers of user requests, for one user who is an advisor or not."""
 
-    def __init__(self, accounts: AccountUpdates, *, advisor: bool) -> None:
-        self._accounts = accounts
-        self._advisor = advisor
-        self._documents = {GROUPS: _groups(list(accounts.ledgers)), ALIASES: _aliases(list(accounts.ledgers))}
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {
-            "requestFA": self.documents,
-            "replaceFA": self.replace,
-            "reqFamilyCodes": self.families,
-            "reqSoftDollarTiers": self.tiers,
-            "reqUserInfo": lambda session, args: session.send(
-                "userInfo", {"reqId": args["reqId"], "whiteBrandingId": ""}
-            ),
-        }
+    def __init__(self, settings: HostSettings) -> None:
+        self._accounts = settings.accounts
+        self._advisor = settings.advisor
+        self._documents = {GROUPS: _groups(self._accounts), ALIASES: _aliases(self._accounts)}
 
     def documents(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send groups or aliases as XML. The request has no id, so errors carry `NO_REQUEST`."""
@@ -65,16 +53,15 @@ class AdvisorGroups:
         if root.tag != _ROOTS[kind]:
             raise invalid(f"The FA data is no {_ROOTS[kind]}")
         named = {each.text or "" for tag in ("acct", "account") for each in root.iter(tag)}
-        if unknown := named - set(self._accounts.ledgers):
+        if unknown := named - set(self._accounts):
             raise RequestRejected(10231, f"FA Groups contain invalid accounts: {', '.join(sorted(unknown))}")
         self._documents[kind] = text
         session.send("replaceFAEnd", {"reqId": args["reqId"], "text": "success"})
 
     def families(self, session: ClientSession, _: Mapping[str, Any]) -> None:
         """Send one row for each account. Only an advisor's accounts have a family code."""
-        head = next(iter(self._accounts.ledgers))
-        code = f"F{head.lstrip('DFU')}" if self._advisor else ""
-        rows = [{"accountID": name, "familyCodeStr": code} for name in self._accounts.ledgers]
+        code = f"F{self._accounts[0].lstrip('DFU')}" if self._advisor else ""
+        rows = [{"accountID": name, "familyCodeStr": code} for name in self._accounts]
         described = [{key: value for key, value in row.items() if value} for row in rows]
         session.send("familyCodes", {"familyCodes": described})
 
@@ -84,8 +71,13 @@ class AdvisorGroups:
         tiers = [{"name": name, "val": value, "displayName": name} for name, value in names]
         session.send("softDollarTiers", {"reqId": args["reqId"], "tiers": tiers})
 
+    @staticmethod
+    def user(session: ClientSession, args: Mapping[str, Any]) -> None:
+        """Send the user's branding, which is none."""
+        session.send("userInfo", {"reqId": args["reqId"], "whiteBrandingId": ""})
 
-def _groups(accounts: list[str]) -> str:
+
+def _groups(accounts: Sequence[str]) -> str:
     root = Element("ListOfGroups")
     group = SubElement(root, "Group")
     SubElement(group, "name").text = "Everybody"
@@ -98,7 +90,7 @@ def _groups(accounts: list[str]) -> str:
     return _document(root)
 
 
-def _aliases(accounts: list[str]) -> str:
+def _aliases(accounts: Sequence[str]) -> str:
     root = Element("ListOfAccountAliases")
     for account in accounts:
         alias = SubElement(root, "AccountAlias")

@@ -23,9 +23,9 @@ from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.prices import QUARTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, Data, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 SUMMARIES = 2
@@ -40,9 +40,9 @@ Key: TypeAlias = "tuple[int, int]"
 class AccountUpdates:
     """Accounts of the host, and every subscription to them."""
 
-    def __init__(self, context: SimulationContext, names: Sequence[str]) -> None:
+    def __init__(self, context: SimulationContext) -> None:
         self._context = context
-        self.ledgers = {name: Ledger(context, name) for name in names}
+        self.ledgers = {name: Ledger(context, name) for name in context.settings.accounts}
         self._updates: dict[int, tuple[ClientSession, str]] = {}
         self._positions: dict[int, ClientSession] = {}
         self._summaries: dict[Key, Stream] = {}
@@ -50,26 +50,7 @@ class AccountUpdates:
         self._multi: dict[Key, tuple[ClientSession, str, str]] = {}
         self._pnl: dict[Key, Stream] = {}
 
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {
-            "reqManagedAccts": lambda session, _args: self.announce(session),
-            "reqAccountUpdates": self.updates,
-            "reqAccountSummary": self.summary,
-            "cancelAccountSummary": self._ending(self._summaries),
-            "reqPositions": self.positions,
-            "cancelPositions": lambda session, _args: self._stop_positions(session),
-            "reqPositionsMulti": self.positions_multi,
-            "cancelPositionsMulti": self._ending(self._multi),
-            "reqAccountUpdatesMulti": self.updates_multi,
-            "cancelAccountUpdatesMulti": self._ending(self._values),
-            "reqPnL": self.pnl,
-            "cancelPnL": self._ending(self._pnl),
-            "reqPnLSingle": self.pnl_single,
-            "cancelPnLSingle": self._ending(self._pnl),
-        }
-
-    def announce(self, session: ClientSession) -> None:
+    def announce(self, session: ClientSession, _: Mapping[str, Any]) -> None:
         """Send a client the list of accounts."""
         session.send("managedAccounts", {"accountsList": ",".join(self.ledgers)})
 
@@ -206,7 +187,8 @@ class AccountUpdates:
         session.send("positionEnd")
         self._positions[session.client_id] = session
 
-    def _stop_positions(self, session: ClientSession) -> None:
+    def cancel_positions(self, session: ClientSession, _: Mapping[str, Any]) -> None:
+        """End a subscription to positions. There is no response."""
         self._positions.pop(session.client_id, None)
 
     def positions_multi(self, session: ClientSession, args: Mapping[str, Any]) -> None:
@@ -274,17 +256,28 @@ class AccountUpdates:
         self._pnl[session.client_id, request] = stream
         stream()
 
+    # -- ends --------------------------------------------------------------------------------------------------------
+    # TWS neither acknowledges such a cancel nor refuses the cancel of an unknown request.
+
+    def cancel_updates_multi(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """End a subscription to account values under a request id."""
+        self._values.pop((session.client_id, args["reqId"]), None)
+
+    def cancel_summary(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """End a subscription to a summary."""
+        self._summaries.pop((session.client_id, args["reqId"]), None)
+
+    def cancel_positions_multi(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """End a subscription to positions under a request id."""
+        self._multi.pop((session.client_id, args["reqId"]), None)
+
+    def cancel_pnl(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """End a subscription to a profit and loss, of an account or of a position."""
+        self._pnl.pop((session.client_id, args["reqId"]), None)
+
     # -- common ------------------------------------------------------------------------------------------------------
 
     def _account(self, name: str) -> str:
         if name not in self.ledgers:
             raise invalid(f"Invalid account code '{name}'")
         return name
-
-    @staticmethod
-    def _ending(streams: dict[Key, Any]) -> Handler:
-        """Return a handler that ends a subscription.
-
-        TWS neither acknowledges such a cancel nor refuses the cancel of an unknown request.
-        """
-        return lambda session, args: streams.pop((session.client_id, args["reqId"]), None)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Kind
+from ibbridge.sim.configuration import ORDER_REQUESTS, read_only
 from ibbridge.sim.faults.script import ORDER_EVENTS, FaultStep
 from ibbridge.sim.latency import DelayedResponses, LatencyModel
 from ibbridge.sim.market.contract_resolver import RequestRejected, not_found
 from ibbridge.sim.pacing_rules import STRIKES, HistoryRules, Rate
-from ibbridge.sim.settings import ORDER_REQUESTS, read_only
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

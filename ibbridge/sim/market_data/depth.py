@@ -14,7 +14,7 @@ from ibbridge.sim.market.prices import Market, Quote, to_tick
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ibbridge.sim.context import ClientSession, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 BOOKS = 3
@@ -79,10 +79,6 @@ class Depth:
     def __init__(self, context: SimulationContext) -> None:
         self._context = context
         self._watches: dict[tuple[int, int], DepthSubscription] = {}
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {"reqMktDepth": self.request, "cancelMktDepth": self.cancel}
 
     def request(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Subscribe to a book: send its rows as inserts, and then its changes."""

@@ -25,7 +25,7 @@ from ibbridge.sim.market_data.bars import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, Data, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 UPDATES = 5
@@ -60,15 +60,6 @@ class History:
     def __init__(self, context: SimulationContext) -> None:
         self._context = context
         self._feeds: dict[tuple[int, int], LiveBars] = {}
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {
-            "reqHistoricalData": self.request,
-            "cancelHistoricalData": self.cancel,
-            "reqHeadTimeStamp": self.head,
-            "cancelHeadTimeStamp": lambda _session, _args: None,
-        }
 
     def request(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send all bars in one message.
@@ -133,6 +124,12 @@ class History:
         ]
         ends = {"startDateTime": rows[0]["startDateTime"], "endDateTime": rows[-1]["endDateTime"]}
         session.send("historicalSchedule", {"reqId": request, **ends, "timeZone": ZONE, "sessions": rows})
+
+    def end_updates(self, session: ClientSession) -> None:
+        """End every subscription of a client to updates, each with error 10182."""
+        for request in self.live(session):
+            session.error(request, 10182, "Failed to request live updates (disconnected).")
+        self.drop(session)
 
     def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""

@@ -11,7 +11,7 @@ from ibbridge.sim.market.prices import VOLATILITIES, Greeks, black_scholes, impl
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import ClientSession, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 CUSTOM = 53
@@ -25,16 +25,6 @@ class OptionChains:
 
     def __init__(self, context: SimulationContext) -> None:
         self._context = context
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers by request name. Calculations finish at once, so a cancel does nothing."""
-        return {
-            "reqSecDefOptParams": self.chain,
-            "calculateImpliedVolatility": self.volatility,
-            "calculateOptionPrice": self.price,
-            "cancelCalculateImpliedVolatility": lambda _session, _args: None,
-            "cancelCalculateOptionPrice": lambda _session, _args: None,
-        }
 
     def chain(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send strikes and expirations on each exchange, then the end; only the end if there are no options."""

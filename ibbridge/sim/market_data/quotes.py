@@ -31,7 +31,7 @@ from ibbridge.sim.reference_data.lookups import smart_key
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ibbridge.sim.context import ClientSession, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
     from ibbridge.sim.market.price_path import Bar
     from ibbridge.sim.reference_data.news_archive import NewsArchive
@@ -74,23 +74,12 @@ class QuoteSubscription:
 
 
 class Quotes:
-    """Market data lines of every client. `unsubscribed` symbols have delayed data only."""
+    """Market data lines of every client."""
 
-    def __init__(
-        self, context: SimulationContext, paper: NewsArchive, unsubscribed: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, context: SimulationContext, archive: NewsArchive) -> None:
         self._context = context
-        self._paper = paper
-        self._unsubscribed = unsubscribed
+        self._archive = archive
         self._lines: dict[tuple[int, int], QuoteSubscription] = {}
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {
-            "reqMktData": self.request,
-            "cancelMktData": self.cancel,
-            "reqMarketDataType": self.set_type,
-        }
 
     def set_type(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Set the type of data for later requests of this connection. There is no response."""
@@ -146,7 +135,7 @@ class Quotes:
     # -- the first ticks ---------------------------------------------------------------------------------------------
 
     def _check_permission(self, session: ClientSession, instrument: Instrument) -> None:
-        if instrument.symbol in self._unsubscribed and not is_delayed(session):
+        if instrument.symbol in self._context.settings.unsubscribed and not is_delayed(session):
             raise RequestRejected(
                 354,
                 "Requested market data is not subscribed. Check API status by selecting the Account menu then under "
@@ -181,7 +170,7 @@ class Quotes:
         """Send the headlines of a stretch of time, the oldest first; no more than the newest `most`."""
         if not line.papers or int(after) == int(until):
             return
-        news = list(islice(self._paper.articles(line.shown.instrument, line.papers, after, until), most))
+        news = list(islice(self._archive.articles(line.shown.instrument, line.papers, after, until), most))
         for article in reversed(news):
             row = {"timeStamp": article.at * 1000, "providerCode": article.provider, "articleId": article.id}
             line.session.send(

@@ -12,7 +12,7 @@ from ibbridge.sim.market_data.scanner_parameters import document
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, Data, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
     from ibbridge.sim.market_data.scanner_codes import Filter
 
@@ -43,13 +43,10 @@ class Scanner:
         self._context = context
         self._scans: dict[tuple[int, int], Scan] = {}
 
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {
-            "reqScannerParameters": lambda session, _args: session.send("scannerParameters", {"xml": document()}),
-            "reqScannerSubscription": self.subscribe,
-            "cancelScannerSubscription": self.cancel,
-        }
+    @staticmethod
+    def parameters(session: ClientSession, _: Mapping[str, Any]) -> None:
+        """Send the XML document of everything that a scanner can be asked."""
+        session.send("scannerParameters", {"xml": document()})
 
     def subscribe(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the whole list at once, and then every half minute."""

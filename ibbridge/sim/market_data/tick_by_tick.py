@@ -12,7 +12,7 @@ from ibbridge.sim.market_data.tick_history import TICKS, newest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, Data, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 TAPES = 5
@@ -95,15 +95,6 @@ class TickByTick:
         self._context = context
         self._tapes: dict[tuple[int, int], TickSubscription] = {}
         self._bars: dict[tuple[int, int], BarFeed] = {}
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {
-            "reqTickByTickData": self.request_tape,
-            "cancelTickByTickData": self.cancel_tape,
-            "reqRealTimeBars": self.request_bars,
-            "cancelRealTimeBars": self.cancel_bars,
-        }
 
     def request_tape(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send every tick of one kind, beginning with the requested number of past ticks and the present one."""

@@ -6,7 +6,6 @@ Both come from the historical data service, which responds on the next beat; unt
 from __future__ import annotations
 
 from datetime import date
-from functools import partial
 from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -20,7 +19,7 @@ from ibbridge.sim.market_data.history import asked_moment, no_data
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, Data, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 TICKS = 1000
@@ -54,15 +53,6 @@ class TickHistory:
         self._ticks: dict[tuple[int, int], TickQuery] = {}
         self._histograms: dict[tuple[int, int], TickQuery] = {}
 
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {
-            "reqHistoricalTicks": self.ticks,
-            "cancelHistoricalTicks": partial(self._cancel, self._ticks, "historical ticks"),
-            "reqHistogramData": self.histogram,
-            "cancelHistogramData": partial(self._cancel, self._histograms, "histogram data"),
-        }
-
     def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""
         for queries in (self._ticks, self._histograms):
@@ -80,15 +70,13 @@ class TickHistory:
                 except RequestRejected as refused:
                     query.session.error(query.request, refused.code, refused.text)
 
-    @staticmethod
-    def _cancel(
-        queries: dict[tuple[int, int], TickQuery], kind: str, session: ClientSession, args: Mapping[str, Any]
-    ) -> None:
-        """Cancel a query. The cancel of an answered query gets no response."""
-        request = args["reqId"] if "reqId" in args else args["tickerId"]
-        if queries.pop((session.client_id, request), None) is not None:
-            text = f"API {kind} query cancelled: {request}"
-            raise RequestRejected(162, f"Historical Market Data Service error message:{text}")
+    def cancel_ticks(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """Cancel a query for ticks. The cancel of an answered query gets no response."""
+        _cancel(self._ticks, "historical ticks", session, args["reqId"])
+
+    def cancel_histogram(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """Cancel a query for a histogram. The cancel of an answered query gets no response."""
+        _cancel(self._histograms, "histogram data", session, args["tickerId"])
 
     def _ask(
         self,
@@ -176,6 +164,12 @@ class TickHistory:
             session.send("histogramData", {"reqId": request, "items": items})
 
         self._ask(self._histograms, session, request, answer)
+
+
+def _cancel(queries: dict[tuple[int, int], TickQuery], kind: str, session: ClientSession, request: int) -> None:
+    if queries.pop((session.client_id, request), None) is not None:
+        text = f"API {kind} query cancelled: {request}"
+        raise RequestRejected(162, f"Historical Market Data Service error message:{text}")
 
 
 def newest(market: Market, instrument: Instrument, shows: str, until: int, number: int) -> tuple[str, list[Data]]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ibbridge.sim.accounts.updates import AccountUpdates
-    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, Data, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
     from ibbridge.sim.orders.order_entry import OrderEntry
     from ibbridge.sim.orders.registry import OrderBook
@@ -39,10 +39,6 @@ class OptionExercise:
         self._accounts = accounts
         self._book = book
         self._orders = orders
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {"exerciseOptions": self.exercise}
 
     def exercise(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Exercise options, or let them lapse, as an order that is opened, executed and filled at once."""

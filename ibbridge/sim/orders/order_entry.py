@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ibbridge.sim.accounts.updates import AccountUpdates
-    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, Data, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 MOST_WORKING = 20
@@ -34,28 +34,21 @@ def combination(instrument: Instrument, legs: Sequence[Mapping[str, Any]]) -> Da
 
 
 class OrderEntry:
-    """Handlers of placing and cancelling, and the order ids of every client.
+    """Handlers of placing and cancelling, and the order ids of every client."""
 
-    With `foreign_cancel` a client may cancel an order of another client, as was seen on paper accounts; IB's
-    documentation forbids it.
-    """
-
-    def __init__(
-        self, context: SimulationContext, accounts: AccountUpdates, book: OrderBook, *, foreign_cancel: bool = False
-    ) -> None:
+    def __init__(self, context: SimulationContext, accounts: AccountUpdates, book: OrderBook) -> None:
         self._context = context
         self._accounts = accounts
         self._book = book
-        self._foreign_cancel = foreign_cancel
         self._highest: dict[int, int] = {}
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {"placeOrder": self.place, "cancelOrder": self.cancel, "reqGlobalCancel": self.cancel_all}
 
     def next_id(self, client: int) -> int:
         """Return the order id above the highest that this client has ever used."""
         return self._highest.get(client, 0) + 1
+
+    def send_next_id(self, session: ClientSession, _: Mapping[str, Any]) -> None:
+        """Send the next order id of a client."""
+        session.send("nextValidId", {"orderId": self.next_id(session.client_id)})
 
     def claim_id(self, client: int, order_id: int) -> None:
         """Mark an order id as used, also if the order fails.
@@ -238,7 +231,7 @@ class OrderEntry:
         """Cancel one of the client's orders."""
         order_id = args["orderId"]
         ticket = self._book.find(session.client_id, order_id)
-        if ticket is None and self._foreign_cancel:
+        if ticket is None and self._context.settings.foreign_cancel:
             ticket = next((t for t in self._book.working() if t.order_id == order_id), None)
         if ticket is None:
             raise RequestRejected(10147, f"OrderId {order_id} that needs to be cancelled is not found.")

@@ -10,7 +10,7 @@ from ibbridge.sim.market.contract_resolver import RequestRejected
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, Data, SimulationContext
     from ibbridge.sim.orders.order import SimulatedOrder
     from ibbridge.sim.orders.registry import OrderBook
 
@@ -23,16 +23,6 @@ class OrderReports:
     def __init__(self, context: SimulationContext, book: OrderBook) -> None:
         self._context = context
         self._book = book
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {
-            "reqOpenOrders": self.open_orders,
-            "reqAllOpenOrders": self.all_open_orders,
-            "reqAutoOpenOrders": self.auto_open_orders,
-            "reqCompletedOrders": self.completed_orders,
-            "reqExecutions": self.executions,
-        }
 
     def open_orders(self, session: ClientSession, _: Mapping[str, Any]) -> None:
         """Send the client's own open orders. For client 0 this binds manual orders, and sends them too."""

@@ -52,6 +52,10 @@ class OrderBook:
         self.executions.clear()
         self.tickets = [ticket for ticket in self.tickets if not ticket.done]
 
+    def drop_held(self) -> None:
+        """Drop the orders that were not transmitted."""
+        self.tickets = [ticket for ticket in self.tickets if ticket.status != HELD]
+
     def execution_id(self) -> str:
         """Return a new execution id. A correction would differ after the last dot."""
         self._fills += 1

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
-    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, Data, SimulationContext
 
 _ORDER_TYPES = (
     "ACTIVETIM,AD,ADDONT,ADJUST,ALERT,ALGO,ALLOC,AON,AVGCOST,BASKET,BENCHPX,CASHQTY,COND,CONDORDER,DAY,DEACT,DEACTDIS,"
@@ -35,13 +35,6 @@ class ContractDetails:
 
     def __init__(self, context: SimulationContext) -> None:
         self._context = context
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {
-            "reqContractDetails": self.details,
-            "cancelContractData": lambda _session, _args: None,
-        }
 
     def details(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send one message per matching instrument, then the end. Raise error 200, without an end, if none matches."""

@@ -10,7 +10,7 @@ from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import ClientSession, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, SimulationContext
 
 GROUPS = range(1, 8)
 NOTHING = "none"
@@ -34,15 +34,6 @@ class DisplayGroups:
         self._context = context
         self._shown = dict.fromkeys(GROUPS, NOTHING)
         self._followers: dict[tuple[int, int], GroupSubscription] = {}
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {
-            "queryDisplayGroups": self.groups,
-            "subscribeToGroupEvents": self.subscribe,
-            "updateDisplayGroup": self.update,
-            "unsubscribeFromGroupEvents": self.unsubscribe,
-        }
 
     @staticmethod
     def groups(session: ClientSession, args: Mapping[str, Any]) -> None:

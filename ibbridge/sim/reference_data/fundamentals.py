@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import date
 
-    from ibbridge.sim.context import ClientSession, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 _YEARS = 5
@@ -48,13 +48,6 @@ class Fundamentals:
 
     def __init__(self, context: SimulationContext) -> None:
         self._context = context
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers by request name. Reports are sent at once, so a cancel does nothing."""
-        return {
-            "reqFundamentalData": self.report,
-            "cancelFundamentalData": lambda _session, _args: None,
-        }
 
     def report(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send a report as one text."""

@@ -10,7 +10,7 @@ from ibbridge.sim.market.instruments import MARKET_RULES, PROFILES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, Data, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 MATCHING_EVERY = 1.0
@@ -37,15 +37,6 @@ class Lookups:
     def __init__(self, context: SimulationContext) -> None:
         self._context = context
         self._matched: dict[int, float] = {}
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {
-            "reqMatchingSymbols": self.matching,
-            "reqMarketRule": self.market_rule,
-            "reqSmartComponents": self.smart_components,
-            "reqMktDepthExchanges": self.depth_exchanges,
-        }
 
     def matching(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send known names that match the pattern; nothing to a client that asks again too soon."""

@@ -14,7 +14,7 @@ from ibbridge.sim.market.instruments import NEWS_PROVIDERS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.sim.context import ClientSession, Handler, SimulationContext
+    from ibbridge.sim.context import ClientSession, SimulationContext
     from ibbridge.sim.reference_data.news_archive import Bulletin, NewsArchive
 
 HEADLINES = 300
@@ -26,21 +26,11 @@ _DASHED = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d:\d\d:\d\d)(?:\.\d+)?(?: (\S+)
 class News:
     """Handlers of news requests, and the subscriptions to bulletins."""
 
-    def __init__(self, context: SimulationContext, paper: NewsArchive) -> None:
+    def __init__(self, context: SimulationContext, archive: NewsArchive) -> None:
         self._context = context
-        self._paper = paper
+        self._archive = archive
         self._listeners: dict[int, ClientSession] = {}
         self._told = context.now
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {
-            "reqNewsProviders": self.providers,
-            "reqHistoricalNews": self.headlines,
-            "reqNewsArticle": self.article,
-            "reqNewsBulletins": self.bulletins,
-            "cancelNewsBulletins": lambda session, _args: self.drop(session),
-        }
 
     @staticmethod
     def providers(session: ClientSession, _: Mapping[str, Any]) -> None:
@@ -58,7 +48,7 @@ class News:
         after = _moment(args.get("startDateTime", ""), 0.0)
         until = _moment(args.get("endDateTime", ""), self._context.now)
         number = min(number, HEADLINES)
-        found = list(islice(self._paper.articles(instrument, papers, after, until), number + 1))
+        found = list(islice(self._archive.articles(instrument, papers, after, until), number + 1))
         for article in found[:number]:
             row = {"providerCode": article.provider, "articleId": article.id, "headline": article.headline}
             time = f"{datetime.fromtimestamp(article.at, UTC):%Y-%m-%d %H:%M:%S}.0"
@@ -67,7 +57,7 @@ class News:
 
     def article(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send the text of an article: HTML, or a PDF as base64."""
-        found = self._paper.article(args.get("providerCode", ""), args.get("articleId", ""))
+        found = self._archive.article(args.get("providerCode", ""), args.get("articleId", ""))
         if found is None:
             raise RequestRejected(10172, "Failed to request news article:News article is not available")
         kind, text = found
@@ -79,18 +69,22 @@ class News:
         """Subscribe to bulletins. Send the bulletins of the day first if the request asks for them."""
         self._listeners[session.client_id] = session
         if args.get("allMsgs", False):
-            for bulletin in self._paper.bulletins(self._context.market.day_begin(self._context.now), self._told):
+            for bulletin in self._archive.bulletins(self._context.market.day_begin(self._context.now), self._told):
                 _send(session, bulletin)
 
+    def cancel_bulletins(self, session: ClientSession, _: Mapping[str, Any]) -> None:
+        """End the subscription to bulletins. There is no response."""
+        self.drop(session)
+
     def drop(self, session: ClientSession) -> None:
-        """Forget a client that has gone, or has cancelled its subscription."""
+        """Forget a client that has gone."""
         self._listeners.pop(session.client_id, None)
 
     def tick(self, quarter: int) -> None:
         """Send the bulletins since the last beat."""
         now = self._context.market.moment(quarter)
         if self._listeners:
-            for bulletin in self._paper.bulletins(self._told, now):
+            for bulletin in self._archive.bulletins(self._told, now):
                 for session in self._listeners.values():
                     _send(session, bulletin)
         self._told = now

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from datetime import date, datetime, timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.sim.market.contract_resolver import RequestRejected
@@ -17,8 +16,8 @@ from ibbridge.sim.market.instruments import identity_number
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from ibbridge.sim.accounts.updates import AccountUpdates
-    from ibbridge.sim.context import ClientSession, Data, Handler, SimulationContext
+    from ibbridge.sim.accounts.ledger import Ledger
+    from ibbridge.sim.context import ClientSession, Data, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
 EVENTS = 100
@@ -61,21 +60,12 @@ _META, _EVENT = WshRequestType("meta", 10278, 10280), WshRequestType("event", 10
 class Horizon:
     """Handlers of requests for the calendar."""
 
-    def __init__(self, context: SimulationContext, accounts: AccountUpdates) -> None:
+    def __init__(self, context: SimulationContext, ledgers: Mapping[str, Ledger]) -> None:
         self._context = context
-        self._accounts = accounts
+        self._ledgers = ledgers
         self._pending: dict[tuple[int, WshRequestType], WshQuery] = {}
         self._answered: set[tuple[int, WshRequestType, int]] = set()
         self._informed: set[int] = set()
-
-    def handlers(self) -> dict[str, Handler]:
-        """Return the handlers of the requests, by request name."""
-        return {
-            "reqWshMetaData": self.meta,
-            "cancelWshMetaData": partial(self._cancel, _META),
-            "reqWshEventData": self.events,
-            "cancelWshEventData": partial(self._cancel, _EVENT),
-        }
 
     def meta(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Queue a query for the kinds of events and their filters."""
@@ -101,6 +91,14 @@ class Horizon:
 
         self._ask(_EVENT, session, args["reqId"], "wshEventData", text)
 
+    def cancel_meta(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """Cancel a query for the kinds of events."""
+        self._cancel(_META, session, args["reqId"])
+
+    def cancel_events(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+        """Cancel a query for events."""
+        self._cancel(_EVENT, session, args["reqId"])
+
     def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""
         client = session.client_id
@@ -122,9 +120,9 @@ class Horizon:
             raise RequestRejected(kind.twice, f"Duplicate WSH {kind.called} data request")
         self._pending[session.client_id, kind] = WshQuery(session, request, message, text)
 
-    def _cancel(self, kind: WshRequestType, session: ClientSession, args: Mapping[str, Any]) -> None:
+    def _cancel(self, kind: WshRequestType, session: ClientSession, request: int) -> None:
         """Cancel a query. Ignore the cancel of an answered query; raise `RequestRejected` for any other."""
-        key, request = (session.client_id, kind), args["reqId"]
+        key = session.client_id, kind
         if key in self._pending and self._pending[key].request == request:
             del self._pending[key]
         elif (*key, request) not in self._answered:
@@ -170,7 +168,7 @@ class Horizon:
         if wanted.get("fillWatchlist", False):
             found += stocks[:10]
         if wanted.get("fillPortfolio", False):
-            held = (position for ledger in self._accounts.ledgers.values() for position in ledger.positions.values())
+            held = (position for ledger in self._ledgers.values() for position in ledger.positions.values())
             found += [position.instrument for position in held if position.quantity]
         if wanted.get("fillCompetitors", False) or not found:
             found += stocks

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ibbridge.codec import Connection, Dialect, Message, frame
 from ibbridge.recording.format import HEADER, RecordingError, RecordKind
-from ibbridge.recording.player import Player, Script, server
+from ibbridge.recording.player import Playback, Player, Script, server
 from ibbridge.recording.player.session import PlayerSession
 from tests.support.recordings import BEGAN, CLIENT, SECOND, Taped, blank
 
@@ -87,8 +87,8 @@ class Client:
 def play(tmp_path: pathlib.Path) -> Callable[..., Any]:
     def play(taped: Taped, script: Callable[[Player], Awaitable[Any]], **options: Any) -> Any:
         async def run() -> Any:
-            async with Player(Script([taped.write(tmp_path / "r.ibrec")]), **options) as playback:
-                return await script(playback)
+            async with Player(Script([taped.write(tmp_path / "r.ibrec")]), Playback(**options)) as player:
+                return await script(player)
 
         return asyncio.run(run())
 
@@ -109,8 +109,8 @@ def prices(messages: list[Message]) -> list[tuple[int, float]]:
 def test_what_was_said_after_a_request_waits_for_that_request(play):
     taped = Taped().open().tick(-1, 1.0).asked("reqMktData", reqId=1, contract=AAPL, genericTickList="").tick(1, 2.0)
 
-    async def script(playback: Player) -> None:
-        async with Client(playback.port) as client:
+    async def script(player: Player) -> None:
+        async with Client(player.port) as client:
             await client.ready()
             assert prices(await client.until("tickPrice")) == [(-1, 1.0)]
             assert await client.now() == []
@@ -129,8 +129,8 @@ def test_a_request_that_comes_early_is_remembered(play):
         .asked("reqMktData", reqId=2, contract=MSFT).tick(2, 2.0).tick(1, 1.1)
     )  # fmt: skip
 
-    async def script(playback: Player) -> None:
-        async with Client(playback.port) as client:
+    async def script(player: Player) -> None:
+        async with Client(player.port) as client:
             await client.ready()
             client.ask("reqMktData", reqId=7, contract=MSFT)
             assert await client.now() == []
@@ -147,8 +147,8 @@ def test_a_request_that_never_comes_is_passed_over_with_its_answers(play, caplog
         .asked("reqMktData", reqId=2, contract=MSFT).tick(1, 1.1).tick(2, 2.0)
     )  # fmt: skip
 
-    async def script(playback: Player) -> None:
-        async with Client(playback.port) as client:
+    async def script(player: Player) -> None:
+        async with Client(player.port) as client:
             await client.ready()
             client.ask("reqMktData", reqId=1, contract=MSFT)
             assert prices(await client.until("tickPrice")) == [(1, 2.0)]
@@ -221,8 +221,8 @@ def test_the_numbers_of_now_stand_in_all_that_is_said(play, version):
         .said("error", reqId=6, errorCode=202, errorString="cancelled")
     )  # fmt: skip
 
-    async def script(playback: Player) -> list[Message]:
-        async with Client(playback.port, client_id=3) as client:
+    async def script(player: Player) -> list[Message]:
+        async with Client(player.port, client_id=3) as client:
             await client.ready()
             client.ask("placeOrder", orderId=105, contract=AAPL, order=LIMIT)
             client.ask("placeOrder", orderId=106, contract=AAPL, order={**LIMIT, "parentId": 105})
@@ -254,8 +254,8 @@ def test_with_the_same_numbers_the_bytes_are_those_that_were_recorded(play):
     )  # fmt: skip
     said = b"".join(data for kind, _, _, data in taped.records if kind is RecordKind.INBOUND)
 
-    async def script(playback: Player) -> bytes:
-        async with Client(playback.port) as client:
+    async def script(player: Player) -> bytes:
+        async with Client(player.port) as client:
             client.writer.write(
                 b"".join(data for kind, _, _, data in taped.records if kind is RecordKind.OUTBOUND)[17:]
             )
@@ -270,8 +270,8 @@ def test_a_cancel_is_of_what_it_cancels(play):
         .asked("cancelMktData", reqId=1).tick(2, 2.0).asked("cancelMktData", reqId=2).tick(-1, 0.0)
     )  # fmt: skip
 
-    async def script(playback: Player) -> None:
-        async with Client(playback.port) as client:
+    async def script(player: Player) -> None:
+        async with Client(player.port) as client:
             await client.ready()
             client.ask("reqMktData", reqId=2, contract=AAPL)
             client.ask("reqMktData", reqId=1, contract=MSFT)
@@ -292,12 +292,12 @@ def test_an_order_that_is_changed_after_a_reconnect_is_the_one_of_before(play):
         .said("orderStatus", orderId=5, clientId=CLIENT, status="Cancelled")
     )  # fmt: skip
 
-    async def script(playback: Player) -> None:
-        async with Client(playback.port) as client:
+    async def script(player: Player) -> None:
+        async with Client(player.port) as client:
             await client.ready()
             client.ask("placeOrder", orderId=8, contract=AAPL, order=LIMIT)
             await client.closed()
-        async with Client(playback.port) as client:
+        async with Client(player.port) as client:
             assert (await client.until("orderStatus"))[-1].data["orderId"] == 8
             client.ask("placeOrder", orderId=8, contract=AAPL, order={**LIMIT, "lmtPrice": 151.0})
             assert (await client.until("orderStatus", status="PreSubmitted"))[-1].data["orderId"] == 8
@@ -311,8 +311,8 @@ def test_an_order_that_is_changed_after_a_reconnect_is_the_one_of_before(play):
 
 
 def test_what_was_not_recorded_is_answered_as_tws_would(play, caplog):
-    async def script(playback: Player) -> None:
-        async with Client(playback.port) as client:
+    async def script(player: Player) -> None:
+        async with Client(player.port) as client:
             await client.ready()
             client.ask("reqMarketDataType", marketDataType=3)
             client.ask("reqPositions")
@@ -335,8 +335,8 @@ def test_a_stream_that_is_cancelled_earlier_than_it_was_says_nothing_more(play):
         .asked("reqMktData", reqId=2, contract=MSFT).tick(1, 1.1).tick(2, 2.0)
     )  # fmt: skip
 
-    async def script(playback: Player) -> None:
-        async with Client(playback.port) as client:
+    async def script(player: Player) -> None:
+        async with Client(player.port) as client:
             await client.ready()
             client.ask("reqMktData", reqId=1, contract=AAPL)
             assert prices(await client.until("tickPrice")) == [(1, 1.0)]
@@ -353,8 +353,8 @@ def test_the_time_is_that_of_the_recording_and_nobody_waits_for_who_asked_it_the
         .asked("reqMktData", reqId=1, contract=AAPL)
     )  # fmt: skip
 
-    async def script(playback: Player) -> None:
-        async with Client(playback.port) as client:
+    async def script(player: Player) -> None:
+        async with Client(player.port) as client:
             await client.ready()
             assert [each.name for each in await client.until("tickPrice")] == ["tickPrice"]
             client.ask("reqCurrentTime")
@@ -371,17 +371,17 @@ def test_each_client_gets_the_next_connection_and_then_there_are_none(play, capl
     caplog.set_level(logging.INFO)
     taped = Taped().open().tick(-1, 1.0).close().open().tick(-1, 2.0).close()
 
-    async def script(playback: Player) -> None:
-        async with Client(playback.port) as client:
+    async def script(player: Player) -> None:
+        async with Client(player.port) as client:
             await client.reader.readexactly(4)  # somebody who only looks whether there is an answer takes nothing away
-        async with Client(playback.port) as client:
+        async with Client(player.port) as client:
             assert prices(await client.closed()) == [(-1, 1.0)]
-        async with Client(playback.port) as client:
+        async with Client(player.port) as client:
             assert prices(await client.until("tickPrice")) == [(-1, 2.0)]
             assert await client.now() == []
-            assert not playback.over.is_set()
-        await playback.over.wait()
-        async with Client(playback.port) as client:
+            assert not player.over.is_set()
+        await player.over.wait()
+        async with Client(player.port) as client:
             assert await client.closed() == []
 
     play(taped, script, **as_fast_as_can_be())
@@ -389,19 +389,19 @@ def test_each_client_gets_the_next_connection_and_then_there_are_none(play, capl
 
 
 def test_the_last_connection_is_closed_too_if_that_is_wanted(play):
-    async def script(playback: Player) -> None:
-        async with Client(playback.port) as client:
+    async def script(player: Player) -> None:
+        async with Client(player.port) as client:
             assert prices(await client.closed()) == [(-1, 1.0)]
-            await playback.over.wait()
+            await player.over.wait()
 
     play(Taped().open().tick(-1, 1.0), script, **as_fast_as_can_be(), stay=False)
 
 
 def test_a_client_that_does_not_speak_the_recorded_version_is_sent_away_and_takes_nothing(play, caplog):
-    async def script(playback: Player) -> None:
-        async with Client(playback.port, newest=200) as client:
+    async def script(player: Player) -> None:
+        async with Client(player.port, newest=200) as client:
             assert await client.closed() == []
-        async with Client(playback.port) as client:
+        async with Client(player.port) as client:
             await client.ready()
 
     play(Taped(212).open(), script, **as_fast_as_can_be())
@@ -410,8 +410,8 @@ def test_a_client_that_does_not_speak_the_recorded_version_is_sent_away_and_take
 
 
 def test_a_stranger_is_sent_away(play, caplog):
-    async def script(playback: Player) -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", playback.port)
+    async def script(player: Player) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", player.port)
         writer.write(b"GET / HTTP/1.1\r\n\r\n")
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
@@ -441,11 +441,12 @@ def times(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -
 
     monkeypatch.setattr(server, "_clock", lambda: clock[0])
     monkeypatch.setattr(server, "_sleep", sleep)
-    score = Script([path])
-    (part,) = score.parts
-    stage = server._Stage(part, PlayerSession(part), Writer(), options["speed"], options.get("begin", 0))  # type: ignore[arg-type]
-    stage.heard([asked.request for asked in part.requests])
-    asyncio.run(stage.play(score, 0.0))
+    script = Script([path])
+    (part,) = script.parts
+    playback = Playback(patience=0.0, **options)
+    played = server._PlayedConnection(part, PlayerSession(part), Writer(), playback)  # type: ignore[arg-type]
+    played.heard([asked.request for asked in part.requests])
+    asyncio.run(played.play(script))
     connection = Connection(CLIENT)
     connection.data_to_send()
     list(connection.receive_data(frame(part.greeting)))
@@ -481,9 +482,9 @@ SESSION = (
 
 
 def steps(path: pathlib.Path) -> list[bytes | None]:
-    score = Script([path])
-    (part,) = score.parts
-    return [step.payload for step in score.steps(part)]
+    script = Script([path])
+    (part,) = script.parts
+    return [step.payload for step in script.steps(part)]
 
 
 @given(data=st.data())
@@ -504,9 +505,9 @@ def test_files_that_belong_together_are_one_recording_in_whatever_order_they_are
     first.records, second.records = SESSION.records[:middle], SESSION.records[middle:]
     second.records = [(kind, connection, ts + 1, data) for kind, connection, ts, data in second.records]
     paths = [second.write(tmp_path / "a"), first.write(tmp_path / "b")]
-    score = Script(paths)
-    (part,) = score.parts
-    assert [step.payload for step in score.steps(part)] == whole
+    script = Script(paths)
+    (part,) = script.parts
+    assert [step.payload for step in script.steps(part)] == whole
     with pytest.raises(RecordingError, match=r"1 connection.*give the earlier files"):
         Script(paths[:1])
 
@@ -516,24 +517,24 @@ def test_connections_at_the_same_time_are_told_apart(tmp_path):
     both = Taped()
     both.records = [record for pair in zip(one.records, other.records, strict=False) for record in pair]
     both.records += one.records[len(other.records) :]
-    score = Script([both.write(tmp_path / "r")])
-    assert [part.client for part in score.parts] == [1, 2]
-    assert len(list(score.steps(score.parts[0]))) == len(list(score.steps(score.parts[1]))) + 1
+    script = Script([both.write(tmp_path / "r")])
+    assert [part.client for part in script.parts] == [1, 2]
+    assert len(list(script.steps(script.parts[0]))) == len(list(script.steps(script.parts[1]))) + 1
 
 
 def test_a_recording_that_was_cut_off_is_played_up_to_there_and_says_so(tmp_path):
     path = SESSION.write(tmp_path / "r")
     path.write_bytes(path.read_bytes() + b"\0\0\1")
-    score = Script([path])
-    assert len(score.parts) == 1
-    assert "ends within a block" in score.remarks[0]
+    script = Script([path])
+    assert len(script.parts) == 1
+    assert "ends within a block" in script.remarks[0]
 
 
 def test_a_connection_whose_frames_break_is_played_up_to_there(tmp_path):
     broken = Taped().open().tick(-1, 1.0).inbound(b"\xff\xff\xff\xff").tick(-1, 2.0)
-    score = Script([broken.write(tmp_path / "r")])
-    assert "broken frame" in score.remarks[0]
-    assert len(list(score.steps(score.parts[0]))) == 4
+    script = Script([broken.write(tmp_path / "r")])
+    assert "broken frame" in script.remarks[0]
+    assert len(list(script.steps(script.parts[0]))) == 4
 
 
 def test_a_recording_without_a_connection_is_refused(tmp_path):

@@ -8,6 +8,7 @@ from ibbridge.sim import SimulatedTws
 from ibbridge.sim.accounts.ledger import Ledger
 from ibbridge.sim.context import SimulationContext
 from ibbridge.sim.engine import EPOCH
+from ibbridge.sim.settings import HostSettings
 from tests.support.simulator_client import AAPL, CALL, EURUSD, Client, codes, names, only
 
 ACCOUNT = "DU1234567"
@@ -165,7 +166,7 @@ quantities, prices = st.integers(-500, 500).filter(bool), st.integers(1, 40_000)
 
 
 def test_margins_are_for_what_is_at_risk():
-    world = SimulationContext(1, EPOCH)
+    world = SimulationContext(1, EPOCH, HostSettings())
     ledger = Ledger(world, ACCOUNT)
     call = world.instrument(CALL)
     assert ledger.margin(call, 5) == (0.0, 0.0), "a bought option is paid for"
@@ -174,7 +175,7 @@ def test_margins_are_for_what_is_at_risk():
 
 
 def test_other_currencies_are_worth_what_they_trade_at():
-    ledger = Ledger(SimulationContext(1, EPOCH), ACCOUNT)
+    ledger = Ledger(SimulationContext(1, EPOCH, HostSettings()), ACCOUNT)
     assert ledger.rate("EUR") == pytest.approx(1.14, rel=0.05)
     assert ledger.rate("JPY") == pytest.approx(1 / 147, rel=0.05)
     assert ledger.rate("XXX") == 1.0
@@ -185,7 +186,7 @@ def test_other_currencies_are_worth_what_they_trade_at():
     trades=st.lists(st.tuples(quantities, prices), min_size=1, max_size=12), contract=st.sampled_from([AAPL, FUTURE])
 )
 def test_what_was_earned_is_what_was_paid_less_what_is_held(trades, contract):
-    world = SimulationContext(1, EPOCH)
+    world = SimulationContext(1, EPOCH, HostSettings())
     ledger, instrument = Ledger(world, ACCOUNT), world.instrument(contract)
     for quantity, price in trades:
         ledger.fill(instrument, quantity, price, 1.0)

@@ -242,7 +242,7 @@ async def test_a_restart_moves_ids_and_loses_what_was_not_transmitted():
                 async with caller(tws.port, 1) as client:
                     assert (await client.until("nextValidId"))["orderId"] == 7
                     await client.ready()
-                    assert [each.order_id for each in tws.core._book.tickets] == [10]
+                    assert [each.order_id for each in tws.core.orders.book.tickets] == [10]
                     break
             await asyncio.sleep(0)
 

@@ -14,7 +14,7 @@ from ibbridge.codec.framing import frame
 from ibbridge.codec.messages import MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind
 from ibbridge.sim import SimulatedTws
-from ibbridge.sim.server import hand_over
+from ibbridge.sim.client_connection import hand_over
 from tests.support.sample_requests import SETTINGS_REFUSED, SOUND
 from tests.support.simulator_client import CALL, Client, codes, names
 from tests.support.strategies import canonical
