@@ -93,12 +93,14 @@ docs: $(VENV)/.installed-dev  ## what is written from the code: config/ibbridge.
 	$(BIN)/python -m ibbridge.docgen
 
 clean:  ## removes everything that make made
-	for part in $(COMPILED); do rm -f $$part.c $$part.*.so; done
+	rm -f $(GENERATED) $(COMPILED:=.*.so)
 	rm -rf $(VENV) .venv-3.* .foreign $(NODE_CLIENT)/node_modules fuzz/found build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find ibbridge tests benchmarks soak fuzz -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 COMPILED := ibbridge/codec/_speedups ibbridge/streams/_sequencer ibbridge/zeromq/_zmq_send
-INSTALLED_FROM := setup.cfg setup.py pyproject.toml $(COMPILED:=.pyx)
+COMPILED_FROM := ibbridge/codec/_speedups.pyx ibbridge/streams/sequencer.py ibbridge/zeromq/_zmq_send.pyx
+GENERATED := $(addsuffix .c,$(basename $(COMPILED_FROM)))
+INSTALLED_FROM := setup.cfg setup.py pyproject.toml $(COMPILED_FROM) $(wildcard ibbridge/streams/*.pxd)
 
 # The compiled part of the codec is optional, and pip does not say that it was left out.
 define SAY_IF_PURE

@@ -48,7 +48,7 @@ from ibbridge.security import process_limits
 from ibbridge.security.process_limits import memory_in_use
 from ibbridge.storage.disk_thread import DiskThread
 from ibbridge.storage.event_store import EventStore, StoreError
-from ibbridge.streams.publisher import PROTO, Publisher
+from ibbridge.streams.publisher import Publisher
 from ibbridge.streams.replay_buffer import ReplayBuffer
 from ibbridge.tws.connector import TwsConnector
 from ibbridge.tws.decode_errors import DecodeErrors, MessageType
@@ -362,7 +362,7 @@ class Daemon:
         dialect = self.connector.dialect
         return {
             "version": ibbridge.__version__,
-            "proto": PROTO,
+            "proto": self.publisher.proto,
             "codec": "compiled" if speedups.IN_USE else "pure",
             "pid": os.getpid(),
             "uptime": round(now - self.started_at, 3),
@@ -398,7 +398,7 @@ class Daemon:
         self.publisher.tick()
         seqs = self.publisher.seqs()
         about = {
-            "proto": PROTO,
+            "proto": self.publisher.proto,
             "beat": self.publisher.beats,
             "offset": self.publisher.offset,
             "seqs": seqs,

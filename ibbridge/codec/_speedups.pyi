@@ -1,7 +1,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-PLANS: int
+INTERFACE: int
 KINDS: Mapping[str, int]
 
 def split(data: bytes, most: int) -> tuple[list[bytes], int, int]: ...

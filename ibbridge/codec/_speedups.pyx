@@ -61,8 +61,7 @@ cdef enum Wire:
     FIXED32 = 5
     NOWHERE = 8
 
-PLANS = 2
-"""Version of the interface to `speedups.py`: a build with another one is not used."""
+INTERFACE = 3  # see compiled.py
 
 KINDS = {
     "skip": SKIP,  # on the wire, and ignored

@@ -6,18 +6,19 @@ it can be trusted, so `FramingError` ends the connection at once.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
+
+from ibbridge.codec import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-try:
     from ibbridge.codec import _speedups
-except ImportError:  # not built: there was no compiler
-    COMPILED = False
 else:
-    COMPILED = _speedups.PLANS == 2 and os.environ.get("IBBRIDGE_PURE") != "1"
+    _speedups = compiled.in_use("ibbridge.codec._speedups")
+
+COMPILED = _speedups is not None
+"""True if compiled code splits."""
 
 MAX_LENGTH = 0xFFFFFF
 """Largest payload in bytes, which is IB's own client's limit."""

@@ -3,19 +3,18 @@
 `_speedups` reads a payload straight to msgpack and takes only plain spellings; the pure path reads the rest, and alone
 decides what a value means. A plan has all that the compiled reader knows of a message. This module makes the plan from
 the declaration, with the pure path's own packed names, defaults and absent values. The compiled reader is used where it
-has been built, unless `IBBRIDGE_PURE` is 1.
+has been built, unless it is switched off.
 """
 
 from __future__ import annotations
 
-import os
 from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
-from ibbridge.codec import proto
+from ibbridge.codec import compiled, proto
 from ibbridge.codec import types as t
 from ibbridge.codec.codegen import SourceWriter as Code
 from ibbridge.codec.framing import PROTOBUF_IDS
@@ -27,18 +26,17 @@ from ibbridge.codec.versions import raw_ids
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from ibbridge.codec import _speedups
     from ibbridge.codec.layout import Step
     from ibbridge.codec.schema import Member, Path, Test
     from ibbridge.codec.types import Scalar
-
-try:
-    from ibbridge.codec import _speedups
-except ImportError:  # not built: there was no compiler
-    BUILT = False
 else:
-    BUILT = _speedups.PLANS == 2  # an editable installation may have an older build
+    _speedups = compiled.built("ibbridge.codec._speedups")
 
-IN_USE = BUILT and os.environ.get("IBBRIDGE_PURE") != "1"
+BUILT = _speedups is not None
+"""True if there is compiled code, whether or not it is in use."""
+
+IN_USE = BUILT and not compiled.PURE
 """True if compiled code reads flat messages."""
 
 _MOST_FLAGS = 4

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgpack
 
+from ibbridge.codec import compiled
 from ibbridge.protocol import topics
-from ibbridge.streams import sequencer
+from ibbridge.streams import envelope
 from ibbridge.streams.heartbeat_numbers import HeartbeatNumbers
 from ibbridge.streams.replay_buffer import ReplayBuffer
 from ibbridge.streams.retired_streams import RetiredStreams
@@ -27,14 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
     from ibbridge.storage.keys import Key
-
-if TYPE_CHECKING or not sequencer.COMPILED:
-    from ibbridge.streams.sequencer import Channel, Sequencer, Stream, sealed
+    from ibbridge.streams import sequencer
+    from ibbridge.streams.sequencer import Channel, Stream
 else:
-    from ibbridge.streams._sequencer import Channel, Sequencer, Stream, sealed
-
-PROTO = 1
-"""Version of the bus protocol, in every heartbeat, welcome and `status`."""
+    sequencer = compiled.fastest("ibbridge.streams.sequencer")
 
 DURABLE = frozenset(("ord", "exec", "acct", "sys"))
 """Classes of topics whose messages are on disk before they are sent."""
@@ -47,11 +44,6 @@ EVENT: Hashable = object()
 
 GAP = "gap"
 """Type of the message that reports a possible loss of messages."""
-
-SYNTHETIC = "synthetic"
-"""Flag of messages that the bridge has made, and TWS has not sent."""
-
-_pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 
 class Row(NamedTuple):
@@ -96,12 +88,6 @@ def _no_key(_: bytes) -> tuple[bytes | None, Sequence[Key]]:
     return None, ()
 
 
-def _seq(body: bytes) -> int:
-    """Return the sequence number of a message."""
-    seq: int = msgpack.unpackb(body, raw=True, strict_map_key=False)[b"seq"]
-    return seq
-
-
 class Gone(Exception):  # noqa: N818 - an answer, not a failure
     """Replay failure: the first requested message is no longer kept. `first` is the oldest sequence number kept."""
 
@@ -118,6 +104,8 @@ class Publisher:
     returns the name of the order key in a packed `ref`, if any, and the keys that the store must keep from now on.
     """
 
+    proto = envelope.PROTO
+
     def __init__(
         self,
         epoch: int,
@@ -132,7 +120,7 @@ class Publisher:
         self.epoch = epoch
         self.heartbeat = heartbeat
         self.gen = 0
-        self._sequencer = Sequencer()
+        self._sequencer = sequencer.Sequencer()
         self.publish_all = self._sequencer.publish_all
         """Publish many packed messages. Call it only between `begin_batch` and `flush`; `other` may publish, too."""
         self.beats = 0
@@ -167,7 +155,7 @@ class Publisher:
         The same topic and `ref` give the same channel. In classes whose state survives a restart the topic alone does:
         another `ref` there says more about the same order, so it drops the channel with the old `ref` and its state.
         """
-        about = _pack(ref) if ref else b""
+        about = envelope.pack(ref) if ref else b""
         return self._known(self._stream(components), self._topic(components), components[-1], about)
 
     def _known(self, stream: Stream, topic: bytes, kind: str, about: bytes) -> Channel:
@@ -177,7 +165,7 @@ class Publisher:
             self.forget(found)
             found = None
         if found is None:
-            found = stream.channels[key] = Channel(stream, topic, kind, about, self._head(kind, about))
+            found = stream.channels[key] = sequencer.Channel(stream, topic, kind, about, self._head(kind, about))
         return found
 
     def _key(self, stream: Stream, topic: bytes, about: bytes) -> tuple[bytes, bytes]:
@@ -190,16 +178,16 @@ class Publisher:
         self, *components: str, ref: Mapping[str, Any] | None = None, flags: Sequence[str] = ()
     ) -> Channel:
         """Return a new channel for transient messages, which are no part of the stream's state."""
-        about = _pack(ref) if ref else b""
+        about = envelope.pack(ref) if ref else b""
         head = self._head(components[-1], about, flags)
-        return Channel(self._stream(components), self._topic(components), components[-1], about, head)
+        return sequencer.Channel(self._stream(components), self._topic(components), components[-1], about, head)
 
     def _stream(self, components: Sequence[str]) -> Stream:
         name = topics.topic(*self._prefix, *components[:2])
         return self._streams.get(name) or self._new(name, durable=components[0] in DURABLE)
 
     def _new(self, name: bytes, *, durable: bool) -> Stream:
-        stream = self._streams[name] = Stream(name, durable)
+        stream = self._streams[name] = sequencer.Stream(name, durable)
         if durable:
             self._numbers.add(stream)
         known = self._retired.get(name) is not None
@@ -210,12 +198,7 @@ class Publisher:
         return stream
 
     def _head(self, kind: str, about: bytes, flags: Sequence[str] = ()) -> bytes:
-        """Return the envelope up to its numbers. The order of its keys is fixed, unlike that of any other map."""
-        size = bytes([0x87 + bool(about) + bool(flags)])
-        ref = b"\xa3ref" + about if about else b""
-        ref += b"\xa5flags" + _pack(flags) if flags else b""
-        own = b"\xa5epoch" + _pack(self.epoch) + b"\xa3gen" + _pack(self.gen)
-        return size + b"\xa4type" + _pack(kind) + own + ref + b"\xa3seq\xcf"
+        return envelope.head(kind, self.epoch, self.gen, about, flags)
 
     def forget(self, channel: Channel) -> None:
         """Drop a channel and its state, because nothing will be published there any more."""
@@ -248,7 +231,7 @@ class Publisher:
         for name, seq in last.items():
             if self._is_ours(name):
                 self._new(name, durable=True).seq = seq
-        for topic, packed, body in sorted(state, key=lambda message: _seq(message[2])):
+        for topic, packed, body in sorted(state, key=lambda message: envelope.unpack(message[2])["seq"]):
             if self._is_ours(topic):
                 about, identity = msgpack.unpackb(packed, use_list=False)
                 components = topics.split(topic)[len(self._prefix) :]
@@ -276,7 +259,9 @@ class Publisher:
         stream = self._stream(components)
         since = self._heard(stream)
         self.publish_map(
-            self.transient_channel(*components, GAP, flags=(SYNTHETIC,)), {"reason": reason, "since": since}, ts
+            self.transient_channel(*components, GAP, flags=(envelope.SYNTHETIC,)),
+            {"reason": reason, "since": since},
+            ts,
         )
         stream.cuts += 1
         for channel in channels:
@@ -288,18 +273,17 @@ class Publisher:
         self._trim(stream)
         if not stream.offsets:
             return None
-        topic, body = self._message(stream.offsets[-1])
-        last = msgpack.unpackb(body, strict_map_key=False)
-        gap = topic.endswith(f".{GAP}.".encode()) and SYNTHETIC in last.get("flags", ())
+        last = envelope.unpack(self._body(stream.offsets[-1]))
+        gap = last["type"] == GAP and envelope.SYNTHETIC in last.get("flags", ())
         heard: int | None = last["data"]["since"] if gap else last["ts"]
         return heard
 
-    def _message(self, offset: int) -> tuple[bytes, bytes]:
-        """Return topic and body of a message that is in the ring or still held."""
+    def _body(self, offset: int) -> bytes:
+        """Return the body of a message that is in the ring or still held."""
         place = 2 * (offset - self.ring.next)
         if place >= 0:
-            return self._sequencer.held[place], self._sequencer.held[place + 1]
-        return next(self.ring.at((offset,)))
+            return self._sequencer.held[place + 1]
+        return next(self.ring.at((offset,)))[1]
 
     # -- publishing
 
@@ -335,7 +319,7 @@ class Publisher:
 
     def publish_map(self, channel: Channel, data: Mapping[str, Any], ts: int, identity: Hashable = EVENT) -> None:
         """Pack data and publish it like `publish_packed`."""
-        self.publish_packed(channel, _pack(data), ts, identity)
+        self.publish_packed(channel, envelope.pack(data), ts, identity)
 
     def _key_of(self, channel: Channel) -> bytes | None:
         """Return the name of a channel's order key, and have the store keep new keys."""
@@ -346,7 +330,7 @@ class Publisher:
 
     def _remembered(self, channel: Channel, identity: Hashable) -> bytes | None:
         """Return the name of a state in the store; None for state that ends with this process."""
-        return _pack((channel.about, identity)) if channel.stream.name.startswith(self._lasting) else None
+        return envelope.pack((channel.about, identity)) if channel.stream.name.startswith(self._lasting) else None
 
     def _not_remembered(self, channel: Channel, identities: list[Hashable]) -> None:
         for identity in identities if self._store else ():
@@ -355,9 +339,9 @@ class Publisher:
 
     def publish_unsequenced(self, kind: str, data: Mapping[str, Any], ts: int, *components: str) -> None:
         """Publish outside all sequences, without a sequence number or replay: for heartbeats."""
-        about = {"type": kind, "epoch": self.epoch, "gen": self.gen, "ts": ts, "data": data}
         self.flush()
-        self._send([topics.topic(*self._prefix, *components, kind), _pack(about)])
+        body = envelope.unsequenced(kind, self.epoch, self.gen, ts, data)
+        self._send([topics.topic(*self._prefix, *components, kind), body])
 
     def begin_batch(self) -> None:
         """Hold published messages back until `flush`.
@@ -408,10 +392,8 @@ class Publisher:
         A welcome has no sequence number. All messages up to its `offset` are sent before it.
         """
         self.flush()
-        about = {"type": "welcome", "proto": PROTO, "epoch": self.epoch, "gen": self.gen, "offset": self.offset}
-        about |= {"beat": self.beats, "heartbeat": self.heartbeat, "store": self._store_name}
-        packed: bytes = msgpack.packb(about)
-        return packed
+        more = {"beat": self.beats, "heartbeat": self.heartbeat, "store": self._store_name}
+        return envelope.welcome(self.epoch, self.gen, self.offset, **more)
 
     @property
     def _store_name(self) -> str:
@@ -424,7 +406,7 @@ class Publisher:
         """
         stream = self._streams.get(name)
         if stream is None and (number := self._retired.get(name)) is not None:
-            stream = Stream(name, False)  # noqa: FBT003 - the compiled one takes no keywords
+            stream = sequencer.Stream(name, False)  # noqa: FBT003 - the compiled one takes no keywords
             stream.seq = number
         return stream
 
@@ -534,11 +516,6 @@ class Publisher:
         for stream in changed:
             stream.changed = False
         return self._numbers.next_heartbeat(changed)
-
-
-def body_of(channel: Channel, data: Mapping[str, Any], ts: int) -> bytes:
-    """Return a body that is not published: it has the stream's last sequence number, and the offset 0."""
-    return sealed(channel.head, channel.stream.seq, 0, ts, _pack(data))
 
 
 def _outdate(channel: Channel) -> None:

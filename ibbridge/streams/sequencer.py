@@ -1,35 +1,24 @@
+# cython: annotation_typing=False, binding=False
 """The sequencer, the hot path of every message: sequence number, offset, envelope, and place in the state.
 
-`_sequencer.pyx` is its compiled twin, used where it has been built; this module is the fallback. So the module has only
+The module is compiled where that can be done: `_sequencer` is made from this source, with the types in
+`_sequencer.pxd`. Where it is in use, classes are to be taken from there (`compiled.fastest`). So the module has only
 the work for each message, and the classes for it; everything else about streams is in `publisher`.
 """
 
 from __future__ import annotations
 
-import os
 from array import array
-from struct import Struct
 from typing import TYPE_CHECKING, Any
+
+from ibbridge.streams import envelope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Mapping
 
     from ibbridge.streams.market_depth import DepthBook
 
-try:
-    from ibbridge.streams import _sequencer
-except ImportError:  # not built: there was no compiler
-    COMPILED = False
-else:
-    COMPILED = _sequencer.SEQUENCER == 2 and os.environ.get("IBBRIDGE_PURE") != "1"
-
-_NUMBERS = Struct(">Q8sQ4sQ5s").pack
-_OFFSET, _TS, _DATA = b"\xa6offset\xcf", b"\xa2ts\xcf", b"\xa4data"
-
-
-def sealed(head: bytes, seq: int, offset: int, ts: int, data: bytes) -> bytes:
-    """Return a body: `head` (the envelope up to the mark of `seq`), the numbers, and the packed data."""
-    return head + _NUMBERS(seq, _OFFSET, offset, _TS, ts, _DATA) + data
+INTERFACE = 3  # see compiled.py
 
 
 class Stream:
@@ -39,13 +28,14 @@ class Stream:
     come since the last heartbeat took the list of changed streams.
     """
 
-    __slots__ = ("changed", "channels", "cuts", "durable", "name", "offsets", "seq")
+    __slots__ = ("add_offset", "changed", "channels", "cuts", "durable", "name", "offsets", "seq")
 
-    def __init__(self, name: bytes, durable: bool) -> None:  # noqa: FBT001 - as the compiled one
+    def __init__(self, name: bytes, durable: bool) -> None:  # noqa: FBT001 - compiled code is called by position
         self.name = name
         self.durable = durable
         self.seq = 0
         self.offsets: array[int] = array("Q")
+        self.add_offset = self.offsets.append  # bound once, not for each message
         self.channels: dict[tuple[bytes, bytes], Channel] = {}
         self.cuts = 0
         self.changed = False
@@ -92,11 +82,11 @@ class Sequencer:
         stream = channel.stream
         stream.seq = seq = stream.seq + 1
         self.offset = offset = self.offset + 1
-        stream.offsets.append(offset)
+        stream.add_offset(offset)
         if not stream.changed:
             stream.changed = True
             self.changed.append(stream)
-        body = channel.head + _NUMBERS(seq, _OFFSET, offset, _TS, ts, _DATA) + data
+        body = envelope.seal(channel.head, seq, offset, ts, data)
         held = self.held
         held.append(channel.topic)
         held.append(body)
@@ -110,13 +100,13 @@ class Sequencer:
         other: Callable[[Any, int], None],
     ) -> None:
         """Publish tuples of name, key, identity and packed data on their channels; pass other messages to `other`."""
-        publish = self.publish
         for message in messages:
             if type(message) is tuple:
                 name, key, identity, data = message
-                channel = channels[name].get(key)
+                by_key = channels[name]
+                channel = by_key.get(key)
                 if channel is not None:
-                    body = publish(channel, data, ts)
+                    body = self.publish(channel, data, ts)
                     if channel.keeps:  # None is an identity like any other
                         channel.last[identity] = body
                     continue

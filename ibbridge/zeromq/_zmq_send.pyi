@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-OUTBOX: int
+INTERFACE: int
 
 class Outbox:
     @property

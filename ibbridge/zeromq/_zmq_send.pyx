@@ -9,7 +9,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.errno cimport EAGAIN, EINTR
 from libc.stdint cimport uintptr_t
 
-OUTBOX = 2  # the version of what is here: an installation may have one that is older than the rest
+INTERFACE = 3  # see compiled.py
 
 ctypedef int (*Send)(void* socket, const void* data, size_t size, int flags) noexcept nogil
 ctypedef int (*Errno)() noexcept nogil

@@ -8,21 +8,22 @@ time.
 from __future__ import annotations
 
 import ctypes
-import os
 from typing import TYPE_CHECKING, Protocol
 
 import zmq
 import zmq.backend
 
+from ibbridge.codec import compiled
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-try:
     from ibbridge.zeromq import _zmq_send
-except ImportError:  # not built: there was no compiler
-    COMPILED = False
 else:
-    COMPILED = _zmq_send.OUTBOX == 2 and os.environ.get("IBBRIDGE_PURE") != "1"
+    _zmq_send = compiled.in_use("ibbridge.zeromq._zmq_send")
+
+COMPILED = _zmq_send is not None
+"""True if compiled code sends."""
 
 # As plain ints: for the compiled socket an enum costs a conversion per call.
 _FIRST = int(zmq.SNDMORE | zmq.NOBLOCK)

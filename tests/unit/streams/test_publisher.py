@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibbridge.streams import snapshot
-from ibbridge.streams.publisher import EVENT, PROTO, Publisher
+from ibbridge.streams.envelope import PROTO
+from ibbridge.streams.publisher import EVENT, Publisher
 from tests.support.daemon_core import EPOCH, Heard, each_pair
 
 TICK = ("md", "AAPL-STK-SMART-USD", "tickPrice")
