@@ -192,8 +192,9 @@ PURE_MODULES = {
     for name in (
         "commands/builtin", "commands/endpoint", "commands/fair_memory", "commands/ib_requests", "commands/reply_cache",
         "commands/unpacking", "config/reload", "monitoring/alarms", "monitoring/health_checks",
-        "monitoring/process_health", "recording/format", "tws/decode_errors", "tws/fair_queue", "tws/send_queue",
-        "tws/sender", "tws/session", "tws/supervisor", "tws/token_bucket",
+        "monitoring/process_health", "recording/format", "tws/decode_errors", "tws/fair_queue", "tws/outbound",
+        "tws/request_limits", "tws/send_queue", "tws/sender", "tws/session", "tws/supervisor", "tws/token_bucket",
+        "tws/waiting_messages",
     )
 }  # fmt: skip
 """Pure modules of packages that are not pure as a whole."""

@@ -18,8 +18,8 @@ from ibbridge.codec import Connection, FramingError, HandshakeError, HandshakeSt
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.security.spare_sockets import EXHAUSTED, SpareSockets, exhausted
 from ibbridge.tws.decode_errors import Readability
-from ibbridge.tws.outbound import OutboundMessage
-from ibbridge.tws.send_queue import Held, SendQueue
+from ibbridge.tws.outbound import Held, OutboundMessage
+from ibbridge.tws.send_queue import SendQueue
 from ibbridge.tws.session import Stage
 from ibbridge.tws.supervisor import MARKET_DATA, Action, Close, Open, Resolve, Supervisor
 

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 NEWCOMERS = 4
 """Newcomers that go in a row before a flow that has had a turn."""
 
-_LOOKED_AT = 64
-"""Flows that `FairQueue.before` counts on either level. With more flows its result is an estimate."""
-
 
 class Queued(Protocol):
     """A message that can wait in a `FairQueue`."""
@@ -160,23 +157,10 @@ class FairQueue(Generic[M]):
         self._peers.flow(key).clients.served(message.client)
         self._peers.served(key)
 
-    def before(self, client: str) -> int:
-        """Return how many messages of other clients have their turn before the first message of this client."""
+    def turns(self, client: str) -> int:
+        """Return at most how many messages of other clients have their turn before the next one of this client."""
         mine = self._by.get(client)
-        if mine is None:
-            return len(self._peers)
-        peer = self._peers.flow(mine)
-        if len(self._peers) > _LOOKED_AT or len(peer.clients) > _LOOKED_AT:
-            return len(self._peers) + len(peer.clients)
-        turns = next(place for place, (name, _) in enumerate(_waiting(peer.clients)) if name == client)
-        ahead, count = 1, turns
-        for name, other in _waiting(self._peers):
-            if name == mine:
-                ahead = 0
-            else:
-                count += min(other.size, turns + ahead)
-        return count
-
-
-def _waiting(flows: _Round[F]) -> Iterator[tuple[Hashable, F]]:
-    return ((key, flow) for key, flow in flows.order() if flow)
+        if mine is None:  # a newcomer to one of the peers, or to all
+            return min(self._size, len(self._peers))
+        clients = self._peers.flow(mine).clients
+        return min(self._size - len(clients.flow(client)), len(self._peers) * len(clients) - 1)

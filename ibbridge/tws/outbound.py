@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ibbridge.codec.schema import Limit, Request
     from ibbridge.tws.fair_queue import FairQueue
-    from ibbridge.tws.send_queue import LimitWindow
+    from ibbridge.tws.request_limits import LimitWindow
 
 
 class Count(NamedTuple):
@@ -22,6 +22,13 @@ class Count(NamedTuple):
     limit: Limit
     key: Hashable
     units: int
+
+
+class Held(NamedTuple):
+    """Limit that holds a message back: `by` is its text for people, `seconds` the time left (None: unknown)."""
+
+    seconds: float | None
+    by: str
 
 
 @dataclass(slots=True, eq=False)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from ibbridge.codec import Dialect
     from ibbridge.codec.schema import Pace, Request
-    from ibbridge.tws.send_queue import Held
+    from ibbridge.tws.outbound import Held
 
 LARGEST_SEEN = 2**31 - 2**20
 

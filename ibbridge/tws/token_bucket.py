@@ -16,7 +16,10 @@ _ROUNDING = 1e-9
 
 
 class TokenBucket:
-    """Token bucket, full at first. The last tokens are kept for cancels, the ones before for cancels and orders."""
+    """Token bucket, full at first. The last tokens are kept for cancels, the ones before for cancels and orders.
+
+    `rate` is the most messages in a second, `interval` the seconds between two messages when the bucket is empty.
+    """
 
     def __init__(self, rate: int) -> None:
         self._whole = rate
@@ -27,7 +30,7 @@ class TokenBucket:
     def _set(self, rate: int) -> None:
         self.rate = rate
         self._most = max(1, rate // 9)
-        self._each = 1 / max(1, rate - self._most)
+        self.interval = 1 / max(1, rate - self._most)
         for_orders = self._most * 3 // 5
         self._kept = {Pace.CANCEL: 0, Pace.ORDER: self._most // 5, Pace.NORMAL: for_orders, Pace.HISTORY: for_orders}
 
@@ -36,21 +39,21 @@ class TokenBucket:
         if self._slow_until is not None and now >= self._slow_until:
             self._slow_until = None
             self._change(self._whole, now)
-        self._empty_at = max(self._empty_at, now - self._most * self._each)
+        self._empty_at = max(self._empty_at, now - self._most * self.interval)
 
     def _change(self, rate: int, now: float) -> None:
         """Change the rate, and keep the tokens in the bucket."""
-        there = (now - self._empty_at) / self._each
+        there = (now - self._empty_at) / self.interval
         self._set(rate)
-        self._empty_at = now - min(there, self._most) * self._each
+        self._empty_at = now - min(there, self._most) * self.interval
 
-    def when(self, pace: Pace, ahead: int = 0, *, overdue: bool = False) -> float:
-        """Return when a message of a pace may leave, with `ahead` other messages before it.
+    def when(self, pace: Pace, *, overdue: bool = False) -> float:
+        """Return when a message of a pace may leave.
 
         An `overdue` message may take the tokens that are kept for more urgent messages.
         """
         kept = 0 if overdue else self._kept[pace]
-        return self._empty_at + (kept + 1 + ahead) * self._each
+        return self._empty_at + (kept + 1) * self.interval
 
     def allows(self, pace: Pace, now: float, *, overdue: bool = False) -> bool:
         """Return True if a message of a pace may leave."""
@@ -58,7 +61,7 @@ class TokenBucket:
 
     def spend(self) -> None:
         """Take the token of one message."""
-        self._empty_at += self._each
+        self._empty_at += self.interval
 
     def slow(self, now: float) -> None:
         """Halve the rate until `SLOWED` seconds after the last call."""

@@ -20,13 +20,13 @@ from ibbridge.requests.request import CommandId
 from ibbridge.risk.halt import Halt
 from ibbridge.streams import snapshot
 from ibbridge.streams.publisher import Publisher
-from ibbridge.tws.send_queue import Held, SendQueue
+from ibbridge.tws.send_queue import SendQueue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ibbridge.codec.schema import Pace
-    from ibbridge.tws.outbound import OutboundMessage
+    from ibbridge.tws.outbound import Held, OutboundMessage
 
 AAPL = {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"}
 MSFT = {**AAPL, "symbol": "MSFT"}

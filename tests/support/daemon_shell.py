@@ -23,7 +23,7 @@ from tests.support.daemon_core import EPOCH, Link, Middle, _blank
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ibbridge.tws.send_queue import Held
+    from ibbridge.tws.outbound import Held
 
 BEAT = 1.0
 VERSION = 226
