@@ -9,6 +9,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ibbridge.sim.data_files import table
 from ibbridge.sim.market.contract_resolver import RequestRejected
 
 if TYPE_CHECKING:
@@ -35,20 +36,8 @@ class Warned(NamedTuple):
     when: bool
 
 
-_WARNINGS = {
-    "api.settings.readOnlyApi": Warned(
-        101, "Read-Only API", "No client will be able to place orders, or to change this setting back.", when=True
-    ),
-    "api.settings.allowLocalhostOnly": Warned(
-        102, "Remote connections", "Clients on other computers will be able to connect.", when=False
-    ),
-    "api.precautions.bypassOrderPrecautions": Warned(
-        103, "Order precautions", "API orders will be sent without the checks that guard against mistakes.", when=True
-    ),
-    "api.settings.maintainConnectionOnIncorrectFields": Warned(
-        104, "Incorrect fields", "A client that sends a malformed request will be disconnected.", when=False
-    ),
-}
+_TABLES = table("configuration.yaml")
+_WARNINGS = {path: Warned(**row) for path, row in _TABLES["warnings"].items()}
 
 
 def read_only() -> RequestRejected:
@@ -72,82 +61,6 @@ _LIMITS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "lockAndExit.autoLogoffType": _one_of("logoff", "restart"),
 }
 
-_AT_FIRST: Data = {
-    "lockAndExit": {"autoLogoffTime": "11:45", "autoLogoffPeriod": "PM", "autoLogoffType": "restart"},
-    "messages": [
-        {
-            "id": 131,
-            "title": "Order precaution",
-            "message": "The size of the order exceeds the limit of the precautionary settings.",
-            "defaultAction": "",
-            "enabled": True,
-        },
-        {
-            "id": 2137,
-            "title": "Cross side warning",
-            "message": "The order turns a long position into a short one, or the other way round.",
-            "defaultAction": "",
-            "enabled": False,
-        },
-    ],
-    "api": {
-        "precautions": dict.fromkeys(
-            (
-                "bypassOrderPrecautions", "bypassBondWarning", "bypassNegativeYieldConfirmation",
-                "bypassCalledBondWarning", "bypassSameActionPairTradeWarning", "bypassFlaggedAccountsWarning",
-                "bypassPriceBasedVolatilityWarning", "bypassRedirectOrderWarning", "bypassNoOverfillProtection",
-                "bypassRouteMarketableToBBO",
-            ),
-            False,
-        ),
-        "settings": {
-            "readOnlyApi": False,
-            "totalQuantityForMutualFunds": False,
-            "downloadOpenOrdersOnConnection": False,
-            "includeVirtualFxPositions": False,
-            "prepareDailyPnL": True,
-            "sendStatusUpdatesForVolatilityOrders": False,
-            "encodeApiMessages": "osCodePage",
-            "socketPort": 4002,
-            "useNegativeAutoRange": True,
-            "createApiMessageLogFile": False,
-            "includeMarketDataInLogFile": False,
-            "exposeTradingScheduleToApi": True,
-            "splitInsuredDepositFromCashBalance": False,
-            "sendZeroPositionsForTodayOnly": False,
-            "letApiAccountRequestsSwitchSubscription": True,
-            "useAccountGroupsWithAllocationMethods": True,
-            "loggingLevel": "Error",
-            "bulkDataTimeout": 30,
-            "componentExchSeparator": ",",
-            "showForexDataIn1_10Pips": False,
-            "allowForexTradingIn1_10Pips": False,
-            "roundAccountValuesToNearestWholeNumber": False,
-            "sendMarketDataInLotsForUsStocks": False,
-            "showAdvancedOrderRejectInUi": False,
-            "rejectMessagesAboveMaxRate": False,
-            "maintainConnectionOnIncorrectFields": True,
-            "compatibilityModeNasdaqStocks": False,
-            "sendInstrumentTimezone": "operator",
-            "sendForexDataInCompatibilityMode": False,
-            "maintainAndResubmitOrdersOnReconnect": True,
-            "historicalDataMaxSize": 0x100000,
-            "autoReportNettingEventContractTrades": False,
-            "optionExerciseRequestType": "exercise",
-            "allowLocalhostOnly": True,
-            "trustedIPs": ["127.0.0.1"],
-        },
-    },
-    "orders": {
-        "smartRouting": {
-            "seekPriceImprovement": False,
-            "preOpenReroute": False,
-            "doNotRouteToDarkPools": False,
-            "defaultAlgorithm": "",
-        },
-    },
-}  # fmt: skip
-
 
 class Configuration:
     """Configuration of the host, and the handlers of the two requests about it."""
@@ -155,7 +68,7 @@ class Configuration:
     def __init__(self, context: SimulationContext, orders: OrderEntry) -> None:
         self._context = context
         self._orders = orders
-        self._config = deepcopy(_AT_FIRST)
+        self._config = deepcopy(_TABLES["at_first"])
         if context.master is not None:
             self._config["api"]["settings"]["masterClientId"] = context.master
 

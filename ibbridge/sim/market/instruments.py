@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
+from ibbridge.sim.data_files import table
 from ibbridge.sim.market.listings import KNOWN, Known, invented_cusip, isin_of
 
 __all__ = ["KNOWN", "Instrument", "Known", "Profile"]
@@ -46,91 +47,31 @@ class Profile:
     weekends: bool = False
 
 
-_EXTENDED, _REGULAR = ("0400", "2000"), ("0930", "1600")
-_STOCK_EXCHANGES = (
-    "SMART,AMEX,NYSE,CBOE,PHLX,ISE,CHX,ARCA,ISLAND,DRCTEDGE,BEX,BATS,EDGEA,BYX,IEX,EDGX,FOXRIVER,PEARL,NYSENAT,LTSE,MEMX,"
-    "IBEOS,OVERNIGHT,TPLUS0,PSX"
-)
+_TABLES = table("market/instruments.yaml")
 
-PROFILES: dict[str, Profile] = {
-    "STK": Profile(
-        "SMART", 0.01, (8, 400), 0.016, 9e6, 100, exchanges=_STOCK_EXCHANGES, hours=_EXTENDED, liquid=_REGULAR
-    ),
-    "CFD": Profile("SMART", 0.01, (8, 400), 0.016, 1e5, 100, hours=_EXTENDED, liquid=_REGULAR),
-    "WAR": Profile("SMART", 0.01, (0.5, 20), 0.04, 5e5, 1000, spread=2, hours=_EXTENDED, liquid=_REGULAR),
-    "IOPT": Profile("SMART", 0.01, (0.5, 20), 0.04, 5e5, 1000, spread=2, hours=_EXTENDED, liquid=_REGULAR),
-    "FUT": Profile("CME", 0.25, (500, 8000), 0.011, 1.2e6, 5, multiplier="50", expires=True),
-    "CONTFUT": Profile("CME", 0.25, (500, 8000), 0.011, 1.2e6, 5, multiplier="50", orders=False),
-    "OPT": Profile(
-        "SMART", 0.01, (1, 50), 0.016, 4000, 10, spread=4, multiplier="100", expires=True,
-        exchanges="SMART,AMEX,CBOE,PHLX,PSE,ISE,BOX,BATS,NASDAQOM,CBOE2,NASDAQBX,MIAX,GEMINI,EDGX,MERCURY",
-        hours=_REGULAR, liquid=_REGULAR,
-    ),
-    "FOP": Profile("CME", 0.05, (1, 50), 0.011, 900, 5, spread=3, multiplier="50", expires=True),
-    "CASH": Profile("IDEALPRO", 0.00005, (0.5, 2), 0.005, 0, 1e6, trades=False),
-    "IND": Profile(
-        "CBOE", 0.01, (500, 8000), 0.010, 0, 0, quotes=False, orders=False, hours=_EXTENDED, liquid=_REGULAR
-    ),
-    "CMDTY": Profile("SMART", 0.01, (20, 2500), 0.010, 0, 100, spread=4, trades=False),
-    "CRYPTO": Profile(
-        "PAXOS", 0.25, (0.5, 3000), 0.028, 4000, 2, spread=2, increment=0.0001, weekends=True, exchanges="PAXOS",
-    ),
-    "BOND": Profile("SMART", 0.001, (88, 112), 0.003, 5000, 50, spread=40, hours=_EXTENDED, liquid=_REGULAR),
-    "BILL": Profile("SMART", 0.001, (95, 100), 0.001, 5000, 50, spread=10, hours=_EXTENDED, liquid=_REGULAR),
-    "FUND": Profile(
-        "FUNDSERV", 0.01, (10, 60), 0.009, 0, 0, quotes=False, hours=("1559", "2200"), liquid=("1559", "2200")
-    ),
-    "BAG": Profile("SMART", 0.01, (1, 50), 0.016, 500, 10, spread=2, hours=_EXTENDED, liquid=_REGULAR),
-    "NEWS": Profile("NEWS", 0.01, (1, 2), 0.001, 0, 0, trades=False, quotes=False, orders=False, weekends=True),
-}  # fmt: skip
 
-MARKET_RULES: dict[int, tuple[tuple[float, float], ...]] = {
-    26: ((0.0, 0.01),),
-    30: ((0.0, 0.015625),),
-    32: ((0.0, 0.01),),
-    57: ((0.0, 0.05),),
-    67: ((0.0, 0.25),),
-    98: ((0.0, 1.0),),
-    103: ((0.0, 0.1),),
-    109: ((0.0, 0.01), (3.0, 0.05)),
-    110: ((0.0, 0.01), (3.0, 0.05)),
-    239: ((0.0, 0.00005),),
-    240: ((0.0, 0.005),),
-    342: ((0.0, 0.001),),
-    635: ((0.0, 0.01),),
-    1388: ((0.0, 0.0001),),
-    2806: ((0.0, 0.01),),
-    2963: ((0.0, 0.01),),
-}
+def _profile(row: dict[str, Any]) -> Profile:
+    """Return the profile of a row of the data file, in which ranges and exchanges are lists."""
+    ranges: dict[str, Any] = {name: tuple(row[name]) for name in ("prices", "hours", "liquid") if name in row}
+    return Profile(**{**row, **ranges, "exchanges": ",".join(row.get("exchanges", ()))})
+
+
+PROFILES: dict[str, Profile] = {sec_type: _profile(row) for sec_type, row in _TABLES["profiles"].items()}
+MARKET_RULES: dict[int, list[tuple[float, float]]] = _TABLES["market_rules"]
 """Price increments by rule id: the lowest price for which an increment holds, and the increment."""
-
-_RULE_OF_TICK = {
-    0.00005: 239, 0.0001: 1388, 0.001: 342, 0.005: 240, 0.01: 26, 0.015625: 30, 0.05: 57, 0.1: 103, 0.25: 67, 1.0: 98,
-}  # fmt: skip
-_RULES_OF_TYPE = {"OPT": (32, 109), "FUND": (2963, 2963)}
-"""Rules of the types that have their own: on SMART, and on any other exchange."""
-
-NEWS_PROVIDERS = {
-    "BRFG": "Briefing.com General Market Columns",
-    "BRFUPDN": "Briefing.com Analyst Actions",
-    "DJNL": "Dow Jones Newsletters",
-    "FLY": "Fly on the Wall",
-}
+NEWS_PROVIDERS: dict[str, str] = _TABLES["news_providers"]
 """News providers by code. Each has a broad tape: an instrument of its own with the provider's whole news."""
+
+_RULE_OF_TICK: dict[float, int] = _TABLES["rule_of_tick"]
+_RULES_OF_TYPE: dict[str, tuple[int, int]] = _TABLES["rules_of_type"]
+_ALIASES: dict[str, list[str]] = _TABLES["aliases"]
+_AT_HOME = ("FUT", "CONTFUT", "FOP", "IND")
+"""Types that are traded where they are listed."""
 
 
 def broad_tape(provider: str) -> str:
     """Return the symbol of a provider's broad tape."""
     return f"{provider}:{provider}_ALL"
-
-
-_AT_HOME = ("FUT", "CONTFUT", "FOP", "IND")
-"""Types that are traded where they are listed."""
-_ALIASES = {
-    "STK": ("NASDAQ", "BEST", "IBKRATS", "DARK", "NYSEDARK"), "CASH": ("IDEAL", "FXCONV", "FXSUBPIP"),
-    "CRYPTO": ("ZEROHASH",), "CMDTY": ("IBCMDTY",), "BAG": ("SMART",), "NEWS": tuple(NEWS_PROVIDERS),
-    "CFD": ("IBCFD",), "BOND": ("BONDDESK", "TRADEWEB"),
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +103,7 @@ class Instrument:
     underlying: Instrument | None = None
     legs: tuple[tuple[Instrument, float], ...] = field(default=())
     number: str = ""
-    trade: tuple[str, str, str] = ("", "", "")
+    trade: tuple[str, ...] = ("", "", "")
     fund: bool = False
 
     @property

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from ibbridge.sim.context import ClientSession, Data, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
-    from ibbridge.sim.market_data.scanner_codes import Filter
 
 SCANS_AT_ONCE = 10
 """Scanner subscriptions that all clients together may have."""
@@ -104,7 +103,7 @@ class Scanner:
             if instrument.sec_type in kind.sec_types
         ]
         passed = [sight for sight in sights if kind.holds(sight) and _passes(sight, scan)]
-        return sorted(passed, key=lambda sight: (-kind.sign * kind.value(sight), sight.instrument.symbol))
+        return sorted(passed, key=lambda sight: (kind.rank(sight), sight.instrument.symbol))
 
     def _singles(self) -> list[Instrument]:
         resolver = self._context.resolver
@@ -142,14 +141,10 @@ def _passes(sight: Sight, scan: Scan) -> bool:
     given = ((FIELDS[name], scan.wanted.get(name)) for name in FIELDS)
     limits = (*((FILTERS[name], limit) for name, limit in given), *((FILTERS[name], x) for name, x in scan.filters))
     for bound, limit in limits:
-        if limit is not None and not _within(bound, bound.value(sight), limit):
+        if limit is not None and not bound.passes(sight, limit):
             return False
     kind = scan.wanted.get("stockTypeFilter", "")
     return kind in ("", "ALL") or (kind == "ETF") == sight.is_fund
-
-
-def _within(bound: Filter, value: float, limit: float) -> bool:
-    return bound.sign * (value - limit) >= 0 if bound.sign else value == limit
 
 
 def _row(rank: int, sight: Sight) -> Data:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ibbridge.sim.data_files import table
 from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.market.instruments import ZONE, Instrument, identity_number, session_hours
 
@@ -14,13 +15,8 @@ if TYPE_CHECKING:
 
     from ibbridge.sim.context import ClientSession, Data, SimulationContext
 
-_ORDER_TYPES = (
-    "ACTIVETIM,AD,ADDONT,ADJUST,ALERT,ALGO,ALLOC,AON,AVGCOST,BASKET,BENCHPX,CASHQTY,COND,CONDORDER,DAY,DEACT,DEACTDIS,"
-    "DEACTEOD,DIS,DUR,GAT,GTC,GTD,GTT,HID,IBKRATS,ICE,IMB,IOC,LIT,LMT,LOC,MIDPX,MIT,MKT,MOC,MTL,NGCOMB,NODARK,NONALGO,"
-    "OCA,OPG,OPGREROUT,PEGBENCH,PEGMID,POSTATS,POSTONLY,PREOPGRTH,PRICECHK,REL,REL2MID,RELPCTOFS,RPI,RTH,SCALE,SCALEODD,"
-    "SCALERST,SIZECHK,SNAPMID,SNAPMKT,SNAPREL,STP,STPLMT,SWEEP,TRAIL,TRAILLIT,TRAILLMT,TRAILMIT,WHATIF"
-)
-_FUND_ORDER_TYPES = "AD,ALERT,ALLOC,BASKET,DAY,DEACT,DEACTDIS,FUNDSWAP,MKT,NONALGO,WHATIF"
+_TABLES = table("reference_data/contract_details.yaml")
+_ORDER_TYPES, _FUND_ORDER_TYPES = ",".join(_TABLES["order_types"]), ",".join(_TABLES["fund_order_types"])
 _BONDS = ("BOND", "BILL")
 _CENTRAL = ("CME", "CBOT")
 _GROUPS = {"FUT": 0, "CONTFUT": 0, "FUND": 0, "OPT": 2, "CASH": 4, "BOND": 7, "BILL": 7}
@@ -123,15 +119,7 @@ def _fund(instrument: Instrument) -> Data:
         "longName": f"{instrument.name} ({family})",
         "fundName": instrument.name,
         "fundFamily": family,
-        "fundFrontLoad": "0",
-        "fundBackLoad": "0",
-        "fundBackLoadTimeInterval": "0",
-        "fundManagementFee": "0.04",
-        "fundNotifyAmount": "10000000",
-        "fundMinimumInitialPurchase": "3000",
-        "fundSubsequentMinimumPurchase": "1",
-        "fundBlueSkyStates": "All",
-        "fundBlueSkyTerritories": "GUM,PRI,VIR",
+        **_TABLES["fund"],
     }
 
 

@@ -12,6 +12,7 @@ import re
 from heapq import merge
 from typing import TYPE_CHECKING, NamedTuple
 
+from ibbridge.sim.data_files import document, table
 from ibbridge.sim.market.instruments import NEWS_PROVIDERS, Instrument, broad_tape, identity_number
 from ibbridge.sim.market.price_path import DAY
 from ibbridge.sim.market.prices import OPENED
@@ -30,26 +31,12 @@ _MOST = 8
 _BULLETINS = 12
 _KEPT = 5_000
 _ARTICLE_ID = re.compile(r"([A-Z]+)\$([0-9a-f]{8})([0-9a-f]{4})([0-9a-f])")
-_HEADLINES = (
-    "{name} shares move as traders weigh {topic}",
-    "{name}: analyst {verdict} rating, cites {topic}",
-    "What {topic} could mean for {symbol}",
-    "{symbol} in focus ahead of {topic}",
-    "{name} comments on {topic}",
-    "Options traders position in {symbol} around {topic}",
-)
-_TOPICS = (
-    "quarterly results", "guidance for the year", "a change in management", "interest rates", "a new product",
-    "supply constraints", "the sector's outlook", "a regulator's inquiry", "its buyback programme", "margins",
-)  # fmt: skip
-_VERDICTS = ("raises", "lowers", "repeats", "starts with a neutral", "suspends")
-_BULLETIN_TEXTS = (
-    (1, "System maintenance is planned for this weekend."),
-    (2, "{exchange} reports a technical problem. Orders may be delayed."),
-    (3, "{exchange} has resolved its technical problem. Trading is back to normal."),
-    (1, "Exchange fees change at the beginning of next month."),
-)
-_BULLETIN_EXCHANGES = ("NYSE", "ISLAND", "ARCA", "CME", "CBOE")
+_TEXTS = table("reference_data/news.yaml")
+_WIDTH = 100
+_BLANK = b"headline".ljust(_WIDTH, b".")
+"""Place of the headline in the document of an article: of a fixed width, as a PDF counts its bytes."""
+_PLAIN = bytes.maketrans(b"()\\", b"[]/")
+"""Letters that have a meaning in a PDF, and what is printed for them."""
 
 
 class Article(NamedTuple):
@@ -105,23 +92,24 @@ class NewsArchive:
             return None
         for article in self._day(instrument, provider, day):
             if article.id == number and article.at <= self._context.now:
-                text = self._text(instrument, article)
                 if int(found[4], 16) % 4 == 3:
-                    return PDF, base64.b64encode(pdf(text)).decode("ascii")
-                return TEXT, "".join(f"<p>{line}</p>" for line in text)
+                    return PDF, base64.b64encode(_pdf(article.headline)).decode("ascii")
+                return TEXT, "".join(f"<p>{line}</p>" for line in self._text(instrument, article))
         return None
 
     def bulletins(self, after: float, until: float) -> Iterator[Bulletin]:
         """Yield the bulletins after `after` and not after `until`, oldest first."""
+        texts, exchanges = _TEXTS["bulletins"], _TEXTS["bulletin_exchanges"]
         for day in range(self._index(after), self._index(until) + 1):
             begin = self._begin(day)
             for place in range(_BULLETINS):
                 draw = identity_number(self._context.market.seed, "bulletin", day, place)
                 at = begin + (place * DAY + draw % DAY) // _BULLETINS
                 if after < at <= until:
-                    kind, text = _BULLETIN_TEXTS[draw % len(_BULLETIN_TEXTS)]
-                    exchange = _BULLETIN_EXCHANGES[draw // 7 % len(_BULLETIN_EXCHANGES)]
-                    yield Bulletin(at, day * _BULLETINS + place, kind, text.format(exchange=exchange), exchange)
+                    bulletin = texts[draw % len(texts)]
+                    exchange = exchanges[draw // 7 % len(exchanges)]
+                    text = bulletin["text"].format(exchange=exchange)
+                    yield Bulletin(at, day * _BULLETINS + place, bulletin["type"], text, exchange)
 
     # -- one day -----------------------------------------------------------------------------------------------------
 
@@ -145,44 +133,29 @@ class NewsArchive:
         draw = random.Random(identity_number(self._context.market.seed, "news", instrument.con_id, provider, day))
         times = sorted((draw.randrange(DAY) for _ in range(draw.randrange(1, _MOST))), reverse=True)
         for place, second in enumerate(times):
-            headline = draw.choice(_HEADLINES).format(
+            headline = draw.choice(_TEXTS["headlines"]).format(
                 name=instrument.name.title(),
                 symbol=instrument.symbol,
-                topic=draw.choice(_TOPICS),
-                verdict=draw.choice(_VERDICTS),
+                topic=draw.choice(_TEXTS["topics"]),
+                verdict=draw.choice(_TEXTS["verdicts"]),
             )
             number = f"{provider}${instrument.con_id:08x}{day:04x}{place:x}"
             yield Article(self._begin(day) + second, provider, number, headline)
 
     def _text(self, instrument: Instrument, article: Article) -> list[str]:
         close = self._context.market.quote(instrument, article.at).last
-        return [
-            article.headline,
-            f"{instrument.name} ({instrument.symbol}) last traded at {close:g} {instrument.currency}.",
-            f"By {NEWS_PROVIDERS[article.provider]}. This article is simulated, and so is all that it reports.",
-        ]
+        facts = {
+            "headline": article.headline,
+            "name": instrument.name,
+            "symbol": instrument.symbol,
+            "close": close,
+            "currency": instrument.currency,
+            "provider": NEWS_PROVIDERS[article.provider],
+        }
+        return [line.format(**facts) for line in _TEXTS["article"]]
 
 
-def pdf(lines: Sequence[str]) -> bytes:
-    """Return a PDF document of one page that any reader opens."""
-    shown = "".join(f"({_escaped(line)}) Tj 0 -16 Td " for line in lines)
-    content = f"BT /F1 11 Tf 50 780 Td {shown}ET"
-    objects = (
-        "<</Type/Catalog/Pages 2 0 R>>",
-        "<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        "<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
-        f"<</Length {len(content)}>>\nstream\n{content}\nendstream",
-        "<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
-    )
-    text, places = "%PDF-1.4\n", []
-    for number, body in enumerate(objects, 1):
-        places.append(len(text))
-        text += f"{number} 0 obj\n{body}\nendobj\n"
-    table = "".join(f"{place:010} 00000 n \n" for place in places)
-    size = len(objects) + 1
-    text += f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer\n<</Size {size}/Root 1 0 R>>\n"
-    return f"{text}startxref\n{text.index('xref')}\n%%EOF\n".encode("ascii", "replace")
-
-
-def _escaped(line: str) -> str:
-    return line.encode("ascii", "replace").decode("ascii").replace("\\", r"\\").replace("(", r"\(").replace(")", r"\)")
+def _pdf(headline: str) -> bytes:
+    """Return a PDF document of one page with this headline, cut if it is too long."""
+    line = headline.encode("ascii", "replace").translate(_PLAIN)[:_WIDTH].ljust(_WIDTH)
+    return document("reference_data/article.pdf").replace(_BLANK, line)

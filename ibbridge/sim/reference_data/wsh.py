@@ -10,6 +10,7 @@ import json
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ibbridge.sim.data_files import table
 from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.market.instruments import identity_number
 
@@ -25,14 +26,9 @@ EVENTS = 100
 BACK, AHEAD = 30, 90
 """Days before and after today that are shown if the request names no dates."""
 
-_KINDS = {
-    "wshe_ed": "Earnings Date",
-    "wshe_div": "Dividend",
-    "wshe_bod": "Board of Directors Meeting",
-    "wshe_cc": "Conference Call",
-    "wshe_sh": "Shareholder Meeting",
-    "wshe_split": "Split",
-}
+_META_DATA = table("reference_data/wsh.yaml")
+_KINDS: dict[str, str] = _META_DATA["event_types"]
+"""Names of the kinds of events by tag."""
 _FARTHEST = 3660
 _QUARTER = 91
 
@@ -144,7 +140,7 @@ class Horizon:
         if not isinstance(filters, dict):
             raise _invalid("The filter is no JSON object")
         for name in filters:
-            if name not in ("watchlist", "country", "limit", "limit_region", *_KINDS):
+            if name not in {*_KINDS, *(each["tag"] for each in _META_DATA["filters"])}:
                 raise _invalid(f"Unknown filter {name}")
         kinds = [kind for kind in _KINDS if _true(filters.get(kind, False))] or list(_KINDS)
         most = filters.get("limit", EVENTS)
@@ -202,15 +198,9 @@ class Horizon:
 
 
 def _metadata() -> str:
-    kinds = [{"tag": tag, "name": name, "search_keys": ["conids", "index_date"]} for tag, name in _KINDS.items()]
-    filters = [
-        {"tag": "watchlist", "name": "Watchlist", "type": "conids"},
-        {"tag": "country", "name": "Country", "type": "string", "values": ["All"]},
-        {"tag": "limit", "name": "Limit", "type": "integer"},
-        {"tag": "limit_region", "name": "Limit per region", "type": "integer"},
-        *({"tag": tag, "name": name, "type": "boolean"} for tag, name in _KINDS.items()),
-    ]
-    return json.dumps({"meta_data": {"event_types": kinds, "filters": filters}})
+    kinds = [{"tag": tag, "name": name, "search_keys": _META_DATA["search_keys"]} for tag, name in _KINDS.items()]
+    switches = [{"tag": tag, "name": name, "type": "boolean"} for tag, name in _KINDS.items()]
+    return json.dumps({"meta_data": {"event_types": kinds, "filters": [*_META_DATA["filters"], *switches]}})
 
 
 def _invalid(cause: str) -> RequestRejected:

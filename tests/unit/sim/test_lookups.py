@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from xml.etree import ElementTree as ET
+
 import pytest
 
 from ibbridge.sim import SimulatedTws
@@ -88,6 +90,11 @@ def test_families_tiers_and_branding_of_a_plain_user(client):
 def test_there_are_reports_about_known_stocks(client, report):
     (found,) = only(client.ask("reqFundamentalData", reqId=1, contract=AAPL, reportType=report), "fundamentalData")
     assert found["data"].startswith("<?xml")
+    bank = AAPL | {"symbol": "JPM"}  # whose name has an ampersand
+    (other,) = only(client.ask("reqFundamentalData", reqId=2, contract=bank, reportType=report), "fundamentalData")
+    assert [each.tag for each in ET.fromstring(found["data"]).iter()] == [
+        each.tag for each in ET.fromstring(other["data"]).iter()
+    ]
     again = Client(SimulatedTws(seed=1)).ask("reqFundamentalData", reqId=1, contract=AAPL, reportType=report)
     assert found == only(again, "fundamentalData")[0]
 

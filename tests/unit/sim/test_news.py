@@ -9,6 +9,7 @@ import pytest
 from ibbridge.sim import SimulatedTws
 from ibbridge.sim.engine import EPOCH
 from ibbridge.sim.market.instruments import NEWS_PROVIDERS
+from ibbridge.sim.reference_data.news_archive import _pdf
 from tests.support.simulator_client import AAPL, Client, codes, names, only
 
 ALL = "+".join(NEWS_PROVIDERS)
@@ -96,12 +97,18 @@ def test_every_headline_has_an_article_and_some_are_documents(client):
         if article["articleType"] == 0:
             assert row["headline"] in article["articleText"]
         else:
-            check_pdf(base64.b64decode(article["articleText"], validate=True))
+            printed = check_pdf(base64.b64decode(article["articleText"], validate=True))
+            assert row["headline"] in printed
     assert kinds == {0, 1}
 
 
+def test_a_headline_is_printed_without_what_ends_a_text_in_a_document():
+    (line,) = re.findall(r"\((DAX.*?)\) Tj", check_pdf(_pdf("DAX (40): \\ up" + " and up" * 20)))
+    assert line == ("DAX [40]: / up" + " and up" * 20)[:100]
+
+
 def check_pdf(document):
-    """Every object is where the table says, and the table where the end says."""
+    """Every object is where the table says, and the table where the end says. Return what is printed."""
     assert document.startswith(b"%PDF-1.4")
     assert document.endswith(b"%%EOF\n")
     table = int(document.rpartition(b"startxref\n")[2].partition(b"\n")[0])
@@ -111,6 +118,7 @@ def check_pdf(document):
         assert document[place:].startswith(b"%d 0 obj" % number)
     ((length, content),) = re.findall(rb"<</Length (\d+)>>\nstream\n(.*)\nendstream", document, re.DOTALL)
     assert int(length) == len(content)
+    return content.decode()
 
 
 @pytest.mark.parametrize("article", ["", "BRFG$", "BRFG$00000001500000", "FLY$0fd4fb2e4feb0", "BRFG$ffffffffffff0"])

@@ -72,6 +72,12 @@ def test_prices_are_bounded_in_either_way_of_asking(client, bounds):
     assert symbols(scan(client, 3, [(tags[name], str(value)) for name, value in bounds.items()], **place)) == found
 
 
+@pytest.mark.parametrize("code", FILTERS)
+def test_every_filter_can_be_set(client, code):
+    answer = scan(client, filters=[(code, "0")])
+    assert names(answer) == ["scannerData"] or codes(answer) == [165]
+
+
 def test_funds_and_companies_are_told_apart(client):
     assert set(symbols(scan(client, stockTypeFilter="ETF"))) > {"SPY", "QQQ", "IWM"}
     assert not {"SPY", "QQQ", "IWM"} & set(symbols(scan(client, 2, stockTypeFilter="CORP")))
