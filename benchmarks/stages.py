@@ -31,6 +31,7 @@ from ibbridge.orders.registry import OrderRegistry
 from ibbridge.protocol.instrument_key import instrument_key
 from ibbridge.requests.request import ActiveRequest
 from ibbridge.storage.event_store import EventStore
+from ibbridge.streams.history import MessageHistory
 from ibbridge.streams.publisher import Publisher
 from ibbridge.streams.replay_buffer import ReplayBuffer
 
@@ -52,8 +53,10 @@ class Part:
 
     def __init__(self, *, state: bool = False, ring: bool = False, store: EventStore | None = None) -> None:
         kept = load().ring
-        rings = ReplayBuffer(kept.messages, kept.bytes) if ring else _NoRing(1, 1)
-        self.streams = Publisher(1, lambda _: None, ring=rings, store=store)
+        history = MessageHistory(kept.messages, kept.bytes, store)
+        if not ring:
+            history.ring = _NoRing(1, 1)
+        self.streams = Publisher(1, lambda _: None, history=history)
         if store:
             self.streams.restore(store.last(), ())
         parts = routing(self.streams, OrderRegistry(1))

@@ -48,8 +48,8 @@ from ibbridge.security import process_limits
 from ibbridge.security.process_limits import memory_in_use
 from ibbridge.storage.disk_thread import DiskThread
 from ibbridge.storage.event_store import EventStore, StoreError
+from ibbridge.streams.history import MessageHistory
 from ibbridge.streams.publisher import Publisher
-from ibbridge.streams.replay_buffer import ReplayBuffer
 from ibbridge.tws.connector import TwsConnector
 from ibbridge.tws.decode_errors import DecodeErrors, MessageType
 from ibbridge.tws.outbound import OutboundMessage
@@ -114,10 +114,8 @@ class Daemon:
             _now(),  # until the store gives the epoch
             self._send,
             config.bus.prefix,
+            MessageHistory(config.ring.messages, config.ring.bytes, self.store, self.order_keys.of),
             config.bus.heartbeat,
-            ring=ReplayBuffer(config.ring.messages, config.ring.bytes),
-            store=self.store,
-            keys=self.order_keys.of,
         )
         self.orders = OrderRegistry(config.tws.client_id, self.order_keys.find)
         self.routing = routing(self.publisher, self.orders)

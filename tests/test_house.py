@@ -299,7 +299,6 @@ STILL_OVER = {
     "daemon.py": 38,
     "orders/placement.py": 13,
     "orders/placement.py: OrderPlacement": 8,
-    "streams/publisher.py: Publisher": 7,
     "subscriptions/resubscription.py": 17,
     "subscriptions/resubscription.py: Resubscriber": 9,
     "subscriptions/singleton_streams.py: SingletonStreams": 6,

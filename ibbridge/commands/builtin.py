@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ibbridge.protocol.errors import CommandRefused, shown
 from ibbridge.protocol.topics import LONGEST_STREAM
 from ibbridge.streams import snapshot
-from ibbridge.streams.publisher import Gone
+from ibbridge.streams.history import Gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

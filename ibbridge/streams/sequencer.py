@@ -1,4 +1,3 @@
-# cython: annotation_typing=False, binding=False
 """The sequencer, the hot path of every message: sequence number, offset, envelope, and place in the state.
 
 The module is compiled where that can be done: `_sequencer` is made from this source, with the types in
@@ -9,7 +8,7 @@ the work for each message, and the classes for it; everything else about streams
 from __future__ import annotations
 
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ibbridge.streams import envelope
 
@@ -19,6 +18,9 @@ if TYPE_CHECKING:
     from ibbridge.streams.market_depth import DepthBook
 
 INTERFACE = 3  # see compiled.py
+
+Micros: TypeAlias = int
+"""Time in µs since 1970 UTC. Cython would take a plain `int` for Python's, and not for 64 bits."""
 
 
 class Stream:
@@ -77,7 +79,7 @@ class Sequencer:
         self.changed: list[Stream] = []
         self.held: list[bytes] = []
 
-    def publish(self, channel: Channel, data: bytes, ts: int) -> bytes:
+    def publish(self, channel: Channel, data: bytes, ts: Micros) -> bytes:
         """Wrap packed `data`, read from TWS at `ts`, with the next numbers; hold the message, and return its body."""
         stream = channel.stream
         stream.seq = seq = stream.seq + 1
@@ -95,7 +97,7 @@ class Sequencer:
     def publish_all(
         self,
         messages: Iterable[Any],
-        ts: int,
+        ts: Micros,
         channels: Mapping[str, Mapping[Any, Channel]],
         other: Callable[[Any, int], None],
     ) -> None:

@@ -58,7 +58,7 @@ def beat(middle: Middle, seconds: float) -> None:
 def main(what: str, count: int) -> None:
     """Print the memory before and after so many requests."""
     middle = Middle(link=Link(226, share=1_000_000))
-    middle.streams.ring = ReplayBuffer(1000, 2**20)
+    middle.streams._history.ring = ReplayBuffer(1000, 2**20)
     run(middle, what, 1, WARM)
     before = memory(os.getpid())
     run(middle, what, 1 + WARM, count)

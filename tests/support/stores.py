@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.storage.backlog import OVERHEAD
 from ibbridge.storage.event_store import EventStore
 from ibbridge.storage.keys import Key
-from ibbridge.streams.publisher import Row
+from ibbridge.streams.history import Row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

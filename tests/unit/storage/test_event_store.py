@@ -42,7 +42,7 @@ from tests.support.stores import (
 
 if TYPE_CHECKING:
     from ibbridge.storage.event_store import EventStore
-    from ibbridge.streams.publisher import Row
+    from ibbridge.streams.history import Row
 
 # -- what it is for
 
@@ -315,7 +315,7 @@ def test_a_million_keys_take_little(store: EventStore, directory: Path) -> None:
 KILLED = """
 import pathlib, random, sys
 from ibbridge.storage.event_store import EventStore
-from ibbridge.streams.publisher import Row
+from ibbridge.streams.history import Row
 store, luck = EventStore(pathlib.Path(sys.argv[1]), days=1 / 86400), random.Random(sys.argv[2])
 store.open(1)
 last = store.last()

@@ -179,7 +179,7 @@ FULL_AT_START = """
 import pathlib, resource, sys
 from ibbridge.storage.keys import Found, Key
 from ibbridge.storage.event_store import EventStore
-from ibbridge.streams.publisher import Row
+from ibbridge.streams.history import Row
 soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), hard))
 store = EventStore(pathlib.Path(sys.argv[1]), days=7, patience=60)

@@ -124,7 +124,7 @@ def test_closing_while_nothing_can_be_written_ends(store: EventStore, directory:
 LIMITED = """
 import pathlib, resource, sys
 from ibbridge.storage.event_store import EventStore
-from ibbridge.streams.publisher import Row
+from ibbridge.streams.history import Row
 store = EventStore(pathlib.Path(sys.argv[1]), days=7)
 store.open(1)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))

@@ -19,8 +19,9 @@ from ibbridge.orders.registry import OrderRegistry
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.risk.halt import Halt
 from ibbridge.streams import snapshot
-from ibbridge.streams.publisher import DURABLE, Publisher, Row
-from ibbridge.streams.replay_buffer import ReplayBuffer
+from ibbridge.streams.channels import DURABLE
+from ibbridge.streams.history import MessageHistory, Row
+from ibbridge.streams.publisher import Publisher
 from tests.support.daemon_core import AAPL, LIMIT, Middle, each_pair, refusal
 
 
@@ -70,7 +71,7 @@ class Process:
     def __init__(self, epoch: int, shelf: Shelf | None, *, messages: int = 1000, size: int = 2**20, prefix: str = ""):
         self.sent: list[tuple[bytes, bytes]] = []
         self.order: list[str] = []
-        self.streams = Publisher(epoch, each_pair(self._send), prefix, ring=ReplayBuffer(messages, size), store=shelf)
+        self.streams = Publisher(epoch, each_pair(self._send), prefix, MessageHistory(messages, size, shelf))
         if shelf is not None:
             self.streams.restore(shelf.last(), shelf.state())
         self.bridge = BuiltinCommands(self.streams, Halt(None), dict, lambda: 1)
@@ -132,7 +133,9 @@ def test_nothing_is_sent_before_it_is_committed_and_what_stands_before_it_does_n
             log.append([row.seq for row in rows])
             return super().append(rows)
 
-    streams = Publisher(1, each_pair(lambda topic, _: log.append(topic.decode().split(".")[0])), store=Watched())
+    streams = Publisher(
+        1, each_pair(lambda topic, _: log.append(topic.decode().split(".")[0])), history=MessageHistory(store=Watched())
+    )
     streams.begin_batch()
     for each in ("md", "md", "ord", "md", "ord"):
         streams.publish_map(streams.channel(each, "a", "x"), {}, 1)
@@ -149,7 +152,11 @@ def paused(sent: list[str], commits: list[int]) -> Publisher:
             commits.append(len(rows))
             return super().append(rows)
 
-    streams = Publisher(1, each_pair(lambda topic, _: sent.append(topic.decode().split(".")[0])), store=Watched())
+    streams = Publisher(
+        1,
+        each_pair(lambda topic, _: sent.append(topic.decode().split(".")[0])),
+        history=MessageHistory(store=Watched()),
+    )
     streams.begin_batch()
     for name in ("md", "ord", "md"):
         streams.publish_map(streams.channel(name, "a", "x"), {}, 1)
@@ -187,7 +194,7 @@ def test_a_pause_ends_with_whatever_is_behind_what_was_held(then):
 
 def test_a_pause_is_for_what_waits_for_the_disk():
     sent: list[bytes] = []
-    streams = Publisher(1, each_pair(lambda topic, _: sent.append(topic)), store=Shelf())
+    streams = Publisher(1, each_pair(lambda topic, _: sent.append(topic)), history=MessageHistory(store=Shelf()))
     streams.begin_batch()
     streams.publish_map(streams.channel("md", "a", "x"), {}, 1)
     assert not streams.end_batch()

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibbridge.streams import snapshot
-from ibbridge.streams.publisher import Gone, Publisher
-from ibbridge.streams.replay_buffer import ReplayBuffer
+from ibbridge.streams.history import Gone, MessageHistory
+from ibbridge.streams.publisher import Publisher
 from ibbridge.streams.retired_streams import RetiredStreams
 
 
 def streams() -> tuple[Publisher, list[bytes]]:
     sent: list[bytes] = []
-    made = Publisher(1, sent.extend, ring=ReplayBuffer(8, 2**20))
+    made = Publisher(1, sent.extend, history=MessageHistory(8, 2**20))
     made._retired = RetiredStreams(named=4)
     return made, sent
 
