@@ -271,7 +271,7 @@ def test_status_says_whether_compiled_code_decodes(in_use, said, monkeypatch):
 def test_status_counts_what_the_bus_could_not_do():
     published = Published()
     published.daemon.bus._outbox = SimpleNamespace(unsent=2)
-    published.daemon.bus.strays = 3
+    published.daemon.bus._subscriptions = SimpleNamespace(strays=3)  # type: ignore[assignment]
     assert published.ask("status")["result"]["counts"].items() >= {"notPublished": 2, "strayFrames": 3}.items()
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ibbridge.bus import SUBSCRIPTIONS, Bus
+from ibbridge.bus import Bus
 from ibbridge.config.model import BusConfig
 from ibbridge.security import peers as peers_module
 from ibbridge.security import socket_queues
+from ibbridge.zeromq.socket_options import SUBSCRIPTIONS
 from tests.attacks import zmtp
 
 if TYPE_CHECKING:
