@@ -64,9 +64,9 @@ class ClientConnection:
     def _greet(self, now: float) -> None:
         """Queue the acceptor's response to the greeting, or what a fault makes of the response."""
         out = self.acceptor.data_to_send()
-        if out and self._injector.stalled("accepted", None):
+        if out and self._injector.schedule.stalled("accepted", None):
             self.mute = True
-        if out and (found := self._injector.use("greet", None)):
+        if out and (found := self._injector.schedule.use("greet", None)):
             args = found.step.args
             fields = (str(self.acceptor.version if args["announce"] is None else args["announce"]), args["time"])
             out = frame(b"".join(field.encode(args["encoding"], "replace") + b"\0" for field in fields))
@@ -97,13 +97,13 @@ class ClientConnection:
                 log.warning("message %s does not exist at server version %d; not sent", name, dialect.version)
                 continue
             frames.append(encoder.put(name, data))
-        if not self.mute and not (self._welcomed and self._injector.stalled("ready", self.client)):
+        if not self.mute and not (self._welcomed and self._injector.schedule.stalled("ready", self.client)):
             self.pipe.put(b"".join(frames), now)
         self._welcomed = True
 
     def _shape(self) -> None:
         """Set the pipe's limits from the active faults."""
-        pipe, find = self.pipe, self._injector.active
+        pipe, find = self.pipe, self._injector.schedule.active
         pipe.held = find("half-open", self.client) is not None
         pipe.piece = found.step.args["bytes"] if (found := find("split", self.client)) else 0
         pipe.gather = found.step.args["seconds"] if (found := find("merge", self.client)) else 0.0
@@ -117,16 +117,16 @@ class ClientConnection:
     def start(self, core: SimulatedTws, client: int, now: float) -> None:
         """Process START_API, by which a client gives its client id: open a session, or what a fault makes of it."""
         self.client = client
-        if self._injector.stalled("version", None):
+        if self._injector.schedule.stalled("version", None):
             self.mute = True
             return
-        in_use = self._injector.use("id-in-use", client)
+        in_use = self._injector.schedule.use("id-in-use", client)
         if in_use is not None and in_use.step.args["how"] == "close":
             self.mute, self._closes = True, now + BARE_CLOSE
             return
         ends = MESSAGES["historicalDataEnd"].exists(self.acceptor.version or 0)
         self.session = core.connect(client, history_end=ends, taken=in_use is not None)
-        self.mute = self._injector.stalled("start", client)
+        self.mute = self._injector.schedule.stalled("start", client)
         if not self.session.closed:
             self._injector.joined(self.session)
 

@@ -82,7 +82,7 @@ class Simulator(TcpServer):
     async def __aenter__(self) -> Self:
         await super().__aenter__()
         now = asyncio.get_running_loop().time()
-        self._injector.plan(self._settings.faults, now)
+        self._injector.schedule.plan(self._settings.faults, now)
         self._do_due(now)
         self._clock = self._tasks.create_task(self._run_clock())
         if self._settings.control is not None:
@@ -147,7 +147,7 @@ class Simulator(TcpServer):
         if step.do == "figures":
             return {"figures": self.figures()}
         if (step.at, step.after, step.on) != (None, None, None):
-            self._injector.plan([step], now)
+            self._injector.schedule.plan([step], now)
         else:
             self._begin(step, now)
             self._flush()
@@ -158,7 +158,7 @@ class Simulator(TcpServer):
         return {"connections": dict(self._connections), **self._injector.figures()}
 
     def _do_due(self, now: float) -> None:
-        for step in self._injector.due(now):
+        for step in self._injector.schedule.due(now):
             self._begin(step, now)
 
     def _begin(self, step: FaultStep, now: float) -> None:
@@ -173,7 +173,7 @@ class Simulator(TcpServer):
             connection.spoil(step, self.core.context.second, now)
 
     def _refusing(self) -> bool:
-        return any(self._injector.active(do, None) for do in ("refuse", "restart"))
+        return any(self._injector.schedule.active(do, None) for do in ("refuse", "restart"))
 
     def _shut(self) -> None:
         """Stop listening, and keep the port bound, so that no other process takes it."""
@@ -195,7 +195,7 @@ class Simulator(TcpServer):
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         full = len(self._writers) >= self._settings.clients
-        if full or self._injector.use("accept-close", None):
+        if full or self._injector.schedule.use("accept-close", None):
             self._connections["refused"] += 1
             writer.close()
             return
@@ -233,7 +233,7 @@ class Simulator(TcpServer):
         """Return True if a fault keeps the server from reading a client's bytes, even their end."""
         if self._ending or connection.writer.is_closing():
             return False
-        return self._injector.active("half-open", connection.client) is not None
+        return self._injector.schedule.active("half-open", connection.client) is not None
 
     def _receive(self, connection: ClientConnection, data: bytes) -> None:
         now = asyncio.get_running_loop().time()
@@ -245,10 +245,10 @@ class Simulator(TcpServer):
         if session is None:
             if isinstance(message, Message) and message.name == "startApi":
                 connection.start(self.core, message.data["clientId"] or 0, now)
-        elif self._injector.stalled("ready", connection.client):
+        elif self._injector.schedule.stalled("ready", connection.client):
             pass  # nothing is heard while this fault lasts
         elif isinstance(message, Message) and connection.knows(message):
-            for step in self._injector.triggered(message.name, session.client_id):
+            for step in self._injector.schedule.triggered(message.name, session.client_id):
                 self._begin(step, now)
             self._injector.asked(session, message.name, message.data, now)
         else:

@@ -221,7 +221,7 @@ def night():
     """What a client hears in twenty seconds, and when."""
     host = SimulatedTws(1)
     trouble = FaultInjector(host, pace=5)
-    trouble.plan(read(NIGHT), 100.0)
+    trouble.schedule.plan(read(NIGHT), 100.0)
     session = host.connect(1)
     trouble.joined(session)
     asked: dict[float, tuple[str, dict[str, object]]] = {
@@ -230,7 +230,7 @@ def night():
     }
     heard = []
     for now in (quarter / 4 for quarter in range(80)):
-        for each in trouble.due(100.0 + now):
+        for each in trouble.schedule.due(100.0 + now):
             trouble.begin(each, 100.0 + now)
         trouble.tick(100.0 + now)
         host.advance(EPOCH + now)
