@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -364,3 +365,67 @@ def test_what_exceeds_a_limit_is_found() -> None:
     imports = "".join(f"from {each} import something\n" for each in some)
     found = dict(over_the_limits("x.py", ast.parse(f"import zmq\nfrom ibbridge import daemon\n{imports}{constructor}")))
     assert found == {"x.py": len({*some, "ibbridge.daemon"}), "x.py: A": 6}
+
+
+# -- no hooks ---------------------------------------------------------------------------------------------------------
+
+STILL_HOOKED = {
+    ("commands/ib_requests.py", "tracker.over = self._over"),
+    ("daemon.py", "self.requests.market_data_type_set = self._market_data_type_set"),
+    ("requests/issuer.py", "tracker.answered = self._answered"),
+    ("requests/issuer.py", "tracker.partly_answered = self._partly_answered"),
+}
+"""Hooks that are left. Nothing may be added."""
+
+
+def hooks(tree: ast.AST) -> Iterator[str]:
+    """Yield the assignments of a function to an attribute of another object, as source.
+
+    An object that calls what others have hung on it hides whom it calls; a constructor says what it takes.
+    """
+    functions = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign(targets=targets, value=value) if is_function(value, functions):
+                if any(isinstance(target, ast.Attribute) and not is_own(target) for target in targets):
+                    yield ast.unparse(node)
+
+
+def is_function(node: ast.expr, functions: set[str]) -> bool:
+    match node:
+        case ast.Lambda():
+            return True
+        case ast.Name(name) | ast.Attribute(attr=name):
+            return name in functions
+    return False
+
+
+def is_own(target: ast.Attribute) -> bool:
+    return isinstance(target.value, ast.Name) and target.value.id == "self"
+
+
+def test_nobody_hangs_a_function_on_another_object() -> None:
+    found = {(name, each) for name, tree in MODULES.items() for each in hooks(tree)}
+    assert found - STILL_HOOKED == set()
+    assert STILL_HOOKED - found == set()
+
+
+def test_a_hook_is_found() -> None:
+    source = "class A:\n  def f(self):\n    other.hook = self.f\n    self.x.y = lambda: 0\n    self.z = self.f\n"
+    assert list(hooks(ast.parse(source))) == ["other.hook = self.f", "self.x.y = lambda: 0"]
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+TWO_FACES = {("client", "Client"): "the client for threads and the client for asyncio are used alike"}
+"""Names that two classes of a package share, and why."""
+
+
+def test_no_class_of_a_package_has_the_name_of_another() -> None:
+    names = Counter(
+        (package(name), node.name)
+        for name, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    )
+    assert {each for each, number in names.items() if number > 1} == TWO_FACES.keys()

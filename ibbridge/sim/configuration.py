@@ -10,7 +10,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.sim.data_files import table
-from ibbridge.sim.market.contract_resolver import RequestRejected
+from ibbridge.sim.rejections import RequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

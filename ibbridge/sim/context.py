@@ -10,8 +10,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import ContractResolver, invalid, not_found
+from ibbridge.sim.market.contract_resolver import ContractResolver
 from ibbridge.sim.market.prices import Market
+from ibbridge.sim.rejections import invalid, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -95,8 +96,8 @@ class SimulationContext:
     def instrument(self, contract: Mapping[str, Any]) -> Instrument:
         """Return the one instrument that a contract means for data and orders.
 
-        Raise `Refused` if no instrument or more than one matches, or if the contract names no exchange or leaves its
-        currency open.
+        Raise `RequestRejected` if no instrument or more than one matches, or if the contract names no exchange or
+        leaves its currency open.
         """
         if not contract.get("exchange"):
             raise invalid("Please enter exchange")

@@ -13,11 +13,11 @@ from ibbridge.codec.messages import REQUESTS
 from ibbridge.sim.accounts.requests import AccountRequests
 from ibbridge.sim.context import ClientSession, SimulationContext
 from ibbridge.sim.host_requests import HostRequests
-from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.market_data.requests import MarketDataRequests
 from ibbridge.sim.orders.requests import OrderRequests
 from ibbridge.sim.reference_data.news_archive import NewsArchive
 from ibbridge.sim.reference_data.requests import ReferenceDataRequests
+from ibbridge.sim.rejections import RequestRejected
 from ibbridge.sim.request_checks import unreadable
 from ibbridge.sim.settings import HostSettings
 

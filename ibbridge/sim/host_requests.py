@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.sim.configuration import ORDER_REQUESTS, Configuration, read_only
-from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
+from ibbridge.sim.rejections import RequestRejected, invalid
 from ibbridge.sim.request_table import RequestTable
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from ibbridge.sim.accounts.values import (
     summary_rows,
 )
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.prices import QUARTERS
+from ibbridge.sim.rejections import RequestRejected, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

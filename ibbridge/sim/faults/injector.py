@@ -17,8 +17,8 @@ from ibbridge.sim.faults.client_state import ORDERS, ClientState, key_of
 from ibbridge.sim.faults.connectivity import BREAKS, BROKEN, COMPETING, DATA, Connectivity
 from ibbridge.sim.faults.schedule import FaultSchedule
 from ibbridge.sim.faults.script import FAULTS, ORDER_EVENTS
-from ibbridge.sim.market.contract_resolver import RequestRejected, not_found
 from ibbridge.sim.pacing_rules import STRIKES
+from ibbridge.sim.rejections import RequestRejected, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -23,7 +23,8 @@ from ibbridge.sim.market.instruments import (
     identity_number,
     third_friday,
 )
-from ibbridge.sim.market.listings import invented_cusip
+from ibbridge.sim.market.issuance import MONTH_CODES, issue_future, issue_name, issue_option
+from ibbridge.sim.rejections import RequestRejected, invalid, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,32 +33,11 @@ NOBODY = ("NOSUCH", "INVALID", "UNKNOWN")
 """Beginnings of names that no security has, even where names may be made up."""
 
 _SYMBOL = re.compile(r"[A-Z0-9][A-Z0-9. ]{0,15}")
-_MONTH_CODES = "FGHJKMNQUVXZ"
 _FUTURE_LOCAL = re.compile(r"([A-Z0-9]+)([FGHJKMNQUVXZ])(\d)")
 _OPTION_LOCAL = re.compile(r"([A-Z0-9.]+) *(\d{6})([CP])(\d{8})")
 _STRIKE_STEPS = ((25, 0.5), (100, 1.0), (250, 2.5), (1000, 5.0), (5000, 25.0), (float("inf"), 50.0))
 _QUARTERLY = (3, 6, 9, 12)
-_NUMBERED = ("STK", "BOND", "BILL", "FUND")
 _TAPES = frozenset(map(broad_tape, NEWS_PROVIDERS))
-
-
-class RequestRejected(Exception):  # noqa: N818 - a response of TWS, not a failure of the simulator
-    """Error of IB's that answers a request."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(f"{code} {text}")
-        self.code = code
-        self.text = text
-
-
-def not_found() -> RequestRejected:
-    """Return TWS's error for a contract that matches no security."""
-    return RequestRejected(200, "No security definition has been found for the request")
-
-
-def invalid(cause: str) -> RequestRejected:
-    """Return TWS's error for an invalid request, with the cause."""
-    return RequestRejected(321, f"Error validating request.-'bW' : cause - {cause}")
 
 
 class ContractResolver:
@@ -183,7 +163,7 @@ class ContractResolver:
         underlying = self.root("STK", symbol, "USD")
         expiry, strikes = self.expirations(underlying, today)[0], self.strikes(underlying)
         middle = len(strikes) // 2
-        calls = [_option("OPT", underlying, expiry, strike, "C") for strike in strikes[middle : middle + 2]]
+        calls = [issue_option("OPT", underlying, expiry, strike, "C") for strike in strikes[middle : middle + 2]]
         legs = [{"conId": self._issue(call).con_id, "action": side} for call, side in zip(calls, "BS", strict=True)]
         return self._combination({"symbol": symbol, "comboLegs": legs}, today)
 
@@ -248,38 +228,10 @@ class ContractResolver:
         """Return the instrument of a name that derives from nothing: made once, the same for ever."""
         key = sec_type, symbol, currency
         if key not in self._roots:
-            made = self._make(*key)
+            made = issue_name(self._seed, *key)
             self._roots[key] = made
             self._issued[made.con_id] = made
         return self._roots[key]
-
-    def _make(self, sec_type: str, symbol: str, currency: str) -> Instrument:
-        profile, known = PROFILES[sec_type], KNOWN.get((sec_type, symbol, currency))
-        draw = identity_number(self._seed, "level", sec_type, symbol, currency) % 10_000 / 10_000
-        low, high = profile.prices
-        usual = known.price if known else low * (high / low) ** (identity_number("price", symbol) % 10_000 / 10_000)
-        tick = known.tick if known and known.tick else profile.tick
-        con_id = known.con_id if known and known.con_id else identity_number(sec_type, symbol, currency)
-        number = known.number if known else invented_cusip(sec_type, symbol, currency) if sec_type in _NUMBERED else ""
-        return Instrument(
-            con_id=con_id,
-            sec_type=sec_type,
-            symbol=symbol,
-            currency=currency,
-            name=known.name if known else f"{symbol} INC" if sec_type == "STK" else symbol,
-            primary=known.primary if known else "NYSE" if sec_type == "STK" else profile.exchange,
-            local_symbol=_local_symbol(sec_type, symbol, currency, con_id, number),
-            trading_class=_trading_class(sec_type, symbol, currency, number),
-            tick=0.005 if sec_type == "CASH" and currency == "JPY" else tick,
-            root=f"{sec_type} {symbol} {currency}",
-            base=usual * (1 + (draw - 0.5) * (0.02 if sec_type == "CASH" else 0.4)),
-            volatility=profile.volatility,
-            volume=profile.volume,
-            multiplier=(known.multiplier if known else "") or profile.multiplier,
-            number=number,
-            trade=known.trade if known else ("", "", ""),
-            fund=known is not None and known.fund,
-        )
 
     def _futures(self, contract: Mapping[str, Any], today: date) -> list[Instrument]:
         root = self.root("FUT", contract["symbol"], contract["currency"])
@@ -293,17 +245,11 @@ class ContractResolver:
             months = (_month(today, n) for n in range(15))
             days = [third_friday(*month) for month in months if month[1] in _QUARTERLY]
             days = [day for day in days if day >= today][:4]
-        return [self._future(root, day) for day in days]
+        return [issue_future(root, day) for day in days]
 
     def _front(self, symbol: str, currency: str, today: date) -> Instrument:
         """Return the future that expires next."""
         return self._futures({"symbol": symbol, "currency": currency}, today)[0]
-
-    @staticmethod
-    def _future(root: Instrument, day: date) -> Instrument:
-        local = f"{root.symbol}{_MONTH_CODES[day.month - 1]}{day.year % 10}"
-        number = identity_number(root.root, day)
-        return replace(root, con_id=number, expiry=f"{day:%Y%m%d}", local_symbol=local)
 
     def _options(self, contract: Mapping[str, Any], today: date) -> Iterator[Instrument]:
         underlying = self._underlying(contract, today)
@@ -319,7 +265,7 @@ class ContractResolver:
         for expiry in expirations:
             for each in [strike] if strike else self.strikes(underlying):
                 for side in right if right in ("C", "P") else "CP":
-                    yield _option(contract["secType"], underlying, expiry, each, side)
+                    yield issue_option(contract["secType"], underlying, expiry, each, side)
 
     def _underlying(self, contract: Mapping[str, Any], today: date) -> Instrument:
         symbol, currency = contract["symbol"], contract["currency"]
@@ -349,21 +295,6 @@ class ContractResolver:
         return self._issue(made)
 
 
-def _local_symbol(sec_type: str, symbol: str, currency: str, con_id: int, number: str) -> str:
-    """Return the exchange's name of an instrument: a pair by both names, a bond and a fund by a number."""
-    if sec_type in ("CASH", "CRYPTO"):
-        return f"{symbol}.{currency}"
-    if (sec_type, currency) == ("STK", "KRW"):
-        return f"{symbol}.KS"
-    return {"BOND": f"IBCID{con_id}", "BILL": f"IBCID{con_id}", "FUND": number}.get(sec_type) or symbol
-
-
-def _trading_class(sec_type: str, symbol: str, currency: str, number: str) -> str:
-    if sec_type == "CASH":
-        return f"{symbol}.{currency}"
-    return {"STK": "NMS" if currency == "USD" else symbol, "FUND": number}.get(sec_type) or symbol
-
-
 def _completed(contract: Mapping[str, Any]) -> dict[str, Any]:
     """Return the contract with its symbol in capitals, and with the fields that its local symbol implies."""
     given = {"symbol": ""} | {name: value for name, value in contract.items() if value}
@@ -376,7 +307,7 @@ def _completed(contract: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_local(sec_type: str, local: str) -> dict[str, Any]:
     if sec_type == "FUT" and (found := _FUTURE_LOCAL.fullmatch(local)):
-        month = f"202{found[3]}{_MONTH_CODES.index(found[2]) + 1:02}"
+        month = f"202{found[3]}{MONTH_CODES.index(found[2]) + 1:02}"
         return {"symbol": found[1], "lastTradeDateOrContractMonth": month}
     if sec_type in ("OPT", "FOP") and (found := _OPTION_LOCAL.fullmatch(local)):
         strike = int(found[4]) / 1000
@@ -389,31 +320,6 @@ def _read_local(sec_type: str, local: str) -> dict[str, Any]:
     if sec_type in ("CASH", "CRYPTO") and local.count(".") == 1:
         return dict(zip(("symbol", "currency"), local.split("."), strict=True))
     return {"symbol": local}
-
-
-def _option(sec_type: str, underlying: Instrument, expiry: str, strike: float, right: str) -> Instrument:
-    profile = PROFILES[sec_type]
-    return Instrument(
-        con_id=identity_number(sec_type, underlying.root, expiry, strike, right),
-        sec_type=sec_type,
-        symbol=underlying.symbol,
-        currency=underlying.currency,
-        name=underlying.name,
-        primary=underlying.primary if sec_type == "FOP" else profile.exchange,
-        local_symbol=f"{underlying.symbol:<6}{expiry[2:]}{right}{round(strike * 1000):08}",
-        trading_class=underlying.symbol,
-        tick=profile.tick,
-        root=underlying.root,
-        base=underlying.base,
-        volatility=underlying.volatility,
-        volume=profile.volume,
-        multiplier=underlying.multiplier or profile.multiplier,
-        expiry=expiry,
-        strike=strike,
-        right=right,
-        underlying=underlying,
-        trade=underlying.trade,
-    )
 
 
 def _listed(expiry: date, today: date) -> bool:

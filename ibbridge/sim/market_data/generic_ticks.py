@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ibbridge.sim.market.contract_resolver import invalid
 from ibbridge.sim.market.instruments import NEWS_PROVIDERS
 from ibbridge.sim.reference_data.news import read_providers
+from ibbridge.sim.rejections import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -160,7 +160,7 @@ class Wanted(NamedTuple):
 
 
 def read_list(text: str, sec_type: str) -> Wanted:
-    """Return the content of a list of generic ticks. Raise `Refused`, naming the legal ones."""
+    """Return the content of a list of generic ticks. Raise `RequestRejected`, naming the legal ones."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     numbers = frozenset(_number(word, text, sec_type) for word in words if word != NO_DEFAULTS)
     papers: list[str] = []

@@ -6,7 +6,6 @@ from datetime import date
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.instruments import ZONE
 from ibbridge.sim.market.price_path import DAY
 from ibbridge.sim.market.prices import QUARTERS
@@ -21,6 +20,7 @@ from ibbridge.sim.market_data.bars import (
     sessions_of,
     shown_bar,
 )
+from ibbridge.sim.rejections import RequestRejected, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.sim.market.contract_resolver import invalid
 from ibbridge.sim.market.instruments import PROFILES
 from ibbridge.sim.market.prices import VOLATILITIES, Greeks, black_scholes, implied_volatility, years_left
+from ibbridge.sim.rejections import invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

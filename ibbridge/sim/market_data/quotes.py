@@ -10,7 +10,6 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.market.price_path import DAY
 from ibbridge.sim.market.prices import QUARTERS
 from ibbridge.sim.market_data.generic_ticks import (
@@ -27,6 +26,7 @@ from ibbridge.sim.market_data.generic_ticks import (
     trade_report,
 )
 from ibbridge.sim.reference_data.lookups import smart_key
+from ibbridge.sim.rejections import RequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

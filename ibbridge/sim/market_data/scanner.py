@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.prices import QUARTERS
 from ibbridge.sim.market_data.scanner_codes import FIELDS, FILTERS, INSTRUMENTS, LOCATIONS, SCANS, Sight
 from ibbridge.sim.market_data.scanner_parameters import document
+from ibbridge.sim.rejections import RequestRejected, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.prices import QUARTERS, Market, Quote
 from ibbridge.sim.market_data.bars import shown_bar
 from ibbridge.sim.market_data.tick_history import TICKS, newest
+from ibbridge.sim.rejections import RequestRejected, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

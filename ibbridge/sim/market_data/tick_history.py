@@ -10,11 +10,11 @@ from itertools import chain, pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.price_path import DAY
 from ibbridge.sim.market.prices import QUARTERS, Market, Quote, to_tick
 from ibbridge.sim.market_data.bars import YEARS, regular_hours
 from ibbridge.sim.market_data.history import asked_moment, no_data
+from ibbridge.sim.rejections import RequestRejected, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.orders.matching import commission, conditions_met, hedge_size, is_triggered, offer
 from ibbridge.sim.orders.order import (
     CANCELLED,
@@ -20,6 +19,7 @@ from ibbridge.sim.orders.order import (
     SimulatedOrder,
 )
 from ibbridge.sim.orders.registry import CANCELLED_BY_USER, OrderBook, why_held
+from ibbridge.sim.rejections import RequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.market.price_path import DAY
 from ibbridge.sim.orders.matching import commission
 from ibbridge.sim.orders.order import FILLED, HELD, INACTIVE, PRE_SUBMITTED, SimulatedOrder
 from ibbridge.sim.orders.registry import CANCELLED_BY_USER, OrderBook, why_held
 from ibbridge.sim.orders.validation import check, choose_account
+from ibbridge.sim.rejections import RequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

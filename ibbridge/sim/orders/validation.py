@@ -10,8 +10,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.market.prices import to_tick
+from ibbridge.sim.rejections import RequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

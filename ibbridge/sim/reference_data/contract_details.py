@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.sim.data_files import table
-from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.market.instruments import ZONE, Instrument, identity_number, session_hours
+from ibbridge.sim.rejections import RequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

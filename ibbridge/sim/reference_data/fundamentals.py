@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 from ibbridge.sim.data_files import text
-from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.instruments import KNOWN, identity_number
+from ibbridge.sim.rejections import RequestRejected, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.sim.market import ib_times
-from ibbridge.sim.market.contract_resolver import RequestRejected, invalid
 from ibbridge.sim.market.instruments import NEWS_PROVIDERS
+from ibbridge.sim.rejections import RequestRejected, invalid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

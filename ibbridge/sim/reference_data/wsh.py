@@ -11,8 +11,8 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.sim.data_files import table
-from ibbridge.sim.market.contract_resolver import RequestRejected
 from ibbridge.sim.market.instruments import identity_number
+from ibbridge.sim.rejections import RequestRejected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -5,7 +5,8 @@ from datetime import date
 import pytest
 
 from ibbridge.sim import SimulatedTws
-from ibbridge.sim.market.contract_resolver import ContractResolver, RequestRejected
+from ibbridge.sim.market.contract_resolver import ContractResolver
+from ibbridge.sim.rejections import RequestRejected
 from tests.support.simulator_client import AAPL, CALL, Client, codes, names, only
 
 TODAY = date(2026, 1, 5)
