@@ -1,4 +1,4 @@
-"""What holds for every test: Hypothesis has no clock, and in CI no luck either."""
+"""Settings of all tests: Hypothesis has no deadline, and in CI the same examples in each run."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ class OriginError(Exception):
 
 
 class Frame(NamedTuple):
-    """One payload that a gateway sent, without its length. `want` has values by path (see `value_at`)."""
+    """Payload that a gateway sent, without its length. `want` has values by path (see `value_at`)."""
 
     name: str
     version: int
@@ -29,7 +29,7 @@ class Frame(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """One payload that a gateway took, without its length, and the command that must come to it."""
+    """Payload that a gateway took, without its length, and the command that must come to it."""
 
     name: str
     version: int

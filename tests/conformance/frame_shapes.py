@@ -31,7 +31,7 @@ RAW_IDS, PROTOBUF_IDS = 201, 200
 
 
 def kind(text: str) -> str:
-    """What a text field holds: `empty`, a sentinel as it is, `zero`, `number`, a word that stands for none, `text`."""
+    """Return the kind of a text: `empty`, a sentinel itself, `zero`, `number`, a word for none, `text`."""
     if text in _UNSET or text in _WORDS:
         return text
     if not text:
@@ -172,7 +172,7 @@ def _value(row: Any, member: Any, place: str) -> Iterator[tuple[str, str]]:
 
 
 def differences(gateway: Shape, simulator: Shape) -> list[str]:
-    """What is not the same, a line for each place. A list of the simulator may have fewer kinds of rows."""
+    """Return a line for each place that differs. A list of the simulator may have fewer kinds of rows."""
     lines = []
     for place in dict.fromkeys((*gateway, *simulator)):
         there, here = gateway.get(place), simulator.get(place)

@@ -87,7 +87,7 @@ def present(message: Any) -> frozenset[str]:
 
 
 def differences(want: Any, got: Any, also: frozenset[str] = frozenset(), where: str = "") -> Iterator[str]:
-    """Where `got` is not what the vector says. What equals its default may be absent on either side."""
+    """Yield the differences between `got` and the vector. A default may be absent on either side."""
     name = where.rpartition(".")[2].partition("[")[0]
     if isinstance(want, dict) and want.keys() == {"name", "value"} and not isinstance(want["name"], dict):
         want = _code(want["value"])
@@ -112,7 +112,7 @@ def _in_record(want: dict[str, Any], got: dict[str, Any], also: frozenset[str], 
 
 
 def _code(value: Any) -> Any:
-    """What TWS sends for a member of an enumeration: the first of its values."""
+    """Return the value that TWS sends for a member of an enumeration: the first of its values."""
     value = value[0] if isinstance(value, list) else value
     return "" if value == "None" else value
 

@@ -1,4 +1,4 @@
-"""What the simulator says in the situation in which a frame of a gateway was captured."""
+"""Messages of the simulator in the situation in which a frame of a gateway was captured."""
 
 from __future__ import annotations
 

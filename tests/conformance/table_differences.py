@@ -1,4 +1,4 @@
-"""Where declarations differ from tables of the protocol. Each check gives what it finds as sentences.
+"""Differences between declarations and tables of the protocol. Each check yields its findings as sentences.
 
 `test_tables.py` says which of them are no faults. The tables are in `tables/`.
 """
@@ -36,7 +36,7 @@ VERSIONS = range(OLDEST, NEWEST + 1)
 
 @cache
 def table(name: str) -> Any:
-    """One table. Raises `OriginError` if it does not say where it comes from."""
+    """Return a table. Raise `OriginError` if the table does not say where it comes from."""
     about = json.loads(gzip.decompress((FOLDER / f"{name}.json.gz").read_bytes()))
     if not about.get("origin"):
         raise OriginError(name)
@@ -239,7 +239,7 @@ def type_of(member: Field | Inline) -> tuple[str, bool]:
 
 @dataclass(frozen=True)
 class Item:
-    """One text field: ours and theirs in the same words. `depth` counts the lists around it."""
+    """Text field of ours or theirs, in the same words. `depth` counts the lists around it."""
 
     name: str
     depth: int
@@ -435,7 +435,7 @@ def gates(direction: str) -> dict[int, int]:
 
 
 def availability_faults(declarations: Sequence[Declaration], calls: Mapping[str, Any]) -> Iterator[str]:
-    """What becomes of a request at each version."""
+    """Yield each request and version whose fate (sent, refused or reduced) differs from the table."""
     declared = {each.name: each for each in declarations}
     for name, ranges in by_plain_name(calls).items():
         if name not in declared:

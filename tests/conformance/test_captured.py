@@ -1,4 +1,4 @@
-"""What real gateways sent and took, against the codec."""
+"""Payloads that real gateways sent and took, against the codec."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_what_the_simulator_would_send_for_it_means_the_same(name: str) -> None:
 
 
 def _told_apart(vector: dict[str, Any]) -> bool:
-    """Not so: what this version would send in the other encoding, which says unset in other ways."""
+    """Return False if this version would send a vector in the other encoding, which writes unset values otherwise."""
     proto = vector["enc"] == "proto"
     return all(each.in_protobuf(vector["server_version"]) == proto for each in INBOUND if each.id == vector["msg_id"])
 

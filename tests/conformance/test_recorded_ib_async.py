@@ -25,7 +25,7 @@ async def happens(event: Any, holds: Any) -> None:
 
 
 async def traded(port: int, client_id: int) -> dict[str, Any]:
-    """What a client sees that buys, and has another order cancelled."""
+    """Buy, have another order cancelled, and return what the client saw of both."""
     ib = ib_async.IB()
     await ib.connectAsync("127.0.0.1", port, clientId=client_id, timeout=PATIENCE)
     with contextlib.ExitStack() as stack:

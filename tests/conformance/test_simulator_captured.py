@@ -158,7 +158,7 @@ def said_in(frame: Frame) -> list[bytes]:
 
 
 def compared(frame: Frame) -> list[str]:
-    """What differs between the frame and the payload that is most like it."""
+    """Return the differences between a frame and the simulator's payload that is most like it."""
     theirs = shape_of(frame.payload, frame.version)
     said = said_in(frame)
     assert said, "the simulator does not send this message in this situation"

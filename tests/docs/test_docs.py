@@ -1,4 +1,4 @@
-"""What is written from the declarations: whether it is what the code says now, whole, and leads somewhere."""
+"""Pages and schemas made from the declarations: up to date, complete, and without a link that leads nowhere."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_records_of_one_name_look_alike_to_clients() -> None:
 
 
 def _kinds() -> set[Any]:
-    """Everything with a name of its own that a client can meet."""
+    """Return all named kinds of values that a client can meet."""
     found: set[Any] = set()
 
     def meet(kind: Any) -> None:
@@ -167,7 +167,7 @@ def test_no_link_on_the_page_is_dead() -> None:
 
 
 def _anchor(heading: str) -> str:
-    """As GitHub makes it: https://gist.github.com/asabaylus/3071099."""
+    """Return the anchor of a heading as GitHub makes it: https://gist.github.com/asabaylus/3071099."""
     return "".join(c for c in heading.lower().replace(" ", "-") if c.isalnum() or c in "-_")
 
 
@@ -253,12 +253,12 @@ def _at(data: Any, path: Place) -> Any:
 
 
 def _matches(pattern: str, answer: str, topic: str) -> bool:
-    """Whether a topic is what the page says, where `<...>` stands for anything without a dot."""
+    """Return True if a topic matches the page, where `<...>` stands for anything without a dot."""
     return re.fullmatch(re.sub(r"<\w+>", "[^.]+", re.escape(pattern)) + f"{answer}\\.", topic) is not None
 
 
 def _named(message: Declaration) -> dict[str, Any]:
-    """What of a message's records the router looks at."""
+    """Return a message's data as far as the router looks at it."""
     about = {"contract": AAPL, "order": {"clientId": CLIENT_ID}, "orderState": {"initMarginAfter": "1"}}
     return {each.name: about[each.name] for each in message.shape.fields if each.name in about}
 

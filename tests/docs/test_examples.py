@@ -52,7 +52,7 @@ def until(script: str, wanted: str) -> list[str]:
 
 
 def whole(script: str) -> str:
-    """What a script prints that ends by itself."""
+    """Return the output of a script that ends by itself."""
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

@@ -244,7 +244,7 @@ def test_what_the_codec_refuses_for_its_type_the_schema_refuses(name: str, data:
 
 
 def _refused(entry: Entry, args: dict[str, Any]) -> list[str]:
-    """What the codec finds wrong with the types of `args`, and with their names."""
+    """Return the codec's complaints about the types and names of `args`."""
     request = entry.declaration
     assert request is not None
     given = {name: value for name, value in args.items() if name not in named(entry)}

@@ -17,7 +17,7 @@ HOME = HERE.parents[1] / ".foreign"
 
 @dataclass(frozen=True)
 class Client:
-    """One client of TWS: a name, the packages to install, and the commands that trade with it.
+    """Client of TWS: a name, the packages to install, and the commands that trade with it.
 
     `alone` are packages that are installed without what they depend on, `without` the steps that the client has no way
     to take. The commands run one after the other against one simulator, each given its port in place of `PORT`.
@@ -31,7 +31,7 @@ class Client:
 
     @property
     def folder(self) -> pathlib.Path:
-        """Where it is installed."""
+        """The folder in which the client is installed."""
         return HOME / self.name
 
     @property

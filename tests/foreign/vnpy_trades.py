@@ -24,7 +24,7 @@ def say(step: str, **about: Any) -> None:
 
 
 class Desk:
-    """One connection through the gateway, with everything it tells in a queue."""
+    """Connection through the gateway. Its events go into a queue."""
 
     def __init__(self, port: int) -> None:
         self.heard: queue.Queue[tuple[str, Any]] = queue.Queue()

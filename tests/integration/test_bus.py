@@ -191,7 +191,7 @@ def test_a_peer_with_thousands_of_requests_under_way_gets_every_other_answer(pee
     assert bus._rep.poll(PATIENCE)
     modest.send(b"once")
     assert receive(bus, modest) == [b"to once"]
-    # It had to come here first, which is the time of some hundred answers.
+    # The replies had to come here first, which takes the time of some hundred answers.
     assert noted.requests.index(b"once") < 10_000
     # Both have requests here: each has its turn.
     bystander = peers.peer(zmq.DEALER, bus.endpoints.rep)

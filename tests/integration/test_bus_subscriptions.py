@@ -60,7 +60,7 @@ def test_an_unsubscription_is_for_that_peer_only(peers: Peers) -> None:
     bus = peers.bus()
     leaver, stayer = peers.xsub(bus, b"\x01md."), peers.xsub(bus, b"\x01md.")
     assert receive(bus, leaver) == receive(bus, stayer) == [b"md.", b"welcome md."]
-    # What a peer sends is in order: once it is welcomed to "end.", its unsubscription has been served.
+    # Frames of a peer keep their order: once the peer is welcomed to "end.", its unsubscription has been served.
     leaver.send(b"\x00md.")
     leaver.send(b"\x01end.")
     while receive(bus, leaver)[0] != b"end.":

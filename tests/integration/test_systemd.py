@@ -63,7 +63,7 @@ def test_the_user_that_the_units_name_is_the_one_that_sysusers_makes(tmp_path):
 
 
 def test_the_two_units_differ_only_in_which_gateway_they_are_for():
-    # What the instance unit says of %i, the other says of the one gateway; and it must not sweep away its instances.
+    # The other unit names the one gateway where the instance unit has %i, and must not sweep away its instances.
     def settings(unit: pathlib.Path) -> set[str]:
         return {line for line in unit.read_text().splitlines() if line and not line.startswith("#")}
 

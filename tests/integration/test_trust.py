@@ -59,7 +59,7 @@ class Running:
             try:
                 while not self.follower.there and not self.follower.over:
                     self.follower.step(20)
-                # What it was given as state may still be on its way as messages, too.
+                # Messages that came as state may still be on their way as messages, too.
                 while self.follower.there and not self.follower.drained and not self.follower.over:
                     self.follower.step(20)
             except AssertionError as error:

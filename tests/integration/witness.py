@@ -296,7 +296,7 @@ def check(
     for (stream, epoch), account in found.items():
         published = kept[stream] if epoch == 0 else witness.heard[stream, epoch]
         for seq, message in account.messages.items():
-            # What the witness missed at an epoch's end or beginning, arithmetic knows: TWS counts as the daemon does.
+            # TWS counts as the daemon does, so arithmetic knows the messages that the witness missed around a restart.
             if seq in published:
                 assert _alike(message, published[seq]), (stream, seq)
             else:

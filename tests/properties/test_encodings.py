@@ -35,7 +35,7 @@ IN_BOTH = [(name, version) for name, version in EDGES if BY_NAME[name].layout is
 
 @dataclass(frozen=True)
 class Otherwise:
-    """What IB's client publishes otherwise from text than from protobuf.
+    """Difference between the data that IB's client publishes from text and from protobuf.
 
     `alike` makes the same of both; `example` is data of which they differ, at `version` if it is text.
     """
@@ -192,7 +192,7 @@ def test_a_time_without_a_date_stays_a_time(date: Data, protobuf: bool) -> None:
 
 
 def pairs(vectors: Iterable[Vector], meaning: Callable[[Vector], Any]) -> Iterator[tuple[Vector, Vector]]:
-    """Those that mean the same, one in text and one in protobuf."""
+    """Yield pairs of vectors with the same meaning, one in text and one in protobuf."""
     alike: dict[str, dict[str, list[Vector]]] = {}
     for each in vectors:
         if each["enc"] and (means := meaning(each)):
@@ -217,7 +217,7 @@ def test_golden_frames_that_mean_the_same_are_published_alike() -> None:
         )
         assert isinstance(as_text, Message)
         assert isinstance(as_protobuf, Message)
-        # What protobuf alone has, the reference client does not report: no vector says that it is the same.
+        # The reference client does not report values that only protobuf has: no vector says that they are the same.
         only = {f".{name}" for name in ("lastPricePrecision", "lastSizePrecision")}
         found = [each for each in differences(as_text.data, as_protobuf.data) if each.partition(":")[0] not in only]
         assert not found, pair[0]["id"]

@@ -34,7 +34,7 @@ def response(owner: str, seq: int) -> Message:
 
 
 class Owners:
-    """One inbox, a watch per owner, and what each owner has picked."""
+    """Inbox with a watch per owner, and the messages that each owner has picked."""
 
     def __init__(self) -> None:
         self.inbox = Inbox(deque())

@@ -66,14 +66,14 @@ OVERHEAD = 128 * 1024
 
 
 def check(payload: bytes, version: int) -> None:
-    """All that must hold, for both sides."""
+    """Check a payload for both sides, as messages and as requests."""
     decode.messages(version, 0, payload)
     decode.requests(version, 0, payload)
 
 
 @cache
 def goldens(encoding: str, version: int) -> list[bytes]:
-    """One frame of each message in an encoding, from the reference: the longest up to `version`."""
+    """Return a frame of each message in an encoding, from the reference: the longest up to `version`."""
     longest: dict[tuple[str, str], bytes] = {}
     for side in ("in", "out"):
         for vector in load(FOLDER / f"{side}_{encoding}.jsonl.gz"):
@@ -427,7 +427,7 @@ def test_what_protobuf_itself_takes_for_rows_is_in_proportion_too() -> None:
 
 
 def grown(shape: Callable[[int], bytes], read: Callable[[bytes], Any]) -> float:
-    """How much longer eight times as much takes: eight, and 64 if time grows with the square."""
+    """Return the factor in time for eight times the bytes: 8, or 64 if time grows with the square."""
     small, large = shape(MEGABYTE // 8), shape(MEGABYTE)
     read(small)
 
@@ -524,7 +524,7 @@ def test_a_message_without_rows_is_read_without_counting() -> None:
 
 @pytest.mark.parametrize("field", [b"x" * MEGABYTE, b"\xff" * MEGABYTE, "🂡".encode() * (MEGABYTE // 4)])
 def test_the_reason_quoted_the_whole_of_a_field_that_is_no_number(field: bytes) -> None:
-    """It is logged and shown: Python's message for a float has all of the text."""
+    """A reason is logged and shown, and Python's message for a float has all of the text."""
     for payload, version in ((in_text(2, b"6", b"7", b"0", field), 176), (in_text(2, b"6", field, b"0", b"1"), 176)):
         got = Dialect.client(version).read(payload)
         assert isinstance(got, Undecodable)
@@ -598,7 +598,7 @@ def test_a_large_whole_number_was_written_with_an_exponent_that_nobody_reads(val
 
 @pytest.mark.parametrize("version", [200, 226])
 def test_an_unset_value_in_a_list_of_values_was_written_as_none(version: int) -> None:
-    """It is no value, and is left out."""
+    """An unset value is no value, and is left out."""
     sent = {"reqId": 7, "execFilter": {"specificDates": [20261209, None]}}
     got = Dialect.server(version).read(Dialect.client(version).put("reqExecutions", sent)[4:])
     assert isinstance(got, Message)

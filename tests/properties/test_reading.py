@@ -97,7 +97,7 @@ def test_arbitrary_protobuf_is_read_or_kept(number: int, body: bytes) -> None:
 
 @cache
 def frames(version: int) -> list[bytes]:
-    """One golden frame of each message and encoding around `version`."""
+    """Return a golden frame of each message and encoding around `version`."""
     found = {}
     for name in ("in_text", "in_proto", "out_text", "out_proto"):
         for vector in load(FOLDER / f"{name}.jsonl.gz"):

@@ -1,4 +1,4 @@
-"""What one side writes the other reads as it was, for every declaration, at every version that changes it."""
+"""Round trips: the other side reads the written values, for every declaration, at every version that changes it."""
 
 from __future__ import annotations
 

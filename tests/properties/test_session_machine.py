@@ -88,7 +88,7 @@ TROUBLES = (
 
 
 class Write(NamedTuple):
-    """What TWS has read."""
+    """Message that TWS has read."""
 
     connection: int
     at: float
@@ -133,7 +133,7 @@ class Placed:
 
 
 class Tws:
-    """What TWS has of the one connection there is."""
+    """State of TWS for the one connection there is."""
 
     def __init__(self) -> None:
         self.live: dict[int, str] = {}  # streams, each with what it is of
@@ -162,7 +162,7 @@ def _cancels(name: str) -> bool:
 
 
 def _small(write: Write) -> bool:
-    """Whether IB's rules for small bars, of 30 s and less, are about it."""
+    """Return True if IB's rules for small bars, of 30 s and less, apply to a request."""
     size = write.data.get("barSizeSetting", "")
     return write.name == "reqHeadTimeStamp" or (write.name == "reqHistoricalData" and size.endswith(("sec", "secs")))
 
@@ -183,13 +183,13 @@ def _streams(write: Write) -> bool:
 
 
 def _stream(write: Write) -> str:
-    """Of what it is a stream."""
+    """Return a name for the subscription that a request opens."""
     generic = write.data.get("genericTickList", "")
     return f"{write.name} {write.data['contract']['symbol']} {generic}".strip()
 
 
 class SessionMachine(RuleBasedStateMachine):
-    """One daemon without sockets, its clients, and a TWS that answers, errs, is silent, refuses, hangs or goes."""
+    """Daemon without sockets, its clients, and a TWS that answers, errs, is silent, refuses, hangs or goes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,18 +201,18 @@ class SessionMachine(RuleBasedStateMachine):
         self.mute = self.blocked = False
         self.troubles: list[tuple[str, str]] = []
         self.trouble = ("", "")
-        # Of the line.
+        # The connection.
         self.stage, self.since = Stage.DOWN, 1000.0
         self.said_at = 1000.0
         self.down_at: float | None = None
         self.in_use = False
         self.ready_on: set[int] = set()
-        # Of IB.
+        # IB.
         self.away = False
         self.keeps = True
         self.farms_down: set[int] = set()
         self.taken = False
-        # Of the clients.
+        # The clients.
         self.wanted: dict[tuple[str, str], tuple[str, str]] = {}  # command: stream, and how it is cancelled
         self.questions: dict[str, Question] = {}
         self.asked: dict[tuple[str, str], Question] = {}
@@ -409,7 +409,7 @@ class SessionMachine(RuleBasedStateMachine):
             self._later(0.005, "currentTime", time=1)
 
     def _question(self, question: Question, write: Write) -> None:
-        """It is put once more if that does no harm: on another connection, or as TWS had refused or dropped it."""
+        """Check that a request is repeated only on another connection, or after TWS has refused or dropped it."""
         assert not question.over, f"{question.topic} was told that it is over"
         assert not question.cancelled
         assert not question.begun or write.connection == question.writes[-1].connection, "half an answer, then all"
@@ -438,7 +438,7 @@ class SessionMachine(RuleBasedStateMachine):
         return list(late)
 
     def _limits(self, write: Write) -> None:
-        """Those of which IB's documentation speaks, each window with both its ends."""
+        """Check the limits in IB's documentation, each window with both its ends."""
         name, data = write.name, write.data
         if name == "reqTickByTickData":
             of = [each.data["contract"] for each in self._within(15) if each.name == name]
@@ -589,7 +589,7 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._speaks())
     @rule(size=st.sampled_from(("5 secs", "1 day")), answered=st.booleans(), few=st.booleans())
     def fill_up(self, size: str, answered: bool, few: bool) -> None:
-        """What some clients want of all there is, as fast as may be."""
+        """Have three clients ask for histories as fast as possible, as some programs do."""
         for number in range(30):
             client = "abc"[number % 3]
             for _ in range(2 if few else 4):
@@ -686,7 +686,7 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self.shell.session.ready)
     @rule()
     def get_ready(self) -> None:
-        """What chance alone would seldom bring about."""
+        """Wait until the connection is ready, which random steps would seldom reach."""
         self.troubles.clear()
         for _ in range(200):
             if not self.shell.session.ready:
@@ -754,7 +754,7 @@ class SessionMachine(RuleBasedStateMachine):
             self.wait(0.5)
 
     def _refuse(self, number: int, code: int) -> None:
-        """That number is done with at TWS."""
+        """Have TWS refuse a request, which ends its number."""
         mark = self.tws.open.pop(number, "")
         history = self.tws.numbers[number] in ("reqHistoricalData", "reqHeadTimeStamp")
         code = 100 if code == 162 and not history else code
@@ -789,7 +789,7 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._speaks() and self.tws.live)
     @rule(data=st.data(), code=st.sampled_from((None, None, None, 100, 162, 200, 10182, 10197)))
     def a_stream(self, data: Any, code: int | None) -> None:
-        """It flows, or fails."""
+        """Have TWS send data for a subscription, or an error."""
         number = data.draw(st.sampled_from(sorted(self.tws.live)))
         name = self.tws.numbers[number]
         if code is None:
@@ -872,7 +872,7 @@ class SessionMachine(RuleBasedStateMachine):
             assert order.unknown <= 1
 
     def _settled(self) -> str:
-        """What has not come right yet; empty if all has."""
+        """Return the parts of the state that are not as they should be yet; empty if all are."""
         tws = self.tws
         wanted = Counter(stream for stream, _ in self.wanted.values())
         for stream in wanted:

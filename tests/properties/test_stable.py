@@ -1,4 +1,4 @@
-"""What was read once is read again after it was written: for frames that our own writers did not make."""
+"""Stability: frames that our writers did not make are read, written, and read again as before."""
 
 from __future__ import annotations
 

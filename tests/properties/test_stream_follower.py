@@ -131,7 +131,7 @@ def marked(packed: bytes) -> bytes:
 
 
 class Reader:
-    """What a strategy makes of what it is given: checks that nothing is missing, twice, or out of order."""
+    """Strategy that reads messages, and checks that none is missing, twice, or out of order."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -407,7 +407,7 @@ class Bench:
         return asked
 
     def read(self) -> list[tuple[Any, ...]]:
-        """What is ready, in brief, but heartbeats."""
+        """Return the messages that are ready, in brief, without heartbeats."""
         ready = [brief(each) for each in self.follower.ready if each.type != "heartbeat"]
         self.follower.ready.clear()
         return ready
@@ -422,7 +422,7 @@ def brief(message: Message) -> tuple[Any, ...]:
 
 
 def test_what_came_before_the_snapshot_is_not_lost_in_it() -> None:
-    """It may be an execution, of which no snapshot knows."""
+    """An earlier message may be an execution, which no snapshot contains."""
     bench = Bench("exec.me.")
     bench.model.publish("exec.me.", "old")
     bench.publish("exec.me.", "x", 2)
@@ -609,7 +609,7 @@ def test_what_was_missing_when_the_daemon_ended_is_told() -> None:
 
 @pytest.mark.parametrize("later", range(6))
 def test_numbers_that_a_broken_store_gives_again_are_not_taken_for_those_that_were_seen(later: int) -> None:
-    """Whether the stream is then below what was seen, at it, or above."""
+    """The stream is then below the last number that was seen, at it, or above."""
     bench = Bench("ord.")
     bench.serve()
     bench.publish("ord.me.", "x", 5)

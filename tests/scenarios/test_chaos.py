@@ -46,7 +46,7 @@ def stock(symbol: str) -> dict[str, Any]:
 
 
 def _faults(luck: random.Random) -> list[dict[str, Any]]:
-    """One of each kind, with lengths and numbers by chance."""
+    """Return a fault of each kind, with random lengths and numbers."""
     seconds, farm = round(luck.expovariate(1 / 120), 1) + 0.1, luck.choice(("usfarm", "usfuture", "cashfarm"))
     return [
         {"do": "refuse", "for": seconds},

@@ -1,4 +1,4 @@
-"""What a session must survive (docs/operations.md): a whole daemon and a simulated TWS in virtual time.
+"""Scenarios that a session must survive (docs/operations.md): a whole daemon and a simulated TWS in virtual time.
 
 Hours take a second, and each scenario is as long and as bad as it is said to be. Only what none of the tests of
 one part holds is here.

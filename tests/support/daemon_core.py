@@ -36,7 +36,7 @@ CLIENT_ID = 1
 EPOCH = 1_700_000_000_000_000
 FIRST_ID = 500
 
-# What a message has of each type where a test does not say.
+# The value of each type in a message where a test names none.
 _BLANK: dict[str, Any] = {"int": 0, "long": 0, "float": 0.0, "decimal": 0.0, "bool": False, "str": ""}
 
 

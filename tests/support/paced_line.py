@@ -57,7 +57,7 @@ class Line:
         return taken
 
     def go(self, seconds: float) -> list[Left]:
-        """What leaves in the next so many seconds, each time when it is said to be possible."""
+        """Let time pass, and return the messages that leave in it, each at the time that the queue named."""
         before, until = len(self.left), self.now + seconds
         for _ in range(100_000):
             self.take()

@@ -100,7 +100,7 @@ def wal(directory: Path) -> int:
 
 
 def in_file_alone(directory: Path) -> int:
-    """How many messages are in the file, without the log."""
+    """Return the number of messages in the file, without the log."""
     with ExitStack() as stack:
         copy = shutil.copy(directory / "events.db", stack.enter_context(tempfile.TemporaryDirectory()))
         db = stack.enter_context(closing(sqlite3.connect(copy)))

@@ -71,7 +71,7 @@ class Wire:
         self._daemon.connector.received(self, data, 1)  # type: ignore[arg-type]
 
     def say(self, *messages: tuple[str, dict[str, Any]]) -> None:
-        """All in one read."""
+        """Have TWS send messages that arrive in one read."""
         self.read(b"".join(self._host.put(name, data) for name, data in messages))
 
 

@@ -1,4 +1,4 @@
-"""What is over takes no memory: no cycle of references keeps it, and what is remembered of it is bounded."""
+"""Memory after requests have ended: no cycle of references keeps them, and what is remembered of them is bounded."""
 
 from __future__ import annotations
 

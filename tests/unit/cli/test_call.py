@@ -177,7 +177,7 @@ def subscribed(daemon: FakeDaemon, *arguments: str) -> subprocess.Popen[str]:
 
 
 def when_subscribed(daemon: FakeDaemon, prefix: str) -> None:
-    """What is published before the state was asked for may come as state, or as replayed."""
+    """Wait until the state is asked for: earlier messages may come as state, or as replayed."""
     while not any(each["cmd"] == "snapshot" and each["args"]["prefix"] == prefix for each in daemon.requests):
         os.sched_yield()
 

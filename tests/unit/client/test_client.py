@@ -582,7 +582,7 @@ def test_every_type_can_be_registered() -> None:
     assert set(MESSAGES) < set(known_types())
 
 
-# What did not come
+# Messages that did not come
 
 
 def test_a_hole_in_a_stream_is_filled_before_what_follows_it(ib: Client, daemon: FakeDaemon) -> None:

@@ -1,4 +1,4 @@
-"""One client in several threads, and in a forked child. Nothing here waits for time to pass, except to give up."""
+"""Client in several threads, and in a forked child. No test waits for time to pass, except to give up."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def details(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, str]:
 
 
 def until_bye(ib: Client) -> list[Message]:
-    """What comes until the test says that it is over."""
+    """Return the messages that come until the test ends them with "bye"."""
     seen: list[Message] = []
     while (message := ib.receive(PATIENCE)) is not None and message.type != "bye":
         seen.append(message)

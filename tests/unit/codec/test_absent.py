@@ -1,4 +1,4 @@
-"""What it means that a protobuf message does not have a field: in what TWS sends, and in what clients send."""
+"""Absent fields of protobuf messages: their meaning in messages of TWS, and in commands of clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What TWS leaves empty of a bar is nil; what it says, zero and -1 too, is a value."""
+"""Values of bars: an empty one is nil, and any other, zero and -1 too, is a value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a payload that cannot be read: the field at fault, and what else there is to be read."""
+"""Diagnosis of a payload that cannot be read: the field at fault, and the fields that can be read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes packed from the wire is what packing the reader's data gives, for every declaration that is flat."""
+"""Packed messages: equal to the packed data of the reader, for every declaration that is flat."""
 
 from __future__ import annotations
 

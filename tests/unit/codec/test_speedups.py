@@ -1,4 +1,4 @@
-"""What compiled code takes, it packs as the pure path does, byte for byte; and it takes what is ordinary."""
+"""Compiled reading of ticks: the same bytes as from the pure path, for all ordinary payloads."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ built = pytest.mark.skipif(not speedups.BUILT, reason="ibbridge.codec._speedups 
 
 
 def compiler() -> bool:
-    """Whether C extensions can be built here."""
+    """Return True if C extensions can be built here."""
     command = (sysconfig.get_config_var("CC") or "cc").split()[0]
     return bool(shutil.which(command)) and Path(sysconfig.get_path("include"), "Python.h").exists()
 
@@ -65,7 +65,7 @@ def both(version: int) -> tuple[Read, Read]:
 
 
 def agreed(version: int, payload: bytes) -> bool:
-    """Whether compiled code took the payload. What it makes of it must be the same as without."""
+    """Return True if compiled code took the payload. Its result must be that of the pure path."""
     fast, pure = both(version)
     got = fast(payload)
     if got is None:

@@ -1,4 +1,4 @@
-"""What clients say is bounded and, where IB lists words, one of them; what TWS says is neither."""
+"""Words and texts: a client's are bounded and, where IB lists words, one of them; those of TWS are not checked."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def test_a_key_of_the_wrong_kind_is_refused_wherever_it_stands(middle, key):
     assert middle.link.sent == []
 
 
-# What is remembered of it
+# The memory of commands
 
 
 @pytest.mark.parametrize("cmd", ["reqMktData", "placeOrder", "cancelOrder"])
@@ -255,7 +255,7 @@ def test_junk_pushes_out_no_reply_to_what_was_done(middle):
     assert middle.call(command) == {**done, "dup": True}
 
 
-# What the border is for
+# The purpose of the border
 
 
 def test_a_bug_is_answered_and_counted_and_says_that_nobody_knows_what_became_of_it(middle, monkeypatch, caplog):

@@ -396,7 +396,7 @@ def test_a_stream_that_an_older_tws_does_not_have_is_given_up_and_said_so(middle
     assert sent(middle) == []
 
 
-# What the connection has once
+# Requests that a connection has once
 
 
 def test_positions_are_asked_for_by_each_and_cancelled_by_the_last(middle):
@@ -806,7 +806,7 @@ def test_no_key_ever_makes_two_orders(steps):
     assert len(refs) == len(set(refs))
 
 
-# What the daemon knows of the host
+# The daemon's knowledge of the host
 
 
 @pytest.mark.scenario("B49")

@@ -1,4 +1,4 @@
-"""What is remembered of commands: for ten minutes, bounded, and whatever the order of their keys."""
+"""Remembered replies: for ten minutes, bounded, and independent of the order of a command's keys."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Shared(RuleBasedStateMachine):
         assert gone == before - len(self.kept)
 
     def _one_goes(self) -> None:
-        """Of those that have most one loses its oldest; which one that is among equals is not said."""
+        """Check that the client or connection with most bytes loses its oldest command; among equals, any may."""
         of_client, of_peer, of_both = Counter[str](), Counter[bytes](), Counter[tuple[bytes, str]]()
         for size, client, peer in self.kept.values():
             of_client[client] += size

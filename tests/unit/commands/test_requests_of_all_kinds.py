@@ -262,7 +262,7 @@ def test_an_error_on_a_shared_stream_says_whose_request_it_is_about(middle):
     assert heard.body["ref"] == {"client": "b", "id": 2, "holders": [{"client": "b", "id": "2"}]}
 
 
-# What TWS keeps after its answer
+# Requests that TWS keeps after its answer
 
 
 @pytest.mark.parametrize(

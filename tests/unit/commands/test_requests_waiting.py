@@ -1,4 +1,4 @@
-"""What becomes of a request between the reply that accepted it and the moment in which it leaves for TWS."""
+"""Requests between the reply that accepted them and the moment in which they leave for TWS."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def slow():
 
 
 def names(middle, seconds=60.0):
-    """What leaves in that time, but for what has spent the budget."""
+    """Let time pass, and return the names of the messages that leave, without those that only spend the budget."""
     middle.link.go_on(seconds)
     return [each.name for each in middle.link.take() if each.name != "reqGlobalCancel"]
 

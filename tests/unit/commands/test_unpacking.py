@@ -1,4 +1,4 @@
-"""What of msgpack a command may be made of, and that what it may not is found before anything is made of it."""
+"""Unpacking of commands: a value of a forbidden type or size is found before anything is built of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What clients say, as the daemon takes it: words of IB's, bounded texts, orders that can be right."""
+"""Arguments of clients, as the daemon takes them: words of IB's, bounded texts, orders that can be right."""
 
 from __future__ import annotations
 

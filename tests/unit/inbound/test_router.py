@@ -1,4 +1,4 @@
-"""Where every message belongs, and what is remembered of it."""
+"""Routing: the topic of every message, and the state that is kept of it."""
 
 from __future__ import annotations
 
@@ -696,7 +696,7 @@ def test_numbers_of_an_old_connection_mean_nothing_on_a_new_one(middle):
     assert middle.tick(middle.last_id()).topic == "md.AAPL-STK-SMART-USD.tickPrice."
 
 
-# All of them
+# Every declaration
 
 
 def test_every_message_has_a_place_without_any_request():

@@ -1,4 +1,4 @@
-"""Who is told of a message of TWS that cannot be read, and what is over by it."""
+"""Unreadable messages of TWS: the clients that are told, and the requests that end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def error(heard: list[Heard], topic: str, ends: bool | None) -> None:
 
 
 def later(middle: Middle) -> list[Heard]:
-    """What is published within the next ten minutes without a word of TWS."""
+    """Return the messages that are published within the next ten minutes, while TWS is silent."""
     before = len(middle.published)
     for _ in range(60):
         middle.pass_time(10.0)

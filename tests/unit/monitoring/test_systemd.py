@@ -10,7 +10,7 @@ from ibbridge.monitoring.systemd import notify
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request, tmp_path, monkeypatch):
-    """Where systemd would listen."""
+    """Listen where systemd would."""
     address = str(tmp_path / "notify") if request.param == "path" else f"@ibbridge-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(address.replace("@", "\0", 1) if request.param == "abstract" else address)

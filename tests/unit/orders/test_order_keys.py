@@ -68,7 +68,7 @@ class Lives:
         assert store.fault == ""
 
     def is_used(self, key: str = "k") -> bool:
-        """Whether an order under this key is refused because the key is used."""
+        """Return True if an order under this key is refused because the key is used."""
         reply = self.place(key)
         assert reply["ok"] or reply["error"]["code"] == "E_KEY_REUSED", reply
         return not reply["ok"]

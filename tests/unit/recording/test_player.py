@@ -54,7 +54,7 @@ class Client:
         return bool(data)
 
     async def until(self, name: str, **wanted: Any) -> list[Message]:
-        """All up to the next message like this, which are then forgotten."""
+        """Return the messages up to the next one like this, and forget them."""
         while True:
             for number, message in enumerate(self.heard):
                 if message.name == name and message.data.items() >= wanted.items():
@@ -63,7 +63,7 @@ class Client:
             assert await self._read(), f"closed before {name}: {self.heard}"
 
     async def closed(self) -> list[Message]:
-        """All up to the end of the connection."""
+        """Return the messages up to the end of the connection."""
         with contextlib.suppress(ConnectionError):  # what was sent and not read makes a reset of it
             while await self._read():
                 pass
@@ -78,7 +78,7 @@ class Client:
         self.writer.write(self.connection.dialect.write(name, args))
 
     async def now(self) -> list[Message]:
-        """What has come until here: the time is told by the gateway itself, at once."""
+        """Return the messages that have come until now. The gateway tells the time itself, at once."""
         self.ask("reqCurrentTime")
         return (await self.until("currentTime"))[:-1]
 

@@ -242,7 +242,7 @@ class Owner:
 
 
 async def connected(made: Recorder | None) -> Owner:
-    """One connection to a simulator, up to ready, and closed."""
+    """Connect to a simulator, wait until the connection is ready, and close it."""
     owner = Owner()
     async with Simulator(start=EPOCH) as simulator:
         tws = loader.load(overrides=[f"tws.port={simulator.port}", "tws.client_id=7"]).tws

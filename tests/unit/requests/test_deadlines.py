@@ -1,4 +1,4 @@
-"""What is due, and when."""
+"""Deadlines: each is due once, never too early, and in order."""
 
 from __future__ import annotations
 

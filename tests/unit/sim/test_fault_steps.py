@@ -218,7 +218,7 @@ NIGHT = """\
 
 
 def night():
-    """What a client hears in twenty seconds, and when."""
+    """Return the messages that a client hears in twenty seconds, each with its time."""
     host = SimulatedTws(1)
     trouble = FaultInjector(host, pace=5)
     trouble.schedule.plan(read(NIGHT), 100.0)

@@ -26,7 +26,7 @@ async def pair(**options):
 
 
 async def settled(client):
-    """Everything up to now has been heard."""
+    """Wait until the client has heard everything up to now, and forget it."""
     client.ask("reqCurrentTimeInMillis")
     await client.until("currentTimeInMillis")
     client.messages.clear()

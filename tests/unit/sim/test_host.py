@@ -77,7 +77,7 @@ def test_a_log_level_of_ibs_is_silently_set_and_another_refused():
 
 
 def busy(host):
-    """Something of everything, and what came of it."""
+    """Make a request of each kind, and return the responses."""
     client = Client(host)
     requests = [
         ("reqMktData", {"reqId": 5, "contract": AAPL, "genericTickList": "165,233,236,456"}),

@@ -1,4 +1,4 @@
-"""What a gateway refuses, takes and tells that a kinder simulator would not."""
+"""Strictness of a gateway: requests that it refuses and takes, and messages that a kinder simulator would not send."""
 
 from __future__ import annotations
 

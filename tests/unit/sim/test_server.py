@@ -76,7 +76,7 @@ class Caller:
         return self
 
     async def end(self):
-        """Everything up to the other side's close."""
+        """Read up to the other side's close."""
         with contextlib.suppress(ConnectionError):
             while not self.over:
                 await self._more()

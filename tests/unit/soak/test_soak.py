@@ -1,4 +1,4 @@
-"""What checks the daemon under load finds what is wrong: a checker that finds nothing would let everything pass."""
+"""Checks of the daemon under load: they find wrong messages, for a checker that finds nothing lets everything pass."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def checker(script: Any) -> Any:
 
 
 class Published:
-    """What the daemon's own parts make of what is fed."""
+    """Frames that the daemon's own parts publish for a number of messages."""
 
     def __init__(self, count: int) -> None:
         self.frames: list[tuple[bytes, bytes]] = []

@@ -1,4 +1,4 @@
-"""What accounts for messages under faults finds what is missing, and each fault is one that the simulator knows."""
+"""Accounts of messages under faults: a missing one is found, and each fault is one that the simulator knows."""
 
 from __future__ import annotations
 

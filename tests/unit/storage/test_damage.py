@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def test_damage_in_the_middle_is_found_when_it_is_read(directory: Path) -> None:
-    """What is before it is read, what comes later is kept in memory, and the file is not written any more."""
+    """Earlier messages are read, later ones are kept in memory, and the file is not written any more."""
     body = b"body %d" + bytes(500)
     with closing(opened(directory)) as store:
         assert store.append([row(seq, body=body % seq) for seq in range(1, 1001)])

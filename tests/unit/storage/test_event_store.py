@@ -349,7 +349,7 @@ def test_what_was_committed_survives_kill_9_at_any_moment(directory: Path, seed:
             for _ in range(luck.randrange(1, 1500)):
                 writer.stdout.readline()
             writer.send_signal(signal.SIGKILL)
-            # What was in the pipe was said by it, too.
+            # The writer had also reported the lines that are still in the pipe.
             for line in (writer.stdout.read()).splitlines(keepends=True):
                 if line.endswith(b"\n"):
                     stream, seq = line.split()
@@ -439,7 +439,7 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        """What could not be written is lost with the process; the numbers run on from what could."""
+        """Lose the messages that could not be written, as a process does; numbers run on from those that could."""
         self.store.close()
         if self.blocked:
             self.faults.close()

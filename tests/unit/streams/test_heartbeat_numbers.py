@@ -1,4 +1,4 @@
-"""What heartbeats tell of streams: enough to find a lost tail, and never more than one has room for."""
+"""Sequence numbers in heartbeats: enough to find a lost tail, and never more than a heartbeat has room for."""
 
 from __future__ import annotations
 

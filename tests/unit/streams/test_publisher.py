@@ -34,7 +34,7 @@ class Sink:
         return [Heard(topic.decode("ascii"), msgpack.unpackb(body)) for topic, body in self.frames]
 
     def state(self, prefix=b"", most=1000):
-        """All pages of a snapshot: what they hold by stream, and how long each page was."""
+        """Read all pages of a snapshot. Return their messages by stream, and the number of messages on each page."""
         found: dict[str, tuple[int, list[list[bytes]]]] = {}
         pages, after = [], ""
         while True:

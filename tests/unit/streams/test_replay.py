@@ -1,4 +1,4 @@
-"""What can be had again, from ring and store; and what a restart goes on with."""
+"""Replay from ring and store, and the state with which a restart goes on."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Shelf:
 
 
 class Process:
-    """One life of a daemon, as far as streams go."""
+    """Life of a daemon, as far as streams go."""
 
     def __init__(self, epoch: int, shelf: Shelf | None, *, messages: int = 1000, size: int = 2**20, prefix: str = ""):
         self.sent: list[tuple[bytes, bytes]] = []
@@ -83,7 +83,7 @@ class Process:
         self.streams.publish_map(self.streams.channel(*components, **more), {"n": n}, 1, n)
 
     def replay(self, stream: str, first: int, last: int | None = None) -> list[tuple[bytes, bytes]]:
-        """All pages."""
+        """Return the messages of all pages."""
         found: list[tuple[bytes, bytes]] = []
         args = {"stream": stream, "from": first} | ({} if last is None else {"to": last})
         while True:
@@ -389,7 +389,7 @@ def test_offsets_of_what_the_ring_has_lost_are_forgotten_a_few_streams_at_a_time
     assert sum(len(stream.offsets) for stream in streams if stream) == 10
 
 
-# What is remembered of commands
+# Memory of commands
 
 
 def test_a_repeated_command_gets_the_first_reply_and_is_not_carried_out_again():

@@ -1,4 +1,4 @@
-"""What the ring keeps, beside a model that keeps everything."""
+"""Contents of the ring, beside a model that keeps everything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every message goes through: the compiled part and the pure one do the same."""
+"""The sequencer, through which every message goes: the compiled one and the pure one do the same."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_who_follows_the_protocol_ends_with_the_newest_of_everything_whatever_ha
     for stream, state in newest.items():
         for (kind, n), seq in state.items():
             assert view[stream][kind, n] == seq
-        # What was dropped while pages were taken may be known: it was true when it was told.
+        # A state that was dropped between two pages may be known: it was true when its page was made.
         assert {pair for pair in view[stream] if (stream, pair[0]) not in dropped} <= state.keys()
 
 

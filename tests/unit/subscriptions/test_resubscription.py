@@ -1,4 +1,4 @@
-"""What is asked again, given up or said to be stale, in virtual time: scenarios of what TWS does to a session."""
+"""Subscriptions that are renewed, given up or stale, in virtual time: scenarios of what TWS does to a session."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def wait(middle, seconds, step=1):
 
 
 def ours(sent):
-    """What is not the daemon's own question for hours."""
+    """Return the sent messages without the daemon's own requests for trading hours."""
     return [each for each in sent if each.name not in ("reqContractDetails", "cancelContractData")]
 
 
@@ -776,7 +776,7 @@ def test_late_ticks_of_a_cancelled_stream_do_not_reach_who_asks_next(middle):
     assert middle.tick(new).topic == f"{STREAM}tickPrice."
 
 
-# All of it at once
+# Everything at once
 
 
 class Session(RuleBasedStateMachine):

@@ -395,7 +395,7 @@ class Queue(RuleBasedStateMachine):
             self.ahead[other] += other.value > pace.value
 
     def _follows(self, message: OutboundMessage) -> bool:
-        """Whether its client has sent something more urgent before, which has not left."""
+        """Return True if the client sent a more urgent message before, which has not left."""
         earlier = itertools.takewhile(lambda each: each is not message, self.waiting)
         mine = [each for each in earlier if each.client == message.client]
         return any(each.request.pace.value < message.request.pace.value for each in mine)
@@ -408,7 +408,7 @@ class Queue(RuleBasedStateMachine):
             assert not mine or each.counts, "what the client sent before, and is more urgent"
 
     def _heads(self) -> None:
-        """Of each client the first of those that no limit concerns."""
+        """Note the first message of each client among those without a limit."""
         heads: dict[tuple[str, Pace], OutboundMessage] = {}
         for each in self.waiting:
             if not each.counts:

@@ -37,7 +37,7 @@ def at(stage: Stage, now: float = 0.0) -> Session:
     return session
 
 
-# What may follow what, written down a second time, on purpose.
+# The transitions, written down a second time, on purpose.
 ALLOWED = {
     **{(before, step): after for before, step, after in zip(ORDER, UP, ORDER[1:], strict=False)},
     **{(stage, ConnectionStep.LOST): Stage.DOWN for stage in ORDER},

@@ -57,7 +57,7 @@ class World:
         return acts
 
     def byte(self) -> None:
-        """Of which nobody sets the alarm anew."""
+        """Note a byte from TWS, after which no alarm is set anew."""
         self.session.heard = self.now
 
     def pass_(self, seconds: float) -> None:
@@ -610,7 +610,7 @@ def test_a_competing_session_is_forgotten_with_the_connection():
 
 
 class Anything(RuleBasedStateMachine):
-    """Anything in any order, from a shell that carries out what it is told, and hears of some of it late or never."""
+    """Events in any order, from a shell that does as it is told, and hears of some events late or never."""
 
     @initialize(jitter=st.floats(0, 1), follow=st.booleans())
     def begin(self, jitter: float, follow: bool) -> None:
@@ -672,7 +672,7 @@ class Anything(RuleBasedStateMachine):
     @precondition(lambda self: self.world.session.stage is Stage.RESOLVING)
     @rule(as_far_as=st.integers(1, 3))
     def connected(self, as_far_as: int) -> None:
-        """What chance alone would seldom bring about."""
+        """Bring the connection to a stage that random steps would seldom reach."""
         self.resolved([HERE])
         for then in (self.opened, self.greeted, self.started)[:as_far_as]:
             then()
