@@ -2,37 +2,30 @@
 
 A stopped terminal (Ctrl-S), a pipe without a reader, or a hanging disk holds up only the thread. Lines wait in a
 bounded queue meanwhile. Lines without room in the queue are dropped and counted; the log names their number as soon as
-it can be written again, and `fault` does before. The module knows descriptors, threads and logging. It must not know
-what is logged, or why.
+it can be written again, and `fault` does before. The module knows threads and logging. It must not know what is logged,
+or why.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import io
 import logging
 import os
 import queue
-import select
-import socket
-import stat
 import sys
 import threading
 import time
 from typing import TYPE_CHECKING
 
+from ibbridge.monitoring.log_format import LONGEST, LogFormatter, to_journal
+from ibbridge.monitoring.log_output import LogOutput
 from ibbridge.monitoring.printable import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Self
 
 MOST_QUEUED = 4 * 2**20
 """Most bytes of waiting lines: some ten thousand lines, or hours of a daemon that logs little."""
-
-LONGEST = 8_192
-"""Most characters of one message. Error texts of TWS have a tenth of that."""
 
 STALLED = 1.0
 """Seconds that writing one line may take before it is a fault. An alarm follows within two seconds."""
@@ -40,47 +33,7 @@ STALLED = 1.0
 LAST_LINES = 2.0
 """Seconds to write the queued lines when the process ends."""
 
-_AGAIN = 1.0  # seconds between two tries to write if poll does not tell when writing is possible
-
-_PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
-_CRITICAL, _DEBUG = 2, 7
 _STDERR = 2
-
-
-class LogFormatter(logging.Formatter):
-    """Formatter of lines for people. For the journal a line has its priority in front (`<4>`), and no time."""
-
-    def __init__(self, *, journal: bool = False) -> None:
-        super().__init__()
-        self._journal = journal
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the record as lines: one for the message, further ones for an exception."""
-        said = f"{record.name}: {printable(record.getMessage(), LONGEST)}"
-        lines = [said if self._journal else f"{self.formatTime(record)} {record.levelname:<7} {said}"]
-        if record.exc_info:
-            lines += map(printable, self.formatException(record.exc_info).splitlines())
-        return "\n".join(self.marked(line, record.levelno) for line in lines)
-
-    def marked(self, line: str, level: int) -> str:
-        """Return a line with its priority for the journal; without a journal, the line as it is."""
-        return f"<{priority(level)}>{line}" if self._journal else line
-
-
-def priority(level: int) -> int:
-    """Return syslog's priority for a level of `logging`: 2 critical, 3 error, 4 warning, 6 info, 7 debug."""
-    if level >= logging.CRITICAL:
-        return _CRITICAL
-    return next((number for least, number in _PRIORITIES if level >= least), _DEBUG)
-
-
-def to_journal(file: int) -> bool:
-    """Return True if `file` leads to systemd's journal, whose device and inode are in JOURNAL_STREAM."""
-    try:
-        about = os.fstat(file)
-    except OSError:
-        return False
-    return os.environ.get("JOURNAL_STREAM", "") == f"{about.st_dev}:{about.st_ino}"
 
 
 def occupy_standard_files() -> None:
@@ -106,8 +59,7 @@ class LogWriter(logging.Handler):
         """The number of lines that were never written."""
         self._formatter = LogFormatter(journal=to_journal(file))
         self.setFormatter(self._formatter)
-        self._file = _own(file)
-        self._send = _sending(self._file)
+        self._output = LogOutput(file)
         self._most = most
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._put_bytes = 0  # bytes of lines put into the queue: changed under the handler's lock
@@ -116,7 +68,6 @@ class LogWriter(logging.Handler):
         self._failed = 0  # lines that could not be written since the last one that could
         self._error = ""  # the error of the last try to write
         self._began: float | None = None  # the time since which the thread writes a line
-        self._torn = False  # a line was written in part
         self._closed = False
         self._thread = threading.Thread(target=self._write_on, name="log", daemon=True)
         self._before: tuple[object, list[logging.Handler]] | None = None
@@ -191,7 +142,7 @@ class LogWriter(logging.Handler):
         self.acquire()
         try:
             if self._closed:
-                self._write_now(line)
+                self._write_at_end(line)
             elif self.queued + len(line) > self._most:
                 self.dropped += 1
                 self._untold += 1
@@ -230,32 +181,19 @@ class LogWriter(logging.Handler):
     def _write(self, line: bytes) -> None:
         """Write one line, however long that takes. A line that cannot be written is counted as dropped."""
         missing = self._missing(self._failed, self._error) if self._failed else b""
-        whole = (b"\n" if self._torn else b"") + missing + line
-        rest = memoryview(whole)
         try:
-            while rest:
-                try:
-                    rest = rest[self._send(rest) :]
-                except BlockingIOError:
-                    self._wait()
+            self._output.write(missing + line)
         except OSError as error:
-            self._torn = self._torn or 0 < len(rest) < len(whole)
             self._error = error.strerror or str(error)
             self._failed += 1
             self.dropped += 1
         else:
-            self._torn, self._failed, self._error = False, 0, ""
+            self._failed, self._error = 0, ""
 
-    def _wait(self) -> None:
-        poll = select.poll()
-        poll.register(self._file, select.POLLOUT)
-        poll.poll(_AGAIN * 1000)
-
-    def _write_now(self, line: bytes) -> None:
+    def _write_at_end(self, line: bytes) -> None:
         """Write a line without waiting, after the thread has ended; lose the line if the thread still writes."""
         if not self._thread.is_alive():
-            with contextlib.suppress(OSError):
-                self._send(memoryview(line))
+            self._output.write_now(line)
 
 
 class _StandardStream(io.TextIOBase):
@@ -276,26 +214,3 @@ class _StandardStream(io.TextIOBase):
         for line in lines:
             self._writer.printed(line)
         return len(text)
-
-
-def _own(file: int) -> int:
-    """Return a descriptor for the target of `file` that does not block, if other programs are not affected by that.
-
-    O_NONBLOCK belongs to the open file, which the programs of a terminal share. So a pipe or a terminal is opened once
-    more, and `file` is made to lead there too: then output of C libraries does not block either.
-    """
-    mode = os.fstat(file).st_mode
-    if stat.S_ISFIFO(mode) or os.isatty(file):
-        with contextlib.suppress(OSError):  # another user's terminal, no /proc, a pipe without a reader
-            own = os.open(f"/proc/self/fd/{file}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-            os.dup2(own, file)
-            return own
-    return fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, _STDERR + 1)
-
-
-def _sending(file: int) -> Callable[[memoryview], int]:
-    """Return the function that writes bytes to `file`. It does not block on a socket, such as the journal's."""
-    if not stat.S_ISSOCK(os.fstat(file).st_mode):
-        return lambda data: os.write(file, data)
-    peer = socket.socket(fileno=file)
-    return lambda data: peer.send(data, socket.MSG_DONTWAIT)

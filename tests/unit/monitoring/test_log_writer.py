@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ibbridge.monitoring.log_writer import LogFormatter, LogWriter, priority
+from ibbridge.monitoring.log_format import LogFormatter, priority
+from ibbridge.monitoring.log_writer import LogWriter
 
 if TYPE_CHECKING:
     import pathlib
@@ -136,14 +137,14 @@ def test_a_reader_that_is_gone_is_a_fault_and_its_lines_are_counted() -> None:
 def test_a_disk_without_room_is_a_fault_and_when_there_is_room_again_the_log_says_what_is_missing(monkeypatch) -> None:
     with pipe() as (reading, end), writing(end) as writer:
         full = True
-        send = writer._send
+        send = writer._output._send
 
         def write(data: memoryview) -> int:
             if full:
                 raise OSError(28, "No space left on device")
             return send(data)
 
-        monkeypatch.setattr(writer, "_send", write)
+        monkeypatch.setattr(writer._output, "_send", write)
         log.warning("lost")
         log.warning("lost too")
         come_true(lambda: writer.dropped == 2)
