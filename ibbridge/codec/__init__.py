@@ -6,7 +6,7 @@ know sockets, a clock, or anything else of ibbridge.
 
 from __future__ import annotations
 
-from ibbridge.codec.connection import Acceptor, Connection, HandshakeError, HandshakeState
+from ibbridge.codec.connection import Acceptor, Connection, Greeting, HandshakeError, HandshakeState
 from ibbridge.codec.dialect import Dialect, Message, Undecodable
 from ibbridge.codec.framing import FrameBuffer, FramingError, frame
 from ibbridge.codec.passthrough import Packed
@@ -18,6 +18,7 @@ __all__ = [
     "Dialect",
     "FrameBuffer",
     "FramingError",
+    "Greeting",
     "HandshakeError",
     "HandshakeState",
     "Message",

@@ -8,7 +8,7 @@ know sockets, time or reconnecting. A connection object serves one connection. S
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ibbridge.codec.dialect import Dialect, Message, Undecodable
 from ibbridge.codec.encoding import UTF_8, TextEncoding
@@ -50,6 +50,27 @@ TRANSITIONS = {
 """Next stage by stage and message name. Any other message, at any stage, changes nothing."""
 
 
+class Greeting(NamedTuple):
+    """Greeting of a client: the server versions that it offers, and two texts that IB's client sends when asked to.
+
+    `connect_options` are part of the greeting itself, `optional_capabilities` of START_API, which follows.
+    """
+
+    newest: int = NEWEST
+    oldest: int = OLDEST
+    connect_options: str = ""
+    optional_capabilities: str = ""
+
+    def offer(self) -> bytes:
+        """Return the offer as it is sent, without its length."""
+        versions = f"v{self.oldest}..{self.newest}"
+        return (f"{versions} {self.connect_options}" if self.connect_options else versions).encode("ascii")
+
+
+EVERY_VERSION = Greeting()
+"""Greeting that offers every version that is known here."""
+
+
 class Connection:
     """Client's side of one connection.
 
@@ -62,24 +83,19 @@ class Connection:
     def __init__(
         self,
         client_id: int,
+        greeting: Greeting = EVERY_VERSION,
         *,
-        oldest: int = OLDEST,
-        newest: int = NEWEST,
-        connect_options: str = "",
-        optional_capabilities: str = "",
         packed: Collection[str] = (),
         encoding: str = UTF_8,
     ) -> None:
         self.client_id = client_id
         self.state = HandshakeState.GREETING
         self.dialect: Dialect | None = None
-        self._oldest, self._newest = oldest, newest
-        self._capabilities = optional_capabilities
+        self._greeting = greeting
         self._packed = packed
         self._encoding = encoding
         self._frames = FrameBuffer()
-        offer = f"v{oldest}..{newest}" + (f" {connect_options}" if connect_options else "")
-        self._out = SIGN + frame(offer.encode("ascii"))
+        self._out = SIGN + frame(greeting.offer())
 
     @property
     def version(self) -> int | None:
@@ -119,12 +135,13 @@ class Connection:
         version, time = int(fields[0][:9]), TextEncoding(self._encoding).text(fields[1])
         if version < 0:
             raise HandshakeError(f"the host redirects to {time[:100]!r}: set tws.host and tws.port to it")
-        if not self._oldest <= version <= self._newest:
+        offered = self._greeting
+        if not offered.oldest <= version <= offered.newest:
             raise HandshakeError(
-                f"the host speaks server version {version}; {self._oldest} to {self._newest} were offered"
+                f"the host speaks server version {version}; {offered.oldest} to {offered.newest} were offered"
             )
         self.dialect = Dialect.client(version, self._packed, self._encoding)
-        start = {"clientId": self.client_id, "optionalCapabilities": self._capabilities}
+        start = {"clientId": self.client_id, "optionalCapabilities": offered.optional_capabilities}
         self._out += self.dialect.put("startApi", start)
         return Message("serverVersion", {"version": version, "connectionTime": time})
 

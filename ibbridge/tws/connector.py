@@ -14,7 +14,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from ibbridge.codec import Connection, FramingError, HandshakeError, HandshakeState, Message, Undecodable
+from ibbridge.codec import Connection, FramingError, Greeting, HandshakeError, HandshakeState, Message, Undecodable
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.security.spare_sockets import EXHAUSTED, SpareSockets, exhausted
 from ibbridge.tws.decode_errors import Readability
@@ -256,9 +256,11 @@ class TwsConnector:
         config = self._config
         connection = Connection(
             config.client_id,
-            newest=config.max_version,
-            connect_options=config.connect_options,
-            optional_capabilities=config.optional_capabilities,
+            Greeting(
+                config.max_version,
+                connect_options=config.connect_options,
+                optional_capabilities=config.optional_capabilities,
+            ),
             packed=self._packed,
             encoding=config.encoding,
         )

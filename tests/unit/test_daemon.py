@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ibbridge.codec import Connection, Dialect, HandshakeState, Message
+from ibbridge.codec import Connection, Dialect, Greeting, HandshakeState, Message
 from ibbridge.codec.messages import INBOUND, REQUESTS
 from ibbridge.config.maintenance_windows import window
 from ibbridge.config.model import Config
@@ -44,7 +44,7 @@ class Wire:
     """Stands where the socket to TWS is. What the host said is read in the way the socket's callback does it."""
 
     def __init__(self, daemon: Daemon, version: int = 200) -> None:
-        self.connection = Connection(1, newest=version, packed=PASSED_ON)
+        self.connection = Connection(1, Greeting(version), packed=PASSED_ON)
         self.readability = Readability()
         self.written: list[bytes] = []
         self.readability = Readability()

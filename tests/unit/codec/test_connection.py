@@ -13,6 +13,7 @@ from ibbridge.codec import (
     Connection,
     Dialect,
     FramingError,
+    Greeting,
     HandshakeError,
     HandshakeState,
     Message,
@@ -51,9 +52,11 @@ def connected(version: int = 226) -> Connection:
 def test_a_client_starts_as_the_reference_client_does(session: dict[str, Any]) -> None:
     connection = Connection(
         session["client_id"],
-        oldest=100,
-        connect_options=session["connect_options"] or "",
-        optional_capabilities=session["optional_capabilities"] or "",
+        Greeting(
+            oldest=100,
+            connect_options=session["connect_options"] or "",
+            optional_capabilities=session["optional_capabilities"] or "",
+        ),
     )
     assert connection.data_to_send().hex() == session["client_hello"]
     (hello,) = arrived(connection, bytes.fromhex(session["server_hello"]))

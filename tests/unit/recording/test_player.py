@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbridge.codec import Connection, Dialect, Message, frame
+from ibbridge.codec import Connection, Dialect, Greeting, Message, frame
 from ibbridge.recording.format import HEADER, RecordingError, RecordKind
 from ibbridge.recording.player import Playback, Player, Script, server
 from ibbridge.recording.player.session import PlayerSession
@@ -34,7 +34,7 @@ class Client:
 
     def __init__(self, port: int, client_id: int = CLIENT, newest: int = 226) -> None:
         self.port = port
-        self.connection = Connection(client_id, newest=newest)
+        self.connection = Connection(client_id, Greeting(newest))
         self.heard: list[Message] = []
 
     async def __aenter__(self) -> Self:

@@ -7,7 +7,7 @@ import functools
 import pytest
 
 from ibbridge import sim
-from ibbridge.codec import Connection, HandshakeState, Message, frame
+from ibbridge.codec import Connection, Greeting, HandshakeState, Message, frame
 from ibbridge.sim import Simulator
 from ibbridge.sim.engine import EPOCH
 from tests.support.sample_requests import usual
@@ -31,7 +31,7 @@ class Caller:
     """A client on a socket."""
 
     def __init__(self, client_id=1, *, newest=226, step=None):
-        self.link = Connection(client_id, newest=newest)
+        self.link = Connection(client_id, Greeting(newest))
         self.step = step
         self.messages = []
         self.over = False
