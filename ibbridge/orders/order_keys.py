@@ -13,6 +13,7 @@ import msgpack
 
 from ibbridge.orders.order import FOREIGN, is_end
 from ibbridge.storage.keys import Found, Key
+from ibbridge.streams import envelope
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -104,7 +105,7 @@ def adopt(client_id: int, messages: Iterator[tuple[bytes, bytes]]) -> Found:
     names: dict[bytes, bytes] = {}
     highest = epoch = 0
     for topic, packed in messages:
-        body = msgpack.unpackb(packed, strict_map_key=False)
+        body = envelope.unpack(packed)
         epoch = max(epoch, body["epoch"])
         ref, data = body.get("ref") or {}, body["data"]
         if not {"owner", "key"} <= ref.keys() or ref["owner"] == FOREIGN:

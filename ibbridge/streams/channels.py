@@ -89,7 +89,7 @@ class ChannelRegistry:
         return self._streams.get(name) or self._new(name, durable=components[0] in DURABLE)
 
     def _new(self, name: bytes, *, durable: bool) -> Stream:
-        stream = self._streams[name] = sequencer.Stream(name, durable)
+        stream = self._streams[name] = sequencer.Stream(name, durable=durable)
         if durable:
             self._numbers.add(stream)
         known = self._retired.get(name) is not None
@@ -165,7 +165,7 @@ class ChannelRegistry:
         """
         stream = self._streams.get(name)
         if stream is None and (number := self._retired.get(name)) is not None:
-            stream = sequencer.Stream(name, False)  # noqa: FBT003 - the compiled one takes no keywords
+            stream = sequencer.Stream(name, durable=False)
             stream.seq = number
         return stream
 

@@ -41,6 +41,7 @@ class Publisher(ChannelRegistry):
     """
 
     proto = envelope.PROTO
+    """Version of the bus protocol."""
 
     def __init__(
         self,

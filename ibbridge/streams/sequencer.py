@@ -32,7 +32,7 @@ class Stream:
 
     __slots__ = ("add_offset", "changed", "channels", "cuts", "durable", "name", "offsets", "seq")
 
-    def __init__(self, name: bytes, durable: bool) -> None:  # noqa: FBT001 - compiled code is called by position
+    def __init__(self, name: bytes, *, durable: bool) -> None:
         self.name = name
         self.durable = durable
         self.seq = 0

@@ -28,7 +28,7 @@ class World:
 
     def __init__(self, made: ModuleType) -> None:
         self.press = made.Sequencer()
-        self.streams = [made.Stream(b"md.%d." % number, False) for number in range(2)]
+        self.streams = [made.Stream(b"md.%d." % number, durable=False) for number in range(2)]
         self.channels: dict[str, dict[Any, Any]] = {"a": {}, "b": {}}
         for name, key in (("a", 0), ("a", 1), ("a", None), ("b", 0), ("b", 3)):
             stream = self.streams[(key or 0) % 2]
@@ -74,7 +74,7 @@ def test_what_is_published_is_numbered_and_held_and_what_is_not_known_is_for_oth
 
 @given(st.binary(max_size=300), st.binary(max_size=300), *[st.integers(1, 2**64 - 1)] * 3)
 def test_a_body_is_sealed_alike(head, data, seq, offset, ts):
-    stream = compiled.Stream(b"md.x.", False)
+    stream = compiled.Stream(b"md.x.", durable=False)
     made, stream.seq = compiled.Sequencer(), seq - 1
     made.offset = offset - 1
     body = made.publish(compiled.Channel(stream, b"md.x.", "x", b"", head), data, ts)
