@@ -156,19 +156,19 @@ class Wanted(NamedTuple):
 
     numbers: frozenset[int]
     defaults: bool
-    papers: list[str]
+    providers: list[str]
 
 
 def read_list(text: str, sec_type: str) -> Wanted:
     """Return the content of a list of generic ticks. Raise `RequestRejected`, naming the legal ones."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     numbers = frozenset(_number(word, text, sec_type) for word in words if word != NO_DEFAULTS)
-    papers: list[str] = []
+    providers: list[str] = []
     for word in words:
         number, _, named = word.partition(":")
         if number == NEWS:
-            papers += read_providers(named) if named else NEWS_PROVIDERS
-    return Wanted(numbers, NO_DEFAULTS not in words, list(dict.fromkeys(papers)))
+            providers += read_providers(named) if named else NEWS_PROVIDERS
+    return Wanted(numbers, NO_DEFAULTS not in words, list(dict.fromkeys(providers)))
 
 
 def _number(word: str, text: str, sec_type: str) -> int:

@@ -60,7 +60,7 @@ class QuoteSubscription:
     def __init__(self, session: ClientSession, request: int, wanted: Wanted, look: Look) -> None:
         self.session = session
         self.request = request
-        self.numbers, self.defaults, self.papers = wanted
+        self.numbers, self.defaults, self.providers = wanted
         self.delayed = is_delayed(session)
         self.ends: int | None = None
         self.shown = look
@@ -168,9 +168,9 @@ class Quotes:
 
     def _send_news(self, line: QuoteSubscription, after: float, until: float, most: int | None = None) -> None:
         """Send the headlines of a stretch of time, the oldest first; no more than the newest `most`."""
-        if not line.papers or int(after) == int(until):
+        if not line.providers or int(after) == int(until):
             return
-        news = list(islice(self._archive.articles(line.shown.instrument, line.papers, after, until), most))
+        news = list(islice(self._archive.articles(line.shown.instrument, line.providers, after, until), most))
         for article in reversed(news):
             row = {"timeStamp": article.at * 1000, "providerCode": article.provider, "articleId": article.id}
             line.session.send(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ibbridge.sim.context import ClientSession, Data, SimulationContext
     from ibbridge.sim.market.instruments import Instrument
 
-TAPES = 5
+SUBSCRIPTIONS = 5
 """Tick-by-tick subscriptions that one client may have: a twentieth of its market data lines."""
 BAR = 5
 """Seconds of a real-time bar."""
@@ -93,10 +93,10 @@ class TickByTick:
 
     def __init__(self, context: SimulationContext) -> None:
         self._context = context
-        self._tapes: dict[tuple[int, int], TickSubscription] = {}
+        self._ticks: dict[tuple[int, int], TickSubscription] = {}
         self._bars: dict[tuple[int, int], BarFeed] = {}
 
-    def request_tape(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+    def request_ticks(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send every tick of one kind, beginning with the requested number of past ticks and the present one."""
         request, kind = args["reqId"], args.get("tickType", "")
         if kind not in _KINDS:
@@ -106,18 +106,18 @@ class TickByTick:
             raise RequestRejected(
                 10189, "Failed to request tick-by-tick data. No market data permissions for this product"
             )
-        if (session.client_id, request) in self._tapes:
+        if (session.client_id, request) in self._ticks:
             raise RequestRejected(322, "Error processing request.-'cj' : cause - Duplicate ticker id")
-        if sum(tape.session is session for tape in self._tapes.values()) >= TAPES:
+        if sum(subscription.session is session for subscription in self._ticks.values()) >= SUBSCRIPTIONS:
             raise RequestRejected(10190, "Max number of tick-by-tick requests has been reached.")
         number = args.get("numberOfTicks") or 0
         if not 0 <= number <= TICKS:
             raise invalid(f"Number of ticks must be from 0 to {TICKS}")
         if number:
             self._send_past(session, request, instrument, kind, number)
-        tape = TickSubscription(session, request, instrument, kind)
-        self._tapes[session.client_id, request] = tape
-        _send_tick(tape, self._context.market, self._context.market.quarter(self._context.now), first=True)
+        subscription = TickSubscription(session, request, instrument, kind)
+        self._ticks[session.client_id, request] = subscription
+        _send_tick(subscription, self._context.market, self._context.market.quarter(self._context.now), first=True)
 
     def _send_past(self, session: ClientSession, request: int, instrument: Instrument, kind: str, number: int) -> None:
         """Send past ticks under the same request id, in the messages of historical ticks."""
@@ -127,9 +127,9 @@ class TickByTick:
         message, ticks = newest(self._context.market, instrument, shows, self._context.second, number)
         session.send(message, {"reqId": request, "ticks": ticks, "done": True})
 
-    def cancel_tape(self, session: ClientSession, args: Mapping[str, Any]) -> None:
+    def cancel_ticks(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """End a tick-by-tick subscription without a response. Raise `RequestRejected` if there is none."""
-        self._end(self._tapes, session, args["reqId"])
+        self._end(self._ticks, session, args["reqId"])
 
     def request_bars(self, session: ClientSession, args: Mapping[str, Any]) -> None:
         """Send a bar every five seconds, on the clock's grid."""
@@ -152,27 +152,27 @@ class TickByTick:
 
     def drop(self, session: ClientSession) -> None:
         """Forget a client that has gone."""
-        self._tapes = {key: each for key, each in self._tapes.items() if each.session is not session}
+        self._ticks = {key: each for key, each in self._ticks.items() if each.session is not session}
         self._bars = {key: each for key, each in self._bars.items() if each.session is not session}
 
     def tick(self, quarter: int) -> None:
         """Send the ticks of this beat, and the bars that end with this beat."""
         market = self._context.market
-        for tape in self._tapes.values():
-            _send_tick(tape, market, quarter)
+        for subscription in self._ticks.values():
+            _send_tick(subscription, market, quarter)
         end, rest = divmod(quarter, QUARTERS)
         if rest == 0 and (market.start + end) % BAR == 0:
             for feed in self._bars.values():
                 _send_bar(feed, market, market.start + end)
 
 
-def _send_tick(tape: TickSubscription, market: Market, quarter: int, *, first: bool = False) -> None:
+def _send_tick(subscription: TickSubscription, market: Market, quarter: int, *, first: bool = False) -> None:
     at = market.moment(quarter)
-    old = None if first else market.quote(tape.instrument, market.moment(quarter - 1))
-    message, tick = _KINDS[tape.kind]
-    data = tick(market.quote(tape.instrument, at), old, int(at))
+    old = None if first else market.quote(subscription.instrument, market.moment(quarter - 1))
+    message, tick = _KINDS[subscription.kind]
+    data = tick(market.quote(subscription.instrument, at), old, int(at))
     if data is not None:
-        tape.session.send(message, {"reqId": tape.request, **data})
+        subscription.session.send(message, {"reqId": subscription.request, **data})
 
 
 def _send_bar(feed: BarFeed, market: Market, end: int) -> None:

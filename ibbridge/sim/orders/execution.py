@@ -178,9 +178,9 @@ class Executor:
     def _after(self, ticket: SimulatedOrder, shares: float) -> None:
         """Apply a fill to related orders: cancel bracket siblings, and reduce or cancel the OCA group."""
         if ticket.status == FILLED:
-            for brother in self._book.brothers(ticket):
-                if not brother.done:
-                    self._book.end(brother, CANCELLED_BY_USER)
+            for sibling in self._book.siblings(ticket):
+                if not sibling.done:
+                    self._book.end(sibling, CANCELLED_BY_USER)
         group = ticket.order.get("ocaGroup", "")
         for other in list(self._book.working()) if group else ():
             if other is ticket or other.account != ticket.account or other.order.get("ocaGroup") != group:

@@ -41,7 +41,7 @@ class OrderBook:
         """Return the orders attached to this one."""
         return [other for other in self.tickets if other.parent is ticket]
 
-    def brothers(self, ticket: SimulatedOrder) -> list[SimulatedOrder]:
+    def siblings(self, ticket: SimulatedOrder) -> list[SimulatedOrder]:
         """Return the other children of a filled parent: of take-profit and stop-loss only one may happen."""
         if ticket.parent is None or ticket.parent.status != FILLED:
             return []
@@ -81,7 +81,7 @@ class OrderBook:
         for client in dict.fromkeys([*self._watchers(ticket), *([also] if also else [])]):
             client.send("orderStatus", ticket.order_status())
             client.error(ticket.order_id, 202, reason)
-        for relative in [*self.children(ticket), *self.brothers(ticket)]:
+        for relative in [*self.children(ticket), *self.siblings(ticket)]:
             if not relative.done:
                 self.end(relative, CANCELLED_BY_USER)
 

@@ -42,13 +42,13 @@ class News:
         """Send the newest headlines of a stretch of time, and a flag if there are more."""
         request, number = args["reqId"], args.get("totalResults") or 0
         instrument = self._context.resolver.by_id(args.get("conId") or 0)
-        papers = read_providers(args.get("providerCodes", ""))
+        providers = read_providers(args.get("providerCodes", ""))
         if number < 1:
             raise invalid("Total results must be positive")
         after = _moment(args.get("startDateTime", ""), 0.0)
         until = _moment(args.get("endDateTime", ""), self._context.now)
         number = min(number, HEADLINES)
-        found = list(islice(self._archive.articles(instrument, papers, after, until), number + 1))
+        found = list(islice(self._archive.articles(instrument, providers, after, until), number + 1))
         for article in found[:number]:
             row = {"providerCode": article.provider, "articleId": article.id, "headline": article.headline}
             time = f"{datetime.fromtimestamp(article.at, UTC):%Y-%m-%d %H:%M:%S}.0"

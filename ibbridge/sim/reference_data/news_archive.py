@@ -76,7 +76,7 @@ class NewsArchive:
         until = min(until, self._context.now)
         first = max(self._index(after), self._index(self._context.now) - DAYS)
         for day in range(self._index(until), first - 1, -1):
-            found = (self._day(each, paper, day) for each in about for paper in providers)
+            found = (self._day(each, provider, day) for each in about for provider in providers)
             for article in merge(*found, key=lambda article: -article.at):
                 if after < article.at <= until:
                     yield article
