@@ -143,7 +143,7 @@ class Contents:
         """Return the row `about` after `new` more order keys."""
         return self.about._replace(keys=len(self.known) + new)
 
-    def learn(self, names: list[bytes], about: About | None) -> None:
+    def keys_written(self, names: list[bytes], about: About | None) -> None:
         """Note written order keys, and the row `about` that was written with them, if it was."""
         for name in names:
             self.known.add(name)

@@ -91,13 +91,13 @@ class StoreDirectory:
             opened.callback(os.close, file)
             directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             opened.callback(os.close, directory)
-            self._have(file)
+            self._flock(file)
             with suppress(OSError):  # a network file system may lock files only
-                self._have(directory)
+                self._flock(directory)
             self._opened.push(opened.pop_all())
         return file
 
-    def _have(self, file: int) -> None:
+    def _flock(self, file: int) -> None:
         """Lock an open file or directory. Raise StoreError if another process has it locked."""
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -111,7 +111,7 @@ class Writer:
             self.backlog.written(items)
             for stream, row in moved.items():
                 stream.saved = row
-            contents.learn(new, about)
+            contents.keys_written(new, about)
 
         if not self._log.commit(batch.write, written):
             return False

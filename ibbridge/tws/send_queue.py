@@ -85,8 +85,8 @@ class SendQueue:
         fill a limit of IB's that still has room: then the time is longer.
         """
         self._bucket.advance(now)
-        oldest = self._waiting.oldest(client, pace)
-        free = now if oldest is None else self._limits.free_at(oldest, now)
+        first = self._waiting.first(client, pace)
+        free = now if first is None else self._limits.free_at(first, now)
         if free is None:
             return UNKNOWN
         begin = max(free, self._bucket.when(pace), self._no_history_before if pace is Pace.HISTORY else now)
@@ -135,7 +135,7 @@ class SendQueue:
         for pace in Pace:
             if pace is message.request.pace:
                 return False
-            first = self._waiting.oldest(message.client, pace)
+            first = self._waiting.first(message.client, pace)
             if first is not None and first.held_by is None and first.arrival < message.arrival:
                 return True
         return False

@@ -83,10 +83,13 @@ class WaitingMessages:
         if message.client:
             self._load.add(message, sign)
 
-    def oldest(self, client: str | None = None, pace: Pace | None = None) -> OutboundMessage | None:
-        """Return the oldest message of a client and pace, or without them the oldest of all; None if there is none."""
-        share = self._all if client is None or pace is None else self._shares.get((client, pace), ())
-        return next(iter(share), None)
+    def oldest(self) -> OutboundMessage | None:
+        """Return the oldest message of all; None if none waits."""
+        return next(iter(self._all), None)
+
+    def first(self, client: str, pace: Pace) -> OutboundMessage | None:
+        """Return the oldest message of a client and pace; None if none waits."""
+        return next(iter(self._shares.get((client, pace), ())), None)
 
     def of_pace(self, pace: Pace) -> list[OutboundMessage]:
         """Return the messages of a pace, those of each client in order."""
