@@ -3,8 +3,8 @@
 Every call is traced with `sys.setprofile` through the daemon's own wiring, in pure Python: a call into another package,
 and the return from it, are a move each. Few moves mean that a reader follows a message through few places. The socket
 of TWS and those of the bus are real; the host, the client and the daemon share one thread and one event loop. Each trip
-is made several times and the fewest moves count, because a timer may fall into one. `--to PACKAGE` lists the moves into
-a package by function.
+is made several times and the fewest moves count, because a timer may fall into one. A look at the clock is no move.
+`--to PACKAGE` lists the moves into a package by function.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class Trace:
         if code not in self._packages:
             path = code.co_filename
             inside = path.removeprefix(ROOT) if path.startswith(ROOT) else ""
-            self._packages[code] = inside.partition(os.sep)[0].removesuffix(".py")
+            package = inside.partition(os.sep)[0].removesuffix(".py")
+            self._packages[code] = "" if package == "clock" else package
         return self._packages[code]
 
 
@@ -97,8 +98,6 @@ class World:
         self._requests = requests
         self._acceptor = Acceptor(newest=VERSION)
         self._commands = 0
-        self.request_id = 0
-        """The request id of the first subscription."""
 
     async def begin(self) -> None:
         """Have the daemon connected, three subscriptions made, and one order placed."""
@@ -107,7 +106,6 @@ class World:
         for symbol in SYMBOLS:
             await self.ask("reqMktData", contract={"symbol": symbol, **STOCK})
         await self.until(lambda: self.heard["reqMktData"] == len(SYMBOLS))
-        self.request_id = self.ids["reqMktData"]
         await self.placed()
 
     def new_key(self) -> str:
@@ -163,8 +161,9 @@ class World:
 
 
 async def tick(world: World) -> Callable[[], Awaitable[Any]]:
-    """Return the trip of one tick to the bus."""
-    frame = world.frames(("tickSize", {"tickerId": world.request_id, "tickType": 0, "size": 100}))
+    """Return the trip to the bus of one tick of a subscription that has ticked before."""
+    frame = world.frames(("tickSize", {"reqId": world.ids["reqMktData"], "tickType": 0, "size": 100}))
+    await world.say(frame)  # the first one finds its channel
     return lambda: world.say(frame)
 
 

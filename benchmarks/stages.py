@@ -26,13 +26,10 @@ from ibbridge.codec.messages import REQUESTS
 from ibbridge.config.loader import load
 from ibbridge.daemon import Daemon
 from ibbridge.inbound.publication_plan import PASSED_ON
-from ibbridge.inbound.routing import routing
-from ibbridge.orders.registry import OrderRegistry
 from ibbridge.protocol.instrument_key import instrument_key
 from ibbridge.requests.request import ActiveRequest
 from ibbridge.storage.event_store import EventStore
 from ibbridge.streams.history import MessageHistory
-from ibbridge.streams.publisher import Publisher
 from ibbridge.streams.replay_buffer import ReplayBuffer
 
 if TYPE_CHECKING:
@@ -52,16 +49,16 @@ class Part:
     """Streams and router with some parts of a daemon, and without subscribers."""
 
     def __init__(self, *, state: bool = False, ring: bool = False, store: EventStore | None = None) -> None:
-        kept = load().ring
-        history = MessageHistory(kept.messages, kept.bytes, store)
+        config = load()
+        history = MessageHistory(config.ring.messages, config.ring.bytes, store)
         if not ring:
             history.ring = _NoRing(1, 1)
-        self.streams = Publisher(1, lambda _: None, history=history)
+        parts = Daemon(config).parts
+        self.streams, self.router = parts.streams.publisher, parts.router
+        self.streams._history, self.streams._send = history, lambda _: None  # noqa: SLF001 - a daemon has all of it
         if store:
             self.streams.restore(store.last(), ())
-        parts = routing(self.streams, OrderRegistry(1))
-        self.router = parts.router
-        ask(parts.tracker)
+        ask(parts.requests.tracker)
         if not state:
             for plan in self.router._plans.values():  # noqa: SLF001 - a daemon always keeps state
                 plan.identity = None
@@ -121,7 +118,7 @@ class Path:
     def _deliver(self) -> None:
         frames = FrameBuffer()
         for chunk in self.chunks:
-            self.daemon.deliver(map(self.dialect.read_packed, frames.feed(chunk)), 1)
+            self.daemon.parts.dispatcher.deliver(map(self.dialect.read_packed, frames.feed(chunk)), 1)
 
 
 _STORE = "store"
@@ -150,14 +147,14 @@ def bridge(children: ExitStack, place: pathlib.Path) -> Daemon:
     daemon = Daemon(load(None, [f"{key}={value}" for key, value in settings.items()]))
     daemon.store.open(1)
     children.callback(daemon.store.close)
-    daemon.bus.open()
-    children.callback(daemon.bus.close)
-    ask(daemon.routing.tracker)
+    daemon.parts.bus.open()
+    children.callback(daemon.parts.bus.close)
+    ask(daemon.parts.requests.tracker)
     prefixes = [f"{each}." for each in CLASSES]
     sink = children.enter_context(child("subscriber_load", pub, *prefixes))
     late = time.monotonic() + 10
     while not sink.said():
-        daemon.bus.turn()
+        daemon.parts.bus.turn()
         time.sleep(0.01)
         if time.monotonic() > late:
             raise InvalidError("the subscriber does not come")

@@ -157,6 +157,15 @@ class Bus:
             self._opened.callback(loop.remove_reader, socket.FD)
         self._turn_again()
 
+    def check(self) -> None:
+        """Raise BusError if a thread that bounds the peers has ended. Call this about every second."""
+        if self._endpoints is None:
+            return
+        if not self._handler.alive:
+            raise BusError("the thread that admits peers has ended: no new peer can connect; see the log")
+        if not self._peer_watch.alive:
+            raise BusError("the thread that measures peers has ended: a peer could use up the memory; see the log")
+
     def turn(self) -> None:
         """Serve the messages that have arrived on both sockets, for at most `TURN` seconds.
 
@@ -167,10 +176,6 @@ class Bus:
         """
         if self._turning or self._endpoints is None or self._again is not None:
             return
-        if not self._handler.alive:
-            raise BusError("the thread that admits peers has ended: no new peer can connect; see the log")
-        if not self._peer_watch.alive:
-            raise BusError("the thread that measures peers has ended: a peer could use up the memory; see the log")
         emptied = False
         self._turning = True
         try:

@@ -31,4 +31,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(autouse=True)
 def _memory_of_the_tests_is_none_of_the_daemons(monkeypatch):
     """A daemon within the tests' own process would take what thousands of tests have left there for its own."""
-    monkeypatch.setattr("ibbridge.daemon.memory_in_use", lambda: 0)
+    monkeypatch.setattr("ibbridge.monitoring.process_watch.memory_in_use", lambda: 0)

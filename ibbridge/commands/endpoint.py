@@ -7,7 +7,6 @@ msgpack and the form of commands. `builtin` executes the daemon's own commands, 
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -24,8 +23,9 @@ from ibbridge.protocol.errors import CommandRefused, shown
 from ibbridge.requests.request import CommandId
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from ibbridge.clock import Clock
     from ibbridge.commands.builtin import BuiltinCommands
     from ibbridge.commands.ib_requests import IbRequests
     from ibbridge.streams.publisher import Publisher
@@ -67,7 +67,7 @@ class CommandEndpoint:
         publisher: Publisher,
         requests: IbRequests,
         builtin: BuiltinCommands,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Clock,
     ) -> None:
         self._publisher = publisher
         self._requests = requests
@@ -102,15 +102,15 @@ class CommandEndpoint:
             fault = "this is a bug in ibbridge; its log has the details. The command may or may not have been executed"
             reply = self._refused(asked.identifier, CommandRefused("E_INTERNAL", fault, outcome="unknown"))
         if asked.memory and asked.anew:
-            self._questions.keep(*asked.memory, b"", self._clock(), peer)
+            self._questions.keep(*asked.memory, b"", self._clock.monotonic(), peer)
         elif asked.memory and replies is not None:
-            replies.keep(*asked.memory, reply, self._clock(), peer)
+            replies.keep(*asked.memory, reply, self._clock.monotonic(), peer)
         return reply
 
     def tick(self) -> None:
         """Forget expired replies, at most `EXPIRED_AT_ONCE` of each kind. Call this about every second."""
         for replies in (self._done, self._refusals, self._questions):
-            replies.expire(self._clock(), EXPIRED_AT_ONCE)
+            replies.expire(self._clock.monotonic(), EXPIRED_AT_ONCE)
 
     def _answer(self, request: bytes, asked: _Asked) -> bytes:
         self._publisher.flush()  # no reply may show what is not committed yet: a snapshot holds durable messages
@@ -145,7 +145,7 @@ class CommandEndpoint:
 
         Raises `CommandRefused` if the id belongs to another command, or to a request that the client has cancelled.
         """
-        now = self._clock()
+        now = self._clock.monotonic()
         memories = (self._done, self._refusals, self._questions)
         found = next((found for each in memories if (found := each.find(command_id, content, now))), None)
         if found is None:
@@ -183,7 +183,7 @@ class CommandEndpoint:
             raise CommandRefused("E_ARG", f"args must be a map, not {type(args).__name__}")
         if name in TAKES:
             client = _client(command) if name in NAMED else ""
-            _in_time(command)
+            self._in_time(command)
             return self._builtin.execute(name, args, client)
         if name not in self._requests:
             near = nearest(name, _NAMES)
@@ -191,9 +191,20 @@ class CommandEndpoint:
             raise CommandRefused("E_PROTO", f"cmd: there is no command {shown(name)}{hint}")
         command_id, key = CommandId(_client(command), identifier), command.get("key")
         # A client that lost the reply repeats the command. An order that left in time must not be called "not sent".
-        if not self._requests.is_repeat(name, args, command_id, key):
-            _in_time(command)
+        if command.get("not_after") is not None and not self._requests.is_repeat(name, args, command_id, key):
+            self._in_time(command)
         return self._requests.execute(name, args, command_id, key, command.get("not_after"), peer=peer)
+
+    def _in_time(self, command: dict[str, Any]) -> None:
+        """Refuse a command whose `not_after` has passed."""
+        not_after = command.get("not_after")
+        if not_after is None:
+            return
+        if isinstance(not_after, bool) or not isinstance(not_after, int):
+            raise CommandRefused("E_ARG", "not_after must be an integer: microseconds since 1970 UTC")
+        if (late := self._clock.utc_us() - not_after) > 0:
+            fault = f"not_after was {late / 1e6:.6g} s ago, in microseconds since 1970 UTC; nothing was sent"
+            raise CommandRefused("E_DEADLINE", fault, outcome="not_sent")
 
 
 def _memory(command: dict[str, Any], identifier: str | int) -> tuple[CommandId, bytes] | None:
@@ -253,15 +264,3 @@ def _client(command: dict[str, Any]) -> str:
     if (key := command.get("key")) is not None and not isinstance(key, str):
         raise CommandRefused("E_ARG", "key must be text")
     return client
-
-
-def _in_time(command: dict[str, Any]) -> None:
-    """Refuse a command whose `not_after` has passed."""
-    not_after = command.get("not_after")
-    if not_after is None:
-        return
-    if isinstance(not_after, bool) or not isinstance(not_after, int):
-        raise CommandRefused("E_ARG", "not_after must be an integer: microseconds since 1970 UTC")
-    if (late := time.time_ns() // 1000 - not_after) > 0:
-        fault = f"not_after was {late / 1e6:.6g} s ago, in microseconds since 1970 UTC; nothing was sent"
-        raise CommandRefused("E_DEADLINE", fault, outcome="not_sent")

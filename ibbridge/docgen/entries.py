@@ -21,7 +21,7 @@ from ibbridge.commands.endpoint import LONGEST_ID
 from ibbridge.config.model import RESTRICTED
 from ibbridge.ib import CLASSES
 from ibbridge.orders.order import LONGEST_REF
-from ibbridge.orders.placement import NOT_OF_AN_ORDER, OF_EVERY_ORDER
+from ibbridge.orders.order_arguments import NOT_OF_AN_ORDER, OF_EVERY_ORDER
 from ibbridge.protocol import arguments
 from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.protocol.topics import BULLETINS

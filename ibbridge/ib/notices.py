@@ -90,3 +90,11 @@ UNTIED = frozenset((-1, 0, 2147483647, None))
 
 CANCELLED = 202
 """Code of a cancelled order, published by the daemon also for an order that never left."""
+
+# -- who must know a code
+
+ABOUT_PACING = frozenset((TOO_FAST, NO_HISTORY))
+"""Codes by which TWS may say that it gets too many messages. The text decides about the second."""
+
+ABOUT_SERVERS = frozenset((*UPSTREAM, *FARMS, COMPETING, *DATA_IS_BACK, CLIENT_ID_IN_USE, PORT_CHANGED))
+"""Codes that change the state of the connection to TWS, or of IB's servers behind it."""

@@ -5,16 +5,16 @@ Pure. This module knows requests, orders and the meaning of IB's codes. It must 
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from ibbridge import ib
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.ib.notices import AGAIN, BAD_MESSAGE, UNTIED
-from ibbridge.requests.notifications import publish_error
 from ibbridge.streams.market_depth import RESET
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from ibbridge.orders.registry import OrderRegistry
     from ibbridge.requests.notifications import RequestNotifications
@@ -22,23 +22,28 @@ if TYPE_CHECKING:
     from ibbridge.requests.tracker import RequestTracker
     from ibbridge.streams.publisher import Publisher
     from ibbridge.streams.sequencer import Channel
+    from ibbridge.subscriptions.resubscription import Resubscriber
+
+
+log = logging.getLogger(__name__)
 
 
 class ErrorRouter:
     """Publishes errors of TWS where they belong, and ends what they end."""
 
     def __init__(
-        self, publisher: Publisher, tracker: RequestTracker, notifications: RequestNotifications, orders: OrderRegistry
+        self,
+        publisher: Publisher,
+        tracker: RequestTracker,
+        notifications: RequestNotifications,
+        orders: OrderRegistry,
+        resubscriber: Resubscriber,
     ) -> None:
         self._publisher = publisher
         self._tracker = tracker
         self._notifications = notifications
         self._orders = orders
-        self.refused_for_now: Callable[[ActiveRequest, int | None, str], bool] = lambda _, __, ___: False
-        """Callback for errors about requests under way. Returns True if TWS has refused the request for a reason that
-        passes: the request is then sent again."""
-        self.troubled: Callable[[ActiveRequest, int | None, int], None] = lambda _, __, ___: None
-        """Callback for errors about requests that are still under way, with the time."""
+        self._resubscriber = resubscriber
 
     def publish(self, data: dict[str, Any], ts: int) -> None:
         """Publish an error to the request or the order with its id, and end the request if the error does.
@@ -48,8 +53,10 @@ class ErrorRouter:
         taken for alive, the cost is a needless cancel. An order is marked as over only by an error that refuses,
         rejects or cancels it for sure; otherwise its status decides.
         """
-        number = data["reqId"]
-        error = ib.about(data["errorCode"], data["errorString"])
+        number, code, text = data["reqId"], data["errorCode"], data["errorString"]
+        error = ib.about(code, text)
+        if error.ends is not False or error.error_class == "order":
+            log.info("TWS reports %s for id %s: %s", code, number, text)
         ends = error.ends
         channels: list[Channel] = []
         route = None
@@ -57,12 +64,12 @@ class ErrorRouter:
             if route := self._tracker.find(number):
                 ends = error.ends_one_shot if route.one_shot else error.ends
                 ends = None if ends and route.has_followup else ends
-                ends = False if not route.ended and data["errorCode"] in AGAIN and not route.one_shot else ends
-                if not route.ended and self.refused_for_now(route, data["errorCode"], data["errorString"]):
+                ends = False if not route.ended and code in AGAIN and not route.one_shot else ends
+                if not route.ended and self._resubscriber.refused_for_now(route, code, text):
                     ends = False
                 if ends and not route.ended:
                     self._tracker.end(route)
-                if data["errorCode"] == RESET:
+                if code == RESET:
                     _clear_books(route)
                 channels = self._notifications.error_channels(route)
             elif order := self._orders.numbered(number):
@@ -71,11 +78,26 @@ class ErrorRouter:
                 order.ended = order.ended or bool(ends)
                 channels = [self._publisher.transient_channel("ord", *order.whose[:2], "error", ref=order.whose.ref)]
         for channel in channels or [self._publisher.channel("sys", "tws", "error")]:
-            publish_error(self._publisher, channel, data, ts, ends=ends)
+            self._publisher.publish_map(channel, {**data, "class": error.error_class, "ends": ends}, ts)
         if route is not None and not route.ended:
-            self.troubled(route, data["errorCode"], ts)
+            self._resubscriber.troubled(route, code)
 
-    def spoil(self, route: ActiveRequest, name: str, known: Mapping[str, Any], ts: int) -> None:
+    def unreadable(
+        self, route: ActiveRequest, name: str, known: Mapping[str, Any], text: str, *, admitted: bool
+    ) -> None:
+        """Tell the client of a request that a message for it cannot be read, with a text that says why.
+
+        A client whose request ends is always told, another client only if the message is `admitted`.
+        """
+        was_over = route.ended and route.request.key is not None
+        if was_over:  # its client has been told why
+            return
+        if name in route.request.answers:
+            self._spoil(route, name, known)
+        if route.on_response is None and (admitted or route.ended):
+            self._notifications.notify_error(route, BAD_MESSAGE, text)
+
+    def _spoil(self, route: ActiveRequest, name: str, known: Mapping[str, Any]) -> None:
         """End a one-shot that has an unreadable response, because its responses can never be complete.
 
         A subscription goes on. A subscription to market depth is requested again, because its book is wrong.
@@ -85,7 +107,7 @@ class ErrorRouter:
         if not route.one_shot:
             route.begun = route.spoken = True
             if MESSAGES[name].book:
-                self.troubled(route, BAD_MESSAGE, ts)
+                self._resubscriber.troubled(route, BAD_MESSAGE)
             return
         last = MESSAGES[name].last
         if name in route.request.ends and (last is None or known.get(last, True)):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import INBOUND, OUTBOUND
 from ibbridge.codec.schema import Kind, Topic
+from ibbridge.protocol import topics
 from ibbridge.protocol.instrument_key import instrument_key
 
 if TYPE_CHECKING:
@@ -23,13 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class PublicationPlan:
-    """Rules for publishing the messages of one type, and the channels in use."""
+    """Rules for publishing the messages of one type, and the channels in use.
+
+    `unknown` is the class of topics for messages with a request id that nobody has. `place` are the components of the
+    topic of a type that is published at one place.
+    """
 
     declaration: Declaration
     channels: dict[Any, Channel]
     number: Callable[[Mapping[str, Any]], int | None] | None = None
     identity: Callable[[Mapping[str, Any]], Hashable] | None = None
     unknown: str = "req"
+    place: tuple[str, ...] = ()
     ends: bool = False
     counted: bool = False
 
@@ -44,9 +50,13 @@ def publication_plan(declaration: Declaration, channels: dict[Any, Channel]) -> 
         _number(declaration),
         identity=_identity(declaration.identity),
         unknown="md" if streams else "req",
+        place=_PLACES.get(declaration.topic, ()),
         ends=any(declaration.name in request.ends for request in asked),
         counted=any(request.throttled for request in asked),
     )
+
+
+_PLACES: Mapping[Topic, tuple[str, ...]] = {Topic.SYSTEM: ("sys", "tws"), Topic.NEWS: topics.BULLETINS}
 
 
 def _number(declaration: Declaration) -> Callable[[Mapping[str, Any]], int | None] | None:

@@ -16,7 +16,6 @@ import msgpack
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.codec.schema import Kind, Topic
 from ibbridge.inbound.publication_plan import PASSED_ON, publication_plan
-from ibbridge.protocol import topics
 from ibbridge.streams.market_depth import DepthBook
 from ibbridge.streams.publisher import EVENT
 
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from ibbridge.requests.tracker import RequestTracker
     from ibbridge.streams.publisher import Publisher
     from ibbridge.streams.sequencer import Channel
+    from ibbridge.subscriptions.singleton_streams import SingletonStreams
 
 _pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
@@ -39,13 +39,19 @@ class Router:
     """Router of messages from TWS to their topics."""
 
     def __init__(
-        self, publisher: Publisher, tracker: RequestTracker, orders: OrderRegistry, errors: ErrorRouter
+        self,
+        publisher: Publisher,
+        tracker: RequestTracker,
+        orders: OrderRegistry,
+        errors: ErrorRouter,
+        singletons: SingletonStreams,
     ) -> None:
         self._publisher = publisher
         self._publish = publisher.publish
         self._tracker = tracker
         self._orders = orders
         self._errors = errors
+        self._singletons = singletons
         self._plans = {
             name: publication_plan(declaration, tracker.channels[name]) for name, declaration in MESSAGES.items()
         }
@@ -53,8 +59,6 @@ class Router:
             name: {} if self._plans[name].ends else self._plans[name].channels for name in PASSED_ON
         }
         """The channels of most packed messages, by name and key; `pass_on` takes a message that is not found here."""
-        self.complete: Callable[[str], None] = lambda _: None
-        """Callback for types of message that end the first values of a subscription without a request id."""
 
     def publish(self, name: str, data: dict[str, Any], ts: int) -> None:
         """Publish a decoded message. Raises `OverflowError` for an integer that does not fit into msgpack."""
@@ -108,7 +112,7 @@ class Router:
             self._errors.publish(data, ts)
             return None
         if plan.ends and declaration.key is None:
-            self.complete(name)
+            self._singletons.complete(name)
         if plan.ends and declaration.key is None and (waiters := self._tracker.take_waiters(name, data)):
             packed = _pack(data)
             for route in waiters:
@@ -159,7 +163,8 @@ class Router:
         if name == "openOrder" and (route.ended or not _has_margins(data)):
             if not route.ended:
                 route.partial = _pack(data)
-                self._tracker.partly_answered(route)
+                for listener in route.listeners:
+                    listener.partly_answered(route)
             return self._publisher.transient_channel("req", f"~{route.req_id}", name)
         if name == "openOrder":
             self._tracker.end(route)
@@ -196,7 +201,7 @@ class Router:
         account = data.get("accountName") or data.get("account") or (route and route.args.get("account"))
         if not account:
             account = "all" if plan.number is None or route is not None else f"~{number}"
-        given_up = route.ended if route else self._tracker.is_unwanted(name, account)
+        given_up = route.ended if route else self._singletons.is_unwanted(name, account)
         if given_up:  # a late message is no state: its subscription has been cancelled
             return self._publisher.transient_channel("acct", account, name, ref=route.ref if route else None)
         channel = self._publisher.channel("acct", account, name, ref=route.ref if route else None)
@@ -204,19 +209,16 @@ class Router:
             self._tracker.use(route, channel)
         return channel
 
-    def _of_system(self, _: PublicationPlan, name: str, __: dict[str, Any]) -> Channel:
-        return self._publisher.channel("sys", "tws", name)
-
-    def _of_bulletin(self, _: PublicationPlan, name: str, __: dict[str, Any]) -> Channel:
-        return self._publisher.channel(*topics.BULLETINS, name)
+    def _at_its_place(self, plan: PublicationPlan, name: str, _: dict[str, Any]) -> Channel:
+        return self._publisher.channel(*plan.place, name)
 
     _places: ClassVar[Mapping[Topic, Callable[[Router, PublicationPlan, str, dict[str, Any]], Channel]]] = {
         Topic.REQUEST: _answer,
         Topic.ORDER: _of_order,
         Topic.EXECUTION: _of_execution,
         Topic.ACCOUNT: _of_account,
-        Topic.SYSTEM: _of_system,
-        Topic.NEWS: _of_bulletin,
+        Topic.SYSTEM: _at_its_place,
+        Topic.NEWS: _at_its_place,
     }
 
 

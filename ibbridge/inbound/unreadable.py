@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ibbridge.codec.schema import Declaration
-    from ibbridge.inbound.routing import Routing
+    from ibbridge.inbound.errors import ErrorRouter
+    from ibbridge.orders.notifications import OrderNotifications
     from ibbridge.orders.order import Order
     from ibbridge.orders.registry import OrderRegistry
     from ibbridge.requests.request import ActiveRequest
+    from ibbridge.requests.tracker import RequestTracker
     from ibbridge.subscriptions.singleton_streams import SingletonStreams
 
 
@@ -39,12 +41,18 @@ class Concerned(NamedTuple):
 class Unreadable:
     """Notifier of the clients whose request or order an unreadable message concerns."""
 
-    def __init__(self, routing: Routing, orders: OrderRegistry, singletons: SingletonStreams) -> None:
-        self._tracker = routing.tracker
-        self._errors = routing.errors
-        self._notifications = routing.notifications
-        self._order_notifications = routing.order_notifications
+    def __init__(
+        self,
+        tracker: RequestTracker,
+        errors: ErrorRouter,
+        orders: OrderRegistry,
+        order_notifications: OrderNotifications,
+        singletons: SingletonStreams,
+    ) -> None:
+        self._tracker = tracker
+        self._errors = errors
         self._orders = orders
+        self._order_notifications = order_notifications
         self._singletons = singletons
 
     def notify(
@@ -62,7 +70,7 @@ class Unreadable:
         number = _number(message, known)
         routes = self._routes(message, number, known)
         for route in routes:
-            self._spoil(route, name, known, text, ts, admitted=admitted)
+            self._errors.unreadable(route, name, known, text, admitted=admitted)
         order = None if routes else self._order(message, number, known)
         if admitted:
             if not message.key:
@@ -80,17 +88,6 @@ class Unreadable:
         if route is None and not message.key:
             return self._tracker.incomplete(message.name, known)
         return [route] if route else []
-
-    def _spoil(
-        self, route: ActiveRequest, name: str, known: Mapping[str, Any], text: str, ts: int, *, admitted: bool
-    ) -> None:
-        was_over = route.ended and route.request.key is not None
-        if was_over:  # its client has been told why
-            return
-        if name in route.request.answers:
-            self._errors.spoil(route, name, known, ts)
-        if route.on_response is None and (admitted or route.ended):
-            self._notifications.notify_error(route, BAD_MESSAGE, text, ts)
 
     def _order(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> Order | None:
         """Return the order of this daemon that a message is about."""

@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ibbridge.clock import Clock
     from ibbridge.monitoring.alarms import Alarms
 
 REMEMBERED = 60.0
@@ -75,3 +78,20 @@ class HealthChecks:
             "move the store to a faster disk, or move other programs off this one"
         )
         self._alarms.update("slowDisk", why if self._slowest else "", ts)
+
+
+class HealthWatch:
+    """Watch that samples the daemon's health, and has it checked. `window` returns the seconds of a restart window."""
+
+    def __init__(
+        self, checks: HealthChecks, sample: Callable[[], HealthSample], window: Callable[[], float], clock: Clock
+    ) -> None:
+        self._checks = checks
+        self._sample = sample
+        self._window = window
+        self._clock = clock
+
+    def tick(self) -> None:
+        """Check the health now. In a restart window TWS is expected to be away."""
+        now, ts = self._clock.monotonic(), self._clock.utc_us()
+        self._checks.tick(self._sample(), now, ts, expected=bool(self._window()))

@@ -1,7 +1,7 @@
 """Delays of requests that one of IB's limits holds back.
 
 The reply to a command says how long the request is expected to wait. A request that waits longer is announced on its
-topic. Pure: the caller says when to look, and `stamp` gives the time of day. This module must not know the limits
+topic. Pure: the caller says when to look, and a clock gives the time of day. This module must not know the limits
 (`send_queue`), or what happens to a request afterwards.
 """
 
@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from ibbridge.tws.connection_listener import ConnectionListener
 
+if TYPE_CHECKING:
+    from ibbridge.clock import Clock
     from ibbridge.requests.notifications import RequestNotifications
     from ibbridge.requests.request import ActiveRequest
     from ibbridge.tws.sender import RequestSender
 
 
-class HeldRequests:
+class HeldRequests(ConnectionListener):
     """Table of delayed requests, each with the time that its client was told last."""
 
-    def __init__(self, sender: RequestSender, notifications: RequestNotifications, stamp: Callable[[], int]) -> None:
+    def __init__(self, sender: RequestSender, notifications: RequestNotifications, clock: Clock) -> None:
         self._sender = sender
         self._notifications = notifications
-        self._stamp = stamp
+        self._clock = clock
         self._until: dict[ActiveRequest, int | None] = {}
 
     def reply(self, route: ActiveRequest) -> dict[str, Any]:
@@ -37,19 +38,19 @@ class HeldRequests:
         self._until[route] = about["held_until"]
         return about
 
-    def tick(self) -> None:
+    def tick(self, _: float) -> None:
         """Publish `held` on the topic of each request that waits longer than its client was told."""
-        now = self._stamp()
+        now = self._clock.utc_us()
         for route, until in [*self._until.items()]:
             if route.ended or not route.waits:
                 del self._until[route]
             elif until is not None and now > until and (about := self._look(route)) is not None:
                 self._until[route] = about["held_until"]
-                self._notifications.notify_held(route, about, now)
+                self._notifications.notify_held(route, about)
 
     def _look(self, route: ActiveRequest) -> dict[str, Any] | None:
         held = self._sender.held(route.message)
         if held is None:
             return None
-        until = None if held.seconds is None else self._stamp() + int(held.seconds * 1e6)
+        until = None if held.seconds is None else self._clock.utc_us() + int(held.seconds * 1e6)
         return {"held_until": until, "held_by": held.by}

@@ -9,16 +9,19 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import OUTBOUND
 from ibbridge.codec.schema import Kind
 from ibbridge.protocol import arguments
 from ibbridge.protocol.errors import CommandRefused
+from ibbridge.requests.deadlines import Deadlines
+from ibbridge.requests.request import RequestListener
+from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:
     from ibbridge.codec.schema import Request
-    from ibbridge.requests.deadlines import Deadlines
     from ibbridge.requests.request import ActiveRequest
     from ibbridge.requests.tracker import RequestTracker
     from ibbridge.tws.outbound import OutboundMessage
@@ -39,21 +42,23 @@ class ResponseDeadline:
     answers: int
 
 
-class RequestIssuer:
-    """Issuer of requests to TWS: re-sends and cancels requests, and starts the response deadline of each."""
+class RequestIssuer(ConnectionListener, RequestListener):
+    """Issuer of requests to TWS: sends, re-sends and cancels requests, and starts the response deadline of each."""
 
-    def __init__(self, sender: RequestSender, tracker: RequestTracker, deadlines: Deadlines[object]) -> None:
+    def __init__(self, sender: RequestSender, tracker: RequestTracker) -> None:
         self._sender = sender
         self._tracker = tracker
-        self._deadlines = deadlines
+        self._deadlines: Deadlines[ResponseDeadline] = Deadlines()
         self._lingering: deque[tuple[Request, dict[str, Any], OutboundMessage | None]] = deque()
-        tracker.answered = self._answered
-        tracker.partly_answered = self._partly_answered
 
     @property
     def is_open(self) -> bool:
         """True while there is a connection on which to send."""
         return self._sender.is_open
+
+    def next_id(self) -> int:
+        """Return a new request id."""
+        return self._sender.next_id()
 
     # -- asking
 
@@ -61,16 +66,22 @@ class RequestIssuer:
         """Send a request again, under a new request id if the request carries one. Raises `CommandRefused`."""
         request = route.request
         if _unnumbered(request):
-            self._sender.send(request, self._sender.check(request, dict(route.args)), about=route)
+            self.send(route, self._sender.check(request, dict(route.args)))
         else:
             if route.message is not None:
                 self._sender.completed(route.message)  # the old request id no longer counts against TWS's limits
             number = self._sender.next_id()
             args = arguments.numbered(route.args, request.request_id or (), number)
-            self._sender.send(request, self._sender.check(request, dict(args)), about=route)
+            self.send(route, self._sender.check(request, dict(args)))
             route.args = args
             self._tracker.renumber(route, number)
         self.asked(route)
+
+    def send(self, route: ActiveRequest, values: dict[str, Any], client: str = "") -> None:
+        """Queue a request with these checked values, in the turn of `client`. Raises `CommandRefused`."""
+        on_send, on_drop = partial(self._on_send, route), partial(self._on_drop, route)
+        route.message = self._sender.message(route.request, values, client=client, on_send=on_send, on_drop=on_drop)
+        self._sender.send(route.message)
 
     def asked(self, route: ActiveRequest) -> None:
         """Start the response deadline of a request that has been queued or written, replacing an earlier deadline."""
@@ -78,9 +89,18 @@ class RequestIssuer:
             route.deadline = due = ResponseDeadline(route, route.attempts, route.answers)
             self._deadlines.add(due, seconds)
 
-    def begin(self) -> None:
-        """Forget the requests that lingered on the old connection: a new connection begins."""
+    def overdue(self, now: float) -> list[ResponseDeadline]:
+        """Return the response deadlines that have passed, the earliest first."""
+        return self._deadlines.due(now)
+
+    def connection_started(self) -> None:
+        """Forget the requests that lingered on the old connection."""
         self._lingering.clear()
+
+    def tick(self, now: float) -> None:
+        """Cancel lingering requests whose cancels TWS did not take before."""
+        if self.is_open:
+            self.cancel_lingering()
 
     # -- stopping
 
@@ -99,14 +119,25 @@ class RequestIssuer:
                 if error.outcome == "refused":
                     return  # this version has no such cancel
                 raise
-            self._sender.send(cancel, values)
+            self._sender.send(self._sender.message(cancel, values))
+
+    def cancel_with(self, cancel: Request, route: ActiveRequest, client: str) -> None:
+        """Withdraw a queued request, or send this cancel of it in the turn of `client`. Raises `CommandRefused`."""
+        if self.is_open and not self._sender.withdraw(route.message):
+            self._sender.send(self._sender.message(cancel, self.cancelling(cancel, route), client=client))
+
+    def update(self, update: Request, route: ActiveRequest, args: dict[str, Any], client: str) -> None:
+        """Send an update of a request under way, such as of a display group. Raises `CommandRefused`."""
+        values = self._sender.check(update, arguments.numbered(args, update.request_id or (), route.req_id))
+        self._sender.send(self._sender.message(update, values, client=client))
+        route.has_followup = True
 
     def cancelling(self, cancel: Request, route: ActiveRequest) -> dict[str, Any]:
         """Return the arguments of the cancel of a request. Raises `CommandRefused`."""
         same: dict[str, Any] = {f.name: route.args[f.name] for f in cancel.shape.shape if f.name in route.args}
         return self._sender.check(cancel, arguments.numbered(same, cancel.request_id or (), route.req_id))
 
-    def _answered(self, route: ActiveRequest) -> None:
+    def answered(self, route: ActiveRequest) -> None:
         """Cancel an answered one-shot that TWS keeps open until a cancel. Clients need not know of this."""
         if route.request.lingers and self.is_open:
             cancel = _CANCELS[route.request.name]
@@ -115,7 +146,7 @@ class RequestIssuer:
                 route.message = None  # it takes room at TWS until the cancel has left
                 self.cancel_lingering()
 
-    def _partly_answered(self, route: ActiveRequest) -> None:
+    def partly_answered(self, route: ActiveRequest) -> None:
         """Set the deadline for the rest of a partial response (`REST_WITHIN`)."""
         route.deadline = due = ResponseDeadline(route, route.attempts, route.answers)
         self._deadlines.add(due, REST_WITHIN)
@@ -125,21 +156,20 @@ class RequestIssuer:
         while self._lingering:
             cancel, values, message = self._lingering[0]
             try:
-                self._sender.send(cancel, values)
+                self._sender.send(self._sender.message(cancel, values))
             except CommandRefused:
                 return
             self._lingering.popleft()
             if message is not None:
                 self._sender.completed(message)
 
-    def completed(self, route: ActiveRequest) -> None:
-        """Withdraw the message of a request that is over, or free its share of TWS's limits."""
-        if route.message is not None and not self._sender.withdraw(route.message):
-            self._sender.completed(route.message)
+    def ended(self, route: ActiveRequest) -> None:
+        """Withdraw the message of a request that is over, or free its share of IB's limits."""
+        self._sender.release(route.message)
 
     # -- on the way to TWS
 
-    def on_send(self, message: OutboundMessage, route: ActiveRequest) -> bool:
+    def _on_send(self, route: ActiveRequest, message: OutboundMessage) -> bool:
         """Prepare for the writing of a request's message. Return False if the message must not be sent any more."""
         if _unnumbered(message.request):
             if route.ended:
@@ -149,7 +179,7 @@ class RequestIssuer:
             self.asked(route)
         return True
 
-    def on_drop(self, message: OutboundMessage, route: ActiveRequest) -> None:
+    def _on_drop(self, route: ActiveRequest, message: OutboundMessage) -> None:
         """Treat a request's message that never left, because the connection is gone, as if it had left."""
         if _unnumbered(message.request):
             self._await(route)

@@ -14,6 +14,7 @@ from ibbridge.streams.publisher import GAP
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ibbridge.clock import Clock
     from ibbridge.codec.schema import Request
     from ibbridge.requests.request import ActiveRequest
     from ibbridge.requests.tracker import RequestTracker
@@ -24,16 +25,18 @@ if TYPE_CHECKING:
 class RequestNotifications:
     """Publishes what the daemon says about requests."""
 
-    def __init__(self, publisher: Publisher, tracker: RequestTracker) -> None:
+    def __init__(self, publisher: Publisher, tracker: RequestTracker, clock: Clock) -> None:
         self._publisher = publisher
         self._tracker = tracker
+        self._clock = clock
 
     def named(self, *components: str) -> str:
         """Return the topic with these components as clients subscribe to the topic."""
         return self._publisher.named(*components)
 
-    def gap(self, route: ActiveRequest, reason: str, ts: int) -> bool:
+    def gap(self, route: ActiveRequest, reason: str) -> bool:
         """Publish `gap` on the streams of a request. Return False if no response has ever come."""
+        ts = self._clock.utc_us()
         streams = {channel.stream.name: channel.stream for channel in route.channels}
         place = route.place(GAP)
         for stream in streams.values():
@@ -41,26 +44,35 @@ class RequestNotifications:
             self._publisher.gap(route.channels, place if place[:2] == own else own, reason, ts)
         return bool(streams)
 
-    def gap_of_all(self, request: Request, place: tuple[str, ...], reason: str, ts: int) -> None:
+    def gap_of_all(self, request: Request, place: tuple[str, ...], reason: str) -> None:
         """Publish `gap` on the streams of a subscription without a request id, such as all accounts or bulletins."""
+        ts = self._clock.utc_us()
         for components, channels in self._publisher.holding(place, frozenset(request.answers)).items():
             self._publisher.gap(channels, components, reason, ts)
 
-    def notify_error(self, route: ActiveRequest, code: int, text: str, ts: int) -> None:
-        """Publish an error of the daemon's own about a request, with `ends` as the caller has set `route.ended`."""
+    def forget_types(self, place: tuple[str, ...], kinds: frozenset[str]) -> None:
+        """Forget the state of these types of message on the topics under `place`."""
+        self._publisher.forget_types(place, kinds)
+
+    def notify_error(self, route: ActiveRequest, code: int, text: str, ts: int | None = None) -> None:
+        """Publish an error of the daemon's own about a request, with `ends` as the caller has set `route.ended`.
+
+        `ts` is the time of the event that causes the error, in µs since 1970 UTC; None is now.
+        """
+        ts = self._clock.utc_us() if ts is None else ts
         for channel in (self._tracker.channel(route, "error"), *self._to_others(route)):
             publish_error(self._publisher, channel, own_error(route.req_id, code, text), ts, ends=route.ended)
 
-    def notify_held(self, route: ActiveRequest, about: Mapping[str, Any], ts: int) -> None:
+    def notify_held(self, route: ActiveRequest, about: Mapping[str, Any]) -> None:
         """Publish `held` for a request that a limit holds back, with the time until which it waits."""
-        self._publisher.publish_map(self._tracker.channel(route, "held"), about, ts)
+        self._publisher.publish_map(self._tracker.channel(route, "held"), about, self._clock.utc_us())
 
-    def answer_partly(self, route: ActiveRequest, ts: int) -> bool:
+    def answer_partly(self, route: ActiveRequest) -> bool:
         """Publish a kept partial response as the final one. Return False if there is none."""
         if route.partial is None:
             return False
         self._tracker.end(route)
-        self._publisher.publish_packed(self._tracker.channel(route, "openOrder"), route.partial, ts)
+        self._publisher.publish_packed(self._tracker.channel(route, "openOrder"), route.partial, self._clock.utc_us())
         return True
 
     def error_channels(self, route: ActiveRequest) -> list[Channel]:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from ibbridge.ib.notices import NOT_CONNECTED
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.request_factory import OF_ACCOUNTS
+from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ibbridge.codec.schema import Request
     from ibbridge.requests.issuer import RequestIssuer
+    from ibbridge.requests.notifications import RequestNotifications
     from ibbridge.requests.request import ActiveRequest
     from ibbridge.requests.tracker import RequestTracker
 
@@ -28,8 +31,8 @@ class WithoutId(Protocol):
 class WithoutIds(Protocol):
     """Wanted subscriptions without a request id: `subscriptions.singleton_streams`, as far as it is needed here."""
 
-    def wanted(self) -> Iterable[tuple[WithoutId, dict[str, Any]]]:
-        """Return the wanted subscriptions, with their arguments."""
+    def to_reissue(self) -> Iterable[tuple[WithoutId, dict[str, Any]]]:
+        """Return the wanted subscriptions, with their arguments, which will all be sent again."""
 
     def reissue(self, singleton: Any, args: Mapping[str, Any]) -> None:
         """Send one of them again."""
@@ -64,12 +67,18 @@ class Reissue(NamedTuple):
     args: Mapping[str, Any] = {}
 
 
-class ReissueQueue:
-    """Queue of requests to send again, in order of urgency."""
+class ReissueQueue(ConnectionListener):
+    """Queue of requests to send again, in order of urgency. The clients of requests refused for good are told why."""
 
     def __init__(
-        self, issuer: RequestIssuer, tracker: RequestTracker, subscriptions: WithIds, singletons: WithoutIds
+        self,
+        issuer: RequestIssuer,
+        tracker: RequestTracker,
+        notifications: RequestNotifications,
+        subscriptions: WithIds,
+        singletons: WithoutIds,
     ) -> None:
+        self._notifications = notifications
         self._issuer = issuer
         self._tracker = tracker
         self._subscriptions = subscriptions
@@ -79,12 +88,30 @@ class ReissueQueue:
     def __bool__(self) -> bool:
         return bool(self._queue)
 
+    @property
+    def is_open(self) -> bool:
+        """True while there is a connection on which to send."""
+        return self._issuer.is_open
+
     def __contains__(self, route: ActiveRequest) -> bool:
         return any(reissue.route is route for reissue in self._queue)
 
     def routes(self) -> list[ActiveRequest]:
         """Return the queued requests that carry a request id, the least urgent first."""
         return [reissue.route for reissue in self._queue if reissue.route]
+
+    def connection_started(self) -> None:
+        """Empty the queue: its requests are those of the old connection."""
+        self.clear()
+
+    def connection_ready(self) -> None:
+        """Send what is wanted on a new connection. TWS may speak an older version, and refuse some of it."""
+        self.take()
+
+    def tick(self, _: float) -> None:
+        """Send queued requests that TWS did not take before."""
+        if self.is_open:
+            self.take()
 
     def clear(self) -> None:
         """Empty the queue: there is no connection to send on."""
@@ -100,12 +127,12 @@ class ReissueQueue:
 
     def put_all(self, reissues: list[Reissue]) -> None:
         """Queue these requests and all wanted subscriptions without a request id."""
-        singletons = self._singletons.wanted()
+        singletons = self._singletons.to_reissue()
         self.put([*reissues, *(Reissue(None, singleton=singleton, args=args) for singleton, args in singletons)])
 
-    def take(self) -> list[tuple[ActiveRequest, str]]:
-        """Send queued requests as long as TWS accepts them. Return the requests refused for good, with the reasons."""
-        refused = []
+    def take(self) -> None:
+        """Send queued requests as long as TWS accepts them, and tell the clients of those refused for good."""
+        refused: list[tuple[ActiveRequest, str]] = []
         while self._queue:
             reissue = self._queue[-1]
             try:
@@ -115,7 +142,8 @@ class ReissueQueue:
                     break
                 refused += [(route, str(error)) for route in self._refused(reissue)]
             self._queue.pop()
-        return refused
+        for route, why in refused:
+            self._notifications.notify_error(route, NOT_CONNECTED, why)
 
     def _ask(self, reissue: Reissue) -> None:
         if reissue.singleton is not None:

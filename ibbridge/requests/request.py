@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from ibbridge.codec.schema import Request
     from ibbridge.streams.sequencer import Channel
@@ -28,6 +28,19 @@ class CommandId(NamedTuple):
         return CommandId(self.client, str(self.id))
 
 
+class RequestListener:
+    """A part that is told how a request goes on. Each method does nothing by default."""
+
+    def answered(self, route: ActiveRequest) -> None:
+        """Act on the last response to a one-shot, before the request ends."""
+
+    def partly_answered(self, route: ActiveRequest) -> None:
+        """Act on a response to a what-if that has no margins yet."""
+
+    def ended(self, route: ActiveRequest) -> None:
+        """Act on the end of a request, for whatever reason."""
+
+
 @dataclass(slots=True, eq=False)
 class ActiveRequest:
     """A request under way: its client, its request id, its arguments, and the topics of its responses.
@@ -44,6 +57,7 @@ class ActiveRequest:
     - `channels`: the channels of its responses. The state of a channel is kept as long as a request uses the channel.
     - `message`: the message that carries the request to TWS, sent or not.
     - `partial`: a packed response that may be incomplete.
+    - `listeners`: the parts that are told how the request goes on, in this order.
     """
 
     request: Request
@@ -66,6 +80,7 @@ class ActiveRequest:
     channels: list[Channel] = field(default_factory=list)
     message: OutboundMessage | None = None
     partial: bytes | None = None
+    listeners: Sequence[RequestListener] = ()
 
     @property
     def one_shot(self) -> bool:

@@ -17,11 +17,11 @@ from ibbridge.requests.request import ActiveRequest
 from ibbridge.streams.publisher import GAP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ibbridge.codec.schema import Request
     from ibbridge.requests.notifications import RequestNotifications
-    from ibbridge.requests.request import CommandId
+    from ibbridge.requests.request import CommandId, RequestListener
 
 OF_ACCOUNTS = frozenset(
     request.name
@@ -32,11 +32,17 @@ OF_ACCOUNTS = frozenset(
 
 
 class RequestFactory:
-    """Factory of requests. `names` are the configured names of instruments, by instrument key."""
+    """Factory of requests.
 
-    def __init__(self, notifications: RequestNotifications, names: Mapping[str, str]) -> None:
+    `names` are the configured names of instruments, by instrument key. `listeners` are told how each request goes on.
+    """
+
+    def __init__(
+        self, notifications: RequestNotifications, names: Mapping[str, str], listeners: Sequence[RequestListener]
+    ) -> None:
         self._notifications = notifications
         self._names = names
+        self._listeners = listeners
 
     def route(self, request: Request, args: Mapping[str, Any], command_id: CommandId) -> ActiveRequest:
         """Return the request of a command, with the topics of its responses.
@@ -52,7 +58,8 @@ class RequestFactory:
         )
         if request.name.startswith("reqPnL"):
             ref = {each: args[each] for each in ("account", "modelCode", "conid") if each in args}
-        route = ActiveRequest(request, command_id.client, command_id.id, args, place, ref)
+        listeners = self._listeners
+        route = ActiveRequest(request, command_id.client, command_id.id, args, place, ref, listeners=listeners)
         if (length := len(self.topic(route))) > LONGEST_STREAM:
             fault = f"the topic of the responses would have {length} bytes, and {LONGEST_STREAM} are the most"
             what = "contract" if "contract" in args else request.name

@@ -1,8 +1,8 @@
 """Timeouts of requests that TWS has not answered in time, or not before the connection was lost.
 
 A one-shot that was lost with the connection, or that TWS may have dropped, is sent once more if that does no harm.
-Otherwise the request is over, and its client is told. Pure: the caller says which deadlines have passed, and `stamp`
-gives the time for published messages. This module must not know subscriptions that deliver data (`resubscription`).
+Otherwise the request is over, and its client is told. Pure. This module must not know subscriptions that deliver data
+(`resubscription`).
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from ibbridge.codec.schema import Pace
 from ibbridge.ib.notices import NOT_CONNECTED, TOO_FAST, is_historical_pacing
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.reissue_queue import Reissue
+from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ibbridge.requests.issuer import RequestIssuer, ResponseDeadline
     from ibbridge.requests.notifications import RequestNotifications
     from ibbridge.requests.reissue_queue import ReissueQueue
     from ibbridge.requests.request import ActiveRequest
     from ibbridge.requests.tracker import RequestTracker
+    from ibbridge.tws.ib_servers import IbServers
 
 MOST_REFUSALS = 3
 """Number of times that a request is sent again after TWS has refused the request for pacing."""
 
 
-class RequestTimeouts:
+class RequestTimeouts(ConnectionListener):
     """Response timeouts: retries or fails requests that TWS has not answered by their deadline."""
 
     def __init__(
@@ -36,27 +36,32 @@ class RequestTimeouts:
         tracker: RequestTracker,
         notifications: RequestNotifications,
         reissue_queue: ReissueQueue,
-        stamp: Callable[[], int],
+        servers: IbServers,
     ) -> None:
         self._issuer = issuer
         self._tracker = tracker
         self._notifications = notifications
         self._reissue_queue = reissue_queue
-        self._stamp = stamp
+        self._servers = servers
         self._kept: list[ActiveRequest] = []  # to be sent once more on the next connection
 
-    def connected(self) -> list[Reissue]:
-        """Return the requests to send again on a new connection."""
+    def connection_ready(self) -> None:
+        """Queue the requests to send again on a new connection."""
         kept, self._kept = self._kept, []
-        return [Reissue(route) for route in kept if not route.ended]
+        self._reissue_queue.put([Reissue(route) for route in kept if not route.ended])
 
-    def lost(self) -> list[ActiveRequest]:
-        """Note the loss of the connection. Keep the requests to send again; end and return those that have failed."""
+    def connection_lost(self) -> None:
+        """Keep the requests that can be sent again. End those that have failed, and tell their clients."""
+        why = "the connection to TWS was lost before the answer was complete; ask again, under a new id"
+        for route in self._failed():
+            self._notifications.notify_error(route, NOT_CONNECTED, why)
+
+    def _failed(self) -> list[ActiveRequest]:
         waiting = [route for route in self._reissue_queue.routes() if route.one_shot and not route.ended]
         self._reissue_queue.clear()
         failed = []
         for route in self._tracker.unanswered():
-            if self._notifications.answer_partly(route, self._stamp()):
+            if self._notifications.answer_partly(route):
                 continue
             if route.on_response is None:
                 if (
@@ -91,11 +96,13 @@ class RequestTimeouts:
 
     # -- deadlines
 
-    def expire(self, due: ResponseDeadline, *, up: bool) -> None:
-        """Retry or fail a request whose deadline has passed.
+    def tick(self, now: float) -> None:
+        """Retry or fail the requests whose deadlines have passed."""
+        for due in self._issuer.overdue(now):
+            self._expire(due)
 
-        `up` says whether TWS is connected to IB's servers. Without them no subscription begins: its time starts anew.
-        """
+    def _expire(self, due: ResponseDeadline) -> None:
+        """Retry or fail a request. Without IB's servers no subscription begins: its time starts anew."""
         route = due.route
         if (
             route.ended
@@ -104,9 +111,9 @@ class RequestTimeouts:
             or (not route.one_shot and route.begun)
         ):
             return
-        if self._notifications.answer_partly(route, self._stamp()):
+        if self._notifications.answer_partly(route):
             return
-        if route.waits or route.answers != due.answers or not (route.one_shot or up):
+        if route.waits or route.answers != due.answers or not (route.one_shot or self._servers.up):
             self._issuer.asked(route)
         elif not route.one_shot and route.channels:  # delivered data on an earlier connection, and is still wanted
             self._reissue_queue.put([Reissue(route, cancel_first=True)])
@@ -123,7 +130,7 @@ class RequestTimeouts:
         self._tracker.abandon(route)
         if route.on_response is None:
             text = f"{why} {route.request.within(route.args) or 0.0:g} s; ask again, under a new id"
-            self._notifications.notify_error(route, NOT_CONNECTED, text, self._stamp())
+            self._notifications.notify_error(route, NOT_CONNECTED, text)
 
     def _stop(self, route: ActiveRequest) -> bool:
         """Cancel a request at TWS. Return False if an open connection takes no message now.

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.codec.messages import INBOUND, MESSAGES, OUTBOUND
 from ibbridge.ib.notices import UNTIED
 from ibbridge.streams.publisher import GAP
+from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from ibbridge.codec.schema import Request
     from ibbridge.requests.request import ActiveRequest
     from ibbridge.streams.publisher import Publisher
     from ibbridge.streams.sequencer import Channel
@@ -36,7 +36,7 @@ _ENDS_OF: Mapping[str, tuple[str, ...]] = {
 """Types of message that end a response without a request id, by the types of message that are part of the response."""
 
 
-class RequestTracker:
+class RequestTracker(ConnectionListener):
     """Requests that are under way, and those that were completed a moment ago."""
 
     def __init__(self, publisher: Publisher) -> None:
@@ -44,16 +44,18 @@ class RequestTracker:
         self._routes: dict[int, ActiveRequest] = {}
         self._ended: OrderedDict[int, ActiveRequest] = OrderedDict()
         self._disowned: OrderedDict[int, None] = OrderedDict()
-        self._unwanted: set[tuple[str, tuple[str, ...]]] = set()  # types of message given up, of an account or of all
         self._waiting: dict[str, deque[list[ActiveRequest]]] = {}
         self.channels: dict[str, dict[Any, Channel]] = {name: {} for name in MESSAGES}
         """Channels of responses that have come before, by type of message and request id."""
-        self.answered: Callable[[ActiveRequest], None] = lambda _: None
-        """Callback for each one-shot whose last response has come."""
-        self.over: Callable[[ActiveRequest], None] = lambda _: None
-        """Callback for each request that is over, for whatever reason."""
-        self.partly_answered: Callable[[ActiveRequest], None] = lambda _: None
-        """Callback for each what-if of which TWS has sent an order without the margins."""
+
+    def connection_started(self) -> None:
+        """Forget all request ids of the old connection, and begin a new generation of messages."""
+        self._publisher.next_generation()
+        self._routes.clear()
+        self._ended.clear()
+        self._disowned.clear()
+        for channels in self.channels.values():
+            channels.clear()
 
     def open(self, route: ActiveRequest) -> None:
         """Enter a request that is sent under `route.req_id`."""
@@ -133,7 +135,8 @@ class RequestTracker:
 
     def answer(self, route: ActiveRequest) -> None:
         """End a one-shot whose last response has come."""
-        self.answered(route)
+        for listener in route.listeners:
+            listener.answered(route)
         self.end(route)
 
     def end(self, route: ActiveRequest) -> None:
@@ -159,27 +162,10 @@ class RequestTracker:
         connection is lost (`daemon.settle`), which may be never.
         """
         route.ended = True
-        self.over(route)
+        for listener in route.listeners:
+            listener.ended(route)
         route.message = route.deadline = None
         route.args = {name: value for name, value in route.args.items() if not isinstance(value, dict | list)}
-
-    def given_up(self, request: Request, *place: str) -> None:
-        """Forget the state under `place` of a subscription without a request id, whose last client has left."""
-        self._unwanted |= {(kind, place[1:]) for kind in request.answers}
-        self._publisher.forget_types(place, frozenset(request.answers))
-
-    def wanted(self, request: Request, *place: str) -> None:
-        """Keep the messages of a subscription without a request id as state again: a client holds the subscription."""
-        whole: tuple[str, ...] = ()
-        self._unwanted = {
-            (kind, of)
-            for kind, of in self._unwanted
-            if kind not in request.answers or (of not in (whole, place[1:]) and place[1:] != whole)
-        }
-
-    def is_unwanted(self, name: str, account: str) -> bool:
-        """Return True if nobody holds the subscription without a request id that this type of message belongs to."""
-        return not self._unwanted.isdisjoint({(name, ()), (name, (account,))})
 
     @staticmethod
     def use(route: ActiveRequest, channel: Channel) -> None:
@@ -195,15 +181,6 @@ class RequestTracker:
         """Return the channel of a request's responses of this type. Late responses leave no state."""
         channel = self._publisher.transient_channel if route.ended else self._publisher.channel
         return channel(*route.place(name), name, ref=route.ref)
-
-    def reconnected(self) -> None:
-        """Begin a new connection: forget all request ids of the old one."""
-        self._publisher.next_generation()
-        self._routes.clear()
-        self._ended.clear()
-        self._disowned.clear()
-        for channels in self.channels.values():
-            channels.clear()
 
     def unanswered(self) -> list[ActiveRequest]:
         """Forget and return the one-shots under way, to which a lost connection will bring no response."""

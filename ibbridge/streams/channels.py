@@ -34,6 +34,10 @@ REMEMBERED = frozenset(("ord",))
 """Durable classes whose state survives a restart. The state of the others belongs to a lease, which ends with us."""
 
 
+MOST_PLACES = 20_000
+"""Most topics whose spelling is remembered."""
+
+
 class ChannelRegistry:
     """Registry of the streams and channels of one epoch. `prefix` is put before all topics."""
 
@@ -45,6 +49,8 @@ class ChannelRegistry:
         self._durable = tuple(topics.topic(*self._prefix, name) for name in DURABLE)
         self._lasting = tuple(topics.topic(*self._prefix, name) for name in REMEMBERED)
         self._streams: dict[bytes, Stream] = {}
+        self._places: dict[tuple[str, ...], tuple[bytes, bytes]] = {}
+        self._spelt: dict[tuple[str, ...], bytes] = {}  # names of streams
         self._names: list[bytes] = []  # sorted
         self._numbers = HeartbeatNumbers()
         self._retired = RetiredStreams()
@@ -58,7 +64,8 @@ class ChannelRegistry:
         another `ref` there says more about the same order, so it drops the channel with the old `ref` and its state.
         """
         about = envelope.pack(ref) if ref else b""
-        return self._known(self._stream(components), self._topic(components), components[-1], about)
+        name, topic = self._place(components)
+        return self._known(self._stream(name, components[0]), topic, components[-1], about)
 
     def _known(self, stream: Stream, topic: bytes, kind: str, about: bytes) -> Channel:
         key = self._key(stream, topic, about)
@@ -73,8 +80,23 @@ class ChannelRegistry:
     def _key(self, stream: Stream, topic: bytes, about: bytes) -> tuple[bytes, bytes]:
         return topic, b"" if stream.name.startswith(self._lasting) else about
 
-    def _topic(self, components: Sequence[str]) -> bytes:
-        return topics.topic(*self._prefix, *components)
+    def _place(self, components: tuple[str, ...]) -> tuple[bytes, bytes]:
+        """Return the name of the stream and the topic that these components name."""
+        found = self._places.get(components)
+        if found is None:
+            if len(self._places) >= MOST_PLACES:
+                self._places.clear()
+            found = self._places[components] = self._name(components[:2]), topics.topic(*self._prefix, *components)
+        return found
+
+    def _name(self, components: tuple[str, ...]) -> bytes:
+        """Return the name of the stream that these two components name."""
+        found = self._spelt.get(components)
+        if found is None:
+            if len(self._spelt) >= MOST_PLACES:
+                self._spelt.clear()
+            found = self._spelt[components] = topics.topic(*self._prefix, *components)
+        return found
 
     def transient_channel(
         self, *components: str, ref: Mapping[str, Any] | None = None, flags: Sequence[str] = ()
@@ -82,11 +104,12 @@ class ChannelRegistry:
         """Return a new channel for transient messages, which are no part of the stream's state."""
         about = envelope.pack(ref) if ref else b""
         head = self._head(components[-1], about, flags)
-        return sequencer.Channel(self._stream(components), self._topic(components), components[-1], about, head)
+        name, topic = self._place(components)
+        return sequencer.Channel(self._stream(name, components[0]), topic, components[-1], about, head)
 
-    def _stream(self, components: Sequence[str]) -> Stream:
-        name = topics.topic(*self._prefix, *components[:2])
-        return self._streams.get(name) or self._new(name, durable=components[0] in DURABLE)
+    def _stream(self, name: bytes, of: str) -> Stream:
+        """Return the stream of this name and class of topics."""
+        return self._streams.get(name) or self._new(name, durable=of in DURABLE)
 
     def _new(self, name: bytes, *, durable: bool) -> Stream:
         stream = self._streams[name] = sequencer.Stream(name, durable=durable)
@@ -136,7 +159,8 @@ class ChannelRegistry:
             if self._is_ours(topic):
                 about, identity = msgpack.unpackb(packed, use_list=False)
                 components = topics.split(topic)[len(self._prefix) :]
-                channel = self._known(self._stream(components), topic, components[-1], about)
+                name = self._place(tuple(components))[0]
+                channel = self._known(self._stream(name, components[0]), topic, components[-1], about)
                 channel.stale[identity] = body
 
     def _is_ours(self, topic: bytes) -> bool:
@@ -171,7 +195,7 @@ class ChannelRegistry:
 
     def last(self, *components: str) -> int:
         """Return the last sequence number of the stream that the first two components name; 0 if there is none."""
-        stream = self.stream(topics.topic(*self._prefix, *components[:2]))
+        stream = self.stream(self._name(components[:2]))
         return stream.seq if stream else 0
 
     def holding(self, place: tuple[str, ...], kinds: frozenset[str]) -> dict[tuple[str, ...], list[Channel]]:

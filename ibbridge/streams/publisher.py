@@ -58,8 +58,6 @@ class Publisher(ChannelRegistry):
         self._send = send
         self._holding = False
         self._sequencer = sequencer.Sequencer()
-        self.publish_all = self._sequencer.publish_all
-        """Publish many packed messages. Call it only between `begin_batch` and `flush`; `other` may publish, too."""
 
     @property
     def ring(self) -> ReplayBuffer:
@@ -112,7 +110,7 @@ class Publisher(ChannelRegistry):
 
         The first two `components` name the stream, and all of them go before `gap` in the topic.
         """
-        stream = self._stream(components)
+        stream = self._stream(self._name((*components[:2],)), components[0])
         since = self._heard(stream)
         self.publish_map(
             self.transient_channel(*components, GAP, flags=(envelope.SYNTHETIC,)),
@@ -144,6 +142,21 @@ class Publisher(ChannelRegistry):
         out together. And all durable messages among them take one commit.
         """
         self._holding = True
+
+    def publish_all(
+        self,
+        messages: Iterable[Any],
+        ts: int,
+        usual: Mapping[str, Mapping[Any, Channel]],
+        other: Callable[[Any, int], None],
+    ) -> None:
+        """Publish the messages of one read, and hold them back until `flush`, as `begin_batch` does.
+
+        A packed message whose channel is in `usual`, by its type and key, is published there. `other` gets the others,
+        and may publish.
+        """
+        self._holding = True
+        self._sequencer.publish_all(messages, ts, usual, other)
 
     def end_batch(self) -> bool:
         """End holding without sending. Return True if durable messages among those held wait for their commit.

@@ -111,5 +111,9 @@ class ReplayBuffer:
         whole, ends = self._blocks[number], accumulate(self._lengths[number], initial=0)
         return [whole[start:end] for start, end in pairwise(ends)]
 
+    def metrics(self) -> dict[str, int]:
+        """Return the messages and bytes in the buffer, for `status`."""
+        return {"messages": len(self), "bytes": self.size}
+
     def __len__(self) -> int:
         return self.next - self.first

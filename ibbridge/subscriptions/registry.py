@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.protocol.arguments import canonical
 from ibbridge.protocol.instrument_key import instrument_key, tape
+from ibbridge.requests.request import RequestListener
 from ibbridge.streams.publisher import GAP
 from ibbridge.subscriptions.state import TRANSITIONS, SubscriptionEvent, SubscriptionState
+from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ibbridge.codec.schema import Request
-    from ibbridge.requests.request import ActiveRequest, CommandId
+    from ibbridge.requests.request import ActiveRequest
 
 MOST_REMEMBERED = 5_000
-"""Requests that are over, or were cancelled, and can still be found by their command ids."""
+"""Topics whose late request ids are remembered."""
 
 
 @dataclass(slots=True, eq=False)
@@ -72,51 +74,17 @@ class Subscription:
         self.seq, self.heard, self.asked = seq, None, None
 
 
-class SubscriptionRegistry:
-    """Registry of subscriptions, with the requests that each command has made."""
+class SubscriptionRegistry(ConnectionListener, RequestListener):
+    """Registry of subscriptions. It forgets a subscription as soon as its request ends."""
 
     def __init__(self) -> None:
         self._shared: dict[tuple[str, str], Subscription] = {}
         self._of: dict[ActiveRequest, Subscription] = {}
         self._on: dict[str, list[Subscription]] = {}
-        self._by_command: dict[CommandId, ActiveRequest] = {}
-        self._gone: OrderedDict[CommandId, str] = OrderedDict()  # cancelled requests: a client may repeat its cancel
         self._late: OrderedDict[str, list[int]] = OrderedDict()
-        self._tidy_at = 0
 
     def __len__(self) -> int:
         return len(self._shared)
-
-    # -- by command
-
-    def by_command(self, command_id: CommandId) -> ActiveRequest | None:
-        """Return the request that this command has made, if the request is remembered."""
-        return self._by_command.get(command_id)
-
-    def remember(self, command_id: CommandId, route: ActiveRequest) -> None:
-        """Remember a request by its command. Requests that are over are forgotten now and then."""
-        self._by_command[command_id] = route
-        self._gone.pop(command_id, None)
-        if len(self._by_command) > self._tidy_at:
-            self._by_command = {command_id: route for command_id, route in self._by_command.items() if not route.ended}
-            shared = self._shared.items()
-            self._shared = {key: subscription for key, subscription in shared if not subscription.route.ended}
-            self._of, self._on = {}, {}
-            for subscription in self._shared.values():
-                self._index(subscription)
-            self._tidy_at = max(MOST_REMEMBERED, 2 * len(self._by_command))
-
-    def abandon(self, command_id: CommandId) -> None:
-        """Forget the request of a command, because its client has cancelled the request."""
-        self._gone[command_id] = self._by_command.pop(command_id).request.name
-        if len(self._gone) > MOST_REMEMBERED:
-            self._gone.popitem(last=False)
-
-    def abandoned(self, command_id: CommandId) -> str | None:
-        """Return the name of the request that this command has made, if the request was cancelled since."""
-        return self._gone.get(command_id)
-
-    # -- streams under a number
 
     def add(self, route: ActiveRequest, topic: str, args: Any, seq: int) -> None:
         """Add a subscription that has been requested.
@@ -168,18 +136,16 @@ class SubscriptionRegistry:
             subscription for subscription in wanted if not subscription.route.ended and subscription.route.subscribers
         ]
 
-    def remove(self, route: ActiveRequest) -> None:
-        """Forget the subscription of a request that is over. No client cancels one that TWS has refused."""
-        if left := self._of.get(route):
-            self._drop(left)
+    def ended(self, route: ActiveRequest) -> None:
+        """Forget the subscription of a request that is over, and remember its request id as late.
 
-    def unsubscribe(self, route: ActiveRequest, topic: str) -> None:
-        """Forget a subscription whose last client has left, and remember its request id as late.
-
-        TWS may still send messages with that request id, which must not reach the next subscriber of the topic.
+        No client cancels a subscription that TWS has refused. TWS may still send messages with the request id, which
+        must not reach the next subscriber of the topic.
         """
-        self.remove(route)
-        self._late.setdefault(topic, []).append(route.req_id)
+        if (left := self._of.get(route)) is None:
+            return
+        self._drop(left)
+        self._late.setdefault(left.topic, []).append(route.req_id)
         if len(self._late) > MOST_REMEMBERED:
             self._late.popitem(last=False)
 
@@ -187,7 +153,7 @@ class SubscriptionRegistry:
         """Remove and return the late request ids of a topic."""
         return self._late.pop(topic, [])
 
-    def reconnected(self) -> None:
+    def connection_started(self) -> None:
         """Forget the late request ids of the old connection."""
         self._late.clear()
 

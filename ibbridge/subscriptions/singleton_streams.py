@@ -6,45 +6,25 @@ This module knows the clients of each subscription. Every client's command is se
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.ib.notices import NOT_CONNECTED
-from ibbridge.protocol.arguments import canonical
 from ibbridge.protocol.errors import CommandRefused
+from ibbridge.requests.deadlines import Deadlines
 from ibbridge.requests.request_factory import answer_topic_of_all
+from ibbridge.subscriptions.singleton_stream import SingletonStream
+from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from ibbridge.codec.schema import Request
-    from ibbridge.requests.deadlines import Deadlines
     from ibbridge.requests.notifications import RequestNotifications
     from ibbridge.requests.request import ActiveRequest, CommandId
     from ibbridge.requests.request_factory import RequestFactory
-    from ibbridge.requests.tracker import RequestTracker
-    from ibbridge.tws.outbound import OutboundMessage
+    from ibbridge.tws.ib_servers import IbServers
     from ibbridge.tws.sender import RequestSender
-
-
-@dataclass(slots=True, eq=False)
-class SingletonStream:
-    """A subscription without a request id, with its clients and the arguments of each.
-
-    `attempts` counts the sends. `answered`: the first values have come completely since the last send. `messages` are
-    the requests and cancels that may still be queued.
-    """
-
-    request: Request
-    subscribers: dict[CommandId, dict[str, Any]] = field(default_factory=dict)
-    attempts: int = 0
-    answered: bool = False
-    messages: list[OutboundMessage] = field(default_factory=list)
-
-    def wanted(self) -> list[tuple[CommandId, dict[str, Any]]]:
-        """Return the different arguments in use, each with one of the clients that use them."""
-        return list({canonical(args): (command_id, args) for command_id, args in self.subscribers.items()}.values())
 
 
 class Incomplete(NamedTuple):
@@ -54,26 +34,23 @@ class Incomplete(NamedTuple):
     attempts: int
 
 
-class SingletonStreams:
+class SingletonStreams(ConnectionListener):
     """Table of the subscriptions that carry no request id."""
 
     def __init__(
         self,
         sender: RequestSender,
-        tracker: RequestTracker,
         notifications: RequestNotifications,
         request_factory: RequestFactory,
-        deadlines: Deadlines[object],
-        *,
-        stamp: Callable[[], int],
+        servers: IbServers,
     ) -> None:
         self._sender = sender
-        self._tracker = tracker
         self._notifications = notifications
         self._request_factory = request_factory
-        self._stamp = stamp
+        self._servers = servers
         self._of: dict[str, SingletonStream] = {}
-        self._deadlines = deadlines
+        self._deadlines: Deadlines[Incomplete] = Deadlines()
+        self._unwanted: set[tuple[str, tuple[str, ...]]] = set()  # types of message given up, of an account or of all
 
     # -- commands
 
@@ -102,8 +79,8 @@ class SingletonStreams:
         for holder, held in [*singleton.subscribers.items()]:
             if held.get("acctCode", "") != account:  # TWS sends no more updates of that account
                 del singleton.subscribers[holder]
-                self._tracker.given_up(singleton.request, *answer_topic_of_all(singleton.request, held))
-        self._tracker.wanted(singleton.request, *answer_topic_of_all(singleton.request, args))
+                self._give_up(singleton.request, *answer_topic_of_all(singleton.request, held))
+        self._want(singleton.request, *answer_topic_of_all(singleton.request, args))
         singleton.subscribers[command_id] = args
         self._asked(singleton)
 
@@ -118,8 +95,28 @@ class SingletonStreams:
         for holder in mine:
             del singleton.subscribers[holder]
         if not singleton.subscribers:
-            self._tracker.given_up(singleton.request, *answer_topic_of_all(singleton.request, args))
+            self._give_up(singleton.request, *answer_topic_of_all(singleton.request, args))
         return True
+
+    # -- state
+
+    def _give_up(self, request: Request, *place: str) -> None:
+        """Forget the state under `place` of a subscription whose last client has left."""
+        self._unwanted |= {(kind, place[1:]) for kind in request.answers}
+        self._notifications.forget_types(place, frozenset(request.answers))
+
+    def _want(self, request: Request, *place: str) -> None:
+        """Keep the messages of a subscription as state again: a client holds the subscription."""
+        whole: tuple[str, ...] = ()
+        self._unwanted = {
+            (kind, of)
+            for kind, of in self._unwanted
+            if kind not in request.answers or (of not in (whole, place[1:]) and place[1:] != whole)
+        }
+
+    def is_unwanted(self, name: str, account: str) -> bool:
+        """Return True if nobody holds the subscription that this type of message belongs to."""
+        return not self._unwanted.isdisjoint({(name, ()), (name, (account,))})
 
     def _whole(self, request: Request) -> SingletonStream:
         return self._of.setdefault(request.name, SingletonStream(request))
@@ -128,13 +125,25 @@ class SingletonStreams:
         """Queue a request or a cancel in place of queued ones, so that the message sent last is the valid one."""
         waiting = [message for message in singleton.messages if message.waits]
         last_word = [*waiting] if request.cancels or "subscribe" in args else ()
-        singleton.messages = [*waiting, self._sender.send(request, args, client=client, instead_of=last_word)]
+        message = self._sender.message(request, args, client=client, instead_of=last_word)
+        singleton.messages = [*waiting, self._sender.send(message)]
 
     # -- asking again
 
     def wanted(self) -> list[tuple[SingletonStream, dict[str, Any]]]:
         """Return the subscriptions and arguments to send on a new connection."""
         return [(singleton, args) for singleton in self._of.values() for _, args in singleton.wanted()]
+
+    def to_reissue(self) -> list[tuple[SingletonStream, dict[str, Any]]]:
+        """Return the wanted subscriptions and arguments, to be sent again. Their deadlines wait for that."""
+        for singleton in self._of.values():
+            singleton.queued = bool(singleton.subscribers)
+        return self.wanted()
+
+    def connection_lost(self) -> None:
+        """Note that nothing will be sent before the next connection."""
+        for singleton in self._of.values():
+            singleton.queued = False
 
     def reissue(self, singleton: SingletonStream, args: Mapping[str, Any]) -> None:
         """Send a subscription to TWS once more. Raises `CommandRefused`."""
@@ -149,23 +158,23 @@ class SingletonStreams:
             if held == args
         ]
 
-    def gaps(self, reason: str, ts: int) -> None:
+    def gaps(self, reason: str) -> None:
         """Publish `gap` on the streams of all subscriptions in the table."""
         for singleton, args in self.wanted():
-            self._notifications.gap_of_all(singleton.request, answer_topic_of_all(singleton.request, args), reason, ts)
+            self._notifications.gap_of_all(singleton.request, answer_topic_of_all(singleton.request, args), reason)
 
     def notify_subscribers(self, name: str, code: int, why: str) -> None:
         """Publish an error to the clients of the subscriptions that messages of this type belong to."""
         for singleton in self._of.values():
             for command_id, args in singleton.subscribers.items() if name in singleton.request.answers else ():
                 self._notifications.notify_error(
-                    self._request_factory.route(singleton.request, args, command_id), code, why, self._stamp()
+                    self._request_factory.route(singleton.request, args, command_id), code, why
                 )
 
     # -- deadlines
 
     def _asked(self, singleton: SingletonStream) -> None:
-        singleton.attempts, singleton.answered = singleton.attempts + 1, False
+        singleton.attempts, singleton.answered, singleton.queued = singleton.attempts + 1, False, False
         if singleton.request.deadline:
             self._deadlines.add(Incomplete(singleton, singleton.attempts), singleton.request.deadline)
 
@@ -175,20 +184,22 @@ class SingletonStreams:
             if name in singleton.request.ends:
                 singleton.answered = True
 
-    def expire(self, due: Incomplete, *, able: bool) -> None:
-        """Tell the clients of a subscription whose first values are not complete in time.
+    def tick(self, now: float) -> None:
+        """Tell the clients of subscriptions whose first values are not complete in time."""
+        for due in self._deadlines.due(now):
+            self._expire(due)
 
-        While TWS is not `able` to send them, the deadline starts anew.
-        """
+    def _expire(self, due: Incomplete) -> None:
+        """Tell the clients of a subscription. While TWS is not able to send the values, the deadline starts anew."""
         singleton = due.singleton
         if singleton.attempts != due.attempts or singleton.answered or not singleton.subscribers:
             return
         seconds = singleton.request.deadline or 0.0
-        if not able:
+        if singleton.queued or not self._servers.up:
             self._deadlines.add(due, seconds)
             return
         why = f"TWS has not sent all first values within {seconds:g} s; later values are published as they come"
         for command_id, args in singleton.subscribers.items():
             self._notifications.notify_error(
-                self._request_factory.route(singleton.request, args, command_id), NOT_CONNECTED, why, self._stamp()
+                self._request_factory.route(singleton.request, args, command_id), NOT_CONNECTED, why
             )

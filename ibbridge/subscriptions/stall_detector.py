@@ -57,7 +57,8 @@ class StallDetector:
     """Stall detector that looks at some subscriptions at a time, and allows `per_minute` new requests a minute."""
 
     def __init__(self, silent_after: float = 180.0, per_minute: int = 6) -> None:
-        self._silent_after = silent_after
+        self.silent_after = silent_after
+        """Seconds of silence after which a subscription that should deliver data counts as silent."""
         self._per_minute = per_minute
         self._asked: deque[float] = deque()
         self._silent: set[Subscription] = set()
@@ -118,7 +119,7 @@ class StallDetector:
         is_open = about.open(subscription)
         if is_open is False or (is_open is None and _unproven(subscription)):
             return float("inf")
-        first = max(self._silent_after, THIN * (subscription.every or 0.0))
+        first = max(self.silent_after, THIN * (subscription.every or 0.0))
         if subscription.state is SubscriptionState.SUSPECT and not subscription.tries:
             first = SUSPECT_AFTER
         elif is_open is None:
@@ -140,7 +141,7 @@ class StallDetector:
         if not many:
             self._proven = False
         elif not (subscription.state is SubscriptionState.SUSPECT or subscription.state in DEAD or self._proven):
-            if now - self._probed < self._silent_after:
+            if now - self._probed < self.silent_after:
                 return False
             self._probed = now
         self._asked.append(now)

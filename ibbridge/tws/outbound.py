@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from ibbridge.codec.schema import Limit, Request
     from ibbridge.tws.fair_queue import FairQueue
@@ -31,24 +31,32 @@ class Held(NamedTuple):
     by: str
 
 
+def always(_: OutboundMessage) -> bool:
+    """Let the message be written."""
+    return True
+
+
+def nothing(_: OutboundMessage) -> None:
+    """Do nothing about a message that is dropped."""
+
+
 @dataclass(slots=True, eq=False)
 class OutboundMessage:
     """Outbound message: a request that `client` ("" is the daemon itself) sends to TWS over the connection `peer`.
 
-    `about` is the order or active request that the message belongs to, if any; only the sender reads it. `joined` holds
-    further requesters of the same data. `instead_of` holds earlier messages that this message replaces in the queue.
-    `not_after` is the time (µs since 1970 UTC) after which the message must not be sent.
+    `on_send` is called just before the bytes are written; if it returns False, the message is dropped. `on_drop` is
+    called if the connection is lost while the message waits. Both run on the event loop, and must not block.
+    `instead_of` holds earlier messages that this message replaces in the queue.
     """
 
     request: Request
     data: bytes
     client: str = ""
     args: Mapping[str, Any] = field(default_factory=dict)
-    about: Any = None
-    not_after: int | None = None
+    on_send: Callable[[OutboundMessage], bool] = always
+    on_drop: Callable[[OutboundMessage], None] = nothing
     instead_of: Sequence[OutboundMessage] = ()
     peer: bytes = b""
-    joined: list[Any] = field(default_factory=list)
     # Set by the queue.
     since: float = 0.0
     arrival: int = 0

@@ -7,66 +7,51 @@ responds.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec import NotCarried
 from ibbridge.protocol.errors import CommandRefused
-from ibbridge.tws.outbound import OutboundMessage
+from ibbridge.tws.connection_listener import ConnectionListener
+from ibbridge.tws.outbound import OutboundMessage, always, nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ibbridge.codec import Dialect
     from ibbridge.codec.schema import Pace, Request
     from ibbridge.tws.outbound import Held
+    from ibbridge.tws.send_port import SendPort
+    from ibbridge.tws.session import Session
 
 LARGEST_SEEN = 2**31 - 2**20
 
 
-class Subject(Protocol):
-    """The request or order that a message is about: it keeps the message that carries it to TWS."""
-
-    message: OutboundMessage | None
-
-
-class SendPort(Protocol):
-    """Port by which the sender reaches the connection to TWS."""
-
-    @property
-    def dialect(self) -> Dialect | None:
-        """The message layouts of the connection; None while there is no connection."""
-
-    def send(self, message: OutboundMessage) -> bool:
-        """Queue a message. Return False if there is no connection, or its write buffer is full.
-
-        Raise `CommandRefused` if the client's share of the queue is used up.
-        """
-
-    def withdraw(self, message: OutboundMessage) -> bool:
-        """Take a message out of the send queue. Return False if the message is not in the queue (any more)."""
-
-    def completed(self, message: OutboundMessage) -> None:
-        """Mark the request of a sent message as no longer open at TWS."""
-
-    def held(self, message: OutboundMessage) -> Held | None:
-        """Return the limit of IB's that holds a queued message back; None if no limit does."""
-
-    def waiting(self, pace: Pace) -> list[OutboundMessage]:
-        """Return the queued messages of a pace."""
-
-
-class RequestSender:
+class RequestSender(ConnectionListener):
     """Sender of requests to TWS, and the source of request ids and order ids."""
 
-    def __init__(self, send_port: SendPort, *, listed: bool = True) -> None:
-        """Send by `link`. With `listed`, refuse values outside IB's list of values, for arguments that have a list."""
-        self._link = send_port
+    def __init__(self, send_port: SendPort, session: Session, *, listed: bool = True) -> None:
+        """Send by a port. With `listed`, refuse values outside IB's list of values, for arguments that have a list."""
+        self._port = send_port
+        self._session = session
         self._listed = listed
         self._next = 1
         self.is_open = False
         """True while there is a connection on which requests may be sent."""
         self.peer = b""
         """The bus connection whose command is being executed: messages sent for a client wait in that peer's turn."""
+
+    def connection_ready(self) -> None:
+        """Accept requests."""
+        self.is_open = True
+
+    def connection_lost(self) -> None:
+        """Refuse requests until the next connection is ready."""
+        self.is_open = False
+
+    @property
+    def accounts(self) -> tuple[str, ...]:
+        """Accounts that the login of TWS manages."""
+        return self._session.accounts
 
     # -- ids
 
@@ -104,34 +89,37 @@ class RequestSender:
         return checked
 
     def _dialect(self) -> Dialect:
-        dialect = self._link.dialect
+        dialect = self._port.dialect
         if dialect is None or not self.is_open:
             raise CommandRefused(
                 "E_NOT_CONNECTED", "there is no connection to TWS; status says why", outcome="not_sent", retry_after=1.0
             )
         return dialect
 
-    def send(
+    def message(
         self,
         request: Request,
         values: dict[str, Any],
         *,
         client: str = "",
-        about: Subject | None = None,
-        not_after: int | None = None,
+        on_send: Callable[[OutboundMessage], bool] = always,
+        on_drop: Callable[[OutboundMessage], None] = nothing,
         instead_of: Sequence[OutboundMessage] = (),
     ) -> OutboundMessage:
-        """Queue a request in the turn of `client`. The daemon's own requests ("") are not limited in number.
+        """Return a message for `send`, to wait in the turn of `client`. The daemon itself is the client "".
 
-        Return the queued message. Raise `CommandRefused` if there is no connection, TWS takes nothing, or too many
-        wait.
+        The hooks and `instead_of` are those of `OutboundMessage`. Raise `CommandRefused` if there is no connection.
         """
         data = self._dialect().put(request.name, values)
         peer = self.peer if client else b""
-        message = OutboundMessage(request, data, client, values, about, not_after, instead_of, peer)
-        if about is not None and request.target is None:
-            about.message = message
-        if not self._link.send(message):
+        return OutboundMessage(request, data, client, values, on_send, on_drop, instead_of, peer)
+
+    def send(self, message: OutboundMessage) -> OutboundMessage:
+        """Queue a message, and return it. The daemon's own messages are not limited in number.
+
+        Raise `CommandRefused` if there is no connection, TWS takes nothing, or too many messages of the client wait.
+        """
+        if not self._port.send(message):
             fault = "TWS takes no data at the moment; try again, and if that does not help, check whether TWS hangs"
             raise CommandRefused("E_BUSY", fault, outcome="not_sent", retry_after=1.0)
         return message
@@ -140,16 +128,21 @@ class RequestSender:
 
     def withdraw(self, message: OutboundMessage | None) -> bool:
         """Take a message out of the send queue. Return False if it is not in the queue, or `message` is None."""
-        return message is not None and self._link.withdraw(message)
+        return message is not None and self._port.withdraw(message)
 
     def held(self, message: OutboundMessage | None) -> Held | None:
         """Return the limit of IB's that holds a queued message back; None if no limit does, or `message` is None."""
-        return None if message is None else self._link.held(message)
+        return None if message is None else self._port.held(message)
 
     def completed(self, message: OutboundMessage) -> None:
         """Mark the request of a sent message as no longer open at TWS."""
-        self._link.completed(message)
+        self._port.completed(message)
+
+    def release(self, message: OutboundMessage | None) -> None:
+        """Withdraw the message of a request that is over, or free its share of IB's limits."""
+        if message is not None and not self.withdraw(message):
+            self.completed(message)
 
     def waiting(self, pace: Pace) -> list[OutboundMessage]:
         """Return the queued messages of a pace."""
-        return self._link.waiting(pace)
+        return self._port.waiting(pace)

@@ -124,6 +124,7 @@ class Supervisor:
         self._pause = Backoff(config.reconnect_min, config.reconnect_max)
         self._id_pause = Backoff(config.client_id_retry, max(LONGEST_CLIENT_ID_PAUSE, config.client_id_retry))
         self._acts: list[AnyAction] = []
+        self._noticed = False
         self._addresses: list[tuple[Any, ...]] = []
         self._ids_in_use = 0  # tries in a row that failed because the client id was in use
         self._woken = 0.0
@@ -140,9 +141,20 @@ class Supervisor:
         self._looked = 0.0
         self._taken = 0
 
+    @property
+    def where(self) -> str:
+        """Host and port of TWS, for people."""
+        return f"{self._config.host}:{self.port}"
+
+    @property
+    def has_news(self) -> bool:
+        """Return True if there are actions, or if a notice may have changed when to call `wake`."""
+        return bool(self._acts) or self._noticed
+
     def next_actions(self) -> list[AnyAction]:
         """Return the actions to carry out, in order, and forget them."""
         acts, self._acts = self._acts, []
+        self._noticed = False
         return acts
 
     # -- time
@@ -298,6 +310,7 @@ class Supervisor:
             self._part(Cause.CLIENT_ID, self._in_use(), now)
         elif code == PORT_CHANGED:
             self._moved(text, now)
+        self._noticed = True
         competing = self.session.competing
         changed = self.session.apply_notice(code, text, now)
         if self.session.competing != competing:

@@ -12,7 +12,7 @@ import sys
 from ibbridge.daemon import settle
 from ibbridge.streams.replay_buffer import ReplayBuffer
 from tests.attacks.bystanders import memory
-from tests.support.daemon_core import AAPL, Link, Middle
+from tests.support.daemon_core import AAPL, Middle
 
 WARM = 30_000
 """Requests after which what is bounded by number, or remembered for ten minutes, has been as large as it gets."""
@@ -57,7 +57,7 @@ def beat(middle: Middle, seconds: float) -> None:
 
 def main(what: str, count: int) -> None:
     """Print the memory before and after so many requests."""
-    middle = Middle(link=Link(226, share=1_000_000))
+    middle = Middle(share=1_000_000)
     middle.streams._history.ring = ReplayBuffer(1000, 2**20)
     run(middle, what, 1, WARM)
     before = memory(os.getpid())

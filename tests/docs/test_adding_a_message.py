@@ -35,7 +35,7 @@ for version in (198, 200, 226):
 daemon = Middle()
 assert daemon.ask("reqTradingHalts", id="h", exchange="NYSE") == {"topic": "req.a.h.", "topics": ["req.a.h."]}
 assert daemon.topic_of("tradingHalts", reqId=FIRST_ID) == "req.a.h.tradingHalts."
-assert not len(daemon.routing.tracker), "it is over"
+assert not len(daemon.tracker), "it is over"
 assert str(signature("reqTradingHalts")).startswith("(exchange, pending=None)")
 """
 

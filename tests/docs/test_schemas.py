@@ -22,7 +22,7 @@ from ibbridge.codec.schema import Record, Request
 from ibbridge.codec.types import UNSET_INT, UNSET_LONG
 from ibbridge.codec.versions import NEWEST, PROTOBUF
 from ibbridge.docgen import commands
-from ibbridge.orders.placement import NOT_OF_AN_ORDER, OF_EVERY_ORDER
+from ibbridge.orders.order_arguments import NOT_OF_AN_ORDER, OF_EVERY_ORDER
 from ibbridge.protocol import arguments
 from tests.conformance.golden import IN, OUT
 from tests.conformance.test_golden import client

@@ -27,7 +27,7 @@ from ibbridge.sim import Simulator
 from ibbridge.sim.engine import EPOCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
     from typing import Self
 
 PATIENCE = 30.0
@@ -170,6 +170,12 @@ class Bridge:
         self.log.seek(0)
         return self.log.read()
 
+    def says(self, text: str) -> str:
+        while text not in self.said():
+            assert self.process.poll() is None
+            self.do("ping")
+        return self.said()
+
     def sub(self, *prefixes: str) -> Subscriber:
         sub = Subscriber(self.context, self.pub, *prefixes)
         self._stack.callback(sub.close)
@@ -204,6 +210,20 @@ class Bridge:
         reply = self.call(cmd, client, key, **args)
         assert reply["ok"], reply
         return {"id": reply["id"], **reply["result"]}
+
+    def place_all(self, keys: Iterable[str], **args: Any) -> None:
+        """Place an order under each key, without waiting for one reply before the next command."""
+        with self.context.socket(zmq.DEALER) as peer:
+            peer.linger = 0
+            peer.connect(self.rep)
+            commands = [
+                {"id": next(self._ids), "cmd": "placeOrder", "args": args, "client": "me", "key": key} for key in keys
+            ]
+            for command in commands:
+                peer.send_multipart([b"", msgpack.packb(command)])
+            for _ in commands:
+                _poll(peer, "a reply", time.monotonic() + PATIENCE)
+                assert msgpack.unpackb(peer.recv_multipart()[1])["ok"]
 
     def cancel(self, cmd: str, named: int, client: str = "me") -> None:
         """Cancel the request with that command id."""

@@ -34,7 +34,7 @@ def test_the_type_of_market_data_that_a_client_has_set_outlives_the_connection_a
             assert bridge.do("status")["tws"]["marketDataType"] == 3
             (stream,) = bridge.do("snapshot", prefix="sys.tws.connection.")["streams"]
             assert [msgpack.unpackb(body)["data"]["marketDataType"] for _, body in stream["messages"]] == [3]
-        assert "market data type set to 3 by a" in bridge.said()
+        bridge.says("market data type set to 3 by a")
 
 
 BARS: dict[str, Any] = {

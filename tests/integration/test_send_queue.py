@@ -5,28 +5,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import random
 from typing import TYPE_CHECKING, Any
 
+from ibbridge.clock import SystemClock
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.config.model import Config
 from ibbridge.sim import Simulator
 from ibbridge.sim.engine import EPOCH
 from ibbridge.tws.connector import TwsConnector
-from ibbridge.tws.outbound import OutboundMessage
+from ibbridge.tws.outbound import OutboundMessage, always
+from ibbridge.tws.send_port import SendPort
 from ibbridge.tws.send_queue import SendQueue
 from ibbridge.tws.session import Session
+from ibbridge.tws.supervisor import Supervisor
+from ibbridge.tws.transport import TcpTransports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from ibbridge.codec import Dialect
 
 PATIENCE = 20
 ASKED = 12
 
 
 class Owner:
-    """Waits for so many answers; what is about `late` does not leave."""
+    """Waits for so many answers."""
 
     def __init__(self, answers: int) -> None:
         self.ready, self.answered, self.gone = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -42,36 +45,40 @@ class Owner:
     def stage_changed(self) -> None:
         pass
 
-    def started(self, dialect: Dialect) -> None:
+    def connection_ready(self) -> None:
         self.ready.set()
 
-    def on_send(self, message: OutboundMessage) -> bool:
-        return bool(message.about != "late")
-
-    def lost(self) -> None:
+    def connection_lost(self) -> None:
         self.gone.set()
+
+
+def late(_: OutboundMessage) -> bool:
+    """Refuse the message, because it must not leave any more when its turn comes."""
+    return False
 
 
 def test_what_must_wait_leaves_when_its_time_comes_and_what_is_dropped_does_not():
     async def run() -> None:
-        owner, pacing = Owner(ASKED), SendQueue(100)
+        owner, pacing, clock = Owner(ASKED), SendQueue(100), SystemClock()
+        port = SendPort(pacing, clock)
         async with Simulator(start=EPOCH) as simulator:
             tws = dataclasses.replace(Config().tws, port=simulator.port)
-            gateway = TwsConnector(tws, Session(0.0), owner, send_queue=pacing)
+            supervisor = Supervisor(tws, Session(0.0), random.random)
+            gateway = TwsConnector(supervisor, port, TcpTransports(tws, None, (), clock), owner, clock)
             running = asyncio.create_task(gateway.run())
             await owner.ready.wait()
-            assert gateway.dialect is not None
-            data = gateway.dialect.write("reqCurrentTime", {})
-            for about in ["late", None] * ASKED:
-                assert gateway.send(OutboundMessage(REQUESTS["reqCurrentTime"], data, about=about))
+            assert port.dialect is not None
+            data = port.dialect.write("reqCurrentTime", {})
+            for on_send in [late, always] * ASKED:
+                assert port.send(OutboundMessage(REQUESTS["reqCurrentTime"], data, on_send=on_send))
             withdrawn = OutboundMessage(REQUESTS["reqCurrentTime"], data)
-            assert gateway.send(withdrawn)
-            assert gateway.waiting(withdrawn.request.pace), "some must wait"
-            assert gateway.withdraw(withdrawn)
+            assert port.send(withdrawn)
+            assert port.waiting(withdrawn.request.pace), "some must wait"
+            assert port.withdraw(withdrawn)
             await owner.answered.wait()
-            assert gateway.waiting(withdrawn.request.pace) == []
+            assert port.waiting(withdrawn.request.pace) == []
             for _ in range(ASKED):
-                gateway.send(OutboundMessage(REQUESTS["reqCurrentTime"], data))
+                port.send(OutboundMessage(REQUESTS["reqCurrentTime"], data))
             assert pacing.drop(), "and the timer that is left finds nothing"
             running.cancel()
             with contextlib.suppress(asyncio.CancelledError):

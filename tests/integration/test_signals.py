@@ -70,8 +70,7 @@ def test_accepted_orders_that_have_not_left_by_the_end_are_told_before_the_bye(n
     with Host() as host, Bridge(host.port, pacing__rate=10) as bridge, host.accept() as guest:
         guest.start()
         sub = bridge.ready()
-        for each in range(60):
-            bridge.do("placeOrder", key=f"k{each}", contract=AAPL, order=ORDER)
+        bridge.place_all([f"k{each}" for each in range(60)], contract=AAPL, order=ORDER)
         bridge.process.send_signal(number)
         bridge.process.send_signal(number)
         assert bridge.process.wait(PATIENCE) == 0
@@ -90,8 +89,7 @@ def test_a_second_signal_ends_the_wait_for_orders():
     with Host() as host, Bridge(host.port, pacing__rate=10) as bridge, host.accept() as guest:
         guest.start()
         sub = bridge.ready()
-        for each in range(60):
-            bridge.do("placeOrder", key=f"k{each}", contract=AAPL, order=ORDER)
+        bridge.place_all([f"k{each}" for each in range(60)], contract=AAPL, order=ORDER)
         bridge.process.send_signal(signal.SIGTERM)
         sub.until("heartbeat")
         sub.until("heartbeat")
@@ -119,12 +117,6 @@ class Configured(Bridge):
     def reload(self, text: str) -> None:
         self._file.write_text(text)
         self.process.send_signal(signal.SIGHUP)
-
-    def says(self, text: str) -> str:
-        while text not in self.said():
-            assert self.process.poll() is None
-            self.do("ping")
-        return self.said()
 
 
 def test_sighup_changes_what_can_be_changed_and_names_what_cannot(tmp_path):

@@ -379,7 +379,7 @@ def test_of_an_outage_the_log_has_its_beginning_and_its_end_and_not_each_try():
             guest.start()
             sub.stage("ready")
         sub.until("connection", lambda data: data["stage"] == "down" and data["failures"] >= 3)
-        lines = [line for line in bridge.said().splitlines() if "TWS at" in line]
+        lines = [line for line in bridge.says("ready again").splitlines() if "TWS at" in line]
     levels = [(line.split()[2], line.split(": ", 1)[1]) for line in lines]
     first, ready, *later = levels
     assert first[0] == "WARNING"

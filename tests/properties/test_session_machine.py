@@ -508,7 +508,7 @@ class SessionMachine(RuleBasedStateMachine):
         """The result, and under which id it was asked; None if it was refused for now."""
         asking = CommandId(client, more.pop("name", None) or f"n{next(self.names)}")
         try:
-            return self.shell.requests.execute(command, args, asking, key, **more), str(asking.id)
+            return self.shell.execute(command, args, asking, key, **more), str(asking.id)
         except CommandRefused as error:
             if error.code not in ("E_NOT_CONNECTED", "E_PACING", "E_BUSY"):
                 raise
@@ -700,14 +700,14 @@ class SessionMachine(RuleBasedStateMachine):
     def _speaks(self) -> bool:
         return self.tws.ready and self.shell.session.ready and not self.mute
 
-    @precondition(lambda self: self.shell.wire.open)
+    @precondition(lambda self: self.shell.wire_open)
     @rule(rolled=st.sampled_from(("on", "on", "back", "far")), after=st.sampled_from((0.0, 0.0, 0.03)))
     def ends(self, rolled: str, after: float) -> None:
         """TWS goes; where it goes on with its numbers is its affair."""
         used = max((each.number for each in self.placed.values() if each.writes), default=0)
         if after:
             self.wait(after)
-        if self.shell.wire.open:
+        if self.shell.wire_open:
             self.shell.closed()
             self.next_id = {"on": max(self.next_id, used + 1), "back": 1, "far": self.next_id + 1000}[rolled]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.simulated_world import BEGIN, Here, Tws, clocked, serving
+from tests.support.simulated_world import BEGIN, Here, Tws, serving
 from tests.support.virtual_loop import Loop, run
 
 if TYPE_CHECKING:
@@ -122,28 +122,26 @@ class Clients:
 
 async def _days(loop: Loop, seed: int, days: float, *, pace: int = 50, without: str = "") -> dict[str, Any]:
     luck = random.Random(seed)
-    with pytest.MonkeyPatch.context() as patch:
-        clocked(loop, patch)
-        tws = Tws(port=PORT, seed=seed, tick=30.0, start=BEGIN, speed=0.002, newest=178, pace=pace, history=True)
-        async with tws as simulator:
-            here = Here(PORT, bus__heartbeat=60, tws__probe_after=60, tws__silence_timeout=180, pacing__rate=pace - 1)
-            clients = Clients(here, luck)
-            with serving(here) as task:
-                end = loop.now + days * DAY
-                while loop.now < end:
-                    await asyncio.sleep(luck.expovariate(1 / 3600))
-                    assert not task.done()
-                    for _ in range(luck.randrange(8)):
-                        clients.one()
-                    fault = luck.choice(_faults(luck))
-                    if fault["do"] != without:
-                        simulator.fault(fault)
-                simulator.fault({"do": "off"})
-                await _all_is_well(here, clients, simulator)
-        _no_storm(loop)
-        heard = here.heard.types
-        assert min(clients.counts["accepted"], heard["gap"], heard["contractDetailsEnd"]) > 3 * days
-        return simulator.figures()
+    tws = Tws(port=PORT, seed=seed, tick=30.0, start=BEGIN, speed=0.002, newest=178, pace=pace, history=True)
+    async with tws as simulator:
+        here = Here(PORT, bus__heartbeat=60, tws__probe_after=60, tws__silence_timeout=180, pacing__rate=pace - 1)
+        clients = Clients(here, luck)
+        with serving(here) as task:
+            end = loop.now + days * DAY
+            while loop.now < end:
+                await asyncio.sleep(luck.expovariate(1 / 3600))
+                assert not task.done()
+                for _ in range(luck.randrange(8)):
+                    clients.one()
+                fault = luck.choice(_faults(luck))
+                if fault["do"] != without:
+                    simulator.fault(fault)
+            simulator.fault({"do": "off"})
+            await _all_is_well(here, clients, simulator)
+    _no_storm(loop)
+    heard = here.heard.types
+    assert min(clients.counts["accepted"], heard["gap"], heard["contractDetailsEnd"]) > 3 * days
+    return simulator.figures()
 
 
 async def _all_is_well(here: Here, clients: Clients, simulator: Tws) -> None:

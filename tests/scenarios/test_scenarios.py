@@ -14,7 +14,7 @@ import msgpack
 import pytest
 
 from tests.support.daemon_core import AAPL, DAY, LIMIT, MSFT, Heard, Middle, refusal
-from tests.support.simulated_world import BEGIN, Here, Subscriber, Tws, clocked, serving
+from tests.support.simulated_world import BEGIN, Here, Subscriber, Tws, serving
 from tests.support.virtual_loop import Loop, run
 
 if TYPE_CHECKING:
@@ -30,24 +30,21 @@ class Kept(Subscriber):
         super().__init__()
         self.all: list[Heard] = []
 
-    def hear(self, frames: list[bytes]) -> None:
-        super().hear(frames)
-        for topic, body in zip(frames[::2], frames[1::2], strict=True):
-            heard = Heard(topic.decode(), msgpack.unpackb(body, strict_map_key=False))
-            if "data" in heard.body and heard.body["type"] != "heartbeat":
-                self.all.append(heard)
+    def hear(self, packed_topic: bytes, packed: bytes) -> None:
+        super().hear(packed_topic, packed)
+        heard = Heard(packed_topic.decode(), msgpack.unpackb(packed, strict_map_key=False))
+        if "data" in heard.body and heard.body["type"] != "heartbeat":
+            self.all.append(heard)
 
 
 class Scene(Here):
     """A daemon that is connected to the simulator."""
 
     def __init__(self, loop: Loop, tws: Tws, **settings: Any) -> None:
-        super().__init__(PORT, **settings)
+        self.kept = Kept()
+        super().__init__(PORT, self.kept, **settings)
         self.loop = loop
         self.tws = tws
-        self.kept = Kept()
-        self.heard = self.kept
-        self.daemon.bus.send = self.kept.hear
 
     def do(self, cmd: str, client: str = "me", key: str | None = None, **args: Any) -> dict[str, Any]:
         reply = self.call(cmd, client, key, **args)
@@ -88,14 +85,12 @@ def play(scene: Callable[[Scene], Awaitable[None]], simulator: dict[str, Any] | 
     """Run a scene from the moment at which everything is ready."""
 
     async def main(loop: Loop) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            clocked(loop, patch)
-            given = {"seed": 1, "tick": 0.25, "start": BEGIN, **(simulator or {})}
-            async with Tws(port=PORT, **given) as tws:
-                here = Scene(loop, tws, **settings)
-                with serving(here):
-                    await here.until_ready()
-                    await scene(here)
+        given = {"seed": 1, "tick": 0.25, "start": BEGIN, **(simulator or {})}
+        async with Tws(port=PORT, **given) as tws:
+            here = Scene(loop, tws, **settings)
+            with serving(here):
+                await here.until_ready()
+                await scene(here)
 
     run(main)
 
@@ -113,7 +108,7 @@ def test_a_client_id_that_a_broken_connection_keeps_is_got_back_and_order_ids_go
         first = here.do("placeOrder", key="a", contract=AAPL, order=LIMIT)["orderId"]
         here.tws.fault({"do": "stuck-id", "seconds": 45, "client": 1, "for": 600})
         here.tws.fault({"do": "close", "abort": True})
-        await here.until(lambda: not here.daemon.session.ready)
+        await here.until(lambda: not here.daemon.parts.tws.session.ready)
         begin = here.loop.now
         await here.until_ready()
         assert 30 < here.loop.now - begin < 120
@@ -256,7 +251,7 @@ def test_a_daily_restart_is_a_new_connection_with_everything_on_it_again() -> No
         await asyncio.sleep(20)
         here.tws.fault({"do": "restart", "for": 45, "ids": -3})
         here.tws.fault({"do": "off", "fault": "1100"})
-        await here.until(lambda: not here.daemon.session.ready)
+        await here.until(lambda: not here.daemon.parts.tws.session.ready)
         ends = len(here.of("positionEnd"))
         await here.until_ready(120)
         for topic in topics:
@@ -298,7 +293,7 @@ def test_while_a_frozen_tws_is_found_out_clients_are_answered_and_hear_heartbeat
         await asyncio.sleep(10)
         here.tws.fault({"do": "half-open"})
         begin, beats = here.loop.now, here.kept.beats
-        while here.daemon.session.ready:
+        while here.daemon.parts.tws.session.ready:
             assert here.call("ping")["ok"]
             if number == 20:  # 21 is left to its own probe
                 here.do("reqContractDetails", contract=MSFT)
@@ -497,7 +492,7 @@ def test_no_number_is_a_requests_and_an_orders_and_each_error_finds_its_owner() 
         for number in list(owners)[-20:]:
             assert middle.error(number, 201).topic == owners[number]
         middle.reconnect()
-        middle.requests.raise_to(0)
+        middle.sender.raise_to(0)
 
 
 # Orders
@@ -627,7 +622,7 @@ def test_executions_of_before_midnight_are_not_to_be_had_and_the_order_is_told_t
     async def scene(here: Scene) -> None:
         here.tws.fault({"do": "close", "on": "placeOrder"})
         topic = here.do("placeOrder", key="k", contract=pair, order=order)["topic"]
-        await here.until(lambda: not here.daemon.session.ready)
+        await here.until(lambda: not here.daemon.parts.tws.session.ready)
         here.tws.fault({"do": "refuse", "for": away})
         await here.until_ready()
         topics = [here.do("reqExecutions", execFilter={})["topic"], here.do("reqPositions")["topic"]]
@@ -732,7 +727,7 @@ def test_a_client_asks_and_is_told_the_same_whatever_tws_speaks(newest: int) -> 
             265598,
             0.01,
         )
-        assert here.daemon.session.version == newest
+        assert here.daemon.parts.tws.session.version == newest
 
     play(scene, {"newest": newest})
 
@@ -748,7 +743,7 @@ def test_who_comes_while_upstream_is_away_sees_that_in_a_snapshot_and_that_data_
         assert [each.data["state"] for each in state if each.data.get("farm") == "upstream"] == ["lost"]
         here.tws.fault({"do": "refuse", "for": 3600})
         here.tws.fault({"do": "close"})
-        await here.until(lambda: not here.daemon.session.ready)
+        await here.until(lambda: not here.daemon.parts.tws.session.ready)
         error = here.call("reqMktData", "new", contract=MSFT)["error"]
         assert (error["code"], error["outcome"]) == ("E_NOT_CONNECTED", "not_sent")
         (connection,) = [each for each in _snapshot(here, "sys.tws.") if each.body["type"] == "connection"]

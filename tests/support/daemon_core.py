@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,31 +11,28 @@ import pytest
 
 from ibbridge.codec import Dialect, Message
 from ibbridge.codec.messages import MESSAGES
-from ibbridge.commands.builtin import BuiltinCommands
-from ibbridge.commands.endpoint import CommandEndpoint
-from ibbridge.commands.ib_requests import IbRequests
-from ibbridge.inbound.routing import routing
-from ibbridge.orders.registry import OrderRegistry
+from ibbridge.config.model import Config
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.request import CommandId
-from ibbridge.risk.halt import Halt
 from ibbridge.streams import snapshot
-from ibbridge.streams.publisher import Publisher
-from ibbridge.tws.send_queue import SendQueue
+from ibbridge.wiring import assemble
+from tests.support.outside import EPOCH, ListBus, ManualClock, NoStore, outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from ibbridge.codec.schema import Pace
-    from ibbridge.tws.outbound import Held, OutboundMessage
+    from ibbridge.config.maintenance_windows import Window
+
+__all__ = ["EPOCH"]
 
 AAPL = {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"}
 MSFT = {**AAPL, "symbol": "MSFT"}
 LIMIT = {"action": "BUY", "totalQuantity": 100, "orderType": "LMT", "lmtPrice": 150.0}
 DAY = {"durationStr": "1 D", "barSizeSetting": "1 min", "whatToShow": "TRADES"}
 CLIENT_ID = 1
-EPOCH = 1_700_000_000_000_000
 FIRST_ID = 500
+
+UNANSWERED = "the connection to TWS was lost before the answer was complete"
 
 # The value of each type in a message where a test names none.
 _BLANK: dict[str, Any] = {"int": 0, "long": 0, "float": 0.0, "decimal": 0.0, "bool": False, "str": ""}
@@ -61,52 +59,37 @@ class Sent(NamedTuple):
 class Link:
     """A connection that takes everything, and only what a host of its version can read. Time passes when told."""
 
-    def __init__(self, version: int, rate: int = 1_000_000, share: int = 500) -> None:
-        self.dialect: Dialect | None = Dialect.client(version)
+    def __init__(self, version: int, clock: ManualClock) -> None:
         self.sent: list[Sent] = []
         self.takes = True
-        self.pacing = SendQueue(rate, share)
-        self.now = 0.0
-        self.on_send: Callable[[OutboundMessage], bool] = lambda _: True
+        self.begins = False
+        """True until the daemon's own reqMarketDataType is written, with which every connection begins."""
+        self._clock = clock
+        self.speak(version)
+
+    def speak(self, version: int) -> None:
+        """Have both sides speak this version from now on."""
+        self.dialect: Dialect | None = Dialect.client(version)
         self._host = Dialect.server(version)
 
-    def send(self, message: OutboundMessage) -> bool:
-        if not self.takes:
-            return False
-        self.pacing.put(message, self.now)
-        self.go_on()
-        return True
-
-    def withdraw(self, message: OutboundMessage) -> bool:
-        return self.pacing.withdraw(message)
-
-    def held(self, message: OutboundMessage) -> Held | None:
-        return self.pacing.held(message, self.now)
-
-    def completed(self, message: OutboundMessage) -> None:
-        self.pacing.completed(message)
-
-    def waiting(self, pace: Pace) -> list[OutboundMessage]:
-        return self.pacing.waiting(pace)
-
-    def go_on(self, seconds: float = 0.0) -> None:
-        """Let time pass, and write the messages that may leave meanwhile."""
-        until = self.now + seconds
-        while True:
-            for message in self.pacing.next_messages(self.now):
-                if self.on_send(message):
-                    self._write(message.data)
-            wake = self.pacing.wake()
-            if wake is None or wake > until:
-                break
-            self.now = max(self.now, wake)
-        self.now = until
-
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         assert int.from_bytes(data[:4], "big") == len(data) - 4
         read = self._host.read(data[4:])
         assert isinstance(read, Message), read
-        self.sent.append(Sent(read.name, read.data))
+        if self.begins and read.name == "reqMarketDataType":
+            self.begins = False
+        else:
+            self.sent.append(Sent(read.name, read.data))
+
+    def closing(self) -> bool:
+        return False
+
+    def unsent(self) -> int:
+        return 0 if self.takes else 2**30
+
+    def go_on(self, seconds: float = 0.0) -> None:
+        """Let time pass, and write the messages that may leave meanwhile."""
+        self._clock.pass_time(seconds)
 
     def take(self) -> list[Sent]:
         """Return the messages that were sent since the last call."""
@@ -124,78 +107,104 @@ class Heard(NamedTuple):
     def data(self) -> Any:
         return self.body["data"]
 
+    @property
+    def ref(self) -> tuple[str, str | int]:
+        """Client and command id of the request; from the topic, if all who hear it share the request."""
+        ref = self.body.get("ref")
+        if ref is None:
+            _, client, identifier, *_ = self.topic.split(".")
+            return client, identifier
+        return ref["client"], ref["id"]
+
 
 class Middle:
-    """Streams, orders, router, requests and commands as the daemon wires them; ready, unless told otherwise."""
+    """The daemon's parts as `wiring` assembles them, without the supervisor; ready, unless told otherwise."""
 
     def __init__(
         self,
         version: int = 226,
         *,
         allowed: Iterable[str] = (),
-        names: Mapping[str, str] | None = None,
+        names: Mapping[str, Mapping[str, Any]] | None = None,
         prefix: str = "",
         ready: bool = True,
         rate: int = 1_000_000,
         share: int = 500,
-        link: Link | None = None,
         unknown_words: str = "refuse",
+        windows: tuple[Window, ...] = (),
+        link: type[Link] | None = None,
     ) -> None:
         self.published: list[Heard] = []
-        self.link = link or Link(version, rate, share)
-        self.streams = Publisher(EPOCH, each_pair(self._keep), prefix)
-        self.orders = OrderRegistry(CLIENT_ID)
-        self.routing = routing(self.streams, self.orders)
-        self.router = self.routing.router
-        self.halt = Halt(None)
-        self.fault = ""
-        self.window = 0.0
-        self.requests = IbRequests(
-            self.link,
-            self.routing,
-            self.orders,
-            allowed=allowed,
-            names=names or {},
-            halt=self.halt,
-            fault=lambda: self.fault,
-            window=lambda: self.window,
-            clock=lambda: self._now,
-            unknown_words=unknown_words,
+        self.clock = ManualClock()
+        default = Config()
+        config = dataclasses.replace(
+            default,
+            bus=dataclasses.replace(default.bus, prefix=prefix),
+            commands=dataclasses.replace(default.commands, allow=tuple(allowed), unknown_words=unknown_words),
+            pacing=dataclasses.replace(default.pacing, rate=rate, share=share),
+            tws=dataclasses.replace(default.tws, client_id=CLIENT_ID, restart_windows=windows),
+            instruments={name: dict(contract) for name, contract in (names or {}).items()},
         )
-        self.link.on_send = self.requests.on_send
-        bridge = BuiltinCommands(self.streams, self.halt, lambda: {"fine": True}, lambda: self._now)
-        self.commands = CommandEndpoint(self.streams, self.requests, bridge, lambda: self.clock)
+        self.store = NoStore()
+        self.parts = assemble(config, outside(self.clock, ListBus(self._keep), store=self.store))
+        streams, tws, requests, orders = self.parts.streams, self.parts.tws, self.parts.requests, self.parts.orders
+        self.streams, self.halt = streams.publisher, streams.halt
+        self.session, self.sender, self.pacing = tws.session, tws.sender, tws.send_queue
+        self.tracker, self.notifications = requests.tracker, requests.notifications
+        self.resubscriber, self.subscriptions = requests.resubscriber, requests.registry
+        self.orders, self.order_notifications = orders.registry, orders.notifications
+        self.router, self.unreadable = self.parts.router, self.parts.unreadable
+        self.requests, self.commands = self.parts.ib_requests, self.parts.commands
+        self.link = (link or Link)(version, self.clock)
         self._ids = itertools.count(1)
-        self._now = EPOCH
-        self.clock = 0.0
         if ready:
             self.connect()
+            if rate < 1000:  # what that has taken of the rate is there again
+                self.clock.pass_time(2 / rate)
 
     def _keep(self, topic: bytes, body: bytes) -> None:
         self.published.append(Heard(topic.decode("ascii"), msgpack.unpackb(body)))
 
     # -- the connection
 
-    def connect(self, first_id: int = FIRST_ID) -> list[tuple[Any, str]]:
-        """A new connection, up to ready."""
-        self.requests.begin()
-        self.requests.raise_to(first_id - 1)
-        return self.requests.connected()
+    def begin(self) -> None:
+        """A new connection, of which the version is known."""
+        for listener in self.parts.listeners:
+            listener.connection_started()
+        self.parts.tws.port.attach(self.link)
 
-    def reconnect(self) -> list[Any]:
-        """Lose the connection and get another; what was left unanswered."""
-        self.requests.on_drop(self.link.pacing.drop())
-        unanswered = self.requests.lost()
+    def connect(self, first_id: int = FIRST_ID) -> None:
+        """A new connection, up to ready."""
+        self.begin()
+        self.sender.raise_to(first_id - 1)
+        self.ready()
+
+    def ready(self) -> None:
+        """The connection takes requests now."""
+        self.link.begins = True
+        self.parts.dispatcher.connection_ready()
+
+    def lost(self) -> list[CommandId]:
+        """Lose the connection. Return the commands that were told that their responses are incomplete."""
+        before = len(self.published)
+        self.parts.tws.port.detach()
+        self.parts.tws.port.drop()
+        self.parts.dispatcher.connection_lost()
+        told = [heard for heard in self.published[before:] if UNANSWERED in str(heard.data)]
+        return [CommandId(*heard.ref) for heard in told]
+
+    def reconnect(self) -> list[CommandId]:
+        """Lose the connection and get another. Return the commands whose responses are incomplete."""
+        unanswered = self.lost()
         self.connect()
         return unanswered
 
     def pass_time(self, seconds: float = 0.0) -> list[Sent]:
         """Let time pass, run the periodic work, and return the messages that were sent."""
-        self.clock += seconds
-        self._now += int(seconds * 1e6)
         before = len(self.link.sent)
-        self.link.go_on(seconds)
-        self.requests.tick(self.clock)
+        self.clock.pass_time(seconds)
+        for listener in self.parts.listeners:
+            listener.tick(self.clock.now)
         return self.link.sent[before:]
 
     # -- clients
@@ -240,8 +249,8 @@ class Middle:
     def hear(self, name: str, **data: Any) -> Heard | None:
         """A message of TWS's; what was published of it, if anything (the last, if several)."""
         before = len(self.published)
-        self._now += 1
-        self.router.publish(name, {**_blank(name), **data}, self._now)
+        self.clock.us += 1
+        self.router.publish(name, {**_blank(name), **data}, self.clock.us)
         return self.published[-1] if len(self.published) > before else None
 
     def topic_of(self, name: str, **data: Any) -> str:

@@ -1,33 +1,29 @@
-"""The daemon without sockets: the line, the session, the queue and all behind them, in time that passes when told.
+"""The assembled daemon without sockets, in time that passes when told, and the connection between it and a host.
 
-What `ibbridge.tws.connector` and `ibbridge.daemon` do is done here in the same order, with a host that is called where
-they have a socket. Timers are theirs too: what they would not be woken for, nobody does here.
+The host is called where a connection has a socket.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
+import dataclasses
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ibbridge.codec import Dialect
-from ibbridge.codec.messages import REQUESTS
-from ibbridge.config.model import TwsConfig
-from ibbridge.ib.notices import NOT_CONNECTED
-from ibbridge.orders.placement import CANCEL_UNKNOWN, ORDER_UNKNOWN
-from ibbridge.tws.outbound import OutboundMessage
-from ibbridge.tws.session import Session, Stage
-from ibbridge.tws.supervisor import MARKET_DATA, Action, AnyAction, Close, Open, Resolve, Supervisor
-from tests.support.daemon_core import EPOCH, Link, Middle, _blank
+import msgpack
+
+from ibbridge.codec import Dialect, HandshakeError, Message
+from ibbridge.config.model import Config
+from ibbridge.wiring import assemble
+from tests.support.daemon_core import Heard, _blank
+from tests.support.outside import ListBus, ManualClock, outside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from ibbridge.tws.outbound import Held
+    from ibbridge.requests.request import CommandId
+    from ibbridge.tws.outbound import OutboundMessage
 
 BEAT = 1.0
 VERSION = 226
-LOST = "the connection to TWS was lost before the answer was complete; ask again, under a new id"
 
 
 class Host(Protocol):
@@ -61,254 +57,226 @@ class Host(Protocol):
         """The session has changed."""
 
 
-class Wire(Link):
-    """The gateway's half that sends. What waits leaves when the timer says so, set where the gateway sets it."""
+class Wire:
+    """Connection to the host. TCP has connected when it is `open`; TWS takes nothing while it is `full`."""
 
-    host: Host
-
-    def __init__(self, rate: int, share: int, now: float) -> None:
-        super().__init__(VERSION, rate, share)
-        self.dialect = None
-        self.now = now
-        self.open = False  # TCP has connected
-        self.full = False  # TWS takes nothing, and too much of what was written lies about
-        self.timer: float | None = None
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.dialect: Dialect | None = None
+        self.open = self.full = self.ready = False
         self.bytes = 0
-        self.leaves = b""  # what is being written
+        self.leaves = b""  # what was written last
+        self.heard: set[str] = set()  # of what TWS must say first
+        self._greeted = False
+        self._reads = Dialect.server(VERSION)
 
-    def send(self, message: OutboundMessage) -> bool:
-        if not self.open or self.full:
-            return False
-        needless = [*message.instead_of]
-        self.pacing.put(message, self.now)
-        for each in needless:
-            self.host.withdrawn(each)
-        self.host.given(message)
-        self.drain()
-        return True
+    def flush(self) -> None:
+        """Say hello, and start the API once the version is known."""
+        if not self._greeted:
+            self._greeted = True
+            self.host.greeted()
 
-    def withdraw(self, message: OutboundMessage) -> bool:
-        if not self.pacing.withdraw(message):
-            return False
-        self.host.withdrawn(message)
-        return True
+    def note(self, *, read: bool) -> bool:
+        return read
 
-    def held(self, message: OutboundMessage) -> Held | None:
-        return self.pacing.held(message, self.now)
+    def write(self, data: bytes) -> None:
+        self.leaves, self.bytes = data, self.bytes + len(data)
+        read = self._reads.read(data[4:])
+        assert isinstance(read, Message), read
+        self.host.written(read.name, read.data)
 
-    def completed(self, message: OutboundMessage) -> None:
-        self.pacing.completed(message)
-        self.timer = self.pacing.wake()
+    def closing(self) -> bool:
+        return False
 
-    def drain(self) -> None:
-        self.timer = None
-        if not self.open:
-            return
-        for message in self.pacing.next_messages(self.now):
-            if self.on_send(message):
-                self._write(message.data)
-                self.leaves = message.data
-                self.bytes += len(message.data)
-                self.host.written(*self.sent.pop())
-            else:
-                self.host.withdrawn(message)
-        self.timer = self.pacing.wake()
+    def unsent(self) -> int:
+        return 2**30 if self.full else 0
+
+    def taken(self) -> int:
+        return self.bytes
+
+    def close(self) -> None:
+        self.open = False
+
+    def abort(self) -> None:
+        self.open = False
 
 
-class Shell(Middle):
-    """The daemon, as far as there are decisions in it. `now` is what its clock says."""
+class Wires:
+    """The transports: they ask the host, and it answers when it likes."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.events: Any = None
+        self.last: Wire | None = None
+
+    def resolve(self, host: str, port: int, events: Any) -> None:
+        self.events = events
+        self._host.asked_for_name()
+
+    def open(self, address: tuple[Any, ...], events: Any) -> Wire:
+        self.last = Wire(self._host)
+        self._host.knocked()
+        return self.last
+
+    def stop_trying(self) -> None:
+        """Do nothing: what the host does later concerns a connection that is over."""
+
+    def restock(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Shell:
+    """The daemon's parts, and the host's hands on them."""
 
     def __init__(self, host: Host, *, rate: int, share: int, jitter: float = 0.0, allowed: Iterable[str] = ()) -> None:
-        self.wire = Wire(rate, share, 1000.0)
-        self.wire.host = host
-        super().__init__(VERSION, ready=False, link=self.wire, allowed=allowed)
         self.host = host
-        self.config = TwsConfig()
-        self.session = Session(self.now)
-        self.line = Supervisor(self.config, self.session, lambda: jitter)
-        self._alarm: float | None = None
-        self._beat = self.now
-        self._later: list[tuple[float, int, int, Callable[[], None]]] = []
-        self._serial = itertools.count()
+        self.clock = ManualClock(1000.0)
+        self.published: list[Heard] = []
+        default = Config()
+        config = dataclasses.replace(
+            default,
+            commands=dataclasses.replace(default.commands, allow=tuple(allowed)),
+            pacing=dataclasses.replace(default.pacing, rate=rate, share=share),
+            tws=dataclasses.replace(default.tws, client_id=1),
+        )
+        self._wires = Wires(host)
+        bus = ListBus(self._keep, host.moved_on)
+        self.parts = assemble(
+            config, outside(self.clock, bus, transports=lambda *_: self._wires, jitter=lambda: jitter)
+        )
+        self.session = self.parts.tws.session
+        self.connector = self.parts.connector
+        self._observe(self.parts.tws.send_queue)
+        self._beat = self.clock.now
         self._connection = 0
-        self._begun: set[str] = set()  # of what TWS must say first
+        self._drop, self.connector._drop = self.connector._drop, self._dropped  # type: ignore[method-assign]
+
+    def _keep(self, topic: bytes, body: bytes) -> None:
+        self.published.append(Heard(topic.decode("ascii"), msgpack.unpackb(body)))
+
+    def _observe(self, queue: Any) -> None:
+        """Tell the host what the queue takes, gives back and drops."""
+        put, withdraw, drop, following = queue.put, queue.withdraw, queue.drop, queue.next_messages
+
+        def putting(message: OutboundMessage, now: float) -> None:
+            needless = [*message.instead_of]
+            put(message, now)
+            for each in needless:
+                self.host.withdrawn(each)
+            self.host.given(message)
+
+        def withdrawing(message: OutboundMessage) -> bool:
+            if done := bool(withdraw(message)):
+                self.host.withdrawn(message)
+            return done
+
+        def dropping() -> list[OutboundMessage]:
+            dropped: list[OutboundMessage] = drop()
+            for each in dropped:
+                self.host.withdrawn(each)
+            return dropped
+
+        def leaving(now: float) -> Iterator[OutboundMessage]:
+            for message in following(now):
+                yield message
+                if self.wire.leaves is not message.data:
+                    self.host.withdrawn(message)
+
+        queue.put, queue.withdraw, queue.drop, queue.next_messages = putting, withdrawing, dropping, leaving
+
+    @property
+    def wire(self) -> Wire:
+        wire = self._wires.last
+        assert wire is not None
+        return wire
+
+    @property
+    def wire_open(self) -> bool:
+        wire = self._wires.last
+        return wire is not None and wire.open
 
     # -- time
 
     @property
     def now(self) -> float:
-        return self.wire.now
+        return self.clock.now
+
+    @property
+    def _now(self) -> int:
+        return self.clock.us
 
     def begin(self) -> None:
         """The daemon starts."""
-        self.line.wake(self.now)
-        self._go()
+        self.connector.begin()
 
     def soon(self, seconds: float, what: Callable[[], None], *, always: bool = False) -> None:
         """The host does something then, if this connection is still there."""
         which = 0 if always else self._connection
-        heapq.heappush(self._later, (self.now + seconds, next(self._serial), which, what))
+        self.clock.call_later(seconds, lambda: what() if which in (0, self._connection) else None)
 
     def pass_on(self, seconds: float) -> None:
         """Let time pass, with everything that happens meanwhile."""
-        until = self.now + seconds
-        while (at := self._next()) <= until:
-            self._to(max(self.now, at))
-            if self._alarm is not None and self._alarm <= at:
-                self.line.wake(max(at, self.now), self.wire.bytes)
-                self._go()
-            elif self.wire.timer is not None and self.wire.timer <= at:
-                self.wire.drain()
-            elif self._later and self._later[0][0] <= at:
-                _, _, connection, what = heapq.heappop(self._later)
-                if connection in (0, self._connection):
-                    what()
-            else:
-                self._beat += BEAT
-                self.requests.tick(self.now)
-        self._to(until)
+        until = self.clock.now + seconds
+        while (at := self._beat + BEAT) <= until:
+            self.clock.pass_to(at)
+            self._beat = at
+            for listener in self.parts.listeners:
+                listener.tick(self.clock.now)
+        self.clock.pass_to(until)
 
-    def _next(self) -> float:
-        times = (self._alarm, self.wire.timer, self._beat, self._later[0][0] if self._later else None)
-        return min(each for each in times if each is not None)
+    # -- clients
 
-    def _to(self, now: float) -> None:
-        self.wire.now = self.clock = now
-        self._now = max(self._now, EPOCH + int(now * 1e6))
-
-    # -- what the line says
-
-    def _go(self) -> None:
-        while acts := self.line.next_actions():
-            for act in acts:
-                self._do(act)
-        self._alarm = self.line.next_wakeup()
-
-    def _do(self, act: AnyAction) -> None:
-        match act:
-            case Action.TELL:
-                if not self.session.competing:
-                    self.requests.uncontested()
-                self.host.moved_on()
-            case Action.BEGIN:
-                self.host.greeted()
-            case Action.PROBE if self.wire.dialect is not None:
-                probe = REQUESTS["reqCurrentTime"]
-                self.wire.send(OutboundMessage(probe, self.wire.dialect.put(probe.name, {})))
-            case Resolve():
-                self.host.asked_for_name()
-            case Open():
-                self.host.knocked()
-            case Close():
-                self._drop()
-
-    def _drop(self) -> None:
-        wire, was_open = self.wire, self.wire.open
-        wire.open, wire.full, wire.dialect = False, False, None
-        self._connection += 1
-        if was_open:
-            self.requests.on_drop(self._dropped())
-            for route in self.requests.lost():
-                self.routing.notifications.notify_error(route, NOT_CONNECTED, LOST, self._now)
-            for order in self.orders.unheard():
-                self.routing.order_notifications.notify_error(order, NOT_CONNECTED, ORDER_UNKNOWN, self._now)
-            for order in self.orders.uncancelled():
-                self.routing.order_notifications.notify_error(order, NOT_CONNECTED, CANCEL_UNKNOWN, self._now)
-        self.host.left()
-
-    def _dropped(self) -> list[OutboundMessage]:
-        dropped = self.wire.pacing.drop()
-        for each in dropped:
-            self.host.withdrawn(each)
-        return dropped
+    def execute(
+        self, command: str, args: dict[str, Any], command_id: CommandId, key: str | None, not_after: int | None = None
+    ) -> dict[str, Any]:
+        """Execute a command of a client. Raises `CommandRefused`."""
+        return self.parts.ib_requests.execute(command, args, command_id, key, not_after)
 
     # -- what the host does
 
+    def _dropped(self) -> None:
+        self._connection += 1
+        self._drop()
+        self.host.left()
+
     def resolved(self, addresses: list[tuple[Any, ...]]) -> None:
-        self.line.resolved(addresses, self.now)
-        self._go()
+        self.connector.resolved(addresses)
 
     def refused(self) -> None:
-        self.line.refused("refused", self.now)
-        self._go()
+        self.connector.refused(self.connector._link, ConnectionRefusedError("refused"))
 
     def opened(self) -> None:
-        self._begun.clear()
-        self.wire.open, self.wire.bytes = True, 0
-        self.line.opened(self.now)
-        self._go()
+        self.wire.open = True
+        self.connector.made(self.wire)  # type: ignore[arg-type]
 
     def closed(self, *, unfit: bool = False) -> None:
-        self.line.closed("TWS closed the connection", self.now, unfit=unfit)
-        self._go()
+        error = HandshakeError("no TWS") if unfit else ConnectionResetError("TWS closed the connection")
+        self.connector.ended(self.wire, error)  # type: ignore[arg-type]
 
     def blocked(self, *, full: bool) -> None:
         """TWS does not take what is written any more."""
         self.wire.full = full
-        self.line.blocked(self.now, self.wire.bytes)
-        self._alarm = self.line.next_wakeup()
+        self.connector.blocked(self.wire, blocked=True)  # type: ignore[arg-type]
 
     def drained(self) -> None:
         self.wire.full = False
-        self.line.drained()
-        self._alarm = self.line.next_wakeup()
+        self.connector.blocked(self.wire, blocked=False)  # type: ignore[arg-type]
 
     def greet(self) -> None:
         """The host says its version, and is told to start."""
-        self.session.heard = self.now
-        self.requests.begin()
-        self.requests.upstream = True
         self.wire.dialect = Dialect.client(VERSION)
-        self.session.greeted({"version": VERSION, "connectionTime": ""})
-        self.line.greeted(self.now)
-        self._go()
+        self._read(Message("serverVersion", {"version": VERSION, "connectionTime": ""}))
         self.host.told_to_start()
 
     def say(self, name: str, **data: Any) -> None:
         """The host says something, in a read of its own."""
-        self.session.heard = self.now
-        watched = self.session.stage is not Stage.READY or self.session.competing
-        about = {**_blank(name), **data}
-        self._watch(name, about)
-        self._now += 1
-        self.router.publish(name, about, self._now)
-        if watched and self.session.stage is not Stage.READY:
-            self._learn(name)
-        elif watched and self.session.competing and name in MARKET_DATA:
-            self.line.flows(self.now)
-        self._go()
+        self.wire.heard |= {name} & {"nextValidId", "managedAccounts"}
+        self.wire.ready = len(self.wire.heard) == 2
+        self._read(Message(name, {**_blank(name), **data}))
 
-    def _watch(self, name: str, data: dict[str, Any]) -> None:
-        if name == "nextValidId":
-            self.requests.raise_to(data["orderId"] - 1)
-        elif name == "managedAccounts":
-            self.session.named(data["accountsList"])
-            self.requests.accounts = self.session.accounts
-        elif name == "openOrder" and self.orders.ours(data["order"].get("clientId", 0)):
-            self.requests.raise_to(data["orderId"])
-        elif name == "error":
-            self._notice(data["errorCode"], data["errorString"])
-
-    def _notice(self, code: int, text: str) -> None:
-        self.wire.pacing.complained(code, text, self.now)
-        changed = self.line.on_notice(code, text, self.now)
-        if changed:
-            self.requests.upstream = self.session.upstream != "lost"
-        self.requests.on_notice(code, changed[0] if changed else "")
-
-    def _learn(self, name: str) -> None:
-        self.line.spoke()
-        self._go()
-        self._begun |= {name} & {"nextValidId", "managedAccounts"}
-        if len(self._begun) == 2 and self.session.stage is not Stage.DOWN and self.line.started(self.now):
-            self._go()
-            self._started()
-            self.line.synced(self.now)
-            self._go()
-
-    def _started(self) -> None:
-        assert self.wire.dialect is not None
-        kind = REQUESTS["reqMarketDataType"]
-        self.wire.send(OutboundMessage(kind, self.wire.dialect.write(kind.name, {"marketDataType": 1})))
-        for route, why in self.requests.connected():
-            self.routing.notifications.notify_error(route, NOT_CONNECTED, why, self._now)
+    def _read(self, message: Message) -> None:
+        self.clock.us += 1
+        self.connector.received(self.wire, iter([message]), self.clock.us, more=False)  # type: ignore[arg-type]

@@ -10,23 +10,19 @@ import contextlib
 import itertools
 import socket
 from collections import Counter
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from ibbridge import daemon
 from ibbridge.config.loader import load
-from ibbridge.daemon import Daemon
+from ibbridge.daemon import Daemon, event_store
 from ibbridge.sim import Simulator
-from ibbridge.tws import connector
+from ibbridge.wiring import Outside
+from tests.support.outside import ListBus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-    import pytest
-
-    from tests.support.virtual_loop import Loop
 
 BEGIN = 1_767_623_400
 """When it begins, in seconds since 1970: Monday, 5 January 2026, 09:30 in New York."""
@@ -52,46 +48,61 @@ class Subscriber:
         self.beat: dict[str, Any] = {}
         self.beats = 0
 
-    def hear(self, frames: list[bytes]) -> None:
-        each = iter(frames)
-        for packed_topic, packed in zip(each, each, strict=True):
-            topic, body = packed_topic.decode(), msgpack.unpackb(packed, strict_map_key=False)
-            kind = body.get("type")
-            if kind == "heartbeat":
-                self.beat, self.beats = body["data"], self.beats + 1
-                continue
-            if "data" not in body:  # a welcome
-                continue
-            self.offset += 1
-            assert body["offset"] == self.offset, (topic, body["offset"], self.offset)
-            stream = ".".join(topic.split(".")[:2])
-            assert body["seq"] == self.seqs.get(stream, 0) + 1, (topic, body["seq"], self.seqs.get(stream))
-            self.seqs[stream] = body["seq"]
-            self.types[kind] += 1
-            if kind in ("connection", "alarm"):
-                self.last[topic] = body["data"]
+    def hear(self, packed_topic: bytes, packed: bytes) -> None:
+        topic, body = packed_topic.decode(), msgpack.unpackb(packed, strict_map_key=False)
+        kind = body.get("type")
+        if kind == "heartbeat":
+            self.beat, self.beats = body["data"], self.beats + 1
+            return
+        if "data" not in body:  # a welcome
+            return
+        self.offset += 1
+        assert body["offset"] == self.offset, (topic, body["offset"], self.offset)
+        stream = ".".join(topic.split(".")[:2])
+        assert body["seq"] == self.seqs.get(stream, 0) + 1, (topic, body["seq"], self.seqs.get(stream))
+        self.seqs[stream] = body["seq"]
+        self.types[kind] += 1
+        if kind in ("connection", "alarm"):
+            self.last[topic] = body["data"]
+
+
+class LoopClock:
+    """Clock that shows the time of a virtual loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    def utc_us(self) -> int:
+        return int((BEGIN + self._loop.time()) * 1e6)
+
+    def call_later(self, seconds: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        return self._loop.call_later(seconds, callback, *args)
 
 
 class Here:
-    """The daemon, its one client, and its subscriber."""
+    """The daemon on the running loop, its one client, and its subscriber."""
 
-    def __init__(self, port: int, **settings: Any) -> None:
+    def __init__(self, port: int, heard: Subscriber | None = None, **settings: Any) -> None:
         given = {"tws.port": port, "bus.heartbeat": 1.0, **{k.replace("__", "."): v for k, v in settings.items()}}
-        self.daemon = Daemon(load(None, [f"{key}={value}" for key, value in given.items()]))
-        self.heard = Subscriber()
-        self.daemon.bus.send = self.heard.hear
-        self.daemon.bus.turn = lambda: None  # type: ignore[method-assign]
+        config = load(None, [f"{key}={value}" for key, value in given.items()])
+        self.heard = heard or Subscriber()
+        bus, clock = ListBus(self.heard.hear), LoopClock(asyncio.get_running_loop())
+        outside = Outside(clock, event_store(config), lambda *_: bus)  # type: ignore[arg-type]
+        self.daemon = Daemon(config, outside=outside)
         self._ids = itertools.count(1)
 
     def call(self, cmd: str, client: str = "me", key: str | None = None, **args: Any) -> dict[str, Any]:
         command = {"id": next(self._ids), "cmd": cmd, "client": client, "args": args} | ({"key": key} if key else {})
-        reply: dict[str, Any] = msgpack.unpackb(self.daemon.commands.answer(msgpack.packb(command)))
+        reply: dict[str, Any] = msgpack.unpackb(self.daemon.parts.commands.answer(msgpack.packb(command)))
         return reply
 
     async def serve(self) -> None:
         """Run until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.daemon.connector.run())
+            tasks.create_task(self.daemon.parts.connector.run())
             tasks.create_task(self._beat())
 
     async def _beat(self) -> None:
@@ -102,21 +113,8 @@ class Here:
     async def until_ready(self, patience: float = 3600.0) -> None:
         """Wait until requests are taken."""
         async with asyncio.timeout(patience):
-            while not self.daemon.session.ready:  # noqa: ASYNC110 - time costs nothing here
+            while not self.daemon.parts.tws.session.ready:  # noqa: ASYNC110 - time costs nothing here
                 await asyncio.sleep(0.1)
-
-
-def clocked(loop: Loop, patch: pytest.MonkeyPatch) -> None:
-    """Have the daemon's clocks be the loop's."""
-    here = SimpleNamespace(
-        monotonic=lambda: loop.now,
-        monotonic_ns=lambda: int(loop.now * 1e9),
-        time=lambda: BEGIN + loop.now,
-        time_ns=lambda: int((BEGIN + loop.now) * 1e9),
-        perf_counter=lambda: loop.now,
-    )
-    for module in (daemon, connector):
-        patch.setattr(module, "time", here)
 
 
 @contextlib.contextmanager

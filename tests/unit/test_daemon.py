@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import gc
 import itertools
+import random
 import socket
 import weakref
 from types import SimpleNamespace
@@ -16,24 +17,31 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ibbridge.clock import SystemClock
 from ibbridge.codec import Connection, Dialect, Greeting, HandshakeState, Message
 from ibbridge.codec.messages import INBOUND, REQUESTS
 from ibbridge.config.maintenance_windows import window
 from ibbridge.config.model import Config
-from ibbridge.daemon import TOGETHER, Daemon, _directory, settle
+from ibbridge.daemon import Daemon, directory, event_store, settle
 from ibbridge.ib.notices import BAD_MESSAGE
+from ibbridge.inbound.dispatcher import TOGETHER
 from ibbridge.inbound.publication_plan import PASSED_ON
 from ibbridge.streams import snapshot
 from ibbridge.tws.connector import TwsConnector
 from ibbridge.tws.decode_errors import Readability
 from ibbridge.tws.outbound import OutboundMessage
+from ibbridge.tws.send_port import SendPort
+from ibbridge.tws.send_queue import SendQueue
 from ibbridge.tws.session import Session, Stage
-from tests.support.daemon_core import AAPL, LIMIT, Heard, Middle, _blank, each_pair
+from ibbridge.tws.supervisor import Supervisor
+from ibbridge.tws.transport import TcpTransports
+from tests.support.daemon_core import AAPL, LIMIT, Heard, Middle, _blank
 from tests.support.declared import same
+from tests.support.outside import ListBus, ManualClock, outside
 from tests.support.strategies import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ibbridge.streams.publisher import Publisher
 
@@ -45,17 +53,30 @@ class Wire:
 
     def __init__(self, daemon: Daemon, version: int = 200) -> None:
         self.connection = Connection(1, Greeting(version), packed=PASSED_ON)
-        self.readability = Readability()
+        self.open = True
         self.written: list[bytes] = []
-        self.readability = Readability()
+        self._connection = Connection(1, Greeting(version), packed=PASSED_ON)
+        self._readability = Readability()
         self._daemon = daemon
         self._host = Dialect.server(version)
-        daemon.connector._transport = self  # type: ignore[assignment]
+        daemon.parts.connector._link = self  # type: ignore[assignment]
+        daemon.parts.tws.port.attach(self)
         self.flush()
         self.read(b"\0\0\0\x08%d\0now\0" % version)
 
+    @property
+    def dialect(self) -> Dialect | None:
+        return self._connection.dialect
+
+    @property
+    def ready(self) -> bool:
+        return self._connection.state is HandshakeState.READY
+
+    def note(self, *, read: bool) -> bool:
+        return self._readability.note(read=read)
+
     def flush(self) -> None:
-        if data := self.connection.data_to_send():
+        if data := self._connection.data_to_send():
             self.write(data)
 
     def write(self, data: bytes) -> None:
@@ -68,7 +89,8 @@ class Wire:
         return False
 
     def read(self, data: bytes) -> None:
-        self._daemon.connector.received(self, data, 1)  # type: ignore[arg-type]
+        messages, more = self._connection.receive_data(data), len(data) == self._daemon.config.tws.read_chunk
+        self._daemon.parts.connector.received(self, messages, 1, more=more)  # type: ignore[arg-type]
 
     def say(self, *messages: tuple[str, dict[str, Any]]) -> None:
         """Have TWS send messages that arrive in one read."""
@@ -79,28 +101,32 @@ _IDS = itertools.count(1)
 
 
 class Published:
-    """A daemon whose bus is a list."""
+    """A daemon whose bus is a list; `turned` is called when the bus has its turn."""
 
     def __init__(self, store: str = "", **tws: Any) -> None:
         default = Config()
         kept = dataclasses.replace(default.store, path=store, commit_timeout=60)
         at_once = dataclasses.replace(default.pacing, rate=1_000_000)
-        self.daemon = Daemon(Config(tws=dataclasses.replace(default.tws, **tws), store=kept, pacing=at_once))
+        config = Config(tws=dataclasses.replace(default.tws, **tws), store=kept, pacing=at_once)
         self.heard: list[Heard] = []
-        self.daemon.bus.send = each_pair(self._keep)
-        self.daemon.bus.turn = lambda: None  # type: ignore[method-assign]
-        session = self.daemon.session
-        session.stage = Stage.HANDSHAKING
+        self.turned: Callable[[], Any] = lambda: None
+        self.clock = ManualClock()
+        bus = ListBus(self._keep, self._turn)
+        self.daemon = Daemon(config, outside=outside(self.clock, bus, store=event_store(config)))
+        self.daemon.parts.tws.session.stage = Stage.HANDSHAKING
 
     def _keep(self, topic: bytes, body: bytes) -> None:
         self.heard.append(Heard(topic.decode("ascii"), msgpack.unpackb(body)))
+
+    def _turn(self) -> None:
+        self.turned()
 
     def of(self, kind: str) -> list[Heard]:
         return [heard for heard in self.heard if heard.body["type"] == kind]
 
     def ask(self, cmd: str, **more: Any) -> dict[str, Any]:
         command = {"id": f"c{next(_IDS)}", "cmd": cmd, "client": "a", **more}
-        reply: dict[str, Any] = msgpack.unpackb(self.daemon.commands.answer(msgpack.packb(command)))
+        reply: dict[str, Any] = msgpack.unpackb(self.daemon.parts.commands.answer(msgpack.packb(command)))
         return reply
 
 
@@ -113,7 +139,7 @@ ORDER = {"key": "k", "args": {"contract": AAPL, "order": LIMIT}}
 @pytest.mark.parametrize("together", [True, False])
 def test_whoever_asks_in_the_very_turn_in_which_it_is_ready_gets_an_order_id_that_tws_allows(order, together):
     published, replies = Published(), []
-    published.daemon.bus.turn = lambda: replies.append(published.ask("placeOrder", **ORDER))  # type: ignore[method-assign]
+    published.turned = lambda: replies.append(published.ask("placeOrder", **ORDER))
     wire = Wire(published.daemon)
     for messages in [order] if together else [[each] for each in order]:
         wire.say(*messages)
@@ -171,16 +197,16 @@ def test_an_order_of_which_tws_has_said_nothing_is_told_once_when_the_connection
         published.ask("placeOrder", id=key, key=key, args={"contract": AAPL, "order": order})
     first = NEXT[1]["orderId"]
     status = {"orderId": first, "clientId": 1, "permId": 7, "status": "Submitted"}
-    published.daemon.router.publish("orderStatus", status, 1)
+    published.daemon.parts.router.publish("orderStatus", status, 1)
     refusal = {"reqId": first + 1, "errorTime": 0, "errorCode": 201, "errorString": "", "advancedOrderRejectJson": ""}
-    published.daemon.router.publish("error", refusal, 1)
+    published.daemon.parts.router.publish("error", refusal, 1)
     published.of("error")
-    published.daemon.lost()
+    published.daemon.parts.dispatcher.connection_lost()
     error = published.of("error")[-1]
     assert error.topic == "ord.a.unheard.error."
     assert error.data.items() >= {"errorCode": 504, "class": "connectivity", "ends": None}.items()
     before = len(published.of("error"))
-    published.daemon.lost()
+    published.daemon.parts.dispatcher.connection_lost()
     assert len(published.of("error")) == before
 
 
@@ -191,10 +217,10 @@ def test_a_cancel_of_which_tws_has_said_nothing_is_told_once_when_the_connection
     order = {"action": "BUY", "totalQuantity": 1, "orderType": "MKT"}
     published.ask("placeOrder", id=1, key="k", args={"contract": AAPL, "order": order})
     status = {"orderId": NEXT[1]["orderId"], "clientId": 1, "permId": 7, "status": "Submitted"}
-    published.daemon.router.publish("orderStatus", status, 1)
+    published.daemon.parts.router.publish("orderStatus", status, 1)
     published.ask("cancelOrder", id=2, key="k")
-    published.daemon.lost()
-    published.daemon.lost()
+    published.daemon.parts.dispatcher.connection_lost()
+    published.daemon.parts.dispatcher.connection_lost()
     (error,) = published.of("error")
     assert (error.topic, error.data["errorCode"], error.data["ends"]) == ("ord.a.k.error.", 504, None)
     assert "the order may or may not be cancelled" in error.data["errorString"]
@@ -205,12 +231,12 @@ def test_what_was_lost_is_told_to_who_waits_and_streams_are_asked_for_on_the_nex
     Wire(published.daemon).say(ACCOUNTS, NEXT)
     published.ask("reqMktData", id=7, args={"contract": AAPL})
     published.ask("whatIfOrder", id=8, args={"contract": AAPL, "order": LIMIT})
-    published.daemon.lost()
+    published.daemon.parts.dispatcher.connection_lost()
     (error,) = published.of("error")
     assert error.topic == "req.a.8.error."
     assert error.data.items() >= {"errorCode": 504, "class": "connectivity", "ends": True}.items()
     assert error.body["ref"] == {"client": "a", "id": 8}
-    published.daemon.session.stage = Stage.HANDSHAKING
+    published.daemon.parts.tws.session.stage = Stage.HANDSHAKING
     wire = Wire(published.daemon, 178)
     wire.say(ACCOUNTS, NEXT)
     assert [Dialect.server(178).read(data[4:])[0] for data in wire.written[2:]] == ["reqMarketDataType", "reqMktData"]
@@ -222,9 +248,9 @@ def test_a_stream_that_this_tws_cannot_carry_is_told_to_have_ended():
     Wire(published.daemon, 226).say(ACCOUNTS, NEXT)
     args = {"contract": AAPL, "mktDataOptions": [{"tag": "x", "value": "y"}]}
     assert published.ask("reqMktData", id=7, args=args)["ok"]
-    published.daemon.lost()
+    published.daemon.parts.dispatcher.connection_lost()
     assert published.of("error") == [], "it will be asked for again"
-    published.daemon.session.stage = Stage.HANDSHAKING
+    published.daemon.parts.tws.session.stage = Stage.HANDSHAKING
     Wire(published.daemon, 178).say(ACCOUNTS, NEXT)
     (error,) = published.of("error")
     assert error.topic == "md.AAPL-STK-SMART-USD.error."
@@ -269,10 +295,11 @@ def test_status_says_whether_compiled_code_decodes(in_use, said, monkeypatch):
 
 
 def test_status_counts_what_the_bus_could_not_do():
-    published = Published()
-    published.daemon.bus._outbox = SimpleNamespace(unsent=2)
-    published.daemon.bus._subscriptions = SimpleNamespace(strays=3)  # type: ignore[assignment]
-    assert published.ask("status")["result"]["counts"].items() >= {"notPublished": 2, "strayFrames": 3}.items()
+    parts = Daemon(Config()).parts
+    parts.bus._outbox = SimpleNamespace(unsent=2)
+    parts.bus._subscriptions = SimpleNamespace(strays=3)  # type: ignore[assignment]
+    status = msgpack.unpackb(parts.commands.answer(msgpack.packb({"id": 1, "cmd": "status"})))
+    assert status["result"]["counts"].items() >= {"notPublished": 2, "strayFrames": 3}.items()
 
 
 def test_status_and_heartbeat_say_the_same():
@@ -290,7 +317,8 @@ def test_status_and_heartbeat_say_the_same():
 
 def test_who_is_not_ready_for_too_long_is_an_alarm_on_the_bus_in_the_heartbeat_in_status_and_in_the_log(caplog):
     published = Published(not_ready_alarm=1e-9)
-    published.daemon.session.stage = Stage.CONNECTING
+    published.daemon.parts.tws.session.stage = Stage.CONNECTING
+    published.clock.pass_time(1.0)
     published.daemon.publish_heartbeat()
     (alarm,) = published.of("alarm")
     assert alarm.topic == "sys.bridge.alarm."
@@ -299,7 +327,7 @@ def test_who_is_not_ready_for_too_long_is_an_alarm_on_the_bus_in_the_heartbeat_i
     assert beat.data["alarms"] == ["notReady"]
     assert published.ask("status")["result"]["alarms"] == [alarm.data]
     assert "alarm notReady: TWS has not been ready" in caplog.text
-    published.daemon.session.stage = Stage.HANDSHAKING
+    published.daemon.parts.tws.session.stage = Stage.HANDSHAKING
     Wire(published.daemon).say(ACCOUNTS, NEXT)
     published.daemon.publish_heartbeat()
     assert [heard.data["raised"] for heard in published.of("alarm")] == [True, False]
@@ -309,10 +337,11 @@ def test_who_is_not_ready_for_too_long_is_an_alarm_on_the_bus_in_the_heartbeat_i
 def test_in_a_restart_window_it_is_no_alarm_and_orders_are_refused():
     always = (window("00:00-12:00 UTC"), window("12:00-00:00 UTC"))
     published = Published(not_ready_alarm=1e-9, restart_windows=always)
-    published.daemon.session.stage = Stage.CONNECTING
+    published.daemon.parts.tws.session.stage = Stage.CONNECTING
+    published.clock.pass_time(1.0)
     published.daemon.publish_heartbeat()
     assert published.of("alarm") == []
-    published.daemon.session.stage = Stage.HANDSHAKING
+    published.daemon.parts.tws.session.stage = Stage.HANDSHAKING
     Wire(published.daemon).say(ACCOUNTS, NEXT)
     assert published.ask("placeOrder", **ORDER)["error"]["code"] == "E_RESTART_WINDOW"
 
@@ -386,7 +415,7 @@ def test_whatever_tws_says_is_published_exactly_once_and_as_it_was_read_and_noth
         if new[0].body["type"] == "decodeError":
             name, known = (read.name, read.data) if isinstance(read, Message) else (read.name, read.known)
             before = len(plain.published)
-            plain.requests.unreadable.notify(name, known, "", 1)
+            plain.unreadable.notify(name, known, "", 1)
             assert [heard.topic for heard in told] == [heard.topic for heard in plain.published[before:]]
             assert new[0].data["reason"]
             assert new[0].data["raw"] == payload or "msgpack" in new[0].data["reason"]
@@ -403,7 +432,7 @@ def test_whatever_tws_says_is_published_exactly_once_and_as_it_was_read_and_noth
     assert published.ask("placeOrder", id=6, key="k2", args=order)["ok"]
     # The state is the same too, whichever way a message went through the daemon.
     for prefix in (b"md.", b"acct.", b"req.", b"ord.", b"exec."):
-        assert _state(published.daemon.publisher, prefix) == _state(plain.streams, prefix)
+        assert _state(published.daemon.parts.streams.publisher, prefix) == _state(plain.streams, prefix)
 
 
 def _state(streams: Publisher, prefix: bytes) -> list[tuple[bytes, bytes]]:
@@ -427,13 +456,10 @@ class Owner:
     def stage_changed(self) -> None:
         pass
 
-    def started(self, dialect: Dialect) -> None:
+    def connection_ready(self) -> None:
         self.ready.set()
 
-    def on_send(self, message: OutboundMessage) -> bool:
-        return True
-
-    def lost(self) -> None:
+    def connection_lost(self) -> None:
         pass
 
 
@@ -456,9 +482,10 @@ def test_every_address_of_a_name_is_tried(monkeypatch):
             return [(socket.AF_INET, 0, 0, "", (host, port)) for host in ("127.0.0.2", "127.0.0.1")]
 
         real = loop.getaddrinfo
-        owner = Owner()
+        owner, clock = Owner(), SystemClock()
         config = dataclasses.replace(Config().tws, host="both", port=port, reconnect_min=60, reconnect_max=60)
-        gateway = TwsConnector(config, Session(0.0), owner)
+        supervisor, send_port = Supervisor(config, Session(0.0), random.random), SendPort(SendQueue(), clock)
+        gateway = TwsConnector(supervisor, send_port, TcpTransports(config, None, (), clock), owner, clock)
 
         async def resolve(host: Any, *args: Any, **more: Any) -> Any:
             return await (getaddrinfo() if host == "both" else real(host, *args, **more))
@@ -466,11 +493,11 @@ def test_every_address_of_a_name_is_tried(monkeypatch):
         monkeypatch.setattr(loop, "getaddrinfo", resolve)
         running = asyncio.create_task(gateway.run())
         await owner.ready.wait()
-        assert gateway.send(OutboundMessage(REQUESTS["reqCurrentTime"], b"\0\0\0\0"))
+        assert send_port.send(OutboundMessage(REQUESTS["reqCurrentTime"], b"\0\0\0\0"))
         running.cancel()
         await asyncio.wait([running])
-        assert gateway.dialect is None
-        assert not gateway.send(OutboundMessage(REQUESTS["reqCurrentTime"], b""))
+        assert send_port.dialect is None
+        assert not send_port.send(OutboundMessage(REQUESTS["reqCurrentTime"], b""))
         server.close()
         await server.wait_closed()
 
@@ -490,7 +517,7 @@ def test_a_bug_in_the_callback_that_reads_ends_the_daemon_and_is_not_swallowed(m
         def broken(*_: Any) -> None:
             raise ZeroDivisionError("a bug")
 
-        monkeypatch.setattr(daemon.router, "publish", broken)
+        monkeypatch.setattr(daemon.parts.router, "publish", broken)
         try:
             with pytest.raises(ExceptionGroup) as raised:
                 await daemon.serve()
@@ -536,31 +563,27 @@ def test_a_store_that_cannot_be_written_is_said_on_the_bus_and_no_order_is_taken
 
 
 def test_reads_behind_which_there_is_more_share_a_commit_and_the_last_is_not_waited_for(tmp_path):
-    async def reads() -> None:
-        news = Dialect.server(200).put("error", _error(-1, 2104, "farm is OK:usfarm"))
-        published = Published(str(tmp_path), read_chunk=len(news))
-        daemon = published.daemon
-        daemon.store.open(1)
-        wire = Wire(daemon)
-        wire.say(ACCOUNTS, NEXT)
-        before, heard = daemon.store.metrics()["commits"], len(published.of("error"))
-        for reads in range(1, TOGETHER + 1):
-            wire.read(news)
-            assert (daemon.store.metrics()["commits"], len(published.of("error"))) == (before, heard), reads
+    news = Dialect.server(200).put("error", _error(-1, 2104, "farm is OK:usfarm"))
+    published = Published(str(tmp_path), read_chunk=len(news))
+    daemon = published.daemon
+    daemon.store.open(1)
+    wire = Wire(daemon)
+    wire.say(ACCOUNTS, NEXT)
+    before, heard = daemon.store.metrics()["commits"], len(published.of("error"))
+    for reads in range(1, TOGETHER + 1):
         wire.read(news)
-        assert (daemon.store.metrics()["commits"], len(published.of("error"))) == (before + 1, heard + TOGETHER + 1)
-        wire.read(news)
-        assert len(published.of("error")) == heard + TOGETHER + 1
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        assert (daemon.store.metrics()["commits"], len(published.of("error"))) == (before + 2, heard + TOGETHER + 2)
-        wire.read(news)
-        (stream,) = published.ask("snapshot", args={"prefix": "sys.tws."})["result"]["streams"]
-        assert daemon.store.metrics()["commits"] == before + 3, "a snapshot shows what is committed"
-        assert stream["seq"] == published.heard[-1].body["seq"]
-        daemon.store.close()
-
-    asyncio.run(reads())
+        assert (daemon.store.metrics()["commits"], len(published.of("error"))) == (before, heard), reads
+    wire.read(news)
+    assert (daemon.store.metrics()["commits"], len(published.of("error"))) == (before + 1, heard + TOGETHER + 1)
+    wire.read(news)
+    assert len(published.of("error")) == heard + TOGETHER + 1
+    published.clock.pass_time(0.0)
+    assert (daemon.store.metrics()["commits"], len(published.of("error"))) == (before + 2, heard + TOGETHER + 2)
+    wire.read(news)
+    (stream,) = published.ask("snapshot", args={"prefix": "sys.tws."})["result"]["streams"]
+    assert daemon.store.metrics()["commits"] == before + 3, "a snapshot shows what is committed"
+    assert stream["seq"] == published.heard[-1].body["seq"]
+    daemon.store.close()
 
 
 def test_a_halt_is_said_on_the_bus_and_in_every_heartbeat():
@@ -647,7 +670,7 @@ def test_the_store_is_where_the_configuration_or_systemd_says_or_in_the_users_ho
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     config = Config(store=dataclasses.replace(Config().store, path=path))
-    assert str(_directory(config)) == expected
+    assert str(directory(config)) == expected
 
 
 def test_the_garbage_collector_leaves_alone_what_it_has_looked_at():

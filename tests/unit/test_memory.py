@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ibbridge.requests import tracker
+from ibbridge.requests import command_index, tracker
 from ibbridge.subscriptions import registry
 from tests.support.daemon_core import AAPL, Middle
 
@@ -58,6 +58,7 @@ def run(middle: Middle, what: Callable[[Middle, int], None], count: int, first: 
 def test_what_is_over_is_freed_at_once_and_waits_for_no_garbage_collection(what, monkeypatch):
     monkeypatch.setattr(tracker, "MOST_ENDED", 50)
     monkeypatch.setattr(registry, "MOST_REMEMBERED", 50)
+    monkeypatch.setattr(command_index, "MOST_REMEMBERED", 50)
     middle = Middle()
     run(middle, what, 300)
     gc.collect()
@@ -74,7 +75,7 @@ def test_what_is_over_is_freed_at_once_and_waits_for_no_garbage_collection(what,
 def test_what_is_remembered_of_a_request_that_is_over_is_without_its_contract_and_its_message():
     middle = Middle()
     cancelled(middle, 1)
-    (route,) = middle.routing.tracker._ended.values()
+    (route,) = middle.tracker._ended.values()
     assert (route.message, route.deadline, "contract" in route.args) == (None, None, False)
     middle.tick(route.req_id)
     assert middle.published[-1].topic == "md.S1-STK-SMART-USD.tickPrice.", "late answers go where the others went"

@@ -73,10 +73,12 @@ def middle() -> Middle:
 
 
 def test_ping_status_and_snapshot_need_neither_client_nor_arguments(middle):
-    results = {"ping": {"pong": True}, "status": {"fine": True}, "snapshot": {"streams": [], "next": None, "offset": 0}}
+    nothing: dict[str, Any] = {"streams": [], "next": None, "offset": 0}
+    results: dict[str, dict[str, Any]] = {"ping": {"pong": True}, "status": {"published": 0}, "snapshot": nothing}
     for cmd, result in results.items():
         reply = answered(middle, msgpack.packb({"id": "x", "cmd": cmd}))
-        assert (reply["id"], reply["result"]) == ("x", result)
+        assert reply["id"] == "x"
+        assert reply["result"].items() >= result.items()
 
 
 @pytest.mark.parametrize("value", [None, True, 1, -1, 1.5, "ping", b"ping", [], [{}], msgpack.ExtType(5, b"x")])
@@ -167,7 +169,7 @@ def test_a_snapshot_is_what_was_published(middle):
 # Deadlines
 
 
-@pytest.mark.parametrize("late", [0, 1, -1, -(2**63), EPOCH])
+@pytest.mark.parametrize("late", [0, 1, -1, -(2**63), EPOCH - 1])
 def test_a_command_past_its_time_is_not_carried_out(middle, late):
     reply = call(middle, "placeOrder", key="k", not_after=late, args={"contract": AAPL, "order": LIMIT})
     assert (code(reply), reply["error"]["outcome"]) == ("E_DEADLINE", "not_sent")
@@ -223,7 +225,7 @@ def test_what_was_not_sent_is_not_remembered_as_done(cmd):
     if cmd == "cancelOrder":
         middle.connect()
         middle.place("k")
-        middle.requests.lost()
+        middle.lost()
         command["args"] = {}
     refused = middle.call(command)
     assert (code(refused), refused["error"]["outcome"]) == ("E_NOT_CONNECTED", "not_sent")

@@ -9,13 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from ibbridge.codec import Dialect
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import REQUEST_IDS, Kind
 from ibbridge.config.model import RESTRICTED
 from ibbridge.protocol.errors import CommandRefused
+from ibbridge.requests import command_index
 from ibbridge.requests.request import CommandId
-from ibbridge.subscriptions import registry
 from tests.support.daemon_core import AAPL, DAY, FIRST_ID, LIMIT, MSFT, Middle, refusal
 
 
@@ -46,23 +45,23 @@ def test_numbers_of_requests_and_orders_are_one_row(middle):
 @pytest.mark.scenario("B41")
 def test_ids_never_go_back_whatever_tws_says_after_its_restart(middle):
     middle.place("k1")
-    middle.requests.lost()
+    middle.lost()
     middle.connect(first_id=1)
     assert middle.place("k2") == FIRST_ID + 1
 
 
 @pytest.mark.scenario("B41")
 def test_ids_go_up_to_what_tws_says(middle):
-    middle.requests.lost()
+    middle.lost()
     middle.connect(first_id=9000)
     assert middle.place("k") == 9000
-    middle.requests.raise_to(12_345)
+    middle.sender.raise_to(12_345)
     assert middle.place("k2") == 12_346
 
 
 @pytest.mark.parametrize("absurd", [2**31 - 1, 2**31 - 2, 2**31, 10**12, 10**40, -1, -(10**40), None])
 def test_a_number_that_leaves_no_room_for_ids_is_not_believed(middle, absurd):
-    middle.requests.raise_to(absurd)
+    middle.sender.raise_to(absurd)
     assert middle.place("k") == FIRST_ID
 
 
@@ -93,7 +92,7 @@ def test_two_clients_of_one_stream_are_one_line_and_the_last_cancel_goes_out(mid
     assert middle.tick(number).topic == "md.AAPL-STK-SMART-USD.tickPrice."
     middle.cancel("cancelMktData", 1, "b")
     assert sent(middle) == [("cancelMktData", number)]
-    assert len(middle.routing.tracker) == 0
+    assert len(middle.tracker) == 0
 
 
 def test_two_requests_with_the_same_arguments_on_one_topic_are_two_streams(middle):
@@ -189,7 +188,7 @@ def test_a_cancel_of_what_there_is_not_is_refused(middle, named):
     middle.subscribe("a", 1)
     error = refusal("E_ARG", middle.cancel, "cancelMktData", named)
     assert len(str(error)) < 300
-    assert len(middle.routing.tracker) == 1
+    assert len(middle.tracker) == 1
 
 
 def test_a_number_and_its_digits_are_one_id_as_they_are_in_a_topic(middle):
@@ -251,13 +250,13 @@ def test_a_cancel_that_this_server_version_does_not_have_is_refused(version, ask
     middle = Middle(version)
     middle.ask(ask, "a", 1, contract=AAPL, **args)
     assert "needs server version 215" in str(refusal("E_ARG", middle.cancel, cancel, 1))
-    assert len(middle.routing.tracker) == 1
+    assert len(middle.tracker) == 1
 
 
 def test_a_cancel_while_there_is_no_connection_is_accepted_and_the_stream_is_not_asked_for_again(middle):
     middle.subscribe("a", 1)
     middle.link.take()
-    middle.requests.lost()
+    middle.lost()
     middle.cancel("cancelMktData", 1)
     middle.connect()
     assert sent(middle) == []
@@ -303,35 +302,35 @@ def test_questions_are_put_once_more_and_what_is_no_mere_question_is_not(middle)
     middle.ask("whatIfOrder", "c", 3, contract=AAPL, order=LIMIT)
     middle.place("k")
     middle.link.take()
-    assert [(route.client, route.id) for route in middle.requests.lost()] == [("c", 3)]
+    assert [(route.client, route.id) for route in middle.lost()] == [("c", 3)]
     middle.connect()
     assert [name for name, _ in sent(middle)] == ["reqContractDetails", "reqCurrentTime"], "least of all an order"
-    assert sorted((route.client, route.id) for route in middle.requests.lost()) == [("a", 1), ("b", 2)]
+    assert sorted((route.client, route.id) for route in middle.lost()) == [("a", 1), ("b", 2)]
     middle.connect()
     assert sent(middle) == [], "what was asked again and is lost again is over"
-    assert middle.requests.lost() == []
+    assert middle.lost() == []
 
 
 def test_a_cancel_between_the_handshake_and_ready_counts(middle):
     middle.subscribe("a", 1)
-    middle.requests.lost()
+    middle.lost()
     middle.link.take()
-    middle.requests.begin()
+    middle.begin()
     middle.cancel("cancelMktData", 1)
-    assert middle.requests.connected() == []
+    middle.ready()
     assert sent(middle) == []
 
 
 def test_what_is_over_is_forgotten_in_time_and_what_is_not_is_not(middle, monkeypatch):
-    monkeypatch.setattr(registry, "MOST_REMEMBERED", 10)
+    monkeypatch.setattr(command_index, "MOST_REMEMBERED", 10)
     number = middle.subscribe("a", "held")
     for each in range(50):
         middle.ask("reqContractDetails", "a", each, contract=AAPL)
         middle.hear("contractDetailsEnd", reqId=middle.last_id())
         middle.ask("reqRealTimeBars", "a", f"bars{each}", contract=AAPL, whatToShow="TRADES")
         middle.error(middle.last_id(), 420)
-    assert len(middle.requests._subscriptions) <= 13
-    assert len(middle.requests._subscriptions._by_command) <= 13
+    assert len(middle.subscriptions) == 1
+    assert len(middle.requests._requests._index._routes) <= 13
     middle.link.take()
     middle.cancel("cancelMktData", "held")
     assert sent(middle) == [("cancelMktData", number)]
@@ -343,17 +342,17 @@ def test_a_stream_that_is_given_up_leaves_no_trace_in_the_table(middle):
         middle.cancel("cancelHistoricalData", each)
         middle.subscribe("a", f"s{each}")
         middle.cancel("cancelMktData", f"s{each}")
-    table = middle.requests._subscriptions
-    assert (len(table), len(table._of), len(table._on), len(table._by_command)) == (0, 0, 0, 0)
+    table, index = middle.subscriptions, middle.requests._requests._index
+    assert (len(table), len(table._of), len(table._on), len(index._routes)) == (0, 0, 0, 0)
 
 
 def test_a_connection_that_fails_before_it_is_ready_loses_no_stream(middle):
     middle.subscribe("a", 1)
     middle.link.take()
     for _ in range(3):
-        middle.requests.lost()
-        middle.requests.begin()
-    middle.requests.lost()
+        middle.lost()
+        middle.begin()
+    middle.lost()
     middle.connect()
     assert [name for name, _ in sent(middle)] == ["reqMktData"]
 
@@ -361,20 +360,20 @@ def test_a_connection_that_fails_before_it_is_ready_loses_no_stream(middle):
 def test_a_connection_that_dies_while_streams_are_asked_for_loses_none(middle):
     middle.subscribe("a", 1)
     middle.ask("reqPositions", "a", 2)
-    middle.requests.lost()
+    middle.lost()
     middle.link.take()
     middle.link.takes = False
-    assert middle.connect() == []
-    middle.requests.lost()
+    middle.connect()
+    middle.lost()
     middle.link.takes = True
-    assert middle.connect() == []
+    middle.connect()
     assert [name for name, _ in sent(middle)] == ["reqPositions", "reqMktData"]
 
 
 def test_what_tws_did_not_take_is_asked_for_as_soon_as_it_does(middle):
     middle.subscribe("a", 1)
     middle.ask("reqPositions", "a", 2)
-    middle.requests.lost()
+    middle.lost()
     middle.link.take()
     middle.link.takes = False
     middle.connect()
@@ -386,12 +385,13 @@ def test_what_tws_did_not_take_is_asked_for_as_soon_as_it_does(middle):
 
 def test_a_stream_that_an_older_tws_does_not_have_is_given_up_and_said_so(middle):
     middle.ask("reqMktData", "a", 1, contract=AAPL, mktDataOptions=[{"tag": "x", "value": "y"}])
-    middle.requests.lost()
+    middle.lost()
     middle.link.take()
-    middle.link.dialect = Dialect.client(178)
-    ((route, why),) = middle.connect()
-    assert (route.id, route.ended) == (1, True)
-    assert "mktDataOptions" in why
+    middle.link.speak(178)
+    middle.connect()
+    (error,) = [heard for heard in middle.published if heard.body["type"] == "error"]
+    assert (error.topic, error.data["ends"]) == ("md.AAPL-STK-SMART-USD.error.", True)
+    assert "mktDataOptions" in error.data["errorString"]
     middle.reconnect()
     assert sent(middle) == []
 
@@ -462,7 +462,7 @@ def test_a_stream_that_was_not_taken_is_not_held(middle):
     middle.link.takes = True
     assert middle.reconnect() == []
     assert sent(middle) == []
-    assert len(middle.routing.tracker) == 0
+    assert len(middle.tracker) == 0
 
 
 # Refusals
@@ -546,7 +546,7 @@ def test_the_same_key_and_order_is_the_first_answer_for_ever_even_without_a_conn
     again = {**first, "dup": True}
     assert middle.ask("placeOrder", key="k", contract=AAPL, order=LIMIT) == again
     middle.hear("orderStatus", orderId=FIRST_ID, status="Filled", clientId=1, permId=5)
-    middle.requests.lost()
+    middle.lost()
     assert middle.ask("placeOrder", key="k", contract=AAPL, order=LIMIT) == again
     middle.connect()
     inside = {"key": "k", "order": LIMIT, "contract": AAPL}
@@ -647,9 +647,8 @@ def test_an_order_that_was_dropped_without_being_named_is_told_and_never_sent_ag
 def test_tws_says_nothing_of_an_order_that_it_is_not_to_transmit_and_that_is_no_news(middle):
     middle.place("parent", transmit=False)
     assert told(middle) == []
-    assert middle.requests.lost() == []
-    (order,) = middle.orders.unheard()
-    assert order.key == "parent", "but with its connection it may be gone"
+    assert middle.lost() == []
+    assert middle.published[-1].topic == "ord.a.parent.error.", "but with its connection it may be gone"
 
 
 def test_a_completed_order_is_known_by_its_ref_as_long_as_nothing_else_is_known_of_it(middle):
@@ -753,14 +752,14 @@ class Leases(RuleBasedStateMachine):
 
     @rule()
     def lose(self):
-        self.middle.requests.lost()
+        self.middle.lost()
         self.lines.clear()
         self.connected = False
 
     @rule()
     def begin(self):
         if not self.connected:
-            self.middle.requests.begin()
+            self.middle.begin()
 
     @rule()
     def connect(self):
@@ -812,18 +811,18 @@ def test_no_key_ever_makes_two_orders(steps):
 @pytest.mark.scenario("B49")
 def test_while_ib_is_not_behind_tws_orders_are_refused_and_cancels_are_not(middle):
     middle.place("before")
-    middle.requests.upstream = False
+    middle.session.upstream = "lost"
     error = refusal("E_NOT_CONNECTED", middle.place, "during")
     assert error.outcome == "not_sent"
     middle.ask("cancelOrder", key="before")
     assert sent(middle)[-1][0] == "cancelOrder"
     assert middle.ask("placeOrder", key="before", contract=AAPL, order=LIMIT)["dup"]
-    middle.requests.upstream = True
+    middle.session.upstream = "ok"
     middle.place("during")
 
 
 def test_with_several_accounts_an_order_says_which(middle):
-    middle.requests.accounts = ("DU1", "DU2")
+    middle.session.accounts = ("DU1", "DU2")
     assert "order.account is missing: one of DU1, DU2" in str(refusal("E_ARG", middle.place, "k"))
     middle.place("k", account="DU2")
     middle.place("group", faGroup="All")

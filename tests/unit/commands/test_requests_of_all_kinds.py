@@ -77,14 +77,14 @@ def test_an_exercise_that_is_refused_leaves_its_key_free(middle):
 
 
 def test_an_exercise_names_the_account_where_there_are_several(middle):
-    middle.requests.accounts = ("DU1", "DU2")
+    middle.session.accounts = ("DU1", "DU2")
     error = refusal("E_ARG", middle.ask, "exerciseOptions", key="k", **EXERCISE)
     assert "account is missing: one of DU1, DU2" in str(error)
     middle.ask("exerciseOptions", key="k", account="DU2", **EXERCISE)
 
 
 def test_an_exercise_waits_for_ibs_servers_as_any_order_does(middle):
-    middle.requests.upstream = False
+    middle.session.upstream = "lost"
     refusal("E_NOT_CONNECTED", middle.ask, "exerciseOptions", key="k", **EXERCISE)
 
 
@@ -168,7 +168,7 @@ def test_bulletins_are_asked_for_again_on_a_new_connection(middle):
 
 def test_bulletins_are_given_up_without_a_connection_too(middle):
     middle.ask("reqNewsBulletins", "a")
-    middle.requests.lost()
+    middle.lost()
     assert middle.ask("cancelNewsBulletins", "a") == {}
     middle.link.take()
     middle.connect()
@@ -304,7 +304,7 @@ def test_the_hosts_configuration_is_asked_for_under_an_id_of_the_daemons(middle)
     assert middle.link.take()[0].data == {"configRequestProto": {"reqId": FIRST_ID}}
     answer = {"reqId": FIRST_ID, "messages": [{"id": 3}]}
     assert middle.topic_of("configResponse", configResponseProto=answer) == "req.a.c.configResponse."
-    assert not len(middle.routing.tracker)
+    assert not len(middle.tracker)
     assert middle.topic_of("configResponse", configResponseProto={}) == "req.~None.configResponse."
 
 

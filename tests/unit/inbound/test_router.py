@@ -45,7 +45,7 @@ def test_every_kind_of_market_data_is_a_stream_of_its_own(middle, command, args,
 
 
 def test_an_instrument_that_the_configuration_names_has_that_name():
-    middle = Middle(names={"AAPL-STK-SMART-USD": "Apple"})
+    middle = Middle(names={"Apple": AAPL})
     assert middle.ask("reqMktDepth", contract=AAPL)["topic"] == "md.Apple+depth."
     assert middle.topic_of("updateMktDepth", reqId=middle.last_id()) == "md.Apple+depth.updateMktDepth."
 
@@ -53,9 +53,9 @@ def test_an_instrument_that_the_configuration_names_has_that_name():
 def test_a_snapshot_is_an_answer_to_who_asked_and_over_with_its_end(middle):
     number = middle.subscribe("a", "once", snapshot=True)
     assert middle.tick(number).topic == "req.a.once.tickPrice."
-    assert len(middle.routing.tracker) == 1
+    assert len(middle.tracker) == 1
     assert middle.topic_of("tickSnapshotEnd", reqId=number) == "req.a.once.tickSnapshotEnd."
-    assert len(middle.routing.tracker) == 0
+    assert len(middle.tracker) == 0
 
 
 # Requests nobody here made
@@ -102,7 +102,7 @@ def test_answers_go_to_who_asked_even_after_the_end(middle):
     assert heard.topic == "req.a.7.contractDetails."
     assert heard.body["ref"] == {"client": "a", "id": 7}
     assert middle.topic_of("contractDetailsEnd", reqId=number) == "req.a.7.contractDetailsEnd."
-    assert len(middle.routing.tracker) == 0
+    assert len(middle.tracker) == 0
     assert middle.topic_of("contractDetails", reqId=number, **details) == "req.a.7.contractDetails."
     assert middle.error(number).topic == "req.a.7.error."
 
@@ -123,8 +123,8 @@ def test_answers_go_to_who_asked_even_after_the_end(middle):
 def test_a_one_shot_ends_with_its_last_answer_and_is_not_called_lost_afterwards(middle, command, args, message, data):
     middle.ask(command, contract=AAPL, **args)
     middle.hear(message, reqId=middle.last_id(), **data)
-    assert len(middle.routing.tracker) == 0
-    assert middle.requests.lost() == []
+    assert len(middle.tracker) == 0
+    assert middle.lost() == []
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,13 @@ def test_a_one_shot_ends_with_its_last_answer_and_is_not_called_lost_afterwards(
 def test_other_answers_are_not_the_last(middle, command, args, message, data):
     middle.ask(command, contract=AAPL, **args)
     middle.hear(message, reqId=middle.last_id(), **data)
-    assert len(middle.routing.tracker) == 1
+    assert len(middle.tracker) == 1
 
 
 def test_the_end_of_another_kind_of_request_ends_nothing(middle):
     middle.ask("reqContractDetails", contract=AAPL)
     middle.hear("historicalDataEnd", reqId=middle.last_id())
-    assert len(middle.routing.tracker) == 1
+    assert len(middle.tracker) == 1
 
 
 def test_answers_without_a_number_go_to_all_who_wait_and_otherwise_to_sys(middle):
@@ -182,7 +182,7 @@ def test_an_error_of_a_request_ends_it_and_goes_where_its_answers_go(middle):
     number = middle.subscribe()
     heard = middle.error(number, 354)
     assert heard.topic == "md.AAPL-STK-SMART-USD.error."
-    assert len(middle.routing.tracker) == 0
+    assert len(middle.tracker) == 0
     assert middle.tick(number).topic == "md.AAPL-STK-SMART-USD.tickPrice.", "what still comes is not lost"
 
 
@@ -221,7 +221,7 @@ def test_an_error_has_a_class_and_ends_a_stream_only_if_it_surely_is_over(middle
     heard = middle.error(number, code)
     assert heard.topic == "md.AAPL-STK-SMART-USD.error."
     assert (heard.data["class"], heard.data["ends"]) == (error_class, ends)
-    assert len(middle.routing.tracker) == (0 if ends else 1)
+    assert len(middle.tracker) == (0 if ends else 1)
 
 
 @pytest.mark.parametrize("code", [None, 999, *ERROR_CODES])
@@ -231,7 +231,7 @@ def test_one_answer_is_ended_by_every_error_but_warnings_and_what_is_known_not_t
     known = about(code)
     ends = known.error_class != "warning" and known.ends is not False and code != 100  # which is asked again
     assert (heard.topic, heard.data["class"], heard.data["ends"]) == ("req.a.1.error.", known.error_class, ends)
-    assert len(middle.routing.tracker) == (0 if ends else 1)
+    assert len(middle.tracker) == (0 if ends else 1)
 
 
 def test_a_stream_that_another_login_has_silenced_goes_on_afterwards_and_its_cancel_reaches_tws(middle):
@@ -252,10 +252,10 @@ def test_an_error_says_the_same_of_a_request_that_is_over(middle):
 
 
 def test_an_error_of_the_daemons_own_says_whether_the_request_has_ended(middle):
-    route = middle.routing.tracker.route(middle.subscribe())
-    middle.routing.notifications.notify_error(route, 504, "later", 1)
-    middle.routing.tracker.end(route)
-    middle.routing.notifications.notify_error(route, 504, "never", 1)
+    route = middle.tracker.route(middle.subscribe())
+    middle.notifications.notify_error(route, 504, "later", 1)
+    middle.tracker.end(route)
+    middle.notifications.notify_error(route, 504, "never", 1)
     assert {heard.topic for heard in middle.published} == {"md.AAPL-STK-SMART-USD.error."}
     assert {heard.data["class"] for heard in middle.published} == {"connectivity"}
     assert [heard.data["ends"] for heard in middle.published] == [False, True]
@@ -383,7 +383,7 @@ def test_the_answer_to_a_what_if_goes_to_who_asked_and_is_no_order(middle):
     number = middle.last_id()
     answer = order_message("openOrder", number) | MARGINS
     assert middle.topic_of("openOrder", **answer) == "req.a.1.openOrder."
-    assert len(middle.routing.tracker) == 0
+    assert len(middle.tracker) == 0
     assert middle.topic_of("openOrder", **answer) == f"req.~{number}.openOrder.", "nor is a second one"
     assert middle.state("ord.") == {}
     assert len(middle.orders) == 0
@@ -427,7 +427,7 @@ def test_a_what_if_of_which_tws_says_no_margins_is_answered_by_what_it_says(midd
         middle.pass_time(1)
     assert len(what_if_answers(middle)) == 1
     assert [each for each in middle.published if each.body["type"] == "error"] == []
-    assert len(middle.routing.tracker) == 0
+    assert len(middle.tracker) == 0
 
 
 @pytest.mark.parametrize("code", [110, 201, 321, 413, 434, 999])
@@ -435,7 +435,7 @@ def test_a_refused_what_if_is_told_to_who_asked(middle, code):
     middle.ask("whatIfOrder", "a", 1, contract=AAPL, order=LIMIT)
     heard = middle.error(middle.last_id(), code)
     assert (heard.topic, heard.data["ends"]) == ("req.a.1.error.", True)
-    assert len(middle.routing.tracker) == 0
+    assert len(middle.tracker) == 0
 
 
 # Executions
@@ -619,7 +619,7 @@ def test_one_shots_leave_nothing_behind(middle, monkeypatch):
         middle.hear("tickSnapshotEnd", reqId=middle.last_id())
     (stream,) = middle.streams._streams.values()
     assert len(stream.channels) == 0
-    assert sum(len(channels) for channels in middle.routing.tracker.channels.values()) <= 10 * 3
+    assert sum(len(channels) for channels in middle.tracker.channels.values()) <= 10 * 3
 
 
 def test_late_profit_and_loss_of_a_cancelled_stream_is_no_state(middle):

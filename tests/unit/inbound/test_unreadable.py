@@ -18,7 +18,7 @@ CHAIN: dict[str, Any] = {
 def spoilt(middle: Middle, name: str, *, admitted: bool = True, **known: Any) -> tuple[Concerned, list[Heard]]:
     """A message comes of which only that can be read: who it is said to concern, and what is published."""
     before = len(middle.published)
-    concerned = middle.requests.unreadable.notify(name, known, "strikes.1: no number", 5, admitted=admitted)
+    concerned = middle.unreadable.notify(name, known, "strikes.1: no number", 5, admitted=admitted)
     return concerned, middle.published[before:]
 
 
@@ -110,7 +110,7 @@ def test_a_book_of_which_a_row_is_lost_is_emptied_and_asked_for_again() -> None:
         ("gap", "unreadable"), ("error", None)
     ]  # fmt: skip
     assert [each.name for each in middle.link.take()] == ["cancelMktDepth", "reqMktDepth"]
-    again = middle.routing.tracker._routes  # its rows come under a new number
+    again = middle.tracker._routes  # its rows come under a new number
     assert number not in again
     fresh = max(again)
     row = middle.hear("updateMktDepth", reqId=fresh, position=0, operation=0, side=1, price=1.6, size=2.0)

@@ -123,13 +123,13 @@ def test_the_key_of_an_order_of_which_anything_was_said_is_used_for_ever(lives: 
         lives.end()
         lives.begin(following=1)
         assert lives.is_used()
-        assert not lives.is_used(f"another {days} {lives.published.daemon.publisher.epoch}")
+        assert not lives.is_used(f"another {days} {lives.published.daemon.parts.streams.publisher.epoch}")
 
 
 def test_the_key_of_an_order_is_used_for_ever_that_the_daemon_said_was_lost(lives: Lives) -> None:
     lives.begin()
     lives.place()
-    lives.published.daemon.lost()
+    lives.published.daemon.parts.dispatcher.connection_lost()
     lives.pass_days(8)
     lives.end()
     lives.begin()
@@ -168,8 +168,8 @@ def test_an_order_that_ended_before_the_stores_days_is_known_by_its_key_and_its_
     lives.pass_days(8)
     lives.end()
     lives.begin()
-    assert lives.published.daemon.orders.former("a", "k") == dataclasses.replace(
-        lives.published.daemon.orders.former("a", "k"),  # type: ignore[type-var]
+    assert lives.published.daemon.parts.orders.registry.former("a", "k") == dataclasses.replace(
+        lives.published.daemon.parts.orders.registry.former("a", "k"),  # type: ignore[type-var]
         order_id=4711, perm_id=99, ended=True,
     )  # fmt: skip
 
@@ -264,9 +264,13 @@ def test_a_store_of_schema_1_is_upgraded_with_all_that_is_in_it(first: Lives) ->
     daemon = first.published.daemon
     assert daemon.store.fault == ""
     assert daemon.store.name == "s-1qbixzp7f31i"
-    assert daemon.store._contents.about.epoch == daemon.publisher.epoch
-    assert daemon.halt.state == {"since": 1_900_000_000_000_000, "client": "desk", "reason": "for tonight"}
-    daemon.halt.clear("desk", 1)
+    assert daemon.store._contents.about.epoch == daemon.parts.streams.publisher.epoch
+    assert daemon.parts.streams.halt.state == {
+        "since": 1_900_000_000_000_000,
+        "client": "desk",
+        "reason": "for tonight",
+    }
+    daemon.parts.streams.halt.clear("desk", 1)
     used = {key: first.is_used(key) for key in ("working", "filled", "refused", "executed", "unheard")}
     assert used == {"working": True, "filled": True, "refused": True, "executed": True, "unheard": False}
     assert first.place("other")["result"]["orderId"] == 4716
@@ -286,7 +290,7 @@ def test_the_messages_of_a_store_of_schema_1_are_kept_for_days_from_the_upgrade_
     assert store.first(b"ord.a.") == 7
     first.end()
     first.begin()
-    first.published.daemon.halt.clear("desk", 1)
+    first.published.daemon.parts.streams.halt.clear("desk", 1)
     assert first.is_used("working")
     state = first.published.ask("snapshot", args={"prefix": "ord.a."})["result"]["streams"][0]["messages"]
     assert [topic for topic, _ in state] == [b"ord.a.working.openOrder.", b"ord.a.working.orderStatus."]

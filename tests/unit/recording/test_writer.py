@@ -8,6 +8,7 @@ import errno
 import io
 import logging
 import os
+import random
 import signal
 import stat
 import subprocess
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ibbridge.clock import SystemClock
 from ibbridge.codec import Acceptor, Message
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.config import loader, model
@@ -28,7 +30,11 @@ from ibbridge.sim import Simulator
 from ibbridge.sim.engine import EPOCH
 from ibbridge.tws.connector import TwsConnector
 from ibbridge.tws.outbound import OutboundMessage
+from ibbridge.tws.send_port import SendPort
+from ibbridge.tws.send_queue import SendQueue
 from ibbridge.tws.session import Session
+from ibbridge.tws.supervisor import Supervisor
+from ibbridge.tws.transport import TcpTransports
 
 if TYPE_CHECKING:
     import pathlib
@@ -231,26 +237,25 @@ class Owner:
     def stage_changed(self) -> None:
         pass
 
-    def started(self, dialect: Any) -> None:
+    def connection_ready(self) -> None:
         self.ready.set()
 
-    def on_send(self, message: OutboundMessage) -> bool:
-        return True
-
-    def lost(self) -> None:
+    def connection_lost(self) -> None:
         pass
 
 
 async def connected(made: Recorder | None) -> Owner:
     """Connect to a simulator, wait until the connection is ready, and close it."""
-    owner = Owner()
+    owner, clock = Owner(), SystemClock()
+    port = SendPort(SendQueue(), clock)
     async with Simulator(start=EPOCH) as simulator:
         tws = loader.load(overrides=[f"tws.port={simulator.port}", "tws.client_id=7"]).tws
-        gateway = TwsConnector(tws, Session(0.0), owner, (), made)
+        supervisor = Supervisor(tws, Session(0.0), random.random)
+        gateway = TwsConnector(supervisor, port, TcpTransports(tws, made, (), clock), owner, clock)
         running = asyncio.create_task(gateway.run())
         await owner.ready.wait()
-        assert gateway.dialect is not None
-        assert gateway.send(OutboundMessage(REQUESTS["reqCurrentTime"], gateway.dialect.write("reqCurrentTime", {})))
+        assert port.dialect is not None
+        assert port.send(OutboundMessage(REQUESTS["reqCurrentTime"], port.dialect.write("reqCurrentTime", {})))
         await owner.told.wait()
         running.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ibbridge.config.maintenance_windows import window
 from ibbridge.risk.halt import Halt
 from tests.support.daemon_core import AAPL, LIMIT, Middle, refusal
 
@@ -83,11 +84,12 @@ def middle():
 
 
 def command(middle, cmd, **args):
-    return middle.call({"id": f"{cmd}{middle.clock}", "cmd": cmd, "client": "risk", "args": args})
+    return middle.call({"id": f"{cmd}{middle.clock.now}", "cmd": cmd, "client": "risk", "args": args})
 
 
 def test_while_halted_orders_are_refused_and_cancels_are_not(middle):
     middle.place("before")
+    middle.store.keeps = False
     assert command(middle, "halt", reason="news {x}")["result"] == {"kept": False}
     error = refusal("E_HALTED", middle.place, "k")
     assert (error.outcome, str(error)) == ("not_sent", "orders are halted by risk: news {x}; `resume` ends the halt")
@@ -97,7 +99,7 @@ def test_while_halted_orders_are_refused_and_cancels_are_not(middle):
     assert again["dup"], "what was placed before is answered as it was"
     middle.ask("cancelOrder", key="before")
     middle.ask("whatIfOrder", contract=AAPL, order=LIMIT)
-    middle.clock = 1.0
+    middle.clock.now = 1.0
     command(middle, "resume")
     middle.place("k")
 
@@ -117,12 +119,12 @@ def test_who_halts_says_who_he_is(middle):
 
 def test_while_the_store_cannot_be_written_orders_are_refused_and_cancels_are_not(middle):
     middle.place("before")
-    middle.fault = "the disk is full"
+    middle.store.fault = "the disk is full"
     error = refusal("E_STORE", middle.place, "k")
     assert error.outcome == "not_sent"
     assert "the disk is full" in str(error)
     middle.ask("cancelOrder", key="before")
-    middle.fault = ""
+    middle.store.fault = ""
     middle.place("k")
 
 
@@ -134,15 +136,16 @@ def test_a_long_reason_is_cut_off_because_it_is_in_every_heartbeat(middle):
 # Restart windows
 
 
-def test_in_a_restart_window_orders_are_refused_with_its_end_and_cancels_are_not(middle):
-    middle.place("before")
-    middle.window = 90.0
+def test_in_a_restart_window_orders_are_refused_with_its_end_and_cancels_are_not():
+    middle = Middle(windows=(window("22:14-22:16 UTC"),))
+    middle.place("before")  # the clock begins at 22:13:20
+    middle.clock.us += 70 * 10**6
     error = refusal("E_RESTART_WINDOW", middle.place, "k")
-    assert (error.outcome, error.more) == ("not_sent", {"retry_after": 90.0})
+    assert (error.outcome, error.more) == ("not_sent", {"retry_after": pytest.approx(90.0)})
     assert "which ends in 90 s" in str(error)
     assert middle.ask("placeOrder", key="before", contract=AAPL, order=LIMIT)["dup"]
     middle.ask("cancelOrder", key="before")
     middle.ask("reqMktData", contract=AAPL)
-    middle.window = 0.0
+    middle.clock.us += 90 * 10**6
     middle.place("k")
     assert [each.name for each in middle.link.sent].count("placeOrder") == 2

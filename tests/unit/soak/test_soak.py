@@ -11,14 +11,13 @@ import pytest
 
 from ibbridge.codec import Dialect
 from ibbridge.codec.messages import REQUESTS
+from ibbridge.config.model import Config
 from ibbridge.inbound.publication_plan import PASSED_ON
-from ibbridge.inbound.routing import routing
-from ibbridge.orders.registry import OrderRegistry
 from ibbridge.protocol.instrument_key import instrument_key
 from ibbridge.requests.request import ActiveRequest
 from ibbridge.streams import snapshot
-from ibbridge.streams.publisher import Publisher
-from tests.support.daemon_core import each_pair
+from ibbridge.wiring import assemble
+from tests.support.outside import ListBus, ManualClock, outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,13 +50,13 @@ class Published:
 
     def __init__(self, count: int) -> None:
         self.frames: list[tuple[bytes, bytes]] = []
-        self.streams = Publisher(1, each_pair(lambda *frames: self.frames.append(frames)))
+        parts = assemble(Config(), outside(ManualClock(us=1), ListBus(lambda *frames: self.frames.append(frames))))
+        self.streams, router = parts.streams.publisher, parts.router
         mix, contract = importlib.import_module("expected_messages").mix, importlib.import_module("ticks").contract
-        parts = routing(self.streams, OrderRegistry(1))
-        router = parts.router
         for line, number in enumerate(IDS):
             key = instrument_key(contract(line))
-            parts.tracker.open(ActiveRequest(REQUESTS["reqMktData"], "me", line, {}, self._place(key), None, number))
+            route = ActiveRequest(REQUESTS["reqMktData"], "me", line, {}, self._place(key), None, number)
+            parts.requests.tracker.open(route)
         server, client = Dialect.server(VERSION), Dialect.client(VERSION, PASSED_ON)
         for each in itertools.islice(itertools.cycle(mix(IDS, BLOCK, DURABLE, SEED)), count):
             message: Any = client.read_packed(server.put(*each)[4:])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ibbridge.commands import builtin
 from ibbridge.commands.builtin import BuiltinCommands
 from ibbridge.commands.unpacking import MOST_VALUES
-from ibbridge.inbound.routing import routing
+from ibbridge.config.model import Config
 from ibbridge.orders.order import Order
 from ibbridge.orders.registry import OrderRegistry
 from ibbridge.protocol.errors import CommandRefused
@@ -22,15 +22,17 @@ from ibbridge.streams import snapshot
 from ibbridge.streams.channels import DURABLE
 from ibbridge.streams.history import MessageHistory, Row
 from ibbridge.streams.publisher import Publisher
+from ibbridge.wiring import assemble
 from tests.support.daemon_core import AAPL, LIMIT, Middle, each_pair, refusal
+from tests.support.outside import ListBus, ManualClock, NoStore, outside
 
 
-class Shelf:
+class Shelf(NoStore):
     """A store in memory. It can be made to refuse what it is given."""
 
-    name = "s-1"
-
     def __init__(self) -> None:
+        super().__init__()
+        self.name = "s-1"
         self.rows: dict[bytes, list[Row]] = {}
         self.pruned: dict[bytes, int] = {}
         self.commits: list[int] = []
@@ -280,25 +282,36 @@ def test_of_two_states_that_a_store_has_of_one_topic_the_newer_is_taken_whatever
     assert states(Process(2, shelf).streams) == [("ord.a.k.openOrder.", 2, ["stale"])]
 
 
+class Whole(Process):
+    """A life of a daemon with all its parts. Its store need not find orders by their keys."""
+
+    def __init__(self, epoch: int, shelf: Shelf) -> None:
+        super().__init__(epoch, None)
+        shelf.remember = lambda _: None  # type: ignore[method-assign]
+        self.parts = assemble(Config(), outside(ManualClock(us=epoch), ListBus(self._send), store=shelf))
+        self.streams, self.orders = self.parts.streams.publisher, self.parts.orders.registry
+        self.streams.restore(shelf.last(), shelf.state())
+
+
 def test_what_tws_says_after_a_restart_is_of_the_order_it_was_of_before():
     shelf = Shelf()
     open_order = {"contract": AAPL, "order": {"clientId": 1, "permId": 7, "orderRef": "me/k"}, "orderState": {}}
     status = {"permId": 7, "clientId": 1}
 
-    def hear(process: Process, orders: OrderRegistry, *said: tuple[str, dict[str, Any]]) -> None:
+    def hear(process: Whole, *said: tuple[str, dict[str, Any]]) -> None:
         for name, data in said:
-            routing(process.streams, orders).router.publish(name, {"orderId": 500, **data}, 1)
+            process.parts.router.publish(name, {"orderId": 500, **data}, 1)
 
-    first, orders = Process(1, shelf), OrderRegistry(1)
-    orders.add(Order("me", "k", 500, {}))
-    hear(first, orders, ("orderStatus", status), ("openOrder", open_order))
+    first = Whole(1, shelf)
+    first.orders.add(Order("me", "k", 500, {}))
+    hear(first, ("orderStatus", status), ("openOrder", open_order))
     for recalled in (True, False):  # from the store's state; or, that being lost, from what TWS says first
-        process, orders = Process(2, shelf), OrderRegistry(1)
+        process = Whole(2, shelf)
         for _, _, packed in shelf.state() if recalled else ():
             body = msgpack.unpackb(packed)
-            orders.recall(body["ref"], body["data"])
+            process.orders.recall(body["ref"], body["data"])
         early = [("orderStatus", status)] if recalled else []
-        hear(process, orders, *early, ("openOrder", open_order), ("orderStatus", status))
+        hear(process, *early, ("openOrder", open_order), ("orderStatus", status))
         told = sorted(states(process.streams))
         assert [(topic, flags) for topic, _, flags in told] == [
             ("ord.me.k.openOrder.", []), ("ord.me.k.orderStatus.", []),
@@ -306,9 +319,9 @@ def test_what_tws_says_after_a_restart_is_of_the_order_it_was_of_before():
         refs = {str(msgpack.unpackb(body)["ref"]) for _, body in process.sent}
         assert refs == {str({"owner": "me", "key": "k", "orderId": 500})}
         refused = {"reqId": 500, "errorCode": 201, "errorString": "no"}
-        hear(process, orders, ("error", refused))
+        hear(process, ("error", refused))
         assert process.sent[-1][0] == b"ord.me.k.error."
-        assert orders.keyed("me", "k") is None, "what was ordered is not known"
+        assert process.orders.keyed("me", "k") is None, "what was ordered is not known"
 
 
 def test_orders_of_others_are_not_recalled():
@@ -396,7 +409,7 @@ def test_a_repeated_command_gets_the_first_reply_and_is_not_carried_out_again():
     middle = Middle()
     command = {"id": 7, "cmd": "reqContractDetails", "client": "a", "args": {"contract": AAPL}}
     first = middle.call(command)
-    middle.clock = 599.0
+    middle.clock.now = 599.0
     assert middle.call(command) == {**first, "dup": True}
     assert len(middle.link.take()) == 1
     other = middle.call({**command, "args": {"contract": {**AAPL, "symbol": "MSFT"}}})
@@ -410,7 +423,7 @@ def test_after_ten_minutes_an_id_may_be_used_again():
     command = {"id": 7, "cmd": "reqCurrentTime", "client": "a"}
     middle.call(command)
     assert middle.call({**command, "cmd": "reqIds"})["error"]["code"] == "E_ID_REUSED"
-    middle.clock = 600.0
+    middle.clock.now = 600.0
     assert "dup" not in middle.call({**command, "cmd": "reqPositions"})
 
 
@@ -424,7 +437,7 @@ def test_an_id_that_was_cancelled_is_not_answered_as_if_its_data_still_came():
     refused = middle.call(ask)["error"]
     assert (refused["code"], refused["outcome"]) == ("E_ID_REUSED", "refused")
     assert refused["message"].startswith("id 7 belongs to a reqMktData that was cancelled, and is not requested again")
-    middle.clock = 601.0
+    middle.clock.now = 601.0
     first = middle.call(ask)
     assert first["ok"]
     assert middle.call(ask) == {**first, "dup": True}

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.passthrough import is_flat
 from ibbridge.ib.notices import AGAIN
-from ibbridge.subscriptions.resubscription import OWN
+from ibbridge.subscriptions.market_hours import OWN
 from tests.support.daemon_core import AAPL, DAY, LIMIT, MSFT, Middle
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def test_a_lost_connection_is_a_gap_on_every_stream_that_was_open_and_its_state_
     middle.ask("reqPositions", "a", 3)
     heard = middle.tick(first)
     middle.hear("position", account="DU1", contract=AAPL)
-    middle.requests.lost()
+    middle.lost()
     assert gaps(middle) == [(f"{STREAM}gap.", "connection"), ("acct.DU1.gap.", "connection")]
     gap = next(each for each in middle.published if each.topic == f"{STREAM}gap.")
     assert gap.body["flags"] == ["synthetic"]
@@ -93,11 +93,11 @@ def test_a_lost_connection_is_a_gap_on_every_stream_that_was_open_and_its_state_
 def test_a_gap_is_told_once_however_often_the_connection_fails_before_anything_comes(middle):
     middle.tick(middle.subscribe())
     for _ in range(3):
-        middle.requests.lost()
+        middle.lost()
         middle.connect()
     assert len(gaps(middle)) == 1
     middle.tick(middle.last_id())
-    middle.requests.lost()
+    middle.lost()
     assert len(gaps(middle)) == 2
 
 
@@ -113,14 +113,14 @@ def test_the_gap_after_a_gap_tells_the_same_time_as_that(middle):
 def test_two_requests_on_one_stream_are_one_gap(middle):
     middle.tick(middle.subscribe("a"))
     middle.tick(middle.subscribe("b", genericTickList="233"))
-    middle.requests.lost()
+    middle.lost()
     assert gaps(middle) == [(f"{STREAM}gap.", "connection")]
 
 
 def test_orders_and_executions_have_no_gaps(middle):
     middle.place("k")
     middle.hear("openOrder", orderId=middle.last_id(), order={"clientId": 1})
-    middle.requests.lost()
+    middle.lost()
     assert gaps(middle) == []
 
 
@@ -135,8 +135,8 @@ def test_after_1101_every_stream_is_asked_for_again_accounts_first_and_late_tick
     middle.ask("reqPositions", "a", 3)
     middle.hear("position", account="DU1", contract=AAPL)
     middle.link.take()
-    middle.requests.on_notice(1100)
-    middle.requests.on_notice(1101)
+    middle.resubscriber.on_notice(1100)
+    middle.resubscriber.on_notice(1101)
     wanted = ["reqPositions", "cancelMktData", "reqMktData", "cancelHistoricalData", "reqHistoricalData"]
     assert names(middle.link.sent) == wanted
     assert gaps(middle) == [(f"{STREAM}gap.", "data"), ("acct.DU1.gap.", "data")]
@@ -144,7 +144,7 @@ def test_after_1101_every_stream_is_asked_for_again_accounts_first_and_late_tick
     assert middle.tick(new).topic == f"{STREAM}tickPrice.", "topics are stable"
     assert middle.tick(old).topic == f"md.~{old}.tickPrice."
     middle.link.take()
-    middle.requests.on_notice(1101)
+    middle.resubscriber.on_notice(1101)
     assert names(middle.link.sent) == wanted, "lost again is asked for again"
     middle.link.take()
     middle.cancel("cancelMktData", 1)
@@ -160,9 +160,9 @@ def test_after_1102_a_stream_that_stays_dead_is_asked_for_again_alone_and_soon(m
         middle.tick(dead)
         flow(middle, alive, 5)
     middle.link.take()
-    middle.requests.on_notice(1100)
+    middle.resubscriber.on_notice(1100)
     assert wait(middle, 600) == [], "while IB is away nobody is to blame"
-    middle.requests.on_notice(1102)
+    middle.resubscriber.on_notice(1102)
     sent = ours(flow(middle, alive, 30))
     assert [(each.name, each.data["reqId"]) for each in sent] == [("cancelMktData", dead), ("reqMktData", dead + 2)]
     assert (f"{STREAM}gap.", "silent") in gaps(middle)
@@ -179,7 +179,7 @@ def test_after_1102_what_cannot_be_watched_is_asked_for_again(middle):
     middle.hear("pnl", reqId=middle.last_id())
     middle.link.take()
     for code in (1100, 1102):
-        middle.requests.on_notice(code)
+        middle.resubscriber.on_notice(code)
     assert sorted(names(middle.link.take())) == [
         "cancelMktData", "cancelScannerSubscription", "reqMktData", "reqScannerSubscription"
     ]  # fmt: skip
@@ -192,9 +192,9 @@ def test_bars_that_stay_dead_after_a_blip_of_three_seconds_are_asked_for_again(m
     for _ in range(12):
         middle.hear("realtimeBar", reqId=number)
         middle.pass_time(5)
-    middle.requests.on_notice(2103, "usfarm")
+    middle.resubscriber.on_notice(2103, "usfarm")
     assert wait(middle, 3) == []
-    middle.requests.on_notice(2104, "usfarm")
+    middle.resubscriber.on_notice(2104, "usfarm")
     assert names(ours(wait(middle, 20))) == ["cancelRealTimeBars", "reqRealTimeBars"]
 
 
@@ -202,9 +202,9 @@ def test_while_a_farm_is_down_its_streams_are_left_alone_and_those_of_others_are
     number = middle.subscribe()
     flow(middle, number)
     tell_hours_when_asked(middle)
-    middle.requests.on_notice(2103, "usfarm")
+    middle.resubscriber.on_notice(2103, "usfarm")
     assert ours(wait(middle, 3600, 10)) == []
-    middle.requests.on_notice(2104, "usfarm")
+    middle.resubscriber.on_notice(2104, "usfarm")
     assert names(ours(wait(middle, 30))) == ["cancelMktData", "reqMktData"]
 
 
@@ -221,7 +221,7 @@ def test_a_keep_up_to_date_stream_that_died_is_asked_for_again_when_the_historic
     number = middle.last_id()
     middle.hear("historicalDataUpdate", reqId=number)
     middle.pass_time(1)
-    middle.requests.on_notice(2105, "ushmds")
+    middle.resubscriber.on_notice(2105, "ushmds")
     heard = middle.error(number, 10182)
     assert gaps(middle) == [("md.AAPL-STK-SMART-USD+hist-1min-TRADES-all.gap.", "farm")]
     assert errors(middle)[0].data["ends"] is False, "it goes on: the daemon asks again"
@@ -229,18 +229,18 @@ def test_a_keep_up_to_date_stream_that_died_is_asked_for_again_when_the_historic
     middle.link.take()
     assert ours(wait(middle, 600, 10)) == []
     middle.link.take()
-    middle.requests.on_notice(2106, "ushmds")
+    middle.resubscriber.on_notice(2106, "ushmds")
     assert names(middle.link.take()) == ["cancelHistoricalData", "reqHistoricalData"]
     assert {316, 10182, 10225} == AGAIN
 
 
 @pytest.mark.scenario("B16")
 def test_bars_that_were_asked_for_while_their_farm_was_away_are_asked_for_again_when_it_is_back(middle):
-    middle.requests.on_notice(2105, "ushmds")
+    middle.resubscriber.on_notice(2105, "ushmds")
     middle.ask("reqHistoricalData", "a", 1, contract=AAPL, **{**DAY, "keepUpToDate": True})
     middle.link.take()
     assert wait(middle, 20) == []
-    middle.requests.on_notice(2106, "ushmds")
+    middle.resubscriber.on_notice(2106, "ushmds")
     wait(middle, 20)
     assert names(middle.link.take()) == ["cancelHistoricalData", "reqHistoricalData"]
 
@@ -356,7 +356,7 @@ def test_once_another_login_has_let_go_what_does_not_flow_by_itself_is_asked_for
         middle.error(number, 10197)
     middle.pass_time(1)
     flowing = numbers.pop("A")
-    middle.requests.uncontested()
+    middle.parts.dispatcher._connection.stage_changed()
     assert ours(flow(middle, flowing, 10)) == []
     again = ours(flow(middle, flowing, 10))
     assert sorted(each.data["reqId"] for each in again if each.name == "cancelMktData") == sorted(numbers.values())
@@ -370,22 +370,22 @@ def test_a_stream_that_tws_refuses_while_ibs_servers_are_away_is_kept_and_asked_
 ):
     number = middle.subscribe()
     middle.tick(number)
-    middle.requests.on_notice(*begins)
+    middle.resubscriber.on_notice(*begins)
     error = middle.error(number, 200, "No security definition has been found for the request")
     assert error.data["ends"] is False
     assert gaps(middle) == [(f"{STREAM}gap.", "silent")]
     middle.link.take()
-    middle.requests.on_notice(*ends)
+    middle.resubscriber.on_notice(*ends)
     assert names(middle.link.take()) == ["reqMktData"]
     assert middle.error(number + 1, 200).data["ends"] is True, "now TWS knows"
 
 
 def test_what_is_wrong_with_a_request_is_wrong_while_ibs_servers_are_away_too(middle):
     number = middle.subscribe()
-    middle.requests.on_notice(1100)
+    middle.resubscriber.on_notice(1100)
     assert middle.error(number, 321, "Error validating request").data["ends"] is True
     middle.link.take()
-    middle.requests.on_notice(1102)
+    middle.resubscriber.on_notice(1102)
     assert middle.link.take() == []
 
 
@@ -394,17 +394,17 @@ def test_what_was_asked_for_while_ibs_servers_were_away_and_not_answered_is_aske
     heard = middle.subscribe()
     middle.tick(heard)
     middle.pass_time(1)
-    middle.requests.on_notice(1100)
+    middle.resubscriber.on_notice(1100)
     middle.ask("reqMktData", "a", 2, contract=MSFT)
     unheard = middle.last_id()
     middle.ask("reqMktData", "a", 3, contract={**AAPL, "symbol": "IBM"})
     middle.tick(middle.last_id())
     middle.link.take()
-    middle.requests.on_notice(1102)
+    middle.resubscriber.on_notice(1102)
     assert [(each.name, each.data["reqId"]) for each in middle.link.take()] == [
         ("cancelMktData", unheard), ("reqMktData", unheard + 2)
     ]  # fmt: skip
-    middle.requests.on_notice(1102)
+    middle.resubscriber.on_notice(1102)
     assert middle.link.take() == [], "once an outage"
 
 
@@ -415,12 +415,12 @@ def test_what_waited_for_its_turn_when_ibs_servers_went_is_asked_for_again_when_
         middle.ask("reqMktData", "a", number, contract={**AAPL, "symbol": f"S{number}"})
     wait(middle, 2)
     left = len(middle.link.sent)
-    middle.requests.on_notice(1100)
+    middle.resubscriber.on_notice(1100)
     wait(middle, 10)
     late = [each.data["reqId"] for each in middle.link.sent[left:]]
     assert late
     middle.link.take()
-    middle.requests.on_notice(1102)
+    middle.resubscriber.on_notice(1102)
     wait(middle, 20)
     assert [each.data["reqId"] for each in middle.link.take() if each.name == "cancelMktData"] == late
 
@@ -539,9 +539,9 @@ def test_hours_are_asked_for_once_a_contract_and_a_false_200_is_no_answer_for_ev
 
 def test_hours_are_not_asked_for_while_definitions_are_down(middle):
     flow(middle, middle.subscribe())
-    middle.requests.on_notice(2157, "secdefil")
+    middle.resubscriber.on_notice(2157, "secdefil")
     assert wait(middle, 120) == []
-    middle.requests.on_notice(2158, "secdefil")
+    middle.resubscriber.on_notice(2158, "secdefil")
     assert names(wait(middle, 2)) == ["reqContractDetails"]
 
 
@@ -569,7 +569,7 @@ def test_no_more_streams_are_asked_for_again_in_a_minute_than_allowed_but_all_in
             middle.tick(number)
         middle.pass_time(5)
     middle.link.take()
-    middle.requests.on_notice(1102)
+    middle.resubscriber.on_notice(1102)
     minutes = [Counter(names(wait(middle, 60)))["reqMktData"] for _ in range(6)]
     assert max(minutes) <= 6
     assert sum(minutes) == 30
@@ -588,7 +588,7 @@ def test_who_is_never_answered_is_told_and_a_late_answer_is_given_to_nobody(midd
     wait(middle, 2)
     (error,) = errors(middle)
     assert (error.topic, error.data["errorCode"], error.data["ends"]) == ("req.a.1.error.", 504, True)
-    assert len(middle.routing.tracker) == 0
+    assert len(middle.tracker) == 0
     middle.ask("reqMatchingSymbols", "b", 1, pattern="x")
     assert middle.topic_of("symbolSamples", reqId=number) == f"req.~{number}.symbolSamples."
     assert middle.topic_of("symbolSamples", reqId=middle.last_id()) == "req.b.1.symbolSamples."
@@ -659,7 +659,7 @@ def test_what_tws_keeps_after_its_answer_is_cancelled_as_soon_as_tws_takes_that(
     middle.link.takes = False
     middle.hear("headTimestamp", reqId=number)
     freed: list[OutboundMessage] = []
-    middle.link.pacing.completed = freed.append
+    middle.pacing.completed = freed.append
     assert wait(middle, 2) == []
     assert freed == []
     middle.link.takes = True
@@ -668,11 +668,12 @@ def test_what_tws_keeps_after_its_answer_is_cancelled_as_soon_as_tws_takes_that(
 
 
 def test_what_still_waits_to_be_sent_has_all_its_time(middle):
-    middle.link.go_on = lambda seconds=0.0: None
+    middle.pacing.next_messages, middle.pacing.wake = lambda _: (), lambda: None
     middle.ask("reqHistoricalData", "a", 1, contract=AAPL, **DAY)
     wait(middle, 600)
     assert errors(middle) == []
-    del middle.link.go_on
+    del middle.pacing.next_messages, middle.pacing.wake
+    middle.parts.tws.port._drain()
     wait(middle, 185)
     assert len(errors(middle)) == 1
 
@@ -685,9 +686,9 @@ def test_what_had_to_wait_to_be_sent_has_all_its_time_from_then_on():
     told: dict[int, float] = {}
     for _ in range(100):
         for each in wait(middle, 1):
-            left[int(each.data["pattern"])] = middle.clock
+            left[int(each.data["pattern"])] = middle.clock.now
         for error in errors(middle)[len(told) :]:
-            told[int(error.topic.split(".")[2])] = middle.clock
+            told[int(error.topic.split(".")[2])] = middle.clock.now
     assert sorted(told) == [*range(40)]
     assert all(30 <= told[number] - left.get(number, 0.0) <= 32 for number in told)
 
@@ -700,7 +701,7 @@ def test_an_account_summary_without_a_first_answer_is_over_and_one_with_it_is_no
     middle.pass_time(0)
     assert names(wait(middle, 65)) == ["cancelAccountSummary"]
     assert len(errors(middle)) == 1
-    assert len(middle.routing.tracker) == 1
+    assert len(middle.tracker) == 1
 
 
 @pytest.mark.parametrize(
@@ -749,7 +750,7 @@ def test_an_account_summary_that_has_spoken_before_is_asked_for_until_it_speaks_
 def test_a_question_that_waits_for_a_connection_is_not_kept_for_ever(middle):
     middle.ask("reqMatchingSymbols", "a", 1, pattern="x")
     middle.pass_time(0)
-    assert middle.requests.lost() == []
+    assert middle.lost() == []
     wait(middle, 32)
     assert "no connection" in errors(middle)[0].data["errorString"]
     middle.link.take()
@@ -760,7 +761,7 @@ def test_a_question_that_waits_for_a_connection_is_not_kept_for_ever(middle):
 def test_what_was_answered_in_part_is_not_asked_again(middle):
     middle.ask("reqContractDetails", "a", 1, contract=AAPL)
     middle.hear("contractDetails", reqId=middle.last_id(), contractDetails={"contract": AAPL})
-    assert [route.id for route in middle.requests.lost()] == [1]
+    assert [route.id for route in middle.lost()] == [1]
 
 
 # Cancelled and asked for again
@@ -854,14 +855,13 @@ class Session(RuleBasedStateMachine):
         self.connected = False
         self.streaming.clear()
         self.asked.clear()
-        for route in self.middle.requests.lost():
-            self.told[f"{route.client}.{route.id}"] += 1
+        self.middle.lost()
 
     @rule()
     @precondition(lambda self: not self.connected)
     def connect(self):
         self.connected = True
-        assert self.middle.connect() == []
+        self.middle.connect()
         self.host()
 
     @rule(really=st.booleans())
@@ -869,13 +869,13 @@ class Session(RuleBasedStateMachine):
     def lose_data(self, really):
         if really:
             self.streaming.clear()
-        self.middle.requests.on_notice(1101)
+        self.middle.resubscriber.on_notice(1101)
         self.host()
 
     @rule(code=st.sampled_from((1100, 1102)))
     @precondition(lambda self: self.connected)
     def upstream(self, code):
-        self.middle.requests.on_notice(code)
+        self.middle.resubscriber.on_notice(code)
         self.host()
 
     @rule(seconds=st.sampled_from((1, 10, 100, 1000)))
@@ -889,7 +889,7 @@ class Session(RuleBasedStateMachine):
         """TWS takes nothing for a while, just when everything is to be asked for again."""
         self.streaming.clear()
         self.middle.link.takes = False
-        self.middle.requests.on_notice(1101)
+        self.middle.resubscriber.on_notice(1101)
         self.middle.link.takes = True
         self.middle.pass_time(1)
         self.host()
@@ -912,7 +912,7 @@ class Session(RuleBasedStateMachine):
         for _ in range(3):
             self.middle.pass_time(100)
         self.nobody_is_told_twice()
-        assert all(route.ended for route in self.middle.requests._subscriptions._by_command.values() if route.one_shot)
+        assert all(route.ended for route in self.middle.requests._requests._index._routes.values() if route.one_shot)
 
 
 TestSession = Session.TestCase
@@ -943,7 +943,7 @@ def test_a_question_that_was_too_much_for_tws_is_asked_again_and_answered_once(m
         assert middle.last_id() != number
         assert middle.topic_of(answer, reqId=number).startswith("req.~"), "the refused number is nobody's"
     assert middle.topic_of(answer, reqId=middle.last_id()) == f"req.a.1.{answer}."
-    assert len(middle.routing.tracker) == 0
+    assert len(middle.tracker) == 0
     assert names(wait(middle, 20)) == []
 
 
@@ -954,7 +954,7 @@ def test_what_is_too_much_four_times_is_told_to_be_over(middle):
         middle.error(middle.last_id(), 100, "Max rate of messages")
         wait(middle, 2)
     assert [each.data["ends"] for each in errors(middle)] == [False, False, False, True]
-    assert len(middle.routing.tracker) == 0
+    assert len(middle.tracker) == 0
 
 
 @pytest.mark.scenario("B29")
@@ -1022,4 +1022,4 @@ def test_history_that_is_dropped_without_a_word_is_asked_for_once_more_and_then_
     assert names(wait(middle, 95)) == ["cancelHistoricalData"]
     (error,) = errors(middle)
     assert (error.topic, error.data["errorCode"], error.data["ends"]) == ("req.a.1.error.", 504, True)
-    assert len(middle.routing.tracker) == 0
+    assert len(middle.tracker) == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from types import SimpleNamespace
+import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,11 +12,15 @@ import pytest
 from ibbridge.codec import Acceptor, Message
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.config.model import TwsConfig
-from ibbridge.tws import connector as module
 from ibbridge.tws.connector import TwsConnector
 from ibbridge.tws.outbound import OutboundMessage
+from ibbridge.tws.send_port import SendPort
+from ibbridge.tws.send_queue import SendQueue
 from ibbridge.tws.session import Session, Stage
+from ibbridge.tws.supervisor import Supervisor
+from ibbridge.tws.transport import TcpTransports
 from tests.support import virtual_loop
+from tests.support.simulated_world import LoopClock
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -71,7 +75,7 @@ class Host(asyncio.Protocol):
 
 
 class Place:
-    """A gateway, its owner and its host, on a loop whose time jumps."""
+    """A gateway, who hears what happens on it, and its host, on a loop whose time jumps."""
 
     def __init__(self, loop: virtual_loop.Loop, **settings: Any) -> None:
         self.loop = loop
@@ -81,25 +85,26 @@ class Place:
         self.open = 0
         self.told: list[str] = []
         self.session = Session(loop.now)
-        self.gateway = TwsConnector(dataclasses.replace(TwsConfig(), port=PORT, **settings), self.session, self)
+        config, clock = dataclasses.replace(TwsConfig(), port=PORT, **settings), LoopClock(loop)
+        self.supervisor = Supervisor(config, self.session, random.random)
+        self.send_port = SendPort(SendQueue(), clock)
+        transports = TcpTransports(config, None, (), clock)
+        self.gateway = TwsConnector(self.supervisor, self.send_port, transports, self, clock)
 
-    # -- the owner
+    # -- what happens
 
     def deliver(self, messages: Iterable[Any], ts: int, *, more: bool) -> None:
         for message in messages:
             if isinstance(message, Message) and message.name == "error":
-                self.gateway.on_notice(message.data["errorCode"], message.data["errorString"])
+                self.supervisor.on_notice(message.data["errorCode"], message.data["errorString"], self.loop.now)
 
     def stage_changed(self) -> None:
         self.told.append(self.session.stage.value)
 
-    def started(self, dialect: Any) -> None:
-        self.told.append("(started)")
+    def connection_ready(self) -> None:
+        self.told.append("(ready)")
 
-    def on_send(self, message: OutboundMessage) -> bool:
-        return True
-
-    def lost(self) -> None:
+    def connection_lost(self) -> None:
         self.told.append("(lost)")
 
     # -- the test
@@ -113,11 +118,9 @@ class Place:
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def play() -> Callable[..., None]:
     def play_(test: Callable[[Place], Awaitable[None]], **settings: Any) -> None:
         async def main(loop: virtual_loop.Loop) -> None:
-            clock = SimpleNamespace(monotonic=loop.time, time_ns=lambda: int(loop.now * 1e9))
-            monkeypatch.setattr(module, "time", clock)
             place = Place(loop, **settings)
             running = loop.create_task(place.gateway.run())
             await test(place)
@@ -133,13 +136,13 @@ def play(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return play_
 
 
-def test_it_connects_and_tells_its_owner_in_order(play):
+def test_it_connects_and_tells_of_it_in_order(play):
     async def test(place: Place) -> None:
         await place.listen()
         await asyncio.sleep(1)
-        stages = ["resolving", "connecting", "handshaking", "starting", "syncing", "(started)", "ready"]
+        stages = ["resolving", "connecting", "handshaking", "starting", "syncing", "(ready)", "ready"]
         assert place.told == stages
-        assert place.gateway.dialect is not None
+        assert place.send_port.dialect is not None
 
     play(test)
 
@@ -212,7 +215,7 @@ def test_the_new_port_is_followed(play):
         await asyncio.sleep(2)
         assert place.session.ready
         assert [port for _, port in place.loop.tried] == [4002, 4005]
-        assert place.gateway.port == 4005
+        assert place.supervisor.port == 4005
 
     play(test, follow_port=True)
 
@@ -257,10 +260,10 @@ def test_a_host_that_takes_nothing_is_closed_although_it_talks(play, caplog):
         await asyncio.sleep(100)
         host = place.guests[0]
         host.transport.pause_reading()
-        assert place.gateway.send(
+        assert place.send_port.send(
             OutboundMessage(REQUESTS["reqCurrentTime"], b"\0" * 400_000)
         )  # more than the kernel takes
-        assert place.gateway.unsent
+        assert place.send_port.unsent
         for _ in range(29):
             host.notice(2104, "OK:usfarm")
             await asyncio.sleep(1)

@@ -1,0 +1,52 @@
+"""The daemon's own events on `sys.bridge.`: alarms, halts, faults of the store, and its end.
+
+This module must not know the causes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.clock import Clock
+    from ibbridge.streams.publisher import Publisher
+
+log = logging.getLogger(__name__)
+
+
+class BridgeEvents:
+    """Publisher of the daemon's own events, which are logged too."""
+
+    def __init__(self, publisher: Publisher, clock: Clock) -> None:
+        self._publisher = publisher
+        self._clock = clock
+
+    def alarm(self, about: dict[str, Any]) -> None:
+        """Publish an alarm that begins or ends."""
+        if about["raised"]:
+            log.error("alarm %s: %s", about["alarm"], about["why"])
+        else:
+            log.warning("alarm %s is over", about["alarm"])
+        self._publish("alarm", about, about["alarm"])
+
+    def halt(self, about: dict[str, Any]) -> None:
+        """Publish that orders are halted or accepted again."""
+        why = f": {about['reason']}" if about["reason"] else ""
+        log.warning("orders %s by %s%s", "halted" if about["halted"] else "resumed", about["client"], why)
+        self._publish("halt", about, ())
+
+    def store(self, about: Mapping[str, Any]) -> None:
+        """Publish a fault of the event store, or its end."""
+        self._publish("store", about, ())
+
+    def bye(self) -> None:
+        """Publish that the daemon ends."""
+        channel = self._publisher.channel("sys", "bridge", "bye")
+        self._publisher.publish_map(channel, {"offset": self._publisher.offset}, self._clock.utc_us())
+
+    def _publish(self, kind: str, about: Mapping[str, Any], identity: object) -> None:
+        channel = self._publisher.channel("sys", "bridge", kind)
+        self._publisher.publish_map(channel, about, self._clock.utc_us(), identity)

@@ -1,0 +1,103 @@
+"""Arguments of orders: those that are required, those that may be left out, and those that the daemon fills in.
+
+Pure. This module knows the arguments of orders. It must not know which orders there are, or how one is sent. Its
+functions raise `CommandRefused` with all faults of an order at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.codec.messages import OUTBOUND, REQUESTS
+from ibbridge.codec.schema import Kind
+from ibbridge.orders.order import LONGEST_REF, order_ref
+from ibbridge.protocol.errors import CommandRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.codec.schema import Request
+    from ibbridge.orders.order import Order
+    from ibbridge.tws.sender import RequestSender
+
+ORDERS = frozenset(request.name for request in OUTBOUND if request.does is Kind.ORDER)
+"""Names of the requests that make an order."""
+
+OF_EVERY_ORDER = ("action", "orderType")
+"""Attributes that every order must give. TWS has defaults for them, which nobody means."""
+
+WITHOUT_QUANTITY = ("cashQty", "hedgeType", "faGroup", "faMethod", "faPercentage")
+"""Attributes from which TWS or IB computes the quantity of an order."""
+
+NOT_OF_AN_ORDER = ("orderRef", "whatIf")
+"""Attributes that no client gives, because the key and the name of the command replace them."""
+
+
+def order_values(sender: RequestSender, order: Order) -> dict[str, Any]:
+    """Return the arguments of `placeOrder`. Owner and key travel in `orderRef`."""
+    values = _with_order(sender, order.args, order.order_id, order_ref(order.owner, order.key))
+    if values["order"].get("whatIf"):
+        raise CommandRefused("E_ARG", "order.whatIf: whatIfOrder asks what an order would cost; placeOrder places it")
+    return values
+
+
+def exercise_values(sender: RequestSender, request: Request, order: Order) -> dict[str, Any]:
+    """Return the arguments of `exerciseOptions`. Its request id becomes the order id of the resulting order."""
+    args = order.args
+    given = (name for name in ("reqId", "orderId") if name in args)
+    faults = [f"{name} is the daemon's to give; key names the order" for name in given]
+    if len(sender.accounts) > 1 and not args.get("account"):
+        faults.append(f"account is missing: one of {', '.join(sender.accounts)}")
+    rest = {name: value for name, value in args.items() if name != "orderId"}
+    return sender.check(request, {**rest, str(request.key): order.order_id}, faults)
+
+
+def _with_order(sender: RequestSender, args: Mapping[str, Any], order_id: int, ref: str) -> dict[str, Any]:
+    given = args.get("order")
+    faults = []
+    if isinstance(given, dict):
+        if given.get("orderRef"):
+            faults.append("order.orderRef carries owner and key, and is the daemon's; key names the order")
+        given = {**given, "orderRef": ref}
+        faults += [f"order.{name} is missing" for name in OF_EVERY_ORDER if not given.get(name)]
+        if _is_zero(given.get("totalQuantity")) and not any(given.get(name) for name in WITHOUT_QUANTITY):
+            meant = f"0 is only for orders with {', '.join(WITHOUT_QUANTITY)}"
+            faults.append(f"order.totalQuantity must be more than 0; {meant}")
+        if len(sender.accounts) > 1 and not any(given.get(name) for name in ("account", "faGroup")):
+            faults.append(f"order.account is missing: one of {', '.join(sender.accounts)}, or a faGroup")
+    if "orderId" in args:
+        faults.append("orderId is the daemon's to give; key names the order")
+    rest = {name: value for name, value in args.items() if name != "orderId"}
+    return sender.check(REQUESTS["placeOrder"], {**rest, "order": given, "orderId": order_id}, faults)
+
+
+def what_if_values(sender: RequestSender, args: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a `placeOrder` that asks for the margin and commission, and places nothing."""
+    values = _with_order(sender, args, sender.upcoming_id, "")
+    values["order"]["whatIf"] = True
+    return values
+
+
+def _is_zero(quantity: Any) -> bool:
+    """Return True if a client has given no quantity, or 0. Text that is no number is left for later checks."""
+    if isinstance(quantity, str):
+        return not quantity.strip("0.")
+    return quantity is None or (type(quantity) in (int, float) and quantity == 0)
+
+
+def with_key(args: dict[str, Any], key: str | None) -> tuple[dict[str, Any], str]:
+    """Return the arguments without the order's key, and the key, which may stand in the arguments or beside them."""
+    given = args.get("key", key)
+    if key is not None and given != key:
+        raise CommandRefused("E_ARG", "key is given twice, and differently: beside args and within")
+    if given is None:
+        wanted = "a name of your choice that identifies this order for ever"
+        raise CommandRefused("E_ARG", f"key is missing; give {wanted} (printable ASCII, no /)")
+    if (
+        not isinstance(given, str)
+        or not 0 < len(given) <= LONGEST_REF
+        or not (given.isascii() and given.isprintable())
+        or "/" in given
+    ):
+        raise CommandRefused("E_ARG", f"key must be 1 to {LONGEST_REF} printable ASCII characters without /")
+    return {name: value for name, value in args.items() if name != "key"}, given

@@ -1,0 +1,68 @@
+"""Orders, and cancels of orders, that have left for TWS, and that TWS has not reported yet.
+
+Pure. Their owners are told if the report does not come in time, or not before the connection is lost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ibbridge.ib.notices import NOT_CONNECTED
+from ibbridge.requests.deadlines import Deadlines
+from ibbridge.tws.connection_listener import ConnectionListener
+
+if TYPE_CHECKING:
+    from ibbridge.clock import Clock
+    from ibbridge.orders.notifications import OrderNotifications
+    from ibbridge.orders.order import Order
+    from ibbridge.orders.registry import OrderRegistry
+
+PATIENCE = 30.0
+"""Seconds after which the owner of an order is told that TWS has not reported the order, or its cancel."""
+
+SAME_CANCEL = 5.0
+"""Seconds for which a repeated cancel counts as the cancel that has left, unless TWS has reported the order since."""
+
+ORDER_UNKNOWN = "the order may or may not exist; look for it among open and completed orders, executions and positions"
+CANCEL_UNKNOWN = "the order may or may not be cancelled; look for it among open orders, or cancel it again"
+
+
+class UnreportedOrders(ConnectionListener):
+    """Deadlines of the reports that TWS owes."""
+
+    def __init__(self, registry: OrderRegistry, notifications: OrderNotifications, clock: Clock) -> None:
+        self._registry = registry
+        self._notifications = notifications
+        self._clock = clock
+        self._deadlines: Deadlines[tuple[Order, bool]] = Deadlines()  # orders; True for a cancel of the order
+
+    def order_left(self, order: Order) -> None:
+        """Start the deadline of the report of an order, which is being written."""
+        self._deadlines.add((order, False), PATIENCE)
+
+    def cancel_left(self, order: Order) -> None:
+        """Start the deadline of the report of a cancel, which is being written."""
+        order.cancelling = order.has_followup = True
+        order.cancelled_at = self._clock.utc_us()
+        self._deadlines.add((order, True), PATIENCE)
+
+    def has_just_been_cancelled(self, order: Order) -> bool:
+        """Return True if a cancel has just left, and TWS has not reported the order since."""
+        return order.cancelling and 0 <= self._clock.utc_us() - order.cancelled_at < SAME_CANCEL * 1e6
+
+    def connection_lost(self) -> None:
+        """Publish an error for each order, and each cancel, of which TWS has said nothing."""
+        why = "the connection to TWS was lost before TWS said anything of"
+        for order in self._registry.unheard():
+            self._notifications.notify_error(order, NOT_CONNECTED, f"{why} this order: {ORDER_UNKNOWN}")
+        for order in self._registry.uncancelled():
+            self._notifications.notify_error(order, NOT_CONNECTED, f"{why} the cancel of this order: {CANCEL_UNKNOWN}")
+
+    def tick(self, now: float) -> None:
+        """Publish an error for each order, and each cancel, that TWS has not reported in time."""
+        for order, cancel in self._deadlines.due(now):
+            if order.cancelling if cancel else not order.heard:
+                of, unknown = ("the cancel of this order", CANCEL_UNKNOWN) if cancel else ("this order", ORDER_UNKNOWN)
+                order.hear()
+                why = f"TWS has not reported {of} for {PATIENCE:g} s: {unknown}"
+                self._notifications.notify_error(order, NOT_CONNECTED, why)

@@ -1,0 +1,174 @@
+"""Requests from commands: one-shots, and the cancels and updates of any request by the command id that made it.
+
+Pure. A command that is not executed raises `CommandRefused`. This module must not know which command is allowed to
+whom, orders, or how clients share a subscription.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.protocol import arguments
+from ibbridge.protocol.errors import CommandRefused
+from ibbridge.requests.request import CommandId
+
+if TYPE_CHECKING:
+    from ibbridge.codec.schema import Request
+    from ibbridge.requests.command_index import CommandIndex
+    from ibbridge.requests.delays import HeldRequests
+    from ibbridge.requests.issuer import RequestIssuer
+    from ibbridge.requests.request import ActiveRequest
+    from ibbridge.requests.request_factory import RequestFactory
+    from ibbridge.requests.tracker import RequestTracker
+
+
+class RequestService:
+    """Requests with a client of their own, by command."""
+
+    def __init__(
+        self,
+        request_factory: RequestFactory,
+        issuer: RequestIssuer,
+        tracker: RequestTracker,
+        index: CommandIndex,
+        held_requests: HeldRequests,
+    ) -> None:
+        self._request_factory = request_factory
+        self._issuer = issuer
+        self._tracker = tracker
+        self._index = index
+        self._held_requests = held_requests
+
+    def ask(self, request: Request, args: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
+        """Send a one-shot request with checked arguments, and return the `result` of the reply."""
+        route = self._request_factory.route(request, args, command_id)
+        if again := self.under_way(route, command_id):
+            return again
+        if request.request_id:
+            self.open(route, command_id)
+        else:
+            # Sent even if the same request is under way: TWS leaves some unanswered, and all later ones would wait.
+            self._issuer.send(route, args, command_id.client)
+        return self.begun(route, command_id)
+
+    def what_if(self, request: Request, values: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
+        """Send an order as a question for its margin and commission, under the request id that it carries.
+
+        TWS responds with one `openOrder`, which is published on the client's own stream.
+        """
+        route = self._request_factory.route(request, values, command_id)
+        if again := self.under_way(route, command_id):
+            return again
+        self._issuer.send(route, values, command_id.client)
+        route.req_id = self._issuer.next_id()
+        self._tracker.open(route)
+        return self.begun(route, command_id)
+
+    def cancelled(self, command_id: CommandId) -> str | None:
+        """Return the name of the request that this command made, if its client has cancelled the request since."""
+        return self._index.cancelled(command_id)
+
+    # -- for requests of any kind
+
+    def under_way(self, route: ActiveRequest, command_id: CommandId) -> dict[str, Any] | None:
+        """Return the result for a repeated command whose request is still under way; None for a new command.
+
+        Raises `CommandRefused` if the command id belongs to another request that is under way.
+        """
+        mine = self._index.find(command_id.named)
+        if mine is None or mine.ended:
+            return None
+        path = arguments.number(route.request)
+        asked, wanted = (arguments.numbered(each.args, path, 0) if path else each.args for each in (mine, route))
+        if mine.request is not route.request or asked != wanted:
+            raise CommandRefused(
+                "E_ID_REUSED", f"id {command_id.id!a} belongs to a {mine.request.name} that is under way"
+            )
+        return {**self.replied(mine, route), "dup": True}
+
+    def open(self, route: ActiveRequest, command_id: CommandId) -> None:
+        """Send a request that carries a request id, under a new one."""
+        route.req_id = self._issuer.next_id()
+        route.args = arguments.numbered(route.args, route.request.request_id or (), route.req_id)
+        route.subscribers.add(command_id.named)
+        self._tracker.open(route)
+        try:
+            self._issuer.send(route, dict(route.args), command_id.client)
+        except CommandRefused:
+            self._tracker.end(route)
+            raise
+
+    def begun(self, route: ActiveRequest, command_id: CommandId) -> dict[str, Any]:
+        """Remember a request that has been queued, start its response deadline, and return the result of the reply."""
+        self._index.remember(command_id.named, route)
+        self._issuer.asked(route)
+        return self.replied(route)
+
+    def join(self, shared: ActiveRequest, route: ActiveRequest, command_id: CommandId) -> dict[str, Any]:
+        """Let a client share the request of another client, and return the result of the reply.
+
+        `route` is the request as this client made it.
+        """
+        shared.subscribers.add(command_id.named)
+        self._index.remember(command_id.named, shared)
+        return self.replied(shared, route)
+
+    def replied(self, route: ActiveRequest, named: ActiveRequest | None = None) -> dict[str, Any]:
+        """Return the result for a request that is under way: the topics of its responses, and its delay by pacing.
+
+        `named` is the request as this client made it, where the client shares the request of another client.
+        """
+        return {**self._request_factory.reply(named or route), **self._held_requests.reply(route)}
+
+    # -- cancels and updates
+
+    def concern(self, request: Request, args: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
+        """Cancel or update an earlier request of the same client."""
+        holder = _named(request, args, command_id)
+        route = self._index.find(holder)
+        if route is None or route.request.name != request.target:
+            if request.cancels and self._index.cancelled(holder) == request.cancels:
+                return {"dup": True}
+            shown = ascii(args["id"])[:80]
+            raise CommandRefused(
+                "E_ARG", f"id: {command_id.client} has no {request.target} with the command id {shown}"
+            )
+        if request.cancels:
+            self._let_go(request, route, holder)
+        elif route.ended:
+            raise CommandRefused("E_ARG", f"id: the {request.target} with this command id has ended")
+        else:
+            rest = {name: value for name, value in args.items() if name != "id"}
+            # In the queue of the client that made the request, so that the update stays behind that request.
+            client = route.message.client if route.message else command_id.client
+            self._issuer.update(request, route, rest, client)
+        return {}
+
+    def _let_go(self, cancel: Request, route: ActiveRequest, holder: CommandId) -> None:
+        """Release the holder's share of a request, and cancel the request at TWS for its last holder.
+
+        A request that still waits in the queue is withdrawn, so that TWS receives neither the request nor the cancel.
+        A cancel that cannot be sent raises `CommandRefused` and changes nothing, so that the client may try again.
+        """
+        last = not route.subscribers - {holder} and not route.ended
+        if last:
+            self._issuer.cancel_with(cancel, route, holder.client)
+        self._index.cancel(holder)
+        route.subscribers.discard(holder)
+        if last:
+            self._tracker.end(route)
+
+
+def _named(request: Request, args: dict[str, Any], command_id: CommandId) -> CommandId:
+    """Return the client and command id of the request that this command names. Raises `CommandRefused`."""
+    taken = {"id", *(field.name for field in arguments.fields(request))}
+    needless = "is not needed: the request is named by its command id"
+    faults = [f"{ascii(name)[:60]} {needless}" for name in args if name not in taken][:10]
+    if "id" not in args:
+        faults.append("id is missing: the command id of the request")
+    if faults:
+        raise CommandRefused("E_ARG", *faults)
+    named = args["id"]
+    if isinstance(named, bool) or not isinstance(named, str | int):
+        raise CommandRefused("E_ARG", "id must be the command id of the request: an integer or text")
+    return CommandId(command_id.client, named).named

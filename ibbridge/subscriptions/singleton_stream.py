@@ -1,0 +1,34 @@
+"""A subscription that carries no request id, with its clients. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.protocol.arguments import canonical
+
+if TYPE_CHECKING:
+    from ibbridge.codec.schema import Request
+    from ibbridge.requests.request import CommandId
+    from ibbridge.tws.outbound import OutboundMessage
+
+
+@dataclass(slots=True, eq=False)
+class SingletonStream:
+    """A subscription without a request id, with its clients and the arguments of each.
+
+    `attempts` counts the sends. `answered`: the first values have come completely since the last send.
+    `queued`: it is to be sent again, and has not been sent yet. `messages` are
+    the requests and cancels that may still be queued.
+    """
+
+    request: Request
+    subscribers: dict[CommandId, dict[str, Any]] = field(default_factory=dict)
+    attempts: int = 0
+    answered: bool = False
+    queued: bool = False
+    messages: list[OutboundMessage] = field(default_factory=list)
+
+    def wanted(self) -> list[tuple[CommandId, dict[str, Any]]]:
+        """Return the different arguments in use, each with one of the clients that use them."""
+        return list({canonical(args): (command_id, args) for command_id, args in self.subscribers.items()}.values())

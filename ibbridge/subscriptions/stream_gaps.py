@@ -1,0 +1,55 @@
+"""Gaps in the streams of subscriptions, and how far each stream has come.
+
+A gap tells clients that data may be missing. Pure. This module must not know why data is missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ibbridge.requests.notifications import RequestNotifications
+    from ibbridge.requests.tracker import RequestTracker
+    from ibbridge.subscriptions.registry import Subscription, SubscriptionRegistry
+    from ibbridge.subscriptions.singleton_streams import SingletonStreams
+
+
+class StreamGaps:
+    """Streams of the subscriptions, as far as gaps concern them."""
+
+    def __init__(
+        self,
+        registry: SubscriptionRegistry,
+        singletons: SingletonStreams,
+        tracker: RequestTracker,
+        notifications: RequestNotifications,
+    ) -> None:
+        self._registry = registry
+        self._singletons = singletons
+        self._tracker = tracker
+        self._notifications = notifications
+
+    def last(self, subscription: Subscription) -> int:
+        """Return the last sequence number of its stream."""
+        return self._tracker.last(subscription.route)
+
+    def seq(self, subscription: Subscription) -> int:
+        """Return the last sequence number of its stream; the one before, if another subscription sent that message."""
+        if self._registry.is_alone(subscription) or self._tracker.has_spoken(subscription.route):
+            return self.last(subscription)
+        return subscription.seq
+
+    def publish(self, subscription: Subscription, reason: str) -> None:
+        """Publish `gap` for a subscription, unless no message has come since its last `gap`."""
+        if subscription.stale and self.last(subscription) == subscription.seq:
+            return
+        if self._notifications.gap(subscription.route, reason):
+            last = self.last(subscription)
+            for other in self._registry.on_topic(subscription.topic):
+                other.stale, other.seq = True, last
+
+    def publish_all(self, reason: str) -> None:
+        """Publish `gap` on every subscription."""
+        for subscription in self._registry.live():
+            self.publish(subscription, reason)
+        self._singletons.gaps(reason)

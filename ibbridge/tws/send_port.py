@@ -1,0 +1,130 @@
+"""The way out to TWS: the send queue in front of the connection of the moment.
+
+This module writes queued messages when IB's limits let them leave. It must not know how a connection is made, or the
+purpose of a message.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ibbridge.codec.schema import Pace
+
+if TYPE_CHECKING:
+    from ibbridge.clock import Timer, TimerClock
+    from ibbridge.codec import Dialect
+    from ibbridge.tws.outbound import Held, OutboundMessage
+    from ibbridge.tws.send_queue import SendQueue
+
+MOST_UNSENT = 1_048_576
+"""Bytes written that TWS has not taken yet, above which requests are refused: with a host that hangs they pile up."""
+
+
+class Writer(Protocol):
+    """A connection to TWS, as far as sending needs it."""
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """Message layouts of the connection; None before its greeting."""
+
+    def write(self, data: bytes) -> None:
+        """Write bytes."""
+
+    def closing(self) -> bool:
+        """Return True if the connection takes no bytes any more."""
+
+    def unsent(self) -> int:
+        """Return the bytes written that TWS has not taken yet."""
+
+
+class SendPort:
+    """Port that queues messages, and writes them to the connection that is attached."""
+
+    def __init__(self, send_queue: SendQueue, clock: TimerClock) -> None:
+        self._send_queue = send_queue
+        self._clock = clock
+        self._writer: Writer | None = None
+        self._timer: Timer | None = None
+
+    # -- the connection
+
+    def attach(self, writer: Writer) -> None:
+        """Write to this connection from now on."""
+        self._writer = writer
+
+    def detach(self) -> None:
+        """Stop writing: the connection is closing."""
+        self._writer = None
+
+    def drop(self) -> None:
+        """Drop all queued messages, because their connection is gone, and call their hooks."""
+        for message in self._send_queue.drop():
+            message.on_drop(message)
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """Message layouts of the connection; None without a connection or before its greeting."""
+        return self._writer.dialect if self._writer else None
+
+    @property
+    def unsent(self) -> int:
+        """Bytes written that TWS has not taken yet."""
+        return self._writer.unsent() if self._writer else 0
+
+    # -- messages
+
+    def send(self, message: OutboundMessage) -> bool:
+        """Queue a message, and write all that may leave now.
+
+        Return False, without queueing the message, if there is no connection or its write buffer is full. Raise
+        `CommandRefused` if too many messages wait.
+        """
+        writer = self._writer
+        if writer is None or writer.closing() or writer.unsent() > MOST_UNSENT:
+            return False
+        self._send_queue.put(message, self._clock.monotonic())
+        self._drain()
+        return True
+
+    def withdraw(self, message: OutboundMessage) -> bool:
+        """Take a message out of the send queue. Return False if the message is not in the queue (any more)."""
+        return self._send_queue.withdraw(message)
+
+    def held(self, message: OutboundMessage) -> Held | None:
+        """Return the limit of IB that holds a queued message back; None if no limit does."""
+        return self._send_queue.held(message, self._clock.monotonic())
+
+    def completed(self, message: OutboundMessage) -> None:
+        """Mark the request of a sent message as completed at TWS, so that another request may leave.
+
+        The other request leaves in a later callback, behind the messages that the caller sends now.
+        """
+        self._send_queue.completed(message)
+        self._come_back(self._clock.monotonic())
+
+    def waiting(self, pace: Pace) -> list[OutboundMessage]:
+        """Return the queued messages of a pace."""
+        return self._send_queue.waiting(pace)
+
+    def has_orders(self) -> bool:
+        """Return True if orders or cancels are queued."""
+        return any(map(self.waiting, (Pace.CANCEL, Pace.ORDER)))
+
+    def _drain(self) -> None:
+        """Write the messages that may leave now, and set a timer for the next ones."""
+        writer = self._writer
+        if writer is None or writer.closing():
+            return
+        now = self._clock.monotonic()
+        for message in self._send_queue.next_messages(now):
+            if message.on_send(message):
+                writer.write(message.data)
+        self._come_back(now)
+
+    def _come_back(self, now: float) -> None:
+        """Set a timer for the time when the next messages may leave."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if (wake := self._send_queue.wake()) is not None:
+            self._timer = self._clock.call_later(max(0.0, wake - now), self._drain)

@@ -1,0 +1,384 @@
+"""The wiring of the daemon: builds every part, and connects them. No other module knows them all.
+
+A part gets what it needs through its constructor, and never reaches up: what must be told later travels as a hook on
+the message or the request that is told about, or through the one list of connection listeners.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import ibbridge
+from ibbridge.bus import Bus
+from ibbridge.codec import speedups
+from ibbridge.commands.builtin import BuiltinCommands
+from ibbridge.commands.client_settings import ClientSettings
+from ibbridge.commands.endpoint import CommandEndpoint
+from ibbridge.commands.ib_requests import Executors, IbRequests
+from ibbridge.inbound.connection_events import ConnectionTracker, NoticeHandler
+from ibbridge.inbound.dispatcher import Dispatcher, Turn
+from ibbridge.inbound.errors import ErrorRouter
+from ibbridge.inbound.publication_plan import PASSED_ON
+from ibbridge.inbound.router import Router
+from ibbridge.inbound.undecodable import UndecodableMessages
+from ibbridge.inbound.unreadable import Unreadable
+from ibbridge.monitoring.alarms import Alarms
+from ibbridge.monitoring.bridge_events import BridgeEvents
+from ibbridge.monitoring.connection_status import ConnectionStatus
+from ibbridge.monitoring.health_checks import HealthChecks, HealthSample, HealthWatch
+from ibbridge.monitoring.heartbeat import Heartbeat, collect
+from ibbridge.monitoring.process_health import memory_limit
+from ibbridge.monitoring.process_watch import ProcessWatch
+from ibbridge.monitoring.store_watch import StoreWatch
+from ibbridge.monitoring.surplus_fields import SurplusFields
+from ibbridge.orders.global_cancel import GlobalCancel
+from ibbridge.orders.notifications import OrderNotifications
+from ibbridge.orders.order_keys import OrderKeys
+from ibbridge.orders.placement import OrderPlacement
+from ibbridge.orders.registry import OrderRegistry
+from ibbridge.orders.unreported import UnreportedOrders
+from ibbridge.protocol.instrument_key import instrument_key
+from ibbridge.recording import writer
+from ibbridge.requests.command_index import CommandIndex
+from ibbridge.requests.delays import HeldRequests
+from ibbridge.requests.issuer import RequestIssuer
+from ibbridge.requests.notifications import RequestNotifications
+from ibbridge.requests.reissue_queue import ReissueQueue
+from ibbridge.requests.request_factory import RequestFactory
+from ibbridge.requests.service import RequestService
+from ibbridge.requests.timeouts import RequestTimeouts
+from ibbridge.requests.tracker import RequestTracker
+from ibbridge.risk.gate import TradingGate
+from ibbridge.risk.halt import Halt
+from ibbridge.streams.envelope import PROTO
+from ibbridge.streams.history import MessageHistory
+from ibbridge.streams.publisher import Publisher
+from ibbridge.subscriptions.market_hours import MarketHours
+from ibbridge.subscriptions.registry import SubscriptionRegistry
+from ibbridge.subscriptions.resubscription import Resubscriber
+from ibbridge.subscriptions.service import SubscriptionService
+from ibbridge.subscriptions.silence_watch import SilenceWatch
+from ibbridge.subscriptions.singleton_streams import SingletonStreams
+from ibbridge.subscriptions.stall_detector import StallDetector
+from ibbridge.subscriptions.stream_gaps import StreamGaps
+from ibbridge.tws.connector import TwsConnector
+from ibbridge.tws.ib_servers import IbServers
+from ibbridge.tws.send_port import SendPort
+from ibbridge.tws.send_queue import SendQueue
+from ibbridge.tws.sender import RequestSender
+from ibbridge.tws.session import Session
+from ibbridge.tws.supervisor import Supervisor
+from ibbridge.tws.transport import TcpTransports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ibbridge.clock import TimerClock
+    from ibbridge.config.model import Config
+    from ibbridge.monitoring.log_writer import LogWriter
+    from ibbridge.recording.writer import Recorder
+    from ibbridge.storage.event_store import EventStore
+    from ibbridge.tws.connection_listener import ConnectionListener
+
+
+class Outside(NamedTuple):
+    """Surroundings of the parts, which tests replace: the store, the bus, the transports, the log, and chance."""
+
+    clock: TimerClock
+    store: EventStore
+    bus: Callable[..., Bus] = Bus
+    transports: Callable[..., TcpTransports] = TcpTransports
+    log_writer: LogWriter | None = None
+    jitter: Callable[[], float] = random.random
+
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The streams on the bus, and what the daemon says of itself there."""
+
+    publisher: Publisher
+    events: BridgeEvents
+    alarms: Alarms
+    halt: Halt
+    order_keys: OrderKeys
+
+
+@dataclass(frozen=True, slots=True)
+class Tws:
+    """The way to TWS."""
+
+    session: Session
+    supervisor: Supervisor
+    send_queue: SendQueue
+    port: SendPort
+    sender: RequestSender
+    servers: IbServers
+    status: ConnectionStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Requests:
+    """Requests and subscriptions of clients."""
+
+    tracker: RequestTracker
+    notifications: RequestNotifications
+    issuer: RequestIssuer
+    factory: RequestFactory
+    reissue_queue: ReissueQueue
+    timeouts: RequestTimeouts
+    held: HeldRequests
+    registry: SubscriptionRegistry
+    singletons: SingletonStreams
+    watch: SilenceWatch
+    resubscriber: Resubscriber
+    service: RequestService
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """Orders of clients."""
+
+    registry: OrderRegistry
+    notifications: OrderNotifications
+    gate: TradingGate
+    unreported: UnreportedOrders
+    placement: OrderPlacement
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a daemon, assembled."""
+
+    streams: Streams
+    tws: Tws
+    requests: Requests
+    orders: Orders
+    listeners: Sequence[ConnectionListener]
+    connector: TwsConnector
+    dispatcher: Dispatcher
+    router: Router
+    unreadable: Unreadable
+    ib_requests: IbRequests
+    commands: CommandEndpoint
+    bus: Bus
+    turn: Turn
+    heartbeat: Heartbeat
+    surplus: SurplusFields
+    store: EventStore
+    store_watch: StoreWatch
+    health_checks: HealthChecks
+    recorder: Recorder | None
+
+
+def assemble(config: Config, outside: Outside) -> Parts:
+    """Build the parts from their branches of the configuration."""
+    clock, store = outside.clock, outside.store
+    turn = Turn(clock)
+    streams = _streams(config, outside, turn.send)
+    tws = _tws(config, streams, outside)
+    names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
+    requests = _requests(config, streams, tws, names, clock)
+    orders = _orders(config, streams, tws, store, clock)
+    settings = ClientSettings(tws.sender, tws.session, tws.status)
+    surplus = SurplusFields(tws.port)
+    listeners = _listeners(tws, requests, orders, settings, surplus)
+
+    subscribe = SubscriptionService(
+        requests.service, requests.registry, requests.tracker, requests.factory, requests.singletons
+    )
+    global_cancel = GlobalCancel(tws.sender, orders.placement, requests.notifications, requests.factory)
+    executors = Executors(orders.placement, global_cancel, requests.service, subscribe, settings)
+    ib_requests = IbRequests(tws.sender, executors, config.commands.allow)
+    builtin = BuiltinCommands(streams.publisher, streams.halt, lambda: collect(status), clock.utc_us)
+    commands = CommandEndpoint(streams.publisher, ib_requests, builtin, clock)
+    bus = outside.bus(config.bus, commands, streams.publisher.welcome)
+    turn.connect(streams.publisher, bus)
+
+    errors = ErrorRouter(
+        streams.publisher, requests.tracker, requests.notifications, orders.registry, requests.resubscriber
+    )
+    unreadable = Unreadable(requests.tracker, errors, orders.registry, orders.notifications, requests.singletons)
+    undecodable = UndecodableMessages(streams.publisher, unreadable, streams.alarms, clock)
+    router = Router(streams.publisher, requests.tracker, orders.registry, errors, requests.singletons)
+    notices = NoticeHandler(tws.supervisor, tws.send_queue, requests.resubscriber, streams.publisher, clock)
+    connection = ConnectionTracker(tws.sender, orders.registry, notices, tws.status, listeners)
+    dispatcher = Dispatcher(streams.publisher, router, connection, undecodable, turn)
+    recorder = writer.configured(config.record, config.tws)
+    transports = outside.transports(config.tws, recorder, PASSED_ON, clock)
+    connector = TwsConnector(tws.supervisor, tws.port, transports, dispatcher, clock)
+
+    store_watch = StoreWatch(store, streams.events, clock)
+    health_checks = HealthChecks(streams.alarms, config.tws.not_ready_alarm, config.store.slow, clock.monotonic())
+    health = HealthWatch(health_checks, lambda: _sample(config, tws.session, store), orders.gate.window, clock)
+    limit = memory_limit(config.memory.limit_mb, config.ring.bytes)
+    process = ProcessWatch(streams.alarms, limit, bus.shed, outside.log_writer, clock)
+    work = (
+        bus.check,
+        store_watch.tick,
+        streams.halt.tick,
+        undecodable.tick,
+        health.tick,
+        transports.restock,
+        process.tick,
+        lambda: _tick(listeners, clock.monotonic()),
+        commands.tick,
+        streams.publisher.tick,
+    )
+    says = _heartbeat_sections(streams, tws, store_watch, clock)
+    heartbeat = Heartbeat(streams.publisher, work, says, clock)
+    started = clock.monotonic()
+    status: Mapping[str, Callable[[], Any]] = {
+        "version": lambda: ibbridge.__version__,
+        "proto": lambda: PROTO,
+        "codec": lambda: "compiled" if speedups.IN_USE else "pure",
+        "pid": os.getpid,
+        "uptime": lambda: round(clock.monotonic() - started, 3),
+        "tws": lambda: tws.status.metrics(tws.port.unsent),
+        "published": lambda: streams.publisher.offset,
+        "store": store.metrics,
+        "record": lambda: recorder.status() if recorder else None,
+        "ring": streams.publisher.ring.metrics,
+        "halt": lambda: streams.halt.state,
+        "alarms": lambda: streams.alarms.raised,
+        "log": lambda: outside.log_writer.metrics() if outside.log_writer else None,
+        "pacing": lambda: tws.send_queue.metrics(clock.monotonic()),
+        "requests": lambda: len(requests.tracker),
+        "orders": lambda: len(orders.registry),
+        "tasks": _tasks,
+        "counts": lambda: {**undecodable.counts(), **commands.counts, **_bus_counts(bus)},
+        "instruments": lambda: names,
+        "surplusFields": surplus.counts,
+    }
+    return Parts(
+        streams, tws, requests, orders, listeners, connector, dispatcher, router, unreadable, ib_requests, commands,
+        bus, turn, heartbeat, surplus, store, store_watch, health_checks, recorder,
+    )  # fmt: skip
+
+
+def _streams(config: Config, outside: Outside, send: Callable[[list[bytes]], None]) -> Streams:
+    clock, store = outside.clock, outside.store
+    order_keys = OrderKeys(config.tws.client_id, store)
+    publisher = Publisher(
+        clock.utc_us(),  # until the store gives the epoch
+        send,
+        config.bus.prefix,
+        MessageHistory(config.ring.messages, config.ring.bytes, store, order_keys.of),
+        config.bus.heartbeat,
+    )
+    events = BridgeEvents(publisher, clock)
+    return Streams(publisher, events, Alarms(events.alarm), Halt(store, events.halt), order_keys)
+
+
+def _tws(config: Config, streams: Streams, outside: Outside) -> Tws:
+    clock = outside.clock
+    session = Session(clock.monotonic())
+    session.market_data_type = config.tws.market_data_type
+    supervisor = Supervisor(config.tws, session, outside.jitter)
+    send_queue = SendQueue(config.pacing.rate, config.pacing.share, config.pacing.most)
+    port = SendPort(send_queue, clock)
+    sender = RequestSender(port, session, listed=config.commands.unknown_words == "refuse")
+    status = ConnectionStatus(config.tws, session, supervisor, streams.publisher, clock)
+    return Tws(session, supervisor, send_queue, port, sender, IbServers(), status)
+
+
+def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, str], clock: TimerClock) -> Requests:
+    registry = SubscriptionRegistry()
+    tracker = RequestTracker(streams.publisher)
+    notifications = RequestNotifications(streams.publisher, tracker, clock)
+    issuer = RequestIssuer(tws.sender, tracker)
+    factory = RequestFactory(notifications, names, (issuer, registry))
+    singletons = SingletonStreams(tws.sender, notifications, factory, tws.servers)
+    reissue_queue = ReissueQueue(issuer, tracker, notifications, registry, singletons)
+    timeouts = RequestTimeouts(issuer, tracker, notifications, reissue_queue, tws.servers)
+    gaps = StreamGaps(registry, singletons, tracker, notifications)
+    hours = MarketHours(issuer, tws.servers, clock)
+    detector = StallDetector(config.streams.silent_after, config.streams.resubscribe_per_minute)
+    watch = SilenceWatch(registry, gaps, reissue_queue, hours, detector)
+    resubscriber = Resubscriber(registry, gaps, reissue_queue, watch, timeouts)
+    held = HeldRequests(tws.sender, notifications, clock)
+    service = RequestService(factory, issuer, tracker, CommandIndex(), held)
+    return Requests(
+        tracker, notifications, issuer, factory, reissue_queue, timeouts, held, registry, singletons, watch,
+        resubscriber, service,
+    )  # fmt: skip
+
+
+def _orders(config: Config, streams: Streams, tws: Tws, store: EventStore, clock: TimerClock) -> Orders:
+    registry = OrderRegistry(config.tws.client_id, streams.order_keys.find)
+    notifications = OrderNotifications(streams.publisher, clock)
+    gate = TradingGate(streams.halt, store, tws.session, config.tws.restart_windows, clock)
+    unreported = UnreportedOrders(registry, notifications, clock)
+    placement = OrderPlacement(tws.sender, registry, gate, notifications, unreported)
+    return Orders(registry, notifications, gate, unreported, placement)
+
+
+def _listeners(
+    tws: Tws, requests: Requests, orders: Orders, settings: ClientSettings, surplus: SurplusFields
+) -> Sequence[ConnectionListener]:
+    """Return the parts that are told of the connection, in the order in which they are told.
+
+    The sender opens before anything is sent, and settings are made before anything is subscribed to. Gaps are published
+    before errors, and what is wanted again is queued before the queue is emptied.
+    """
+    return (
+        tws.sender,
+        tws.servers,
+        settings,
+        surplus,
+        requests.registry,
+        requests.tracker,
+        requests.issuer,
+        requests.resubscriber,
+        requests.timeouts,
+        requests.singletons,
+        requests.reissue_queue,
+        requests.watch,
+        requests.held,
+        orders.unreported,
+    )
+
+
+def _tick(listeners: Sequence[ConnectionListener], now: float) -> None:
+    for listener in listeners:
+        listener.tick(now)
+
+
+def _sample(config: Config, session: Session, store: EventStore) -> HealthSample:
+    return HealthSample(
+        session.proven(config.tws.stable_after),
+        session.stage.value,
+        session.last_error,
+        session.upstream,
+        store.slowest(),
+        store.fault,
+        store.shortage,
+    )
+
+
+def _heartbeat_sections(
+    streams: Streams, tws: Tws, store_watch: StoreWatch, clock: TimerClock
+) -> Mapping[str, Callable[[], Any]]:
+    return {
+        "tws": lambda: tws.session.summary(clock.monotonic()),
+        "store": store_watch.summary,
+        "halt": lambda: streams.halt.state,
+        "alarms": lambda: [alarm["alarm"] for alarm in streams.alarms.raised],
+        "unsent": lambda: tws.port.unsent,
+        "pacing": lambda: tws.send_queue.metrics(clock.monotonic()),
+    }
+
+
+def _tasks() -> int:
+    """Return the number of tasks in the loop; 0 without a loop."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return 0
+
+
+def _bus_counts(bus: Bus) -> dict[str, int]:
+    return {"notPublished": bus.unsent, "strayFrames": bus.strays, **bus.counts}

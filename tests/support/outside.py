@@ -1,0 +1,196 @@
+"""The outside of the daemon's parts in tests: a clock that is set, a bus that is a list, a store of nothing."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.wiring import Outside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ibbridge.storage.keys import Key
+
+EPOCH = 1_700_000_000_000_000
+
+
+class Scheduled:
+    """Callback of a `ManualClock`."""
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self.callback: Callable[..., object] | None = callback
+        self.args = args
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class ManualClock:
+    """Clock on which time passes when told: `now` in seconds, `us` in µs since 1970 UTC."""
+
+    def __init__(self, now: float = 0.0, us: int = EPOCH) -> None:
+        self.now = now
+        self.us = us
+        self._timers: list[tuple[float, int, Scheduled]] = []
+        self._count = itertools.count()
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def utc_us(self) -> int:
+        return self.us
+
+    def call_later(self, seconds: float, callback: Callable[..., object], *args: Any) -> Scheduled:
+        scheduled = Scheduled(callback, args)
+        heapq.heappush(self._timers, (self.now + max(0.0, seconds), next(self._count), scheduled))
+        return scheduled
+
+    def next_due(self) -> float:
+        """Return the time of the next callback."""
+        while self._timers and self._timers[0][2].callback is None:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else float("inf")
+
+    def pass_to(self, until: float) -> None:
+        """Let time pass, with everything that is scheduled meanwhile."""
+        while (due := self.next_due()) <= until:
+            scheduled = heapq.heappop(self._timers)[2]
+            self._set(max(due, self.now))
+            if scheduled.callback is not None:
+                scheduled.callback(*scheduled.args)
+        self._set(max(until, self.now))
+
+    def pass_time(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self.pass_to(self.now + seconds)
+
+    def _set(self, now: float) -> None:
+        self.us += round((now - self.now) * 1e6)
+        self.now = now
+
+
+class NoStore:
+    """Event store that writes and finds nothing, and has the `fault` that a test gives it."""
+
+    def __init__(self) -> None:
+        self.fault = ""
+        self.name = str(EPOCH)
+        self.before = self.shortage = ""
+        self.uncommitted = 0
+        self.stuck = False
+        self.keeps = True
+
+    def open(self, clock: int, adopt: object = None) -> int:
+        return clock
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def append(self, rows: Sequence[Any]) -> bool:
+        return True
+
+    def first(self, stream: bytes) -> int:
+        return 2**62
+
+    def read(self, stream: bytes, first: int, last: int, most: int, most_bytes: int) -> list[tuple[int, bytes, bytes]]:
+        return []
+
+    def last(self) -> dict[bytes, int]:
+        return {}
+
+    def state(self) -> list[tuple[bytes, bytes, bytes]]:
+        return []
+
+    def forget(self, topic: bytes, identity: bytes | None) -> None:
+        """Do nothing."""
+
+    def remember(self, key: Key) -> None:
+        """Do nothing."""
+
+    def open_keys(self) -> list[Key]:
+        return []
+
+    def key(self, name: bytes) -> bytes | None:
+        return None
+
+    def get(self, key: str) -> bytes | None:
+        return None
+
+    def put(self, key: str, value: bytes) -> bool:
+        return self.keeps
+
+    def tick(self, now: int) -> None:
+        """Do nothing."""
+
+    def slowest(self) -> float:
+        return 0.0
+
+    def metrics(self) -> dict[str, Any]:
+        return {}
+
+
+class ListBus:
+    """Bus whose subscribers are a callback for each topic and body, and whose commands a test executes."""
+
+    def __init__(self, keep: Callable[[bytes, bytes], Any], turned: Callable[[], None] = lambda: None) -> None:
+        self._keep = keep
+        self._turned = turned
+        self.unsent = self.strays = 0
+        self.counts: dict[str, int] = {}
+        self.endpoints = ("inproc://pub", "inproc://rep")
+
+    def send(self, frames: list[bytes]) -> None:
+        each = iter(frames)
+        for topic, body in zip(each, each, strict=True):
+            self._keep(topic, body)
+
+    def turn(self) -> None:
+        self._turned()
+
+    def check(self) -> None:
+        """Find nothing."""
+
+    def shed(self) -> str:
+        return ""
+
+    def open(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def attach(self, loop: object) -> None:
+        """Do nothing."""
+
+
+class NoTransports:
+    """Transports by which no connection is made."""
+
+    def __init__(self, *_: object) -> None: ...
+
+    def resolve(self, host: str, port: int, events: object) -> None:
+        """Find nothing, ever."""
+
+    def stop_trying(self) -> None:
+        """Do nothing."""
+
+    def restock(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def outside(
+    clock: ManualClock,
+    bus: ListBus,
+    *,
+    store: Any = None,
+    transports: Callable[..., Any] = NoTransports,
+    jitter: Callable[[], float] = lambda: 0.0,
+) -> Outside:
+    """Return the outside of a daemon that a test has all in its hands."""
+    given: Any = store or NoStore()
+    return Outside(clock, given, lambda *_: bus, transports, jitter=jitter)  # type: ignore[arg-type]
