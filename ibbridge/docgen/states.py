@@ -5,36 +5,72 @@ The module must not know what a state means: the states and events carry their w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.subscriptions.state import TRANSITIONS, SubscriptionEvent, SubscriptionState
+from ibbridge.orders import state as order
+from ibbridge.requests import state as request
+from ibbridge.subscriptions import state as subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+    from enum import Enum
 
 PAGE = "docs/architecture.md"
-BEGIN, END = "<!-- made from subscriptions/state.py by make docs -->\n", "<!-- end -->\n"
+END = "<!-- end -->\n"
 
 
-def subscription_states() -> str:
-    """Return the table of the states of a subscription: a row for each event."""
-    return "".join(f"| {' | '.join(row)} |\n" for row in _rows())
+class Machine(NamedTuple):
+    """State machine: the module that declares it, its states and events, and the next states."""
+
+    module: str
+    states: type[Enum]
+    events: type[Enum]
+    transitions: Mapping[tuple[Any, Any], Any]
+
+    @property
+    def begin(self) -> str:
+        """Mark before the table of this machine on the page."""
+        return f"<!-- made from {self.module} by make docs -->\n"
+
+
+MACHINES = (
+    Machine(
+        "requests/state.py",
+        request.RequestState,
+        request.RequestEvent,
+        request.TRANSITIONS,
+    ),
+    Machine(
+        "subscriptions/state.py",
+        subscription.SubscriptionState,
+        subscription.SubscriptionEvent,
+        subscription.TRANSITIONS,
+    ),
+    Machine("orders/state.py", order.OrderState, order.OrderEvent, order.TRANSITIONS),
+)
 
 
 def filled(page: str) -> str:
-    """Return a page with the table between its two marks. Raise ValueError if the marks are not there."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError("the page has no place for the table of states")
-    return before + BEGIN + subscription_states() + END + after
+    """Return a page with each table between its two marks. Raise ValueError if the marks are not there."""
+    for machine in MACHINES:
+        before, begin, rest = page.partition(machine.begin)
+        _, end, after = rest.partition(END)
+        if not (begin and end):
+            raise ValueError(f"the page has no place for the table of {machine.module}")
+        page = before + begin + table(machine) + end + after
+    return page
 
 
-def _rows() -> Iterator[tuple[str, str, str]]:
+def table(machine: Machine) -> str:
+    """Return the table of a machine: a row for each event."""
+    return "".join(f"| {' | '.join(row)} |\n" for row in _rows(machine))
+
+
+def _rows(machine: Machine) -> Iterator[tuple[str, str, str]]:
     yield "event", "in the states", "leads to"
     yield "---", "---", "---"
-    for event in SubscriptionEvent:
-        found = {state: after for (state, other), after in TRANSITIONS.items() if other is event}
-        before = [state.value for state in SubscriptionState if state in found]
+    for event in machine.events:
+        found = {state: after for (state, other), after in machine.transitions.items() if other is event}
+        before = [state.value for state in machine.states if state in found]
         (after,) = {state.value for state in found.values()}
-        yield event.value, "all" if len(before) == len(SubscriptionState) else ", ".join(before), after
+        yield event.value, "all" if len(before) == len(machine.states) else ", ".join(before), after

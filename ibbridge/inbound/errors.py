@@ -75,7 +75,7 @@ class ErrorRouter:
             elif order := self._orders.numbered(number):
                 order.hear()
                 ends = error.ends_order(acknowledged=bool(order.perm_id) or order.has_followup)
-                order.ended = order.ended or bool(ends)
+                order.end(ends=ends)
                 channels = [self._publisher.transient_channel("ord", *order.whose[:2], "error", ref=order.whose.ref)]
         for channel in channels or [self._publisher.channel("sys", "tws", "error")]:
             self._publisher.publish_map(channel, {**data, "class": error.error_class, "ends": ends}, ts)
@@ -105,7 +105,7 @@ class ErrorRouter:
         if route.ended:
             return
         if not route.one_shot:
-            route.begun = route.spoken = True
+            route.respond()
             if MESSAGES[name].book:
                 self._resubscriber.troubled(route, BAD_MESSAGE)
             return

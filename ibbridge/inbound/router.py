@@ -191,7 +191,7 @@ class Router:
         )
         route = self._tracker.find(data["reqId"])
         if route is not None:
-            route.begun = True
+            route.respond()
             return (*route.place(plan.declaration.name), route.ref)
         return ("exec", whose.owner, whose.ref)
 

@@ -79,5 +79,5 @@ class GlobalCancel:
         """Tell the clients that the cancel of all orders never left, because the connection is gone."""
         why = "the connection to TWS was lost before the cancel of all orders could be sent; cancel them again"
         for route in self._requesters.pop(message):
-            route.ended = True
+            route.end()
             self._notifications.notify_error(route, NOT_CONNECTED, why)

@@ -38,6 +38,6 @@ class OrderNotifications:
         order may be over or not.
         """
         ts = self._clock.utc_us() if ts is None else ts
-        order.ended = order.ended or bool(ends)
+        order.end(ends=ends)
         channel = self._publisher.transient_channel("ord", *order.whose[:2], "error", ref=order.whose.ref)
         publish_error(self._publisher, channel, own_error(order.order_id, code, text), ts, ends=ends)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ibbridge.orders.state import TRANSITIONS, OrderEvent, OrderState
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -42,8 +44,7 @@ class Owner(NamedTuple):
 class Order:
     """An order that a client of this daemon has placed.
 
-    - `heard`: TWS has reported the order. `message`: the message that places the order, while it is queued.
-    - `unsent`: the order was accepted, and never left.
+    - `state`: what is known of the order. `message`: the message that places the order, while it is queued.
     - `cancelling`: a cancel has left, and TWS has said nothing since that may be about the cancel.
     - `has_followup`: a cancel has left at some time, so an error may be about the cancel.
     - `cancel`: the message of the last cancel. `cancelled_at`: when the last cancel left, in µs since 1970 UTC.
@@ -56,14 +57,12 @@ class Order:
     args: Mapping[str, Any]
     command: str = "placeOrder"
     perm_id: int = 0
-    heard: bool = False
+    state: OrderState = OrderState.QUEUED
     message: OutboundMessage | None = None
-    unsent: bool = False
     cancelling: bool = False
     has_followup: bool = False
     cancel: OutboundMessage | None = None
     cancelled_at: int = 0
-    ended: bool = False
     recorded: tuple[int, int, bool] | None = None
     whose: Owner = field(init=False)
 
@@ -71,19 +70,55 @@ class Order:
         about = {"owner": self.owner, "key": self.key, "orderId": self.order_id}
         self.whose = Owner(self.owner, self.key, about)
 
+    def step(self, event: OrderEvent) -> None:
+        """Change the state as the table says."""
+        self.state = TRANSITIONS.get((self.state, event), self.state)
+
+    def leave(self) -> None:
+        """Note that the order is being written to TWS."""
+        self.message = None
+        self.step(OrderEvent.LEAVE)
+
+    def withdraw(self) -> None:
+        """Note that the order will never be written."""
+        self.message = None
+        self.step(OrderEvent.WITHDRAW)
+
+    def end(self, *, ends: bool | None = True) -> None:
+        """Note that an error is about the order, which ends it, or does not, or may (None)."""
+        if ends:
+            self.step(OrderEvent.END)
+
+    @property
+    def heard(self) -> bool:
+        """True if TWS has reported the order, or need not: its owner knows what became of it, or that nobody knows."""
+        return self.state not in (OrderState.QUEUED, OrderState.SENT)
+
+    @property
+    def unsent(self) -> bool:
+        """True if the order was accepted, and will never be written."""
+        return self.state is OrderState.NOT_SENT
+
+    @property
+    def ended(self) -> bool:
+        """True if the order is over."""
+        return self.state in (OrderState.ENDED, OrderState.NOT_SENT)
+
     def hear(self, status: str | None = None) -> None:
         """Note that TWS has reported the order, or that the owner was told that TWS has not.
 
         A report without a status also answers a cancel. A report with a status does so only if the status is in
         `CANCEL_SHOWS`.
         """
-        self.heard = True
-        if status:
-            self.ended = is_end(status)
+        self.step(_event(status) if status else OrderEvent.REPORT)
         if status is None or status in CANCEL_SHOWS:
             self.cancelling = False
             if self.cancel is not None and not self.cancel.waits:
                 self.cancel = None
+
+
+def _event(status: str) -> OrderEvent:
+    return OrderEvent.END if is_end(status) else OrderEvent.OPEN
 
 
 def order_ref(owner: str, key: str) -> str:

@@ -179,7 +179,7 @@ class OrderPlacement:
         if parent is not None and parent.unsent:
             self._unplaced(order, CANCELLED, f"its parent, {parent.key}, was not placed")
             return False
-        order.message = None
+        order.leave()
         if _transmitted(message):
             self._unreported.order_left(order)
         return True
@@ -197,7 +197,7 @@ class OrderPlacement:
 
     def _unplaced(self, order: Order, code: int, why: str) -> None:
         """End an accepted order that never left, and tell its owner."""
-        order.message, order.heard, order.unsent = None, True, True
+        order.withdraw()
         text = f"the order was not placed: {why}. Nothing of it has reached TWS; to place it, take a new key"
         self._notifications.notify_error(order, code, text, ends=True)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.orders.order import FOREIGN, Order, Owner
+from ibbridge.orders.state import OrderState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,7 +72,7 @@ class OrderRegistry:
     def former(self, owner: str, key: str) -> Order | None:
         """Return the order of an earlier process under that key. Its ids are known, its arguments are not."""
         if (owner, key) not in self._former and (numbers := self._recorded(owner, key)) is not None:
-            self.take_up(owner, key, *numbers).ended = True  # those that are open were taken up at the start
+            self.take_up(owner, key, *numbers).end()  # those that are open were taken up at the start
         return self._former.get((owner, key))
 
     def known(self, owner: str, key: str, order_id: Any) -> Order | None:
@@ -140,13 +141,16 @@ class OrderRegistry:
             known = (ref["owner"], ref["key"]) in self._former
             order = self.take_up(ref["owner"], ref["key"], ref["orderId"], about.get("permId", 0))
             if not known:  # those that are open are known from their records
-                order.ended, order.recorded = True, (order.order_id, order.perm_id, True)
+                order.end()
+                order.recorded = (order.order_id, order.perm_id, True)
 
     def take_up(self, owner: str, key: str, order_id: Any, perm_id: Any) -> Order:
         """Enter an order of an earlier process by its ids, and return the order. Its arguments are not known."""
         order = self._by_id.get(order_id)
         if order is None or (order.owner, order.key) != (owner, key):
-            order = self._former[owner, key] = Order(owner, key, order_id, {}, perm_id=perm_id, heard=True)
+            order = self._former[owner, key] = Order(
+                owner, key, order_id, {}, perm_id=perm_id, state=OrderState.REPORTED
+            )
         if order_id not in _UNTIED:
             self._by_id.setdefault(order_id, order)
         if perm_id not in _UNTIED:

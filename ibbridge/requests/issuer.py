@@ -18,6 +18,7 @@ from ibbridge.protocol import arguments
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.deadlines import Deadlines
 from ibbridge.requests.request import RequestListener
+from ibbridge.requests.state import RequestEvent
 from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:
@@ -81,7 +82,13 @@ class RequestIssuer(ConnectionListener, RequestListener):
         """Queue a request with these checked values, in the turn of `client`. Raises `CommandRefused`."""
         on_send, on_drop = partial(self._on_send, route), partial(self._on_drop, route)
         route.message = self._sender.message(route.request, values, client=client, on_send=on_send, on_drop=on_drop)
-        self._sender.send(route.message)
+        before = route.state
+        route.step(RequestEvent.QUEUE)  # first, because the message may leave at once
+        try:
+            self._sender.send(route.message)
+        except CommandRefused:
+            route.state = before
+            raise
 
     def asked(self, route: ActiveRequest) -> None:
         """Start the response deadline of a request that has been queued or written, replacing an earlier deadline."""
@@ -177,12 +184,14 @@ class RequestIssuer(ConnectionListener, RequestListener):
             self._await(route)  # not earlier: TWS responds in the order in which messages are written
         elif message.request.key:
             self.asked(route)
+        route.step(RequestEvent.LEAVE)
         return True
 
     def _on_drop(self, route: ActiveRequest, message: OutboundMessage) -> None:
         """Treat a request's message that never left, because the connection is gone, as if it had left."""
         if _unnumbered(message.request):
             self._await(route)
+        route.step(RequestEvent.LEAVE)
 
     def _await(self, route: ActiveRequest) -> None:
         """Wait for a response without a request id. This counts as a send, so an earlier deadline is void."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ibbridge.requests.state import TRANSITIONS, RequestEvent, RequestState
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -49,7 +51,7 @@ class ActiveRequest:
     - `ref`: published with every response; None where clients share the responses.
     - `has_followup`: a later command, such as an update, named this request, so an error may belong to that command.
     - `attempts`: how often the request was sent to TWS. `pacing_rejections`: how often TWS refused it for pacing.
-    - `begun`: a response has come since the request was sent last. `spoken`: the same since the last `has_spoken`.
+    - `state`: its progress. `spoken`: a response has come since the last `has_spoken`.
     - `answers`: the number of responses of the types that are `counted`.
     - `deadline`: the latest deadline of the request. Earlier deadlines are void.
     - `on_response`: receives each counted response; set only for requests of the daemon itself.
@@ -67,13 +69,12 @@ class ActiveRequest:
     place: Callable[[str], tuple[str, ...]]
     ref: Mapping[str, Any] | None
     req_id: int = 0
-    ended: bool = False
     has_followup: bool = False
     attempts: int = 0
     pacing_rejections: int = 0
-    begun: bool = False
     answers: int = 0
     deadline: object = None
+    state: RequestState = RequestState.QUEUED
     spoken: bool = False
     on_response: Callable[[Mapping[str, Any]], None] | None = None
     subscribers: set[CommandId] = field(default_factory=set)
@@ -81,6 +82,29 @@ class ActiveRequest:
     message: OutboundMessage | None = None
     partial: bytes | None = None
     listeners: Sequence[RequestListener] = ()
+
+    def step(self, event: RequestEvent) -> None:
+        """Change the state as the table says."""
+        self.state = TRANSITIONS.get((self.state, event), self.state)
+
+    def respond(self) -> None:
+        """Note that a response has come."""
+        self.step(RequestEvent.RESPONSE)
+        self.spoken = True
+
+    def end(self) -> None:
+        """Note that the request is over. `RequestTracker.end` and `finish` also release what it holds."""
+        self.step(RequestEvent.END)
+
+    @property
+    def ended(self) -> bool:
+        """True if the request is over."""
+        return self.state is RequestState.ENDED
+
+    @property
+    def begun(self) -> bool:
+        """True if a response has come since the request was written last, and the request is not over."""
+        return self.state is RequestState.ANSWERING
 
     @property
     def one_shot(self) -> bool:

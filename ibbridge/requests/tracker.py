@@ -60,7 +60,7 @@ class RequestTracker(ConnectionListener):
     def open(self, route: ActiveRequest) -> None:
         """Enter a request that is sent under `route.req_id`."""
         self._routes[route.req_id] = route
-        route.attempts, route.begun, route.spoken = route.attempts + 1, False, False
+        route.attempts, route.spoken = route.attempts + 1, False
 
     def renumber(self, route: ActiveRequest, number: int) -> None:
         """Give a request that is sent again a new request id, and disown the old one.
@@ -118,7 +118,7 @@ class RequestTracker(ConnectionListener):
                     found += [route for route in waiters if not route.ended]
                     break
         for route in found:
-            route.ended = True
+            route.end()
         return found
 
     def route(self, req_id: int) -> ActiveRequest | None:
@@ -161,7 +161,7 @@ class RequestTracker(ConnectionListener):
         No cycle of references may stay in the request. The garbage collector looks at old objects only when a
         connection is lost (`daemon.settle`), which may be never.
         """
-        route.ended = True
+        route.end()
         for listener in route.listeners:
             listener.ended(route)
         route.message = route.deadline = None
@@ -170,7 +170,7 @@ class RequestTracker(ConnectionListener):
     @staticmethod
     def use(route: ActiveRequest, channel: Channel) -> None:
         """Note that a request's responses arrive on a channel, which other requests for the instrument may share."""
-        route.begun = route.spoken = True
+        route.respond()
         if not route.one_shot:  # earlier refusals no longer count: a subscription lives for months
             route.pacing_rejections = 0
         if not route.ended and channel not in route.channels:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibbridge.orders.order_keys import adopt
+from ibbridge.orders.state import OrderState
 from ibbridge.storage.event_store import EventStore
 from tests.support.daemon_core import AAPL, _blank
 from tests.support.store_faults import scribble
@@ -170,7 +171,7 @@ def test_an_order_that_ended_before_the_stores_days_is_known_by_its_key_and_its_
     lives.begin()
     assert lives.published.daemon.parts.orders.registry.former("a", "k") == dataclasses.replace(
         lives.published.daemon.parts.orders.registry.former("a", "k"),  # type: ignore[type-var]
-        order_id=4711, perm_id=99, ended=True,
+        order_id=4711, perm_id=99, state=OrderState.ENDED,
     )  # fmt: skip
 
 
