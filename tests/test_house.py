@@ -288,7 +288,6 @@ MOST_ARGUMENTS = 5
 
 DECLARES = {
     "codec/messages/__init__.py": "joins the declarations of all messages",
-    "docgen/entries.py": "reads every declaration there is, to describe it",
     "wiring.py": "builds every part, so that no other module need know them all",
 }
 """Modules that may import as many as they like, each with its reason."""

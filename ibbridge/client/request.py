@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.codec.schema import Kind, Topic
-from ibbridge.protocol import arguments, topics
+from ibbridge.protocol import answer_topics, arguments, topics
 from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
-from ibbridge.protocol.instrument_key import instrument_key, tape
+from ibbridge.protocol.instrument_key import instrument_key
 
 if TYPE_CHECKING:
     from ibbridge.codec import schema
@@ -133,22 +133,17 @@ def places(
     `head` is the prefix of every topic. `names` are the names of instruments in the daemon's configuration, by
     instrument key.
     """
-    declared = _declared(name)
-    contract = args.get("contract")
-    if Topic.NEWS in {MESSAGES[answer].topic for answer in declared.answers}:
-        return AnswerTopics(lasting=[head + topics.topic(*topics.BULLETINS).decode()])
-    if isinstance(contract, Mapping) and declared.subscribes(args):
-        if feed := tape(contract):
-            return AnswerTopics(lasting=[head + topics.topic(*feed).decode()])
+
+    def instrument(contract: Mapping[str, Any]) -> str:
         key = instrument_key(contract)
-        market = f"{head}md.{names.get(key, key)}"
-        return AnswerTopics(lasting=[f"{market}."]) if name == "reqMktData" else AnswerTopics(wide=[f"{market}+"])
-    kinds = {MESSAGES[answer].topic for answer in declared.answers if answer in MESSAGES}
-    if Topic.ACCOUNT in kinds:
-        return AnswerTopics(lasting=[f"{head}acct."])
-    if Topic.ORDER in kinds and declared.does is Kind.ONE_SHOT:
-        return AnswerTopics(passing=[f"{head}ord."])
-    return AnswerTopics()
+        return names.get(key, key)
+
+    def spelt(components: tuple[str, ...]) -> str:
+        return head + topics.topic(*components).decode()
+
+    found = answer_topics.expected(_declared(name), args, instrument)
+    wide = [spelt(components).removesuffix(".") + "+" for components in found.wide]
+    return AnswerTopics([*map(spelt, found.lasting)], wide, [*map(spelt, found.passing)])
 
 
 def is_order(name: str) -> bool:

@@ -22,22 +22,15 @@ from ibbridge.config.model import RESTRICTED
 from ibbridge.ib import CLASSES
 from ibbridge.orders.order import LONGEST_REF
 from ibbridge.orders.order_arguments import NOT_OF_AN_ORDER, OF_EVERY_ORDER
-from ibbridge.protocol import arguments
+from ibbridge.protocol import answer_topics, arguments
 from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
-from ibbridge.protocol.topics import BULLETINS
-from ibbridge.requests.request_factory import answer_topic
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_PLACES = {
-    Topic.ORDER: "ord.<owner>.<key>.",
-    Topic.EXECUTION: "exec.<owner>.",
-    Topic.ACCOUNT: "acct.<account>.",
-    Topic.SYSTEM: "sys.tws.",
-    Topic.NEWS: ".".join((*BULLETINS, "")),
-}
-_OWN = "req.<client>.<id>."
+_PLACES = {topic: ".".join((*components, "")) for topic, components in answer_topics.UNREQUESTED.items()}
+_CLIENT = answer_topics.own("<client>", "<id>")
+_OWN = ".".join((*_CLIENT, ""))
 
 BRIDGE = "bridge"
 """Domain of the commands that are no requests of IB's."""
@@ -234,7 +227,7 @@ def _where(request: Request, message: Declaration) -> dict[str, str]:
     found: dict[str, str] = {}
     for flag in ("", *(each.name for each in request.shape.fields if _is_flag(each))):
         args = _Arguments(request, *([flag] if flag else []))
-        components = answer_topic(request, args, tuple(_OWN[:-1].split(".")), lambda _: "<instrument>")(message.name)
+        components = answer_topics.response_topic(request, args, _CLIENT, lambda _: "<instrument>")(message.name)
         found.setdefault(".".join((*components, "")), flag)
     return found
 

@@ -22,6 +22,9 @@ LONGEST_STREAM = 960
 """Most bytes of a stream's name, prefix and last dot included. So a topic of that stream stays below 1,000 bytes, the
 most that a ZeroMQ subscription may have."""
 
+GAP = "gap"
+"""Type of the message that says that messages of a stream may be missing."""
+
 BULLETINS = ("news", "bulletin")
 """Topic components of IB's bulletins, which belong to no provider of news."""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ibbridge import ib
+from ibbridge.protocol.topics import GAP
 from ibbridge.requests.request import CommandId
-from ibbridge.streams.publisher import GAP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

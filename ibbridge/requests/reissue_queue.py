@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ibbridge.ib.notices import NOT_CONNECTED
+from ibbridge.protocol.answer_topics import OF_ACCOUNTS
 from ibbridge.protocol.errors import CommandRefused
-from ibbridge.requests.request_factory import OF_ACCOUNTS
 from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:

@@ -7,28 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.codec.messages import MESSAGES, OUTBOUND
-from ibbridge.codec.schema import Kind, Topic
-from ibbridge.protocol import topics
+from ibbridge.codec.schema import Kind
+from ibbridge.protocol import answer_topics
 from ibbridge.protocol.errors import CommandRefused
-from ibbridge.protocol.instrument_key import instrument_key, tape
+from ibbridge.protocol.instrument_key import instrument_key
 from ibbridge.protocol.topics import LONGEST_STREAM
 from ibbridge.requests.request import ActiveRequest
-from ibbridge.streams.publisher import GAP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from ibbridge.codec.schema import Request
     from ibbridge.requests.notifications import RequestNotifications
     from ibbridge.requests.request import CommandId, RequestListener
-
-OF_ACCOUNTS = frozenset(
-    request.name
-    for request in OUTBOUND
-    if any(name in MESSAGES and MESSAGES[name].topic is Topic.ACCOUNT for name in request.answers)
-)
-"""Names of requests whose responses are about accounts."""
 
 
 class RequestFactory:
@@ -49,8 +40,8 @@ class RequestFactory:
 
         Raises `CommandRefused` for a too long topic.
         """
-        own = ("req", command_id.client, str(command_id.id))
-        place = answer_topic(request, args, own, self._instrument)
+        own = answer_topics.own(command_id.client, str(command_id.id))
+        place = answer_topics.response_topic(request, args, own, self._instrument)
         ref = (
             None
             if request.does is Kind.SUBSCRIPTION and "contract" in args
@@ -72,7 +63,7 @@ class RequestFactory:
 
     def topic(self, route: ActiveRequest) -> str:
         """Return the topic on which the responses arrive; for requests about accounts, the topic of the account."""
-        if route.request.name in OF_ACCOUNTS:
+        if route.request.name in answer_topics.OF_ACCOUNTS:
             account = route.args.get("account")
             return self._notifications.named("acct", *([account] if account else []))
         return self._notifications.named(*route.place(""))
@@ -83,18 +74,9 @@ class RequestFactory:
         `topic` carries most responses. `topics` are all prefixes under which messages about the request are published.
         """
         topic = topic or self.topic(route)
-        found = [topic, *(self._notifications.named(*each) for each in (*_places(route), route.place("error")))]
+        places = answer_topics.prefixes(route.request, route.args, route.place)
+        found = [topic, *(self._notifications.named(*components) for components in (*places, route.place("error")))]
         return {"topic": topic, "topics": _without_covered(found)}
-
-
-def _places(route: ActiveRequest) -> Iterator[tuple[str, ...]]:
-    """Yield the topic components of each type of response, except accounts and bulletins (on the route's topic)."""
-    for name in route.request.answers:
-        kind = MESSAGES[name].topic if name in MESSAGES else Topic.REQUEST
-        if kind is Topic.ORDER and route.request.does is Kind.ONE_SHOT:
-            yield ("ord",)  # an order is published under its owner and key, whoever asks
-        elif kind not in (Topic.ORDER, Topic.ACCOUNT, Topic.NEWS):
-            yield route.place("" if route.one_shot else name)
 
 
 def _without_covered(prefixes: list[str]) -> list[str]:
@@ -104,44 +86,3 @@ def _without_covered(prefixes: list[str]) -> list[str]:
         for place, each in enumerate(prefixes)
         if each not in prefixes[:place] and not any(each != other and each.startswith(other) for other in prefixes)
     ]
-
-
-def answer_topic(
-    request: Request,
-    args: Mapping[str, Any],
-    own: tuple[str, ...],
-    instrument: Callable[[Mapping[str, Any]], str],
-) -> Callable[[str], tuple[str, ...]]:
-    """Return a function from type of response to topic components: the instrument's stream, or the client's `own`.
-
-    Responses about accounts are not covered.
-    """
-    if "contract" not in args or request.name not in _KINDS:
-        return lambda _: own
-    market = tape(args["contract"]) or ("md", instrument(args["contract"]) + _KINDS[request.name](args))
-    if request.does is Kind.SUBSCRIPTION:
-        place = market if request.subscribes(args) else own
-        return lambda _: place
-    return lambda name: market if name in ("historicalDataUpdate", GAP) else own
-
-
-def answer_topic_of_all(request: Request, args: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the topic components of a subscription without a request id: an account, all accounts, or bulletins."""
-    if Topic.NEWS in (MESSAGES[name].topic for name in request.answers):
-        return topics.BULLETINS
-    account = args.get("acctCode", "")
-    return ("acct", account) if account else ("acct",)
-
-
-def _bars(args: Mapping[str, Any]) -> str:
-    return f"{args['whatToShow']}-{'rth' if args.get('useRTH') else 'all'}"
-
-
-_KINDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
-    "reqMktData": lambda _: "",
-    "reqMktDepth": lambda args: "+depth-smart" if args.get("isSmartDepth") else "+depth",
-    "reqTickByTickData": lambda args: f"+tbt-{args['tickType']}",
-    "reqRealTimeBars": lambda args: f"+bars-{_bars(args)}",
-    "reqHistoricalData": lambda args: f"+hist-{args['barSizeSetting'].replace(' ', '')}-{_bars(args)}",
-}
-"""Suffix to the instrument's key for each kind of subscription, from its arguments. Plain market data has none."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import INBOUND, MESSAGES, OUTBOUND
 from ibbridge.ib.notices import UNTIED
-from ibbridge.streams.publisher import GAP
+from ibbridge.protocol.topics import GAP
 from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec import compiled
 from ibbridge.protocol import topics
+from ibbridge.protocol.topics import GAP
 from ibbridge.streams import envelope
 from ibbridge.streams.channels import ChannelRegistry, outdate
 from ibbridge.streams.history import MessageHistory
@@ -28,9 +29,6 @@ else:
 
 EVENT: Hashable = object()
 """Marker in place of an identity, for a message that is an event and no state."""
-
-GAP = "gap"
-"""Type of the message that reports a possible loss of messages."""
 
 
 class Publisher(ChannelRegistry):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.protocol.arguments import canonical
 from ibbridge.protocol.instrument_key import instrument_key, tape
+from ibbridge.protocol.topics import GAP
 from ibbridge.requests.request import RequestListener
-from ibbridge.streams.publisher import GAP
 from ibbridge.subscriptions.state import TRANSITIONS, SubscriptionEvent, SubscriptionState
 from ibbridge.tws.connection_listener import ConnectionListener
 

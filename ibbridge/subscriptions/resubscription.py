@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from ibbridge.ib import notices
 from ibbridge.ib.notices import BAD_MESSAGE, BUST, COMPETING, DEPTH_HALTED, LIVE_UPDATES_FAILED
+from ibbridge.protocol.answer_topics import OF_ACCOUNTS
 from ibbridge.requests.reissue_queue import Reissue
-from ibbridge.requests.request_factory import OF_ACCOUNTS
 from ibbridge.subscriptions.silence_watch import farm_kind
 from ibbridge.subscriptions.state import SubscriptionEvent, SubscriptionState
 from ibbridge.tws.connection_listener import ConnectionListener

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.codec.messages import REQUESTS
 from ibbridge.ib.notices import NOT_CONNECTED
+from ibbridge.protocol.answer_topics import topic_of_all
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.deadlines import Deadlines
-from ibbridge.requests.request_factory import answer_topic_of_all
 from ibbridge.subscriptions.singleton_stream import SingletonStream
 from ibbridge.tws.connection_listener import ConnectionListener
 
@@ -60,7 +59,7 @@ class SingletonStreams(ConnectionListener):
             self._hold(self._whole(request), args, command_id)
         else:
             self.release(request, args, command_id)
-        return self._notifications.named(*answer_topic_of_all(request, args))
+        return self._notifications.named(*topic_of_all(request, args))
 
     def _hold(self, singleton: SingletonStream, args: dict[str, Any], command_id: CommandId) -> None:
         """Subscribe a client. Raises `CommandRefused` if another client has the updates of another account.
@@ -79,23 +78,23 @@ class SingletonStreams(ConnectionListener):
         for holder, held in [*singleton.subscribers.items()]:
             if held.get("acctCode", "") != account:  # TWS sends no more updates of that account
                 del singleton.subscribers[holder]
-                self._give_up(singleton.request, *answer_topic_of_all(singleton.request, held))
-        self._want(singleton.request, *answer_topic_of_all(singleton.request, args))
+                self._give_up(singleton.request, *topic_of_all(singleton.request, held))
+        self._want(singleton.request, *topic_of_all(singleton.request, args))
         singleton.subscribers[command_id] = args
         self._asked(singleton)
 
     def release(self, request: Request, args: dict[str, Any], command_id: CommandId) -> bool:
         """Release the client's share, and cancel at TWS for the last client. Return False if the client has none."""
-        singleton = self._whole(REQUESTS[request.cancels or request.name])
-        mine = [holder for holder in singleton.subscribers if holder.client == command_id.client]
-        if not mine:
+        singleton = self._of.get(request.cancels or request.name)
+        mine = [holder for holder in singleton.subscribers if holder.client == command_id.client] if singleton else []
+        if singleton is None or not mine:
             return False
         if len(mine) == len(singleton.subscribers) and self._sender.is_open:
             self._send(singleton, request, args, command_id.client)
         for holder in mine:
             del singleton.subscribers[holder]
         if not singleton.subscribers:
-            self._give_up(singleton.request, *answer_topic_of_all(singleton.request, args))
+            self._give_up(singleton.request, *topic_of_all(singleton.request, args))
         return True
 
     # -- state
@@ -161,7 +160,7 @@ class SingletonStreams(ConnectionListener):
     def gaps(self, reason: str) -> None:
         """Publish `gap` on the streams of all subscriptions in the table."""
         for singleton, args in self.wanted():
-            self._notifications.gap_of_all(singleton.request, answer_topic_of_all(singleton.request, args), reason)
+            self._notifications.gap_of_all(singleton.request, topic_of_all(singleton.request, args), reason)
 
     def notify_subscribers(self, name: str, code: int, why: str) -> None:
         """Publish an error to the clients of the subscriptions that messages of this type belong to."""
