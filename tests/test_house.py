@@ -396,6 +396,20 @@ TWO_FACES = {("client", "Client"): "the client for threads and the client for as
 """Names that two classes of a package share, and why."""
 
 
+BESIDE = {"client", "sim", "cli", "docgen"}
+"""Packages beside the daemon, which may call a thing as the daemon does."""
+
+
+def test_no_two_classes_of_the_daemon_have_one_name() -> None:
+    places: dict[str, set[str]] = {}
+    for name, tree in MODULES.items():
+        if package(name) not in BESIDE and not name.startswith("recording/player/"):
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ClassDef):
+                    places.setdefault(node.name, set()).add(name)
+    assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
 def test_no_class_of_a_package_has_the_name_of_another() -> None:
     names = Counter(
         (package(name), node.name)

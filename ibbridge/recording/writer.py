@@ -37,7 +37,7 @@ _BLOCK = 1024 * 1024  # bytes of records; a reader unpacks as many at a time
 _PATIENCE = 10.0  # seconds for the last writes, at the end
 
 
-class Files(Protocol):
+class RecordingFiles(Protocol):
     """Target of a recording. Failures raise `OSError`."""
 
     @property
@@ -122,7 +122,7 @@ class Rotated:
 class Recorder:
     """Recorder of any number of connections. The first connection starts its thread."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: RecordingFiles) -> None:
         self._files = files
         self._waiting: deque[bytes] = deque()
         self._taken = 0  # bytes queued, written only by the callers of `take`

@@ -20,7 +20,7 @@ MOST_UNSENT = 1_048_576
 """Bytes written that TWS has not taken yet, above which requests are refused: with a host that hangs they pile up."""
 
 
-class Writer(Protocol):
+class TransportWriter(Protocol):
     """A connection to TWS, as far as sending needs it."""
 
     @property
@@ -43,12 +43,12 @@ class SendPort:
     def __init__(self, send_queue: SendQueue, clock: TimerClock) -> None:
         self._send_queue = send_queue
         self._clock = clock
-        self._writer: Writer | None = None
+        self._writer: TransportWriter | None = None
         self._timer: Timer | None = None
 
     # -- the connection
 
-    def attach(self, writer: Writer) -> None:
+    def attach(self, writer: TransportWriter) -> None:
         """Write to this connection from now on."""
         self._writer = writer
 
