@@ -49,20 +49,20 @@ _HEAD = f"""\
 {NEWEST}: do not edit it. Names are Interactive Brokers' own, so IB's manual says more about each.
 [protocol.md](protocol.md) describes how messages and commands travel.
 
-Programs find the same as [JSON Schema](https://json-schema.org) (draft 2020-12): [schema/](schema/) has a file for the
-`data` of each message and for the `args` of each command. [index.json](schema/index.json) has the facts that a schema
-cannot express. The schemas are installed with ibbridge: `ibbridge schema tickPrice` prints one.
+Programs find the same facts as [JSON Schema](https://json-schema.org) (draft 2020-12): [schema/](schema/) has a file
+for the `data` of each message and a file for the `args` of each command. [index.json](schema/index.json) has the facts
+that a schema cannot express. The schemas are installed with ibbridge: `ibbridge schema tickPrice` prints one of them.
 """
 
 _READING = """\
 ## How to read this page
 
 **Messages** always have every key. **Commands** do not take the `reqId` or `orderId` that IB's manual has: the daemon
-assigns those. An argument that is not required may be left out, or nil. In **records** an attribute that has its
-default is left out, unless the record says otherwise.
+assigns these ids. You may leave out an argument that is not required, or give nil. In **records** an attribute that has
+its default is left out, unless the section of the record says otherwise.
 
-*Versions* are the server versions (the `serverVersion` in `status`) at which a field travels; an empty cell means all
-versions of its message. The daemon refuses an argument that the version in use does not carry. *Protobuf* is the
+*Versions* are the server versions (`serverVersion` in `status`) that have the field; an empty cell means all versions
+of the field's message. The daemon refuses an argument that the version in use does not carry. *Protobuf* is the
 field's tag on the wire; `-` marks a field that travels as text only.
 
 A command is one of these:
@@ -70,12 +70,12 @@ A command is one of these:
 | | |
 |---|---|
 | one-shot | TWS responds, and the request is over |
-| stream | a subscription: TWS sends data until it is cancelled |
+| subscription | TWS sends data until the subscription is cancelled ([index.json](schema/index.json) says `stream`) |
 | order | an order, named by its `key` |
 | fire-and-forget | TWS does not respond |
-| setting | TWS does not respond, and behaves differently from then on |
+| setting | TWS does not respond, and from then on acts by the setting |
 
-*Pace* is the priority when there is more to send than TWS takes, most urgent first: """
+*Pace* is the priority of a request when more requests wait than TWS takes. The paces are, most urgent first: """
 
 
 def page() -> str:
@@ -110,7 +110,7 @@ def _reference() -> Iterator[str]:
     """Yield the tables of IB's numbers."""
     for name, (title, about) in _TABLES.items():
         yield f"## {title}\n"
-        yield f"{about} As data: [schema/reference/{name}.json](schema/reference/{name}.json).\n"
+        yield f"{about} The same as data: [schema/reference/{name}.json](schema/reference/{name}.json).\n"
         rows = ib.tables()[name]
         yield f"| {' | '.join(column.replace('_', ' ') for column in rows[0])} |"
         yield "|" + "---|" * len(rows[0])
@@ -122,7 +122,7 @@ def _reference() -> Iterator[str]:
 _TABLES = {
     "tick_types": (
         "Tick types",
-        "The values of `tickType`. *Size tick* is the size for a price, *delayed* the same data fifteen minutes later.",
+        "The values of `tickType`. *Size tick* has the size of a price, *delayed* the same data 15 minutes later.",
     ),
     "generic_ticks": ("Generic ticks", "The values for `genericTickList` of `reqMktData`, separated by commas."),
     "error_codes": (
@@ -183,14 +183,14 @@ def _contents() -> Iterator[str]:
 
 def _types() -> Iterator[str]:
     yield "### Types\n"
-    yield "A number of any type is nil where TWS has not set it, and so is a value whose default is nil.\n"
+    yield "A number that TWS has not set is nil. A value whose default is nil is nil as well if TWS has not set it.\n"
     yield "| type | as published | as a command takes it |"
     yield "|---|---|---|"
     for kind in KINDS.values():
         yield f"| {kind.word} | {kind.says} | {kind.takes} |"
     yield (
-        f"| tags | a list of `{{tag, value}}`, both text | the same: at most {MOST_ROWS} of them, as of any list "
-        f"where nothing else is said, {LONGEST_TAG} characters of a tag and {LONGEST_VALUE} of a value |"
+        f"| tags | a list of `{{tag, value}}`, both text | the same: at most {MOST_ROWS} rows, as in every list unless "
+        f"this page says otherwise; at most {LONGEST_TAG} characters in a tag, and {LONGEST_VALUE} in a value |"
     )
     yield ""
 
@@ -218,9 +218,10 @@ def _words() -> Iterator[str]:
     """Yield the table of IB's word lists, each list once."""
     yield "## Words\n"
     yield (
-        "The words that IB lists for an argument. The daemon refuses a command with another word and names the nearest "
-        "of these. `commands.unknown_words: pass` leaves the check to TWS, for words that IB has added since. Words in "
-        "messages from TWS are not checked. *In any case*: small letters are taken as well.\n"
+        "The words that IB lists for an argument. The daemon refuses a command with another word, and names the "
+        "nearest listed word. `commands.unknown_words: pass` leaves the check to TWS, for words that IB has added "
+        "since. The daemon does not check words in messages from TWS. *In any case*: the daemon takes small letters "
+        "as well.\n"
     )
     yield "| | words |"
     yield "|---|---|"
@@ -232,8 +233,8 @@ def _words() -> Iterator[str]:
         yield f"| {noun}{' (in any case)' if words.any_case else ''} | {listed} |"
     yield ""
     yield (
-        "The type of an adjusted, attached or delta-neutral order may also be `NONE`, that of an attached order "
-        "`PRESET`. `reqHeadTimeStamp` has no date format 3.\n"
+        "The type of an adjusted, attached or delta-neutral order may also be `NONE`. The type of an attached order "
+        "may also be `PRESET`. `reqHeadTimeStamp` has no date format 3.\n"
     )
 
 
@@ -316,19 +317,19 @@ def _command_facts(entry: Entry, request: Request) -> Iterator[str]:
     if not entry.usable:
         yield "sent by the daemon itself; clients cannot send it"
     elif entry.restricted:
-        yield "refused unless `commands.allow` in the configuration lists it: it concerns the whole connection"
-    yield f"{request.does.value}, pace {request.pace.name.lower()}" + _limits(request)
+        yield "refused unless `commands.allow` in the configuration lists it, because it concerns the whole connection"
+    yield f"{_kind_of(request)}, pace {request.pace.name.lower()}" + _limits(request)
     if request.answers:
         streams = request.does is Kind.SUBSCRIPTION and not request.turns
         word = "the full state ends with" if streams else "the last is"
         end = f"; {word} {_ends(request)}" if request.ends and len(request.answers) > 1 else ""
-        yield f"answered by {_links(request.answers)}{end}"
+        yield f"responses: {_links(request.answers)}{end}"
     if entry.usable and (found := topics(request)):
         yield f"its data is published on {_topics(found)}"
     if request.concerns:
         yield f"concerns the open {_link(request.concerns)} that `id` names"
     if request.turns:
-        other = "a one-shot" if request.does is Kind.SUBSCRIPTION else "a stream"
+        other = "a one-shot" if request.does is Kind.SUBSCRIPTION else "a subscription"
         yield f"{other} with {' or '.join(f'`{flag}`' for flag in request.turns)}"
     if request.lingers:
         yield "needs no cancel: TWS would keep the request after its response, but the daemon cancels it"
@@ -338,10 +339,15 @@ def _command_facts(entry: Entry, request: Request) -> Iterator[str]:
         yield f"cancelled by {_links(cancel.name for cancel in cancels)}"
 
 
+def _kind_of(request: Request) -> str:
+    """Return the word of the page for the kind of a request."""
+    return "subscription" if request.does is Kind.SUBSCRIPTION else request.does.value
+
+
 def _limits(request: Request) -> str:
     if not request.limits:
         return ""
-    return f"; TWS is sent at most {'; '.join(map(_limit, request.limits))}; further ones wait"
+    return f"; the daemon sends at most {'; '.join(map(_limit, request.limits))}; further requests wait"
 
 
 def _limit(limit: Limit) -> str:
@@ -362,7 +368,7 @@ def _ends(request: Request) -> str:
 
 def _message_facts(message: Declaration) -> Iterator[str]:
     if asked := asking(message):
-        yield f"answers {_links(request.name for request in asked)}"
+        yield f"a response to {_links(request.name for request in asked)}"
     found = places(message)
     yield "published on " + (_topics(found) if found else "the topics of the request or order that it concerns")
     if message.identity is None:
@@ -452,15 +458,18 @@ def _of_record(entry: Entry, record: Record, path: Path) -> Iterator[str]:
         word = _range(entry.lives[where], entry.lives.get(path)) if where in entry.lives else "never"
         groups.setdefault(word, []).append(f"`{field.name}`")
     always = groups.pop("", [])
-    whose, travels = f"`{'.'.join(path)}`", "is sent" if entry.is_command else "arrives"
+    whose, travels = f"`{'.'.join(path)}`", "are sent" if entry.is_command else "arrive"
     if len(groups.get("never", ())) > len(always):
         del groups["never"]
         said = [", ".join(always), *(f"{word} also {', '.join(names)}" for word, names in sorted(groups.items()))]
         aside = " Other attributes are accepted and ignored." if record.lenient and entry.is_command else ""
-        yield f"Of {whose} only this {travels}: {'; '.join(filter(None, said))}.{aside}\n"
+        yield f"Of {whose} only these attributes {travels}: {'; '.join(filter(None, said))}.{aside}\n"
     elif groups:
-        said = [f"{', '.join(names)} {word}" for word, names in sorted(groups.items())]
-        yield f"All of {whose} {travels}, except: {'; '.join(said)}.\n"
+        said = [
+            f"{', '.join(names)} {word if word == 'never' else f'only {word}'}"
+            for word, names in sorted(groups.items())
+        ]
+        yield f"All attributes of {whose} {travels}, but {'; '.join(said)}.\n"
     for field in record.shape:
         if isinstance(field.type, Record) and (*path, field.name) in entry.lives:
             yield from _of_record(entry, field.type, (*path, field.name))

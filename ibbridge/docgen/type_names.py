@@ -97,7 +97,7 @@ KINDS: Mapping[str, ValueType] = {
         _type("string"),
         _type("string"),
         "text",
-        f"text of at most {t.LONGEST_TEXT} characters, where nothing else is said",
+        f"text of at most {t.LONGEST_TEXT} characters, unless this page says otherwise",
     ),
     "code": ValueType(
         "code",
