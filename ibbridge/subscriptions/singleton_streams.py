@@ -1,7 +1,7 @@
 """Subscriptions without a request id, of which a connection holds one each: positions, account updates, bulletins.
 
 This module knows the clients of each subscription. Every client's command is sent to TWS, and the last client's cancel.
-`resubscription` decides when to send again, and when a deadline has passed. Pure; raises `CommandRefused`.
+`reissue_queue` has them sent again. Pure; raises `CommandRefused`.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ class SingletonStreams(ConnectionListener):
         if singleton.attempts != due.attempts or singleton.answered or not singleton.subscribers:
             return
         seconds = singleton.request.deadline or 0.0
-        if singleton.queued or not self._servers.up:
+        if singleton.queued or not self._servers.up or not self._sender.is_open:
             self._deadlines.add(due, seconds)
             return
         why = f"TWS has not sent all first values within {seconds:g} s; later values are published as they come"

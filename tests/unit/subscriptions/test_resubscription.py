@@ -704,6 +704,19 @@ def test_an_account_summary_without_a_first_answer_is_over_and_one_with_it_is_no
     assert len(middle.tracker) == 1
 
 
+def test_first_values_are_not_overdue_while_there_is_no_connection_that_could_bring_them(middle):
+    middle.ask("reqPositions", "a", 1)
+    wait(middle, 30)
+    middle.lost()
+    wait(middle, 120)
+    assert errors(middle) == []
+    middle.connect()
+    assert errors(middle) == wait(middle, 58) == []
+    wait(middle, 4)
+    (error,) = errors(middle)
+    assert (error.topic, error.data["errorCode"], error.data["ends"]) == ("req.a.1.error.", 504, False)
+
+
 @pytest.mark.parametrize(
     ("name", "args"),
     [
