@@ -171,8 +171,7 @@ class Bus:
 
         If messages are left, the next turn follows after the loop's other callbacks (if attached), and until then
         further calls do nothing: so a flood of requests never gets more than every other turn of the loop. A call
-        within a turn, by an answer for example, does nothing either. Raise `BusError` if one of the threads that admit
-        and measure peers has ended.
+        within a turn, by an answer for example, does nothing either.
         """
         if self._turning or self._endpoints is None or self._again is not None:
             return

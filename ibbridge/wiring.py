@@ -165,7 +165,6 @@ class Parts:
     ib_requests: IbRequests
     commands: CommandEndpoint
     bus: Bus
-    turn: Turn
     heartbeat: Heartbeat
     surplus: SurplusFields
     store: EventStore
@@ -255,7 +254,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
     }
     return Parts(
         streams, tws, requests, orders, listeners, connector, dispatcher, router, unreadable, ib_requests, commands,
-        bus, turn, heartbeat, surplus, store, store_watch, health_checks, recorder,
+        bus, heartbeat, surplus, store, store_watch, health_checks, recorder,
     )  # fmt: skip
 
 

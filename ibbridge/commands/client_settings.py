@@ -9,7 +9,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.codec.schema import Kind
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.tws.connection_listener import ConnectionListener
 
@@ -36,11 +35,8 @@ class ClientSettings(ConnectionListener):
         self._settings: dict[str, dict[str, Any]] = {}
 
     def send(self, request: Request, args: dict[str, Any], client: str) -> dict[str, Any]:
-        """Send a request that has no response, and remember it if it is a setting. Return the `result` of the reply."""
-        if request.does is Kind.SETTING:
-            message = self._sender.message(request, args, client=client, on_send=self._leaves, on_drop=self._dropped)
-        else:
-            message = self._sender.message(request, args, client=client)
+        """Make a setting with checked arguments, and remember it. Return the `result` of the reply."""
+        message = self._sender.message(request, args, client=client, on_send=self._leaves, on_drop=self._dropped)
         self._sender.send(message)
         return {}
 

@@ -111,7 +111,7 @@ class IbRequests:
     def _ask(self, request: Request, args: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
         if request.name == "reqGlobalCancel":
             return self._global_cancel.execute(request, args, command_id)
-        if request.does in (Kind.SETTING, Kind.FORGET):
+        if request.does is Kind.SETTING:
             return self._settings.send(request, args, command_id.client)
         whole = request.does is Kind.SUBSCRIPTION and not request.request_id  # also with `subscribe: false`
         ask = self._subscriptions.subscribe if whole or request.subscribes(args) else self._requests.ask

@@ -107,7 +107,7 @@ class RequestIssuer(ConnectionListener, RequestListener):
     def tick(self, now: float) -> None:
         """Cancel lingering requests whose cancels TWS did not take before."""
         if self.is_open:
-            self.cancel_lingering()
+            self._cancel_lingering()
 
     # -- stopping
 
@@ -121,7 +121,7 @@ class RequestIssuer(ConnectionListener, RequestListener):
         cancel = _CANCELS.get(route.request.name)
         if cancel is not None and cancel.request_id and route.request.does is not Kind.ORDER:
             try:
-                values = self.cancelling(cancel, route)
+                values = self._cancelling(cancel, route)
             except CommandRefused as error:
                 if error.outcome == "refused":
                     return  # this version has no such cancel
@@ -131,7 +131,7 @@ class RequestIssuer(ConnectionListener, RequestListener):
     def cancel_with(self, cancel: Request, route: ActiveRequest, client: str) -> None:
         """Withdraw a queued request, or send this cancel of it in the turn of `client`. Raises `CommandRefused`."""
         if self.is_open and not self._sender.withdraw(route.message):
-            self._sender.send(self._sender.message(cancel, self.cancelling(cancel, route), client=client))
+            self._sender.send(self._sender.message(cancel, self._cancelling(cancel, route), client=client))
 
     def update(self, update: Request, route: ActiveRequest, args: dict[str, Any], client: str) -> None:
         """Send an update of a request under way, such as of a display group. Raises `CommandRefused`."""
@@ -139,7 +139,7 @@ class RequestIssuer(ConnectionListener, RequestListener):
         self._sender.send(self._sender.message(update, values, client=client))
         route.has_followup = True
 
-    def cancelling(self, cancel: Request, route: ActiveRequest) -> dict[str, Any]:
+    def _cancelling(self, cancel: Request, route: ActiveRequest) -> dict[str, Any]:
         """Return the arguments of the cancel of a request. Raises `CommandRefused`."""
         same: dict[str, Any] = {f.name: route.args[f.name] for f in cancel.shape.shape if f.name in route.args}
         return self._sender.check(cancel, arguments.numbered(same, cancel.request_id or (), route.req_id))
@@ -149,16 +149,16 @@ class RequestIssuer(ConnectionListener, RequestListener):
         if route.request.lingers and self.is_open:
             cancel = _CANCELS[route.request.name]
             with contextlib.suppress(CommandRefused):  # this version has no such cancel
-                self._lingering.append((cancel, self.cancelling(cancel, route), route.message))
+                self._lingering.append((cancel, self._cancelling(cancel, route), route.message))
                 route.message = None  # it takes room at TWS until the cancel has left
-                self.cancel_lingering()
+                self._cancel_lingering()
 
     def partly_answered(self, route: ActiveRequest) -> None:
         """Set the deadline for the rest of a partial response (`REST_WITHIN`)."""
         route.deadline = due = ResponseDeadline(route, route.attempts, route.answers)
         self._deadlines.add(due, REST_WITHIN)
 
-    def cancel_lingering(self) -> None:
+    def _cancel_lingering(self) -> None:
         """Cancel answered requests that TWS keeps open, as long as TWS accepts messages."""
         while self._lingering:
             cancel, values, message = self._lingering[0]

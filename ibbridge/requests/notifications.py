@@ -54,12 +54,9 @@ class RequestNotifications:
         """Forget the state of these types of message on the topics under `place`."""
         self._publisher.forget_types(place, kinds)
 
-    def notify_error(self, route: ActiveRequest, code: int, text: str, ts: int | None = None) -> None:
-        """Publish an error of the daemon's own about a request, with `ends` as the caller has set `route.ended`.
-
-        `ts` is the time of the event that causes the error, in µs since 1970 UTC; None is now.
-        """
-        ts = self._clock.utc_us() if ts is None else ts
+    def notify_error(self, route: ActiveRequest, code: int, text: str) -> None:
+        """Publish an error of the daemon's own about a request, with `ends` as the caller has set `route.ended`."""
+        ts = self._clock.utc_us()
         for channel in (self._tracker.channel(route, "error"), *self._to_others(route)):
             publish_error(self._publisher, channel, own_error(route.req_id, code, text), ts, ends=route.ended)
 

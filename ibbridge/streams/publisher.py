@@ -38,9 +38,6 @@ class Publisher(ChannelRegistry):
     in seconds that welcomes announce.
     """
 
-    proto = envelope.PROTO
-    """Version of the bus protocol."""
-
     def __init__(
         self,
         epoch: int,
@@ -148,12 +145,12 @@ class Publisher(ChannelRegistry):
         usual: Mapping[str, Mapping[Any, Channel]],
         other: Callable[[Any, int], None],
     ) -> None:
-        """Publish the messages of one read, and hold them back until `flush`, as `begin_batch` does.
+        """Begin a batch, and publish the messages of one read in it.
 
         A packed message whose channel is in `usual`, by its type and key, is published there. `other` gets the others,
         and may publish.
         """
-        self._holding = True
+        self.begin_batch()
         self._sequencer.publish_all(messages, ts, usual, other)
 
     def end_batch(self) -> bool:

@@ -1,8 +1,8 @@
 """Registry of subscriptions: the request, the clients and the liveness of each subscription at TWS.
 
 The registry outlives connections: every subscription in it is requested again on each new connection. Pure. This module
-knows requests and declarations. It must not know how a request is sent (`ib_requests`, `resubscription`), the messages
-that are published, or a clock: callers supply the times.
+knows requests and declarations. It must not know how a request is sent (`issuer`, `reissue_queue`), the messages that
+are published, or a clock: callers supply the times.
 """
 
 from __future__ import annotations

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 class SingletonStream:
     """A subscription without a request id, with its clients and the arguments of each.
 
-    `attempts` counts the sends. `answered`: the first values have come completely since the last send.
-    `queued`: it is to be sent again, and has not been sent yet. `messages` are
-    the requests and cancels that may still be queued.
+    `attempts` counts the sends. `answered`: the first values have come completely since the last send. `queued`: it is
+    to be sent again, and has not been sent yet. `messages` are the requests and cancels that may still be queued.
     """
 
     request: Request

@@ -253,9 +253,9 @@ def test_an_error_says_the_same_of_a_request_that_is_over(middle):
 
 def test_an_error_of_the_daemons_own_says_whether_the_request_has_ended(middle):
     route = middle.tracker.route(middle.subscribe())
-    middle.notifications.notify_error(route, 504, "later", 1)
+    middle.notifications.notify_error(route, 504, "later")
     middle.tracker.end(route)
-    middle.notifications.notify_error(route, 504, "never", 1)
+    middle.notifications.notify_error(route, 504, "never")
     assert {heard.topic for heard in middle.published} == {"md.AAPL-STK-SMART-USD.error."}
     assert {heard.data["class"] for heard in middle.published} == {"connectivity"}
     assert [heard.data["ends"] for heard in middle.published] == [False, True]
