@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from ibbridge.requests import command_index, tracker
+from ibbridge.streams import channels
 from ibbridge.subscriptions import registry
 from tests.support.daemon_core import AAPL, Middle
 
@@ -59,6 +60,7 @@ def test_what_is_over_is_freed_at_once_and_waits_for_no_garbage_collection(what,
     monkeypatch.setattr(tracker, "MOST_ENDED", 50)
     monkeypatch.setattr(registry, "MOST_REMEMBERED", 50)
     monkeypatch.setattr(command_index, "MOST_REMEMBERED", 50)
+    monkeypatch.setattr(channels, "MOST_PLACES", 10)
     middle = Middle()
     run(middle, what, 300)
     gc.collect()
