@@ -59,19 +59,19 @@ class ErrorRouter:
             log.info("TWS reports %s for id %s: %s", code, number, text)
         ends = error.ends
         channels: list[Channel] = []
-        route = None
+        active = None
         if number not in UNTIED:
-            if route := self._tracker.find(number):
-                ends = error.ends_one_shot if route.one_shot else error.ends
-                ends = None if ends and route.has_followup else ends
-                ends = False if not route.ended and code in AGAIN and not route.one_shot else ends
-                if not route.ended and self._resubscriber.refused_for_now(route, code, text):
+            if active := self._tracker.find(number):
+                ends = error.ends_one_shot if active.one_shot else error.ends
+                ends = None if ends and active.has_followup else ends
+                ends = False if not active.ended and code in AGAIN and not active.one_shot else ends
+                if not active.ended and self._resubscriber.refused_for_now(active, code, text):
                     ends = False
-                if ends and not route.ended:
-                    self._tracker.end(route)
+                if ends and not active.ended:
+                    self._tracker.end(active)
                 if code == RESET:
-                    _clear_books(route)
-                channels = self._notifications.error_channels(route)
+                    _clear_books(active)
+                channels = self._notifications.error_channels(active)
             elif order := self._orders.numbered(number):
                 order.hear()
                 ends = error.ends_order(acknowledged=bool(order.perm_id) or order.has_followup)
@@ -79,44 +79,44 @@ class ErrorRouter:
                 channels = [self._publisher.transient_channel("ord", *order.whose[:2], "error", ref=order.whose.ref)]
         for channel in channels or [self._publisher.channel("sys", "tws", "error")]:
             self._publisher.publish_map(channel, {**data, "class": error.error_class, "ends": ends}, ts)
-        if route is not None and not route.ended:
-            self._resubscriber.troubled(route, code)
+        if active is not None and not active.ended:
+            self._resubscriber.troubled(active, code)
 
     def unreadable(
-        self, route: ActiveRequest, name: str, known: Mapping[str, Any], text: str, *, admitted: bool
+        self, active: ActiveRequest, name: str, known: Mapping[str, Any], text: str, *, admitted: bool
     ) -> None:
         """Tell the client of a request that a message for it cannot be read, with a text that says why.
 
         A client whose request ends is always told, another client only if the message is `admitted`.
         """
-        was_over = route.ended and route.request.key is not None
+        was_over = active.ended and active.request.key is not None
         if was_over:  # its client has been told why
             return
-        if name in route.request.answers:
-            self._spoil(route, name, known)
-        if route.on_response is None and (admitted or route.ended):
-            self._notifications.notify_error(route, BAD_MESSAGE, text)
+        if name in active.request.answers:
+            self._spoil(active, name, known)
+        if active.on_response is None and (admitted or active.ended):
+            self._notifications.notify_error(active, BAD_MESSAGE, text)
 
-    def _spoil(self, route: ActiveRequest, name: str, known: Mapping[str, Any]) -> None:
+    def _spoil(self, active: ActiveRequest, name: str, known: Mapping[str, Any]) -> None:
         """End a one-shot that has an unreadable response, because its responses can never be complete.
 
         A subscription goes on. A subscription to market depth is requested again, because its book is wrong.
         """
-        if route.ended:
+        if active.ended:
             return
-        if not route.one_shot:
-            route.respond()
+        if not active.one_shot:
+            active.respond()
             if MESSAGES[name].book:
-                self._resubscriber.troubled(route, BAD_MESSAGE)
+                self._resubscriber.troubled(active, BAD_MESSAGE)
             return
         last = MESSAGES[name].last
-        if name in route.request.ends and (last is None or known.get(last, True)):
-            self._tracker.answer(route)
+        if name in active.request.ends and (last is None or known.get(last, True)):
+            self._tracker.answer(active)
         else:
-            self._tracker.end(route)
+            self._tracker.end(active)
 
 
-def _clear_books(route: ActiveRequest) -> None:
-    for channel in route.channels:
+def _clear_books(active: ActiveRequest) -> None:
+    for channel in active.channels:
         if channel.book:
             channel.book.clear()

@@ -70,10 +70,10 @@ class Router:
             if channel is None:
                 return
         self._publisher.publish_packed(channel, _pack(data), ts, plan.identity(data) if plan.identity else EVENT)
-        if plan.counted and number is not None and (route := self._tracker.route(number)):
-            route.answers += 1
-            if route.on_response:
-                route.on_response(data)
+        if plan.counted and number is not None and (active := self._tracker.under_way(number)):
+            active.answers += 1
+            if active.on_response:
+                active.on_response(data)
         if plan.declaration.book:
             channel.book = channel.book or DepthBook()
             channel.book.apply(data, ts)
@@ -95,12 +95,12 @@ class Router:
 
     def _over(self, name: str, number: int, data: Mapping[str, Any]) -> None:
         """End the one-shot with the request id `number`, if this message is its last response."""
-        route = self._tracker.route(number)
-        if route is None or not route.one_shot or name not in route.request.ends:
+        active = self._tracker.under_way(number)
+        if active is None or not active.one_shot or name not in active.request.ends:
             return
         last = self._plans[name].declaration.last
         if last is None or data[last]:
-            self._tracker.answer(route)
+            self._tracker.answer(active)
 
     def _channel(self, plan: PublicationPlan, name: str, data: dict[str, Any], ts: int) -> Channel | None:
         """Return the channel of a message that has no channel yet, or whose channel depends on more than its id.
@@ -115,9 +115,9 @@ class Router:
             self._singletons.complete(name)
         if plan.ends and declaration.key is None and (waiters := self._tracker.take_waiters(name, data)):
             packed = _pack(data)
-            for route in waiters:
-                self._tracker.finish(route)
-                self._publisher.publish_packed(self._tracker.channel(route, name), packed, ts)
+            for active in waiters:
+                self._tracker.finish(active)
+                self._publisher.publish_packed(self._tracker.channel(active, name), packed, ts)
             return None
         return self._places[declaration.topic](self, plan, name, data)
 
@@ -125,26 +125,26 @@ class Router:
         return self._answer_to(plan, name, plan.number(data) if plan.number else None)
 
     def _answer_to(self, plan: PublicationPlan, name: str, number: int | None) -> Channel:
-        route = self._tracker.find(number)
-        if route is None:
+        active = self._tracker.find(number)
+        if active is None:
             if self._tracker.is_disowned(number):
                 return self._publisher.transient_channel(plan.unknown, f"~{number}", name)
             return self._publisher.channel(plan.unknown, f"~{number}", name)
-        channel = self._tracker.channel(route, name)
-        if route.ended:
+        channel = self._tracker.channel(active, name)
+        if active.ended:
             return channel
         plan.channels[number] = channel
         channel.keeps = plan.identity is not None
-        self._tracker.use(route, channel)
+        self._tracker.use(active, channel)
         return channel
 
     def _of_order(self, _: PublicationPlan, name: str, data: dict[str, Any]) -> Channel:
         about = data.get("order") or data
         number = data.get("orderId", 0)
-        route = self._tracker.find(number)
+        active = self._tracker.find(number)
         # A what-if is no order. Another client of TWS may have an order with the same order id.
-        if route is not None and route.request.does is Kind.ORDER and self._orders.ours(about.get("clientId", 0)):
-            return self._of_what_if(route, name, data)
+        if active is not None and active.request.does is Kind.ORDER and self._orders.ours(about.get("clientId", 0)):
+            return self._of_what_if(active, name, data)
         whose = self._orders.whose(
             client_id=about.get("clientId", 0),
             order_id=data.get("orderId", about.get("orderId", 0)),
@@ -154,21 +154,21 @@ class Router:
         )
         return self._publisher.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
 
-    def _of_what_if(self, route: ActiveRequest, name: str, data: dict[str, Any]) -> Channel:
+    def _of_what_if(self, active: ActiveRequest, name: str, data: dict[str, Any]) -> Channel:
         """Return the channel of a message about a what-if: the client's, unless an openOrder is not the response yet.
 
         TWS may send an openOrder before the margins are known. The daemon keeps this openOrder, and publishes it as the
         response only if no other comes (`answer_partly`).
         """
-        if name == "openOrder" and (route.ended or not _has_margins(data)):
-            if not route.ended:
-                route.partial = _pack(data)
-                for listener in route.listeners:
-                    listener.partly_answered(route)
-            return self._publisher.transient_channel("req", f"~{route.req_id}", name)
+        if name == "openOrder" and (active.ended or not _has_margins(data)):
+            if not active.ended:
+                active.partial = _pack(data)
+                for listener in active.listeners:
+                    listener.partly_answered(active)
+            return self._publisher.transient_channel("req", f"~{active.req_id}", name)
         if name == "openOrder":
-            self._tracker.end(route)
-        return self._tracker.channel(route, name)
+            self._tracker.end(active)
+        return self._tracker.channel(active, name)
 
     def _of_execution(self, plan: PublicationPlan, name: str, data: dict[str, Any]) -> Channel:
         if name == "commissionAndFeesReport":
@@ -189,24 +189,24 @@ class Router:
             perm_id=execution.get("permId", 0),
             order_ref=execution.get("orderRef", ""),
         )
-        route = self._tracker.find(data["reqId"])
-        if route is not None:
-            route.respond()
-            return (*route.place(plan.declaration.name), route.ref)
+        active = self._tracker.find(data["reqId"])
+        if active is not None:
+            active.respond()
+            return (*active.place(plan.declaration.name), active.ref)
         return ("exec", whose.owner, whose.ref)
 
     def _of_account(self, plan: PublicationPlan, name: str, data: dict[str, Any]) -> Channel:
         number = plan.number(data) if plan.number else None
-        route = self._tracker.find(number) if plan.number else None
-        account = data.get("accountName") or data.get("account") or (route and route.args.get("account"))
+        active = self._tracker.find(number) if plan.number else None
+        account = data.get("accountName") or data.get("account") or (active and active.args.get("account"))
         if not account:
-            account = "all" if plan.number is None or route is not None else f"~{number}"
-        given_up = route.ended if route else self._singletons.is_unwanted(name, account)
+            account = "all" if plan.number is None or active is not None else f"~{number}"
+        given_up = active.ended if active else self._singletons.is_unwanted(name, account)
         if given_up:  # a late message is no state: its subscription has been cancelled
-            return self._publisher.transient_channel("acct", account, name, ref=route.ref if route else None)
-        channel = self._publisher.channel("acct", account, name, ref=route.ref if route else None)
-        if route:
-            self._tracker.use(route, channel)
+            return self._publisher.transient_channel("acct", account, name, ref=active.ref if active else None)
+        channel = self._publisher.channel("acct", account, name, ref=active.ref if active else None)
+        if active:
+            self._tracker.use(active, channel)
         return channel
 
     def _at_its_place(self, plan: PublicationPlan, name: str, _: dict[str, Any]) -> Channel:

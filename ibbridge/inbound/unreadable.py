@@ -68,26 +68,26 @@ class Unreadable:
             return Concerned()
         text = f"a message of TWS cannot be read ({name}: {why}); its bytes are on sys.tws.decodeError"
         number = _number(message, known)
-        routes = self._routes(message, number, known)
-        for route in routes:
-            self._errors.unreadable(route, name, known, text, admitted=admitted)
-        order = None if routes else self._order(message, number, known)
+        requests = self._requests(message, number, known)
+        for active in requests:
+            self._errors.unreadable(active, name, known, text, admitted=admitted)
+        order = None if requests else self._order(message, number, known)
         if admitted:
             if not message.key:
                 self._singletons.notify_subscribers(name, BAD_MESSAGE, text)
             if order is not None:
                 self._order_notifications.notify_error(order, BAD_MESSAGE, text, ts)
-        ref = order.whose.ref if order else next((route.blamed for route in routes), None)
+        ref = order.whose.ref if order else next((active.blamed for active in requests), None)
         return Concerned(number, ref)
 
-    def _routes(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> list[ActiveRequest]:
+    def _requests(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> list[ActiveRequest]:
         """Return the requests that the message would have answered."""
-        route = self._tracker.concerned(number)
-        if message.topic is Topic.ORDER and route and not (route.request.does is Kind.ORDER and self._ours(known)):
-            route = None  # the order id belongs to another client of TWS
-        if route is None and not message.key:
+        active = self._tracker.concerned(number)
+        if message.topic is Topic.ORDER and active and not (active.request.does is Kind.ORDER and self._ours(known)):
+            active = None  # the order id belongs to another client of TWS
+        if active is None and not message.key:
             return self._tracker.incomplete(message.name, known)
-        return [route] if route else []
+        return [active] if active else []
 
     def _order(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> Order | None:
         """Return the order of this daemon that a message is about."""

@@ -48,15 +48,15 @@ class GlobalCancel:
         Return the `result` of the reply, which says `dup` if the same cancel of this client is queued already. Raise
         `CommandRefused` if the cancel cannot be queued.
         """
-        route = self._request_factory.route(request, args, command_id)
+        active = self._request_factory.make(request, args, command_id)
         self._placement.withdraw_all("all orders were cancelled before it could be sent")
-        if requesters := self._joinable(args, route):
-            requesters.append(route)
+        if requesters := self._joinable(args, active):
+            requesters.append(active)
             return {"dup": True}
         message = self._sender.message(
-            route.request, args, client=route.client, on_send=self._leaves, on_drop=self._dropped
+            active.request, args, client=active.client, on_send=self._leaves, on_drop=self._dropped
         )
-        self._requesters[message] = [route]
+        self._requesters[message] = [active]
         try:
             self._sender.send(message)
         except CommandRefused:
@@ -64,10 +64,10 @@ class GlobalCancel:
             raise
         return {}
 
-    def _joinable(self, args: Mapping[str, Any], route: ActiveRequest) -> list[ActiveRequest]:
+    def _joinable(self, args: Mapping[str, Any], active: ActiveRequest) -> list[ActiveRequest]:
         for message in self._sender.waiting(Pace.CANCEL):
             requesters = self._requesters.get(message, [])
-            if message.args == args and message.client == route.client and 0 < len(requesters) <= MOST_JOINED:
+            if message.args == args and message.client == active.client and 0 < len(requesters) <= MOST_JOINED:
                 return requesters
         return []
 
@@ -78,6 +78,6 @@ class GlobalCancel:
     def _dropped(self, message: OutboundMessage) -> None:
         """Tell the clients that the cancel of all orders never left, because the connection is gone."""
         why = "the connection to TWS was lost before the cancel of all orders could be sent; cancel them again"
-        for route in self._requesters.pop(message):
-            route.end()
-            self._notifications.notify_error(route, NOT_CONNECTED, why)
+        for active in self._requesters.pop(message):
+            active.end()
+            self._notifications.notify_error(active, NOT_CONNECTED, why)

@@ -19,25 +19,25 @@ class CommandIndex:
     """Requests by command, and the commands whose requests their clients have cancelled."""
 
     def __init__(self) -> None:
-        self._routes: dict[CommandId, ActiveRequest] = {}
+        self._requests: dict[CommandId, ActiveRequest] = {}
         self._cancelled: OrderedDict[CommandId, str] = OrderedDict()  # a client may repeat its cancel
         self._tidy_at = 0
 
     def find(self, command_id: CommandId) -> ActiveRequest | None:
         """Return the request that this command has made, if the request is remembered."""
-        return self._routes.get(command_id)
+        return self._requests.get(command_id)
 
-    def remember(self, command_id: CommandId, route: ActiveRequest) -> None:
+    def remember(self, command_id: CommandId, active: ActiveRequest) -> None:
         """Remember a request by its command. Requests that are over are forgotten now and then."""
-        self._routes[command_id] = route
+        self._requests[command_id] = active
         self._cancelled.pop(command_id, None)
-        if len(self._routes) > self._tidy_at:
-            self._routes = {command_id: route for command_id, route in self._routes.items() if not route.ended}
-            self._tidy_at = max(MOST_REMEMBERED, 2 * len(self._routes))
+        if len(self._requests) > self._tidy_at:
+            self._requests = {command_id: active for command_id, active in self._requests.items() if not active.ended}
+            self._tidy_at = max(MOST_REMEMBERED, 2 * len(self._requests))
 
     def cancel(self, command_id: CommandId) -> None:
         """Forget the request of a command, because its client has cancelled the request."""
-        self._cancelled[command_id] = self._routes.pop(command_id).request.name
+        self._cancelled[command_id] = self._requests.pop(command_id).request.name
         if len(self._cancelled) > MOST_REMEMBERED:
             self._cancelled.popitem(last=False)
 

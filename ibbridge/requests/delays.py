@@ -27,29 +27,29 @@ class HeldRequests(ConnectionListener):
         self._clock = clock
         self._until: dict[ActiveRequest, int | None] = {}
 
-    def reply(self, route: ActiveRequest) -> dict[str, Any]:
+    def reply(self, active: ActiveRequest) -> dict[str, Any]:
         """Return the delay of an accepted request for the reply; an empty map if no limit holds the request back.
 
         `held_until` is the earliest time at which the request can leave if nothing changes, in microseconds since 1970
         UTC; None if that depends on the end of another request. `held_by` names the limit, for people.
         """
-        if (about := self._look(route)) is None:
+        if (about := self._look(active)) is None:
             return {}
-        self._until[route] = about["held_until"]
+        self._until[active] = about["held_until"]
         return about
 
     def tick(self, _: float) -> None:
         """Publish `held` on the topic of each request that waits longer than its client was told."""
         now = self._clock.utc_us()
-        for route, until in [*self._until.items()]:
-            if route.ended or not route.waits:
-                del self._until[route]
-            elif until is not None and now > until and (about := self._look(route)) is not None:
-                self._until[route] = about["held_until"]
-                self._notifications.notify_held(route, about)
+        for active, until in [*self._until.items()]:
+            if active.ended or not active.waits:
+                del self._until[active]
+            elif until is not None and now > until and (about := self._look(active)) is not None:
+                self._until[active] = about["held_until"]
+                self._notifications.notify_held(active, about)
 
-    def _look(self, route: ActiveRequest) -> dict[str, Any] | None:
-        held = self._sender.held(route.message)
+    def _look(self, active: ActiveRequest) -> dict[str, Any] | None:
+        held = self._sender.held(active.message)
         if held is None:
             return None
         until = None if held.seconds is None else self._clock.utc_us() + int(held.seconds * 1e6)

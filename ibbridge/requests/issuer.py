@@ -38,7 +38,7 @@ _CANCELS = {request.cancels: request for request in OUTBOUND if request.cancels}
 class ResponseDeadline:
     """Response deadline of a request, with its counts of sends and responses when the deadline was set."""
 
-    route: ActiveRequest
+    active: ActiveRequest
     attempts: int
     answers: int
 
@@ -63,37 +63,37 @@ class RequestIssuer(ConnectionListener, RequestListener):
 
     # -- asking
 
-    def reissue(self, route: ActiveRequest) -> None:
+    def reissue(self, active: ActiveRequest) -> None:
         """Send a request again, under a new request id if the request carries one. Raises `CommandRefused`."""
-        request = route.request
+        request = active.request
         if _unnumbered(request):
-            self.send(route, self._sender.check(request, dict(route.args)))
+            self.send(active, self._sender.check(request, dict(active.args)))
         else:
-            if route.message is not None:
-                self._sender.completed(route.message)  # the old request id no longer counts against TWS's limits
+            if active.message is not None:
+                self._sender.completed(active.message)  # the old request id no longer counts against TWS's limits
             number = self._sender.next_id()
-            args = arguments.numbered(route.args, request.request_id or (), number)
-            self.send(route, self._sender.check(request, dict(args)))
-            route.args = args
-            self._tracker.renumber(route, number)
-        self.asked(route)
+            args = arguments.numbered(active.args, request.request_id or (), number)
+            self.send(active, self._sender.check(request, dict(args)))
+            active.args = args
+            self._tracker.renumber(active, number)
+        self.asked(active)
 
-    def send(self, route: ActiveRequest, values: dict[str, Any], client: str = "") -> None:
+    def send(self, active: ActiveRequest, values: dict[str, Any], client: str = "") -> None:
         """Queue a request with these checked values, in the turn of `client`. Raises `CommandRefused`."""
-        on_send, on_drop = partial(self._on_send, route), partial(self._on_drop, route)
-        route.message = self._sender.message(route.request, values, client=client, on_send=on_send, on_drop=on_drop)
-        before = route.state
-        route.step(RequestEvent.QUEUE)  # first, because the message may leave at once
+        on_send, on_drop = partial(self._on_send, active), partial(self._on_drop, active)
+        active.message = self._sender.message(active.request, values, client=client, on_send=on_send, on_drop=on_drop)
+        before = active.state
+        active.step(RequestEvent.QUEUE)  # first, because the message may leave at once
         try:
-            self._sender.send(route.message)
+            self._sender.send(active.message)
         except CommandRefused:
-            route.state = before
+            active.state = before
             raise
 
-    def asked(self, route: ActiveRequest) -> None:
+    def asked(self, active: ActiveRequest) -> None:
         """Start the response deadline of a request that has been queued or written, replacing an earlier deadline."""
-        if seconds := route.request.within(route.args):
-            route.deadline = due = ResponseDeadline(route, route.attempts, route.answers)
+        if seconds := active.request.within(active.args):
+            active.deadline = due = ResponseDeadline(active, active.attempts, active.answers)
             self._deadlines.add(due, seconds)
 
     def overdue(self, now: float) -> list[ResponseDeadline]:
@@ -111,51 +111,51 @@ class RequestIssuer(ConnectionListener, RequestListener):
 
     # -- stopping
 
-    def cancel(self, route: ActiveRequest) -> None:
+    def cancel(self, active: ActiveRequest) -> None:
         """Withdraw a queued request, or cancel a sent one at TWS, if IB has a cancel for the request.
 
         Raises `CommandRefused` if the cancel cannot be sent now.
         """
-        if self._sender.withdraw(route.message):
+        if self._sender.withdraw(active.message):
             return
-        cancel = _CANCELS.get(route.request.name)
-        if cancel is not None and cancel.request_id and route.request.does is not Kind.ORDER:
+        cancel = _CANCELS.get(active.request.name)
+        if cancel is not None and cancel.request_id and active.request.does is not Kind.ORDER:
             try:
-                values = self._cancelling(cancel, route)
+                values = self._cancelling(cancel, active)
             except CommandRefused as error:
                 if error.outcome == "refused":
                     return  # this version has no such cancel
                 raise
             self._sender.send(self._sender.message(cancel, values))
 
-    def cancel_with(self, cancel: Request, route: ActiveRequest, client: str) -> None:
+    def cancel_with(self, cancel: Request, active: ActiveRequest, client: str) -> None:
         """Withdraw a queued request, or send this cancel of it in the turn of `client`. Raises `CommandRefused`."""
-        if self.is_open and not self._sender.withdraw(route.message):
-            self._sender.send(self._sender.message(cancel, self._cancelling(cancel, route), client=client))
+        if self.is_open and not self._sender.withdraw(active.message):
+            self._sender.send(self._sender.message(cancel, self._cancelling(cancel, active), client=client))
 
-    def update(self, update: Request, route: ActiveRequest, args: dict[str, Any], client: str) -> None:
+    def update(self, update: Request, active: ActiveRequest, args: dict[str, Any], client: str) -> None:
         """Send an update of a request under way, such as of a display group. Raises `CommandRefused`."""
-        values = self._sender.check(update, arguments.numbered(args, update.request_id or (), route.req_id))
+        values = self._sender.check(update, arguments.numbered(args, update.request_id or (), active.req_id))
         self._sender.send(self._sender.message(update, values, client=client))
-        route.has_followup = True
+        active.has_followup = True
 
-    def _cancelling(self, cancel: Request, route: ActiveRequest) -> dict[str, Any]:
+    def _cancelling(self, cancel: Request, active: ActiveRequest) -> dict[str, Any]:
         """Return the arguments of the cancel of a request. Raises `CommandRefused`."""
-        same: dict[str, Any] = {f.name: route.args[f.name] for f in cancel.shape.shape if f.name in route.args}
-        return self._sender.check(cancel, arguments.numbered(same, cancel.request_id or (), route.req_id))
+        same: dict[str, Any] = {f.name: active.args[f.name] for f in cancel.shape.shape if f.name in active.args}
+        return self._sender.check(cancel, arguments.numbered(same, cancel.request_id or (), active.req_id))
 
-    def answered(self, route: ActiveRequest) -> None:
+    def answered(self, active: ActiveRequest) -> None:
         """Cancel an answered one-shot that TWS keeps open until a cancel. Clients need not know of this."""
-        if route.request.lingers and self.is_open:
-            cancel = _CANCELS[route.request.name]
+        if active.request.lingers and self.is_open:
+            cancel = _CANCELS[active.request.name]
             with contextlib.suppress(CommandRefused):  # this version has no such cancel
-                self._lingering.append((cancel, self._cancelling(cancel, route), route.message))
-                route.message = None  # it takes room at TWS until the cancel has left
+                self._lingering.append((cancel, self._cancelling(cancel, active), active.message))
+                active.message = None  # it takes room at TWS until the cancel has left
                 self._cancel_lingering()
 
-    def partly_answered(self, route: ActiveRequest) -> None:
+    def partly_answered(self, active: ActiveRequest) -> None:
         """Set the deadline for the rest of a partial response (`REST_WITHIN`)."""
-        route.deadline = due = ResponseDeadline(route, route.attempts, route.answers)
+        active.deadline = due = ResponseDeadline(active, active.attempts, active.answers)
         self._deadlines.add(due, REST_WITHIN)
 
     def _cancel_lingering(self) -> None:
@@ -170,33 +170,33 @@ class RequestIssuer(ConnectionListener, RequestListener):
             if message is not None:
                 self._sender.completed(message)
 
-    def ended(self, route: ActiveRequest) -> None:
+    def ended(self, active: ActiveRequest) -> None:
         """Withdraw the message of a request that is over, or free its share of IB's limits."""
-        self._sender.release(route.message)
+        self._sender.release(active.message)
 
     # -- on the way to TWS
 
-    def _on_send(self, route: ActiveRequest, message: OutboundMessage) -> bool:
+    def _on_send(self, active: ActiveRequest, message: OutboundMessage) -> bool:
         """Prepare for the writing of a request's message. Return False if the message must not be sent any more."""
         if _unnumbered(message.request):
-            if route.ended:
+            if active.ended:
                 return False
-            self._await(route)  # not earlier: TWS responds in the order in which messages are written
+            self._await(active)  # not earlier: TWS responds in the order in which messages are written
         elif message.request.key:
-            self.asked(route)
-        route.step(RequestEvent.LEAVE)
+            self.asked(active)
+        active.step(RequestEvent.LEAVE)
         return True
 
-    def _on_drop(self, route: ActiveRequest, message: OutboundMessage) -> None:
+    def _on_drop(self, active: ActiveRequest, message: OutboundMessage) -> None:
         """Treat a request's message that never left, because the connection is gone, as if it had left."""
         if _unnumbered(message.request):
-            self._await(route)
-        route.step(RequestEvent.LEAVE)
+            self._await(active)
+        active.step(RequestEvent.LEAVE)
 
-    def _await(self, route: ActiveRequest) -> None:
+    def _await(self, active: ActiveRequest) -> None:
         """Wait for a response without a request id. This counts as a send, so an earlier deadline is void."""
-        self._tracker.wait(route)
-        self.asked(route)
+        self._tracker.wait(active)
+        self.asked(active)
 
 
 def _unnumbered(request: Request) -> bool:

@@ -34,14 +34,14 @@ class RequestNotifications:
         """Return the topic with these components as clients subscribe to the topic."""
         return self._publisher.named(*components)
 
-    def gap(self, route: ActiveRequest, reason: str) -> bool:
+    def gap(self, active: ActiveRequest, reason: str) -> bool:
         """Publish `gap` on the streams of a request. Return False if no response has ever come."""
         ts = self._clock.utc_us()
-        streams = {channel.stream.name: channel.stream for channel in route.channels}
-        place = route.place(GAP)
+        streams = {channel.stream.name: channel.stream for channel in active.channels}
+        place = active.place(GAP)
         for stream in streams.values():
             own = self._publisher.components(stream)
-            self._publisher.gap(route.channels, place if place[:2] == own else own, reason, ts)
+            self._publisher.gap(active.channels, place if place[:2] == own else own, reason, ts)
         return bool(streams)
 
     def gap_of_all(self, request: Request, place: tuple[str, ...], reason: str) -> None:
@@ -54,36 +54,36 @@ class RequestNotifications:
         """Forget the state of these types of message on the topics under `place`."""
         self._publisher.forget_types(place, kinds)
 
-    def notify_error(self, route: ActiveRequest, code: int, text: str) -> None:
-        """Publish an error of the daemon's own about a request, with `ends` as the caller has set `route.ended`."""
+    def notify_error(self, active: ActiveRequest, code: int, text: str) -> None:
+        """Publish an error of the daemon's own about a request, with `ends` as the caller has set `active.ended`."""
         ts = self._clock.utc_us()
-        for channel in (self._tracker.channel(route, "error"), *self._to_others(route)):
-            publish_error(self._publisher, channel, own_error(route.req_id, code, text), ts, ends=route.ended)
+        for channel in (self._tracker.channel(active, "error"), *self._to_others(active)):
+            publish_error(self._publisher, channel, own_error(active.req_id, code, text), ts, ends=active.ended)
 
-    def notify_held(self, route: ActiveRequest, about: Mapping[str, Any]) -> None:
+    def notify_held(self, active: ActiveRequest, about: Mapping[str, Any]) -> None:
         """Publish `held` for a request that a limit holds back, with the time until which it waits."""
-        self._publisher.publish_map(self._tracker.channel(route, "held"), about, self._clock.utc_us())
+        self._publisher.publish_map(self._tracker.channel(active, "held"), about, self._clock.utc_us())
 
-    def answer_partly(self, route: ActiveRequest) -> bool:
+    def answer_partly(self, active: ActiveRequest) -> bool:
         """Publish a kept partial response as the final one. Return False if there is none."""
-        if route.partial is None:
+        if active.partial is None:
             return False
-        self._tracker.end(route)
-        self._publisher.publish_packed(self._tracker.channel(route, "openOrder"), route.partial, self._clock.utc_us())
+        self._tracker.end(active)
+        self._publisher.publish_packed(self._tracker.channel(active, "openOrder"), active.partial, self._clock.utc_us())
         return True
 
-    def error_channels(self, route: ActiveRequest) -> list[Channel]:
+    def error_channels(self, active: ActiveRequest) -> list[Channel]:
         """Return the channels on which an error about a request is published."""
         return [
-            self._publisher.transient_channel(*route.place("error"), "error", ref=route.blamed),
-            *self._to_others(route),
+            self._publisher.transient_channel(*active.place("error"), "error", ref=active.blamed),
+            *self._to_others(active),
         ]
 
-    def _to_others(self, route: ActiveRequest) -> list[Channel]:
+    def _to_others(self, active: ActiveRequest) -> list[Channel]:
         """Return the error channels of further clients that share an account's subscription with the first client."""
-        if route.place("error")[0] != "req":
+        if active.place("error")[0] != "req":
             return []
-        others = sorted(route.subscribers - {CommandId(route.client, route.id).named}, key=str)
+        others = sorted(active.subscribers - {CommandId(active.client, active.id).named}, key=str)
         return [
             self._publisher.transient_channel(
                 "req",

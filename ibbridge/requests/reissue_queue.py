@@ -51,17 +51,17 @@ class Renewable(Protocol):
 class WithIds(Protocol):
     """Wanted subscriptions with a request id: `subscriptions.registry`, as far as it is needed here."""
 
-    def find(self, route: ActiveRequest) -> Renewable | None:
+    def find(self, active: ActiveRequest) -> Renewable | None:
         """Return the subscription of a request, if the request is one."""
 
 
 class Reissue(NamedTuple):
-    """A request to send: one with a request id (`route`), or a subscription without one (`singleton`).
+    """A request to send: one with a request id (`active`), or a subscription without one (`singleton`).
 
     A `cancel_first` request is cancelled first.
     """
 
-    route: ActiveRequest | None
+    active: ActiveRequest | None
     cancel_first: bool = False
     singleton: WithoutId | None = None
     args: Mapping[str, Any] = {}
@@ -93,12 +93,12 @@ class ReissueQueue(ConnectionListener):
         """True while there is a connection on which to send."""
         return self._issuer.is_open
 
-    def __contains__(self, route: ActiveRequest) -> bool:
-        return any(reissue.route is route for reissue in self._queue)
+    def __contains__(self, active: ActiveRequest) -> bool:
+        return any(reissue.active is active for reissue in self._queue)
 
-    def routes(self) -> list[ActiveRequest]:
+    def requests(self) -> list[ActiveRequest]:
         """Return the queued requests that carry a request id, the least urgent first."""
-        return [reissue.route for reissue in self._queue if reissue.route]
+        return [reissue.active for reissue in self._queue if reissue.active]
 
     def connection_started(self) -> None:
         """Empty the queue: its requests are those of the old connection."""
@@ -119,9 +119,9 @@ class ReissueQueue(ConnectionListener):
 
     def put(self, reissues: list[Reissue]) -> None:
         """Queue these requests by urgency, leaving out those that are queued already."""
-        there = set(self.routes())
-        kept = [reissue for reissue in self._queue if reissue.route or not any(other.singleton for other in reissues)]
-        added = [reissue for reissue in reissues if reissue.route is None or reissue.route not in there]
+        there = set(self.requests())
+        kept = [reissue for reissue in self._queue if reissue.active or not any(other.singleton for other in reissues)]
+        added = [reissue for reissue in reissues if reissue.active is None or reissue.active not in there]
         both = [*reversed(kept), *added]
         self._queue = sorted(both, key=_urgency)[::-1]
 
@@ -140,34 +140,34 @@ class ReissueQueue(ConnectionListener):
             except CommandRefused as error:
                 if error.outcome != "refused":
                     break
-                refused += [(route, str(error)) for route in self._refused(reissue)]
+                refused += [(active, str(error)) for active in self._refused(reissue)]
             self._queue.pop()
-        for route, why in refused:
-            self._notifications.notify_error(route, NOT_CONNECTED, why)
+        for active, why in refused:
+            self._notifications.notify_error(active, NOT_CONNECTED, why)
 
     def _ask(self, reissue: Reissue) -> None:
         if reissue.singleton is not None:
             self._singletons.reissue(reissue.singleton, reissue.args)
             return
-        route = reissue.route
-        if route is None or route.ended:
+        active = reissue.active
+        if active is None or active.ended:
             return
         if reissue.cancel_first:
-            self._issuer.cancel(route)
+            self._issuer.cancel(active)
             self._queue[-1] = reissue._replace(cancel_first=False)
-        self._issuer.reissue(route)
-        if subscription := self._subscriptions.find(route):
-            subscription.renewed(self._tracker.last(route))
+        self._issuer.reissue(active)
+        if subscription := self._subscriptions.find(active):
+            subscription.renewed(self._tracker.last(active))
 
     def _refused(self, reissue: Reissue) -> list[ActiveRequest]:
-        if reissue.route is not None:
-            self._tracker.end(reissue.route)
-            return [reissue.route]
+        if reissue.active is not None:
+            self._tracker.end(reissue.active)
+            return [reissue.active]
         return self._singletons.refused(reissue.singleton, reissue.args) if reissue.singleton else []
 
 
 def _urgency(reissue: Reissue) -> tuple[bool, int, bool]:
     """Return the sort key: accounts first, one-shots before subscriptions, history last."""
-    request = reissue.singleton.request if reissue.singleton else reissue.route.request  # type: ignore[union-attr]
-    streams = reissue.route is None or not reissue.route.one_shot
+    request = reissue.singleton.request if reissue.singleton else reissue.active.request  # type: ignore[union-attr]
+    streams = reissue.active is None or not reissue.active.one_shot
     return request.name not in OF_ACCOUNTS, request.pace.value, streams

@@ -33,13 +33,13 @@ class CommandId(NamedTuple):
 class RequestListener:
     """A part that is told how a request goes on. Each method does nothing by default."""
 
-    def answered(self, route: ActiveRequest) -> None:
+    def answered(self, active: ActiveRequest) -> None:
         """Act on the last response to a one-shot, before the request ends."""
 
-    def partly_answered(self, route: ActiveRequest) -> None:
+    def partly_answered(self, active: ActiveRequest) -> None:
         """Act on a response to a what-if that has no margins yet."""
 
-    def ended(self, route: ActiveRequest) -> None:
+    def ended(self, active: ActiveRequest) -> None:
         """Act on the end of a request, for whatever reason."""
 
 

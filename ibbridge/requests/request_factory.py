@@ -35,7 +35,7 @@ class RequestFactory:
         self._names = names
         self._listeners = listeners
 
-    def route(self, request: Request, args: Mapping[str, Any], command_id: CommandId) -> ActiveRequest:
+    def make(self, request: Request, args: Mapping[str, Any], command_id: CommandId) -> ActiveRequest:
         """Return the request of a command, with the topics of its responses.
 
         Raises `CommandRefused` for a too long topic.
@@ -50,32 +50,32 @@ class RequestFactory:
         if request.name.startswith("reqPnL"):
             ref = {each: args[each] for each in ("account", "modelCode", "conid") if each in args}
         listeners = self._listeners
-        route = ActiveRequest(request, command_id.client, command_id.id, args, place, ref, listeners=listeners)
-        if (length := len(self.topic(route))) > LONGEST_STREAM:
+        active = ActiveRequest(request, command_id.client, command_id.id, args, place, ref, listeners=listeners)
+        if (length := len(self.topic(active))) > LONGEST_STREAM:
             fault = f"the topic of the responses would have {length} bytes, and {LONGEST_STREAM} are the most"
             what = "contract" if "contract" in args else request.name
             raise CommandRefused("E_ARG", f"{what}: {fault}; leave out fields that the instrument does not need")
-        return route
+        return active
 
     def _instrument(self, contract: Mapping[str, Any]) -> str:
         key = instrument_key(contract)
         return self._names.get(key, key)
 
-    def topic(self, route: ActiveRequest) -> str:
+    def topic(self, active: ActiveRequest) -> str:
         """Return the topic on which the responses arrive; for requests about accounts, the topic of the account."""
-        if route.request.name in answer_topics.OF_ACCOUNTS:
-            account = route.args.get("account")
+        if active.request.name in answer_topics.OF_ACCOUNTS:
+            account = active.args.get("account")
             return self._notifications.named("acct", *([account] if account else []))
-        return self._notifications.named(*route.place(""))
+        return self._notifications.named(*active.place(""))
 
-    def reply(self, route: ActiveRequest, topic: str = "") -> dict[str, Any]:
+    def reply(self, active: ActiveRequest, topic: str = "") -> dict[str, Any]:
         """Return the topics for the reply to a command.
 
         `topic` carries most responses. `topics` are all prefixes under which messages about the request are published.
         """
-        topic = topic or self.topic(route)
-        places = answer_topics.prefixes(route.request, route.args, route.place)
-        found = [topic, *(self._notifications.named(*components) for components in (*places, route.place("error")))]
+        topic = topic or self.topic(active)
+        places = answer_topics.prefixes(active.request, active.args, active.place)
+        found = [topic, *(self._notifications.named(*components) for components in (*places, active.place("error")))]
         return {"topic": topic, "topics": _without_covered(found)}
 
 

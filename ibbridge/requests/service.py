@@ -41,28 +41,28 @@ class RequestService:
 
     def ask(self, request: Request, args: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
         """Send a one-shot request with checked arguments, and return the `result` of the reply."""
-        route = self._request_factory.route(request, args, command_id)
-        if again := self.under_way(route, command_id):
+        active = self._request_factory.make(request, args, command_id)
+        if again := self.under_way(active, command_id):
             return again
         if request.request_id:
-            self.open(route, command_id)
+            self.open(active, command_id)
         else:
             # Sent even if the same request is under way: TWS leaves some unanswered, and all later ones would wait.
-            self._issuer.send(route, args, command_id.client)
-        return self.begun(route, command_id)
+            self._issuer.send(active, args, command_id.client)
+        return self.begun(active, command_id)
 
     def what_if(self, request: Request, values: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
         """Send an order as a question for its margin and commission, under the request id that it carries.
 
         TWS responds with one `openOrder`, which is published on the client's own stream.
         """
-        route = self._request_factory.route(request, values, command_id)
-        if again := self.under_way(route, command_id):
+        active = self._request_factory.make(request, values, command_id)
+        if again := self.under_way(active, command_id):
             return again
-        self._issuer.send(route, values, command_id.client)
-        route.req_id = self._issuer.next_id()
-        self._tracker.open(route)
-        return self.begun(route, command_id)
+        self._issuer.send(active, values, command_id.client)
+        active.req_id = self._issuer.next_id()
+        self._tracker.open(active)
+        return self.begun(active, command_id)
 
     def cancelled(self, command_id: CommandId) -> str | None:
         """Return the name of the request that this command made, if its client has cancelled the request since."""
@@ -70,7 +70,7 @@ class RequestService:
 
     # -- for requests of any kind
 
-    def under_way(self, route: ActiveRequest, command_id: CommandId) -> dict[str, Any] | None:
+    def under_way(self, active: ActiveRequest, command_id: CommandId) -> dict[str, Any] | None:
         """Return the result for a repeated command whose request is still under way; None for a new command.
 
         Raises `CommandRefused` if the command id belongs to another request that is under way.
@@ -78,55 +78,55 @@ class RequestService:
         mine = self._index.find(command_id.named)
         if mine is None or mine.ended:
             return None
-        path = arguments.number(route.request)
-        asked, wanted = (arguments.numbered(each.args, path, 0) if path else each.args for each in (mine, route))
-        if mine.request is not route.request or asked != wanted:
+        path = arguments.number(active.request)
+        asked, wanted = (arguments.numbered(each.args, path, 0) if path else each.args for each in (mine, active))
+        if mine.request is not active.request or asked != wanted:
             raise CommandRefused(
                 "E_ID_REUSED", f"id {command_id.id!a} belongs to a {mine.request.name} that is under way"
             )
-        return {**self.replied(mine, route), "dup": True}
+        return {**self.replied(mine, active), "dup": True}
 
-    def open(self, route: ActiveRequest, command_id: CommandId) -> None:
+    def open(self, active: ActiveRequest, command_id: CommandId) -> None:
         """Send a request that carries a request id, under a new one."""
-        route.req_id = self._issuer.next_id()
-        route.args = arguments.numbered(route.args, route.request.request_id or (), route.req_id)
-        route.subscribers.add(command_id.named)
-        self._tracker.open(route)
+        active.req_id = self._issuer.next_id()
+        active.args = arguments.numbered(active.args, active.request.request_id or (), active.req_id)
+        active.subscribers.add(command_id.named)
+        self._tracker.open(active)
         try:
-            self._issuer.send(route, dict(route.args), command_id.client)
+            self._issuer.send(active, dict(active.args), command_id.client)
         except CommandRefused:
-            self._tracker.end(route)
+            self._tracker.end(active)
             raise
 
-    def begun(self, route: ActiveRequest, command_id: CommandId) -> dict[str, Any]:
+    def begun(self, active: ActiveRequest, command_id: CommandId) -> dict[str, Any]:
         """Remember a request that has been queued, start its response deadline, and return the result of the reply."""
-        self._index.remember(command_id.named, route)
-        self._issuer.asked(route)
-        return self.replied(route)
+        self._index.remember(command_id.named, active)
+        self._issuer.asked(active)
+        return self.replied(active)
 
-    def join(self, shared: ActiveRequest, route: ActiveRequest, command_id: CommandId) -> dict[str, Any]:
+    def join(self, shared: ActiveRequest, active: ActiveRequest, command_id: CommandId) -> dict[str, Any]:
         """Let a client share the request of another client, and return the result of the reply.
 
-        `route` is the request as this client made it.
+        `active` is the request as this client made it.
         """
         shared.subscribers.add(command_id.named)
         self._index.remember(command_id.named, shared)
-        return self.replied(shared, route)
+        return self.replied(shared, active)
 
-    def replied(self, route: ActiveRequest, named: ActiveRequest | None = None) -> dict[str, Any]:
+    def replied(self, active: ActiveRequest, named: ActiveRequest | None = None) -> dict[str, Any]:
         """Return the result for a request that is under way: the topics of its responses, and its delay by pacing.
 
         `named` is the request as this client made it, where the client shares the request of another client.
         """
-        return {**self._request_factory.reply(named or route), **self._held_requests.reply(route)}
+        return {**self._request_factory.reply(named or active), **self._held_requests.reply(active)}
 
     # -- cancels and updates
 
     def concern(self, request: Request, args: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
         """Cancel or update an earlier request of the same client."""
         holder = _named(request, args, command_id)
-        route = self._index.find(holder)
-        if route is None or route.request.name != request.target:
+        active = self._index.find(holder)
+        if active is None or active.request.name != request.target:
             if request.cancels and self._index.cancelled(holder) == request.cancels:
                 return {"dup": True}
             shown = ascii(args["id"])[:80]
@@ -134,29 +134,29 @@ class RequestService:
                 "E_ARG", f"id: {command_id.client} has no {request.target} with the command id {shown}"
             )
         if request.cancels:
-            self._let_go(request, route, holder)
-        elif route.ended:
+            self._let_go(request, active, holder)
+        elif active.ended:
             raise CommandRefused("E_ARG", f"id: the {request.target} with this command id has ended")
         else:
             rest = {name: value for name, value in args.items() if name != "id"}
             # In the queue of the client that made the request, so that the update stays behind that request.
-            client = route.message.client if route.message else command_id.client
-            self._issuer.update(request, route, rest, client)
+            client = active.message.client if active.message else command_id.client
+            self._issuer.update(request, active, rest, client)
         return {}
 
-    def _let_go(self, cancel: Request, route: ActiveRequest, holder: CommandId) -> None:
+    def _let_go(self, cancel: Request, active: ActiveRequest, holder: CommandId) -> None:
         """Release the holder's share of a request, and cancel the request at TWS for its last holder.
 
         A request that still waits in the queue is withdrawn, so that TWS receives neither the request nor the cancel.
         A cancel that cannot be sent raises `CommandRefused` and changes nothing, so that the client may try again.
         """
-        last = not route.subscribers - {holder} and not route.ended
+        last = not active.subscribers - {holder} and not active.ended
         if last:
-            self._issuer.cancel_with(cancel, route, holder.client)
+            self._issuer.cancel_with(cancel, active, holder.client)
         self._index.cancel(holder)
-        route.subscribers.discard(holder)
+        active.subscribers.discard(holder)
         if last:
-            self._tracker.end(route)
+            self._tracker.end(active)
 
 
 def _named(request: Request, args: dict[str, Any], command_id: CommandId) -> CommandId:

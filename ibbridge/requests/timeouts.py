@@ -48,35 +48,35 @@ class RequestTimeouts(ConnectionListener):
     def connection_ready(self) -> None:
         """Queue the requests to send again on a new connection."""
         kept, self._kept = self._kept, []
-        self._reissue_queue.put([Reissue(route) for route in kept if not route.ended])
+        self._reissue_queue.put([Reissue(active) for active in kept if not active.ended])
 
     def connection_lost(self) -> None:
         """Keep the requests that can be sent again. End those that have failed, and tell their clients."""
         why = "the connection to TWS was lost before the answer was complete; ask again, under a new id"
-        for route in self._failed():
-            self._notifications.notify_error(route, NOT_CONNECTED, why)
+        for active in self._failed():
+            self._notifications.notify_error(active, NOT_CONNECTED, why)
 
     def _failed(self) -> list[ActiveRequest]:
-        waiting = [route for route in self._reissue_queue.routes() if route.one_shot and not route.ended]
+        waiting = [active for active in self._reissue_queue.requests() if active.one_shot and not active.ended]
         self._reissue_queue.clear()
         failed = []
-        for route in self._tracker.unanswered():
-            if self._notifications.answer_partly(route):
+        for active in self._tracker.unanswered():
+            if self._notifications.answer_partly(active):
                 continue
-            if route.on_response is None:
+            if active.on_response is None:
                 if (
-                    route.attempts - route.pacing_rejections == 1
-                    and not route.begun
-                    and route.request.repeatable(route.args)
+                    active.attempts - active.pacing_rejections == 1
+                    and not active.begun
+                    and active.request.repeatable(active.args)
                 ):
-                    self._kept.append(route)
+                    self._kept.append(active)
                     continue
-                failed.append(route)
-            self._tracker.end(route)
-        self._kept += [route for route in waiting if route not in self._kept]
+                failed.append(active)
+            self._tracker.end(active)
+        self._kept += [active for active in waiting if active not in self._kept]
         return failed
 
-    def too_much(self, route: ActiveRequest, code: int | None, text: str) -> bool:
+    def too_much(self, active: ActiveRequest, code: int | None, text: str) -> bool:
         """Queue a request again that TWS has refused for pacing.
 
         Return False if TWS has refused the request for another reason, or often enough (`MOST_REFUSALS`), or if the
@@ -85,13 +85,13 @@ class RequestTimeouts(ConnectionListener):
         refused = code == TOO_FAST or is_historical_pacing(code, text)
         if (
             not refused
-            or route.begun
-            or route.pacing_rejections == MOST_REFUSALS
-            or not route.request.repeatable(route.args)
+            or active.begun
+            or active.pacing_rejections == MOST_REFUSALS
+            or not active.request.repeatable(active.args)
         ):
             return False
-        route.pacing_rejections += 1
-        self._reissue_queue.put([Reissue(route)])
+        active.pacing_rejections += 1
+        self._reissue_queue.put([Reissue(active)])
         return True
 
     # -- deadlines
@@ -103,49 +103,49 @@ class RequestTimeouts(ConnectionListener):
 
     def _expire(self, due: ResponseDeadline) -> None:
         """Retry or fail a request. Without IB's servers no subscription begins: its time starts anew."""
-        route = due.route
+        active = due.active
         if (
-            route.ended
-            or route.deadline is not due
-            or route.attempts != due.attempts
-            or (not route.one_shot and route.begun)
+            active.ended
+            or active.deadline is not due
+            or active.attempts != due.attempts
+            or (not active.one_shot and active.begun)
         ):
             return
-        if self._notifications.answer_partly(route):
+        if self._notifications.answer_partly(active):
             return
-        if route.waits or route.answers != due.answers or not (route.one_shot or self._servers.up):
-            self._issuer.asked(route)
-        elif not route.one_shot and route.channels:  # delivered data on an earlier connection, and is still wanted
-            self._reissue_queue.put([Reissue(route, cancel_first=True)])
-        elif route in self._kept or route in self._reissue_queue:
-            self._give_up(route, "there was no connection to TWS for")
-        elif _perhaps_dropped(route):
-            self._reissue_queue.put([Reissue(route, cancel_first=True)])
-        elif self._stop(route):
-            self._give_up(route, "TWS has not answered for")
+        if active.waits or active.answers != due.answers or not (active.one_shot or self._servers.up):
+            self._issuer.asked(active)
+        elif not active.one_shot and active.channels:  # delivered data on an earlier connection, and is still wanted
+            self._reissue_queue.put([Reissue(active, cancel_first=True)])
+        elif active in self._kept or active in self._reissue_queue:
+            self._give_up(active, "there was no connection to TWS for")
+        elif _perhaps_dropped(active):
+            self._reissue_queue.put([Reissue(active, cancel_first=True)])
+        elif self._stop(active):
+            self._give_up(active, "TWS has not answered for")
         else:
-            self._issuer.asked(route)
+            self._issuer.asked(active)
 
-    def _give_up(self, route: ActiveRequest, why: str) -> None:
-        self._tracker.abandon(route)
-        if route.on_response is None:
-            text = f"{why} {route.request.within(route.args) or 0.0:g} s; ask again, under a new id"
-            self._notifications.notify_error(route, NOT_CONNECTED, text)
+    def _give_up(self, active: ActiveRequest, why: str) -> None:
+        self._tracker.abandon(active)
+        if active.on_response is None:
+            text = f"{why} {active.request.within(active.args) or 0.0:g} s; ask again, under a new id"
+            self._notifications.notify_error(active, NOT_CONNECTED, text)
 
-    def _stop(self, route: ActiveRequest) -> bool:
+    def _stop(self, active: ActiveRequest) -> bool:
         """Cancel a request at TWS. Return False if an open connection takes no message now.
 
         TWS then still has the request, unless the connection is soon found to be dead.
         """
         try:
-            self._issuer.cancel(route)
+            self._issuer.cancel(active)
         except CommandRefused:
             return not self._issuer.is_open
         return True
 
 
-def _perhaps_dropped(route: ActiveRequest) -> bool:
+def _perhaps_dropped(active: ActiveRequest) -> bool:
     """Return True if TWS may have dropped the request silently, as TWS does with too many historical requests."""
-    request = route.request
-    asked_first = route.attempts == 1 and not route.begun
-    return request.pace is Pace.HISTORY and route.one_shot and asked_first and request.repeatable(route.args)
+    request = active.request
+    asked_first = active.attempts == 1 and not active.begun
+    return request.pace is Pace.HISTORY and active.one_shot and asked_first and request.repeatable(active.args)

@@ -41,7 +41,7 @@ class RequestTracker(ConnectionListener):
 
     def __init__(self, publisher: Publisher) -> None:
         self._publisher = publisher
-        self._routes: dict[int, ActiveRequest] = {}
+        self._requests: dict[int, ActiveRequest] = {}
         self._ended: OrderedDict[int, ActiveRequest] = OrderedDict()
         self._disowned: OrderedDict[int, None] = OrderedDict()
         self._waiting: dict[str, deque[list[ActiveRequest]]] = {}
@@ -51,27 +51,27 @@ class RequestTracker(ConnectionListener):
     def connection_started(self) -> None:
         """Forget all request ids of the old connection, and begin a new generation of messages."""
         self._publisher.next_generation()
-        self._routes.clear()
+        self._requests.clear()
         self._ended.clear()
         self._disowned.clear()
         for channels in self.channels.values():
             channels.clear()
 
-    def open(self, route: ActiveRequest) -> None:
-        """Enter a request that is sent under `route.req_id`."""
-        self._routes[route.req_id] = route
-        route.attempts, route.spoken = route.attempts + 1, False
+    def open(self, active: ActiveRequest) -> None:
+        """Enter a request that is sent under `active.req_id`."""
+        self._requests[active.req_id] = active
+        active.attempts, active.spoken = active.attempts + 1, False
 
-    def renumber(self, route: ActiveRequest, number: int) -> None:
+    def renumber(self, active: ActiveRequest, number: int) -> None:
         """Give a request that is sent again a new request id, and disown the old one.
 
         Otherwise late responses with the old request id would pass for responses to the new request.
         """
-        if self._routes.get(route.req_id) is route:
-            del self._routes[route.req_id]
-        self.ignore_late_responses(route.req_id)
-        route.req_id = number
-        self.open(route)
+        if self._requests.get(active.req_id) is active:
+            del self._requests[active.req_id]
+        self.ignore_late_responses(active.req_id)
+        active.req_id = number
+        self.open(active)
 
     def ignore_late_responses(self, number: int) -> None:
         """Stop treating messages with this request id as responses.
@@ -85,18 +85,18 @@ class RequestTracker(ConnectionListener):
         for channels in self.channels.values():
             channels.pop(number, None)
 
-    def wait(self, route: ActiveRequest) -> None:
+    def wait(self, active: ActiveRequest) -> None:
         """Enter a request that is sent without a request id.
 
         If the same request is under way, one response answers both, unless the declaration says `fresh`.
         """
-        route.attempts += 1
-        queue = self._waiting.setdefault(route.request.ends[0], deque())
-        for waiters in () if route.request.fresh else queue:
-            if waiters[0].request is route.request and waiters[0].args == route.args:
-                waiters.append(route)
+        active.attempts += 1
+        queue = self._waiting.setdefault(active.request.ends[0], deque())
+        for waiters in () if active.request.fresh else queue:
+            if waiters[0].request is active.request and waiters[0].args == active.args:
+                waiters.append(active)
                 return
-        queue.append([route])
+        queue.append([active])
 
     def concerned(self, number: int | None) -> ActiveRequest | None:
         """Return the request with this request id, under way or over; None for an id that names no request."""
@@ -115,90 +115,90 @@ class RequestTracker(ConnectionListener):
                 if all(known.get(each, args[each]) == args[each] for each in repeats):
                     if name == end:
                         queue.remove(waiters)
-                    found += [route for route in waiters if not route.ended]
+                    found += [active for active in waiters if not active.ended]
                     break
-        for route in found:
-            route.end()
+        for active in found:
+            active.end()
         return found
 
-    def route(self, req_id: int) -> ActiveRequest | None:
+    def under_way(self, req_id: int) -> ActiveRequest | None:
         """Return the request with this request id, if the request is under way."""
-        return self._routes.get(req_id)
+        return self._requests.get(req_id)
 
     def find(self, number: int | None) -> ActiveRequest | None:
         """Return the request with this id, under way or completed a moment ago."""
-        return self._routes.get(number) or self._ended.get(number)  # type: ignore[arg-type]
+        return self._requests.get(number) or self._ended.get(number)  # type: ignore[arg-type]
 
     def is_disowned(self, number: int | None) -> bool:
         """Return True if responses with this request id belong to nobody any more."""
         return number in self._disowned
 
-    def answer(self, route: ActiveRequest) -> None:
+    def answer(self, active: ActiveRequest) -> None:
         """End a one-shot whose last response has come."""
-        for listener in route.listeners:
-            listener.answered(route)
-        self.end(route)
+        for listener in active.listeners:
+            listener.answered(active)
+        self.end(active)
 
-    def end(self, route: ActiveRequest) -> None:
+    def end(self, active: ActiveRequest) -> None:
         """End a request. Late responses go to the same topic, but leave no state: no client holds the request."""
-        self.finish(route)
-        for used in route.channels:
+        self.finish(active)
+        for used in active.channels:
             used.users -= 1
             if not used.users:
                 self._publisher.forget(used)
-        route.channels.clear()
-        if self._routes.pop(route.req_id, None) is None:
+        active.channels.clear()
+        if self._requests.pop(active.req_id, None) is None:
             return
-        self._ended[route.req_id] = route
+        self._ended[active.req_id] = active
         for channels in self.channels.values():
-            channels.pop(route.req_id, None)
+            channels.pop(active.req_id, None)
         if len(self._ended) > MOST_ENDED:
             self._ended.popitem(last=False)
 
-    def finish(self, route: ActiveRequest) -> None:
+    def finish(self, active: ActiveRequest) -> None:
         """Mark a request as over, and release everything but what routing its late responses needs.
 
         No cycle of references may stay in the request. The garbage collector looks at old objects only when a
         connection is lost (`daemon.settle`), which may be never.
         """
-        route.end()
-        for listener in route.listeners:
-            listener.ended(route)
-        route.message = route.deadline = None
-        route.args = {name: value for name, value in route.args.items() if not isinstance(value, dict | list)}
+        active.end()
+        for listener in active.listeners:
+            listener.ended(active)
+        active.message = active.deadline = None
+        active.args = {name: value for name, value in active.args.items() if not isinstance(value, dict | list)}
 
     @staticmethod
-    def use(route: ActiveRequest, channel: Channel) -> None:
+    def use(active: ActiveRequest, channel: Channel) -> None:
         """Note that a request's responses arrive on a channel, which other requests for the instrument may share."""
-        route.respond()
-        if not route.one_shot:  # earlier refusals no longer count: a subscription lives for months
-            route.pacing_rejections = 0
-        if not route.ended and channel not in route.channels:
-            route.channels.append(channel)
+        active.respond()
+        if not active.one_shot:  # earlier refusals no longer count: a subscription lives for months
+            active.pacing_rejections = 0
+        if not active.ended and channel not in active.channels:
+            active.channels.append(channel)
             channel.users += 1
 
-    def channel(self, route: ActiveRequest, name: str) -> Channel:
+    def channel(self, active: ActiveRequest, name: str) -> Channel:
         """Return the channel of a request's responses of this type. Late responses leave no state."""
-        channel = self._publisher.transient_channel if route.ended else self._publisher.channel
-        return channel(*route.place(name), name, ref=route.ref)
+        channel = self._publisher.transient_channel if active.ended else self._publisher.channel
+        return channel(*active.place(name), name, ref=active.ref)
 
     def unanswered(self) -> list[ActiveRequest]:
         """Forget and return the one-shots under way, to which a lost connection will bring no response."""
-        keyed = [route for route in self._routes.values() if route.one_shot]
-        waiting = [route for queue in self._waiting.values() for waiters in queue for route in waiters]
-        for route in keyed:
-            del self._routes[route.req_id]
+        keyed = [active for active in self._requests.values() if active.one_shot]
+        waiting = [active for queue in self._waiting.values() for waiters in queue for active in waiters]
+        for active in keyed:
+            del self._requests[active.req_id]
         self._waiting.clear()
         return keyed + waiting
 
-    def abandon(self, route: ActiveRequest) -> None:
+    def abandon(self, active: ActiveRequest) -> None:
         """End a request that TWS has not answered, and disown its late responses."""
-        self.end(route)
-        self.ignore_late_responses(route.req_id)
-        if route.request.key is None:
-            queue = self._waiting.get(route.request.ends[0]) or deque()
-            for waiters in [each for each in queue if route in each]:
-                waiters.remove(route)
+        self.end(active)
+        self.ignore_late_responses(active.req_id)
+        if active.request.key is None:
+            queue = self._waiting.get(active.request.ends[0]) or deque()
+            for waiters in [each for each in queue if active in each]:
+                waiters.remove(active)
                 if not waiters:
                     queue.remove(waiters)
 
@@ -209,27 +209,27 @@ class RequestTracker(ConnectionListener):
         """
         queue = self._waiting.get(name) or deque()
         for waiters in queue:
-            route = waiters[0]
-            if all(data[each] == route.args[each] for each in route.request.repeats):
+            active = waiters[0]
+            if all(data[each] == active.args[each] for each in active.request.repeats):
                 queue.remove(waiters)
                 return waiters
         return []
 
-    def last(self, route: ActiveRequest) -> int:
+    def last(self, active: ActiveRequest) -> int:
         """Return the last sequence number of the stream on which the responses to a request arrive."""
-        return self._publisher.last(*route.place(GAP))
+        return self._publisher.last(*active.place(GAP))
 
-    def has_spoken(self, route: ActiveRequest) -> bool:
+    def has_spoken(self, active: ActiveRequest) -> bool:
         """Return True if a message with the request's id has come since the last call, or since the request was sent.
 
         This is for subscriptions that share a topic, where the stream's sequence number says nothing about each of
         them. The call drops the request's channels, so that the next message takes the slow path and is noticed.
         """
-        spoken, route.spoken = route.spoken, False
-        for name in route.request.answers:
+        spoken, active.spoken = active.spoken, False
+        for name in active.request.answers:
             if name in self.channels:
-                self.channels[name].pop(route.req_id, None)
+                self.channels[name].pop(active.req_id, None)
         return spoken
 
     def __len__(self) -> int:
-        return len(self._routes)
+        return len(self._requests)

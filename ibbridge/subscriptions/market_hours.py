@@ -49,7 +49,7 @@ class MarketHours:
                 continue
             self._calendar.asking(subscription.instrument, at)
             try:
-                self._request = self._question(subscription.instrument, subscription.route.args["contract"])
+                self._request = self._question(subscription.instrument, subscription.active.args["contract"])
             except CommandRefused:
                 continue
             return
@@ -59,7 +59,7 @@ class MarketHours:
             details = data.get("contractDetails") or {}
             self._calendar.learn(instrument, details.get("liquidHours", ""), details.get("timeZoneId", ""))
 
-        route = ActiveRequest(
+        active = ActiveRequest(
             REQUESTS["reqContractDetails"],
             OWN,
             instrument,
@@ -69,5 +69,5 @@ class MarketHours:
             on_response=on_response,
             listeners=(self._issuer,),
         )
-        self._issuer.reissue(route)
-        return route
+        self._issuer.reissue(active)
+        return active

@@ -30,7 +30,7 @@ MOST_REMEMBERED = 5_000
 
 @dataclass(slots=True, eq=False)
 class Subscription:
-    """A subscription with a request id, and its liveness. The holders of its `route` are its clients.
+    """A subscription with a request id, and its liveness. The holders of its `active` are its clients.
 
     Times are in seconds of a clock that only goes forward.
 
@@ -45,7 +45,7 @@ class Subscription:
     - `elsewhere`: later data has another topic than the first responses, such as bars that are kept up to date.
     """
 
-    route: ActiveRequest
+    active: ActiveRequest
     topic: str
     seq: int = 0
     instrument: str = ""
@@ -86,26 +86,26 @@ class SubscriptionRegistry(ConnectionListener, RequestListener):
     def __len__(self) -> int:
         return len(self._shared)
 
-    def add(self, route: ActiveRequest, topic: str, args: Any, seq: int) -> None:
+    def add(self, active: ActiveRequest, topic: str, args: Any, seq: int) -> None:
         """Add a subscription that has been requested.
 
         `args` are the arguments without request id, which all clients of the subscription have in common. `seq` is the
         current sequence number of its stream.
         """
-        elsewhere = route.place(GAP) != route.place("")
-        sharing = _sharing(route.request, args)
-        subscription = Subscription(route, topic, seq, _market(route), sharing, elsewhere=elsewhere)
+        elsewhere = active.place(GAP) != active.place("")
+        sharing = _sharing(active.request, args)
+        subscription = Subscription(active, topic, seq, _market(active), sharing, elsewhere=elsewhere)
         if former := self._shared.get((topic, subscription.sharing)):
             self._drop(former)
         self._shared[topic, subscription.sharing] = subscription
         self._index(subscription)
 
     def _index(self, subscription: Subscription) -> None:
-        self._of[subscription.route] = subscription
+        self._of[subscription.active] = subscription
         self._on.setdefault(subscription.topic, []).append(subscription)
 
     def _drop(self, subscription: Subscription) -> None:
-        del self._shared[subscription.topic, subscription.sharing], self._of[subscription.route]
+        del self._shared[subscription.topic, subscription.sharing], self._of[subscription.active]
         there = self._on[subscription.topic]
         there.remove(subscription)
         if not there:
@@ -114,38 +114,38 @@ class SubscriptionRegistry(ConnectionListener, RequestListener):
     def shared(self, request: Request, topic: str, args: Any) -> ActiveRequest | None:
         """Return the subscription for this request on that topic with these arguments, if there is one."""
         found = self._shared.get((topic, _sharing(request, args)))
-        return None if found is None or found.route.ended else found.route
+        return None if found is None or found.active.ended else found.active
 
     def on_topic(self, topic: str) -> Iterator[Subscription]:
         """Yield the subscriptions on that topic, whatever their arguments."""
         there = self._on.get(topic, ())
-        yield from (subscription for subscription in there if not subscription.route.ended)
+        yield from (subscription for subscription in there if not subscription.active.ended)
 
     def is_alone(self, subscription: Subscription) -> bool:
         """Return True if no other subscription has messages on its topic."""
         return not subscription.elsewhere and len(self._on.get(subscription.topic, ())) == 1
 
-    def find(self, route: ActiveRequest) -> Subscription | None:
+    def find(self, active: ActiveRequest) -> Subscription | None:
         """Return the subscription of this request, if there is one."""
-        return self._of.get(route)
+        return self._of.get(active)
 
     def live(self) -> list[Subscription]:
         """Return all subscriptions that have a client."""
         wanted = self._shared.values()
         return [
-            subscription for subscription in wanted if not subscription.route.ended and subscription.route.subscribers
+            subscription for subscription in wanted if not subscription.active.ended and subscription.active.subscribers
         ]
 
-    def ended(self, route: ActiveRequest) -> None:
+    def ended(self, active: ActiveRequest) -> None:
         """Forget the subscription of a request that is over, and remember its request id as late.
 
         No client cancels a subscription that TWS has refused. TWS may still send messages with the request id, which
         must not reach the next subscriber of the topic.
         """
-        if (left := self._of.get(route)) is None:
+        if (left := self._of.get(active)) is None:
             return
         self._drop(left)
-        self._late.setdefault(left.topic, []).append(route.req_id)
+        self._late.setdefault(left.topic, []).append(active.req_id)
         if len(self._late) > MOST_REMEMBERED:
             self._late.popitem(last=False)
 
@@ -163,7 +163,7 @@ def _sharing(request: Request, args: Any) -> str:
     return f"{request.name} {canonical(args)}"
 
 
-def _market(route: ActiveRequest) -> str:
+def _market(active: ActiveRequest) -> str:
     """Return the instrument whose trading hours a subscription follows; empty if none, as for a news feed."""
-    contract = route.args.get("contract")
-    return instrument_key(contract) if route.request.flows and contract and tape(contract) is None else ""
+    contract = active.args.get("contract")
+    return instrument_key(contract) if active.request.flows and contract and tape(contract) is None else ""

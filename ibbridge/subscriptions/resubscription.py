@@ -59,7 +59,7 @@ class Resubscriber(ConnectionListener):
 
     def connection_ready(self) -> None:
         """Queue all wanted subscriptions for a new connection."""
-        self._reissue_queue.put_all([Reissue(subscription.route) for subscription in self._registry.live()])
+        self._reissue_queue.put_all([Reissue(subscription.active) for subscription in self._registry.live()])
 
     def connection_lost(self) -> None:
         """Publish `gap` on every subscription."""
@@ -84,13 +84,13 @@ class Resubscriber(ConnectionListener):
         was_down, kind = self._servers.apply_farm(code, farm), notices.FARM_KINDS[code]
         if notices.FARMS[code] == "down":
             return
-        of_kind = [each for each in self._watch.watched() if farm_kind(each.route.request) == kind]
+        of_kind = [each for each in self._watch.watched() if farm_kind(each.active.request) == kind]
         all_up = self._servers.farms_are_up(kind)
         if kind == "history" and all_up:
             self._renew(
                 subscription
                 for subscription in of_kind
-                if subscription.state is SubscriptionState.FARM_DOWN or (was_down and not subscription.route.begun)
+                if subscription.state is SubscriptionState.FARM_DOWN or (was_down and not subscription.active.begun)
             )
             self._reissue_queue.take()
         if was_down and all_up:
@@ -103,7 +103,7 @@ class Resubscriber(ConnectionListener):
         """
         self._gaps.publish_all("data")
         live = self._registry.live()
-        self._reissue_queue.put_all([Reissue(subscription.route, cancel_first=True) for subscription in live])
+        self._reissue_queue.put_all([Reissue(subscription.active, cancel_first=True) for subscription in live])
         self._reissue_queue.take()
 
     def _kept_data(self, *, was_lost: bool) -> None:
@@ -114,36 +114,36 @@ class Resubscriber(ConnectionListener):
         """
         live = self._registry.live()
         if was_lost:
-            self._renew(each for each in live if each.asked is None and not each.route.begun)
+            self._renew(each for each in live if each.asked is None and not each.active.begun)
         self._renew(subscription for subscription in live if _beyond_watching(subscription))
         self._ask_refused()
         self._watch.resumed()
 
     def _renew(self, subscriptions: Iterable[Subscription]) -> None:
         """Queue subscriptions to be cancelled and requested again."""
-        self._reissue_queue.put([Reissue(subscription.route, cancel_first=True) for subscription in subscriptions])
+        self._reissue_queue.put([Reissue(subscription.active, cancel_first=True) for subscription in subscriptions])
 
     def _ask_refused(self) -> None:
         """Re-subscribe those that TWS refused while IB's servers were away, once the servers are back."""
         if self._servers.up and self._servers.definitions:
             live = self._registry.live()
             self._reissue_queue.put(
-                [Reissue(subscription.route) for subscription in live if subscription.state is SubscriptionState.AWAY]
+                [Reissue(subscription.active) for subscription in live if subscription.state is SubscriptionState.AWAY]
             )
         self._reissue_queue.take()
 
     # -- errors about requests
 
-    def refused_for_now(self, route: ActiveRequest, code: int | None, text: str) -> bool:
+    def refused_for_now(self, active: ActiveRequest, code: int | None, text: str) -> bool:
         """Return True if an error refuses a request for a reason that passes: the request is then sent again."""
-        return self._while_away(route, code) or self._timeouts.too_much(route, code, text)
+        return self._while_away(active, code) or self._timeouts.too_much(active, code, text)
 
-    def _while_away(self, route: ActiveRequest, code: int | None) -> bool:
+    def _while_away(self, active: ActiveRequest, code: int | None) -> bool:
         """Keep a subscription that TWS has refused while IB's servers are away, and re-subscribe later.
 
         TWS cannot know contracts then, so its refusal may be false. Return False if this is no such refusal.
         """
-        subscription = self._registry.find(route)
+        subscription = self._registry.find(active)
         servers = self._servers
         if subscription is None or code not in notices.PERHAPS_FALSE or (servers.up and servers.definitions):
             return False
@@ -151,9 +151,9 @@ class Resubscriber(ConnectionListener):
         subscription.died(SubscriptionEvent.REFUSED_AWAY, self._gaps.last(subscription))
         return True
 
-    def troubled(self, route: ActiveRequest, code: int | None) -> None:
+    def troubled(self, active: ActiveRequest, code: int | None) -> None:
         """Mark a subscription as dead after an error that says so, and re-subscribe at once where that helps."""
-        subscription = self._registry.find(route)
+        subscription = self._registry.find(active)
         if subscription is None or code not in _DEAD:
             return
         reason, event, at_once = _DEAD[code]
@@ -167,4 +167,4 @@ class Resubscriber(ConnectionListener):
 
 def _beyond_watching(subscription: Subscription) -> bool:
     """Return True if a subscription is served by IB, and its silence proves nothing: scanners, news."""
-    return not subscription.instrument and subscription.route.request.name not in OF_ACCOUNTS
+    return not subscription.instrument and subscription.active.request.name not in OF_ACCOUNTS

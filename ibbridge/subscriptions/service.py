@@ -48,19 +48,19 @@ class SubscriptionService:
 
     def subscribe(self, request: Request, args: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
         """Subscribe with checked arguments, and return the `result` of the reply."""
-        route = self._request_factory.route(request, args, command_id)
+        active = self._request_factory.make(request, args, command_id)
         if not request.request_id:
-            return self._request_factory.reply(route, self._singletons.ask(request, args, command_id))
-        if again := self._requests.under_way(route, command_id):
+            return self._request_factory.reply(active, self._singletons.ask(request, args, command_id))
+        if again := self._requests.under_way(active, command_id):
             return again
-        topic = self._request_factory.topic(route)
-        if shared := self._registry.shared(request, topic, args) or self._only_one(route, topic):
-            return self._requests.join(shared, route, command_id)
-        self._requests.open(route, command_id)
+        topic = self._request_factory.topic(active)
+        if shared := self._registry.shared(request, topic, args) or self._only_one(active, topic):
+            return self._requests.join(shared, active, command_id)
+        self._requests.open(active, command_id)
         for number in self._registry.retired_ids(topic):
             self._tracker.ignore_late_responses(number)
-        self._registry.add(route, topic, args, self._tracker.last(route))
-        return self._requests.begun(route, command_id)
+        self._registry.add(active, topic, args, self._tracker.last(active))
+        return self._requests.begun(active, command_id)
 
     def release(self, request: Request, args: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
         """Release the client's share of a subscription without a request id."""
@@ -69,21 +69,21 @@ class SubscriptionService:
             raise CommandRefused("E_ARG", fault)
         return {} if self._singletons.release(request, args, command_id) else {"dup": True}
 
-    def _only_one(self, route: ActiveRequest, topic: str) -> ActiveRequest | None:
+    def _only_one(self, active: ActiveRequest, topic: str) -> ActiveRequest | None:
         """Return the subscription on that topic, if its messages would be wrong when TWS sends them twice.
 
         Raises `CommandRefused` if that subscription has other arguments. The contracts may be spelt differently: the
         same topic means the same instrument.
         """
-        if route.request.name not in _ONE_AT_A_TIME:
+        if active.request.name not in _ONE_AT_A_TIME:
             return None
-        for there in (subscription.route for subscription in self._registry.on_topic(topic)):
-            names = sorted({*route.args, *there.args} - {route.request.key, "contract"})
-            differing = [each for each in names if there.args.get(each) != route.args.get(each)]
+        for there in (subscription.active for subscription in self._registry.on_topic(topic)):
+            names = sorted({*active.args, *there.args} - {active.request.key, "contract"})
+            differing = [each for each in names if there.args.get(each) != active.args.get(each)]
             if not differing:
                 return there
             said = " and ".join(f"{each} {_told(there.args.get(each))}" for each in differing)
-            fault = f"{topic} can have one {route.request.name} at a time, and {there.client} has one with {said}"
+            fault = f"{topic} can have one {active.request.name} at a time, and {there.client} has one with {said}"
             raise CommandRefused("E_BUSY", f"{fault}; use the same arguments to share it")
         return None
 

@@ -54,12 +54,12 @@ class SilenceWatch(ConnectionListener):
         self._now = now
         if not self._reissue_queue.is_open or not self.servers.up:
             return
-        queued = set(self._reissue_queue.routes())
-        watched = [each for each in self.watched() if each.route not in queued and not each.route.waits]
+        queued = set(self._reissue_queue.requests())
+        watched = [each for each in self.watched() if each.active not in queued and not each.active.waits]
         found = self._detector.tick(watched, self, now)
         for subscription in found:
             self._gaps.publish(subscription, "silent")
-        self._reissue_queue.put([Reissue(subscription.route, cancel_first=True) for subscription in found])
+        self._reissue_queue.put([Reissue(subscription.active, cancel_first=True) for subscription in found])
         self._reissue_queue.take()
         self._hours.ask(self._quiet(now))
 
@@ -90,7 +90,7 @@ class SilenceWatch(ConnectionListener):
 
     def farm_is_up(self, subscription: Subscription) -> bool:
         """Return True if all farms are up that may deliver the subscription."""
-        return self.servers.farms_are_up(farm_kind(subscription.route.request))
+        return self.servers.farms_are_up(farm_kind(subscription.active.request))
 
     def open(self, subscription: Subscription) -> bool | None:
         """Return whether the market of its instrument is open; None if that is not known."""

@@ -152,7 +152,7 @@ class SingletonStreams(ConnectionListener):
     def refused(self, singleton: SingletonStream, args: Mapping[str, Any]) -> list[ActiveRequest]:
         """Return a request for each client with these arguments, to tell the client that TWS does not offer it."""
         return [
-            self._request_factory.route(singleton.request, held, by)
+            self._request_factory.make(singleton.request, held, by)
             for by, held in singleton.subscribers.items()
             if held == args
         ]
@@ -167,7 +167,7 @@ class SingletonStreams(ConnectionListener):
         for singleton in self._of.values():
             for command_id, args in singleton.subscribers.items() if name in singleton.request.answers else ():
                 self._notifications.notify_error(
-                    self._request_factory.route(singleton.request, args, command_id), code, why
+                    self._request_factory.make(singleton.request, args, command_id), code, why
                 )
 
     # -- deadlines
@@ -200,5 +200,5 @@ class SingletonStreams(ConnectionListener):
         why = f"TWS has not sent all first values within {seconds:g} s; later values are published as they come"
         for command_id, args in singleton.subscribers.items():
             self._notifications.notify_error(
-                self._request_factory.route(singleton.request, args, command_id), NOT_CONNECTED, why
+                self._request_factory.make(singleton.request, args, command_id), NOT_CONNECTED, why
             )

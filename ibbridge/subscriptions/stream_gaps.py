@@ -31,11 +31,11 @@ class StreamGaps:
 
     def last(self, subscription: Subscription) -> int:
         """Return the last sequence number of its stream."""
-        return self._tracker.last(subscription.route)
+        return self._tracker.last(subscription.active)
 
     def seq(self, subscription: Subscription) -> int:
         """Return the last sequence number of its stream; the one before, if another subscription sent that message."""
-        if self._registry.is_alone(subscription) or self._tracker.has_spoken(subscription.route):
+        if self._registry.is_alone(subscription) or self._tracker.has_spoken(subscription.active):
             return self.last(subscription)
         return subscription.seq
 
@@ -43,7 +43,7 @@ class StreamGaps:
         """Publish `gap` for a subscription, unless no message has come since its last `gap`."""
         if subscription.stale and self.last(subscription) == subscription.seq:
             return
-        if self._notifications.gap(subscription.route, reason):
+        if self._notifications.gap(subscription.active, reason):
             last = self.last(subscription)
             for other in self._registry.on_topic(subscription.topic):
                 other.stale, other.seq = True, last

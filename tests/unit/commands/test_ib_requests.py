@@ -330,7 +330,7 @@ def test_what_is_over_is_forgotten_in_time_and_what_is_not_is_not(middle, monkey
         middle.ask("reqRealTimeBars", "a", f"bars{each}", contract=AAPL, whatToShow="TRADES")
         middle.error(middle.last_id(), 420)
     assert len(middle.subscriptions) == 1
-    assert len(middle.requests._requests._index._routes) <= 13
+    assert len(middle.requests._requests._index._requests) <= 13
     middle.link.take()
     middle.cancel("cancelMktData", "held")
     assert sent(middle) == [("cancelMktData", number)]
@@ -343,7 +343,7 @@ def test_a_stream_that_is_given_up_leaves_no_trace_in_the_table(middle):
         middle.subscribe("a", f"s{each}")
         middle.cancel("cancelMktData", f"s{each}")
     table, index = middle.subscriptions, middle.requests._requests._index
-    assert (len(table), len(table._of), len(table._on), len(index._routes)) == (0, 0, 0, 0)
+    assert (len(table), len(table._of), len(table._on), len(index._requests)) == (0, 0, 0, 0)
 
 
 def test_a_connection_that_fails_before_it_is_ready_loses_no_stream(middle):

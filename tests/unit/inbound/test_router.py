@@ -252,7 +252,7 @@ def test_an_error_says_the_same_of_a_request_that_is_over(middle):
 
 
 def test_an_error_of_the_daemons_own_says_whether_the_request_has_ended(middle):
-    route = middle.tracker.route(middle.subscribe())
+    route = middle.tracker.under_way(middle.subscribe())
     middle.notifications.notify_error(route, 504, "later")
     middle.tracker.end(route)
     middle.notifications.notify_error(route, 504, "never")

@@ -110,7 +110,7 @@ def test_a_book_of_which_a_row_is_lost_is_emptied_and_asked_for_again() -> None:
         ("gap", "unreadable"), ("error", None)
     ]  # fmt: skip
     assert [each.name for each in middle.link.take()] == ["cancelMktDepth", "reqMktDepth"]
-    again = middle.tracker._routes  # its rows come under a new number
+    again = middle.tracker._requests  # its rows come under a new number
     assert number not in again
     fresh = max(again)
     row = middle.hear("updateMktDepth", reqId=fresh, position=0, operation=0, side=1, price=1.6, size=2.0)

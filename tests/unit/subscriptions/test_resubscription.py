@@ -925,7 +925,7 @@ class Session(RuleBasedStateMachine):
         for _ in range(3):
             self.middle.pass_time(100)
         self.nobody_is_told_twice()
-        assert all(route.ended for route in self.middle.requests._requests._index._routes.values() if route.one_shot)
+        assert all(route.ended for route in self.middle.requests._requests._index._requests.values() if route.one_shot)
 
 
 TestSession = Session.TestCase
