@@ -31,7 +31,10 @@ class TimerClock(Clock, Protocol):
     """Clock that also calls back."""
 
     def call_later(self, seconds: float, callback: Callable[..., object], *args: Any) -> Timer:
-        """Schedule a call in so many seconds; at 0, in the next iteration of the event loop."""
+        """Schedule a call in so many seconds; at 0, behind the reads that wait already."""
+
+    def call_soon(self, callback: Callable[..., object]) -> object:
+        """Schedule a call behind those that are scheduled already, before the next read."""
 
 
 class SystemClock:
@@ -46,3 +49,7 @@ class SystemClock:
     def call_later(self, seconds: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
         """Schedule a call in so many seconds on the running event loop."""
         return asyncio.get_running_loop().call_later(seconds, callback, *args)
+
+    def call_soon(self, callback: Callable[..., object]) -> asyncio.Handle:
+        """Schedule a call behind those that are scheduled already, before the next read."""
+        return asyncio.get_running_loop().call_soon(callback)

@@ -293,7 +293,7 @@ def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, st
     singletons = SingletonStreams(tws.sender, notifications, factory, tws.servers)
     reissue_queue = ReissueQueue(issuer, tracker, notifications, registry, singletons)
     timeouts = RequestTimeouts(issuer, tracker, notifications, reissue_queue, tws.servers)
-    gaps = StreamGaps(registry, singletons, tracker, notifications)
+    gaps = StreamGaps(registry, singletons, tracker, notifications, clock)
     hours = MarketHours(issuer, tws.servers, clock)
     detector = StallDetector(config.streams.silent_after, config.streams.resubscribe_per_minute)
     watch = SilenceWatch(registry, gaps, reissue_queue, hours, detector)

@@ -80,10 +80,10 @@ class ErrorRouter:
         for channel in channels or [self._publisher.channel("sys", "tws", "error")]:
             self._publisher.publish_map(channel, {**data, "class": error.error_class, "ends": ends}, ts)
         if active is not None and not active.ended:
-            self._resubscriber.troubled(active, code)
+            self._resubscriber.troubled(active, code, ts)
 
     def unreadable(
-        self, active: ActiveRequest, name: str, known: Mapping[str, Any], text: str, *, admitted: bool
+        self, active: ActiveRequest, name: str, known: Mapping[str, Any], text: str, ts: int, *, admitted: bool
     ) -> None:
         """Tell the client of a request that a message for it cannot be read, with a text that says why.
 
@@ -93,11 +93,11 @@ class ErrorRouter:
         if was_over:  # its client has been told why
             return
         if name in active.request.answers:
-            self._spoil(active, name, known)
+            self._spoil(active, name, known, ts)
         if active.on_response is None and (admitted or active.ended):
             self._notifications.notify_error(active, BAD_MESSAGE, text)
 
-    def _spoil(self, active: ActiveRequest, name: str, known: Mapping[str, Any]) -> None:
+    def _spoil(self, active: ActiveRequest, name: str, known: Mapping[str, Any], ts: int) -> None:
         """End a one-shot that has an unreadable response, because its responses can never be complete.
 
         A subscription goes on. A subscription to market depth is requested again, because its book is wrong.
@@ -107,7 +107,7 @@ class ErrorRouter:
         if not active.one_shot:
             active.respond()
             if MESSAGES[name].book:
-                self._resubscriber.troubled(active, BAD_MESSAGE)
+                self._resubscriber.troubled(active, BAD_MESSAGE, ts)
             return
         last = MESSAGES[name].last
         if name in active.request.ends and (last is None or known.get(last, True)):

@@ -70,7 +70,7 @@ class Unreadable:
         number = _number(message, known)
         requests = self._requests(message, number, known)
         for active in requests:
-            self._errors.unreadable(active, name, known, text, admitted=admitted)
+            self._errors.unreadable(active, name, known, text, ts, admitted=admitted)
         order = None if requests else self._order(message, number, known)
         if admitted:
             if not message.key:

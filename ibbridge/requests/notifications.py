@@ -34,9 +34,8 @@ class RequestNotifications:
         """Return the topic with these components as clients subscribe to the topic."""
         return self._publisher.named(*components)
 
-    def gap(self, active: ActiveRequest, reason: str) -> bool:
+    def gap(self, active: ActiveRequest, reason: str, ts: int) -> bool:
         """Publish `gap` on the streams of a request. Return False if no response has ever come."""
-        ts = self._clock.utc_us()
         streams = {channel.stream.name: channel.stream for channel in active.channels}
         place = active.place(GAP)
         for stream in streams.values():
@@ -44,9 +43,8 @@ class RequestNotifications:
             self._publisher.gap(active.channels, place if place[:2] == own else own, reason, ts)
         return bool(streams)
 
-    def gap_of_all(self, request: Request, place: tuple[str, ...], reason: str) -> None:
+    def gap_of_all(self, request: Request, place: tuple[str, ...], reason: str, ts: int) -> None:
         """Publish `gap` on the streams of a subscription without a request id, such as all accounts or bulletins."""
-        ts = self._clock.utc_us()
         for components, channels in self._publisher.holding(place, frozenset(request.answers)).items():
             self._publisher.gap(channels, components, reason, ts)
 

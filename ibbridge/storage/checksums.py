@@ -13,6 +13,7 @@ WRONG = -1
 """Checksum of a value that the store cannot have written."""
 
 _numbers = Struct(">qqqqq").pack
+_state_numbers = Struct(">qqqqqq").pack
 
 
 def checksum(*values: object) -> int:
@@ -42,6 +43,22 @@ def of_event(numbers: tuple[object, object, object], identity: object, topic: ob
     except StructError:
         return WRONG
     return crc32(body, crc32(topic, crc32(identity, crc) if identity else crc))
+
+
+def of_state(names: tuple[object, object], numbers: tuple[object, object], key: object, body: object) -> int:
+    """Return the CRC-32 that some early files of schema 2 have for a state: topic and identity, stream and seq."""
+    topic, identity = names
+    if type(topic) is not bytes or type(identity) is not bytes:
+        return WRONG
+    if not (key is None or type(key) is bytes) or not (body is None or type(body) is bytes):
+        return WRONG
+    key_size, body_size = -1 if key is None else len(key), -1 if body is None else len(body)
+    try:
+        crc = crc32(_state_numbers(*numbers, len(topic), len(identity), key_size, body_size))
+    except StructError:
+        return WRONG
+    crc = crc32(identity, crc32(topic, crc))
+    return crc32(body or b"", crc32(key or b"", crc))
 
 
 def of_first_schema(seq: object, topic: object, body: object) -> int:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.storage.checksums import checksum, of_event, of_first_schema
+from ibbridge.storage.checksums import checksum, of_event, of_first_schema, of_state
 from ibbridge.storage.keys import Found, Key, KnownKeys
 
 if TYPE_CHECKING:
@@ -254,7 +254,8 @@ def states(db: sqlite3.Connection) -> list[tuple[bytes, bytes, bytes]]:
     )
     found = []
     for *row, check, uptime, identity, topic, body, check_of_event in db.execute(query).fetchall():
-        if check != checksum(*row) or type(row[1]) is not bytes:
+        intact = check in (checksum(*row), of_state((row[0], row[1]), (row[2], row[3]), row[4], row[5]))
+        if not intact or type(row[1]) is not bytes:
             raise Damage(f"a state is unreadable: number {row[3]} of {row[0]!r}")
         if row[5] is None:
             event = (row[2], row[3], uptime, identity, topic, body)

@@ -34,7 +34,7 @@ REMEMBERED = frozenset(("ord",))
 """Durable classes whose state survives a restart. The state of the others belongs to a lease, which ends with us."""
 
 
-MOST_PLACES = 20_000
+MOST_PLACES = 5_000
 """Most topics whose spelling is remembered."""
 
 

@@ -151,13 +151,13 @@ class Resubscriber(ConnectionListener):
         subscription.died(SubscriptionEvent.REFUSED_AWAY, self._gaps.last(subscription))
         return True
 
-    def troubled(self, active: ActiveRequest, code: int | None) -> None:
+    def troubled(self, active: ActiveRequest, code: int | None, ts: int) -> None:
         """Mark a subscription as dead after an error that says so, and re-subscribe at once where that helps."""
         subscription = self._registry.find(active)
         if subscription is None or code not in _DEAD:
             return
         reason, event, at_once = _DEAD[code]
-        self._gaps.publish(subscription, reason)
+        self._gaps.publish(subscription, reason, ts)
         subscription.died(event, self._gaps.last(subscription))
         if at_once and not subscription.tries:  # later tries are left to the stall detector: TWS may refuse each one
             subscription.tries = 1

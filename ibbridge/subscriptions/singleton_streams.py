@@ -157,10 +157,10 @@ class SingletonStreams(ConnectionListener):
             if held == args
         ]
 
-    def gaps(self, reason: str) -> None:
+    def gaps(self, reason: str, ts: int) -> None:
         """Publish `gap` on the streams of all subscriptions in the table."""
         for singleton, args in self.wanted():
-            self._notifications.gap_of_all(singleton.request, topic_of_all(singleton.request, args), reason)
+            self._notifications.gap_of_all(singleton.request, topic_of_all(singleton.request, args), reason, ts)
 
     def notify_subscribers(self, name: str, code: int, why: str) -> None:
         """Publish an error to the clients of the subscriptions that messages of this type belong to."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ibbridge.clock import Clock
     from ibbridge.requests.notifications import RequestNotifications
     from ibbridge.requests.tracker import RequestTracker
     from ibbridge.subscriptions.registry import Subscription, SubscriptionRegistry
@@ -23,11 +24,13 @@ class StreamGaps:
         singletons: SingletonStreams,
         tracker: RequestTracker,
         notifications: RequestNotifications,
+        clock: Clock,
     ) -> None:
         self._registry = registry
         self._singletons = singletons
         self._tracker = tracker
         self._notifications = notifications
+        self._clock = clock
 
     def last(self, subscription: Subscription) -> int:
         """Return the last sequence number of its stream."""
@@ -39,17 +42,22 @@ class StreamGaps:
             return self.last(subscription)
         return subscription.seq
 
-    def publish(self, subscription: Subscription, reason: str) -> None:
-        """Publish `gap` for a subscription, unless no message has come since its last `gap`."""
+    def publish(self, subscription: Subscription, reason: str, ts: int | None = None) -> None:
+        """Publish `gap` for a subscription, unless no message has come since its last `gap`.
+
+        `ts` is when the message that tells of the gap was read, in µs since 1970 UTC; None is now.
+        """
         if subscription.stale and self.last(subscription) == subscription.seq:
             return
-        if self._notifications.gap(subscription.active, reason):
+        ts = self._clock.utc_us() if ts is None else ts
+        if self._notifications.gap(subscription.active, reason, ts):
             last = self.last(subscription)
             for other in self._registry.on_topic(subscription.topic):
                 other.stale, other.seq = True, last
 
     def publish_all(self, reason: str) -> None:
         """Publish `gap` on every subscription."""
+        ts = self._clock.utc_us()
         for subscription in self._registry.live():
-            self.publish(subscription, reason)
-        self._singletons.gaps(reason)
+            self.publish(subscription, reason, ts)
+        self._singletons.gaps(reason, ts)

@@ -106,7 +106,7 @@ class TwsConnector:
     def _go_soon(self) -> None:
         """Schedule `_go`, because the messages of one read are still being handled."""
         if self._running:
-            self._clock.call_later(0, self._go)
+            self._clock.call_soon(self._go)
 
     def _do(self, act: AnyAction) -> None:
         match act:

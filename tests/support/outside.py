@@ -47,6 +47,9 @@ class ManualClock:
         heapq.heappush(self._timers, (self.now + max(0.0, seconds), next(self._count), scheduled))
         return scheduled
 
+    def call_soon(self, callback: Callable[..., object]) -> Scheduled:
+        return self.call_later(0.0, callback)
+
     def next_due(self) -> float:
         """Return the time of the next callback."""
         while self._timers and self._timers[0][2].callback is None:

@@ -81,6 +81,9 @@ class LoopClock:
     def call_later(self, seconds: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
         return self._loop.call_later(seconds, callback, *args)
 
+    def call_soon(self, callback: Callable[..., object]) -> asyncio.Handle:
+        return self._loop.call_soon(callback)
+
 
 class Here:
     """The daemon on the running loop, its one client, and its subscriber."""

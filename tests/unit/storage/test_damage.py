@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ibbridge.storage.checksums import WRONG, of_state
 from tests.support.store_faults import scribble
 from tests.support.stores import DAY, ME, YOU, connection, opened, read, row, rows, tend_later
 
@@ -69,6 +70,21 @@ def test_a_damaged_state_is_said(store: EventStore, spoil: str, said: str) -> No
     assert store.state() == []
     assert said in store.fault
     assert "; move it away" in store.fault
+
+
+def test_a_state_with_the_checksum_of_some_early_files_is_no_damage(store: EventStore) -> None:
+    assert store.append([row(1, identity=b"x")])
+    db = connection(store)
+    topic, identity, *rest = db.execute("SELECT topic, identity, stream, seq, key, body FROM state").fetchone()
+    db.execute("UPDATE state SET checksum = ?", (of_state((topic, identity), (rest[0], rest[1]), *rest[2:]),))
+    assert len(store.state()) == 1
+    assert store.fault == ""
+
+
+def test_what_no_file_can_have_has_no_checksum() -> None:
+    assert of_state((1, b""), (1, 1), None, None) == WRONG
+    assert of_state((b"", b""), ("x", 1), None, None) == WRONG
+    assert of_state((b"", b""), (1, 1), 1, None) == WRONG
 
 
 @pytest.mark.parametrize("spoil", ["seq = 'text'", "uptime = 'text'", "uptime = -1", "stream = 99"])

@@ -33,6 +33,21 @@ def gaps(middle):
     return [(heard.topic, heard.data["reason"]) for heard in middle.published if heard.body["type"] == "gap"]
 
 
+def test_the_gap_of_an_error_has_the_time_of_the_error_and_all_gaps_of_a_loss_have_one_time(middle):
+    first = middle.subscribe("a", 1)
+    middle.ask("reqMktData", "a", 2, contract=MSFT)
+    for number in (first, middle.last_id()):
+        middle.tick(number)
+    error = middle.error(first, 10182)
+    middle.clock.us += 5
+    middle.tick(first)
+    middle.lost()
+    told = [heard.body["ts"] for heard in middle.published if heard.body["type"] == "gap"]
+    assert told[0] == error.body["ts"]
+    assert len(told) == 3
+    assert told[1] == told[2] > told[0]
+
+
 def errors(middle):
     return [heard for heard in middle.published if heard.body["type"] == "error"]
 
