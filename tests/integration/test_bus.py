@@ -373,7 +373,7 @@ def test_a_bus_that_lets_nobody_in_any_more_says_so(peers: Peers, monkeypatch: p
     peers.peer(zmq.REQ, bus.endpoints.rep)
     bus._handler.join()
     with pytest.raises(BusError, match="no new peer can connect"):
-        bus.turn()
+        bus.check()
 
 
 def test_an_ipc_endpoint_and_its_lock_are_for_the_user_and_the_group_alone(tmp_path: pathlib.Path) -> None:

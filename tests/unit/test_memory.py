@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,8 @@ def run(middle: Middle, what: Callable[[Middle, int], None], count: int, first: 
 
 
 @pytest.mark.parametrize("what", [cancelled, refused, answered, answered_without_a_number, placed_and_cancelled])
-def test_what_is_over_is_freed_at_once_and_waits_for_no_garbage_collection(what, monkeypatch):
+def test_what_is_over_is_freed_at_once_and_waits_for_no_garbage_collection(what, monkeypatch, caplog):
+    caplog.set_level(logging.CRITICAL)  # pytest keeps the log of a test
     monkeypatch.setattr(tracker, "MOST_ENDED", 50)
     monkeypatch.setattr(registry, "MOST_REMEMBERED", 50)
     monkeypatch.setattr(command_index, "MOST_REMEMBERED", 50)
