@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 DRAINED = 65_536
 """Most bytes in the kernel's send queue of a peer that keeps up with what is published."""
 
+DRAINED_LOCAL = 32_768
+"""The same of a local peer: Linux takes no more for a local socket above a quarter of its buffer, some 53 kB."""
+
 SUBSCRIPTION = 32
 """Bytes that a subscription counts beside its prefix: libzmq keeps a tree node for each character of the prefix."""
 
@@ -98,12 +101,12 @@ class Peer:
         self.incoming = taken - self._forgiven
         self.spoken = False
 
-    def measure_outgoing(self, published: Published, messages: int) -> None:
+    def measure_outgoing(self, published: Published, messages: int, drained: int) -> None:
         """Measure the bytes that wait for the peer: at most the bytes published since the peer last kept up.
 
         Above `messages` messages libzmq drops new ones, so the measured bytes stay as they are.
         """
-        if socket_queues.unsent(self.descriptor) <= DRAINED:
+        if socket_queues.unsent(self.descriptor) <= drained:
             self.since, self.outgoing = published, 0
         elif published.messages - self.since.messages <= messages:
             self.outgoing = max(self.outgoing, published.bytes - self.since.bytes)
@@ -222,7 +225,7 @@ class Peers:
         peer.outgoing += size
         if peer.outgoing > DRAINED and not peer.ended:
             with contextlib.suppress(OSError):
-                if socket_queues.unsent(peer.descriptor) <= DRAINED:
+                if socket_queues.unsent(peer.descriptor) <= self._drained:
                     peer.outgoing = 0
             if peer.outgoing > self._bounds.outgoing:
                 self.end(peer, f"more than {self._bounds.outgoing} bytes of replies wait for it to read them")
@@ -246,8 +249,8 @@ class Peers:
         allowance = int(seconds * (_BUSY if publishes and peer.spoken else _IDLE))
         peer.measure_incoming(self._family, grown, allowance, whole=not publishes)
         if publishes:
-            peer.measure_outgoing(published, bounds.messages)
-        elif peer.outgoing and socket_queues.unsent(peer.descriptor) <= DRAINED:
+            peer.measure_outgoing(published, bounds.messages, self._drained)
+        elif peer.outgoing and socket_queues.unsent(peer.descriptor) <= self._drained:
             peer.outgoing = 0
         if peer.ended:
             return
@@ -255,6 +258,10 @@ class Peers:
             self.end(peer, f"its unfinished message has more than {bounds.incoming} bytes")
         elif peer.outgoing > bounds.outgoing:
             self.end(peer, f"more than {bounds.outgoing} bytes wait for it to read them (bus.sndbytes)")
+
+    @property
+    def _drained(self) -> int:
+        return DRAINED_LOCAL if self._family == socket.AF_UNIX else DRAINED
 
     def worst(self) -> tuple[int, Peer] | None:
         """Return the estimated bytes of the peer for which most is kept, and the peer; None if there is no peer."""
