@@ -24,7 +24,7 @@ import zmq
 
 from ibbridge.client import request as requests
 from ibbridge.client.asyncio_feed import USER, AsyncioCommands, AsyncioFeed
-from ibbridge.client.dispatch import PUB, REP, Dispatch, Patience, is_final, no_tws
+from ibbridge.client.dispatch import POLL_STATUS, PUB, REP, Dispatch, Patience, is_final, no_tws
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.guard import CLOSING
@@ -336,4 +336,4 @@ class Client(Dispatch):
         while (about := (await self.status())["tws"])["stage"] != "ready":
             if self._feed.after(0) >= end:
                 raise NoAnswer(no_tws(about), "not_sent")
-            await self._feed.wait(self._feed.inbox.skip_to_news_of_tws, end)
+            await self._feed.wait(self._feed.inbox.skip_to_news_of_tws, min(end, self._feed.after(POLL_STATUS)))

@@ -13,7 +13,7 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from ibbridge.client import request as requests
-from ibbridge.client.dispatch import PUB, REP, Dispatch, Patience, is_final, no_tws
+from ibbridge.client.dispatch import POLL_STATUS, PUB, REP, Dispatch, Patience, is_final, no_tws
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.sockets import Context
@@ -312,4 +312,4 @@ class Client(Dispatch):
             left = max(0.0, deadline - time.monotonic())
             if not left:
                 raise NoAnswer(no_tws(about), "not_sent")
-            self._feed.wait_for_news_of_tws(left)
+            self._feed.wait_for_news_of_tws(min(left, POLL_STATUS))

@@ -29,7 +29,10 @@ DRAINED = 65_536
 """Most bytes in the kernel's send queue of a peer that keeps up with what is published."""
 
 DRAINED_LOCAL = 32_768
-"""The same of a local peer: Linux takes no more for a local socket above a quarter of its buffer, some 53 kB."""
+"""The same of a local peer: Linux reports a local socket as writable below a quarter of its buffer, some 53 kB.
+
+libzmq waits for that report, so less than DRAINED may stay in the queue of a local peer that reads nothing.
+"""
 
 SUBSCRIPTION = 32
 """Bytes that a subscription counts beside its prefix: libzmq keeps a tree node for each character of the prefix."""

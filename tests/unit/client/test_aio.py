@@ -209,6 +209,17 @@ def test_without_a_daemon_connecting_says_what_to_look_at(tmp_path: pathlib.Path
         asyncio.run(absent())
 
 
+def test_waiting_for_tws_ends_although_another_task_takes_the_news(daemon: FakeDaemon) -> None:
+    async def waiting() -> None:
+        ib = await aio.connect("me", daemon.pub, daemon.rep, timeout=PATIENCE)
+        stages = iter(["down", "connecting"])  # and no message says so to this task
+        daemon.answers["status"] = lambda _, __: {"tws": {"stage": next(stages, "ready")}}
+        await ib.wait_for_tws(3600.0)
+        await ib.close()
+
+    asyncio.run(waiting())
+
+
 def test_connecting_waits_until_the_daemon_is_connected_to_tws(daemon: FakeDaemon) -> None:
     stages = iter(["down", "connecting"])
 

@@ -116,6 +116,13 @@ def test_connecting_waits_until_the_daemon_is_connected_to_tws(daemon: FakeDaemo
         assert received(ib).type == "connection"  # seen while waiting, and not lost
 
 
+def test_waiting_for_tws_ends_although_another_thread_takes_the_news(daemon: FakeDaemon) -> None:
+    with connect("me", daemon.pub, daemon.rep, timeout=PATIENCE) as ib:
+        stages = iter(["down", "connecting"])  # and no message says so to this thread
+        daemon.answers["status"] = lambda _, __: {"tws": {"stage": next(stages, "ready")}}
+        ib.wait_for_tws(3600.0)
+
+
 def test_endpoints_of_two_daemons_are_refused(daemon: FakeDaemon, tmp_path: pathlib.Path) -> None:
     other = FakeDaemon(tmp_path, epoch=8, name="2")
     try:

@@ -129,10 +129,11 @@ def test_the_bound_is_at_each_socket(place: Place) -> None:
     assert not bus.counts["refusedPeers"]
 
 
-def test_a_subscriber_that_lets_too_many_bytes_wait_goes_and_one_that_reads_stays(place: Place) -> None:
+@pytest.mark.parametrize("length", [30_000, 100_000])
+def test_a_subscriber_that_lets_too_many_bytes_wait_goes_and_one_that_reads_stays(place: Place, length: int) -> None:
     bus = place.open(sndbytes=4 * 2**20)
     stopped, other = place.sub(b"md."), place.sub(b"sys.")
-    body = bytes(100_000)
+    body = bytes(length)
 
     def published() -> bool:
         for _ in range(10):
