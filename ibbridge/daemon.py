@@ -10,8 +10,6 @@ import asyncio
 import gc
 import logging
 import os
-import pathlib
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -24,10 +22,10 @@ from ibbridge.config.model import ConfigError
 from ibbridge.monitoring import signals
 from ibbridge.monitoring.log_writer import LogWriter, occupy_standard_files
 from ibbridge.monitoring.systemd import notify
-from ibbridge.orders.order_keys import adopt
+from ibbridge.orders import recovery
 from ibbridge.security import process_limits
 from ibbridge.storage.disk_thread import DiskThread
-from ibbridge.storage.event_store import EventStore, StoreError
+from ibbridge.storage.event_store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,10 +66,13 @@ class Daemon:
         self._reread = reread
         self._stopping = asyncio.Event()
         self._at_once = False  # a second signal to stop has come: do not wait
-        outside = outside or wiring.Outside(SystemClock(), event_store(config), log_writer=log_writer)
+        outside = outside or wiring.Outside(
+            SystemClock(), wiring.event_store(config), wiring.order_store(config), log_writer=log_writer
+        )
         self._clock = outside.clock
         self.parts = wiring.assemble(config, outside)
         self.store = self.parts.store
+        self.order_store = outside.order_store
 
     def publish_heartbeat(self) -> None:
         """Do the periodic work of all parts, publish a heartbeat, and serve the sockets of the bus."""
@@ -120,7 +121,7 @@ class Daemon:
         log.warning(
             "store: opening the one in %s has taken %.0f s so far, and the daemon does nothing else until it is open; "
             "if this goes on, see what the system log says of its disk",
-            directory(self.config),
+            wiring.directory(self.config),
             waited,
         )
         notify("STATUS=opening the store; its disk is slow, or does not answer")
@@ -153,8 +154,8 @@ class Daemon:
         self.parts.health_checks.bear(self.config.tws.not_ready_alarm, self.config.store.slow)
 
     def open_store(self) -> None:
-        """Open the store, and begin the epoch that it returns. Raise `StoreError` if it cannot be opened."""
-        epoch = self.store.open(self._clock.utc_us(), partial(adopt, self.config.tws.client_id))
+        """Open both stores, and begin the epoch. Raise `StoreError` if the event store cannot be opened."""
+        epoch = self.store.open(self._clock.utc_us(), recovery.adopter(self.config.tws.client_id))
         self.parts.streams.publisher.begin(epoch)
         if self.store.before:
             log.warning(
@@ -163,8 +164,11 @@ class Daemon:
                 self.store.before,
                 self.store.name,
             )
+        self._open_journal()
 
     def _close_store(self) -> None:
+        self.parts.streams.journal.tick()
+        self.order_store.close()
         self.store.close()
         if self.store.stuck:
             log.error("store: the disk does not answer; %d messages are lost, and the process ends without it",
@@ -174,17 +178,28 @@ class Daemon:
         self.open_store()
         self._take_up()
 
+    def _open_journal(self) -> None:
+        """Open the order journal, and note in the event store which one it is."""
+        self.order_store.open(self.config.tws.client_id, recovery.expected(self.store.get(recovery.NOTED)))
+        if self.order_store.fault:
+            log.error("the order journal cannot be used, and orders are refused: %s", self.order_store.fault)
+        else:
+            self.store.put(recovery.NOTED, recovery.noted(self.order_store.mark))
+
     def _take_up(self) -> None:
         """Restore sequence numbers, streams, orders and the halt from the store of an earlier process."""
         streams, registry = self.parts.streams, self.parts.orders.registry
-        streams.order_keys.recall(registry)
         state = self.store.state()
+        recovery.restore(registry, state)
+        streams.order_keys.recall(registry)
         streams.publisher.restore(self.store.last(), state)
         for _, _, packed in state:
             body = msgpack.unpackb(packed, strict_map_key=False)
             registry.recall(body["ref"], body["data"])
         # TWS may give a lower next order id than the orders in the store have.
-        self.parts.tws.sender.raise_to(max(registry.highest or 0, streams.order_keys.highest))
+        self.parts.tws.ids.begin()
+        self.parts.tws.ids.raise_to(max(registry.highest or 0, streams.order_keys.highest))
+        self.parts.tws.ids.tick()
         streams.halt.load()
 
     async def _serve(self, broken: asyncio.Future[None]) -> None:
@@ -193,6 +208,7 @@ class Daemon:
         bus.open()
         try:
             self.parts.store_watch.report()
+            recovery.publish(self.parts.orders.registry, self.parts.orders.notifications)
             bus.attach(loop)
             notify("READY=1")
             log.info("publishing on %s, commands on %s", *bus.endpoints)
@@ -260,27 +276,6 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     if daemon.store.stuck:
         os._exit(code)  # a normal exit could wait for the disk thread, which waits for the disk
     return code
-
-
-def event_store(config: Config) -> EventStore:
-    """Return the event store of a configuration, not opened yet."""
-    return EventStore(
-        directory(config),
-        days=config.store.days,
-        sync=config.store.sync,
-        most_bytes=config.store.max_bytes,
-        patience=config.store.commit_timeout,
-    )
-
-
-def directory(config: Config) -> pathlib.Path:
-    """Return the store's directory: from the configuration, from systemd, or else in the user's home."""
-    if config.store.path:
-        return pathlib.Path(config.store.path).expanduser()
-    if given := os.environ.get("STATE_DIRECTORY"):
-        return pathlib.Path(given.split(":")[0])
-    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return pathlib.Path(home).expanduser() / "ibbridge" / f"{config.tws.port}-{config.tws.client_id}"
 
 
 def _broken(loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pathlib
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -35,9 +36,12 @@ from ibbridge.monitoring.process_health import memory_limit
 from ibbridge.monitoring.process_watch import ProcessWatch
 from ibbridge.monitoring.store_watch import StoreWatch
 from ibbridge.monitoring.surplus_fields import SurplusFields
+from ibbridge.orders.departure import OrderDeparture
 from ibbridge.orders.global_cancel import GlobalCancel
+from ibbridge.orders.journal import OrderJournal
 from ibbridge.orders.notifications import OrderNotifications
 from ibbridge.orders.order_keys import OrderKeys
+from ibbridge.orders.order_states import OrderStates
 from ibbridge.orders.placement import OrderPlacement
 from ibbridge.orders.registry import OrderRegistry
 from ibbridge.orders.unreported import UnreportedOrders
@@ -54,6 +58,8 @@ from ibbridge.requests.timeouts import RequestTimeouts
 from ibbridge.requests.tracker import RequestTracker
 from ibbridge.risk.gate import TradingGate
 from ibbridge.risk.halt import Halt
+from ibbridge.storage.event_store import EventStore
+from ibbridge.storage.order_store import OrderStore
 from ibbridge.streams.envelope import PROTO
 from ibbridge.streams.history import MessageHistory
 from ibbridge.streams.publisher import Publisher
@@ -67,6 +73,7 @@ from ibbridge.subscriptions.stall_detector import StallDetector
 from ibbridge.subscriptions.stream_gaps import StreamGaps
 from ibbridge.tws.connector import TwsConnector
 from ibbridge.tws.ib_servers import IbServers
+from ibbridge.tws.id_sequence import IdSequence
 from ibbridge.tws.send_port import SendPort
 from ibbridge.tws.send_queue import SendQueue
 from ibbridge.tws.sender import RequestSender
@@ -81,7 +88,6 @@ if TYPE_CHECKING:
     from ibbridge.config.model import Config
     from ibbridge.monitoring.log_writer import LogWriter
     from ibbridge.recording.writer import Recorder
-    from ibbridge.storage.event_store import EventStore
     from ibbridge.tws.connection_listener import ConnectionListener
 
 
@@ -90,6 +96,7 @@ class Outside(NamedTuple):
 
     clock: TimerClock
     store: EventStore
+    order_store: OrderStore
     bus: Callable[..., Bus] = Bus
     transports: Callable[..., TcpTransports] = TcpTransports
     log_writer: LogWriter | None = None
@@ -105,6 +112,7 @@ class Streams:
     alarms: Alarms
     halt: Halt
     order_keys: OrderKeys
+    journal: OrderJournal
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,7 @@ class Tws:
     supervisor: Supervisor
     send_queue: SendQueue
     port: SendPort
+    ids: IdSequence
     sender: RequestSender
     servers: IbServers
     status: ConnectionStatus
@@ -147,6 +156,7 @@ class Orders:
     gate: TradingGate
     unreported: UnreportedOrders
     placement: OrderPlacement
+    states: OrderStates
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +228,8 @@ def assemble(config: Config, outside: Outside) -> Parts:
     work = (
         bus.check,
         store_watch.tick,
+        streams.journal.tick,
+        tws.ids.tick,
         streams.halt.tick,
         undecodable.tick,
         health.tick,
@@ -239,6 +251,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         "tws": lambda: tws.status.metrics(tws.port.unsent),
         "published": lambda: streams.publisher.offset,
         "store": store.metrics,
+        "journal": outside.order_store.metrics,
         "record": lambda: recorder.status() if recorder else None,
         "ring": streams.publisher.ring.metrics,
         "halt": lambda: streams.halt.state,
@@ -269,7 +282,8 @@ def _streams(config: Config, outside: Outside, send: Callable[[list[bytes]], Non
         config.bus.heartbeat,
     )
     events = BridgeEvents(publisher, clock)
-    return Streams(publisher, events, Alarms(events.alarm), Halt(store, events.halt), order_keys)
+    journal = OrderJournal(outside.order_store)
+    return Streams(publisher, events, Alarms(events.alarm), Halt(store, events.halt), order_keys, journal)
 
 
 def _tws(config: Config, streams: Streams, outside: Outside) -> Tws:
@@ -278,10 +292,11 @@ def _tws(config: Config, streams: Streams, outside: Outside) -> Tws:
     session.market_data_type = config.tws.market_data_type
     supervisor = Supervisor(config.tws, session, outside.jitter)
     send_queue = SendQueue(config.pacing.rate, config.pacing.share, config.pacing.most)
-    port = SendPort(send_queue, clock)
-    sender = RequestSender(port, session, listed=config.commands.unknown_words == "refuse")
+    port = SendPort(send_queue, streams.journal.commit, clock)
+    ids = IdSequence(streams.journal)
+    sender = RequestSender(port, session, ids, listed=config.commands.unknown_words == "refuse")
     status = ConnectionStatus(config.tws, session, supervisor, streams.publisher, clock)
-    return Tws(session, supervisor, send_queue, port, sender, IbServers(), status)
+    return Tws(session, supervisor, send_queue, port, ids, sender, IbServers(), status)
 
 
 def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, str], clock: TimerClock) -> Requests:
@@ -307,12 +322,14 @@ def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, st
 
 
 def _orders(config: Config, streams: Streams, tws: Tws, store: EventStore, clock: TimerClock) -> Orders:
-    registry = OrderRegistry(config.tws.client_id, streams.order_keys.find)
-    notifications = OrderNotifications(streams.publisher, clock)
-    gate = TradingGate(streams.halt, store, tws.session, config.tws.restart_windows, clock)
+    states = OrderStates(streams.journal, streams.publisher, clock)
+    registry = OrderRegistry(config.tws.client_id, states, streams.order_keys.find)
+    notifications = OrderNotifications(states, streams.publisher, clock)
+    gate = TradingGate(streams.halt, (store, streams.journal), tws.session, config.tws.restart_windows, clock)
     unreported = UnreportedOrders(registry, notifications, clock)
-    placement = OrderPlacement(tws.sender, registry, gate, notifications, unreported)
-    return Orders(registry, notifications, gate, unreported, placement)
+    departure = OrderDeparture(tws.sender, registry, gate, notifications, unreported)
+    placement = OrderPlacement(tws.sender, registry, gate, notifications, departure)
+    return Orders(registry, notifications, gate, unreported, placement, states)
 
 
 def _listeners(
@@ -381,3 +398,29 @@ def _tasks() -> int:
 
 def _bus_counts(bus: Bus) -> dict[str, int]:
     return {"notPublished": bus.unsent, "strayFrames": bus.strays, **bus.counts}
+
+
+def event_store(config: Config) -> EventStore:
+    """Return the event store of a configuration, not opened yet."""
+    return EventStore(
+        directory(config),
+        days=config.store.days,
+        sync=config.store.sync,
+        most_bytes=config.store.max_bytes,
+        patience=config.store.commit_timeout,
+    )
+
+
+def order_store(config: Config) -> OrderStore:
+    """Return the store of the order journal of a configuration, not opened yet."""
+    return OrderStore(directory(config), patience=config.store.commit_timeout)
+
+
+def directory(config: Config) -> pathlib.Path:
+    """Return the store's directory: from the configuration, from systemd, or else in the user's home."""
+    if config.store.path:
+        return pathlib.Path(config.store.path).expanduser()
+    if given := os.environ.get("STATE_DIRECTORY"):
+        return pathlib.Path(given.split(":")[0])
+    home = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return pathlib.Path(home).expanduser() / "ibbridge" / f"{config.tws.port}-{config.tws.client_id}"

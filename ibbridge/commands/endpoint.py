@@ -16,9 +16,10 @@ import msgpack
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.words import nearest
 from ibbridge.commands.builtin import ANEW, NAMED, TAKES
-from ibbridge.commands.reply_cache import ReplyCache, content, repeated
+from ibbridge.commands.reply_cache import ReplyCache, repeated
 from ibbridge.commands.unpacking import TooMuchError, UnpackingError, unpacked
 from ibbridge.protocol.arguments import WHAT_IF
+from ibbridge.protocol.digest import digest
 from ibbridge.protocol.errors import CommandRefused, shown
 from ibbridge.requests.request import CommandId
 
@@ -212,7 +213,7 @@ def _memory(command: dict[str, Any], identifier: str | int) -> tuple[CommandId, 
     client = command.get("client")
     if not isinstance(client, str) or len(client) > LONGEST_CLIENT:
         return None
-    return CommandId(client, identifier).named, content(command)
+    return CommandId(client, identifier).named, digest(command)
 
 
 def _unpacked(request: bytes) -> dict[str, Any]:

@@ -6,10 +6,7 @@ under the same id. Pure: the caller gives the time, in seconds of any clock that
 
 from __future__ import annotations
 
-import hashlib
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import msgpack
+from typing import TYPE_CHECKING, NamedTuple
 
 from ibbridge.commands.fair_memory import FairMemory
 
@@ -65,17 +62,6 @@ class ReplyCache:
             if oldest is None or oldest[1].until > now:
                 return
             self._kept.remove(oldest[0])
-
-
-def content(command: Any) -> bytes:
-    """Return a digest of plain values that does not depend on the order of keys in maps."""
-    return hashlib.blake2b(msgpack.packb(_sorted(command)), digest_size=16).digest()
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, dict):
-        return [[name, _sorted(value[name])] for name in sorted(value)]
-    return [len(value), [_sorted(each) for each in value]] if isinstance(value, list) else value
 
 
 def repeated(reply: bytes) -> bytes:

@@ -18,9 +18,10 @@ def main(root: Path = ROOT) -> None:
     for path, text in made.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    page = root / states.PAGE
-    if page.exists():
-        page.write_text(states.filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+    for name in states.PAGES:
+        page = root / name
+        if page.exists():
+            page.write_text(states.filled(name, page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

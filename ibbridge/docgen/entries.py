@@ -60,6 +60,12 @@ _ID = Own(
     "the command id under which the request was made",
     required=True,
 )
+_PARENT = Own(
+    "parent",
+    "text",
+    {"type": "string", "minLength": 1, "maxLength": LONGEST_REF},
+    "the key of the parent order, of the same client: the daemon fills in `order.parentId`",
+)
 _ENDS = "from the bridge: true if the request or order is over; nil if that depends"
 _ADDED = {
     "error": (
@@ -171,8 +177,10 @@ def _command(request: Request, domain: str) -> Entry:
         needed = frozenset(("order", name) for name in OF_EVERY_ORDER)
         lives = {path: life for path, life in lives.items() if path not in {("order", n) for n in NOT_OF_AN_ORDER}}
     named = arguments.name(request)
-    own = (_NAMES[named],) if named else ()
-    return Entry(request.name, domain, arguments.fields(request), request, own, lives, needed)
+    own = [_NAMES[named]] if named else []
+    if request.name == "placeOrder":
+        own.append(_PARENT)
+    return Entry(request.name, domain, arguments.fields(request), request, tuple(own), lives, needed)
 
 
 # -- requests, messages and topics -----------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.orders import state as order
+from ibbridge.orders import state_machine as order
 from ibbridge.requests import state as request
 from ibbridge.subscriptions import state as subscription
 
@@ -15,13 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from enum import Enum
 
-PAGE = "docs/architecture.md"
+ARCHITECTURE = "docs/architecture.md"
+ORDERS = "docs/order-truth.md"
+PAGES = (ARCHITECTURE, ORDERS)
 END = "<!-- end -->\n"
 
 
 class Machine(NamedTuple):
-    """State machine: the module that declares it, its states and events, and the next states."""
+    """State machine: the page that shows it, the module that declares it, its states and events, the next states."""
 
+    page: str
     module: str
     states: type[Enum]
     events: type[Enum]
@@ -35,24 +38,28 @@ class Machine(NamedTuple):
 
 MACHINES = (
     Machine(
+        ARCHITECTURE,
         "requests/state.py",
         request.RequestState,
         request.RequestEvent,
         request.TRANSITIONS,
     ),
     Machine(
+        ARCHITECTURE,
         "subscriptions/state.py",
         subscription.SubscriptionState,
         subscription.SubscriptionEvent,
         subscription.TRANSITIONS,
     ),
-    Machine("orders/state.py", order.OrderState, order.OrderEvent, order.TRANSITIONS),
+    Machine(ORDERS, "orders/state_machine.py", order.OrderState, order.OrderEvent, order.TRANSITIONS),
 )
 
 
-def filled(page: str) -> str:
-    """Return a page with each table between its two marks. Raise ValueError if the marks are not there."""
+def filled(name: str, page: str) -> str:
+    """Return a page with each of its tables between two marks. Raise ValueError if the marks are not there."""
     for machine in MACHINES:
+        if machine.page != name:
+            continue
         before, begin, rest = page.partition(machine.begin)
         _, end, after = rest.partition(END)
         if not (begin and end):

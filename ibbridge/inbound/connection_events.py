@@ -93,14 +93,14 @@ class ConnectionTracker:
 
     def _next_id(self, data: dict[str, Any], _: int) -> None:
         if data["orderId"] is not None:
-            self._sender.raise_to(data["orderId"] - 1)
+            self._sender.ids.raise_to(data["orderId"] - 1)
 
     def _accounts(self, data: dict[str, Any], _: int) -> None:
         self._session.named(data["accountsList"])
 
     def _open_order(self, data: dict[str, Any], _: int) -> None:
         if self._orders.ours(data["order"].get("clientId", 0)):
-            self._sender.raise_to(data["orderId"])
+            self._sender.ids.raise_to(data["orderId"])
 
     def stage_changed(self) -> None:
         """Publish another stage of the connection, or the beginning or end of a competing session."""

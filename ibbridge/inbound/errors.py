@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge import ib
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.ib.notices import AGAIN, BAD_MESSAGE, UNTIED
+from ibbridge.orders.reports import take_error
 from ibbridge.streams.market_depth import RESET
 
 if TYPE_CHECKING:
@@ -73,12 +74,12 @@ class ErrorRouter:
                     _clear_books(active)
                 channels = self._notifications.error_channels(active)
             elif order := self._orders.numbered(number):
-                order.hear()
-                ends = error.ends_order(acknowledged=bool(order.perm_id) or order.has_followup)
-                order.end(ends=ends)
+                ends = take_error(order, error, code, text, ts)
+                self._orders.states.note(order)
                 channels = [self._publisher.transient_channel("ord", *order.whose[:2], "error", ref=order.whose.ref)]
         for channel in channels or [self._publisher.channel("sys", "tws", "error")]:
             self._publisher.publish_map(channel, {**data, "class": error.error_class, "ends": ends}, ts)
+        self._orders.states.publish(ts)
         if active is not None and not active.ended:
             self._resubscriber.troubled(active, code, ts)
 

@@ -79,6 +79,8 @@ class Router:
             channel.book.apply(data, ts)
         if plan.ends and number is not None:
             self._over(name, number, data)
+        if self._orders.states.changed:
+            self._orders.states.publish(ts)
 
     def pass_on(self, message: Packed, ts: int) -> None:
         """Publish a message that the codec has packed already. Its type is in `PASSED_ON`."""
@@ -152,6 +154,7 @@ class Router:
             order_ref=about.get("orderRef", ""),
             status=data.get("status") or (data.get("orderState") or {}).get("status") or "",
         )
+        self._orders.report(whose, name, data)
         return self._publisher.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
 
     def _of_what_if(self, active: ActiveRequest, name: str, data: dict[str, Any]) -> Channel:
@@ -189,6 +192,7 @@ class Router:
             perm_id=execution.get("permId", 0),
             order_ref=execution.get("orderRef", ""),
         )
+        self._orders.report(whose, plan.declaration.name, data)
         active = self._tracker.find(data["reqId"])
         if active is not None:
             active.respond()

@@ -76,7 +76,7 @@ class Unreadable:
             if not message.key:
                 self._singletons.notify_subscribers(name, BAD_MESSAGE, text)
             if order is not None:
-                self._order_notifications.notify_error(order, BAD_MESSAGE, text, ts)
+                self._order_notifications.unreadable(order, text, ts)
         ref = order.whose.ref if order else next((active.blamed for active in requests), None)
         return Concerned(number, ref)
 

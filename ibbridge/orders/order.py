@@ -1,6 +1,6 @@
 """An order of a client: its owner, key and ids, and what has become of it.
 
-Pure. The module must not know how orders are found, or placed.
+Pure. The module must not know how orders are found, placed, recorded or published.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.orders.state import TRANSITIONS, OrderEvent, OrderState
+from ibbridge.orders.state_machine import OVERTURNED_BY_STATUS, TRANSITIONS, OrderEvent, OrderState, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,32 +23,52 @@ LONGEST_REF = 40
 CANCEL_SHOWS = frozenset(("PendingCancel", "Cancelled", "ApiCancelled", "Filled", "Inactive"))
 """Statuses of an order whose cancel TWS has taken, or cannot take. Any other status may be older than the cancel."""
 
-ENDS = frozenset(("Filled", "Cancelled", "ApiCancelled"))
-"""Statuses of an order that is over. An `Inactive` order may become active again."""
+STATUS_EVENTS: Mapping[str, tuple[OrderEvent, Reason | None]] = {
+    "ApiPending": (OrderEvent.ACK, None),
+    "PendingSubmit": (OrderEvent.ACK, None),
+    "Inactive": (OrderEvent.ACK, None),
+    "PreSubmitted": (OrderEvent.OPEN, None),
+    "Submitted": (OrderEvent.OPEN, None),
+    "PendingCancel": (OrderEvent.CANCEL, None),
+    "ApiCancelled": (OrderEvent.END, Reason.CANCELLED),
+    "Cancelled": (OrderEvent.END, Reason.CANCELLED),
+    "Filled": (OrderEvent.END, Reason.FILLED),
+}
+"""What a status of TWS says of an order. An `Inactive` order may become active again, so it is not over. A status that
+is not here says that TWS has the order."""
 
 
 def is_end(status: str) -> bool:
     """Return True if an order of this status is over."""
-    return status in ENDS
+    return STATUS_EVENTS.get(status, (None, None))[0] is OrderEvent.END
 
 
 class Owner(NamedTuple):
-    """The owner of an order, the topic component of its key, and the `ref` of its messages."""
+    """The owner of an order, the topic component of its key, the `ref` of its messages, and the order if known."""
 
     owner: str
     part: str
     ref: dict[str, Any]
+    order: Order | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Order:
     """An order that a client of this daemon has placed.
 
-    - `state`: what is known of the order. `message`: the message that places the order, while it is queued.
+    - `order_id`: 0 until the order leaves for TWS. `args`: the arguments of the command; empty if they are not known.
+    - `digest`: the digest of command and arguments; empty if they are not known.
+    - `parent`: the key of the parent order, if the client names it by key.
+    - `not_after`: µs since 1970 UTC, after which the order must not leave. `revision`: that of the last change.
+    - `state`, `reason`, `cause`: what is known of the order, and if it is over, why, and by whom (empty: not known).
+    - `status`: the last status of TWS. `filled`, `remaining`, `average`: as TWS reported them last.
+    - `error`: code, text and time of the last error about the order.
+    - `message`: the message that places the order, while it is queued.
     - `cancelling`: a cancel has left, and TWS has said nothing since that may be about the cancel.
-    - `has_followup`: a cancel has left at some time, so an error may be about the cancel.
+    - `has_followup`: a cancel or a change has left at some time, so an error may be about that.
     - `cancel`: the message of the last cancel. `cancelled_at`: when the last cancel left, in µs since 1970 UTC.
-    - `ended`: the order is over. `recorded`: orderId, permId and `ended` as the store was given them last.
+    - `changes`: the number of the last published state. `published`: that state.
+    - `recorded`: orderId, permId and `ended` as the event store was given them last.
     """
 
     owner: str
@@ -56,69 +76,98 @@ class Order:
     order_id: int
     args: Mapping[str, Any]
     command: str = "placeOrder"
+    digest: bytes = b""
+    not_after: int | None = None
+    parent: str = ""
+    revision: int = 0
     perm_id: int = 0
     state: OrderState = OrderState.QUEUED
+    reason: Reason | None = None
+    cause: str = ""
+    status: str = ""
+    filled: Any = None
+    remaining: Any = None
+    average: Any = None
+    error: dict[str, Any] | None = None
     message: OutboundMessage | None = None
     cancelling: bool = False
     has_followup: bool = False
     cancel: OutboundMessage | None = None
     cancelled_at: int = 0
+    changes: int = 0
+    published: Any = None
     recorded: tuple[int, int, bool] | None = None
-    whose: Owner = field(init=False)
+    whose: Owner = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        about = {"owner": self.owner, "key": self.key, "orderId": self.order_id}
-        self.whose = Owner(self.owner, self.key, about)
+        self.number(self.order_id)
 
-    def step(self, event: OrderEvent) -> None:
-        """Change the state as the table says."""
-        self.state = TRANSITIONS.get((self.state, event), self.state)
+    def number(self, order_id: int) -> None:
+        """Give the order its id."""
+        self.order_id = order_id
+        about = {"owner": self.owner, "key": self.key, "orderId": order_id or None}
+        self.whose = Owner(self.owner, self.key, about, self)
 
-    def leave(self) -> None:
+    def step(self, event: OrderEvent, reason: Reason | None = None) -> None:
+        """Change the state as the table says. `reason` is for an event that ends the order."""
+        before, self.state = self.state, TRANSITIONS.get((self.state, event), self.state)
+        if self.state is not OrderState.DONE:
+            self.reason, self.cause = None, ""
+        elif reason is not None and (
+            before is not OrderState.DONE or self.reason is None or self.reason.yields_to(reason)
+        ):
+            self.reason = reason
+
+    def leave(self, *, transmitted: bool) -> None:
         """Note that the order is being written to TWS."""
         self.message = None
-        self.step(OrderEvent.LEAVE)
+        self.step(OrderEvent.LEAVE if transmitted else OrderEvent.KEEP)
 
     def withdraw(self) -> None:
         """Note that the order will never be written."""
         self.message = None
-        self.step(OrderEvent.WITHDRAW)
-
-    def end(self, *, ends: bool | None = True) -> None:
-        """Note that an error is about the order, which ends it, or does not, or may (None)."""
-        if ends:
-            self.step(OrderEvent.END)
+        self.step(OrderEvent.WITHDRAW, Reason.NOT_SENT)
 
     @property
     def heard(self) -> bool:
-        """True if TWS has reported the order, or need not: its owner knows what became of it, or that nobody knows."""
+        """True if TWS has reported the order, or need not, or its owner was told that nobody knows."""
         return self.state not in (OrderState.QUEUED, OrderState.SENT)
 
     @property
     def unsent(self) -> bool:
         """True if the order was accepted, and will never be written."""
-        return self.state is OrderState.NOT_SENT
+        return self.state is OrderState.DONE and self.reason is Reason.NOT_SENT
 
     @property
     def ended(self) -> bool:
         """True if the order is over."""
-        return self.state in (OrderState.ENDED, OrderState.NOT_SENT)
+        return self.state is OrderState.DONE
 
     def hear(self, status: str | None = None) -> None:
-        """Note that TWS has reported the order, or that the owner was told that TWS has not.
+        """Note a report of TWS about the order, with its status if it has one.
 
         A report without a status also answers a cancel. A report with a status does so only if the status is in
         `CANCEL_SHOWS`.
         """
-        self.step(_event(status) if status else OrderEvent.REPORT)
-        if status is None or status in CANCEL_SHOWS:
-            self.cancelling = False
-            if self.cancel is not None and not self.cancel.waits:
-                self.cancel = None
+        if status:
+            self._take_status(status)
+        else:
+            self.step(OrderEvent.ACK)
+        if not status or status in CANCEL_SHOWS:
+            self.answer_cancel()
 
+    def answer_cancel(self) -> None:
+        """Note that TWS has said something that may be about the last cancel, or that its answer is overdue."""
+        self.cancelling = False
+        if self.cancel is not None and not self.cancel.waits:
+            self.cancel = None
 
-def _event(status: str) -> OrderEvent:
-    return OrderEvent.END if is_end(status) else OrderEvent.OPEN
+    def _take_status(self, status: str) -> None:
+        self.status = status
+        event, reason = STATUS_EVENTS.get(status, (OrderEvent.ACK, None))
+        if event is not OrderEvent.END and self.ended and self.reason in OVERTURNED_BY_STATUS:
+            self.step(OrderEvent.LISTED)
+        self.step(event, reason)
 
 
 def order_ref(owner: str, key: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Kind
 from ibbridge.orders.order import LONGEST_REF, order_ref
+from ibbridge.protocol.digest import digest
 from ibbridge.protocol.errors import CommandRefused
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from ibbridge.codec.schema import Request
     from ibbridge.orders.order import Order
     from ibbridge.tws.sender import RequestSender
+
+_EXACT = 2.0**53
 
 ORDERS = frozenset(request.name for request in OUTBOUND if request.does is Kind.ORDER)
 """Names of the requests that make an order."""
@@ -33,9 +36,23 @@ NOT_OF_AN_ORDER = ("orderRef", "whatIf")
 """Attributes that no client gives, because the key and the name of the command replace them."""
 
 
+def order_digest(command: str, args: Mapping[str, Any]) -> bytes:
+    """Return the digest by which the same order is known again: 100 and 100.0 are the same."""
+    return digest([command, _plain(args)])
+
+
+def _plain(value: Any) -> Any:
+    """Return a value with integers in place of whole floats: a client may encode a number in either way."""
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else value
+
+
 def order_values(sender: RequestSender, order: Order) -> dict[str, Any]:
     """Return the arguments of `placeOrder`. Owner and key travel in `orderRef`."""
-    values = _with_order(sender, order.args, order.order_id, order_ref(order.owner, order.key))
+    values = _with_order(sender, order.args, sender.ids.upcoming, order_ref(order.owner, order.key))
     if values["order"].get("whatIf"):
         raise CommandRefused("E_ARG", "order.whatIf: whatIfOrder asks what an order would cost; placeOrder places it")
     return values
@@ -49,7 +66,20 @@ def exercise_values(sender: RequestSender, request: Request, order: Order) -> di
     if len(sender.accounts) > 1 and not args.get("account"):
         faults.append(f"account is missing: one of {', '.join(sender.accounts)}")
     rest = {name: value for name, value in args.items() if name != "orderId"}
-    return sender.check(request, {**rest, str(request.key): order.order_id}, faults)
+    return sender.check(request, {**rest, str(request.key): sender.ids.upcoming}, faults)
+
+
+def parent(args: Mapping[str, Any]) -> str:
+    """Return the key of the parent order; empty if a command names none."""
+    given = args.get("parent")
+    if given is None:
+        return ""
+    order = args.get("order")
+    if isinstance(order, dict) and order.get("parentId"):
+        raise CommandRefused("E_ARG", "parent and order.parentId both name the parent; give one of them")
+    if not isinstance(given, str) or not given:
+        raise CommandRefused("E_ARG", "parent must be text: the key of the parent order")
+    return given
 
 
 def _with_order(sender: RequestSender, args: Mapping[str, Any], order_id: int, ref: str) -> dict[str, Any]:
@@ -60,6 +90,8 @@ def _with_order(sender: RequestSender, args: Mapping[str, Any], order_id: int, r
             faults.append("order.orderRef carries owner and key, and is the daemon's; key names the order")
         given = {**given, "orderRef": ref}
         faults += [f"order.{name} is missing" for name in OF_EVERY_ORDER if not given.get(name)]
+        if "parentId" in given and given["parentId"] is None:
+            faults.append("order.parentId is nil: a parent without an orderId has not left yet; name it by parent: key")
         if _is_zero(given.get("totalQuantity")) and not any(given.get(name) for name in WITHOUT_QUANTITY):
             meant = f"0 is only for orders with {', '.join(WITHOUT_QUANTITY)}"
             faults.append(f"order.totalQuantity must be more than 0; {meant}")
@@ -67,13 +99,13 @@ def _with_order(sender: RequestSender, args: Mapping[str, Any], order_id: int, r
             faults.append(f"order.account is missing: one of {', '.join(sender.accounts)}, or a faGroup")
     if "orderId" in args:
         faults.append("orderId is the daemon's to give; key names the order")
-    rest = {name: value for name, value in args.items() if name != "orderId"}
+    rest = {name: value for name, value in args.items() if name not in ("orderId", "parent")}
     return sender.check(REQUESTS["placeOrder"], {**rest, "order": given, "orderId": order_id}, faults)
 
 
 def what_if_values(sender: RequestSender, args: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments of a `placeOrder` that asks for the margin and commission, and places nothing."""
-    values = _with_order(sender, args, sender.upcoming_id, "")
+    values = _with_order(sender, args, sender.ids.upcoming, "")
     values["order"]["whatIf"] = True
     return values
 

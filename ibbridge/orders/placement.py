@@ -10,22 +10,22 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.codec.schema import Kind, Pace
-from ibbridge.ib.notices import CANCELLED, NOT_CONNECTED
+from ibbridge.codec.schema import Kind
+from ibbridge.ib.notices import CANCELLED
 from ibbridge.orders import order_arguments
 from ibbridge.orders.order import LONGEST_REF, Order, order_ref
+from ibbridge.orders.state_machine import OrderState
 from ibbridge.protocol.errors import CommandRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ibbridge.codec.schema import Request
+    from ibbridge.orders.departure import OrderDeparture
     from ibbridge.orders.notifications import OrderNotifications
     from ibbridge.orders.registry import OrderRegistry
-    from ibbridge.orders.unreported import UnreportedOrders
     from ibbridge.requests.request import CommandId
     from ibbridge.risk.gate import TradingGate
-    from ibbridge.tws.outbound import OutboundMessage
     from ibbridge.tws.sender import RequestSender
 
 
@@ -38,13 +38,13 @@ class OrderPlacement:
         registry: OrderRegistry,
         gate: TradingGate,
         notifications: OrderNotifications,
-        unreported: UnreportedOrders,
+        departure: OrderDeparture,
     ) -> None:
         self._sender = sender
         self._orders = registry
         self._gate = gate
         self._notifications = notifications
-        self._unreported = unreported
+        self._departure = departure
 
     # -- commands
 
@@ -73,41 +73,71 @@ class OrderPlacement:
     def _place(
         self, request: Request, args: dict[str, Any], command_id: CommandId, key: str, not_after: int | None
     ) -> dict[str, Any]:
-        if known := self._orders.keyed(command_id.client, key):
-            if (known.command, known.args) != (request.name, args):
-                raise CommandRefused(
-                    "E_KEY_REUSED", f"key {key!r} names another order of {command_id.client}; take a new key"
-                )
+        digest = order_arguments.order_digest(request.name, args)
+        if known := self._known(command_id.client, key):
+            if known.digest != digest:
+                raise CommandRefused("E_KEY_REUSED", self._reused(known))
             return {**self._placed(known), "dup": True}
         self._gate.check()
         if former := self._former(command_id.client, key):
-            topic = self._notifications.topics(former)[0]
-            fault = f"key {key!r} was used before the daemon was restarted: {topic} has the state of that order"
-            raise CommandRefused("E_KEY_REUSED", f"{fault}; for another order take a new key")
+            raise CommandRefused("E_KEY_REUSED", self._reused(former))
         if len(ref := order_ref(command_id.client, key)) > LONGEST_REF:
             raise CommandRefused(
                 "E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters"
             )
-        order = Order(command_id.client, key, self._sender.upcoming_id, args, request.name)
+        parent = order_arguments.parent(args)
+        if parent and self._orders.find(command_id.client, parent) is None:
+            raise CommandRefused("E_ARG", f"parent: {command_id.client} has no order with the key {parent!r}")
+        order = Order(command_id.client, key, 0, args, request.name, digest, not_after, parent)
         if request.name == "placeOrder":
             values = order_arguments.order_values(self._sender, order)
         else:
             values = order_arguments.exercise_values(self._sender, request, order)
-        self._sender.next_id()
+        self._accept(order, request, values)
+        return self._placed(order)
+
+    def _accept(self, order: Order, request: Request, values: dict[str, Any]) -> None:
+        """Queue an order, which mostly leaves at once. Raise `CommandRefused` if it is not accepted."""
         self._orders.add(order)
+        self._departure.accepting = order
         try:
-            order.message = self._sender.message(
+            message = self._sender.message(
                 request,
                 values,
                 client=order.owner,
-                on_send=partial(self._order_leaves, order, not_after),
-                on_drop=partial(self._order_dropped, order),
+                on_send=partial(self._departure.order_leaves, order),
+                on_drop=partial(self._departure.order_dropped, order),
+                on_refuse=partial(self._departure.order_refused, order),
             )
-            self._sender.send(order.message)
+            self._departure.queue(order, message)
+            self._sender.send(message)
+            if order.state is OrderState.QUEUED:
+                self._orders.journal.note(order)
+                if not self._orders.journal.commit():
+                    self._sender.withdraw(order.message)
+                    self._departure.withdrawn(order)
+            if order.unsent and order.error is None:
+                fault = f"the order was not placed, because it could not be recorded: {self._orders.journal.fault}"
+                raise CommandRefused("E_STORE", fault, outcome="not_sent", retry_after=5.0)
         except CommandRefused:
+            self._departure.withdrawn(order)
             self._orders.forget(order)
             raise
-        return self._placed(order)
+        finally:
+            self._departure.accepting = None
+        self._notifications.publish_state(order)
+
+    def _known(self, owner: str, key: str) -> Order | None:
+        """Return the order that the journal has under a key; None if it has none, or knows nothing but the key."""
+        order = self._orders.find(owner, key)
+        return order if order is not None and order.digest else None
+
+    def _reused(self, order: Order) -> str:
+        topic = self._notifications.topics(order)[0]
+        return (
+            f"key {order.key!r} names another order of {order.owner} ({topic} has its state); "
+            "for another order take a new key"
+        )
 
     def _former(self, client: str, key: str) -> Order | None:
         """Return the order of an earlier process under a key. Raise `CommandRefused` if the store cannot say."""
@@ -120,20 +150,20 @@ class OrderPlacement:
         topic, executions = topics = self._notifications.topics(order)
         return {
             "key": order.key,
-            "orderId": order.order_id,
+            "orderId": order.order_id or None,
             "topic": topic,
             "executions": executions,
             "topics": topics,
         }
 
     def _cancel(self, request: Request, args: dict[str, Any], command_id: CommandId, key: str) -> dict[str, Any]:
-        order = self._orders.keyed(command_id.client, key) or self._former(command_id.client, key)
-        if order is None or not order.order_id:
+        order = self._known(command_id.client, key) or self._former(command_id.client, key)
+        if order is None or not (order.order_id or order.message or order.unsent):
             raise CommandRefused("E_ARG", f"key: {command_id.client} has no order with the key {key!r}")
         if "orderId" in args:
             raise CommandRefused("E_ARG", "orderId is the daemon's to give; key names the order")
         checked = self._sender.check(request, {**args, "orderId": order.order_id})
-        result = {"key": key, "orderId": order.order_id}
+        result = {"key": key, "orderId": order.order_id or None}
         if order.unsent or self._taken_back(order, "it was cancelled before it could be sent"):
             return result
         if self._being_cancelled(order, checked):
@@ -143,8 +173,8 @@ class OrderPlacement:
             request,
             checked,
             client=command_id.client,
-            on_send=partial(self._cancel_leaves, order),
-            on_drop=partial(self._cancel_dropped, order),
+            on_send=partial(self._departure.cancel_leaves, order),
+            on_drop=partial(self._departure.cancel_dropped, order),
             instead_of=former,
         )
         order.cancel = self._sender.send(message)
@@ -155,82 +185,29 @@ class OrderPlacement:
         cancel = order.cancel
         if cancel is None or cancel.args != args:
             return False
-        return cancel.waits or self._unreported.has_just_been_cancelled(order)
+        return cancel.waits or self._departure.has_just_been_cancelled(order)
 
     def withdraw_all(self, why: str) -> None:
         """Withdraw all queued orders, and tell their owners that they were not placed, and why."""
-        for order in self._queued():
+        for order in self._departure.queued():
             if self._sender.withdraw(order.message):
-                self._unplaced(order, CANCELLED, why)
-
-    def _queued(self) -> list[Order]:
-        """Return the orders that wait to be sent."""
-        found = (self._orders.numbered(_order_id(message)) for message in self._sender.waiting(Pace.ORDER))
-        return [order for order in found if order is not None]
-
-    # -- on the way to TWS
-
-    def _order_leaves(self, order: Order, not_after: int | None, message: OutboundMessage) -> bool:
-        """Prepare for the writing of an order. Return False if the order must not be sent any more."""
-        if not_after is not None and self._gate.expired(not_after):
-            self._unplaced(order, CANCELLED, "its not_after passed before it could be sent")
-            return False
-        parent = self._orders.numbered(_parent(message))
-        if parent is not None and parent.unsent:
-            self._unplaced(order, CANCELLED, f"its parent, {parent.key}, was not placed")
-            return False
-        order.leave()
-        if _transmitted(message):
-            self._unreported.order_left(order)
-        return True
-
-    def _cancel_leaves(self, order: Order, _: OutboundMessage) -> bool:
-        self._unreported.cancel_left(order)
-        return True
-
-    def _order_dropped(self, order: Order, _: OutboundMessage) -> None:
-        self._unplaced(order, NOT_CONNECTED, "the connection to TWS was lost before it could be sent")
-
-    def _cancel_dropped(self, order: Order, _: OutboundMessage) -> None:
-        why = "the connection to TWS was lost before the cancel of this order could be sent; cancel it again"
-        self._notifications.notify_error(order, NOT_CONNECTED, why, ends=False)
-
-    def _unplaced(self, order: Order, code: int, why: str) -> None:
-        """End an accepted order that never left, and tell its owner."""
-        order.withdraw()
-        text = f"the order was not placed: {why}. Nothing of it has reached TWS; to place it, take a new key"
-        self._notifications.notify_error(order, code, text, ends=True)
+                self._departure.unplaced(order, CANCELLED, why)
 
     def _taken_back(self, order: Order, why: str) -> bool:
         """Withdraw a queued order and its queued descendants. Return False if the order has left already."""
         if not self._sender.withdraw(order.message):
             return False
-        self._unplaced(order, CANCELLED, why)
-        children: dict[int, list[Order]] = {}
-        for child in self._queued():
-            children.setdefault(_parent(child.message), []).append(child)
+        self._departure.unplaced(order, CANCELLED, why)
+        children: dict[Order, list[Order]] = {}
+        for child in self._departure.queued():
+            if (parent := self._departure.parent(child)) is not None:
+                children.setdefault(parent, []).append(child)
         gone = [order]
         while gone:
             parent = gone.pop()
-            for child in children.pop(parent.order_id, ()):
+            why = f"its parent, {parent.key}, was cancelled before it could be sent"
+            for child in children.pop(parent, ()):
                 if self._sender.withdraw(child.message):
-                    self._unplaced(child, CANCELLED, f"its parent, {parent.key}, was cancelled before it could be sent")
+                    self._departure.unplaced(child, CANCELLED, why)
                     gone.append(child)
         return True
-
-
-def _order_id(message: OutboundMessage) -> int:
-    """Return the order id of a queued order. The request id of an exercise of options becomes its order id."""
-    number: int = message.args[str(message.request.key)]
-    return number
-
-
-def _parent(message: OutboundMessage | None) -> int:
-    """Return the order id of the parent of a queued order; 0 if there is none."""
-    number: int = message.args.get("order", {}).get("parentId") or 0 if message else 0
-    return number
-
-
-def _transmitted(message: OutboundMessage) -> bool:
-    """Return True if TWS is to transmit the order. TWS does not report an order that it only keeps."""
-    return bool(message.args.get("order", {}).get("transmit", True))

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.orders.order import FOREIGN, Order, Owner
-from ibbridge.orders.state import OrderState
+from ibbridge.orders.reports import take_report
+from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ibbridge.orders.order_states import OrderStates
 
 MOST_EXECUTIONS = 20_000
 
@@ -32,6 +34,11 @@ class _Reported:
     last: Any = None
 
 
+def end(order: Order) -> None:
+    """Note that an order of an earlier process is over: those that are open have records."""
+    order.step(OrderEvent.END, Reason.CANCELLED)
+
+
 class OrderRegistry:
     """Registry of the orders that this process has placed, and of the owners of earlier orders.
 
@@ -39,8 +46,10 @@ class OrderRegistry:
     """
 
     def __init__(
-        self, client_id: int, recorded: Callable[[str, str], tuple[int, int] | None] = lambda _, __: None
+        self, client_id: int, states: OrderStates, recorded: Callable[[str, str], tuple[int, int] | None]
     ) -> None:
+        self.states = states
+        self.journal = states.journal
         self._client_id = client_id
         self._recorded = recorded
         self._by_key: dict[tuple[str, str], Order] = {}
@@ -57,22 +66,43 @@ class OrderRegistry:
         return bool(client_id == self._client_id)
 
     def add(self, order: Order) -> None:
-        """Add an order that is about to be sent."""
+        """Add an order that was accepted, or is known from the journal."""
         self._by_key[order.owner, order.key] = order
-        self._by_id[order.order_id] = order
+        if order.order_id:
+            self._by_id[order.order_id] = order
+        if order.perm_id:
+            self._by_perm[order.perm_id] = order
+
+    def number(self, order: Order, order_id: int) -> None:
+        """Give an order that is about to leave its id."""
+        order.number(order_id)
+        self._by_id[order_id] = order
 
     def forget(self, order: Order) -> None:
-        """Remove an order that could not be sent."""
-        del self._by_key[order.owner, order.key], self._by_id[order.order_id]
+        """Remove an order that was not accepted."""
+        del self._by_key[order.owner, order.key]
+        if order.order_id:
+            del self._by_id[order.order_id]
+        self.journal.forget(order)
 
     def keyed(self, owner: str, key: str) -> Order | None:
-        """Return the order that `owner` has placed under `key` in this process."""
+        """Return the order that `owner` has placed under `key`, if it is in memory."""
         return self._by_key.get((owner, key))
+
+    def find(self, owner: str, key: str) -> Order | None:
+        """Return the order that `owner` has ever placed under `key`, from memory or from the journal.
+
+        Return None too if the journal cannot be read; it has a fault then.
+        """
+        order = self._by_key.get((owner, key))
+        if order is None and (order := self.journal.find(owner, key)) is not None:
+            self.add(order)
+        return order
 
     def former(self, owner: str, key: str) -> Order | None:
         """Return the order of an earlier process under that key. Its ids are known, its arguments are not."""
         if (owner, key) not in self._former and (numbers := self._recorded(owner, key)) is not None:
-            self.take_up(owner, key, *numbers).end()  # those that are open were taken up at the start
+            end(self.take_up(owner, key, *numbers))  # those that are open were taken up at the start
         return self._former.get((owner, key))
 
     def known(self, owner: str, key: str, order_id: Any) -> Order | None:
@@ -89,19 +119,21 @@ class OrderRegistry:
         """Highest known order id of this daemon's orders; None if there is none."""
         return max(self._by_id, default=None)
 
+    def open_orders(self) -> list[Order]:
+        """Return the orders that are not over."""
+        return [order for order in self._by_key.values() if not order.ended]
+
+    def unsent(self) -> list[Order]:
+        """Return the orders that wait to be sent."""
+        return [order for order in self._by_key.values() if order.message is not None]
+
     def unheard(self) -> list[Order]:
-        """Return the orders that TWS has not reported, each order once."""
-        found = [order for order in self._by_key.values() if not order.heard]
-        for order in found:
-            order.hear()
-        return found
+        """Return the orders that have left, and that TWS has not reported."""
+        return [order for order in self._by_key.values() if order.state is OrderState.SENT]
 
     def uncancelled(self) -> list[Order]:
-        """Return the orders that TWS has not reported since a cancel left, each order once."""
-        found = [order for order in (*self._by_key.values(), *self._former.values()) if order.cancelling]
-        for order in found:
-            order.hear()
-        return found
+        """Return the orders that TWS has not reported since a cancel left."""
+        return [order for order in (*self._by_key.values(), *self._former.values()) if order.cancelling]
 
     def whose(self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "", status: str = "") -> Owner:
         """Return the owner of the order in a message of TWS, and note the ids and the status in the message."""
@@ -112,11 +144,17 @@ class OrderRegistry:
             order = self._without_perm_id(order_ref)
         if order is not None:
             order.hear(status)
+            self.states.note(order)
             if perm_id not in _UNTIED and not order.perm_id:
                 order.perm_id = perm_id
                 self._by_perm[perm_id] = order
             return order.whose
         return self._stranger(client_id, order_id, perm_id, order_ref, status)
+
+    def report(self, whose: Owner, name: str, data: Mapping[str, Any]) -> None:
+        """Take the quantities and the end of an order from a message of TWS about it."""
+        if whose.order is not None:
+            take_report(whose.order, name, data)
 
     def _without_perm_id(self, order_ref: str) -> Order | None:
         """Return the order with that `orderRef`, if its permId is not known: `completedOrder` has no other id."""
@@ -129,6 +167,7 @@ class OrderRegistry:
         if slash and owner and key and self.ours(client_id):
             order = self.take_up(owner, key, order_id, perm_id)
             order.hear(status)
+            self.states.note(order)
             return order.whose
         part = f"~{perm_id}" if perm_id not in _UNTIED else f"~{client_id}/{order_id}"
         about = {"orderId": order_id, "permId": perm_id, "clientId": client_id}
@@ -136,21 +175,21 @@ class OrderRegistry:
 
     def recall(self, ref: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """Restore an order from a message that an earlier process published: later `orderStatus` has only its ids."""
+        if (ref["owner"], ref["key"]) in self._by_key:  # the journal knows more
+            return
         about = data.get("order") or data
         if ref["owner"] != FOREIGN and self.ours(about.get("clientId", 0)):
             known = (ref["owner"], ref["key"]) in self._former
             order = self.take_up(ref["owner"], ref["key"], ref["orderId"], about.get("permId", 0))
-            if not known:  # those that are open are known from their records
-                order.end()
+            if not known and not order.ended:  # those that are open are known from their records
+                end(order)
                 order.recorded = (order.order_id, order.perm_id, True)
 
     def take_up(self, owner: str, key: str, order_id: Any, perm_id: Any) -> Order:
         """Enter an order of an earlier process by its ids, and return the order. Its arguments are not known."""
         order = self._by_id.get(order_id)
         if order is None or (order.owner, order.key) != (owner, key):
-            order = self._former[owner, key] = Order(
-                owner, key, order_id, {}, perm_id=perm_id, state=OrderState.REPORTED
-            )
+            order = self._former[owner, key] = Order(owner, key, order_id, {}, perm_id=perm_id, state=OrderState.ACKED)
         if order_id not in _UNTIED:
             self._by_id.setdefault(order_id, order)
         if perm_id not in _UNTIED:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ibbridge.ib.notices import NOT_CONNECTED
+from ibbridge.orders.state_machine import OrderEvent, OrderState
 from ibbridge.requests.deadlines import Deadlines
 from ibbridge.tws.connection_listener import ConnectionListener
 
@@ -44,6 +45,7 @@ class UnreportedOrders(ConnectionListener):
         """Start the deadline of the report of a cancel, which is being written."""
         order.cancelling = order.has_followup = True
         order.cancelled_at = self._clock.utc_us()
+        self._notifications.step(order, OrderEvent.CANCEL)
         self._deadlines.add((order, True), PATIENCE)
 
     def has_just_been_cancelled(self, order: Order) -> bool:
@@ -54,15 +56,16 @@ class UnreportedOrders(ConnectionListener):
         """Publish an error for each order, and each cancel, of which TWS has said nothing."""
         why = "the connection to TWS was lost before TWS said anything of"
         for order in self._registry.unheard():
-            self._notifications.notify_error(order, NOT_CONNECTED, f"{why} this order: {ORDER_UNKNOWN}")
+            self._notifications.doubt(order, NOT_CONNECTED, f"{why} this order: {ORDER_UNKNOWN}")
         for order in self._registry.uncancelled():
-            self._notifications.notify_error(order, NOT_CONNECTED, f"{why} the cancel of this order: {CANCEL_UNKNOWN}")
+            order.answer_cancel()
+            self._notifications.doubt(order, NOT_CONNECTED, f"{why} the cancel of this order: {CANCEL_UNKNOWN}")
 
     def tick(self, now: float) -> None:
         """Publish an error for each order, and each cancel, that TWS has not reported in time."""
         for order, cancel in self._deadlines.due(now):
-            if order.cancelling if cancel else not order.heard:
+            if order.cancelling if cancel else order.state is OrderState.SENT:
                 of, unknown = ("the cancel of this order", CANCEL_UNKNOWN) if cancel else ("this order", ORDER_UNKNOWN)
-                order.hear()
+                order.answer_cancel()
                 why = f"TWS has not reported {of} for {PATIENCE:g} s: {unknown}"
-                self._notifications.notify_error(order, NOT_CONNECTED, why)
+                self._notifications.doubt(order, NOT_CONNECTED, why)

@@ -59,7 +59,7 @@ class RequestIssuer(ConnectionListener, RequestListener):
 
     def next_id(self) -> int:
         """Return a new request id."""
-        return self._sender.next_id()
+        return self._sender.ids.take()
 
     # -- asking
 
@@ -71,7 +71,7 @@ class RequestIssuer(ConnectionListener, RequestListener):
         else:
             if active.message is not None:
                 self._sender.completed(active.message)  # the old request id no longer counts against TWS's limits
-            number = self._sender.next_id()
+            number = self._sender.ids.take()
             args = arguments.numbered(active.args, request.request_id or (), number)
             self.send(active, self._sender.check(request, dict(args)))
             active.args = args

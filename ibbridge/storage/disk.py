@@ -11,13 +11,12 @@ import sqlite3
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ibbridge.storage.disk_thread import DiskThread, Job
 
 if TYPE_CHECKING:
     from ibbridge.storage.commit_times import CommitTimes
-    from ibbridge.storage.directory import StoreDirectory
     from ibbridge.storage.faults import Faults
 
 IMPATIENCE = 0.005
@@ -30,6 +29,16 @@ CLOSING = 5.0
 """Seconds to write the backlog when the store is closed."""
 
 Work = Callable[[sqlite3.Connection], Any]
+
+
+class Place(Protocol):
+    """Place of a file on the disk."""
+
+    def wal_size(self) -> int:
+        """Return the bytes of the write-ahead log; 0 if it is missing."""
+
+    def release(self) -> None:
+        """Release what was locked for the file, after it is closed."""
 
 
 class _Late(NamedTuple):
@@ -50,7 +59,7 @@ class Disk:
     time, and no job has been fast since.
     """
 
-    def __init__(self, directory: StoreDirectory, faults: Faults, times: CommitTimes, patience: float) -> None:
+    def __init__(self, directory: Place, faults: Faults, times: CommitTimes, patience: float) -> None:
         self.faults = faults
         self.wal_size = 0
         self.is_hung = False

@@ -45,8 +45,9 @@ class OutboundMessage:
     """Outbound message: a request that `client` ("" is the daemon itself) sends to TWS over the connection `peer`.
 
     `on_send` is called just before the bytes are written; if it returns False, the message is dropped. `on_drop` is
-    called if the connection is lost while the message waits. Both run on the event loop, and must not block.
-    `instead_of` holds earlier messages that this message replaces in the queue.
+    called if the connection is lost while the message waits. A message with `on_refuse` is written only after a commit
+    that follows `on_send`; `on_refuse` is called, and the message is dropped, if the commit fails. `instead_of` holds
+    earlier messages that this message replaces in the queue.
     """
 
     request: Request
@@ -55,6 +56,7 @@ class OutboundMessage:
     args: Mapping[str, Any] = field(default_factory=dict)
     on_send: Callable[[OutboundMessage], bool] = always
     on_drop: Callable[[OutboundMessage], None] = nothing
+    on_refuse: Callable[[OutboundMessage], None] | None = None
     instead_of: Sequence[OutboundMessage] = ()
     peer: bytes = b""
     # Set by the queue.

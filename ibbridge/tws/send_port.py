@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from ibbridge.codec.schema import Pace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ibbridge.clock import Timer, TimerClock
     from ibbridge.codec import Dialect
     from ibbridge.tws.outbound import Held, OutboundMessage
@@ -38,10 +40,14 @@ class TransportWriter(Protocol):
 
 
 class SendPort:
-    """Port that queues messages, and writes them to the connection that is attached."""
+    """Port that queues messages, and writes them to the connection that is attached.
 
-    def __init__(self, send_queue: SendQueue, clock: TimerClock) -> None:
+    `commit` puts on the disk what must be there before messages with `on_refuse` leave; it returns False if it failed.
+    """
+
+    def __init__(self, send_queue: SendQueue, commit: Callable[[], bool], clock: TimerClock) -> None:
         self._send_queue = send_queue
+        self._commit = commit
         self._clock = clock
         self._writer: TransportWriter | None = None
         self._timer: Timer | None = None
@@ -116,10 +122,19 @@ class SendPort:
         if writer is None or writer.closing():
             return
         now = self._clock.monotonic()
-        for message in self._send_queue.next_messages(now):
-            if message.on_send(message):
-                writer.write(message.data)
+        leaving = [message for message in self._send_queue.next_messages(now) if message.on_send(message)]
+        for message in self._committed(leaving):
+            writer.write(message.data)
         self._come_back(now)
+
+    def _committed(self, leaving: list[OutboundMessage]) -> list[OutboundMessage]:
+        """Commit before messages leave that need it, all in one commit. Return the messages that may leave."""
+        if all(message.on_refuse is None for message in leaving) or self._commit():
+            return leaving
+        for message in leaving:
+            if message.on_refuse is not None:
+                message.on_refuse(message)
+        return [message for message in leaving if message.on_refuse is None]
 
     def _come_back(self, now: float) -> None:
         """Set a timer for the time when the next messages may leave."""

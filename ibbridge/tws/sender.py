@@ -19,22 +19,21 @@ if TYPE_CHECKING:
 
     from ibbridge.codec import Dialect
     from ibbridge.codec.schema import Pace, Request
+    from ibbridge.tws.id_sequence import IdSequence
     from ibbridge.tws.outbound import Held
     from ibbridge.tws.send_port import SendPort
     from ibbridge.tws.session import Session
 
-LARGEST_SEEN = 2**31 - 2**20
-
 
 class RequestSender(ConnectionListener):
-    """Sender of requests to TWS, and the source of request ids and order ids."""
+    """Sender of requests to TWS. `ids` is the source of request ids and order ids."""
 
-    def __init__(self, send_port: SendPort, session: Session, *, listed: bool = True) -> None:
+    def __init__(self, send_port: SendPort, session: Session, ids: IdSequence, *, listed: bool = True) -> None:
         """Send by a port. With `listed`, refuse values outside IB's list of values, for arguments that have a list."""
+        self.ids = ids
         self._port = send_port
         self._session = session
         self._listed = listed
-        self._next = 1
         self.is_open = False
         """True while there is a connection on which requests may be sent."""
         self.peer = b""
@@ -52,23 +51,6 @@ class RequestSender(ConnectionListener):
     def accounts(self) -> tuple[str, ...]:
         """Accounts that the login of TWS manages."""
         return self._session.accounts
-
-    # -- ids
-
-    @property
-    def upcoming_id(self) -> int:
-        """The next request id or order id to be given."""
-        return self._next
-
-    def next_id(self) -> int:
-        """Return a new id for a request or an order. No id is given twice."""
-        self._next += 1
-        return self._next - 1
-
-    def raise_to(self, number: int | None) -> None:
-        """Give only ids above `next_id` from here on. Ignore a number that leaves too little room for 32-bit ids."""
-        if number is not None and self._next <= number < LARGEST_SEEN:
-            self._next = number + 1
 
     # -- requests
 
@@ -104,6 +86,7 @@ class RequestSender(ConnectionListener):
         client: str = "",
         on_send: Callable[[OutboundMessage], bool] = always,
         on_drop: Callable[[OutboundMessage], None] = nothing,
+        on_refuse: Callable[[OutboundMessage], None] | None = None,
         instead_of: Sequence[OutboundMessage] = (),
     ) -> OutboundMessage:
         """Return a message for `send`, to wait in the turn of `client`. The daemon itself is the client "".
@@ -112,7 +95,12 @@ class RequestSender(ConnectionListener):
         """
         data = self._dialect().put(request.name, values)
         peer = self.peer if client else b""
-        return OutboundMessage(request, data, client, values, on_send, on_drop, instead_of, peer)
+        return OutboundMessage(request, data, client, values, on_send, on_drop, on_refuse, instead_of, peer)
+
+    def rewrite(self, message: OutboundMessage, values: dict[str, Any]) -> None:
+        """Give a message that is about to leave other arguments, which are valid."""
+        message.args = values
+        message.data = self._dialect().put(message.request.name, values)
 
     def send(self, message: OutboundMessage) -> OutboundMessage:
         """Queue a message, and return it. The daemon's own messages are not limited in number.

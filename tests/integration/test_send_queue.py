@@ -60,7 +60,7 @@ def late(_: OutboundMessage) -> bool:
 def test_what_must_wait_leaves_when_its_time_comes_and_what_is_dropped_does_not():
     async def run() -> None:
         owner, pacing, clock = Owner(ASKED), SendQueue(100), SystemClock()
-        port = SendPort(pacing, clock)
+        port = SendPort(pacing, lambda: True, clock)
         async with Simulator(start=EPOCH) as simulator:
             tws = dataclasses.replace(Config().tws, port=simulator.port)
             supervisor = Supervisor(tws, Session(0.0), random.random)

@@ -492,7 +492,7 @@ def test_no_number_is_a_requests_and_an_orders_and_each_error_finds_its_owner() 
         for number in list(owners)[-20:]:
             assert middle.error(number, 201).topic == owners[number]
         middle.reconnect()
-        middle.sender.raise_to(0)
+        middle.sender.ids.raise_to(0)
 
 
 # Orders

@@ -176,7 +176,7 @@ class Middle:
     def connect(self, first_id: int = FIRST_ID) -> None:
         """A new connection, up to ready."""
         self.begin()
-        self.sender.raise_to(first_id - 1)
+        self.sender.ids.raise_to(first_id - 1)
         self.ready()
 
     def ready(self) -> None:
@@ -219,9 +219,11 @@ class Middle:
     ) -> dict[str, Any]:
         return self.requests.execute(command, args, CommandId(client, next(self._ids) if id is None else id), key)
 
-    def place(self, key: str, client: str = "a", **order: Any) -> int:
-        """An order's id."""
-        number: int = self.ask("placeOrder", client, key=key, contract=AAPL, order={**LIMIT, **order})["orderId"]
+    def place(self, key: str, client: str = "a", parent: str | None = None, **order: Any) -> int:
+        """An order's id; None if the order waits."""
+        more = {} if parent is None else {"parent": parent}
+        made = self.ask("placeOrder", client, key=key, contract=AAPL, order={**LIMIT, **order}, **more)
+        number: int = made["orderId"]
         return number
 
     def subscribe(self, client: str = "a", id: str | int = 1, **more: Any) -> int:  # noqa: A002
@@ -251,7 +253,8 @@ class Middle:
         before = len(self.published)
         self.clock.us += 1
         self.router.publish(name, {**_blank(name), **data}, self.clock.us)
-        return self.published[-1] if len(self.published) > before else None
+        heard = [each for each in self.published[before:] if each.body["type"] != "orderState"]
+        return heard[-1] if heard else None
 
     def topic_of(self, name: str, **data: Any) -> str:
         """Return the topic on which a message of TWS is published."""

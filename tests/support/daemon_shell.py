@@ -159,7 +159,8 @@ class Shell:
 
     def _observe(self, queue: Any) -> None:
         """Tell the host what the queue takes, gives back and drops."""
-        put, withdraw, drop, following = queue.put, queue.withdraw, queue.drop, queue.next_messages
+        put, withdraw, drop = queue.put, queue.withdraw, queue.drop
+        queue.next_messages = self._leaving(queue.next_messages)
 
         def putting(message: OutboundMessage, now: float) -> None:
             needless = [*message.instead_of]
@@ -179,13 +180,27 @@ class Shell:
                 self.host.withdrawn(each)
             return dropped
 
+        queue.put, queue.withdraw, queue.drop = putting, withdrawing, dropping
+
+    def _leaving(
+        self, following: Callable[[float], list[OutboundMessage]]
+    ) -> Callable[[float], Iterator[OutboundMessage]]:
+        """Tell the host of messages that are dropped just before they would be written."""
+
+        def observed(on_send: Callable[[OutboundMessage], bool]) -> Callable[[OutboundMessage], bool]:
+            def leaves(message: OutboundMessage) -> bool:
+                if not (goes := on_send(message)):
+                    self.host.withdrawn(message)
+                return goes
+
+            return leaves
+
         def leaving(now: float) -> Iterator[OutboundMessage]:
             for message in following(now):
+                message.on_send = observed(message.on_send)
                 yield message
-                if self.wire.leaves is not message.data:
-                    self.host.withdrawn(message)
 
-        queue.put, queue.withdraw, queue.drop, queue.next_messages = putting, withdrawing, dropping, leaving
+        return leaving
 
     @property
     def wire(self) -> Wire:

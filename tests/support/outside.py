@@ -6,6 +6,7 @@ import heapq
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from ibbridge.storage.records import JournalRecord, Mark, known_as
 from ibbridge.wiring import Outside
 
 if TYPE_CHECKING:
@@ -134,6 +135,48 @@ class NoStore:
         return {}
 
 
+class MemoryOrderStore:
+    """Store of the order journal in memory: it keeps what it is given, unless it has the `fault` that a test gives."""
+
+    def __init__(self) -> None:
+        self.fault = ""
+        self.reserved = 1
+        self.copied = 0
+        self.mark = Mark("j", 1)
+        self.records: dict[bytes, JournalRecord] = {}
+        self.commits = 0
+
+    def open(self, client_id: int, expected: Mark | None) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def open_records(self, kind: int) -> list[JournalRecord]:
+        return [record for record in self.records.values() if record.kind == kind and record.open]
+
+    def find(self, kind: int, name: bytes) -> JournalRecord | None:
+        return self.records.get(known_as(kind, name))
+
+    def commit(self, records: Sequence[JournalRecord]) -> bool:
+        if self.fault:
+            return False
+        self.commits += 1
+        self.records |= {record.known_as: record for record in records}
+        return True
+
+    def reserve(self, below: int) -> bool:
+        if not self.fault:
+            self.reserved = max(self.reserved, below)
+        return not self.fault
+
+    def tick(self) -> None:
+        """Do nothing."""
+
+    def metrics(self) -> dict[str, Any]:
+        return {}
+
+
 class ListBus:
     """Bus whose subscribers are a callback for each topic and body, and whose commands a test executes."""
 
@@ -191,9 +234,11 @@ def outside(
     bus: ListBus,
     *,
     store: Any = None,
+    order_store: Any = None,
     transports: Callable[..., Any] = NoTransports,
     jitter: Callable[[], float] = lambda: 0.0,
 ) -> Outside:
     """Return the outside of a daemon that a test has all in its hands."""
     given: Any = store or NoStore()
-    return Outside(clock, given, lambda *_: bus, transports, jitter=jitter)  # type: ignore[arg-type]
+    orders: Any = order_store or MemoryOrderStore()
+    return Outside(clock, given, orders, lambda *_: bus, transports, jitter=jitter)  # type: ignore[arg-type]

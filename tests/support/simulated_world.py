@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from ibbridge.config.loader import load
-from ibbridge.daemon import Daemon, event_store
+from ibbridge.daemon import Daemon
 from ibbridge.sim import Simulator
-from ibbridge.wiring import Outside
+from ibbridge.wiring import Outside, event_store, order_store
 from tests.support.outside import ListBus
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Here:
         config = load(None, [f"{key}={value}" for key, value in given.items()])
         self.heard = heard or Subscriber()
         bus, clock = ListBus(self.heard.hear), LoopClock(asyncio.get_running_loop())
-        outside = Outside(clock, event_store(config), lambda *_: bus)  # type: ignore[arg-type]
+        outside = Outside(clock, event_store(config), order_store(config), lambda *_: bus)  # type: ignore[arg-type]
         self.daemon = Daemon(config, outside=outside)
         self._ids = itertools.count(1)
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ibbridge.commands.fair_memory import OVERHEAD, FairMemory
-from ibbridge.commands.reply_cache import MOST, SECONDS, ReplyCache, content, repeated
+from ibbridge.commands.reply_cache import MOST, SECONDS, ReplyCache, repeated
+from ibbridge.protocol.digest import digest
 from ibbridge.requests.request import CommandId
 
 A, B = CommandId("a", "1"), CommandId("b", "1")
@@ -144,12 +145,12 @@ def test_the_same_content_is_the_same_in_whatever_order_its_keys_are_given(value
             return {name: turned(each[name]) for name in reversed(each)}
         return [turned(one) for one in each] if isinstance(each, list) else each
 
-    assert content(value) == content(turned(value))
+    assert digest(value) == digest(turned(value))
 
 
 @given(VALUES, VALUES)
 def test_other_content_is_other(one, other):
-    assert (content(one) == content(other)) == (msgpack.packb(one) == msgpack.packb(other) or same(one, other))
+    assert (digest(one) == digest(other)) == (msgpack.packb(one) == msgpack.packb(other) or same(one, other))
 
 
 def same(one, other):

@@ -72,9 +72,9 @@ def test_an_order_that_is_cancelled_while_it_waits_never_leaves_and_its_owner_is
 
 
 def test_with_its_parent_an_order_that_waits_is_taken_back_and_no_other(slow):
-    parent = slow.place("parent", transmit=False)
-    child = slow.place("child", parentId=parent, transmit=False)
-    slow.place("grandchild", parentId=child)
+    slow.place("parent", transmit=False)
+    slow.place("child", parent="parent", transmit=False)
+    slow.place("grandchild", parent="child")
     slow.place("another")
     slow.ask("cancelOrder", key="parent")
     assert names(slow) == ["placeOrder"]
@@ -83,10 +83,16 @@ def test_with_its_parent_an_order_that_waits_is_taken_back_and_no_other(slow):
 
 
 def test_a_bracket_leaves_in_order_and_a_cancel_behind_what_it_cancels(slow):
-    placed = [slow.place(key, "a" if key != "x" else "b") for key in ("p", "c1", "x", "c2")]
+    for key in ("p", "c1", "x", "c2"):
+        slow.place(key, "a" if key != "x" else "b", parent="p" if key.startswith("c") else None)
     slow.link.go_on(60)
-    sent = [each.data["orderId"] for each in slow.link.take() if each.name == "placeOrder"]
-    assert [each for each in sent if each != placed[2]] == [placed[0], placed[1], placed[3]]
+    sent = [each.data for each in slow.link.take() if each.name == "placeOrder"]
+    ids = {each["order"]["orderRef"]: each["orderId"] for each in sent}
+    assert [*ids] == sorted(ids, key=ids.__getitem__), "they leave with rising ids"
+    assert [each for each in ids if each != "b/x"] == ["a/p", "a/c1", "a/c2"]
+    assert [each["order"].get("parentId", 0) for each in sent if each["order"]["orderRef"] != "b/x"] == [
+        0, ids["a/p"], ids["a/p"],
+    ]  # fmt: skip
     slow.ask("cancelOrder", key="p")
     assert names(slow) == ["cancelOrder"]
 
@@ -139,7 +145,9 @@ def test_a_cancel_that_has_left_is_the_same_until_tws_says_something_of_it_or_so
     assert [cancel(), cancel()] == [False, True], "the last one may be lost"
     middle.clock.us -= 3_600_000_000
     assert not cancel(), "a clock that was set back makes no cancel a repetition"
-    assert [order.key for order in middle.orders.uncancelled()] == ["k"], "the connection is gone, and k's owner told"
+    assert cancel()
+    middle.reconnect()
+    assert told(middle, "ord.a.k.error.")[-1] == (504, None)
     assert not cancel()
 
 
@@ -167,9 +175,9 @@ def test_what_nobody_has_of_a_stream_without_a_number_is_cancelled_once(slow):
 def test_a_thousand_orders_that_wait_each_for_the_one_before_are_taken_back_together():
     middle = Middle(rate=RATE, share=1500, allowed=["reqGlobalCancel"])
     first = middle.place("o")
-    parent = middle.place("p0", parentId=first)
+    middle.place("p0", parentId=first)
     for number in range(1, 1500):
-        parent = middle.place(f"p{number}", parentId=parent)
+        middle.place(f"p{number}", parent=f"p{number - 1}")
     middle.ask("cancelOrder", key="p0")
     assert told(middle, "ord.a.p1499.error.") == [(202, True)]
     assert not middle.pacing.waiting(Pace.ORDER)
@@ -195,9 +203,9 @@ def test_whoever_begins_to_wait_goes_first_by_connection_and_by_name():
 def test_what_depends_on_an_order_whose_time_passed_in_the_queue_never_leaves_either(slow):
     asking, soon = CommandId("a", "p"), slow.clock.us + 1
     args = {"contract": AAPL, "order": LIMIT}
-    parent = slow.requests.execute("placeOrder", args, asking, "parent", not_after=soon)["orderId"]
-    child = slow.place("child", parentId=parent, transmit=False)
-    slow.place("grandchild", parentId=child)
+    slow.requests.execute("placeOrder", args, asking, "parent", not_after=soon)
+    slow.place("child", parent="parent", transmit=False)
+    slow.place("grandchild", parent="child")
     slow.place("another")
     slow.clock.us = soon + 1
     assert names(slow) == ["placeOrder"]
@@ -370,7 +378,8 @@ class Orders(RuleBasedStateMachine):
         self.asked[len(self.asked)] = key
         if reply["ok"]:
             number = reply["result"]["orderId"]
-            assert self.accepted.setdefault((client, key), number) == number
+            assert self.accepted.get((client, key)) in (None, number)
+            self.accepted[client, key] = number
         else:
             assert reply["error"]["code"] in {"E_PACING", "E_NOT_CONNECTED"}
 
@@ -409,11 +418,18 @@ class Orders(RuleBasedStateMachine):
 
     def teardown(self):
         self.middle.link.go_on(600)
-        sent = [each.data["orderId"] for each in self.middle.link.sent if each.name == "placeOrder"]
-        assert len(sent) == len(set(sent)), "twice"
+        placed = [each.data for each in self.middle.link.sent if each.name == "placeOrder"]
+        sent = {each["order"]["orderRef"]: each["orderId"] for each in placed}
+        assert len(sent) == len(placed), "twice"
+        assert [*sent.values()] == sorted(sent.values()), "ids rise"
         for (client, key), number in self.accepted.items():
+            ref = f"{client}/{key}"
+            assert number in (None, sent.get(ref)), "an id that was told is the id at TWS"
             never = [ends for _, ends in told(self.middle, f"ord.{client}.{key}.error.") if ends]
-            assert len(never) == (number not in sent), "it left, or its owner has been told that it did not"
+            assert len(never) == (ref not in sent), "it left, or its owner has been told that it did not"
+            states = [each.data for each in self.middle.published if each.topic == f"ord.{client}.{key}.orderState."]
+            assert (states[-1]["reason"] == "not_sent") == (ref not in sent)
+            assert states[-1]["orderId"] == sent.get(ref)
 
 
 TestOrders = Orders.TestCase

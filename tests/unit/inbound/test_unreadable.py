@@ -19,7 +19,7 @@ def spoilt(middle: Middle, name: str, *, admitted: bool = True, **known: Any) ->
     """A message comes of which only that can be read: who it is said to concern, and what is published."""
     before = len(middle.published)
     concerned = middle.unreadable.notify(name, known, "strikes.1: no number", 5, admitted=admitted)
-    return concerned, middle.published[before:]
+    return concerned, [heard for heard in middle.published[before:] if heard.body["type"] != "orderState"]
 
 
 def error(heard: list[Heard], topic: str, ends: bool | None) -> None:

@@ -7,22 +7,34 @@ import itertools
 import pytest
 
 from ibbridge.orders.order import Order
-from ibbridge.orders.state import TRANSITIONS, OrderEvent, OrderState
+from ibbridge.orders.state_machine import OVERTURNED_BY_STATUS, TRANSITIONS, OrderEvent, OrderState, Reason
 
-S, E = OrderState, OrderEvent
+S, E, R = OrderState, OrderEvent, Reason
 
-AFTER = {E.LEAVE: S.SENT, E.REPORT: S.REPORTED, E.OPEN: S.REPORTED, E.END: S.ENDED, E.WITHDRAW: S.NOT_SENT}
+AT_TWS = (S.SENT, S.HELD, S.ACKED, S.WORKING, S.MODIFYING, S.CANCELLING, S.UNKNOWN)
 
 
 def expected(state: OrderState, event: OrderEvent) -> OrderState:
     """Return the next state, as somebody would say it who does not know the table."""
-    if state is S.NOT_SENT:  # TWS has never seen it
-        return state
-    if event is E.LEAVE and state is not S.QUEUED:  # an order is written once
-        return state
-    if state is S.ENDED and event not in (E.OPEN, E.END):  # an `Inactive` order may become active again
-        return state
-    return AFTER[event]
+    if state is S.DONE:  # only a list of open orders shows that an order is not over
+        return S.WORKING if event is E.LISTED else state
+    if event in (E.LEAVE, E.KEEP):  # an order is written once
+        return {E.LEAVE: S.SENT, E.KEEP: S.HELD}[event] if state is S.QUEUED else state
+    if event is E.END or (event is E.WITHDRAW and state in (S.QUEUED, S.SENT, S.HELD)):
+        return S.DONE
+    if state in (S.QUEUED, S.SENT, S.HELD, S.UNKNOWN) and event in (E.ACK, E.OPEN, E.LISTED, E.FILL):
+        return S.ACKED if event is E.ACK else S.WORKING
+    if state is S.ACKED and event in (E.OPEN, E.LISTED, E.FILL):
+        return S.WORKING
+    if event is E.MODIFY:
+        return S.MODIFYING if state in (S.HELD, S.ACKED, S.WORKING) else state
+    if event is E.MODIFIED:
+        return S.WORKING if state is S.MODIFYING else state
+    if event is E.DOUBT:  # nobody waits for anything of an order that works
+        return S.UNKNOWN if state in (S.SENT, S.MODIFYING, S.CANCELLING) else state
+    if event in (E.GARBLE, E.CANCEL) and state in AT_TWS:
+        return S.UNKNOWN if event is E.GARBLE else S.CANCELLING
+    return state
 
 
 @pytest.mark.parametrize(("state", "event"), [*itertools.product(S, E)])
@@ -35,31 +47,57 @@ def test_every_state_can_be_reached() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "heard", "unsent", "ended"),
+    ("state", "reason", "heard", "unsent", "ended"),
     [
-        (S.QUEUED, False, False, False),
-        (S.SENT, False, False, False),
-        (S.REPORTED, True, False, False),
-        (S.ENDED, True, False, True),
-        (S.NOT_SENT, True, True, True),
+        (S.QUEUED, None, False, False, False),
+        (S.SENT, None, False, False, False),
+        (S.ACKED, None, True, False, False),
+        (S.UNKNOWN, None, True, False, False),
+        (S.DONE, R.FILLED, True, False, True),
+        (S.DONE, R.NOT_SENT, True, True, True),
     ],
 )
-def test_an_order_says_of_itself(state: OrderState, heard: bool, unsent: bool, ended: bool) -> None:
-    order = Order("me", "k", 1, {}, state=state)
+def test_an_order_says_of_itself(
+    state: OrderState, reason: Reason | None, heard: bool, unsent: bool, ended: bool
+) -> None:
+    order = Order("me", "k", 1, {}, state=state, reason=reason)
     assert (order.heard, order.unsent, order.ended) == (heard, unsent, ended)
 
 
 @pytest.mark.parametrize(
-    ("status", "state"),
+    ("status", "state", "reason"),
     [
-        (None, S.REPORTED),
-        ("Submitted", S.REPORTED),
-        ("Inactive", S.REPORTED),
-        ("Filled", S.ENDED),
-        ("Cancelled", S.ENDED),
+        (None, S.ACKED, None),
+        ("ApiPending", S.ACKED, None),
+        ("PendingSubmit", S.ACKED, None),
+        ("Inactive", S.ACKED, None),
+        ("a status of tomorrow", S.ACKED, None),
+        ("PreSubmitted", S.WORKING, None),
+        ("Submitted", S.WORKING, None),
+        ("PendingCancel", S.CANCELLING, None),
+        ("Filled", S.DONE, R.FILLED),
+        ("Cancelled", S.DONE, R.CANCELLED),
+        ("ApiCancelled", S.DONE, R.CANCELLED),
     ],
 )
-def test_a_status_of_tws_decides(status: str | None, state: OrderState) -> None:
+def test_a_status_of_tws_decides(status: str | None, state: OrderState, reason: Reason | None) -> None:
     order = Order("me", "k", 1, {}, state=S.SENT)
     order.hear(status)
-    assert order.state is state
+    assert (order.state, order.reason) == (state, reason)
+
+
+@pytest.mark.parametrize(("before", "after"), [*itertools.product(R, R)])
+def test_a_stronger_reason_replaces_a_weaker_one(before: Reason, after: Reason) -> None:
+    order = Order("me", "k", 1, {}, state=S.DONE, reason=before)
+    order.step(E.END, after)
+    strongest = [R.NOT_SENT, R.NOT_AT_TWS, R.EXPIRED, R.CANCELLED, R.REJECTED, R.FILLED]
+    assert order.reason is max(before, after, key=strongest.index)
+
+
+@pytest.mark.parametrize("reason", R)
+def test_a_status_of_an_open_order_disproves_an_end_that_tws_has_not_reported_by_a_status(reason: Reason) -> None:
+    order = Order("me", "k", 1, {}, state=S.DONE, reason=reason)
+    order.hear("Submitted")
+    overturned = reason in OVERTURNED_BY_STATUS
+    assert order.state is (S.WORKING if overturned else S.DONE)
+    assert order.reason is (None if overturned else reason)

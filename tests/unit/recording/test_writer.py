@@ -247,7 +247,7 @@ class Owner:
 async def connected(made: Recorder | None) -> Owner:
     """Connect to a simulator, wait until the connection is ready, and close it."""
     owner, clock = Owner(), SystemClock()
-    port = SendPort(SendQueue(), clock)
+    port = SendPort(SendQueue(), lambda: True, clock)
     async with Simulator(start=EPOCH) as simulator:
         tws = loader.load(overrides=[f"tws.port={simulator.port}", "tws.client_id=7"]).tws
         supervisor = Supervisor(tws, Session(0.0), random.random)

@@ -15,7 +15,6 @@ from ibbridge.commands.builtin import BuiltinCommands
 from ibbridge.commands.unpacking import MOST_VALUES
 from ibbridge.config.model import Config
 from ibbridge.orders.order import Order
-from ibbridge.orders.registry import OrderRegistry
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.risk.halt import Halt
 from ibbridge.streams import snapshot
@@ -314,18 +313,18 @@ def test_what_tws_says_after_a_restart_is_of_the_order_it_was_of_before():
         hear(process, *early, ("openOrder", open_order), ("orderStatus", status))
         told = sorted(states(process.streams))
         assert [(topic, flags) for topic, _, flags in told] == [
-            ("ord.me.k.openOrder.", []), ("ord.me.k.orderStatus.", []),
+            ("ord.me.k.openOrder.", []), ("ord.me.k.orderState.", []), ("ord.me.k.orderStatus.", []),
         ]  # fmt: skip
         refs = {str(msgpack.unpackb(body)["ref"]) for _, body in process.sent}
         assert refs == {str({"owner": "me", "key": "k", "orderId": 500})}
         refused = {"reqId": 500, "errorCode": 201, "errorString": "no"}
         hear(process, ("error", refused))
-        assert process.sent[-1][0] == b"ord.me.k.error."
+        assert [topic for topic, _ in process.sent[-2:]] == [b"ord.me.k.error.", b"ord.me.k.orderState."]
         assert process.orders.keyed("me", "k") is None, "what was ordered is not known"
 
 
 def test_orders_of_others_are_not_recalled():
-    orders = OrderRegistry(1)
+    orders = Whole(1, Shelf()).orders
     orders.recall({"owner": "ext", "key": "~7", "orderId": 5}, {"permId": 7, "clientId": 1})
     orders.recall({"owner": "me", "key": "k", "orderId": 5}, {"permId": 7, "clientId": 2})
     assert orders.numbered(5) is None

@@ -87,7 +87,7 @@ class Place:
         self.session = Session(loop.now)
         config, clock = dataclasses.replace(TwsConfig(), port=PORT, **settings), LoopClock(loop)
         self.supervisor = Supervisor(config, self.session, random.random)
-        self.send_port = SendPort(SendQueue(), clock)
+        self.send_port = SendPort(SendQueue(), lambda: True, clock)
         transports = TcpTransports(config, None, (), clock)
         self.gateway = TwsConnector(self.supervisor, self.send_port, transports, self, clock)
 

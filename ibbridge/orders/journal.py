@@ -1,0 +1,178 @@
+"""The order journal: what is known of every order, on the disk before a byte of the order leaves.
+
+Pure, apart from the store. An order is noted when it changes, and all noted orders are committed together: before an
+order leaves, and about every second. The key of an order is the same order for ever: an order that is over keeps its
+digest and its end, and not its arguments. Ids are reserved in blocks, so that no id is given twice over restarts.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgpack
+
+from ibbridge.orders.order import Order
+from ibbridge.orders.state_machine import OrderState, Reason
+from ibbridge.storage.records import JournalRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ORDER = 1
+"""Kind of the records of orders."""
+
+BLOCK = 1000
+"""Ids that are reserved at a time."""
+
+_FORGOTTEN: bytes = msgpack.packb(None)
+
+
+class RecordStore(Protocol):
+    """Store of records: the part of `ibbridge.storage.order_store.OrderStore` that this module needs."""
+
+    @property
+    def fault(self) -> str:
+        """Text that says why nothing can be written; empty if there is no fault."""
+
+    @property
+    def reserved(self) -> int:
+        """Ids below this number may have been given."""
+
+    def open_records(self, kind: int) -> list[JournalRecord]:
+        """Return the records of a kind that were open at the start."""
+
+    def find(self, kind: int, name: bytes) -> JournalRecord | None:
+        """Return a record; None if there is none, or (with a fault) if it is unreadable."""
+
+    def commit(self, records: Sequence[JournalRecord]) -> bool:
+        """Write records, on the disk at the return. Return False if that failed."""
+
+    def reserve(self, below: int) -> bool:
+        """Reserve all ids below a number. Return False if that failed."""
+
+    def tick(self) -> None:
+        """Do the maintenance."""
+
+
+class OrderJournal:
+    """Journal of the orders of this daemon's client id."""
+
+    def __init__(self, store: RecordStore) -> None:
+        self._store = store
+        self._noted: dict[tuple[str, str], Order | None] = {}
+
+    @property
+    def fault(self) -> str:
+        """Why nothing can be written, where, and what to do about it; empty if there is no fault."""
+        return self._store.fault
+
+    # -- orders
+
+    def note(self, order: Order) -> None:
+        """Have an order written with the next commit."""
+        self._noted[order.owner, order.key] = order
+
+    def forget(self, order: Order) -> None:
+        """Have the key of an order freed with the next commit: its command is refused, and nothing of it has left."""
+        self._noted[order.owner, order.key] = None
+
+    def commit(self) -> bool:
+        """Write all noted orders. Return False, with a fault, if that failed; they stay noted then."""
+        if not self._noted:
+            return not self.fault
+        noted = self._noted
+        if not self._store.commit([_record(*whose, order) for whose, order in noted.items()]):
+            return False
+        self._noted = {}
+        return True
+
+    def find(self, owner: str, key: str) -> Order | None:
+        """Return the order under a key that is over, or was not open at the start; None if there is none.
+
+        Return None too if the store cannot be read; there is a fault then.
+        """
+        if (owner, key) in self._noted:
+            return self._noted[owner, key]
+        record = self._store.find(ORDER, _name(owner, key))
+        return None if record is None else _order(record)
+
+    def open_orders(self) -> list[Order]:
+        """Return the orders that were not over when the store was opened, in the order of their ids."""
+        found = [order for each in self._store.open_records(ORDER) if (order := _order(each)) is not None]
+        return sorted(found, key=lambda order: order.order_id)
+
+    def tick(self) -> None:
+        """Write what is noted, and maintain the store. Call it about every second."""
+        self._store.tick()
+        self.commit()
+
+    # -- ids
+
+    @property
+    def reserved(self) -> int:
+        """Ids below this number may have been given."""
+        return self._store.reserved
+
+    def reserve(self, number: int) -> bool:
+        """Reserve ids up to a number and some more. Return False, with a fault, if that failed."""
+        return self._store.reserve(number + BLOCK)
+
+
+def _name(owner: str, key: str) -> bytes:
+    name: bytes = msgpack.packb((owner, key))
+    return name
+
+
+def _record(owner: str, key: str, order: Order | None) -> JournalRecord:
+    if order is None:
+        return JournalRecord(ORDER, _name(owner, key), _FORGOTTEN, open=False)
+    value: dict[str, Any] = {
+        "orderId": order.order_id,
+        "permId": order.perm_id,
+        "command": order.command,
+        "digest": order.digest,
+        "state": order.state.value,
+        "reason": order.reason.value if order.reason else None,
+        "cause": order.cause,
+        "revision": order.revision,
+        "filled": order.filled,
+        "remaining": order.remaining,
+        "average": order.average,
+        "status": order.status,
+        "error": order.error,
+        "changes": order.changes,
+        "hasFollowup": order.has_followup,
+    }
+    if not order.ended:
+        value |= {"args": order.args, "notAfter": order.not_after, "parent": order.parent}
+    return JournalRecord(ORDER, _name(owner, key), msgpack.packb(value), open=not order.ended)
+
+
+def _order(record: JournalRecord) -> Order | None:
+    """Return the order in a record; None if its key was freed."""
+    value = msgpack.unpackb(record.value, strict_map_key=False)
+    if value is None:
+        return None
+    owner, key = msgpack.unpackb(record.name)
+    return Order(
+        owner,
+        key,
+        value["orderId"],
+        value.get("args", {}),
+        value["command"],
+        value["digest"],
+        not_after=value.get("notAfter"),
+        parent=value.get("parent", ""),
+        revision=value["revision"],
+        perm_id=value["permId"],
+        state=OrderState(value["state"]),
+        reason=Reason(value["reason"]) if value["reason"] else None,
+        cause=value["cause"],
+        status=value["status"],
+        filled=value["filled"],
+        remaining=value["remaining"],
+        average=value["average"],
+        error=value["error"],
+        changes=value["changes"],
+        has_followup=value["hasFollowup"],
+    )

@@ -1,0 +1,87 @@
+"""The changes of the states of orders: each is noted in the journal, and published to the owner as `orderState`.
+
+Pure. This module knows orders, the journal and streams. It must not know which message or deadline causes a change.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.orders.state_machine import OrderState, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.clock import Clock
+    from ibbridge.orders.journal import OrderJournal
+    from ibbridge.orders.order import Order
+    from ibbridge.streams.publisher import Publisher
+
+TYPE = "orderState"
+"""Type of the messages that say what is known of an order."""
+
+
+class OrderStates:
+    """Publisher of the states of orders. `changed` has the orders whose change is not published yet."""
+
+    def __init__(self, journal: OrderJournal, publisher: Publisher, clock: Clock) -> None:
+        self.changed: dict[tuple[str, str], Order] = {}
+        self.journal = journal
+        self._publisher = publisher
+        self._clock = clock
+
+    def note(self, order: Order) -> None:
+        """Note that an order may have changed: `publish` publishes its state then."""
+        self.changed[order.owner, order.key] = order
+
+    def publish(self, ts: int | None = None) -> None:
+        """Publish the states of the noted orders that have changed. `ts` is in µs since 1970 UTC; None is now."""
+        changed, self.changed = self.changed, {}
+        for order in changed.values():
+            state = shown(order)
+            if state != order.published:
+                order.published = state
+                order.changes += 1
+                self.journal.note(order)
+                channel = self._publisher.channel("ord", *order.whose[:2], TYPE, ref=order.whose.ref)
+                at = self._clock.utc_us() if ts is None else ts
+                self._publisher.publish_map(channel, {**state, "changes": order.changes}, at, ())
+
+    def changed_now(self, order: Order, ts: int | None = None) -> None:
+        """Publish the state of an order, if it has changed."""
+        self.note(order)
+        self.publish(ts)
+
+
+def shown(order: Order) -> dict[str, Any]:
+    """Return what is published of an order."""
+    return {
+        "state": order.state.value,
+        "reason": order.reason.value if order.reason else None,
+        "cause": order.cause or None,
+        "orderId": order.order_id or None,
+        "permId": order.perm_id or None,
+        "rev": order.revision,
+        "status": order.status or None,
+        "filled": order.filled,
+        "remaining": order.remaining,
+        "avgFillPrice": order.average,
+        "lastError": order.error,
+    }
+
+
+def recall(order: Order, data: Mapping[str, Any]) -> None:
+    """Take over the state that was published last, if the journal has an older one: it is written after the message."""
+    state = {name: value for name, value in data.items() if name != "changes"}
+    if data["changes"] < order.changes:
+        return
+    order.published = state
+    if data["changes"] == order.changes:  # the journal is as new, or newer
+        return
+    order.changes = data["changes"]
+    order.state = OrderState(state["state"])
+    order.reason = Reason(state["reason"]) if state["reason"] else None
+    order.cause, order.status = state["cause"] or "", state["status"] or ""
+    order.perm_id, order.revision = state["permId"] or order.perm_id, state["rev"]
+    order.filled, order.remaining, order.average = state["filled"], state["remaining"], state["avgFillPrice"]
+    order.error = state["lastError"]

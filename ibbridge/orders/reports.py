@@ -1,0 +1,77 @@
+"""Reports of TWS about an order: its quantities, its end, and the meaning of an error for it.
+
+Pure. This module knows the fields of messages. It must not know whose an order is, or where a message is published.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.ib.error_codes import ErrorCode
+    from ibbridge.orders.order import Order
+
+_CANCELLED = 202
+_ABOUT_CANCELS = frozenset((135, 136, 161, 10147, 10148))
+"""Codes that refuse a cancel."""
+
+
+def take_report(order: Order, name: str, data: Mapping[str, Any]) -> None:
+    """Take the quantities and the end of an order from a message about it."""
+    if name == "orderStatus":
+        order.filled, order.remaining = data.get("filled"), data.get("remaining")
+        order.average = data.get("avgFillPrice")
+    elif name == "completedOrder":
+        _complete(order, data)
+    elif name == "execDetails":
+        execution = data.get("execution") or {}
+        _take_quantity(order, execution.get("cumQty"), execution.get("avgPrice"))
+        order.step(OrderEvent.FILL)
+
+
+def _complete(order: Order, data: Mapping[str, Any]) -> None:
+    state = data.get("orderState") or {}
+    if "expire" in (state.get("completedStatus") or "").lower():
+        order.step(OrderEvent.END, Reason.EXPIRED)
+    _take_quantity(order, (data.get("order") or {}).get("filledQuantity"), None)
+
+
+def _take_quantity(order: Order, filled: Any, average: Any) -> None:
+    """Take a filled quantity, unless more is known to be filled."""
+    if filled in (None, ""):
+        return
+    if order.filled in (None, "") or float(filled) > float(order.filled):
+        order.filled = filled
+        order.average = average if average not in (None, "") else order.average
+
+
+def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int) -> bool | None:
+    """Apply an error of TWS to an order. Return whether the order is over; None if the error does not say.
+
+    An error that is not known to end the order, and is no warning, is no acknowledgement: it may be about an order that
+    TWS does not have.
+    """
+    ends = error.ends_order(acknowledged=_is_acknowledged(order))
+    order.error = {"code": code, "text": text, "ts": ts, "own": False}
+    if code in _ABOUT_CANCELS:
+        order.answer_cancel()
+        order.step(OrderEvent.DOUBT)
+    elif ends:
+        cancelled = code == _CANCELLED
+        order.step(OrderEvent.END, Reason.CANCELLED if cancelled else Reason.REJECTED)
+        if order.has_followup and cancelled:
+            order.cause = order.cause or "own"
+        order.answer_cancel()
+    elif ends is False:
+        order.step(OrderEvent.ACK)
+    elif order.state is OrderState.MODIFYING:
+        order.step(OrderEvent.MODIFIED)
+    return ends
+
+
+def _is_acknowledged(order: Order) -> bool:
+    return bool(order.perm_id) or order.has_followup
