@@ -11,6 +11,7 @@ import os
 import pathlib
 import random
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ibbridge
@@ -43,6 +44,8 @@ from ibbridge.orders.notifications import OrderNotifications
 from ibbridge.orders.order_keys import OrderKeys
 from ibbridge.orders.order_states import OrderStates
 from ibbridge.orders.placement import OrderPlacement
+from ibbridge.orders.reconciliation import Reconciliation
+from ibbridge.orders.reconciliation_schedule import ReconciliationSchedule
 from ibbridge.orders.registry import OrderRegistry
 from ibbridge.orders.unreported import UnreportedOrders
 from ibbridge.protocol.instrument_key import instrument_key
@@ -89,6 +92,10 @@ if TYPE_CHECKING:
     from ibbridge.monitoring.log_writer import LogWriter
     from ibbridge.recording.writer import Recorder
     from ibbridge.tws.connection_listener import ConnectionListener
+
+
+RECONCILED_EVERY = 900.0
+"""Seconds between two reconciliations of the orders on a quiet connection."""
 
 
 class Outside(NamedTuple):
@@ -157,6 +164,7 @@ class Orders:
     unreported: UnreportedOrders
     placement: OrderPlacement
     states: OrderStates
+    reconciliation: ReconciliationSchedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +199,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
     tws = _tws(config, streams, outside)
     names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
     requests = _requests(config, streams, tws, names, clock)
-    orders = _orders(config, streams, tws, store, clock)
+    orders = _orders(config, streams, tws, requests, outside)
     settings = ClientSettings(tws.sender, tws.session, tws.status)
     surplus = SurplusFields(tws.port)
     listeners = _listeners(tws, requests, orders, settings, surplus)
@@ -222,7 +230,8 @@ def assemble(config: Config, outside: Outside) -> Parts:
 
     store_watch = StoreWatch(store, streams.events, clock)
     health_checks = HealthChecks(streams.alarms, config.tws.not_ready_alarm, config.store.slow, clock.monotonic())
-    health = HealthWatch(health_checks, lambda: _sample(config, tws.session, store), orders.gate.window, clock)
+    sample = partial(_sample, config, tws.session, store, orders, streams.journal)
+    health = HealthWatch(health_checks, sample, orders.gate.window, clock)
     limit = memory_limit(config.memory.limit_mb, config.ring.bytes)
     process = ProcessWatch(streams.alarms, limit, bus.shed, outside.log_writer, clock)
     work = (
@@ -321,7 +330,8 @@ def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, st
     )  # fmt: skip
 
 
-def _orders(config: Config, streams: Streams, tws: Tws, store: EventStore, clock: TimerClock) -> Orders:
+def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outside: Outside) -> Orders:
+    store, clock = outside.store, outside.clock
     states = OrderStates(streams.journal, streams.publisher, clock)
     registry = OrderRegistry(config.tws.client_id, states, streams.order_keys.find)
     notifications = OrderNotifications(states, streams.publisher, clock)
@@ -329,7 +339,9 @@ def _orders(config: Config, streams: Streams, tws: Tws, store: EventStore, clock
     unreported = UnreportedOrders(registry, notifications, clock)
     departure = OrderDeparture(tws.sender, registry, gate, notifications, unreported)
     placement = OrderPlacement(tws.sender, registry, gate, notifications, departure)
-    return Orders(registry, notifications, gate, unreported, placement, states)
+    reconciliation = Reconciliation(registry, requests.issuer, notifications, clock)
+    schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, RECONCILED_EVERY)
+    return Orders(registry, notifications, gate, unreported, placement, states, schedule)
 
 
 def _listeners(
@@ -355,6 +367,7 @@ def _listeners(
         requests.watch,
         requests.held,
         orders.unreported,
+        orders.reconciliation,
     )
 
 
@@ -363,7 +376,7 @@ def _tick(listeners: Sequence[ConnectionListener], now: float) -> None:
         listener.tick(now)
 
 
-def _sample(config: Config, session: Session, store: EventStore) -> HealthSample:
+def _sample(config: Config, session: Session, store: EventStore, orders: Orders, journal: OrderJournal) -> HealthSample:
     return HealthSample(
         session.proven(config.tws.stable_after),
         session.stage.value,
@@ -372,6 +385,8 @@ def _sample(config: Config, session: Session, store: EventStore) -> HealthSample
         store.slowest(),
         store.fault,
         store.shortage,
+        journal.fault,
+        orders.reconciliation.why,
     )
 
 

@@ -118,7 +118,7 @@ class Router:
         if plan.ends and declaration.key is None and (waiters := self._tracker.take_waiters(name, data)):
             packed = _pack(data)
             for active in waiters:
-                self._tracker.finish(active)
+                self._tracker.answer_waiting(active)
                 self._publisher.publish_packed(self._tracker.channel(active, name), packed, ts)
             return None
         return self._places[declaration.topic](self, plan, name, data)

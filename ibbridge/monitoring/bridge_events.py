@@ -42,6 +42,12 @@ class BridgeEvents:
         """Publish a fault of the event store, or its end."""
         self._publish("store", about, ())
 
+    def reconciled(self, about: Mapping[str, Any]) -> None:
+        """Publish the outcome of a comparison of the orders with those of TWS."""
+        if about["not_at_tws"] or about["unknown"] or not about["complete"]:
+            log.warning("orders were compared with those of TWS: %s", about)
+        self._publish("reconciled", about, ())
+
     def bye(self) -> None:
         """Publish that the daemon ends."""
         channel = self._publisher.channel("sys", "bridge", "bye")

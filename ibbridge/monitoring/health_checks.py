@@ -19,7 +19,10 @@ REMEMBERED = 60.0
 
 
 class HealthSample(NamedTuple):
-    """Health sample: TWS (ready for good, stage, error), IB's servers, and the store (seconds, fault, shortage)."""
+    """Health sample: TWS (ready for good, stage, error), IB's servers, store (seconds, fault, shortage), and orders.
+
+    Of the orders: the fault of their journal, and which of them are unknown for too long.
+    """
 
     ready: bool
     stage: str
@@ -28,6 +31,8 @@ class HealthSample(NamedTuple):
     slowest_commit: float
     fault: str
     shortage: str = ""
+    journal_fault: str = ""
+    unknown_orders: str = ""
 
 
 class HealthChecks:
@@ -65,6 +70,8 @@ class HealthChecks:
         self._alarms.update("upstream", why if lost > self._patience else "", ts)
         self._alarms.update("store", sample.fault, ts)
         self._alarms.update("storeFull", sample.shortage, ts)
+        self._alarms.update("journal", sample.journal_fault, ts)
+        self._alarms.update("unknownOrders", sample.unknown_orders, ts)
         self._look_at_disk(sample.slowest_commit, now, ts)
 
     def _look_at_disk(self, slowest: float, now: float, ts: int) -> None:

@@ -67,6 +67,8 @@ class Order:
     - `cancelling`: a cancel has left, and TWS has said nothing since that may be about the cancel.
     - `has_followup`: a cancel or a change has left at some time, so an error may be about that.
     - `cancel`: the message of the last cancel. `cancelled_at`: when the last cancel left, in µs since 1970 UTC.
+    - `left_at`: when the order left, in seconds of a monotonic clock; an order of an earlier process left long ago.
+    - `absences`: reconciliations in a row that have missed the order. `unknown_since`: when it was found unknown.
     - `changes`: the number of the last published state. `published`: that state.
     - `recorded`: orderId, permId and `ended` as the event store was given them last.
     """
@@ -94,6 +96,9 @@ class Order:
     has_followup: bool = False
     cancel: OutboundMessage | None = None
     cancelled_at: int = 0
+    left_at: float = float("-inf")
+    absences: int = 0
+    unknown_since: float | None = None
     changes: int = 0
     published: Any = None
     recorded: tuple[int, int, bool] | None = None

@@ -48,11 +48,14 @@ class OrderRegistry:
     def __init__(
         self, client_id: int, states: OrderStates, recorded: Callable[[str, str], tuple[int, int] | None]
     ) -> None:
+        self.listed: set[Order] | None = None
+        """The orders that TWS has reported since a reconciliation began; None while there is none."""
         self.states = states
         self.journal = states.journal
         self._client_id = client_id
         self._recorded = recorded
         self._by_key: dict[tuple[str, str], Order] = {}
+        self._live: dict[tuple[str, str], Order] = {}
         self._by_id: dict[int, Order] = {}
         self._by_perm: dict[int, Order] = {}
         self._former: dict[tuple[str, str], Order] = {}
@@ -68,6 +71,8 @@ class OrderRegistry:
     def add(self, order: Order) -> None:
         """Add an order that was accepted, or is known from the journal."""
         self._by_key[order.owner, order.key] = order
+        if not order.ended:
+            self._live[order.owner, order.key] = order
         if order.order_id:
             self._by_id[order.order_id] = order
         if order.perm_id:
@@ -81,6 +86,7 @@ class OrderRegistry:
     def forget(self, order: Order) -> None:
         """Remove an order that was not accepted."""
         del self._by_key[order.owner, order.key]
+        self._live.pop((order.owner, order.key), None)
         if order.order_id:
             del self._by_id[order.order_id]
         self.journal.forget(order)
@@ -121,19 +127,17 @@ class OrderRegistry:
 
     def open_orders(self) -> list[Order]:
         """Return the orders that are not over."""
-        return [order for order in self._by_key.values() if not order.ended]
-
-    def unsent(self) -> list[Order]:
-        """Return the orders that wait to be sent."""
-        return [order for order in self._by_key.values() if order.message is not None]
+        for whose in [whose for whose, order in self._live.items() if order.ended]:
+            del self._live[whose]
+        return [*self._live.values()]
 
     def unheard(self) -> list[Order]:
         """Return the orders that have left, and that TWS has not reported."""
-        return [order for order in self._by_key.values() if order.state is OrderState.SENT]
+        return [order for order in self.open_orders() if order.state is OrderState.SENT]
 
     def uncancelled(self) -> list[Order]:
         """Return the orders that TWS has not reported since a cancel left."""
-        return [order for order in (*self._by_key.values(), *self._former.values()) if order.cancelling]
+        return [order for order in (*self.open_orders(), *self._former.values()) if order.cancelling]
 
     def whose(self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "", status: str = "") -> Owner:
         """Return the owner of the order in a message of TWS, and note the ids and the status in the message."""
@@ -154,7 +158,11 @@ class OrderRegistry:
     def report(self, whose: Owner, name: str, data: Mapping[str, Any]) -> None:
         """Take the quantities and the end of an order from a message of TWS about it."""
         if whose.order is not None:
+            if self.listed is not None:
+                self.listed.add(whose.order)
             take_report(whose.order, name, data)
+            if not whose.order.ended:
+                self._live[whose.owner, whose.part] = whose.order
 
     def _without_perm_id(self, order_ref: str) -> Order | None:
         """Return the order with that `orderRef`, if its permId is not known: `completedOrder` has no other id."""

@@ -39,6 +39,7 @@ class UnreportedOrders(ConnectionListener):
 
     def order_left(self, order: Order) -> None:
         """Start the deadline of the report of an order, which is being written."""
+        order.left_at = self._clock.monotonic()
         self._deadlines.add((order, False), PATIENCE)
 
     def cancel_left(self, order: Order) -> None:

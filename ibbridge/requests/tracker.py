@@ -139,6 +139,12 @@ class RequestTracker(ConnectionListener):
             listener.answered(active)
         self.end(active)
 
+    def answer_waiting(self, active: ActiveRequest) -> None:
+        """End a request without a request id whose last response has come."""
+        for listener in active.listeners:
+            listener.answered(active)
+        self.finish(active)
+
     def end(self, active: ActiveRequest) -> None:
         """End a request. Late responses go to the same topic, but leave no state: no client holds the request."""
         self.finish(active)

@@ -133,7 +133,9 @@ class Middle:
         unknown_words: str = "refuse",
         windows: tuple[Window, ...] = (),
         link: type[Link] | None = None,
+        reconciles: bool = False,
     ) -> None:
+        """With `reconciles`, the daemon asks for orders on each connection; most tests are about something else."""
         self.published: list[Heard] = []
         self.clock = ManualClock()
         default = Config()
@@ -147,6 +149,8 @@ class Middle:
         )
         self.store = NoStore()
         self.parts = assemble(config, outside(self.clock, ListBus(self._keep), store=self.store))
+        if not reconciles:
+            self.parts.orders.reconciliation._begin = lambda: None  # type: ignore[method-assign]
         streams, tws, requests, orders = self.parts.streams, self.parts.tws, self.parts.requests, self.parts.orders
         self.streams, self.halt = streams.publisher, streams.halt
         self.session, self.sender, self.pacing = tws.session, tws.sender, tws.send_queue

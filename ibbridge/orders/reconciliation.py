@@ -1,0 +1,167 @@
+"""Reconciliation: asks TWS for open orders, executions and completed orders, and concludes from what is missing.
+
+Pure. What TWS lists moves the orders as it comes, like any message of TWS. This module adds the one conclusion that no
+message carries: TWS knows nothing of an order, if none of the lists has it, twice in a row, and at least `SETTLED`
+seconds after the order left. A list that was asked for before an order left says nothing of that order. The module must
+not know when a reconciliation is due.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.codec.messages import REQUESTS
+from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
+from ibbridge.protocol.errors import CommandRefused
+from ibbridge.requests.request import ActiveRequest, RequestListener
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ibbridge.clock import Clock
+    from ibbridge.orders.notifications import OrderNotifications
+    from ibbridge.orders.order import Order
+    from ibbridge.orders.registry import OrderRegistry
+    from ibbridge.requests.issuer import RequestIssuer
+
+OWN = "~orders"
+"""Client name of the daemon's own requests about orders."""
+
+SETTLED = 10.0
+"""Seconds after an order has left, before which its absence from TWS's lists says nothing."""
+
+ABSENCES = 2
+"""Reconciliations in a row that must miss an order, before TWS counts as knowing nothing of it."""
+
+STEPS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("reqAllOpenOrders", {}),
+    ("reqExecutions", {"reqId": 0, "execFilter": {}}),
+    ("reqCompletedOrders", {"apiOnly": False}),
+)
+"""Requests of a reconciliation, one after the other: an order that is over is missing in the first list, and is in a
+later one."""
+
+EXEMPT = (OrderState.QUEUED, OrderState.HELD)
+"""States of orders that TWS does not list, or need not list."""
+
+
+class Reconciled(NamedTuple):
+    """Outcome of a reconciliation: the orders that were open before it, those listed, unknown and not at TWS after it.
+
+    `complete` is False if TWS did not answer completely. `seconds` is how long the answers took.
+    """
+
+    open: int
+    listed: int
+    unknown: list[str]
+    not_at_tws: list[str]
+    complete: bool
+    seconds: float
+
+
+class _Step(RequestListener):
+    """Listener to one request of a reconciliation: calls `then` with True if the answer is complete."""
+
+    def __init__(self, then: Callable[[bool], None]) -> None:
+        self._then: Callable[[bool], None] | None = then
+
+    def answered(self, _: ActiveRequest) -> None:
+        """Go on after the last response."""
+        self._finish(complete=True)
+
+    def ended(self, _: ActiveRequest) -> None:
+        """Give up after a request that ends without its last response."""
+        self._finish(complete=False)
+
+    def _finish(self, *, complete: bool) -> None:
+        then, self._then = self._then, None
+        if then is not None:
+            then(complete)
+
+
+class Reconciliation:
+    """Reconciliation of the orders in the registry with those of TWS, one at a time."""
+
+    def __init__(
+        self, registry: OrderRegistry, issuer: RequestIssuer, notifications: OrderNotifications, clock: Clock
+    ) -> None:
+        self.result: Reconciled | None = None
+        """The outcome of the last reconciliation, until somebody takes it."""
+        self._registry = registry
+        self._issuer = issuer
+        self._notifications = notifications
+        self._clock = clock
+        self._began: float | None = None
+        self._open: list[Order] = []
+        self._rounds = 0
+
+    @property
+    def is_running(self) -> bool:
+        """True between the first request and the last response."""
+        return self._began is not None
+
+    def begin(self) -> None:
+        """Begin a reconciliation, unless one is running, or TWS takes no requests."""
+        if self.is_running or not self._issuer.is_open:
+            return
+        self._rounds += 1
+        self._began = self._clock.monotonic()
+        self._open = [order for order in self._registry.open_orders() if order.state not in EXEMPT]
+        self._registry.listed = set()
+        self._ask(0)
+
+    def stop(self) -> None:
+        """End a reconciliation whose connection is gone. Nothing follows from it."""
+        self._rounds += 1
+        self._began, self._registry.listed = None, None
+
+    def _ask(self, step: int) -> None:
+        name, args = STEPS[step]
+        rounds = self._rounds
+
+        def then(complete: bool) -> None:  # noqa: FBT001 - the answer to one question
+            if rounds == self._rounds:
+                self._go_on(step, complete=complete)
+
+        active = ActiveRequest(
+            REQUESTS[name],
+            OWN,
+            f"{name}-{rounds}",
+            args,
+            lambda _: ("req", OWN, name),
+            None,
+            on_response=lambda _: None,
+            listeners=(self._issuer, _Step(then)),
+        )
+        try:
+            self._issuer.reissue(active)
+        except CommandRefused:
+            self._finish(complete=False)
+
+    def _go_on(self, step: int, *, complete: bool) -> None:
+        if complete and step + 1 < len(STEPS):
+            self._ask(step + 1)
+        else:
+            self._finish(complete=complete)
+
+    def _finish(self, *, complete: bool) -> None:
+        began, listed = self._began or 0.0, self._registry.listed or set()
+        self._began, self._registry.listed = None, None
+        gone = self._absent(began, listed) if complete else []
+        unknown = [f"{order.owner}/{order.key}" for order in self._open if order.state is OrderState.UNKNOWN]
+        seconds = self._clock.monotonic() - began
+        self.result = Reconciled(len(self._open), len(listed), unknown, gone, complete, seconds)
+        self._open = []
+
+    def _absent(self, began: float, listed: set[Order]) -> list[str]:
+        """End the orders of which TWS knows nothing, and return their names."""
+        now, gone = self._clock.monotonic(), []
+        for order in self._open:
+            if order in listed or order.ended:
+                order.absences = 0
+            elif order.left_at <= began:  # a younger order may be missing because TWS did not have it yet
+                order.absences += 1
+                if order.absences >= ABSENCES and now - order.left_at >= SETTLED:
+                    self._notifications.step(order, OrderEvent.END, Reason.NOT_AT_TWS)
+                    gone.append(f"{order.owner}/{order.key}")
+        return gone

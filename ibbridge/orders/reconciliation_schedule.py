@@ -1,0 +1,99 @@
+"""The times of reconciliations: after each connect, after an outage of IB's servers, for unknown orders, and regularly.
+
+Pure. This module also raises the alarm about orders that stay unknown. It must not know what a reconciliation asks.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ibbridge.orders.state_machine import OrderState
+from ibbridge.tws.connection_listener import ConnectionListener
+
+if TYPE_CHECKING:
+    from ibbridge.monitoring.bridge_events import BridgeEvents
+    from ibbridge.orders.reconciliation import Reconciliation
+    from ibbridge.orders.registry import OrderRegistry
+    from ibbridge.tws.session import Session
+
+PAUSES = (0.0, 11.0, 30.0, 60.0, 300.0)
+"""Seconds to wait after a reconciliation that has left orders unknown or was not complete, by their number in a row."""
+
+ALARMED = 60.0
+"""Seconds for which an order may be unknown before an alarm names it."""
+
+NAMED = 10
+"""Most orders that the alarm names."""
+
+
+class ReconciliationSchedule(ConnectionListener):
+    """Schedule of reconciliations. `every` is the number of seconds between two of them on a quiet connection."""
+
+    def __init__(
+        self, reconciliation: Reconciliation, registry: OrderRegistry, session: Session, events: BridgeEvents,
+        every: float,
+    ) -> None:  # fmt: skip
+        self.why = ""
+        """The reason for an alarm about unknown orders; empty if there is none."""
+        self._reconciliation = reconciliation
+        self._registry = registry
+        self._session = session
+        self._events = events
+        self._every = every
+        self._due: float | None = None  # None: at once, when there is a connection
+        self._unsettled = 0  # reconciliations in a row after which something was left to find out
+        self._upstream_since = 0.0
+
+    def request(self) -> None:
+        """Have a reconciliation begin as soon as there is a connection to TWS and IB."""
+        self._due = None
+
+    def connection_ready(self) -> None:
+        """Reconcile each new connection."""
+        self._unsettled = 0
+        self._upstream_since = self._session.upstream_since
+        self.request()
+        self._begin()
+
+    def connection_lost(self) -> None:
+        """Drop the reconciliation that was running."""
+        self._reconciliation.stop()
+        self.request()
+
+    def _begin(self) -> None:
+        if self._session.upstream != "lost":
+            self._reconciliation.begin()
+
+    def tick(self, now: float) -> None:
+        """Publish an outcome, and begin a reconciliation that is due."""
+        if (result := self._reconciliation.result) is not None:
+            self._reconciliation.result = None
+            self._events.reconciled(result._asdict())
+            settled = result.complete and not self._unsettled_orders()
+            self._unsettled = 0 if settled else self._unsettled + 1
+            pause = PAUSES[min(self._unsettled, len(PAUSES) - 1)]
+            self._due = now + (self._every if settled else pause)
+        if self._session.upstream_since != self._upstream_since:
+            self._upstream_since = self._session.upstream_since
+            self._unsettled = 0
+            self.request()
+        if self._due is None or now >= self._due or (self._unsettled == 0 and self._unsettled_orders()):
+            self._begin()
+        self.why = self._alarm(now)
+
+    def _unsettled_orders(self) -> bool:
+        return any(order.state is OrderState.UNKNOWN or order.absences for order in self._registry.open_orders())
+
+    def _alarm(self, now: float) -> str:
+        unknown = []
+        for order in self._registry.open_orders():
+            if order.state is not OrderState.UNKNOWN:
+                order.unknown_since = None
+            elif order.unknown_since is None:
+                order.unknown_since = now
+            elif now - order.unknown_since >= ALARMED:
+                unknown.append(f"{order.owner}/{order.key}")
+        if not unknown:
+            return ""
+        more = f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else ""
+        return f"nobody knows what became of {', '.join(unknown[:NAMED])}{more}; look for them in TWS"
