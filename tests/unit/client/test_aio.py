@@ -77,8 +77,7 @@ async def test_a_request_is_a_coroutine_and_its_data_comes(ib: aio.Client, daemo
         assert (message.price, message.concerns(made)) == (1.5, True)
         ib.stop()
     await ib.cancelMktData(made)
-    await ib.call("ping")
-    assert "md.AAPL." not in daemon.subscribed
+    daemon.has_no_subscriber_of("md.AAPL.")
     assert str(inspect.signature(ib.reqMktData)).startswith("(contract, ")
     with pytest.raises(AttributeError, match="did you mean reqMktData"):
         ib.reqMktDta  # noqa: B018 -- that it is there is what is tested
@@ -127,7 +126,7 @@ async def test_callbacks_may_be_coroutines_that_make_requests(ib: aio.Client, da
     ib.register("orderStatus", on_status)
     daemon.publish("ord.me.k.orderStatus.")
     assert (await received(ib)).type == "orderStatus"
-    assert "md.ES." in daemon.subscribed
+    daemon.has_subscriber_of("md.ES.")
 
 
 @connected
@@ -167,6 +166,12 @@ async def test_who_is_cancelled_while_waiting_loses_nothing(ib: aio.Client, daem
     assert (await received(ib)).seq == 1
 
 
+async def outcome_of_silence(ib: aio.Client) -> str:
+    with pytest.raises(NoAnswer) as silent:
+        await ib.reqPositions()
+    return silent.value.outcome
+
+
 @connected
 async def test_refusals_and_silence_are_those_of_the_other_client(ib: aio.Client, daemon: FakeDaemon) -> None:
     def refuse(*_: Any) -> None:
@@ -175,11 +180,11 @@ async def test_refusals_and_silence_are_those_of_the_other_client(ib: aio.Client
     daemon.answers |= {"placeOrder": refuse, "reqPositions": lambda _, __: None}
     with pytest.raises(CommandError, match="placeOrder: E_ARG: a is wrong"):
         await ib.placeOrder(stock("AAPL"), limit("BUY", 1, 2.0), key="k")
-    ib.timeout = AT_ONCE
     await ib.subscribe("acct.")
-    with pytest.raises(NoAnswer) as silent:
-        await ib.reqPositions()
-    assert silent.value.outcome == "unknown"
+    ib.timeout = AT_ONCE
+    while (outcome := await outcome_of_silence(ib)) == "not_sent" and ib.timeout < PATIENCE:
+        ib.timeout *= 2  # a busy machine has not sent it by then
+    assert outcome == "unknown"
     ib.timeout = PATIENCE
     assert await asyncio.gather(*(ib.call("ping") for _ in range(20))) == [{"pong": True}] * 20
 
@@ -197,7 +202,7 @@ def test_a_command_that_had_no_reply_is_sent_again_with_the_same_id(
 
     ask(daemon)
     sent = [each for each in daemon.requests if each["cmd"] == "reqMarketDataType"]
-    assert len(sent) == 3
+    assert len(sent) >= 3
     assert all(each == sent[0] for each in sent)
 
 
