@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import random
+import re
 import resource
 import shutil
 import signal
@@ -107,12 +108,12 @@ def test_when_the_disk_is_full_market_data_goes_on_and_orders_are_refused_until_
         assert on_disk(copy) == kept
 
 
-def test_when_the_disk_stalls_for_two_seconds_nothing_is_lost_the_connection_stays_and_it_is_an_alarm(tmp_path):
+def test_when_the_disk_stalls_for_seconds_nothing_is_lost_the_connection_stays_and_it_is_an_alarm(tmp_path):
     order = tmp_path / "stall"
     within = [sys.executable, "-m", "tests.integration.stalled", str(order)]
     with (
         Host() as host,
-        Bridge(host.port, within=within, store__commit_timeout=0.5) as bridge,
+        Bridge(host.port, within=within, store__commit_timeout=2) as bridge,
         Witness(bridge) as witness,
     ):
         sub = bridge.sub("sys.bridge.alarm.", "sys.bridge.heartbeat.")
@@ -121,23 +122,24 @@ def test_when_the_disk_stalls_for_two_seconds_nothing_is_lost_the_connection_sta
             witness.ready()
             load, each = Load(guest), Running(bridge, *ALL).begun()
             flow(load, witness, 1000)
-            order.with_suffix(".new").write_text("2")
-            order.with_suffix(".new").rename(order)
+            order.touch()
             load.say(20_000)  # most of which waits for the daemon in the kernel
             told = sub.until("alarm")
             assert told.data.items() >= {"alarm": "store", "raised": True}.items()
-            assert "the disk has not answered for 0.5 s" in told.data["why"]
+            assert "the disk has not answered for 2 s" in told.data["why"]
             assert sub.until("heartbeat").data["store"]["uncommitted"] > 0, "it goes on meanwhile"
             refused = bridge.call("placeOrder", key="meanwhile", contract=AAPL, order=ORDER)["error"]
             assert (refused["code"], refused["outcome"]) == ("E_STORE", "not_sent")
             flow(load, witness, 1000)
-            assert not order.exists()
+            order.unlink()
             sub.until("alarm", lambda data: data["alarm"] == "store" and not data["raised"])
             beat = sub.until("heartbeat", lambda data: data["store"]["fault"] is None)
             assert beat.data["store"]["uncommitted"] == 0
             assert beat.data["alarms"] == ["slowDisk"]
             status = bridge.do("status")
-            assert "a commit took 2." in status["alarms"][0]["why"]
+            took = re.search(r"a commit took ([\d.]+) s", status["alarms"][0]["why"])
+            assert took is not None
+            assert float(took[1]) >= 2
             assert status["store"]["commitP50Ms"] <= status["store"]["commitP99Ms"]
             assert [each["alarm"] for each in status["alarms"]] == ["slowDisk"]
             kept = durable(bridge, witness, [load])
