@@ -6,6 +6,7 @@ import pathlib
 import re
 import signal
 import sys
+from typing import Any
 
 import pytest
 
@@ -102,8 +103,10 @@ def test_accepted_orders_that_have_not_left_by_the_end_are_told_before_the_bye(n
 
 
 def test_a_second_signal_ends_the_wait_for_orders():
+    # A TWS that is given up for its silence would end the wait, too.
+    settings: dict[str, Any] = {"pacing__rate": SLOWEST, "tws__silence_timeout": 600}
     within = [sys.executable, "-c", PATIENT]
-    with Host() as host, Bridge(host.port, within=within, pacing__rate=SLOWEST) as bridge, host.accept() as guest:
+    with Host() as host, Bridge(host.port, within=within, **settings) as bridge, host.accept() as guest:
         guest.start()
         sub = bridge.ready()
         bridge.place_all([f"k{each}" for each in range(ORDERS)], contract=AAPL, order=ORDER)
