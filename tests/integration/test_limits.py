@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 import pytest
@@ -79,14 +79,17 @@ def test_when_the_disk_is_full_market_data_goes_on_and_orders_are_refused_until_
         load, each = Load(guest), Running(bridge, *ALL).begun()
         bridge.do("placeOrder", key="before", contract=AAPL, order=ORDER)
         assert guest.request("placeOrder")["order"]["orderRef"] == "me/before"
-        for _ in range(100):
+        # What is in the log moves to the file from time to time, and then there may be room once more, for a while.
+        reply: dict[str, Any] = {"ok": True}
+        for number in range(100):
             flow(load, witness, 500)
-            if witness.fault:
+            reply = bridge.call("placeOrder", key=f"meanwhile {number}", contract=AAPL, order=ORDER)
+            if not reply["ok"]:
                 break
-        assert str(tmp_path) in str(witness.fault)
-        flow(load, witness, 1000)
-        refused = bridge.call("placeOrder", key="meanwhile", contract=AAPL, order=ORDER)["error"]
+        refused = reply["error"]
         assert (refused["code"], refused["outcome"]) == ("E_STORE", "not_sent")
+        assert str(tmp_path) in refused["message"]
+        flow(load, witness, 1000)
         bridge.do("cancelOrder", key="before")
         guest.request("cancelOrder")
         durable(bridge, witness, [load])
@@ -97,7 +100,7 @@ def test_when_the_disk_is_full_market_data_goes_on_and_orders_are_refused_until_
         flow(load, witness, 500)
         kept = durable(bridge, witness, [load])
         told = [body for topic, body in kept["sys.bridge."].values() if topic == "sys.bridge.store."]
-        assert [bool(msgpack.unpackb(body)["data"]["fault"]) for body in told] == [True, False]
+        assert [bool(msgpack.unpackb(body)["data"]["fault"]) for body in told] == [True, False] * max(1, len(told) // 2)
         ends = goal(witness, kept, *ALL)
         each.finish(ends)
         check(each.follower.entries, witness, kept, ends)
