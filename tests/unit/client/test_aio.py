@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -251,6 +252,26 @@ async def test_closing_ends_whoever_waits(ib: aio.Client, daemon: FakeDaemon) ->
     await ib.close()
     with pytest.raises(BridgeError, match="is closed"):
         await waiting
+
+
+def test_a_loop_that_hangs_closes_when_it_runs_again_and_nothing_fails_there(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ibbridge.client.aio.CLOSING", AT_ONCE)
+    failed: list[dict[str, Any]] = []
+
+    async def hanging() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+        ib = await aio.connect("me", daemon.pub, daemon.rep, timeout=PATIENCE)
+        closing = threading.Thread(target=lambda: asyncio.run(ib.close()))
+        closing.start()
+        closing.join()  # the other thread has given up waiting for this loop
+        await asyncio.sleep(0)
+        with pytest.raises(BridgeError, match="is closed"):
+            await ib.receive()
+
+    asyncio.run(hanging())
+    assert failed == []
 
 
 @connected
