@@ -643,6 +643,25 @@ def test_the_last_message_is_missed_by_the_heartbeat(ib: Client, daemon: FakeDae
     assert (received(ib).seq, ib.receive(AT_ONCE)) == (2, None)
 
 
+def test_an_interrupt_between_the_frames_of_a_message_costs_no_message(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.publish("ord.me.k.orderStatus.")
+    received(ib)
+    connection = ib._feed._connection
+    receive = connection._recv
+
+    def interrupted(flags: int) -> bytes:
+        receive(flags)
+        connection._recv = receive
+        raise KeyboardInterrupt
+
+    connection._recv = interrupted
+    daemon.publish("ord.me.k.orderStatus.")
+    with pytest.raises(KeyboardInterrupt):
+        received(ib)
+    daemon.publish("ord.me.k.orderStatus.")
+    assert [received(ib).seq for _ in range(2)] == [2, 3]
+
+
 def test_a_part_of_a_stream_has_no_holes(ib: Client, daemon: FakeDaemon) -> None:
     ib.subscribe("md.X.tickSize.")
     daemon.publish("md.X.tickSize.", seq=1)
