@@ -49,7 +49,8 @@ def _close(feed: AsyncioFeed, commands: AsyncioCommands, context: zmq.Context[An
 
 def _close_there(feed: AsyncioFeed, commands: AsyncioCommands, context: zmq.Context[Any], closed: Future[None]) -> None:
     _close(feed, commands, context)
-    closed.set_result(None)
+    if closed.set_running_or_notify_cancel():  # False if nobody waits any more
+        closed.set_result(None)
 
 
 def _abandon(feed: AsyncioFeed, commands: AsyncioCommands, context: zmq.Context[Any]) -> None:

@@ -115,11 +115,15 @@ class BusConnection:
         """Pass one message from the socket to the follower. Return False if there is none."""
         try:
             topic = self._recv(_NOWAIT)
+            # A message has two frames. A message with another number of frames puts topics and bodies out of step, and
+            # the follower then raises BridgeError.
+            packed = self._recv(_NOWAIT) if self._more(_RCVMORE) else b""
         except zmq.Again:
             return False
-        # A message has two frames. A message with another number of frames puts topics and bodies out of step, and the
-        # follower then raises BridgeError.
-        packed = self._recv(_NOWAIT) if self._more(_RCVMORE) else b""
+        except BaseException:  # KeyboardInterrupt: the rest of a message must not be taken for the next message's topic
+            while self._more(_RCVMORE):
+                self._recv(_NOWAIT)
+            raise
         follower = self.follower
         if follower.down:
             follower.hear(time.monotonic())

@@ -213,12 +213,14 @@ class Bridge:
 
     def place_all(self, keys: Iterable[str], **args: Any) -> None:
         """Place an order under each key, without waiting for one reply before the next command."""
+        self.do_all({"cmd": "placeOrder", "args": args, "client": "me", "key": key} for key in keys)
+
+    def do_all(self, given: Iterable[dict[str, Any]]) -> None:
+        """Send commands that must be accepted, without waiting for one reply before the next command."""
         with self.context.socket(zmq.DEALER) as peer:
             peer.linger = 0
             peer.connect(self.rep)
-            commands = [
-                {"id": next(self._ids), "cmd": "placeOrder", "args": args, "client": "me", "key": key} for key in keys
-            ]
+            commands = [{"id": next(self._ids), **each} for each in given]
             for command in commands:
                 peer.send_multipart([b"", msgpack.packb(command)])
             for _ in commands:
@@ -490,8 +492,10 @@ def trading(version: int, **settings: Any) -> Iterator[tuple[Bridge, Subscriber]
         yield bridge, bridge.ready()
 
 
+_KEPT: list[Place] = []
+
+
 def free_port() -> int:
-    """A tcp port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
+    """A tcp port at which nobody listens, kept for whoever is told of it until the tests end."""
+    _KEPT.append(Place())
+    return _KEPT[-1].port

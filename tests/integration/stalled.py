@@ -1,6 +1,6 @@
 """A daemon on a disk that stalls: `python -m tests.integration.stalled FILE python -m ibbridge ...`, within the rig.
 
-While FILE is there, one commit takes as many seconds as it says; it is gone when that commit has begun.
+A commit that begins while FILE is there takes until it is gone.
 """
 
 from __future__ import annotations
@@ -20,12 +20,8 @@ def main(file: pathlib.Path, arguments: list[str]) -> int:
     """Run the program with the arguments behind `python -m ibbridge`."""
 
     def transact(*about: Any) -> bool:
-        try:
-            seconds = float(file.read_text())
-        except FileNotFoundError:
-            return _COMMIT(*about)
-        file.unlink()
-        time.sleep(seconds)
+        while file.exists():
+            time.sleep(0.01)
         return _COMMIT(*about)
 
     event_table.transact = transact  # type: ignore[assignment]

@@ -14,6 +14,7 @@ import zmq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ibbridge.security import zap
 from ibbridge.zeromq.reply_socket import MOST_FRAMES
 from tests.support.bus_peers import PATIENCE, Broken, Echo, Peers, receive
 
@@ -146,7 +147,8 @@ def test_a_stranger_gets_his_reply_whatever_a_broken_peer_left_behind(peers: Pee
         assert receive(bus, stranger) == [b"to order"]
 
 
-def test_peers_of_one_identity_are_each_answered(peers: Peers) -> None:
+def test_peers_of_one_identity_are_each_answered(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zap, "PATIENCE", 2.0)  # whoever is late with its READY keeps its own: see there
     bus = peers.bus()
     twins = [peers.peer(zmq.REQ, bus.endpoints.rep, IDENTITY="twin") for _ in range(5)]
     for number in range(3):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import random
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 import pytest
@@ -78,14 +79,17 @@ def test_when_the_disk_is_full_market_data_goes_on_and_orders_are_refused_until_
         load, each = Load(guest), Running(bridge, *ALL).begun()
         bridge.do("placeOrder", key="before", contract=AAPL, order=ORDER)
         assert guest.request("placeOrder")["order"]["orderRef"] == "me/before"
-        for _ in range(100):
+        # What is in the log moves to the file from time to time, and then there may be room once more, for a while.
+        reply: dict[str, Any] = {"ok": True}
+        for number in range(100):
             flow(load, witness, 500)
-            if witness.fault:
+            reply = bridge.call("placeOrder", key=f"meanwhile {number}", contract=AAPL, order=ORDER)
+            if not reply["ok"]:
                 break
-        assert str(tmp_path) in str(witness.fault)
-        flow(load, witness, 1000)
-        refused = bridge.call("placeOrder", key="meanwhile", contract=AAPL, order=ORDER)["error"]
+        refused = reply["error"]
         assert (refused["code"], refused["outcome"]) == ("E_STORE", "not_sent")
+        assert str(tmp_path) in refused["message"]
+        flow(load, witness, 1000)
         bridge.do("cancelOrder", key="before")
         guest.request("cancelOrder")
         durable(bridge, witness, [load])
@@ -96,7 +100,7 @@ def test_when_the_disk_is_full_market_data_goes_on_and_orders_are_refused_until_
         flow(load, witness, 500)
         kept = durable(bridge, witness, [load])
         told = [body for topic, body in kept["sys.bridge."].values() if topic == "sys.bridge.store."]
-        assert [bool(msgpack.unpackb(body)["data"]["fault"]) for body in told] == [True, False]
+        assert [bool(msgpack.unpackb(body)["data"]["fault"]) for body in told] == [True, False] * max(1, len(told) // 2)
         ends = goal(witness, kept, *ALL)
         each.finish(ends)
         check(each.follower.entries, witness, kept, ends)
@@ -107,12 +111,12 @@ def test_when_the_disk_is_full_market_data_goes_on_and_orders_are_refused_until_
         assert on_disk(copy) == kept
 
 
-def test_when_the_disk_stalls_for_two_seconds_nothing_is_lost_the_connection_stays_and_it_is_an_alarm(tmp_path):
+def test_when_the_disk_stalls_for_seconds_nothing_is_lost_the_connection_stays_and_it_is_an_alarm(tmp_path):
     order = tmp_path / "stall"
     within = [sys.executable, "-m", "tests.integration.stalled", str(order)]
     with (
         Host() as host,
-        Bridge(host.port, within=within, store__commit_timeout=0.5) as bridge,
+        Bridge(host.port, within=within, store__commit_timeout=2) as bridge,
         Witness(bridge) as witness,
     ):
         sub = bridge.sub("sys.bridge.alarm.", "sys.bridge.heartbeat.")
@@ -121,23 +125,24 @@ def test_when_the_disk_stalls_for_two_seconds_nothing_is_lost_the_connection_sta
             witness.ready()
             load, each = Load(guest), Running(bridge, *ALL).begun()
             flow(load, witness, 1000)
-            order.with_suffix(".new").write_text("2")
-            order.with_suffix(".new").rename(order)
+            order.touch()
             load.say(20_000)  # most of which waits for the daemon in the kernel
             told = sub.until("alarm")
             assert told.data.items() >= {"alarm": "store", "raised": True}.items()
-            assert "the disk has not answered for 0.5 s" in told.data["why"]
+            assert "the disk has not answered for 2 s" in told.data["why"]
             assert sub.until("heartbeat").data["store"]["uncommitted"] > 0, "it goes on meanwhile"
             refused = bridge.call("placeOrder", key="meanwhile", contract=AAPL, order=ORDER)["error"]
             assert (refused["code"], refused["outcome"]) == ("E_STORE", "not_sent")
             flow(load, witness, 1000)
-            assert not order.exists()
+            order.unlink()
             sub.until("alarm", lambda data: data["alarm"] == "store" and not data["raised"])
             beat = sub.until("heartbeat", lambda data: data["store"]["fault"] is None)
             assert beat.data["store"]["uncommitted"] == 0
             assert beat.data["alarms"] == ["slowDisk"]
             status = bridge.do("status")
-            assert "a commit took 2." in status["alarms"][0]["why"]
+            took = re.search(r"a commit took ([\d.]+) s", status["alarms"][0]["why"])
+            assert took is not None
+            assert float(took[1]) >= 2
             assert status["store"]["commitP50Ms"] <= status["store"]["commitP99Ms"]
             assert [each["alarm"] for each in status["alarms"]] == ["slowDisk"]
             kept = durable(bridge, witness, [load])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pathlib
 import re
 import signal
+import sys
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,12 @@ from tests.integration.rig import AAPL, PATIENCE, Bridge, Host
 
 PAGE = (pathlib.Path(__file__).parents[2] / "docs" / "operations.md").read_text()
 ORDER = {"action": "BUY", "totalQuantity": 1, "orderType": "MKT"}
+
+SLOWEST = 10
+"""Orders a second, by the slowest pace that can be configured."""
+
+ORDERS = 400
+"""Orders that need 40 seconds at this pace: some are left, however slow this machine is."""
 
 
 def test_every_signal_that_can_be_caught_has_a_response() -> None:
@@ -65,12 +73,21 @@ def test_no_signal_ends_it_while_it_starts():
         assert bridge.do("ping")["pong"]
 
 
+PATIENT = """
+import sys
+from ibbridge import cli, daemon
+daemon.LAST_ORDERS = 3600.0
+sys.exit(cli.main(sys.argv[4:]))  # behind `python -m ibbridge`
+"""
+"""A daemon that waits for orders to leave for longer than any test does."""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
 def test_accepted_orders_that_have_not_left_by_the_end_are_told_before_the_bye(number):
-    with Host() as host, Bridge(host.port, pacing__rate=10) as bridge, host.accept() as guest:
+    with Host() as host, Bridge(host.port, pacing__rate=SLOWEST) as bridge, host.accept() as guest:
         guest.start()
         sub = bridge.ready()
-        bridge.place_all([f"k{each}" for each in range(60)], contract=AAPL, order=ORDER)
+        bridge.place_all([f"k{each}" for each in range(ORDERS)], contract=AAPL, order=ORDER)
         bridge.process.send_signal(number)
         bridge.process.send_signal(number)
         assert bridge.process.wait(PATIENCE) == 0
@@ -78,25 +95,28 @@ def test_accepted_orders_that_have_not_left_by_the_end_are_told_before_the_bye(n
         sub.until("bye")
         told = [heard for heard in sub.heard if heard.topic.startswith("ord.me.") and heard.type == "error"]
         unsent = [heard for heard in told if "was not placed" in heard.data["errorString"]]
-        assert 0 < placed < 60
-        assert len({heard.body["ref"]["key"] for heard in unsent}) == len(unsent) == 60 - placed
+        assert 0 < placed < ORDERS
+        assert len({heard.body["ref"]["key"] for heard in unsent}) == len(unsent) == ORDERS - placed
         assert all(heard.data["ends"] for heard in unsent)
         everybody = {heard.body["ref"]["key"] for heard in told}
-        assert len(everybody) == 60, "of the others it is told that nothing was heard"
+        assert len(everybody) == ORDERS, "of the others it is told that nothing was heard"
 
 
 def test_a_second_signal_ends_the_wait_for_orders():
-    with Host() as host, Bridge(host.port, pacing__rate=10) as bridge, host.accept() as guest:
+    # A TWS that is given up for its silence would end the wait, too.
+    settings: dict[str, Any] = {"pacing__rate": SLOWEST, "tws__silence_timeout": 600}
+    within = [sys.executable, "-c", PATIENT]
+    with Host() as host, Bridge(host.port, within=within, **settings) as bridge, host.accept() as guest:
         guest.start()
         sub = bridge.ready()
-        bridge.place_all([f"k{each}" for each in range(60)], contract=AAPL, order=ORDER)
+        bridge.place_all([f"k{each}" for each in range(ORDERS)], contract=AAPL, order=ORDER)
         bridge.process.send_signal(signal.SIGTERM)
         sub.until("heartbeat")
         sub.until("heartbeat")
         assert bridge.process.poll() is None, "it waits for orders to leave"
         bridge.process.send_signal(signal.SIGINT)
         assert bridge.process.wait(PATIENCE) == 0
-        assert guest.rest().count("placeOrder") < 50
+        assert guest.rest().count("placeOrder") < ORDERS
 
 
 # -- SIGHUP

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -17,6 +16,11 @@ if TYPE_CHECKING:
     Answer = Callable[["FakeDaemon", dict[str, Any]], Any]
 
 EPOCH = 7
+HEARTBEAT = 1024.0
+"""Seconds between heartbeats, as the welcome has them. None is sent, and for a test's time none is missed."""
+
+PATIENCE = 20.0
+"""Seconds after which a test gives up; nothing depends on how soon something is."""
 
 
 class FakeDaemon:
@@ -31,7 +35,9 @@ class FakeDaemon:
         self.rep = f"ipc://{directory}/rep{name}"
         self.epoch = epoch
         self.requests: list[dict[str, Any]] = []
-        self.subscribed: list[str] = []
+        self._subscribed: set[str] = set()
+        self._changed = threading.Condition()  # of what is subscribed
+        self._publishing = threading.Lock()
         self.answers: dict[str, Answer] = {
             "ping": lambda _, __: {"pong": True},
             "status": lambda _, __: {"tws": {"stage": "ready", "lastError": ""}},
@@ -57,12 +63,35 @@ class FakeDaemon:
         return socket
 
     def publish(self, topic: str, **more: Any) -> None:
-        """Publish from the test's thread."""
-        self._order.send(msgpack.packb([topic, more]))
+        """Publish, from any thread of the test."""
+        with self._publishing:
+            self._order.send(msgpack.packb([topic, more]))
 
     def miss(self, topic: str, **more: Any) -> None:
         """Have it published where no subscriber hears it."""
         self.publish(topic, missed=True, **more)
+
+    def has_subscriber_of(self, prefix: str) -> None:
+        """Wait until somebody is subscribed to exactly this prefix; fail if nobody ever is."""
+        self._wait_for(lambda: prefix in self._subscribed, f"nobody is subscribed to {prefix!r}")
+
+    def has_no_subscriber_of(self, prefix: str) -> None:
+        """Wait until nobody is subscribed to exactly this prefix; fail if somebody stays subscribed.
+
+        A subscription travels over another socket than a command. So the reply to a command does not say that the
+        unsubscription before the command has come.
+        """
+        self._wait_for(lambda: prefix not in self._subscribed, f"somebody is still subscribed to {prefix!r}")
+
+    def _wait_for(self, wanted: Callable[[], bool], otherwise: str) -> None:
+        with self._changed:
+            assert self._changed.wait_for(wanted, PATIENCE), f"{otherwise}; there are {sorted(self._subscribed)}"
+
+    @property
+    def subscribed(self) -> frozenset[str]:
+        """Prefixes of the subscriptions that have come; later ones may be on their way."""
+        with self._changed:
+            return frozenset(self._subscribed)
 
     def stop(self) -> None:
         if self._thread.is_alive():
@@ -119,14 +148,16 @@ class FakeDaemon:
 
     def _subscription(self, frame: bytes) -> None:
         prefix = frame[1:].decode()
+        with self._changed:
+            if frame[:1] == b"\x01":
+                self._subscribed.add(prefix)
+            else:  # by all: an XPUB socket tells of the last only
+                self._subscribed.discard(prefix)
+            self._changed.notify_all()
         if frame[:1] == b"\x01":
-            self.subscribed.append(prefix)
             self._xpub.send(frame[1:], zmq.SNDMORE)
             about = {"type": "welcome", "proto": self._proto, "epoch": self.epoch, "gen": 1, "offset": 0, "store": "s"}
-            self._xpub.send(msgpack.packb(about))
-        else:
-            with suppress(ValueError):
-                self.subscribed.remove(prefix)
+            self._xpub.send(msgpack.packb({**about, "heartbeat": HEARTBEAT}))
 
     def _request(self, frames: list[bytes]) -> None:
         request = msgpack.unpackb(frames[-1])

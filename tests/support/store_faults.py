@@ -89,6 +89,18 @@ def hanging(store: EventStore, statement: str = "", *, succeeds: bool = True) ->
 
 
 @contextmanager
+def hung(store: EventStore, statement: str = "", *, succeeds: bool = True) -> Iterator[None]:
+    """The disk hangs, and is waited for half a second; before and after that a busy disk has as long as it needs."""
+    patience = store._disk._patience
+    with hanging(store, statement, succeeds=succeeds):
+        store._disk._patience = 0.5
+        try:
+            yield
+        finally:
+            store._disk._patience = patience
+
+
+@contextmanager
 def slow(store: EventStore, seconds: float, statement: str = "COMMIT") -> Iterator[None]:
     """The disk takes so long for each commit."""
     real = store._disk._db

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import os
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -77,8 +78,7 @@ async def test_a_request_is_a_coroutine_and_its_data_comes(ib: aio.Client, daemo
         assert (message.price, message.concerns(made)) == (1.5, True)
         ib.stop()
     await ib.cancelMktData(made)
-    await ib.call("ping")
-    assert "md.AAPL." not in daemon.subscribed
+    daemon.has_no_subscriber_of("md.AAPL.")
     assert str(inspect.signature(ib.reqMktData)).startswith("(contract, ")
     with pytest.raises(AttributeError, match="did you mean reqMktData"):
         ib.reqMktDta  # noqa: B018 -- that it is there is what is tested
@@ -127,7 +127,7 @@ async def test_callbacks_may_be_coroutines_that_make_requests(ib: aio.Client, da
     ib.register("orderStatus", on_status)
     daemon.publish("ord.me.k.orderStatus.")
     assert (await received(ib)).type == "orderStatus"
-    assert "md.ES." in daemon.subscribed
+    daemon.has_subscriber_of("md.ES.")
 
 
 @connected
@@ -167,6 +167,12 @@ async def test_who_is_cancelled_while_waiting_loses_nothing(ib: aio.Client, daem
     assert (await received(ib)).seq == 1
 
 
+async def outcome_of_silence(ib: aio.Client) -> str:
+    with pytest.raises(NoAnswer) as silent:
+        await ib.reqPositions()
+    return silent.value.outcome
+
+
 @connected
 async def test_refusals_and_silence_are_those_of_the_other_client(ib: aio.Client, daemon: FakeDaemon) -> None:
     def refuse(*_: Any) -> None:
@@ -175,11 +181,11 @@ async def test_refusals_and_silence_are_those_of_the_other_client(ib: aio.Client
     daemon.answers |= {"placeOrder": refuse, "reqPositions": lambda _, __: None}
     with pytest.raises(CommandError, match="placeOrder: E_ARG: a is wrong"):
         await ib.placeOrder(stock("AAPL"), limit("BUY", 1, 2.0), key="k")
-    ib.timeout = AT_ONCE
     await ib.subscribe("acct.")
-    with pytest.raises(NoAnswer) as silent:
-        await ib.reqPositions()
-    assert silent.value.outcome == "unknown"
+    ib.timeout = AT_ONCE
+    while (outcome := await outcome_of_silence(ib)) == "not_sent" and ib.timeout < PATIENCE:
+        ib.timeout *= 2  # a busy machine has not sent it by then
+    assert outcome == "unknown"
     ib.timeout = PATIENCE
     assert await asyncio.gather(*(ib.call("ping") for _ in range(20))) == [{"pong": True}] * 20
 
@@ -197,7 +203,7 @@ def test_a_command_that_had_no_reply_is_sent_again_with_the_same_id(
 
     ask(daemon)
     sent = [each for each in daemon.requests if each["cmd"] == "reqMarketDataType"]
-    assert len(sent) == 3
+    assert len(sent) >= 3
     assert all(each == sent[0] for each in sent)
 
 
@@ -246,6 +252,26 @@ async def test_closing_ends_whoever_waits(ib: aio.Client, daemon: FakeDaemon) ->
     await ib.close()
     with pytest.raises(BridgeError, match="is closed"):
         await waiting
+
+
+def test_a_loop_that_hangs_closes_when_it_runs_again_and_nothing_fails_there(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ibbridge.client.aio.CLOSING", AT_ONCE)
+    failed: list[dict[str, Any]] = []
+
+    async def hanging() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+        ib = await aio.connect("me", daemon.pub, daemon.rep, timeout=PATIENCE)
+        closing = threading.Thread(target=lambda: asyncio.run(ib.close()))
+        closing.start()
+        closing.join()  # the other thread has given up waiting for this loop
+        await asyncio.sleep(0)
+        with pytest.raises(BridgeError, match="is closed"):
+            await ib.receive()
+
+    asyncio.run(hanging())
+    assert failed == []
 
 
 @connected

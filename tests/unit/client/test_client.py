@@ -43,7 +43,7 @@ from ibbridge.codec import Dialect
 from ibbridge.codec.messages import MESSAGES, REQUESTS
 from ibbridge.config.model import BusConfig
 from tests.support.daemon_core import Middle
-from tests.support.fake_daemon import FakeDaemon, Refusal, body
+from tests.support.fake_daemon import HEARTBEAT, FakeDaemon, Refusal, body
 
 if TYPE_CHECKING:
     import pathlib
@@ -58,6 +58,12 @@ def daemon(tmp_path: pathlib.Path) -> Iterator[FakeDaemon]:
     fake = FakeDaemon(tmp_path)
     yield fake
     fake.stop()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_sent_again_because_the_machine_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that counts what was sent counts on it; what is about sending again says so."""
+    monkeypatch.setattr("ibbridge.client.commands.RETRY", PATIENCE)
 
 
 @pytest.fixture
@@ -87,7 +93,7 @@ def test_the_defaults_are_those_of_the_configuration() -> None:
 def test_connecting_subscribes_to_what_concerns_the_client_and_asks_whether_anybody_is_there(
     ib: Client, daemon: FakeDaemon
 ) -> None:
-    assert set(daemon.subscribed) == {"req.me.", "ord.me.", "exec.me.", "sys.", "sys.bridge.heartbeat."}
+    assert daemon.subscribed == {"req.me.", "ord.me.", "exec.me.", "sys.", "sys.bridge.heartbeat."}
     assert [each["cmd"] for each in daemon.requests if each["cmd"] != "snapshot"] == ["ping", "status", "status"]
 
 
@@ -97,10 +103,14 @@ def test_without_a_daemon_connecting_says_what_to_look_at(tmp_path: pathlib.Path
     assert refused.value.outcome == "not_sent"
 
 
-def test_without_a_connection_to_tws_connecting_says_what_the_daemon_is_stuck_at(daemon: FakeDaemon) -> None:
+def test_without_a_connection_to_tws_connecting_says_what_the_daemon_is_stuck_at(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for_tws = Client.wait_for_tws
+    monkeypatch.setattr(Client, "wait_for_tws", lambda ib, timeout: wait_for_tws(ib, min(timeout, AT_ONCE)))
     daemon.answers["status"] = lambda _, __: {"tws": {"stage": "connecting", "lastError": "connection refused"}}
     with pytest.raises(NoAnswer, match=r"connecting: connection refused"):
-        connect("me", daemon.pub, daemon.rep, timeout=AT_ONCE * 4)
+        connect("me", daemon.pub, daemon.rep, timeout=PATIENCE)
     connect("me", daemon.pub, daemon.rep, timeout=PATIENCE, tws=False).close()
 
 
@@ -220,8 +230,7 @@ def test_all_topics_of_a_reply_are_subscribed_to(ib: Client, daemon: FakeDaemon)
     daemon.publish(topic + "historicalDataUpdate.")
     for _ in range(2):
         assert received(ib).concerns(made)
-    ib.call("ping")
-    assert "md.AAPL-STK-SMART-USD+" not in daemon.subscribed
+    daemon.has_no_subscriber_of("md.AAPL-STK-SMART-USD+")
 
 
 def test_a_stream_of_another_kind_is_subscribed_widely_first_and_exactly_then(ib: Client, daemon: FakeDaemon) -> None:
@@ -235,9 +244,8 @@ def test_a_stream_of_another_kind_is_subscribed_widely_first_and_exactly_then(ib
     daemon.answers["reqMktDepth"] = stream
     ib.reqMktDepth(stock("AAPL"), 5)
     assert received(ib).topic == topic + "updateMktDepth."
-    ib.call("ping")
-    assert topic in daemon.subscribed
-    assert "md.AAPL-STK-SMART-USD+" not in daemon.subscribed
+    daemon.has_subscriber_of(topic)
+    daemon.has_no_subscriber_of("md.AAPL-STK-SMART-USD+")
 
 
 def test_state_that_others_have_had_for_long_comes_first(ib: Client, daemon: FakeDaemon) -> None:
@@ -276,11 +284,10 @@ def test_a_cancelled_stream_is_no_longer_received(ib: Client, daemon: FakeDaemon
     made = ib.reqMktData(stock("AAPL"))
     again = ib.reqMktData(stock("AAPL"))
     ib.cancelMktData(made)
-    ib.call("ping")
+    ib.subscribe("later.")  # its welcome comes behind all that was unsubscribed before
     assert made.topic in daemon.subscribed
     ib.cancelMktData(again.id)
-    ib.call("ping")
-    assert made.topic not in daemon.subscribed
+    daemon.has_no_subscriber_of(made.topic)
     assert [each["args"] for each in daemon.requests if each["cmd"] == "cancelMktData"] == [
         {"id": made.id},
         {"id": again.id},
@@ -297,8 +304,7 @@ def test_a_refusal_says_code_faults_and_outcome_and_leaves_no_subscription(ib: C
     error = refused.value
     assert (error.code, error.faults, error.outcome) == ("E_ARG", ("a is wrong", "b is wrong"), "refused")
     assert error.retry_after == 2.0
-    ib.call("ping")
-    assert "md.AAPL-STK-SMART-USD." not in daemon.subscribed
+    daemon.has_no_subscriber_of("md.AAPL-STK-SMART-USD.")
 
 
 def test_an_empty_reply_is_an_outcome_that_nobody_knows(ib: Client, daemon: FakeDaemon) -> None:
@@ -308,13 +314,19 @@ def test_an_empty_reply_is_an_outcome_that_nobody_knows(ib: Client, daemon: Fake
     assert refused.value.outcome == "unknown"
 
 
+def no_answer(ib: Client) -> NoAnswer:
+    with pytest.raises(NoAnswer) as silent:
+        ib.reqPositions()
+    return silent.value
+
+
 def test_no_answer_in_time_is_said_and_the_next_command_works(ib: Client, daemon: FakeDaemon) -> None:
     daemon.answers["reqPositions"] = lambda _, __: None
-    ib.timeout = AT_ONCE
     ib.subscribe("acct.")
-    with pytest.raises(NoAnswer, match="did not answer") as silent:
-        ib.reqPositions()
-    assert silent.value.outcome == "unknown"
+    ib.timeout = AT_ONCE
+    while (silent := no_answer(ib)).outcome == "not_sent" and ib.timeout < PATIENCE:
+        ib.timeout *= 2  # a busy machine has not sent it by then
+    assert (silent.outcome, "did not answer" in str(silent)) == ("unknown", True)
     ib.timeout = PATIENCE
     assert ib.call("ping") == {"pong": True}
 
@@ -327,7 +339,7 @@ def test_a_command_that_had_no_reply_is_sent_again_with_the_same_id(
     daemon.answers["reqMarketDataType"] = lambda _, __: next(replies, {})
     ib.reqMarketDataType(1)
     sent = [each for each in daemon.requests if each["cmd"] == "reqMarketDataType"]
-    assert len(sent) == 3
+    assert len(sent) >= 3
     assert all(each == sent[0] for each in sent)
 
 
@@ -427,8 +439,12 @@ def test_while_a_limit_holds_the_request_back_no_answer_is_due(ib: Client, daemo
 
     def bars(_: FakeDaemon, request: dict[str, Any]) -> dict[str, Any]:
         topic = f"req.me.{request['id']}."
-        threading.Timer(20 * AT_ONCE, lambda: daemon.publish(f"{topic}historicalData.")).start()
-        threading.Timer(21 * AT_ONCE, lambda: daemon.publish(f"{topic}held.", data=held(0))).start()
+
+        def late() -> None:
+            daemon.publish(f"{topic}historicalData.")
+            daemon.publish(f"{topic}held.", data=held(0))
+
+        threading.Timer(20 * AT_ONCE, late).start()
         return {"topic": topic, "topics": [topic], **held(60)}
 
     def held(seconds: float) -> dict[str, Any]:
@@ -480,8 +496,7 @@ def test_open_orders_are_answers_where_they_are_published_and_only_until_the_end
     answers = list(ib.answers(ib.reqAllOpenOrders()))
     assert [each.topic for each in answers[:-1]] == ["ord.ext.~9.openOrder."]
     assert answers[-1].type == "openOrderEnd"
-    ib.call("ping")
-    assert "ord." not in daemon.subscribed
+    daemon.has_no_subscriber_of("ord.")
 
 
 @pytest.mark.parametrize("name", sorted(each for each in REQUESTS if requests.one_shot(each, {})))
@@ -628,6 +643,25 @@ def test_the_last_message_is_missed_by_the_heartbeat(ib: Client, daemon: FakeDae
     assert (received(ib).seq, ib.receive(AT_ONCE)) == (2, None)
 
 
+def test_an_interrupt_between_the_frames_of_a_message_costs_no_message(ib: Client, daemon: FakeDaemon) -> None:
+    daemon.publish("ord.me.k.orderStatus.")
+    received(ib)
+    connection = ib._feed._connection
+    receive = connection._recv
+
+    def interrupted(flags: int) -> bytes:
+        receive(flags)
+        connection._recv = receive
+        raise KeyboardInterrupt
+
+    connection._recv = interrupted
+    daemon.publish("ord.me.k.orderStatus.")
+    with pytest.raises(KeyboardInterrupt):
+        received(ib)
+    daemon.publish("ord.me.k.orderStatus.")
+    assert [received(ib).seq for _ in range(2)] == [2, 3]
+
+
 def test_a_part_of_a_stream_has_no_holes(ib: Client, daemon: FakeDaemon) -> None:
     ib.subscribe("md.X.tickSize.")
     daemon.publish("md.X.tickSize.", seq=1)
@@ -656,8 +690,8 @@ def test_another_daemon_in_the_place_of_the_first_is_told_and_durable_streams_go
 def test_a_daemon_without_heartbeats_is_told_once_and_that_it_is_back(
     daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ibbridge.client.stream_follower.MISSED", AT_ONCE)
     with connect("me", daemon.pub, daemon.rep, timeout=PATIENCE) as ib:
+        monkeypatch.setattr("ibbridge.client.stream_follower.MISSED", AT_ONCE / HEARTBEAT)
         down = received(ib)
         assert isinstance(down, Down)
         assert down.seconds >= AT_ONCE

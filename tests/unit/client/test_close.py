@@ -45,6 +45,16 @@ def soon(what, delay):
 
 def kill(number):
     return lambda: signal.pthread_kill(main, number)
+
+def once(true, what):  # not after a time: a busy machine may have got anywhere by then
+    def wait():
+        while not true():
+            time.sleep(0.001)
+        what()
+    return soon(wait, 0)
+
+def asked():  # the daemon has got the command that it does not answer
+    return os.path.exists(sys.argv[3])
 """
 
 LOOPS = """
@@ -81,7 +91,7 @@ for each in range(12):
 """,
     "another thread, while a command waits for its reply": """
 ib = opened()
-closing = soon(ib.close, 0.05)
+closing = once(asked, ib.close)
 try:
     ib.call("nothing")
 except NoAnswer as error:
@@ -138,7 +148,7 @@ killing.join()
     "a signal handler, while a command waits for its reply": """
 ib = opened()
 signal.signal(signal.SIGTERM, lambda *_: ib.close())
-killing = soon(kill(signal.SIGTERM), 0.05)
+killing = once(asked, kill(signal.SIGTERM))
 try:
     ib.call("nothing")
 except NoAnswer as error:
@@ -175,8 +185,8 @@ def handler(*_):
         said.append(str(error))
     ib.close()
 signal.signal(signal.SIGTERM, handler)
-killing = soon(kill(signal.SIGTERM), 0.3)
 ib.unsubscribe("md.")  # so that the thread waits at the sockets
+killing = once(lambda: ib._feed._lock.waiter == main, kill(signal.SIGTERM))
 ib.run()
 killing.join()
 assert "call only stop() or close() there" in said[0], said
@@ -184,15 +194,15 @@ assert "call only stop() or close() there" in said[0], said
     "an interrupt": """
 for each in range(15):
     ib = opened()
-    killing = soon(kill(signal.SIGINT), 0.002 + each * 0.003)
     try:
         with ib:
+            killing = soon(kill(signal.SIGINT), 0.002 + each * 0.003)
             for message in ib:
                 pass
             raise SystemExit("not interrupted")
     except KeyboardInterrupt:
         pass
-    killing.join()
+    settled()
 """,
     "a callback": """
 for each in range(5):
@@ -313,9 +323,9 @@ for _ in range(5):
 for each in range(10):
     loop = asyncio.new_event_loop()
     ib = loop.run_until_complete(opened())
-    threading.Timer(0.002 + 0.004 * each, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
     iterating = loop.create_task(iterate(ib))
     try:
+        threading.Timer(0.002 + 0.004 * each, lambda: signal.pthread_kill(main, signal.SIGINT)).start()
         loop.run_until_complete(iterating)
     except KeyboardInterrupt:
         pass
@@ -386,8 +396,8 @@ SCRIPTS = [
 @pytest.fixture
 def daemon(tmp_path: pathlib.Path) -> Iterator[FakeDaemon]:
     """A daemon that publishes all the time, and leaves some commands without a reply."""
-    fake = FakeDaemon(tmp_path)
-    fake.answers["nothing"] = lambda _, __: None
+    fake, asked = FakeDaemon(tmp_path), tmp_path / "asked"
+    fake.answers["nothing"] = lambda _, __: asked.touch()
     fake.answers["reqContractDetails"] = lambda _, request: {"topic": f"req.me.{request['id']}."}
     over = threading.Event()
 
@@ -404,8 +414,9 @@ def daemon(tmp_path: pathlib.Path) -> Iterator[FakeDaemon]:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_closing_ends_whoever_does_it(daemon: FakeDaemon, script: str) -> None:
-    command = [sys.executable, "-W", "error", "-c", script + "\nprint('the end')", daemon.pub, daemon.rep]
+def test_closing_ends_whoever_does_it(daemon: FakeDaemon, script: str, tmp_path: pathlib.Path) -> None:
+    script += "\nprint('the end')"
+    command = [sys.executable, "-W", "error", "-c", script, daemon.pub, daemon.rep, str(tmp_path / "asked")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.stdout, done.returncode) == ("the end\n", 0), done.stderr
     assert not done.stderr or "ResourceWarning" in done.stderr, done.stderr

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator
 
-PATIENCE = 15.0  # seconds after which a test gives up on what must come
+PATIENCE = 60.0  # seconds after which a test gives up on what must come
 EACH = 150  # what each thread does of its kind
 
 

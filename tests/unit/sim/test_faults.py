@@ -56,7 +56,7 @@ def watch(client, number=11, contract=AAPL):
 # -- connections ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [{"do": "refuse", "for": 0.3}, {"do": "restart", "for": 0.3}])
+@pytest.mark.parametrize("step", [{"do": "refuse", "for": 1}, {"do": "restart", "for": 1}])
 @through_a_socket
 async def test_the_port_is_closed_and_opens_again(step):
     async with simulator() as tws:
@@ -211,7 +211,7 @@ async def test_an_id_in_use():
 @through_a_socket
 async def test_an_id_stays_taken_after_a_drop():
     async with simulator() as tws:
-        tws.fault({"do": "stuck-id", "seconds": 0.2, "client": 1})
+        tws.fault({"do": "stuck-id", "seconds": 1, "client": 1})
         async with caller(tws.port, 1) as client:
             await client.ready()
         tries = 0

@@ -13,7 +13,7 @@ from ibbridge.sim.engine import EPOCH
 from tests.support.sample_requests import usual
 from tests.support.simulator_client import AAPL
 
-PATIENCE = 20
+PATIENCE = 60
 """Seconds after which a test that waits has failed; nothing depends on how soon it is."""
 
 
