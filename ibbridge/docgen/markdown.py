@@ -127,7 +127,12 @@ _TABLES = {
     "generic_ticks": ("Generic ticks", "The values for `genericTickList` of `reqMktData`, separated by commas."),
     "error_codes": (
         "Error codes",
-        "The values of `errorCode`, each with its `class` and `ends`. An empty `ends` depends on the case, and is nil.",
+        (
+            "The values of `errorCode`, each with its `class` and `ends`. For an error about an order, `ends` is *ends "
+            "new* before TWS has reported the order, and *ends working* afterwards. *Refuses* names the only thing "
+            "that a code can refuse, if that is the change or the cancellation of an order. An empty `ends` depends on "
+            "the case, and is nil."
+        ),
     ),
 }
 

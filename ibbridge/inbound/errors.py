@@ -74,7 +74,7 @@ class ErrorRouter:
                 channels = self._notifications.error_channels(active)
             elif order := self._orders.numbered(number):
                 order.hear()
-                ends = error.ends_order(acknowledged=bool(order.perm_id) or order.has_followup)
+                ends = error.ends_order(acknowledged=bool(order.perm_id), followed=order.has_followup)
                 order.end(ends=ends)
                 channels = [self._publisher.transient_channel("ord", *order.whose[:2], "error", ref=order.whose.ref)]
         for channel in channels or [self._publisher.channel("sys", "tws", "error")]:
