@@ -238,8 +238,7 @@ def _words() -> Iterator[str]:
         yield f"| {noun}{' (in any case)' if words.any_case else ''} | {listed} |"
     yield ""
     yield (
-        "The type of an adjusted, attached or delta-neutral order may also be `NONE`. The type of an attached order "
-        "may also be `PRESET`. `reqHeadTimeStamp` has no date format 3.\n"
+        "The type of an adjusted or delta-neutral order may also be `NONE`. `reqHeadTimeStamp` has no date format 3.\n"
     )
 
 
