@@ -279,7 +279,10 @@ def _tws(config: Config, streams: Streams, outside: Outside) -> Tws:
     supervisor = Supervisor(config.tws, session, outside.jitter)
     send_queue = SendQueue(config.pacing.rate, config.pacing.share, config.pacing.most)
     port = SendPort(send_queue, clock)
-    sender = RequestSender(port, session, listed=config.commands.unknown_words == "refuse")
+    commands = config.commands
+    sender = RequestSender(
+        port, session, listed=commands.unknown_words == "refuse", order_types=frozenset(commands.order_types)
+    )
     status = ConnectionStatus(config.tws, session, supervisor, streams.publisher, clock)
     return Tws(session, supervisor, send_queue, port, sender, IbServers(), status)
 

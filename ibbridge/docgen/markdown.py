@@ -224,9 +224,9 @@ def _words() -> Iterator[str]:
     yield "## Words\n"
     yield (
         "The words that IB lists for an argument. The daemon refuses a command with another word, and names the "
-        "nearest listed word. `commands.unknown_words: pass` leaves the check to TWS, for words that IB has added "
-        "since. The daemon does not check words in messages from TWS. *In any case*: the daemon takes small letters "
-        "as well.\n"
+        "nearest listed word. `commands.order_types` adds order types to the list, and `commands.unknown_words: pass` "
+        "leaves the check of all words to TWS, for words that IB has added since. The daemon does not check words in "
+        "messages from TWS. *In any case*: the daemon takes small letters as well.\n"
     )
     yield "| | words |"
     yield "|---|---|"

@@ -84,6 +84,21 @@ def test_a_word_that_ib_has_given_somebody_can_be_let_pass() -> None:
     refusal("E_ARG", middle.ask, "placeOrder", key="l", **ordered(orderType="x" * 65))
 
 
+def test_an_order_type_that_ib_has_added_can_be_added_to_the_list() -> None:
+    assert CommandsConfig().order_types == ()
+    middle = Middle(order_types=("RPI", "NEW TYPE"))
+    added = {"orderType": "RPI", "adjustedOrderType": "NEW TYPE", "deltaNeutralOrderType": "NEW TYPE"}
+    middle.ask("placeOrder", key="k", **ordered(**added))
+    (placed,) = middle.link.take()
+    assert placed.data["order"].items() >= added.items()
+    for wrong, near in (("NEWTYPE", "NEW TYPE"), ("new type", "NEW TYPE"), ("LIMT", "LIMIT")):
+        error = refusal("E_ARG", middle.ask, "placeOrder", key="l", **ordered(orderType=wrong))
+        assert str(error) == f"order.orderType must be one of IB's order types, not '{wrong}', did you mean {near}?"
+    refusal("E_ARG", middle.ask, "placeOrder", key="l", **ordered(tif="NEW TYPE"))
+    refusal("E_ARG", middle.ask, "placeOrder", key="l", **ordered(action="NEW TYPE"))
+    refusal("E_ARG", Middle().ask, "placeOrder", key="l", **ordered(orderType="NEW TYPE"))
+
+
 # -- quantities
 
 
