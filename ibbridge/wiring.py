@@ -303,7 +303,10 @@ def _tws(config: Config, streams: Streams, outside: Outside) -> Tws:
     send_queue = SendQueue(config.pacing.rate, config.pacing.share, config.pacing.most)
     port = SendPort(send_queue, streams.journal.commit, clock)
     ids = IdSequence(streams.journal)
-    sender = RequestSender(port, session, ids, listed=config.commands.unknown_words == "refuse")
+    commands = config.commands
+    sender = RequestSender(
+        port, session, ids, listed=commands.unknown_words == "refuse", order_types=frozenset(commands.order_types)
+    )
     status = ConnectionStatus(config.tws, session, supervisor, streams.publisher, clock)
     return Tws(session, supervisor, send_queue, port, ids, sender, IbServers(), status)
 

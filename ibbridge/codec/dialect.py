@@ -213,14 +213,17 @@ class Dialect:
 
     # -- writing
 
-    def check(self, name: str, args: Any, *, command: bool = False, listed: bool = False) -> dict[str, Any]:
+    def check(
+        self, name: str, args: Any, *, command: bool = False, listed: bool = False, order_types: Collection[str] = ()
+    ) -> dict[str, Any]:
         """Return the arguments of a request as `put` takes them. Raise `NotCarried`, which names every fault.
 
-        `command` and `listed` are those of `validation.checked`.
+        `command`, `listed` and `order_types` are those of `validation.checked`.
         """
         if name not in self._writable:
             raise NotCarried([f"no request that is known here is named {name}"])
-        return checked(self._writable[name], self.version, args, command=command, listed=listed)
+        declaration = self._writable[name]
+        return checked(declaration, self.version, args, command=command, listed=listed, order_types=order_types)
 
     def write(self, name: str, values: Any) -> bytes:
         """Return a request or message as bytes, length included.

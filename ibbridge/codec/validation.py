@@ -9,7 +9,7 @@ or list that is longer than its field may be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from itertools import takewhile
@@ -37,17 +37,23 @@ class NotCarried(Exception):  # noqa: N818 - the name says what is wrong
 
 
 def checked(
-    request: Declaration, version: int, args: Any, *, command: bool = False, listed: bool = False
+    request: Declaration,
+    version: int,
+    args: Any,
+    *,
+    command: bool = False,
+    listed: bool = False,
+    order_types: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return `args` ready to be written at `version`. Raise `NotCarried` with every fault.
 
     `command`: a value that means nothing, such as a strike of 0, is left out, and an attribute that tells one
     instrument from another must be carried. Without `command` both go as IB's own client sends them. `listed`: a word
-    must be on IB's list, if IB has one for its argument.
+    must be on IB's list, if IB has one for its argument. `order_types`: order types that are taken besides IB's.
     """
     if not request.exists(version):
         raise NotCarried([_absence(request, version)])
-    check = _Check(request, version, command=command, listed=listed)
+    check = _Check(request, version, command=command, listed=listed, order_types=order_types)
     values: dict[str, Any] = check.record(request.shape, args, ())
     if not check.faults:
         check.together(values)
@@ -63,11 +69,14 @@ def _absence(request: Declaration, version: int) -> str:
 
 
 class _Check:
-    def __init__(self, request: Declaration, version: int, *, command: bool, listed: bool) -> None:
+    def __init__(
+        self, request: Declaration, version: int, *, command: bool, listed: bool, order_types: Collection[str]
+    ) -> None:
         self.request = request
         self.version = version
         self.command = command
         self.listed = listed
+        self.order_types = order_types
         self.carried = carried(request, version)
         self.text = not request.in_protobuf(version)
         self.pairs = frozenset(_pairs(resolve(request, version))) if self.text else frozenset()
@@ -180,8 +189,8 @@ class _Check:
         if field.least is not None and loaded < field.least:
             self.fault(path, f"must be at least {field.least}, not {_show(loaded)}")
         words = field.words
-        if self.listed and words and loaded != "" and not words.has(loaded):
-            near = words.meant(loaded) if self._guesses else None
+        if self.listed and words and loaded != "" and not words.has(loaded, self.order_types):
+            near = words.meant(loaded, self.order_types) if self._guesses else None
             meant = f", did you mean {near}?" if near else ""
             self.fault(path, f"must be {words.expected()}, not {_show(loaded)}{meant}")
 
@@ -244,7 +253,9 @@ class _Check:
             return {}
         rest = {name: value for name, value in row.items() if name != union.by.name}
         record = union.kinds[number]
-        inner = _Check(self.request, self.version, command=self.command, listed=self.listed)
+        inner = _Check(
+            self.request, self.version, command=self.command, listed=self.listed, order_types=self.order_types
+        )
         inner.carried = frozenset((*path, field.name) for field in record.fields)
         inner.faults = self.faults
         return {union.by.name: number, **inner.record(record, rest, path)}

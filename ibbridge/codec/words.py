@@ -2,7 +2,7 @@
 
 A misspelt word is best refused before it leaves: TWS refuses it late, under a code of its own, or places an order that
 the client did not mean. Only words from clients are checked; TWS may say anything. IB adds words from time to time, so
-the sender of a request can leave its words unchecked (`checked(..., listed=False)`).
+the sender of a request can leave its words unchecked (`checked(..., listed=False)`), or name more order types.
 
 Sources: IB's documentation of requests and orders, the enumerations of IB's Java client with all spellings that it
 takes for one order type, the text of TWS's own errors (bar sizes), and words in TWS's reports of orders, which clients
@@ -43,7 +43,7 @@ class Words:
     """Word list of IB's for one kind of argument.
 
     `noun` says what the list has. `any_case`: TWS takes its words in capitals and in small letters. A word is `listed`,
-    or has the `form`, a regular expression that `formed` describes to people.
+    or has the `form`, a regular expression that `formed` describes to people. `open`: callers may know `more` words.
     """
 
     noun: str
@@ -51,10 +51,11 @@ class Words:
     any_case: bool = False
     form: str = ""
     formed: str = ""
+    open: bool = False
 
-    def has(self, word: str | int) -> bool:
-        """Return True if IB lists this word."""
-        if word in self.listed:
+    def has(self, word: str | int, more: Collection[str] = ()) -> bool:
+        """Return True if IB lists this word, or if the list is open and the word is one of `more`."""
+        if word in self.listed or (self.open and word in more):
             return True
         if not isinstance(word, str):
             return False
@@ -62,7 +63,7 @@ class Words:
             return True
         return bool(self.form) and re.fullmatch(self.form, word, re.ASCII) is not None
 
-    def meant(self, word: str | int) -> str | None:
+    def meant(self, word: str | int, more: Collection[str] = ()) -> str | None:
         """Return the word that the client is likely to mean; None if no word is like this one."""
         if not isinstance(word, str):
             return None
@@ -70,7 +71,7 @@ class Words:
             parted = re.sub(r"^\s*(\d+)\s*([A-Za-z]).*$", lambda found: f"{found[1]} {found[2].upper()}", word)
             if re.fullmatch(self.form, parted, re.ASCII):
                 return parted
-        return nearest(word, [str(listed) for listed in self.listed])
+        return nearest(word, [*map(str, self.listed), *(more if self.open else ())])
 
     def expected(self) -> str:
         """Return a description, for people, of the words that are taken."""
@@ -95,9 +96,9 @@ _ORDER_TYPES = (*(each.replace("_", " ") for each in re.split("[ /]", _SPELLINGS
 _NONE = ("NONE", "None")  # TWS writes an absent order type so, and IB's clients send it back
 
 ACTIONS = Words("actions", ("BUY", "SELL", "SSHORT", "SLONG"))
-ORDER_TYPES = Words("order types", _ORDER_TYPES)
-ORDER_TYPES_OR_NONE = Words("order types", (*_ORDER_TYPES, *_NONE))
-ATTACHED_ORDER_TYPES = Words("order types", (*_ORDER_TYPES, *_NONE, "PRESET"))
+ORDER_TYPES = Words("order types", _ORDER_TYPES, open=True)
+ORDER_TYPES_OR_NONE = Words("order types", (*_ORDER_TYPES, *_NONE), open=True)
+ATTACHED_ORDER_TYPES = Words("order types", (*_ORDER_TYPES, *_NONE, "PRESET"), open=True)
 TIMES_IN_FORCE = Words(
     "times in force",
     (

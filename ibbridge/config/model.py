@@ -321,6 +321,12 @@ class CommandsConfig(Section):
         "bar sizes and the like. refuse: refuse the command, and name the nearest value. pass: leave it to TWS, if you "
         "need a value that IB has added.",
     )
+    order_types: tuple[str, ...] = _key(
+        (),
+        validators.words,
+        "Order types that IB has added since, and that are taken besides IB's list (docs/messages.md) while "
+        "unknown_words is refuse: [TYPE A, TYPE B].",
+    )
 
 
 @dataclass(frozen=True, slots=True)

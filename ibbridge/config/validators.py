@@ -110,6 +110,28 @@ def names(known: Sequence[str]) -> Check:
     return check
 
 
+LONGEST_WORD = 64
+
+
+def words(value: object) -> tuple[str, ...]:
+    """Return a list of words of IB's as a tuple, each word once. Each text that cannot be one is a fault of its own."""
+    if not isinstance(value, list):
+        raise _refused("a list, such as [TYPE A, TYPE B]", value)
+    expected = f"printable ASCII text of at most {LONGEST_WORD} characters, without blanks at its ends"
+    faults: list[tuple[yaml_document.Path, str]] = []
+    for item in value:
+        try:
+            word = _text(expected, item)
+        except RefusedError as refused:
+            faults += refused.faults
+            continue
+        if not (0 < len(word) <= LONGEST_WORD and word.isascii() and word.isprintable() and word == word.strip()):
+            faults.append(((), f"expected {expected}, got {shown(item)}"))
+    if faults:
+        raise RefusedError(faults)
+    return tuple(dict.fromkeys(value))
+
+
 def windows(value: object) -> tuple[Window, ...]:
     """Return a list of maintenance windows as a tuple; each invalid window is a fault of its own."""
     if not isinstance(value, list):

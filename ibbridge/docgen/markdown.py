@@ -127,7 +127,12 @@ _TABLES = {
     "generic_ticks": ("Generic ticks", "The values for `genericTickList` of `reqMktData`, separated by commas."),
     "error_codes": (
         "Error codes",
-        "The values of `errorCode`, each with its `class` and `ends`. An empty `ends` depends on the case, and is nil.",
+        (
+            "The values of `errorCode`, each with its `class` and `ends`. For an error about an order, `ends` is *ends "
+            "new* before TWS has reported the order, and *ends working* afterwards. *Refuses* names the only thing "
+            "that a code can refuse, if that is the change or the cancellation of an order. An empty `ends` depends on "
+            "the case, and is nil."
+        ),
     ),
 }
 
@@ -219,9 +224,9 @@ def _words() -> Iterator[str]:
     yield "## Words\n"
     yield (
         "The words that IB lists for an argument. The daemon refuses a command with another word, and names the "
-        "nearest listed word. `commands.unknown_words: pass` leaves the check to TWS, for words that IB has added "
-        "since. The daemon does not check words in messages from TWS. *In any case*: the daemon takes small letters "
-        "as well.\n"
+        "nearest listed word. `commands.order_types` adds order types to the list, and `commands.unknown_words: pass` "
+        "leaves the check of all words to TWS, for words that IB has added since. The daemon does not check words in "
+        "messages from TWS. *In any case*: the daemon takes small letters as well.\n"
     )
     yield "| | words |"
     yield "|---|---|"
@@ -233,8 +238,7 @@ def _words() -> Iterator[str]:
         yield f"| {noun}{' (in any case)' if words.any_case else ''} | {listed} |"
     yield ""
     yield (
-        "The type of an adjusted, attached or delta-neutral order may also be `NONE`. The type of an attached order "
-        "may also be `PRESET`. `reqHeadTimeStamp` has no date format 3.\n"
+        "The type of an adjusted or delta-neutral order may also be `NONE`. `reqHeadTimeStamp` has no date format 3.\n"
     )
 
 

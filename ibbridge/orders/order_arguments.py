@@ -6,10 +6,14 @@ functions raise `CommandRefused` with all faults of an order at once.
 
 from __future__ import annotations
 
+import math
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import OUTBOUND, REQUESTS
+from ibbridge.codec.messages.orders import ORDER
 from ibbridge.codec.schema import Kind
+from ibbridge.codec.types import FLOAT, LONGEST_NUMBER
 from ibbridge.orders.order import LONGEST_REF, order_ref
 from ibbridge.protocol.digest import digest
 from ibbridge.protocol.errors import CommandRefused
@@ -32,8 +36,34 @@ OF_EVERY_ORDER = ("action", "orderType")
 WITHOUT_QUANTITY = ("cashQty", "hedgeType", "faGroup", "faMethod", "faPercentage")
 """Attributes from which TWS or IB computes the quantity of an order."""
 
-NOT_OF_AN_ORDER = ("orderRef", "whatIf")
-"""Attributes that no client gives, because the key and the name of the command replace them."""
+_ATTACHED = "would make TWS place a second order; place that order too, with a key of its own and parentId"
+
+NOT_A_CLIENTS: Mapping[str, str] = {
+    "orderRef": "carries owner and key, and is the daemon's; key names the order",
+    "orderId": "is the daemon's to give; key names the order",
+    "clientId": "is the daemon's to give; key names the order",
+    "permId": "is IB's to give; key names the order",
+    "parentPermId": "is IB's to give; parentId, the parent's orderId, names the parent",
+    **dict.fromkeys(("slOrderId", "slOrderType", "ptOrderId", "ptOrderType"), _ATTACHED),
+}
+"""Attributes of an order that no client gives, each with the reason and the attribute to use instead.
+
+TWS would place attached orders under ids of the client's choice. The daemon has given these ids to other orders, or
+will, and knows no owner of an attached order.
+"""
+
+NOT_OF_AN_ORDER = (*NOT_A_CLIENTS, "whatIf")
+"""Attributes that no client gives, also because the key and the name of the command replace them."""
+
+_NOTHING = (None, 0, "", "NONE", "None")
+"""Values by which TWS reports that an order lacks an attribute, and which clients send back."""
+
+_MAY_BE_INFINITE = ("competeAgainstBestOffset",)  # IB reads infinity as: up to the midpoint
+
+FINITE = frozenset(each.name for each in ORDER.fields if each.type is FLOAT and each.name not in _MAY_BE_INFINITE)
+"""Prices and other numbers of an order that cannot be infinite."""
+
+_INFINITE = (math.inf, -math.inf, "Infinity", "-Infinity")
 
 
 def order_digest(command: str, args: Mapping[str, Any]) -> bytes:
@@ -86,9 +116,10 @@ def _with_order(sender: RequestSender, args: Mapping[str, Any], order_id: int, r
     given = args.get("order")
     faults = []
     if isinstance(given, dict):
-        if given.get("orderRef"):
-            faults.append("order.orderRef carries owner and key, and is the daemon's; key names the order")
-        given = {**given, "orderRef": ref}
+        faults += [f"order.{name} {why}" for name, why in NOT_A_CLIENTS.items() if given.get(name) not in _NOTHING]
+        given = {name: value for name, value in given.items() if name not in NOT_A_CLIENTS} | {"orderRef": ref}
+        infinite = [name for name, value in given.items() if name in FINITE and value in _INFINITE]
+        faults += [f"order.{name} must be a finite number" for name in infinite]
         faults += [f"order.{name} is missing" for name in OF_EVERY_ORDER if not given.get(name)]
         if "parentId" in given and given["parentId"] is None:
             faults.append("order.parentId is nil: a parent without an orderId has not left yet; name it by parent: key")
@@ -113,7 +144,10 @@ def what_if_values(sender: RequestSender, args: dict[str, Any]) -> dict[str, Any
 def _is_zero(quantity: Any) -> bool:
     """Return True if a client has given no quantity, or 0. Text that is no number is left for later checks."""
     if isinstance(quantity, str):
-        return not quantity.strip("0.")
+        try:
+            return not quantity or (len(quantity) <= LONGEST_NUMBER and Decimal(quantity) == 0)
+        except InvalidOperation:
+            return False
     return quantity is None or (type(quantity) in (int, float) and quantity == 0)
 
 

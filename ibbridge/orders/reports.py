@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from ibbridge.orders.order import Order
 
 _CANCELLED = 202
-_ABOUT_CANCELS = frozenset((135, 136, 161, 10147, 10148))
-"""Codes that refuse a cancel."""
 
 
 def take_report(order: Order, name: str, data: Mapping[str, Any]) -> None:
@@ -55,9 +53,9 @@ def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int) ->
     An error that is not known to end the order, and is no warning, is no acknowledgement: it may be about an order that
     TWS does not have.
     """
-    ends = error.ends_order(acknowledged=_is_acknowledged(order))
+    ends = error.ends_order(acknowledged=bool(order.perm_id), followed=order.has_followup)
     order.error = {"code": code, "text": text, "ts": ts, "own": False}
-    if code in _ABOUT_CANCELS:
+    if error.refuses == "cancellation":
         order.answer_cancel()
         order.step(OrderEvent.DOUBT)
     elif ends:
@@ -66,12 +64,8 @@ def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int) ->
         if order.has_followup and cancelled:
             order.cause = order.cause or "own"
         order.answer_cancel()
+    elif order.state is OrderState.MODIFYING and error.error_class != "warning":
+        order.step(OrderEvent.MODIFIED)
     elif ends is False:
         order.step(OrderEvent.ACK)
-    elif order.state is OrderState.MODIFYING:
-        order.step(OrderEvent.MODIFIED)
     return ends
-
-
-def _is_acknowledged(order: Order) -> bool:
-    return bool(order.perm_id) or order.has_followup

@@ -15,7 +15,7 @@ from ibbridge.tws.connection_listener import ConnectionListener
 from ibbridge.tws.outbound import OutboundMessage, always, nothing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from ibbridge.codec import Dialect
     from ibbridge.codec.schema import Pace, Request
@@ -28,12 +28,25 @@ if TYPE_CHECKING:
 class RequestSender(ConnectionListener):
     """Sender of requests to TWS. `ids` is the source of request ids and order ids."""
 
-    def __init__(self, send_port: SendPort, session: Session, ids: IdSequence, *, listed: bool = True) -> None:
-        """Send by a port. With `listed`, refuse values outside IB's list of values, for arguments that have a list."""
+    def __init__(
+        self,
+        send_port: SendPort,
+        session: Session,
+        ids: IdSequence,
+        *,
+        listed: bool = True,
+        order_types: Collection[str] = (),
+    ) -> None:
+        """Send by a port.
+
+        With `listed`, refuse values outside IB's list of values, for arguments that have a list. Take `order_types`
+        besides the order types that IB lists.
+        """
         self.ids = ids
         self._port = send_port
         self._session = session
         self._listed = listed
+        self._order_types = order_types
         self.is_open = False
         """True while there is a connection on which requests may be sent."""
         self.peer = b""
@@ -63,7 +76,9 @@ class RequestSender(ConnectionListener):
         dialect = self._dialect()
         checked: dict[str, Any] = {}
         try:
-            checked = dialect.check(request.name, args, command=True, listed=self._listed)
+            checked = dialect.check(
+                request.name, args, command=True, listed=self._listed, order_types=self._order_types
+            )
         except NotCarried as error:
             found += error.faults
         if found:

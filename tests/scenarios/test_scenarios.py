@@ -577,6 +577,7 @@ def test_a_cancel_that_comes_too_late_is_told_and_what_tws_says_last_is_state() 
 def test_a_fill_after_a_cancel_was_taken_is_state() -> None:
     middle = Middle(226)
     number = middle.place("k")
+    middle.ask("cancelOrder", key="k")
     for code in (161, 10147, 10148):
         assert middle.error(number, code).data["ends"] is False
     for status in ("PendingCancel", "Filled"):

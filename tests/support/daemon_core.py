@@ -131,6 +131,7 @@ class Middle:
         rate: int = 1_000_000,
         share: int = 500,
         unknown_words: str = "refuse",
+        order_types: tuple[str, ...] = (),
         windows: tuple[Window, ...] = (),
         link: type[Link] | None = None,
         reconciles: bool = False,
@@ -142,7 +143,9 @@ class Middle:
         config = dataclasses.replace(
             default,
             bus=dataclasses.replace(default.bus, prefix=prefix),
-            commands=dataclasses.replace(default.commands, allow=tuple(allowed), unknown_words=unknown_words),
+            commands=dataclasses.replace(
+                default.commands, allow=tuple(allowed), unknown_words=unknown_words, order_types=order_types
+            ),
             pacing=dataclasses.replace(default.pacing, rate=rate, share=share),
             tws=dataclasses.replace(default.tws, client_id=CLIENT_ID, restart_windows=windows),
             instruments={name: dict(contract) for name, contract in (names or {}).items()},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -83,15 +84,54 @@ def test_a_word_that_ib_has_given_somebody_can_be_let_pass() -> None:
     refusal("E_ARG", middle.ask, "placeOrder", key="l", **ordered(orderType="x" * 65))
 
 
+def test_an_order_type_that_ib_has_added_can_be_added_to_the_list() -> None:
+    assert CommandsConfig().order_types == ()
+    middle = Middle(order_types=("RPI", "NEW TYPE"))
+    added = {"orderType": "RPI", "adjustedOrderType": "NEW TYPE", "deltaNeutralOrderType": "NEW TYPE"}
+    middle.ask("placeOrder", key="k", **ordered(**added))
+    (placed,) = middle.link.take()
+    assert placed.data["order"].items() >= added.items()
+    for wrong, near in (("NEWTYPE", "NEW TYPE"), ("new type", "NEW TYPE"), ("LIMT", "LIMIT")):
+        error = refusal("E_ARG", middle.ask, "placeOrder", key="l", **ordered(orderType=wrong))
+        assert str(error) == f"order.orderType must be one of IB's order types, not '{wrong}', did you mean {near}?"
+    refusal("E_ARG", middle.ask, "placeOrder", key="l", **ordered(tif="NEW TYPE"))
+    refusal("E_ARG", middle.ask, "placeOrder", key="l", **ordered(action="NEW TYPE"))
+    refusal("E_ARG", Middle().ask, "placeOrder", key="l", **ordered(orderType="NEW TYPE"))
+
+
 # -- quantities
 
 
-@pytest.mark.parametrize("quantity", [None, 0, 0.0, "0", "0.00", "", -1, "-3"])
+@pytest.mark.parametrize("quantity", [None, 0, 0.0, -0.0, "0", "0.00", "-0", "+0", "0E5", "", -1, "-3", "-1e-9"])
 def test_an_order_has_a_quantity(middle: Middle, quantity: Any) -> None:
     for command, key in (("placeOrder", "k"), ("whatIfOrder", None)):
         error = refusal("E_ARG", middle.ask, command, key=key, **ordered(totalQuantity=quantity))
         assert error.faults[0].startswith("order.totalQuantity must be ")
     assert not middle.link.sent
+
+
+@pytest.mark.parametrize("quantity", [math.nan, math.inf, -math.inf, "nan", "inf", "many", "1,5", "1e31", True, [1]])
+def test_a_quantity_is_a_number(middle: Middle, quantity: Any) -> None:
+    for command, key in (("placeOrder", "k"), ("whatIfOrder", None)):
+        error = refusal("E_ARG", middle.ask, command, key=key, **ordered(totalQuantity=quantity))
+        (fault,) = error.faults
+        assert fault.startswith("order.totalQuantity must be a number or decimal text, not ")
+    assert not middle.link.sent
+
+
+@pytest.mark.parametrize("price", [math.inf, -math.inf, "Infinity", "-Infinity"])
+@pytest.mark.parametrize("name", ["lmtPrice", "auxPrice", "trailStopPrice", "percentOffset", "cashQty"])
+def test_a_price_is_finite(middle: Middle, name: str, price: Any) -> None:
+    error = refusal("E_ARG", middle.ask, "placeOrder", key="k", **ordered(**{name: price}))
+    assert f"order.{name} must be a finite number" in error.faults
+    assert not middle.link.sent
+
+
+def test_the_offset_that_ib_reads_as_infinite_may_be_infinite(middle: Middle) -> None:
+    for number, offset in enumerate((math.inf, "Infinity")):
+        pegged = ordered(orderType="PEG BEST", competeAgainstBestOffset=offset)
+        middle.ask("placeOrder", key=f"k{number}", **pegged)
+    assert [sent.data["order"]["competeAgainstBestOffset"] for sent in middle.link.take()] == [math.inf, math.inf]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +154,57 @@ def test_but_for_those_of_which_ib_finds_it(instead: dict[str, Any], quantity: A
 def test_any_quantity_above_nothing_is_taken(middle: Middle, quantity: Any) -> None:
     middle.ask("placeOrder", key="k", **ordered(totalQuantity=quantity))
     assert len(middle.link.sent) == 1
+
+
+# -- what is not a client's to give
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "instead"),
+    [
+        ("slOrderId", 2, "parentId"),
+        ("slOrderType", "PRESET", "parentId"),
+        ("ptOrderId", 3, "parentId"),
+        ("ptOrderType", "PRESET", "parentId"),
+        ("parentPermId", 4, "parentId"),
+        ("orderId", 5, "key"),
+        ("clientId", 6, "key"),
+        ("permId", 7, "key"),
+        ("orderRef", "mine", "key"),
+    ],
+)
+@pytest.mark.parametrize("version", [176, 200, 217, 218, 226])
+def test_what_the_daemon_or_ib_gives_is_refused_with_what_to_use(
+    version: int, name: str, value: Any, instead: str
+) -> None:
+    middle = Middle(version)
+    for command, key in (("placeOrder", "k"), ("whatIfOrder", None)):
+        error = refusal("E_ARG", middle.ask, command, key=key, **ordered(**{name: value}))
+        (fault,) = error.faults
+        assert fault.startswith(f"order.{name} ")
+        assert instead in fault
+    assert not middle.link.sent
+    assert len(middle.orders) == 0
+
+
+def test_both_attached_orders_are_refused_beside_all_other_faults(middle: Middle) -> None:
+    wrong = ordered(slOrderId=2, ptOrderId=3, action="BYE", totalQuantity=-1, lmtPrice=math.inf)
+    error = refusal("E_ARG", middle.ask, "placeOrder", key="k", **wrong)
+    named = sorted(fault.split()[0] for fault in error.faults)
+    assert named == [f"order.{name}" for name in ("action", "lmtPrice", "ptOrderId", "slOrderId", "totalQuantity")]
+
+
+def test_an_order_may_be_copied_from_one_that_lacks_them(middle: Middle) -> None:
+    none = {"slOrderId": None, "slOrderType": "None", "ptOrderId": None, "ptOrderType": "", "orderRef": "", "permId": 0}
+    middle.ask("placeOrder", key="k", **ordered(**none, orderId=0, clientId=0, parentPermId=None))
+    (placed,) = middle.link.take()
+    assert not {"slOrderType", "ptOrderType"} & {name for name, value in placed.data["order"].items() if value}
+
+
+def test_a_child_names_its_parent_and_may_cancel_it(middle: Middle) -> None:
+    parent = middle.ask("placeOrder", key="parent", **ordered(transmit=False))
+    middle.ask("placeOrder", key="stop", **ordered(parentId=parent["orderId"], autoCancelParent=True))
+    assert [sent.data["order"].get("parentId") or 0 for sent in middle.link.take()] == [0, parent["orderId"]]
 
 
 # -- bounds

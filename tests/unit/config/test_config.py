@@ -16,6 +16,7 @@ from ibbridge.config.model import Config, ConfigError
 
 ROOT = pathlib.Path(__file__).parents[3]
 ANNOTATED = ROOT / "config" / "ibbridge.yaml"
+_WORD = "printable ASCII text of at most 64 characters, without blanks at its ends"
 
 
 @pytest.fixture
@@ -97,6 +98,11 @@ def test_a_section_of_nothing_but_comments_is_one_of_defaults(write, text):
 def test_an_override_wins_over_the_file_and_the_last_one_over_the_others(write):
     loaded = load(write("tws: {port: 1, host: gateway}\n"), ["tws.port=2", "tws.port=3", "commands.allow=[reqIds]"])
     assert (loaded.tws.port, loaded.tws.host, loaded.commands.allow) == (3, "gateway", ("reqIds",))
+
+
+def test_a_list_of_words_has_each_word_once(write):
+    loaded = load(write("commands:\n  order_types: [RPI, NEW TYPE, RPI]\n"))
+    assert loaded.commands.order_types == ("RPI", "NEW TYPE")
 
 
 def test_an_override_of_nothing_is_the_empty_text(write):
@@ -203,6 +209,22 @@ REFUSED = [
     ("record: {file_mb: 6000}", "FILE:1: record.keep_mb: must be at least twice file_mb: 10240 < 12000"),
     ("commands: {allow: reqIds}", "FILE:1: commands.allow: expected a list, such as [reqIds], got 'reqIds'"),
     ("commands: {allow: [reqids]}", "FILE:1: commands.allow: 'reqids': unknown name; did you mean reqIds?"),
+    (
+        "commands: {order_types: RPI}",
+        "FILE:1: commands.order_types: expected a list, such as [TYPE A, TYPE B], got 'RPI'",
+    ),
+    *(
+        (f"commands: {{order_types: [MKT, {word}]}}", f"FILE:1: commands.order_types: expected {_WORD}, got {shown}")
+        for word, shown in (
+            ('""', "''"),
+            ('" A"', "' A'"),
+            ('"A\\n"', r"'A\n'"),
+            ("Ä", r"'\xc4'"),
+            ("x" * 65, repr("x" * 65)),
+            ("[A]", "a list"),
+            ("1", "1 (put it in quotes)"),
+        )
+    ),
     ("commands: {allow: [[reqIds]]}", "FILE:1: commands.allow: a list: unknown name"),
     ("tws: 5", "FILE:1: tws: expected a map of keys, got 5"),
     ("tws: {prot: 1}", "FILE:1: tws.prot: unknown key; did you mean port?"),

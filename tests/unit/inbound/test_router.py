@@ -280,14 +280,17 @@ def test_an_error_of_an_order_goes_to_the_order(middle):
 @pytest.mark.parametrize(
     ("code", "new", "acknowledged"),
     [
-        (110, True, None),  # of a price that was changed, too: then the order lives on at its old one
-        (321, True, None),
+        (110, True, False),  # of a price that was changed, too: then the order lives on at its old one
+        (321, True, False),
+        (111, True, None),
         (200, True, None),
         (201, True, True),
         (202, True, True),
         (103, None, None),
         (999, None, None),
-        (105, False, False),
+        (105, None, False),  # nobody has changed the new order, so it is about something else
+        (10147, None, False),
+        (10349, False, False),
         (399, False, False),
     ],
 )
