@@ -47,6 +47,7 @@ class Order:
     - `state`: what is known of the order. `message`: the message that places the order, while it is queued.
     - `cancelling`: a cancel has left, and TWS has said nothing since that may be about the cancel.
     - `has_followup`: a cancel has left at some time, so an error may be about the cancel.
+    - `perm_id`: the first permId that TWS has given the order, 0 before that. `perm_ids`: all of them, in order.
     - `cancel`: the message of the last cancel. `cancelled_at`: when the last cancel left, in µs since 1970 UTC.
     - `ended`: the order is over. `recorded`: orderId, permId and `ended` as the store was given them last.
     """
@@ -64,11 +65,23 @@ class Order:
     cancel: OutboundMessage | None = None
     cancelled_at: int = 0
     recorded: tuple[int, int, bool] | None = None
+    perm_ids: tuple[int, ...] = field(init=False)
     whose: Owner = field(init=False)
 
     def __post_init__(self) -> None:
+        self.perm_ids = (self.perm_id,) if self.perm_id else ()
         about = {"owner": self.owner, "key": self.key, "orderId": self.order_id}
         self.whose = Owner(self.owner, self.key, about)
+
+    def take_perm_id(self, perm_id: int) -> None:
+        """Add a permId to those of the order."""
+        self.perm_ids = (*self.perm_ids, perm_id)
+        self.perm_id = self.perm_ids[0]
+
+    def give_up_perm_id(self, perm_id: int) -> None:
+        """Remove a permId that turns out to be another order's."""
+        self.perm_ids = tuple(each for each in self.perm_ids if each != perm_id)
+        self.perm_id = self.perm_ids[0] if self.perm_ids else 0
 
     def step(self, event: OrderEvent) -> None:
         """Change the state as the table says."""

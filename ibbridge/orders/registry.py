@@ -1,9 +1,11 @@
 """Registry of orders: from the ids in a message of TWS to the owner and key of the order.
 
 Pure. An order is known by `(clientId, orderId)` until TWS gives its permId, and by the permId afterwards. Owner and key
-also travel in `orderRef` (`owner/key`), so that they survive even the loss of this table. An order of an earlier
-process is restored from the messages that were published about the order, or from the first message with an `orderRef`;
-most messages have none. Orders that no client of this daemon has placed belong to `ext` and have the key `~permId`.
+also travel in `orderRef` (`owner/key`), so that they survive even the loss of this table. Most messages have no
+`orderRef`. Where a message has one, it decides: TWS can give an order id a second time, and then the ids alone name the
+wrong order. An order of an earlier process is restored from the messages that were published about the order, or from
+the first message with an `orderRef`. Orders that no client of this daemon has placed belong to `ext` and have the key
+`~permId`.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ibbridge.codec.types import UNSET_INT
 from ibbridge.orders.order import FOREIGN, Order, Owner
 from ibbridge.orders.state import OrderState
 
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
 
 MOST_EXECUTIONS = 20_000
 
-_UNTIED = (None, 0)
+_UNTIED = (None, 0, UNSET_INT)
+"""Ids that name nothing."""
 
 
 @dataclass(slots=True)
@@ -35,14 +39,19 @@ class _Reported:
 class OrderRegistry:
     """Registry of the orders that this process has placed, and of the owners of earlier orders.
 
-    `recorded` returns orderId and permId of an order that is not in the registry, by owner and key.
+    `recorded` returns orderId and permId of an order that is not in the registry, by owner and key. `renumbered` is
+    called with an order to which TWS has given another permId, once for each.
     """
 
     def __init__(
-        self, client_id: int, recorded: Callable[[str, str], tuple[int, int] | None] = lambda _, __: None
+        self,
+        client_id: int,
+        recorded: Callable[[str, str], tuple[int, int] | None] = lambda _, __: None,
+        renumbered: Callable[[Order], None] = lambda _: None,
     ) -> None:
         self._client_id = client_id
         self._recorded = recorded
+        self._renumbered = renumbered
         self._by_key: dict[tuple[str, str], Order] = {}
         self._by_id: dict[int, Order] = {}
         self._by_perm: dict[int, Order] = {}
@@ -105,34 +114,58 @@ class OrderRegistry:
 
     def whose(self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "", status: str = "") -> Owner:
         """Return the owner of the order in a message of TWS, and note the ids and the status in the message."""
+        order = self._found(client_id, order_id, perm_id, order_ref)
+        if order is None:
+            return _stranger(client_id, order_id, perm_id)
+        another = bool(order.perm_ids)
+        if self._join(order, perm_id) and another:
+            self._renumbered(order)
+        order.hear(status)
+        return order.whose
+
+    def _found(self, client_id: Any, order_id: Any, perm_id: Any, order_ref: str) -> Order | None:
+        """Return the order of this daemon that a message is about.
+
+        `orderRef` decides, unless the message names another client of TWS: the clients of another daemon may have the
+        same names. A message with neither client id nor order id (`completedOrder`) may be about anybody's order.
+        """
         order = self._by_perm.get(perm_id) if perm_id not in _UNTIED else None
-        if order is None and self.ours(client_id):
-            order = self._by_id.get(order_id)
-        if order is None and client_id in _UNTIED and order_id in _UNTIED:
-            order = self._without_perm_id(order_ref)
-        if order is not None:
-            order.hear(status)
-            if perm_id not in _UNTIED and not order.perm_id:
-                order.perm_id = perm_id
-                self._by_perm[perm_id] = order
-            return order.whose
-        return self._stranger(client_id, order_id, perm_id, order_ref, status)
-
-    def _without_perm_id(self, order_ref: str) -> Order | None:
-        """Return the order with that `orderRef`, if its permId is not known: `completedOrder` has no other id."""
+        anybodys = client_id in _UNTIED and order_id in _UNTIED
+        ours = self.ours(client_id) and not anybodys
         owner, _, key = order_ref.partition("/")
-        order = self._by_key.get((owner, key))
-        return None if order is None or order.perm_id else order
+        if not (owner and key and (ours or anybodys)):
+            return self._by_id.get(order_id) if order is None and ours else order
+        if order is not None and (order.owner, order.key) == (owner, key):
+            return order
+        if order is None and anybodys:
+            return self._without_perm_id(owner, key)
+        named = self.known(owner, key, order_id) or self.former(owner, key)
+        if named is None or order_id not in (*_UNTIED, named.order_id):
+            named = self.take_up(owner, key, order_id, perm_id)
+        return named
 
-    def _stranger(self, client_id: Any, order_id: Any, perm_id: Any, order_ref: str, status: str) -> Owner:
-        owner, slash, key = order_ref.partition("/")
-        if slash and owner and key and self.ours(client_id):
-            order = self.take_up(owner, key, order_id, perm_id)
-            order.hear(status)
-            return order.whose
-        part = f"~{perm_id}" if perm_id not in _UNTIED else f"~{client_id}/{order_id}"
-        about = {"orderId": order_id, "permId": perm_id, "clientId": client_id}
-        return Owner(FOREIGN, part, {"owner": FOREIGN, "key": part, **about})
+    def _without_perm_id(self, owner: str, key: str) -> Order | None:
+        """Return the order of this client id under a key, if its permId is not known.
+
+        A permId that is not the order's is that of an order of another daemon.
+        """
+        found = [self._by_key.get((owner, key)), self._former.get((owner, key))]
+        if found == [None, None]:
+            found = [self.former(owner, key)]
+        unknown = (order for order in found if order is not None and order.order_id and not order.perm_ids)
+        return next(unknown, None)
+
+    def _join(self, order: Order, perm_id: Any) -> bool:
+        """Enter an order under a permId, and under no other order. Return False if nothing is new."""
+        other = self._by_perm.get(perm_id)
+        if perm_id in _UNTIED or other is order:
+            return False
+        if other is not None:
+            other.give_up_perm_id(perm_id)
+        self._by_perm[perm_id] = order
+        if perm_id not in order.perm_ids:
+            order.take_perm_id(perm_id)
+        return True
 
     def recall(self, ref: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """Restore an order from a message that an earlier process published: later `orderStatus` has only its ids."""
@@ -145,17 +178,20 @@ class OrderRegistry:
                 order.recorded = (order.order_id, order.perm_id, True)
 
     def take_up(self, owner: str, key: str, order_id: Any, perm_id: Any) -> Order:
-        """Enter an order of an earlier process by its ids, and return the order. Its arguments are not known."""
+        """Enter an order of an earlier process by its ids, and return the order. Its arguments are not known.
+
+        If an order with another order id is known under the key, that order keeps the key: a cancel means that order.
+        """
         order = self._by_id.get(order_id)
         if order is None or (order.owner, order.key) != (owner, key):
-            order = self._former[owner, key] = Order(
-                owner, key, order_id, {}, perm_id=perm_id, state=OrderState.REPORTED
-            )
+            former = order = self._former.get((owner, key))
+            if order is None or order_id not in (*_UNTIED, order.order_id):
+                order = Order(owner, key, order_id, {}, state=OrderState.REPORTED)
+                if former is None or former.order_id in _UNTIED:
+                    self._former[owner, key] = order
         if order_id not in _UNTIED:
             self._by_id.setdefault(order_id, order)
-        if perm_id not in _UNTIED:
-            order.perm_id = perm_id
-            self._by_perm[perm_id] = order
+        self._join(order, perm_id)
         return order
 
     def executed(self, exec_id: str, whose: Any) -> None:
@@ -177,3 +213,10 @@ class OrderRegistry:
         if reported.pending:
             reported.last = reported.pending.pop(0)
         return reported.last
+
+
+def _stranger(client_id: Any, order_id: Any, perm_id: Any) -> Owner:
+    """Return the owner of an order that no client of this daemon has placed."""
+    part = f"~{perm_id}" if perm_id not in _UNTIED else f"~{client_id}/{order_id}"
+    about = {"orderId": order_id, "permId": perm_id, "clientId": client_id}
+    return Owner(FOREIGN, part, {"owner": FOREIGN, "key": part, **about})
