@@ -31,6 +31,7 @@ from ibbridge.monitoring.bridge_events import BridgeEvents
 from ibbridge.monitoring.connection_status import ConnectionStatus
 from ibbridge.monitoring.health_checks import HealthChecks, HealthSample, HealthWatch
 from ibbridge.monitoring.heartbeat import Heartbeat, collect
+from ibbridge.monitoring.perm_id_watch import PermIdWatch
 from ibbridge.monitoring.process_health import memory_limit
 from ibbridge.monitoring.process_watch import ProcessWatch
 from ibbridge.monitoring.store_watch import StoreWatch
@@ -105,6 +106,7 @@ class Streams:
     alarms: Alarms
     halt: Halt
     order_keys: OrderKeys
+    perm_ids: PermIdWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         store_watch.tick,
         streams.halt.tick,
         undecodable.tick,
+        streams.perm_ids.tick,
         health.tick,
         transports.restock,
         process.tick,
@@ -269,7 +272,8 @@ def _streams(config: Config, outside: Outside, send: Callable[[list[bytes]], Non
         config.bus.heartbeat,
     )
     events = BridgeEvents(publisher, clock)
-    return Streams(publisher, events, Alarms(events.alarm), Halt(store, events.halt), order_keys)
+    alarms = Alarms(events.alarm)
+    return Streams(publisher, events, alarms, Halt(store, events.halt), order_keys, PermIdWatch(alarms, clock))
 
 
 def _tws(config: Config, streams: Streams, outside: Outside) -> Tws:
@@ -307,7 +311,11 @@ def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, st
 
 
 def _orders(config: Config, streams: Streams, tws: Tws, store: EventStore, clock: TimerClock) -> Orders:
-    registry = OrderRegistry(config.tws.client_id, streams.order_keys.find)
+    registry = OrderRegistry(
+        config.tws.client_id,
+        streams.order_keys.find,
+        lambda order: streams.perm_ids.report(order.owner, order.key, order.perm_ids),
+    )
     notifications = OrderNotifications(streams.publisher, clock)
     gate = TradingGate(streams.halt, store, tws.session, config.tws.restart_windows, clock)
     unreported = UnreportedOrders(registry, notifications, clock)
