@@ -22,6 +22,7 @@ from ibbridge.commands.ib_requests import Executors, IbRequests
 from ibbridge.inbound.connection_events import ConnectionTracker, NoticeHandler
 from ibbridge.inbound.dispatcher import Dispatcher, Turn
 from ibbridge.inbound.errors import ErrorRouter
+from ibbridge.inbound.order_router import OrderRouter
 from ibbridge.inbound.publication_plan import PASSED_ON
 from ibbridge.inbound.router import Router
 from ibbridge.inbound.undecodable import UndecodableMessages
@@ -186,7 +187,8 @@ def assemble(config: Config, outside: Outside) -> Parts:
     orders = _orders(config, streams, tws, store, clock)
     settings = ClientSettings(tws.sender, tws.session, tws.status)
     surplus = SurplusFields(tws.port)
-    listeners = _listeners(tws, requests, orders, settings, surplus)
+    order_router = OrderRouter(streams.publisher, requests.tracker, orders.registry)
+    listeners = (*_listeners(tws, requests, orders, settings, surplus), order_router)
 
     subscribe = SubscriptionService(
         requests.service, requests.registry, requests.tracker, requests.factory, requests.singletons
@@ -204,7 +206,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
     )
     unreadable = Unreadable(requests.tracker, errors, orders.registry, orders.notifications, requests.singletons)
     undecodable = UndecodableMessages(streams.publisher, unreadable, streams.alarms, clock)
-    router = Router(streams.publisher, requests.tracker, orders.registry, errors, requests.singletons)
+    router = Router(streams.publisher, requests.tracker, order_router, errors, requests.singletons)
     notices = NoticeHandler(tws.supervisor, tws.send_queue, requests.resubscriber, streams.publisher, clock)
     connection = ConnectionTracker(tws.sender, orders.registry, notices, tws.status, listeners)
     dispatcher = Dispatcher(streams.publisher, router, connection, undecodable, turn)

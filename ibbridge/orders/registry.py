@@ -10,8 +10,6 @@ the first message with an `orderRef`. Orders that no client of this daemon has p
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.types import UNSET_INT
@@ -22,18 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 
-MOST_EXECUTIONS = 20_000
-
 _UNTIED = (None, 0, UNSET_INT)
 """Ids that name nothing."""
-
-
-@dataclass(slots=True)
-class _Reported:
-    """Topics of an execution whose commission has not come yet, oldest first, and the topic of its last commission."""
-
-    pending: list[Any] = field(default_factory=list)
-    last: Any = None
 
 
 class OrderRegistry:
@@ -56,7 +44,6 @@ class OrderRegistry:
         self._by_id: dict[int, Order] = {}
         self._by_perm: dict[int, Order] = {}
         self._former: dict[tuple[str, str], Order] = {}
-        self._executions: OrderedDict[str, _Reported] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -193,26 +180,6 @@ class OrderRegistry:
             self._by_id.setdefault(order_id, order)
         self._join(order, perm_id)
         return order
-
-    def executed(self, exec_id: str, whose: Any) -> None:
-        """Remember the topic of an execution: its commission comes later and names only the execution."""
-        reported = self._executions.setdefault(exec_id, _Reported())
-        reported.pending = [*reported.pending[:1], whose]
-        if len(self._executions) > MOST_EXECUTIONS:
-            self._executions.popitem(last=False)
-
-    def execution(self, exec_id: str) -> Any:
-        """Return the topic for the commission of an execution; None if the execution is not known.
-
-        A repeated report of the execution (reqExecutions) must not take the commission of the live report from its
-        owner.
-        """
-        reported = self._executions.get(exec_id)
-        if reported is None:
-            return None
-        if reported.pending:
-            reported.last = reported.pending.pop(0)
-        return reported.last
 
 
 def _stranger(client_id: Any, order_id: Any, perm_id: Any) -> Owner:
