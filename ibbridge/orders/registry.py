@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _UNTIED = (None, 0, UNSET_INT)
 """Ids that name nothing."""
 
+_NOT_AT_TWS = (OrderState.QUEUED, OrderState.NOT_SENT)
+"""States of an order of which TWS cannot have heard."""
+
 
 class OrderRegistry:
     """Registry of the orders that this process has placed, and of the owners of earlier orders.
@@ -139,8 +142,8 @@ class OrderRegistry:
         found = [self._by_key.get((owner, key)), self._former.get((owner, key))]
         if found == [None, None]:
             found = [self.former(owner, key)]
-        unknown = (order for order in found if order is not None and order.order_id and not order.perm_ids)
-        return next(unknown, None)
+        left = (order for order in found if order is not None and order.order_id and order.state not in _NOT_AT_TWS)
+        return next((order for order in left if not order.perm_ids), None)
 
     def _join(self, order: Order, perm_id: Any) -> bool:
         """Enter an order under a permId, and under no other order. Return False if nothing is new."""

@@ -176,6 +176,15 @@ def test_a_completed_order_is_the_unheard_orders_that_its_ref_names() -> None:
     assert desk.hear(1, 7) == ("me", "k")
 
 
+@pytest.mark.parametrize("state", [OrderState.QUEUED, OrderState.NOT_SENT])
+def test_a_completed_order_is_not_an_order_that_has_not_left(state: OrderState) -> None:
+    desk = Desk()
+    order = desk.place("k", 1)
+    order.state = state
+    assert desk.complete(7, "me/k") == ("ext", "~7"), "of another daemon, whose clients have the same names"
+    assert order.state is state
+
+
 @pytest.mark.parametrize("taken_up", [True, False])
 def test_a_completed_order_is_that_of_an_earlier_process(taken_up: bool) -> None:
     desk = Desk({("me", "k"): (5, 0)})
