@@ -24,6 +24,7 @@ from ibbridge.commands.ib_requests import Executors, IbRequests
 from ibbridge.inbound.connection_events import ConnectionTracker, NoticeHandler
 from ibbridge.inbound.dispatcher import Dispatcher, Turn
 from ibbridge.inbound.errors import ErrorRouter
+from ibbridge.inbound.order_router import OrderRouter
 from ibbridge.inbound.publication_plan import PASSED_ON
 from ibbridge.inbound.router import Router
 from ibbridge.inbound.undecodable import UndecodableMessages
@@ -33,6 +34,7 @@ from ibbridge.monitoring.bridge_events import BridgeEvents
 from ibbridge.monitoring.connection_status import ConnectionStatus
 from ibbridge.monitoring.health_checks import HealthChecks, HealthSample, HealthWatch
 from ibbridge.monitoring.heartbeat import Heartbeat, collect
+from ibbridge.monitoring.perm_id_watch import PermIdWatch
 from ibbridge.monitoring.process_health import memory_limit
 from ibbridge.monitoring.process_watch import ProcessWatch
 from ibbridge.monitoring.store_watch import StoreWatch
@@ -120,6 +122,7 @@ class Streams:
     halt: Halt
     order_keys: OrderKeys
     journal: OrderJournal
+    perm_ids: PermIdWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +205,8 @@ def assemble(config: Config, outside: Outside) -> Parts:
     orders = _orders(config, streams, tws, requests, outside)
     settings = ClientSettings(tws.sender, tws.session, tws.status)
     surplus = SurplusFields(tws.port)
-    listeners = _listeners(tws, requests, orders, settings, surplus)
+    order_router = OrderRouter(streams.publisher, requests.tracker, orders.registry)
+    listeners = (*_listeners(tws, requests, orders, settings, surplus), order_router)
 
     subscribe = SubscriptionService(
         requests.service, requests.registry, requests.tracker, requests.factory, requests.singletons
@@ -220,7 +224,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
     )
     unreadable = Unreadable(requests.tracker, errors, orders.registry, orders.notifications, requests.singletons)
     undecodable = UndecodableMessages(streams.publisher, unreadable, streams.alarms, clock)
-    router = Router(streams.publisher, requests.tracker, orders.registry, errors, requests.singletons)
+    router = Router(streams.publisher, requests.tracker, order_router, errors, requests.singletons)
     notices = NoticeHandler(tws.supervisor, tws.send_queue, requests.resubscriber, streams.publisher, clock)
     connection = ConnectionTracker(tws.sender, orders.registry, notices, tws.status, listeners)
     dispatcher = Dispatcher(streams.publisher, router, connection, undecodable, turn)
@@ -241,6 +245,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         tws.ids.tick,
         streams.halt.tick,
         undecodable.tick,
+        streams.perm_ids.tick,
         health.tick,
         transports.restock,
         process.tick,
@@ -292,7 +297,9 @@ def _streams(config: Config, outside: Outside, send: Callable[[list[bytes]], Non
     )
     events = BridgeEvents(publisher, clock)
     journal = OrderJournal(outside.order_store)
-    return Streams(publisher, events, Alarms(events.alarm), Halt(store, events.halt), order_keys, journal)
+    alarms = Alarms(events.alarm)
+    halt = Halt(store, events.halt)
+    return Streams(publisher, events, alarms, halt, order_keys, journal, PermIdWatch(alarms, clock))
 
 
 def _tws(config: Config, streams: Streams, outside: Outside) -> Tws:
@@ -336,7 +343,12 @@ def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, st
 def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outside: Outside) -> Orders:
     store, clock = outside.store, outside.clock
     states = OrderStates(streams.journal, streams.publisher, clock)
-    registry = OrderRegistry(config.tws.client_id, states, streams.order_keys.find)
+    registry = OrderRegistry(
+        config.tws.client_id,
+        states,
+        streams.order_keys.find,
+        lambda order: streams.perm_ids.report(order.owner, order.key, order.perm_ids),
+    )
     notifications = OrderNotifications(states, streams.publisher, clock)
     gate = TradingGate(streams.halt, (store, streams.journal), tws.session, config.tws.restart_windows, clock)
     unreported = UnreportedOrders(registry, notifications, clock)

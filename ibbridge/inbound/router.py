@@ -4,7 +4,8 @@ Responses go where their request says. The declarations say the rest: the field 
 message without a request, and the fields that identify the values that a message can hold. Data with a request id that
 this daemon has not assigned is published under the key `~<reqId>`.
 
-This module knows declarations, streams, requests and orders. It must not know sockets, time or permissions.
+`order_router` has the messages about orders. This module knows declarations, streams and requests. It must not know
+sockets, time or permissions.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgpack
 
 from ibbridge.codec.messages import MESSAGES
-from ibbridge.codec.schema import Kind, Topic
+from ibbridge.codec.schema import Topic
 from ibbridge.inbound.publication_plan import PASSED_ON, publication_plan
 from ibbridge.streams.market_depth import DepthBook
 from ibbridge.streams.publisher import EVENT
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 
     from ibbridge.codec import Packed
     from ibbridge.inbound.errors import ErrorRouter
+    from ibbridge.inbound.order_router import OrderRouter
     from ibbridge.inbound.publication_plan import PublicationPlan
-    from ibbridge.orders.registry import OrderRegistry
-    from ibbridge.requests.request import ActiveRequest
     from ibbridge.requests.tracker import RequestTracker
     from ibbridge.streams.publisher import Publisher
     from ibbridge.streams.sequencer import Channel
@@ -42,7 +42,7 @@ class Router:
         self,
         publisher: Publisher,
         tracker: RequestTracker,
-        orders: OrderRegistry,
+        orders: OrderRouter,
         errors: ErrorRouter,
         singletons: SingletonStreams,
     ) -> None:
@@ -79,8 +79,7 @@ class Router:
             channel.book.apply(data, ts)
         if plan.ends and number is not None:
             self._over(name, number, data)
-        if self._orders.states.changed:
-            self._orders.states.publish(ts)
+        self._orders.publish_states(ts)
 
     def pass_on(self, message: Packed, ts: int) -> None:
         """Publish a message that the codec has packed already. Its type is in `PASSED_ON`."""
@@ -107,11 +106,14 @@ class Router:
     def _channel(self, plan: PublicationPlan, name: str, data: dict[str, Any], ts: int) -> Channel | None:
         """Return the channel of a message that has no channel yet, or whose channel depends on more than its id.
 
-        Return None if the message has been published here: as an error, or to the requests that waited for it.
+        Return None if the message has been published: as an error, as an execution, or to the requests that waited.
         """
         declaration = plan.declaration
         if name == "error":
             self._errors.publish(data, ts)
+            return None
+        if declaration.topic is Topic.EXECUTION:
+            self._orders.publish(name, data, ts)
             return None
         if plan.ends and declaration.key is None:
             self._singletons.complete(name)
@@ -141,63 +143,7 @@ class Router:
         return channel
 
     def _of_order(self, _: PublicationPlan, name: str, data: dict[str, Any]) -> Channel:
-        about = data.get("order") or data
-        number = data.get("orderId", 0)
-        active = self._tracker.find(number)
-        # A what-if is no order. Another client of TWS may have an order with the same order id.
-        if active is not None and active.request.does is Kind.ORDER and self._orders.ours(about.get("clientId", 0)):
-            return self._of_what_if(active, name, data)
-        whose = self._orders.whose(
-            client_id=about.get("clientId", 0),
-            order_id=data.get("orderId", about.get("orderId", 0)),
-            perm_id=about.get("permId", 0),
-            order_ref=about.get("orderRef", ""),
-            status=data.get("status") or (data.get("orderState") or {}).get("status") or "",
-        )
-        self._orders.report(whose, name, data)
-        return self._publisher.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
-
-    def _of_what_if(self, active: ActiveRequest, name: str, data: dict[str, Any]) -> Channel:
-        """Return the channel of a message about a what-if: the client's, unless an openOrder is not the response yet.
-
-        TWS may send an openOrder before the margins are known. The daemon keeps this openOrder, and publishes it as the
-        response only if no other comes (`answer_partly`).
-        """
-        if name == "openOrder" and (active.ended or not _has_margins(data)):
-            if not active.ended:
-                active.partial = _pack(data)
-                for listener in active.listeners:
-                    listener.partly_answered(active)
-            return self._publisher.transient_channel("req", f"~{active.req_id}", name)
-        if name == "openOrder":
-            self._tracker.end(active)
-        return self._tracker.channel(active, name)
-
-    def _of_execution(self, plan: PublicationPlan, name: str, data: dict[str, Any]) -> Channel:
-        if name == "commissionAndFeesReport":
-            where = self._orders.execution(data[name].get("execId", "")) or ("exec", "ext", None)
-        else:
-            where = self._execution(plan, data)
-            self._orders.executed(data["execution"].get("execId", ""), where)
-        *components, ref = where
-        # An event: as state it would grow with every execution.
-        return self._publisher.transient_channel(*components, name, ref=ref)
-
-    def _execution(self, plan: PublicationPlan, data: dict[str, Any]) -> tuple[Any, ...]:
-        """Return the topic components and `ref` of an execution: its requester's, or for a live one its owner's."""
-        execution = data["execution"]
-        whose = self._orders.whose(
-            client_id=execution.get("clientId", 0),
-            order_id=execution.get("orderId", 0),
-            perm_id=execution.get("permId", 0),
-            order_ref=execution.get("orderRef", ""),
-        )
-        self._orders.report(whose, plan.declaration.name, data)
-        active = self._tracker.find(data["reqId"])
-        if active is not None:
-            active.respond()
-            return (*active.place(plan.declaration.name), active.ref)
-        return ("exec", whose.owner, whose.ref)
+        return self._orders.channel(name, data)
 
     def _of_account(self, plan: PublicationPlan, name: str, data: dict[str, Any]) -> Channel:
         number = plan.number(data) if plan.number else None
@@ -219,16 +165,7 @@ class Router:
     _places: ClassVar[Mapping[Topic, Callable[[Router, PublicationPlan, str, dict[str, Any]], Channel]]] = {
         Topic.REQUEST: _answer,
         Topic.ORDER: _of_order,
-        Topic.EXECUTION: _of_execution,
         Topic.ACCOUNT: _of_account,
         Topic.SYSTEM: _at_its_place,
         Topic.NEWS: _at_its_place,
     }
-
-
-def _has_margins(data: Mapping[str, Any]) -> bool:
-    state = data.get("orderState") or {}
-    return any(each.startswith(_MARGINS) and value not in (None, "") for each, value in state.items())
-
-
-_MARGINS = ("initMargin", "maintMargin", "equityWithLoan")

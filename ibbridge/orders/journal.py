@@ -128,7 +128,7 @@ def _record(owner: str, key: str, order: Order | None) -> JournalRecord:
         return JournalRecord(ORDER, _name(owner, key), _FORGOTTEN, open=False)
     value: dict[str, Any] = {
         "orderId": order.order_id,
-        "permId": order.perm_id,
+        "permIds": order.perm_ids,
         "command": order.command,
         "digest": order.digest,
         "state": order.state.value,
@@ -164,7 +164,8 @@ def _order(record: JournalRecord) -> Order | None:
         not_after=value.get("notAfter"),
         parent=value.get("parent", ""),
         revision=value["revision"],
-        perm_id=value["permId"],
+        perm_id=next(iter(value["permIds"]), 0),
+        perm_ids=tuple(value["permIds"]),
         state=OrderState(value["state"]),
         reason=Reason(value["reason"]) if value["reason"] else None,
         cause=value["cause"],

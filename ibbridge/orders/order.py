@@ -66,6 +66,7 @@ class Order:
     - `message`: the message that places the order, while it is queued.
     - `cancelling`: a cancel has left, and TWS has said nothing since that may be about the cancel.
     - `has_followup`: a cancel or a change has left at some time, so an error may be about that.
+    - `perm_id`: the first permId that TWS has given the order, 0 before that. `perm_ids`: all of them, in order.
     - `cancel`: the message of the last cancel. `cancelled_at`: when the last cancel left, in µs since 1970 UTC.
     - `left_at`: when the order left, in seconds of a monotonic clock; an order of an earlier process left long ago.
     - `absences`: reconciliations in a row that have missed the order. `unknown_since`: when it was found unknown.
@@ -102,9 +103,11 @@ class Order:
     changes: int = 0
     published: Any = None
     recorded: tuple[int, int, bool] | None = None
+    perm_ids: tuple[int, ...] = ()
     whose: Owner = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        self.perm_ids = self.perm_ids or ((self.perm_id,) if self.perm_id else ())
         self.number(self.order_id)
 
     def number(self, order_id: int) -> None:
@@ -112,6 +115,16 @@ class Order:
         self.order_id = order_id
         about = {"owner": self.owner, "key": self.key, "orderId": order_id or None}
         self.whose = Owner(self.owner, self.key, about, self)
+
+    def take_perm_id(self, perm_id: int) -> None:
+        """Add a permId to those of the order."""
+        self.perm_ids = (*self.perm_ids, perm_id)
+        self.perm_id = self.perm_ids[0]
+
+    def give_up_perm_id(self, perm_id: int) -> None:
+        """Remove a permId that turns out to be another order's."""
+        self.perm_ids = tuple(each for each in self.perm_ids if each != perm_id)
+        self.perm_id = self.perm_ids[0] if self.perm_ids else 0
 
     def step(self, event: OrderEvent, reason: Reason | None = None) -> None:
         """Change the state as the table says. `reason` is for an event that ends the order."""

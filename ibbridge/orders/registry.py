@@ -1,17 +1,18 @@
 """Registry of orders: from the ids in a message of TWS to the owner and key of the order.
 
 Pure. An order is known by `(clientId, orderId)` until TWS gives its permId, and by the permId afterwards. Owner and key
-also travel in `orderRef` (`owner/key`), so that they survive even the loss of this table. An order of an earlier
-process is restored from the messages that were published about the order, or from the first message with an `orderRef`;
-most messages have none. Orders that no client of this daemon has placed belong to `ext` and have the key `~permId`.
+also travel in `orderRef` (`owner/key`), so that they survive even the loss of this table. Most messages have no
+`orderRef`. Where a message has one, it decides: TWS can give an order id a second time, and then the ids alone name the
+wrong order. An order of an earlier process is restored from the messages that were published about the order, or from
+the first message with an `orderRef`. Orders that no client of this daemon has placed belong to `ext` and have the key
+`~permId`.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ibbridge.codec.types import UNSET_INT
 from ibbridge.orders.order import FOREIGN, Order, Owner
 from ibbridge.orders.reports import take_report
 from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
@@ -21,17 +22,8 @@ if TYPE_CHECKING:
 
     from ibbridge.orders.order_states import OrderStates
 
-MOST_EXECUTIONS = 20_000
-
-_UNTIED = (None, 0)
-
-
-@dataclass(slots=True)
-class _Reported:
-    """Topics of an execution whose commission has not come yet, oldest first, and the topic of its last commission."""
-
-    pending: list[Any] = field(default_factory=list)
-    last: Any = None
+_UNTIED = (None, 0, UNSET_INT)
+"""Ids that name nothing."""
 
 
 def end(order: Order) -> None:
@@ -42,11 +34,16 @@ def end(order: Order) -> None:
 class OrderRegistry:
     """Registry of the orders that this process has placed, and of the owners of earlier orders.
 
-    `recorded` returns orderId and permId of an order that is not in the registry, by owner and key.
+    `recorded` returns orderId and permId of an order that is not in the registry, by owner and key. `renumbered` is
+    called with an order to which TWS has given another permId, once for each.
     """
 
     def __init__(
-        self, client_id: int, states: OrderStates, recorded: Callable[[str, str], tuple[int, int] | None]
+        self,
+        client_id: int,
+        states: OrderStates,
+        recorded: Callable[[str, str], tuple[int, int] | None],
+        renumbered: Callable[[Order], None],
     ) -> None:
         self.listed: set[Order] | None = None
         """The orders that TWS has reported since a reconciliation began; None while there is none."""
@@ -54,12 +51,12 @@ class OrderRegistry:
         self.journal = states.journal
         self._client_id = client_id
         self._recorded = recorded
+        self._renumbered = renumbered
         self._by_key: dict[tuple[str, str], Order] = {}
         self._live: dict[tuple[str, str], Order] = {}
         self._by_id: dict[int, Order] = {}
         self._by_perm: dict[int, Order] = {}
         self._former: dict[tuple[str, str], Order] = {}
-        self._executions: OrderedDict[str, _Reported] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._by_key)
@@ -141,45 +138,69 @@ class OrderRegistry:
 
     def whose(self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "", status: str = "") -> Owner:
         """Return the owner of the order in a message of TWS, and note the ids and the status in the message."""
-        order = self._by_perm.get(perm_id) if perm_id not in _UNTIED else None
-        if order is None and self.ours(client_id):
-            order = self._by_id.get(order_id)
-        if order is None and client_id in _UNTIED and order_id in _UNTIED:
-            order = self._without_perm_id(order_ref)
-        if order is not None:
-            order.hear(status)
-            self.states.note(order)
-            if perm_id not in _UNTIED and not order.perm_id:
-                order.perm_id = perm_id
-                self._by_perm[perm_id] = order
-            return order.whose
-        return self._stranger(client_id, order_id, perm_id, order_ref, status)
+        order = self._found(client_id, order_id, perm_id, order_ref)
+        if order is None:
+            return _stranger(client_id, order_id, perm_id)
+        another = bool(order.perm_ids)
+        if self._join(order, perm_id) and another:
+            self._renumbered(order)
+        order.hear(status)
+        self.states.note(order)
+        return order.whose
 
     def report(self, whose: Owner, name: str, data: Mapping[str, Any]) -> None:
         """Take the quantities and the end of an order from a message of TWS about it."""
-        if whose.order is not None:
-            if self.listed is not None:
-                self.listed.add(whose.order)
-            take_report(whose.order, name, data)
-            if not whose.order.ended:
-                self._live[whose.owner, whose.part] = whose.order
+        if whose.order is None:
+            return
+        if self.listed is not None:
+            self.listed.add(whose.order)
+        take_report(whose.order, name, data)
+        if not whose.order.ended:
+            self._live[whose.owner, whose.part] = whose.order
 
-    def _without_perm_id(self, order_ref: str) -> Order | None:
-        """Return the order with that `orderRef`, if its permId is not known: `completedOrder` has no other id."""
+    def _found(self, client_id: Any, order_id: Any, perm_id: Any, order_ref: str) -> Order | None:
+        """Return the order of this daemon that a message is about.
+
+        `orderRef` decides, unless the message names another client of TWS: the clients of another daemon may have the
+        same names. A message with neither client id nor order id (`completedOrder`) may be about anybody's order.
+        """
+        order = self._by_perm.get(perm_id) if perm_id not in _UNTIED else None
+        anybodys = client_id in _UNTIED and order_id in _UNTIED
+        ours = self.ours(client_id) and not anybodys
         owner, _, key = order_ref.partition("/")
-        order = self._by_key.get((owner, key))
-        return None if order is None or order.perm_id else order
+        if not (owner and key and (ours or anybodys)):
+            return self._by_id.get(order_id) if order is None and ours else order
+        if order is not None and (order.owner, order.key) == (owner, key):
+            return order
+        if order is None and anybodys:
+            return self._without_perm_id(owner, key)
+        named = self.known(owner, key, order_id) or self.find(owner, key) or self.former(owner, key)
+        if named is None or order_id not in (*_UNTIED, named.order_id):
+            named = self.take_up(owner, key, order_id, perm_id)
+        return named
 
-    def _stranger(self, client_id: Any, order_id: Any, perm_id: Any, order_ref: str, status: str) -> Owner:
-        owner, slash, key = order_ref.partition("/")
-        if slash and owner and key and self.ours(client_id):
-            order = self.take_up(owner, key, order_id, perm_id)
-            order.hear(status)
-            self.states.note(order)
-            return order.whose
-        part = f"~{perm_id}" if perm_id not in _UNTIED else f"~{client_id}/{order_id}"
-        about = {"orderId": order_id, "permId": perm_id, "clientId": client_id}
-        return Owner(FOREIGN, part, {"owner": FOREIGN, "key": part, **about})
+    def _without_perm_id(self, owner: str, key: str) -> Order | None:
+        """Return the order of this client id under a key, if its permId is not known.
+
+        A permId that is not the order's is that of an order of another daemon.
+        """
+        found = [self._by_key.get((owner, key)), self._former.get((owner, key))]
+        if found == [None, None]:
+            found = [self.find(owner, key) or self.former(owner, key)]
+        left = (order for order in found if order is not None and order.order_id and not order.unsent)
+        return next((order for order in left if not order.perm_ids), None)
+
+    def _join(self, order: Order, perm_id: Any) -> bool:
+        """Enter an order under a permId, and under no other order. Return False if nothing is new."""
+        other = self._by_perm.get(perm_id)
+        if perm_id in _UNTIED or other is order:
+            return False
+        if other is not None:
+            other.give_up_perm_id(perm_id)
+        self._by_perm[perm_id] = order
+        if perm_id not in order.perm_ids:
+            order.take_perm_id(perm_id)
+        return True
 
     def recall(self, ref: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """Restore an order from a message that an earlier process published: later `orderStatus` has only its ids."""
@@ -194,33 +215,25 @@ class OrderRegistry:
                 order.recorded = (order.order_id, order.perm_id, True)
 
     def take_up(self, owner: str, key: str, order_id: Any, perm_id: Any) -> Order:
-        """Enter an order of an earlier process by its ids, and return the order. Its arguments are not known."""
+        """Enter an order of an earlier process by its ids, and return the order. Its arguments are not known.
+
+        If an order with another order id is known under the key, that order keeps the key: a cancel means that order.
+        """
         order = self._by_id.get(order_id)
         if order is None or (order.owner, order.key) != (owner, key):
-            order = self._former[owner, key] = Order(owner, key, order_id, {}, perm_id=perm_id, state=OrderState.ACKED)
+            former = order = self._former.get((owner, key))
+            if order is None or order_id not in (*_UNTIED, order.order_id):
+                order = Order(owner, key, order_id, {}, state=OrderState.ACKED)
+                if former is None or former.order_id in _UNTIED:
+                    self._former[owner, key] = order
         if order_id not in _UNTIED:
             self._by_id.setdefault(order_id, order)
-        if perm_id not in _UNTIED:
-            order.perm_id = perm_id
-            self._by_perm[perm_id] = order
+        self._join(order, perm_id)
         return order
 
-    def executed(self, exec_id: str, whose: Any) -> None:
-        """Remember the topic of an execution: its commission comes later and names only the execution."""
-        reported = self._executions.setdefault(exec_id, _Reported())
-        reported.pending = [*reported.pending[:1], whose]
-        if len(self._executions) > MOST_EXECUTIONS:
-            self._executions.popitem(last=False)
 
-    def execution(self, exec_id: str) -> Any:
-        """Return the topic for the commission of an execution; None if the execution is not known.
-
-        A repeated report of the execution (reqExecutions) must not take the commission of the live report from its
-        owner.
-        """
-        reported = self._executions.get(exec_id)
-        if reported is None:
-            return None
-        if reported.pending:
-            reported.last = reported.pending.pop(0)
-        return reported.last
+def _stranger(client_id: Any, order_id: Any, perm_id: Any) -> Owner:
+    """Return the owner of an order that no client of this daemon has placed."""
+    part = f"~{perm_id}" if perm_id not in _UNTIED else f"~{client_id}/{order_id}"
+    about = {"orderId": order_id, "permId": perm_id, "clientId": client_id}
+    return Owner(FOREIGN, part, {"owner": FOREIGN, "key": part, **about})

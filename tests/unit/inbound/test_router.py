@@ -6,7 +6,7 @@ import pytest
 
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.ib import ERROR_CODES, about
-from ibbridge.orders import registry
+from ibbridge.orders import executions
 from ibbridge.requests import tracker
 from tests.support.daemon_core import AAPL, DAY, LIMIT, MSFT, Middle
 
@@ -441,7 +441,7 @@ def test_a_refused_what_if_is_told_to_who_asked(middle, code):
     assert len(middle.tracker) == 0
 
 
-# Executions
+# Executions; test_order_router.py has more
 
 
 def fill(number, exec_id="0001.01", **about):
@@ -470,16 +470,17 @@ def test_a_fill_of_an_order_of_another_goes_to_ext(middle):
 
 
 def test_executions_are_forgotten_in_time(middle, monkeypatch):
-    monkeypatch.setattr(registry, "MOST_EXECUTIONS", 10)
+    monkeypatch.setattr(executions, "MOST_EXECUTIONS", 10)
     number = middle.place("k")
     for each in range(20):
-        middle.hear("execDetails", reqId=-1, **fill(number, f"0001.{each}"))
-    assert commission(middle, "0001.19") == commission(middle, "0001.10") == "exec.a.commissionAndFeesReport."
-    assert commission(middle, "0001.9") == "exec.ext.commissionAndFeesReport."
+        middle.hear("execDetails", reqId=-1, **fill(number, f"{each}.01"))
+    assert commission(middle, "19.01") == commission(middle, "10.01") == "exec.a.commissionAndFeesReport."
+    report = {"execId": "9.01", "commissionAndFees": 1.0}
+    assert middle.hear("commissionAndFeesReport", commissionAndFeesReport=report) is None, "its execution may come"
 
 
-def test_a_commission_of_an_unknown_execution_goes_to_ext(middle):
-    assert commission(middle, "who knows") == "exec.ext.commissionAndFeesReport."
+def test_a_commission_without_an_exec_id_goes_to_ext(middle):
+    assert commission(middle, "") == "exec.ext.commissionAndFeesReport."
 
 
 def test_executions_that_were_asked_for_go_to_who_asked(middle):
@@ -491,22 +492,6 @@ def test_executions_that_were_asked_for_go_to_who_asked(middle):
     assert middle.topic_of("execDetails", reqId=asked, **fill(number)) == "req.b.5.execDetails."
     assert commission(middle) == "req.b.5.commissionAndFeesReport."
     assert middle.topic_of("execDetailsEnd", reqId=asked) == "req.b.5.execDetailsEnd."
-
-
-def test_who_asks_for_executions_does_not_take_the_commission_from_the_orders_owner(middle):
-    number = middle.place("k")
-    middle.hear("execDetails", reqId=-1, **fill(number))
-    middle.ask("reqExecutions", "b", 5)
-    middle.hear("execDetails", reqId=middle.last_id(), **fill(number))  # before the commission of the live one is known
-    assert commission(middle) == "exec.a.commissionAndFeesReport."
-    assert commission(middle) == "req.b.5.commissionAndFeesReport."
-
-
-def test_a_repeated_fill_or_commission_goes_where_the_first_went(middle):
-    number = middle.place("k")
-    for _ in range(3):
-        middle.hear("execDetails", reqId=-1, **fill(number))
-    assert {commission(middle) for _ in range(5)} == {"exec.a.commissionAndFeesReport."}
 
 
 # Accounts
