@@ -232,7 +232,7 @@ def test_what_became_of_orders_is_known_after_a_restart_as_stale_and_by_its_ref(
     first = Process(1, shelf)
     first.say("ord", "a", "k", "orderStatus", n=1, ref={"owner": "a"})
     first.say("ord", "a", "k", "orderStatus", n=1, ref={"owner": "a"})
-    first.say("acct", "DU1", "position", n=1)
+    first.say("acct", "DU1", "updateAccountValue", n=1)
     second = Process(2, shelf)
     ((order, orders), (account, nothing)) = (
         (stream["stream"], stream["messages"])
@@ -247,6 +247,54 @@ def test_what_became_of_orders_is_known_after_a_restart_as_stale_and_by_its_ref(
     assert "flags" not in msgpack.unpackb(body), "and confirmed when it is told again"
     second.streams.forget(second.streams.channel("ord", "a", "k", "orderStatus", ref={"owner": "a"}))
     assert shelf.states == {}
+
+
+@pytest.mark.parametrize("kind", ["position", "updatePortfolio"])
+def test_positions_are_known_after_a_restart_as_stale_until_they_are_told_again_or_end(kind):
+    shelf = Shelf()
+    first = Process(1, shelf)
+    for n in (1, 2, 3):
+        first.say("acct", "DU1", kind, n=n)
+    second = Process(2, shelf)
+    topic = f"acct.DU1.{kind}."
+    assert states(second.streams, b"acct.") == [(topic, 1, ["stale"]), (topic, 2, ["stale"]), (topic, 3, ["stale"])]
+    second.say("acct", "DU1", kind, n=2)
+    channel = second.streams.channel("acct", "DU1", kind)
+    second.streams.publish_end(channel, 1, {"n": 0}, 7)
+    second.streams.drop(channel, 3)
+    assert states(second.streams, b"acct.") == [(topic, 4, [])]
+    told = msgpack.unpackb(second.sent[-1][1])
+    assert (told["seq"], told["flags"], told["ts"], told["data"]) == (5, ["synthetic"], 7, {"n": 0})
+    assert states(Process(3, shelf).streams, b"acct.") == [(topic, 4, ["stale"])]
+
+
+def test_a_value_that_ends_before_its_message_is_committed_does_not_come_back_with_the_next_process():
+    shelf = Shelf()
+    first = Process(1, shelf)
+    channel = first.streams.channel("acct", "DU1", "position")
+    first.streams.begin_batch()
+    first.say("acct", "DU1", "position", n=1)
+    first.say("acct", "DU1", "position", n=2)
+    first.streams.publish_end(channel, 1, {"n": 0}, 7)
+    first.streams.flush()
+    assert [row.seq for row in shelf.rows[b"acct.DU1."]] == [1, 2, 3]
+    assert states(Process(2, shelf).streams, b"acct.") == [("acct.DU1.position.", 2, ["stale"])]
+
+
+def test_values_are_older_if_they_were_published_before_an_offset_or_in_an_earlier_epoch():
+    shelf = Shelf()
+    first = Process(1, shelf)
+    for n in range(10):
+        first.say("acct", "DU1", "position", n=n)
+    second = Process(2, shelf)
+    second.say("acct", "DU1", "position", n=0)
+    second.streams.next_generation()
+    second.say("acct", "DU1", "position", n=1)
+    second.say("acct", "DU1", "position", n=2)
+    channel = second.streams.channel("acct", "DU1", "position")
+    older = [sorted(data["n"] for _, data in second.streams.older(channel, offset)) for offset in range(4)]
+    rest = [*range(3, 10)]
+    assert older == [rest, [0, *rest], [0, 1, *rest], [0, 1, 2, *rest]]
 
 
 def states(streams, prefix=b"ord."):
