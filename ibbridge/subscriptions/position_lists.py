@@ -145,7 +145,9 @@ class PositionLists:
     def _close(self, begun: BegunList, missing: Sequence[Missing], own: Mapping[str, Any], ts: int) -> None:
         """Publish values that are missing from a list as closed positions, with the fields `own`, and drop them."""
         if missing and (why := self._doubt(begun)):
-            log.warning("%s: TWS has not listed %d positions, %s; they stay as they were", begun.row, len(missing), why)
+            log.warning(
+                "%s: TWS has not listed %d of the positions, %s; they stay as they were", begun.row, len(missing), why
+            )
             return
         closed = CLOSED[begun.row]
         quantity = next(iter(closed))

@@ -20,51 +20,12 @@ from ibbridge.protocol.errors import CommandRefused
 from ibbridge.risk.halt import Halt
 from ibbridge.streams import snapshot
 from ibbridge.streams.channels import DURABLE
-from ibbridge.streams.history import MessageHistory, Row
+from ibbridge.streams.history import MessageHistory
 from ibbridge.streams.publisher import Publisher
 from ibbridge.wiring import assemble
 from tests.support.daemon_core import AAPL, LIMIT, Middle, each_pair, refusal
-from tests.support.outside import ListBus, ManualClock, NoStore, outside
-
-
-class Shelf(NoStore):
-    """A store in memory. It can be made to refuse what it is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.name = "s-1"
-        self.rows: dict[bytes, list[Row]] = {}
-        self.pruned: dict[bytes, int] = {}
-        self.commits: list[int] = []
-        self.writable = True
-        self.states: dict[tuple[bytes, bytes], bytes] = {}
-
-    def append(self, rows):
-        for row in rows if self.writable else ():
-            self.rows.setdefault(row.stream, []).append(row)
-            if row.identity is not None:
-                self.states[row.topic, row.identity] = row.body
-        self.commits.append(len(rows))
-        return self.writable
-
-    def first(self, stream):
-        rows = self.rows.get(stream, [])
-        return next((row.seq for row in rows if row.seq > self.pruned.get(stream, 0)), self.last()[stream] + 1)
-
-    def read(self, stream, first, last, most, most_bytes):
-        return [(row.seq, row.topic, row.body) for row in self.rows[stream] if first <= row.seq <= last][:most]
-
-    def forget(self, topic, identity):
-        self.states.pop((topic, identity), None)
-
-    def remember(self, key):
-        raise AssertionError(f"nothing here is an order: {key}")
-
-    def last(self):
-        return {stream: rows[-1].seq for stream, rows in self.rows.items()}
-
-    def state(self):
-        return [(topic, identity, body) for (topic, identity), body in self.states.items()]
+from tests.support.outside import ListBus, ManualClock, outside
+from tests.support.shelf import Shelf
 
 
 class Process:
@@ -335,7 +296,7 @@ class Whole(Process):
 
     def __init__(self, epoch: int, shelf: Shelf) -> None:
         super().__init__(epoch, None)
-        shelf.remember = lambda _: None  # type: ignore[method-assign]
+        shelf.remember = lambda key: None  # type: ignore[method-assign]
         self.parts = assemble(Config(), outside(ManualClock(us=epoch), ListBus(self._send), store=shelf))
         self.streams, self.orders = self.parts.streams.publisher, self.parts.orders.registry
         self.streams.restore(shelf.last(), shelf.state())

@@ -375,7 +375,8 @@ def test_why_nothing_is_closed_is_logged(caplog: pytest.LogCaptureFixture) -> No
     session.play(f"ask, {BOTH}, lost, connect, bad, end")
     (line,) = (each.getMessage() for each in caplog.records if each.name == position_lists.__name__)
     assert line == (
-        "position: TWS has not listed 2 positions, which may be in a row that cannot be read; they stay as they were"
+        "position: TWS has not listed 2 of the positions, which may be in a row that cannot be read; "
+        "they stay as they were"
     )
 
 
