@@ -195,7 +195,8 @@ class Daemon:
         streams.publisher.restore(self.store.last(), state)
         for _, _, packed in state:
             body = msgpack.unpackb(packed, strict_map_key=False)
-            registry.recall(body["ref"], body["data"])
+            if "ref" in body:  # an order; positions have none
+                registry.recall(body["ref"], body["data"])
         # TWS may give a lower next order id than the orders in the store have.
         self.parts.tws.ids.begin()
         self.parts.tws.ids.raise_to(max(registry.highest or 0, streams.order_keys.highest))

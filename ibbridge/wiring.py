@@ -69,6 +69,7 @@ from ibbridge.streams.envelope import PROTO
 from ibbridge.streams.history import MessageHistory
 from ibbridge.streams.publisher import Publisher
 from ibbridge.subscriptions.market_hours import MarketHours
+from ibbridge.subscriptions.position_lists import PositionLists
 from ibbridge.subscriptions.registry import SubscriptionRegistry
 from ibbridge.subscriptions.resubscription import Resubscriber
 from ibbridge.subscriptions.service import SubscriptionService
@@ -324,7 +325,8 @@ def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, st
     notifications = RequestNotifications(streams.publisher, tracker, clock)
     issuer = RequestIssuer(tws.sender, tracker)
     factory = RequestFactory(notifications, names, (issuer, registry))
-    singletons = SingletonStreams(tws.sender, notifications, factory, tws.servers)
+    lists = PositionLists(streams.publisher, tracker, tws.sender, tws.servers)
+    singletons = SingletonStreams(tws.sender, notifications, factory, tws.servers, lists)
     reissue_queue = ReissueQueue(issuer, tracker, notifications, registry, singletons)
     timeouts = RequestTimeouts(issuer, tracker, notifications, reissue_queue, tws.servers)
     gaps = StreamGaps(registry, singletons, tracker, notifications, clock)

@@ -52,6 +52,7 @@ class Router:
         self._orders = orders
         self._errors = errors
         self._singletons = singletons
+        self._lists = singletons.lists
         self._plans = {
             name: publication_plan(declaration, tracker.channels[name]) for name, declaration in MESSAGES.items()
         }
@@ -77,8 +78,10 @@ class Router:
         if plan.declaration.book:
             channel.book = channel.book or DepthBook()
             channel.book.apply(data, ts)
-        if plan.ends and number is not None:
-            self._over(name, number, data)
+        if plan.ends:
+            if number is not None:
+                self._over(name, number, data)
+            self._lists.end(name, data, ts)
         self._orders.publish_states(ts)
 
     def pass_on(self, message: Packed, ts: int) -> None:

@@ -39,6 +39,8 @@ class UndecodableMessages:
         kind, size = MessageType(message.id, message.name), len(message.raw)
         admitted = self._decode_errors.admit(kind, message.reason, size, self._clock.monotonic())
         why = f"{message.field}: {message.reason}" if message.field else message.reason
+        if message.id is None and message.name is None:
+            self._unreadable.unidentified()
         whose = self._unreadable.notify(message.name, message.known, why, ts, admitted=admitted)
         if not admitted:
             return

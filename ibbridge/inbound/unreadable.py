@@ -63,6 +63,8 @@ class Unreadable:
         Clients whose request ends are always told. Clients whose subscription or order goes on are told only if the
         message is `admitted`, so that a flood of unreadable messages does not become a flood of errors.
         """
+        if name is not None:
+            self._singletons.lists.unreadable(name)
         message = MESSAGES.get(name or "")
         if message is None or name is None:
             return Concerned()
@@ -79,6 +81,10 @@ class Unreadable:
                 self._order_notifications.unreadable(order, text, ts)
         ref = order.whose.ref if order else next((active.blamed for active in requests), None)
         return Concerned(number, ref)
+
+    def unidentified(self) -> None:
+        """Note a message of which not even the type could be read: each list may miss a row."""
+        self._singletons.lists.unreadable(None)
 
     def _requests(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> list[ActiveRequest]:
         """Return the requests that the message would have answered."""

@@ -52,6 +52,7 @@ class ActiveRequest:
     - `has_followup`: a later command, such as an update, named this request, so an error may belong to that command.
     - `attempts`: how often the request was sent to TWS. `pacing_rejections`: how often TWS refused it for pacing.
     - `state`: its progress. `spoken`: a response has come since the last `has_spoken`.
+    - `since`: the last offset before the request was sent.
     - `answers`: the number of responses of the types that are `counted`.
     - `deadline`: the latest deadline of the request. Earlier deadlines are void.
     - `on_response`: receives each counted response; set only for requests of the daemon itself.
@@ -72,6 +73,7 @@ class ActiveRequest:
     has_followup: bool = False
     attempts: int = 0
     pacing_rejections: int = 0
+    since: int = 0
     answers: int = 0
     deadline: object = None
     state: RequestState = RequestState.QUEUED

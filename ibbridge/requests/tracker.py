@@ -60,7 +60,7 @@ class RequestTracker(ConnectionListener):
     def open(self, active: ActiveRequest) -> None:
         """Enter a request that is sent under `active.req_id`."""
         self._requests[active.req_id] = active
-        active.attempts, active.spoken = active.attempts + 1, False
+        active.attempts, active.spoken, active.since = active.attempts + 1, False, self._publisher.offset
 
     def renumber(self, active: ActiveRequest, number: int) -> None:
         """Give a request that is sent again a new request id, and disown the old one.

@@ -33,6 +33,9 @@ DURABLE = frozenset(("ord", "exec", "acct", "sys"))
 REMEMBERED = frozenset(("ord",))
 """Durable classes whose state survives a restart. The state of the others belongs to a lease, which ends with us."""
 
+LISTED = frozenset(("position", "updatePortfolio"))
+"""Types of message of class `acct` whose state survives a restart as well. TWS lists them anew for each request, and a
+value that is missing from the list has ended: so the values before the restart must be known."""
 
 MOST_PLACES = 5_000
 """Most topics whose spelling is remembered."""
@@ -135,9 +138,19 @@ class ChannelRegistry:
         channel.stream.cuts += 1
         channel.stream.channels.pop(self._key(channel.stream, channel.topic, channel.about), None)
 
+    def drop(self, channel: Channel, identity: Hashable) -> None:
+        """Drop one value of a channel's state."""
+        channel.last.pop(identity, None)
+        channel.stale.pop(identity, None)
+        channel.stream.cuts += 1
+        if (state := self._state_name(channel, identity)) is not None:
+            self._history.forget(channel.topic, [state])
+
     def _state_name(self, channel: Channel, identity: Hashable) -> bytes | None:
         """Return the name of a state in the store; None for state that ends with this process."""
-        return envelope.pack((channel.about, identity)) if channel.stream.name.startswith(self._lasting) else None
+        listed = channel.kind in LISTED and channel.stream.durable
+        lasts = listed or channel.stream.name.startswith(self._lasting)
+        return envelope.pack((channel.about, identity)) if lasts else None
 
     def forget_types(self, prefix: tuple[str, ...], kinds: frozenset[str]) -> None:
         """Drop the state of these message types in all streams under a prefix, except channels that a request uses."""
@@ -205,6 +218,19 @@ class ChannelRegistry:
             if held := [channel for channel in stream.channels.values() if channel.kind in kinds]:
                 found[self.components(stream)] = held
         return found
+
+    def older(self, channel: Channel, offset: int) -> Iterator[tuple[Hashable, dict[str, Any]]]:
+        """Yield identity and data of a channel's values that were published in an earlier epoch, or up to an offset.
+
+        The caller may drop a value that was yielded.
+        """
+        for identity, body in list(channel.last.items()):
+            if envelope.offset_of(body, channel.head) <= offset:
+                yield identity, envelope.unpack(body)["data"]
+        for identity in [identity for identity in channel.stale if identity not in channel.last]:
+            message = envelope.unpack(channel.stale[identity])
+            if message["epoch"] != self.epoch or message["offset"] <= offset:
+                yield identity, message["data"]
 
     def components(self, stream: Stream) -> tuple[str, ...]:
         """Return the components of a stream's name, without the configured prefix."""

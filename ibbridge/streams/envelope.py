@@ -57,6 +57,12 @@ def sequence_of(body: bytes, head: bytes) -> int:
     return int.from_bytes(body[len(head) : len(head) + 8])
 
 
+def offset_of(body: bytes, head: bytes) -> int:
+    """Return the offset of a body that was sealed with `head`."""
+    start = len(head) + 8 + len(_OFFSET)
+    return int.from_bytes(body[start : start + 8])
+
+
 def unpack(body: bytes) -> dict[str, Any]:
     """Return an envelope with its data, as the clients see it."""
     unpacked: dict[str, Any] = msgpack.unpackb(body, strict_map_key=False)

@@ -88,6 +88,7 @@ class MessageHistory:
         self._store = store
         self._keys = keys
         self._rows: list[Row] = []
+        self._states: set[tuple[bytes, bytes]] = set()  # topics and states of these rows
         self._committed = 0  # how many of the held frames come before the first durable message
 
     @property
@@ -113,6 +114,8 @@ class MessageHistory:
             self._committed = before
         key = self._key_of(channel, self._store) if channel.about else None
         self._rows.append(Row(stream.name, stream.seq, ts, channel.topic, body, state, key))
+        if state is not None:
+            self._states.add((channel.topic, state))
 
     def _key_of(self, channel: Channel, store: StreamStore) -> bytes | None:
         """Return the name of a channel's order key, and have the store keep new keys."""
@@ -132,15 +135,22 @@ class MessageHistory:
             send(held)
             return
         rows, self._rows = self._rows, []
+        self._states.clear()
         send(held[: self._committed])
         self._store.append(rows)
         send(held[self._committed :])
 
     def forget(self, topic: bytes, states: Iterable[bytes]) -> None:
-        """Remove states of a topic from the store."""
+        """Remove states of a topic from the store, and keep those of messages that wait for their commit out of it."""
         if self._store is not None:
-            for state in states:
+            gone = {(topic, state) for state in states}
+            for _, state in gone:
                 self._store.forget(topic, state)
+            if not gone.isdisjoint(self._states):
+                self._rows = [
+                    row._replace(identity=None) if (row.topic, row.identity) in gone else row for row in self._rows
+                ]
+                self._states -= gone
 
     def trim(self, stream: Stream) -> None:
         """Forget the offsets of a stream's messages that are no longer in the ring."""

@@ -100,6 +100,13 @@ class Publisher(ChannelRegistry):
         """Pack data and publish it like `publish_packed`."""
         self.publish_packed(channel, envelope.pack(data), ts, identity)
 
+    def publish_end(self, channel: Channel, identity: Hashable, data: Mapping[str, Any], ts: int) -> None:
+        """Publish the last message about a value, flagged `synthetic`, and drop the value from the channel's state."""
+        head = self._head(channel.kind, channel.about, (envelope.SYNTHETIC,))
+        last = sequencer.Channel(channel.stream, channel.topic, channel.kind, channel.about, head)
+        self.publish_map(last, data, ts)
+        self.drop(channel, identity)
+
     def gap(self, channels: Iterable[Channel], components: Sequence[str], reason: str, ts: int) -> None:
         """Publish a `gap` on a stream, because messages may be missing, and mark the state of its `channels` as stale.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.protocol.arguments import canonical
+from ibbridge.requests.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from ibbridge.codec.schema import Request
@@ -31,3 +32,14 @@ class SingletonStream:
     def wanted(self) -> list[tuple[CommandId, dict[str, Any]]]:
         """Return the different arguments in use, each with one of the clients that use them."""
         return list({canonical(args): (command_id, args) for command_id, args in self.subscribers.items()}.values())
+
+
+class Incomplete(NamedTuple):
+    """Deadline by which the first values of a subscription must be complete, with its count of sends at that time."""
+
+    singleton: SingletonStream
+    attempts: int
+
+
+class FirstValues(Deadlines[Incomplete]):
+    """Deadlines of the first values of subscriptions."""

@@ -6,13 +6,12 @@ This module knows the clients of each subscription. Every client's command is se
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ibbridge.ib.notices import NOT_CONNECTED
 from ibbridge.protocol.answer_topics import topic_of_all
 from ibbridge.protocol.errors import CommandRefused
-from ibbridge.requests.deadlines import Deadlines
-from ibbridge.subscriptions.singleton_stream import SingletonStream
+from ibbridge.subscriptions.singleton_stream import FirstValues, Incomplete, SingletonStream
 from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:
@@ -22,15 +21,9 @@ if TYPE_CHECKING:
     from ibbridge.requests.notifications import RequestNotifications
     from ibbridge.requests.request import ActiveRequest, CommandId
     from ibbridge.requests.request_factory import RequestFactory
+    from ibbridge.subscriptions.position_lists import PositionLists
     from ibbridge.tws.ib_servers import IbServers
     from ibbridge.tws.sender import RequestSender
-
-
-class Incomplete(NamedTuple):
-    """Deadline by which the first values of a subscription must be complete, with its count of sends at that time."""
-
-    singleton: SingletonStream
-    attempts: int
 
 
 class SingletonStreams(ConnectionListener):
@@ -42,13 +35,16 @@ class SingletonStreams(ConnectionListener):
         notifications: RequestNotifications,
         request_factory: RequestFactory,
         servers: IbServers,
+        lists: PositionLists,
     ) -> None:
         self._sender = sender
         self._notifications = notifications
         self._request_factory = request_factory
         self._servers = servers
+        self.lists = lists
+        """The lists with which TWS answers requests for positions."""
         self._of: dict[str, SingletonStream] = {}
-        self._deadlines: Deadlines[Incomplete] = Deadlines()
+        self._deadlines = FirstValues()
         self._unwanted: set[tuple[str, tuple[str, ...]]] = set()  # types of message given up, of an account or of all
 
     # -- commands
@@ -124,7 +120,8 @@ class SingletonStreams(ConnectionListener):
         """Queue a request or a cancel in place of queued ones, so that the message sent last is the valid one."""
         waiting = [message for message in singleton.messages if message.waits]
         last_word = [*waiting] if request.cancels or "subscribe" in args else ()
-        message = self._sender.message(request, args, client=client, instead_of=last_word)
+        on_send = self.lists.on_send
+        message = self._sender.message(request, args, client=client, on_send=on_send, instead_of=last_word)
         singleton.messages = [*waiting, self._sender.send(message)]
 
     # -- asking again
@@ -140,7 +137,8 @@ class SingletonStreams(ConnectionListener):
         return self.wanted()
 
     def connection_lost(self) -> None:
-        """Note that nothing will be sent before the next connection."""
+        """Note that nothing will be sent before the next connection, and that no list will be completed."""
+        self.lists.clear()
         for singleton in self._of.values():
             singleton.queued = False
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from typing import Any
 
+import msgpack
 import pytest
 
 from ibbridge.codec import Dialect
@@ -58,6 +60,50 @@ def test_after_a_restart_of_tws_streams_flow_again_on_the_same_topics():
                 assert heard.body["gen"] == old.body["gen"] + 1
                 assert heard.body["seq"] > old.body["seq"]
         sub.check_numbers()
+
+
+def test_a_position_that_was_closed_while_the_daemon_or_tws_was_away_is_0_and_no_state():
+    def say(guest, **held):
+        for symbol, size in held.items():
+            contract = {**AAPL, "symbol": symbol, "conId": len(symbol) + ord(symbol[0])}
+            guest.say("position", account="DU1", contract=contract, position=float(size), avgCost=2.5)
+        guest.say("positionEnd")
+
+    def state():
+        (stream,) = bridge.do("snapshot", prefix="acct.DU1.")["streams"]
+        bodies = [msgpack.unpackb(body) for _, body in stream["messages"]]
+        return {body["data"]["contract"]["symbol"]: body.get("flags", []) for body in bodies}
+
+    def closed(symbol):
+        data = sub.until("position", lambda data: data["position"] == 0).data
+        return (data["contract"]["symbol"], data["avgCost"]) == (symbol, 0.0)
+
+    with Host() as host, Bridge(host.port) as bridge:
+        with host.accept() as guest:
+            guest.start()
+            sub = bridge.ready()
+            bridge.do("reqPositions")
+            guest.request("reqPositions")
+            say(guest, AAPL=100, MSFT=50, IBM=7)
+            sub.until("positionEnd")
+            assert state() == {"AAPL": [], "MSFT": [], "IBM": []}
+        with host.accept() as guest:
+            guest.start()
+            guest.request("reqPositions")
+            say(guest, MSFT=50, IBM=7)
+            assert closed("AAPL")
+            assert state() == {"MSFT": [], "IBM": []}
+            bridge.stop(signal.SIGKILL)
+        bridge.start()
+        with host.accept() as guest:
+            guest.start()
+            sub = bridge.ready()
+            assert state() == {"MSFT": ["stale"], "IBM": ["stale"]}
+            bridge.do("reqPositions")
+            guest.request("reqPositions")
+            say(guest, MSFT=50)
+            assert closed("IBM")
+            assert state() == {"MSFT": []}
 
 
 def test_an_order_id_is_above_what_tws_says_however_early_a_strategy_asks():

@@ -135,10 +135,12 @@ class Middle:
         windows: tuple[Window, ...] = (),
         link: type[Link] | None = None,
         reconciles: bool = False,
+        clock: ManualClock | None = None,
+        store: NoStore | None = None,
     ) -> None:
         """With `reconciles`, the daemon asks for orders on each connection; most tests are about something else."""
         self.published: list[Heard] = []
-        self.clock = ManualClock()
+        self.clock = clock or ManualClock()
         default = Config()
         config = dataclasses.replace(
             default,
@@ -150,12 +152,13 @@ class Middle:
             tws=dataclasses.replace(default.tws, client_id=CLIENT_ID, restart_windows=windows),
             instruments={name: dict(contract) for name, contract in (names or {}).items()},
         )
-        self.store = NoStore()
+        self.store = store or NoStore()
         self.parts = assemble(config, outside(self.clock, ListBus(self._keep), store=self.store))
         if not reconciles:
             self.parts.orders.reconciliation._begin = lambda: None  # type: ignore[method-assign]
         streams, tws, requests, orders = self.parts.streams, self.parts.tws, self.parts.requests, self.parts.orders
         self.streams, self.halt = streams.publisher, streams.halt
+        self.streams.restore(self.store.last(), self.store.state())
         self.session, self.sender, self.pacing = tws.session, tws.sender, tws.send_queue
         self.tracker, self.notifications = requests.tracker, requests.notifications
         self.resubscriber, self.subscriptions = requests.resubscriber, requests.registry

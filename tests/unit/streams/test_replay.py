@@ -19,51 +19,12 @@ from ibbridge.protocol.errors import CommandRefused
 from ibbridge.risk.halt import Halt
 from ibbridge.streams import snapshot
 from ibbridge.streams.channels import DURABLE
-from ibbridge.streams.history import MessageHistory, Row
+from ibbridge.streams.history import MessageHistory
 from ibbridge.streams.publisher import Publisher
 from ibbridge.wiring import assemble
 from tests.support.daemon_core import AAPL, LIMIT, Middle, each_pair, refusal
-from tests.support.outside import ListBus, ManualClock, NoStore, outside
-
-
-class Shelf(NoStore):
-    """A store in memory. It can be made to refuse what it is given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.name = "s-1"
-        self.rows: dict[bytes, list[Row]] = {}
-        self.pruned: dict[bytes, int] = {}
-        self.commits: list[int] = []
-        self.writable = True
-        self.states: dict[tuple[bytes, bytes], bytes] = {}
-
-    def append(self, rows):
-        for row in rows if self.writable else ():
-            self.rows.setdefault(row.stream, []).append(row)
-            if row.identity is not None:
-                self.states[row.topic, row.identity] = row.body
-        self.commits.append(len(rows))
-        return self.writable
-
-    def first(self, stream):
-        rows = self.rows.get(stream, [])
-        return next((row.seq for row in rows if row.seq > self.pruned.get(stream, 0)), self.last()[stream] + 1)
-
-    def read(self, stream, first, last, most, most_bytes):
-        return [(row.seq, row.topic, row.body) for row in self.rows[stream] if first <= row.seq <= last][:most]
-
-    def forget(self, topic, identity):
-        self.states.pop((topic, identity), None)
-
-    def remember(self, key):
-        raise AssertionError(f"nothing here is an order: {key}")
-
-    def last(self):
-        return {stream: rows[-1].seq for stream, rows in self.rows.items()}
-
-    def state(self):
-        return [(topic, identity, body) for (topic, identity), body in self.states.items()]
+from tests.support.outside import ListBus, ManualClock, outside
+from tests.support.shelf import Shelf
 
 
 class Process:
@@ -231,7 +192,7 @@ def test_what_became_of_orders_is_known_after_a_restart_as_stale_and_by_its_ref(
     first = Process(1, shelf)
     first.say("ord", "a", "k", "orderStatus", n=1, ref={"owner": "a"})
     first.say("ord", "a", "k", "orderStatus", n=1, ref={"owner": "a"})
-    first.say("acct", "DU1", "position", n=1)
+    first.say("acct", "DU1", "updateAccountValue", n=1)
     second = Process(2, shelf)
     ((order, orders), (account, nothing)) = (
         (stream["stream"], stream["messages"])
@@ -246,6 +207,54 @@ def test_what_became_of_orders_is_known_after_a_restart_as_stale_and_by_its_ref(
     assert "flags" not in msgpack.unpackb(body), "and confirmed when it is told again"
     second.streams.forget(second.streams.channel("ord", "a", "k", "orderStatus", ref={"owner": "a"}))
     assert shelf.states == {}
+
+
+@pytest.mark.parametrize("kind", ["position", "updatePortfolio"])
+def test_positions_are_known_after_a_restart_as_stale_until_they_are_told_again_or_end(kind):
+    shelf = Shelf()
+    first = Process(1, shelf)
+    for n in (1, 2, 3):
+        first.say("acct", "DU1", kind, n=n)
+    second = Process(2, shelf)
+    topic = f"acct.DU1.{kind}."
+    assert states(second.streams, b"acct.") == [(topic, 1, ["stale"]), (topic, 2, ["stale"]), (topic, 3, ["stale"])]
+    second.say("acct", "DU1", kind, n=2)
+    channel = second.streams.channel("acct", "DU1", kind)
+    second.streams.publish_end(channel, 1, {"n": 0}, 7)
+    second.streams.drop(channel, 3)
+    assert states(second.streams, b"acct.") == [(topic, 4, [])]
+    told = msgpack.unpackb(second.sent[-1][1])
+    assert (told["seq"], told["flags"], told["ts"], told["data"]) == (5, ["synthetic"], 7, {"n": 0})
+    assert states(Process(3, shelf).streams, b"acct.") == [(topic, 4, ["stale"])]
+
+
+def test_a_value_that_ends_before_its_message_is_committed_does_not_come_back_with_the_next_process():
+    shelf = Shelf()
+    first = Process(1, shelf)
+    channel = first.streams.channel("acct", "DU1", "position")
+    first.streams.begin_batch()
+    first.say("acct", "DU1", "position", n=1)
+    first.say("acct", "DU1", "position", n=2)
+    first.streams.publish_end(channel, 1, {"n": 0}, 7)
+    first.streams.flush()
+    assert [row.seq for row in shelf.rows[b"acct.DU1."]] == [1, 2, 3]
+    assert states(Process(2, shelf).streams, b"acct.") == [("acct.DU1.position.", 2, ["stale"])]
+
+
+def test_values_are_older_if_they_were_published_before_an_offset_or_in_an_earlier_epoch():
+    shelf = Shelf()
+    first = Process(1, shelf)
+    for n in range(10):
+        first.say("acct", "DU1", "position", n=n)
+    second = Process(2, shelf)
+    second.say("acct", "DU1", "position", n=0)
+    second.streams.next_generation()
+    second.say("acct", "DU1", "position", n=1)
+    second.say("acct", "DU1", "position", n=2)
+    channel = second.streams.channel("acct", "DU1", "position")
+    older = [sorted(data["n"] for _, data in second.streams.older(channel, offset)) for offset in range(4)]
+    rest = [*range(3, 10)]
+    assert older == [rest, [0, *rest], [0, 1, *rest], [0, 1, 2, *rest]]
 
 
 def states(streams, prefix=b"ord."):
@@ -286,7 +295,7 @@ class Whole(Process):
 
     def __init__(self, epoch: int, shelf: Shelf) -> None:
         super().__init__(epoch, None)
-        shelf.remember = lambda _: None  # type: ignore[method-assign]
+        shelf.remember = lambda key: None  # type: ignore[method-assign]
         self.parts = assemble(Config(), outside(ManualClock(us=epoch), ListBus(self._send), store=shelf))
         self.streams, self.orders = self.parts.streams.publisher, self.parts.orders.registry
         self.streams.restore(shelf.last(), shelf.state())
