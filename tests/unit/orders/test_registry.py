@@ -187,6 +187,7 @@ def test_a_completed_order_is_not_an_order_that_has_not_left(state: OrderState, 
     desk = Desk()
     order = desk.place("k", 1)
     order.state, order.reason = state, reason
+    order.number(0)
     assert desk.complete(7, "me/k") == ("ext", "~7"), "of another daemon, whose clients have the same names"
     assert order.state is state
 
