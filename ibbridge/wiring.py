@@ -21,6 +21,7 @@ from ibbridge.commands.builtin import BuiltinCommands
 from ibbridge.commands.client_settings import ClientSettings
 from ibbridge.commands.endpoint import CommandEndpoint
 from ibbridge.commands.ib_requests import Executors, IbRequests
+from ibbridge.commands.order_commands import OrderCommands
 from ibbridge.inbound.connection_events import ConnectionTracker, NoticeHandler
 from ibbridge.inbound.dispatcher import Dispatcher, Turn
 from ibbridge.inbound.errors import ErrorRouter
@@ -41,7 +42,9 @@ from ibbridge.monitoring.store_watch import StoreWatch
 from ibbridge.monitoring.surplus_fields import SurplusFields
 from ibbridge.orders.departure import OrderDeparture
 from ibbridge.orders.global_cancel import GlobalCancel
+from ibbridge.orders.groups import OrderGroups
 from ibbridge.orders.journal import OrderJournal
+from ibbridge.orders.modification import OrderModification
 from ibbridge.orders.notifications import OrderNotifications
 from ibbridge.orders.order_keys import OrderKeys
 from ibbridge.orders.order_states import OrderStates
@@ -167,6 +170,8 @@ class Orders:
     gate: TradingGate
     unreported: UnreportedOrders
     placement: OrderPlacement
+    modification: OrderModification
+    groups: OrderGroups
     states: OrderStates
     reconciliation: ReconciliationSchedule
 
@@ -216,7 +221,10 @@ def assemble(config: Config, outside: Outside) -> Parts:
     executors = Executors(orders.placement, global_cancel, requests.service, subscribe, settings)
     ib_requests = IbRequests(tws.sender, executors, config.commands.allow)
     builtin = BuiltinCommands(streams.publisher, streams.halt, lambda: collect(status), clock.utc_us)
-    commands = CommandEndpoint(streams.publisher, ib_requests, builtin, clock)
+    order_commands = OrderCommands(
+        orders.placement, orders.modification, orders.groups, orders.registry, orders.reconciliation
+    )
+    commands = CommandEndpoint(streams.publisher, ib_requests, builtin, order_commands, clock)
     bus = outside.bus(config.bus, commands, streams.publisher.welcome)
     turn.connect(streams.publisher, bus)
 
@@ -358,7 +366,9 @@ def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outs
     placement = OrderPlacement(tws.sender, registry, gate, notifications, departure)
     reconciliation = Reconciliation(registry, requests.issuer, notifications, clock)
     schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, RECONCILED_EVERY)
-    return Orders(registry, notifications, gate, unreported, placement, states, schedule)
+    modification = OrderModification(tws.sender, registry, gate, notifications, departure)
+    groups = OrderGroups(tws.sender, registry, gate, placement, departure)
+    return Orders(registry, notifications, gate, unreported, placement, modification, groups, states, schedule)
 
 
 def _listeners(
@@ -385,6 +395,7 @@ def _listeners(
         requests.held,
         orders.unreported,
         orders.reconciliation,
+        orders.groups,
     )
 
 

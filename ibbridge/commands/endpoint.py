@@ -15,8 +15,8 @@ import msgpack
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.words import nearest
-from ibbridge.commands.builtin import ANEW, NAMED, TAKES
 from ibbridge.commands.reply_cache import ReplyCache, repeated
+from ibbridge.commands.takes import ANEW, NAMED, ORDER_TAKES, TAKES
 from ibbridge.commands.unpacking import TooMuchError, UnpackingError, unpacked
 from ibbridge.protocol.arguments import WHAT_IF
 from ibbridge.protocol.digest import digest
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ibbridge.clock import Clock
     from ibbridge.commands.builtin import BuiltinCommands
     from ibbridge.commands.ib_requests import IbRequests
+    from ibbridge.commands.order_commands import OrderCommands
     from ibbridge.streams.publisher import Publisher
 
 log = logging.getLogger(__name__)
@@ -39,14 +40,14 @@ MOST_REFUSALS = 10_000
 """Remembered replies to commands that were refused and that no retry can make valid."""
 
 MOST_QUESTIONS = 10_000
-"""Remembered commands of the kind that is executed anew when it is repeated (`builtin.ANEW`)."""
+"""Remembered commands of the kind that is executed anew when it is repeated (`takes.ANEW`)."""
 
 EXPIRED_AT_ONCE = 2_000
 """Most replies of each kind that one call of `CommandEndpoint.tick` forgets, which takes about two milliseconds."""
 
 _NEW_ID = "take an id that no run of this client has used, such as one made from the time"
 _ANEW = [*ANEW]  # a list, because `cmd` may have any type, also one without a hash
-_NAMES = (*TAKES, *REQUESTS, WHAT_IF)
+_NAMES = (*TAKES, *ORDER_TAKES, *REQUESTS, WHAT_IF)
 _KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after", "epoch"))
 
 
@@ -68,11 +69,13 @@ class CommandEndpoint:
         publisher: Publisher,
         requests: IbRequests,
         builtin: BuiltinCommands,
+        orders: OrderCommands,
         clock: Clock,
     ) -> None:
         self._publisher = publisher
         self._requests = requests
         self._builtin = builtin
+        self._orders = orders
         self._clock = clock
         self._done = ReplyCache()
         # Refusals and questions are many. In their own memories they cannot displace the replies that matter.
@@ -186,6 +189,11 @@ class CommandEndpoint:
             client = _client(command) if name in NAMED else ""
             self._in_time(command)
             return self._builtin.execute(name, args, client)
+        if name in ORDER_TAKES:
+            self._in_time(command)
+            self._requests.serve(peer)
+            command_id = CommandId(_client(command), identifier)
+            return self._orders.execute(name, args, command_id, command.get("key"), command.get("not_after"))
         if name not in self._requests:
             near = nearest(name, _NAMES)
             hint = f"; did you mean {near}?" if near else ""

@@ -78,7 +78,7 @@ class IbRequests:
 
         `not_after` (µs since 1970 UTC) is checked again when an order leaves. `peer` is the client's connection.
         """
-        self._sender.peer = peer
+        self.serve(peer)
         self._check_permission(command)
         request = REQUESTS["placeOrder" if command == WHAT_IF else command]
         if command in _BY_KEY:
@@ -91,6 +91,10 @@ class IbRequests:
             concern = self._requests.concern if request.request_id else self._subscriptions.release
             return concern(request, args, command_id)
         return self._ask(request, self._checked(request, args), command_id)
+
+    def serve(self, peer: bytes) -> None:
+        """Have the messages of the command that is being executed wait in the turn of this connection."""
+        self._sender.peer = peer
 
     def _check_permission(self, command: str) -> None:
         if command in DAEMON_ONLY:

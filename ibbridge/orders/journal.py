@@ -44,6 +44,9 @@ class RecordStore(Protocol):
     def find(self, kind: int, name: bytes) -> JournalRecord | None:
         """Return a record; None if there is none, or (with a fault) if it is unreadable."""
 
+    def scan(self, kind: int, prefix: bytes, after: bytes, most: int) -> list[JournalRecord] | None:
+        """Return the first records whose names begin with `prefix` and are above `after`; None if that failed."""
+
     def commit(self, records: Sequence[JournalRecord]) -> bool:
         """Write records, on the disk at the return. Return False if that failed."""
 
@@ -96,6 +99,20 @@ class OrderJournal:
         record = self._store.find(ORDER, _name(owner, key))
         return None if record is None else _order(record)
 
+    def list_orders(self, owner: str, after: str, most: int) -> tuple[list[Order] | None, str | None]:
+        """Return the orders of an owner with keys above `after`, by key, and the key from which the next page goes on.
+
+        The page is None if the store cannot be read.
+        """
+        self.commit()
+        start = _name(owner, after) if after else _owner_prefix(owner)
+        found = self._store.scan(ORDER, _owner_prefix(owner), start, most)
+        if found is None:
+            return None, None
+        orders = [order for record in found if (order := _order(record)) is not None]
+        following = msgpack.unpackb(found[-1].name)[1] if len(found) == most else None
+        return orders, following
+
     def open_orders(self) -> list[Order]:
         """Return the orders that were not over when the store was opened, in the order of their ids."""
         found = [order for each in self._store.open_records(ORDER) if (order := _order(each)) is not None]
@@ -123,6 +140,11 @@ def _name(owner: str, key: str) -> bytes:
     return name
 
 
+def _owner_prefix(owner: str) -> bytes:
+    """Return how the names of all orders of an owner begin."""
+    return b"\x92" + msgpack.packb(owner)  # type: ignore[no-any-return]
+
+
 def _record(owner: str, key: str, order: Order | None) -> JournalRecord:
     if order is None:
         return JournalRecord(ORDER, _name(owner, key), _FORGOTTEN, open=False)
@@ -142,9 +164,18 @@ def _record(owner: str, key: str, order: Order | None) -> JournalRecord:
         "error": order.error,
         "changes": order.changes,
         "hasFollowup": order.has_followup,
+        "changedAt": order.changed_at,
+        "changeDigest": order.change_digest,
+        "group": order.group,
     }
     if not order.ended:
-        value |= {"args": order.args, "notAfter": order.not_after, "parent": order.parent}
+        value |= {
+            "args": order.args,
+            "notAfter": order.not_after,
+            "parent": order.parent,
+            "pending": order.pending,
+            "cancelledBy": order.cancelled_by,
+        }
     return JournalRecord(ORDER, _name(owner, key), msgpack.packb(value), open=not order.ended)
 
 
@@ -176,4 +207,9 @@ def _order(record: JournalRecord) -> Order | None:
         error=value["error"],
         changes=value["changes"],
         has_followup=value["hasFollowup"],
+        changed_at=value["changedAt"],
+        change_digest=value["changeDigest"],
+        group=tuple(value["group"]),
+        pending=value.get("pending"),
+        cancelled_by=value.get("cancelledBy", ""),
     )

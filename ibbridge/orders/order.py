@@ -64,6 +64,9 @@ class Order:
     - `status`: the last status of TWS. `filled`, `remaining`, `average`: as TWS reported them last.
     - `error`: code, text and time of the last error about the order.
     - `message`: the message that places the order, while it is queued.
+    - `change`: the message of the last change; `change_digest`: its digest. `pending`: the arguments that it asks for.
+    - `group`: the keys of the orders that are cancelled if TWS refuses one of them.
+    - `cancelled_by`: by whom the last cancel was asked for. `changed_at`: when the state was published last, in µs.
     - `cancelling`: a cancel has left, and TWS has said nothing since that may be about the cancel.
     - `has_followup`: a cancel or a change has left at some time, so an error may be about that.
     - `perm_id`: the first permId that TWS has given the order, 0 before that. `perm_ids`: all of them, in order.
@@ -93,6 +96,12 @@ class Order:
     average: Any = None
     error: dict[str, Any] | None = None
     message: OutboundMessage | None = None
+    change: OutboundMessage | None = None
+    change_digest: bytes = b""
+    pending: Mapping[str, Any] | None = None
+    group: tuple[str, ...] = ()
+    cancelled_by: str = ""
+    changed_at: int = 0
     cancelling: bool = False
     has_followup: bool = False
     cancel: OutboundMessage | None = None
@@ -135,6 +144,7 @@ class Order:
             before is not OrderState.DONE or self.reason is None or self.reason.yields_to(reason)
         ):
             self.reason = reason
+            self.cause = self.cancelled_by if reason is Reason.CANCELLED else ""
 
     def leave(self, *, transmitted: bool) -> None:
         """Note that the order is being written to TWS."""

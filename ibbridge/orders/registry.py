@@ -132,6 +132,10 @@ class OrderRegistry:
         """Return the orders that have left, and that TWS has not reported."""
         return [order for order in self.open_orders() if order.state is OrderState.SENT]
 
+    def unchanged(self) -> list[Order]:
+        """Return the orders of which a change has left, and that TWS has not reported since."""
+        return [order for order in self.open_orders() if order.state is OrderState.MODIFYING]
+
     def uncancelled(self) -> list[Order]:
         """Return the orders that TWS has not reported since a cancel left."""
         return [order for order in (*self.open_orders(), *self._former.values()) if order.cancelling]

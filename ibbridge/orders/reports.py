@@ -5,6 +5,7 @@ Pure. This module knows the fields of messages. It must not know whose an order 
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
@@ -23,12 +24,35 @@ def take_report(order: Order, name: str, data: Mapping[str, Any]) -> None:
     if name == "orderStatus":
         order.filled, order.remaining = data.get("filled"), data.get("remaining")
         order.average = data.get("avgFillPrice")
+    elif name == "openOrder":
+        _take_change(order, data.get("order") or {})
     elif name == "completedOrder":
         _complete(order, data)
     elif name == "execDetails":
         execution = data.get("execution") or {}
         _take_quantity(order, execution.get("cumQty"), execution.get("avgPrice"))
         order.step(OrderEvent.FILL)
+
+
+def _take_change(order: Order, reported: Mapping[str, Any]) -> None:
+    """Take over the attributes of a change that is under way, if TWS reports them.
+
+    TWS fills in and normalises attributes, so only those that the change names are compared.
+    """
+    if order.pending is None:
+        return
+    before, wanted = order.args.get("order") or {}, order.pending["order"]
+    named = [name for name, value in wanted.items() if value != before.get(name)]
+    if all(_same(wanted[name], reported[name]) for name in named if name in reported):
+        order.args, order.pending = order.pending, None
+        order.step(OrderEvent.MODIFIED)
+
+
+def _same(wanted: Any, reported: Any) -> bool:
+    try:
+        return wanted == reported or Decimal(str(wanted)) == Decimal(str(reported))
+    except ArithmeticError:
+        return False
 
 
 def _complete(order: Order, data: Mapping[str, Any]) -> None:
@@ -59,12 +83,10 @@ def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int) ->
         order.answer_cancel()
         order.step(OrderEvent.DOUBT)
     elif ends:
-        cancelled = code == _CANCELLED
-        order.step(OrderEvent.END, Reason.CANCELLED if cancelled else Reason.REJECTED)
-        if order.has_followup and cancelled:
-            order.cause = order.cause or "own"
+        order.step(OrderEvent.END, Reason.CANCELLED if code == _CANCELLED else Reason.REJECTED)
         order.answer_cancel()
     elif order.state is OrderState.MODIFYING and error.error_class != "warning":
+        order.pending = None
         order.step(OrderEvent.MODIFIED)
     elif ends is False:
         order.step(OrderEvent.ACK)

@@ -176,6 +176,14 @@ class OrderStore:
         found: JournalRecord | None = self._disk.attempt(partial(journal_schema.find, kind, name))
         return found
 
+    def scan(self, kind: int, prefix: bytes, after: bytes, most: int) -> list[JournalRecord] | None:
+        """Return the first records whose names begin with `prefix` and are above `after`, in order of their names.
+
+        Return None, with a fault, if they cannot be read.
+        """
+        found: list[JournalRecord] | None = self._disk.attempt(partial(journal_schema.scan, kind, prefix, after, most))
+        return found
+
     def knows(self, kind: int, name: bytes) -> bool:
         """Return True if there is a record of this name. The disk is not asked."""
         return known_as(kind, name) in self._known
