@@ -20,7 +20,8 @@ from ibbridge.codec import speedups
 from ibbridge.commands.builtin import BuiltinCommands
 from ibbridge.commands.client_settings import ClientSettings
 from ibbridge.commands.endpoint import CommandEndpoint
-from ibbridge.commands.ib_requests import Executors, IbRequests
+from ibbridge.commands.executors import Executors
+from ibbridge.commands.ib_requests import IbRequests
 from ibbridge.commands.order_commands import OrderCommands
 from ibbridge.inbound.connection_events import ConnectionTracker, NoticeHandler
 from ibbridge.inbound.dispatcher import Dispatcher, Turn
@@ -218,13 +219,13 @@ def assemble(config: Config, outside: Outside) -> Parts:
         requests.service, requests.registry, requests.tracker, requests.factory, requests.singletons
     )
     global_cancel = GlobalCancel(tws.sender, orders.placement, requests.notifications, requests.factory)
-    executors = Executors(orders.placement, global_cancel, requests.service, subscribe, settings)
-    ib_requests = IbRequests(tws.sender, executors, config.commands.allow)
-    builtin = BuiltinCommands(streams.publisher, streams.halt, lambda: collect(status), clock.utc_us)
     order_commands = OrderCommands(
         orders.placement, orders.modification, orders.groups, orders.registry, orders.reconciliation
     )
-    commands = CommandEndpoint(streams.publisher, ib_requests, builtin, order_commands, clock)
+    executors = Executors(orders.placement, global_cancel, requests.service, subscribe, settings, order_commands)
+    ib_requests = IbRequests(tws.sender, executors, config.commands.allow)
+    builtin = BuiltinCommands(streams.publisher, streams.halt, lambda: collect(status), clock.utc_us)
+    commands = CommandEndpoint(streams.publisher, ib_requests, builtin, clock)
     bus = outside.bus(config.bus, commands, streams.publisher.welcome)
     turn.connect(streams.publisher, bus)
 

@@ -15,11 +15,10 @@ import msgpack
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.words import nearest
-from ibbridge.commands.reply_cache import ReplyCache, repeated
+from ibbridge.commands.reply_cache import ReplyCache, digest, repeated
 from ibbridge.commands.takes import ANEW, NAMED, ORDER_TAKES, TAKES
 from ibbridge.commands.unpacking import TooMuchError, UnpackingError, unpacked
 from ibbridge.protocol.arguments import WHAT_IF
-from ibbridge.protocol.digest import digest
 from ibbridge.protocol.errors import CommandRefused, shown
 from ibbridge.requests.request import CommandId
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from ibbridge.clock import Clock
     from ibbridge.commands.builtin import BuiltinCommands
     from ibbridge.commands.ib_requests import IbRequests
-    from ibbridge.commands.order_commands import OrderCommands
     from ibbridge.streams.publisher import Publisher
 
 log = logging.getLogger(__name__)
@@ -69,13 +67,11 @@ class CommandEndpoint:
         publisher: Publisher,
         requests: IbRequests,
         builtin: BuiltinCommands,
-        orders: OrderCommands,
         clock: Clock,
     ) -> None:
         self._publisher = publisher
         self._requests = requests
         self._builtin = builtin
-        self._orders = orders
         self._clock = clock
         self._done = ReplyCache()
         # Refusals and questions are many. In their own memories they cannot displace the replies that matter.
@@ -189,11 +185,6 @@ class CommandEndpoint:
             client = _client(command) if name in NAMED else ""
             self._in_time(command)
             return self._builtin.execute(name, args, client)
-        if name in ORDER_TAKES:
-            self._in_time(command)
-            self._requests.serve(peer)
-            command_id = CommandId(_client(command), identifier)
-            return self._orders.execute(name, args, command_id, command.get("key"), command.get("not_after"))
         if name not in self._requests:
             near = nearest(name, _NAMES)
             hint = f"; did you mean {near}?" if near else ""

@@ -68,6 +68,13 @@ class OrderCommands:
         check(name, takes, args)
         return self._does[name](args, command_id, not_after)
 
+    def is_repeat(self, name: str, args: Mapping[str, Any], command_id: CommandId) -> bool:
+        """Return True if the command places orders of which one is known, so that nothing is sent."""
+        if name != "placeOrders" or not isinstance(args.get("orders"), list):
+            return False
+        keys = (each.get("key") for each in args["orders"] if isinstance(each, dict))
+        return any(isinstance(key, str) and self._registry.find(command_id.client, key) is not None for key in keys)
+
     def _modify(self, args: dict[str, Any], command_id: CommandId, _: int | None) -> dict[str, Any]:
         if args["rev"] < 1:
             raise CommandRefused("E_ARG", "rev must be 1 or more")

@@ -101,7 +101,7 @@ def _faults(argument: Takes, is_given: bool, given: Any) -> list[str]:  # noqa: 
         return [f"{argument.name} must be {_WORD[argument.kind]}"] if is_given else []
     if not isinstance(given, argument.kind) or (isinstance(given, bool) and argument.kind is not bool):
         return [f"{argument.name} must be {_WORD[argument.kind]}"]
-    if argument.items is not None and not all(isinstance(each, argument.items) for each in given):
+    if isinstance(given, list) and argument.items and not all(isinstance(each, argument.items) for each in given):
         return [f"{argument.name} must be a list in which each is {_WORD[argument.items]}"]
     if isinstance(given, str) and len(given) > argument.longest:
         return [f"{argument.name} must have at most {argument.longest} characters, not {len(given)}"]
