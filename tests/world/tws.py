@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tests.world.timeline import Timeline
 
 TICK = 0.25
+"""Seconds between two ticks, and simulated seconds that pass in each: one beat of the simulated market."""
+CALM = 1.0
+"""Seconds between two ticks when nothing new happens any more. The market is four times slower then."""
 
 
 class Writer:
@@ -86,7 +89,7 @@ class TwsPort:
         self._newest = newest
         self._heard = heard
         self._clients: list[Client] = []
-        self._began, self._simulated = timeline.now, self.core.now
+        self._pause = TICK
         self._answer_due: float | None = None
         timeline.after(TICK, self._tick)
 
@@ -178,12 +181,16 @@ class TwsPort:
         for step in self.injector.schedule.due(now):
             self._begin(step)
         self.injector.tick(now)
-        self.core.advance(self._simulated + now - self._began)
+        self.core.advance(self.core.now + TICK)
         for client in [*self._clients]:
             if client.held or client.ended:
                 self.read(client)
         self._flush()
-        self._timeline.after(TICK, self._tick)
+        self._timeline.after(self._pause, self._tick)
+
+    def calm(self) -> None:
+        """Go on more slowly, because nothing new happens any more."""
+        self._pause = CALM
 
     def _flush(self) -> None:
         now = self._timeline.now

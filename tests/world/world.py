@@ -138,6 +138,7 @@ class World:
         self.operate("resume")
         if self.struck & faults.BLINDNESS:  # after a last loss of the connection the daemon can ask for what it missed
             self.break_off(0.0, 0.0)
+        self.tws.calm()
         begin = since = self.timeline.now
         while self.timeline.now < since + SETTLED:
             self.timeline.run(self.timeline.now + 1.0)
