@@ -1,7 +1,7 @@
-"""One world, one seed: the daemon, TWS, clients and faults in one thread and in virtual time, drawn from a number.
+"""World from one seed: the daemon, TWS, clients and faults in one thread and in virtual time.
 
-A seed decides everything: what clients ask, what fails and when, how long each byte is on its way. Two lives of one
-seed are the same to the byte, in every process, so a failing seed is a complete report of a bug.
+A seed is a number, and decides everything: what clients ask, what fails and when, how long each byte is on its way. Two
+lives of one seed are the same to the byte, in every process. So a failing seed is a complete report of a bug.
 
     make world                                         300 seeds
     make world SEEDS=10000                             many, on all cores
@@ -14,8 +14,9 @@ them, and with the places at which it can be killed. `tws` and `network` are the
 `disk` the machine's disk, with what a loss of power takes from it. `clients` trade, `faults` strike, `history` keeps
 what is said. `checkers` has the rules, and `catalogue` what a large run must have reached.
 
-Reading a failing seed. The program prints the rules that the seed breaks, each with a sentence that names the order,
-and the faults of the seed with their times. With `--trace` it prints all that happens before, one line each:
+Reading a failing seed. The program prints the rules that the seed breaks, each with a sentence that names the order;
+the faults of the seed with their times; and the lines of its trace that name these orders. With `--trace` it prints all
+lines:
 
     1014.4215  b asks {...} (try 1)       client b sends a command, here for the first time
     1014.4235  b hears {...}              the reply
@@ -26,13 +27,12 @@ and the faults of the seed with their times. With `--trace` it prints all that h
     1038.2527  FAULT kill -9 ...          and here it is killed
     1038.2527  log   INFO ...             a line of the daemon's log
 
-Look for the key that the rule names, and for the fault before the first wrong line. Times are seconds, from 1000. To
-try a repair, live through the seed again: as long as the daemon asks chance the same questions, the faults stay.
+Look for the key that the rule names, and for the fault before the first wrong line. Times are seconds, from 1000. After
+a change to the daemon the seed may take another course from the first changed byte on: then run many seeds.
 
 Switching a rule on. Rules that wait for a promise say so in `checkers.RULES` (`waits_for`). When the daemon gives the
-promise, put `then` in the place of the condition, which is `always` for most: that is, leave only the check and
-`always` in the row.
+promise, leave only the check and its `then` (for most rules `always`) in the row.
 
 Left out: threads and asyncio (the daemon's loop is the timeline), ZeroMQ and its losses, a disk that is full or hangs
-(`tests/attacks`), orders that are changed, brackets, exercises of options, several accounts, and midnight.
+(`tests/attacks`), market data, brackets, exercises of options, several accounts, other clients of TWS, and midnight.
 """

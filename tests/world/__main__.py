@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import gc
 import multiprocessing
+import re
 import sys
 import time
 from collections import Counter
@@ -24,6 +25,10 @@ COLLECT = 20
 """Seeds between two collections of garbage."""
 EXAMPLES = 3
 """Failing seeds of which breaches and faults are printed."""
+KEY = re.compile(r"\b[abc]\d+\b")
+"""Keys of orders, in the sentences of rules."""
+LINE, LINES = 200, 80
+"""Characters of a line, and lines of a trace, that are printed."""
 SHOWN = 40
 """Failing seeds whose numbers are printed."""
 
@@ -69,13 +74,14 @@ def story(seed: int) -> list[str]:
 
 
 def report(seen: Seen) -> None:
-    """Print a failing seed: the rules that it breaks, and its faults."""
-    print(f"\nseed {seen.seed} breaks {len(seen.breaches)} rules (digest {seen.digest}):")
+    """Print a failing seed: the rules that it breaks, its faults, and the part of its trace that names their orders."""
+    print(f"\nseed {seen.seed} breaks rules (digest {seen.digest}):")
     for breach in seen.breaches:
         print(f"  {breach.rule}: {breach.text}")
-    print("  its faults:")
-    for line in seen.faults:
-        print(f"    {line}")
+    print("  its faults:", *seen.faults, sep="\n    ")
+    keys = re.compile("|".join({*KEY.findall(" ".join(breach.text for breach in seen.breaches))}) or "$.")
+    named = [line[:LINE] for line in story(seen.seed) if keys.search(line) or "FAULT" in line or "starts" in line]
+    print("  its trace, as far as it names these orders:", *named[:LINES], sep="\n    ")
     print(f"  alone, with all that happens: python -m tests.world --first {seen.seed} --seeds 1 --trace")
 
 

@@ -37,6 +37,8 @@ REPLIES = (
 MESSAGES = ("alarm", "bye", "execDetails", "farm", "gap", "halt")
 
 RECOVERIES = (
+    "an accepted order never left, 202",
+    "an accepted order never left, 504",
     "a command was repeated without a reply",
     "a client repeated a command after its death",
     "the daemon started with working orders",

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgpack
 
+from tests.world.process import START_US
+
 if TYPE_CHECKING:
     import random
     from collections.abc import Callable
@@ -105,12 +107,15 @@ class Client:
             self._send(chance.choice(self.commands[-6:]))  # once more, for no reason
         elif draw < 0.93:
             self._place(key=chance.choice(placed).key)  # another order, under a used key
-        elif draw < 0.96:
-            self._place(late=True)
-        else:
+        elif draw < 0.98:
+            self._place(until=chance.choice((-1000.0, 0.3, 2.0)))
+        elif draw < 0.99:
             self._cancel_unknown()
+        else:
+            for _ in range(chance.randrange(8, 16)):  # at once, so that some wait for their turn
+                self._place(until=chance.choice((None, 1.0)))
 
-    def _place(self, key: str = "", *, late: bool = False) -> None:
+    def _place(self, key: str = "", until: float | None = None) -> None:
         chance = self.chance
         self._keys += 1
         order: dict[str, Any] = {
@@ -133,8 +138,7 @@ class Client:
         elif kind < 0.7:
             order["totalQuantity"] = 9_000_000  # too much: 201
         contract = {"symbol": symbol, "secType": "STK", "exchange": "SMART", "currency": "USD"}
-        extra: dict[str, Any] = {"late": True} if late else {}
-        self._give("placeOrder", key or f"{self.name}{self._keys}", {"contract": contract, "order": order}, **extra)
+        self._give("placeOrder", key or f"{self.name}{self._keys}", {"contract": contract, "order": order}, until)
 
     def _cancel(self, placed: Command) -> None:
         self._give("cancelOrder", placed.key, {})
@@ -142,8 +146,8 @@ class Client:
     def _cancel_unknown(self) -> None:
         self._give("cancelOrder", "none", {})
 
-    def _give(self, cmd: str, key: str, args: dict[str, Any], *, late: bool = False) -> None:
-        """Write a command down, and send it."""
+    def _give(self, cmd: str, key: str, args: dict[str, Any], until: float | None = None) -> None:
+        """Write a command down, and send it. `until`: it is to be executed within so many seconds, by its clock."""
         self._ids += 1
         told = {"id": self._ids, "client": self.name, "cmd": cmd, "args": args}
         epoch = self.epoch if self.names_epoch and cmd == "placeOrder" else None
@@ -151,8 +155,8 @@ class Client:
             told["key"] = key
         if epoch is not None:
             told["epoch"] = epoch
-        if late:
-            told["not_after"] = 1_767_000_000_000_000
+        if until is not None:
+            told["not_after"] = START_US + round((self._timeline.now + until) * 1e6)
         packed: bytes = msgpack.packb(told)
         command = Command(self.name, cmd, key, packed, epoch, args)
         self.commands.append(command)

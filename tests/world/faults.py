@@ -87,6 +87,11 @@ def _halt(world: World, chance: random.Random) -> None:
     world.timeline.after(chance.uniform(0.5, 8.0), world.operate, "resume")
 
 
+def _cancel_all(world: World, _: random.Random) -> None:
+    world.history.fault(world.timeline.now, "the operator cancels all orders")
+    world.operate("reqGlobalCancel")
+
+
 def _requests(chance: random.Random) -> list[str]:
     return [chance.choice(("placeOrder", "cancelOrder", "reqAllOpenOrders", "reqExecutions", "reqCompletedOrders"))]
 
@@ -104,6 +109,7 @@ FAULTS: dict[str, Callable[[World, random.Random], None]] = {
     "network reset": _reset,
     "network silence": _vanish,
     "halt": _halt,
+    "global cancel": _cancel_all,
     "refuse": _tws(do="refuse", for_=True),
     "accept-close": _tws(do="accept-close", times=lambda chance: chance.randrange(1, 4)),
     "stall": _tws(do="stall", stage=lambda chance: chance.choice(("accepted", "version", "start", "ready")), for_=True),

@@ -1,4 +1,4 @@
-"""One run of the daemon's process: the parts as they are wired for real, and a border at which the run can end.
+"""Run of the daemon's process: the parts as they are wired for real, and a border at which the run can end.
 
 The border is everything that connects the process with the world: callbacks, commits, writes to TWS, frames, replies.
 A `Doom` names a place at the border and how often it is passed before the process is killed there. From that moment on
@@ -249,7 +249,7 @@ class StoreHere(EventStore):
 
 
 class Process:
-    """One run of the daemon."""
+    """Run of the daemon."""
 
     def __init__(self, around: Surroundings, settings: Mapping[str, Any], ahead: int) -> None:
         self.dead = self.ready = False

@@ -1,4 +1,4 @@
-"""One world from one seed: a daemon, a simulated TWS, clients and faults, in virtual time and in one thread.
+"""World from one seed: a daemon, a simulated TWS, clients and faults, in virtual time and in one thread.
 
 The life of a world: clients trade while faults strike; then the faults end, and everything has time to come right; then
 an auditor reads back all that the daemon has kept. After that the rules (`tests.world.checkers`) look at the evidence.
@@ -38,6 +38,7 @@ OPERATOR = "operator"
 SETTINGS = {
     "tws.client_id": 1,
     "bus.heartbeat": 5,
+    "commands.allow": "[reqGlobalCancel]",
     "store.slow": 86400,  # how long a commit takes here is no matter of the seed
     "memory.limit_mb": 1_000_000,
 }
@@ -45,7 +46,7 @@ SETTINGS = {
 
 
 class Evidence(NamedTuple):
-    """All that the rules look at: what clients know, what the daemon has said, and the books of TWS."""
+    """Evidence for the rules: what clients know, what the daemon has said, and the books of TWS."""
 
     history: History
     commands: list[Command]
@@ -83,7 +84,11 @@ class World:
         self.history.hidden = self.disk.root
         newest = self.chance.choice((176, 187, 200, 203, 213, 226))
         self.tws = TwsPort(self.timeline, seed, newest, self._arrive)
-        self.sync = self.chance.choice(("normal", "full"))
+        self.settings = {
+            **SETTINGS,
+            "store.sync": self.chance.choice(("normal", "full")),
+            "pacing.rate": self.chance.choice((45, 10)),  # at a low rate a burst of orders waits
+        }
         self.process: Process | None = None
         self.clients = [
             Client(name, self.timeline, random.Random(self.chance.getrandbits(64)), self.history, self)
@@ -173,7 +178,7 @@ class World:
                 history.mark("the daemon started with working orders")
         self.disk.begin()
         around = Surroundings(self.timeline, self.disk, self.tws, history, self.chance, self._publish, self._ended)
-        self.process = Process(around, {**SETTINGS, "store.sync": self.sync}, self._ahead)
+        self.process = Process(around, self.settings, self._ahead)
         if self._dooms_wait:
             self.process.plan(self._dooms_wait.pop())
         self.process.begin()
@@ -277,6 +282,8 @@ class World:
             mark(f"stage {data['stage']}")
         elif heard.kind == "error":
             mark(f"error {data['errorCode']}")
+            if "was not placed" in data["errorString"]:
+                mark(f"an accepted order never left, {data['errorCode']}")
         elif heard.kind in ("orderStatus", "orderState"):
             field = "status" if heard.kind == "orderStatus" else "state"
             status, order = str(data.get(field)), (heard.kind, heard.topic)
