@@ -219,6 +219,21 @@ def an_execution_is_told_to_its_owner_only(evidence: Evidence) -> Iterator[str]:
                 yield f"{owner} is told the execution {each['execId']}, which is {owners.get(each['execId'])}'s"
 
 
+def an_execution_is_told_as_it_was(evidence: Evidence) -> Iterator[str]:
+    """A published execution has the side, the shares, the price and the order of the execution in the books."""
+    true = {execution["execId"]: execution for _, execution, _ in evidence.executions}
+    for owner, found in executions_told(evidence).items():
+        for each in found:
+            if (book := true.get(each["execId"])) is not None:
+                wrong = [
+                    name
+                    for name in ("side", "shares", "price", "orderId", "permId", "orderRef")
+                    if not _same(each.get(name), book[name])
+                ]
+                if wrong:
+                    yield f"{owner} is told the execution {each}, and the books have {book}: {wrong}"
+
+
 def no_execution_twice(evidence: Evidence) -> Iterator[str]:
     """An execution is published once."""
     for owner, found in executions_told(evidence).items():
@@ -348,6 +363,7 @@ RULES = (
     Rule(no_refused_order_reaches_tws, always),
     Rule(an_end_is_the_end, always),
     Rule(an_execution_is_told_to_its_owner_only, always),
+    Rule(an_execution_is_told_as_it_was, always),
     Rule(no_execution_twice, no_repetition, "an execution that TWS repeats is published once"),
     Rule(every_execution_is_told, undisturbed, "executions are asked for after each reconnect and restart"),
     Rule(positions_are_what_was_told, undisturbed, "executions are asked for after each reconnect and restart"),

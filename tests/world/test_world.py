@@ -107,6 +107,7 @@ WRONGS: dict[str, Callable[[Evidence], Any]] = {
     "no_refused_order_reaches_tws": refuse_all,
     "an_end_is_the_end": lambda evidence: book(evidence, "Submitted"),
     "an_execution_is_told_to_its_owner_only": lambda evidence: evidence.executions.clear(),
+    "an_execution_is_told_as_it_was": lambda evidence: evidence.executions[0][1].update(price=0.125),
     "no_execution_twice": lambda evidence: copy_of(evidence, stream_of(evidence, "exec"), "execDetails"),
     "every_execution_is_told": lambda evidence: evidence.executions.append(
         (filled(evidence), {"execId": "another", "side": "BOT", "shares": 1.0}, {})
