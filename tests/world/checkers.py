@@ -330,6 +330,7 @@ kept = without("no commit was lost with the power", losses=False)
 no_restart = without("one run of the daemon", *RESTARTS)
 no_repetition = without("TWS repeats no execution", "duplicate")
 undisturbed = without("one run of the daemon, which hears everything", *RESTARTS, *BLINDNESS)
+in_sequence = without(f"{undisturbed.name}, in its order", *RESTARTS, *BLINDNESS, "reorder")
 
 _OVERTAKING = ("reject 103", "reject", "restart", "delay", "pace", "1100", "2110")
 in_order = without("no id is burnt at TWS, and TWS hears all orders in their order", *_OVERTAKING)
@@ -367,7 +368,7 @@ RULES = (
     Rule(no_execution_twice, no_repetition, "an execution that TWS repeats is published once"),
     Rule(every_execution_is_told, undisturbed, "executions are asked for after each reconnect and restart"),
     Rule(positions_are_what_was_told, undisturbed, "executions are asked for after each reconnect and restart"),
-    Rule(the_last_word_is_true, undisturbed, "orders are reconciled after each reconnect and restart"),
+    Rule(the_last_word_is_true, in_sequence, "orders are reconciled after each reconnect, and an end is the end"),
     Rule(an_accepted_order_is_not_lost, no_restart, "an order is on disk before it is called accepted"),
     Rule(the_fate_is_said, no_restart, "after a restart the daemon tells of orders whose fate it does not know"),
     Rule(streams_have_no_hole, kept),

@@ -10,6 +10,7 @@ crash. A loss of power also cuts the copied log somewhere behind its synced part
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -97,7 +98,7 @@ class Disk:
 
     def __init__(self, chance: random.Random, passing: Callable[[str], None]) -> None:
         self._chance = chance
-        self._root = Path(tempfile.mkdtemp(prefix="world-", dir=MEMORY if MEMORY.is_dir() else None))
+        self._root = Path(tempfile.mkdtemp(prefix="world-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
         self._generation = 0
         self._logs: list[Log] = []
         self._passing = passing

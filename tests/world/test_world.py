@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -20,6 +21,7 @@ from tests.world.world import Evidence, live
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+ROOT = Path(__file__).parents[2]
 SEEDS = 48
 AT_ONCE = 12
 QUIET = 23
@@ -47,7 +49,8 @@ def test_a_seed_is_the_same_in_another_process() -> None:
     """Another order of sets, and nothing that was lived through before."""
     script = f"from tests.world.world import live; print([live(seed).digest for seed in {DISTURBED}])"
     environment = {**os.environ, "PYTHONHASHSEED": "12345"}
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str([live(seed).digest for seed in DISTURBED])
 
 

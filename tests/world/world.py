@@ -82,7 +82,7 @@ class World:
         self._faulty = True
         self.disk = Disk(self.chance, self._commit)
         self.history.hidden = self.disk.root
-        newest = self.chance.choice((176, 187, 200, 203, 213, 226))
+        newest = self.chance.choice((176, 187, 200, 200, 203, 226))
         self.tws = TwsPort(self.timeline, seed, newest, self._arrive)
         self.settings = {
             **SETTINGS,
