@@ -23,7 +23,16 @@ Named = tuple[str, str]
 
 ENDS = ("Filled", "Cancelled", "ApiCancelled")
 FOREIGN = "ext"
-NO_ORDER = ("none", "")
+
+TRUE_ENDS = {
+    "filled": {"Filled"},
+    "cancelled": {"Cancelled", "ApiCancelled"},
+    "expired": {"Cancelled"},
+    "rejected": {"Inactive", "not there"},
+    "not_sent": {"not sent"},
+    "not_at_tws": {"not there"},
+}
+"""What the books may have of an order that is done, by the reason that was published."""
 
 
 # -- what there is, by owner and key
@@ -91,9 +100,9 @@ def last_status(messages: list[Heard]) -> str:
     return next((str(each.data["status"]) for each in reversed(messages) if each.kind == "orderStatus"), "")
 
 
-def is_over(order: Any) -> bool:
-    """Return True if the books say that an order is over. `Inactive` counts as over, for TWS has rejected it."""
-    return not order.working
+def last_state(messages: list[Heard]) -> dict[str, Any]:
+    """Return the last `orderState` that was published of an order; empty if there is none."""
+    return next((dict(each.data) for each in reversed(messages) if each.kind == "orderState"), {})
 
 
 # -- rules
@@ -212,6 +221,27 @@ def an_end_is_the_end(evidence: Evidence) -> Iterator[str]:
                     yield f"{name} was said to have ended ({heard.data['errorCode']} {text[:60]}), and it is working"
 
 
+def a_final_state_is_true(evidence: Evidence) -> Iterator[str]:
+    """An order whose last published state is "done" is over in the books, for the reason that was published."""
+    book, sent = books(evidence), arrivals(evidence)
+    for name, messages in told(evidence).items():
+        last = last_state(messages)
+        if last.get("state") != "done" or name[0] == FOREIGN:
+            continue
+        true = {order.status for order in book.get(name, ())} or {"not sent" if name not in sent else "not there"}
+        if not true & TRUE_ENDS[str(last["reason"])]:
+            yield f"{name} is said to be done, {last['reason']}, and the books have {sorted(true)}"
+
+
+def no_state_is_old(evidence: Evidence) -> Iterator[str]:
+    """An order that is over in the books is "done" in its last published state, and one that works is not."""
+    messages = told(evidence)
+    for name, orders in books(evidence).items():
+        last, true = last_state(messages.get(name, [])), orders[-1].status
+        if true != "Inactive" and (last.get("state") == "done") == orders[-1].working:
+            yield f"{name} is {true} in the books, and its last published state is {last.get('state')}"
+
+
 def an_execution_is_told_to_its_owner_only(evidence: Evidence) -> Iterator[str]:
     """An execution that is published is in the books, as an execution of that owner."""
     owners = {
@@ -292,7 +322,7 @@ def the_fate_is_said(evidence: Evidence) -> Iterator[str]:
     """The daemon tells of every order that may have reached TWS: a state, its end, or that nobody knows."""
     messages = told(evidence)
     for name in sorted({*accepted(evidence), *arrivals(evidence)}):
-        if name[0] not in NO_ORDER and not messages.get(name):
+        if not messages.get(name):
             yield f"{name} may be at TWS, and nothing was ever published of it"
 
 
@@ -331,7 +361,6 @@ def without(name: str, *kinds: str, losses: bool = True) -> Condition:
 always = Condition("always", lambda _: True)
 never = Condition("never", lambda _: False)
 kept = without("no commit was lost with the power", losses=False)
-no_restart = without("one run of the daemon", *RESTARTS)
 no_repetition = without("TWS repeats no execution", "duplicate")
 undisturbed = without("one run of the daemon, which hears everything", *RESTARTS, *BLINDNESS)
 in_sequence = without(f"{undisturbed.name}, in its order", *RESTARTS, *BLINDNESS, "reorder")
@@ -361,22 +390,24 @@ RULES = (
     Rule(nothing_breaks, always),
     Rule(one_answer_to_one_command, always),
     Rule(no_order_twice_in_a_run, always),
-    Rule(no_order_twice, no_restart, "the key of an order is on disk before the order leaves"),
+    Rule(no_order_twice, always),
     Rule(one_order_for_an_id_in_a_run, always),
-    Rule(one_order_for_an_id, no_restart, "the id of an order is on disk before the order leaves"),
+    Rule(one_order_for_an_id, always),
+    Rule(tws_sees_no_used_id, in_order),
     Rule(the_order_is_the_one_that_was_asked_for, always),
     Rule(no_refused_order_reaches_tws, always),
+    Rule(an_accepted_order_is_not_lost, always),
     Rule(an_end_is_the_end, always),
+    Rule(a_final_state_is_true, always),
+    Rule(no_state_is_old, undisturbed, "orders are reconciled after each reconnect and restart"),
+    Rule(the_last_word_is_true, in_sequence, "the last orderStatus is published again after a reconciliation"),
+    Rule(the_fate_is_said, kept, "after a loss of power the orders of the journal are published again"),
     Rule(an_execution_is_told_to_its_owner_only, always),
     Rule(an_execution_is_told_as_it_was, always),
     Rule(no_execution_twice, no_repetition, "an execution that TWS repeats is published once"),
     Rule(every_execution_is_told, undisturbed, "executions are asked for after each reconnect and restart"),
     Rule(positions_are_what_was_told, undisturbed, "executions are asked for after each reconnect and restart"),
-    Rule(the_last_word_is_true, in_sequence, "orders are reconciled after each reconnect, and an end is the end"),
-    Rule(an_accepted_order_is_not_lost, no_restart, "an order is on disk before it is called accepted"),
-    Rule(the_fate_is_said, no_restart, "after a restart the daemon tells of orders whose fate it does not know"),
     Rule(streams_have_no_hole, kept),
-    Rule(tws_sees_no_used_id, never, "an order gets its id, above all used ones, at departure", in_order),
 )
 
 

@@ -16,6 +16,7 @@ from ibbridge.codec import Connection, Greeting
 from ibbridge.config.loader import load
 from ibbridge.daemon import Daemon
 from ibbridge.storage.event_store import EventStore
+from ibbridge.storage.order_store import OrderStore
 from ibbridge.tws.decode_errors import Readability
 from ibbridge.wiring import Outside
 from tests.support.outside import ListBus
@@ -248,6 +249,14 @@ class StoreHere(EventStore):
         super().__init__(disk.directory, days=config.store.days, sync=config.store.sync)
 
 
+class OrderStoreHere(OrderStore):
+    """Store of the order journal on the disk of the world."""
+
+    def __init__(self, disk: Disk) -> None:
+        self.outside = disk.outside()
+        super().__init__(disk.directory)
+
+
 class Process:
     """Run of the daemon."""
 
@@ -262,7 +271,10 @@ class Process:
         self.clock.ahead = ahead
         self.config = _config(tuple(f"{key}={value}" for key, value in settings.items()))
         self.store = StoreHere(around.disk, self.config)
-        outside: Any = Outside(self.clock, self.store, self._bus, self._new_transports, jitter=around.chance.random)
+        self.order_store = OrderStoreHere(around.disk)
+        outside: Any = Outside(
+            self.clock, self.store, self.order_store, self._bus, self._new_transports, jitter=around.chance.random
+        )
         self.daemon = Daemon(self.config, outside=outside)
         self.parts = self.daemon.parts
 
@@ -346,7 +358,7 @@ class Process:
     def _begin(self) -> None:
         self.daemon._open_and_take_up()
         self.parts.bus.open()
-        self.parts.store_watch.report()
+        self.daemon._report_start()
         self.parts.connector.begin()
         self._beat()
         self.ready = True
@@ -378,11 +390,12 @@ class Process:
         self.parts.connector.end()
         self.parts.streams.events.bye()
         self.parts.bus.close()
-        self.store.close()
+        self.daemon._close_store()
         self.dead = True
         self._around.disk.end(None)
         self._around.timeline.after(0.0, ended)
 
     def close(self) -> None:
         """Release what a dead process has open. Its files are not those of the next process."""
+        self.order_store.close()
         self.store.close()
