@@ -25,6 +25,9 @@ STATUSES = (
 )
 """Changes of an order's status, as its owner hears of them; "new" is before the first status."""
 
+STATES = ("queued", "sent", "acked", "working", "cancelling", "unknown", "done")
+"""Published states of orders (docs/order-truth.md). Nobody changes an order here, or sends one with transmit false."""
+
 ERRORS = (103, 110, 200, 201, 202, 321, 326, 504, 1100, 1101, 1102, 1300, 2103, 2110, 10147, 10148)
 """Codes of TWS, and of the daemon, that were published."""
 
@@ -51,6 +54,7 @@ RECOVERIES = (
 REQUIRED = (
     *(f"stage {stage}" for stage in STAGES),
     *(f"status {change}" for change in STATUSES),
+    *(f"state {state}" for state in STATES),
     *(f"error {code}" for code in ERRORS),
     *REPLIES,
     *(f"message {kind}" for kind in MESSAGES),
@@ -58,8 +62,7 @@ REQUIRED = (
     *(f"killed {side} a {place}" for place, sides in BORDERS.items() for side in sides),
     *(f"fault {kind}" for kind in FAULTS),
 )
-"""Marks that a large run must have. With published states of orders their changes belong here: `world` marks them as
-"state before -> after"."""
+"""Marks that a large run must have."""
 
 
 def missed(marks: Container[str]) -> list[str]:

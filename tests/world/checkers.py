@@ -233,6 +233,14 @@ def a_final_state_is_true(evidence: Evidence) -> Iterator[str]:
             yield f"{name} is said to be done, {last['reason']}, and the books have {sorted(true)}"
 
 
+def states_are_numbered(evidence: Evidence) -> Iterator[str]:
+    """The numbers of the published states of an order rise."""
+    for name, messages in told(evidence).items():
+        numbers = [each.data["changes"] for each in messages if each.kind == "orderState"]
+        if numbers != sorted(set(numbers)):
+            yield f"{name} has states with the numbers {numbers}"
+
+
 def no_state_is_old(evidence: Evidence) -> Iterator[str]:
     """An order that is over in the books is "done" in its last published state, and one that works is not."""
     messages = told(evidence)
@@ -240,6 +248,15 @@ def no_state_is_old(evidence: Evidence) -> Iterator[str]:
         last, true = last_state(messages.get(name, [])), orders[-1].status
         if true != "Inactive" and (last.get("state") == "done") == orders[-1].working:
             yield f"{name} is {true} in the books, and its last published state is {last.get('state')}"
+
+
+def a_rejected_order_is_over(evidence: Evidence) -> Iterator[str]:
+    """An order that the broker has rejected is "done" in its last published state."""
+    messages = told(evidence)
+    for name, orders in books(evidence).items():
+        last = last_state(messages.get(name, [])).get("state")
+        if orders[-1].status == "Inactive" and last != "done":
+            yield f"{name} is rejected in the books, and its last published state is {last}"
 
 
 def an_execution_is_told_to_its_owner_only(evidence: Evidence) -> Iterator[str]:
@@ -360,6 +377,7 @@ def without(name: str, *kinds: str, losses: bool = True) -> Condition:
 
 always = Condition("always", lambda _: True)
 never = Condition("never", lambda _: False)
+no_restart = without("one run of the daemon", *RESTARTS)
 kept = without("no commit was lost with the power", losses=False)
 no_repetition = without("TWS repeats no execution", "duplicate")
 undisturbed = without("one run of the daemon, which hears everything", *RESTARTS, *BLINDNESS)
@@ -396,9 +414,11 @@ RULES = (
     Rule(tws_sees_no_used_id, in_order),
     Rule(the_order_is_the_one_that_was_asked_for, always),
     Rule(no_refused_order_reaches_tws, always),
-    Rule(an_accepted_order_is_not_lost, always),
+    Rule(an_accepted_order_is_not_lost, kept, "after a loss of power the orders of the journal are published again"),
     Rule(an_end_is_the_end, always),
-    Rule(a_final_state_is_true, always),
+    Rule(a_final_state_is_true, no_restart, "status and reason of an end survive a restart"),
+    Rule(states_are_numbered, no_restart, "the number of an order's last state survives a restart", kept),
+    Rule(a_rejected_order_is_over, never, "the Inactive that TWS repeats after a rejection (201) revives no order"),
     Rule(no_state_is_old, undisturbed, "orders are reconciled after each reconnect and restart"),
     Rule(the_last_word_is_true, in_sequence, "the last orderStatus is published again after a reconciliation"),
     Rule(the_fate_is_said, kept, "after a loss of power the orders of the journal are published again"),

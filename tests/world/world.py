@@ -66,10 +66,12 @@ class Result(NamedTuple):
 
 
 class World:
-    """World of one seed."""
+    """World of one seed. In a `calm` one no fault strikes."""
 
-    def __init__(self, seed: int, *, traced: bool = False) -> None:
-        self.chance = random.Random(seed)
+    def __init__(self, seed: int, *, traced: bool = False, calm: bool = False) -> None:
+        # Each part has a chance of its own, so a change to one part leaves what the others draw as it was.
+        self.chance, self._network, self._daemon, disk, *clients = _chances(seed, 7)
+        self._calm = calm
         self.timeline = Timeline(BEGIN)
         self.history = History(traced=traced)
         self.struck: set[str] = set()
@@ -80,7 +82,7 @@ class World:
         self._operations = 0
         self._statuses: dict[tuple[str, str], str] = {}
         self._faulty = True
-        self.disk = Disk(self.chance, self._commit)
+        self.disk = Disk(disk, self._commit)
         self.history.hidden = self.disk.root
         newest = self.chance.choice((176, 187, 200, 200, 203, 226))
         self.tws = TwsPort(self.timeline, seed, newest, self._arrive)
@@ -91,8 +93,8 @@ class World:
         }
         self.process: Process | None = None
         self.clients = [
-            Client(name, self.timeline, random.Random(self.chance.getrandbits(64)), self.history, self)
-            for name in ("a", "b", "c")[: self.chance.randrange(1, 4)]
+            Client(name, self.timeline, chance, self.history, self)
+            for name, chance in list(zip(("a", "b", "c"), clients, strict=True))[: self.chance.randrange(1, 4)]
         ]
 
     # -- life
@@ -112,7 +114,7 @@ class World:
 
     def _trade(self) -> None:
         chance, timeline = self.chance, self.timeline
-        kinds, end = faults.kinds(chance), BEGIN + chance.choice((5.0, 10.0, 20.0, 40.0))
+        kinds, end = [] if self._calm else faults.kinds(chance), BEGIN + chance.choice((5.0, 10.0, 20.0, 40.0))
         pause = chance.choice((1.5, 4.0, 10.0))
         for client in self.clients:
             self._act(client, chance.choice((1.5, 3.0, 6.0)))
@@ -177,7 +179,7 @@ class World:
             if any(order.working for order in self.tws.orders):
                 history.mark("the daemon started with working orders")
         self.disk.begin()
-        around = Surroundings(self.timeline, self.disk, self.tws, history, self.chance, self._publish, self._ended)
+        around = Surroundings(self.timeline, self.disk, self.tws, history, self._daemon, self._publish, self._ended)
         self.process = Process(around, self.settings, self._ahead)
         if self._dooms_wait:
             self.process.plan(self._dooms_wait.pop())
@@ -245,15 +247,15 @@ class World:
         def arrive() -> None:
             process = self.process
             if process is None or process.dead:
-                if self.chance.random() < 0.5:
+                if self._network.random() < 0.5:
                     self._waiting.append(arrive)
                 return
             given(process.run)
             answer = process.command(packed, peer)
             if answer is not None:
-                self.timeline.after(self.chance.uniform(0.0001, 0.002), reply, process.run, answer)
+                self.timeline.after(self._network.uniform(0.0001, 0.002), reply, process.run, answer)
 
-        self.timeline.after(self.chance.uniform(0.0001, 0.002), arrive)
+        self.timeline.after(self._network.uniform(0.0001, 0.002), arrive)
 
     def operate(self, cmd: str) -> None:
         """Send a command of the operator's."""
@@ -342,10 +344,15 @@ class _Lines(logging.Handler):
         self._world.history.note(self._world.timeline.now, f"log   {record.levelname} {record.getMessage()}")
 
 
-def live(seed: int, *, traced: bool = False) -> Result:
+def _chances(seed: int, number: int) -> list[random.Random]:
+    root = random.Random(seed)
+    return [random.Random(root.getrandbits(64)) for _ in range(number)]
+
+
+def live(seed: int, *, traced: bool = False, calm: bool = False) -> Result:
     """Live through a seed."""
     log = logging.getLogger("ibbridge")
-    world = World(seed, traced=traced)
+    world = World(seed, traced=traced, calm=calm)
     handler = _Lines(world)
     before, propagated = log.level, log.propagate
     log.propagate = False
