@@ -328,11 +328,12 @@ def the_last_word_is_true(evidence: Evidence) -> Iterator[str]:
 
 
 def an_accepted_order_is_not_lost(evidence: Evidence) -> Iterator[str]:
-    """An accepted order is in the books, or its owner was told that it ended or may be lost."""
+    """An accepted order is in the books, or its owner was told that it is over, or that nobody knows."""
     messages, book = told(evidence), books(evidence)
     for name in accepted(evidence):
-        if name not in book and not any(each.kind in ("error", "orderState") for each in messages.get(name, ())):
-            yield f"{name} was accepted, is not at TWS, and its owner was told nothing"
+        last = last_state(messages.get(name, [])).get("state", "never published")
+        if name not in book and last not in ("done", "unknown"):
+            yield f"{name} was accepted and is not at TWS, and its last state is {last}"
 
 
 def the_fate_is_said(evidence: Evidence) -> Iterator[str]:

@@ -100,8 +100,10 @@ def book(evidence: Evidence, status: str) -> None:
 
 
 def revive(evidence: Evidence) -> None:
-    copy_of(evidence, stream_of(evidence, "ord"), "orderState", state="working", reason=None, changes=99)
-    book(evidence, "Inactive")
+    owner, first = next(evidence.history.streams("ord"))
+    copy_of(evidence, f"ord.{owner}", "orderState", state="working", reason=None, changes=99)
+    ref = f"{owner}/{first.topic.split('.')[2]}"
+    next(order for order in evidence.orders if order.order["orderRef"] == ref).status = "Inactive"
 
 
 WRONGS: dict[str, Callable[[Evidence], Any]] = {
