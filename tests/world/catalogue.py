@@ -46,7 +46,7 @@ RECOVERIES = (
     "a client repeated a command after its death",
     "the daemon started with working orders",
     "the daemon was killed while it started",
-    "an order arrived that its owner was not told of before a kill",
+    "the daemon was killed before it heard of an order at TWS",
     "commits were lost",
     "no commit was lost",
 )

@@ -30,7 +30,7 @@ TRUE_ENDS = {
     "expired": {"Cancelled"},
     "rejected": {"Inactive", "not there"},
     "not_sent": {"not sent"},
-    "not_at_tws": {"not there"},
+    "not_at_tws": {"not there", "not sent"},
 }
 """What the books may have of an order that is done, by the reason that was published."""
 
@@ -380,9 +380,8 @@ always = Condition("always", lambda _: True)
 never = Condition("never", lambda _: False)
 no_restart = without("one run of the daemon", *RESTARTS)
 kept = without("no commit was lost with the power", losses=False)
-no_repetition = without("TWS repeats no execution", "duplicate")
-undisturbed = without("one run of the daemon, which hears everything", *RESTARTS, *BLINDNESS)
-in_sequence = without(f"{undisturbed.name}, in its order", *RESTARTS, *BLINDNESS, "reorder")
+no_repetition = without("TWS repeats no execution, and is not asked for any again", "duplicate", *RESTARTS, *BLINDNESS)
+in_sequence = without("one run of the daemon, which hears everything in its order", *RESTARTS, *BLINDNESS, "reorder")
 
 _OVERTAKING = ("reject 103", "reject", "restart", "delay", "pace", "1100", "2110")
 in_order = without("no id is burnt at TWS, and TWS hears all orders in their order", *_OVERTAKING)
@@ -415,19 +414,19 @@ RULES = (
     Rule(tws_sees_no_used_id, in_order),
     Rule(the_order_is_the_one_that_was_asked_for, always),
     Rule(no_refused_order_reaches_tws, always),
-    Rule(an_accepted_order_is_not_lost, kept, "after a loss of power the orders of the journal are published again"),
+    Rule(an_accepted_order_is_not_lost, kept, "after a loss of power the states in the journal are published again"),
     Rule(an_end_is_the_end, always),
-    Rule(a_final_state_is_true, no_restart, "status and reason of an end survive a restart"),
+    Rule(a_final_state_is_true, no_restart, "status and reason of an end survive every restart"),
     Rule(states_are_numbered, no_restart, "the number of an order's last state survives a restart", kept),
     Rule(a_rejected_order_is_over, never, "the Inactive that TWS repeats after a rejection (201) revives no order"),
-    Rule(no_state_is_old, undisturbed, "orders are reconciled after each reconnect and restart"),
+    Rule(no_state_is_old, always),
     Rule(the_last_word_is_true, in_sequence, "the last orderStatus is published again after a reconciliation"),
-    Rule(the_fate_is_said, kept, "after a loss of power the orders of the journal are published again"),
+    Rule(the_fate_is_said, kept, "after a loss of power the states in the journal are published again"),
     Rule(an_execution_is_told_to_its_owner_only, always),
     Rule(an_execution_is_told_as_it_was, always),
-    Rule(no_execution_twice, no_repetition, "an execution that TWS repeats is published once"),
-    Rule(every_execution_is_told, undisturbed, "executions are asked for after each reconnect and restart"),
-    Rule(positions_are_what_was_told, undisturbed, "executions are asked for after each reconnect and restart"),
+    Rule(no_execution_twice, no_repetition, "an execution is published once, over restarts and repetitions", kept),
+    Rule(every_execution_is_told, always),
+    Rule(positions_are_what_was_told, always),
     Rule(streams_have_no_hole, kept),
 )
 

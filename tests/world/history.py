@@ -120,6 +120,10 @@ class History:
                     f"{stream} has two messages with the number {body['seq']}: {found} and {topic} {packed!r}"
                 )
 
+    def forget(self) -> None:
+        """Forget the messages of the durable streams."""
+        self._kept.clear()
+
     def numbers(self) -> dict[str, list[int]]:
         """Return the sequence numbers that are known of each durable stream."""
         return {stream: sorted(kept) for stream, kept in self._kept.items()}
