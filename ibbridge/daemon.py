@@ -203,13 +203,17 @@ class Daemon:
         self.parts.tws.ids.tick()
         streams.halt.load()
 
+    def _report_start(self) -> None:
+        """Publish a fault of the store, and what the start has found out about orders."""
+        self.parts.store_watch.report()
+        recovery.publish(self.parts.orders.registry, self.parts.orders.notifications)
+
     async def _serve(self, broken: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
         bus = self.parts.bus
         bus.open()
         try:
-            self.parts.store_watch.report()
-            recovery.publish(self.parts.orders.registry, self.parts.orders.notifications)
+            self._report_start()
             bus.attach(loop)
             notify("READY=1")
             log.info("publishing on %s, commands on %s", *bus.endpoints)
