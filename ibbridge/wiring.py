@@ -298,15 +298,15 @@ def assemble(config: Config, outside: Outside) -> Parts:
 def _streams(config: Config, outside: Outside, send: Callable[[list[bytes]], None]) -> Streams:
     clock, store = outside.clock, outside.store
     order_keys = OrderKeys(config.tws.client_id, store)
+    journal = OrderJournal(outside.order_store)
     publisher = Publisher(
         clock.utc_us(),  # until the store gives the epoch
         send,
         config.bus.prefix,
-        MessageHistory(config.ring.messages, config.ring.bytes, store, order_keys.of),
+        MessageHistory(config.ring.messages, config.ring.bytes, store, order_keys.of, journal.commit_executions),
         config.bus.heartbeat,
     )
     events = BridgeEvents(publisher, clock)
-    journal = OrderJournal(outside.order_store)
     alarms = Alarms(events.alarm)
     halt = Halt(store, events.halt)
     return Streams(publisher, events, alarms, halt, order_keys, journal, PermIdWatch(alarms, clock))

@@ -10,8 +10,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.schema import Kind
-from ibbridge.orders.executions import ExecutionIndex, HeldCommissions
-from ibbridge.orders.order import FOREIGN
+from ibbridge.orders.executions import Execution, ExecutionIndex, HeldCommissions
+from ibbridge.orders.journal import ExecutionRecord
+from ibbridge.orders.order import FOREIGN, Owner
 from ibbridge.requests.request import ActiveRequest
 from ibbridge.streams import envelope
 from ibbridge.tws.connection_listener import ConnectionListener
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ibbridge.orders.executions import HeldCommission
-    from ibbridge.orders.order import Owner
     from ibbridge.orders.registry import OrderRegistry
     from ibbridge.requests.tracker import RequestTracker
     from ibbridge.streams.publisher import Publisher
@@ -41,7 +41,7 @@ class OrderRouter(ConnectionListener):
         self._publisher = publisher
         self._tracker = tracker
         self._orders = orders
-        self._executions = ExecutionIndex()
+        self._executions = ExecutionIndex(self._recorded)
         self._held = HeldCommissions()
 
     # -- orders
@@ -117,6 +117,9 @@ class OrderRouter(ConnectionListener):
         own = isinstance(asker, ActiveRequest) and asker.on_response is not None
         asker = None if own else asker  # the daemon asks for the owners
         owner = self._executions.executed(exec_id, whose, asker)
+        if owner is not None and exec_id:
+            record = ExecutionRecord(owner.owner, owner.part, owner.ref, self._next(owner))
+            self._orders.journal.note_execution(exec_id, record)
         if owner is not None and asker is None and not own:
             self._publish_for(owner, EXECUTION, packed, ts)
         elif owner is not None:
@@ -126,6 +129,30 @@ class OrderRouter(ConnectionListener):
             self._answer(asker, EXECUTION, packed, ts)
         for commission in self._held.take(exec_id) if exec_id else ():
             self._commission(commission.data, commission.ts)
+
+    def _next(self, owner: Owner) -> int:
+        """Return the next sequence number on the stream of an owner's executions."""
+        return self._publisher.last("exec", owner.owner) + 1
+
+    def _note_charge(self, report: Mapping[str, Any], owner: Owner) -> None:
+        known = self._orders.journal.find_execution(report["execId"])
+        if known is not None:
+            charge = [report.get("commissionAndFees"), report.get("currency")]
+            known = known._replace(charge=charge, charge_seq=self._next(owner))
+            self._orders.journal.note_execution(report["execId"], known)
+
+    def _recorded(self, exec_id: str) -> Execution | None:
+        """Return an execution that an earlier process has published, as far as the event store still knows that.
+
+        The journal is written first. If the process ended before the message was committed, the owner was not told.
+        """
+        record = self._orders.journal.find_execution(exec_id)
+        if record is None:
+            return None
+        whose = Owner(record.owner, record.part, record.ref)
+        last = self._publisher.last("exec", record.owner)
+        charge = tuple(record.charge) if record.charge is not None and record.charge_seq <= last else None
+        return Execution(whose, record.seq <= last, charge)
 
     def _asker(self, req_id: int) -> ActiveRequest | int | None:
         """Return the request of a list, or its id if the request was given up; None for a live report."""
@@ -139,6 +166,7 @@ class OrderRouter(ConnectionListener):
         if recipients is None:
             return False
         if recipients.owner is not None:
+            self._note_charge(report, recipients.owner)
             self._publish_for(recipients.owner, COMMISSION, packed, ts)
         for asker in recipients.askers:
             self._answer(asker, COMMISSION, packed, ts)

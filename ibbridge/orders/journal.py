@@ -7,7 +7,7 @@ digest and its end, and not its arguments. Ids are reserved in blocks, so that n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgpack
 
@@ -18,8 +18,12 @@ from ibbridge.storage.records import JournalRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ORDER = 1
-"""Kind of the records of orders."""
+ORDER, EXECUTION = 1, 2
+"""Kinds of records: of orders, by owner and key, and of executions, by execId."""
+
+SETTLED = 600
+"""Calls of `tick`, about a second apart, after which an order that is over is not taken up at the start any more. By
+then the event store has what was published of it on the disk, whatever happens to the power."""
 
 BLOCK = 1000
 """Ids that are reserved at a time."""
@@ -57,12 +61,30 @@ class RecordStore(Protocol):
         """Do the maintenance."""
 
 
+class ExecutionRecord(NamedTuple):
+    """Record of an execution that was published for an owner.
+
+    `part` and `ref` are those of the order. `seq` is its sequence number on the stream of the owner's executions.
+    `charge` is the commission that was published last, and `charge_seq` its number; None and 0 before that.
+    """
+
+    owner: str
+    part: str
+    ref: dict[str, Any]
+    seq: int
+    charge: Sequence[Any] | None = None
+    charge_seq: int = 0
+
+
 class OrderJournal:
     """Journal of the orders of this daemon's client id."""
 
     def __init__(self, store: RecordStore) -> None:
         self._store = store
         self._noted: dict[tuple[str, str], Order | None] = {}
+        self._executions: dict[str, ExecutionRecord] = {}
+        self._ended: dict[tuple[str, str], tuple[Order, int]] = {}
+        self._ticks = 0
 
     @property
     def fault(self) -> str:
@@ -73,20 +95,27 @@ class OrderJournal:
 
     def note(self, order: Order) -> None:
         """Have an order written with the next commit."""
-        self._noted[order.owner, order.key] = order
+        whose = order.owner, order.key
+        self._noted[whose] = order
+        if order.ended and not order.settled:
+            self._ended[whose] = order, self._ticks
+        elif not order.ended:
+            self._ended.pop(whose, None)
+            order.settled = False
 
     def forget(self, order: Order) -> None:
         """Have the key of an order freed with the next commit: its command is refused, and nothing of it has left."""
         self._noted[order.owner, order.key] = None
 
     def commit(self) -> bool:
-        """Write all noted orders. Return False, with a fault, if that failed; they stay noted then."""
-        if not self._noted:
+        """Write all that is noted. Return False, with a fault, if that failed; it stays noted then."""
+        if not (self._noted or self._executions):
             return not self.fault
-        noted = self._noted
-        if not self._store.commit([_record(*whose, order) for whose, order in noted.items()]):
+        records = [_record(*whose, order) for whose, order in self._noted.items()]
+        records += [_execution_record(exec_id, execution) for exec_id, execution in self._executions.items()]
+        if not self._store.commit(records):
             return False
-        self._noted = {}
+        self._noted, self._executions = {}, {}
         return True
 
     def find(self, owner: str, key: str) -> Order | None:
@@ -114,14 +143,40 @@ class OrderJournal:
         return orders, following
 
     def open_orders(self) -> list[Order]:
-        """Return the orders that were not over when the store was opened, in the order of their ids."""
+        """Return the orders that were not over long ago when the store was opened, in the order of their ids."""
         found = [order for each in self._store.open_records(ORDER) if (order := _order(each)) is not None]
+        self._ended |= {(order.owner, order.key): (order, self._ticks) for order in found if order.ended}
         return sorted(found, key=lambda order: order.order_id)
 
     def tick(self) -> None:
         """Write what is noted, and maintain the store. Call it about every second."""
         self._store.tick()
+        self._ticks += 1
+        for whose, (order, since) in [*self._ended.items()]:
+            if self._ticks - since < SETTLED:
+                break
+            del self._ended[whose]
+            order.settled = True
+            self.note(order)
         self.commit()
+
+    # -- executions
+
+    def note_execution(self, exec_id: str, execution: ExecutionRecord) -> None:
+        """Have an execution written with the next commit, before it is published."""
+        self._executions[exec_id] = execution
+
+    def find_execution(self, exec_id: str) -> ExecutionRecord | None:
+        """Return the record of an execution; None if there is none, or (with a fault) if it cannot be read."""
+        if exec_id in self._executions:
+            return self._executions[exec_id]
+        record = self._store.find(EXECUTION, exec_id.encode())
+        return None if record is None else ExecutionRecord(*msgpack.unpackb(record.value))
+
+    def commit_executions(self) -> None:
+        """Write what is noted, if executions are among it. They are published all the same if that fails."""
+        if self._executions:
+            self.commit()
 
     # -- ids
 
@@ -138,6 +193,10 @@ class OrderJournal:
 def _name(owner: str, key: str) -> bytes:
     name: bytes = msgpack.packb((owner, key))
     return name
+
+
+def _execution_record(exec_id: str, execution: ExecutionRecord) -> JournalRecord:
+    return JournalRecord(EXECUTION, exec_id.encode(), msgpack.packb(execution), open=False)
 
 
 def _owner_prefix(owner: str) -> bytes:
@@ -176,7 +235,7 @@ def _record(owner: str, key: str, order: Order | None) -> JournalRecord:
             "pending": order.pending,
             "cancelledBy": order.cancelled_by,
         }
-    return JournalRecord(ORDER, _name(owner, key), msgpack.packb(value), open=not order.ended)
+    return JournalRecord(ORDER, _name(owner, key), msgpack.packb(value), open=not order.settled)
 
 
 def _order(record: JournalRecord) -> Order | None:

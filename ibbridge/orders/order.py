@@ -66,6 +66,7 @@ class Order:
     - `message`: the message that places the order, while it is queued.
     - `change`: the message of the last change; `change_digest`: its digest. `pending`: the arguments that it asks for.
     - `group`: the keys of the orders that are cancelled if TWS refuses one of them.
+    - `settled`: the order is over for long enough that its record is closed.
     - `cancelled_by`: by whom the last cancel was asked for. `changed_at`: when the state was published last, in µs.
     - `cancelling`: a cancel has left, and TWS has said nothing since that may be about the cancel.
     - `has_followup`: a cancel or a change has left at some time, so an error may be about that.
@@ -102,6 +103,7 @@ class Order:
     group: tuple[str, ...] = ()
     cancelled_by: str = ""
     changed_at: int = 0
+    settled: bool = False
     cancelling: bool = False
     has_followup: bool = False
     cancel: OutboundMessage | None = None
@@ -193,7 +195,7 @@ class Order:
     def _take_status(self, status: str) -> None:
         self.status = status
         event, reason = STATUS_EVENTS.get(status, (OrderEvent.ACK, None))
-        if event is not OrderEvent.END and self.ended and self.reason in OVERTURNED_BY_STATUS:
+        if event is OrderEvent.OPEN and self.ended and self.reason in OVERTURNED_BY_STATUS:
             self.step(OrderEvent.LISTED)
         self.step(event, reason)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.codec.types import UNSET_INT
 from ibbridge.orders.order import FOREIGN, Order, Owner
 from ibbridge.orders.reports import take_report
-from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
+from ibbridge.orders.state_machine import OrderEvent, OrderState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,8 +27,8 @@ _UNTIED = (None, 0, UNSET_INT)
 
 
 def end(order: Order) -> None:
-    """Note that an order of an earlier process is over: those that are open have records."""
-    order.step(OrderEvent.END, Reason.CANCELLED)
+    """Note that an order of an earlier process is over, nobody knows why: those that are open have records."""
+    order.step(OrderEvent.END)
 
 
 class OrderRegistry:
@@ -208,7 +208,7 @@ class OrderRegistry:
 
     def recall(self, ref: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """Restore an order from a message that an earlier process published: later `orderStatus` has only its ids."""
-        if (ref["owner"], ref["key"]) in self._by_key:  # the journal knows more
+        if ref["owner"] != FOREIGN and self.find(ref["owner"], ref["key"]) is not None:  # the journal knows more
             return
         about = data.get("order") or data
         if ref["owner"] != FOREIGN and self.ours(about.get("clientId", 0)):

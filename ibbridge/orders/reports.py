@@ -59,6 +59,8 @@ def _complete(order: Order, data: Mapping[str, Any]) -> None:
     state = data.get("orderState") or {}
     if "expire" in (state.get("completedStatus") or "").lower():
         order.step(OrderEvent.END, Reason.EXPIRED)
+    elif state.get("status") == "Inactive":  # among completed orders it is over
+        order.step(OrderEvent.END, Reason.REJECTED)
     _take_quantity(order, (data.get("order") or {}).get("filledQuantity"), None)
 
 
@@ -66,7 +68,10 @@ def _take_quantity(order: Order, filled: Any, average: Any) -> None:
     """Take a filled quantity, unless more is known to be filled."""
     if filled in (None, ""):
         return
-    if order.filled in (None, "") or float(filled) > float(order.filled):
+    known = float(order.filled or 0)
+    if order.filled in (None, "") or float(filled) > known:
+        if order.remaining not in (None, ""):
+            order.remaining = max(0.0, float(order.remaining) - (float(filled) - known))
         order.filled = filled
         order.average = average if average not in (None, "") else order.average
 
