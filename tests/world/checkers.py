@@ -377,10 +377,7 @@ def without(name: str, *kinds: str, losses: bool = True) -> Condition:
 
 
 always = Condition("always", lambda _: True)
-never = Condition("never", lambda _: False)
-no_restart = without("one run of the daemon", *RESTARTS)
 kept = without("no commit was lost with the power", losses=False)
-no_repetition = without("TWS repeats no execution, and is not asked for any again", "duplicate", *RESTARTS, *BLINDNESS)
 in_sequence = without("one run of the daemon, which hears everything in its order", *RESTARTS, *BLINDNESS, "reorder")
 
 _OVERTAKING = ("reject 103", "reject", "restart", "delay", "pace", "1100", "2110")

@@ -150,7 +150,10 @@ def test_a_rule_notices_what_it_is_there_for(rule: checkers.Rule) -> None:
 
 def test_a_rule_that_waits_says_for_what() -> None:
     assert {rule.name for rule in RULES if rule.condition is not always and not rule.waits_for} == {
-        "streams have no hole",  # without the commits that a loss of power has taken
+        # Without the commits that a loss of power has taken:
+        "streams have no hole",
+        "states are numbered",
+        "no execution twice",
         "tws sees no used id",  # a simulated TWS that burns ids, or hears requests in another order, says 103 itself
     }
 
