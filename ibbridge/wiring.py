@@ -101,10 +101,6 @@ if TYPE_CHECKING:
     from ibbridge.tws.connection_listener import ConnectionListener
 
 
-RECONCILED_EVERY = 900.0
-"""Seconds between two reconciliations of the orders on a quiet connection."""
-
-
 class Outside(NamedTuple):
     """Surroundings of the parts, which tests replace: the store, the bus, the transports, the log, and chance."""
 
@@ -366,7 +362,8 @@ def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outs
     departure = OrderDeparture(tws.sender, registry, gate, notifications, unreported)
     placement = OrderPlacement(tws.sender, registry, gate, notifications, departure)
     reconciliation = Reconciliation(registry, requests.issuer, notifications, clock)
-    schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, RECONCILED_EVERY)
+    every = config.orders.reconcile_minutes * 60.0
+    schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, every)
     modification = OrderModification(tws.sender, registry, gate, notifications, departure)
     groups = OrderGroups(tws.sender, registry, gate, placement, departure)
     return Orders(registry, notifications, gate, unreported, placement, modification, groups, states, schedule)

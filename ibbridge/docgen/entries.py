@@ -73,6 +73,7 @@ _ADDED = {
     "error": (
         Own("class", "text", {"enum": [*CLASSES]}, "from the bridge: " + ", ".join(f"`{each}`" for each in CLASSES)),
         Own("ends", "flag", {"type": ["boolean", "null"]}, _ENDS),
+        Own("source", "text", {"enum": ["tws", "bridge"]}, "from the bridge: who says it, TWS or the bridge itself"),
     )
 }
 """Fields that the daemon adds to messages of IB's."""

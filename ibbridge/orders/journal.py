@@ -64,15 +64,17 @@ class RecordStore(Protocol):
 class ExecutionRecord(NamedTuple):
     """Record of an execution that was published for an owner.
 
-    `part` and `ref` are those of the order. `seq` is its sequence number on the stream of the owner's executions.
-    `charge` is the commission that was published last, and `charge_seq` its number; None and 0 before that.
+    `part` and `ref` are those of the order. `seq` is its number on the stream of the owner's executions, in the
+    epoch in which it was to be published. `charge` is the commission that was published last; None before that.
     """
 
     owner: str
     part: str
     ref: dict[str, Any]
+    epoch: int
     seq: int
     charge: Sequence[Any] | None = None
+    charge_epoch: int = 0
     charge_seq: int = 0
 
 

@@ -266,7 +266,7 @@ def test_the_decoders_data_is_left_as_it_was(middle):
     before = dict(data)
     middle.router.publish("error", data, 1)
     assert data == before
-    assert middle.published[-1].data == {**before, "class": "connectivity", "ends": False}
+    assert middle.published[-1].data == {**before, "class": "connectivity", "ends": False, "source": "tws"}
 
 
 def test_an_error_of_an_order_goes_to_the_order(middle):
