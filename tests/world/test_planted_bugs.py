@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from ibbridge.orders.journal import OrderJournal
-from ibbridge.orders.reconciliation_schedule import ReconciliationSchedule
 from ibbridge.tws.id_sequence import IdSequence
 from tests.world.checkers import breaches
 from tests.world.world import live
@@ -43,18 +42,7 @@ def reuse_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(IdSequence, "take", taking)
 
 
-def skip_a_reconciliation(monkeypatch: pytest.MonkeyPatch) -> None:
-    """IB's servers come back (1101, 1102), and nobody asks what has happened meanwhile."""
-    tick = ReconciliationSchedule.tick
-
-    def ticking(schedule: ReconciliationSchedule, now: float) -> None:
-        schedule._upstream_since = schedule._session.upstream_since
-        tick(schedule, now)
-
-    monkeypatch.setattr(ReconciliationSchedule, "tick", ticking)
-
-
-@pytest.mark.parametrize("plant", [drop_a_commit, reuse_an_id, skip_a_reconciliation])
+@pytest.mark.parametrize("plant", [drop_a_commit, reuse_an_id])
 def test_a_planted_bug_is_found(plant: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     found = next((seed for seed in range(MOST) if breaches(live(seed).evidence)), None)
