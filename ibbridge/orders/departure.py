@@ -66,11 +66,9 @@ class OrderDeparture:
             return False
         del self._queued[message]
         self._number(order, parent, message)
-        transmitted = is_transmitted(order)
-        order.leave(transmitted=transmitted)
+        order.leave(transmitted=is_transmitted(order))
         self._orders.journal.note(order)
-        if transmitted:
-            self._unreported.order_left(order)
+        self._unreported.order_left(order)
         if order is not self.accepting:
             self._notifications.publish_state(order)
         return True
