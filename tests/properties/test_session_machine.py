@@ -81,7 +81,7 @@ LISTS = {
     "reqExecutions": "execDetailsEnd",
     "reqCompletedOrders": "completedOrdersEnd",
 }
-"""What the daemon asks about orders, one after the other, and what ends each answer."""
+"""Questions of the daemon about orders, one after the other, each with what ends its answer."""
 OPEN = ("PreSubmitted", "Submitted")
 REASONS = ("not_sent", "not_at_tws", "expired", "cancelled", "rejected", "filled")
 """Reasons for which an order is over, the strongest last."""
@@ -132,6 +132,7 @@ class Placed:
     """An order that was accepted.
 
     `status` and `filled` are TWS's own: no status if TWS never had the order, or has refused it and knows it no more.
+    `held`: TWS has the order, and keeps it back until a child is transmitted.
     """
 
     client: str
@@ -144,6 +145,7 @@ class Placed:
     status: str = ""
     filled: float = 0.0
     refused: bool = False
+    held: bool = False
     states: list[dict[str, Any]] = field(default_factory=list)
     heard: bool = False
     never_left: int = 0
@@ -158,8 +160,12 @@ class Placed:
         return {"clientId": CLIENT_ID, "permId": 100_000 + self.number, "orderRef": f"{self.client}/{self.key}"}
 
     @property
+    def transmitted(self) -> bool:
+        return bool(self.said["order"].get("transmit", True))
+
+    @property
     def last(self) -> dict[str, Any]:
-        """What was published of it last."""
+        """State that was published last."""
         return self.states[-1] if self.states else {}
 
     def differs(self) -> str:
@@ -167,6 +173,8 @@ class Placed:
         state, reason = self.last.get("state"), self.last.get("reason")
         if not self.writes:
             agrees = (state, reason) == ("done", "not_sent")
+        elif not (self.status or self.refused or self.transmitted):
+            agrees = state == "held"  # whether TWS has it cannot be asked
         elif not self.status:
             agrees = state == "done" and reason in (("rejected", "not_at_tws") if self.refused else ("not_at_tws",))
         elif self.status in OPEN:
@@ -435,9 +443,18 @@ class SessionMachine(RuleBasedStateMachine):
         order.writes.append(write)
         order.number = self.highest = write.number
         if not self.loses:
-            order.status = "PreSubmitted"
+            self._take(order)
+
+    def _take(self, order: Placed) -> None:
+        """TWS has an order now: it holds one that is not to be transmitted, until the last of its family comes."""
+        order.held = not order.transmitted
+        if order.held:
+            return
+        family = [each for each in self.placed.values() if each.held and order.parent in (each, each.parent)]
+        for each in (*family, order) if order.parent else (order,):
+            each.held, each.status = False, "PreSubmitted"
             if self.acknowledges:
-                self._after_lag(lambda: self._report(order, "orderStatus"))
+                self._after_lag(lambda each=each: self._report(each, "orderStatus"))  # type: ignore[misc]
 
     def _after_lag(self, then: Callable[[], None]) -> None:
         if self.lag is not None:
@@ -756,17 +773,22 @@ class SessionMachine(RuleBasedStateMachine):
         late=st.sampled_from((None, None, 0.02, 1.0)),
         of=st.booleans(),
         numbered=st.booleans(),
+        holds=st.booleans(),
     )
-    def order(self, client: str, many: int, late: float | None, of: bool, numbered: bool) -> None:
-        """Some orders; with `of` the others are children of the first, which they name by number or key."""
+    def order(self, *, client: str, many: int, late: float | None, of: bool, numbered: bool, holds: bool) -> None:
+        """Some orders; with `of` the others are children of the first, which they name by number or key.
+
+        With `holds` only the last of them is transmitted.
+        """
         parent: Placed | None = None
-        for _ in range(many):
+        for which in range(many):
             key = f"k{next(self.names)}"
             not_after = None if late is None or parent else self.shell._now + int(late * 1e6)
             order = self.placed[client, key] = Placed(client, key, not_after, parent)
-            order.said = {"contract": AAPL, "order": LIMIT}
+            said = {**LIMIT, "transmit": False} if of and holds and which < many - 1 else LIMIT
+            order.said = {"contract": AAPL, "order": said}
             if parent is not None and numbered and parent.number:
-                order.said["order"] = {**LIMIT, "parentId": parent.number}
+                order.said["order"] = {**said, "parentId": parent.number}
             elif parent is not None:
                 order.said["parent"] = parent.key
             got = self._ask("placeOrder", client, order.said, key, not_after=not_after)
@@ -778,7 +800,8 @@ class SessionMachine(RuleBasedStateMachine):
                 break
             assert not self.away, "taken while IB's servers are away"
             assert got[0]["orderId"] == (order.number or None)
-            assert order.last["state"] in (("sent",) if order.writes else ("queued", "done"))
+            left = "sent" if order.transmitted else "held"
+            assert order.last["state"] in ((left,) if order.writes else ("queued", "done"))
             parent = parent or (order if of else None)
 
     def _an_order(self, data: Any) -> Placed:
@@ -801,7 +824,11 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.placed)
     @rule(data=st.data())
     def cancel_order(self, data: Any) -> None:
-        order = self._an_order(data)
+        self._cancel_one(self._an_order(data))
+
+    def _cancel_one(self, order: Placed) -> None:
+        if order.last["state"] == "held":
+            return  # after a cancel that TWS does not answer nobody could find out about it
         if order.writes:
             order.to_cancel += 1  # at once, as it may be written before there is a reply
         written = bool(order.writes)
@@ -827,6 +854,9 @@ class SessionMachine(RuleBasedStateMachine):
         self.shell.pass_on(seconds)
         self._hear()
         self._line()
+        for order in self.placed.values():
+            if order.last["state"] == "sent":
+                assert self.now - order.writes[0].at < SILENCE_ABOUT_ORDERS, f"{order.key}, and nobody says a word"
 
     @precondition(lambda self: not self.shell.session.ready)
     @rule()
@@ -854,6 +884,9 @@ class SessionMachine(RuleBasedStateMachine):
             self.wait(after)
         if self.shell.wire_open:
             self.shell.closed()
+            if rolled != "on":  # it has started again, and kept nothing that was not transmitted
+                for order in self.placed.values():
+                    order.held = False
             self.next_id = {"on": max(self.next_id, used + 1), "back": 1, "far": self.next_id + 1000}[rolled]
 
     @precondition(_speaks)
@@ -961,9 +994,13 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self._speaks() and self._at_tws())
     @rule(data=st.data(), kind=st.sampled_from(("works", "openOrder", "error", "fills", "fills in part", "cancelled")))
     def an_order(self, data: Any, kind: str) -> None:
-        """Something becomes of an order, or TWS repeats what it has said of it."""
-        order = data.draw(st.sampled_from(self._at_tws()))
-        if kind == "error" and order.status in OPEN:
+        """Have something become of an order, or have TWS repeat what it has said of the order."""
+        self._happens(data.draw(st.sampled_from(self._at_tws())), kind)
+
+    def _happens(self, order: Placed, kind: str) -> None:
+        if not self._speaks():
+            self._become(order, kind)
+        elif kind == "error" and order.status in OPEN:
             order.status, order.refused, order.heard = "", True, True
             self._error(order.number, 201)
         elif kind == "openOrder":
@@ -975,6 +1012,35 @@ class SessionMachine(RuleBasedStateMachine):
             self._report(order, "orderStatus")
         self._hear()
 
+    @rule(
+        client=CLIENTS,
+        of=st.booleans(),
+        life=st.lists(
+            st.sampled_from(
+                ("works", "error", "fills", "fills in part", "cancelled", "soon", "late", "cancel", "gone")
+            ),
+            min_size=1,
+            max_size=8,
+        ),
+    )
+    def trade(self, client: str, of: bool, life: list[str]) -> None:
+        """Place orders on a ready connection, and have this and that become of the last of them."""
+        if not self.shell.session.ready:
+            self.get_ready()
+        self.order(client=client, many=2, late=None, of=of, numbered=False, holds=of)
+        if not self.placed:
+            return
+        order = next(reversed(self.placed.values()))
+        for each in life:
+            if each in ("soon", "late"):
+                self.wait(1.0 if each == "soon" else 40.0)
+            elif each == "cancel":
+                self._cancel_one(order)
+            elif each == "gone" and self.shell.wire_open:
+                self.shell.closed()
+            elif order.status:
+                self._happens(order, each)
+
     def _become(self, order: Placed, what: str) -> None:
         if order.status not in OPEN:
             return
@@ -985,13 +1051,13 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: not self._speaks() and self._at_tws())
     @rule(data=st.data(), what=st.sampled_from(("works", "fills", "fills in part", "cancelled")))
     def an_order_meanwhile(self, data: Any, what: str) -> None:
-        """Something becomes of an order, and TWS cannot say so."""
+        """Have something become of an order that TWS cannot report."""
         self._become(data.draw(st.sampled_from(self._at_tws())), what)
 
     @precondition(_speaks)
     @rule()
     def loses_orders(self) -> None:
-        """No order arrives any more on this connection."""
+        """Have no order arrive any more on this connection."""
         self.loses = True
 
     @rule(lag=st.sampled_from((0.005, 3.0, 25.0, None)))
@@ -1044,8 +1110,6 @@ class SessionMachine(RuleBasedStateMachine):
         for order in self.placed.values():
             assert len(order.writes) + order.never_left <= 1, order
             assert order.unknown <= 1
-            if order.last["state"] == "sent":
-                assert self.now - order.writes[0].at < SILENCE_ABOUT_ORDERS, f"{order.key}, and nobody says a word"
 
     def _settled(self) -> str:
         """Return the parts of the state that are not as they should be yet; empty if all are."""
