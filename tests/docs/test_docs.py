@@ -290,6 +290,6 @@ def test_a_cancel_names_the_command_that_it_takes_back() -> None:
         named = {each.name for each in entry.own}
         middle.ask(asked.name, id="first", key="mine" if "key" in named else None, **example(asked))
         given = {"id": "first", "key": "mine"}
-        args = {**example(entry), **{name: given[name] for name in named}}
+        args = {**example(entry), **{name: given[name] for name in named & given.keys()}}
         middle.requests.execute(entry.name, args, CommandId("a", "second"), None)
         assert middle.link.take()[-1].name == request.name
