@@ -20,13 +20,16 @@ FOREIGN = "ext"
 
 LONGEST_REF = 40
 
-CANCEL_SHOWS = frozenset(("PendingCancel", "Cancelled", "ApiCancelled", "Filled", "Inactive"))
+INACTIVE = "Inactive"
+"""Status of an order that TWS has, and that does not work: it was refused, or it may become active again."""
+
+CANCEL_SHOWS = frozenset(("PendingCancel", "Cancelled", "ApiCancelled", "Filled", INACTIVE))
 """Statuses of an order whose cancel TWS has taken, or cannot take. Any other status may be older than the cancel."""
 
 STATUS_EVENTS: Mapping[str, tuple[OrderEvent, Reason | None]] = {
     "ApiPending": (OrderEvent.ACK, None),
     "PendingSubmit": (OrderEvent.ACK, None),
-    "Inactive": (OrderEvent.ACK, None),
+    INACTIVE: (OrderEvent.ACK, None),
     "PreSubmitted": (OrderEvent.OPEN, None),
     "Submitted": (OrderEvent.OPEN, None),
     "PendingCancel": (OrderEvent.CANCEL, None),
@@ -183,7 +186,8 @@ class Order:
     def _take_status(self, status: str) -> None:
         self.status = status
         event, reason = STATUS_EVENTS.get(status, (OrderEvent.ACK, None))
-        if event is not OrderEvent.END and self.ended and self.reason in OVERTURNED_BY_STATUS:
+        refused = status == INACTIVE and self.reason in (Reason.REJECTED, Reason.EXPIRED)
+        if event is not OrderEvent.END and self.ended and self.reason in OVERTURNED_BY_STATUS and not refused:
             self.step(OrderEvent.LISTED)
         self.step(event, reason)
 

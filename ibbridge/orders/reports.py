@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ibbridge.orders.order import INACTIVE
 from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
 
 if TYPE_CHECKING:
@@ -33,8 +34,11 @@ def take_report(order: Order, name: str, data: Mapping[str, Any]) -> None:
 
 def _complete(order: Order, data: Mapping[str, Any]) -> None:
     state = data.get("orderState") or {}
-    if "expire" in (state.get("completedStatus") or "").lower():
+    why = (state.get("completedStatus") or "").lower()
+    if "expire" in why:
         order.step(OrderEvent.END, Reason.EXPIRED)
+    elif state.get("status") == INACTIVE or "reject" in why:
+        order.step(OrderEvent.END, Reason.REJECTED)
     _take_quantity(order, (data.get("order") or {}).get("filledQuantity"), None)
 
 
