@@ -74,6 +74,7 @@ class Order:
     - `left_at`: when the order left, in seconds of a monotonic clock; an order of an earlier process left long ago.
     - `absences`: reconciliations in a row that have missed the order. `unknown_since`: when it was found unknown.
     - `changes`: the number of the last published state. `published`: that state.
+    - `keyless`: another order has the key, and so its state and its record in the journal.
     - `recorded`: orderId, permId and `ended` as the event store was given them last.
     """
 
@@ -105,6 +106,7 @@ class Order:
     unknown_since: float | None = None
     changes: int = 0
     published: Any = None
+    keyless: bool = False
     recorded: tuple[int, int, bool] | None = None
     perm_ids: tuple[int, ...] = ()
     whose: Owner = field(init=False, repr=False, compare=False)

@@ -44,21 +44,25 @@ def noted(mark: Mark) -> bytes:
 
 
 def restore(registry: OrderRegistry, state: Iterable[tuple[bytes, bytes, bytes]]) -> None:
-    """Enter the orders of the journal that are not over, with what was published of them last."""
+    """Enter the orders of the journal that are not over, or that clients still see, as they were published last."""
     for order in registry.journal.open_orders():
         registry.add(order)
     for _, _, packed in state:
         body = msgpack.unpackb(packed, strict_map_key=False)
         if body["type"] != TYPE:
             continue
-        if (known := registry.keyed(body["ref"]["owner"], body["ref"]["key"])) is not None:
-            recall(known, body["data"])
+        known = registry.find(body["ref"]["owner"], body["ref"]["key"])
+        if known is not None and recall(known, body["data"]):
+            registry.add(known)
+            registry.journal.note(known)
 
 
 def publish(registry: OrderRegistry, notifications: OrderNotifications) -> None:
-    """Tell the owners what the end of the earlier process has done to their orders."""
-    for order in registry.open_orders():
+    """Tell the owners what the end of the earlier process has done to their orders, and what it did not publish."""
+    for order in registry.placed():
         if order.state is OrderState.QUEUED and order.message is None:
             notifications.never_left(order)
         elif order.state in (OrderState.SENT, OrderState.MODIFYING, OrderState.CANCELLING):
             notifications.step(order, OrderEvent.DOUBT)
+        else:
+            notifications.publish_state(order)
