@@ -2,7 +2,7 @@
 # wants it. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alone test-pythons attacks foreign test-clients bench soak soak-faults fuzz coverage docs clean
+.PHONY: help demo test test-alone test-pythons attacks foreign test-clients bench soak soak-faults world fuzz coverage docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -79,6 +79,11 @@ soak: $(VENV)/.installed-dev  ## a daemon under load, for SECONDS=600 at RATE=50
 
 soak-faults: $(VENV)/.installed-dev  ## a daemon whose TWS fails every few seconds, for SECONDS=600: exits 1 if anything is lost or left over
 	$(BIN)/python soak/soak_faults.py --seconds $(SECONDS) --seed $(SEED)
+
+SEEDS ?= 300
+FIRST ?= 0
+world: $(VENV)/.installed-dev  ## daemon, TWS, clients and faults from SEEDS=300 seeds, FIRST=0: exits 1 if an order is lost, doubled or told wrongly
+	$(BIN)/python -m tests.world --seeds $(SEEDS) --first $(FIRST) --jobs $$(nproc)
 
 # Not a part of `test`: it is never done, and what it finds gets a test there.
 fuzz: $(VENV)/.installed-fuzz  ## hostile bytes for the codec, for SECONDS=600; exits 1 on a finding

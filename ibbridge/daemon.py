@@ -65,6 +65,7 @@ class Daemon:
         self.config = config
         self._reread = reread
         self._stopping = asyncio.Event()
+        self._restored = recovery.Restored()
         self._at_once = False  # a second signal to stop has come: do not wait
         outside = outside or wiring.Outside(
             SystemClock(), wiring.event_store(config), wiring.order_store(config), log_writer=log_writer
@@ -190,7 +191,7 @@ class Daemon:
         """Restore sequence numbers, streams, orders and the halt from the store of an earlier process."""
         streams, registry = self.parts.streams, self.parts.orders.registry
         state = self.store.state()
-        recovery.restore(registry, state)
+        self._restored.restore(registry, state)
         streams.order_keys.recall(registry)
         streams.publisher.restore(self.store.last(), state)
         for _, _, packed in state:
@@ -203,13 +204,17 @@ class Daemon:
         self.parts.tws.ids.tick()
         streams.halt.load()
 
+    def _report_start(self) -> None:
+        """Publish a fault of the store, and what the start has found out about orders."""
+        self.parts.store_watch.report()
+        self._restored.publish(self.parts.orders.notifications)
+
     async def _serve(self, broken: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()
         bus = self.parts.bus
         bus.open()
         try:
-            self.parts.store_watch.report()
-            recovery.publish(self.parts.orders.registry, self.parts.orders.notifications)
+            self._report_start()
             bus.attach(loop)
             notify("READY=1")
             log.info("publishing on %s, commands on %s", *bus.endpoints)

@@ -20,7 +20,9 @@ from ibbridge.codec import speedups
 from ibbridge.commands.builtin import BuiltinCommands
 from ibbridge.commands.client_settings import ClientSettings
 from ibbridge.commands.endpoint import CommandEndpoint
-from ibbridge.commands.ib_requests import Executors, IbRequests
+from ibbridge.commands.executors import Executors
+from ibbridge.commands.ib_requests import IbRequests
+from ibbridge.commands.order_commands import OrderCommands
 from ibbridge.inbound.connection_events import ConnectionTracker, NoticeHandler
 from ibbridge.inbound.dispatcher import Dispatcher, Turn
 from ibbridge.inbound.errors import ErrorRouter
@@ -41,7 +43,9 @@ from ibbridge.monitoring.store_watch import StoreWatch
 from ibbridge.monitoring.surplus_fields import SurplusFields
 from ibbridge.orders.departure import OrderDeparture
 from ibbridge.orders.global_cancel import GlobalCancel
+from ibbridge.orders.groups import OrderGroups
 from ibbridge.orders.journal import OrderJournal
+from ibbridge.orders.modification import OrderModification
 from ibbridge.orders.notifications import OrderNotifications
 from ibbridge.orders.order_keys import OrderKeys
 from ibbridge.orders.order_states import OrderStates
@@ -95,10 +99,6 @@ if TYPE_CHECKING:
     from ibbridge.monitoring.log_writer import LogWriter
     from ibbridge.recording.writer import Recorder
     from ibbridge.tws.connection_listener import ConnectionListener
-
-
-RECONCILED_EVERY = 900.0
-"""Seconds between two reconciliations of the orders on a quiet connection."""
 
 
 class Outside(NamedTuple):
@@ -167,6 +167,8 @@ class Orders:
     gate: TradingGate
     unreported: UnreportedOrders
     placement: OrderPlacement
+    modification: OrderModification
+    groups: OrderGroups
     states: OrderStates
     reconciliation: ReconciliationSchedule
 
@@ -213,7 +215,10 @@ def assemble(config: Config, outside: Outside) -> Parts:
         requests.service, requests.registry, requests.tracker, requests.factory, requests.singletons
     )
     global_cancel = GlobalCancel(tws.sender, orders.placement, requests.notifications, requests.factory)
-    executors = Executors(orders.placement, global_cancel, requests.service, subscribe, settings)
+    order_commands = OrderCommands(
+        orders.placement, orders.modification, orders.groups, orders.registry, orders.reconciliation
+    )
+    executors = Executors(orders.placement, global_cancel, requests.service, subscribe, settings, order_commands)
     ib_requests = IbRequests(tws.sender, executors, config.commands.allow)
     builtin = BuiltinCommands(streams.publisher, streams.halt, lambda: collect(status), clock.utc_us)
     commands = CommandEndpoint(streams.publisher, ib_requests, builtin, clock)
@@ -289,15 +294,15 @@ def assemble(config: Config, outside: Outside) -> Parts:
 def _streams(config: Config, outside: Outside, send: Callable[[list[bytes]], None]) -> Streams:
     clock, store = outside.clock, outside.store
     order_keys = OrderKeys(config.tws.client_id, store)
+    journal = OrderJournal(outside.order_store)
     publisher = Publisher(
         clock.utc_us(),  # until the store gives the epoch
         send,
         config.bus.prefix,
-        MessageHistory(config.ring.messages, config.ring.bytes, store, order_keys.of),
+        MessageHistory(config.ring.messages, config.ring.bytes, store, order_keys.of, journal.commit_executions),
         config.bus.heartbeat,
     )
     events = BridgeEvents(publisher, clock)
-    journal = OrderJournal(outside.order_store)
     alarms = Alarms(events.alarm)
     halt = Halt(store, events.halt)
     return Streams(publisher, events, alarms, halt, order_keys, journal, PermIdWatch(alarms, clock))
@@ -357,8 +362,11 @@ def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outs
     departure = OrderDeparture(tws.sender, registry, gate, notifications, unreported)
     placement = OrderPlacement(tws.sender, registry, gate, notifications, departure)
     reconciliation = Reconciliation(registry, requests.issuer, notifications, clock)
-    schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, RECONCILED_EVERY)
-    return Orders(registry, notifications, gate, unreported, placement, states, schedule)
+    every = config.orders.reconcile_minutes * 60.0
+    schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, every)
+    modification = OrderModification(tws.sender, registry, gate, notifications, departure)
+    groups = OrderGroups(tws.sender, registry, gate, placement, departure)
+    return Orders(registry, notifications, gate, unreported, placement, modification, groups, states, schedule)
 
 
 def _listeners(
@@ -385,6 +393,7 @@ def _listeners(
         requests.held,
         orders.unreported,
         orders.reconciliation,
+        orders.groups,
     )
 
 

@@ -5,11 +5,10 @@ This module knows streams and their state. It must not know the form of commands
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ibbridge.protocol.errors import CommandRefused, shown
-from ibbridge.protocol.topics import LONGEST_STREAM
+from ibbridge.commands.takes import LONGEST_REASON, TAKES, check
+from ibbridge.protocol.errors import CommandRefused
 from ibbridge.streams import snapshot
 from ibbridge.streams.history import Gone
 
@@ -19,53 +18,9 @@ if TYPE_CHECKING:
     from ibbridge.risk.halt import Halt
     from ibbridge.streams.publisher import Publisher
 
-LONGEST_REASON = 500
-
 REPLAYED = 500
 REPLAYED_BYTES = 256 * 1024
 """Limits of one reply to `replay`, in messages and bytes. A reply at the limit takes about a millisecond to build."""
-
-
-class Takes(NamedTuple):
-    """An argument: text of at most `longest` characters, or an integer."""
-
-    name: str
-    kind: type[str | int]
-    note: str
-    required: bool = False
-    longest: int = 2 * LONGEST_STREAM
-
-
-TAKES: Mapping[str, tuple[Takes, ...]] = {
-    "ping": (),
-    "status": (),
-    "snapshot": (
-        Takes("prefix", str, "prefix of the wanted topics; all topics if left out"),
-        Takes("after", str, "the `next` of the page before"),
-    ),
-    "replay": (
-        Takes("stream", str, "the stream: the first two components of its topics, such as `ord.me.`", required=True),
-        Takes("from", int, "the first sequence number", required=True),
-        Takes("to", int, "the last sequence number; the newest one if left out"),
-    ),
-    "halt": (
-        Takes(
-            "reason",
-            str,
-            f"a text for people, up to {LONGEST_REASON} characters, which every heartbeat repeats",
-            longest=sys.maxsize,  # a longer text is cut off, and not refused
-        ),
-    ),
-    "resume": (),
-}
-"""Arguments of each of the daemon's own commands, by command name."""
-
-ANEW = frozenset(("ping", "status", "snapshot", "replay", "halt"))
-"""Commands that are executed anew when a client repeats them. Their results describe the moment, and a client that
-repeats `halt` means `halt`."""
-
-NAMED = frozenset(("halt", "resume"))
-"""Commands that require the client's name."""
 
 
 class BuiltinCommands:
@@ -89,7 +44,7 @@ class BuiltinCommands:
 
     def execute(self, name: str, args: dict[str, Any], client: str) -> dict[str, Any]:
         """Execute the command of this name and return its result. Raises `CommandRefused`."""
-        _check(name, args)
+        check(name, TAKES[name], args)
         return self._does[name](args, client)
 
     def _snapshot(self, args: dict[str, Any], _: str) -> dict[str, Any]:
@@ -131,29 +86,3 @@ def _reason(args: dict[str, Any]) -> str:
     """Return the reason of a halt, cut to the limit. A long reason is no fault: a client that halts is in a hurry."""
     given: str = args.get("reason", "")
     return given[:LONGEST_REASON]
-
-
-def _check(name: str, args: dict[str, Any]) -> None:
-    """Refuse arguments that the command does not take, lacks, or takes with another type or length."""
-    takes = TAKES[name]
-    known = " and ".join(argument.name for argument in takes)
-    faults = [
-        f"{shown(given)} is unknown; " + (f"{name} takes {known}" if takes else "this command takes no arguments")
-        for given in args
-        if given not in {argument.name for argument in takes}
-    ][:10]
-    for argument in takes:
-        given = args.get(argument.name)
-        if given is None:
-            if argument.required or argument.name in args:
-                fault = "is missing" if argument.required else f"must be {_WORD[argument.kind]}"
-                faults.append(f"{argument.name} {fault}")
-        elif not isinstance(given, argument.kind) or isinstance(given, bool):
-            faults.append(f"{argument.name} must be {_WORD[argument.kind]}")
-        elif isinstance(given, str) and len(given) > argument.longest:
-            faults.append(f"{argument.name} must have at most {argument.longest} characters, not {len(given)}")
-    if faults:
-        raise CommandRefused("E_ARG", *faults)
-
-
-_WORD: Mapping[type, str] = {str: "text", int: "an integer"}

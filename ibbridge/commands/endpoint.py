@@ -15,11 +15,10 @@ import msgpack
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.words import nearest
-from ibbridge.commands.builtin import ANEW, NAMED, TAKES
-from ibbridge.commands.reply_cache import ReplyCache, repeated
+from ibbridge.commands.reply_cache import ReplyCache, digest, repeated
+from ibbridge.commands.takes import ANEW, NAMED, ORDER_TAKES, TAKES
 from ibbridge.commands.unpacking import TooMuchError, UnpackingError, unpacked
 from ibbridge.protocol.arguments import WHAT_IF
-from ibbridge.protocol.digest import digest
 from ibbridge.protocol.errors import CommandRefused, shown
 from ibbridge.requests.request import CommandId
 
@@ -39,14 +38,14 @@ MOST_REFUSALS = 10_000
 """Remembered replies to commands that were refused and that no retry can make valid."""
 
 MOST_QUESTIONS = 10_000
-"""Remembered commands of the kind that is executed anew when it is repeated (`builtin.ANEW`)."""
+"""Remembered commands of the kind that is executed anew when it is repeated (`takes.ANEW`)."""
 
 EXPIRED_AT_ONCE = 2_000
 """Most replies of each kind that one call of `CommandEndpoint.tick` forgets, which takes about two milliseconds."""
 
 _NEW_ID = "take an id that no run of this client has used, such as one made from the time"
 _ANEW = [*ANEW]  # a list, because `cmd` may have any type, also one without a hash
-_NAMES = (*TAKES, *REQUESTS, WHAT_IF)
+_NAMES = (*TAKES, *ORDER_TAKES, *REQUESTS, WHAT_IF)
 _KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after", "epoch"))
 
 

@@ -1,4 +1,4 @@
-"""IB's requests as commands: who may send which, and the part that executes each.
+"""IB's requests, and the daemon's commands about orders: who may send which, and the part that executes each.
 
 Every request that the codec declares is a command under IB's own name, without its `reqId` or `orderId`: the daemon
 assigns both. A command that is not executed raises `CommandRefused`. Pure.
@@ -6,10 +6,11 @@ assigns both. A command that is not executed raises `CommandRefused`. Pure.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Kind, Request
+from ibbridge.commands.takes import ORDER_TAKES
 from ibbridge.config.model import RESTRICTED
 from ibbridge.protocol import arguments
 from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
@@ -18,27 +19,13 @@ from ibbridge.protocol.errors import CommandRefused
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ibbridge.commands.client_settings import ClientSettings
-    from ibbridge.orders.global_cancel import GlobalCancel
-    from ibbridge.orders.placement import OrderPlacement
+    from ibbridge.commands.executors import Executors
     from ibbridge.requests.request import CommandId
-    from ibbridge.requests.service import RequestService
-    from ibbridge.subscriptions.service import SubscriptionService
     from ibbridge.tws.sender import RequestSender
 
 
 _BY_KEY = frozenset(name for name, request in REQUESTS.items() if arguments.name(request) == "key")
 """Requests that name an order by its key."""
-
-
-class Executors(NamedTuple):
-    """The parts that execute commands, by what a command does."""
-
-    orders: OrderPlacement
-    global_cancel: GlobalCancel
-    requests: RequestService
-    subscriptions: SubscriptionService
-    settings: ClientSettings
 
 
 class IbRequests:
@@ -51,13 +38,16 @@ class IbRequests:
         self._requests = executors.requests
         self._subscriptions = executors.subscriptions
         self._settings = executors.settings
+        self._order_commands = executors.order_commands
         self._allowed = frozenset(allowed)
 
     def __contains__(self, command: str) -> bool:
-        return command in REQUESTS or command == WHAT_IF
+        return command in REQUESTS or command == WHAT_IF or command in ORDER_TAKES
 
     def is_repeat(self, command: str, args: Mapping[str, Any], command_id: CommandId, key: str | None) -> bool:
         """Return True if the command places an order under a key that is known already, so that nothing is sent."""
+        if command in ORDER_TAKES:
+            return self._order_commands.is_repeat(command, args, command_id)
         return self._orders.is_repeat(command, args, command_id, key)
 
     def cancelled(self, command_id: CommandId) -> str | None:
@@ -79,6 +69,8 @@ class IbRequests:
         `not_after` (µs since 1970 UTC) is checked again when an order leaves. `peer` is the client's connection.
         """
         self._sender.peer = peer
+        if command in ORDER_TAKES:
+            return self._order_commands.execute(command, args, command_id, key, not_after)
         self._check_permission(command)
         request = REQUESTS["placeOrder" if command == WHAT_IF else command]
         if command in _BY_KEY:

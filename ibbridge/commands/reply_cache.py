@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ibbridge.commands.fair_memory import FairMemory
+from ibbridge.protocol.digest import digest
 
 if TYPE_CHECKING:
     from ibbridge.requests.request import CommandId
+
+__all__ = ["ReplyCache", "digest", "repeated"]
 
 SECONDS = 600.0
 MOST = 100_000

@@ -330,6 +330,18 @@ class CommandsConfig(Section):
 
 
 @dataclass(frozen=True, slots=True)
+class OrdersConfig(Section):
+    """The comparison of orders with those of TWS."""
+
+    reconcile_minutes: int = _key(
+        15,
+        validators.whole(1, 1_440),
+        "Minutes between two comparisons of the orders with those of TWS. They are also compared after each connect, "
+        "after an outage of IB's servers, and while nobody knows what became of an order.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RecordConfig(Section):
     """The recording of all bytes from and to TWS, in files for `ibbridge replay`: see docs/recording.md."""
 
@@ -385,6 +397,7 @@ class Config(Section):
     streams: StreamsConfig = field(default_factory=StreamsConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
     commands: CommandsConfig = field(default_factory=CommandsConfig)
+    orders: OrdersConfig = field(default_factory=OrdersConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     log: LogConfig = field(default_factory=LogConfig)

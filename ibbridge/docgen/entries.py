@@ -16,8 +16,8 @@ from ibbridge.codec.layout import lifetime
 from ibbridge.codec.messages import DOMAINS, MESSAGES, OUTBOUND, REQUESTS
 from ibbridge.codec.schema import Declaration, Field, Kind, Path, Request, Topic
 from ibbridge.codec.types import Scalar
-from ibbridge.commands.builtin import TAKES, Takes
 from ibbridge.commands.endpoint import LONGEST_ID
+from ibbridge.commands.takes import ORDER_TAKES, TAKES
 from ibbridge.config.model import RESTRICTED
 from ibbridge.ib import CLASSES
 from ibbridge.orders.order import LONGEST_REF
@@ -27,6 +27,8 @@ from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from ibbridge.commands.takes import Takes
 
 _PLACES = {topic: ".".join((*components, "")) for topic, components in answer_topics.UNREQUESTED.items()}
 _CLIENT = answer_topics.own("<client>", "<id>")
@@ -71,6 +73,7 @@ _ADDED = {
     "error": (
         Own("class", "text", {"enum": [*CLASSES]}, "from the bridge: " + ", ".join(f"`{each}`" for each in CLASSES)),
         Own("ends", "flag", {"type": ["boolean", "null"]}, _ENDS),
+        Own("source", "text", {"enum": ["tws", "bridge"]}, "from the bridge: who says it, TWS or the bridge itself"),
     )
 }
 """Fields that the daemon adds to messages of IB's."""
@@ -131,14 +134,24 @@ def entries() -> tuple[Entry, ...]:
         for each in domain.DECLARATIONS
         for entry in _entries(each, domain.__name__.rpartition(".")[2])
     ]
-    own = {name: tuple(_own(each) for each in takes) for name, takes in TAKES.items()}
+    own = {name: tuple(_own(each) for each in takes) for name, takes in {**TAKES, **ORDER_TAKES}.items()}
     return (*declared, *(Entry(name, BRIDGE, (), None, arguments) for name, arguments in own.items()))
 
 
+_KINDS: Mapping[type, tuple[str, str]] = {
+    str: ("text", "string"),
+    int: ("integer", "integer"),
+    bool: ("flag", "boolean"),
+    list: ("list", "array"),
+    dict: ("map", "object"),
+}
+
+
 def _own(takes: Takes) -> Own:
-    word, kind = ("text", "string") if takes.kind is str else ("integer", "integer")
+    word, kind = _KINDS[takes.kind]
     most = {"maxLength": takes.longest} if kind == "string" and takes.longest < sys.maxsize else {}
-    return Own(takes.name, word, {"type": kind, **most}, takes.note, takes.required)
+    items = {"items": {"type": _KINDS[takes.items][1]}} if takes.items else {}
+    return Own(takes.name, word, {"type": kind, **most, **items}, takes.note, takes.required)
 
 
 @cache

@@ -78,7 +78,8 @@ class ErrorRouter:
                 self._orders.states.note(order)
                 channels = [self._publisher.transient_channel("ord", *order.whose[:2], "error", ref=order.whose.ref)]
         for channel in channels or [self._publisher.channel("sys", "tws", "error")]:
-            self._publisher.publish_map(channel, {**data, "class": error.error_class, "ends": ends}, ts)
+            about = {"class": error.error_class, "ends": ends, "source": "tws"}
+            self._publisher.publish_map(channel, {**data, **about}, ts)
         self._orders.states.publish(ts)
         if active is not None and not active.ended:
             self._resubscriber.troubled(active, code, ts)

@@ -10,8 +10,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.schema import Kind
-from ibbridge.orders.executions import ExecutionIndex, HeldCommissions
-from ibbridge.orders.order import FOREIGN
+from ibbridge.orders.executions import Execution, ExecutionIndex, HeldCommissions
+from ibbridge.orders.journal import ExecutionRecord
+from ibbridge.orders.order import FOREIGN, Owner
 from ibbridge.requests.request import ActiveRequest
 from ibbridge.streams import envelope
 from ibbridge.tws.connection_listener import ConnectionListener
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ibbridge.orders.executions import HeldCommission
-    from ibbridge.orders.order import Owner
     from ibbridge.orders.registry import OrderRegistry
     from ibbridge.requests.tracker import RequestTracker
     from ibbridge.streams.publisher import Publisher
@@ -41,8 +41,9 @@ class OrderRouter(ConnectionListener):
         self._publisher = publisher
         self._tracker = tracker
         self._orders = orders
-        self._executions = ExecutionIndex()
+        self._executions = ExecutionIndex(self._recorded)
         self._held = HeldCommissions()
+        self._begun: dict[str, int] = {}  # the last numbers of the streams of executions when the process began
 
     # -- orders
 
@@ -117,6 +118,9 @@ class OrderRouter(ConnectionListener):
         own = isinstance(asker, ActiveRequest) and asker.on_response is not None
         asker = None if own else asker  # the daemon asks for the owners
         owner = self._executions.executed(exec_id, whose, asker)
+        if owner is not None and exec_id:
+            record = ExecutionRecord(owner.owner, owner.part, owner.ref, self._publisher.epoch, self._next(owner.owner))
+            self._orders.journal.note_execution(exec_id, record)
         if owner is not None and asker is None and not own:
             self._publish_for(owner, EXECUTION, packed, ts)
         elif owner is not None:
@@ -126,6 +130,42 @@ class OrderRouter(ConnectionListener):
             self._answer(asker, EXECUTION, packed, ts)
         for commission in self._held.take(exec_id) if exec_id else ():
             self._commission(commission.data, commission.ts)
+
+    def _next(self, owner: str) -> int:
+        """Return the next sequence number on the stream of an owner's executions."""
+        last = self._publisher.last("exec", owner)
+        self._begun.setdefault(owner, last)
+        return last + 1
+
+    def _was_published(self, record: ExecutionRecord, epoch: int, seq: int) -> bool:
+        """Return True if a message with this number on the stream of an owner's executions was published.
+
+        The journal is written first. If the process ended before the message was committed, its number is above those
+        with which this process began.
+        """
+        if epoch == self._publisher.epoch:
+            return True
+        return seq <= self._begun.setdefault(record.owner, self._publisher.last("exec", record.owner))
+
+    def _note_charge(self, report: Mapping[str, Any], owner: Owner) -> None:
+        exec_id = report.get("execId", "")
+        known = self._orders.journal.find_execution(exec_id)
+        if known is not None:
+            charge = [report.get("commissionAndFees"), report.get("currency")]
+            known = known._replace(
+                charge=charge, charge_epoch=self._publisher.epoch, charge_seq=self._next(owner.owner)
+            )
+            self._orders.journal.note_execution(exec_id, known)
+
+    def _recorded(self, exec_id: str) -> Execution | None:
+        """Return an execution that is in the journal, and whether its owner was told."""
+        record = self._orders.journal.find_execution(exec_id)
+        if record is None:
+            return None
+        whose = Owner(record.owner, record.part, record.ref)
+        charged = record.charge is not None and self._was_published(record, record.charge_epoch, record.charge_seq)
+        charge = tuple(record.charge) if record.charge is not None and charged else None
+        return Execution(whose, self._was_published(record, record.epoch, record.seq), charge)
 
     def _asker(self, req_id: int) -> ActiveRequest | int | None:
         """Return the request of a list, or its id if the request was given up; None for a live report."""
@@ -139,6 +179,7 @@ class OrderRouter(ConnectionListener):
         if recipients is None:
             return False
         if recipients.owner is not None:
+            self._note_charge(report, recipients.owner)
             self._publish_for(recipients.owner, COMMISSION, packed, ts)
         for asker in recipients.askers:
             self._answer(asker, COMMISSION, packed, ts)
@@ -155,6 +196,7 @@ class OrderRouter(ConnectionListener):
     def _publish_for(self, owner: Owner | None, name: str, packed: bytes, ts: int, flags: Sequence[str] = ()) -> None:
         """Publish for the owner of an order; None for `ext`, if nothing is known of the order."""
         place, ref = (owner.owner, owner.ref) if owner is not None else (FOREIGN, None)
+        self._next(place)
         channel = self._publisher.transient_channel("exec", place, name, ref=ref, flags=flags)
         self._publisher.publish_packed(channel, packed, ts)
 

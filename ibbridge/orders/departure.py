@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.schema import Pace
 from ibbridge.ib.notices import CANCELLED, NOT_CONNECTED
+from ibbridge.orders.state_machine import OrderEvent, OrderState
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from ibbridge.orders.notifications import OrderNotifications
     from ibbridge.orders.order import Order
     from ibbridge.orders.registry import OrderRegistry
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class OrderDeparture:
-    """Departure of orders and cancels. `accepting` is the order whose command is being executed."""
+    """Departure of orders, changes and cancels. `accepting`: the orders whose command is being executed."""
 
     def __init__(
         self,
@@ -33,69 +36,126 @@ class OrderDeparture:
         notifications: OrderNotifications,
         unreported: UnreportedOrders,
     ) -> None:
-        self.accepting: Order | None = None
-        self._queued: dict[OutboundMessage, Order] = {}
+        self.accepting: frozenset[Order] = frozenset()
+        self._queued: dict[OutboundMessage, Sequence[Order]] = {}
         self._sender = sender
         self._orders = registry
         self._gate = gate
         self._notifications = notifications
         self._unreported = unreported
 
-    def queue(self, order: Order, message: OutboundMessage) -> None:
-        """Note that an order is about to be queued by this message."""
-        order.message = message
-        self._queued[message] = order
+    def queue(self, orders: Sequence[Order], message: OutboundMessage) -> None:
+        """Note that orders are about to be queued by this message."""
+        for order in orders:
+            order.message = message
+        self._queued[message] = orders
 
     def queued(self) -> list[Order]:
         """Return the orders that wait to be sent, those of each client in order."""
-        return [self._queued[message] for message in self._sender.waiting(Pace.ORDER) if message in self._queued]
+        return [order for message in self._sender.waiting(Pace.ORDER) for order in self._queued.get(message, ())]
+
+    def together(self, order: Order) -> list[Order]:
+        """Return the queued orders that leave in one write with this one, itself included; none if it has left."""
+        return [*self._queued.get(order.message, ())] if order.message is not None else []
 
     # -- hooks of messages
 
     def order_leaves(self, order: Order, message: OutboundMessage) -> bool:
         """Prepare for the writing of an order. Return False if the order must not be sent any more."""
-        if order.not_after is not None and self._gate.expired(order.not_after):
-            self.unplaced(order, CANCELLED, "its not_after passed before it could be sent")
+        return self.group_leaves([order], [dict(message.args)], message)
+
+    def group_leaves(self, orders: Sequence[Order], values: Sequence[dict[str, Any]], message: OutboundMessage) -> bool:
+        """Prepare for the writing of orders that leave together. Return False if none of them must be sent any more."""
+        if why := self._expiry(orders):
+            for order in orders:
+                self.unplaced(order, CANCELLED, why)
             return False
-        parent = self.parent(order)
-        if parent is not None and parent.unsent:
-            self.unplaced(order, CANCELLED, f"its parent, {parent.key}, was not placed")
-            return False
-        if not self._sender.ids.is_reserved():
-            self.order_refused(order, message)
+        if not self._sender.ids.is_reserved(len(orders)):
+            self.group_refused(orders, message)
             return False
         del self._queued[message]
-        self._number(order, parent, message)
+        message.data = b"".join(self._number(order, each, message) for order, each in zip(orders, values, strict=True))
+        for order in orders:
+            self._leave(order)
+        return True
+
+    def _expiry(self, orders: Sequence[Order]) -> str:
+        """Return why orders must not leave any more; empty if they may."""
+        for order in orders:
+            if order.not_after is not None and self._gate.expired(order.not_after):
+                return "its not_after passed before it could be sent"
+            parent = self.parent(order)
+            if parent is not None and parent.unsent:
+                return f"its parent, {parent.key}, was not placed"
+        return ""
+
+    def _leave(self, order: Order) -> None:
         transmitted = is_transmitted(order)
         order.leave(transmitted=transmitted)
         self._orders.journal.note(order)
         if transmitted:
             self._unreported.order_left(order)
-        if order is not self.accepting:
+        if order not in self.accepting:
             self._notifications.publish_state(order)
-        return True
 
-    def _number(self, order: Order, parent: Order | None, message: OutboundMessage) -> None:
-        """Give an order its id, and that of its parent."""
-        field = str(message.request.key)
-        number = self._sender.ids.take()
-        values = {**message.args, field: number}
+    def _number(self, order: Order, values: dict[str, Any], message: OutboundMessage) -> bytes:
+        """Give an order its id, and that of its parent. Return the bytes of the order."""
+        values = {**values, str(message.request.key): self._sender.ids.take()}
+        parent = self.parent(order)
         if order.parent and parent is not None:
             values["order"] = {**values["order"], "parentId": parent.order_id}
-        if values != message.args:
-            self._sender.rewrite(message, values)
-        self._orders.number(order, number)
+        self._orders.number(order, values[str(message.request.key)])
+        return message.data if values == message.args else self._sender.packed(message.request, values)
 
-    def order_dropped(self, order: Order, _: OutboundMessage) -> None:
+    def order_dropped(self, order: Order, message: OutboundMessage) -> None:
         """End an order whose connection is gone."""
-        self.unplaced(order, NOT_CONNECTED, "the connection to TWS was lost before it could be sent")
+        self.group_dropped([order], message)
 
-    def order_refused(self, order: Order, _: OutboundMessage) -> None:
+    def group_dropped(self, orders: Sequence[Order], _: OutboundMessage) -> None:
+        """End orders whose connection is gone."""
+        for order in orders:
+            self.unplaced(order, NOT_CONNECTED, "the connection to TWS was lost before it could be sent")
+
+    def order_refused(self, order: Order, message: OutboundMessage) -> None:
         """End an order that could not be written into the journal, and so must not leave."""
-        if order is self.accepting:  # the reply says it
-            self.withdrawn(order)
-        else:
-            self.unplaced(order, NOT_CONNECTED, f"it could not be recorded: {self._orders.journal.fault}")
+        self.group_refused([order], message)
+
+    def group_refused(self, orders: Sequence[Order], _: OutboundMessage) -> None:
+        """End orders that could not be written into the journal, and so must not leave."""
+        for order in orders:
+            if order in self.accepting:  # the reply says it
+                self.withdrawn(order)
+            else:
+                self.unplaced(order, NOT_CONNECTED, f"it could not be recorded: {self._orders.journal.fault}")
+
+    def change_leaves(
+        self, order: Order, revision: int, digest: bytes, changed: Mapping[str, Any], _: OutboundMessage
+    ) -> bool:
+        """Prepare for the writing of a change. Return False if the order has changed so that it must not be sent."""
+        order.change = None
+        if order.state not in (OrderState.HELD, OrderState.ACKED, OrderState.WORKING):
+            text = f"the change {revision} was not sent: the order is {order.state.value} meanwhile"
+            self._notifications.notify_error(order, NOT_CONNECTED, text, ends=False)
+            return False
+        order.revision, order.change_digest, order.pending = revision, digest, changed
+        order.has_followup = True
+        order.step(OrderEvent.MODIFY)
+        self._orders.journal.note(order)
+        self._unreported.change_left(order)
+        self._notifications.publish_state(order)
+        return True
+
+    def change_dropped(self, order: Order, _: OutboundMessage) -> None:
+        """Tell the owner of an order that its change never left."""
+        order.change, order.change_digest = None, b""
+        why = "the connection to TWS was lost before the change of this order could be sent; change it again"
+        self._notifications.notify_error(order, NOT_CONNECTED, why, ends=False)
+
+    def change_refused(self, order: Order, revision: int, state: OrderState, _: OutboundMessage) -> None:
+        """Take a change back that could not be written into the journal, and so must not leave."""
+        order.revision, order.change_digest, order.pending, order.state = revision, b"", None, state
+        why = f"the change could not be recorded, and was not sent: {self._orders.journal.fault}"
+        self._notifications.notify_error(order, NOT_CONNECTED, why, ends=False)
 
     def cancel_leaves(self, order: Order, _: OutboundMessage) -> bool:
         """Note that a cancel is being written."""

@@ -7,7 +7,7 @@ digest and its end, and not its arguments. Ids are reserved in blocks, so that n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgpack
 
@@ -18,8 +18,12 @@ from ibbridge.storage.records import JournalRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ORDER = 1
-"""Kind of the records of orders."""
+ORDER, EXECUTION = 1, 2
+"""Kinds of records: of orders, by owner and key, and of executions, by execId."""
+
+SETTLED = 600
+"""Calls of `tick`, about a second apart, after which an order that is over is not taken up at the start any more. By
+then the event store has what was published of it on the disk, whatever happens to the power."""
 
 BLOCK = 1000
 """Ids that are reserved at a time."""
@@ -44,6 +48,9 @@ class RecordStore(Protocol):
     def find(self, kind: int, name: bytes) -> JournalRecord | None:
         """Return a record; None if there is none, or (with a fault) if it is unreadable."""
 
+    def scan(self, kind: int, prefix: bytes, after: bytes, most: int) -> list[JournalRecord] | None:
+        """Return the first records whose names begin with `prefix` and are above `after`; None if that failed."""
+
     def commit(self, records: Sequence[JournalRecord]) -> bool:
         """Write records, on the disk at the return. Return False if that failed."""
 
@@ -54,12 +61,32 @@ class RecordStore(Protocol):
         """Do the maintenance."""
 
 
+class ExecutionRecord(NamedTuple):
+    """Record of an execution that was published for an owner.
+
+    `part` and `ref` are those of the order. `seq` is its number on the stream of the owner's executions, in the
+    epoch in which it was to be published. `charge` is the commission that was published last; None before that.
+    """
+
+    owner: str
+    part: str
+    ref: dict[str, Any]
+    epoch: int
+    seq: int
+    charge: Sequence[Any] | None = None
+    charge_epoch: int = 0
+    charge_seq: int = 0
+
+
 class OrderJournal:
     """Journal of the orders of this daemon's client id."""
 
     def __init__(self, store: RecordStore) -> None:
         self._store = store
         self._noted: dict[tuple[str, str], Order | None] = {}
+        self._executions: dict[str, ExecutionRecord] = {}
+        self._ended: dict[tuple[str, str], tuple[Order, int]] = {}
+        self._ticks = 0
 
     @property
     def fault(self) -> str:
@@ -70,20 +97,27 @@ class OrderJournal:
 
     def note(self, order: Order) -> None:
         """Have an order written with the next commit."""
-        self._noted[order.owner, order.key] = order
+        whose = order.owner, order.key
+        self._noted[whose] = order
+        if order.ended and not order.settled:
+            self._ended[whose] = order, self._ticks
+        elif not order.ended:
+            self._ended.pop(whose, None)
+            order.settled = False
 
     def forget(self, order: Order) -> None:
         """Have the key of an order freed with the next commit: its command is refused, and nothing of it has left."""
         self._noted[order.owner, order.key] = None
 
     def commit(self) -> bool:
-        """Write all noted orders. Return False, with a fault, if that failed; they stay noted then."""
-        if not self._noted:
+        """Write all that is noted. Return False, with a fault, if that failed; it stays noted then."""
+        if not (self._noted or self._executions):
             return not self.fault
-        noted = self._noted
-        if not self._store.commit([_record(*whose, order) for whose, order in noted.items()]):
+        records = [_record(*whose, order) for whose, order in self._noted.items()]
+        records += [_execution_record(exec_id, execution) for exec_id, execution in self._executions.items()]
+        if not self._store.commit(records):
             return False
-        self._noted = {}
+        self._noted, self._executions = {}, {}
         return True
 
     def find(self, owner: str, key: str) -> Order | None:
@@ -96,15 +130,55 @@ class OrderJournal:
         record = self._store.find(ORDER, _name(owner, key))
         return None if record is None else _order(record)
 
+    def list_orders(self, owner: str, after: str, most: int) -> tuple[list[Order] | None, str | None]:
+        """Return the orders of an owner with keys above `after`, by key, and the key from which the next page goes on.
+
+        The page is None if the store cannot be read.
+        """
+        self.commit()
+        start = _name(owner, after) if after else _owner_prefix(owner)
+        found = self._store.scan(ORDER, _owner_prefix(owner), start, most)
+        if found is None:
+            return None, None
+        orders = [order for record in found if (order := _order(record)) is not None]
+        following = msgpack.unpackb(found[-1].name)[1] if len(found) == most else None
+        return orders, following
+
     def open_orders(self) -> list[Order]:
-        """Return the orders that were not over when the store was opened, in the order of their ids."""
+        """Return the orders that were not over long ago when the store was opened, in the order of their ids."""
         found = [order for each in self._store.open_records(ORDER) if (order := _order(each)) is not None]
+        self._ended |= {(order.owner, order.key): (order, self._ticks) for order in found if order.ended}
         return sorted(found, key=lambda order: order.order_id)
 
     def tick(self) -> None:
         """Write what is noted, and maintain the store. Call it about every second."""
         self._store.tick()
+        self._ticks += 1
+        for whose, (order, since) in [*self._ended.items()]:
+            if self._ticks - since < SETTLED:
+                break
+            del self._ended[whose]
+            order.settled = True
+            self.note(order)
         self.commit()
+
+    # -- executions
+
+    def note_execution(self, exec_id: str, execution: ExecutionRecord) -> None:
+        """Have an execution written with the next commit, before it is published."""
+        self._executions[exec_id] = execution
+
+    def find_execution(self, exec_id: str) -> ExecutionRecord | None:
+        """Return the record of an execution; None if there is none, or (with a fault) if it cannot be read."""
+        if exec_id in self._executions:
+            return self._executions[exec_id]
+        record = self._store.find(EXECUTION, exec_id.encode())
+        return None if record is None else ExecutionRecord(*msgpack.unpackb(record.value))
+
+    def commit_executions(self) -> None:
+        """Write what is noted, if executions are among it. They are published all the same if that fails."""
+        if self._executions:
+            self.commit()
 
     # -- ids
 
@@ -121,6 +195,15 @@ class OrderJournal:
 def _name(owner: str, key: str) -> bytes:
     name: bytes = msgpack.packb((owner, key))
     return name
+
+
+def _execution_record(exec_id: str, execution: ExecutionRecord) -> JournalRecord:
+    return JournalRecord(EXECUTION, exec_id.encode(), msgpack.packb(execution), open=False)
+
+
+def _owner_prefix(owner: str) -> bytes:
+    """Return how the names of all orders of an owner begin."""
+    return b"\x92" + msgpack.packb(owner)  # type: ignore[no-any-return]
 
 
 def _record(owner: str, key: str, order: Order | None) -> JournalRecord:
@@ -142,10 +225,19 @@ def _record(owner: str, key: str, order: Order | None) -> JournalRecord:
         "error": order.error,
         "changes": order.changes,
         "hasFollowup": order.has_followup,
+        "changedAt": order.changed_at,
+        "changeDigest": order.change_digest,
+        "group": order.group,
     }
     if not order.ended:
-        value |= {"args": order.args, "notAfter": order.not_after, "parent": order.parent}
-    return JournalRecord(ORDER, _name(owner, key), msgpack.packb(value), open=not order.ended)
+        value |= {
+            "args": order.args,
+            "notAfter": order.not_after,
+            "parent": order.parent,
+            "pending": order.pending,
+            "cancelledBy": order.cancelled_by,
+        }
+    return JournalRecord(ORDER, _name(owner, key), msgpack.packb(value), open=not order.settled)
 
 
 def _order(record: JournalRecord) -> Order | None:
@@ -176,4 +268,9 @@ def _order(record: JournalRecord) -> Order | None:
         error=value["error"],
         changes=value["changes"],
         has_followup=value["hasFollowup"],
+        changed_at=value["changedAt"],
+        change_digest=value["changeDigest"],
+        group=tuple(value["group"]),
+        pending=value.get("pending"),
+        cancelled_by=value.get("cancelledBy", ""),
     )

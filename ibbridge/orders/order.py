@@ -67,6 +67,10 @@ class Order:
     - `status`: the last status of TWS. `filled`, `remaining`, `average`: as TWS reported them last.
     - `error`: code, text and time of the last error about the order.
     - `message`: the message that places the order, while it is queued.
+    - `change`: the message of the last change; `change_digest`: its digest. `pending`: the arguments that it asks for.
+    - `group`: the keys of the orders that are cancelled if TWS refuses one of them.
+    - `settled`: the order is over for long enough that its record is closed.
+    - `cancelled_by`: by whom the last cancel was asked for. `changed_at`: when the state was published last, in µs.
     - `cancelling`: a cancel has left, and TWS has said nothing since that may be about the cancel.
     - `has_followup`: a cancel or a change has left at some time, so an error may be about that.
     - `perm_id`: the first permId that TWS has given the order, 0 before that. `perm_ids`: all of them, in order.
@@ -97,6 +101,13 @@ class Order:
     average: Any = None
     error: dict[str, Any] | None = None
     message: OutboundMessage | None = None
+    change: OutboundMessage | None = None
+    change_digest: bytes = b""
+    pending: Mapping[str, Any] | None = None
+    group: tuple[str, ...] = ()
+    cancelled_by: str = ""
+    changed_at: int = 0
+    settled: bool = False
     cancelling: bool = False
     has_followup: bool = False
     cancel: OutboundMessage | None = None
@@ -140,6 +151,7 @@ class Order:
             before is not OrderState.DONE or self.reason is None or self.reason.yields_to(reason)
         ):
             self.reason = reason
+            self.cause = self.cancelled_by if reason is Reason.CANCELLED else ""
 
     def leave(self, *, transmitted: bool) -> None:
         """Note that the order is being written to TWS."""
@@ -188,8 +200,7 @@ class Order:
     def _take_status(self, status: str) -> None:
         self.status = status
         event, reason = STATUS_EVENTS.get(status, (OrderEvent.ACK, None))
-        refused = status == INACTIVE and self.reason in (Reason.REJECTED, Reason.EXPIRED)
-        if event is not OrderEvent.END and self.ended and self.reason in OVERTURNED_BY_STATUS and not refused:
+        if event is OrderEvent.OPEN and self.ended and self.reason in OVERTURNED_BY_STATUS:
             self.step(OrderEvent.LISTED)
         self.step(event, reason)
 

@@ -88,6 +88,16 @@ def order_values(sender: RequestSender, order: Order) -> dict[str, Any]:
     return values
 
 
+def changed_values(
+    sender: RequestSender, order: Order, args: Mapping[str, Any], parent: Order | None
+) -> dict[str, Any]:
+    """Return the arguments of the `placeOrder` that changes an order: all of the order, under the same id."""
+    values = _with_order(sender, args, order.order_id, order_ref(order.owner, order.key))
+    if order.parent and parent is not None:
+        values["order"]["parentId"] = parent.order_id
+    return values
+
+
 def exercise_values(sender: RequestSender, request: Request, order: Order) -> dict[str, Any]:
     """Return the arguments of `exerciseOptions`. Its request id becomes the order id of the resulting order."""
     args = order.args

@@ -43,9 +43,10 @@ class OrderStates:
             if state != order.published:
                 order.published = state
                 order.changes += 1
+                at = self._clock.utc_us() if ts is None else ts
+                order.changed_at = at
                 self.journal.note(order)
                 channel = self._publisher.channel("ord", *order.whose[:2], TYPE, ref=order.whose.ref)
-                at = self._clock.utc_us() if ts is None else ts
                 self._publisher.publish_map(channel, {**state, "changes": order.changes}, at, ())
 
     def changed_now(self, order: Order, ts: int | None = None) -> None:

@@ -14,11 +14,10 @@ from ibbridge.codec.schema import Kind
 from ibbridge.ib.notices import CANCELLED
 from ibbridge.orders import order_arguments
 from ibbridge.orders.order import LONGEST_REF, Order, order_ref
-from ibbridge.orders.state_machine import OrderState
 from ibbridge.protocol.errors import CommandRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ibbridge.codec.schema import Request
     from ibbridge.orders.departure import OrderDeparture
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from ibbridge.orders.registry import OrderRegistry
     from ibbridge.requests.request import CommandId
     from ibbridge.risk.gate import TradingGate
+    from ibbridge.tws.outbound import OutboundMessage
     from ibbridge.tws.sender import RequestSender
 
 
@@ -54,7 +54,7 @@ class OrderPlacement:
         return (
             command in order_arguments.ORDERS
             and isinstance(given, str)
-            and self._orders.keyed(command_id.client, given) is not None
+            and self._orders.find(command_id.client, given) is not None
         )
 
     def execute(
@@ -64,7 +64,7 @@ class OrderPlacement:
         args, key = order_arguments.with_key(args, key)
         if request.does is Kind.ORDER:
             return self._place(request, args, command_id, key, not_after)
-        return self._cancel(request, args, command_id, key)
+        return self.cancel(request, args, command_id, key)
 
     def what_if_values(self, args: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments of a `placeOrder` that asks for the margin and commission, and places nothing."""
@@ -74,13 +74,12 @@ class OrderPlacement:
         self, request: Request, args: dict[str, Any], command_id: CommandId, key: str, not_after: int | None
     ) -> dict[str, Any]:
         digest = order_arguments.order_digest(request.name, args)
-        if known := self._known(command_id.client, key):
+        if known := self.known(command_id.client, key):
             if known.digest != digest:
                 raise CommandRefused("E_KEY_REUSED", self._reused(known))
-            return {**self._placed(known), "dup": True}
+            return {**self.placed(known), "dup": True}
         self._gate.check()
-        if former := self._former(command_id.client, key):
-            raise CommandRefused("E_KEY_REUSED", self._reused(former))
+        self.check_unused(command_id.client, key)
         if len(ref := order_ref(command_id.client, key)) > LONGEST_REF:
             raise CommandRefused(
                 "E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters"
@@ -94,12 +93,12 @@ class OrderPlacement:
         else:
             values = order_arguments.exercise_values(self._sender, request, order)
         self._accept(order, request, values)
-        return self._placed(order)
+        return self.placed(order)
 
     def _accept(self, order: Order, request: Request, values: dict[str, Any]) -> None:
         """Queue an order, which mostly leaves at once. Raise `CommandRefused` if it is not accepted."""
         self._orders.add(order)
-        self._departure.accepting = order
+        self._departure.accepting = frozenset((order,))
         try:
             message = self._sender.message(
                 request,
@@ -109,25 +108,41 @@ class OrderPlacement:
                 on_drop=partial(self._departure.order_dropped, order),
                 on_refuse=partial(self._departure.order_refused, order),
             )
-            self._departure.queue(order, message)
+            self._departure.queue([order], message)
             self._sender.send(message)
-            if order.state is OrderState.QUEUED:
-                self._orders.journal.note(order)
-                if not self._orders.journal.commit():
-                    self._sender.withdraw(order.message)
-                    self._departure.withdrawn(order)
-            if order.unsent and order.error is None:
-                fault = f"the order was not placed, because it could not be recorded: {self._orders.journal.fault}"
-                raise CommandRefused("E_STORE", fault, outcome="not_sent", retry_after=5.0)
+            self.record([order], message)
         except CommandRefused:
             self._departure.withdrawn(order)
             self._orders.forget(order)
             raise
         finally:
-            self._departure.accepting = None
-        self._notifications.publish_state(order)
+            self._departure.accepting = frozenset()
+        self.publish([order])
 
-    def _known(self, owner: str, key: str) -> Order | None:
+    def record(self, orders: Sequence[Order], message: OutboundMessage) -> None:
+        """Record orders that are queued. Raise `CommandRefused` if they cannot be recorded, and withdraw them."""
+        if message.waits:
+            for order in orders:
+                self._orders.journal.note(order)
+            if not self._orders.journal.commit():
+                self._sender.withdraw(message)
+                for order in orders:
+                    self._departure.withdrawn(order)
+        if any(order.unsent and order.error is None for order in orders):
+            fault = f"the order was not placed, because it could not be recorded: {self._orders.journal.fault}"
+            raise CommandRefused("E_STORE", fault, outcome="not_sent", retry_after=5.0)
+
+    def publish(self, orders: Sequence[Order]) -> None:
+        """Publish the states of orders that were accepted."""
+        for order in orders:
+            self._notifications.publish_state(order)
+
+    def check_unused(self, client: str, key: str) -> None:
+        """Refuse a key under which an earlier process has placed an order."""
+        if former := self._former(client, key):
+            raise CommandRefused("E_KEY_REUSED", self._reused(former))
+
+    def known(self, owner: str, key: str) -> Order | None:
         """Return the order that the journal has under a key; None if it has none, or knows nothing but the key."""
         order = self._orders.find(owner, key)
         return order if order is not None and order.digest else None
@@ -146,7 +161,8 @@ class OrderPlacement:
             self._gate.check_store(f"the daemon cannot look up whether {client} has an order with the key {key!r}")
         return found
 
-    def _placed(self, order: Order) -> dict[str, Any]:
+    def placed(self, order: Order) -> dict[str, Any]:
+        """Return the `result` of the command that has placed an order."""
         topic, executions = topics = self._notifications.topics(order)
         return {
             "key": order.key,
@@ -156,8 +172,11 @@ class OrderPlacement:
             "topics": topics,
         }
 
-    def _cancel(self, request: Request, args: dict[str, Any], command_id: CommandId, key: str) -> dict[str, Any]:
-        order = self._known(command_id.client, key) or self._former(command_id.client, key)
+    def cancel(
+        self, request: Request, args: dict[str, Any], command_id: CommandId, key: str, *, cause: str = "own"
+    ) -> dict[str, Any]:
+        """Cancel an order, or withdraw it. `cause` says by whom. Return the `result` of the reply."""
+        order = self.known(command_id.client, key) or self._former(command_id.client, key)
         if order is None or not (order.order_id or order.message or order.unsent):
             raise CommandRefused("E_ARG", f"key: {command_id.client} has no order with the key {key!r}")
         if "orderId" in args:
@@ -177,6 +196,7 @@ class OrderPlacement:
             on_drop=partial(self._departure.cancel_dropped, order),
             instead_of=former,
         )
+        order.cancelled_by = cause
         order.cancel = self._sender.send(message)
         return result
 
@@ -190,24 +210,28 @@ class OrderPlacement:
     def withdraw_all(self, why: str) -> None:
         """Withdraw all queued orders, and tell their owners that they were not placed, and why."""
         for order in self._departure.queued():
-            if self._sender.withdraw(order.message):
-                self._departure.unplaced(order, CANCELLED, why)
+            self._withdraw(order, why)
+
+    def _withdraw(self, order: Order, why: str) -> list[Order]:
+        """Withdraw a queued order, and those that were to leave with it. Return them; none if the order has left."""
+        together = self._departure.together(order)
+        if not self._sender.withdraw(order.message):
+            return []
+        for each in together:
+            other = f"{order.key}, which was to leave with it, was cancelled before it could be sent"
+            self._departure.unplaced(each, CANCELLED, why if each is order else other)
+        return together
 
     def _taken_back(self, order: Order, why: str) -> bool:
         """Withdraw a queued order and its queued descendants. Return False if the order has left already."""
-        if not self._sender.withdraw(order.message):
-            return False
-        self._departure.unplaced(order, CANCELLED, why)
         children: dict[Order, list[Order]] = {}
         for child in self._departure.queued():
             if (parent := self._departure.parent(child)) is not None:
                 children.setdefault(parent, []).append(child)
-        gone = [order]
+        if not (gone := self._withdraw(order, why)):
+            return False
         while gone:
             parent = gone.pop()
-            why = f"its parent, {parent.key}, was cancelled before it could be sent"
             for child in children.pop(parent, ()):
-                if self._sender.withdraw(child.message):
-                    self._departure.unplaced(child, CANCELLED, why)
-                    gone.append(child)
+                gone += self._withdraw(child, f"its parent, {parent.key}, was cancelled before it could be sent")
         return True

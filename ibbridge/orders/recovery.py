@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from ibbridge.orders.notifications import OrderNotifications
+    from ibbridge.orders.order import Order
     from ibbridge.orders.registry import OrderRegistry
     from ibbridge.storage.keys import Found
 
@@ -43,26 +44,33 @@ def noted(mark: Mark) -> bytes:
     return packed
 
 
-def restore(registry: OrderRegistry, state: Iterable[tuple[bytes, bytes, bytes]]) -> None:
-    """Enter the orders of the journal that are not over, or that clients still see, as they were published last."""
-    for order in registry.journal.open_orders():
-        registry.add(order)
-    for _, _, packed in state:
-        body = msgpack.unpackb(packed, strict_map_key=False)
-        if body["type"] != TYPE:
-            continue
-        known = registry.find(body["ref"]["owner"], body["ref"]["key"])
-        if known is not None and recall(known, body["data"]):
-            registry.add(known)
-            registry.journal.note(known)
+class Restored:
+    """The orders of the journal that were not over long ago when the daemon started, or that clients still see."""
 
+    def __init__(self) -> None:
+        self._orders: list[Order] = []
 
-def publish(registry: OrderRegistry, notifications: OrderNotifications) -> None:
-    """Tell the owners what the end of the earlier process has done to their orders, and what it did not publish."""
-    for order in registry.placed():
-        if order.state is OrderState.QUEUED and order.message is None:
-            notifications.never_left(order)
-        elif order.state in (OrderState.SENT, OrderState.MODIFYING, OrderState.CANCELLING):
-            notifications.step(order, OrderEvent.DOUBT)
-        else:
-            notifications.publish_state(order)
+    def restore(self, registry: OrderRegistry, state: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+        """Enter the orders of the journal, with what was published of them last."""
+        for order in registry.journal.open_orders():
+            registry.add(order)
+        for _, _, packed in state:
+            body = msgpack.unpackb(packed, strict_map_key=False)
+            if body["type"] != TYPE:
+                continue
+            known = registry.find(body["ref"]["owner"], body["ref"]["key"])
+            if known is not None and recall(known, body["data"]):
+                registry.add(known)
+                registry.journal.note(known)
+        self._orders = registry.placed()
+
+    def publish(self, notifications: OrderNotifications) -> None:
+        """Tell the owners what the end of the earlier process has done to their orders, and what they were not told."""
+        for order in self._orders:
+            if order.state is OrderState.QUEUED and order.message is None:
+                notifications.never_left(order)
+            elif order.state in (OrderState.SENT, OrderState.MODIFYING, OrderState.CANCELLING):
+                notifications.step(order, OrderEvent.DOUBT)
+            else:
+                notifications.publish_state(order)
+        self._orders = []

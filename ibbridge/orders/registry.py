@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.codec.types import UNSET_INT
 from ibbridge.orders.order import FOREIGN, Order, Owner
 from ibbridge.orders.reports import take_report
-from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
+from ibbridge.orders.state_machine import OrderEvent, OrderState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,8 +27,8 @@ _UNTIED = (None, 0, UNSET_INT)
 
 
 def end(order: Order) -> None:
-    """Note that an order of an earlier process is over: those that are open have records."""
-    order.step(OrderEvent.END, Reason.CANCELLED)
+    """Note that an order of an earlier process is over, nobody knows why: those that are open have records."""
+    order.step(OrderEvent.END)
 
 
 class OrderRegistry:
@@ -136,6 +136,10 @@ class OrderRegistry:
         """Return the orders that have left, and that TWS has not reported."""
         return [order for order in self.open_orders() if order.state is OrderState.SENT]
 
+    def unchanged(self) -> list[Order]:
+        """Return the orders of which a change has left, and that TWS has not reported since."""
+        return [order for order in self.open_orders() if order.state is OrderState.MODIFYING]
+
     def uncancelled(self) -> list[Order]:
         """Return the orders that TWS has not reported since a cancel left."""
         return [order for order in (*self.open_orders(), *self._former.values()) if order.cancelling]
@@ -208,7 +212,7 @@ class OrderRegistry:
 
     def recall(self, ref: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         """Restore an order from a message that an earlier process published: later `orderStatus` has only its ids."""
-        if (ref["owner"], ref["key"]) in self._by_key:  # the journal knows more
+        if ref["owner"] != FOREIGN and self.find(ref["owner"], ref["key"]) is not None:  # the journal knows more
             return
         about = data.get("order") or data
         if ref["owner"] != FOREIGN and self.ours(about.get("clientId", 0)):

@@ -5,6 +5,7 @@ Pure. This module knows the fields of messages. It must not know whose an order 
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.orders.order import INACTIVE
@@ -24,6 +25,8 @@ def take_report(order: Order, name: str, data: Mapping[str, Any]) -> None:
     if name == "orderStatus":
         order.filled, order.remaining = data.get("filled"), data.get("remaining")
         order.average = data.get("avgFillPrice")
+    elif name == "openOrder":
+        _take_change(order, data.get("order") or {})
     elif name == "completedOrder":
         _complete(order, data)
     elif name == "execDetails":
@@ -32,12 +35,33 @@ def take_report(order: Order, name: str, data: Mapping[str, Any]) -> None:
         order.step(OrderEvent.FILL)
 
 
+def _take_change(order: Order, reported: Mapping[str, Any]) -> None:
+    """Take over the attributes of a change that is under way, if TWS reports them.
+
+    TWS fills in and normalises attributes, so only those that the change names are compared.
+    """
+    if order.pending is None:
+        return
+    before, wanted = order.args.get("order") or {}, order.pending["order"]
+    named = [name for name, value in wanted.items() if value != before.get(name)]
+    if all(_same(wanted[name], reported[name]) for name in named if name in reported):
+        order.args, order.pending = order.pending, None
+        order.step(OrderEvent.MODIFIED)
+
+
+def _same(wanted: Any, reported: Any) -> bool:
+    try:
+        return wanted == reported or Decimal(str(wanted)) == Decimal(str(reported))
+    except ArithmeticError:
+        return False
+
+
 def _complete(order: Order, data: Mapping[str, Any]) -> None:
     state = data.get("orderState") or {}
     why = (state.get("completedStatus") or "").lower()
     if "expire" in why:
         order.step(OrderEvent.END, Reason.EXPIRED)
-    elif state.get("status") == INACTIVE or "reject" in why:
+    elif state.get("status") == INACTIVE or "reject" in why:  # among completed orders it is over
         order.step(OrderEvent.END, Reason.REJECTED)
     _take_quantity(order, (data.get("order") or {}).get("filledQuantity"), None)
 
@@ -46,7 +70,10 @@ def _take_quantity(order: Order, filled: Any, average: Any) -> None:
     """Take a filled quantity, unless more is known to be filled."""
     if filled in (None, ""):
         return
-    if order.filled in (None, "") or float(filled) > float(order.filled):
+    known = float(order.filled or 0)
+    if order.filled in (None, "") or float(filled) > known:
+        if order.remaining not in (None, ""):
+            order.remaining = max(0.0, float(order.remaining) - (float(filled) - known))
         order.filled = filled
         order.average = average if average not in (None, "") else order.average
 
@@ -63,12 +90,10 @@ def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int) ->
         order.answer_cancel()
         order.step(OrderEvent.DOUBT)
     elif ends:
-        cancelled = code == _CANCELLED
-        order.step(OrderEvent.END, Reason.CANCELLED if cancelled else Reason.REJECTED)
-        if order.has_followup and cancelled:
-            order.cause = order.cause or "own"
+        order.step(OrderEvent.END, Reason.CANCELLED if code == _CANCELLED else Reason.REJECTED)
         order.answer_cancel()
     elif order.state is OrderState.MODIFYING and error.error_class != "warning":
+        order.pending = None
         order.step(OrderEvent.MODIFIED)
     elif ends is False:
         order.step(OrderEvent.ACK)

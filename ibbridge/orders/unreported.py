@@ -25,6 +25,7 @@ SAME_CANCEL = 5.0
 """Seconds for which a repeated cancel counts as the cancel that has left, unless TWS has reported the order since."""
 
 ORDER_UNKNOWN = "the order may or may not exist; look for it among open and completed orders, executions and positions"
+CHANGE_UNKNOWN = "the order may or may not be changed; the daemon looks it up"
 CANCEL_UNKNOWN = "the order may or may not be cancelled; look for it among open orders, or cancel it again"
 
 
@@ -35,6 +36,7 @@ class UnreportedOrders(ConnectionListener):
         self._registry = registry
         self._notifications = notifications
         self._clock = clock
+        self._changes: Deadlines[tuple[Order, int]] = Deadlines()  # orders and the revisions of their changes
         self._deadlines: Deadlines[tuple[Order, bool]] = Deadlines()  # orders; True for a cancel of the order
 
     def order_left(self, order: Order) -> None:
@@ -49,6 +51,10 @@ class UnreportedOrders(ConnectionListener):
         self._notifications.step(order, OrderEvent.CANCEL)
         self._deadlines.add((order, True), PATIENCE)
 
+    def change_left(self, order: Order) -> None:
+        """Start the deadline of the report of a change, which is being written."""
+        self._changes.add((order, order.revision), PATIENCE)
+
     def has_just_been_cancelled(self, order: Order) -> bool:
         """Return True if a cancel has just left, and TWS has not reported the order since."""
         return order.cancelling and 0 <= self._clock.utc_us() - order.cancelled_at < SAME_CANCEL * 1e6
@@ -58,6 +64,8 @@ class UnreportedOrders(ConnectionListener):
         why = "the connection to TWS was lost before TWS said anything of"
         for order in self._registry.unheard():
             self._notifications.doubt(order, NOT_CONNECTED, f"{why} this order: {ORDER_UNKNOWN}")
+        for order in self._registry.unchanged():
+            self._notifications.doubt(order, NOT_CONNECTED, f"{why} the change of this order: {CHANGE_UNKNOWN}")
         for order in self._registry.uncancelled():
             order.answer_cancel()
             self._notifications.doubt(order, NOT_CONNECTED, f"{why} the cancel of this order: {CANCEL_UNKNOWN}")
@@ -69,4 +77,8 @@ class UnreportedOrders(ConnectionListener):
                 of, unknown = ("the cancel of this order", CANCEL_UNKNOWN) if cancel else ("this order", ORDER_UNKNOWN)
                 order.answer_cancel()
                 why = f"TWS has not reported {of} for {PATIENCE:g} s: {unknown}"
+                self._notifications.doubt(order, NOT_CONNECTED, why)
+        for order, revision in self._changes.due(now):
+            if order.state is OrderState.MODIFYING and order.revision == revision:
+                why = f"TWS has not reported the change {revision} of this order for {PATIENCE:g} s: {CHANGE_UNKNOWN}"
                 self._notifications.doubt(order, NOT_CONNECTED, why)

@@ -12,6 +12,7 @@ CODES = frozenset(
         "E_ARG",
         "E_ID_REUSED",
         "E_KEY_REUSED",
+        "E_STATE",
         "E_NOT_CONNECTED",
         "E_NOT_SYNCED",
         "E_PACING",

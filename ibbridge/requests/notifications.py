@@ -97,9 +97,9 @@ class RequestNotifications:
 def publish_error(
     publisher: Publisher, channel: Channel, data: Mapping[str, Any], ts: int, *, ends: bool | None
 ) -> None:
-    """Publish an error with its class, and with `ends`: whether its request or order is over."""
+    """Publish an error of the daemon's own with its class, and with `ends`: whether its request or order is over."""
     error_class = ib.about(data["errorCode"], data["errorString"]).error_class
-    publisher.publish_map(channel, {**data, "class": error_class, "ends": ends}, ts)
+    publisher.publish_map(channel, {**data, "class": error_class, "ends": ends, "source": "bridge"}, ts)
 
 
 def own_error(number: int, code: int, text: str) -> dict[str, Any]:

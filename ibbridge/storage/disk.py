@@ -7,6 +7,7 @@ what a job does.
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable
 from functools import partial
@@ -41,6 +42,14 @@ class Place(Protocol):
         """Release what was locked for the file, after it is closed."""
 
 
+class StoreOutside(NamedTuple):
+    """Surroundings of a store, which tests replace: its thread, the opening of a file, and chance."""
+
+    thread: Callable[[], DiskThread] = DiskThread
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+    random_bits: Callable[[int], int] = secrets.randbits
+
+
 class _Late(NamedTuple):
     """Late job: no call waits for it any more. `then` is called when the job has succeeded."""
 
@@ -59,13 +68,21 @@ class Disk:
     time, and no job has been fast since.
     """
 
-    def __init__(self, directory: Place, faults: Faults, times: CommitTimes, patience: float) -> None:
+    def __init__(
+        self,
+        directory: Place,
+        faults: Faults,
+        times: CommitTimes,
+        patience: float,
+        thread: Callable[[], DiskThread] = DiskThread,
+    ) -> None:
         self.faults = faults
         self.wal_size = 0
         self.is_hung = False
         self._directory = directory
         self._times = times
         self._patience = patience
+        self._new_thread = thread
         self._db: sqlite3.Connection | None = None
         self._thread: DiskThread | None = None
         self._late: _Late | None = None
@@ -83,7 +100,7 @@ class Disk:
     def open(self, db: sqlite3.Connection) -> None:
         """Begin to do jobs on an open file. From here on only the disk thread uses the connection."""
         self._db = db
-        self._thread = DiskThread()
+        self._thread = self._new_thread()
         self.wal_size = self._directory.wal_size()
 
     def close(self, until: float) -> bool:

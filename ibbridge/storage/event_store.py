@@ -13,7 +13,6 @@ write them; until then they are read from memory.
 
 from __future__ import annotations
 
-import secrets
 import sqlite3
 from contextlib import ExitStack, closing
 from functools import partial
@@ -24,7 +23,7 @@ from ibbridge.storage import event_table, schema
 from ibbridge.storage.commit_times import CommitTimes
 from ibbridge.storage.contents import Contents
 from ibbridge.storage.directory import Files, StoreDirectory
-from ibbridge.storage.disk import CLOSING, Disk
+from ibbridge.storage.disk import CLOSING, Disk, StoreOutside
 from ibbridge.storage.event_table import Forgotten, Page
 from ibbridge.storage.faults import Faults, StoreError, is_full, may_pass
 from ibbridge.storage.keys import Found, Key
@@ -62,6 +61,9 @@ class EventStore:
     with it the daemon, waits for the disk.
     """
 
+    outside = StoreOutside()
+    """Surroundings of the store. A store in a test has others."""
+
     def __init__(
         self,
         directory: pathlib.Path,
@@ -78,7 +80,7 @@ class EventStore:
         self._faults = Faults(self._directory.path)
         self._times = CommitTimes()
         self._contents = Contents()
-        self._disk = Disk(self._directory, self._faults, self._times, patience)
+        self._disk = Disk(self._directory, self._faults, self._times, patience, self.outside.thread)
         self._log = WriteAheadLog(self._disk, self._times, sync)
         self._retention = Retention(self._disk, self._log, self._contents, days, most_bytes)
         self._writer = Writer(self._disk, self._log, self._contents, self._retention)
@@ -131,7 +133,7 @@ class EventStore:
         """
         epoch = min(clock, LATEST)
         self._contents.about = About(f"e-{_base36(epoch)}", epoch, 0, 0)
-        self._open(adopt, f"s-{_base36(secrets.randbits(60))}")
+        self._open(adopt, f"s-{_base36(self.outside.random_bits(60))}")
         about = self._contents.about
         if self._disk.is_open:
             self._log.commit(partial(event_table.take_over, about), lambda _: self._contents.stamped(about))
@@ -142,7 +144,7 @@ class EventStore:
         self._again = None
         try:
             self._directory.prepare()
-            self._load(Opening(self._directory, self._contents, self._sync, adopt, name))
+            self._load(Opening(self._directory, self._contents, self._sync, adopt, name, self.outside.connect))
         except OSError as error:
             self._again = adopt if may_pass(error) else None
             self._faults.no_access(error)

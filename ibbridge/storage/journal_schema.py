@@ -124,6 +124,20 @@ def find(kind: int, name: bytes, db: sqlite3.Connection) -> JournalRecord:
     return JournalRecord(row[0], row[1], row[2], bool(row[3]))
 
 
+def scan(kind: int, prefix: bytes, after: bytes, most: int, db: sqlite3.Connection) -> list[JournalRecord]:
+    """Return the first `most` records whose names begin with `prefix` and are above `after`, by name.
+
+    Behind the prefix no name goes on with 0xff.
+    """
+    query = "SELECT * FROM record WHERE kind = ? AND name > ? AND name < ? ORDER BY name LIMIT ?"
+    found = []
+    for *row, check in db.execute(query, (kind, after, prefix + b"\xff", most)).fetchall():
+        if check != checksum(*row):
+            raise Damage(f"a record is unreadable: {row[1]!r}")
+        found.append(JournalRecord(row[0], row[1], row[2], bool(row[3])))
+    return found
+
+
 def made_by(db: sqlite3.Connection) -> tuple[int, int, bool]:
     """Return the application and the schema that a file names, and whether the file is empty."""
     ours, made = one(db, "PRAGMA application_id"), one(db, "PRAGMA user_version")

@@ -33,6 +33,7 @@ class Opening(NamedTuple):
     """Opening of the file in `directory`, locked before, into `contents`.
 
     `sync` is SQLite's level of synchronisation. `adopt` is for a store of schema 1. `name` is for a new store.
+    `open_file` connects to a file, as `sqlite3.connect` does.
     """
 
     directory: StoreDirectory
@@ -40,6 +41,7 @@ class Opening(NamedTuple):
     sync: str
     adopt: Adopt
     name: str
+    open_file: Callable[..., sqlite3.Connection] = sqlite3.connect
 
     def connect(self) -> sqlite3.Connection:
         """Open the file, or create its tables, and load its contents. The connection may go to another thread.
@@ -60,7 +62,7 @@ class Opening(NamedTuple):
 
     def _connect(self, *, alone: bool) -> sqlite3.Connection:
         with ExitStack() as opened:
-            db = sqlite3.connect(self.directory.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+            db = self.open_file(self.directory.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
             opened.enter_context(closing(db))
             if alone:
                 db.execute("PRAGMA locking_mode=EXCLUSIVE")

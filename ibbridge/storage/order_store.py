@@ -8,7 +8,6 @@ The module must not know what a record means.
 from __future__ import annotations
 
 import os
-import secrets
 import sqlite3
 from contextlib import ExitStack, closing
 from functools import partial
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ibbridge.storage import event_table, journal_schema
 from ibbridge.storage.commit_times import CommitTimes
-from ibbridge.storage.disk import CLOSING, Disk
+from ibbridge.storage.disk import CLOSING, Disk, StoreOutside
 from ibbridge.storage.faults import Faults, may_pass
 from ibbridge.storage.journal_schema import SCHEMA, AboutJournal
 from ibbridge.storage.keys import KnownKeys
@@ -69,11 +68,14 @@ class OrderStore:
     `patience` is how many seconds a call waits for the disk.
     """
 
+    outside = StoreOutside()
+    """Surroundings of the store. A store in a test has others."""
+
     def __init__(self, directory: pathlib.Path, *, patience: float = 0.5) -> None:
         self._file = OrderFile(directory)
         self._faults = Faults(self._file.path)
         self._times = CommitTimes()
-        self._disk = Disk(self._file, self._faults, self._times, patience)
+        self._disk = Disk(self._file, self._faults, self._times, patience, self.outside.thread)
         self._log = WriteAheadLog(self._disk, self._times, "full")
         self._about = AboutJournal("", 0, 0, 1, 0, 0)
         self._known = KnownKeys()
@@ -130,7 +132,7 @@ class OrderStore:
                 what = f"the journal {expected.name} of orders is gone"
                 raise UnfitError(f"{what}; put it back, or begin a new one as docs/operations.md describes")
             self._file.make()
-            db = sqlite3.connect(self._file.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+            db = self.outside.connect(self._file.path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
             opened.enter_context(closing(db))
             self._prepare(db, client_id, expected)
             opened.pop_all()
@@ -148,7 +150,7 @@ class OrderStore:
         db.execute("PRAGMA journal_size_limit=0")
         db.execute("PRAGMA synchronous=FULL")
         if empty:
-            journal_schema.create(db, AboutJournal(f"j-{secrets.token_hex(6)}", client_id, 0, 1, 0, 0))
+            journal_schema.create(db, AboutJournal(f"j-{self.outside.random_bits(48):012x}", client_id, 0, 1, 0, 0))
         about = journal_schema.about(db)
         _check_fits(about, client_id, expected)
         self._known, self._opened = journal_schema.records(db, about.records)
@@ -174,6 +176,14 @@ class OrderStore:
         if known_as(kind, name) not in self._known:
             return None
         found: JournalRecord | None = self._disk.attempt(partial(journal_schema.find, kind, name))
+        return found
+
+    def scan(self, kind: int, prefix: bytes, after: bytes, most: int) -> list[JournalRecord] | None:
+        """Return the first records whose names begin with `prefix` and are above `after`, in order of their names.
+
+        Return None, with a fault, if they cannot be read.
+        """
+        found: list[JournalRecord] | None = self._disk.attempt(partial(journal_schema.scan, kind, prefix, after, most))
         return found
 
     def knows(self, kind: int, name: bytes) -> bool:

@@ -74,7 +74,7 @@ class MessageHistory:
     """History of the messages of one publisher: a ring of at most `messages` and `size` bytes, and perhaps a store.
 
     Without a `store` durable messages are kept in the ring like the rest. `keys` returns the name of the order key in a
-    packed `ref`, if any, and the keys that the store must keep from now on.
+    packed `ref`, if any, and the keys that the store must keep from now on. `prepare` is called before each commit.
     """
 
     def __init__(
@@ -83,10 +83,12 @@ class MessageHistory:
         size: int = 2**24,
         store: StreamStore | None = None,
         keys: Callable[[bytes], tuple[bytes | None, Sequence[Key]]] = _no_key,
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self.ring = ReplayBuffer(messages, size)
         self._store = store
         self._keys = keys
+        self._prepare = prepare
         self._rows: list[Row] = []
         self._states: set[tuple[bytes, bytes]] = set()  # topics and states of these rows
         self._committed = 0  # how many of the held frames come before the first durable message
@@ -137,6 +139,7 @@ class MessageHistory:
         rows, self._rows = self._rows, []
         self._states.clear()
         send(held[: self._committed])
+        self._prepare()
         self._store.append(rows)
         send(held[self._committed :])
 

@@ -44,9 +44,10 @@ class IdSequence:
         self.upcoming += 1
         return self.upcoming - 1
 
-    def is_reserved(self) -> bool:
-        """Reserve the upcoming id, if it is not reserved. Return False if that failed."""
-        return self.upcoming < self._reservations.reserved or self._reservations.reserve(self.upcoming)
+    def is_reserved(self, count: int = 1) -> bool:
+        """Reserve the upcoming ids, if they are not reserved. Return False if that failed."""
+        last = self.upcoming + count - 1
+        return last < self._reservations.reserved or self._reservations.reserve(last)
 
     def raise_to(self, number: int | None) -> None:
         """Give only ids above a number from here on. Ignore a number that leaves too little room for 32-bit ids."""

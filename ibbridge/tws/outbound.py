@@ -47,7 +47,7 @@ class OutboundMessage:
     `on_send` is called just before the bytes are written; if it returns False, the message is dropped. `on_drop` is
     called if the connection is lost while the message waits. A message with `on_refuse` is written only after a commit
     that follows `on_send`; `on_refuse` is called, and the message is dropped, if the commit fails. `instead_of` holds
-    earlier messages that this message replaces in the queue.
+    earlier messages that this message replaces in the queue. `weight` is the number of messages that TWS counts.
     """
 
     request: Request
@@ -59,6 +59,7 @@ class OutboundMessage:
     on_refuse: Callable[[OutboundMessage], None] | None = None
     instead_of: Sequence[OutboundMessage] = ()
     peer: bytes = b""
+    weight: int = 1
     # Set by the queue.
     since: float = 0.0
     arrival: int = 0

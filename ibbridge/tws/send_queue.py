@@ -150,7 +150,8 @@ class SendQueue:
             elif other.value > pace.value:
                 self._passed[other] += 1
         self._sent += 1
-        self._bucket.spend()
+        for _ in range(message.weight):
+            self._bucket.spend()
         self._limits.spend(message, now)
         self._admit(self._limits.release(message))
 

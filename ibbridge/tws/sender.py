@@ -112,10 +112,9 @@ class RequestSender(ConnectionListener):
         peer = self.peer if client else b""
         return OutboundMessage(request, data, client, values, on_send, on_drop, on_refuse, instead_of, peer)
 
-    def rewrite(self, message: OutboundMessage, values: dict[str, Any]) -> None:
-        """Give a message that is about to leave other arguments, which are valid."""
-        message.args = values
-        message.data = self._dialect().put(message.request.name, values)
+    def packed(self, request: Request, values: dict[str, Any]) -> bytes:
+        """Return the bytes of a request with valid arguments. Raise `CommandRefused` if there is no connection."""
+        return self._dialect().put(request.name, values)
 
     def send(self, message: OutboundMessage) -> OutboundMessage:
         """Queue a message, and return it. The daemon's own messages are not limited in number.

@@ -49,6 +49,17 @@ def each_pair(keep: Callable[[bytes, bytes], Any]) -> Callable[[list[bytes]], No
     return send
 
 
+def payloads(data: bytes) -> list[bytes]:
+    """Return the payloads of the frames in what was written at once."""
+    found = []
+    while data:
+        end = 4 + int.from_bytes(data[:4], "big")
+        assert len(data) >= end
+        found.append(data[4:end])
+        data = data[end:]
+    return found
+
+
 class Sent(NamedTuple):
     """A request as the host reads it."""
 
@@ -73,8 +84,11 @@ class Link:
         self._host = Dialect.server(version)
 
     def write(self, data: bytes) -> None:
-        assert int.from_bytes(data[:4], "big") == len(data) - 4
-        read = self._host.read(data[4:])
+        for payload in payloads(data):
+            self._take(payload)
+
+    def _take(self, payload: bytes) -> None:
+        read = self._host.read(payload)
         assert isinstance(read, Message), read
         if self.begins and read.name == "reqMarketDataType":
             self.begins = False

@@ -13,7 +13,7 @@ import msgpack
 from ibbridge.codec import Dialect, HandshakeError, Message
 from ibbridge.config.model import Config
 from ibbridge.wiring import assemble
-from tests.support.daemon_core import Heard, _blank
+from tests.support.daemon_core import Heard, _blank, payloads
 from tests.support.outside import ListBus, ManualClock, outside
 
 if TYPE_CHECKING:
@@ -81,9 +81,10 @@ class Wire:
 
     def write(self, data: bytes) -> None:
         self.leaves, self.bytes = data, self.bytes + len(data)
-        read = self._reads.read(data[4:])
-        assert isinstance(read, Message), read
-        self.host.written(read.name, read.data)
+        for payload in payloads(data):
+            read = self._reads.read(payload)
+            assert isinstance(read, Message), read
+            self.host.written(read.name, read.data)
 
     def closing(self) -> bool:
         return False

@@ -158,6 +158,10 @@ class MemoryOrderStore:
     def find(self, kind: int, name: bytes) -> JournalRecord | None:
         return self.records.get(known_as(kind, name))
 
+    def scan(self, kind: int, prefix: bytes, after: bytes, most: int) -> list[JournalRecord] | None:
+        found = [each for each in self.records.values() if each.kind == kind and each.name.startswith(prefix)]
+        return sorted(each for each in found if each.name > after)[:most]
+
     def commit(self, records: Sequence[JournalRecord]) -> bool:
         if self.fault:
             return False

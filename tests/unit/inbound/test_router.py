@@ -266,7 +266,7 @@ def test_the_decoders_data_is_left_as_it_was(middle):
     before = dict(data)
     middle.router.publish("error", data, 1)
     assert data == before
-    assert middle.published[-1].data == {**before, "class": "connectivity", "ends": False}
+    assert middle.published[-1].data == {**before, "class": "connectivity", "ends": False, "source": "tws"}
 
 
 def test_an_error_of_an_order_goes_to_the_order(middle):
@@ -475,7 +475,8 @@ def test_executions_are_forgotten_in_time(middle, monkeypatch):
     for each in range(20):
         middle.hear("execDetails", reqId=-1, **fill(number, f"{each}.01"))
     assert commission(middle, "19.01") == commission(middle, "10.01") == "exec.a.commissionAndFeesReport."
-    report = {"execId": "9.01", "commissionAndFees": 1.0}
+    assert commission(middle, "9.01") == "exec.a.commissionAndFeesReport.", "the journal has what memory has not"
+    report = {"execId": "30.01", "commissionAndFees": 1.0}
     assert middle.hear("commissionAndFeesReport", commissionAndFeesReport=report) is None, "its execution may come"
 
 

@@ -1,0 +1,108 @@
+"""Changes of orders: the same order under its key and id, with other attributes, in revisions that rise.
+
+Pure. A change leaves only while the daemon knows that TWS has the order and is doing nothing else with it. The revision
+is in the journal before the change leaves, so a repeated change is known again. This module must not know how orders
+are placed.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.codec.messages import REQUESTS
+from ibbridge.orders import order_arguments
+from ibbridge.orders.state_machine import OrderState
+from ibbridge.protocol.errors import CommandRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ibbridge.orders.departure import OrderDeparture
+    from ibbridge.orders.notifications import OrderNotifications
+    from ibbridge.orders.order import Order
+    from ibbridge.orders.registry import OrderRegistry
+    from ibbridge.risk.gate import TradingGate
+    from ibbridge.tws.sender import RequestSender
+
+CHANGEABLE = (OrderState.HELD, OrderState.ACKED, OrderState.WORKING)
+"""States in which a change may leave."""
+
+_PLACE = REQUESTS["placeOrder"]
+
+
+class OrderModification:
+    """Changes of orders that TWS has."""
+
+    def __init__(
+        self,
+        sender: RequestSender,
+        registry: OrderRegistry,
+        gate: TradingGate,
+        notifications: OrderNotifications,
+        departure: OrderDeparture,
+    ) -> None:
+        self._sender = sender
+        self._orders = registry
+        self._gate = gate
+        self._notifications = notifications
+        self._departure = departure
+
+    def execute(self, client: str, key: str, revision: int, changes: Mapping[str, Any]) -> dict[str, Any]:
+        """Change attributes of an order, and return the `result` of the reply. Raises `CommandRefused`."""
+        order = self._orders.find(client, key)
+        if order is None:
+            raise CommandRefused("E_ARG", f"key: {client} has no order with the key {key!r}")
+        digest = order_arguments.order_digest("modifyOrder", {"rev": revision, "order": changes})
+        if self._is_repeat(order, revision, digest):
+            return {**self._result(order, revision), "dup": True}
+        if revision <= order.revision:
+            fault = f"rev must be above {order.revision}, the revision of the last change"
+            raise CommandRefused("E_ARG", fault, rev=order.revision)
+        self._gate.check()
+        _check(order)
+        changed = {**order.args, "order": {**order.args["order"], **changes}}
+        values = order_arguments.changed_values(self._sender, order, changed, self._departure.parent(order))
+        message = self._sender.message(
+            _PLACE,
+            values,
+            client=order.owner,
+            on_send=partial(self._departure.change_leaves, order, revision, digest, changed),
+            on_drop=partial(self._departure.change_dropped, order),
+            on_refuse=partial(self._departure.change_refused, order, order.revision, order.state),
+            instead_of=[order.change] if order.change else (),
+        )
+        order.change, order.change_digest = message, digest
+        try:
+            self._sender.send(message)
+        except CommandRefused:
+            order.change = None
+            raise
+        if not message.waits and order.revision != revision:
+            fault = f"the change was not sent, because it could not be recorded: {self._orders.journal.fault}"
+            raise CommandRefused("E_STORE", fault, outcome="not_sent", retry_after=5.0)
+        return self._result(order, revision)
+
+    def _is_repeat(self, order: Order, revision: int, digest: bytes) -> bool:
+        """Return True if this change has left, or waits to be sent."""
+        waits = order.change is not None and order.change.waits
+        return digest == order.change_digest and (revision == order.revision or waits)
+
+    def _result(self, order: Order, revision: int) -> dict[str, Any]:
+        topics = self._notifications.topics(order)
+        return {"key": order.key, "orderId": order.order_id, "rev": revision, "topic": topics[0], "topics": topics}
+
+
+def _check(order: Order) -> None:
+    """Refuse the change of an order that cannot be changed, now or ever."""
+    if order.ended:
+        why = f"is over ({order.reason.value if order.reason else 'done'})"
+        raise CommandRefused("E_STATE", f"the order {why}, and cannot be changed", state=order.state.value)
+    if order.command != "placeOrder" or "order" not in order.args:
+        raise CommandRefused("E_ARG", "only an order made by placeOrder or placeOrders can be changed")
+    if order.state not in CHANGEABLE:
+        fault = (
+            f"the order is {order.state.value}: it can be changed when TWS has reported it, and while no other change "
+            "or cancel of it is under way"
+        )
+        raise CommandRefused("E_STATE", fault, outcome="not_sent", retry_after=1.0, state=order.state.value)

@@ -1,0 +1,70 @@
+"""Catalogue of what the seeds must have reached: states, transitions, codes, places of a kill, ways of recovery.
+
+A rule that holds in a world where nothing happens says little. So a large run fails if an entry was never reached.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.world.faults import FAULTS
+from tests.world.process import BORDERS
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+LARGE = 3000
+"""Seeds from which on a run must reach everything."""
+
+STAGES = ("down", "resolving", "connecting", "handshaking", "starting", "syncing", "ready")
+
+STATUSES = (
+    *("new -> PreSubmitted", "new -> Submitted", "new -> Filled", "new -> Cancelled", "new -> Inactive"),
+    *("PreSubmitted -> Submitted", "PreSubmitted -> Filled", "PreSubmitted -> Cancelled"),
+    *("Submitted -> Filled", "Submitted -> Cancelled"),
+)
+"""Changes of an order's status, as its owner hears of them; "new" is before the first status."""
+
+STATES = ("queued", "sent", "acked", "working", "cancelling", "unknown", "done")
+"""Published states of orders (docs/order-truth.md). Nobody changes an order here, or sends one with transmit false."""
+
+ERRORS = (103, 110, 200, 201, 202, 321, 326, 504, 1100, 1101, 1102, 1300, 2103, 2110, 10147, 10148)
+"""Codes of TWS, and of the daemon, that were published."""
+
+REPLIES = (
+    *("reply to placeOrder", "reply to cancelOrder", "reply to reqAllOpenOrders", "reply to reqExecutions"),
+    *("reply dup", "reply E_ARG refused", "reply E_KEY_REUSED refused", "reply E_DEADLINE not_sent"),
+    *("reply E_HALTED not_sent", "reply E_NOT_CONNECTED not_sent", "reply E_NOT_SYNCED unknown"),
+)
+
+MESSAGES = ("alarm", "bye", "execDetails", "farm", "gap", "halt")
+
+RECOVERIES = (
+    "an accepted order never left, 202",
+    "an accepted order never left, 504",
+    "a command was repeated without a reply",
+    "a client repeated a command after its death",
+    "the daemon started with working orders",
+    "the daemon was killed while it started",
+    "the daemon was killed before it heard of an order at TWS",
+    "commits were lost",
+    "no commit was lost",
+)
+
+REQUIRED = (
+    *(f"stage {stage}" for stage in STAGES),
+    *(f"status {change}" for change in STATUSES),
+    *(f"state {state}" for state in STATES),
+    *(f"error {code}" for code in ERRORS),
+    *REPLIES,
+    *(f"message {kind}" for kind in MESSAGES),
+    *RECOVERIES,
+    *(f"killed {side} a {place}" for place, sides in BORDERS.items() for side in sides),
+    *(f"fault {kind}" for kind in FAULTS),
+)
+"""Marks that a large run must have."""
+
+
+def missed(marks: Container[str]) -> list[str]:
+    """Return the entries that are not among the marks of a run."""
+    return [entry for entry in REQUIRED if entry not in marks]

@@ -1,0 +1,221 @@
+"""Scripted clients: they place orders by key, cancel, ask, repeat commands without a reply, die and come back.
+
+A client writes down each command before it sends it, as a careful program does, so after its death it repeats the very
+same bytes. A client that does not name the epoch also repeats an order to a daemon that has been restarted since.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgpack
+
+from tests.world.process import START_US
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+    from tests.world.history import Heard, History
+    from tests.world.timeline import Timeline
+
+PATIENCE = 3.0
+"""Seconds after which a client repeats a command that has no reply."""
+TRIES = 6
+"""Times that a client sends one command before it waits for better days."""
+
+SYMBOLS = ("AAPL", "MSFT", "IBM")
+QUESTIONS = ("reqAllOpenOrders", "reqOpenOrders", "reqCompletedOrders", "reqExecutions", "reqPositions")
+ARGS: dict[str, dict[str, Any]] = {"reqCompletedOrders": {"apiOnly": False}, "reqExecutions": {"execFilter": {}}}
+
+MOMENTARY = frozenset(("E_NOT_CONNECTED", "E_PACING", "E_BUSY", "E_STORE", "E_HALTED", "E_RESTART_WINDOW"))
+"""Refusals after which the same command may be accepted later."""
+
+
+@dataclass(eq=False)
+class Command:
+    """Command that a client has written down. `replies` are the replies, each with the number of the daemon's run."""
+
+    client: str
+    cmd: str
+    key: str
+    packed: bytes
+    epoch: int | None
+    args: dict[str, Any]
+    tries: int = 0
+    runs: list[int] = field(default_factory=list)
+    """Runs of the daemon that have been given the command, one for each time."""
+    replies: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
+    again: bool = False  # a retry after a refusal is planned
+
+    @property
+    def accepted(self) -> bool:
+        """True if a reply says that the command was accepted."""
+        return any(reply["ok"] for _, reply in self.replies)
+
+
+class Wires(Protocol):
+    """Way of the commands to the daemon."""
+
+    def carry(
+        self, packed: bytes, peer: bytes, reply: Callable[[int, bytes], None], given: Callable[[int], None]
+    ) -> None:
+        """Carry a command, and its reply if there is one. Both are told the number of the daemon's run."""
+
+
+class Client:
+    """Program of one owner of orders."""
+
+    def __init__(self, name: str, timeline: Timeline, chance: random.Random, history: History, wires: Wires) -> None:
+        self.name = name
+        self.commands: list[Command] = []
+        self.epoch: int | None = None
+        self.names_epoch = chance.random() < 0.6
+        self.careless = chance.random() < 0.3  # repeats commands that have a reply already
+        self.active = True
+        self._timeline = timeline
+        self.chance = chance
+        self._history = history
+        self._wires = wires
+        self._life = 0
+        self._away = False
+        self._ids = 0
+        self._keys = 0
+
+    def hear(self, heard: Heard) -> None:
+        """Take a published message: the daemon of a new epoch does not know the old commands."""
+        self.epoch = heard.body.get("epoch", self.epoch)
+
+    # -- what it does
+
+    def act(self) -> None:
+        """Do something, if alive and if the time for that is not over."""
+        if not self.active or self._away:
+            return
+        chance = self.chance
+        placed = [each for each in self.commands if each.cmd == "placeOrder"]
+        draw = chance.random()
+        if draw < 0.55 or not placed:
+            self._place()
+        elif draw < 0.75:
+            self._cancel(chance.choice(placed[-6:]))
+        elif draw < 0.82:
+            cmd = chance.choice(QUESTIONS)
+            self._give(cmd, "", dict(ARGS.get(cmd, {})))
+        elif draw < 0.9:
+            self._send(chance.choice(self.commands[-6:]))  # once more, for no reason
+        elif draw < 0.93:
+            self._place(key=chance.choice(placed).key)  # another order, under a used key
+        elif draw < 0.98:
+            self._place(until=chance.choice((-1000.0, 0.3, 2.0)))
+        elif draw < 0.99:
+            self._cancel_unknown()
+        else:
+            for _ in range(chance.randrange(8, 16)):  # at once, so that some wait for their turn
+                self._place(until=chance.choice((None, 1.0)))
+
+    def _place(self, key: str = "", until: float | None = None) -> None:
+        chance = self.chance
+        self._keys += 1
+        order: dict[str, Any] = {
+            "action": chance.choice(("BUY", "SELL")),
+            "totalQuantity": chance.choice((1, 10, 100, 700, 2500)) + chance.randrange(10),
+            "orderType": "MKT",
+        }
+        symbol = chance.choice(SYMBOLS)
+        kind = chance.random()
+        if kind < 0.25:
+            order |= {"orderType": "LMT", "lmtPrice": 1.0 if order["action"] == "BUY" else 5000.0}  # it rests
+        elif kind < 0.45:
+            order |= {"orderType": "LMT", "lmtPrice": 5000.0 if order["action"] == "BUY" else 1.0}  # it is filled
+        elif kind < 0.55:
+            order |= {"orderType": "STP", "auxPrice": 5000.0 if order["action"] == "BUY" else 1.0}
+        elif kind < 0.6:
+            order |= {"orderType": "LMT", "lmtPrice": 150.12345}  # no such price: 110
+        elif kind < 0.65:
+            symbol = "QQQQQQ"  # no such contract: 200
+        elif kind < 0.7:
+            order["totalQuantity"] = 9_000_000  # too much: 201
+        contract = {"symbol": symbol, "secType": "STK", "exchange": "SMART", "currency": "USD"}
+        self._give("placeOrder", key or f"{self.name}{self._keys}", {"contract": contract, "order": order}, until)
+
+    def _cancel(self, placed: Command) -> None:
+        self._give("cancelOrder", placed.key, {})
+
+    def _cancel_unknown(self) -> None:
+        self._give("cancelOrder", "none", {})
+
+    def _give(self, cmd: str, key: str, args: dict[str, Any], until: float | None = None) -> None:
+        """Write a command down, and send it. `until`: it is to be executed within so many seconds, by its clock."""
+        self._ids += 1
+        told = {"id": self._ids, "client": self.name, "cmd": cmd, "args": args}
+        epoch = self.epoch if self.names_epoch and cmd == "placeOrder" else None
+        if key:
+            told["key"] = key
+        if epoch is not None:
+            told["epoch"] = epoch
+        if until is not None:
+            told["not_after"] = START_US + round((self._timeline.now + until) * 1e6)
+        packed: bytes = msgpack.packb(told)
+        command = Command(self.name, cmd, key, packed, epoch, args)
+        self.commands.append(command)
+        self._send(command)
+
+    # -- commands on their way
+
+    def _send(self, command: Command) -> None:
+        if self._away:
+            return
+        command.tries += 1
+        command.again = False
+        life, now = self._life, self._timeline.now
+        tries, answered = command.tries, len(command.replies)
+        self._history.record(now, "cmd", command.packed)
+        self._history.note(now, f"{self.name} asks {msgpack.unpackb(command.packed)} (try {command.tries})")
+
+        def replied(run: int, packed: bytes) -> None:
+            if life == self._life:
+                self._reply(command, run, packed)
+
+        def unanswered() -> None:
+            if life == self._life and len(command.replies) == answered and command.tries == tries:
+                self._history.mark("a command was repeated without a reply")
+                if command.tries < TRIES:
+                    self._send(command)
+
+        self._wires.carry(command.packed, self.name.encode(), replied, command.runs.append)
+        self._timeline.after(PATIENCE, unanswered)
+
+    def _reply(self, command: Command, run: int, packed: bytes) -> None:
+        reply = msgpack.unpackb(packed)
+        self._history.note(self._timeline.now, f"{self.name} hears {reply}")
+        command.replies.append((run, reply))
+        self.epoch = reply["epoch"]
+        if reply["ok"]:
+            self._history.mark(f"reply to {command.cmd}", *(["reply dup"] if reply.get("dup") else []))
+            if self.careless and command.tries < 3:
+                self._timeline.after(self.chance.uniform(0.0, 2.0), self._send, command)
+            return
+        code, outcome = reply["error"]["code"], reply["error"]["outcome"]
+        self._history.mark(f"reply {code} {outcome}")
+        if outcome == "not_sent" and code in MOMENTARY and command.tries < TRIES and not command.again:
+            command.again = True
+            self._timeline.after(self.chance.uniform(1.0, 8.0), self._send, command)
+
+    # -- death
+
+    def die(self, away: float) -> None:
+        """End the program: it forgets everything but what it has written down."""
+        if not self._away:
+            self._life += 1
+            self._away = True
+            self._timeline.after(away, self._come_back)
+
+    def _come_back(self) -> None:
+        self._away = False
+        for command in self.commands:
+            if not command.replies and command.cmd in ("placeOrder", "cancelOrder"):
+                self._history.mark("a client repeated a command after its death")
+                command.tries = 0
+                self._send(command)

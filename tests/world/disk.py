@@ -1,0 +1,181 @@
+"""Disk of the daemon's machine: directories in memory, with the part of each write-ahead log that is on the platter.
+
+SQLite writes a commit to the log. With `synchronous` at NORMAL the commit is in the kernel then, and outlives the
+process, but not a loss of power; with FULL, and when the log is copied into the file, all of the log is synced. The
+module watches the statements of each connection, so it knows both: what has been written, and what has been synced.
+
+After each end of the daemon the files are copied, and the next daemon opens the copies, as SQLite finds them after a
+crash. A loss of power also cuts the copied log somewhere behind its synced part.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.storage.disk import StoreOutside
+from ibbridge.storage.disk_thread import DiskThread, Job
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
+
+MEMORY = Path("/dev/shm")
+HEADER = 32
+"""Bytes of the log's header. Another header means that the log has begun again from the front."""
+
+FULL = 2
+
+
+class SameThread(DiskThread):
+    """Disk thread without a thread: a job is done when it is submitted."""
+
+    def __init__(self) -> None:
+        """Start no thread."""
+
+    def submit(self, work: Callable[[], Any]) -> Job:
+        job = Job(work)
+        job.run()
+        job.ended = True
+        return job
+
+    def wait(self, job: Job, patience: float) -> bool:
+        return True
+
+    def end(self, patience: float) -> bool:
+        return True
+
+
+class Log:
+    """Write-ahead log beside a file, and how much of it is synced."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.synced = 0
+        self._header = b""
+
+    def look(self) -> int:
+        """Return the size of the log, and notice that it has begun again."""
+        try:
+            with self.path.open("rb") as file:
+                header = file.read(HEADER)
+                size = file.seek(0, 2)
+        except FileNotFoundError:
+            header, size = b"", 0
+        if header != self._header:
+            self._header, self.synced = header, 0
+        return size
+
+
+class Watched(sqlite3.Connection):
+    """Connection that tells of each commit, before and after."""
+
+    disk: Disk
+    log: Log
+
+    def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
+        if sql != "COMMIT":
+            cursor = super().execute(sql, *args)
+            if sql.startswith("PRAGMA wal_checkpoint"):
+                self.log.synced = self.log.look()
+            return cursor
+        self.disk.passing("before")
+        synced = super().execute("PRAGMA synchronous").fetchone()[0] >= FULL
+        cursor = super().execute(sql, *args)
+        size = self.log.look()
+        if synced:
+            self.log.synced = size
+        self.disk.passing("after")
+        return cursor
+
+
+class Disk:
+    """Disk of one machine. `passing` is told of each commit, "before" and "after", and may end the daemon there."""
+
+    def __init__(self, chance: random.Random, passing: Callable[[str], None]) -> None:
+        self._chance = chance
+        self._root = Path(tempfile.mkdtemp(prefix="world-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None))
+        self._generation = 0
+        self._logs: list[Log] = []
+        self._passing = passing
+        self._watching = True
+        self.directory.mkdir()
+
+    @property
+    def root(self) -> bytes:
+        """Start of every path on this disk, as text that names a path has it."""
+        return str(self._root).encode()
+
+    @property
+    def directory(self) -> Path:
+        """Directory of the running daemon's store."""
+        return self._root / f"{self._generation:04}"
+
+    def outside(self) -> StoreOutside:
+        """Return the surroundings of a store on this disk."""
+        return StoreOutside(SameThread, self._connect, self._chance.getrandbits)
+
+    def _connect(self, path: Path, **settings: Any) -> sqlite3.Connection:
+        db = sqlite3.connect(path, factory=Watched, **settings)
+        db.disk, db.log = self, Log(Path(f"{path}-wal"))
+        self._logs.append(db.log)
+        db.log.synced = db.log.look()  # what an earlier daemon has left was read back from the platter
+        return db
+
+    def passing(self, side: str) -> None:
+        if self._watching:
+            self._passing(side)
+
+    def end(self, power: float | None) -> int:
+        """Keep what is on the disk when the daemon ends. Return the bytes of the log that are lost.
+
+        `power`: power is lost, and of what is not synced this share (0 to 1) has reached the platter.
+        """
+        self._watching = False
+        old, self._generation = self.directory, self._generation + 1
+        self.directory.mkdir()
+        lost = 0
+        for path in sorted(old.iterdir()):
+            if not path.name.endswith("-shm"):
+                shutil.copyfile(path, self.directory / path.name)
+        if power is not None:
+            for log in self._logs:
+                size = log.look()
+                kept = log.synced + int((size - log.synced) * power)
+                lost += size - kept
+                if size > kept:
+                    with (self.directory / log.path.name).open("r+b") as file:
+                        file.truncate(kept)
+        return lost
+
+    def begin(self) -> None:
+        """Forget the directories of earlier daemons, which are closed by now."""
+        self._logs.clear()
+        self._watching = True
+        for path in self._root.iterdir():
+            if path != self.directory:
+                shutil.rmtree(path)
+
+    def rows(self) -> list[bytes]:
+        """Return every row of every table of every file, as text."""
+        self._watching = False
+        found = []
+        for path in sorted(self.directory.glob("*.db")):
+            db = sqlite3.connect(path)
+            try:
+                names = [
+                    name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
+                ]
+                for name in names:
+                    found += [f"{path.name} {name} {row!r}".encode() for row in db.execute(f'SELECT * FROM "{name}"')]
+            finally:
+                db.close()
+        return found
+
+    def remove(self) -> None:
+        """Remove all files."""
+        shutil.rmtree(self._root, ignore_errors=True)
