@@ -17,19 +17,19 @@ from ibbridge.sim import Simulator
 from ibbridge.sim.engine import EPOCH
 
 
-async def serve(given: argparse.Namespace) -> None:
+async def serve(options: argparse.Namespace) -> None:
     """Run the simulator until standard input ends."""
     loop = asyncio.get_running_loop()
     told = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
-    async with Simulator(seed=given.seed, start=EPOCH, speed=given.speed, tick=0.02, made_up=True) as simulator:
+    async with Simulator(seed=options.seed, start=EPOCH, speed=options.speed, tick=0.02, made_up=True) as simulator:
         say({"port": simulator.port})
         while line := await told.readline():
-            told = json.loads(line)
-            if "orders" in told:
+            given = json.loads(line)
+            if "orders" in given:
                 say({"orders": orders(simulator)})
                 continue
-            simulator.fault(told["fault"])
+            simulator.fault(given["fault"])
             figures = simulator.figures()
             say({"subscriptions": figures["subscriptions"].get(1, 0), "rate": figures["rates"].get(1, 0)})
 
