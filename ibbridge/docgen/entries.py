@@ -68,6 +68,12 @@ _PARENT = Own(
     {"type": "string", "minLength": 1, "maxLength": LONGEST_REF},
     "the key of the parent order, of the same client: the daemon fills in `order.parentId`",
 )
+_PERM_ID = Own(
+    "permId",
+    "integer",
+    {"type": "integer"},
+    "in place of `key`: the permId of an order that no client here has placed, as messages under `ord.ext.` have it",
+)
 _ENDS = "from the bridge: true if the request or order is over; nil if that depends"
 _ADDED = {
     "error": (
@@ -193,6 +199,8 @@ def _command(request: Request, domain: str) -> Entry:
     own = [_NAMES[named]] if named else []
     if request.name == "placeOrder":
         own.append(_PARENT)
+    if request.name == "cancelOrder":
+        own.append(_PERM_ID)
     return Entry(request.name, domain, arguments.fields(request), request, tuple(own), lives, needed)
 
 

@@ -43,7 +43,6 @@ class OrderRouter(ConnectionListener):
         self._orders = orders
         self._executions = ExecutionIndex(self._recorded)
         self._held = HeldCommissions()
-        self._begun: dict[str, int] = {}  # the last numbers of the streams of executions when the process began
 
     # -- orders
 
@@ -133,19 +132,17 @@ class OrderRouter(ConnectionListener):
 
     def _next(self, owner: str) -> int:
         """Return the next sequence number on the stream of an owner's executions."""
-        last = self._publisher.last("exec", owner)
-        self._begun.setdefault(owner, last)
-        return last + 1
+        return self._publisher.last("exec", owner) + 1
 
     def _was_published(self, record: ExecutionRecord, epoch: int, seq: int) -> bool:
         """Return True if a message with this number on the stream of an owner's executions was published.
 
-        The journal is written first. If the process ended before the message was committed, its number is above those
-        with which this process began.
+        The journal is written first. If the process ended before the message was committed, or a loss of power has
+        taken the message, there is none with this number, or one of a later epoch.
         """
         if epoch == self._publisher.epoch:
             return True
-        return seq <= self._begun.setdefault(record.owner, self._publisher.last("exec", record.owner))
+        return self._publisher.was_committed(self._publisher.named("exec", record.owner).encode(), seq, epoch)
 
     def _note_charge(self, report: Mapping[str, Any], owner: Owner) -> None:
         exec_id = report.get("execId", "")
@@ -196,7 +193,6 @@ class OrderRouter(ConnectionListener):
     def _publish_for(self, owner: Owner | None, name: str, packed: bytes, ts: int, flags: Sequence[str] = ()) -> None:
         """Publish for the owner of an order; None for `ext`, if nothing is known of the order."""
         place, ref = (owner.owner, owner.ref) if owner is not None else (FOREIGN, None)
-        self._next(place)
         channel = self._publisher.transient_channel("exec", place, name, ref=ref, flags=flags)
         self._publisher.publish_packed(channel, packed, ts)
 

@@ -75,8 +75,9 @@ class OrderDeparture:
             return False
         del self._queued[message]
         message.data = b"".join(self._number(order, each, message) for order, each in zip(orders, values, strict=True))
+        transmitted = any(map(is_transmitted, orders))  # the last of a family transmits all of it
         for order in orders:
-            self._leave(order)
+            self._leave(order, transmitted=transmitted)
         return True
 
     def _expiry(self, orders: Sequence[Order]) -> str:
@@ -89,12 +90,10 @@ class OrderDeparture:
                 return f"its parent, {parent.key}, was not placed"
         return ""
 
-    def _leave(self, order: Order) -> None:
-        transmitted = is_transmitted(order)
+    def _leave(self, order: Order, *, transmitted: bool) -> None:
         order.leave(transmitted=transmitted)
         self._orders.journal.note(order)
-        if transmitted:
-            self._unreported.order_left(order)
+        self._unreported.order_left(order)
         if order not in self.accepting:
             self._notifications.publish_state(order)
 

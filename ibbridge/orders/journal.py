@@ -234,6 +234,7 @@ def _record(owner: str, key: str, order: Order | None) -> JournalRecord:
             "args": order.args,
             "notAfter": order.not_after,
             "parent": order.parent,
+            "kept": order.kept,
             "pending": order.pending,
             "cancelledBy": order.cancelled_by,
         }
@@ -255,6 +256,7 @@ def _order(record: JournalRecord) -> Order | None:
         value["digest"],
         not_after=value.get("notAfter"),
         parent=value.get("parent", ""),
+        kept=value.get("kept", False),
         revision=value["revision"],
         perm_id=next(iter(value["permIds"]), 0),
         perm_ids=tuple(value["permIds"]),

@@ -62,6 +62,7 @@ class Order:
     - `order_id`: 0 until the order leaves for TWS. `args`: the arguments of the command; empty if they are not known.
     - `digest`: the digest of command and arguments; empty if they are not known.
     - `parent`: the key of the parent order, if the client names it by key.
+    - `kept`: the order was written with `transmit` false, so TWS keeps it back, and reports nothing of it.
     - `not_after`: µs since 1970 UTC, after which the order must not leave. `revision`: that of the last change.
     - `state`, `reason`, `cause`: what is known of the order, and if it is over, why, and by whom (empty: not known).
     - `status`: the last status of TWS. `filled`, `remaining`, `average`: as TWS reported them last.
@@ -90,6 +91,7 @@ class Order:
     digest: bytes = b""
     not_after: int | None = None
     parent: str = ""
+    kept: bool = False
     revision: int = 0
     perm_id: int = 0
     state: OrderState = OrderState.QUEUED
@@ -156,6 +158,7 @@ class Order:
     def leave(self, *, transmitted: bool) -> None:
         """Note that the order is being written to TWS."""
         self.message = None
+        self.kept = not transmitted
         self.step(OrderEvent.LEAVE if transmitted else OrderEvent.KEEP)
 
     def withdraw(self) -> None:

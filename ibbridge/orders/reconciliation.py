@@ -157,7 +157,7 @@ class Reconciliation:
         """End the orders of which TWS knows nothing, and return their names."""
         now, gone = self._clock.monotonic(), []
         for order in self._open:
-            if order in listed or order.ended:
+            if order in listed or order.ended or _is_kept_back(order):
                 order.absences = 0
             elif order.left_at <= began:  # a younger order may be missing because TWS did not have it yet
                 order.absences += 1
@@ -165,3 +165,8 @@ class Reconciliation:
                     self._notifications.step(order, OrderEvent.END, Reason.NOT_AT_TWS)
                     gone.append(f"{order.owner}/{order.key}")
         return gone
+
+
+def _is_kept_back(order: Order) -> bool:
+    """Return True if TWS keeps the order and reports nothing of it, so that its absence says nothing."""
+    return order.kept and not order.perm_ids

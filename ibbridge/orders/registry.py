@@ -10,6 +10,7 @@ the first message with an `orderRef`. Orders that no client of this daemon has p
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.types import UNSET_INT
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ibbridge.orders.order_states import OrderStates
+
+MOST_FOREIGN = 10_000
+"""Most orders of nobody here whose ids are remembered."""
 
 _UNTIED = (None, 0, UNSET_INT)
 """Ids that name nothing."""
@@ -53,6 +57,7 @@ class OrderRegistry:
         self._recorded = recorded
         self._renumbered = renumbered
         self._by_key: dict[tuple[str, str], Order] = {}
+        self._foreign: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # client id and order id, by permId
         self._live: dict[tuple[str, str], Order] = {}
         self._by_id: dict[int, Order] = {}
         self._by_perm: dict[int, Order] = {}
@@ -148,6 +153,7 @@ class OrderRegistry:
         """Return the owner of the order in a message of TWS, and note the ids and the status in the message."""
         order = self._found(client_id, order_id, perm_id, order_ref)
         if order is None:
+            self._note_stranger(client_id, order_id, perm_id)
             return _stranger(client_id, order_id, perm_id)
         another = bool(order.perm_ids)
         if self._join(order, perm_id) and another:
@@ -155,6 +161,16 @@ class OrderRegistry:
         order.hear(status)
         self.states.note(order)
         return order.whose
+
+    def _note_stranger(self, client_id: Any, order_id: Any, perm_id: Any) -> None:
+        if perm_id not in _UNTIED:
+            self._foreign[perm_id] = client_id, order_id
+            if len(self._foreign) > MOST_FOREIGN:
+                self._foreign.popitem(last=False)
+
+    def foreign(self, perm_id: int) -> tuple[Any, Any] | None:
+        """Return client id and order id of an order of nobody here, by its permId; None if TWS has not reported it."""
+        return self._foreign.get(perm_id)
 
     def report(self, whose: Owner, name: str, data: Mapping[str, Any]) -> None:
         """Take the quantities and the end of an order from a message of TWS about it."""

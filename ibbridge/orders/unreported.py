@@ -38,11 +38,15 @@ class UnreportedOrders(ConnectionListener):
         self._clock = clock
         self._changes: Deadlines[tuple[Order, int]] = Deadlines()  # orders and the revisions of their changes
         self._deadlines: Deadlines[tuple[Order, bool]] = Deadlines()  # orders; True for a cancel of the order
+        self._held: list[Order] = []  # which TWS was to keep back, on this connection
 
     def order_left(self, order: Order) -> None:
-        """Start the deadline of the report of an order, which is being written."""
+        """Start the deadline of the report of an order, which is being written. TWS reports no order that it holds."""
         order.left_at = self._clock.monotonic()
-        self._deadlines.add((order, False), PATIENCE)
+        if order.state is OrderState.HELD:
+            self._held.append(order)
+        else:
+            self._deadlines.add((order, False), PATIENCE)
 
     def cancel_left(self, order: Order) -> None:
         """Start the deadline of the report of a cancel, which is being written."""
@@ -62,7 +66,8 @@ class UnreportedOrders(ConnectionListener):
     def connection_lost(self) -> None:
         """Publish an error for each order, and each cancel, of which TWS has said nothing."""
         why = "the connection to TWS was lost before TWS said anything of"
-        for order in self._registry.unheard():
+        held, self._held = self._held, []
+        for order in (*self._registry.unheard(), *(order for order in held if order.state is OrderState.HELD)):
             self._notifications.doubt(order, NOT_CONNECTED, f"{why} this order: {ORDER_UNKNOWN}")
         for order in self._registry.unchanged():
             self._notifications.doubt(order, NOT_CONNECTED, f"{why} the change of this order: {CHANGE_UNKNOWN}")

@@ -126,6 +126,15 @@ class MessageHistory:
             store.remember(key)
         return name
 
+    def committed(self, stream: bytes, seq: int) -> bytes | None:
+        """Return the body of a committed message, empty if it is so old that it is not kept; None if there is none."""
+        if self._store is None:
+            return None
+        if seq < self._store.first(stream):
+            return b""
+        found = self._store.read(stream, seq, seq, 1, 1)
+        return found[0][2] if found else None
+
     def release(self, held: list[bytes], send: Callable[[list[bytes]], None]) -> None:
         """Keep the held topics and bodies in the ring, and send them in order.
 

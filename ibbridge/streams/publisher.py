@@ -205,6 +205,14 @@ class Publisher(ChannelRegistry):
             stream.changed = False
         return self._numbers.next_heartbeat(changed)
 
+    def was_committed(self, name: bytes, seq: int, epoch: int) -> bool:
+        """Return True if the message with this number of a durable stream was published in that epoch.
+
+        A message that is so old that it is not kept any more counts as published.
+        """
+        body = self._history.committed(name, seq)
+        return body is not None and (not body or envelope.unpack(body)["epoch"] == epoch)
+
     def replay(self, name: bytes, first: int, last: int, most: int, most_bytes: int) -> list[tuple[int, bytes, bytes]]:
         """Return sequence number, topic and body of the messages `first` to `last` of a stream, as they were published.
 

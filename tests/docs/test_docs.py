@@ -241,7 +241,7 @@ def test_the_answers_to_a_command_are_published_where_the_page_says(entry: Entry
 
 def _asked_first(middle: Middle, entry: Entry, given: dict[str, Any]) -> None:
     """Make what a command is about, and name that in its arguments."""
-    given |= {own.name: "first" for own in entry.own if own.name != "parent"}
+    given |= {own.name: "first" for own in entry.own if own.name not in ("parent", "permId")}
     request = entry.declaration
     if isinstance(request, Request) and request.target:
         asked = next(each for each in commands() if each.name == request.target)
@@ -290,6 +290,6 @@ def test_a_cancel_names_the_command_that_it_takes_back() -> None:
         named = {each.name for each in entry.own}
         middle.ask(asked.name, id="first", key="mine" if "key" in named else None, **example(asked))
         given = {"id": "first", "key": "mine"}
-        args = {**example(entry), **{name: given[name] for name in named}}
+        args = {**example(entry), **{name: given[name] for name in named & given.keys()}}
         middle.requests.execute(entry.name, args, CommandId("a", "second"), None)
         assert middle.link.take()[-1].name == request.name

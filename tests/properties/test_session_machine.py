@@ -1,4 +1,4 @@
-"""Whatever clients ask and whatever TWS does, in any order: what was promised of sessions, requests and pacing holds.
+"""Whatever clients ask and whatever TWS does, in any order: what was promised of sessions, requests, orders and pacing.
 
 The state machine keeps its own books of what was accepted, written and told, and shares no code with what it checks.
 IB's rules are written down here once more, naively.
@@ -22,6 +22,8 @@ from tests.support.daemon_core import AAPL, CLIENT_ID, LIMIT, Heard, refusal
 from tests.support.daemon_shell import Shell
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ibbridge.tws.outbound import OutboundMessage
 
 RATE = 20
@@ -33,6 +35,7 @@ HOLD = 1e-6  # what floating point may be off by
 LONGEST_STAGE = {"resolving": 10, "connecting": 10, "handshaking": 10, "starting": 30, "syncing": 30}
 SHORTEST_PAUSE, LONGEST_PAUSE, AFTER_326 = 0.5, 30.0, (10.0, 120.0)
 SILENCE = 30.0
+SILENCE_ABOUT_ORDERS = 32.0
 SETTLED = 20_000.0
 """Seconds after which everything must have come right: streams that are tried in vain are tried every hour at last."""
 
@@ -73,6 +76,16 @@ ONCE = frozenset(("paid", "margin"))
 DROPPED = {"reqHistoricalData": "cancelHistoricalData", "reqHeadTimeStamp": "cancelHeadTimeStamp"}
 """What TWS drops without a word if there is too much of it, and how it is cancelled before it is asked again."""
 ENDINGS = {ending for _, ending, _ in QUESTIONS.values()}
+LISTS = {
+    "reqAllOpenOrders": "openOrderEnd",
+    "reqExecutions": "execDetailsEnd",
+    "reqCompletedOrders": "completedOrdersEnd",
+}
+"""Questions of the daemon about orders, one after the other, each with what ends its answer."""
+OPEN = ("PreSubmitted", "Submitted")
+REASONS = ("not_sent", "not_at_tws", "expired", "cancelled", "rejected", "filled")
+"""Reasons for which an order is over, the strongest last."""
+REASON_OF = {"Filled": "filled", "Cancelled": "cancelled"}
 ACCOUNTS = ("DU1", "DU2")
 FARMS = {2103: "usfarm", 2105: "ushmds", 2157: "secdefnj"}
 UP_AGAIN = {2103: 2104, 2105: 2106, 2157: 2158}
@@ -116,20 +129,61 @@ class Question:
 
 @dataclass(eq=False)
 class Placed:
-    """An order that was accepted."""
+    """An order that was accepted.
+
+    `status` and `filled` are TWS's own: no status if TWS never had the order, or has refused it and knows it no more.
+    `held`: TWS has the order, and keeps it back until a child is transmitted.
+    """
 
     client: str
     key: str
     not_after: int | None
     parent: Placed | None
+    said: dict[str, Any] = field(default_factory=dict)
     number: int = 0
     writes: list[Write] = field(default_factory=list)
+    status: str = ""
+    filled: float = 0.0
+    refused: bool = False
+    held: bool = False
+    states: list[dict[str, Any]] = field(default_factory=list)
     heard: bool = False
     never_left: int = 0
     unknown: int = 0
+    doubted: int = 0
     to_cancel: int = 0
     cancels: int = 0
     cancels_lost: int = 0
+
+    @property
+    def about(self) -> dict[str, Any]:
+        return {"clientId": CLIENT_ID, "permId": 100_000 + self.number, "orderRef": f"{self.client}/{self.key}"}
+
+    @property
+    def transmitted(self) -> bool:
+        return bool(self.said["order"].get("transmit", True))
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """State that was published last."""
+        return self.states[-1] if self.states else {}
+
+    def differs(self) -> str:
+        """Return in what the last published state differs from TWS's books; empty if it agrees."""
+        state, reason = self.last.get("state"), self.last.get("reason")
+        if not self.writes:
+            agrees = (state, reason) == ("done", "not_sent")
+        elif not (self.status or self.refused or self.transmitted):
+            agrees = state == "held"  # whether TWS has it cannot be asked
+        elif not self.status:
+            agrees = state == "done" and reason in (("rejected", "not_at_tws") if self.refused else ("not_at_tws",))
+        elif self.status in OPEN:
+            agrees = state in ("acked", "working")
+        else:
+            agrees = (state, reason) == ("done", REASON_OF[self.status])
+        if agrees and self.status:
+            agrees = float(self.last["filled"] or 0) == self.filled
+        return "" if agrees else f"{self.key} is {self.status or 'not at TWS'} ({self.filled}), and not {self.last}"
 
 
 class Tws:
@@ -147,6 +201,7 @@ class Tws:
         self.numbers: dict[int, str] = {}
         self.ready = False
         self.answered_at = float("-inf")
+        self.listed = ""  # the list of orders that it has completed last
 
 
 def _mark(write: Write) -> str:
@@ -198,7 +253,9 @@ class SessionMachine(RuleBasedStateMachine):
         self.writes: list[Write] = []
         self.names = itertools.count(1)
         self.next_id = 1
-        self.mute = self.blocked = False
+        self.highest = 0  # of the numbers of orders
+        self.mute = self.blocked = self.loses = False
+        self.lag: float | None = 0.005  # after which it answers about orders; None: never
         self.troubles: list[tuple[str, str]] = []
         self.trouble = ("", "")
         # The connection.
@@ -224,9 +281,9 @@ class SessionMachine(RuleBasedStateMachine):
         self.joined: set[tuple[str, str]] = set()  # cancels of all that are one with another that waited
         self.seen = 0
 
-    @initialize(jitter=st.floats(0, 1), answers=st.booleans())
-    def begin(self, jitter: float, answers: bool) -> None:
-        self.jitter, self.answers = jitter, answers
+    @initialize(jitter=st.floats(0, 1), answers=st.booleans(), acknowledges=st.booleans())
+    def begin(self, jitter: float, answers: bool, acknowledges: bool) -> None:
+        self.jitter, self.answers, self.acknowledges = jitter, answers, acknowledges
         self.shell = Shell(self, rate=RATE, share=SHARE, jitter=jitter, allowed=("reqGlobalCancel",))
         self.shell.begin()
         self.wait(1.0)
@@ -254,7 +311,8 @@ class SessionMachine(RuleBasedStateMachine):
 
     def greeted(self) -> None:
         self.connection += 1
-        self.tws, self.mute, self.blocked, self.said_at = Tws(), False, False, self.now
+        self.tws, self.said_at = Tws(), self.now
+        self.mute = self.blocked = self.loses = False
         shell, how = self.shell, self._way("handshaking")
         if how in ("close", "unfit"):
             shell.soon(0.01, lambda: shell.closed(unfit=how == "unfit"))
@@ -299,7 +357,9 @@ class SessionMachine(RuleBasedStateMachine):
         self._hear()
         for order in self.placed.values():
             if order.writes and not order.heard:
-                assert order.unknown, f"nobody was told that {order.key} may be there or not"
+                told = order.unknown or order.doubted or order.last["state"] == "unknown"
+                assert told, f"nobody was told that {order.key} may be there or not"
+            assert order.last["state"] not in ("queued", "sent"), order.last
         assert not self.waiting
 
     # -- the line
@@ -357,9 +417,14 @@ class SessionMachine(RuleBasedStateMachine):
         if name == "placeOrder" and not data["order"].get("whatIf"):
             self._order(write)
         elif name == "cancelOrder":
-            self._by_number(number).cancels += 1
+            order = self._by_number(number)
+            order.cancels += 1
+            self._after_lag(lambda: self._cancel(order))
         elif name == "reqGlobalCancel":
             self.globals["written"] += 1
+            self._after_lag(self._cancel_open)
+        elif name in LISTS:
+            self._list(write)
         else:
             self._request(write)
 
@@ -370,10 +435,83 @@ class SessionMachine(RuleBasedStateMachine):
         assert not order.never_left, f"{key} was said never to leave"
         assert order.not_after is None or self.shell._now <= order.not_after
         assert order.parent is None or order.parent.writes, "a child without its parent"
+        assert write.data["order"].get("parentId", 0) == (order.parent.number if order.parent else 0)
         assert write.number is not None
+        assert write.number > self.highest, "TWS takes only numbers that rise"
         assert write.number >= self.next_id, "TWS would not take it"
         assert write.number not in {each.data.get("reqId", each.data.get("orderId")) for each in self.writes[:-1]}
         order.writes.append(write)
+        order.number = self.highest = write.number
+        if not self.loses:
+            self._take(order)
+
+    def _take(self, order: Placed) -> None:
+        """TWS has an order now: it holds one that is not to be transmitted, until the last of its family comes."""
+        order.held = not order.transmitted
+        if order.held:
+            return
+        family = [each for each in self.placed.values() if each.held and order.parent in (each, each.parent)]
+        for each in (*family, order) if order.parent else (order,):
+            each.held, each.status = False, "PreSubmitted"
+            if self.acknowledges:
+                self._after_lag(lambda each=each: self._report(each, "orderStatus"))  # type: ignore[misc]
+
+    def _after_lag(self, then: Callable[[], None]) -> None:
+        if self.lag is not None:
+            self.shell.soon(self.lag, lambda: None if self.mute else then())
+
+    def _cancel(self, order: Placed) -> None:
+        """TWS cancels an order, or says why it does not."""
+        if order.status in OPEN:
+            order.status = "Cancelled"
+            self._report(order, "orderStatus")
+            self._error(order.number, 202, "Order Canceled - reason:")
+        else:
+            self._error(order.number, 10148 if order.status else 10147, "OrderId that needs to be cancelled is gone")
+            order.heard |= bool(order.status)
+
+    def _cancel_open(self) -> None:
+        for order in [order for order in self.placed.values() if order.status in OPEN]:
+            self._cancel(order)
+
+    def _report(self, order: Placed, kind: str, number: int = -1) -> None:
+        """Have TWS say of an order what is in its books."""
+        if not order.status:
+            return
+        order.heard = True
+        about, open_state = order.about, {"status": order.status}
+        if kind == "orderStatus":
+            left = {"filled": order.filled, "remaining": 100 - order.filled}
+            about.pop("orderRef")
+            self._say(kind, orderId=order.number, status=order.status, **left, **about)
+        elif kind == "openOrder":
+            self._say(kind, orderId=order.number, order=about, orderState=open_state)
+        elif kind == "completedOrder":
+            told = {"permId": about["permId"], "orderRef": about["orderRef"], "filledQuantity": order.filled}
+            self._say(kind, order=told, orderState=open_state)
+        elif order.filled:
+            execution = {"execId": f"{order.number}.{order.filled:g}.01", "orderId": order.number, **about}
+            self._say(kind, reqId=number, execution={**execution, "cumQty": order.filled, "shares": order.filled})
+
+    def _list(self, write: Write) -> None:
+        """Note a question about all orders, of which each waits for the end of the one before."""
+        names = [*LISTS]
+        place = names.index(write.name)
+        assert place == 0 or self.tws.listed == names[place - 1], f"{write.name} after {self.tws.listed or 'nothing'}"
+        self.tws.listed = ""
+        self._after_lag(lambda: self._answer_list(write.name, write.number))
+
+    def _answer_list(self, name: str, number: int | None) -> None:
+        for order in self.placed.values():
+            if name == "reqExecutions":
+                self._report(order, "execDetails", number or 0)
+            elif name == "reqCompletedOrders" and order.status not in OPEN:
+                self._report(order, "completedOrder")
+            elif name == "reqAllOpenOrders" and order.status in OPEN:
+                self._report(order, "openOrder")
+                self._report(order, "orderStatus")
+        self.tws.listed = name
+        self._say(LISTS[name], **({} if number is None else {"reqId": number}))
 
     def _by_number(self, number: int | None) -> Placed:
         return next(each for each in self.placed.values() if each.number == number)
@@ -486,14 +624,32 @@ class SessionMachine(RuleBasedStateMachine):
                 self._was_asked(question)
             question.begun |= kind in ("contractDetails", "tickPrice")
             assert question.over <= 1, f"{heard.topic} was over before: {heard.body}"
+        elif parts[0] == "ord" and kind == "orderState":
+            self._known(self.placed[parts[1], parts[2]], heard.data)
         elif parts[0] == "ord" and kind == "error" and (order := self.placed.get((parts[1], parts[2]))):
             text = heard.data["errorString"]
             order.never_left += "was not placed" in text
             order.unknown += "may or may not exist" in text
+            order.doubted += "may or may not be cancelled" in text
             order.cancels_lost += "cancel of this order could not" in text or "before the cancel" in text
         elif ends and kind == "error" and (ref := heard.body.get("ref")):
             for each in ref.get("holders") or [ref]:
                 self.wanted.pop((each["client"], str(each["id"])), None)
+
+    def _known(self, order: Placed, state: dict[str, Any]) -> None:
+        """Check a published state of an order against the one before and TWS's books."""
+        before = order.last
+        assert state["changes"] == before.get("changes", 0) + 1
+        assert state["orderId"] in (None, order.number)
+        assert (state["orderId"] is None) == (state["state"] == "queued" or state["reason"] == "not_sent"), state
+        if before.get("state") == "done":
+            assert state["state"] == "done", f"{order.key} was over: {before}"
+            assert REASONS.index(state["reason"]) >= REASONS.index(before["reason"]), state
+        if state["state"] == "done":
+            assert state["reason"] is not None
+            assert (state["reason"] == "not_sent") == (not order.writes), order
+            assert state["reason"] != "not_at_tws" or not order.status, f"TWS has {order.key}: {order.status}"
+        order.states.append(state)
 
     def _was_asked(self, question: Question) -> None:
         """TWS has had its time to answer: on this connection, and twice where it may have dropped the question."""
@@ -616,23 +772,36 @@ class SessionMachine(RuleBasedStateMachine):
         many=st.sampled_from((1, 1, 2, 7)),
         late=st.sampled_from((None, None, 0.02, 1.0)),
         of=st.booleans(),
+        numbered=st.booleans(),
+        holds=st.booleans(),
     )
-    def order(self, client: str, many: int, late: float | None, of: bool) -> None:
-        """Some orders; with `of` the others are children of the first."""
+    def order(self, *, client: str, many: int, late: float | None, of: bool, numbered: bool, holds: bool) -> None:
+        """Some orders; with `of` the others are children of the first, which they name by number or key.
+
+        With `holds` only the last of them is transmitted.
+        """
         parent: Placed | None = None
-        for _ in range(many):
+        for which in range(many):
             key = f"k{next(self.names)}"
             not_after = None if late is None or parent else self.shell._now + int(late * 1e6)
             order = self.placed[client, key] = Placed(client, key, not_after, parent)
-            said = {**LIMIT, **({"parentId": parent.number} if parent else {})}
-            got = self._ask("placeOrder", client, {"contract": AAPL, "order": said}, key, not_after=not_after)
+            said = {**LIMIT, "transmit": False} if of and holds and which < many - 1 else LIMIT
+            order.said = {"contract": AAPL, "order": said}
+            if parent is not None and numbered and parent.number:
+                order.said["order"] = {**said, "parentId": parent.number}
+            elif parent is not None:
+                order.said["parent"] = parent.key
+            got = self._ask("placeOrder", client, order.said, key, not_after=not_after)
             if got is None:
                 assert not order.writes
                 assert not order.never_left
+                assert not order.states
                 del self.placed[client, key]
                 break
             assert not self.away, "taken while IB's servers are away"
-            order.number = got[0]["orderId"]
+            assert got[0]["orderId"] == (order.number or None)
+            left = "sent" if order.transmitted else "held"
+            assert order.last["state"] in ((left,) if order.writes else ("queued", "done"))
             parent = parent or (order if of else None)
 
     def _an_order(self, data: Any) -> Placed:
@@ -645,18 +814,21 @@ class SessionMachine(RuleBasedStateMachine):
     def order_again(self, data: Any) -> None:
         """Under its key it is the same; another is refused. Nothing is written."""
         order, before = self._an_order(data), len(self.writes)
-        said = {**LIMIT, **({"parentId": order.parent.number} if order.parent else {})}
-        got = self._ask("placeOrder", order.client, {"contract": AAPL, "order": said}, order.key)
+        got = self._ask("placeOrder", order.client, order.said, order.key)
         assert got is not None
-        assert (got[0]["orderId"], got[0]["dup"]) == (order.number, True)
-        changed = {"contract": AAPL, "order": {**said, "lmtPrice": 1.0}}
+        assert (got[0]["orderId"], got[0]["dup"]) == (order.number or None, True)
+        changed = {**order.said, "order": {**order.said["order"], "lmtPrice": 1.0}}
         refusal("E_KEY_REUSED", self._ask, "placeOrder", order.client, changed, order.key)
         assert len(self.writes) == before
 
     @precondition(lambda self: self.placed)
     @rule(data=st.data())
     def cancel_order(self, data: Any) -> None:
-        order = self._an_order(data)
+        self._cancel_one(self._an_order(data))
+
+    def _cancel_one(self, order: Placed) -> None:
+        if order.last["state"] == "held":
+            return  # after a cancel that TWS does not answer nobody could find out about it
         if order.writes:
             order.to_cancel += 1  # at once, as it may be written before there is a reply
         written = bool(order.writes)
@@ -682,6 +854,9 @@ class SessionMachine(RuleBasedStateMachine):
         self.shell.pass_on(seconds)
         self._hear()
         self._line()
+        for order in self.placed.values():
+            if order.last["state"] == "sent":
+                assert self.now - order.writes[0].at < SILENCE_ABOUT_ORDERS, f"{order.key}, and nobody says a word"
 
     @precondition(lambda self: not self.shell.session.ready)
     @rule()
@@ -709,6 +884,9 @@ class SessionMachine(RuleBasedStateMachine):
             self.wait(after)
         if self.shell.wire_open:
             self.shell.closed()
+            if rolled != "on":  # it has started again, and kept nothing that was not transmitted
+                for order in self.placed.values():
+                    order.held = False
             self.next_id = {"on": max(self.next_id, used + 1), "back": 1, "far": self.next_id + 1000}[rolled]
 
     @precondition(_speaks)
@@ -810,19 +988,81 @@ class SessionMachine(RuleBasedStateMachine):
         self._say(TICKS[self.tws.numbers[number]], reqId=number)
         self._hear()
 
-    @precondition(lambda self: self._speaks() and any(each.writes for each in self.placed.values()))
-    @rule(data=st.data(), kind=st.sampled_from(("orderStatus", "openOrder", "error")))
+    def _at_tws(self) -> list[Placed]:
+        return [order for order in self.placed.values() if order.status][-12:]
+
+    @precondition(lambda self: self._speaks() and self._at_tws())
+    @rule(data=st.data(), kind=st.sampled_from(("works", "openOrder", "error", "fills", "fills in part", "cancelled")))
     def an_order(self, data: Any, kind: str) -> None:
-        order = data.draw(st.sampled_from([each for each in self.placed.values() if each.writes][-12:]))
-        order.heard = True
-        about = {"clientId": CLIENT_ID, "permId": 100_000 + order.number}
-        if kind == "orderStatus":
-            self._say(kind, orderId=order.number, status="Submitted", **about)
-        elif kind == "openOrder":
-            self._say(kind, orderId=order.number, order={**about, "orderRef": f"{order.client}/{order.key}"})
-        else:
+        """Have something become of an order, or have TWS repeat what it has said of the order."""
+        self._happens(data.draw(st.sampled_from(self._at_tws())), kind)
+
+    def _happens(self, order: Placed, kind: str) -> None:
+        if not self._speaks():
+            self._become(order, kind)
+        elif kind == "error" and order.status in OPEN:
+            order.status, order.refused, order.heard = "", True, True
             self._error(order.number, 201)
+        elif kind == "openOrder":
+            self._report(order, kind)
+        else:
+            self._become(order, kind)
+            if kind.startswith("fills"):
+                self._report(order, "execDetails")
+            self._report(order, "orderStatus")
         self._hear()
+
+    @rule(
+        client=CLIENTS,
+        of=st.booleans(),
+        life=st.lists(
+            st.sampled_from(
+                ("works", "error", "fills", "fills in part", "cancelled", "soon", "late", "cancel", "gone")
+            ),
+            min_size=1,
+            max_size=8,
+        ),
+    )
+    def trade(self, client: str, of: bool, life: list[str]) -> None:
+        """Place orders on a ready connection, and have this and that become of the last of them."""
+        if not self.shell.session.ready:
+            self.get_ready()
+        self.order(client=client, many=2, late=None, of=of, numbered=False, holds=of)
+        if not self.placed:
+            return
+        order = next(reversed(self.placed.values()))
+        for each in life:
+            if each in ("soon", "late"):
+                self.wait(1.0 if each == "soon" else 40.0)
+            elif each == "cancel":
+                self._cancel_one(order)
+            elif each == "gone" and self.shell.wire_open:
+                self.shell.closed()
+            elif order.status:
+                self._happens(order, each)
+
+    def _become(self, order: Placed, what: str) -> None:
+        if order.status not in OPEN:
+            return
+        if what.startswith("fills"):
+            order.filled = 40.0 if what == "fills in part" else 100.0
+        order.status = {"cancelled": "Cancelled", "fills": "Filled"}.get(what, "Submitted")
+
+    @precondition(lambda self: not self._speaks() and self._at_tws())
+    @rule(data=st.data(), what=st.sampled_from(("works", "fills", "fills in part", "cancelled")))
+    def an_order_meanwhile(self, data: Any, what: str) -> None:
+        """Have something become of an order that TWS cannot report."""
+        self._become(data.draw(st.sampled_from(self._at_tws())), what)
+
+    @precondition(_speaks)
+    @rule()
+    def loses_orders(self) -> None:
+        """Have no order arrive any more on this connection."""
+        self.loses = True
+
+    @rule(lag=st.sampled_from((0.005, 3.0, 25.0, None)))
+    def is_slow_about_orders(self, lag: float | None) -> None:
+        self.lag = lag
 
     @precondition(_speaks)
     @rule(code=st.sampled_from((1100, 1101, 1102)), lost=st.booleans(), times=st.integers(1, 3))
@@ -881,6 +1121,7 @@ class SessionMachine(RuleBasedStateMachine):
         open_ones = [each for each in self.questions.values() if each.over != 1 and not each.cancelled]
         unclear = [each for each in self.placed.values() if len(each.writes) + each.never_left != 1]
         uncancelled = [each for each in self.placed.values() if each.to_cancel != each.cancels + each.cancels_lost]
+        differing = [what for each in self.placed.values() if (what := each.differs())]
         account = next(iter(self.accounts.values()), None)
         live = Counter(tws.live.values())
         checks = {
@@ -888,6 +1129,7 @@ class SessionMachine(RuleBasedStateMachine):
             f"streams: {live} and not {wanted}": live != wanted,
             f"questions: {open_ones}": open_ones,
             f"orders: {unclear}": unclear,
+            f"states: {differing}": differing,
             f"cancels: {uncancelled}": uncancelled,
             f"global cancels: {self.globals}": self.globals["given"] != self.globals["written"] + self.globals["lost"],
             f"positions: {self.positions}": tws.positions != bool(self.positions),
@@ -916,6 +1158,7 @@ class SessionMachine(RuleBasedStateMachine):
         if self.taken:
             self.taken = False
             self.farm(2103, down=False)
+        self.lag = 0.005
         if self.answers:
             for number in sorted(self.tws.open):
                 if number in self.tws.open:

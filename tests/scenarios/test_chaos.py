@@ -1,8 +1,8 @@
 """Thirty days with whatever can go wrong between the daemon and TWS, in virtual time, shell and all.
 
 One seeded world: faults come at random and overlap, clients ask for things all the while. In the end everything is as
-it should be: ready, every subscription alive, every question answered or told to be over, nothing left over; TWS was
-never sent more than it takes, and no number was ever missing.
+it should be: ready, every subscription alive, every question answered or told to be over, nothing left over, and what
+TWS knows of each order is known; TWS was never sent more than it takes, and no number was ever missing.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ DAILY = {
     "chartOptions": [],
 }
 LIMIT = {"action": "BUY", "totalQuantity": 1, "orderType": "LMT", "lmtPrice": 1.0}
+OPEN = ("acked", "working", "cancelling")
+"""States of an order that TWS has, and that is not over."""
 
 REFUSALS = frozenset(("E_NOT_CONNECTED", "E_BUSY", "E_PACING"))
 """What a client may be told, whatever goes wrong."""
@@ -83,6 +85,7 @@ class Clients:
     def __init__(self, here: Here, luck: random.Random) -> None:
         self.streams: dict[str, int] = {}
         self.counts: Counter[str] = Counter()
+        self.orders: set[str] = set()  # that were accepted, by their orderRef
         self._here = here
         self._luck = luck
         self._acts: list[Callable[[str], Any]] = [self._stream, self._question, self._history, self._order]
@@ -116,8 +119,11 @@ class Clients:
 
     def _order(self, symbol: str) -> None:
         key = f"k{self.counts.total()}"
-        if self._ask("placeOrder", key, contract=stock(symbol), order=LIMIT)["ok"] and self._luck.random() < 0.9:
-            self._ask("cancelOrder", key)
+        order = {**LIMIT, "lmtPrice": self._luck.choice((1.0, 1.0, 99_999.0))}
+        if self._ask("placeOrder", key, contract=stock(symbol), order=order)["ok"]:
+            self.orders.add(f"me/{key}")
+            if self._luck.random() < 0.9:
+                self._ask("cancelOrder", key)
 
 
 async def _days(loop: Loop, seed: int, days: float, *, pace: int = 50, without: str = "") -> dict[str, Any]:
@@ -159,6 +165,18 @@ async def _all_is_well(here: Here, clients: Clients, simulator: Tws) -> None:
     figures = simulator.figures()
     assert figures["subscriptions"][1] == len(clients.streams)
     assert len(asyncio.all_tasks()) <= tasks
+    _orders_are_known(here, clients, simulator)
+
+
+def _orders_are_known(here: Here, clients: Clients, simulator: Tws) -> None:
+    """The daemon knows of each order what TWS knows, and TWS was never given an id that does not rise."""
+    working = {ticket.order["orderRef"] for ticket in simulator.core.orders.book.working()}
+    assert {*here.heard.orders} == clients.orders >= working
+    for ref, state in here.heard.orders.items():
+        assert state["state"] in OPEN if ref in working else state["state"] == "done", (ref, state)
+    ended = Counter(state["reason"] for state in here.heard.orders.values())
+    assert {*ended} >= {"filled", "cancelled", "not_sent", "rejected"}, ended
+    assert simulator.placed == sorted({*simulator.placed})
 
 
 def _no_storm(loop: Loop) -> None:

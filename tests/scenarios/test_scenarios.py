@@ -260,9 +260,9 @@ def test_a_daily_restart_is_a_new_connection_with_everything_on_it_again() -> No
         assert {each.topic for each in here.of("gap")} >= {f"{topic}gap." for topic in topics}
         assert here.figures()["subscriptions"] == {1: 2}
         assert here.do("placeOrder", key="b", contract=AAPL, order=LIMIT)["orderId"] > order
-        here.do("reqAllOpenOrders")
-        here.do("reqCompletedOrders", apiOnly=False)
-        await here.until(lambda: here.of("openOrderEnd") and here.of("completedOrdersEnd"), 60)
+        open_ones, completed = here.do("reqAllOpenOrders"), here.do("reqCompletedOrders", apiOnly=False)
+        await here.until(lambda: here.of("openOrderEnd", open_ones["topic"]), 60)
+        await here.until(lambda: here.of("completedOrdersEnd", completed["topic"]), 60)
 
     play(scene)
 
@@ -442,8 +442,8 @@ def test_after_the_third_error_100_the_end_is_an_end_like_any_and_no_order_is_se
         await here.flows(topic, 60)
         await asyncio.sleep(60)
         assert len([each for each in here.of("error", "sys.tws.") if each.data["errorCode"] == 100]) >= 3
-        here.do("reqAllOpenOrders")
-        await here.until(lambda: here.of("openOrderEnd"))
+        asked = here.do("reqAllOpenOrders")["topic"]
+        await here.until(lambda: here.of("openOrderEnd", asked))
         assert {each.data["orderId"] for each in here.of("openOrder")} == {
             here.of("openOrder", order)[0].data["orderId"]
         }
@@ -498,6 +498,12 @@ def test_no_number_is_a_requests_and_an_orders_and_each_error_finds_its_owner() 
 # Orders
 
 
+def _states(here: Scene, topic: str) -> list[tuple[str, str | None]]:
+    """Return the states of an order with their reasons, each once while it lasts."""
+    states = [(each.data["state"], each.data["reason"]) for each in here.of("orderState", topic)]
+    return [state for state, _ in itertools.groupby(states)]
+
+
 def _statuses(here: Scene, topic: str) -> list[str]:
     return [each.data["status"] for each in here.of("orderStatus", topic)]
 
@@ -515,9 +521,10 @@ def test_events_of_an_order_are_published_as_they_come(how: str, said: list[str]
         assert _statuses(here, topic) == said
         state = [each.data["status"] for each in _snapshot(here, topic) if each.body["type"] == "orderStatus"]
         assert state == said[-1:]
-        here.do("reqOpenOrders")
-        await here.until(lambda: here.of("openOrderEnd"), 5)
+        asked = here.do("reqOpenOrders")["topic"]
+        await here.until(lambda: here.of("openOrderEnd", asked), 5)
         assert _statuses(here, topic)[-1] == "Submitted"
+        assert here.of("orderState", topic)[-1].data["state"] == "working"
         assert here.of("error", topic) == []
 
     play(scene)
@@ -529,12 +536,12 @@ def test_what_tws_says_last_is_the_state_of_an_order() -> None:
     number = middle.place("k")
     for status in ("Filled", "Submitted", "Submitted"):
         middle.hear("orderStatus", orderId=number, clientId=1, permId=7, status=status)
-    assert [each.data["status"] for each in _held(middle)] == ["Submitted"]
+    assert _held(middle) == ("Submitted", "done", "filled")
 
 
 @pytest.mark.parametrize("ends", ["Filled", "Cancelled"])
 @pytest.mark.scenario("B40")
-def test_what_became_of_an_order_while_disconnected_is_told_under_its_key_when_it_is_asked_for(ends: str) -> None:
+def test_what_became_of_an_order_while_disconnected_is_told_under_its_key_without_being_asked_for(ends: str) -> None:
     async def scene(here: Scene) -> None:
         here.tws.fault({"do": "close", "on": "placeOrder"})
         price = 99_999.0 if ends == "Filled" else 1.0
@@ -545,14 +552,19 @@ def test_what_became_of_an_order_while_disconnected_is_told_under_its_key_when_i
             here.tws.core.request(here.tws.core.connect(9), "reqGlobalCancel", {"orderCancel": {}})
         await here.until_ready()
         await asyncio.sleep(5)
-        here.do("reqOpenOrders")
-        mine = here.do("reqExecutions", execFilter={})["topic"]
-        here.do("reqCompletedOrders", apiOnly=False)
-        await here.until(lambda: here.of("completedOrdersEnd"), 5)
+        listed = [("working", None)] if ends == "Filled" else []  # the execution comes before the completed order
+        assert _states(here, topic) == [("sent", None), ("unknown", None), *listed, ("done", ends.lower())]
         (told,) = here.of("completedOrder")
         assert (told.topic, told.data["orderState"]["status"]) == (f"{topic}completedOrder.", ends)
-        refs = [each.data["execution"]["orderRef"] for each in here.of("execDetails", mine)]
+        refs = [each.data["execution"]["orderRef"] for each in here.of("execDetails", "exec.me.")]
         assert refs == ["me/k"] * (ends == "Filled")
+        here.do("reqOpenOrders")
+        mine = here.do("reqExecutions", execFilter={})["topic"]
+        asked = here.do("reqCompletedOrders", apiOnly=False)["topic"]
+        await here.until(lambda: here.of("completedOrdersEnd", asked), 5)
+        assert [each.topic for each in here.of("completedOrder")] == [told.topic] * 2
+        assert [each.data["execution"]["orderRef"] for each in here.of("execDetails", mine)] == refs
+        assert len(here.of("execDetails", "exec.me.")) == len(refs), "the owner is told once"
 
     play(scene)
 
@@ -582,7 +594,7 @@ def test_a_fill_after_a_cancel_was_taken_is_state() -> None:
         assert middle.error(number, code).data["ends"] is False
     for status in ("PendingCancel", "Filled"):
         middle.hear("orderStatus", orderId=number, clientId=1, permId=7, status=status)
-    assert [each.data["status"] for each in _held(middle)] == ["Filled"]
+    assert _held(middle) == ("Filled", "done", "filled")
 
 
 @pytest.mark.scenario("B45")
@@ -591,13 +603,17 @@ def test_inactive_is_not_the_end_of_an_order() -> None:
     number = middle.place("k")
     for status in ("Inactive", "Submitted"):
         middle.hear("orderStatus", orderId=number, clientId=1, permId=7, status=status)
-    assert [each.data["status"] for each in _held(middle)] == ["Submitted"]
+    assert _held(middle) == ("Submitted", "working", None)
     middle.ask("cancelOrder", key="k")
     assert middle.link.take()[-1].name == "cancelOrder"
 
 
-def _held(middle: Middle) -> list[Heard]:
-    return [each for stream in middle.state("ord.a.").values() for each in stream]
+def _held(middle: Middle) -> tuple[str, str, str | None]:
+    """Return what a snapshot has of the only order: the status of TWS, and state and reason."""
+    held = {each.body["type"]: each.data for stream in middle.state("ord.a.").values() for each in stream}
+    assert {*held} == {"orderStatus", "orderState"}
+    assert held["orderState"]["status"] == held["orderStatus"]["status"]
+    return held["orderStatus"]["status"], held["orderState"]["state"], held["orderState"]["reason"]
 
 
 @pytest.mark.scenario("B46")
@@ -627,7 +643,7 @@ def test_executions_of_before_midnight_are_not_to_be_had_and_the_order_is_told_t
         here.tws.fault({"do": "refuse", "for": away})
         await here.until_ready()
         topics = [here.do("reqExecutions", execFilter={})["topic"], here.do("reqPositions")["topic"]]
-        await here.until(lambda: here.of("positionEnd") and here.of("execDetailsEnd"), 5)
+        await here.until(lambda: here.of("positionEnd") and here.of("execDetailsEnd", topics[0]), 5)
         assert len(here.of("execDetails", topics[0])) == (away < 300)
         assert [each.data["position"] for each in here.of("position")] == [20_000]
         assert [each.data["ends"] for each in here.of("error", topic)] == [None]
@@ -649,6 +665,8 @@ def test_of_a_bracket_that_was_cut_each_order_is_told_what_is_known_of_it() -> N
             (told,) = here.of("error", each["topic"])
             assert (told.data["errorCode"], told.data["ends"]) == (504, None)
             assert here.of("openOrder", each["topic"]) == []
+        assert _states(here, parent["topic"])[-1] == ("held", None), "TWS lists no order that it holds"
+        assert _states(here, stop["topic"])[-1] == ("done", "not_at_tws")
         assert here.figures()["connections"]["accepted"] == 2
 
     play(scene)

@@ -17,8 +17,8 @@ import msgpack
 from ibbridge.config.loader import load
 from ibbridge.daemon import Daemon
 from ibbridge.sim import Simulator
-from ibbridge.wiring import Outside, event_store, order_store
-from tests.support.outside import ListBus
+from ibbridge.wiring import Outside, event_store
+from tests.support.outside import ListBus, MemoryOrderStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,7 +29,19 @@ BEGIN = 1_767_623_400
 
 
 class Tws(Simulator):
-    """Its port is one of the loop's, which nobody else can take."""
+    """Its port is one of the loop's, which nobody else can take. `placed` has the ids of the orders as they came."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.placed: list[int] = []
+        request = self.core.request
+
+        def observed(session: Any, name: str, args: Any) -> bool:
+            if name == "placeOrder":
+                self.placed.append(args["orderId"])
+            return request(session, name, args)
+
+        self.core.request = observed  # type: ignore[method-assign]
 
     def _shut(self) -> None:
         if self._server is not None and self._kept is None:
@@ -45,6 +57,7 @@ class Subscriber:
         self.seqs: dict[str, int] = {}
         self.types: Counter[str] = Counter()
         self.last: dict[str, dict[str, Any]] = {}
+        self.orders: dict[str, dict[str, Any]] = {}  # the last orderState, by the orderRef of the order
         self.beat: dict[str, Any] = {}
         self.beats = 0
 
@@ -64,6 +77,13 @@ class Subscriber:
         self.types[kind] += 1
         if kind in ("connection", "alarm"):
             self.last[topic] = body["data"]
+        elif kind == "orderState":
+            self._order(f"{body['ref']['owner']}/{body['ref']['key']}", body["data"])
+
+    def _order(self, ref: str, state: dict[str, Any]) -> None:
+        """Note the state of an order. States are numbered too."""
+        assert state["changes"] == self.orders.get(ref, {}).get("changes", 0) + 1, (ref, state)
+        self.orders[ref] = state
 
 
 class LoopClock:
@@ -93,7 +113,7 @@ class Here:
         config = load(None, [f"{key}={value}" for key, value in given.items()])
         self.heard = heard or Subscriber()
         bus, clock = ListBus(self.heard.hear), LoopClock(asyncio.get_running_loop())
-        outside = Outside(clock, event_store(config), order_store(config), lambda *_: bus)  # type: ignore[arg-type]
+        outside = Outside(clock, event_store(config), MemoryOrderStore(), lambda *_: bus)  # type: ignore[arg-type]
         self.daemon = Daemon(config, outside=outside)
         self._ids = itertools.count(1)
 

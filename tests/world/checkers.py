@@ -378,7 +378,9 @@ def without(name: str, *kinds: str, losses: bool = True) -> Condition:
 
 always = Condition("always", lambda _: True)
 kept = without("no commit was lost with the power", losses=False)
-in_sequence = without("one run of the daemon, which hears everything in its order", *RESTARTS, *BLINDNESS, "reorder")
+in_sequence = without(
+    "one run of the daemon, which hears everything in its order", *RESTARTS, *BLINDNESS, "reorder", "outage"
+)
 
 _OVERTAKING = ("reject 103", "reject", "restart", "delay", "pace", "1100", "2110")
 in_order = without("no id is burnt at TWS, and TWS hears all orders in their order", *_OVERTAKING)

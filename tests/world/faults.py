@@ -92,6 +92,16 @@ def _cancel_all(world: World, _: random.Random) -> None:
     world.operate("reqGlobalCancel")
 
 
+def _outage(world: World, chance: random.Random) -> None:
+    """TWS loses IB's servers, and what happens meanwhile; that they are back is all that it says."""
+    seconds, back = round(chance.expovariate(OUTAGE), 2) + 0.1, chance.choice(("1101", "1102"))
+    world.history.fault(world.timeline.now, f"TWS is without IB's servers for {seconds:.2f} s, then says {back}")
+    events = ["orderStatus", "openOrder", "execDetails", "commissionAndFeesReport"]
+    world.tws.fault(do="1100")
+    world.tws.fault(do="lose", messages=events, **{"for": seconds + 0.02})
+    world.timeline.after(seconds, lambda: world.tws.fault(do=back))
+
+
 def _requests(chance: random.Random) -> list[str]:
     return [chance.choice(("placeOrder", "cancelOrder", "reqAllOpenOrders", "reqExecutions", "reqCompletedOrders"))]
 
@@ -125,6 +135,7 @@ FAULTS: dict[str, Callable[[World, random.Random], None]] = {
     "1100": _tws(do="1100", for_=True),
     "2110": _tws(do="2110", for_=True),
     "1101": _tws(do="1101"),
+    "outage": _outage,
     "farm": _tws(do="farm", code=2103, farm="usfarm", for_=True),
     "1300": _tws(do="1300", port=4003),
     "restart": _tws(do="restart", ids=lambda chance: chance.choice((0, 0, 5, -3)), for_=True),

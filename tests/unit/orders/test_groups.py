@@ -48,7 +48,7 @@ def test_a_bracket_leaves_in_one_write_with_rising_ids_and_its_last_order_transm
     assert [each["orderId"] for each in placed] == [FIRST_ID, FIRST_ID + 1, FIRST_ID + 2]
     assert [each["order"].get("parentId", 0) for each in placed] == [0, FIRST_ID, FIRST_ID]
     assert [each["order"].get("transmit", True) for each in placed] == [False, False, True]
-    assert [states(middle, key)[-1][0] for key in ("entry", "target", "stop")] == ["held", "held", "sent"]
+    assert [states(middle, key)[-1][0] for key in ("entry", "target", "stop")] == ["sent", "sent", "sent"]
     assert middle.parts.tws.send_queue.metrics(middle.clock.now)["queued"] == 0
 
 

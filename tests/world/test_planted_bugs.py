@@ -1,0 +1,51 @@
+"""Bugs that are planted in the daemon are found by seeds: each within a thousand, most at once."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from ibbridge.orders.journal import OrderJournal
+from ibbridge.tws.id_sequence import IdSequence
+from tests.world.checkers import breaches
+from tests.world.world import live
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MOST = 1000
+"""Seeds within which a bug must be found. The test ends with the first that finds it."""
+
+
+def drop_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every third commit of the journal is said to be done, and is not."""
+    commit, count = OrderJournal.commit, itertools.count(1)
+
+    def dropping(journal: OrderJournal) -> bool:
+        if next(count) % 3:
+            return commit(journal)
+        journal._noted = {}
+        return True
+
+    monkeypatch.setattr(OrderJournal, "commit", dropping)
+
+
+def reuse_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every fourth id was given before."""
+    take, count = IdSequence.take, itertools.count(1)
+
+    def taking(ids: IdSequence) -> int:
+        return take(ids) if next(count) % 4 else ids.upcoming - 1
+
+    monkeypatch.setattr(IdSequence, "take", taking)
+
+
+@pytest.mark.parametrize("plant", [drop_a_commit, reuse_an_id])
+def test_a_planted_bug_is_found(plant: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    found = next((seed for seed in range(MOST) if breaches(live(seed).evidence)), None)
+    assert found is not None
+    monkeypatch.undo()
+    assert not breaches(live(found).evidence), "without the bug the seed is fine"
