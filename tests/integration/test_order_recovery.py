@@ -288,3 +288,24 @@ PARTS = [[(point * 10 + part) / 200 for point in range(20)] for part in range(10
 @pytest.mark.parametrize("points", PARTS, ids=range(10))
 def test_a_daemon_that_is_killed_at_one_of_200_writes_knows_its_orders_afterwards(version, points):
     killed_at(version, points)
+
+
+def test_an_order_that_waits_when_the_daemon_is_killed_is_over_afterwards_and_its_owner_is_told():
+    with Market(newest=200) as market, Shaken(market.port, pacing__rate=10) as bridge:
+        trial = Trial(market, bridge)
+        trial.begin()
+        keys = [f"w{number}" for number in range(18)]
+        bridge.place_all(keys, contract=AAPL, order=NEVER)
+        bridge.process.kill()
+        bridge.process.wait(PATIENCE)
+        left = set(market.book(at_tws))
+        assert len(left) < len(keys)
+        bridge.start()
+        trial.begin()
+        patience(lambda: trial.states() == {key: ("working" if key in left else "done",
+                 None if key in left else "not_sent") for key in keys}, "all states")  # fmt: skip
+        told = [each for each in trial._told(f"ord.{OWNER}.") if each["type"] == "error"]
+        assert {each["ref"]["key"] for each in told if each["data"]["ends"]} == set(keys) - left
+        for key in keys:
+            assert bridge.call("placeOrder", OWNER, key, contract=AAPL, order=NEVER)["dup"] is True
+        assert set(market.book(at_tws)) == left
