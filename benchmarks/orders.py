@@ -69,7 +69,8 @@ def _open_order(chance: random.Random) -> dict[str, Any]:
 
 
 def _fill(chance: random.Random) -> dict[str, Any]:
-    execution = {**_order(chance), "execId": f"0000e0d5.{chance.randrange(1000)}.01.01", "acctNumber": ACCOUNT}
+    # Without an execId, because the same messages are fed again and again, and the daemon tells of an execution once.
+    execution = {**_order(chance), "acctNumber": ACCOUNT}
     what = {"time": "20261122 10:00:00 US/Eastern", "exchange": "ISLAND", "side": "BOT", "shares": 100.0}
     prices = {"price": _price(chance), "cumQty": 100.0, "avgPrice": _price(chance)}
     return {"reqId": -1, "contract": _held(chance), "execution": {**execution, **what, **prices}}

@@ -160,8 +160,8 @@ class Daemon:
         self.parts.streams.publisher.begin(epoch)
         if self.store.before:
             log.warning(
-                "store %s is gone from its directory, a new store (%s) begins: the keys of earlier orders are lost, "
-                "and a key that is used again will place a new order",
+                "store %s is gone from its directory, a new store (%s) begins: the messages of earlier days are lost; "
+                "the keys of earlier orders are in the order journal",
                 self.store.before,
                 self.store.name,
             )

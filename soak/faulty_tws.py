@@ -1,6 +1,7 @@
 """Faulty TWS: the simulator with an accelerated market, and faults on command. Started by `soak_faults`.
 
-On `{fault}` (a step, see docs/simulator.md) the program injects the fault, and answers with the simulator's figures.
+On `{fault}` (a step, see docs/simulator.md) the program injects the fault, and answers with the simulator's figures. On
+`{orders}` it answers with the statuses of the orders of each `orderRef`.
 """
 
 from __future__ import annotations
@@ -10,25 +11,38 @@ import asyncio
 import json
 import logging
 import sys
+from typing import Any
 
 from ibbridge.sim import Simulator
 from ibbridge.sim.engine import EPOCH
 
 
-async def serve(given: argparse.Namespace) -> None:
+async def serve(options: argparse.Namespace) -> None:
     """Run the simulator until standard input ends."""
     loop = asyncio.get_running_loop()
     told = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(told), sys.stdin)
-    async with Simulator(seed=given.seed, start=EPOCH, speed=given.speed, tick=0.02, made_up=True) as simulator:
+    async with Simulator(seed=options.seed, start=EPOCH, speed=options.speed, tick=0.02, made_up=True) as simulator:
         say({"port": simulator.port})
         while line := await told.readline():
-            simulator.fault(json.loads(line)["fault"])
+            given = json.loads(line)
+            if "orders" in given:
+                say({"orders": orders(simulator)})
+                continue
+            simulator.fault(given["fault"])
             figures = simulator.figures()
             say({"subscriptions": figures["subscriptions"].get(1, 0), "rate": figures["rates"].get(1, 0)})
 
 
-def say(about: dict[str, int]) -> None:
+def orders(simulator: Simulator) -> dict[str, list[str]]:
+    """Return the statuses of the orders of each `orderRef`. More than one is an order that was placed twice."""
+    found: dict[str, list[str]] = {}
+    for ticket in simulator.core.orders.book.tickets:
+        found.setdefault(ticket.order.get("orderRef", ""), []).append(ticket.status)
+    return found
+
+
+def say(about: dict[str, Any]) -> None:
     """Send an object to the parent."""
     print(json.dumps(about), flush=True)
 

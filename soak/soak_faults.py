@@ -3,7 +3,8 @@
 The TWS is the simulator (faulty_tws.py) with an accelerated market. The seed chooses among its faults
 (docs/simulator.md). A client subscribes, cancels, sends requests and trades meanwhile. Two subscribers
 (faults_client.py) account for every published message. In the end, with all faults off, the daemon must be ready, every
-subscription alive, and memory, files and threads back to normal. The soak exits 1 on any fault of the daemon.
+subscription alive, and memory, files and threads back to normal. No order may have been placed twice, and the last
+state of each accepted order must be the one that the simulator has. The soak exits 1 on any fault of the daemon.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import time
 from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
+
+import msgpack
 
 sys.path.append(str(pathlib.Path(__file__).parents[1] / "benchmarks"))  # the harness and the feeder
 
@@ -54,6 +57,18 @@ SETTLED = 20
 
 REFUSALS = frozenset(("E_NOT_CONNECTED", "E_BUSY", "E_PACING"))
 ORDER = {"action": "BUY", "totalQuantity": 1, "orderType": "LMT", "lmtPrice": 1.0}
+CLIENT = "soak"
+SHOWN: dict[str | None, frozenset[tuple[str, str | None]]] = {
+    "PreSubmitted": frozenset({("working", None)}),
+    "Submitted": frozenset({("working", None)}),
+    "PendingCancel": frozenset({("cancelling", None)}),
+    "Filled": frozenset({("done", "filled")}),
+    "Cancelled": frozenset({("done", "cancelled")}),
+    "ApiCancelled": frozenset({("done", "cancelled")}),
+    "Inactive": frozenset({("done", "rejected")}),
+    None: frozenset({("done", "not_sent"), ("done", "not_at_tws"), ("done", "rejected")}),
+}
+"""States and reasons that the daemon may show of an order, by its status at the simulator (None: it is not there)."""
 
 
 def stock(number: int) -> dict[str, str]:
@@ -99,6 +114,8 @@ class Soak:
         self.findings: list[str] = []
         self.counts: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
+        self.ends: Counter[str] = Counter()
+        self.placed: set[str] = set()  # keys of the orders that the daemon has accepted
         self.lines: dict[int, int] = {}  # by number of the stock: the command that asked for it
         self.published = 0
         self.seconds = 0.0
@@ -170,7 +187,7 @@ class Soak:
 
     def _ask(self, command: str, **args: Any) -> bool:
         """Send a command and return True if the daemon accepts it. An unexpected refusal is a finding."""
-        reply = self.caller.ask(command, "soak", **args)
+        reply = self.caller.ask(command, CLIENT, **args)
         if not reply["ok"] and reply["error"]["code"] not in REFUSALS:
             self.findings.append(f"{command} was refused: {reply['error']}")
         self.counts["accepted" if reply["ok"] else "refused"] += 1
@@ -195,6 +212,7 @@ class Soak:
         else:
             key = f"k{self.caller.number}"
             if self._ask("placeOrder", key=key, contract=stock(number), order=ORDER):
+                self.placed.add(key)
                 self._ask("cancelOrder", key=key)
 
     # -- in the end
@@ -202,8 +220,10 @@ class Soak:
     def _conclude(self) -> None:
         self._fault({"do": "off"})
         self._fault({"do": "farm", "code": 2104, "farm": "usfarm"})
+        self._fault({"do": "close"})  # so that the daemon compares its orders with those of TWS
         self._until_ready()
         self._until_alive()
+        self._check_orders()
         self.findings += self.samples.findings()
         if (tasks := self._status()["tasks"]) > self.tasks:
             self.findings.append(f"tasks: {self.tasks} before, {tasks} in the end")
@@ -228,13 +248,48 @@ class Soak:
             time.sleep(1)
         self.findings.append(f"{there} subscriptions at TWS of {len(self.lines)}; silent: {sorted(silent)[:5]}")
 
+    def _check_orders(self) -> None:
+        """Wait until the states of all orders agree with the simulator's, or add findings."""
+        late = time.monotonic() + 3 * PATIENCE  # an order of which TWS says nothing is looked up twice
+        while wrong := self._wrong_orders():
+            if time.monotonic() > late:
+                self.findings += wrong[:5]
+                return
+            time.sleep(1)
+
+    def _wrong_orders(self) -> list[str]:
+        self.tws.tell(orders=True)
+        there = {ref.removeprefix(f"{CLIENT}/"): found for ref, found in self.tws.hear()["orders"].items()}
+        states = self._states()
+        wrong = [f"order {key} was placed {len(found)} times" for key, found in there.items() if len(found) > 1]
+        for key in self.placed | there.keys():
+            status = there.get(key, [None])[0]
+            if states.get(key) not in SHOWN[status]:
+                wrong.append(f"order {key} is {status} at TWS, and {states.get(key)} at the daemon")
+        self.ends = Counter(f"{state} {reason or ''}".strip() for state, reason in states.values())
+        return wrong
+
+    def _states(self) -> dict[str, tuple[str, str | None]]:
+        """Return state and reason of each order by key, as they were published last."""
+        found = {}
+        for stream in self._snapshot(f"ord.{CLIENT}."):
+            for _, packed in stream["messages"]:
+                body = msgpack.unpackb(packed, strict_map_key=False)
+                if body["type"] == "orderState":
+                    found[body["ref"]["key"]] = body["data"]["state"], body["data"]["reason"]
+        return found
+
     def _numbers(self) -> dict[str, int]:
         """Return the last sequence number of each stream of market data."""
-        found: dict[str, int] = {}
+        return {each["stream"]: each["seq"] for each in self._snapshot("md.")}
+
+    def _snapshot(self, prefix: str) -> list[dict[str, Any]]:
+        """Return the streams under a prefix, from all pages."""
+        found: list[dict[str, Any]] = []
         after: dict[str, str] = {}
         while True:
-            page = self.caller.result("snapshot", prefix="md.", **after)
-            found.update((each["stream"], each["seq"]) for each in page["streams"])
+            page = self.caller.result("snapshot", prefix=prefix, **after)
+            found += page["streams"]
             if page["next"] is None:
                 return found
             after = {"after": page["next"]}
@@ -259,6 +314,8 @@ class Soak:
         happened = ", ".join(f"{count} {name}" for name, count in sorted(self.faults.items()))
         print(f"  faults: {happened}")
         print(f"  commands: {self.counts['accepted']} accepted, {self.counts['refused']} refused")
+        ends = ", ".join(f"{count} {end}" for end, count in sorted(self.ends.items()))
+        print(f"  orders: {len(self.placed)} accepted; {ends}")
         print(
             f"  daemon: {rss[0] / MIB:.0f} MiB before, {max(rss) / MIB:.0f} at most, {rss[-1] / MIB:.0f} in the end; "
             f"{max(self.samples.files)} files, {max(self.samples.threads)} threads, {self.tasks} tasks; "

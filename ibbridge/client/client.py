@@ -187,7 +187,7 @@ class Client(Dispatch):
         return requests.described(method, name)
 
     def placeOrder(self, contract: Contract | object, order: Order | object, key: str | None = None) -> Request:  # noqa: N802 -- IB's name
-        """Place an order under the strategy's own `key`; `result["orderId"]` is IB's order id.
+        """Place an order under the strategy's own `key`. `result["orderId"]` is IB's, or None while the order waits.
 
         The key makes a retry safe: the same key and order again is the same order, never a second one. The default is a
         new unique key, which the returned request has as `key`.

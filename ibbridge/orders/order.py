@@ -20,13 +20,16 @@ FOREIGN = "ext"
 
 LONGEST_REF = 40
 
-CANCEL_SHOWS = frozenset(("PendingCancel", "Cancelled", "ApiCancelled", "Filled", "Inactive"))
+INACTIVE = "Inactive"
+"""Status of an order that TWS has, and that does not work: it was refused, or it may become active again."""
+
+CANCEL_SHOWS = frozenset(("PendingCancel", "Cancelled", "ApiCancelled", "Filled", INACTIVE))
 """Statuses of an order whose cancel TWS has taken, or cannot take. Any other status may be older than the cancel."""
 
 STATUS_EVENTS: Mapping[str, tuple[OrderEvent, Reason | None]] = {
     "ApiPending": (OrderEvent.ACK, None),
     "PendingSubmit": (OrderEvent.ACK, None),
-    "Inactive": (OrderEvent.ACK, None),
+    INACTIVE: (OrderEvent.ACK, None),
     "PreSubmitted": (OrderEvent.OPEN, None),
     "Submitted": (OrderEvent.OPEN, None),
     "PendingCancel": (OrderEvent.CANCEL, None),
@@ -76,6 +79,7 @@ class Order:
     - `left_at`: when the order left, in seconds of a monotonic clock; an order of an earlier process left long ago.
     - `absences`: reconciliations in a row that have missed the order. `unknown_since`: when it was found unknown.
     - `changes`: the number of the last published state. `published`: that state.
+    - `keyless`: another order has the key, and so its state and its record in the journal.
     - `recorded`: orderId, permId and `ended` as the event store was given them last.
     """
 
@@ -115,6 +119,7 @@ class Order:
     unknown_since: float | None = None
     changes: int = 0
     published: Any = None
+    keyless: bool = False
     recorded: tuple[int, int, bool] | None = None
     perm_ids: tuple[int, ...] = ()
     whose: Owner = field(init=False, repr=False, compare=False)

@@ -32,7 +32,8 @@ class OrderStates:
 
     def note(self, order: Order) -> None:
         """Note that an order may have changed: `publish` publishes its state then."""
-        self.changed[order.owner, order.key] = order
+        if not order.keyless:
+            self.changed[order.owner, order.key] = order
 
     def publish(self, ts: int | None = None) -> None:
         """Publish the states of the noted orders that have changed. `ts` is in µs since 1970 UTC; None is now."""
@@ -71,18 +72,24 @@ def shown(order: Order) -> dict[str, Any]:
     }
 
 
-def recall(order: Order, data: Mapping[str, Any]) -> None:
-    """Take over the state that was published last, if the journal has an older one: it is written after the message."""
+def recall(order: Order, data: Mapping[str, Any]) -> bool:
+    """Take over the state that was published last, if the journal has an older one: it is written after the message.
+
+    Return True if the journal has an older one.
+    """
     state = {name: value for name, value in data.items() if name != "changes"}
     if data["changes"] < order.changes:
-        return
+        return False
     order.published = state
     if data["changes"] == order.changes:  # the journal is as new, or newer
-        return
+        return False
     order.changes = data["changes"]
     order.state = OrderState(state["state"])
     order.reason = Reason(state["reason"]) if state["reason"] else None
     order.cause, order.status = state["cause"] or "", state["status"] or ""
-    order.perm_id, order.revision = state["permId"] or order.perm_id, state["rev"]
+    if state["permId"] and state["permId"] not in order.perm_ids:
+        order.take_perm_id(state["permId"])
+    order.revision = state["rev"]
     order.filled, order.remaining, order.average = state["filled"], state["remaining"], state["avgFillPrice"]
     order.error = state["lastError"]
+    return True

@@ -45,22 +45,24 @@ def noted(mark: Mark) -> bytes:
 
 
 class Restored:
-    """The orders of the journal that were not over long ago when the daemon started."""
+    """The orders of the journal that were not over long ago when the daemon started, or that clients still see."""
 
     def __init__(self) -> None:
         self._orders: list[Order] = []
 
     def restore(self, registry: OrderRegistry, state: Iterable[tuple[bytes, bytes, bytes]]) -> None:
         """Enter the orders of the journal, with what was published of them last."""
-        self._orders = registry.journal.open_orders()
-        for order in self._orders:
+        for order in registry.journal.open_orders():
             registry.add(order)
         for _, _, packed in state:
             body = msgpack.unpackb(packed, strict_map_key=False)
             if body["type"] != TYPE:
                 continue
-            if (known := registry.keyed(body["ref"]["owner"], body["ref"]["key"])) is not None:
-                recall(known, body["data"])
+            known = registry.find(body["ref"]["owner"], body["ref"]["key"])
+            if known is not None and recall(known, body["data"]):
+                registry.add(known)
+                registry.journal.note(known)
+        self._orders = registry.placed()
 
     def publish(self, notifications: OrderNotifications) -> None:
         """Tell the owners what the end of the earlier process has done to their orders, and what they were not told."""

@@ -127,6 +127,10 @@ class OrderRegistry:
         """Highest known order id of this daemon's orders; None if there is none."""
         return max(self._by_id, default=None)
 
+    def placed(self) -> list[Order]:
+        """Return the orders in memory that clients have placed, those that are over included."""
+        return [*self._by_key.values()]
+
     def open_orders(self) -> list[Order]:
         """Return the orders that are not over."""
         for whose in [whose for whose, order in self._live.items() if order.ended]:
@@ -175,7 +179,7 @@ class OrderRegistry:
         if self.listed is not None:
             self.listed.add(whose.order)
         take_report(whose.order, name, data)
-        if not whose.order.ended:
+        if not whose.order.ended and not whose.order.keyless:
             self._live[whose.owner, whose.part] = whose.order
 
     def _found(self, client_id: Any, order_id: Any, perm_id: Any, order_ref: str) -> Order | None:
@@ -241,14 +245,21 @@ class OrderRegistry:
         """
         order = self._by_id.get(order_id)
         if order is None or (order.owner, order.key) != (owner, key):
-            former = order = self._former.get((owner, key))
-            if order is None or order_id not in (*_UNTIED, order.order_id):
-                order = Order(owner, key, order_id, {}, state=OrderState.ACKED)
-                if former is None or former.order_id in _UNTIED:
-                    self._former[owner, key] = order
+            order = self.find(owner, key)
+        if order is None or order_id not in (*_UNTIED, order.order_id):
+            order = self._stray(owner, key, order_id, keyless=order is not None)
         if order_id not in _UNTIED:
             self._by_id.setdefault(order_id, order)
         self._join(order, perm_id)
+        return order
+
+    def _stray(self, owner: str, key: str, order_id: Any, *, keyless: bool) -> Order:
+        """Return the order of an earlier process that the journal does not have."""
+        former = order = self._former.get((owner, key))
+        if order is None or order_id not in (*_UNTIED, order.order_id):
+            order = Order(owner, key, order_id, {}, state=OrderState.ACKED, keyless=keyless)
+            if former is None or former.order_id in _UNTIED:
+                self._former[owner, key] = order
         return order
 
 

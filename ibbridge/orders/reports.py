@@ -8,6 +8,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from ibbridge.orders.order import INACTIVE
 from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
 
 if TYPE_CHECKING:
@@ -57,9 +58,10 @@ def _same(wanted: Any, reported: Any) -> bool:
 
 def _complete(order: Order, data: Mapping[str, Any]) -> None:
     state = data.get("orderState") or {}
-    if "expire" in (state.get("completedStatus") or "").lower():
+    why = (state.get("completedStatus") or "").lower()
+    if "expire" in why:
         order.step(OrderEvent.END, Reason.EXPIRED)
-    elif state.get("status") == "Inactive":  # among completed orders it is over
+    elif state.get("status") == INACTIVE or "reject" in why:  # among completed orders it is over
         order.step(OrderEvent.END, Reason.REJECTED)
     _take_quantity(order, (data.get("order") or {}).get("filledQuantity"), None)
 

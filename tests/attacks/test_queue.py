@@ -138,11 +138,15 @@ def test_a_flood_of_cancels_keeps_nobodys_order_and_nobodys_cancel_waiting(order
 def _round_trip(bridge: Bridge, tws: Tws, number: int) -> tuple[float, float]:
     """The seconds in which an honest order reaches TWS, and then its cancel."""
     since = time.monotonic()
-    placed = bridge.do("placeOrder", "honest", f"h{number}", contract=AAPL, order=LIMIT)
-    first = tws.when(lambda name, data: name == "placeOrder" and data["orderId"] == placed["orderId"], since)
+    key = f"h{number}"
+    bridge.do("placeOrder", "honest", key, contract=AAPL, order=LIMIT)
+    ref = f"honest/{key}"
+    first = tws.when(lambda name, data: name == "placeOrder" and data["order"]["orderRef"] == ref, since)
+    placed = [data for _, name, data in tws.came if name == "placeOrder"]
+    (order_id,) = [data["orderId"] for data in placed if data["order"]["orderRef"] == ref]
     since = time.monotonic()
-    bridge.do("cancelOrder", "honest", f"h{number}")
-    return first, tws.when(lambda name, data: name == "cancelOrder" and data["orderId"] == placed["orderId"], since)
+    bridge.do("cancelOrder", "honest", key)
+    return first, tws.when(lambda name, data: name == "cancelOrder" and data["orderId"] == order_id, since)
 
 
 def requests(cmd: str, names: int, **args: Any) -> Iterator[dict[str, Any]]:

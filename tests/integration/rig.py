@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgpack
 import zmq
@@ -29,6 +29,10 @@ from ibbridge.sim.engine import EPOCH
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
     from typing import Self
+
+    from ibbridge.sim.orders.registry import OrderBook
+
+Found = TypeVar("Found")
 
 PATIENCE = 30.0
 """Seconds after which a test gives up; nothing depends on how soon something is."""
@@ -283,6 +287,14 @@ class Market:
 
         async def do() -> dict[str, Any]:
             return self._simulator.fault(step)
+
+        return asyncio.run_coroutine_threadsafe(do(), self._loop).result(PATIENCE)
+
+    def book(self, look: Callable[[OrderBook], Found]) -> Found:
+        """Return what a function finds among the simulator's orders."""
+
+        async def do() -> Found:
+            return look(self._simulator.core.orders.book)
 
         return asyncio.run_coroutine_threadsafe(do(), self._loop).result(PATIENCE)
 

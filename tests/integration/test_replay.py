@@ -67,12 +67,14 @@ class Script:
         bridge.do("reqHistoricalData", contract=AAPL, **DAY)
         self._settle(10)
         bridge.do("placeOrder", key="buy", contract=AAPL, order=BUY)
+        self._settle()
         bridge.do("placeOrder", client="other", key="rest", contract=AAPL, order=NEVER)
         self._settle(20)
         bridge.do("cancelOrder", client="other", key="rest")
         bridge.cancel("cancelMktDepth", depth["id"])
         self._settle()
         bridge.do("placeOrder", key="no", contract={**AAPL, "symbol": "NO-SUCH"}, order=BUY)
+        self._settle()
         bridge.do("reqMktData", client="other", contract=MSFT)
         bridge.cancel("cancelRealTimeBars", bars["id"])
         self._settle(5)
@@ -116,6 +118,8 @@ def published(
         before = len(sub.heard)
         tws.go_on()
         sub.stage("ready")
+        if not any(each.type == "reconciled" for each in sub.heard):
+            sub.until("reconciled")
         Script(bridge, sub, pass_time).run(more=more)
         assert bridge.stop(signal.SIGTERM) == 0
         sub.until("bye")
@@ -123,8 +127,8 @@ def published(
         return sub.heard[before:]
 
 
-CLOCKED = {"since", "deadline", "nextTry", "silent", "upstreamSince"}
-"""Of the connection and of gaps: how long something has lasted, or will."""
+CLOCKED = {"since", "deadline", "nextTry", "silent", "upstreamSince", "seconds"}
+"""Of the connection, of gaps and of reconciliations: how long something has lasted, or will."""
 
 
 def same_in_every_session(heard: list[Heard]) -> list[tuple[str, dict[str, Any]]]:
@@ -133,8 +137,10 @@ def same_in_every_session(heard: list[Heard]) -> list[tuple[str, dict[str, Any]]
     for topic, body in bodies:
         for name in ("epoch", "gen", "ts"):
             del body[name]
-        if topic == "sys.tws.connection." or body["type"] == "gap":
+        if topic == "sys.tws.connection." or body["type"] in ("gap", "reconciled"):
             body["data"] = {name: value for name, value in body["data"].items() if name not in CLOCKED}
+        if body["type"] == "orderState" and body["data"]["lastError"]:
+            body["data"]["lastError"].pop("ts")
     return bodies
 
 

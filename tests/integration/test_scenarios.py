@@ -36,7 +36,8 @@ def test_it_is_ready_once_whatever_comes_before_and_between(order):
             for name, data in order:
                 guest.say(name, **data)
             bridge.do("reqCurrentTime")
-            assert guest.passed_over("reqCurrentTime") == ["reqMarketDataType"], "what a new connection is told, once"
+            once = ["reqMarketDataType", "reqAllOpenOrders"]
+            assert guest.passed_over("reqCurrentTime") == once, "what a new connection is asked, once"
             guest.say("currentTime", time=1)
             sub.until("currentTime")
         told = [each.data["stage"] for each in sub.heard if each.type == "connection"]

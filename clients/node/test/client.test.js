@@ -342,7 +342,9 @@ test('an order whose reply was lost with the daemon is not sent to the next one'
   await assert.rejects(commands.call('placeOrder', { contract: stock('AAPL'), order: buy(1) }, { key: 'once' }),
     (error) => error instanceof Unanswered && /restarted.*'once'/.test(error.message));
   assert.ok(placed > 1, 'it was asked, and refused');
-  assert.equal((await commands.call('status')).result.orders, 0);
+  assert.equal((await commands.call('status')).result.orders, 1, 'the first daemon has placed it');
+  const again = await commands.call('placeOrder', { contract: stock('AAPL'), order: buy(1) }, { key: 'once' });
+  assert.equal(again.dup, true);
 });
 
 test('a prefix whose welcome does not come is subscribed to again', LIMIT, async (t) => {
@@ -415,7 +417,8 @@ test('order.js does not place an order again after a restart of the daemon', LIM
   await again.said(/^known +fill/);
   await again.said(/^fill +fill: BOT 100 at \d/);
   assert.equal(await again.ended, 0);
-  assert.equal((await commandsFor(t, daemon, 'node').call('status')).result.orders, 0);
+  assert.equal((await commandsFor(t, daemon, 'node').call('status')).result.orders, 1);
+  assert.equal(again.lines.filter((line) => /^fill /.test(line)).length, 1);
 });
 
 test('subscribe.js prints what it hears, as JSON, from behind a configured prefix', LIMIT, async (t) => {

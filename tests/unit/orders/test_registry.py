@@ -213,3 +213,36 @@ def test_a_completed_order_that_nothing_ties_to_this_daemon_is_foreign(
     assert desk.complete(7, "me/k") == ("ext", "~7")
     assert desk.complete(7, "") == ("ext", "~7")
     assert desk.alarms == []
+
+
+# -- the journal keeps the record of a key
+
+
+def journaled(desk: Desk, order_id: int) -> Order:
+    """Return an order that is over, and only in the journal."""
+    order = Order("me", "entry", order_id, {}, digest=b"same", state=OrderState.DONE, reason=Reason.FILLED)
+    desk.orders.journal.note(order)
+    assert desk.orders.journal.commit()
+    return order
+
+
+def test_a_report_of_an_order_that_only_the_journal_has_leaves_its_digest() -> None:
+    desk = Desk()
+    journaled(desk, 7)
+    desk.orders.recall({"owner": "me", "key": "entry", "orderId": 7}, {"clientId": 1, "permId": 70})
+    assert desk.complete(70, "me/entry") == ENTRY
+    desk.orders.states.publish()
+    assert desk.orders.journal.commit()
+    found = desk.orders.journal.find("me", "entry")
+    assert found is not None
+    assert (found.digest, found.reason) == (b"same", Reason.FILLED)
+
+
+def test_another_order_with_the_orderref_of_a_key_takes_neither_its_record_nor_its_state() -> None:
+    desk = Desk()
+    journaled(desk, 7)
+    assert desk.hear(99, 990, "me/entry", "Submitted") == ENTRY
+    assert not desk.orders.states.changed
+    found = desk.orders.find("me", "entry")
+    assert found is not None
+    assert (found.order_id, found.digest, found.state) == (7, b"same", OrderState.DONE)

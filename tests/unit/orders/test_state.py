@@ -7,6 +7,7 @@ import itertools
 import pytest
 
 from ibbridge.orders.order import Order
+from ibbridge.orders.reports import take_report
 from ibbridge.orders.state_machine import OVERTURNED_BY_STATUS, TRANSITIONS, OrderEvent, OrderState, Reason
 
 S, E, R = OrderState, OrderEvent, Reason
@@ -101,3 +102,27 @@ def test_a_status_of_an_open_order_disproves_an_end_that_tws_has_not_reported_by
     overturned = reason in OVERTURNED_BY_STATUS
     assert order.state is (S.WORKING if overturned else S.DONE)
     assert order.reason is (None if overturned else reason)
+
+
+@pytest.mark.parametrize("reason", [R.REJECTED, R.EXPIRED])
+def test_inactive_does_not_disprove_a_refusal(reason: Reason) -> None:
+    order = Order("me", "k", 1, {}, state=S.DONE, reason=reason)
+    order.hear("Inactive")
+    assert (order.state, order.reason) == (S.DONE, reason)
+
+
+@pytest.mark.parametrize(
+    ("status", "completed", "reason"),
+    [
+        ("Inactive", "Rejected by System", R.REJECTED),
+        ("Inactive", "", R.REJECTED),
+        ("Cancelled", "Order rejected: no such thing", R.REJECTED),
+        ("Cancelled", "Cancelled by Trader", R.CANCELLED),
+        ("Filled", "Filled Size: 100", R.FILLED),
+    ],
+)
+def test_a_completed_order_is_over_whatever_its_status(status: str, completed: str, reason: Reason) -> None:
+    order = Order("me", "k", 1, {}, state=S.UNKNOWN)
+    order.hear(status)
+    take_report(order, "completedOrder", {"orderState": {"status": status, "completedStatus": completed}})
+    assert (order.state, order.reason) == (S.DONE, reason)
