@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
+from ibbridge.cli import main
 from ibbridge.client import Client, CommandError, Message, Request, aio, bracket, connect, limit, market, stock
 
 if TYPE_CHECKING:
@@ -223,6 +225,29 @@ def test_a_handle_is_good_over_a_restart_and_a_crash_of_the_daemon(bridge: Bridg
         assert (again.state.state, again.state.rev) == ("working", 2)
         again.cancel()
         assert again.wait("done").reason == "cancelled"
+
+
+def test_a_wait_goes_on_over_a_restart_of_the_daemon(bridge: Bridge) -> None:
+    with bridge.connect("waits") as ib, ThreadPoolExecutor(1) as pool:
+        order = ib.placeOrder(stock("AAPL"), limit("BUY", 1, 1.0))
+        order.wait("working")
+        ended = pool.submit(order.wait, "done", 2 * PATIENCE)
+        bridge.stop()
+        bridge.start()
+        ib.wait_for_tws(PATIENCE)
+        order.cancel()
+        assert ended.result(PATIENCE).reason == "cancelled"
+        until(ib, lambda m: m.type == "restart")
+
+
+def test_the_command_line_says_why_tws_refuses_an_order(bridge: Bridge, capsys: pytest.CaptureFixture[str]) -> None:
+    contract = ["contract.symbol=AAPL", "contract.secType=STK", "contract.exchange=SMART", "contract.currency=USD"]
+    order = ["order.action=BUY", "order.orderType=LMT", "order.totalQuantity=1", "order.lmtPrice=1.001"]
+    daemon = ["--pub", bridge.pub, "--rep", bridge.rep, "--set", "bus.prefix=live", "--wait", str(PATIENCE)]
+    assert main(["call", "placeOrder", *contract, *order, *daemon]) == 1
+    _, told = capsys.readouterr().out.split("orderState.")
+    assert "rejected" in told
+    assert "110" in told
 
 
 def test_a_restart_of_the_daemon_is_told_and_the_client_goes_on(bridge: Bridge, ib: Client) -> None:
