@@ -174,9 +174,9 @@ class AsyncioOrders(Dispatch):
             for each in known:
                 each.give_up()
             raise
-        refused = [each["key"] for each in cancelled if not each["ok"]]
+        taken = {each["key"] for each in cancelled if each["ok"]}
         for each in known:
-            if each.key in refused:
+            if each.key not in taken:
                 each.give_up()
         return cancelled
 
