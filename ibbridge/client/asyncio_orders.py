@@ -41,7 +41,7 @@ class PlacedOrder(OrderHandle):
 
         The default is to wait until TWS has said something of the order, or nobody knows: no longer "queued", "sent",
         "modifying" or "cancelling". After `modify` and `cancel` only states count that show the change or the cancel.
-        Other messages, and those of this order, are kept for later. Raise NoAnswer if the state does not come in
+        All messages but heartbeats are kept for those who receive. Raise NoAnswer if the state does not come in
         `timeout` seconds (default: the client's `timeout`); nothing is sent or cancelled then.
         """
         return await self.ib.wait_for_order(self, wanted(until), timeout)
