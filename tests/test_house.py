@@ -392,7 +392,10 @@ def test_a_hook_is_found() -> None:
 
 # -- names ------------------------------------------------------------------------------------------------------------
 
-TWO_FACES = {("client", "Client"): "the client for threads and the client for asyncio are used alike"}
+TWO_FACES = {
+    ("client", "Client"): "the client for threads and the client for asyncio are used alike",
+    ("client", "PlacedOrder"): "the orders of the two clients are used alike, too",
+}
 """Names that two classes of a package share, and why."""
 
 

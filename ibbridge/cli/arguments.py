@@ -51,8 +51,10 @@ def _value(text: str, *, textual: bool) -> Any:
 
 
 def _is_text(cmd: str, path: Sequence[str]) -> bool:
-    """Return True if IB declares this argument as text."""
-    declared = REQUESTS.get("placeOrder" if cmd == "whatIfOrder" else cmd)
+    """Return True if IB declares this argument as text, or it names an order."""
+    if path in (["key"], ["parent"]):  # the names of orders
+        return True
+    declared = REQUESTS.get("placeOrder" if cmd in ("whatIfOrder", "modifyOrder") else cmd)
     kind: object = declared.shape if declared else None
     for name in path:
         if not isinstance(kind, Record):

@@ -15,9 +15,11 @@ from ibbridge.client.dispatch import PUB, REP
 from ibbridge.client.errors import BridgeError, CommandError, NoAnswer
 from ibbridge.client.events import Down, Gap, Restart, Up
 from ibbridge.client.message import Message, Record
-from ibbridge.client.orders import Order, limit, market, stop
+from ibbridge.client.order_state import OrderState
+from ibbridge.client.orders import Order, bracket, limit, market, stop
 from ibbridge.client.request import Request
 from ibbridge.client.threaded_feed import Feed
+from ibbridge.client.threaded_orders import PlacedOrder
 from ibbridge.client.ticks import TICK_NAMES
 
 __all__ = [
@@ -34,10 +36,13 @@ __all__ = [
     "Message",
     "NoAnswer",
     "Order",
+    "OrderState",
+    "PlacedOrder",
     "Record",
     "Request",
     "Restart",
     "Up",
+    "bracket",
     "connect",
     "forex",
     "future",

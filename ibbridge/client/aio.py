@@ -24,7 +24,8 @@ import zmq
 
 from ibbridge.client import request as requests
 from ibbridge.client.asyncio_feed import USER, AsyncioCommands, AsyncioFeed
-from ibbridge.client.dispatch import POLL_STATUS, PUB, REP, Dispatch, Patience, is_final, no_tws
+from ibbridge.client.asyncio_orders import AsyncioOrders
+from ibbridge.client.dispatch import POLL_STATUS, PUB, REP, Patience, is_final, no_tws
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.guard import CLOSING
@@ -35,9 +36,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ibbridge.client.commands import Command, Reply
-    from ibbridge.client.contracts import Contract
     from ibbridge.client.message import Message
-    from ibbridge.client.orders import Order
     from ibbridge.client.request import Request
 
 
@@ -100,7 +99,7 @@ def connect(
     return Connecting(Client(client, pub, rep, prefix=prefix, timeout=timeout), tws=tws)
 
 
-class Client(Dispatch):
+class Client(AsyncioOrders):
     """Connection of a strategy to the daemon, for the tasks of one event loop; `connect` makes it.
 
     Every IB request is a coroutine under IB's name: `await ib.reqMktData(contract)`. Each message goes to one of the
@@ -222,17 +221,6 @@ class Client(Dispatch):
 
         return requests.described(method, name)
 
-    async def placeOrder(self, contract: Contract | object, order: Order | object, key: str | None = None) -> Request:  # noqa: N802 -- IB's name
-        """Place an order under the strategy's own `key`, which makes a retry safe. The default is a new unique key."""
-        return await self.request("placeOrder", requests.bind("placeOrder", (contract, order), {}), key=key)
-
-    async def whatIfOrder(self, contract: Contract | object, order: Order | object) -> Request:  # noqa: N802 -- named as IB's requests are
-        """Ask TWS for margin and commission of an order without placing the order.
-
-        `answers` yields one openOrder message; its orderState has the figures.
-        """
-        return await self.request("whatIfOrder", requests.bind("whatIfOrder", (contract, order), {}))
-
     async def call(self, cmd: str, /, **args: Any) -> dict[str, Any]:
         """Send any command with these arguments, and return its result, without subscribing to a topic."""
         return (await self._exchange(self._command(cmd, args))).result
@@ -250,24 +238,26 @@ class Client(Dispatch):
         id: str | None = None,  # noqa: A002 -- the protocol's word
     ) -> Request:
         """Send the request `name` with a map of arguments; the methods under IB's names call this method."""
-        self._feed.check()
-        self._feed.turn(wanted=True)  # a message that has arrived may tell of a restarted daemon, with a new epoch
-        prepared = self._asking(name, args, key, id, self._feed.connection.follower.epoch)
+        prepared = self._asking(name, args, key, id, self._epoch())
         holder, expected = prepared.command.id, self._expected(prepared)
+        known = self._order_of(prepared.command)
         if expected is not None:
             self._feed.inbox.watch(expected, asyncio.current_task())
         try:
             await self._join(prepared.before, holder)
             reply = await self._exchange(prepared.command)
         except BaseException:  # a cancelled task, too, must leave no subscription and no watch behind
+            if known is not None:
+                known.give_up()
             self._feed.inbox.unwatch(holder)
             self._release(holder)
             raise
         made = self._made(prepared, reply)
-        await self._join([(Mode.STATE, self._missing(prepared, made, self._feed.connection.prefixes))], holder)
+        missing = self._missing([made], self._feed.connection.prefixes, prepared.places.wide)
+        await self._join([(Mode.STATE, missing)], holder)
         self._feed.unsubscribe(prepared.places.wide, holder)
         self._release(self._ended_by(prepared))
-        return made
+        return made if known is None else await self._made_order(made, known, former=reply.dup)
 
     async def _join(self, wanted: list[tuple[Mode, list[str]]], holder: str) -> None:
         every = [prefix for mode, prefixes in wanted for prefix in self._feed.subscribe(prefixes, holder, mode)]

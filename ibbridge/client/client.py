@@ -13,22 +13,21 @@ import weakref
 from typing import TYPE_CHECKING, Any, Self
 
 from ibbridge.client import request as requests
-from ibbridge.client.dispatch import POLL_STATUS, PUB, REP, Dispatch, Patience, is_final, no_tws
+from ibbridge.client.dispatch import POLL_STATUS, PUB, REP, Patience, is_final, no_tws
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.sockets import Context
 from ibbridge.client.stream_state import Mode
 from ibbridge.client.threaded_commands import ThreadedCommands
 from ibbridge.client.threaded_feed import Feed
+from ibbridge.client.threaded_orders import ThreadedOrders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from ibbridge.client.commands import Command, Reply
-    from ibbridge.client.contracts import Contract
     from ibbridge.client.message import Message
-    from ibbridge.client.orders import Order
     from ibbridge.client.request import Request
 
 
@@ -68,7 +67,7 @@ def connect(
     return made
 
 
-class Client(Dispatch):
+class Client(ThreadedOrders):
     """Connection of a strategy to the daemon; `connect` makes it.
 
     Every IB request is a method under IB's name with IB's parameters: `ib.reqMktData(contract, "", False)`,
@@ -186,21 +185,6 @@ class Client(Dispatch):
 
         return requests.described(method, name)
 
-    def placeOrder(self, contract: Contract | object, order: Order | object, key: str | None = None) -> Request:  # noqa: N802 -- IB's name
-        """Place an order under the strategy's own `key`. `result["orderId"]` is IB's, or None while the order waits.
-
-        The key makes a retry safe: the same key and order again is the same order, never a second one. The default is a
-        new unique key, which the returned request has as `key`.
-        """
-        return self.request("placeOrder", requests.bind("placeOrder", (contract, order), {}), key=key)
-
-    def whatIfOrder(self, contract: Contract | object, order: Order | object) -> Request:  # noqa: N802 -- named as IB's requests are
-        """Ask TWS for margin and commission of an order without placing the order.
-
-        `answers` yields one openOrder message; its orderState has the figures.
-        """
-        return self.request("whatIfOrder", requests.bind("whatIfOrder", (contract, order), {}))
-
     def call(self, cmd: str, /, **args: Any) -> dict[str, Any]:
         """Send any command with these arguments, and return its result, without subscribing to a topic."""
         return self._call(cmd, args).result
@@ -220,20 +204,23 @@ class Client(Dispatch):
         self._feed.check()
         prepared = self._asking(name, args, key, id, self._feed.heard())
         holder, expected = prepared.command.id, self._expected(prepared)
+        known = self._order_of(prepared.command)
         if expected is not None:
             self._feed.watch(expected)
         try:
             self._join(prepared.before, holder)
             reply = self._exchange(prepared.command)
         except BridgeError:
+            if known is not None:
+                known.give_up()
             self._feed.unwatch(holder)
             self._release(holder)
             raise
         made = self._made(prepared, reply)
-        self._join([(Mode.STATE, self._missing(prepared, made, self._feed.prefixes))], holder)
+        self._join([(Mode.STATE, self._missing([made], self._feed.prefixes, prepared.places.wide))], holder)
         self._feed.unsubscribe(prepared.places.wide, holder)
         self._release(self._ended_by(prepared))
-        return made
+        return made if known is None else self._made_order(made, known, former=reply.dup)
 
     def _join(self, wanted: list[tuple[Mode, list[str]]], holder: str) -> None:
         """Subscribe to the wanted prefixes, and wait until their messages and state arrive. Raise NoAnswer if not."""

@@ -21,11 +21,15 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class Reply(NamedTuple):
-    """Successful reply of the daemon to a command: the command's id, the result, and the epoch of the daemon."""
+    """Successful reply of the daemon to a command: the command's id, the result, and the epoch of the daemon.
+
+    `dup` is True if the daemon has executed the same command, or placed the same order, before.
+    """
 
     id: str
     result: dict[str, Any]
     epoch: int
+    dup: bool = False
 
 
 class Names:
@@ -71,7 +75,7 @@ class Command:
         """Return the decoded reply. Raise CommandError if the daemon refuses, BridgeError if no daemon is at `rep`."""
         reply = unpacked(packed, rep)
         if reply.get("ok"):
-            return Reply(self.id, reply.get("result") or {}, reply.get("epoch", 0))
+            return Reply(self.id, reply.get("result") or {}, reply.get("epoch", 0), bool(reply.get("dup")))
         error = reply.get("error") or {"message": "the daemon failed on this; its log says why"}
         if error.get("code") == "E_NOT_SYNCED" and self.sent == 1:  # so no daemon before a restart can have got it
             error = {**error, "outcome": "not_sent"}

@@ -7,7 +7,7 @@ and after its reply; the client subscribes. This module must not know sockets or
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,11 +15,13 @@ from ibbridge.client import request as requests
 from ibbridge.client.commands import Command, Names, Reply
 from ibbridge.client.errors import NoAnswer
 from ibbridge.client.message import Message, known_types
+from ibbridge.client.order_state import TYPE as STATES_TYPE
 from ibbridge.client.request import Request
 from ibbridge.client.stream_state import Mode
 from ibbridge.protocol import topics
 
 if TYPE_CHECKING:
+    from ibbridge.client.order_state import KnownOrder
     from ibbridge.client.request import AnswerTopics
 
 PUB = "tcp://127.0.0.1:5555"
@@ -100,9 +102,9 @@ class Dispatch:
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *requests.names()})
 
-    def _command(self, cmd: str, args: Mapping[str, Any]) -> Command:
+    def _command(self, cmd: str, args: Mapping[str, Any], key: str | None = None, epoch: int | None = None) -> Command:
         plain = {name: requests.plain(value) for name, value in args.items()}
-        return Command(self.name, self._names.new(), cmd, plain)
+        return Command(self.name, self._names.new(), cmd, plain, key=key, epoch=epoch)
 
     def _asking(
         self, name: str, args: dict[str, Any], key: str | None, identifier: str | None, epoch: int | None
@@ -125,21 +127,24 @@ class Dispatch:
 
     def _made(self, prepared: PreparedRequest, reply: Reply) -> Request:
         """Return the accepted request, made from the command and its reply."""
-        name, result = prepared.command.cmd, reply.result
-        topic = self._headed(str(result.get("topic", "")))
-        topics = tuple(self._headed(str(prefix)) for prefix in result.get("topics") or ([topic] if topic else []))
-        ends = requests.one_shot(name, prepared.args)
-        made = Request(
-            name, reply.id, self.name, topic, prepared.command.key, one_shot=ends, topics=topics, result=result
-        )
+        name, key = prepared.command.cmd, prepared.command.key
+        made = self._request(name, reply.id, key, reply.result, one_shot=requests.one_shot(name, prepared.args))
         if prepared.places.passing:
             self._passing[made.id] = made
         return made
 
-    def _missing(self, prepared: PreparedRequest, made: Request, prefixes: frozenset[str]) -> list[str]:
+    def _request(
+        self, cmd: str, identifier: str, key: str | None, result: dict[str, Any], *, one_shot: bool = False
+    ) -> Request:
+        topic = self._headed(str(result.get("topic", "")))
+        topics = tuple(self._headed(str(prefix)) for prefix in result.get("topics") or ([topic] if topic else []))
+        return Request(cmd, identifier, self.name, topic, key, one_shot=one_shot, topics=topics, result=result)
+
+    def _missing(self, made: Sequence[Request], prefixes: frozenset[str], wide: Sequence[str] = ()) -> list[str]:
         """Return the topics named in the reply that no subscription covers; the wide prefixes are about to end."""
-        others = tuple(prefixes - {*prepared.places.wide})
-        return [topic for topic in made.topics if not topic.startswith(others)]
+        others = tuple(prefixes - {*wide})
+        named = dict.fromkeys(topic for each in made for topic in each.topics)
+        return [topic for topic in named if not topic.startswith(others)]
 
     def _headed(self, topic: str) -> str:
         return topic if not topic or topic.startswith(self._head) else self._head + topic
@@ -155,6 +160,34 @@ class Dispatch:
         if made is None or not message.concerns(made):
             return None
         return self._passing.pop(made.id).id
+
+    # -- orders
+
+    def _order_topic(self, key: str) -> str:
+        """Return the prefix of the messages about the order of this key."""
+        return self._head + topics.topic("ord", self.name, key).decode("ascii")
+
+    def _states_topic(self, key: str) -> str:
+        """Return the topic of the states of the order of this key."""
+        return f"{self._order_topic(key)}{STATES_TYPE}."
+
+    def _order_key(self, command: Command) -> str | None:
+        """Return the key of the order that a command makes or cancels; None if it does neither."""
+        named = requests.is_order(command.cmd) or command.cmd == "cancelOrder"
+        return command.key if named and isinstance(command.key, str) else None
+
+    def _listed(self, row: dict[str, Any]) -> Request:
+        """Return the request that made an order which the daemon has listed."""
+        places = [self._order_topic(row["key"]), self._own[2]]
+        about = {**row, "topic": places[0], "topics": places}
+        return self._request(row["command"], "", row["key"], about)
+
+    def _to_cancel(self, known: Sequence[KnownOrder], orders: Sequence[str] | None) -> list[KnownOrder]:
+        """Return those of the known orders that are about to be cancelled, and note it."""
+        found = [each for each in known if orders is None or each.key in orders]
+        for each in found:
+            each.expect_cancel()
+        return found
 
     @property
     def _heartbeats(self) -> str:

@@ -25,6 +25,7 @@ class CommandError(BridgeError):
     `code` is an error code of the protocol (`E_ARG`, `E_NOT_CONNECTED`, ...). `faults` lists every fault of the
     arguments. `outcome` says whether a retry is safe: `refused` and `not_sent` mean that nothing reached TWS, `unknown`
     means that something may have. `retry_after` is the time until a retry in seconds, None if the daemon gave none.
+    `rev` is the revision that the order has, if the daemon refuses an older one.
     """
 
     def __init__(self, cmd: str, error: Mapping[str, Any]) -> None:
@@ -36,6 +37,7 @@ class CommandError(BridgeError):
         self.field: str | None = error.get("field")
         self.ib_code: int | None = error.get("ib_code")
         self.retry_after: float | None = error.get("retry_after")
+        self.rev: int | None = error.get("rev")
         super().__init__(f"{cmd}: {self.code}: {self.message}{self._rest()}")
 
     def _rest(self) -> str:

@@ -2,6 +2,7 @@
 
 Any thread or task may take the next message. A taker that waits for the responses to a request takes those, and sets
 other messages aside for everybody. A response that somebody else takes meanwhile is also kept for the request's owner.
+The states of orders are noted as soon as anybody takes their messages or sets them aside.
 This module knows no waiting and no locks.
 """
 
@@ -11,11 +12,13 @@ from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from ibbridge.client import request as requests
+from ibbridge.client.order_state import TYPE, KnownOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from ibbridge.client.message import Message
     from ibbridge.client.request import Request
@@ -46,6 +49,7 @@ class Inbox:
         self._aside: deque[Message] = deque()
         self._set_aside = 0  # in all
         self._watches: dict[str, Watch] = {}
+        self._orders: WeakValueDictionary[str, KnownOrder] = WeakValueDictionary()  # by the topic of their states
 
     def __bool__(self) -> bool:
         """Return True if `next` has a message."""
@@ -53,7 +57,7 @@ class Inbox:
 
     def next(self, taker: Hashable) -> Message:
         """Return the next message. Raise IndexError if there is none."""
-        message = (self._aside or self.ready).popleft()
+        message = self._aside.popleft() if self._aside else self._taken()
         if self._watches:
             self._keep(message, taker)
         return message
@@ -64,7 +68,7 @@ class Inbox:
         Return False if there is none. Such a message is a "connection" message, or a heartbeat, which is dropped.
         """
         while self.ready:
-            message = self.ready.popleft()
+            message = self._taken()
             if message.type == "heartbeat":
                 return True
             self._put_aside(message)
@@ -93,12 +97,44 @@ class Inbox:
             self._aside.remove(message)
             watch.kept.append(message)
         while not watch.kept and self.ready:
-            message = self.ready.popleft()
+            message = self._taken()
             if watch.matches(message):
                 return message
             self._put_aside(message)
             watch.looked += 1
         return watch.kept.popleft() if watch.kept else None
+
+    def track(self, topic: str, key: str) -> KnownOrder:
+        """Return what is known of the order whose states come on `topic`. It is kept for as long as somebody holds it.
+
+        From here on the states that come are noted.
+        """
+        known = self._orders.get(topic)
+        if known is None:
+            known = self._orders[topic] = KnownOrder(key)
+        return known
+
+    def tracked(self) -> list[KnownOrder]:
+        """Return what is known of all orders that somebody holds."""
+        return list(self._orders.values())
+
+    def set_aside_until(self, done: Callable[[], bool]) -> bool:
+        """Set messages aside until `done` returns True. Return False if it does not after all of them.
+
+        Heartbeats are dropped: nobody wants late ones, and a wait may be long.
+        """
+        while not (found := done()) and self.ready:
+            message = self._taken()
+            if message.type != "heartbeat":
+                self._put_aside(message)
+        return found
+
+    def _taken(self) -> Message:
+        """Return the next message of the follower. Note the state of an order, if the message brings one."""
+        message = self.ready.popleft()
+        if message.type == TYPE and (known := self._orders.get(message.topic)) is not None:
+            known.note(message)
+        return message
 
     def _put_aside(self, message: Message) -> None:
         """Set a message aside. It is kept for no owner: owners look through what is set aside, and takers keep it."""

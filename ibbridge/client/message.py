@@ -21,9 +21,11 @@ from ibbridge.codec.messages import MESSAGES
 if TYPE_CHECKING:
     from ibbridge.client.request import Request
 
-OWN_TYPES = frozenset(
-    ["alarm", "bye", "connection", "decodeError", "decodeErrors", "farm", "gap", "halt", "heartbeat", "held", "store"]
-) | frozenset(["down", "lost", "restart", "up"])  # this library's
+OWN_TYPES = (
+    frozenset(["alarm", "bye", "connection", "decodeError", "decodeErrors", "farm", "gap", "halt", "heartbeat", "held"])
+    | frozenset(["orderState", "store"])
+    | frozenset(["down", "lost", "restart", "up"])  # this library's
+)
 """Types of messages that are not IB's: those of the daemon and of this library."""
 
 

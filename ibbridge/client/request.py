@@ -219,5 +219,13 @@ def _defaults(kind: Callable[[], Any]) -> Mapping[str, Any]:
     return made
 
 
+def key_of(order: Request | str) -> str:
+    """Return the key of an order, which is given as its key or as the request that made it."""
+    key = order.key if isinstance(order, Request) else order
+    if not isinstance(key, str) or not key:
+        raise TypeError(f"{order!r} is no order: give its key, or what placeOrder returned")
+    return key
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)

@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import zmq
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from ibbridge.client.errors import NoAnswer
     from ibbridge.client.inbox import Watch
     from ibbridge.client.message import Message
+    from ibbridge.client.order_state import KnownOrder
     from ibbridge.client.request import Request
 
 T = TypeVar("T")
@@ -212,6 +214,36 @@ class Feed:
         self.check()
         with self._lock:
             return self._wait(lambda: self._inbox.pick(watch), time.monotonic() + timeout)
+
+    # -- orders
+
+    def track(self, topic: str, key: str) -> KnownOrder:
+        """Return what is known of the order whose states come on `topic`."""
+        self.check()
+        with self._lock:
+            return self._inbox.track(topic, key)
+
+    def tracked(self) -> list[KnownOrder]:
+        """Return what is known of all orders that somebody holds."""
+        self.check()
+        with self._lock:
+            return self._inbox.tracked()
+
+    def note(self, known: KnownOrder, message: Message) -> None:
+        """Note the state of an order, which has come in another way than on its stream."""
+        self.check()
+        with self._lock:
+            known.note(message)
+
+    def wait_for_order(self, known: KnownOrder, states: frozenset[str], timeout: float) -> bool:
+        """Wait until an order is in one of these states or over. Return False if it is not in `timeout` seconds.
+
+        All messages meanwhile are kept for later.
+        """
+        self.check()
+        with self._lock:
+            done = partial(self._inbox.set_aside_until, partial(known.reached, states))
+            return bool(self._wait(done, time.monotonic() + timeout))
 
     # -- waiting; call these methods with the lock held
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = pathlib.Path(__file__).parents[2]
 SNIPPETS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-SUBSCRIBER, ORDER, CLIENT, ASYNCIO = SNIPPETS
+SUBSCRIBER, ORDER, CLIENT, HANDLE, ASYNCIO = SNIPPETS
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,22 @@ def test_the_clients_snippet_trades_each_time(bridge: Bridge) -> None:
         assert "orderStatus {" in whole(adapted(bridge, CLIENT))
 
 
+def test_the_snippet_about_a_handle_works_each_time(bridge: Bridge) -> None:
+    for _ in range(2):
+        state, revision, reason = whole(adapted(bridge, HANDLE)).splitlines()
+        assert re.match(r"OrderState\(state='(acked|working)', reason=None", state)
+        assert (revision, reason) == ("1", "cancelled")
+
+
+def test_the_bracket_is_entered_and_left_each_time(bridge: Bridge) -> None:
+    script = adapted(bridge, (ROOT / "examples" / "bracket.py").read_text())
+    for _ in range(2):
+        entry, target, stop = whole(script).splitlines()
+        assert entry.startswith("entry: filled at ")
+        assert target.startswith("target: filled at ")
+        assert stop == "stop: cancelled"
+
+
 def test_the_snippet_for_asyncio_can_be_run_again(bridge: Bridge) -> None:
     imports, _, body = adapted(bridge, ASYNCIO).partition("\n\n")
     script = f"import asyncio\n{imports}\nasync def main():\n{textwrap.indent(body, '    ')}\nasyncio.run(main())"
@@ -99,12 +115,13 @@ def test_the_strategy_trades_each_time_and_ends(bridge: Bridge) -> None:
         assert "status='Filled'" in lines[-1]
 
 
+@pytest.mark.parametrize("example", ["strategy.py", "bracket.py"])
 @pytest.mark.parametrize("accounts", ["U1234567", "DU1234567,U7654321"])
-def test_the_strategy_refuses_an_account_with_real_money(accounts: str) -> None:
+def test_an_example_refuses_an_account_with_real_money(accounts: str, example: str) -> None:
     with Host() as host, Bridge(host.port) as bridge, host.accept() as guest:
         guest.start(accounts=accounts)
         bridge.ready()
-        script = adapted(bridge, (ROOT / "examples" / "strategy.py").read_text())
+        script = adapted(bridge, (ROOT / "examples" / example).read_text())
         done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
         assert (done.returncode, "takes paper accounts only" in done.stderr) == (1, True)
         bridge.stop(15)

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from ibbridge.client import Client, CommandError, Message, Request, aio, connect, limit, market, stock
+from ibbridge.cli import main
+from ibbridge.client import Client, CommandError, Message, Request, aio, bracket, connect, limit, market, stock
 
 if TYPE_CHECKING:
     import pathlib
@@ -148,6 +150,106 @@ def test_an_order_is_listed_and_cancelled_and_its_key_is_taken_for_ever(ib: Clie
     until(ib, status(order, "Cancelled"))
 
 
+def test_a_handle_follows_its_order_to_the_fill(ib: Client) -> None:
+    order = ib.placeOrder(stock("AAPL"), market("BUY", 10))
+    state = order.wait("done", PATIENCE)
+    assert (state.reason, state.filled, state.remaining, state.orderId) == ("filled", 10, 0, order.result["orderId"])
+    assert state.avgFillPrice > 0
+    assert until(ib, lambda m: m.type == "execDetails" and m.concerns(order)).execution.shares == 10
+
+
+def test_an_order_is_changed_and_cancelled_by_its_handle(ib: Client) -> None:
+    order = ib.placeOrder(stock("AAPL"), limit("BUY", 1, 1.0), key="to-change")
+    assert order.wait("working").state == "working"
+    for price in (1.1, 1.2):
+        order.modify(lmtPrice=price)
+        assert order.wait("working").state == "working"
+    assert order.state.rev == 2
+    until(ib, lambda m: m.type == "openOrder" and m.concerns(order) and m.order.lmtPrice == 1.2)
+    (listed,) = (each for each in ib.orders("working") if each.key == "to-change")
+    assert listed.result["order"]["lmtPrice"] == 1.2
+    order.cancel()
+    assert order.wait("done").reason == "cancelled"
+    with pytest.raises(CommandError, match="E_STATE"):
+        order.modify(lmtPrice=1.3)
+    assert [each.key for each in ib.orders("done") if each.key == "to-change"] == ["to-change"]
+
+
+def test_an_order_that_tws_refuses_says_why(ib: Client) -> None:
+    order = ib.placeOrder(stock("AAPL"), limit("BUY", 1, 1.001))  # the price is no multiple of the tick
+    state = order.wait("done")
+    assert (state.reason, state.failed) == ("rejected", True)
+    assert state.lastError is not None
+    assert state.lastError.code == 110
+
+
+def test_a_bracket_is_placed_and_all_of_it_is_cancelled(ib: Client) -> None:
+    members = bracket("bracket", stock("AAPL"), limit("BUY", 1, 1.0), profit=900.0, loss=0.5)
+    entry, profit, loss = ib.placeOrders(members)
+    for order in (entry, profit, loss):
+        order.wait("working")
+    assert [order.key for order in ib.placeOrders(members)] == ["bracket", "bracket-profit", "bracket-loss"]
+    known = {order.key: order for order in ib.orders()}
+    assert known["bracket-loss"].state.orderId == loss.state.orderId
+    opened = until(ib, lambda m: m.type == "openOrder" and m.concerns(loss))
+    assert opened.order.parentId == entry.state.orderId
+    ib.reconcile()
+    assert all(each["ok"] for each in ib.cancelOrders())
+    for order in (entry, profit, loss):
+        assert order.wait("done").reason == "cancelled"
+
+
+def test_a_child_is_placed_after_its_parent(ib: Client) -> None:
+    parent = ib.placeOrder(stock("AAPL"), limit("BUY", 1, 1.0, transmit=False), key="parent")
+    assert parent.wait().state == "held"
+    child = ib.placeOrder(stock("AAPL"), limit("SELL", 1, 900.0), key="child", parent=parent)
+    assert (child.wait("working").state, parent.wait("working").state) == ("working", "working")
+    parent.cancel()
+    assert (parent.wait("done").reason, child.wait("done").reason) == ("cancelled", "cancelled")
+
+
+def test_a_handle_is_good_over_a_restart_and_a_crash_of_the_daemon(bridge: Bridge) -> None:
+    with bridge.connect("handles") as ib:
+        order = ib.placeOrder(stock("AAPL"), limit("BUY", 1, 1.0))
+        order.wait("working")
+        for end in (bridge.stop, bridge.kill):
+            end()
+            bridge.start()
+            until(ib, lambda m: m.type == "restart")
+            ib.wait_for_tws(PATIENCE)
+            order.modify(lmtPrice=1.0 + (order.state.rev + 1) / 10)
+            assert order.wait("working").state == "working"
+        assert order.state.rev == 2
+    with bridge.connect("handles") as ib:
+        again = ib.placeOrder(stock("AAPL"), limit("BUY", 1, 1.0), key=order.key)
+        assert (again.state.state, again.state.rev) == ("working", 2)
+        again.cancel()
+        assert again.wait("done").reason == "cancelled"
+
+
+def test_a_wait_goes_on_over_a_restart_of_the_daemon(bridge: Bridge) -> None:
+    with bridge.connect("waits") as ib, ThreadPoolExecutor(1) as pool:
+        order = ib.placeOrder(stock("AAPL"), limit("BUY", 1, 1.0))
+        order.wait("working")
+        ended = pool.submit(order.wait, "done", 2 * PATIENCE)
+        bridge.stop()
+        bridge.start()
+        ib.wait_for_tws(PATIENCE)
+        order.cancel()
+        assert ended.result(PATIENCE).reason == "cancelled"
+        until(ib, lambda m: m.type == "restart")
+
+
+def test_the_command_line_says_why_tws_refuses_an_order(bridge: Bridge, capsys: pytest.CaptureFixture[str]) -> None:
+    contract = ["contract.symbol=AAPL", "contract.secType=STK", "contract.exchange=SMART", "contract.currency=USD"]
+    order = ["order.action=BUY", "order.orderType=LMT", "order.totalQuantity=1", "order.lmtPrice=1.001"]
+    daemon = ["--pub", bridge.pub, "--rep", bridge.rep, "--set", "bus.prefix=live", "--wait", str(PATIENCE)]
+    assert main(["call", "placeOrder", *contract, *order, *daemon]) == 1
+    _, told = capsys.readouterr().out.split("orderState.")
+    assert "rejected" in told
+    assert "110" in told
+
+
 def test_a_restart_of_the_daemon_is_told_and_the_client_goes_on(bridge: Bridge, ib: Client) -> None:
     bridge.stop()
     until(ib, lambda m: m.type == "bye")
@@ -191,6 +293,12 @@ def test_the_asyncio_client_follows_the_real_daemon(bridge: Bridge) -> None:
         async with aio.connect("loop", bridge.pub, bridge.rep, prefix="live", timeout=PATIENCE) as ib:
             await until(ib, "tickPrice", await ib.reqMktData(stock("AAPL")))
             await until(ib, "execDetails", await ib.placeOrder(stock("AAPL"), market("BUY", 1)))
+            order = await ib.placeOrder(stock("AAPL"), limit("BUY", 1, 1.0))
+            await order.wait("working")
+            await order.modify(lmtPrice=1.1)
+            assert (await order.wait("working")).rev == 1
+            await order.cancel()
+            assert (await order.wait("done")).reason == "cancelled"
             details = [each.type async for each in ib.answers(await ib.reqContractDetails(stock("AAPL")))]
             assert details[-1] == "contractDetailsEnd"
 

@@ -402,6 +402,10 @@ COMMANDS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
+TOLD_ONCE = ("execDetails", "commissionAndFeesReport")
+"""Types of which a repetition is not published, or of which a message is held until its execution comes."""
+
+
 @pytest.mark.parametrize("version", [178, 200, 226])
 @settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data())
@@ -420,8 +424,14 @@ def test_whatever_tws_says_is_published_exactly_once_and_as_it_was_read_and_noth
         new = [heard for heard in published.heard[before:] if heard.body["type"] not in ("farm", "orderState")]
         told = [heard for heard in new if heard.body["type"] == "error" and heard.data["errorCode"] == BAD_MESSAGE]
         new = [heard for heard in new if heard not in told]
-        assert len(new) == 1, payload
         read = Dialect.client(version).read(payload)
+        if isinstance(read, Message) and read.name in TOLD_ONCE and not told:
+            before = len(plain.published)
+            plain.router.publish(read.name, read.data, 1)
+            others = [each for each in plain.published[before:] if each.body["type"] != "orderState"]
+            assert [(each.topic, each.data) for each in new] == [(each.topic, each.data) for each in others]
+            continue
+        assert len(new) == 1, payload
         if new[0].body["type"] == "decodeError":
             name, known = (read.name, read.data) if isinstance(read, Message) else (read.name, read.known)
             before = len(plain.published)

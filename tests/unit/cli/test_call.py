@@ -147,10 +147,83 @@ def test_a_refusal_is_an_exit_code_of_1_with_every_fault(
 
 def test_an_order_gets_a_key_and_shows_it(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     daemon.answers["placeOrder"] = lambda _, request: {"key": request["key"], "topic": "ord.cli.k."}
-    assert call(daemon, "placeOrder", *CONTRACT, "order.action=BUY") == 0
+    assert call(daemon, "placeOrder", *CONTRACT, "order.action=BUY", "--wait", "0") == 0
     assert "key=" in capsys.readouterr().out
-    assert call(daemon, "placeOrder", "--key", "k", *CONTRACT) == 0
+    assert call(daemon, "placeOrder", "--key", "k", *CONTRACT, "--no-wait") == 0
     assert "key=k " in capsys.readouterr().out
+
+
+def state(fake: FakeDaemon, key: str, **data: Any) -> None:
+    fake.say(f"ord.cli.{key}.orderState.", data={"changes": 1, "rev": 0, "lastError": None, **data})
+
+
+def test_an_order_that_tws_refuses_shows_why(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, str]:
+        state(fake, "k", state="sent")
+        error = {"code": 201, "text": "no margin", "own": False}
+        state(fake, "k", state="done", reason="rejected", changes=2, lastError=error)
+        return {"key": request["key"], "topic": "ord.cli.k."}
+
+    daemon.answers["placeOrder"] = refused
+    assert call(daemon, "placeOrder", "--key", "k", *CONTRACT) == 1
+    accepted, told = capsys.readouterr().out.splitlines()
+    assert accepted.startswith("accepted id=")
+    assert "ord.cli.k.orderState. " in told
+    assert "state=done reason=rejected" in told
+    assert 'lastError.code=201 lastError.text="no margin"' in told
+    assert call(daemon, "placeOrder", "--key", "k", *CONTRACT, "--json") == 1
+    rows = [json.loads(row) for row in capsys.readouterr().out.splitlines()]
+    assert (rows[0]["ok"], rows[1]["data"]["reason"]) == (True, "rejected")
+
+
+def test_an_order_of_which_tws_says_nothing_was_accepted_all_the_same(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def sent(fake: FakeDaemon, _: dict[str, Any]) -> dict[str, str]:
+        state(fake, "k", state="sent")
+        return {"topic": "ord.cli.k."}
+
+    daemon.answers["placeOrder"] = sent
+    assert call(daemon, "placeOrder", "--key", "k", *CONTRACT, "--wait", "0.05") == 0
+    shown = capsys.readouterr()
+    assert "ibbridge sub ord.cli.k." in shown.err
+    assert len(shown.out.splitlines()) <= 2
+
+
+def test_a_change_shows_the_changed_order(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    def change(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, Any]:
+        assert request["args"] == {"rev": 2, "order": {"lmtPrice": 181, "account": "7"}}
+        state(fake, "5", state="working", rev=1, changes=3)
+        state(fake, "5", state="working", rev=2, changes=5)
+        return {"key": "5", "rev": 2, "topic": "ord.cli.5."}
+
+    daemon.answers["modifyOrder"] = change
+    given = ["rev=2", "order.lmtPrice=181", "order.account=7"]
+    assert call(daemon, "modifyOrder", "key=5", *given) == 0
+    assert "state=working" in (out := capsys.readouterr().out)
+    assert " rev=2 " in out.splitlines()[1]
+    assert call(daemon, "modifyOrder", "--key", "5", *given, "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0]) == {
+        "ok": True, "key": "5", "rev": 2, "topic": "ord.cli.5.",
+    }  # fmt: skip
+    assert call(daemon, "modifyOrder", "key=5") == 2
+    assert "rev" in capsys.readouterr().err
+
+
+def test_a_group_shows_each_of_its_orders(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    def place(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, Any]:
+        keys = [each["key"] for each in request["args"]["orders"]]
+        for key in keys:
+            state(fake, key, state="unknown" if key == "b" else "working")
+        return {"orders": [{"key": key, "topic": f"ord.cli.{key}."} for key in keys]}
+
+    daemon.answers["placeOrders"] = place
+    orders = json.dumps([{"key": key, "contract": CONTRACT, "order": {"action": "BUY"}} for key in ("a", "b")])
+    assert call(daemon, "placeOrders", f"orders={orders}") == 1
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[:2] == ["accepted key=a topic=ord.cli.a.", "accepted key=b topic=ord.cli.b."]
+    assert "state=working" in rows[2]
+    assert "state=unknown" in rows[3]
 
 
 def test_a_snapshot_is_printed_as_messages(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,7 +66,7 @@ async def received(ib: aio.Client) -> Message:
 
 
 def test_it_has_the_methods_of_the_other_client() -> None:
-    own = {name for name in vars(Blocking) if not name.startswith("_")}
+    own = {name for name in dir(Blocking) if not name.startswith("_")}
     assert own - {"disconnect"} <= set(dir(aio.Client))
 
 

@@ -1,0 +1,83 @@
+"""Order handles without waiting: their state, and the arguments of the daemon's commands about orders.
+
+The threaded and the asyncio client share this module: each has a handle class of its own, which sends and waits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.client import request as requests
+from ibbridge.client.errors import CommandError, NoAnswer
+from ibbridge.client.request import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+    from ibbridge.client.order_state import KnownOrder, OrderState
+
+
+@dataclass(frozen=True, slots=True)
+class OrderHandle(Request):
+    """Request that made or changed an order, with the order's last known state."""
+
+    known: KnownOrder = field(kw_only=True, compare=False, repr=False)
+
+    @property
+    def state(self) -> OrderState:
+        """Last state of the order that this client has received. It changes while the program receives or waits."""
+        return self.known.state
+
+    def late(self, states: Collection[str], seconds: float) -> NoAnswer:
+        """Return the error for a state that did not come in that time."""
+        text = (
+            f"the order {self.key!r} is {self.state.state}: for {seconds:g} s it was not {' or '.join(sorted(states))}"
+        )
+        return NoAnswer(text, "unknown", self.id, self.key)
+
+    def is_behind(self, error: CommandError, *, again: bool) -> bool:
+        """Note that the daemon refused a change. Return True if it did so because the order was changed elsewhere.
+
+        A change that is tried `again` is not repeated with another revision: its first attempt may have succeeded.
+        """
+        if error.outcome == "unknown":
+            return False
+        self.known.attempted(error.rev or 0)
+        return error.rev is not None and not again
+
+
+def parts(request: Request) -> dict[str, Any]:
+    """Return the fields of a request, to make a handle of it."""
+    return {each.name: getattr(request, each.name) for each in fields(Request)}
+
+
+def changed(order: object, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changed attributes of an order, which are given as an order, by name, or both."""
+    found: dict[str, Any] = {**(requests.plain(order) if order is not None else {}), **requests.plain(named)}
+    if not found:
+        raise TypeError("modify what? Give an order, or attributes: modify(lmtPrice=180.5)")
+    return found
+
+
+def group(orders: Iterable[Mapping[str, Any]], on_partial: str, new_key: Callable[[], str]) -> dict[str, Any]:
+    """Return the arguments of `placeOrders`. A member without a key gets a new one."""
+    return {"orders": [_member(each, new_key) for each in orders], "on_partial": on_partial}
+
+
+def _member(given: Mapping[str, Any] | object, new_key: Callable[[], str]) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise TypeError(
+            f"{given!r} is no order of a group: give a map with contract, order, and perhaps key and parent"
+        )
+    member = {name: value for name, value in given.items() if value is not None}
+    if "parent" in member:
+        member["parent"] = requests.key_of(member["parent"])
+    return {**requests.plain(member), "key": requests.key_of(member["key"]) if "key" in member else new_key()}
+
+
+def keys(orders: Iterable[Request | str] | Request | str | None) -> list[str] | None:
+    """Return the keys of orders to cancel; None for all orders."""
+    if isinstance(orders, (str, Request)):
+        orders = [orders]
+    return None if orders is None else [requests.key_of(each) for each in orders]

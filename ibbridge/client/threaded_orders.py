@@ -1,0 +1,238 @@
+"""Orders of the client for threads: `order = ib.placeOrder(...)`, then `order.wait()`, and so on."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from ibbridge.client import order_handle
+from ibbridge.client import request as requests
+from ibbridge.client.dispatch import Dispatch
+from ibbridge.client.errors import BridgeError, CommandError
+from ibbridge.client.order_handle import OrderHandle
+from ibbridge.client.order_state import TYPE, OrderState, order_state, wanted
+from ibbridge.client.stream_state import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from ibbridge.client.commands import Command, Reply
+    from ibbridge.client.contracts import Contract
+    from ibbridge.client.message import Message
+    from ibbridge.client.order_state import KnownOrder
+    from ibbridge.client.orders import Order
+    from ibbridge.client.request import Request
+    from ibbridge.client.threaded_feed import Feed
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedOrder(OrderHandle):
+    """Order that the daemon has accepted: a `Request` that also knows the order's state.
+
+    `state` is the last state that has come: `order.state.state`, `order.state.filled`. Any thread may use a handle.
+    """
+
+    ib: ThreadedOrders = field(kw_only=True, compare=False, repr=False)
+
+    def wait(self, until: str | Iterable[str] | None = None, timeout: float | None = None) -> OrderState:
+        """Wait until the order is in one of the states `until`, or over, and return its state.
+
+        The default is to wait until TWS has said something of the order, or nobody knows: no longer "queued", "sent",
+        "modifying" or "cancelling". After `modify` and `cancel` only states count that show the change or the cancel.
+        All messages but heartbeats are kept for those who receive. Raise NoAnswer if the state does not come in
+        `timeout` seconds (default: the client's `timeout`); nothing is sent or cancelled then.
+        """
+        return self.ib.wait_for_order(self, wanted(until), timeout)
+
+    def modify(self, order: Order | object | None = None, /, **changes: Any) -> PlacedOrder:
+        """Change attributes of the order: `order.modify(lmtPrice=180.5)`, or give an order with all of them.
+
+        If no reply comes (NoAnswer), call `modify` with the same changes again: the daemon makes the change once. While
+        TWS has not reported the order, or another change or cancel is under way, the daemon refuses (E_STATE): `wait`
+        first.
+        """
+        given = order_handle.changed(order, changes)
+        rev, again = self.known.revision(given)
+        try:
+            made = self.ib.modifyOrder(self, given, rev)
+        except CommandError as error:
+            if self.is_behind(error, again=again):
+                return self.modify(given)
+            raise
+        self.known.attempted()
+        return made
+
+    def cancel(self) -> Request:
+        """Cancel the order. It may still fill until its state is "done"."""
+        return self.ib.request("cancelOrder", {"key": self.key})
+
+
+class ThreadedOrders(Dispatch):
+    """Base class of the client: its methods about orders. The client itself sends commands and subscribes."""
+
+    _feed: Feed
+
+    def request(
+        self,
+        name: str,
+        args: dict[str, Any],
+        *,
+        key: str | None = None,
+        id: str | None = None,  # noqa: A002
+    ) -> Request:
+        """Send the request `name` with a map of arguments."""
+        raise NotImplementedError
+
+    def call(self, cmd: str, /, **args: Any) -> dict[str, Any]:
+        """Send any command with these arguments, and return its result."""
+        raise NotImplementedError
+
+    def snapshot(self, prefix: str) -> list[Message]:
+        """Return the last message of every topic under `prefix` that has a state."""
+        raise NotImplementedError
+
+    def _exchange(self, command: Command) -> Reply:
+        raise NotImplementedError
+
+    def _join(self, wanted: list[tuple[Mode, list[str]]], holder: str) -> None:
+        raise NotImplementedError
+
+    # -- commands
+
+    def placeOrder(  # noqa: N802 -- IB's name
+        self,
+        contract: Contract | object,
+        order: Order | object,
+        key: str | None = None,
+        parent: Request | str | None = None,
+    ) -> PlacedOrder:
+        """Place an order under the strategy's own `key`, and return its handle.
+
+        The key makes a retry safe: the same key and order again is the same order, never a second one. The default is a
+        new unique key, which the handle has as `key`. `parent` is the order that this order depends on: its key, or its
+        handle. `result["orderId"]` is IB's order id, or None for an order that waits for its turn.
+        """
+        args = requests.bind("placeOrder", (contract, order), {})
+        if parent is not None:
+            args["parent"] = requests.key_of(parent)
+        return cast("PlacedOrder", self.request("placeOrder", args, key=key))
+
+    def whatIfOrder(self, contract: Contract | object, order: Order | object) -> Request:  # noqa: N802 -- named as IB's requests are
+        """Ask TWS for margin and commission of an order without placing the order.
+
+        `answers` yields one openOrder message; its orderState has the figures.
+        """
+        return self.request("whatIfOrder", requests.bind("whatIfOrder", (contract, order), {}))
+
+    def placeOrders(  # noqa: N802 -- named as IB's requests are
+        self, orders: Iterable[Mapping[str, Any]], on_partial: str = "cancel"
+    ) -> list[PlacedOrder]:
+        """Place up to 10 orders, all or none, and return their handles.
+
+        Each is a map with `contract`, `order`, and perhaps `key` and `parent`, an order before it; `bracket` makes
+        three. If TWS refuses one, the daemon cancels the others; `on_partial="keep"` keeps them. The same orders under
+        the same keys again are never placed twice. So give keys if you want to be able to try again.
+        """
+        args = order_handle.group(orders, on_partial, self._names.new)
+        known = [self._feed.track(self._states_topic(each["key"]), each["key"]) for each in args["orders"]]
+        reply = self._exchange(self._command("placeOrders", args, epoch=self._feed.heard()))
+        made = [self._request("placeOrders", reply.id, each["key"], each) for each in reply.result["orders"]]
+        self._join([(Mode.STATE, self._missing(made, self._feed.prefixes))], reply.id)
+        return [self._handle(each, order, former=reply.dup) for each, order in zip(made, known, strict=True)]
+
+    def modifyOrder(self, key: Request | str, order: Order | object, rev: int) -> PlacedOrder:  # noqa: N802 -- named as IB's requests are
+        """Change the attributes of an order that `order` has, as the change number `rev` of this order.
+
+        `rev` is above that of the last change; the same change under the same `rev` again is made once. The handle's
+        `modify` counts by itself.
+        """
+        key = requests.key_of(key)
+        known = self._feed.track(self._states_topic(key), key)
+        known.expect_change(rev)
+        try:
+            reply = self._exchange(self._command("modifyOrder", {"rev": rev, "order": order}, key))
+        except BaseException:
+            known.give_up()
+            raise
+        made = self._request("modifyOrder", reply.id, key, reply.result)
+        self._join([(Mode.STATE, self._missing([made], self._feed.prefixes))], reply.id)
+        return self._handle(made, known, former=True)
+
+    def cancelOrders(self, keys: Iterable[Request | str] | Request | str | None = None) -> list[dict[str, Any]]:  # noqa: N802 -- named as IB's requests are
+        """Cancel the orders of these keys or handles, or all open orders of this client.
+
+        Return a map for each order: `key`, `ok`, and the `error` of one whose cancel was refused.
+        """
+        named = order_handle.keys(keys)
+        known = self._to_cancel(self._feed.tracked(), named)
+        try:
+            args = {"all": True} if named is None else {"keys": named}
+            cancelled: list[dict[str, Any]] = self.call("cancelOrders", **args)["orders"]
+        except BaseException:
+            for each in known:
+                each.give_up()
+            raise
+        taken = {each["key"] for each in cancelled if each["ok"]}
+        for each in known:
+            if each.key not in taken:
+                each.give_up()
+        return cancelled
+
+    def orders(self, state: str | None = None, since: int | None = None) -> Iterator[PlacedOrder]:
+        """Yield the orders that this client has ever placed, as handles, in the order of their keys.
+
+        `state`: only orders in this state. `since`: only orders that have changed since then, in microseconds since
+        1970 UTC. `result` has the order's `contract`, `order` and `ts`, the time of its last change.
+        """
+        given = {"state": state, "since": since, "after": None}
+        while True:
+            page = self.call("orders", **{name: value for name, value in given.items() if value is not None})
+            for row in page["orders"]:
+                known = self._feed.track(self._states_topic(row["key"]), row["key"])
+                known.suppose(order_state(row))
+                yield self._handle_of(self._listed(row), known)
+            if page.get("next") is None:
+                return
+            given["after"] = page["next"]
+
+    def reconcile(self) -> None:
+        """Have the daemon compare its orders with those of TWS. What it finds comes as states of the orders."""
+        self.call("reconcile")
+
+    def wait_for_order(self, order: PlacedOrder, states: frozenset[str], timeout: float | None = None) -> OrderState:
+        """Wait until an order is in one of these states, or over, and return its state; the handle's `wait` calls this.
+
+        Raise NoAnswer after `timeout` seconds (default: the client's `timeout`).
+        """
+        seconds = self.timeout if timeout is None else timeout
+        if not self._feed.wait_for_order(order.known, states, seconds):
+            raise order.late(states, seconds)
+        return order.state
+
+    # -- handles
+
+    def _order_of(self, command: Command) -> KnownOrder | None:
+        """Return what is known of the order that a request makes or cancels; None if it does neither."""
+        if (key := self._order_key(command)) is None:
+            return None
+        known = self._feed.track(self._states_topic(key), key)
+        if command.cmd == "cancelOrder":
+            known.expect_cancel()
+        return known
+
+    def _made_order(self, made: Request, known: KnownOrder, *, former: bool) -> Request:
+        return self._handle(made, known, former=former) if requests.is_order(made.cmd) else made
+
+    def _handle(self, made: Request, known: KnownOrder, *, former: bool) -> PlacedOrder:
+        """Return the handle of an order. If the order is a `former` one, and its state has not come, get its state."""
+        if former and known.message is None:
+            with suppress(BridgeError):  # the order is placed, and its state comes with its next change
+                for message in self.snapshot(self._order_topic(known.key)):
+                    if message.type == TYPE:
+                        self._feed.note(known, message)
+            known.suppose(OrderState("unknown"))
+        return self._handle_of(made, known)
+
+    def _handle_of(self, made: Request, known: KnownOrder) -> PlacedOrder:
+        return PlacedOrder(**order_handle.parts(made), known=known, ib=self)
