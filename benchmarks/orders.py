@@ -4,7 +4,8 @@ The set-up: a TWS stand-in that sends 5,000 ticks a second, the daemon, and one 
 command to the end of TWS's read of the last order. Single orders, groups of three and bursts take turns, and beside
 each order the disk's own time is measured in the same folder: one page of 4 KiB written, and fsync. An order cannot
 leave before the same has been done for the journal. Then a reconciliation of 1,000 open orders with 10,000 executions
-is measured, in one process: the CPU of the loop's thread, and its longest callback.
+is measured, in one process: the CPU of the loop's thread, and its longest callback. At last a journal of 100,000
+orders is opened, as at each start.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from ticks import contract
 
 from ibbridge.config.loader import load
 from ibbridge.daemon import Daemon
+from ibbridge.storage.order_store import OrderStore
+from ibbridge.storage.records import JournalRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +61,9 @@ OPEN, EXECUTIONS = 1_000, 10
 
 CPU, SLICE = 2.0, 10.0
 """Aims for it: seconds of CPU, and milliseconds of the longest callback."""
+
+KNOWN = 100_000
+"""Orders in the journal that is opened. One in a hundred of them is open."""
 
 CONTRACT = contract(0)
 ORDER = {"action": "BUY", "totalQuantity": 1000, "orderType": "LMT", "lmtPrice": 1.0}
@@ -273,23 +279,47 @@ def show_reconciliations(found: list[dict[str, Any]]) -> None:
     print(f"  aims: less than {CPU:g} s, at most {SLICE:g} ms of CPU")
 
 
+def opening() -> float:
+    """Return the seconds that the opening of a large journal takes."""
+    with disk() as place:
+        store = OrderStore(pathlib.Path(place), patience=60)
+        store.open(1, None)
+        for first in range(0, KNOWN, 1000):
+            numbers = range(first, first + 1000)
+            store.commit([JournalRecord(1, b"bench/o%d" % each, bytes(400), each % 100 == 0) for each in numbers])
+            store.tick()
+        store.close()
+        store = OrderStore(pathlib.Path(place), patience=60)
+        began = time.perf_counter()
+        store.open(1, None)
+        seconds = time.perf_counter() - began
+        fault, found = store.fault, len(store.open_records(1))
+        store.close()
+    if fault or found != KNOWN // 100:
+        raise InvalidError(f"the journal has {found} open orders: {fault}")
+    return seconds
+
+
 def main() -> int:
     """Measure and print. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=positive, default=500, help="of each (default %(default)s)")
     parser.add_argument("--version", type=int, default=226, help="server version (default %(default)s)")
-    parser.add_argument("--only", choices=("times", "reconciliation"), help="measure only these")
+    parser.add_argument("--only", choices=("times", "reconciliation", "opening"), help="measure only these")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there too")
     given = parser.parse_args()
     end_cleanly()
     about: dict[str, Any] = {}
     try:
-        if given.only != "reconciliation":
+        if given.only in (None, "times"):
             about["times"] = measure(given)
             show(about["times"])
-        if given.only != "times":
+        if given.only in (None, "reconciliation"):
             about["reconciliation"] = asyncio.run(reconcile(given))
             show_reconciliations(about["reconciliation"])
+        if given.only in (None, "opening"):
+            about["opening"] = opening()
+            print(f"a journal of {KNOWN:,} orders is opened in {about['opening']:.2f} s")
     except InvalidError as error:
         print(f"no measurement: {error}", file=sys.stderr)
         return 1
