@@ -63,13 +63,14 @@ $(NODE_CLIENT)/node_modules/.installed: $(NODE_CLIENT)/package.json $(NODE_CLIEN
 	@cd $(NODE_CLIENT) && npm ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-bench: $(VENV)/.installed-dev  ## decoding beside two other clients; throughput and latency beside a raw relay
+bench: $(VENV)/.installed-dev  ## decoding beside two other clients; throughput and latency beside a raw relay; orders
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/latency.py
 	$(BIN)/python benchmarks/slow_subscriber.py
 	$(BIN)/python benchmarks/snapshots.py --only-print
 	$(BIN)/python benchmarks/floods.py
+	$(BIN)/python benchmarks/orders.py
 
 SECONDS ?= 600
 RATE ?= 50000

@@ -9,8 +9,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
+import durable_messages
 import msgpack
-import orders
 from ticks import contract, ticks
 
 from ibbridge.codec import Dialect, Message
@@ -26,7 +26,7 @@ BLOCK = 20_000
 DURABLE = 0.01
 """Default share of messages that go to disk."""
 
-CLASSES = ("md", *orders.CLASSES)
+CLASSES = ("md", *durable_messages.CLASSES)
 """First topic components of the messages."""
 
 # The identity of the values that one topic can hold, after docs/messages.md.
@@ -43,7 +43,7 @@ def mix(ids: Sequence[int], count: int, durable: float, seed: int = 1) -> list[M
     """Return `count` messages: ticks for the requests `ids`, and a share of `durable` messages that go to disk."""
     chance = random.Random(seed)
     lines = ticks(ids, count, seed)
-    return [orders.durable(chance) if chance.random() < durable else tick for tick in lines]
+    return [durable_messages.durable(chance) if chance.random() < durable else tick for tick in lines]
 
 
 class Stream:
@@ -81,7 +81,7 @@ def streams(version: int, ids: Sequence[int], durable: float, seed: int = 1) -> 
     found: dict[bytes, Stream] = {}
     for message in mix(ids, BLOCK, durable, seed):
         name, data = client.read(server.put(*message)[4:])  # type: ignore[misc]
-        place = orders.place(message) if name in orders.MIX else ("md", keys[data["reqId"]], name)
+        place = durable_messages.place(message) if name in durable_messages.MIX else ("md", keys[data["reqId"]], name)
         of = _IDENTITY.get(name, lambda data: data["tickType"])
         stream = found.setdefault(topics.topic(*place[:2]), Stream())
         stream.add(topics.topic(*place), data, of and of(data), event=of is None)

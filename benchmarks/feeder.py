@@ -21,7 +21,7 @@ from processes import PATIENCE, hear, say
 from ibbridge.codec import Acceptor, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 T = TypeVar("T")
 
@@ -73,10 +73,12 @@ class Load:
         return (items * whole)[self._next : self._next + count]
 
 
-def greet(client: socket.socket, version: int, lines: int) -> tuple[Acceptor, list[int]]:
+def greet(
+    client: socket.socket, version: int, lines: int, others: list[Message] | None = None
+) -> tuple[Acceptor, list[int]]:
     """Greet the client and wait for its market data requests. Return the acceptor and the request ids.
 
-    Raises ConnectionError if the client goes.
+    Add the other requests to `others`. Raises ConnectionError if the client goes.
     """
     acceptor = Acceptor(newest=version)
     ids: list[int] = []
@@ -91,6 +93,8 @@ def greet(client: socket.socket, version: int, lines: int) -> tuple[Acceptor, li
                 client.sendall(b"".join(acceptor.dialect.put(name, about) for name, about in _WELCOME))
             elif message.name == "reqMktData":
                 ids.append(message.data["reqId"])
+            elif others is not None:
+                others.append(message)
         client.sendall(acceptor.data_to_send())
     return acceptor, ids
 
@@ -121,10 +125,13 @@ def paced(client: socket.socket, frames: list[bytes], rate: float, each: int) ->
     return stamps
 
 
-def steady(client: socket.socket, load: Load, rate: float, seconds: float) -> tuple[int, float]:
+def steady(
+    client: socket.socket, load: Load, rate: float, seconds: float, more: Callable[[], bytes] = bytes
+) -> tuple[int, float]:
     """Send `rate` messages a second on average, in small bursts. Return the number of messages and the seconds.
 
-    Late messages are made up for, up to `LATE` seconds' worth. A longer delay lowers the rate.
+    Late messages are made up for, up to `LATE` seconds' worth. A longer delay lowers the rate. Behind each burst go the
+    bytes that `more` returns.
     """
     each = max(1, int(rate * BURST))
     began = due = time.monotonic()
@@ -132,7 +139,7 @@ def steady(client: socket.socket, load: Load, rate: float, seconds: float) -> tu
     while (now := time.monotonic()) < began + seconds:
         if now < due:
             time.sleep(due - now)
-        client.sendall(b"".join(load.take(each)))
+        client.sendall(b"".join(load.take(each)) + more())
         sent += each
         due = max(due + each / rate, now - LATE)
     return sent, time.monotonic() - began

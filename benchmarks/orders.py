@@ -1,101 +1,332 @@
-"""Durable messages for the benchmarks: orders, fills and account values, written by the codec's server side.
+"""Benchmark of the time that an order takes through the daemon, with the order journal on a disk.
 
-No client has placed these orders (TWS also reports orders from its own windows), so the daemon need place none. `place`
-gives the topic of each message after docs/protocol.md, not after the daemon's code.
+The set-up: a TWS stand-in that sends 5,000 ticks a second, the daemon, and one client. A time runs from the send of a
+command to the end of TWS's read of the last order. Single orders, groups of three and bursts take turns, and beside
+each order the disk's own time is measured in the same folder: one page of 4 KiB written, and fsync. An order cannot
+leave before the same has been done for the journal. Then a reconciliation of 1,000 open orders with 10,000 executions
+is measured, in one process: the CPU of the loop's thread, and its longest callback. At last a journal of 100,000
+orders is opened, as at each start.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import asyncio.events
+import json
+import os
+import pathlib
+import sys
+import time
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgpack
+import zmq
+from harness import Caller, bridge, child, disk, free_ports, positive, subscribe
+from processes import InvalidError, end_cleanly
 from ticks import contract
 
-from ibbridge.codec import Message
+from ibbridge.config.loader import load
+from ibbridge.daemon import Daemon
+from ibbridge.storage.order_store import OrderStore
+from ibbridge.storage.records import JournalRecord
 
 if TYPE_CHECKING:
-    import random
+    from collections.abc import Iterator
 
-ACCOUNT = "DU1234567"
-ORDERS = 20
-POSITIONS = 50
-VALUES = ("NetLiquidation", "AvailableFunds", "BuyingPower", "TotalCashBalance", "UnrealizedPnL", "RealizedPnL")
-CURRENCIES = ("USD", "EUR", "BASE")
+    from processes import Child
 
-MIX = {"orderStatus": 35, "updateAccountValue": 30, "updatePortfolio": 20, "openOrder": 10, "execDetails": 5}
-"""Share of each type, in percent."""
+RATE = 5_000
+"""Ticks a second that TWS sends meanwhile."""
 
-CLASSES = ("ord", "exec", "acct")
-"""First topic components of the messages."""
+LINES = 100
+GROUP = 3
+BURST = 20
+"""Orders that are sent at once."""
 
+PAUSE = 0.008
+"""Seconds between two commands."""
 
-def durable(chance: random.Random) -> Message:
-    """Return a random durable message."""
-    (name,) = chance.choices(list(MIX), list(MIX.values()))
-    return Message(name, _MADE[name](chance))
+WARM = 50
+"""Rounds that do not count."""
 
+PAGE = bytes(4096)
 
-def place(message: Message) -> tuple[str, ...]:
-    """Return the topic components of a message."""
-    name, data = message
-    if name.startswith("update"):
-        return "acct", data["accountName"], name
-    if name == "execDetails":
-        return "exec", "ext", name
-    return "ord", "ext", f"~{data.get('order', data)['permId']}", name
+P50, P99, RATIO = 400, 2_000, 1.5
+"""Aims: µs of a single order, and the most that a group of three may take in terms of it."""
 
+OPEN, EXECUTIONS = 1_000, 10
+"""Open orders of the reconciliation, and the executions of each."""
 
-def _order(chance: random.Random) -> dict[str, Any]:
-    return {"orderId": 0, "clientId": 0, "permId": 700 + chance.randrange(ORDERS)}
+CPU, SLICE = 2.0, 10.0
+"""Aims for it: seconds of CPU, and milliseconds of the longest callback."""
 
+KNOWN = 100_000
+"""Orders in the journal that is opened. One in a hundred of them is open."""
 
-def _price(chance: random.Random) -> float:
-    return chance.randrange(1000, 50000) / 100
+CONTRACT = contract(0)
+ORDER = {"action": "BUY", "totalQuantity": 1000, "orderType": "LMT", "lmtPrice": 1.0}
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
-def _status(chance: random.Random) -> dict[str, Any]:
-    filled = float(chance.randrange(100))
-    done = {"status": "Submitted", "filled": filled, "remaining": 100 - filled, "avgFillPrice": _price(chance)}
-    return {**_order(chance), **done, "parentId": 0, "lastFillPrice": _price(chance), "whyHeld": "", "mktCapPrice": 0.0}
+class Trial:
+    """A daemon with its TWS, a client, and a file beside its store."""
+
+    def __init__(self, given: argparse.Namespace, children: ExitStack) -> None:
+        pub, rep = (f"tcp://127.0.0.1:{port}" for port in free_ports())
+        self.desk, tws = _desk(children, given.version, LINES, 0)
+        daemon = bridge(children, tws, pub, rep, {})
+        with Caller(rep) as caller:
+            subscribe(daemon, caller, LINES)
+        self.desk.hear()
+        context = children.enter_context(zmq.Context())
+        self._client = children.enter_context(context.socket(zmq.DEALER))
+        self._client.set(zmq.LINGER, 0)
+        self._client.set(zmq.RCVTIMEO, 20_000)
+        self._client.connect(rep)
+        place = pathlib.Path(children.enter_context(disk())) / "page"
+        self._file = os.open(place, os.O_RDWR | os.O_CREAT, 0o600)
+        children.callback(os.close, self._file)
+        self._count = 0
+        self.sent: dict[str, list[tuple[int, int]]] = {"one order": [], "a group of 3": [], "in bursts of 20": []}
+        self.page: list[float] = []
+
+    def orders(self, kind: str, command: str, count: int = 1) -> None:
+        """Send commands at once, take the replies, and note when each was sent, and the id of its last order."""
+        at = {}
+        for _ in range(count):
+            self._count += 1
+            packed = msgpack.packb(_command(command, self._count))
+            at[self._count] = time.monotonic_ns()
+            self._client.send_multipart([b"", packed])
+        for _ in range(count):
+            reply = msgpack.unpackb(self._client.recv_multipart()[1])
+            if not reply["ok"]:
+                raise InvalidError(f"{command}: {reply['error']}")
+            last = reply["result"].get("orders", [reply["result"]])[-1]
+            self.sent[kind].append((last["orderId"], at[reply["id"]]))
+
+    def write_page(self) -> None:
+        """Write a page beside the store, have it on the disk, and note the seconds."""
+        began = time.perf_counter()
+        os.pwrite(self._file, PAGE, 0)
+        os.fsync(self._file)
+        self.page.append(time.perf_counter() - began)
+
+    def forget(self) -> None:
+        """Forget what was measured so far."""
+        self.page.clear()
+        for each in self.sent.values():
+            each.clear()
+
+    def round(self) -> None:
+        """Place one order, and a group."""
+        self.orders("one order", "placeOrder")
+        time.sleep(PAUSE)
+        self.write_page()
+        self.orders("a group of 3", "placeOrders")
+        time.sleep(PAUSE)
 
 
-def _open_order(chance: random.Random) -> dict[str, Any]:
-    order = {**_order(chance), "action": "BUY", "totalQuantity": 100.0, "orderType": "LMT", "account": ACCOUNT}
-    return {
-        "orderId": 0,
-        "contract": _held(chance),
-        "order": {**order, "lmtPrice": _price(chance), "tif": "DAY"},
-        "orderState": {"status": "Submitted"},
-    }
+def _command(command: str, number: int) -> dict[str, Any]:
+    about = {"id": number, "cmd": command, "client": "bench"}
+    if command == "placeOrder":
+        return {**about, "key": f"o{number}", "args": {"contract": CONTRACT, "order": ORDER}}
+    of_all = {"contract": CONTRACT, "order": ORDER}
+    members: list[dict[str, Any]] = [{**of_all, "key": f"o{number}-0"}]
+    members += [{**of_all, "key": f"o{number}-{each}", "parent": f"o{number}-0"} for each in range(1, GROUP)]
+    return {**about, "args": {"orders": members}}
 
 
-def _fill(chance: random.Random) -> dict[str, Any]:
-    # Without an execId, because the same messages are fed again and again, and the daemon tells of an execution once.
-    execution = {**_order(chance), "acctNumber": ACCOUNT}
-    what = {"time": "20261122 10:00:00 US/Eastern", "exchange": "ISLAND", "side": "BOT", "shares": 100.0}
-    prices = {"price": _price(chance), "cumQty": 100.0, "avgPrice": _price(chance)}
-    return {"reqId": -1, "contract": _held(chance), "execution": {**execution, **what, **prices}}
+def _desk(children: ExitStack, version: int, lines: int, executions: int) -> tuple[Child, int]:
+    given = ("--version", str(version), "--lines", str(lines), "--executions", str(executions))
+    desk = children.enter_context(child("order_desk", *given))
+    return desk, desk.hear()["port"]
 
 
-def _value(chance: random.Random) -> dict[str, Any]:
-    about = {"key": chance.choice(VALUES), "currency": chance.choice(CURRENCIES), "accountName": ACCOUNT}
-    return {**about, "val": f"{_price(chance)}"}
+def quantiles(seconds: list[float]) -> dict[str, float]:
+    """Return the quantiles of times in seconds, in microseconds."""
+    ranked = sorted(seconds)
+    return {name: ranked[min(len(ranked) - 1, int(share * len(ranked)))] * 1e6 for name, share in _QUANTILES.items()}
 
 
-def _portfolio(chance: random.Random) -> dict[str, Any]:
-    names = ("marketPrice", "marketValue", "averageCost", "unrealizedPNL", "realizedPNL")
-    prices = {name: _price(chance) for name in names}
-    return {"contract": _held(chance), "position": 100.0, **prices, "accountName": ACCOUNT}
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    """Measure the times of orders. Return their quantiles, and those of the disk, in µs."""
+    with ExitStack() as children:
+        trial = Trial(given, children)
+        seconds = (given.rounds + WARM) * 0.05 + 5
+        trial.desk.tell(rate=RATE, seconds=seconds)
+        for number in range(given.rounds + WARM):
+            if number == WARM:
+                trial.forget()
+            trial.round()
+            if number % 10 == 0:
+                trial.orders("in bursts of 20", "placeOrder", BURST)
+                time.sleep(PAUSE)
+        if trial.desk.said():
+            raise InvalidError("the ticks have ended before the measurement")
+        told = trial.desk.hear(seconds + 20)
+    came = dict(told["came"])
+    about: dict[str, Any] = {"rate": told["sent"] / told["seconds"], "page": quantiles(trial.page)}
+    for kind, sent in trial.sent.items():
+        about[kind] = quantiles([(came[number] - at) / 1e9 for number, at in sent])
+    about["ratio"] = about["a group of 3"]["p50"] / about["one order"]["p50"]
+    return about
 
 
-def _held(chance: random.Random) -> dict[str, Any]:
-    line = chance.randrange(POSITIONS)
-    return {**contract(line), "conId": 1000 + line}
+def show(about: dict[str, Any]) -> None:
+    """Print the results of `measure`."""
+    load1 = os.getloadavg()[0]
+    print(f"µs from the command to TWS, beside {about['rate']:,.0f} ticks a second; load {load1:.1f}")
+    for kind in ("one order", "a group of 3", "in bursts of 20"):
+        print(f"  {kind:16} {_shown(about[kind])}")
+    print(f"  {'4 KiB and fsync':16} {_shown(about['page'])}")
+    print(f"  aims on a quiet machine with a fast disk: one order p50 {P50}, p99 {P99:,}")
+    print(f"  a group takes {about['ratio']:.2f} times as long as one order (aim: less than {RATIO})")
 
 
-_MADE = {
-    "orderStatus": _status,
-    "openOrder": _open_order,
-    "execDetails": _fill,
-    "updateAccountValue": _value,
-    "updatePortfolio": _portfolio,
-}
+def _shown(values: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:7,.0f}" for name, value in values.items())
+
+
+# -- reconciliation
+
+
+class Slices:
+    """Slices of the loop's thread: `longest` has the CPU and the wall time of the longest callback, in seconds."""
+
+    def __init__(self) -> None:
+        self.cpu = self.longest = self.longest_wall = 0.0
+
+    @contextmanager
+    def measured(self) -> Iterator[None]:
+        """Measure every callback of the loop."""
+        run = asyncio.events.Handle._run  # noqa: SLF001 - the one place through which all callbacks pass
+
+        def timed(handle: asyncio.Handle) -> None:
+            wall, cpu = time.perf_counter(), time.thread_time()
+            run(handle)
+            cpu = time.thread_time() - cpu
+            self.cpu += cpu
+            self.longest = max(self.longest, cpu)
+            self.longest_wall = max(self.longest_wall, time.perf_counter() - wall)
+
+        asyncio.events.Handle._run = timed  # type: ignore[method-assign,assignment]  # noqa: SLF001
+        try:
+            yield
+        finally:
+            asyncio.events.Handle._run = run  # type: ignore[method-assign]  # noqa: SLF001
+
+
+async def reconcile(given: argparse.Namespace) -> list[dict[str, Any]]:
+    """Measure two reconciliations in this process: one whose executions are new, and one whose are known."""
+    with ExitStack() as children:
+        desk, tws = _desk(children, given.version, 1, EXECUTIONS)
+        pub, rep = (f"tcp://127.0.0.1:{port}" for port in free_ports())
+        place = children.enter_context(disk())
+        settings = {"tws.port": tws, "bus.pub": pub, "bus.rep": rep, "store.path": place, "pacing.rate": 100_000}
+        daemon = Daemon(load(None, [f"{key}={value}" for key, value in settings.items()]))
+        serving = asyncio.create_task(daemon.serve())
+        await _until(lambda: daemon.parts.tws.session.ready)
+        _do(daemon, 0, "reqMktData", contract=CONTRACT)
+        await _until(desk.said)
+        desk.hear()
+        desk.tell(rate=10, seconds=3600)
+        for number in range(1, OPEN + 1):
+            _do(daemon, number, "placeOrder", key=f"o{number}", contract=CONTRACT, order=ORDER)
+            await asyncio.sleep(0)
+        found = [await _reconciled(daemon) for _ in range(2)]
+        daemon._stop()  # noqa: SLF001 - as a signal does
+        await serving
+    return found
+
+
+async def _reconciled(daemon: Daemon) -> dict[str, Any]:
+    schedule = daemon.parts.orders.reconciliation
+    reconciliation = schedule._reconciliation  # noqa: SLF001 - it says when it runs
+    await _until(lambda: not reconciliation.is_running)
+    slices = Slices()
+    with slices.measured():
+        schedule.request()
+        await _until(lambda: reconciliation.is_running)
+        await _until(lambda: not reconciliation.is_running)
+        await asyncio.sleep(1.5)
+    return {"cpu": slices.cpu, "longest": slices.longest * 1e3, "longestWall": slices.longest_wall * 1e3}
+
+
+async def _until(done: Any) -> None:
+    late = time.monotonic() + 60
+    while not done():
+        if time.monotonic() > late:
+            raise InvalidError("the reconciliation does not come to its end")
+        await asyncio.sleep(0.01)
+
+
+def _do(daemon: Daemon, number: int, command: str, **args: Any) -> None:
+    packed = msgpack.packb({"id": number, "cmd": command, "client": "bench", "args": args})
+    reply = msgpack.unpackb(daemon.parts.commands.answer(packed))
+    if not reply["ok"]:
+        raise InvalidError(f"{command}: {reply['error']}")
+
+
+def show_reconciliations(found: list[dict[str, Any]]) -> None:
+    """Print the results of `reconcile`."""
+    print(f"reconciliation of {OPEN:,} open orders and {OPEN * EXECUTIONS:,} executions, with their commissions")
+    for name, each in zip(("executions new", "executions known"), found, strict=True):
+        wall = f"{each['longestWall']:.1f} ms with waiting for the disk"
+        print(f"  {name:16} {each['cpu']:.2f} s of CPU, longest callback {each['longest']:.1f} ms of CPU ({wall})")
+    print(f"  aims: less than {CPU:g} s, at most {SLICE:g} ms of CPU")
+
+
+def opening() -> float:
+    """Return the seconds that the opening of a large journal takes."""
+    with disk() as place:
+        store = OrderStore(pathlib.Path(place), patience=60)
+        store.open(1, None)
+        for first in range(0, KNOWN, 1000):
+            numbers = range(first, first + 1000)
+            store.commit([JournalRecord(1, b"bench/o%d" % each, bytes(400), each % 100 == 0) for each in numbers])
+            store.tick()
+        store.close()
+        store = OrderStore(pathlib.Path(place), patience=60)
+        began = time.perf_counter()
+        store.open(1, None)
+        seconds = time.perf_counter() - began
+        fault, found = store.fault, len(store.open_records(1))
+        store.close()
+    if fault or found != KNOWN // 100:
+        raise InvalidError(f"the journal has {found} open orders: {fault}")
+    return seconds
+
+
+def main() -> int:
+    """Measure and print. Return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=positive, default=500, help="of each (default %(default)s)")
+    parser.add_argument("--version", type=int, default=226, help="server version (default %(default)s)")
+    parser.add_argument("--only", choices=("times", "reconciliation", "opening"), help="measure only these")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there too")
+    given = parser.parse_args()
+    end_cleanly()
+    about: dict[str, Any] = {}
+    try:
+        if given.only in (None, "times"):
+            about["times"] = measure(given)
+            show(about["times"])
+        if given.only in (None, "reconciliation"):
+            about["reconciliation"] = asyncio.run(reconcile(given))
+            show_reconciliations(about["reconciliation"])
+        if given.only in (None, "opening"):
+            about["opening"] = opening()
+            print(f"a journal of {KNOWN:,} orders is opened in {about['opening']:.2f} s")
+    except InvalidError as error:
+        print(f"no measurement: {error}", file=sys.stderr)
+        return 1
+    if given.json:
+        given.json.write_text(json.dumps(about, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

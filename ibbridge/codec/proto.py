@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any, NamedTuple, TypeGuard, cast
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
@@ -381,6 +382,15 @@ def writer(message: Declaration, version: int) -> Writer:
     return _Filler(message, version).write
 
 
+class _Plan(NamedTuple):
+    """Plan to write members: their plain scalars by name, what is written for an absent one, and the other members."""
+
+    members: Sequence[Member]
+    scalars: dict[str, tuple[str, Field, Scalar]]
+    constants: list[tuple[str, str, Any]]
+    others: list[Member]
+
+
 class _Filler:
     """Writer of data into protobuf messages.
 
@@ -393,6 +403,7 @@ class _Filler:
         self.version = version
         self.told = is_told(message)
         self.proto = _DESCRIPTORS.message_class(message, message.fields)
+        self.plans: dict[int, _Plan] = {}  # by the id of the members, which the plan keeps
 
     def write(self, data: Mapping[str, Any]) -> bytes:
         m = self.proto()
@@ -401,17 +412,40 @@ class _Filler:
         return m.SerializeToString(deterministic=True)
 
     def fill(self, m: Any, members: Sequence[Member], data: Mapping[str, Any]) -> None:
-        for member in members:
+        plan = self.plans.get(id(members)) or self.plan(members)
+        for name, value in data.items():
+            if (found := plan.scalars.get(name)) is not None:
+                _set_scalar(m, *found, value, told=self.told)
+        for name, absent, value in plan.constants:
+            if name not in data:
+                setattr(m, absent, value)
+        for member in plan.others:
             if isinstance(member, Spread):
                 self.fill(m, member.record.fields, data.get(member.name) or {})
-            elif not (member.tag and sendable(self.message, member, self.version)):
-                continue
             elif isinstance(member, Inline):
                 inner = getattr(m, attribute(member))
                 inner.SetInParent()
                 self.fill(inner, member.fields, data)
             else:
                 self.set(m, member, _find(data, member))
+
+    def plan(self, members: Sequence[Member]) -> _Plan:
+        """Plan the writing of members, so that the many fields that an order leaves out cost nothing."""
+        plan = self.plans[id(members)] = _Plan(members, {}, [], [])
+        for member in members:
+            if isinstance(member, Spread):
+                plan.others.append(member)
+            elif not (member.tag and sendable(self.message, member, self.version)):
+                continue
+            elif _is_plain(member) and member.name not in plan.scalars:
+                name, kind = attribute(member), cast("Scalar", member.type)
+                plan.scalars[member.name] = name, member, kind
+                absent = SimpleNamespace()
+                _set_scalar(absent, name, member, kind, member.default, told=self.told)
+                plan.constants.extend((member.name, *each) for each in vars(absent).items())
+            else:
+                plan.others.append(member)
+        return plan
 
     def set(self, m: Any, field: Field, value: Any) -> None:
         name, kind = attribute(field), field.type
@@ -438,6 +472,11 @@ class _Filler:
                 self.fill(inner, kind.kinds[row[kind.by.name]].fields, row)
             else:
                 self.fill(target.add(), kind.fields, row)
+
+
+def _is_plain(member: Field | Inline) -> TypeGuard[Field]:
+    """Return True for a single scalar that stands in the record that declares it."""
+    return isinstance(member, Field) and isinstance(member.type, Scalar) and not member.many and not member.nested
 
 
 def _find(data: Mapping[str, Any], field: Field) -> Any:

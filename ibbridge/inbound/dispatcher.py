@@ -74,10 +74,14 @@ class Turn:
             self._timer = self._clock.call_later(0, self.now)
 
     def after_read(self, *, more: bool) -> None:
-        """Take the turn after a read, unless there is `more` to read and its messages may share the commit."""
-        if more and self._reads < TOGETHER and self._publisher.end_batch():
+        """Take the turn after a read, unless there is `more` to read and its messages may share the commit.
+
+        A commit of several reads is a callback of its own: so no callback takes longer than a read, or a commit.
+        """
+        if (more or self._reads) and self._publisher.end_batch():
             self._reads += 1
-            self.soon()
+            if (more and self._reads <= TOGETHER) or self._timer is None:
+                self.soon()
         else:
             self.now()
 

@@ -94,8 +94,6 @@ class OrderDeparture:
         order.leave(transmitted=transmitted)
         self._orders.journal.note(order)
         self._unreported.order_left(order)
-        if order not in self.accepting:
-            self._notifications.publish_state(order)
 
     def _number(self, order: Order, values: dict[str, Any], message: OutboundMessage) -> bytes:
         """Give an order its id, and that of its parent. Return the bytes of the order."""
@@ -105,6 +103,12 @@ class OrderDeparture:
             values["order"] = {**values["order"], "parentId": parent.order_id}
         self._orders.number(order, values[str(message.request.key)])
         return message.data if values == message.args else self._sender.packed(message.request, values)
+
+    def orders_written(self, orders: Sequence[Order], _: OutboundMessage) -> None:
+        """Publish the states of orders that are written. What is committed for that takes the orders no time."""
+        for order in orders:
+            if order not in self.accepting:
+                self._notifications.publish_state(order)
 
     def order_dropped(self, order: Order, message: OutboundMessage) -> None:
         """End an order whose connection is gone."""
@@ -141,7 +145,6 @@ class OrderDeparture:
         order.step(OrderEvent.MODIFY)
         self._orders.journal.note(order)
         self._unreported.change_left(order)
-        self._notifications.publish_state(order)
         return True
 
     def change_dropped(self, order: Order, _: OutboundMessage) -> None:

@@ -135,6 +135,7 @@ class OrderGroups(ConnectionListener):
                 on_send=partial(self._departure.group_leaves, orders, values),
                 on_drop=partial(self._departure.group_dropped, orders),
                 on_refuse=partial(self._departure.group_refused, orders),
+                on_written=partial(self._departure.orders_written, orders),
             )
             message.weight = len(orders)
             self._departure.queue(orders, message)

@@ -70,6 +70,7 @@ class OrderModification:
             on_send=partial(self._departure.change_leaves, order, revision, digest, changed),
             on_drop=partial(self._departure.change_dropped, order),
             on_refuse=partial(self._departure.change_refused, order, order.revision, order.state),
+            on_written=partial(self._departure.orders_written, [order]),
             instead_of=[order.change] if order.change else (),
         )
         order.change, order.change_digest = message, digest

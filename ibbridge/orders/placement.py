@@ -109,6 +109,7 @@ class OrderPlacement:
                 on_send=partial(self._departure.order_leaves, order),
                 on_drop=partial(self._departure.order_dropped, order),
                 on_refuse=partial(self._departure.order_refused, order),
+                on_written=partial(self._departure.orders_written, [order]),
             )
             self._departure.queue([order], message)
             self._sender.send(message)
@@ -196,6 +197,7 @@ class OrderPlacement:
             client=command_id.client,
             on_send=partial(self._departure.cancel_leaves, order),
             on_drop=partial(self._departure.cancel_dropped, order),
+            on_written=partial(self._departure.orders_written, [order]),
             instead_of=former,
         )
         order.cancelled_by = cause

@@ -52,7 +52,7 @@ class UnreportedOrders(ConnectionListener):
         """Start the deadline of the report of a cancel, which is being written."""
         order.cancelling = order.has_followup = True
         order.cancelled_at = self._clock.utc_us()
-        self._notifications.step(order, OrderEvent.CANCEL)
+        order.step(OrderEvent.CANCEL)
         self._deadlines.add((order, True), PATIENCE)
 
     def change_left(self, order: Order) -> None:

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+COPIED = 32
+"""Records after which `tick` copies the write-ahead log into the file: half a megabyte of it."""
+
+KEPT_LOG = 2**23
+"""Bytes of the log that are kept when it begins anew. To overwrite the log takes a commit less time than to lengthen
+it: the disk has the same pages to write, and the file system has nothing to note."""
+
 _BUSY = 0.002  # seconds; no other process should write
 
 
@@ -76,11 +83,12 @@ class OrderStore:
         self._faults = Faults(self._file.path)
         self._times = CommitTimes()
         self._disk = Disk(self._file, self._faults, self._times, patience, self.outside.thread)
-        self._log = WriteAheadLog(self._disk, self._times, "full")
+        self._log = WriteAheadLog(self._disk, self._times, "full", KEPT_LOG)
         self._about = AboutJournal("", 0, 0, 1, 0, 0)
         self._known = KnownKeys()
         self._opened: list[JournalRecord] = []
         self._inode = 0
+        self._uncopied = 0  # records that were written since the log was copied
 
     @property
     def fault(self) -> str:
@@ -147,7 +155,7 @@ class OrderStore:
             raise UnfitError(f"it is empty, and was the journal {expected.name}; put back what was there")
         db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA wal_autocheckpoint=0")
-        db.execute("PRAGMA journal_size_limit=0")
+        db.execute(f"PRAGMA journal_size_limit={KEPT_LOG}")
         db.execute("PRAGMA synchronous=FULL")
         if empty:
             journal_schema.create(db, AboutJournal(f"j-{self.outside.random_bits(48):012x}", client_id, 0, 1, 0, 0))
@@ -199,6 +207,7 @@ class OrderStore:
             for name in new:
                 self._known.add(name)
             self._about = self._about._replace(records=len(self._known))
+            self._uncopied += len(records)
 
         return self._commit(records, about, written)
 
@@ -233,8 +242,9 @@ class OrderStore:
             self._faults.replaced()
         elif self._faults.failing:
             self.reserve(self.reserved)
-        elif self._log.is_long:
+        elif self._uncopied >= COPIED:
             self._log.copy()
+            self._uncopied = 0
 
     def metrics(self) -> dict[str, Any]:
         """Return the metrics of the journal, as `EventStore.metrics` does."""

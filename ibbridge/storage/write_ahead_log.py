@@ -26,13 +26,17 @@ disk), and by a commit (4 to 5 ms) if `tick` does not come in time."""
 
 
 class WriteAheadLog:
-    """Write-ahead log of the file on `disk`. `is_copied`: nothing was committed since the last whole copy."""
+    """Write-ahead log of the file on `disk`. `is_copied`: nothing was committed since the last whole copy.
 
-    def __init__(self, disk: Disk, times: CommitTimes, sync: str) -> None:
+    `most` is how many bytes the log may grow before a commit copies it.
+    """
+
+    def __init__(self, disk: Disk, times: CommitTimes, sync: str, most: int = WAL) -> None:
         self.is_copied = True
         self._disk = disk
         self._times = times
         self._sync = sync
+        self._most = most
         self._copied_to = 0
 
     @property
@@ -67,7 +71,7 @@ class WriteAheadLog:
             self._times.attempted(perf_counter() - started)
             return False
         self._times.committed(perf_counter() - started)
-        if self._grown() >= WAL:
+        if self._grown() >= self._most:
             self.copy()
         return True
 

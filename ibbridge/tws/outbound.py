@@ -37,15 +37,16 @@ def always(_: OutboundMessage) -> bool:
 
 
 def nothing(_: OutboundMessage) -> None:
-    """Do nothing about a message that is dropped."""
+    """Do nothing about a message that is written or dropped."""
 
 
 @dataclass(slots=True, eq=False)
 class OutboundMessage:
     """Outbound message: a request that `client` ("" is the daemon itself) sends to TWS over the connection `peer`.
 
-    `on_send` is called just before the bytes are written; if it returns False, the message is dropped. `on_drop` is
-    called if the connection is lost while the message waits. A message with `on_refuse` is written only after a commit
+    `on_send` is called just before the bytes are written; if it returns False, the message is dropped. `on_written` is
+    called when they are written: what need not come before is done there, because it takes time. `on_drop` is called if
+    the connection is lost while the message waits. A message with `on_refuse` is written only after a commit
     that follows `on_send`; `on_refuse` is called, and the message is dropped, if the commit fails. `instead_of` holds
     earlier messages that this message replaces in the queue. `weight` is the number of messages that TWS counts.
     """
@@ -59,6 +60,7 @@ class OutboundMessage:
     on_refuse: Callable[[OutboundMessage], None] | None = None
     instead_of: Sequence[OutboundMessage] = ()
     peer: bytes = b""
+    on_written: Callable[[OutboundMessage], None] = nothing
     weight: int = 1
     # Set by the queue.
     since: float = 0.0

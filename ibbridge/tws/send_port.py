@@ -123,8 +123,11 @@ class SendPort:
             return
         now = self._clock.monotonic()
         leaving = [message for message in self._send_queue.next_messages(now) if message.on_send(message)]
-        for message in self._committed(leaving):
+        leaving = self._committed(leaving)
+        for message in leaving:
             writer.write(message.data)
+        for message in leaving:
+            message.on_written(message)
         self._come_back(now)
 
     def _committed(self, leaving: list[OutboundMessage]) -> list[OutboundMessage]:

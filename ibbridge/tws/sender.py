@@ -102,6 +102,7 @@ class RequestSender(ConnectionListener):
         on_send: Callable[[OutboundMessage], bool] = always,
         on_drop: Callable[[OutboundMessage], None] = nothing,
         on_refuse: Callable[[OutboundMessage], None] | None = None,
+        on_written: Callable[[OutboundMessage], None] = nothing,
         instead_of: Sequence[OutboundMessage] = (),
     ) -> OutboundMessage:
         """Return a message for `send`, to wait in the turn of `client`. The daemon itself is the client "".
@@ -110,7 +111,7 @@ class RequestSender(ConnectionListener):
         """
         data = self._dialect().put(request.name, values)
         peer = self.peer if client else b""
-        return OutboundMessage(request, data, client, values, on_send, on_drop, on_refuse, instead_of, peer)
+        return OutboundMessage(request, data, client, values, on_send, on_drop, on_refuse, instead_of, peer, on_written)
 
     def packed(self, request: Request, values: dict[str, Any]) -> bytes:
         """Return the bytes of a request with valid arguments. Raise `CommandRefused` if there is no connection."""

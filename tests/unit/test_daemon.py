@@ -599,6 +599,7 @@ def test_reads_behind_which_there_is_more_share_a_commit_and_the_last_is_not_wai
         wire.read(news)
         assert (daemon.store.metrics()["commits"], len(published.of("error"))) == (before, heard), reads
     wire.read(news)
+    published.clock.pass_time(0.0)
     assert (daemon.store.metrics()["commits"], len(published.of("error"))) == (before + 1, heard + TOGETHER + 1)
     wire.read(news)
     assert len(published.of("error")) == heard + TOGETHER + 1
