@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MOST_FOREIGN = 10_000
 """Most orders of nobody here whose ids are remembered."""
 
+_LARGEST_PERM_ID = 2**63
+
 _UNTIED = (None, 0, UNSET_INT)
 """Ids that name nothing."""
 
@@ -217,7 +219,7 @@ class OrderRegistry:
     def _join(self, order: Order, perm_id: Any) -> bool:
         """Enter an order under a permId, and under no other order. Return False if nothing is new."""
         other = self._by_perm.get(perm_id)
-        if perm_id in _UNTIED or other is order:
+        if perm_id in _UNTIED or other is order or not 0 < perm_id < _LARGEST_PERM_ID:
             return False
         if other is not None:
             other.give_up_perm_id(perm_id)

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from ibbridge.orders.order import Order
 
 _CANCELLED = 202
+_ROOM = 2**63
 
 
 def take_report(order: Order, name: str, data: Mapping[str, Any]) -> None:
     """Take the quantities and the end of an order from a message about it."""
     if name == "orderStatus":
-        order.filled, order.remaining = data.get("filled"), data.get("remaining")
-        order.average = data.get("avgFillPrice")
+        order.filled, order.remaining = _plain(data.get("filled")), _plain(data.get("remaining"))
+        order.average = _plain(data.get("avgFillPrice"))
     elif name == "openOrder":
         _take_change(order, data.get("order") or {})
     elif name == "completedOrder":
@@ -68,14 +69,26 @@ def _complete(order: Order, data: Mapping[str, Any]) -> None:
 
 def _take_quantity(order: Order, filled: Any, average: Any) -> None:
     """Take a filled quantity, unless more is known to be filled."""
-    if filled in (None, ""):
+    new, known, left = _number(filled), _number(order.filled), _number(order.remaining)
+    if new is None or (known is not None and new <= known):
         return
-    known = float(order.filled or 0)
-    if order.filled in (None, "") or float(filled) > known:
-        if order.remaining not in (None, ""):
-            order.remaining = max(0.0, float(order.remaining) - (float(filled) - known))
-        order.filled = filled
-        order.average = average if average not in (None, "") else order.average
+    if left is not None:
+        order.remaining = max(0.0, left - (new - (known or 0.0)))
+    order.filled = _plain(filled)
+    order.average = _plain(average) if average not in (None, "") else order.average
+
+
+def _number(value: Any) -> float | None:
+    """Return a quantity as a number; None if it is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _plain(value: Any) -> Any:
+    """Return a quantity as it can be written and published: an integer without room in 64 bits as text."""
+    return str(value) if isinstance(value, int) and abs(value) >= _ROOM else value
 
 
 def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int) -> bool | None:
@@ -97,4 +110,6 @@ def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int) ->
         order.step(OrderEvent.MODIFIED)
     elif ends is False:
         order.step(OrderEvent.ACK)
+    elif order.state is OrderState.SENT:  # TWS may have the order or not: it is looked up at once
+        order.step(OrderEvent.DOUBT)
     return ends
