@@ -248,6 +248,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         bus.check,
         store_watch.tick,
         streams.journal.tick,
+        orders.registry.trim,
         tws.ids.tick,
         streams.halt.tick,
         undecodable.tick,

@@ -87,6 +87,7 @@ class OrderJournal:
         self._executions: dict[str, ExecutionRecord] = {}
         self._ended: dict[tuple[str, str], tuple[Order, int]] = {}
         self._ticks = 0
+        self._settled: list[Order] = []
 
     @property
     def fault(self) -> str:
@@ -159,8 +160,14 @@ class OrderJournal:
                 break
             del self._ended[whose]
             order.settled = True
+            self._settled.append(order)
             self.note(order)
         self.commit()
+
+    def take_settled(self) -> list[Order]:
+        """Return the orders whose records were closed since the last call."""
+        settled, self._settled = self._settled, []
+        return settled
 
     # -- executions
 
@@ -275,4 +282,5 @@ def _order(record: JournalRecord) -> Order | None:
         group=tuple(value["group"]),
         pending=value.get("pending"),
         cancelled_by=value.get("cancelledBy", ""),
+        settled=not record.open,
     )

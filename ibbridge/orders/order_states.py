@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from ibbridge.orders.order import Order
     from ibbridge.streams.publisher import Publisher
 
+_KINDS = ("openOrder", "orderStatus", "completedOrder")
+"""Types of IB's messages that are state of an order."""
+
 TYPE = "orderState"
 """Type of the messages that say what is known of an order."""
 
@@ -48,6 +51,11 @@ class OrderStates:
                 self.journal.note(order)
                 channel = self._publisher.channel("ord", *order.whose[:2], TYPE, ref=order.whose.ref)
                 self._publisher.publish_map(channel, {**state, "changes": order.changes}, at, ())
+
+    def forget(self, order: Order) -> None:
+        """Drop the messages that are state of an order: it was over long ago, and many have ended since."""
+        for kind in (TYPE, *_KINDS):
+            self._publisher.forget_topic("ord", *order.whose[:2], kind)
 
     def changed_now(self, order: Order, ts: int | None = None) -> None:
         """Publish the state of an order, if it has changed."""

@@ -10,7 +10,7 @@ the first message with an `orderRef`. Orders that no client of this daemon has p
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.types import UNSET_INT
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ibbridge.orders.order_states import OrderStates
+
+MOST_FINISHED = 20_000
+"""Most orders in memory that were over long ago. The journal has all of them."""
 
 MOST_FOREIGN = 10_000
 """Most orders of nobody here whose ids are remembered."""
@@ -59,6 +62,7 @@ class OrderRegistry:
         self._recorded = recorded
         self._renumbered = renumbered
         self._by_key: dict[tuple[str, str], Order] = {}
+        self._finished: deque[Order] = deque()
         self._foreign: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # client id and order id, by permId
         self._live: dict[tuple[str, str], Order] = {}
         self._by_id: dict[int, Order] = {}
@@ -107,6 +111,8 @@ class OrderRegistry:
         order = self._by_key.get((owner, key))
         if order is None and (order := self.journal.find(owner, key)) is not None:
             self.add(order)
+            if order.settled:
+                self._finished.append(order)
         return order
 
     def former(self, owner: str, key: str) -> Order | None:
@@ -173,6 +179,25 @@ class OrderRegistry:
     def foreign(self, perm_id: int) -> tuple[Any, Any] | None:
         """Return client id and order id of an order of nobody here, by its permId; None if TWS has not reported it."""
         return self._foreign.get(perm_id)
+
+    def trim(self) -> None:
+        """Forget the oldest orders that were over long ago, beyond `MOST_FINISHED`. Call it about every second."""
+        self._finished.extend(self.journal.take_settled())
+        while len(self._finished) > MOST_FINISHED:
+            order = self._finished.popleft()
+            if order.settled:
+                self._drop(order)
+
+    def _drop(self, order: Order) -> None:
+        known: tuple[tuple[dict[Any, Order], Any], ...] = (
+            (self._by_key, (order.owner, order.key)),
+            (self._by_id, order.order_id),
+            *((self._by_perm, perm_id) for perm_id in order.perm_ids),
+        )
+        for orders, name in known:
+            if orders.get(name) is order:
+                del orders[name]
+        self.states.forget(order)
 
     def report(self, whose: Owner, name: str, data: Mapping[str, Any]) -> None:
         """Take the quantities and the end of an order from a message of TWS about it."""

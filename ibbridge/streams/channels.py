@@ -146,6 +146,14 @@ class ChannelRegistry:
         if (state := self._state_name(channel, identity)) is not None:
             self._history.forget(channel.topic, [state])
 
+    def forget_topic(self, *components: str) -> None:
+        """Drop the channel of a topic with its state, if there is one, in a class whose state survives a restart."""
+        name, topic = self._place(components)
+        stream = self._streams.get(name)
+        channel = stream.channels.get((topic, b"")) if stream is not None else None
+        if channel is not None:
+            self.forget(channel)
+
     def _state_name(self, channel: Channel, identity: Hashable) -> bytes | None:
         """Return the name of a state in the store; None for state that ends with this process."""
         listed = channel.kind in LISTED and channel.stream.durable

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ibbridge.orders import journal, registry
 from ibbridge.orders.journal import OrderJournal
 from ibbridge.orders.order import Order
 from ibbridge.orders.order_states import OrderStates
@@ -246,3 +247,27 @@ def test_another_order_with_the_orderref_of_a_key_takes_neither_its_record_nor_i
     found = desk.orders.find("me", "entry")
     assert found is not None
     assert (found.order_id, found.digest, found.state) == (7, b"same", OrderState.DONE)
+
+
+# -- many orders
+
+
+def test_of_many_orders_that_ended_long_ago_the_oldest_are_in_the_journal_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(registry, "MOST_FINISHED", 3)
+    desk = Desk()
+    orders = [desk.place(f"k{number}", number) for number in range(1, 7)]
+    for number, order in enumerate(orders, 1):
+        desk.hear(number, 100 + number, status="Filled" if number < 6 else "Submitted")
+        desk.orders.journal.note(order)
+    for _ in range(journal.SETTLED + 1):
+        desk.orders.journal.tick()
+        desk.orders.trim()
+    assert [desk.orders.keyed("me", f"k{number}") is not None for number in range(1, 7)] == [False] * 2 + [True] * 4
+    found = desk.orders.find("me", "k1")
+    assert found is not None
+    assert (found.order_id, found.perm_ids, found.ended) == (1, (101,), True)
+    desk.orders.trim()
+    assert desk.orders.keyed("me", "k3") is None, "the one that was looked up counts"
+    assert [order.key for order in desk.orders.open_orders()] == ["k6"]
