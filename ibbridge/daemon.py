@@ -67,9 +67,9 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._restored = recovery.Restored()
         self._at_once = False  # a second signal to stop has come: do not wait
-        outside = outside or wiring.Outside(
-            SystemClock(), wiring.event_store(config), wiring.order_store(config), log_writer=log_writer
-        )
+        if outside is None:
+            events = wiring.event_store(config)
+            outside = wiring.Outside(SystemClock(), events, wiring.order_store(config, events), log_writer=log_writer)
         self._clock = outside.clock
         self.parts = wiring.assemble(config, outside)
         self.store = self.parts.store

@@ -362,7 +362,7 @@ def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outs
     unreported = UnreportedOrders(registry, notifications, clock)
     departure = OrderDeparture(tws.sender, registry, gate, notifications, unreported)
     placement = OrderPlacement(tws.sender, registry, gate, notifications, departure)
-    reconciliation = Reconciliation(registry, requests.issuer, notifications, clock)
+    reconciliation = Reconciliation(registry, requests.issuer, notifications, tws.session, clock)
     every = config.orders.reconcile_minutes * 60.0
     schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, every)
     modification = OrderModification(tws.sender, registry, gate, notifications, departure)
@@ -453,9 +453,10 @@ def event_store(config: Config) -> EventStore:
     )
 
 
-def order_store(config: Config) -> OrderStore:
-    """Return the store of the order journal of a configuration, not opened yet."""
-    return OrderStore(directory(config), patience=config.store.commit_timeout)
+def order_store(config: Config, events: EventStore | None = None) -> OrderStore:
+    """Return the store of the order journal of a configuration, not opened yet, on the disk of an event store."""
+    health = events.disk_health if events is not None else None
+    return OrderStore(directory(config), patience=config.store.commit_timeout, health=health)
 
 
 def directory(config: Config) -> pathlib.Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.schema import Pace
 from ibbridge.ib.notices import CANCELLED, NOT_CONNECTED
-from ibbridge.orders.state_machine import OrderEvent, OrderState
+from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -86,8 +86,8 @@ class OrderDeparture:
             if order.not_after is not None and self._gate.expired(order.not_after):
                 return "its not_after passed before it could be sent"
             parent = self.parent(order)
-            if parent is not None and parent.unsent:
-                return f"its parent, {parent.key}, was not placed"
+            if parent is not None and parent.ended and parent.reason is not Reason.FILLED:
+                return f"its parent, {parent.key}, {'was not placed' if parent.unsent else 'is over'}"
         return ""
 
     def _leave(self, order: Order, *, transmitted: bool) -> None:
@@ -135,13 +135,19 @@ class OrderDeparture:
         self, order: Order, revision: int, digest: bytes, changed: Mapping[str, Any], _: OutboundMessage
     ) -> bool:
         """Prepare for the writing of a change. Return False if the order has changed so that it must not be sent."""
-        order.change = None
+        order.change = order.queued = None
         if order.state not in (OrderState.HELD, OrderState.ACKED, OrderState.WORKING):
             text = f"the change {revision} was not sent: the order is {order.state.value} meanwhile"
             self._notifications.notify_error(order, NOT_CONNECTED, text, ends=False)
             return False
-        order.revision, order.change_digest, order.pending = revision, digest, changed
-        order.has_followup = True
+        order.revision, order.change_digest = revision, digest
+        if order.state is OrderState.HELD:  # TWS says nothing of what it keeps back
+            order.args = changed
+            if is_transmitted(order):
+                self._leave(order, transmitted=True)
+            self._orders.journal.note(order)
+            return True
+        order.pending, order.has_followup = changed, True
         order.step(OrderEvent.MODIFY)
         self._orders.journal.note(order)
         self._unreported.change_left(order)
@@ -149,13 +155,19 @@ class OrderDeparture:
 
     def change_dropped(self, order: Order, _: OutboundMessage) -> None:
         """Tell the owner of an order that its change never left."""
-        order.change, order.change_digest = None, b""
+        order.change, order.change_digest, order.queued = None, b"", None
         why = "the connection to TWS was lost before the change of this order could be sent; change it again"
         self._notifications.notify_error(order, NOT_CONNECTED, why, ends=False)
 
-    def change_refused(self, order: Order, revision: int, state: OrderState, _: OutboundMessage) -> None:
-        """Take a change back that could not be written into the journal, and so must not leave."""
-        order.revision, order.change_digest, order.pending, order.state = revision, b"", None, state
+    def change_refused(
+        self, order: Order, before: tuple[int, OrderState, Mapping[str, Any]], _: OutboundMessage
+    ) -> None:
+        """Take a change back that could not be written into the journal, and so must not leave.
+
+        `before` are the revision, the state and the arguments without the change.
+        """
+        order.revision, order.state, order.args = before
+        order.change_digest, order.pending = b"", None
         why = f"the change could not be recorded, and was not sent: {self._orders.journal.fault}"
         self._notifications.notify_error(order, NOT_CONNECTED, why, ends=False)
 
@@ -166,6 +178,7 @@ class OrderDeparture:
 
     def cancel_dropped(self, order: Order, _: OutboundMessage) -> None:
         """Tell the owner of an order that its cancel never left."""
+        order.cancelled_by = ""
         why = "the connection to TWS was lost before the cancel of this order could be sent; cancel it again"
         self._notifications.notify_error(order, NOT_CONNECTED, why, ends=False)
 
@@ -189,7 +202,7 @@ class OrderDeparture:
     def parent(self, order: Order) -> Order | None:
         """Return the parent of an order; None if it has none that this daemon knows."""
         if order.parent:
-            return self._orders.keyed(order.owner, order.parent)
+            return self._orders.find(order.owner, order.parent)
         return self._orders.numbered(_attribute(order, "parentId") or 0)
 
 

@@ -67,10 +67,15 @@ class OrderGroups(ConnectionListener):
             self._placement.check_unused(client, key)
         group = tuple(keys) if on_partial == CANCEL else ()
         orders = [
-            Order(client, key, 0, args, "placeOrder", digest, not_after, args.get("parent") or "", group=group)
-            for key, args in zip(keys, _with_transmit(keys, members), strict=True)
+            Order(
+                client, key, 0, _args(member), "placeOrder", digest, not_after, member.get("parent") or "", group=group
+            )
+            for key, member in zip(keys, members, strict=True)
         ]
-        self._accept(orders, self._values(orders, keys))
+        values = self._values(orders, keys)
+        for each in _kept_back(orders, values):
+            each["order"]["transmit"] = False
+        self._accept(orders, values)
         return self._result(orders)
 
     def _keys(self, members: Sequence[Mapping[str, Any]], on_partial: str) -> list[str]:
@@ -169,7 +174,7 @@ class OrderGroups(ConnectionListener):
                     continue
 
     def _is_to_cancel(self, order: Order) -> bool:
-        if order.cancelling or order.state in (OrderState.CANCELLING, OrderState.QUEUED):
+        if order.cancelled_by or order.state in (OrderState.CANCELLING, OrderState.QUEUED):
             return False
         others = (self._orders.keyed(order.owner, key) for key in order.group if key != order.key)
         return any(other is not None and other.ended and other.reason in _FAILED for other in others)
@@ -178,19 +183,18 @@ class OrderGroups(ConnectionListener):
 def _key(member: Mapping[str, Any]) -> str:
     if unknown := [name for name in member if name not in _MEMBER]:
         raise CommandRefused("E_ARG", f"{str(unknown[0])[:60]!r} is unknown; an order takes {', '.join(_MEMBER)}")
+    order_arguments.parent(member)
     return order_arguments.with_key(dict(member), None)[1]
 
 
-def _with_transmit(keys: Sequence[str], members: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return the arguments of the orders. Of orders that belong together, TWS transmits all when the last one comes."""
+def _args(member: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in member.items() if name != "key"}
+
+
+def _kept_back(orders: Sequence[Order], values: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the arguments of those of the orders that TWS keeps until the last one of their family comes."""
     roots: dict[str, str] = {}
-    for key, member in zip(keys, members, strict=True):
-        roots[key] = roots.get(member.get("parent") or "", key)
+    for order in orders:
+        roots[order.key] = roots.get(order.parent, order.key)
     last = {root: key for key, root in roots.items()}
-    found = []
-    for key, member in zip(keys, members, strict=True):
-        args = {name: value for name, value in member.items() if name != "key"}
-        if isinstance(args.get("order"), dict) and last[roots[key]] != key:
-            args["order"] = {**args["order"], "transmit": False}
-        found.append(args)
-    return found
+    return [each for order, each in zip(orders, values, strict=True) if last[roots[order.key]] != order.key]

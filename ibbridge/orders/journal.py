@@ -45,6 +45,9 @@ class RecordStore(Protocol):
     def open_records(self, kind: int) -> list[JournalRecord]:
         """Return the records of a kind that were open at the start."""
 
+    def knows(self, kind: int, name: bytes) -> bool:
+        """Return True if there is a record of this name."""
+
     def find(self, kind: int, name: bytes) -> JournalRecord | None:
         """Return a record; None if there is none, or (with a fault) if it is unreadable."""
 
@@ -108,7 +111,9 @@ class OrderJournal:
 
     def forget(self, order: Order) -> None:
         """Have the key of an order freed with the next commit: its command is refused, and nothing of it has left."""
-        self._noted[order.owner, order.key] = None
+        self._noted.pop((order.owner, order.key), None)
+        if self.fault or self._store.knows(ORDER, _name(order.owner, order.key)):  # or a late commit may still write it
+            self._noted[order.owner, order.key] = None
 
     def commit(self) -> bool:
         """Write all that is noted. Return False, with a fault, if that failed; it stays noted then."""

@@ -56,28 +56,32 @@ class OrderModification:
         digest = order_arguments.order_digest("modifyOrder", {"rev": revision, "order": changes})
         if self._is_repeat(order, revision, digest):
             return {**self._result(order, revision), "dup": True}
-        if revision <= order.revision:
-            fault = f"rev must be above {order.revision}, the revision of the last change"
-            raise CommandRefused("E_ARG", fault, rev=order.revision)
+        last, args = order.queued or (order.revision, order.args)
+        if revision <= last:
+            raise CommandRefused("E_ARG", f"rev must be above {last}, the revision of the last change", rev=last)
         self._gate.check()
         _check(order)
-        changed = {**order.args, "order": {**order.args["order"], **changes}}
-        values = order_arguments.changed_values(self._sender, order, changed, self._departure.parent(order))
+        changed = order_arguments.changed(args, changes)
+        transmit = changes.get("transmit", order.state is not OrderState.HELD or None)
+        values = order_arguments.changed_values(
+            self._sender, order, changed, self._departure.parent(order), transmit=transmit
+        )
+        before = order.change, order.change_digest, order.queued
         message = self._sender.message(
             _PLACE,
             values,
             client=order.owner,
             on_send=partial(self._departure.change_leaves, order, revision, digest, changed),
             on_drop=partial(self._departure.change_dropped, order),
-            on_refuse=partial(self._departure.change_refused, order, order.revision, order.state),
+            on_refuse=partial(self._departure.change_refused, order, (order.revision, order.state, order.args)),
             on_written=partial(self._departure.orders_written, [order]),
             instead_of=[order.change] if order.change else (),
         )
-        order.change, order.change_digest = message, digest
+        order.change, order.change_digest, order.queued = message, digest, (revision, changed)
         try:
             self._sender.send(message)
         except CommandRefused:
-            order.change = None
+            order.change, order.change_digest, order.queued = before
             raise
         if not message.waits and order.revision != revision:
             fault = f"the change was not sent, because it could not be recorded: {self._orders.journal.fault}"
@@ -101,7 +105,7 @@ def _check(order: Order) -> None:
         raise CommandRefused("E_STATE", f"the order {why}, and cannot be changed", state=order.state.value)
     if order.command != "placeOrder" or "order" not in order.args:
         raise CommandRefused("E_ARG", "only an order made by placeOrder or placeOrders can be changed")
-    if order.state not in CHANGEABLE:
+    if order.state not in CHANGEABLE or order.pending is not None:
         fault = (
             f"the order is {order.state.value}: it can be changed when TWS has reported it, and while no other change "
             "or cancel of it is under way"

@@ -8,7 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.orders.state_machine import OVERTURNED_BY_STATUS, TRANSITIONS, OrderEvent, OrderState, Reason
+from ibbridge.orders.state_machine import (
+    OVERTURNED_BY_ANYTHING,
+    OVERTURNED_BY_STATUS,
+    TRANSITIONS,
+    OrderEvent,
+    OrderState,
+    Reason,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +75,8 @@ class Order:
     - `status`: the last status of TWS. `filled`, `remaining`, `average`: as TWS reported them last.
     - `error`: code, text and time of the last error about the order.
     - `message`: the message that places the order, while it is queued.
-    - `change`: the message of the last change; `change_digest`: its digest. `pending`: the arguments that it asks for.
+    - `change`: the message of the last change; `change_digest`: its digest. `queued`: revision and arguments of a
+      change that waits. `pending`: the arguments of a change that has left, until TWS reports or refuses it.
     - `group`: the keys of the orders that are cancelled if TWS refuses one of them.
     - `settled`: the order is over for long enough that its record is closed.
     - `cancelled_by`: by whom the last cancel was asked for. `changed_at`: when the state was published last, in µs.
@@ -105,6 +113,7 @@ class Order:
     message: OutboundMessage | None = None
     change: OutboundMessage | None = None
     change_digest: bytes = b""
+    queued: tuple[int, Mapping[str, Any]] | None = None
     pending: Mapping[str, Any] | None = None
     group: tuple[str, ...] = ()
     cancelled_by: str = ""
@@ -116,6 +125,7 @@ class Order:
     cancelled_at: int = 0
     left_at: float = float("-inf")
     absences: int = 0
+    absent_since: float = 0.0
     unknown_since: float | None = None
     changes: int = 0
     published: Any = None
@@ -203,7 +213,8 @@ class Order:
     def _take_status(self, status: str) -> None:
         self.status = status
         event, reason = STATUS_EVENTS.get(status, (OrderEvent.ACK, None))
-        if event is OrderEvent.OPEN and self.ended and self.reason in OVERTURNED_BY_STATUS:
+        disproved = OVERTURNED_BY_STATUS if event is OrderEvent.OPEN else OVERTURNED_BY_ANYTHING
+        if event is not OrderEvent.END and self.ended and self.reason in disproved:
             self.step(OrderEvent.LISTED)
         self.step(event, reason)
 

@@ -88,11 +88,24 @@ def order_values(sender: RequestSender, order: Order) -> dict[str, Any]:
     return values
 
 
+def changed(args: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of an order with other attributes. Attributes that clients only send back are left out."""
+    given = {name: value for name, value in changes.items() if name not in NOT_A_CLIENTS or value not in _NOTHING}
+    return {**args, "order": {**args["order"], **given}}
+
+
 def changed_values(
-    sender: RequestSender, order: Order, args: Mapping[str, Any], parent: Order | None
+    sender: RequestSender, order: Order, args: Mapping[str, Any], parent: Order | None, *, transmit: bool | None
 ) -> dict[str, Any]:
-    """Return the arguments of the `placeOrder` that changes an order: all of the order, under the same id."""
+    """Return the arguments of the `placeOrder` that changes an order: all of the order, under the same id.
+
+    `transmit` is that of the change; None is that of the order. TWS keeps a change back that it is not to transmit.
+    """
+    if transmit is not None:
+        args = {**args, "order": {**args["order"], "transmit": transmit}}
     values = _with_order(sender, args, order.order_id, order_ref(order.owner, order.key))
+    if values["order"].get("whatIf"):
+        raise CommandRefused("E_ARG", "order.whatIf: whatIfOrder asks what an order would cost")
     if order.parent and parent is not None:
         values["order"]["parentId"] = parent.order_id
     return values

@@ -253,6 +253,8 @@ class OrderPlacement:
 
     def _taken_back(self, order: Order, why: str) -> bool:
         """Withdraw a queued order and its queued descendants. Return False if the order has left already."""
+        if order.message is None or not order.message.waits:
+            return False
         children: dict[Order, list[Order]] = {}
         for child in self._departure.queued():
             if (parent := self._departure.parent(child)) is not None:

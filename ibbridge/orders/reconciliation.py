@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from ibbridge.orders.order import Order
     from ibbridge.orders.registry import OrderRegistry
     from ibbridge.requests.issuer import RequestIssuer
+    from ibbridge.tws.session import Session
 
 OWN = "~orders"
 """Client name of the daemon's own requests about orders."""
 
 SETTLED = 10.0
-"""Seconds after an order has left, before which its absence from TWS's lists says nothing."""
+"""Seconds after an order has left, before which its absence from TWS's lists says nothing. Two absences that count are
+so far apart, too: a TWS that has just started may end a list before it has all orders."""
 
 ABSENCES = 2
 """Reconciliations in a row that must miss an order, before TWS counts as knowing nothing of it."""
@@ -83,14 +85,21 @@ class Reconciliation:
     """Reconciliation of the orders in the registry with those of TWS, one at a time."""
 
     def __init__(
-        self, registry: OrderRegistry, issuer: RequestIssuer, notifications: OrderNotifications, clock: Clock
+        self,
+        registry: OrderRegistry,
+        issuer: RequestIssuer,
+        notifications: OrderNotifications,
+        session: Session,
+        clock: Clock,
     ) -> None:
         self.result: Reconciled | None = None
         """The outcome of the last reconciliation, until somebody takes it."""
         self._registry = registry
         self._issuer = issuer
         self._notifications = notifications
+        self._session = session
         self._clock = clock
+        self._upstream_since = 0.0
         self._began: float | None = None
         self._open: list[Order] = []
         self._rounds = 0
@@ -106,14 +115,17 @@ class Reconciliation:
             return
         self._rounds += 1
         self._began = self._clock.monotonic()
+        self._upstream_since = self._session.upstream_since
         self._open = [order for order in self._registry.open_orders() if order.state not in EXEMPT]
         self._registry.listed = set()
         self._ask(0)
 
     def stop(self) -> None:
-        """End a reconciliation whose connection is gone. Nothing follows from it."""
+        """End a reconciliation whose connection is gone. Nothing follows from it, nor from the one before."""
         self._rounds += 1
         self._began, self._registry.listed = None, None
+        for order in self._registry.open_orders():
+            order.absences = 0
 
     def _ask(self, step: int) -> None:
         name, args = STEPS[step]
@@ -147,6 +159,8 @@ class Reconciliation:
     def _finish(self, *, complete: bool) -> None:
         began, listed = self._began or 0.0, self._registry.listed or set()
         self._began, self._registry.listed = None, None
+        # TWS without IB's servers may not know all orders.
+        complete = complete and self._session.upstream_since == self._upstream_since
         gone = self._absent(began, listed) if complete else []
         unknown = [f"{order.owner}/{order.key}" for order in self._open if order.state is OrderState.UNKNOWN]
         seconds = self._clock.monotonic() - began
@@ -159,8 +173,13 @@ class Reconciliation:
         for order in self._open:
             if order in listed or order.ended or _is_kept_back(order):
                 order.absences = 0
+                if order in listed and order.left_at <= began:  # a change that TWS does not report was not taken
+                    order.pending = None
             elif order.left_at <= began:  # a younger order may be missing because TWS did not have it yet
-                order.absences += 1
+                if not order.absences:
+                    order.absences, order.absent_since = 1, began
+                elif began - order.absent_since >= SETTLED:
+                    order.absences += 1
                 if order.absences >= ABSENCES and now - order.left_at >= SETTLED:
                     self._notifications.step(order, OrderEvent.END, Reason.NOT_AT_TWS)
                     gone.append(f"{order.owner}/{order.key}")

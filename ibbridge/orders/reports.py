@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.orders.order import INACTIVE
-from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
+from ibbridge.orders.state_machine import OVERTURNED_BY_STATUS, OrderEvent, OrderState, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ibbridge.orders.order import Order
 
 _CANCELLED = 202
+_UNSET = (None, "", 0, False, "0", "None", "NONE", 2147483647, 1.7976931348623157e308)
 _ROOM = 2**63
 
 
@@ -33,26 +34,32 @@ def take_report(order: Order, name: str, data: Mapping[str, Any]) -> None:
     elif name == "execDetails":
         execution = data.get("execution") or {}
         _take_quantity(order, execution.get("cumQty"), execution.get("avgPrice"))
+        if order.ended and order.reason in OVERTURNED_BY_STATUS:
+            order.step(OrderEvent.LISTED)
         order.step(OrderEvent.FILL)
 
 
 def _take_change(order: Order, reported: Mapping[str, Any]) -> None:
-    """Take over the attributes of a change that is under way, if TWS reports them.
+    """Take over the attributes of a change that is under way, if TWS reports that they are not the old ones any more.
 
-    TWS fills in and normalises attributes, so only those that the change names are compared.
+    TWS fills in and normalises attributes. So only those that the change names are looked at, and what counts is that
+    one of them differs from what it was. A report in which all are as before may be older than the change.
     """
     if order.pending is None:
         return
     before, wanted = order.args.get("order") or {}, order.pending["order"]
-    named = [name for name, value in wanted.items() if value != before.get(name)]
-    if all(_same(wanted[name], reported[name]) for name in named if name in reported):
+    named = [name for name, value in wanted.items() if not _same(value, before.get(name))]
+    if not named or any(not _same(before.get(name), reported.get(name)) for name in named):
         order.args, order.pending = order.pending, None
         order.step(OrderEvent.MODIFIED)
 
 
-def _same(wanted: Any, reported: Any) -> bool:
+def _same(one: Any, other: Any) -> bool:
+    """Return True if two values of an attribute are the same to TWS, which reports one that is not set in many ways."""
+    if one in _UNSET and other in _UNSET:
+        return True
     try:
-        return wanted == reported or Decimal(str(wanted)) == Decimal(str(reported))
+        return bool(one == other) or Decimal(str(one)) == Decimal(str(other))
     except ArithmeticError:
         return False
 
@@ -102,10 +109,13 @@ def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int) ->
     if error.refuses == "cancellation":
         order.answer_cancel()
         order.step(OrderEvent.DOUBT)
+    elif ends and code != _CANCELLED and order.state is OrderState.MODIFYING:
+        ends = None  # a change was rejected, and perhaps the order with it
+        order.step(OrderEvent.DOUBT)
     elif ends:
         order.step(OrderEvent.END, Reason.CANCELLED if code == _CANCELLED else Reason.REJECTED)
         order.answer_cancel()
-    elif order.state is OrderState.MODIFYING and error.error_class != "warning":
+    elif order.state is OrderState.MODIFYING and (error.refuses == "change" or error.error_class != "warning"):
         order.pending = None
         order.step(OrderEvent.MODIFIED)
     elif ends is False:

@@ -67,6 +67,7 @@ TRANSITIONS: dict[tuple[OrderState, OrderEvent], OrderState] = {
     (_S.DONE, _E.LISTED): _S.WORKING,
     **dict.fromkeys(((state, _E.MODIFY) for state in (_S.HELD, _S.ACKED, _S.WORKING)), _S.MODIFYING),
     (_S.MODIFYING, _E.MODIFIED): _S.WORKING,
+    (_S.HELD, _E.LEAVE): _S.SENT,
     **dict.fromkeys(((state, _E.CANCEL) for state in _LIVE), _S.CANCELLING),
     **dict.fromkeys(((state, _E.DOUBT) for state in (_S.SENT, _S.MODIFYING, _S.CANCELLING)), _S.UNKNOWN),
     **dict.fromkeys(((state, _E.GARBLE) for state in _LIVE), _S.UNKNOWN),
@@ -97,6 +98,9 @@ class Reason(Enum):
         order = list(Reason)
         return order.index(other) > order.index(self)
 
+
+OVERTURNED_BY_ANYTHING = (Reason.NOT_SENT, Reason.NOT_AT_TWS)
+"""Reasons that any report of TWS disproves: it has the order."""
 
 OVERTURNED_BY_STATUS = (Reason.NOT_SENT, Reason.NOT_AT_TWS, Reason.REJECTED, Reason.EXPIRED)
 """Reasons that any status of an open order disproves: TWS has the order. A filled or cancelled order is looked up."""

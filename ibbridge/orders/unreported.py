@@ -57,6 +57,7 @@ class UnreportedOrders(ConnectionListener):
 
     def change_left(self, order: Order) -> None:
         """Start the deadline of the report of a change, which is being written."""
+        order.left_at = self._clock.monotonic()
         self._changes.add((order, order.revision), PATIENCE)
 
     def has_just_been_cancelled(self, order: Order) -> bool:

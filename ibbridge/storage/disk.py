@@ -61,11 +61,18 @@ def nothing(_: object) -> None:
     """Ignore a result."""
 
 
+class DiskHealth:
+    """Health of a disk that several files share. `is_hung`: it has not answered in time, and no job was fast since."""
+
+    def __init__(self) -> None:
+        self.is_hung = False
+
+
 class Disk:
     """Disk: the file, from `open` to `close`. `patience` is how many seconds a call waits for it.
 
-    `wal_size` is the size of the write-ahead log, in bytes, after the last job. `is_hung`: the disk has not answered in
-    time, and no job has been fast since.
+    `wal_size` is the size of the write-ahead log, in bytes, after the last job. `health` is that of the disk, which
+    other files may share: no call waits twice for a disk that hangs.
     """
 
     def __init__(
@@ -78,7 +85,7 @@ class Disk:
     ) -> None:
         self.faults = faults
         self.wal_size = 0
-        self.is_hung = False
+        self.health = DiskHealth()
         self._directory = directory
         self._times = times
         self._patience = patience
@@ -136,13 +143,13 @@ class Disk:
         if self._late is not None:
             return None
         job = self._thread.submit(partial(self._done, work, self._db))
-        if not self._thread.wait(job, STARTING if needed else IMPATIENCE if self.is_hung else self._patience):
+        if not self._thread.wait(job, STARTING if needed else IMPATIENCE if self.health.is_hung else self._patience):
             self._late = _Late(job, then)
-            self.is_hung = True
+            self.health.is_hung = True
             self.faults.stalled(self._patience)
             return None
         if job.seconds < IMPATIENCE:
-            self.is_hung = False
+            self.health.is_hung = False
         return self._result(job, then, copying=copying, needed=needed)
 
     def attempt_at_start(self, work: Work) -> Any:
@@ -163,7 +170,7 @@ class Disk:
             return
         late, self._late = self._late, None
         self._times.attempted(late.job.seconds)
-        self.is_hung = late.job.seconds >= self._patience
+        self.health.is_hung = late.job.seconds >= self._patience
         self._result(late.job, late.then)
         if late.job.error is None:
             self.faults.recovered()

@@ -23,7 +23,7 @@ from ibbridge.storage import event_table, schema
 from ibbridge.storage.commit_times import CommitTimes
 from ibbridge.storage.contents import Contents
 from ibbridge.storage.directory import Files, StoreDirectory
-from ibbridge.storage.disk import CLOSING, Disk, StoreOutside
+from ibbridge.storage.disk import CLOSING, Disk, DiskHealth, StoreOutside
 from ibbridge.storage.event_table import Forgotten, Page
 from ibbridge.storage.faults import Faults, StoreError, is_full, may_pass
 from ibbridge.storage.keys import Found, Key
@@ -88,6 +88,11 @@ class EventStore:
         self._inode = 0
         self._size = 0
         self._idle = True  # nothing was appended since the last `tick`
+
+    @property
+    def disk_health(self) -> DiskHealth:
+        """The health of the disk, for other files on it."""
+        return self._disk.health
 
     @property
     def name(self) -> str:

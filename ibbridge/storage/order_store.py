@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from ibbridge.storage import event_table, journal_schema
 from ibbridge.storage.commit_times import CommitTimes
-from ibbridge.storage.disk import CLOSING, Disk, StoreOutside
+from ibbridge.storage.disk import CLOSING, Disk, DiskHealth, StoreOutside
 from ibbridge.storage.faults import Faults, may_pass
 from ibbridge.storage.journal_schema import SCHEMA, AboutJournal
 from ibbridge.storage.keys import KnownKeys
@@ -72,17 +72,19 @@ class OrderFile:
 class OrderStore:
     """Order store in a directory. Before `open` and after `close` it writes and finds nothing.
 
-    `patience` is how many seconds a call waits for the disk.
+    `patience` is how many seconds a call waits for the disk. `health` is that of the disk, if other files are on it.
     """
 
     outside = StoreOutside()
     """Surroundings of the store. A store in a test has others."""
 
-    def __init__(self, directory: pathlib.Path, *, patience: float = 0.5) -> None:
+    def __init__(self, directory: pathlib.Path, *, patience: float = 0.5, health: DiskHealth | None = None) -> None:
         self._file = OrderFile(directory)
         self._faults = Faults(self._file.path)
         self._times = CommitTimes()
         self._disk = Disk(self._file, self._faults, self._times, patience, self.outside.thread)
+        if health is not None:
+            self._disk.health = health
         self._log = WriteAheadLog(self._disk, self._times, "full", KEPT_LOG)
         self._about = AboutJournal("", 0, 0, 1, 0, 0)
         self._known = KnownKeys()
@@ -200,6 +202,7 @@ class OrderStore:
 
     def commit(self, records: Sequence[JournalRecord]) -> bool:
         """Write records; they are on the disk at the return. Return False, and set the fault, if that failed."""
+        self._collect()
         new = {each.known_as for each in records if each.known_as not in self._known}
         about = self._about._replace(records=len(self._known) + len(new)) if new else None
 
@@ -213,12 +216,18 @@ class OrderStore:
 
     def reserve(self, below: int) -> bool:
         """Reserve all ids below a number, for ever. Return False, and set the fault, if that failed."""
+        self._collect()
         about = self._about._replace(reserved=max(below, self._about.reserved), records=len(self._known))
 
         def written(_: object) -> None:
             self._about = self._about._replace(reserved=max(about.reserved, self._about.reserved))
 
         return self._commit((), about, written)
+
+    def _collect(self) -> None:
+        """Complete a late commit, which changes what is known, before the next one is made."""
+        if self._disk.is_open:
+            self._disk.collect()
 
     def _commit(self, records: Sequence[JournalRecord], about: AboutJournal | None, written: Any) -> bool:
         if not self._disk.is_open:

@@ -60,7 +60,7 @@ class Writer:
     def catch_up(self) -> None:
         """Write some of the backlog, if there is one, or end a fault. More at once if the disk hangs: no call waits."""
         if self.backlog or self._disk.faults.failing:
-            self._catch_up(CATCH_UP * 5 if self._disk.is_hung else CATCH_UP)
+            self._catch_up(CATCH_UP * 5 if self._disk.health.is_hung else CATCH_UP)
 
     def stamp(self) -> None:
         """Write the row `about`."""

@@ -37,7 +37,7 @@ class IdSequence:
 
     def begin(self) -> None:
         """Give only ids that were not reserved before."""
-        self.raise_to(self._reservations.reserved - 1)
+        self.upcoming = max(self.upcoming, self._reservations.reserved)
 
     def take(self) -> int:
         """Return a new id."""

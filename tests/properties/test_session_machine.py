@@ -357,7 +357,7 @@ class SessionMachine(RuleBasedStateMachine):
         self._hear()
         for order in self.placed.values():
             if order.writes and not order.heard:
-                told = order.unknown or order.doubted or order.last["state"] == "unknown"
+                told = order.unknown or order.doubted or order.last["state"] in ("unknown", "done")
                 assert told, f"nobody was told that {order.key} may be there or not"
             assert order.last["state"] not in ("queued", "sent"), order.last
         assert not self.waiting

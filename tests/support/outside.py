@@ -155,6 +155,9 @@ class MemoryOrderStore:
     def open_records(self, kind: int) -> list[JournalRecord]:
         return [record for record in self.records.values() if record.kind == kind and record.open]
 
+    def knows(self, kind: int, name: bytes) -> bool:
+        return known_as(kind, name) in self.records
+
     def find(self, kind: int, name: bytes) -> JournalRecord | None:
         return self.records.get(known_as(kind, name))
 

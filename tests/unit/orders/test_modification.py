@@ -168,3 +168,93 @@ def test_of_a_placed_order_the_first_command_stays_the_same_after_a_change(middl
     again = middle.ask("placeOrder", key="k", contract=AAPL, order=LIMIT)
     assert again["dup"]
     assert middle.link.take() == []
+
+
+# -- what other orders, lists and refusals do to a change
+
+
+def test_the_change_of_a_bracket_is_transmitted() -> None:
+    middle = Middle()
+    orders = [
+        {"key": "k", "contract": AAPL, "order": LIMIT},
+        {"key": "stop", "contract": AAPL, "order": {**LIMIT, "action": "SELL"}, "parent": "k"},
+    ]
+    ids = [
+        each["orderId"]
+        for each in middle.call(
+            {"id": 1, "client": "a", "cmd": "placeOrders", "args": {"orders": orders}}
+        )["result"]["orders"]
+    ]  # fmt: skip
+    opened(middle, ids[0])
+    middle.link.take()
+    assert modify(middle)["ok"]
+    assert middle.link.take()[0].data["order"].get("transmit", True)
+
+
+def test_two_changes_that_wait_both_leave_and_no_lower_revision_takes_their_place() -> None:
+    middle = Middle(rate=4)
+    opened(middle, middle.place("k"))
+    for number in range(6):
+        middle.place(f"x{number}")
+    middle.link.take()
+    assert modify(middle, 5, lmtPrice=155.0)["ok"]
+    assert modify(middle, 3, lmtPrice=153.0)["error"]["rev"] == 5
+    assert modify(middle, 6, totalQuantity=50)["ok"]
+    middle.link.go_on(30)
+    (left,) = [each.data["order"] for each in middle.link.take() if each.data["order"]["orderRef"] == "a/k"]
+    assert (left["lmtPrice"], left["totalQuantity"]) == (155.0, 50.0)
+
+
+def test_a_value_that_tws_writes_otherwise_is_taken_and_the_next_change_has_it(middle: Middle) -> None:
+    number = modify(middle, 1, tif="GTD", goodTillDate="20261231 15:00:00 US/Eastern")["result"]["orderId"]
+    opened(middle, number, tif="GTD", goodTillDate="20261231 20:00:00 GMT")
+    assert state(middle)["state"] == "working"
+    middle.link.take()
+    modify(middle, 2, totalQuantity=50)
+    assert middle.link.take()[0].data["order"]["tif"] == "GTD"
+
+
+def test_a_report_without_the_changed_attributes_says_nothing(middle: Middle) -> None:
+    number = modify(middle, 1, outsideRth=True, minQty=10)["result"]["orderId"]
+    opened(middle, number)
+    assert state(middle)["state"] == "modifying"
+    middle.error(number, 110, "no")
+    middle.link.take()
+    modify(middle, 2, totalQuantity=50)
+    assert not middle.link.take()[0].data["order"].get("outsideRth")
+
+
+def test_what_a_library_sends_back_is_no_change(middle: Middle) -> None:
+    whole: dict[str, Any] = {**LIMIT, "clientId": 0, "orderId": 0, "permId": 0, "orderRef": "", "lmtPrice": 140.0}
+    number = modify(middle, 1, **whole)["result"]["orderId"]
+    opened(middle, number, lmtPrice=140.0)
+    assert state(middle)["state"] == "working"
+
+
+@pytest.mark.parametrize(("code", "after"), [(2102, "working"), (110, "working"), (201, "unknown")])
+def test_a_change_may_be_refused_in_many_ways(middle: Middle, code: int, after: str) -> None:
+    middle.error(modify(middle)["result"]["orderId"], code, "no")
+    assert state(middle)["state"] == after
+
+
+def test_a_change_is_no_question_for_margins(middle: Middle) -> None:
+    assert "whatIf" in modify(middle, 1, whatIf=True)["error"]["message"]
+    assert middle.link.take() == []
+
+
+def test_after_a_change_of_which_nothing_is_known_no_other_leaves(middle: Middle) -> None:
+    modify(middle)
+    middle.reconnect()
+    middle.hear("orderStatus", orderId=1, clientId=CLIENT_ID, permId=7, status="Submitted")
+    assert modify(middle, 2, totalQuantity=50)["error"]["code"] == "E_STATE"
+
+
+def test_an_order_that_tws_keeps_back_can_be_changed_and_transmitted() -> None:
+    middle = Middle()
+    middle.place("k", transmit=False)
+    middle.link.take()
+    assert modify(middle)["ok"]
+    assert state(middle)["state"] == "held"
+    assert modify(middle, 2, transmit=True)["ok"]
+    assert state(middle)["state"] == "sent"
+    assert [each.data["order"].get("transmit", True) for each in middle.link.take()] == [False, True]

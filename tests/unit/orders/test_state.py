@@ -19,8 +19,9 @@ def expected(state: OrderState, event: OrderEvent) -> OrderState:
     """Return the next state, as somebody would say it who does not know the table."""
     if state is S.DONE:  # only a list of open orders shows that an order is not over
         return S.WORKING if event is E.LISTED else state
-    if event in (E.LEAVE, E.KEEP):  # an order is written once
-        return {E.LEAVE: S.SENT, E.KEEP: S.HELD}[event] if state is S.QUEUED else state
+    if event in (E.LEAVE, E.KEEP):  # an order is written once, and a change may have TWS transmit it
+        before = (S.QUEUED, S.HELD) if event is E.LEAVE else (S.QUEUED,)
+        return {E.LEAVE: S.SENT, E.KEEP: S.HELD}[event] if state in before else state
     if event is E.END or (event is E.WITHDRAW and state in (S.QUEUED, S.SENT, S.HELD)):
         return S.DONE
     if state in (S.QUEUED, S.SENT, S.HELD, S.UNKNOWN) and event in (E.ACK, E.OPEN, E.LISTED, E.FILL):
@@ -102,6 +103,13 @@ def test_a_status_of_an_open_order_disproves_an_end_that_tws_has_not_reported_by
     overturned = reason in OVERTURNED_BY_STATUS
     assert order.state is (S.WORKING if overturned else S.DONE)
     assert order.reason is (None if overturned else reason)
+
+
+@pytest.mark.parametrize("reason", R)
+def test_any_report_disproves_that_tws_knows_nothing_of_an_order(reason: Reason) -> None:
+    order = Order("me", "k", 1, {}, state=S.DONE, reason=reason)
+    order.hear("Inactive")
+    assert order.ended == (reason not in (R.NOT_SENT, R.NOT_AT_TWS))
 
 
 @pytest.mark.parametrize("reason", [R.REJECTED, R.EXPIRED])
