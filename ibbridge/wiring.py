@@ -240,7 +240,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
 
     store_watch = StoreWatch(store, streams.events, clock)
     health_checks = HealthChecks(streams.alarms, config.tws.not_ready_alarm, config.store.slow, clock.monotonic())
-    sample = partial(_sample, config, tws.session, store, orders, streams.journal)
+    sample = partial(_sample, config, tws.session, outside, orders)
     health = HealthWatch(health_checks, sample, orders.gate.window, clock)
     limit = memory_limit(config.memory.limit_mb, config.ring.bytes)
     process = ProcessWatch(streams.alarms, limit, bus.shed, outside.log_writer, clock)
@@ -403,13 +403,14 @@ def _tick(listeners: Sequence[ConnectionListener], now: float) -> None:
         listener.tick(now)
 
 
-def _sample(config: Config, session: Session, store: EventStore, orders: Orders, journal: OrderJournal) -> HealthSample:
+def _sample(config: Config, session: Session, outside: Outside, orders: Orders) -> HealthSample:
+    store, journal = outside.store, outside.order_store
     return HealthSample(
         session.proven(config.tws.stable_after),
         session.stage.value,
         session.last_error,
         session.upstream,
-        store.slowest(),
+        max(store.slowest(), journal.slowest()),
         store.fault,
         store.shortage,
         journal.fault,

@@ -255,6 +255,10 @@ class OrderStore:
             self._log.copy()
             self._uncopied = 0
 
+    def slowest(self) -> float:
+        """Return the seconds of the slowest commit, or attempt at one, since the last call."""
+        return self._times.slowest()
+
     def metrics(self) -> dict[str, Any]:
         """Return the metrics of the journal, as `EventStore.metrics` does."""
         return {"name": self._about.name, "fault": self.fault, "records": len(self._known), **self._times.metrics()}

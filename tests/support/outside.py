@@ -180,6 +180,9 @@ class MemoryOrderStore:
     def tick(self) -> None:
         """Do nothing."""
 
+    def slowest(self) -> float:
+        return 0.0
+
     def metrics(self) -> dict[str, Any]:
         return {}
 
