@@ -160,8 +160,8 @@ def test_sighup_with_a_fault_in_the_file_changes_nothing_and_names_each_fault(tm
     with Host() as host, Configured(host.port, tmp_path / "c.yaml", "log: {level: warning}\n") as bridge:
         bridge.sub("")
         bridge.reload("log: {level: debug, levle: info}\ntws: {client_id: many}\n")
-        said = bridge.says("client_id")
-        assert "levle" in said
+        bridge.says("client_id")
+        said = bridge.says("levle")
         assert "nothing was changed" in said
         assert "changed now" not in said
         bridge.reload("log: [")
