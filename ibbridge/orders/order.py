@@ -215,7 +215,7 @@ class Order:
         event, reason = STATUS_EVENTS.get(status, (OrderEvent.ACK, None))
         disproved = OVERTURNED_BY_STATUS if event is OrderEvent.OPEN else OVERTURNED_BY_ANYTHING
         if event is not OrderEvent.END and self.ended and self.reason in disproved:
-            self.step(OrderEvent.LISTED)
+            self.step(OrderEvent.REOPEN)
         self.step(event, reason)
 
 

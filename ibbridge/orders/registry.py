@@ -83,8 +83,7 @@ class OrderRegistry:
             self._live[order.owner, order.key] = order
         if order.order_id:
             self._by_id[order.order_id] = order
-        if order.perm_id:
-            self._by_perm[order.perm_id] = order
+        self._by_perm.update(dict.fromkeys(order.perm_ids, order))
 
     def number(self, order: Order, order_id: int) -> None:
         """Give an order that is about to leave its id."""

@@ -35,7 +35,7 @@ def take_report(order: Order, name: str, data: Mapping[str, Any]) -> None:
         execution = data.get("execution") or {}
         _take_quantity(order, execution.get("cumQty"), execution.get("avgPrice"))
         if order.ended and order.reason in OVERTURNED_BY_STATUS:
-            order.step(OrderEvent.LISTED)
+            order.step(OrderEvent.REOPEN)
         order.step(OrderEvent.FILL)
 
 

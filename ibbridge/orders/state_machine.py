@@ -41,7 +41,7 @@ class OrderEvent(Enum):
     WITHDRAW = "the order is cancelled, late, or without connection before it is written"
     ACK = "TWS says something of the order that is no status of a working or finished order"
     OPEN = "TWS reports a status of a working order"
-    LISTED = "a list of open orders that TWS was asked for has the order"
+    REOPEN = "TWS reports an order that was taken for over, and so disproves its end"
     MODIFY = "a change of the order is written"
     MODIFIED = "TWS reports the changed order, or refuses the change"
     CANCEL = "a cancel of the order is written, or TWS reports that it is cancelling"
@@ -63,8 +63,7 @@ TRANSITIONS: dict[tuple[OrderState, OrderEvent], OrderState] = {
     (_S.HELD, _E.WITHDRAW): _S.DONE,
     **dict.fromkeys(((state, _E.ACK) for state in (_S.QUEUED, _S.SENT, _S.HELD, _S.UNKNOWN)), _S.ACKED),
     **dict.fromkeys(((state, _E.OPEN) for state in (_S.QUEUED, _S.SENT, _S.HELD, _S.ACKED, _S.UNKNOWN)), _S.WORKING),
-    **dict.fromkeys(((state, _E.LISTED) for state in (_S.QUEUED, _S.SENT, _S.HELD, _S.ACKED, _S.UNKNOWN)), _S.WORKING),
-    (_S.DONE, _E.LISTED): _S.WORKING,
+    (_S.DONE, _E.REOPEN): _S.WORKING,
     **dict.fromkeys(((state, _E.MODIFY) for state in (_S.HELD, _S.ACKED, _S.WORKING)), _S.MODIFYING),
     (_S.MODIFYING, _E.MODIFIED): _S.WORKING,
     (_S.HELD, _E.LEAVE): _S.SENT,

@@ -58,11 +58,11 @@ class Faults:
         else:
             self.failing, self.unwritten = True, fault
 
-    def no_access(self, error: OSError) -> None:
-        """Set the fault for a directory or file that cannot be created or written."""
+    def no_access(self, error: OSError, *, retried: bool = True) -> None:
+        """Set the fault for a directory or file that cannot be created or written. `retried`: there is a next try."""
         self.unwritten = (
             f"{error.filename or self._path}: {error.strerror}; give the user that runs ibbridge a disk with room, "
-            f"and the right to write there, {_RETRIED if may_pass(error) else _RESTART}"
+            f"and the right to write there, {_RETRIED if retried and may_pass(error) else _RESTART}"
         )
 
     def unfit(self, why: str) -> None:

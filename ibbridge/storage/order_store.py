@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ibbridge.storage import event_table, journal_schema
 from ibbridge.storage.commit_times import CommitTimes
 from ibbridge.storage.disk import CLOSING, Disk, DiskHealth, StoreOutside
-from ibbridge.storage.faults import Faults, may_pass
+from ibbridge.storage.faults import Faults
 from ibbridge.storage.journal_schema import SCHEMA, AboutJournal
 from ibbridge.storage.keys import KnownKeys
 from ibbridge.storage.opening import UnfitError
@@ -127,8 +127,8 @@ class OrderStore:
         try:
             self._load(client_id, expected)
         except OSError as error:
-            self._faults.no_access(error)
-            self._faults.spoilt = not may_pass(error)
+            self._faults.no_access(error, retried=False)
+            self._faults.spoilt = True
         except UnfitError as error:
             self._faults.unfit(str(error))
             self._faults.spoilt = True

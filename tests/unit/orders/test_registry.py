@@ -56,6 +56,12 @@ ENTRY, STOP = ("me", "entry"), ("me", "stop")
 # -- the orderRef decides
 
 
+def test_an_order_that_was_read_from_the_journal_is_found_by_each_of_its_perm_ids() -> None:
+    desk = Desk()
+    desk.orders.add(Order("me", "entry", 7, {}, state=OrderState.WORKING, perm_id=9001, perm_ids=(9001, 9002)))
+    assert [desk.hear(0, perm_id) for perm_id in (9001, 9002)] == [ENTRY, ENTRY]
+
+
 def test_an_order_id_that_is_given_twice_joins_no_two_orders() -> None:
     desk = Desk()
     stop = desk.place("stop", 1514)

@@ -17,16 +17,16 @@ AT_TWS = (S.SENT, S.HELD, S.ACKED, S.WORKING, S.MODIFYING, S.CANCELLING, S.UNKNO
 
 def expected(state: OrderState, event: OrderEvent) -> OrderState:
     """Return the next state, as somebody would say it who does not know the table."""
-    if state is S.DONE:  # only a list of open orders shows that an order is not over
-        return S.WORKING if event is E.LISTED else state
+    if state is S.DONE:  # only what disproves its end shows that an order is not over
+        return S.WORKING if event is E.REOPEN else state
     if event in (E.LEAVE, E.KEEP):  # an order is written once, and a change may have TWS transmit it
         before = (S.QUEUED, S.HELD) if event is E.LEAVE else (S.QUEUED,)
         return {E.LEAVE: S.SENT, E.KEEP: S.HELD}[event] if state in before else state
     if event is E.END or (event is E.WITHDRAW and state in (S.QUEUED, S.SENT, S.HELD)):
         return S.DONE
-    if state in (S.QUEUED, S.SENT, S.HELD, S.UNKNOWN) and event in (E.ACK, E.OPEN, E.LISTED, E.FILL):
+    if state in (S.QUEUED, S.SENT, S.HELD, S.UNKNOWN) and event in (E.ACK, E.OPEN, E.FILL):
         return S.ACKED if event is E.ACK else S.WORKING
-    if state is S.ACKED and event in (E.OPEN, E.LISTED, E.FILL):
+    if state is S.ACKED and event in (E.OPEN, E.FILL):
         return S.WORKING
     if event is E.MODIFY:
         return S.MODIFYING if state in (S.HELD, S.ACKED, S.WORKING) else state

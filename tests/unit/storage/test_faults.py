@@ -67,6 +67,8 @@ def test_a_directory_without_access_is_a_fault_that_may_pass(number: int, said: 
     faults.no_access(OSError(number, "no", "/store"))
     assert faults.unwritten.startswith("/store: no; give the user that runs ibbridge a disk with room")
     assert faults.unwritten.endswith(said)
+    faults.no_access(OSError(number, "no", "/store"), retried=False)
+    assert faults.unwritten.endswith("restart ibbridge")
     faults.refused(StoreError("another has it"))
     assert faults.unwritten == "another has it, then restart ibbridge"
 

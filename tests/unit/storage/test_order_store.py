@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import stat
 import tempfile
@@ -330,6 +331,22 @@ def test_a_file_that_is_removed_while_it_is_open_takes_no_more_orders(store: Ord
     _assert_matches("it, or its -wal, was removed or replaced while in use; restart ibbridge", store.fault)
     assert_refuses(store)
     assert not (tmp_path / "orders.db").exists()
+
+
+def test_a_disk_that_is_full_at_the_start_asks_for_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The journal is opened once: its numbers and its open orders are needed before the first order."""
+    store = OrderStore(tmp_path)
+
+    def full_disk() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(store._file, "make", full_disk)
+    store.open(CLIENT_ID, None)
+    _assert_matches("orders.db: No space left .*, then restart ibbridge$", store.fault)
+    store.tick()
+    assert_refuses(store)
+    with closing(begun(tmp_path)) as again:
+        assert again.commit(RECORDS)
 
 
 def test_a_place_that_cannot_be_written_is_a_fault(tmp_path: Path) -> None:
