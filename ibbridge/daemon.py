@@ -192,6 +192,7 @@ class Daemon:
         streams, registry = self.parts.streams, self.parts.orders.registry
         state = self.store.state()
         self._restored.restore(registry, state)
+        self.parts.orders.positions.restore()
         streams.order_keys.recall(registry)
         streams.publisher.restore(self.store.last(), state)
         for _, _, packed in state:
@@ -208,6 +209,7 @@ class Daemon:
         """Publish a fault of the store, and what the start has found out about orders."""
         self.parts.store_watch.report()
         self._restored.publish(self.parts.orders.notifications)
+        self.parts.orders.positions.publish()
 
     async def _serve(self, broken: asyncio.Future[None]) -> None:
         loop = asyncio.get_running_loop()

@@ -42,6 +42,7 @@ from ibbridge.monitoring.process_watch import ProcessWatch
 from ibbridge.monitoring.store_watch import StoreWatch
 from ibbridge.monitoring.surplus_fields import SurplusFields
 from ibbridge.orders.departure import OrderDeparture
+from ibbridge.orders.execution_ledger import ExecutionLedger
 from ibbridge.orders.global_cancel import GlobalCancel
 from ibbridge.orders.groups import OrderGroups
 from ibbridge.orders.journal import OrderJournal
@@ -49,6 +50,7 @@ from ibbridge.orders.modification import OrderModification
 from ibbridge.orders.notifications import OrderNotifications
 from ibbridge.orders.order_keys import OrderKeys
 from ibbridge.orders.order_states import OrderStates
+from ibbridge.orders.owner_positions import OwnerPositions
 from ibbridge.orders.placement import OrderPlacement
 from ibbridge.orders.reconciliation import Reconciliation
 from ibbridge.orders.reconciliation_schedule import ReconciliationSchedule
@@ -73,6 +75,7 @@ from ibbridge.streams.envelope import PROTO
 from ibbridge.streams.history import MessageHistory
 from ibbridge.streams.publisher import Publisher
 from ibbridge.subscriptions.market_hours import MarketHours
+from ibbridge.subscriptions.position_differences import PositionDifferences
 from ibbridge.subscriptions.position_lists import PositionLists
 from ibbridge.subscriptions.registry import SubscriptionRegistry
 from ibbridge.subscriptions.resubscription import Resubscriber
@@ -171,6 +174,8 @@ class Orders:
     groups: OrderGroups
     states: OrderStates
     reconciliation: ReconciliationSchedule
+    positions: OwnerPositions
+    differences: PositionDifferences
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +213,12 @@ def assemble(config: Config, outside: Outside) -> Parts:
     orders = _orders(config, streams, tws, requests, outside)
     settings = ClientSettings(tws.sender, tws.session, tws.status)
     surplus = SurplusFields(tws.port)
-    order_router = OrderRouter(streams.publisher, requests.tracker, orders.registry)
+    order_router = OrderRouter(
+        streams.publisher,
+        requests.tracker,
+        orders.registry,
+        ExecutionLedger(streams.journal, streams.publisher, orders.positions),
+    )
     listeners = (*_listeners(tws, requests, orders, settings, surplus), order_router)
 
     subscribe = SubscriptionService(
@@ -300,7 +310,7 @@ def _streams(config: Config, outside: Outside, send: Callable[[list[bytes]], Non
         clock.utc_us(),  # until the store gives the epoch
         send,
         config.bus.prefix,
-        MessageHistory(config.ring.messages, config.ring.bytes, store, order_keys.of, journal.commit_executions),
+        MessageHistory(config.ring.messages, config.ring.bytes, store, order_keys.of, journal.commit_records),
         config.bus.heartbeat,
     )
     events = BridgeEvents(publisher, clock)
@@ -367,7 +377,12 @@ def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outs
     schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, every)
     modification = OrderModification(tws.sender, registry, gate, notifications, departure)
     groups = OrderGroups(tws.sender, registry, gate, placement, departure)
-    return Orders(registry, notifications, gate, unreported, placement, modification, groups, states, schedule)
+    positions = OwnerPositions(streams.journal, streams.publisher, clock)
+    differences = PositionDifferences(streams.publisher, requests.singletons.lists, positions, clock)
+    return Orders(
+        registry, notifications, gate, unreported, placement, modification, groups, states, schedule, positions,
+        differences,
+    )  # fmt: skip
 
 
 def _listeners(
@@ -395,6 +410,7 @@ def _listeners(
         orders.unreported,
         orders.reconciliation,
         orders.groups,
+        orders.differences,
     )
 
 

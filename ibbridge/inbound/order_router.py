@@ -10,8 +10,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.schema import Kind
-from ibbridge.orders.executions import Execution, ExecutionIndex, HeldCommissions
-from ibbridge.orders.journal import ExecutionRecord
+from ibbridge.orders.executions import ExecutionIndex, HeldCommissions
 from ibbridge.orders.order import FOREIGN, Owner
 from ibbridge.requests.request import ActiveRequest
 from ibbridge.streams import envelope
@@ -20,6 +19,7 @@ from ibbridge.tws.connection_listener import ConnectionListener
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ibbridge.orders.execution_ledger import ExecutionLedger
     from ibbridge.orders.executions import HeldCommission
     from ibbridge.orders.registry import OrderRegistry
     from ibbridge.requests.tracker import RequestTracker
@@ -37,11 +37,14 @@ LIVE = -1
 class OrderRouter(ConnectionListener):
     """Router of messages about orders and executions."""
 
-    def __init__(self, publisher: Publisher, tracker: RequestTracker, orders: OrderRegistry) -> None:
+    def __init__(
+        self, publisher: Publisher, tracker: RequestTracker, orders: OrderRegistry, ledger: ExecutionLedger
+    ) -> None:
         self._publisher = publisher
         self._tracker = tracker
         self._orders = orders
-        self._executions = ExecutionIndex(self._recorded)
+        self._ledger = ledger
+        self._executions = ExecutionIndex(ledger.recorded)
         self._held = HeldCommissions()
 
     # -- orders
@@ -95,6 +98,7 @@ class OrderRouter(ConnectionListener):
         if name == EXECUTION:
             self._execution(data, ts)
             self.publish_states(ts)
+            self._ledger.positions.publish(ts)
         elif not self._commission(data, ts):
             if exec_id := data[COMMISSION].get("execId"):
                 self._give_up(self._held.hold(exec_id, data, ts), "too many others came after it")
@@ -117,9 +121,8 @@ class OrderRouter(ConnectionListener):
         own = isinstance(asker, ActiveRequest) and asker.on_response is not None
         asker = None if own else asker  # the daemon asks for the owners
         owner = self._executions.executed(exec_id, whose, asker)
-        if owner is not None and exec_id:
-            record = ExecutionRecord(owner.owner, owner.part, owner.ref, self._publisher.epoch, self._next(owner.owner))
-            self._orders.journal.note_execution(exec_id, record)
+        if exec_id:
+            self._ledger.executed(exec_id, self._executions.owner(exec_id, whose), data, told=owner is not None)
         if owner is not None and asker is None and not own:
             self._publish_for(owner, EXECUTION, packed, ts)
         elif owner is not None:
@@ -129,40 +132,6 @@ class OrderRouter(ConnectionListener):
             self._answer(asker, EXECUTION, packed, ts)
         for commission in self._held.take(exec_id) if exec_id else ():
             self._commission(commission.data, commission.ts)
-
-    def _next(self, owner: str) -> int:
-        """Return the next sequence number on the stream of an owner's executions."""
-        return self._publisher.last("exec", owner) + 1
-
-    def _was_published(self, record: ExecutionRecord, epoch: int, seq: int) -> bool:
-        """Return True if a message with this number on the stream of an owner's executions was published.
-
-        The journal is written first. If the process ended before the message was committed, or a loss of power has
-        taken the message, there is none with this number, or one of a later epoch.
-        """
-        if epoch == self._publisher.epoch:
-            return True
-        return self._publisher.was_committed(self._publisher.named("exec", record.owner).encode(), seq, epoch)
-
-    def _note_charge(self, report: Mapping[str, Any], owner: Owner) -> None:
-        exec_id = report.get("execId", "")
-        known = self._orders.journal.find_execution(exec_id)
-        if known is not None:
-            charge = [report.get("commissionAndFees"), report.get("currency")]
-            known = known._replace(
-                charge=charge, charge_epoch=self._publisher.epoch, charge_seq=self._next(owner.owner)
-            )
-            self._orders.journal.note_execution(exec_id, known)
-
-    def _recorded(self, exec_id: str) -> Execution | None:
-        """Return an execution that is in the journal, and whether its owner was told."""
-        record = self._orders.journal.find_execution(exec_id)
-        if record is None:
-            return None
-        whose = Owner(record.owner, record.part, record.ref)
-        charged = record.charge is not None and self._was_published(record, record.charge_epoch, record.charge_seq)
-        charge = tuple(record.charge) if record.charge is not None and charged else None
-        return Execution(whose, self._was_published(record, record.epoch, record.seq), charge)
 
     def _asker(self, req_id: int) -> ActiveRequest | int | None:
         """Return the request of a list, or its id if the request was given up; None for a live report."""
@@ -176,8 +145,9 @@ class OrderRouter(ConnectionListener):
         if recipients is None:
             return False
         if recipients.owner is not None:
-            self._note_charge(report, recipients.owner)
+            self._ledger.charged(report.get("execId", ""), recipients.owner, report)
             self._publish_for(recipients.owner, COMMISSION, packed, ts)
+            self._ledger.positions.publish(ts)
         for asker in recipients.askers:
             self._answer(asker, COMMISSION, packed, ts)
         return True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.codec.messages import INBOUND, OUTBOUND
 from ibbridge.codec.schema import Kind, Topic
 from ibbridge.protocol import topics
-from ibbridge.protocol.instrument_key import instrument_key
+from ibbridge.protocol.instrument_key import contract_identity
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
@@ -76,14 +76,10 @@ def _identity(fields: tuple[str, ...] | None) -> Callable[[Mapping[str, Any]], H
     if not fields:
         return lambda _: ()
     if fields == ("contract",):
-        return lambda data: _instrument(data["contract"])
+        return lambda data: contract_identity(data["contract"])
     if "contract" not in fields:
         return itemgetter(*fields)
-    return lambda data: tuple(_instrument(data[f]) if f == "contract" else data[f] for f in fields)
-
-
-def _instrument(contract: Mapping[str, Any]) -> Hashable:
-    return contract.get("conId") or instrument_key(contract)
+    return lambda data: tuple(contract_identity(data[f]) if f == "contract" else data[f] for f in fields)
 
 
 PASSED_ON = frozenset(

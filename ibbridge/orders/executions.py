@@ -27,6 +27,9 @@ MOST_ASKERS = 32
 MOST_HELD = 1_000
 """Commissions that are held until TWS reports their executions."""
 
+MOST_CORRECTIONS = 5
+"""Corrections of one execution that may be missing between two that TWS reports."""
+
 LONGEST_HELD = 30.0
 """Seconds for which a commission is held."""
 
@@ -97,9 +100,18 @@ class ExecutionIndex:
         execution.charge = charge
         return Recipients(execution.whose, askers)
 
+    def owner(self, exec_id: str, whose: Owner) -> Owner:
+        """Return the owner of an execution, `whose` if it is not known."""
+        execution = self._by_id.get(exec_id)
+        return whose if execution is None else execution.whose
+
     def kin(self, exec_id: str) -> Owner | None:
         """Return the owner of the execution that this one corrects: its execId differs after the last dot."""
-        return self._by_stem.get(_stem(exec_id)) if exec_id else None
+        found = self._by_stem.get(_stem(exec_id)) if exec_id else None
+        for each in other_numbers(exec_id)[0] if found is None else ():
+            if (execution := self._find(each)) is not None:
+                return execution.whose if execution.whose.owner != FOREIGN else None
+        return found
 
     def forget_askers(self) -> None:
         """Note that no list goes on, because the connection is lost."""
@@ -126,6 +138,17 @@ def _stem(exec_id: str) -> str:
     """Return the part of an execId that an execution shares with its corrections."""
     stem, dot, number = exec_id.rpartition(".")
     return stem if dot and number.isdecimal() else exec_id
+
+
+def other_numbers(exec_id: str) -> tuple[list[str], list[str]]:
+    """Return the execIds that an execution may correct, the newest first, and those that may correct it."""
+    stem, dot, number = exec_id.rpartition(".")
+    if not (dot and number.isdecimal()):
+        return [], []
+    last, width = int(number), len(number)
+    before = range(last - 1, max(0, last - 1 - MOST_CORRECTIONS), -1)
+    after = range(last + 1, last + 1 + MOST_CORRECTIONS)
+    return [f"{stem}.{each:0{width}}" for each in before], [f"{stem}.{each:0{width}}" for each in after]
 
 
 class HeldCommission(NamedTuple):

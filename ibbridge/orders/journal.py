@@ -7,7 +7,7 @@ digest and its end, and not its arguments. Ids are reserved in blocks, so that n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgpack
 
@@ -18,8 +18,8 @@ from ibbridge.storage.records import JournalRecord
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-ORDER, EXECUTION = 1, 2
-"""Kinds of records: of orders, by owner and key, and of executions, by execId."""
+ORDER, EXECUTION, POSITION = 1, 2, 3
+"""Kinds of records: orders, by owner and key; executions, by execId; positions, by owner, account and contract."""
 
 SETTLED = 600
 """Calls of `tick`, about a second apart, after which an order that is over is not taken up at the start any more. By
@@ -64,30 +64,13 @@ class RecordStore(Protocol):
         """Do the maintenance."""
 
 
-class ExecutionRecord(NamedTuple):
-    """Record of an execution that was published for an owner.
-
-    `part` and `ref` are those of the order. `seq` is its number on the stream of the owner's executions, in the
-    epoch in which it was to be published. `charge` is the commission that was published last; None before that.
-    """
-
-    owner: str
-    part: str
-    ref: dict[str, Any]
-    epoch: int
-    seq: int
-    charge: Sequence[Any] | None = None
-    charge_epoch: int = 0
-    charge_seq: int = 0
-
-
 class OrderJournal:
     """Journal of the orders of this daemon's client id."""
 
     def __init__(self, store: RecordStore) -> None:
         self._store = store
         self._noted: dict[tuple[str, str], Order | None] = {}
-        self._executions: dict[str, ExecutionRecord] = {}
+        self._records: dict[tuple[int, bytes], JournalRecord] = {}  # of the other kinds
         self._ended: dict[tuple[str, str], tuple[Order, int]] = {}
         self._ticks = 0
         self._settled: list[Order] = []
@@ -117,13 +100,12 @@ class OrderJournal:
 
     def commit(self) -> bool:
         """Write all that is noted. Return False, with a fault, if that failed; it stays noted then."""
-        if not (self._noted or self._executions):
+        if not (self._noted or self._records):
             return not self.fault
         records = [_record(*whose, order) for whose, order in self._noted.items()]
-        records += [_execution_record(exec_id, execution) for exec_id, execution in self._executions.items()]
-        if not self._store.commit(records):
+        if not self._store.commit([*records, *self._records.values()]):
             return False
-        self._noted, self._executions = {}, {}
+        self._noted, self._records = {}, {}
         return True
 
     def find(self, owner: str, key: str) -> Order | None:
@@ -174,22 +156,26 @@ class OrderJournal:
         settled, self._settled = self._settled, []
         return settled
 
-    # -- executions
+    # -- executions and positions
 
-    def note_execution(self, exec_id: str, execution: ExecutionRecord) -> None:
-        """Have an execution written with the next commit, before it is published."""
-        self._executions[exec_id] = execution
+    def note_record(self, record: JournalRecord) -> None:
+        """Have a record of another kind written with the next commit, in the same transaction as all that is noted."""
+        self._records[record.kind, record.name] = record
 
-    def find_execution(self, exec_id: str) -> ExecutionRecord | None:
-        """Return the record of an execution; None if there is none, or (with a fault) if it cannot be read."""
-        if exec_id in self._executions:
-            return self._executions[exec_id]
-        record = self._store.find(EXECUTION, exec_id.encode())
-        return None if record is None else ExecutionRecord(*msgpack.unpackb(record.value))
+    def find_record(self, kind: int, name: bytes) -> JournalRecord | None:
+        """Return a record of another kind; None if there is none, or (with a fault) if it cannot be read."""
+        return self._records.get((kind, name)) or self._store.find(kind, name)
 
-    def commit_executions(self) -> None:
-        """Write what is noted, if executions are among it. They are published all the same if that fails."""
-        if self._executions:
+    def open_records(self, kind: int) -> list[JournalRecord]:
+        """Return the records of another kind that were open when the store was opened."""
+        return self._store.open_records(kind)
+
+    def commit_records(self) -> None:
+        """Write what is noted, if records of other kinds are among it.
+
+        The messages about executions are published all the same if that fails.
+        """
+        if self._records:
             self.commit()
 
     # -- ids
@@ -207,10 +193,6 @@ class OrderJournal:
 def _name(owner: str, key: str) -> bytes:
     name: bytes = msgpack.packb((owner, key))
     return name
-
-
-def _execution_record(exec_id: str, execution: ExecutionRecord) -> JournalRecord:
-    return JournalRecord(EXECUTION, exec_id.encode(), msgpack.packb(execution), open=False)
 
 
 def _owner_prefix(owner: str) -> bytes:

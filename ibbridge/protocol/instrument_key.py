@@ -71,6 +71,11 @@ def instrument_key(contract: Mapping[str, Any]) -> Escaped:
     return Escaped("-".join([_field(text[name]) for name in _FIELDS]).rstrip("-"))
 
 
+def contract_identity(contract: Mapping[str, Any]) -> int | str:
+    """Return the conId of a contract, which names the instrument whatever the exchange; its key if it has none."""
+    return contract.get("conId") or instrument_key(contract)
+
+
 def tape(contract: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the topic components of a provider's whole news feed (a contract of secType NEWS), which is no instrument.
 

@@ -81,11 +81,17 @@ class PositionLists:
         self._begun: list[BegunList] = []
         self._counted = True  # the ends can be told apart
         self._unread: dict[str, int] = {}  # the offset at the last unreadable row, by type
+        self._completed: dict[str, int] = {}  # lists on this connection whose end came, by type of row
+
+    def completed(self, row: str) -> int:
+        """Return how many whole lists of rows of a type TWS has sent on this connection."""
+        return self._completed.get(row, 0)
 
     def clear(self) -> None:
         """Forget the lists of a lost connection: they will not be completed."""
         self._begun.clear()
         self._unread.clear()
+        self._completed.clear()
         self._counted = True
 
     def on_send(self, message: OutboundMessage) -> bool:
@@ -144,7 +150,10 @@ class PositionLists:
 
     def _close(self, begun: BegunList, missing: Sequence[Missing], own: Mapping[str, Any], ts: int) -> None:
         """Publish values that are missing from a list as closed positions, with the fields `own`, and drop them."""
-        if missing and (why := self._doubt(begun)):
+        why = self._doubt(begun)
+        if not why:
+            self._completed[begun.row] = self.completed(begun.row) + 1
+        elif missing:
             log.warning(
                 "%s: TWS has not listed %d of the positions, %s; they stay as they were", begun.row, len(missing), why
             )

@@ -16,7 +16,7 @@ from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.request import CommandId
 from ibbridge.streams import snapshot
 from ibbridge.wiring import assemble
-from tests.support.outside import EPOCH, ListBus, ManualClock, NoStore, outside
+from tests.support.outside import EPOCH, ListBus, ManualClock, MemoryOrderStore, NoStore, outside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -151,6 +151,7 @@ class Middle:
         reconciles: bool = False,
         clock: ManualClock | None = None,
         store: NoStore | None = None,
+        order_store: MemoryOrderStore | None = None,
     ) -> None:
         """With `reconciles`, the daemon asks for orders on each connection; most tests are about something else."""
         self.published: list[Heard] = []
@@ -167,7 +168,9 @@ class Middle:
             instruments={name: dict(contract) for name, contract in (names or {}).items()},
         )
         self.store = store or NoStore()
-        self.parts = assemble(config, outside(self.clock, ListBus(self._keep), store=self.store))
+        self.order_store = order_store or MemoryOrderStore()
+        surroundings = outside(self.clock, ListBus(self._keep), store=self.store, order_store=self.order_store)
+        self.parts = assemble(config, surroundings)
         if not reconciles:
             self.parts.orders.reconciliation._begin = lambda: None  # type: ignore[method-assign]
         streams, tws, requests, orders = self.parts.streams, self.parts.tws, self.parts.requests, self.parts.orders

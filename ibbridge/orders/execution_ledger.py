@@ -1,0 +1,175 @@
+"""Ledger of executions: for whom each was published, and which of them the owners' positions count.
+
+Pure. The ledger is in the order journal. An execution is noted before it is published, and counts for a position once,
+whatever is published again after a crash. A correction counts in place of the execution that it corrects. The module
+must not know which topics messages have.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgpack
+
+from ibbridge.orders.executions import Execution, other_numbers
+from ibbridge.orders.journal import EXECUTION
+from ibbridge.orders.order import FOREIGN, Owner
+from ibbridge.orders.owner_positions import Counted, decimal
+from ibbridge.protocol.instrument_key import contract_identity
+from ibbridge.storage.records import JournalRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ibbridge.orders.journal import OrderJournal
+    from ibbridge.orders.owner_positions import OwnerPositions
+    from ibbridge.streams.publisher import Publisher
+
+log = logging.getLogger(__name__)
+
+REPLACED = ()
+"""Effect of an execution that a correction has replaced, or that moves no position."""
+
+SIDES = {"BOT": 1, "SLD": -1}
+"""The sign of a position's change by `side` of an execution."""
+
+COMBINATION = "BAG"
+"""`secType` of a combination, of which nobody has a position: its legs have executions of their own."""
+
+CAUSES = {
+    1: "Exercise", 2: "Lapse", 3: "DoNothing", 100: "Assigned", 101: "AutoexerciseClearing", 102: "Expired",
+    103: "Netting", 200: "AutoexerciseTrading",
+}  # fmt: skip
+"""IB's names of `optExerciseOrLapseType`."""
+
+
+class ExecutionRecord(NamedTuple):
+    """Record of an execution.
+
+    `part` and `ref` are those of the order. `seq` is its number on the stream of the owner's executions, in the epoch
+    in which it was to be published; 0 if it was not. `charge` is the commission that was published last; None before
+    that. `counted`: the effect on a position, as `Counted` or `REPLACED`; None if it was not counted yet.
+    """
+
+    owner: str
+    part: str
+    ref: dict[str, Any]
+    epoch: int = 0
+    seq: int = 0
+    charge: Sequence[Any] | None = None
+    charge_epoch: int = 0
+    charge_seq: int = 0
+    counted: Sequence[Any] | None = None
+
+
+class ExecutionLedger:
+    """Ledger of the executions that TWS has reported."""
+
+    def __init__(self, journal: OrderJournal, publisher: Publisher, positions: OwnerPositions) -> None:
+        self.positions = positions
+        self._journal = journal
+        self._publisher = publisher
+
+    def executed(self, exec_id: str, owner: Owner, data: Mapping[str, Any], *, told: bool) -> None:
+        """Note an execution of an owner, and count it. `told`: it is published for the owner next."""
+        known = self._find(exec_id)
+        counted = self._count(exec_id, known, owner, data)
+        if told or known is None or counted != known.counted:
+            same = known is not None and known.owner == owner.owner
+            record = known if known is not None and same else ExecutionRecord(*owner[:3])
+            if told:
+                record = record._replace(epoch=self._publisher.epoch, seq=self._next(owner.owner))
+            self._note(exec_id, record._replace(ref=owner.ref, counted=counted))
+
+    def charged(self, exec_id: str, owner: Owner, report: Mapping[str, Any]) -> None:
+        """Note a commission that is published for the owner of the execution next, and count it."""
+        known = self._find(exec_id)
+        if known is None:
+            return
+        amount, currency = report.get("commissionAndFees"), report.get("currency")
+        known = known._replace(
+            charge=[amount, currency], charge_epoch=self._publisher.epoch, charge_seq=self._next(owner.owner)
+        )
+        if known.counted and (number := decimal(amount)) is not None and isinstance(currency, str):
+            known = known._replace(counted=self.positions.charge(Counted(*known.counted), str(number), currency))
+        self._note(exec_id, known)
+
+    def recorded(self, exec_id: str) -> Execution | None:
+        """Return an execution that is in the journal, and whether its owner was told."""
+        record = self._find(exec_id)
+        if record is None:
+            return None
+        charged = record.charge is not None and self._was_published(record, record.charge_epoch, record.charge_seq)
+        charge = tuple(record.charge) if record.charge is not None and charged else None
+        told = self._was_published(record, record.epoch, record.seq)
+        return Execution(Owner(record.owner, record.part, record.ref), told, charge)
+
+    # -- positions
+
+    def _count(
+        self, exec_id: str, known: ExecutionRecord | None, owner: Owner, data: Mapping[str, Any]
+    ) -> Sequence[Any]:
+        """Count an execution for a position, unless it counts already. Return what the journal is to keep of it."""
+        new = _effect(owner, data)
+        if known is not None and known.counted is not None:
+            if not known.counted or (new is not None and known.counted[0] == new.holder):
+                return known.counted
+            self.positions.take_back(Counted(*known.counted))
+        if new is None:
+            return REPLACED
+        before, after = other_numbers(exec_id)
+        if any(self._find(each) is not None for each in after):
+            return REPLACED
+        for each in before:
+            corrected = self._find(each)
+            if corrected is not None and corrected.counted:
+                self._note(each, corrected._replace(counted=REPLACED))
+                return self.positions.correct(Counted(*corrected.counted), new, data["contract"])
+        return self.positions.add(new, data["contract"])
+
+    # -- records
+
+    def _find(self, exec_id: str) -> ExecutionRecord | None:
+        record = self._journal.find_record(EXECUTION, exec_id.encode())
+        return None if record is None else ExecutionRecord(*msgpack.unpackb(record.value))
+
+    def _note(self, exec_id: str, record: ExecutionRecord) -> None:
+        self._journal.note_record(JournalRecord(EXECUTION, exec_id.encode(), msgpack.packb(record), open=False))
+
+    def _next(self, owner: str) -> int:
+        """Return the next sequence number on the stream of an owner's executions."""
+        return self._publisher.last("exec", owner) + 1
+
+    def _was_published(self, record: ExecutionRecord, epoch: int, seq: int) -> bool:
+        """Return True if a message with this number on the stream of an owner's executions was published.
+
+        The journal is written first. If the process ended before the message was committed, or a loss of power has
+        taken the message, there is none with this number, or one of a later epoch.
+        """
+        if not seq or epoch == self._publisher.epoch:
+            return bool(seq)
+        return self._publisher.was_committed(self._publisher.named("exec", record.owner).encode(), seq, epoch)
+
+
+def _effect(owner: Owner, data: Mapping[str, Any]) -> Counted | None:
+    """Return the effect of an execution on a position; None if it has none, or none that can be read."""
+    execution, contract = data["execution"], data.get("contract") or {}
+    quantity, price = decimal(execution.get("shares")), decimal(execution.get("price"))
+    side = SIDES.get(execution.get("side", ""))
+    if contract.get("secType") == COMBINATION:
+        return None
+    if quantity is None or price is None or side is None:
+        log.warning("the execution %s has no quantity, price or side that can be read: no position counts it",
+                    execution.get("execId"))  # fmt: skip
+        return None
+    holder = owner.owner if owner.owner != FOREIGN else f"{FOREIGN}/{_cause(execution)}"
+    account = execution.get("acctNumber") or ""
+    return Counted(holder, account, contract_identity(contract), str(quantity * side), str(price), 0)
+
+
+def _cause(execution: Mapping[str, Any]) -> str:
+    """Return why somebody else's execution took place, in IB's words; a trade if TWS does not say."""
+    if execution.get("liquidation"):
+        return "liquidation"
+    return CAUSES.get(execution.get("optExerciseOrLapseType") or 0, "trade")
