@@ -55,6 +55,7 @@ from ibbridge.orders.placement import OrderPlacement
 from ibbridge.orders.reconciliation import Reconciliation
 from ibbridge.orders.reconciliation_schedule import ReconciliationSchedule
 from ibbridge.orders.registry import OrderRegistry
+from ibbridge.orders.tws_lists import TwsLists
 from ibbridge.orders.unreported import UnreportedOrders
 from ibbridge.protocol.instrument_key import instrument_key
 from ibbridge.recording import writer
@@ -372,7 +373,8 @@ def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outs
     unreported = UnreportedOrders(registry, notifications, clock)
     departure = OrderDeparture(tws.sender, registry, gate, notifications, unreported)
     placement = OrderPlacement(tws.sender, registry, gate, notifications, departure)
-    reconciliation = Reconciliation(registry, requests.issuer, notifications, tws.session, clock)
+    lists = TwsLists(requests.issuer, requests.singletons, clock)
+    reconciliation = Reconciliation(registry, lists, notifications, tws.session, clock)
     every = config.orders.reconcile_minutes * 60.0
     schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, every)
     modification = OrderModification(tws.sender, registry, gate, notifications, departure)

@@ -1,4 +1,4 @@
-"""Reconciliation: asks TWS for open orders, executions and completed orders, and concludes from what is missing.
+"""Reconciliation: compares the orders with the lists of TWS, and concludes from what is missing.
 
 Pure. What TWS lists moves the orders as it comes, like any message of TWS. This module adds the one conclusion that no
 message carries: TWS knows nothing of an order, if none of the lists has it, twice in a row, and at least `SETTLED`
@@ -8,25 +8,17 @@ not know when a reconciliation is due.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ibbridge.codec.messages import REQUESTS
 from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
-from ibbridge.protocol.errors import CommandRefused
-from ibbridge.requests.request import ActiveRequest, RequestListener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ibbridge.clock import Clock
     from ibbridge.orders.notifications import OrderNotifications
     from ibbridge.orders.order import Order
     from ibbridge.orders.registry import OrderRegistry
-    from ibbridge.requests.issuer import RequestIssuer
+    from ibbridge.orders.tws_lists import TwsLists
     from ibbridge.tws.session import Session
-
-OWN = "~orders"
-"""Client name of the daemon's own requests about orders."""
 
 SETTLED = 10.0
 """Seconds after an order has left, before which its absence from TWS's lists says nothing. Two absences that count are
@@ -35,14 +27,6 @@ so far apart, too: a TWS that has just started may end a list before it has all 
 ABSENCES = 2
 """Reconciliations in a row that must miss an order, before TWS counts as knowing nothing of it."""
 
-STEPS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("reqAllOpenOrders", {}),
-    ("reqExecutions", {"reqId": 0, "execFilter": {}}),
-    ("reqCompletedOrders", {"apiOnly": False}),
-)
-"""Requests of a reconciliation, one after the other: an order that is over is missing in the first list, and is in a
-later one."""
-
 EXEMPT = (OrderState.QUEUED, OrderState.HELD)
 """States of orders that TWS does not list, or need not list."""
 
@@ -50,7 +34,8 @@ EXEMPT = (OrderState.QUEUED, OrderState.HELD)
 class Reconciled(NamedTuple):
     """Outcome of a reconciliation: the orders that were open before it, those listed, unknown and not at TWS after it.
 
-    `complete` is False if TWS did not answer completely. `seconds` is how long the answers took.
+    `complete` is False if TWS did not answer completely about orders, and `positions` if it did not list all positions.
+    `seconds` is how long the answers took.
     """
 
     open: int
@@ -58,27 +43,8 @@ class Reconciled(NamedTuple):
     unknown: list[str]
     not_at_tws: list[str]
     complete: bool
+    positions: bool
     seconds: float
-
-
-class _Step(RequestListener):
-    """Listener to one request of a reconciliation: calls `then` with True if the answer is complete."""
-
-    def __init__(self, then: Callable[[bool], None]) -> None:
-        self._then: Callable[[bool], None] | None = then
-
-    def answered(self, _: ActiveRequest) -> None:
-        """Go on after the last response."""
-        self._finish(complete=True)
-
-    def ended(self, _: ActiveRequest) -> None:
-        """Give up after a request that ends without its last response."""
-        self._finish(complete=False)
-
-    def _finish(self, *, complete: bool) -> None:
-        then, self._then = self._then, None
-        if then is not None:
-            then(complete)
 
 
 class Reconciliation:
@@ -87,7 +53,7 @@ class Reconciliation:
     def __init__(
         self,
         registry: OrderRegistry,
-        issuer: RequestIssuer,
+        lists: TwsLists,
         notifications: OrderNotifications,
         session: Session,
         clock: Clock,
@@ -95,77 +61,61 @@ class Reconciliation:
         self.result: Reconciled | None = None
         """The outcome of the last reconciliation, until somebody takes it."""
         self._registry = registry
-        self._issuer = issuer
+        self._lists = lists
         self._notifications = notifications
         self._session = session
         self._clock = clock
         self._upstream_since = 0.0
         self._began: float | None = None
         self._open: list[Order] = []
-        self._rounds = 0
 
     @property
     def is_running(self) -> bool:
-        """True between the first request and the last response."""
+        """True while TWS lists orders. The list of positions comes later, and keeps no reconciliation waiting."""
         return self._began is not None
 
-    def begin(self) -> None:
-        """Begin a reconciliation, unless one is running, or TWS takes no requests."""
-        if self.is_running or not self._issuer.is_open:
-            return
-        self._rounds += 1
+    def begin(self) -> bool:
+        """Begin a reconciliation, unless one is running, or TWS takes no requests. Return True if one has begun."""
+        if self.is_running or not self._lists.is_open:
+            return False
         self._began = self._clock.monotonic()
         self._upstream_since = self._session.upstream_since
         self._open = [order for order in self._registry.open_orders() if order.state not in EXEMPT]
         self._registry.listed = set()
-        self._ask(0)
+        self._lists.orders(self._conclude)
+        return True
 
     def stop(self) -> None:
         """End a reconciliation whose connection is gone. Nothing follows from it, nor from the one before."""
-        self._rounds += 1
+        self._lists.stop()
         self._began, self._registry.listed = None, None
         for order in self._registry.open_orders():
             order.absences = 0
 
-    def _ask(self, step: int) -> None:
-        name, args = STEPS[step]
-        rounds = self._rounds
+    def tick(self, now: float) -> None:
+        """Go on after the last list. Call it about every second."""
+        self._lists.tick(now)
 
-        def then(complete: bool) -> None:  # noqa: FBT001 - the answer to one question
-            if rounds == self._rounds:
-                self._go_on(step, complete=complete)
-
-        active = ActiveRequest(
-            REQUESTS[name],
-            OWN,
-            f"{name}-{rounds}",
-            args,
-            lambda _: ("req", OWN, name),
-            None,
-            on_response=lambda _: None,
-            listeners=(self._issuer, _Step(then)),
-        )
-        try:
-            self._issuer.reissue(active)
-        except CommandRefused:
-            self._finish(complete=False)
-
-    def _go_on(self, step: int, *, complete: bool) -> None:
-        if complete and step + 1 < len(STEPS):
-            self._ask(step + 1)
-        else:
-            self._finish(complete=complete)
-
-    def _finish(self, *, complete: bool) -> None:
+    def _conclude(self, *, complete: bool) -> None:
+        """Conclude what follows for the orders, then ask for the positions."""
         began, listed = self._began or 0.0, self._registry.listed or set()
         self._began, self._registry.listed = None, None
         # TWS without IB's servers may not know all orders.
         complete = complete and self._session.upstream_since == self._upstream_since
         gone = self._absent(began, listed) if complete else []
         unknown = [f"{order.owner}/{order.key}" for order in self._open if order.state is OrderState.UNKNOWN]
-        seconds = self._clock.monotonic() - began
-        self.result = Reconciled(len(self._open), len(listed), unknown, gone, complete, seconds)
-        self._open = []
+        count, self._open = len(self._open), []
+
+        about_orders = complete
+
+        def finish(*, complete: bool) -> None:
+            seconds = self._clock.monotonic() - began
+            self.result = Reconciled(count, len(listed), unknown, gone, about_orders, complete, seconds)
+
+        if complete:
+            self._lists.positions(finish)
+        else:
+            finish(complete=False)
 
     def _absent(self, began: float, listed: set[Order]) -> list[str]:
         """End the orders of which TWS knows nothing, and return their names."""

@@ -5,6 +5,7 @@ Pure. This module also raises the alarm about orders that stay unknown. It must 
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from ibbridge.orders.state_machine import OrderState
@@ -40,7 +41,7 @@ class ReconciliationSchedule(ConnectionListener):
         self._session = session
         self._events = events
         self._every = every
-        self._due: float | None = None  # None: at once, when there is a connection
+        self._due: float | None = None  # None: at once, when there is a connection; infinite: under way
         self._unsettled = 0  # reconciliations in a row after which something was left to find out
         self._upstream_since = 0.0
 
@@ -61,23 +62,26 @@ class ReconciliationSchedule(ConnectionListener):
         self.request()
 
     def _begin(self) -> None:
-        if self._session.upstream != "lost":
-            self._reconciliation.begin()
+        if self._session.upstream != "lost" and self._reconciliation.begin():
+            self._due = math.inf  # until the outcome says when
 
     def tick(self, now: float) -> None:
         """Publish an outcome, and begin a reconciliation that is due."""
+        self._reconciliation.tick(now)
         if (result := self._reconciliation.result) is not None:
             self._reconciliation.result = None
             self._events.reconciled(result._asdict())
             settled = result.complete and not self._unsettled_orders()
             self._unsettled = 0 if settled else self._unsettled + 1
             pause = PAUSES[min(self._unsettled, len(PAUSES) - 1)]
-            self._due = now + (self._every if settled else pause)
+            if self._due == math.inf:  # nobody has asked for another one meanwhile
+                self._due = now + (self._every if settled else pause)
         if self._session.upstream_since != self._upstream_since:
             self._upstream_since = self._session.upstream_since
             self._unsettled = 0
             self.request()
-        if self._due is None or now >= self._due or (self._unsettled == 0 and self._unsettled_orders()):
+        at_once = self._unsettled == 0 and self._due != math.inf and self._unsettled_orders()
+        if self._due is None or now >= self._due or at_once:
             self._begin()
         self.why = self._alarm(now)
 

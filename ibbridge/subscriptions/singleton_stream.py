@@ -29,6 +29,11 @@ class SingletonStream:
     queued: bool = False
     messages: list[OutboundMessage] = field(default_factory=list)
 
+    @property
+    def clients(self) -> list[tuple[CommandId, dict[str, Any]]]:
+        """The subscribers that are clients. The daemon's own parts have names that begin with a tilde."""
+        return [(command_id, args) for command_id, args in self.subscribers.items() if command_id.client[:1] != "~"]
+
     def wanted(self) -> list[tuple[CommandId, dict[str, Any]]]:
         """Return the different arguments in use, each with one of the clients that use them."""
         return list({canonical(args): (command_id, args) for command_id, args in self.subscribers.items()}.values())

@@ -93,6 +93,10 @@ class SingletonStreams(ConnectionListener):
             self._give_up(singleton.request, *topic_of_all(singleton.request, args))
         return True
 
+    def completed(self, row: str) -> int:
+        """Return how many whole lists of rows of a type TWS has sent on this connection."""
+        return self.lists.completed(row)
+
     # -- state
 
     def _give_up(self, request: Request, *place: str) -> None:
@@ -131,10 +135,13 @@ class SingletonStreams(ConnectionListener):
         return [(singleton, args) for singleton in self._of.values() for _, args in singleton.wanted()]
 
     def to_reissue(self) -> list[tuple[SingletonStream, dict[str, Any]]]:
-        """Return the wanted subscriptions and arguments, to be sent again. Their deadlines wait for that."""
+        """Return the subscriptions and arguments that clients want, to be sent again. Their deadlines wait for that.
+
+        The daemon's own part asks again by itself.
+        """
         for singleton in self._of.values():
-            singleton.queued = bool(singleton.subscribers)
-        return self.wanted()
+            singleton.queued = bool(singleton.clients)
+        return [(singleton, args) for singleton, args in self.wanted() if singleton.queued]
 
     def connection_lost(self) -> None:
         """Note that nothing will be sent before the next connection, and that no list will be completed."""
@@ -163,7 +170,7 @@ class SingletonStreams(ConnectionListener):
     def notify_subscribers(self, name: str, code: int, why: str) -> None:
         """Publish an error to the clients of the subscriptions that messages of this type belong to."""
         for singleton in self._of.values():
-            for command_id, args in singleton.subscribers.items() if name in singleton.request.answers else ():
+            for command_id, args in singleton.clients if name in singleton.request.answers else ():
                 self._notifications.notify_error(
                     self._request_factory.make(singleton.request, args, command_id), code, why
                 )
@@ -196,7 +203,7 @@ class SingletonStreams(ConnectionListener):
             self._deadlines.add(due, seconds)
             return
         why = f"TWS has not sent all first values within {seconds:g} s; later values are published as they come"
-        for command_id, args in singleton.subscribers.items():
+        for command_id, args in singleton.clients:
             self._notifications.notify_error(
                 self._request_factory.make(singleton.request, args, command_id), NOT_CONNECTED, why
             )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.support.daemon_core import CLIENT_ID, Middle
@@ -24,6 +26,8 @@ def answered(middle: Middle, *, listed: tuple[int, ...] = ()) -> list[str]:
                     middle.hear("execDetailsEnd", reqId=each.data["reqId"])
                 case "reqCompletedOrders":
                     middle.hear("completedOrdersEnd")
+                case "reqPositions":
+                    middle.hear("positionEnd")
         if not sent:
             break
     return asked
@@ -54,7 +58,7 @@ def pass_time(middle: Middle, seconds: int) -> None:
 def test_an_order_that_is_missing_twice_and_long_enough_is_not_at_tws() -> None:
     middle, _ = working()
     middle.reconnect()
-    assert answered(middle) == ["reqAllOpenOrders", "reqExecutions", "reqCompletedOrders"]
+    assert answered(middle) == ["reqAllOpenOrders", "reqExecutions", "reqCompletedOrders", "reqPositions"]
     pass_time(middle, 8)
     assert state(middle) == ("working", None)
     pass_time(middle, 40)
@@ -96,3 +100,44 @@ def test_an_execution_shows_that_tws_has_an_order_after_all() -> None:
     execution = {"execId": "E.01", "orderId": number, "clientId": CLIENT_ID, "permId": 100 + number, "cumQty": 5.0}
     middle.hear("execDetails", reqId=-1, execution=execution)
     assert state(middle) == ("working", None)
+
+
+def reconciled(middle: Middle) -> list[dict[str, Any]]:
+    return [each.data for each in middle.published if each.topic == "sys.bridge.reconciled."]
+
+
+def test_positions_that_do_not_come_keep_no_order_waiting() -> None:
+    middle = Middle(reconciles=True)
+    middle.hear("openOrderEnd")
+    middle.hear("execDetailsEnd", reqId=middle.link.sent[-1].data["reqId"])
+    middle.hear("completedOrdersEnd")
+    assert not middle.parts.orders.reconciliation._reconciliation.is_running
+    for _ in range(11):
+        middle.pass_time(1.0)
+    assert [(each["complete"], each["positions"]) for each in reconciled(middle)] == [(True, False)]
+
+
+def test_another_reconciliation_does_not_wait_for_positions() -> None:
+    middle = Middle(reconciles=True)
+    middle.hear("openOrderEnd")
+    middle.hear("execDetailsEnd", reqId=middle.link.sent[-1].data["reqId"])
+    middle.hear("completedOrdersEnd")
+    middle.parts.orders.reconciliation.request()
+    middle.pass_time(1.0)
+    middle.pass_time(1.0)
+    assert middle.link.sent[-1].name == "reqAllOpenOrders"
+    answered(middle)
+    middle.pass_time(1.0)
+    middle.pass_time(1.0)
+    assert [(each["complete"], each["positions"]) for each in reconciled(middle)] == [(True, False), (True, True)]
+
+
+def test_the_daemon_stays_subscribed_to_positions_and_asks_again_itself() -> None:
+    middle = Middle(reconciles=True)
+    assert answered(middle)[-1] == "reqPositions"
+    middle.ask("reqPositions", "a", 1)
+    middle.ask("cancelPositions")
+    assert [each.name for each in middle.link.take()] == ["reqPositions"], "the daemon still wants them"
+    middle.reconnect()
+    middle.pass_time(1.0)
+    assert [each.name for each in middle.link.take()] == ["reqAllOpenOrders"], "positions come last"
