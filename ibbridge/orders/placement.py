@@ -146,12 +146,19 @@ class OrderPlacement:
             raise CommandRefused("E_KEY_REUSED", self._reused(former))
 
     def known(self, owner: str, key: str) -> Order | None:
-        """Return the order that the journal has under a key; None if it has none, or knows nothing but the key."""
-        order = self._orders.find(owner, key)
-        return order if order is not None and order.digest else None
+        """Return the order that the journal has under a key; None if it has none.
+
+        An order that the journal has only from TWS's reports has no digest, so no command is a repetition of its own.
+        """
+        return self._orders.find(owner, key)
 
     def _reused(self, order: Order) -> str:
         topic = self._notifications.topics(order)[0]
+        if not order.digest:
+            return (
+                f"key {order.key!r} names an earlier order of {order.owner}, and the journal does not have its "
+                f"arguments to compare with ({topic} has its state); for another order take a new key"
+            )
         return (
             f"key {order.key!r} names another order of {order.owner} ({topic} has its state); "
             "for another order take a new key"
