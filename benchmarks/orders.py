@@ -293,7 +293,7 @@ def opening() -> float:
         began = time.perf_counter()
         store.open(1, None)
         seconds = time.perf_counter() - began
-        fault, found = store.fault, len(store.open_records(1))
+        fault, found = store.fault, len(store.take_open(1))
         store.close()
     if fault or found != KNOWN // 100:
         raise InvalidError(f"the journal has {found} open orders: {fault}")

@@ -74,10 +74,12 @@ class Daemon:
         self.parts = wiring.assemble(config, outside)
         self.store = self.parts.store
         self.order_store = outside.order_store
+        self._note = recovery.JournalNote(self.store, self.order_store)
 
     def publish_heartbeat(self) -> None:
         """Do the periodic work of all parts, publish a heartbeat, and serve the sockets of the bus."""
         self.parts.heartbeat.beat()
+        self._note.tick()
         self.parts.surplus.report()
         self.parts.bus.turn()
 
@@ -181,11 +183,10 @@ class Daemon:
 
     def _open_journal(self) -> None:
         """Open the order journal, and note in the event store which one it is."""
-        self.order_store.open(self.config.tws.client_id, recovery.expected(self.store.get(recovery.NOTED)))
-        if self.order_store.fault:
-            log.error("the order journal cannot be used, and orders are refused: %s", self.order_store.fault)
-        else:
-            self.store.put(recovery.NOTED, recovery.noted(self.order_store.mark))
+        self.order_store.open(self.config.tws.client_id, self._note.read())
+        if why := self.order_store.fault or self.order_store.doubt:
+            log.error("the order journal cannot be used as it is, and orders are refused: %s", why)
+        self._note.tick()
 
     def _take_up(self) -> None:
         """Restore sequence numbers, streams, orders and the halt from the store of an earlier process."""

@@ -41,6 +41,7 @@ from ibbridge.monitoring.process_health import memory_limit
 from ibbridge.monitoring.process_watch import ProcessWatch
 from ibbridge.monitoring.store_watch import StoreWatch
 from ibbridge.monitoring.surplus_fields import SurplusFields
+from ibbridge.orders.acceptance import JournalAcceptance
 from ibbridge.orders.departure import OrderDeparture
 from ibbridge.orders.execution_ledger import ExecutionLedger
 from ibbridge.orders.global_cancel import GlobalCancel
@@ -177,6 +178,7 @@ class Orders:
     reconciliation: ReconciliationSchedule
     positions: OwnerPositions
     differences: PositionDifferences
+    acceptance: JournalAcceptance
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +233,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
     )
     executors = Executors(orders.placement, global_cancel, requests.service, subscribe, settings, order_commands)
     ib_requests = IbRequests(tws.sender, executors, config.commands.allow)
-    builtin = BuiltinCommands(streams.publisher, streams.halt, lambda: collect(status), clock.utc_us)
+    builtin = BuiltinCommands(streams.publisher, streams.halt, orders.acceptance, lambda: collect(status), clock.utc_us)
     commands = CommandEndpoint(streams.publisher, ib_requests, builtin, clock)
     bus = outside.bus(config.bus, commands, streams.publisher.welcome)
     turn.connect(streams.publisher, bus)
@@ -369,21 +371,23 @@ def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outs
         lambda order: streams.perm_ids.report(order.owner, order.key, order.perm_ids),
     )
     notifications = OrderNotifications(states, streams.publisher, clock)
-    gate = TradingGate(streams.halt, (store, streams.journal), tws.session, config.tws.restart_windows, clock)
-    unreported = UnreportedOrders(registry, notifications, clock)
-    departure = OrderDeparture(tws.sender, registry, gate, notifications, unreported)
-    placement = OrderPlacement(tws.sender, registry, gate, notifications, departure)
     lists = TwsLists(requests.issuer, requests.singletons, clock)
     reconciliation = Reconciliation(registry, lists, notifications, tws.session, clock)
     every = config.orders.reconcile_minutes * 60.0
     schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, every)
+    acceptance = JournalAcceptance(streams.journal, schedule)
+    faults = (store, streams.journal, acceptance)
+    gate = TradingGate(streams.halt, faults, tws.session, config.tws.restart_windows, clock)
+    unreported = UnreportedOrders(registry, notifications, clock)
+    departure = OrderDeparture(tws.sender, registry, gate, notifications, unreported)
+    placement = OrderPlacement(tws.sender, registry, gate, notifications, departure)
     modification = OrderModification(tws.sender, registry, gate, notifications, departure)
     groups = OrderGroups(tws.sender, registry, gate, placement, departure)
     positions = OwnerPositions(streams.journal, streams.publisher, clock)
     differences = PositionDifferences(streams.publisher, requests.singletons.lists, positions, clock)
     return Orders(
         registry, notifications, gate, unreported, placement, modification, groups, states, schedule, positions,
-        differences,
+        differences, acceptance,
     )  # fmt: skip
 
 
@@ -431,7 +435,7 @@ def _sample(config: Config, session: Session, outside: Outside, orders: Orders) 
         max(store.slowest(), journal.slowest()),
         store.fault,
         store.shortage,
-        journal.fault,
+        journal.fault or journal.doubt,
         orders.reconciliation.why,
     )
 

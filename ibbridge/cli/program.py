@@ -31,6 +31,7 @@ COMMANDS = {
     "status": "show the state of the daemon and of its connection to TWS",
     "sub": "print messages as they are published",
     "call": "send a command and print its reply",
+    "backup": "copy the store and the order journal, while the daemon runs",
     "check": "print the faults of a configuration file",
     "record": "record the connections between any client and TWS",
     "replay": "play recordings as if this were TWS",

@@ -1,4 +1,4 @@
-"""The daemon's own commands (`ping`, `status`, `snapshot`, `replay`, `halt`, `resume`): arguments and execution.
+"""The daemon's own commands (`ping`, `status`, `snapshot`, `halt`, and more of this kind): arguments and execution.
 
 This module knows streams and their state. It must not know the form of commands, sockets or TWS.
 """
@@ -15,6 +15,7 @@ from ibbridge.streams.history import Gone
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ibbridge.orders.acceptance import JournalAcceptance
     from ibbridge.risk.halt import Halt
     from ibbridge.streams.publisher import Publisher
 
@@ -30,7 +31,12 @@ class BuiltinCommands:
     """
 
     def __init__(
-        self, publisher: Publisher, halt: Halt, status: Callable[[], dict[str, Any]], clock: Callable[[], int]
+        self,
+        publisher: Publisher,
+        halt: Halt,
+        acceptance: JournalAcceptance,
+        status: Callable[[], dict[str, Any]],
+        clock: Callable[[], int],
     ) -> None:
         self._publisher = publisher
         self._does: Mapping[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
@@ -40,6 +46,7 @@ class BuiltinCommands:
             "replay": self._replay,
             "halt": lambda args, client: {"kept": halt.set(client, _reason(args), clock())},
             "resume": lambda _, client: {"kept": halt.clear(client, clock())},
+            "acceptJournal": lambda _, __: {"accepted": acceptance.accept()},
         }
 
     def execute(self, name: str, args: dict[str, Any], client: str) -> dict[str, Any]:

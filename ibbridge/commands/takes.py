@@ -46,6 +46,7 @@ TAKES: Mapping[str, tuple[Takes, ...]] = {
         ),
     ),
     "resume": (),
+    "acceptJournal": (),
 }
 """Arguments of each of the daemon's own commands, by command name."""
 
@@ -53,7 +54,7 @@ ANEW = frozenset(("ping", "status", "snapshot", "replay", "halt", "orders", "rec
 """Commands that are executed anew when a client repeats them. Their results describe the moment, and a client that
 repeats `halt` means `halt`."""
 
-NAMED = frozenset(("halt", "resume"))
+NAMED = frozenset(("halt", "resume", "acceptJournal"))
 """Commands that require the client's name."""
 
 ORDER_TAKES: Mapping[str, tuple[Takes, ...]] = {

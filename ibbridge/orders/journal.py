@@ -39,11 +39,15 @@ class RecordStore(Protocol):
         """Text that says why nothing can be written; empty if there is no fault."""
 
     @property
+    def doubt(self) -> str:
+        """Text that says why orders may be missing; empty if there is no doubt."""
+
+    @property
     def reserved(self) -> int:
         """Ids below this number may have been given."""
 
-    def open_records(self, kind: int) -> list[JournalRecord]:
-        """Return the records of a kind that were open at the start."""
+    def take_open(self, kind: int) -> list[JournalRecord]:
+        """Return the records of a kind that were open at the start, once."""
 
     def knows(self, kind: int, name: bytes) -> bool:
         """Return True if there is a record of this name."""
@@ -59,6 +63,9 @@ class RecordStore(Protocol):
 
     def reserve(self, below: int) -> bool:
         """Reserve all ids below a number. Return False if that failed."""
+
+    def accept(self) -> bool:
+        """End the doubt. Return False if that failed."""
 
     def tick(self) -> None:
         """Do the maintenance."""
@@ -79,6 +86,15 @@ class OrderJournal:
     def fault(self) -> str:
         """Why nothing can be written, where, and what to do about it; empty if there is no fault."""
         return self._store.fault
+
+    @property
+    def doubt(self) -> str:
+        """Why orders may be missing, and what to do about it; empty if there is no doubt."""
+        return self._store.doubt
+
+    def accept(self) -> bool:
+        """End the doubt: from here on a key that the journal does not have is free. Return False if that failed."""
+        return self._store.accept()
 
     # -- orders
 
@@ -133,8 +149,8 @@ class OrderJournal:
         return orders, following
 
     def open_orders(self) -> list[Order]:
-        """Return the orders that were not over long ago when the store was opened, in the order of their ids."""
-        found = [order for each in self._store.open_records(ORDER) if (order := _order(each)) is not None]
+        """Return the orders that were not over long ago when the store was opened, by their ids. Only for the start."""
+        found = [order for each in self._store.take_open(ORDER) if (order := _order(each)) is not None]
         self._ended |= {(order.owner, order.key): (order, self._ticks) for order in found if order.ended}
         return sorted(found, key=lambda order: order.order_id)
 
@@ -166,9 +182,9 @@ class OrderJournal:
         """Return a record of another kind; None if there is none, or (with a fault) if it cannot be read."""
         return self._records.get((kind, name)) or self._store.find(kind, name)
 
-    def open_records(self, kind: int) -> list[JournalRecord]:
+    def take_open(self, kind: int) -> list[JournalRecord]:
         """Return the records of another kind that were open when the store was opened."""
-        return self._store.open_records(kind)
+        return self._store.take_open(kind)
 
     def commit_records(self) -> None:
         """Write what is noted, if records of other kinds are among it.

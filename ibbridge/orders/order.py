@@ -187,6 +187,11 @@ class Order:
         return self.state is OrderState.DONE and self.reason is Reason.NOT_SENT
 
     @property
+    def may_have_left(self) -> bool:
+        """True if the order left, if at all, after the backup from which the journal was restored."""
+        return not self.order_id and self.state is OrderState.UNKNOWN
+
+    @property
     def ended(self) -> bool:
         """True if the order is over."""
         return self.state is OrderState.DONE

@@ -140,7 +140,7 @@ class OwnerPositions:
 
     def restore(self) -> None:
         """Enter the positions of the journal that were not flat."""
-        for record in self._journal.open_records(POSITION):
+        for record in self._journal.take_open(POSITION):
             place = _place(record)
             self._enter(place, _unpacked(record))
             self._unpublished[place] = None

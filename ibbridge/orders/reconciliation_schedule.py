@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from ibbridge.orders.reconciliation import ABSENCES, SETTLED
 from ibbridge.orders.state_machine import OrderState
 from ibbridge.tws.connection_listener import ConnectionListener
 
@@ -44,6 +45,13 @@ class ReconciliationSchedule(ConnectionListener):
         self._due: float | None = None  # None: at once, when there is a connection; infinite: under way
         self._unsettled = 0  # reconciliations in a row after which something was left to find out
         self._upstream_since = 0.0
+        self._compared = 0  # complete reconciliations that count, since the connection or IB's servers were lost
+        self._compared_at = 0.0
+
+    @property
+    def has_compared(self) -> bool:
+        """True if TWS has listed all of its orders, as often as their absence from its lists must be seen."""
+        return self._compared >= ABSENCES
 
     def request(self) -> None:
         """Have a reconciliation begin as soon as there is a connection to TWS and IB."""
@@ -51,7 +59,7 @@ class ReconciliationSchedule(ConnectionListener):
 
     def connection_ready(self) -> None:
         """Reconcile each new connection."""
-        self._unsettled = 0
+        self._unsettled = self._compared = 0
         self._upstream_since = self._session.upstream_since
         self.request()
         self._begin()
@@ -71,19 +79,29 @@ class ReconciliationSchedule(ConnectionListener):
         if (result := self._reconciliation.result) is not None:
             self._reconciliation.result = None
             self._events.reconciled(result._asdict())
+            self._count(now, complete=result.complete)
             settled = result.complete and not self._unsettled_orders()
+            settled = settled and (self.has_compared or not self._registry.journal.doubt)
             self._unsettled = 0 if settled else self._unsettled + 1
             pause = PAUSES[min(self._unsettled, len(PAUSES) - 1)]
             if self._due == math.inf:  # nobody has asked for another one meanwhile
                 self._due = now + (self._every if settled else pause)
         if self._session.upstream_since != self._upstream_since:
             self._upstream_since = self._session.upstream_since
-            self._unsettled = 0
+            self._unsettled = self._compared = 0
             self.request()
         at_once = self._unsettled == 0 and self._due != math.inf and self._unsettled_orders()
         if self._due is None or now >= self._due or at_once:
             self._begin()
         self.why = self._alarm(now)
+
+    def _count(self, now: float, *, complete: bool) -> None:
+        """Count a reconciliation, unless it came so soon after the last one that it says no more."""
+        if not complete:
+            self._compared = 0
+        elif not self._compared or now - self._compared_at >= SETTLED:
+            self._compared += 1
+            self._compared_at = now
 
     def _unsettled_orders(self) -> bool:
         return any(order.state is OrderState.UNKNOWN or order.absences for order in self._registry.open_orders())

@@ -225,6 +225,8 @@ class OrderRegistry:
         if order is None and anybodys:
             return self._without_perm_id(owner, key)
         named = self.known(owner, key, order_id) or self.find(owner, key) or self.former(owner, key)
+        if named is not None and named.may_have_left and order_id not in _UNTIED:
+            self.number(named, order_id)
         if named is None or order_id not in (*_UNTIED, named.order_id):
             named = self.take_up(owner, key, order_id, perm_id)
         return named
@@ -232,12 +234,19 @@ class OrderRegistry:
     def _without_perm_id(self, owner: str, key: str) -> Order | None:
         """Return the order of this client id under a key, if its permId is not known.
 
-        A permId that is not the order's is that of an order of another daemon.
+        A permId that is not the order's is that of an order of another daemon. While the journal may miss orders, the
+        order may be one of these, and is taken up: to place it again could be worse than to refuse another order.
         """
         found = [self._by_key.get((owner, key)), self._former.get((owner, key))]
         if found == [None, None]:
             found = [self.find(owner, key) or self.former(owner, key)]
-        left = (order for order in found if order is not None and order.order_id and not order.unsent)
+            if found == [None] and self.journal.doubt:
+                return self.take_up(owner, key, 0, 0)
+        left = (
+            order
+            for order in found
+            if order is not None and (order.order_id or order.may_have_left) and not order.unsent
+        )
         return next((order for order in left if not order.perm_ids), None)
 
     def _join(self, order: Order, perm_id: Any) -> bool:

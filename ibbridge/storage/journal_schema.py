@@ -23,6 +23,13 @@ SCHEMA = 1
 OURS = 0x6962626F
 """SQLite's application_id of a journal: "ibbo"."""
 
+UNKNOWN_TIME = 1
+"""Time at which a copy was made, if nobody knows it."""
+
+SKIPPED = 2**20
+"""Ids that a copy leaves out: the journal itself may have given them since. Requests take ids too, so an hour may take
+thousands; TWS has room for 2,000 times as many."""
+
 _TABLES = """
 CREATE TABLE about (
     name TEXT NOT NULL, client_id INTEGER NOT NULL, generation INTEGER NOT NULL, reserved INTEGER NOT NULL,
@@ -41,7 +48,7 @@ class AboutJournal(NamedTuple):
 
     `client_id`: the client id of TWS that its orders have. `generation`: how often it was opened for writing.
     `reserved`: ids below this number may have been given. `records`: rows in the table of records. `copied`: when this
-    copy was made of a journal, in µs since 1970 UTC; 0 for the journal itself.
+    copy was made of a journal, in µs since 1970 UTC; 0 for the journal itself, and for a copy that was accepted.
     """
 
     name: str
@@ -50,6 +57,17 @@ class AboutJournal(NamedTuple):
     reserved: int
     records: int
     copied: int
+
+    def as_copy(self, copied: int) -> AboutJournal:
+        """Return the row of a copy that was made at a time. The ids that the journal may give later are left out.
+
+        The copy of a copy has the time of the first: no order was placed since.
+        """
+        return self._replace(copied=self.copied or copied, reserved=self.reserved + SKIPPED)
+
+    def accepted(self, suffix: str) -> AboutJournal:
+        """Return the row of a copy that is the journal from here on: a line of its own, which its name says."""
+        return self._replace(name=f"{self.name}.{suffix}", copied=0)
 
 
 def create(db: sqlite3.Connection, about: AboutJournal) -> None:

@@ -7,6 +7,7 @@ The module must not know what a record means.
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sqlite3
 from contextlib import ExitStack, closing
@@ -18,7 +19,7 @@ from ibbridge.storage import event_table, journal_schema
 from ibbridge.storage.commit_times import CommitTimes
 from ibbridge.storage.disk import CLOSING, Disk, DiskHealth, StoreOutside
 from ibbridge.storage.faults import Faults
-from ibbridge.storage.journal_schema import SCHEMA, AboutJournal
+from ibbridge.storage.journal_schema import SCHEMA, UNKNOWN_TIME, AboutJournal
 from ibbridge.storage.keys import KnownKeys
 from ibbridge.storage.opening import UnfitError
 from ibbridge.storage.records import JournalRecord, Mark, known_as
@@ -108,21 +109,23 @@ class OrderStore:
         return self._about.reserved
 
     @property
-    def copied(self) -> int:
-        """The time when this copy of a journal was made, in µs since 1970 UTC; 0 for the journal itself."""
-        return self._about.copied
-
-    @property
-    def is_new(self) -> bool:
-        """True if the journal was created when it was opened."""
-        return self._about.generation == 1
+    def doubt(self) -> str:
+        """The reason why orders may be missing in the journal, and what to do about it; empty if there is none."""
+        if not self._about.copied:
+            return ""
+        return (
+            f"{self._file.path}: it was restored from {_age(self._about.copied)}, and does not have the orders that "
+            "were placed since; look for them in TWS, and then accept it with `ibbridge call acceptJournal`, as "
+            "docs/operations.md describes"
+        )
 
     # -- opening and closing
 
     def open(self, client_id: int, expected: Mark | None) -> None:
         """Open the journal of a client id, or create one if none is `expected`. `fault` says what is wrong, if it is.
 
-        A file that is no journal, of a later schema, of another client id, or older than `expected`, is left as it is.
+        A file that is no journal, of a later schema, of another client id, or another journal than `expected`, is left
+        as it is. A copy of the journal, and a journal that is older than `expected`, is opened with a `doubt`.
         """
         try:
             self._load(client_id, expected)
@@ -164,6 +167,8 @@ class OrderStore:
         about = journal_schema.about(db)
         _check_fits(about, client_id, expected)
         self._known, self._opened = journal_schema.records(db, about.records)
+        if not about.copied and _is_older(about, expected):
+            about = about.as_copy(UNKNOWN_TIME)
         self._about = about._replace(generation=about.generation + 1)
         event_table.transact(partial(journal_schema.put_about, self._about), db)
 
@@ -173,13 +178,11 @@ class OrderStore:
 
     # -- records
 
-    def open_records(self, kind: int) -> list[JournalRecord]:
-        """Return the records of a kind that were open when the file was opened."""
-        return [record for record in self._opened if record.kind == kind]
-
-    def started(self) -> None:
-        """Forget the records that were open at the start: nobody asks for them again."""
-        self._opened = []
+    def take_open(self, kind: int) -> list[JournalRecord]:
+        """Return the records of a kind that were open when the file was opened. They are returned once."""
+        taken = [record for record in self._opened if record.kind == kind]
+        self._opened = [record for record in self._opened if record.kind != kind]
+        return taken
 
     def find(self, kind: int, name: bytes) -> JournalRecord | None:
         """Return a record; None if there is none, or (with a fault) if it is unreadable."""
@@ -224,6 +227,18 @@ class OrderStore:
 
         return self._commit((), about, written)
 
+    def accept(self) -> bool:
+        """End the doubt: the copy is the journal from here on. Return False, and set the fault, if that failed."""
+        self._collect()
+        if not self._about.copied:
+            return not self.fault
+        about = self._about._replace(records=len(self._known)).accepted(f"{self.outside.random_bits(16):04x}")
+
+        def written(_: object) -> None:
+            self._about = self._about._replace(name=about.name, copied=0)
+
+        return self._commit((), about, written)
+
     def _collect(self) -> None:
         """Complete a late commit, which changes what is known, before the next one is made."""
         if self._disk.is_open:
@@ -261,7 +276,13 @@ class OrderStore:
 
     def metrics(self) -> dict[str, Any]:
         """Return the metrics of the journal, as `EventStore.metrics` does."""
-        return {"name": self._about.name, "fault": self.fault, "records": len(self._known), **self._times.metrics()}
+        return {
+            "name": self._about.name,
+            "fault": self.fault,
+            "doubt": self.doubt,
+            "records": len(self._known),
+            **self._times.metrics(),
+        }
 
 
 def _check_made(ours: int, made: int) -> None:
@@ -278,16 +299,24 @@ def _check_fits(about: AboutJournal, client_id: int, expected: Mark | None) -> N
             f"it has the orders of client id {about.client_id}, and tws.client_id is {client_id}; "
             "set the client id back, or choose another store.path for the new one"
         )
-    if expected is None:
-        return
-    if about.name != expected.name:
+    if expected is not None and about.name != expected.name and not _is_line_of(about, expected):
         raise UnfitError(f"it is the journal {about.name}, and that of the store is {expected.name}; put that one back")
-    if about.generation < expected.generation:
-        raise UnfitError(
-            f"it is older than what the store knows of it (opened {about.generation} times, and then "
-            f"{expected.generation - about.generation} times more): orders that were placed since are missing in it; "
-            "put back the newest one, or begin anew as docs/operations.md describes"
-        )
+
+
+def _is_line_of(about: AboutJournal, expected: Mark) -> bool:
+    """Return True if a journal was once restored from a copy of the expected one, and accepted."""
+    return about.name.startswith(f"{expected.name}.")
+
+
+def _is_older(about: AboutJournal, expected: Mark | None) -> bool:
+    return expected is not None and about.name == expected.name and about.generation < expected.generation
+
+
+def _age(copied: int) -> str:
+    if copied == UNKNOWN_TIME:
+        return "an older one (a newer one has belonged to this store)"
+    made = dt.datetime.fromtimestamp(copied // 10**6, dt.UTC)
+    return f"a copy of {made:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _size(path: pathlib.Path) -> int:

@@ -196,6 +196,11 @@ def put_about(db: sqlite3.Connection, about: About) -> None:
     db.execute("UPDATE about SET epoch = ?, uptime = ?, keys = ?, checksum = ?", values)
 
 
+def rename(about: About, name: str, db: sqlite3.Connection) -> None:
+    """Give a copy of a store a name of its own."""
+    db.execute("UPDATE about SET name = ?, checksum = ?", (name, about._replace(name=name).checksum))
+
+
 # -- reading when a file is opened
 
 

@@ -139,9 +139,8 @@ class MemoryOrderStore:
     """Store of the order journal in memory: it keeps what it is given, unless it has the `fault` that a test gives."""
 
     def __init__(self) -> None:
-        self.fault = ""
+        self.fault = self.doubt = ""
         self.reserved = 1
-        self.copied = 0
         self.mark = Mark("j", 1)
         self.records: dict[bytes, JournalRecord] = {}
         self.commits = 0
@@ -152,7 +151,12 @@ class MemoryOrderStore:
     def close(self) -> None:
         """Do nothing."""
 
-    def open_records(self, kind: int) -> list[JournalRecord]:
+    def accept(self) -> bool:
+        if not self.fault:
+            self.doubt = ""
+        return not self.fault
+
+    def take_open(self, kind: int) -> list[JournalRecord]:
         return [record for record in self.records.values() if record.kind == kind and record.open]
 
     def knows(self, kind: int, name: bytes) -> bool:

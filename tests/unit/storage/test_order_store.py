@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import sqlite3
 import stat
 import tempfile
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ibbridge.storage.journal_schema import SKIPPED
 from ibbridge.storage.order_store import COPIED, KEPT_LOG, OrderStore
 from ibbridge.storage.records import JournalRecord, Mark
 from tests.support.store_faults import hung, scribble
@@ -87,22 +89,21 @@ def assert_refuses(store: OrderStore) -> None:
 
 def test_what_is_committed_is_found_also_by_the_next_process(tmp_path: Path) -> None:
     with closing(begun(tmp_path)) as store:
-        assert (store.fault, store.is_new, store.copied, store.open_records(ORDER)) == ("", True, 0, [])
+        assert (store.fault, store.doubt, store.take_open(ORDER)) == ("", "", [])
         assert store.commit(RECORDS)
         assert store.commit([record("b", b"third")])
         mark = store.mark
         assert mark == Mark(store.mark.name, 1)
     with closing(begun(tmp_path, expected=mark)) as store:
-        assert (store.fault, store.is_new, store.mark) == ("", False, Mark(mark.name, 2))
-        assert store.open_records(ORDER) == [record("a"), record("b", b"third")]
-        assert store.open_records(EXECUTION) == [RECORDS[3]]
+        assert (store.fault, store.doubt, store.mark) == ("", "", Mark(mark.name, 2))
+        assert store.take_open(ORDER) == [record("a"), record("b", b"third")]
+        assert store.take_open(EXECUTION) == [RECORDS[3]]
+        assert store.take_open(ORDER) == store._opened == [], "they are not kept in memory"
         assert store.find(ORDER, b"c") == RECORDS[2]
         assert store.find(EXECUTION, b"a") == RECORDS[3]
         assert store.find(EXECUTION, b"c") is None
         assert (store.knows(ORDER, b"c"), store.knows(EXECUTION, b"c")) == (True, False)
         assert store.metrics()["records"] == 4
-        store.started()
-        assert store.open_records(ORDER) == []
 
 
 def test_a_name_is_for_ever_and_each_journal_has_its_own(tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ def test_an_unfit_file_is_a_fault_and_is_left_as_it_is(tmp_path: Path, mark: Mar
         assert store.fault.endswith(", then restart ibbridge")
         _assert_matches(expected, store.fault)
         assert store.find(ORDER, b"a") is None
-        assert store.open_records(ORDER) == []
+        assert store.take_open(ORDER) == []
         assert_refuses(store)
     assert files(tmp_path) == before
 
@@ -274,14 +275,55 @@ def test_another_journal_than_the_one_that_is_expected_is_not_used(tmp_path: Pat
     assert files(tmp_path) == before
 
 
-def test_an_older_copy_is_not_used(tmp_path: Path, mark: Mark) -> None:
-    before = files(tmp_path)
-    with closing(begun(tmp_path, expected=Mark(mark.name, mark.generation + 3))) as store:
-        _assert_matches(r"it is older .* \(opened 3 times, and then 3 times more\): orders .*; put back", store.fault)
+def test_an_older_journal_is_in_doubt_until_it_is_accepted(tmp_path: Path, mark: Mark) -> None:
+    newer = Mark(mark.name, mark.generation + 3)
+    for _ in range(5):  # also when it was opened as often as the newer one
+        with closing(begun(tmp_path, expected=newer)) as store:
+            assert store.fault == ""
+            _assert_matches("orders.db: it was restored from an older one .*; look for them in TWS, and", store.doubt)
+            assert store.metrics()["doubt"] == store.doubt
+            assert (store.mark.name, store.reserved) == (mark.name, 1 + SKIPPED)
+            assert store.commit([record("seen")]), "what TWS says meanwhile is recorded"
+    with closing(begun(tmp_path, expected=newer)) as store:
+        assert store.accept()
+        assert (store.doubt, store.fault) == ("", "")
+        accepted = store.mark
+        assert store.accept(), "there is no doubt"
+        assert store.mark == accepted
+        assert store.commit([record("new")])
+    for expected in (newer, accepted, None):  # the first, if the process ended before the new name was noted
+        with closing(begun(tmp_path, expected=expected)) as store:
+            assert (store.fault, store.doubt, store.mark.name) == ("", "", accepted.name)
+            assert store.reserved == 1 + SKIPPED
+            assert store.knows(ORDER, b"seen")
+            assert store.knows(ORDER, b"new")
+
+
+def test_the_first_journal_is_another_one_after_a_copy_was_accepted(tmp_path: Path, mark: Mark) -> None:
+    for place in ("first", "copy"):
+        shutil.copytree(tmp_path, tmp_path / place, ignore=shutil.ignore_patterns("first"))
+    with closing(begun(tmp_path / "copy", expected=Mark(mark.name, 9))) as store:
+        assert store.accept()
+        accepted = store.mark
+    with closing(begun(tmp_path / "first", expected=accepted)) as store:
+        _assert_matches(f"it is the journal {mark.name}, and that of the store is {accepted.name}; put", store.fault)
         assert_refuses(store)
-    assert files(tmp_path) == before
-    with closing(begun(tmp_path, expected=mark)) as store:
-        assert store.fault == ""
+
+
+def test_a_newer_journal_than_was_noted_is_in_no_doubt(tmp_path: Path, mark: Mark) -> None:
+    for expected in (mark, Mark(mark.name, 1), None):
+        with closing(begun(tmp_path, expected=expected)) as store:
+            assert (store.fault, store.doubt) == ("", "")
+
+
+def test_a_journal_that_cannot_be_written_is_not_accepted(tmp_path: Path, mark: Mark) -> None:
+    with closing(begun(tmp_path, expected=Mark(mark.name, 9))) as store:
+        with hung(store):  # type: ignore[arg-type]
+            assert not store.accept()
+            assert store.doubt
+        recover(store)
+        assert store.accept()
+        assert not store.doubt
 
 
 @pytest.mark.parametrize("spoil", ["UPDATE record SET value = x'00' WHERE name = x'62'", "DELETE FROM record"])
@@ -317,7 +359,7 @@ def test_whatever_bytes_are_overwritten_nothing_false_is_read(luck: random.Rando
             for each in written.values():
                 found = store.find(ORDER, each.name)
                 assert found == each or (found is None and store.fault)
-            assert all(each == written[each.name] for each in store.open_records(ORDER))
+            assert all(each == written[each.name] for each in store.take_open(ORDER))
             unfit = not store._disk.is_open
             if store.fault:
                 assert_refuses(store)
@@ -438,7 +480,7 @@ def test_a_commit_that_succeeds_late_is_refused_at_first_and_known_then(store: O
     store.close()
     with closing(begun(tmp_path)) as again:
         assert again.fault == ""
-        assert [each.name for each in again.open_records(ORDER)] == [b"a", b"b", b"late", b"next"]
+        assert [each.name for each in again.take_open(ORDER)] == [b"a", b"b", b"late", b"next"]
 
 
 def test_a_commit_that_fails_late_leaves_nothing(store: OrderStore) -> None:

@@ -36,7 +36,7 @@ class Process:
         self.streams = Publisher(epoch, each_pair(self._send), prefix, MessageHistory(messages, size, shelf))
         if shelf is not None:
             self.streams.restore(shelf.last(), shelf.state())
-        self.bridge = BuiltinCommands(self.streams, Halt(None), dict, lambda: 1)
+        self.bridge = BuiltinCommands(self.streams, Halt(None), None, dict, lambda: 1)  # type: ignore[arg-type]
 
     def _send(self, topic: bytes, body: bytes) -> None:
         self.sent.append((topic, body))
