@@ -80,12 +80,9 @@ class ReconciliationSchedule(ConnectionListener):
             self._reconciliation.result = None
             self._events.reconciled(result._asdict())
             self._count(now, complete=result.complete)
-            settled = result.complete and not self._unsettled_orders()
-            settled = settled and (self.has_compared or not self._registry.journal.doubt)
-            self._unsettled = 0 if settled else self._unsettled + 1
-            pause = PAUSES[min(self._unsettled, len(PAUSES) - 1)]
+            pause = self._pause(complete=result.complete)
             if self._due == math.inf:  # nobody has asked for another one meanwhile
-                self._due = now + (self._every if settled else pause)
+                self._due = now + pause
         if self._session.upstream_since != self._upstream_since:
             self._upstream_since = self._session.upstream_since
             self._unsettled = self._compared = 0
@@ -94,6 +91,15 @@ class ReconciliationSchedule(ConnectionListener):
         if self._due is None or now >= self._due or at_once:
             self._begin()
         self.why = self._alarm(now)
+
+    def _pause(self, *, complete: bool) -> float:
+        """Return the seconds until the next reconciliation."""
+        settled = complete and not self._unsettled_orders()
+        self._unsettled = 0 if settled else self._unsettled + 1
+        pause = self._every if settled else PAUSES[min(self._unsettled, len(PAUSES) - 1)]
+        if complete and self._registry.journal.doubt and not self.has_compared:  # somebody waits to accept it
+            return min(pause, PAUSES[1])
+        return pause
 
     def _count(self, now: float, *, complete: bool) -> None:
         """Count a reconciliation, unless it came so soon after the last one that it says no more."""
