@@ -111,13 +111,15 @@ class ExecutionLedger:
         self, exec_id: str, known: ExecutionRecord | None, owner: Owner, data: Mapping[str, Any]
     ) -> Sequence[Any]:
         """Count an execution for a position, unless it counts already. Return what the journal is to keep of it."""
+        if known is not None and known.counted is not None and not known.counted:
+            return REPLACED
         new = _effect(owner, data)
-        if known is not None and known.counted is not None:
-            if not known.counted or (new is not None and known.counted[0] == new.holder):
+        if new is None:
+            return REPLACED if known is None or not known.counted else known.counted
+        if known is not None and known.counted:
+            if known.counted[0] == new.holder:
                 return known.counted
             self.positions.take_back(Counted(*known.counted))
-        if new is None:
-            return REPLACED
         before, after = other_numbers(exec_id)
         if any(self._find(each) is not None for each in after):
             return REPLACED
@@ -132,7 +134,7 @@ class ExecutionLedger:
 
     def _find(self, exec_id: str) -> ExecutionRecord | None:
         record = self._journal.find_record(EXECUTION, exec_id.encode())
-        return None if record is None else ExecutionRecord(*msgpack.unpackb(record.value))
+        return None if record is None else ExecutionRecord(*msgpack.unpackb(record.value, use_list=False))
 
     def _note(self, exec_id: str, record: ExecutionRecord) -> None:
         self._journal.note_record(JournalRecord(EXECUTION, exec_id.encode(), msgpack.packb(record), open=False))

@@ -28,7 +28,8 @@ Answers = dict[str, list[tuple[str, dict[str, Any]]]]
 """Messages that TWS sends before the end of each list, by the request."""
 
 ENDS = {
-    "reqAllOpenOrders": "openOrderEnd", "reqExecutions": "execDetailsEnd", "reqCompletedOrders": "completedOrdersEnd"
+    "reqAllOpenOrders": "openOrderEnd", "reqExecutions": "execDetailsEnd", "reqCompletedOrders": "completedOrdersEnd",
+    "reqPositions": "positionEnd",
 }  # fmt: skip
 
 
@@ -86,7 +87,7 @@ class Life:
 
     def compare(self, answers: Answers) -> None:
         """Answer the questions about orders, and let the time pass until the next."""
-        for _ in range(round(SETTLED) + 3):
+        for _ in range(round(SETTLED) + 4):
             self.beat(answers)
 
     def beat(self, answers: Answers) -> None:
