@@ -33,7 +33,8 @@ const HEARTBEAT = 'sys.bridge.heartbeat.';
  * state of durable streams, too. `renewed`: this durable stream was set back and begins again; forget its state. `down`
  * and `up`: the daemon has fallen silent, and is heard again.
  *
- * @typedef {{code: string, message: string, outcome: string, faults?: string[], first?: number}} Fault
+ * @typedef {{code: string, message: string, outcome: string, faults?: string[], first?: number, retry_after?: number,
+ *   state?: string, rev?: number}} Fault
  * @typedef {{id: any, ok: boolean, epoch: number, gen: number, dup?: boolean, result?: any, error?: Fault}} Reply
  * @typedef {{cmd: 'snapshot' | 'replay', args: Record<string, any>, answered: (reply: Reply) => void}} Request
  * @typedef {{stream: string, seq: number, messages: [string | Uint8Array, Uint8Array][], offset?: number}} State

@@ -2,19 +2,21 @@
 /**
  * Places a limit order and follows it until it is done; Ctrl-C cancels it.
  *
- * The key makes a repetition safe: run again with the same key and order, the script places no second order, and follows
- * the first one. Until the daemon is restarted, the daemon itself recognizes the key. After a restart, the script finds
- * the order in the daemon's durable stream. Exit code 0: filled; 1: cancelled, refused, or not known.
+ * The key makes a repetition safe, also after a restart of the daemon: run again with the same key and order, the script
+ * places no second order, and follows the first one. Exit code 0: filled; 1: cancelled, refused, or not known.
  */
 
-import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
 
 import { decode } from '@msgpack/msgpack';
 
-import { Commands, Feed, Refused } from './client.js';
+import { Commands, connect, Feed, limit, Refused } from './client.js';
+import { topic } from './topics.js';
 
-/** @typedef {import('./follow.js').Body} Body */
+/**
+ * @typedef {import('./client.js').PlacedOrder} PlacedOrder
+ * @typedef {import('./follow.js').Body} Body
+ */
 
 const USAGE = `usage: node order.js [options] BUY|SELL QUANTITY SYMBOL LIMIT
   --client NAME    the client's name (default: node)
@@ -23,72 +25,57 @@ const USAGE = `usage: node order.js [options] BUY|SELL QUANTITY SYMBOL LIMIT
   --pub ENDPOINT --rep ENDPOINT    the daemon's bus.pub and bus.rep
   --root PREFIX    the daemon's bus.prefix and a dot, if the prefix is set`;
 
-const OVER = new Set(['Filled', 'Cancelled', 'ApiCancelled', 'Inactive']);
+/** @param {string[]} argv */
+function arguments_(argv) {
+  const { values, positionals } = parseArgs({
+    args: argv,
+    allowPositionals: true,
+    options: {
+      pub: { type: 'string', default: 'tcp://127.0.0.1:5555' },
+      rep: { type: 'string', default: 'tcp://127.0.0.1:5556' },
+      root: { type: 'string', default: '' },
+      client: { type: 'string', default: 'node' },
+      key: { type: 'string' },
+      secType: { type: 'string', default: 'STK' },
+      exchange: { type: 'string', default: 'SMART' },
+      currency: { type: 'string', default: 'USD' },
+      account: { type: 'string' },
+    },
+  });
+  const [action, quantity, symbol, price] = positionals;
+  if (positionals.length !== 4 || !['BUY', 'SELL'].includes(action) || !(Number(quantity) > 0) || Number.isNaN(Number(price))) {
+    console.error(USAGE);
+    process.exit(2);
+  }
+  const { secType, exchange, currency, account } = values;
+  const contract = { symbol, secType, exchange, currency };
+  const wanted = limit(action, quantity, Number(price), account ? { account } : {});
+  return { ...values, contract, wanted };
+}
 
-/** State of one order. Its messages may come in any sequence, and more than once. */
-class Order {
-  /** Terms of the order as TWS reports them. */
-  terms = '';
-  status = '';
-  filled = 0;
-  over = false;
+/** Fills of one order. They may come more than once, and later than the end of the order. */
+class Fills {
   /** @type {Map<string, number>} */
-  fills = new Map();
+  #shares = new Map();
 
-  /** @param {string} key */
-  constructor(key) {
-    this.key = key;
+  /** @param {PlacedOrder} order */
+  constructor(order) {
+    this.order = order;
   }
 
-  /** True once the order is in a final state and all of its fills have come. */
-  get done() {
-    return this.over && [...this.fills.values()].reduce((sum, shares) => sum + shares, 0) >= this.filled;
+  /** True if the order is over and all of its fills have come. */
+  get complete() {
+    const { done, filled } = this.order.state;
+    return done && [...this.#shares.values()].reduce((sum, shares) => sum + shares, 0) >= (filled ?? 0);
   }
 
-  /**
-   * @param {Body} body
-   * @returns {string | null} a line to print, or null if the message has no news
-   */
-  hears({ type, ref, data }) {
-    if (ref?.key !== this.key) return null;
-    if (type === 'openOrder') this.terms = terms(data);
-    if (type === 'orderStatus') {
-      this.over ||= OVER.has(data.status);
-      this.filled = Math.max(this.filled, data.filled ?? 0);
-      const now = `${data.status}, ${data.filled} filled, ${data.remaining} to go`;
-      if (now === this.status) return null;
-      this.status = now;
-      return `order   ${this.key}: ${now}`;
-    }
-    if (type === 'execDetails') {
-      const { execId, shares, side, price } = data.execution;
-      if (this.fills.has(execId)) return null;
-      this.fills.set(execId, shares);
-      return `fill    ${this.key}: ${side} ${shares} at ${price}`;
-    }
-    if (type === 'error') {
-      this.over ||= data.ends === true;
-      return `error   ${this.key}: ${data.errorCode} ${data.errorString}`;
-    }
-    return null;
+  /** @param {Body} body */
+  show({ type, ref, data }) {
+    if (type !== 'execDetails' || ref?.key !== this.order.key) return;
+    const { execId, shares, side, price } = data.execution;
+    if (!this.#shares.has(execId)) console.log(`fill    ${this.order.key}: ${side} ${shares} at ${price}`);
+    this.#shares.set(execId, shares);
   }
-}
-
-/**
- * Returns an order in words.
- * @param {{contract: any, order: any}} what
- */
-function terms({ contract, order: { action, totalQuantity, orderType, lmtPrice } }) {
-  return `${action} ${Number(totalQuantity)} ${contract.symbol} ${orderType} ${lmtPrice}`;
-}
-
-/**
- * Returns a text as a component of a topic, with other characters percent-encoded.
- * @param {string} text
- */
-function component(text) {
-  return text.replace(/[^A-Za-z0-9_\-+@~/]/gu, (char) =>
-    [...new TextEncoder().encode(char)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join(''));
 }
 
 /**
@@ -110,85 +97,59 @@ async function* past(commands, stream) {
   }
 }
 
-/** @param {string[]} argv */
-function arguments_(argv) {
-  const { values, positionals } = parseArgs({
-    args: argv,
-    allowPositionals: true,
-    options: {
-      pub: { type: 'string', default: 'tcp://127.0.0.1:5555' },
-      rep: { type: 'string', default: 'tcp://127.0.0.1:5556' },
-      root: { type: 'string', default: '' },
-      client: { type: 'string', default: 'node' },
-      key: { type: 'string', default: `node-${randomUUID().slice(0, 8)}` },
-      secType: { type: 'string', default: 'STK' },
-      exchange: { type: 'string', default: 'SMART' },
-      currency: { type: 'string', default: 'USD' },
-      account: { type: 'string' },
-    },
-  });
-  const [action, totalQuantity, symbol, limit] = positionals;
-  const lmtPrice = Number(limit);
-  if (positionals.length !== 4 || !['BUY', 'SELL'].includes(action) || !(Number(totalQuantity) > 0) || Number.isNaN(lmtPrice)) {
-    console.error(USAGE);
-    process.exit(2);
+/**
+ * Shows the fills that come, until they are complete or the feed is closed.
+ * @param {Feed} feed
+ * @param {Fills} fills
+ */
+async function follow(feed, fills) {
+  for await (const event of feed) {
+    if (event.event === 'message') fills.show(event.body);
+    else console.error(JSON.stringify(event));
+    if (fills.complete) return;
   }
-  const { secType, exchange, currency, account } = values;
-  const contract = { symbol, secType, exchange, currency };
-  const order = { action, totalQuantity, orderType: 'LMT', lmtPrice, ...(account ? { account } : {}) };
-  return { ...values, contract, order };
 }
 
-const { pub, rep, root, client, key, contract, order: wanted } = arguments_(process.argv.slice(2));
-const streams = ['ord', 'exec'].map((kind) => `${root}${kind}.${component(client)}.`);
-const feed = new Feed({ pub, rep, prefixes: streams, root });
+/** @param {PlacedOrder} order */
+async function showStates(order) {
+  for await (const { state, reason, filled, remaining, lastError } of order) {
+    const left = remaining === null ? '' : `, ${filled ?? 0} filled, ${remaining} to go`;
+    console.log(`order   ${order.key}: ${reason ?? state}${left}`);
+    if (lastError) console.log(`error   ${order.key}: ${lastError.code} ${lastError.text}`);
+  }
+}
+
+/** @param {PlacedOrder} order */
+async function cancel(order) {
+  try {
+    await order.cancel();
+    console.log(`cancel  ${order.key}`);
+  } catch (error) {
+    console.error(error instanceof Error ? error.message : error);
+  }
+}
+
+const { pub, rep, root, client, key, contract, wanted } = arguments_(process.argv.slice(2));
+const executions = root + topic('exec', client);
+const feed = new Feed({ pub, rep, root, prefixes: [executions] });
 const commands = new Commands(rep, client);
-const order = new Order(key);
+/** @type {import('./client.js').Orders | undefined} */
+let ib;
 
-/** @param {Body} body */
-function hear(body) {
-  const news = order.hears(body);
-  if (news) console.log(news);
-}
-
-async function place() {
-  const what = terms({ contract, order: wanted });
-  let known = order.terms !== '' || order.status !== '';
-  if (known && order.terms !== what) throw new Error(`'${key}' is the key of another order: ${order.terms}`);
-  // Do not place a known order again: after a restart the daemon does not know its key any more.
-  known ||= (await commands.call('placeOrder', { contract, order: wanted }, { key })).dup === true;
-  console.log(`${known ? 'known  ' : 'placed '} ${key}: ${what}`);
-  // The snapshot has the order, but not its fills.
-  if (known) for await (const body of past(commands, streams[1])) hear(body);
-  placed = true;
-  if (order.done) feed.close();
-}
-
-async function cancel() {
-  await commands.call('cancelOrder', { key });
-  console.log(`cancel  ${key}`);
-}
-
-/** @param {unknown} error */
-function fail(error) {
+try {
+  ib = await connect(client, { pub, rep, root });
+  for await (const { event } of feed) if (event === 'ready') break; // from here on no fill is missed
+  const order = await ib.placeOrder(contract, wanted, { key });
+  const { action, totalQuantity, lmtPrice } = wanted;
+  console.log(`${order.dup ? 'known  ' : 'placed '} ${order.key}: ${action} ${totalQuantity} ${contract.symbol} LMT ${lmtPrice}`);
+  process.on('SIGINT', () => cancel(order));
+  const fills = new Fills(order);
+  if (order.dup) for await (const body of past(commands, executions)) fills.show(body);
+  await Promise.all([follow(feed, fills), showStates(order).then(() => fills.complete && feed.close())]);
+  process.exitCode = order.state.reason === 'filled' ? 0 : 1;
+} catch (error) {
   console.error(error instanceof Error ? error.message : error);
-  feed.close();
+  process.exitCode = 1;
+} finally {
+  for (const each of [feed, commands, ib]) each?.close();
 }
-
-let placing = false;
-let placed = false;
-process.on('SIGINT', () => (placing ? cancel().catch(fail) : feed.close()));
-
-const behind = new Set(streams);
-for await (const event of feed) {
-  if (event.event === 'message') hear(event.body);
-  else if (event.event !== 'ready') console.error(JSON.stringify(event));
-  else if (behind.delete(event.prefix) && !behind.size && !placing) {
-    placing = true; // from here on no message of the order is missed
-    place().catch(fail);
-  }
-  if (placed && order.done) break;
-}
-feed.close();
-commands.close();
-process.exitCode = placed && order.done && order.status.startsWith('Filled') ? 0 : 1;
