@@ -114,9 +114,7 @@ class AsyncioOrders(Dispatch):
         new unique key, which the handle has as `key`. `parent` is the order that this order depends on: its key, or its
         handle. `result["orderId"]` is IB's order id, or None for an order that waits for its turn.
         """
-        args = requests.bind("placeOrder", (contract, order), {})
-        if parent is not None:
-            args["parent"] = requests.key_of(parent)
+        args = order_handle.placing(contract, order, parent)
         return cast("PlacedOrder", await self.request("placeOrder", args, key=key))
 
     async def whatIfOrder(self, contract: Contract | object, order: Order | object) -> Request:  # noqa: N802 -- named as IB's requests are
@@ -136,7 +134,7 @@ class AsyncioOrders(Dispatch):
         the same keys again are never placed twice. So give keys if you want to be able to try again.
         """
         args = order_handle.group(orders, on_partial, self._names.new)
-        known = [self._feed.inbox.track(self._states_topic(each["key"]), each["key"]) for each in args["orders"]]
+        known = [self._track(each["key"]) for each in args["orders"]]
         reply = await self._exchange(self._command("placeOrders", args, epoch=self._epoch()))
         made = [self._request("placeOrders", reply.id, each["key"], each) for each in reply.result["orders"]]
         await self._join([(Mode.STATE, self._missing(made, self._feed.connection.prefixes))], reply.id)
@@ -149,7 +147,7 @@ class AsyncioOrders(Dispatch):
         `modify` counts by itself.
         """
         key = requests.key_of(key)
-        known = self._feed.inbox.track(self._states_topic(key), key)
+        known = self._track(key)
         known.expect_change(rev)
         try:
             reply = await self._exchange(self._command("modifyOrder", {"rev": rev, "order": order}, key))
@@ -165,19 +163,13 @@ class AsyncioOrders(Dispatch):
 
         Return a map for each order: `key`, `ok`, and the `error` of one whose cancel was refused.
         """
-        named = order_handle.keys(keys)
-        known = self._to_cancel(self._feed.inbox.tracked(), named)
+        cancels = order_handle.Cancels(keys, self._feed.inbox.tracked())
         try:
-            args = {"all": True} if named is None else {"keys": named}
-            cancelled: list[dict[str, Any]] = (await self.call("cancelOrders", **args))["orders"]
+            cancelled: list[dict[str, Any]] = (await self.call("cancelOrders", **cancels.args))["orders"]
         except BaseException:
-            for each in known:
-                each.give_up()
+            cancels.settle()
             raise
-        taken = {each["key"] for each in cancelled if each["ok"]}
-        for each in known:
-            if each.key not in taken:
-                each.give_up()
+        cancels.settle(cancelled)
         return cancelled
 
     async def orders(self, state: str | None = None, since: int | None = None) -> AsyncIterator[PlacedOrder]:
@@ -186,16 +178,14 @@ class AsyncioOrders(Dispatch):
         `state`: only orders in this state. `since`: only orders that have changed since then, in microseconds since
         1970 UTC. `result` has the order's `contract`, `order` and `ts`, the time of its last change.
         """
-        given = {"state": state, "since": since, "after": None}
-        while True:
-            page = await self.call("orders", **{name: value for name, value in given.items() if value is not None})
+        listing = order_handle.Listing(state, since)
+        while listing.args is not None:
+            page = await self.call("orders", **listing.args)
             for row in page["orders"]:
-                known = self._feed.inbox.track(self._states_topic(row["key"]), row["key"])
+                known = self._track(row["key"])
                 known.suppose(order_state(row))
                 yield self._handle_of(self._listed(row), known)
-            if page.get("next") is None:
-                return
-            given["after"] = page["next"]
+            listing.turn(page)
 
     async def reconcile(self) -> None:
         """Have the daemon compare its orders with those of TWS. What it finds comes as states of the orders."""
@@ -219,14 +209,8 @@ class AsyncioOrders(Dispatch):
 
     # -- handles
 
-    def _order_of(self, command: Command) -> KnownOrder | None:
-        """Return what is known of the order that a request makes or cancels; None if it does neither."""
-        if (key := self._order_key(command)) is None:
-            return None
-        known = self._feed.inbox.track(self._states_topic(key), key)
-        if command.cmd == "cancelOrder":
-            known.expect_cancel()
-        return known
+    def _track(self, key: str) -> KnownOrder:
+        return self._feed.inbox.track(self._states_topic(key), key)
 
     async def _made_order(self, made: Request, known: KnownOrder, *, former: bool) -> Request:
         return await self._handle(made, known, former=former) if requests.is_order(made.cmd) else made

@@ -171,23 +171,25 @@ class Dispatch:
         """Return the topic of the states of the order of this key."""
         return f"{self._order_topic(key)}{STATES_TYPE}."
 
-    def _order_key(self, command: Command) -> str | None:
-        """Return the key of the order that a command makes or cancels; None if it does neither."""
+    def _track(self, key: str) -> KnownOrder:
+        """Return what is known of the order of this key. From here on the states that come are noted."""
+        raise NotImplementedError
+
+    def _order_of(self, command: Command) -> KnownOrder | None:
+        """Return what is known of the order that a command makes or cancels; None if it does neither."""
         named = requests.is_order(command.cmd) or command.cmd == "cancelOrder"
-        return command.key if named and isinstance(command.key, str) else None
+        if not named or not isinstance(command.key, str):
+            return None
+        known = self._track(command.key)
+        if command.cmd == "cancelOrder":
+            known.expect_cancel()
+        return known
 
     def _listed(self, row: dict[str, Any]) -> Request:
         """Return the request that made an order which the daemon has listed."""
         places = [self._order_topic(row["key"]), self._own[2]]
         about = {**row, "topic": places[0], "topics": places}
         return self._request(row["command"], "", row["key"], about)
-
-    def _to_cancel(self, known: Sequence[KnownOrder], orders: Sequence[str] | None) -> list[KnownOrder]:
-        """Return those of the known orders that are about to be cancelled, and note it."""
-        found = [each for each in known if orders is None or each.key in orders]
-        for each in found:
-            each.expect_cancel()
-        return found
 
     @property
     def _heartbeats(self) -> str:

@@ -52,6 +52,12 @@ def parts(request: Request) -> dict[str, Any]:
     return {each.name: getattr(request, each.name) for each in fields(Request)}
 
 
+def placing(contract: object, order: object, parent: Request | str | None) -> dict[str, Any]:
+    """Return the arguments of `placeOrder`."""
+    args = requests.bind("placeOrder", (contract, order), {})
+    return args if parent is None else {**args, "parent": requests.key_of(parent)}
+
+
 def changed(order: object, named: Mapping[str, Any]) -> dict[str, Any]:
     """Return the changed attributes of an order, which are given as an order, by name, or both."""
     found: dict[str, Any] = {**(requests.plain(order) if order is not None else {}), **requests.plain(named)}
@@ -76,8 +82,37 @@ def _member(given: Mapping[str, Any] | object, new_key: Callable[[], str]) -> di
     return {**requests.plain(member), "key": requests.key_of(member["key"]) if "key" in member else new_key()}
 
 
-def keys(orders: Iterable[Request | str] | Request | str | None) -> list[str] | None:
-    """Return the keys of orders to cancel; None for all orders."""
-    if isinstance(orders, (str, Request)):
-        orders = [orders]
-    return None if orders is None else [requests.key_of(each) for each in orders]
+class Cancels:
+    """Cancel of several orders, by key or handle, or of all (None): its arguments, and what it is about to end.
+
+    Of the orders that are `known` here, the states show the cancel until `settle` says that TWS was not asked for it.
+    """
+
+    def __init__(self, orders: Iterable[Request | str] | Request | str | None, known: Iterable[KnownOrder]) -> None:
+        if isinstance(orders, (str, Request)):
+            orders = [orders]
+        keys = None if orders is None else [requests.key_of(each) for each in orders]
+        self.args: dict[str, Any] = {"all": True} if keys is None else {"keys": keys}
+        self._known = [each for each in known if keys is None or each.key in keys]
+        for each in self._known:
+            each.expect_cancel()
+
+    def settle(self, rows: Iterable[Mapping[str, Any]] = ()) -> None:
+        """Note the rows of the reply, or that there is none: an order whose cancel was not taken is not cancelled."""
+        taken = {row["key"] for row in rows if row["ok"]}
+        for each in self._known:
+            if each.key not in taken:
+                each.give_up()
+
+
+class Listing:
+    """Arguments of `orders` for one page after the other: `args`, which are None after the last page."""
+
+    def __init__(self, state: str | None, since: int | None) -> None:
+        given = {"state": state, "since": since}
+        self.args: dict[str, Any] | None = {name: value for name, value in given.items() if value is not None}
+
+    def turn(self, page: Mapping[str, Any]) -> None:
+        """Note a page that has come."""
+        following = page.get("next")
+        self.args = None if following is None else {**(self.args or {}), "after": following}
