@@ -11,7 +11,7 @@ import * as zmq from 'zeromq';
 
 import { Closed, Refused, Unanswered } from './errors.js';
 
-/** @typedef {import('./follow.js').Reply} Reply */
+/** @typedef {import('./messages.js').Reply} Reply */
 
 /** @param {unknown} error */
 const isTimeout = (error) => /** @type {NodeJS.ErrnoException} */ (error).code === 'EAGAIN';
@@ -69,7 +69,7 @@ export class Commands {
       // The daemon knows no deadline of a first try whose reply was lost with an earlier daemon.
       const late = outcome === 'unknown' && reply?.error?.code === 'E_DEADLINE';
       if (reply?.ok) return reply;
-      if (reply && !late) throw new Refused(cmd, /** @type {import('./follow.js').Fault} */ (reply.error));
+      if (reply && !late) throw new Refused(cmd, /** @type {import('./messages.js').Fault} */ (reply.error));
       if (reply === null) outcome = 'unknown';
       if (late || Date.now() > until) throw new Unanswered(silence(cmd, patience, outcome, key), outcome, key);
     }

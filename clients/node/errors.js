@@ -1,6 +1,6 @@
 /** Errors of the client. Each text says what to do. */
 
-/** @typedef {import('./follow.js').Fault} Fault */
+/** @typedef {import('./messages.js').Fault} Fault */
 
 /** Command that the daemon refused. `code` is the protocol's; `outcome` says whether anything can have reached TWS. */
 export class Refused extends Error {

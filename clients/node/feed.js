@@ -12,7 +12,7 @@ import * as zmq from 'zeromq';
 import { Commands } from './commands.js';
 import { Follow } from './follow.js';
 
-/** @typedef {import('./follow.js').Event} Event */
+/** @typedef {import('./messages.js').Event} Event */
 
 /** Limit of events that wait for the application. Beyond this limit messages stay in ZeroMQ's queue. */
 const AHEAD = 1000;
@@ -124,7 +124,7 @@ export class Feed {
   async #receive() {
     for await (const [topic, body] of this.#subscriber) {
       const beats = this.#follow.beats;
-      this.#follow.received(topic.toString(), /** @type {import('./follow.js').Body} */ (decode(body)));
+      this.#follow.received(topic.toString(), /** @type {import('./messages.js').Body} */ (decode(body)));
       if (this.#follow.beats > beats) this.#watch();
       this.#collect();
       await this.#room();

@@ -13,8 +13,8 @@ import { topic } from './topics.js';
 import { waiting } from './waiting.js';
 
 /**
- * @typedef {import('./follow.js').Body} Body
- * @typedef {Exclude<import('./follow.js').Event, {event: 'message'}>} Event
+ * @typedef {import('./messages.js').Body} Body
+ * @typedef {Exclude<import('./messages.js').Event, {event: 'message'}>} Event
  */
 
 /** Feed that notes the states of the orders that somebody holds. */

@@ -15,7 +15,7 @@ import { topic } from './topics.js';
 
 /**
  * @typedef {import('./client.js').PlacedOrder} PlacedOrder
- * @typedef {import('./follow.js').Body} Body
+ * @typedef {import('./messages.js').Body} Body
  */
 
 const USAGE = `usage: node order.js [options] BUY|SELL QUANTITY SYMBOL LIMIT

@@ -176,7 +176,7 @@ export class Orders extends EventEmitter {
   /**
    * Cancels these orders, or all open orders of this client.
    * @param {Named | Named[]} [named]
-   * @returns {Promise<{key: string, ok: boolean, error?: import('./follow.js').Fault}[]>} a row for each order, with the
+   * @returns {Promise<{key: string, ok: boolean, error?: import('./messages.js').Fault}[]>} a row for each order, with the
    *   `error` of one whose cancel was refused
    * @throws {Refused | Unanswered}
    */

@@ -12,8 +12,8 @@ import { Commands, Feed, Refused, Unanswered } from '../client.js';
 import { Daemon, Process, Simulator, temporary } from './daemon.js';
 import { lossyWay } from './ways.js';
 
-/** @typedef {import('../follow.js').Event} Event */
-/** @typedef {import('../follow.js').Body} Body */
+/** @typedef {import('../messages.js').Event} Event */
+/** @typedef {import('../messages.js').Body} Body */
 
 const CLIENT = fileURLToPath(new URL('..', import.meta.url));
 const LIMIT = { timeout: 20_000 };

@@ -7,7 +7,7 @@ import { encode } from '@msgpack/msgpack';
 
 import { Follow } from '../follow.js';
 
-/** @typedef {import('../follow.js').Body} Body */
+/** @typedef {import('../messages.js').Body} Body */
 
 const A = 'md.A.';
 const ORD = 'ord.me.';

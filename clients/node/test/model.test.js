@@ -10,7 +10,7 @@ import { encode } from '@msgpack/msgpack';
 
 import { Follow } from '../follow.js';
 
-/** @typedef {import('../follow.js').Body} Body */
+/** @typedef {import('../messages.js').Body} Body */
 /** @typedef {{topic: string, body: Body}} Message */
 
 const DEPTH = 'md.B+depth.';
@@ -207,7 +207,7 @@ class Application {
     return stream;
   }
 
-  /** @param {import('../follow.js').Event} event */
+  /** @param {import('../messages.js').Event} event */
   hears(event) {
     if (event.event === 'message') {
       this.applies(event.topic, event.body);
