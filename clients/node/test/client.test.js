@@ -390,13 +390,13 @@ test('order.js: filled; known when run again; another one cancelled by Ctrl-C', 
 
 test('order.js does not place an order again after a restart of the daemon', LIMIT, async (t) => {
   const daemon = await daemonFor(t);
-  const args = ['--key', 'fill', 'BUY', '100', 'AAPL', '9999'];
+  const args = ['--key', 'again', 'BUY', '100', 'AAPL', '9999'];
   assert.equal(await program(t, daemon, 'order.js', args).ended, 0);
   await daemon.kill();
   await daemon.start();
   const again = program(t, daemon, 'order.js', args);
-  await again.said(/^known +fill/);
-  await again.said(/^fill +fill: BOT 100 at \d/);
+  await again.said(/^known +again/);
+  await again.said(/^fill +again: BOT 100 at \d/);
   assert.equal(await again.ended, 0);
   assert.equal((await commandsFor(t, daemon, 'node').call('status')).result.orders, 1);
   assert.equal(again.lines.filter((line) => /^fill /.test(line)).length, 1);
@@ -413,16 +413,32 @@ test('subscribe.js prints what it hears, as JSON, from behind a configured prefi
   assert.equal(await subscriber.ended, 0);
 });
 
+/**
+ * Returns the programs that the README shows, with the endpoints of a daemon.
+ * @param {Daemon} daemon
+ */
+function shown(daemon) {
+  const page = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
+  return [...page.matchAll(/```js\n([^]*?)```/g)].map(([, code]) =>
+    code.replace('tcp://127.0.0.1:5555', daemon.pub).replace('tcp://127.0.0.1:5556', daemon.rep));
+}
+
 test('what the README shows can be run again', LIMIT, async (t) => {
   const daemon = await daemonFor(t);
-  const page = readFileSync(new URL('../README.md', import.meta.url), 'utf8');
-  const [, snippet] = /** @type {RegExpMatchArray} */ (page.match(/```js\n([^]*?)```/));
-  const code = snippet.replace('tcp://127.0.0.1:5555', daemon.pub).replace('tcp://127.0.0.1:5556', daemon.rep);
+  const [code] = shown(daemon);
   for (const symbol of ['AAPL', 'MSFT', 'AAPL']) {
     const subscriber = new Process(process.execPath, ['--input-type=module', '-e', code.replace('AAPL', symbol)], CLIENT);
     await subscriber.said(new RegExp(`^md\\.${symbol}-STK-SMART-USD\\.tickPrice\\.`));
     await subscriber.end();
   }
+});
+
+test('the order that the README shows is placed, changed and cancelled', LIMIT, async (t) => {
+  const [, code] = shown(await daemonFor(t));
+  const orders = new Process(process.execPath, ['--input-type=module', '-e', code], CLIENT);
+  t.after(() => orders.end('SIGKILL'));
+  assert.equal(await orders.ended, 0, orders.lines.join('\n'));
+  assert.equal(orders.lines.at(-1), 'done cancelled');
 });
 
 test('a feed follows all topics that a reply names', LIMIT, async (t) => {
