@@ -1,5 +1,5 @@
 /**
- * Feed of the states of one client's orders, and of the responses to its requests about orders.
+ * Feed of the states of one client's orders, of its positions, and of the responses to its requests about orders.
  *
  * This module knows the topics of a client. It must not know commands.
  */
@@ -14,12 +14,20 @@ import { waiting } from './waiting.js';
 
 /**
  * @typedef {import('./messages.js').Body} Body
- * @typedef {Exclude<import('./messages.js').Event, {event: 'message'}>} Event
+ * @typedef {{account: string, contract: Record<string, any>, position: number, avgPrice: number, realizedPNL: number,
+ *   commissions: Record<string, number>}} OwnerPosition  Position that the executions of a client's orders add up to.
+ * @typedef {Exclude<import('./messages.js').Event, {event: 'message'}>
+ *   | {event: 'position', position: OwnerPosition}} Event
  */
+
+/** Type of the messages about a position of a client's own. */
+const POSITION = 'ownerPosition';
 
 /** Feed that notes the states of the orders that somebody holds. */
 export class OrderFeed {
   known = new KnownOrders();
+  /** @type {Map<string, OwnerPosition>} positions by account and instrument, once `exec` is followed */
+  positions = new Map();
   #client;
   #root;
   #feed;
@@ -59,7 +67,7 @@ export class OrderFeed {
 
   /**
    * Returns the topic of the client's messages of a kind, or its prefix.
-   * @param {'ord' | 'req'} kind
+   * @param {'ord' | 'exec' | 'req'} kind
    * @param {...string} rest
    */
   topic(kind, ...rest) {
@@ -68,7 +76,7 @@ export class OrderFeed {
 
   /**
    * Follows a kind of the client's topics, and waits until their state has come.
-   * @param {'ord' | 'req'} kind
+   * @param {'ord' | 'exec' | 'req'} kind
    * @param {number} timeout  Milliseconds.
    */
   async ready(kind, timeout) {
@@ -106,7 +114,15 @@ export class OrderFeed {
   /** @param {Body} body */
   #take(body) {
     if (body.type === TYPE) this.known.get(body.ref?.key)?.note(body);
+    else if (body.type === POSITION) this.#hold(body.data);
     else if (body.ref?.id !== undefined) this.#takers.get(body.ref.id)?.(body);
+  }
+
+  /** @param {OwnerPosition} position */
+  #hold(position) {
+    const { account, contract } = position;
+    this.positions.set(`${account}/${contract.conId || JSON.stringify(contract)}`, position);
+    this.#tell({ event: 'position', position });
   }
 
   /** @param {Event} event */
@@ -116,6 +132,7 @@ export class OrderFeed {
       for (const look of [...this.#waiting]) look();
     }
     if (event.event === 'store') for (const each of this.known.all()) each.renew();
+    if (event.event === 'store' || (event.event === 'renewed' && event.stream === this.topic('exec'))) this.positions.clear();
     this.#tell(event);
   }
 }

@@ -61,7 +61,7 @@ export async function connect(client, options = {}) {
  * Orders of one client; `connect` makes it.
  *
  * Emits the events of the feed that are no messages (`down`, `up`, `epoch`, `store`, `renewed`, `lost`), for programs that
- * show them. Handles need nothing more: their states go on by themselves.
+ * show them, and `position` after `positions`. Handles need nothing more: their states go on by themselves.
  */
 export class Orders extends EventEmitter {
   #commands;
@@ -80,7 +80,8 @@ export class Orders extends EventEmitter {
     /** Time in milliseconds for replies, and the default of waits. */
     this.timeout = timeout;
     this.#commands = new Commands(rep, client);
-    this.#feed = new OrderFeed(client, { pub, rep, root }, (event) => this.emit(event.event, event));
+    this.#feed = new OrderFeed(client, { pub, rep, root }, (event) =>
+      this.emit(event.event, event.event === 'position' ? event.position : event));
   }
 
   /** Signal that is aborted when the client is closed, or its feed fails. */
@@ -211,6 +212,17 @@ export class Orders extends EventEmitter {
   /** Has the daemon compare its orders with those of TWS. What it finds comes as states of the orders. */
   async reconcile() {
     await this.#call('reconcile', {});
+  }
+
+  /**
+   * Returns the positions that the executions of this client's orders add up to, for each account and instrument. A
+   * position of 0 is flat. Later changes are emitted as `position`.
+   * @returns {Promise<import('./order-feed.js').OwnerPosition[]>}
+   * @throws {Unanswered}
+   */
+  async positions() {
+    await this.#feed.ready('exec', this.timeout);
+    return [...this.#feed.positions.values()];
   }
 
   /**

@@ -1,6 +1,7 @@
 /** Tests of orders and their handles against a real daemon and a simulated TWS, through real sockets. */
 
 import assert from 'node:assert/strict';
+import { on } from 'node:events';
 import { after, before, test } from 'node:test';
 
 import { bracket, Closed, connect, Feed, limit, market, Refused, stop, TwsError, Unanswered } from '../client.js';
@@ -150,6 +151,25 @@ test('margins are asked for without an order', LIMIT, async (t) => {
     (error) => error instanceof TwsError && error.code === 200 && /NOSUCH|security/.test(error.message));
   await assert.rejects(ib.whatIfOrder(AAPL, { action: 'BUY' }), refused('E_ARG'));
   assert.deepEqual(await byKey(ib.orders()), new Map());
+});
+
+test('the positions of a client are what its executions add up to, over a restart', LIMIT, async (t) => {
+  const daemon = await daemonFor(t);
+  const [ib, other] = [await connected(t, daemon), await connected(t, daemon, 'nobody')];
+  assert.deepEqual(await ib.positions(), []);
+  const changes = on(ib, 'position');
+  for (const [order, holding] of /** @type {const} */ ([[market('BUY', 10), 10], [market('SELL', 4), 6]])) {
+    await ib.placeOrder(AAPL, order);
+    while ((await changes.next()).value[0].position !== holding);
+  }
+  await daemon.kill();
+  await daemon.start();
+  for (const each of [ib, await connected(t, daemon)]) {
+    const [held, ...more] = await each.positions();
+    assert.deepEqual([held.contract.symbol, held.position, more], ['AAPL', 6, []]);
+    assert.ok(held.avgPrice > 0);
+  }
+  assert.deepEqual(await other.positions(), []);
 });
 
 // --- refusals -----------------------------------------------------------------------------------------------------------
