@@ -226,7 +226,7 @@ test('killed and started again: nothing durable is missed, the rest begins anew'
     await commands.call('placeOrder', { contract: stock(SYMBOLS[n % 6]), order: buy(9999) }, { key: `after-${n}` });
   }
   const filled = async () => new Set((await published(commands, 'exec.kill.', 1)).map(([, { ref }]) => ref?.key)
-    .filter((key) => key.startsWith('after'))).size;
+    .filter((key) => key?.startsWith('after'))).size;
   while ((await filled()) < 10);
   const streams = ['ord.kill.', 'exec.kill.', 'sys.tws.'];
   const ends = await Promise.all(streams.map((stream) => lastOf(commands, stream)));
