@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 EXECUTION, COMMISSION = "execDetails", "commissionAndFeesReport"
 
+_LISTED = ("openOrder", "orderStatus", "completedOrder")
+"""Types of message in TWS's lists of orders."""
+
 LIVE = -1
 """Request id of an execution that TWS reports when it happens."""
 
@@ -52,10 +55,7 @@ class OrderRouter(ConnectionListener):
     def channel(self, name: str, data: dict[str, Any]) -> Channel:
         """Return the channel of a message about an order, or of the response to a what-if."""
         about = data.get("order") or data
-        number = data.get("orderId", 0)
-        active = self._tracker.find(number)
-        # A what-if is no order. Another client of TWS may have an order with the same order id.
-        if active is not None and active.request.does is Kind.ORDER and self._orders.ours(about.get("clientId", 0)):
+        if (active := self._what_if(data)) is not None:
             return self._of_what_if(active, name, data)
         whose = self._orders.whose(
             client_id=about.get("clientId", 0),
@@ -67,10 +67,34 @@ class OrderRouter(ConnectionListener):
         self._orders.report(whose, name, data)
         return self._publisher.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
 
+    def is_compared(self, name: str, data: Mapping[str, Any]) -> bool:
+        """Return True if TWS may have sent a message about an order only because the daemon compares its orders.
+
+        Nobody else waits for such a list then.
+        """
+        if self._orders.listed is None or name not in _LISTED or self._tracker.is_awaited(name):
+            return False
+        return self._what_if(data) is None
+
+    def publish_difference(self, name: str, data: dict[str, Any], ts: int) -> None:
+        """Publish a message in a list for the daemon, unless it repeats what is known."""
+        self._publisher.publish_difference(self.channel(name, data), envelope.pack(data), ts, ())
+        self.publish_states(ts)
+
     def publish_states(self, ts: int) -> None:
         """Publish the states of the orders that the messages since the last call have changed."""
         if self._orders.states.changed:
             self._orders.states.publish(ts)
+
+    def _what_if(self, data: Mapping[str, Any]) -> ActiveRequest | None:
+        """Return the what-if that a message is about; None if it is about an order.
+
+        Another client of TWS may have an order with the same order id.
+        """
+        active = self._tracker.find(data.get("orderId", 0))
+        if active is None or active.request.does is not Kind.ORDER:
+            return None
+        return active if self._orders.ours((data.get("order") or data).get("clientId", 0)) else None
 
     def _of_what_if(self, active: ActiveRequest, name: str, data: dict[str, Any]) -> Channel:
         """Return the channel of a message about a what-if: the client's, unless an openOrder is not the response yet.

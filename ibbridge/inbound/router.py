@@ -109,7 +109,8 @@ class Router:
     def _channel(self, plan: PublicationPlan, name: str, data: dict[str, Any], ts: int) -> Channel | None:
         """Return the channel of a message that has no channel yet, or whose channel depends on more than its id.
 
-        Return None if the message has been published: as an error, as an execution, or to the requests that waited.
+        Return None if nothing is left to do: the message was an error, an execution, an end that requests have waited
+        for, or a part of the comparison of orders.
         """
         declaration = plan.declaration
         if name == "error":
@@ -117,6 +118,9 @@ class Router:
             return None
         if declaration.topic is Topic.EXECUTION:
             self._orders.publish(name, data, ts)
+            return None
+        if declaration.topic is Topic.ORDER and self._orders.is_compared(name, data):
+            self._orders.publish_difference(name, data, ts)
             return None
         if plan.ends and declaration.key is None:
             self._singletons.complete(name)

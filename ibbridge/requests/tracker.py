@@ -221,6 +221,14 @@ class RequestTracker(ConnectionListener):
                 return waiters
         return []
 
+    def is_awaited(self, name: str) -> bool:
+        """Return True if a client waits for a response without a request id that has this type of message as a part.
+
+        The daemon's own requests have a function for their responses.
+        """
+        queues = (self._waiting.get(end) or () for end in _ENDS_OF.get(name, ()))
+        return any(active.on_response is None for queue in queues for waiters in queue for active in waiters)
+
     def last(self, active: ActiveRequest) -> int:
         """Return the last sequence number of the stream on which the responses to a request arrive."""
         return self._publisher.last(*active.place(GAP))

@@ -21,7 +21,7 @@ PROTO = 1
 """Version of the bus protocol, in every heartbeat, welcome and `status`."""
 
 SYNTHETIC = "synthetic"
-"""Flag of messages that the bridge has made, and TWS has not sent."""
+"""Flag of messages that the bridge has made, or that TWS has sent only because the bridge compared its orders."""
 
 STALE = "stale"
 """Flag of state from an earlier connection or process."""
@@ -29,6 +29,7 @@ STALE = "stale"
 pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 _NUMBERS = Struct(">Q8sQ4sQ5s").pack
+_NUMBERS_SIZE = Struct(">Q8sQ4sQ5s").size
 _OFFSET, _TS, _DATA = b"\xa6offset\xcf", b"\xa2ts\xcf", b"\xa4data"
 _KEYS = 7  # in each envelope: all but `ref` and `flags`
 
@@ -52,6 +53,18 @@ def with_flags(body: bytes, *flags: str) -> bytes:
     return bytes([body[0] + 1]) + body[1:] + b"\xa5flags" + pack(flags)
 
 
+def flagged(head: bytes, data: bytes, *flags: str) -> tuple[bytes, bytes]:
+    """Return a head and data that make a body with flags behind its data. The head must have no flags yet."""
+    return bytes([head[0] + 1]) + head[1:], data + b"\xa5flags" + pack(flags)
+
+
+def without_flags(body: bytes) -> bytes:
+    """Return a body without the flags behind its data; a body that has none there is returned as it is."""
+    flags = unpack(body).get("flags")
+    end = b"\xa5flags" + pack(flags)
+    return bytes([body[0] - 1]) + body[1 : -len(end)] if flags and body.endswith(end) else body
+
+
 def sequence_of(body: bytes, head: bytes) -> int:
     """Return the sequence number of a body that was sealed with `head`."""
     return int.from_bytes(body[len(head) : len(head) + 8])
@@ -61,6 +74,11 @@ def offset_of(body: bytes, head: bytes) -> int:
     """Return the offset of a body that was sealed with `head`."""
     start = len(head) + 8 + len(_OFFSET)
     return int.from_bytes(body[start : start + 8])
+
+
+def data_of(body: bytes, head: bytes) -> bytes:
+    """Return the packed data of a body that was sealed with `head`."""
+    return body[len(head) + _NUMBERS_SIZE :]
 
 
 def unpack(body: bytes) -> dict[str, Any]:

@@ -107,6 +107,20 @@ class Publisher(ChannelRegistry):
         self.publish_map(last, data, ts)
         self.drop(channel, identity)
 
+    def publish_difference(self, channel: Channel, data: bytes, ts: int, identity: Hashable) -> bool:
+        """Publish packed data as state, flagged `synthetic`, unless the channel has the same. Return True if it is new.
+
+        State of an earlier connection is confirmed by a message, and so counts as another.
+        """
+        last = channel.last.get(identity)
+        if last is not None and envelope.data_of(last, channel.head) == data:
+            return False
+        head, data = envelope.flagged(channel.head, data, envelope.SYNTHETIC)
+        marked = sequencer.Channel(channel.stream, channel.topic, channel.kind, channel.about, head)
+        self.publish_packed(marked, data, ts, identity)
+        channel.last[identity] = envelope.without_flags(marked.last[identity])
+        return True
+
     def gap(self, channels: Iterable[Channel], components: Sequence[str], reason: str, ts: int) -> None:
         """Publish a `gap` on a stream, because messages may be missing, and mark the state of its `channels` as stale.
 

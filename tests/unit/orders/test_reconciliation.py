@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.daemon_core import CLIENT_ID, Middle
+from tests.support.daemon_core import AAPL, CLIENT_ID, LIMIT, Middle
 
 
 def answered(middle: Middle, *, listed: tuple[int, ...] = ()) -> list[str]:
@@ -141,3 +141,94 @@ def test_the_daemon_stays_subscribed_to_positions_and_asks_again_itself() -> Non
     middle.reconnect()
     middle.pass_time(1.0)
     assert [each.name for each in middle.link.take()] == ["reqAllOpenOrders"], "positions come last"
+
+
+def about_order(middle: Middle) -> list[tuple[str, Any, Any]]:
+    """The messages of TWS about the order, with their flags."""
+    return [
+        (each.body["type"], each.body.get("flags"), each.data.get("status") or each.data["orderState"]["status"])
+        for each in middle.published
+        if each.topic.startswith("ord.a.k.") and each.body["type"] != "orderState"
+    ]
+
+
+def compare(middle: Middle, number: int, *messages: tuple[str, str]) -> None:
+    """Reconcile, with these statuses of the order in TWS's list of open orders."""
+    middle.parts.orders.reconciliation.request()
+    middle.pass_time(1.0)
+    middle.link.take()
+    for name, status in messages:
+        hear_status(middle, number, name, status)
+    middle.hear("openOrderEnd")
+
+
+def hear_status(middle: Middle, number: int, name: str, status: str) -> None:
+    ids: dict[str, Any] = {"clientId": CLIENT_ID, "permId": 9}
+    if name == "orderStatus":
+        middle.hear(name, orderId=number, status=status, **ids)
+    else:
+        middle.hear(name, orderId=number, order=ids, orderState={"status": status})
+
+
+def traded() -> tuple[Middle, int]:
+    middle = Middle(reconciles=True)
+    answered(middle)
+    number = middle.place("k")
+    for name in ("openOrder", "orderStatus"):
+        hear_status(middle, number, name, "Submitted")
+    middle.pass_time(1.0)
+    return middle, number
+
+
+def test_a_comparison_publishes_only_differences_flagged_synthetic() -> None:
+    middle, number = traded()
+    compare(middle, number, ("openOrder", "Submitted"), ("orderStatus", "PreSubmitted"))
+    assert about_order(middle) == [
+        ("openOrder", None, "Submitted"),
+        ("orderStatus", None, "Submitted"),
+        ("orderStatus", ["synthetic"], "PreSubmitted"),
+    ]
+    shown = {each.body["type"]: each.body.get("flags") for each in middle.state("ord.a.k.")["ord.a."]}
+    assert shown == {"openOrder": None, "orderStatus": None, "orderState": None}
+
+
+def test_state_that_a_comparison_has_published_can_become_stale() -> None:
+    middle, number = traded()
+    compare(middle, number, ("orderStatus", "PreSubmitted"))
+    middle.reconnect()
+    shown = {each.body["type"]: each.body.get("flags") for each in middle.state("ord.a.k.")["ord.a."]}
+    assert shown == {"openOrder": ["stale"], "orderStatus": ["stale"], "orderState": ["stale"]}
+
+
+def test_a_list_that_a_client_has_asked_for_is_published_whole() -> None:
+    middle, number = traded()
+    middle.ask("reqOpenOrders")
+    compare(middle, number, ("openOrder", "Submitted"), ("orderStatus", "Submitted"))
+    assert about_order(middle)[2:] == [("openOrder", None, "Submitted"), ("orderStatus", None, "Submitted")]
+
+
+def test_outside_of_a_comparison_repeats_of_tws_are_published() -> None:
+    middle, number = traded()
+    compare(middle, number)
+    answered(middle)
+    hear_status(middle, number, "orderStatus", "Submitted")
+    assert about_order(middle)[2:] == [("orderStatus", None, "Submitted")]
+
+
+def test_what_was_stale_is_confirmed_by_a_comparison() -> None:
+    middle, number = traded()
+    middle.reconnect()
+    middle.pass_time(1.0)
+    hear_status(middle, number, "orderStatus", "Submitted")
+    assert about_order(middle)[2:] == [("orderStatus", ["synthetic"], "Submitted")]
+
+
+def test_a_what_if_beside_a_comparison_is_answered() -> None:
+    middle, _ = traded()
+    middle.ask("whatIfOrder", "a", 7, contract=AAPL, order=LIMIT)
+    number = middle.last_id()
+    middle.parts.orders.reconciliation.request()
+    middle.pass_time(1.0)
+    heard = middle.hear("openOrder", orderId=number, order={"clientId": CLIENT_ID}, orderState={"initMarginAfter": "1"})
+    assert heard is not None
+    assert (heard.topic, heard.body.get("flags")) == ("req.a.7.openOrder.", None)
