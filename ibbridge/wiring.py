@@ -73,6 +73,7 @@ from ibbridge.risk.gate import TradingGate
 from ibbridge.risk.halt import Halt
 from ibbridge.storage.event_store import EventStore
 from ibbridge.storage.order_store import OrderStore
+from ibbridge.storage.store_faults import StoreFaults
 from ibbridge.streams.envelope import PROTO
 from ibbridge.streams.history import MessageHistory
 from ibbridge.streams.publisher import Publisher
@@ -362,7 +363,7 @@ def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, st
 
 
 def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outside: Outside) -> Orders:
-    store, clock = outside.store, outside.clock
+    clock = outside.clock
     states = OrderStates(streams.journal, streams.publisher, clock)
     registry = OrderRegistry(
         config.tws.client_id,
@@ -376,13 +377,13 @@ def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outs
     every = config.orders.reconcile_minutes * 60.0
     schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, every)
     acceptance = JournalAcceptance(streams.journal, schedule)
-    faults = (store, streams.journal, acceptance)
+    faults = StoreFaults(outside.store, outside.order_store)
     gate = TradingGate(streams.halt, faults, tws.session, config.tws.restart_windows, clock)
     unreported = UnreportedOrders(registry, notifications, clock)
     departure = OrderDeparture(tws.sender, registry, gate, notifications, unreported)
     placement = OrderPlacement(tws.sender, registry, gate, notifications, departure)
     modification = OrderModification(tws.sender, registry, gate, notifications, departure)
-    groups = OrderGroups(tws.sender, registry, gate, placement, departure)
+    groups = OrderGroups(tws.sender, registry, placement, departure)
     positions = OwnerPositions(streams.journal, streams.publisher, clock)
     differences = PositionDifferences(streams.publisher, requests.singletons.lists, positions, clock)
     return Orders(

@@ -17,16 +17,11 @@ if TYPE_CHECKING:
 
 
 class JournalAcceptance:
-    """Acceptance of the journal. To the trading gate it is a store with a `fault`, which refuses new orders."""
+    """Acceptance of the journal. As long as there is a doubt, the trading gate refuses new orders."""
 
     def __init__(self, journal: OrderJournal, schedule: ReconciliationSchedule) -> None:
         self._journal = journal
         self._schedule = schedule
-
-    @property
-    def fault(self) -> str:
-        """Why orders may be missing in the journal, and what to do about it; empty if there is no doubt."""
-        return self._journal.doubt
 
     def accept(self) -> bool:
         """Accept the journal. Return False if there is no doubt about it. Raises `CommandRefused`."""

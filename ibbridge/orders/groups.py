@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ibbridge.orders.departure import OrderDeparture
     from ibbridge.orders.placement import OrderPlacement
     from ibbridge.orders.registry import OrderRegistry
-    from ibbridge.risk.gate import TradingGate
     from ibbridge.tws.sender import RequestSender
 
 MOST = 10
@@ -44,13 +43,11 @@ class OrderGroups(ConnectionListener):
         self,
         sender: RequestSender,
         registry: OrderRegistry,
-        gate: TradingGate,
         placement: OrderPlacement,
         departure: OrderDeparture,
     ) -> None:
         self._sender = sender
         self._orders = registry
-        self._gate = gate
         self._placement = placement
         self._departure = departure
 
@@ -62,9 +59,7 @@ class OrderGroups(ConnectionListener):
         digest = order_arguments.order_digest("placeOrders", {"orders": list(members), "onPartial": on_partial})
         if known := [order for key in keys if (order := self._placement.known(client, key)) is not None]:
             return {**self._repeated(client, keys, known, digest), "dup": True}
-        self._gate.check()
-        for key in keys:
-            self._placement.check_unused(client, key)
+        self._placement.check_unused(client, *keys)
         group = tuple(keys) if on_partial == CANCEL else ()
         orders = [
             Order(

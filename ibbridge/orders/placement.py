@@ -80,7 +80,6 @@ class OrderPlacement:
             if known.digest != digest:
                 raise CommandRefused("E_KEY_REUSED", self._reused(known))
             return {**self.placed(known), "dup": True}
-        self._gate.check()
         self.check_unused(command_id.client, key)
         if len(ref := order_ref(command_id.client, key)) > LONGEST_REF:
             raise CommandRefused(
@@ -140,10 +139,13 @@ class OrderPlacement:
         for order in orders:
             self._notifications.publish_state(order)
 
-    def check_unused(self, client: str, key: str) -> None:
-        """Refuse a key under which an earlier process has placed an order."""
-        if former := self._former(client, key):
-            raise CommandRefused("E_KEY_REUSED", self._reused(former))
+    def check_unused(self, client: str, *keys: str) -> None:
+        """Refuse new orders while the gate is closed, and a key under which an earlier process has placed an order."""
+        former = [self._orders.former(client, key) for key in keys]
+        self._gate.check()  # a store that could not be read has a fault
+        for order in former:
+            if order is not None:
+                raise CommandRefused("E_KEY_REUSED", self._reused(order))
 
     def known(self, owner: str, key: str) -> Order | None:
         """Return the order that the journal has under a key; None if it has none.

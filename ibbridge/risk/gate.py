@@ -12,8 +12,6 @@ from ibbridge.config import maintenance_windows
 from ibbridge.protocol.errors import CommandRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ibbridge.clock import Clock
     from ibbridge.config.maintenance_windows import Window
     from ibbridge.risk.halt import Halt
@@ -21,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class FaultSource(Protocol):
-    """Event store or order journal, as far as the gate knows it."""
+    """Store files, as far as the gate knows them."""
 
     @property
     def fault(self) -> str:
@@ -32,10 +30,10 @@ class TradingGate:
     """Gate for new orders. `windows` are the restart windows of TWS."""
 
     def __init__(
-        self, halt: Halt, stores: Sequence[FaultSource], session: Session, windows: tuple[Window, ...], clock: Clock
+        self, halt: Halt, store: FaultSource, session: Session, windows: tuple[Window, ...], clock: Clock
     ) -> None:
         self._halt = halt
-        self._stores = stores
+        self._store = store
         self._session = session
         self._windows = windows
         self._clock = clock
@@ -59,8 +57,8 @@ class TradingGate:
             raise CommandRefused("E_NOT_CONNECTED", fault, outcome="not_sent", retry_after=5.0)
 
     def check_store(self, consequence: str) -> None:
-        """Raise `CommandRefused` with the consequence and the fault of the first store that has one."""
-        if fault := next((store.fault for store in self._stores if store.fault), ""):
+        """Raise `CommandRefused` with the consequence and the fault, if a store has one."""
+        if fault := self._store.fault:
             raise CommandRefused("E_STORE", f"{consequence}: {fault}", outcome="not_sent", retry_after=5.0)
 
     def set_windows(self, windows: tuple[Window, ...]) -> None:

@@ -147,7 +147,8 @@ class MessageHistory:
             return
         rows, self._rows = self._rows, []
         self._states.clear()
-        send(held[: self._committed])
+        if self._committed:
+            send(held[: self._committed])
         self._prepare()
         self._store.append(rows)
         send(held[self._committed :])

@@ -34,10 +34,12 @@ class IdSequence:
         self.upcoming = 1
         """The next id to be given."""
         self._reservations = reservations
+        self._reserved = 0  # ids below this number are reserved for this process
 
     def begin(self) -> None:
         """Give only ids that were not reserved before."""
         self.upcoming = max(self.upcoming, self._reservations.reserved)
+        self._reserved = self._reservations.reserved
 
     def take(self) -> int:
         """Return a new id."""
@@ -47,7 +49,12 @@ class IdSequence:
     def is_reserved(self, count: int = 1) -> bool:
         """Reserve the upcoming ids, if they are not reserved. Return False if that failed."""
         last = self.upcoming + count - 1
-        return last < self._reservations.reserved or self._reservations.reserve(last)
+        return last < self._reserved or self._reserve(last)
+
+    def _reserve(self, number: int) -> bool:
+        done = self._reservations.reserve(number)
+        self._reserved = self._reservations.reserved
+        return done
 
     def raise_to(self, number: int | None) -> None:
         """Give only ids above a number from here on. Ignore a number that leaves too little room for 32-bit ids."""
@@ -56,5 +63,5 @@ class IdSequence:
 
     def tick(self) -> None:
         """Reserve the next block of ids in good time. Call it about every second."""
-        if self.upcoming + AHEAD >= self._reservations.reserved:
-            self._reservations.reserve(self.upcoming)
+        if self.upcoming + AHEAD >= self._reserved:
+            self._reserve(self.upcoming)
