@@ -41,6 +41,14 @@ ORDER = {"action": "BUY", "totalQuantity": 100, "orderType": "LMT", "lmtPrice": 
 SETTLED = 0.05
 """Seconds after which everything that a message causes at once has happened."""
 
+ENDS = {
+    "reqAllOpenOrders": "openOrderEnd",
+    "reqExecutions": "execDetailsEnd",
+    "reqCompletedOrders": "completedOrdersEnd",
+    "reqPositions": "positionEnd",
+}
+"""Message that ends each list about orders."""
+
 AIMS = {"tick": 20, "placeOrder": 50, "cancelOrder": 35, "orderStatus + error": 70, "1101, three subscriptions": 400}
 
 
@@ -126,9 +134,16 @@ class World:
             for message in self._acceptor.receive_data(data):
                 if isinstance(message, Message):
                     self.heard[message.name] += 1
+                    self._end_list(message)
                     self.ids[message.name] = message.data.get("tickerId", message.data.get("reqId", 0))
             if greeting := self._acceptor.data_to_send():
                 self._host.send(greeting)
+
+    def _end_list(self, request: Message) -> None:
+        """End the lists that the daemon compares its orders with."""
+        if (end := ENDS.get(request.name)) is not None:
+            number = {"reqId": request.data["reqId"]} if request.name == "reqExecutions" else {}
+            self._host.send(self.frames((end, number)))
 
     def frames(self, *messages: tuple[str, dict[str, Any]]) -> bytes:
         """Return messages as bytes of the host."""

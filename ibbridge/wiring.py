@@ -49,7 +49,7 @@ from ibbridge.orders.groups import OrderGroups
 from ibbridge.orders.journal import OrderJournal
 from ibbridge.orders.modification import OrderModification
 from ibbridge.orders.notifications import OrderNotifications
-from ibbridge.orders.order_keys import OrderKeys
+from ibbridge.orders.order_keys import OrderKeys, key_name
 from ibbridge.orders.order_states import OrderStates
 from ibbridge.orders.owner_positions import OwnerPositions
 from ibbridge.orders.placement import OrderPlacement
@@ -314,7 +314,7 @@ def _streams(config: Config, outside: Outside, send: Callable[[list[bytes]], Non
         clock.utc_us(),  # until the store gives the epoch
         send,
         config.bus.prefix,
-        MessageHistory(config.ring.messages, config.ring.bytes, store, order_keys.of, journal.commit_records),
+        MessageHistory(config.ring.messages, config.ring.bytes, store, key_name, journal.commit_records),
         config.bus.heartbeat,
     )
     events = BridgeEvents(publisher, clock)
@@ -364,7 +364,7 @@ def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, st
 
 def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outside: Outside) -> Orders:
     clock = outside.clock
-    states = OrderStates(streams.journal, streams.publisher, clock)
+    states = OrderStates(streams.journal, streams.order_keys, streams.publisher, clock)
     registry = OrderRegistry(
         config.tws.client_id,
         states,

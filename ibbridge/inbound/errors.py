@@ -60,29 +60,34 @@ class ErrorRouter:
             log.info("TWS reports %s for id %s: %s", code, number, text)
         ends = error.ends
         channels: list[Channel] = []
-        active = None
+        active = order = None
         if number not in UNTIED:
             if active := self._tracker.find(number):
-                ends = error.ends_one_shot if active.one_shot else error.ends
-                ends = None if ends and active.has_followup else ends
-                ends = False if not active.ended and code in AGAIN and not active.one_shot else ends
-                if not active.ended and self._resubscriber.refused_for_now(active, code, text):
-                    ends = False
-                if ends and not active.ended:
-                    self._tracker.end(active)
-                if code == RESET:
-                    _clear_books(active)
+                ends = self._end(active, error, code, text)
                 channels = self._notifications.error_channels(active)
             elif order := self._orders.numbered(number):
                 ends = take_error(order, error, code, text, ts)
-                self._orders.states.note(order)
                 channels = [self._publisher.transient_channel("ord", *order.whose[:2], "error", ref=order.whose.ref)]
         for channel in channels or [self._publisher.channel("sys", "tws", "error")]:
             about = {"class": error.error_class, "ends": ends, "source": "tws"}
             self._publisher.publish_map(channel, {**data, **about}, ts)
-        self._orders.states.publish(ts)
+        if order is not None:
+            self._orders.states.changed_now(order, ts)
         if active is not None and not active.ended:
             self._resubscriber.troubled(active, code, ts)
+
+    def _end(self, active: ActiveRequest, error: ib.ErrorCode, code: int, text: str) -> bool | None:
+        """Apply an error to a request. Return whether the request is over; None if the error does not say."""
+        ends = error.ends_one_shot if active.one_shot else error.ends
+        ends = None if ends and active.has_followup else ends
+        ends = False if not active.ended and code in AGAIN and not active.one_shot else ends
+        if not active.ended and self._resubscriber.refused_for_now(active, code, text):
+            ends = False
+        if ends and not active.ended:
+            self._tracker.end(active)
+        if code == RESET:
+            _clear_books(active)
+        return ends
 
     def unreadable(
         self, active: ActiveRequest, name: str, known: Mapping[str, Any], text: str, ts: int, *, admitted: bool

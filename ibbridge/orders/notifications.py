@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ibbridge.ib.notices import BAD_MESSAGE, NOT_CONNECTED
 from ibbridge.orders.state_machine import OrderEvent, Reason
+from ibbridge.protocol.topics import escape
 from ibbridge.requests.notifications import own_error, publish_error
 
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ class OrderNotifications:
         self._states = states
         self._publisher = publisher
         self._clock = clock
-        self._executions: dict[str, str] = {}  # by owner
+        self._owners: dict[str, list[str]] = {}  # topics of the orders and of the executions, by owner
 
     def topics(self, order: Order) -> list[str]:
         """Return the topics of an order, and of the executions of its owner, as clients subscribe to them."""
-        if (executions := self._executions.get(order.owner)) is None:
-            executions = self._executions[order.owner] = self._publisher.named("exec", order.owner)
-        return [self._publisher.named("ord", order.owner, order.key), executions]
+        if (owner := self._owners.get(order.owner)) is None:
+            owner = self._owners[order.owner] = [self._publisher.named(name, order.owner) for name in ("ord", "exec")]
+        return [f"{owner[0]}{escape(order.key)}.", owner[1]]
 
     def publish_state(self, order: Order) -> None:
         """Publish the state of an order, if it has changed."""

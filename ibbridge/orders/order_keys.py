@@ -16,7 +16,7 @@ from ibbridge.storage.keys import Found, Key
 from ibbridge.streams import envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from ibbridge.orders.order import Order
     from ibbridge.orders.registry import OrderRegistry
@@ -42,6 +42,9 @@ class KeyStore(Protocol):
     def key(self, name: bytes) -> bytes | None:
         """Return the value of a key; None if there is no such key."""
 
+    def remember(self, *keys: Key) -> None:
+        """Keep keys for ever, written with the next messages."""
+
 
 class OrderKeys:
     """Records of all orders of a client id, kept in the store for the registry of orders."""
@@ -51,11 +54,11 @@ class OrderKeys:
         """Highest order id that was ever published."""
         self._client_id = client_id
         self._store = store
-        self._orders: OrderRegistry | None = None
+        self._keeps = False
 
     def recall(self, orders: OrderRegistry) -> None:
         """Restore the orders that were open when the daemon ended, and keep records of `orders` from here on."""
-        self._orders = orders
+        self._keeps = True
         for name, value, _ in self._store.open_keys():
             record = _record(value)
             if name == HIGHEST:
@@ -76,26 +79,25 @@ class OrderKeys:
         record = _record(value)
         return record[1:] if record.client_id == self._client_id else (0, 0)
 
-    def of(self, ref: bytes) -> tuple[bytes | None, Sequence[Key]]:
-        """Return the name of the key in a packed `ref`, if there is one, and the records that have changed."""
-        about = msgpack.unpackb(ref, strict_map_key=False)
-        owner, key = about.get("owner"), about.get("key")
-        if self._orders is None or not owner or not key or owner == FOREIGN:
-            return None, ()
-        name = _name(owner, key)
-        order = self._orders.known(owner, key, about.get("orderId"))
-        return name, self._news(name, order) if order is not None else ()
-
-    def _news(self, name: bytes, order: Order) -> list[Key]:
+    def note(self, order: Order) -> None:
+        """Keep the record of an order of which something is published, if it has changed."""
         now = (order.order_id, order.perm_id, order.ended)
-        if order.recorded == now:
-            return []
+        if order.recorded == now or not self._keeps:
+            return
         order.recorded = now
-        news = [Key(name, _value(self._client_id, order.order_id, order.perm_id), open=not order.ended)]
+        value = _value(self._client_id, order.order_id, order.perm_id)
+        news = [Key(_name(order.owner, order.key), value, open=not order.ended)]
         if (order.order_id or 0) > self.highest:
             self.highest = order.order_id
             news.append(Key(HIGHEST, _value(self._client_id, self.highest, 0), open=True))
-        return news
+        self._store.remember(*news)
+
+
+def key_name(ref: bytes) -> bytes | None:
+    """Return the name of the order key in a packed `ref`; None if there is none."""
+    about = msgpack.unpackb(ref, strict_map_key=False)
+    owner, key = about.get("owner"), about.get("key")
+    return _name(owner, key) if owner and key and owner != FOREIGN else None
 
 
 def adopt(client_id: int, messages: Iterator[tuple[bytes, bytes]]) -> Found:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ibbridge.clock import Clock
     from ibbridge.orders.journal import OrderJournal
     from ibbridge.orders.order import Order
+    from ibbridge.orders.order_keys import OrderKeys
     from ibbridge.streams.publisher import Publisher
 
 _KINDS = ("openOrder", "orderStatus", "completedOrder")
@@ -27,9 +28,10 @@ TYPE = "orderState"
 class OrderStates:
     """Publisher of the states of orders. `changed` has the orders whose change is not published yet."""
 
-    def __init__(self, journal: OrderJournal, publisher: Publisher, clock: Clock) -> None:
+    def __init__(self, journal: OrderJournal, keys: OrderKeys, publisher: Publisher, clock: Clock) -> None:
         self.changed: dict[tuple[str, str], Order] = {}
         self.journal = journal
+        self._keys = keys
         self._publisher = publisher
         self._clock = clock
 
@@ -42,6 +44,7 @@ class OrderStates:
         """Publish the states of the noted orders that have changed. `ts` is in µs since 1970 UTC; None is now."""
         changed, self.changed = self.changed, {}
         for order in changed.values():
+            self._keys.note(order)
             state = shown(order)
             if state != order.published:
                 order.published = state

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ibbridge.clock import Deadlines
 from ibbridge.ib.notices import NOT_CONNECTED
 from ibbridge.orders.state_machine import OrderEvent, OrderState
-from ibbridge.requests.deadlines import Deadlines
 from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:

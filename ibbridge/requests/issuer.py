@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ibbridge.clock import Deadlines
 from ibbridge.codec.messages import OUTBOUND
 from ibbridge.codec.schema import Kind
 from ibbridge.protocol import arguments
 from ibbridge.protocol.errors import CommandRefused
-from ibbridge.requests.deadlines import Deadlines
 from ibbridge.requests.request import RequestListener
 from ibbridge.requests.state import RequestEvent
 from ibbridge.tws.connection_listener import ConnectionListener

@@ -206,9 +206,9 @@ class EventStore:
         if self._keeps:
             self._writer.backlog.add(Forgotten(topic, identity))
 
-    def remember(self, key: Key) -> None:
-        """Keep an order key for ever. Written with the next `append`."""
-        if self._keeps:
+    def remember(self, *keys: Key) -> None:
+        """Keep order keys for ever. Written with the next `append`."""
+        for key in keys if self._keeps else ():
             self._writer.backlog.add(key)
 
     def put(self, key: str, value: bytes) -> bool:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable, Iterable, Sequence
 
-    from ibbridge.storage.keys import Key
     from ibbridge.streams.sequencer import Channel, Stream
 
 
@@ -54,8 +53,9 @@ class StreamStore(Protocol):
     def forget(self, topic: bytes, identity: bytes | None) -> None:
         """Remove a state."""
 
-    def remember(self, key: Key) -> None:
-        """Keep an order key for ever, committed with the next rows."""
+
+MOST_REFS = 5_000
+"""Most packed refs whose order keys are remembered."""
 
 
 class Gone(Exception):  # noqa: N818 - an answer, not a failure
@@ -66,15 +66,15 @@ class Gone(Exception):  # noqa: N818 - an answer, not a failure
         self.first = first
 
 
-def _no_key(_: bytes) -> tuple[bytes | None, Sequence[Key]]:
-    return None, ()
+def _no_key(_: bytes) -> bytes | None:
+    return None
 
 
 class MessageHistory:
     """History of the messages of one publisher: a ring of at most `messages` and `size` bytes, and perhaps a store.
 
-    Without a `store` durable messages are kept in the ring like the rest. `keys` returns the name of the order key in a
-    packed `ref`, if any, and the keys that the store must keep from now on. `prepare` is called before each commit.
+    Without a `store` durable messages are kept in the ring like the rest. `key_name` returns the name of the order key
+    in a packed `ref`; None if there is none. `prepare` is called before each commit.
     """
 
     def __init__(
@@ -82,12 +82,13 @@ class MessageHistory:
         messages: int = 10_000,
         size: int = 2**24,
         store: StreamStore | None = None,
-        keys: Callable[[bytes], tuple[bytes | None, Sequence[Key]]] = _no_key,
+        key_name: Callable[[bytes], bytes | None] = _no_key,
         prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self.ring = ReplayBuffer(messages, size)
         self._store = store
-        self._keys = keys
+        self._key_name = key_name
+        self._key_names: dict[bytes, bytes | None] = {}  # by packed `ref`
         self._prepare = prepare
         self._rows: list[Row] = []
         self._states: set[tuple[bytes, bytes]] = set()  # topics and states of these rows
@@ -114,17 +115,17 @@ class MessageHistory:
             return
         if not self._rows:
             self._committed = before
-        key = self._key_of(channel, self._store) if channel.about else None
+        key = self._key_of(channel.about) if channel.about else None
         self._rows.append(Row(stream.name, stream.seq, ts, channel.topic, body, state, key))
         if state is not None:
             self._states.add((channel.topic, state))
 
-    def _key_of(self, channel: Channel, store: StreamStore) -> bytes | None:
-        """Return the name of a channel's order key, and have the store keep new keys."""
-        name, news = self._keys(channel.about)
-        for key in news:
-            store.remember(key)
-        return name
+    def _key_of(self, ref: bytes) -> bytes | None:
+        if ref not in self._key_names:
+            if len(self._key_names) >= MOST_REFS:
+                self._key_names.clear()
+            self._key_names[ref] = self._key_name(ref)
+        return self._key_names[ref]
 
     def committed(self, stream: bytes, seq: int) -> bytes | None:
         """Return the body of a committed message, empty if it is so old that it is not kept; None if there is none."""

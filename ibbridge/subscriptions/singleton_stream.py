@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ibbridge.clock import Deadlines
 from ibbridge.protocol.arguments import canonical
-from ibbridge.requests.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from ibbridge.codec.schema import Request

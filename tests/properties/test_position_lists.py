@@ -55,7 +55,7 @@ ATTEMPTS = st.lists(
 class Memory(Shelf):
     """A store in memory that also takes order keys, of which none comes here."""
 
-    def remember(self, key: Key) -> None:
+    def remember(self, *keys: Key) -> None:
         """Do nothing."""
 
 

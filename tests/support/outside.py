@@ -110,7 +110,7 @@ class NoStore:
     def forget(self, topic: bytes, identity: bytes | None) -> None:
         """Do nothing."""
 
-    def remember(self, key: Key) -> None:
+    def remember(self, *keys: Key) -> None:
         """Do nothing."""
 
     def open_keys(self) -> list[Key]:

@@ -43,8 +43,8 @@ class Shelf(NoStore):
     def forget(self, topic: bytes, identity: bytes | None) -> None:
         self.states.pop((topic, identity), None)  # type: ignore[arg-type]
 
-    def remember(self, key: Key) -> None:
-        raise AssertionError(f"nothing here is an order: {key}")
+    def remember(self, *keys: Key) -> None:
+        raise AssertionError(f"nothing here is an order: {keys}")
 
     def last(self) -> dict[bytes, int]:
         return {stream: rows[-1].seq for stream, rows in self.rows.items()}

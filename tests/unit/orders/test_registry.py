@@ -10,11 +10,12 @@ import pytest
 from ibbridge.orders import journal, registry
 from ibbridge.orders.journal import OrderJournal
 from ibbridge.orders.order import Order
+from ibbridge.orders.order_keys import OrderKeys
 from ibbridge.orders.order_states import OrderStates
 from ibbridge.orders.registry import OrderRegistry
 from ibbridge.orders.state_machine import OrderState, Reason
 from ibbridge.streams.publisher import Publisher
-from tests.support.outside import EPOCH, ManualClock, MemoryOrderStore
+from tests.support.outside import EPOCH, ManualClock, MemoryOrderStore, NoStore
 
 UNSET = 2147483647
 
@@ -27,7 +28,7 @@ class Desk:
         publisher = Publisher(EPOCH, lambda _: None)
         self.orders = OrderRegistry(
             client_id,
-            OrderStates(OrderJournal(MemoryOrderStore()), publisher, ManualClock()),
+            OrderStates(OrderJournal(MemoryOrderStore()), OrderKeys(client_id, NoStore()), publisher, ManualClock()),
             lambda owner, key: (recorded or {}).get((owner, key)),
             lambda order: self.alarms.append((order.key, order.perm_ids)),
         )

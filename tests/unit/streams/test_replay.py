@@ -295,7 +295,7 @@ class Whole(Process):
 
     def __init__(self, epoch: int, shelf: Shelf) -> None:
         super().__init__(epoch, None)
-        shelf.remember = lambda key: None  # type: ignore[method-assign]
+        shelf.remember = lambda *keys: None  # type: ignore[method-assign]
         self.parts = assemble(Config(), outside(ManualClock(us=epoch), ListBus(self._send), store=shelf))
         self.streams, self.orders = self.parts.streams.publisher, self.parts.orders.registry
         self.streams.restore(shelf.last(), shelf.state())

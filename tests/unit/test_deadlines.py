@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibbridge.requests.deadlines import Deadlines
+from ibbridge.clock import Deadlines
 
 
 def test_time_counts_from_the_next_look():
