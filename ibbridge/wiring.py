@@ -44,6 +44,7 @@ from ibbridge.monitoring.surplus_fields import SurplusFields
 from ibbridge.orders.acceptance import JournalAcceptance
 from ibbridge.orders.departure import OrderDeparture
 from ibbridge.orders.execution_ledger import ExecutionLedger
+from ibbridge.orders.foreign_cancel import ForeignCancel
 from ibbridge.orders.global_cancel import GlobalCancel
 from ibbridge.orders.groups import OrderGroups
 from ibbridge.orders.journal import OrderJournal
@@ -232,7 +233,10 @@ def assemble(config: Config, outside: Outside) -> Parts:
     order_commands = OrderCommands(
         orders.placement, orders.modification, orders.groups, orders.registry, orders.reconciliation
     )
-    executors = Executors(orders.placement, global_cancel, requests.service, subscribe, settings, order_commands)
+    foreign_cancel = ForeignCancel(tws.sender, orders.registry, orders.notifications)
+    executors = Executors(
+        orders.placement, global_cancel, requests.service, subscribe, settings, order_commands, foreign_cancel
+    )
     ib_requests = IbRequests(tws.sender, executors, config.commands.allow)
     builtin = BuiltinCommands(streams.publisher, streams.halt, orders.acceptance, lambda: collect(status), clock.utc_us)
     commands = CommandEndpoint(streams.publisher, ib_requests, builtin, clock)
@@ -403,6 +407,7 @@ def _listeners(
     return (
         tws.sender,
         tws.servers,
+        orders.registry,
         settings,
         surplus,
         requests.registry,

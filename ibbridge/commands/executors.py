@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from ibbridge.commands.client_settings import ClientSettings
     from ibbridge.commands.order_commands import OrderCommands
+    from ibbridge.orders.foreign_cancel import ForeignCancel
     from ibbridge.orders.global_cancel import GlobalCancel
     from ibbridge.orders.placement import OrderPlacement
     from ibbridge.requests.service import RequestService
@@ -22,3 +23,4 @@ class Executors(NamedTuple):
     subscriptions: SubscriptionService
     settings: ClientSettings
     order_commands: OrderCommands
+    foreign_cancel: ForeignCancel

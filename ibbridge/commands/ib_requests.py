@@ -35,6 +35,7 @@ class IbRequests:
         self._sender = sender
         self._orders = executors.orders
         self._global_cancel = executors.global_cancel
+        self._foreign_cancel = executors.foreign_cancel
         self._requests = executors.requests
         self._subscriptions = executors.subscriptions
         self._settings = executors.settings
@@ -73,6 +74,8 @@ class IbRequests:
             return self._order_commands.execute(command, args, command_id, key, not_after)
         self._check_permission(command)
         request = REQUESTS["placeOrder" if command == WHAT_IF else command]
+        if command == "cancelOrder" and "permId" in args:
+            return self._foreign_cancel.execute(request, args, command_id, key)
         if command in _BY_KEY:
             return self._orders.execute(request, args, command_id, key, not_after)
         if key is not None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LEFT_OUT = 1000
+"""Order ids that are left out if other programs may have used some of them."""
+
 
 class NoticeHandler:
     """Handler of IB's notices: they change the session, the pacing and the subscriptions."""
@@ -78,6 +81,7 @@ class ConnectionTracker:
         self._orders = orders
         self._status = status
         self._listeners = listeners
+        self._numbered = False  # TWS has named the next order id on this connection
         self.handlers: Mapping[str, Callable[[dict[str, Any], int], None]] = {
             "serverVersion": self._started,
             "nextValidId": self._next_id,
@@ -88,12 +92,24 @@ class ConnectionTracker:
         """Handlers of messages about the connection, by type, with the data and the time of a message."""
 
     def _started(self, _: dict[str, Any], __: int) -> None:
+        self._numbered = False
         for listener in self._listeners:
             listener.connection_started()
 
     def _next_id(self, data: dict[str, Any], _: int) -> None:
-        if data["orderId"] is not None:
-            self._sender.ids.raise_to(data["orderId"] - 1)
+        """Take no order id that TWS may have given to another program while the daemon was not connected.
+
+        TWS names the id above the highest one it knows of this client id. If that is not the daemon's, other programs
+        have had the client id, or the counter was reset, and then some orders of theirs may have higher ids.
+        """
+        number, ids = data["orderId"], self._sender.ids
+        if number is None:
+            return
+        expected, highest = self._numbered or self._orders.highest is None, self._orders.highest
+        self._numbered = True
+        ids.raise_to(number - 1)
+        if not expected and number - 1 != highest:
+            ids.raise_to(max(number - 1, highest or 0) + LEFT_OUT)
 
     def _accounts(self, data: dict[str, Any], _: int) -> None:
         self._session.named(data["accountsList"])

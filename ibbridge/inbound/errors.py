@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from ibbridge import ib
 from ibbridge.codec.messages import MESSAGES
 from ibbridge.ib.notices import AGAIN, BAD_MESSAGE, UNTIED
-from ibbridge.orders.reports import take_error
 from ibbridge.streams.market_depth import RESET
 
 if TYPE_CHECKING:
@@ -60,19 +59,18 @@ class ErrorRouter:
             log.info("TWS reports %s for id %s: %s", code, number, text)
         ends = error.ends
         channels: list[Channel] = []
-        active = order = None
+        active = None
         if number not in UNTIED:
             if active := self._tracker.find(number):
                 ends = self._end(active, error, code, text)
                 channels = self._notifications.error_channels(active)
-            elif order := self._orders.numbered(number):
-                ends = take_error(order, error, code, text, ts)
-                channels = [self._publisher.transient_channel("ord", *order.whose[:2], "error", ref=order.whose.ref)]
+            elif concerned := self._orders.take_error(data, error, ts):
+                whose, ends = concerned
+                channels = [self._publisher.transient_channel("ord", *whose[:2], "error", ref=whose.ref)]
         for channel in channels or [self._publisher.channel("sys", "tws", "error")]:
             about = {"class": error.error_class, "ends": ends, "source": "tws"}
             self._publisher.publish_map(channel, {**data, **about}, ts)
-        if order is not None:
-            self._orders.states.changed_now(order, ts)
+        self._orders.states.publish(ts)
         if active is not None and not active.ended:
             self._resubscriber.troubled(active, code, ts)
 

@@ -61,7 +61,7 @@ class OrderRouter(ConnectionListener):
             client_id=about.get("clientId", 0),
             order_id=data.get("orderId", about.get("orderId", 0)),
             perm_id=about.get("permId", 0),
-            order_ref=about.get("orderRef", ""),
+            order_ref=about.get("orderRef", "") if "order" in data else None,
             status=data.get("status") or (data.get("orderState") or {}).get("status") or "",
         )
         self._orders.report(whose, name, data)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.codec.schema import Pace
 from ibbridge.ib.notices import CANCELLED, NOT_CONNECTED
 from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
+from ibbridge.protocol.errors import CommandRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -198,6 +199,15 @@ class OrderDeparture:
         if order.message is not None:
             self._queued.pop(order.message, None)
         order.withdraw()
+
+    def check_not_usurped(self, order: Order) -> None:
+        """Refuse to send anything under an order id that TWS has given to an order of another program since."""
+        if usurper := self._orders.usurper(order):
+            fault = (
+                f"TWS has an order of another program under the order id {order.order_id} (permId {usurper.perm_id}), "
+                "and would take the message for that order's; the comparison with TWS says what became of yours"
+            )
+            raise CommandRefused("E_STATE", fault, state=order.state.value)
 
     def parent(self, order: Order) -> Order | None:
         """Return the parent of an order; None if it has none that this daemon knows."""

@@ -61,6 +61,7 @@ class OrderModification:
             raise CommandRefused("E_ARG", f"rev must be above {last}, the revision of the last change", rev=last)
         self._gate.check()
         _check(order)
+        self._departure.check_not_usurped(order)
         changed = order_arguments.changed(args, changes)
         transmit = changes.get("transmit", order.state is not OrderState.HELD or None)
         values = order_arguments.changed_values(

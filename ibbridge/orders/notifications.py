@@ -14,7 +14,7 @@ from ibbridge.requests.notifications import own_error, publish_error
 
 if TYPE_CHECKING:
     from ibbridge.clock import Clock
-    from ibbridge.orders.order import Order
+    from ibbridge.orders.order import Order, Owner
     from ibbridge.orders.order_states import OrderStates
     from ibbridge.streams.publisher import Publisher
 
@@ -33,6 +33,10 @@ class OrderNotifications:
         if (owner := self._owners.get(order.owner)) is None:
             owner = self._owners[order.owner] = [self._publisher.named(name, order.owner) for name in ("ord", "exec")]
         return [f"{owner[0]}{escape(order.key)}.", owner[1]]
+
+    def topic(self, whose: Owner) -> str:
+        """Return the topic of an order of `ext`, as clients subscribe to it."""
+        return self._publisher.named("ord", *whose[:2])
 
     def publish_state(self, order: Order) -> None:
         """Publish the state of an order, if it has changed."""
@@ -56,6 +60,12 @@ class OrderNotifications:
         publish_error(self._publisher, channel, own_error(order.order_id, code, text), ts, ends=ends)
         order.error = {"code": code, "text": text, "ts": ts, "own": True}
         self._states.changed_now(order, ts)
+
+    def notify_foreign(self, whose: Owner, code: int, text: str) -> None:
+        """Publish an error of the daemon's own about an order of `ext`, which goes on."""
+        channel = self._publisher.transient_channel("ord", *whose[:2], "error", ref=whose.ref)
+        about = own_error(whose.ref["orderId"], code, text)
+        publish_error(self._publisher, channel, about, self._clock.utc_us(), ends=False)
 
     def doubt(self, order: Order, code: int, text: str) -> None:
         """Publish an error after which nobody knows what has become of an order, its change or its cancel."""

@@ -177,6 +177,11 @@ class Order:
         self.step(OrderEvent.WITHDRAW, Reason.NOT_SENT)
 
     @property
+    def ref(self) -> str:
+        """The orderRef with which the order was placed."""
+        return order_ref(self.owner, self.key)
+
+    @property
     def heard(self) -> bool:
         """True if TWS has reported the order, or need not, or its owner was told that nobody knows."""
         return self.state not in (OrderState.QUEUED, OrderState.SENT)

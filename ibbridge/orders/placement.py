@@ -61,8 +61,6 @@ class OrderPlacement:
         self, request: Request, args: dict[str, Any], command_id: CommandId, key: str | None, not_after: int | None
     ) -> dict[str, Any]:
         """Place or cancel the order that a command names by its key. Return the `result` of the reply."""
-        if request.does is not Kind.ORDER and "permId" in args:
-            return self._cancel_foreign(request, args, command_id, key)
         args, key = order_arguments.with_key(args, key)
         if request.does is Kind.ORDER:
             return self._place(request, args, command_id, key, not_after)
@@ -202,6 +200,7 @@ class OrderPlacement:
             return result
         if self._being_cancelled(order, checked):
             return {**result, "dup": True}
+        self._departure.check_not_usurped(order)
         former = [order.cancel] if order.cancel else []
         message = self._sender.message(
             request,
@@ -215,31 +214,6 @@ class OrderPlacement:
         order.cancelled_by = cause
         order.cancel = self._sender.send(message)
         return result
-
-    def _cancel_foreign(
-        self, request: Request, args: dict[str, Any], command_id: CommandId, key: str | None
-    ) -> dict[str, Any]:
-        """Cancel an order of nobody here by its permId, if TWS takes that from this client id."""
-        perm_id = args["permId"]
-        if key is not None or "key" in args:
-            raise CommandRefused("E_ARG", "key and permId both name an order; give one of them")
-        if not isinstance(perm_id, int) or isinstance(perm_id, bool):
-            raise CommandRefused("E_ARG", "permId must be an integer")
-        found = self._orders.foreign(perm_id)
-        if found is None:
-            fault = f"permId: TWS has reported no order of others with the permId {perm_id}; reqAllOpenOrders asks TWS"
-            raise CommandRefused("E_ARG", fault)
-        client_id, order_id = found
-        if not order_id:
-            fault = "it was made by hand in TWS, which takes its cancel from client id 0 alone; cancel it in TWS"
-            raise CommandRefused("E_ARG", f"permId: {fault}")
-        if not self._orders.ours(client_id):
-            fault = f"client id {client_id} has placed it, and TWS takes its cancel from that client id alone"
-            raise CommandRefused("E_ARG", f"permId: {fault}")
-        rest = {name: value for name, value in args.items() if name != "permId"}
-        checked = self._sender.check(request, {**rest, "orderId": order_id})
-        self._sender.send(self._sender.message(request, checked, client=command_id.client))
-        return {"permId": perm_id, "orderId": order_id}
 
     def _being_cancelled(self, order: Order, args: Mapping[str, Any]) -> bool:
         """Return True if the same cancel is queued, or has just left and TWS has not reported the order since."""

@@ -10,29 +10,25 @@ the first message with an `orderRef`. Orders that no client of this daemon has p
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.codec.types import UNSET_INT
+from ibbridge.orders.foreign_orders import UNTIED, ForeignOrder, ForeignOrders, stranger
 from ibbridge.orders.order import FOREIGN, Order, Owner
-from ibbridge.orders.reports import take_report
+from ibbridge.orders.reports import take_error, take_report
 from ibbridge.orders.state_machine import OrderEvent, OrderState
+from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from ibbridge.ib.error_codes import ErrorCode
     from ibbridge.orders.order_states import OrderStates
 
 MOST_FINISHED = 20_000
 """Most orders in memory that were over long ago. The journal has all of them."""
 
-MOST_FOREIGN = 10_000
-"""Most orders of nobody here whose ids are remembered."""
-
 _LARGEST_PERM_ID = 2**63
-
-_UNTIED = (None, 0, UNSET_INT)
-"""Ids that name nothing."""
 
 
 def end(order: Order) -> None:
@@ -40,7 +36,7 @@ def end(order: Order) -> None:
     order.step(OrderEvent.END)
 
 
-class OrderRegistry:
+class OrderRegistry(ConnectionListener):
     """Registry of the orders that this process has placed, and of the owners of earlier orders.
 
     `recorded` returns orderId and permId of an order that is not in the registry, by owner and key. `renumbered` is
@@ -56,6 +52,8 @@ class OrderRegistry:
     ) -> None:
         self.listed: set[Order] | None = None
         """The orders that TWS has reported since a reconciliation began; None while there is none."""
+        self.foreign = ForeignOrders(client_id)
+        """The orders that no client of this daemon has placed."""
         self.states = states
         self.journal = states.journal
         self._client_id = client_id
@@ -63,7 +61,7 @@ class OrderRegistry:
         self._renumbered = renumbered
         self._by_key: dict[tuple[str, str], Order] = {}
         self._finished: deque[Order] = deque()
-        self._foreign: OrderedDict[int, tuple[Any, Any]] = OrderedDict()  # client id and order id, by permId
+        self._earlier = 0  # the highest order id that was given before this connection
         self._live: dict[tuple[str, str], Order] = {}
         self._by_id: dict[int, Order] = {}
         self._by_perm: dict[int, Order] = {}
@@ -125,6 +123,10 @@ class OrderRegistry:
         placed, former = self._by_key.get((owner, key)), self._former.get((owner, key))
         return former if former is not None and (placed is None or former.order_id == order_id) else placed
 
+    def owner_of(self, perm_id: int) -> Order | None:
+        """Return the order of a client with this permId."""
+        return self._by_perm.get(perm_id)
+
     def numbered(self, order_id: int) -> Order | None:
         """Return the order that this daemon has placed under `order_id`."""
         return self._by_id.get(order_id)
@@ -156,28 +158,54 @@ class OrderRegistry:
         """Return the orders that TWS has not reported since a cancel left."""
         return [order for order in (*self.open_orders(), *self._former.values()) if order.cancelling]
 
-    def whose(self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str = "", status: str = "") -> Owner:
-        """Return the owner of the order in a message of TWS, and note the ids and the status in the message."""
-        order = self._found(client_id, order_id, perm_id, order_ref)
+    def connection_started(self) -> None:
+        """Note that from here on other programs may have given order ids up to those of this daemon's orders."""
+        self._earlier = self.highest or 0
+
+    def take_error(self, data: Mapping[str, Any], error: ErrorCode, ts: int) -> tuple[Owner, bool | None] | None:
+        """Apply an error of TWS to the order with its id. Return the owner, and whether the order is over.
+
+        Return None if no order is known under the id.
+        """
+        number, code, text = data["reqId"], data["errorCode"], data["errorString"]
+        order = self._by_id.get(number)
+        foreign = self.foreign.under(number) if order is None else self.usurper(order)
+        if foreign is not None:
+            return foreign.whose, error.ends_order(acknowledged=True)
         if order is None:
-            self._note_stranger(client_id, order_id, perm_id)
-            return _stranger(client_id, order_id, perm_id)
+            return None
+        self.states.note(order)
+        namesake = self.foreign.has_namesake(number)
+        return order.whose, take_error(order, error, code, text, ts, namesake=namesake)
+
+    def usurper(self, order: Order) -> ForeignOrder | None:
+        """Return the order of another program that TWS has under the client id and order id of an order.
+
+        Another program may have had the client id since the order left on an earlier connection, or did not leave.
+        """
+        return self.foreign.under(order.order_id) if order.order_id <= self._earlier else None
+
+    def whose(
+        self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str | None = None, status: str = ""
+    ) -> Owner:
+        """Return the owner of the order in a message of TWS, and note the ids and the status in the message.
+
+        `order_ref` is None if messages of this type have none.
+        """
+        order = self._found(client_id, order_id, perm_id, order_ref or "")
+        if order is not None and order_ref != order.ref and self._may_be_anothers(order, perm_id):
+            if order_ref is None:  # published for the owner, and no evidence
+                return order.whose._replace(order=None)
+            order = None
+        if order is None:
+            self.foreign.note(client_id, order_id, perm_id, status)
+            return stranger(client_id, order_id, perm_id)
         another = bool(order.perm_ids)
         if self._join(order, perm_id) and another:
             self._renumbered(order)
         order.hear(status)
         self.states.note(order)
         return order.whose
-
-    def _note_stranger(self, client_id: Any, order_id: Any, perm_id: Any) -> None:
-        if perm_id not in _UNTIED:
-            self._foreign[perm_id] = client_id, order_id
-            if len(self._foreign) > MOST_FOREIGN:
-                self._foreign.popitem(last=False)
-
-    def foreign(self, perm_id: int) -> tuple[Any, Any] | None:
-        """Return client id and order id of an order of nobody here, by its permId; None if TWS has not reported it."""
-        return self._foreign.get(perm_id)
 
     def trim(self) -> None:
         """Forget the oldest orders that were over long ago, beyond `MOST_FINISHED`. Call it about every second."""
@@ -214,22 +242,33 @@ class OrderRegistry:
         `orderRef` decides, unless the message names another client of TWS: the clients of another daemon may have the
         same names. A message with neither client id nor order id (`completedOrder`) may be about anybody's order.
         """
-        order = self._by_perm.get(perm_id) if perm_id not in _UNTIED else None
-        anybodys = client_id in _UNTIED and order_id in _UNTIED
+        order = self._by_perm.get(perm_id) if perm_id not in UNTIED else None
+        anybodys = client_id in UNTIED and order_id in UNTIED
         ours = self.ours(client_id) and not anybodys
         owner, _, key = order_ref.partition("/")
         if not (owner and key and (ours or anybodys)):
-            return self._by_id.get(order_id) if order is None and ours else order
+            known = order is not None or not ours or perm_id in self.foreign
+            return order if known else self._by_id.get(order_id)
         if order is not None and (order.owner, order.key) == (owner, key):
             return order
         if order is None and anybodys:
             return self._without_perm_id(owner, key)
         named = self.known(owner, key, order_id) or self.find(owner, key) or self.former(owner, key)
-        if named is not None and named.may_have_left and order_id not in _UNTIED:
+        if named is not None and named.may_have_left and order_id not in UNTIED:
             self.number(named, order_id)
-        if named is None or order_id not in (*_UNTIED, named.order_id):
+        if named is None or order_id not in (*UNTIED, named.order_id):
             named = self.take_up(owner, key, order_id, perm_id)
         return named
+
+    def _may_be_anothers(self, order: Order, perm_id: Any) -> bool:
+        """Return True if a message without an orderRef may be about another program's order with the same order id.
+
+        The orderRef says whose an order is, and so does a permId that is known. Without them the order id does, but
+        only on the connection on which the order left, because TWS gives a client id to one program at a time. An
+        exercise has no orderRef.
+        """
+        known = perm_id in UNTIED or perm_id in order.perm_ids
+        return not known and order.command == "placeOrder" and 0 < order.order_id <= self._earlier
 
     def _without_perm_id(self, owner: str, key: str) -> Order | None:
         """Return the order of this client id under a key, if its permId is not known.
@@ -252,8 +291,9 @@ class OrderRegistry:
     def _join(self, order: Order, perm_id: Any) -> bool:
         """Enter an order under a permId, and under no other order. Return False if nothing is new."""
         other = self._by_perm.get(perm_id)
-        if perm_id in _UNTIED or other is order or not 0 < perm_id < _LARGEST_PERM_ID:
+        if perm_id in UNTIED or other is order or not 0 < perm_id < _LARGEST_PERM_ID:
             return False
+        self.foreign.forget(perm_id)
         if other is not None:
             other.give_up_perm_id(perm_id)
         self._by_perm[perm_id] = order
@@ -281,9 +321,9 @@ class OrderRegistry:
         order = self._by_id.get(order_id)
         if order is None or (order.owner, order.key) != (owner, key):
             order = self.find(owner, key)
-        if order is None or order_id not in (*_UNTIED, order.order_id):
+        if order is None or order_id not in (*UNTIED, order.order_id):
             order = self._stray(owner, key, order_id, keyless=order is not None)
-        if order_id not in _UNTIED:
+        if order_id not in UNTIED:
             self._by_id.setdefault(order_id, order)
         self._join(order, perm_id)
         return order
@@ -291,15 +331,8 @@ class OrderRegistry:
     def _stray(self, owner: str, key: str, order_id: Any, *, keyless: bool) -> Order:
         """Return the order of an earlier process that the journal does not have."""
         former = order = self._former.get((owner, key))
-        if order is None or order_id not in (*_UNTIED, order.order_id):
+        if order is None or order_id not in (*UNTIED, order.order_id):
             order = Order(owner, key, order_id, {}, state=OrderState.ACKED, keyless=keyless)
-            if former is None or former.order_id in _UNTIED:
+            if former is None or former.order_id in UNTIED:
                 self._former[owner, key] = order
         return order
-
-
-def _stranger(client_id: Any, order_id: Any, perm_id: Any) -> Owner:
-    """Return the owner of an order that no client of this daemon has placed."""
-    part = f"~{perm_id}" if perm_id not in _UNTIED else f"~{client_id}/{order_id}"
-    about = {"orderId": order_id, "permId": perm_id, "clientId": client_id}
-    return Owner(FOREIGN, part, {"owner": FOREIGN, "key": part, **about})

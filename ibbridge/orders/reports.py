@@ -8,7 +8,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.orders.order import INACTIVE
+from ibbridge.orders.order import CANCEL_SHOWS, INACTIVE
 from ibbridge.orders.state_machine import OVERTURNED_BY_STATUS, OrderEvent, OrderState, Reason
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ibbridge.ib.error_codes import ErrorCode
     from ibbridge.orders.order import Order
 
-_CANCELLED = 202
+_CANCELLED, _REJECTED = 202, 201
 _UNSET = (None, "", 0, False, "0", "None", "NONE", 2147483647, 1.7976931348623157e308)
 _ROOM = 2**63
 
@@ -98,15 +98,19 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, int) and abs(value) >= _ROOM else value
 
 
-def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int) -> bool | None:
+def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int, *, namesake: bool = False) -> bool | None:
     """Apply an error of TWS to an order. Return whether the order is over; None if the error does not say.
 
     An error that is not known to end the order, and is no warning, is no acknowledgement: it may be about an order that
-    TWS does not have.
+    TWS does not have. If another client of TWS has a `namesake`, an order with the same order id, the error of a
+    cancelled or rejected order may be about that one, unless TWS has reported such a status of this order before.
     """
     ends = error.ends_order(acknowledged=bool(order.perm_id), followed=order.has_followup)
     order.error = {"code": code, "text": text, "ts": ts, "own": False}
-    if error.refuses == "cancellation":
+    if namesake and code in (_CANCELLED, _REJECTED) and order.status not in CANCEL_SHOWS:
+        ends = None
+        order.step(OrderEvent.GARBLE)
+    elif error.refuses == "cancellation":
         order.answer_cancel()
         order.step(OrderEvent.DOUBT)
     elif ends and code != _CANCELLED and order.state is OrderState.MODIFYING:

@@ -46,7 +46,7 @@ class OrderEvent(Enum):
     MODIFIED = "TWS reports the changed order, or refuses the change"
     CANCEL = "a cancel of the order is written, or TWS reports that it is cancelling"
     DOUBT = "a report is late, or the connection is lost before it, or a cancel is refused"
-    GARBLE = "a message about the order cannot be read"
+    GARBLE = "a message about the order cannot be read, or may be about another order with its order id"
     FILL = "TWS reports an execution"
     END = "TWS reports a last status, or an error that ends the order, or knows nothing of it"
 

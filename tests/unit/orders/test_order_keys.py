@@ -278,7 +278,7 @@ def test_a_store_of_schema_1_is_upgraded_with_all_that_is_in_it(first: Lives) ->
     daemon.parts.streams.halt.clear("desk", 1)
     used = {key: first.is_used(key) for key in ("working", "filled", "refused", "executed", "unheard")}
     assert used == {"working": True, "filled": True, "refused": True, "executed": True, "unheard": False}
-    assert first.place("other")["result"]["orderId"] == 4716
+    assert first.place("other")["result"]["orderId"] > 4715
     replayed = first.published.ask("replay", args={"stream": "ord.a.", "from": 1})["result"]["messages"]
     assert [topic.split(b".")[2] for topic, _ in replayed] == [b"working"] * 2 + [b"filled"] * 3 + [b"refused"]
     state = first.published.ask("snapshot", args={"prefix": "ord.a."})["result"]["streams"][0]["messages"]

@@ -1,0 +1,70 @@
+"""The cancel of an order that no client of this daemon has placed, by its permId.
+
+Pure. TWS takes such a cancel only from the client id that has the order, so the reply says why another cannot be
+cancelled. This module must not know how an order of a client is placed or cancelled.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.ib.notices import NOT_CONNECTED
+from ibbridge.protocol.errors import CommandRefused
+
+if TYPE_CHECKING:
+    from ibbridge.codec.schema import Request
+    from ibbridge.orders.foreign_orders import ForeignOrder
+    from ibbridge.orders.notifications import OrderNotifications
+    from ibbridge.orders.registry import OrderRegistry
+    from ibbridge.requests.request import CommandId
+    from ibbridge.tws.outbound import OutboundMessage
+    from ibbridge.tws.sender import RequestSender
+
+
+class ForeignCancel:
+    """Cancels of orders of `ext`."""
+
+    def __init__(self, sender: RequestSender, registry: OrderRegistry, notifications: OrderNotifications) -> None:
+        self._sender = sender
+        self._orders = registry
+        self._notifications = notifications
+
+    def execute(self, request: Request, args: dict[str, Any], command_id: CommandId, key: str | None) -> dict[str, Any]:
+        """Cancel the order with the permId of a command. Return the `result` of the reply. Raises `CommandRefused`."""
+        perm_id = args["permId"]
+        if key is not None or "key" in args:
+            raise CommandRefused("E_ARG", "key and permId both name an order; give one of them")
+        if not isinstance(perm_id, int) or isinstance(perm_id, bool):
+            raise CommandRefused("E_ARG", "permId must be an integer")
+        order = self._find(perm_id)
+        rest = {name: value for name, value in args.items() if name != "permId"}
+        checked = self._sender.check(request, {**rest, "orderId": order.order_id})
+        message = self._sender.message(
+            request, checked, client=command_id.client, on_drop=partial(self._dropped, order)
+        )
+        self._sender.send(message)
+        return {"permId": perm_id, "orderId": order.order_id, "topic": self._notifications.topic(order.whose)}
+
+    def _find(self, perm_id: int) -> ForeignOrder:
+        """Return the order of nobody here with this permId. Raise `CommandRefused` if TWS takes no cancel of it."""
+        order = self._orders.foreign.find(perm_id)
+        if order is None:
+            if own := self._orders.owner_of(perm_id):
+                raise CommandRefused("E_ARG", f"permId: {own.owner} has placed it; its key, {own.key!r}, cancels it")
+            fault = f"permId: TWS has reported no order of others with the permId {perm_id}; reqAllOpenOrders asks TWS"
+            raise CommandRefused("E_ARG", fault)
+        if order.ended:
+            raise CommandRefused("E_STATE", f"the order is over ({order.status})", state="done")
+        if not order.order_id:
+            fault = "it was made by hand in TWS, which takes its cancel from client id 0 alone; cancel it in TWS"
+            raise CommandRefused("E_ARG", f"permId: {fault}")
+        if not self._orders.ours(order.client_id):
+            fault = f"client id {order.client_id} has placed it, and TWS takes its cancel from that client id alone"
+            raise CommandRefused("E_ARG", f"permId: {fault}")
+        return order
+
+    def _dropped(self, order: ForeignOrder, _: OutboundMessage) -> None:
+        """Publish that the cancel never left, because the connection is gone."""
+        why = "the connection to TWS was lost before the cancel of this order could be sent; cancel it again"
+        self._notifications.notify_foreign(order.whose, NOT_CONNECTED, why)
