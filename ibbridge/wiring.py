@@ -216,7 +216,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
     names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
     requests = _requests(config, streams, tws, names, clock)
     orders = _orders(config, streams, tws, requests, outside)
-    settings = ClientSettings(tws.sender, tws.session, tws.status)
+    settings = ClientSettings(tws.sender, tws.session, tws.status, bind_manual=config.orders.bind_manual)
     surplus = SurplusFields(tws.port)
     order_router = OrderRouter(
         streams.publisher,
@@ -374,9 +374,10 @@ def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outs
         states,
         streams.order_keys.find,
         lambda order: streams.perm_ids.report(order.owner, order.key, order.perm_ids),
+        binds_manual=config.orders.bind_manual,
     )
     notifications = OrderNotifications(states, streams.publisher, clock)
-    lists = TwsLists(requests.issuer, requests.singletons, clock)
+    lists = TwsLists(requests.issuer, requests.singletons, clock, binds_manual=config.orders.bind_manual)
     reconciliation = Reconciliation(registry, lists, notifications, tws.session, clock)
     every = config.orders.reconcile_minutes * 60.0
     schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, every)

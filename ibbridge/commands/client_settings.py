@@ -21,18 +21,20 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_MARKET_DATA_TYPE = "reqMarketDataType"
+_MARKET_DATA_TYPE, _BIND = "reqMarketDataType", "reqAutoOpenOrders"
 
 
 class ClientSettings(ConnectionListener):
-    """Settings of the connection, as the last client has made each."""
+    """Settings of the connection, as the last client has made each. `bind_manual`: have TWS bind manual orders."""
 
-    def __init__(self, sender: RequestSender, session: Session, status: ConnectionStatus) -> None:
+    def __init__(
+        self, sender: RequestSender, session: Session, status: ConnectionStatus, *, bind_manual: bool = False
+    ) -> None:
         self._sender = sender
         self._session = session
         self._status = status
         self._configured = session.market_data_type
-        self._settings: dict[str, dict[str, Any]] = {}
+        self._settings: dict[str, dict[str, Any]] = {_BIND: {"bAutoBind": True}} if bind_manual else {}
 
     def send(self, request: Request, args: dict[str, Any], client: str) -> dict[str, Any]:
         """Make a setting with checked arguments, and remember it. Return the `result` of the reply."""

@@ -121,7 +121,7 @@ def _build(section: type[Section], values: object, path: yaml_document.Path, giv
     built = section(**sound)
     if len(given.faults) == before:
         for names, text in built.contradictions():
-            given.fault([(*path, name) for name in names], text)
+            given.fault([(*path, *name.split(".")) for name in names], text)
     return built
 
 

@@ -39,7 +39,10 @@ class Section:
     __slots__ = ()
 
     def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:
-        """Yield settings that are each valid, but contradict each other: their names, and the fault of the first."""
+        """Yield settings that are each valid, but contradict each other: their names, and the fault of the first.
+
+        The name of a setting in a section below has the section in front (`tws.client_id`).
+        """
         yield from ()
 
 
@@ -57,7 +60,7 @@ class TwsConfig(Section):
         1,
         validators.whole(0, 2**31 - 1),
         "The API client id. Orders belong to the client id that placed them: keep the id, and use it in no other "
-        "program. 0 would also take over orders entered by hand.",
+        "program. TWS tells client id 0 of orders made by hand, too (orders.bind_manual).",
     )
     market_data_type: int = _key(
         1,
@@ -331,13 +334,19 @@ class CommandsConfig(Section):
 
 @dataclass(frozen=True, slots=True)
 class OrdersConfig(Section):
-    """The comparison of orders with those of TWS."""
+    """The comparison of orders with those of TWS, and the orders that are made by hand there."""
 
     reconcile_minutes: int = _key(
         15,
         validators.whole(1, 1_440),
         "Minutes between two comparisons of the orders with those of TWS. They are also compared after each connect, "
         "after an outage of IB's servers, and while nobody knows what became of an order.",
+    )
+    bind_manual: bool = _key(
+        default=False,
+        check=validators.flag,
+        why="true: TWS gives orders made by hand an order id of the API, so that cancelOrder can cancel them by "
+        "permId. TWS does that for client id 0 alone (tws.client_id: 0).",
     )
 
 
@@ -411,6 +420,13 @@ class Config(Section):
             'lastTradeDateOrContractMonth: "202612"}',
         },
     )
+
+    def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:  # noqa: D102 -- the base says what it is
+        if self.orders.bind_manual and self.tws.client_id != 0:
+            yield (
+                ("orders.bind_manual", "tws.client_id"),
+                f"is for client id 0 alone, and tws.client_id is {self.tws.client_id}",
+            )
 
 
 def settings(section: type[Section]) -> dict[str, dataclasses.Field[Any]]:

@@ -87,6 +87,7 @@ class ConnectionTracker:
             "nextValidId": self._next_id,
             "managedAccounts": self._accounts,
             "openOrder": self._open_order,
+            "orderBound": self._order_bound,
             "error": notices.apply,
         }
         """Handlers of messages about the connection, by type, with the data and the time of a message."""
@@ -116,6 +117,10 @@ class ConnectionTracker:
 
     def _open_order(self, data: dict[str, Any], _: int) -> None:
         if self._orders.ours(data["order"].get("clientId", 0)):
+            self._sender.ids.raise_to(data["orderId"])
+
+    def _order_bound(self, data: dict[str, Any], _: int) -> None:
+        if self._orders.ours(data["clientId"] or 0):
             self._sender.ids.raise_to(data["orderId"])
 
     def stage_changed(self) -> None:

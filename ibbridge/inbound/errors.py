@@ -16,6 +16,7 @@ from ibbridge.streams.market_depth import RESET
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ibbridge.ib.error_codes import ErrorCode
     from ibbridge.orders.registry import OrderRegistry
     from ibbridge.requests.notifications import RequestNotifications
     from ibbridge.requests.request import ActiveRequest
@@ -59,20 +60,27 @@ class ErrorRouter:
             log.info("TWS reports %s for id %s: %s", code, number, text)
         ends = error.ends
         channels: list[Channel] = []
-        active = None
-        if number not in UNTIED:
-            if active := self._tracker.find(number):
-                ends = self._end(active, error, code, text)
-                channels = self._notifications.error_channels(active)
-            elif concerned := self._orders.take_error(data, error, ts):
-                whose, ends = concerned
-                channels = [self._publisher.transient_channel("ord", *whose[:2], "error", ref=whose.ref)]
+        active = self._request(number, error)
+        if active is not None:
+            ends = self._end(active, error, code, text)
+            channels = self._notifications.error_channels(active)
+        elif concerned := self._orders.take_error(data, error, ts):
+            whose, ends = concerned
+            channels = [self._publisher.transient_channel("ord", *whose[:2], "error", ref=whose.ref)]
         for channel in channels or [self._publisher.channel("sys", "tws", "error")]:
             about = {"class": error.error_class, "ends": ends, "source": "tws"}
             self._publisher.publish_map(channel, {**data, **about}, ts)
         self._orders.states.publish(ts)
         if active is not None and not active.ended:
             self._resubscriber.troubled(active, code, ts)
+
+    def _request(self, number: int | None, error: ib.ErrorCode) -> ActiveRequest | None:
+        """Return the request that an error is about.
+
+        TWS may bind an order that was made by hand to a number that the daemon has given to a request.
+        """
+        bound = error.error_class == "order" and self._orders.foreign.under(number) is not None
+        return None if number in UNTIED or bound else self._tracker.find(number)
 
     def _end(self, active: ActiveRequest, error: ib.ErrorCode, code: int, text: str) -> bool | None:
         """Apply an error to a request. Return whether the request is over; None if the error does not say."""

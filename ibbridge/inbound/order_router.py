@@ -55,6 +55,9 @@ class OrderRouter(ConnectionListener):
     def channel(self, name: str, data: dict[str, Any]) -> Channel:
         """Return the channel of a message about an order, or of the response to a what-if."""
         about = data.get("order") or data
+        if name == "orderBound":
+            whose = self._orders.bound(data.get("clientId"), data.get("orderId"), data.get("permId"))
+            return self._publisher.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
         if (active := self._what_if(data)) is not None:
             return self._of_what_if(active, name, data)
         whose = self._orders.whose(
@@ -89,12 +92,14 @@ class OrderRouter(ConnectionListener):
     def _what_if(self, data: Mapping[str, Any]) -> ActiveRequest | None:
         """Return the what-if that a message is about; None if it is about an order.
 
-        Another client of TWS may have an order with the same order id.
+        Another client of TWS may have an order with the same order id, and so may an order made by hand.
         """
         active = self._tracker.find(data.get("orderId", 0))
         if active is None or active.request.does is not Kind.ORDER:
             return None
-        return active if self._orders.ours((data.get("order") or data).get("clientId", 0)) else None
+        about = data.get("order") or data
+        foreign = about.get("permId", 0) in self._orders.foreign
+        return active if self._orders.ours(about.get("clientId", 0)) and not foreign else None
 
     def _of_what_if(self, active: ActiveRequest, name: str, data: dict[str, Any]) -> Channel:
         """Return the channel of a message about a what-if: the client's, unless an openOrder is not the response yet.

@@ -57,12 +57,20 @@ class ForeignCancel:
         if order.ended:
             raise CommandRefused("E_STATE", f"the order is over ({order.status})", state="done")
         if not order.order_id:
-            fault = "it was made by hand in TWS, which takes its cancel from client id 0 alone; cancel it in TWS"
-            raise CommandRefused("E_ARG", f"permId: {fault}")
+            raise self._unbound()
         if not self._orders.ours(order.client_id):
             fault = f"client id {order.client_id} has placed it, and TWS takes its cancel from that client id alone"
             raise CommandRefused("E_ARG", f"permId: {fault}")
         return order
+
+    def _unbound(self) -> CommandRefused:
+        """Return the refusal to cancel an order made by hand that has no order id of the API."""
+        if self._orders.binds_manual:
+            fault = "it was made by hand in TWS, and TWS has not bound it to client id 0 yet; reconcile asks for that"
+            return CommandRefused("E_STATE", f"permId: {fault}", outcome="not_sent", retry_after=1.0, state="unbound")
+        way = "set" if self._orders.ours(0) else "run a daemon with tws.client_id: 0 and"
+        fault = f"it was made by hand in TWS, and the API has no order id for it; {way} orders.bind_manual: true"
+        return CommandRefused("E_ARG", f"permId: {fault}, or cancel it in TWS")
 
     def _dropped(self, order: ForeignOrder, _: OutboundMessage) -> None:
         """Publish that the cancel never left, because the connection is gone."""

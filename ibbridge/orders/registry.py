@@ -49,11 +49,15 @@ class OrderRegistry(ConnectionListener):
         states: OrderStates,
         recorded: Callable[[str, str], tuple[int, int] | None],
         renumbered: Callable[[Order], None],
+        *,
+        binds_manual: bool = False,
     ) -> None:
         self.listed: set[Order] | None = None
         """The orders that TWS has reported since a reconciliation began; None while there is none."""
         self.foreign = ForeignOrders(client_id)
         """The orders that no client of this daemon has placed."""
+        self.binds_manual = binds_manual
+        """True if the daemon has TWS bind the orders that are made by hand to its client id."""
         self.states = states
         self.journal = states.journal
         self._client_id = client_id
@@ -168,6 +172,8 @@ class OrderRegistry(ConnectionListener):
         Return None if no order is known under the id.
         """
         number, code, text = data["reqId"], data["errorCode"], data["errorString"]
+        if number in UNTIED or (number == -1 and error.error_class != "order"):  # an order made by hand may be -1
+            return None
         order = self._by_id.get(number)
         foreign = self.foreign.under(number) if order is None else self.usurper(order)
         if foreign is not None:
@@ -177,6 +183,11 @@ class OrderRegistry(ConnectionListener):
         self.states.note(order)
         namesake = self.foreign.has_namesake(number)
         return order.whose, take_error(order, error, code, text, ts, namesake=namesake)
+
+    def bound(self, client_id: Any, order_id: Any, perm_id: Any) -> Owner:
+        """Note the order id that TWS has given to an order made by hand, and return the owner of the order."""
+        self.foreign.note(client_id or 0, order_id, perm_id, "")
+        return stranger(client_id, order_id, perm_id)
 
     def usurper(self, order: Order) -> ForeignOrder | None:
         """Return the order of another program that TWS has under the client id and order id of an order.

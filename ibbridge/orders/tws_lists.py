@@ -26,6 +26,9 @@ ORDERS: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 """Lists about orders, one after the other: an order that is over is missing in the first, and is in a later one."""
 
+BIND: tuple[tuple[str, dict[str, Any]], ...] = (("reqOpenOrders", {}),)
+"""List before the others, which has TWS bind the orders made by hand that are not bound yet."""
+
 _POSITIONS, _ROWS = REQUESTS["reqPositions"], "position"
 
 PATIENCE = 10.0
@@ -72,13 +75,16 @@ class _Listener(RequestListener):
 class TwsLists:
     """Lists of TWS. `orders` and `positions` call `then` after a complete list, or without one.
 
-    After `stop` nothing is called for what was asked before.
+    `binds_manual`: have TWS bind the orders made by hand. After `stop` nothing is called for what was asked before.
     """
 
-    def __init__(self, issuer: RequestIssuer, positions: AccountPositions, clock: Clock) -> None:
+    def __init__(
+        self, issuer: RequestIssuer, positions: AccountPositions, clock: Clock, *, binds_manual: bool = False
+    ) -> None:
         self._issuer = issuer
         self._positions = positions
         self._clock = clock
+        self._orders = (*BIND, *ORDERS) if binds_manual else ORDERS
         self._rounds = 0
         self._then: Then | None = None  # for the positions
         self._before = 0
@@ -101,13 +107,13 @@ class TwsLists:
         self._ask(0, then)
 
     def _ask(self, number: int, then: Then) -> None:
-        name, args = ORDERS[number]
+        name, args = self._orders[number]
         rounds = self._rounds
 
         def listed(*, complete: bool) -> None:
             if rounds != self._rounds:
                 return
-            if complete and number + 1 < len(ORDERS):
+            if complete and number + 1 < len(self._orders):
                 self._ask(number + 1, then)
             else:
                 then(complete=complete)

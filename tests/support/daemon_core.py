@@ -149,6 +149,8 @@ class Middle:
         windows: tuple[Window, ...] = (),
         link: type[Link] | None = None,
         reconciles: bool = False,
+        client_id: int = CLIENT_ID,
+        bind_manual: bool = False,
         clock: ManualClock | None = None,
         store: NoStore | None = None,
         order_store: MemoryOrderStore | None = None,
@@ -164,7 +166,8 @@ class Middle:
                 default.commands, allow=tuple(allowed), unknown_words=unknown_words, order_types=order_types
             ),
             pacing=dataclasses.replace(default.pacing, rate=rate, share=share),
-            tws=dataclasses.replace(default.tws, client_id=CLIENT_ID, restart_windows=windows),
+            tws=dataclasses.replace(default.tws, client_id=client_id, restart_windows=windows),
+            orders=dataclasses.replace(default.orders, bind_manual=bind_manual),
             instruments={name: dict(contract) for name, contract in (names or {}).items()},
         )
         self.store = store or NoStore()

@@ -29,9 +29,9 @@ class OrderBook:
         self.executions: list[tuple[SimulatedOrder, Data, Data]] = []
 
     def find(self, client: int, order_id: int) -> SimulatedOrder | None:
-        """Return the latest order of a client with this order id; None if there is none."""
+        """Return the latest order of a client with this order id; None if there is none. 0 is the id of no order."""
         found = (t for t in reversed(self.tickets) if t.client == client and t.order_id == order_id)
-        return next(found, None)
+        return next(found, None) if order_id else None
 
     def working(self) -> Iterator[SimulatedOrder]:
         """Return the orders that have been transmitted and are not over, oldest first."""

@@ -343,6 +343,13 @@ def test_of_two_settings_that_contradict_each_other_the_overridden_one_is_named(
     ]
 
 
+def test_orders_made_by_hand_are_bound_to_client_id_0_alone(write):
+    assert load(None, ["orders.bind_manual=true", "tws.client_id=0"]).orders.bind_manual
+    fault = "orders.bind_manual: is for client id 0 alone, and tws.client_id is"
+    assert faults(None, "orders.bind_manual=true") == [f"--set {fault} 1"]
+    assert faults(write("tws: {client_id: 3}\norders: {bind_manual: true}")) == [f"FILE:2: {fault} 3"]
+
+
 @pytest.mark.parametrize(
     ("override", "fault"),
     [

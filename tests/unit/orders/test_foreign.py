@@ -214,7 +214,7 @@ def test_of_many_foreign_orders_the_newest_are_known(monkeypatch: pytest.MonkeyP
     [
         ({"permId": 8}, "reqAllOpenOrders asks TWS"),
         ({"permId": 9}, "client id 5 has placed it"),
-        ({"permId": 10}, "made by hand"),
+        ({"permId": 10}, "made by hand in TWS, and the API has no order id for it; run a daemon with tws.client_id: 0"),
         ({"permId": "9"}, "permId must be an integer"),
         ({"permId": True}, "permId must be an integer"),
         ({"permId": 9, "key": "k"}, "give one of them"),
