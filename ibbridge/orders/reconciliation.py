@@ -85,6 +85,11 @@ class Reconciliation:
         self._lists.orders(self._conclude)
         return True
 
+    def give_up(self) -> None:
+        """End a reconciliation during which IB's servers went or came: TWS may never answer, and nothing follows."""
+        if self.is_running:
+            self._lists.give_up()
+
     def stop(self) -> None:
         """End a reconciliation whose connection is gone. Nothing follows from it, nor from the one before."""
         self._lists.stop()

@@ -75,6 +75,8 @@ class ReconciliationSchedule(ConnectionListener):
 
     def tick(self, now: float) -> None:
         """Publish an outcome, and begin a reconciliation that is due."""
+        if self._session.upstream_since != self._upstream_since:
+            self._reconciliation.give_up()
         self._reconciliation.tick(now)
         if (result := self._reconciliation.result) is not None:
             self._reconciliation.result = None

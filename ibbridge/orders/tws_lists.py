@@ -86,6 +86,7 @@ class TwsLists:
         self._clock = clock
         self._orders = (*BIND, *ORDERS) if binds_manual else ORDERS
         self._rounds = 0
+        self._asked: ActiveRequest | None = None
         self._then: Then | None = None  # for the positions
         self._before = 0
         self._until = 0.0
@@ -99,6 +100,11 @@ class TwsLists:
         """Forget what was asked for."""
         self._rounds += 1
         self._then = None
+
+    def give_up(self) -> None:
+        """Go on without the list about orders that TWS has been asked for."""
+        if self._asked is not None:
+            self._issuer.give_up(self._asked)
 
     def orders(self, then: Then) -> None:
         """Ask for the lists about orders. A list of positions that is not complete yet counts as late."""
@@ -128,6 +134,7 @@ class TwsLists:
             on_response=lambda _: None,
             listeners=(self._issuer, _Listener(listed)),
         )
+        self._asked = active
         try:
             self._issuer.reissue(active)
         except CommandRefused:

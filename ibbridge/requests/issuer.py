@@ -128,6 +128,11 @@ class RequestIssuer(ConnectionListener, RequestListener):
                 raise
             self._sender.send(self._sender.message(cancel, values))
 
+    def give_up(self, active: ActiveRequest) -> None:
+        """Withdraw a queued request, or end a sent one whose response nobody waits for any more."""
+        self._sender.withdraw(active.message)
+        self._tracker.abandon(active)
+
     def cancel_with(self, cancel: Request, active: ActiveRequest, client: str) -> None:
         """Withdraw a queued request, or send this cancel of it in the turn of `client`. Raises `CommandRefused`."""
         if self.is_open and not self._sender.withdraw(active.message):

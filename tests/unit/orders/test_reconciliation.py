@@ -91,6 +91,18 @@ def test_lists_during_an_outage_of_ib_say_nothing() -> None:
     assert [order.absences for order in middle.orders.open_orders()] == [0]
 
 
+def test_a_comparison_that_an_outage_of_ib_interrupts_begins_again_when_ib_is_back() -> None:
+    middle, _ = working()
+    middle.reconnect()
+    assert [each.name for each in middle.link.take()] == ["reqAllOpenOrders"], "TWS never answers it"
+    middle.session.upstream_since += 1.0
+    middle.pass_time(1.0)
+    assert answered(middle)[:3] == ["reqAllOpenOrders", "reqExecutions", "reqCompletedOrders"]
+    middle.pass_time(1.0)
+    reconciled = [each.data["complete"] for each in middle.published if each.topic == "sys.bridge.reconciled."]
+    assert reconciled[-1] is True
+
+
 def test_an_execution_shows_that_tws_has_an_order_after_all() -> None:
     middle, number = working()
     middle.reconnect()
