@@ -24,7 +24,7 @@ import zmq
 
 from ibbridge.codec import Acceptor, Message
 from ibbridge.sim import Simulator
-from ibbridge.sim.engine import EPOCH
+from ibbridge.sim.engine import EPOCH, SimulatedTws
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -271,11 +271,12 @@ class Place:
 class Market:
     """The simulator in a thread with a loop of its own, while the block lasts."""
 
-    def __init__(self, port: int = 0, **options: Any) -> None:
+    def __init__(self, port: int = 0, *, master: int | None = None, **options: Any) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         usual = {"seed": 1, "start": EPOCH, "tick": 0.01, "speed": 10, "delays": False}
-        self._simulator = Simulator(port=port, **{**usual, **options})
+        core = SimulatedTws(seed=1, start=EPOCH, master=master) if master is not None else None
+        self._simulator = Simulator(port=port, core=core, **{**usual, **options})
 
     def _run(self, what: Coroutine[Any, Any, Any]) -> None:
         asyncio.run_coroutine_threadsafe(what, self._loop).result(PATIENCE)
@@ -287,6 +288,14 @@ class Market:
 
         async def do() -> dict[str, Any]:
             return self._simulator.fault(step)
+
+        return asyncio.run_coroutine_threadsafe(do(), self._loop).result(PATIENCE)
+
+    def enter(self, contract: dict[str, Any], order: dict[str, Any]) -> int:
+        """Make an order by hand. Return its permId."""
+
+        async def do() -> int:
+            return self._simulator.core.enter_order(contract, order).perm_id
 
         return asyncio.run_coroutine_threadsafe(do(), self._loop).result(PATIENCE)
 
