@@ -16,7 +16,6 @@ from ibbridge.streams.market_depth import RESET
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.ib.error_codes import ErrorCode
     from ibbridge.orders.registry import OrderRegistry
     from ibbridge.requests.notifications import RequestNotifications
     from ibbridge.requests.request import ActiveRequest
