@@ -425,7 +425,8 @@ def test_whatever_tws_says_is_published_exactly_once_and_as_it_was_read_and_noth
         told = [heard for heard in new if heard.body["type"] == "error" and heard.data["errorCode"] == BAD_MESSAGE]
         new = [heard for heard in new if heard not in told]
         read = Dialect.client(version).read(payload)
-        if isinstance(read, Message) and read.name in TOLD_ONCE and not told:
+        unpacked = all(heard.body["type"] != "decodeError" for heard in new)  # no number is too large for msgpack
+        if isinstance(read, Message) and read.name in TOLD_ONCE and unpacked and not told:
             before = len(plain.published)
             plain.router.publish(read.name, read.data, 1)
             others = [each for each in plain.published[before:] if each.body["type"] != "orderState"]
