@@ -203,6 +203,7 @@ PURE_MODULES = {
 OUTSIDE = {"asyncio", "datetime", "random", "select", "selectors", "socket", "sqlite3", "threading", "time", "zmq"}
 
 CLOCKED = {
+    ("ib/list_reach.py", "datetime"): "as trading_hours: a caller gives the times",
     ("ib/trading_hours.py", "datetime"): "days and zones are arithmetic; no clock is read",
 }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.schema import Kind
 from ibbridge.orders.executions import ExecutionIndex, HeldCommissions
-from ibbridge.orders.order import FOREIGN, Owner
+from ibbridge.orders.order import FOREIGN, Owner, is_end
 from ibbridge.requests.request import ActiveRequest
 from ibbridge.streams import envelope
 from ibbridge.tws.connection_listener import ConnectionListener
@@ -65,7 +65,7 @@ class OrderRouter(ConnectionListener):
             order_id=data.get("orderId", about.get("orderId", 0)),
             perm_id=about.get("permId", 0),
             order_ref=about.get("orderRef", "") if "order" in data else None,
-            status=data.get("status") or (data.get("orderState") or {}).get("status") or "",
+            status=_status(name, data),
         )
         self._orders.report(whose, name, data)
         return self._publisher.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
@@ -216,6 +216,12 @@ class OrderRouter(ConnectionListener):
         )  # fmt: skip
         for exec_id, data, ts in commissions:
             self._publish_for(self._executions.kin(exec_id), COMMISSION, envelope.pack(data), ts)
+
+
+def _status(name: str, data: Mapping[str, Any]) -> str:
+    """Return the status in a message about an order. A completed order is over, whatever status the list repeats."""
+    status: str = data.get("status") or (data.get("orderState") or {}).get("status") or ""
+    return status if name != "completedOrder" or is_end(status) else ""
 
 
 def _has_margins(data: Mapping[str, Any]) -> bool:

@@ -7,10 +7,11 @@ more. It must not know commands.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.codec.schema import Pace
 from ibbridge.ib.notices import CANCELLED, NOT_CONNECTED
+from ibbridge.orders.families import families, is_transmitted, transmitted
 from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
 from ibbridge.protocol.errors import CommandRefused
 
@@ -24,6 +25,15 @@ if TYPE_CHECKING:
     from ibbridge.risk.gate import TradingGate
     from ibbridge.tws.outbound import OutboundMessage
     from ibbridge.tws.sender import RequestSender
+
+
+class Change(NamedTuple):
+    """Change of an order. `args`: all arguments with the change; `of_held`: TWS kept the order when it was made."""
+
+    revision: int
+    digest: bytes
+    args: Mapping[str, Any]
+    of_held: bool
 
 
 class OrderDeparture:
@@ -75,10 +85,10 @@ class OrderDeparture:
             self.group_refused(orders, message)
             return False
         del self._queued[message]
+        heads = self.heads(orders)
         message.data = b"".join(self._number(order, each, message) for order, each in zip(orders, values, strict=True))
-        transmitted = any(map(is_transmitted, orders))  # the last of a family transmits all of it
-        for order in orders:
-            self._leave(order, transmitted=transmitted)
+        for order, is_sent in zip(orders, transmitted(heads, values), strict=True):
+            self._leave(order, transmitted=is_sent)
         return True
 
     def _expiry(self, orders: Sequence[Order]) -> str:
@@ -132,23 +142,26 @@ class OrderDeparture:
             else:
                 self.unplaced(order, NOT_CONNECTED, f"it could not be recorded: {self._orders.journal.fault}")
 
-    def change_leaves(
-        self, order: Order, revision: int, digest: bytes, changed: Mapping[str, Any], _: OutboundMessage
-    ) -> bool:
-        """Prepare for the writing of a change. Return False if the order has changed so that it must not be sent."""
+    def change_leaves(self, order: Order, change: Change, _: OutboundMessage) -> bool:
+        """Prepare for the writing of a change. Return False if the order has changed so that it must not be sent.
+
+        A change of an order that TWS keeps says whether TWS is to go on keeping it. That must not be said of an order
+        that TWS has transmitted meanwhile.
+        """
         order.change = order.queued = None
-        if order.state not in (OrderState.HELD, OrderState.ACKED, OrderState.WORKING):
-            text = f"the change {revision} was not sent: the order is {order.state.value} meanwhile"
+        open_now = (OrderState.HELD,) if change.of_held else (OrderState.HELD, OrderState.ACKED, OrderState.WORKING)
+        if order.state not in open_now:
+            text = f"the change {change.revision} was not sent: the order is {order.state.value} meanwhile"
             self._notifications.notify_error(order, NOT_CONNECTED, text, ends=False)
             return False
-        order.revision, order.change_digest = revision, digest
+        order.revision, order.change_digest = change.revision, change.digest
         if order.state is OrderState.HELD:  # TWS says nothing of what it keeps back
-            order.args = changed
+            order.args = change.args
             if is_transmitted(order):
                 self._leave(order, transmitted=True)
             self._orders.journal.note(order)
             return True
-        order.pending, order.has_followup = changed, True
+        order.pending, order.has_followup = change.args, True
         order.step(OrderEvent.MODIFY)
         self._orders.journal.note(order)
         self._unreported.change_left(order)
@@ -161,13 +174,13 @@ class OrderDeparture:
         self._notifications.notify_error(order, NOT_CONNECTED, why, ends=False)
 
     def change_refused(
-        self, order: Order, before: tuple[int, OrderState, Mapping[str, Any]], _: OutboundMessage
+        self, order: Order, before: tuple[int, OrderState, Mapping[str, Any], bool, bool], _: OutboundMessage
     ) -> None:
         """Take a change back that could not be written into the journal, and so must not leave.
 
-        `before` are the revision, the state and the arguments without the change.
+        `before` are the revision, the state, the arguments, `kept` and `has_followup` without the change.
         """
-        order.revision, order.state, order.args = before
+        order.revision, order.state, order.args, order.kept, order.has_followup = before
         order.change_digest, order.pending = b"", None
         why = f"the change could not be recorded, and was not sent: {self._orders.journal.fault}"
         self._notifications.notify_error(order, NOT_CONNECTED, why, ends=False)
@@ -209,18 +222,10 @@ class OrderDeparture:
             )
             raise CommandRefused("E_STATE", fault, state=order.state.value)
 
+    def heads(self, orders: Sequence[Order]) -> list[Order]:
+        """Return the head of the family of each order: TWS keeps a family until it is to transmit the last."""
+        return families(orders, self.parent)
+
     def parent(self, order: Order) -> Order | None:
         """Return the parent of an order; None if it has none that this daemon knows."""
-        if order.parent:
-            return self._orders.find(order.owner, order.parent)
-        return self._orders.numbered(_attribute(order, "parentId") or 0)
-
-
-def is_transmitted(order: Order) -> bool:
-    """Return True if TWS is to transmit the order. TWS does not report an order that it only keeps."""
-    return bool(_attribute(order, "transmit", otherwise=True))
-
-
-def _attribute(order: Order, name: str, otherwise: object = None) -> Any:
-    given = order.args.get("order")
-    return given.get(name, otherwise) if isinstance(given, dict) else otherwise
+        return self._orders.parent(order)

@@ -68,7 +68,7 @@ class OrderGroups(ConnectionListener):
             for key, member in zip(keys, members, strict=True)
         ]
         values = self._values(orders, keys)
-        for each in _kept_back(orders, values):
+        for each in _kept_back(self._departure.heads(orders), values):
             each["order"]["transmit"] = False
         self._accept(orders, values)
         return self._result(orders)
@@ -186,10 +186,7 @@ def _args(member: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in member.items() if name != "key"}
 
 
-def _kept_back(orders: Sequence[Order], values: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the arguments of those of the orders that TWS keeps until the last one of their family comes."""
-    roots: dict[str, str] = {}
-    for order in orders:
-        roots[order.key] = roots.get(order.parent, order.key)
-    last = {root: key for key, root in roots.items()}
-    return [each for order, each in zip(orders, values, strict=True) if last[roots[order.key]] != order.key]
+def _kept_back(heads: Sequence[Order], values: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the arguments of those orders that TWS keeps until the last one of their family comes."""
+    last = {head: number for number, head in enumerate(heads)}
+    return [each for number, (head, each) in enumerate(zip(heads, values, strict=True)) if last[head] != number]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgpack
 
+from ibbridge.orders.fills import OrderFill, is_corrected, number
 from ibbridge.orders.order import Order
 from ibbridge.orders.state_machine import OrderState, Reason
 from ibbridge.storage.records import JournalRecord
@@ -231,6 +232,10 @@ def _record(owner: str, key: str, order: Order | None) -> JournalRecord:
         "filled": order.filled,
         "remaining": order.remaining,
         "average": order.average,
+        "counted": order.counted,
+        "fills": order.fills if is_corrected(order) else {},  # of others the sum is enough
+        "heardAt": order.heard_at,
+        "idTaken": order.id_taken,
         "status": order.status,
         "error": order.error,
         "changes": order.changes,
@@ -277,6 +282,10 @@ def _order(record: JournalRecord) -> Order | None:
         filled=value["filled"],
         remaining=value["remaining"],
         average=value["average"],
+        counted=value.get("counted", number(value["filled"])),
+        fills={stem: OrderFill(*each) for stem, each in value.get("fills", {}).items()},
+        heard_at=value.get("heardAt") or value["changedAt"],
+        id_taken=value.get("idTaken", False),
         error=value["error"],
         changes=value["changes"],
         has_followup=value["hasFollowup"],

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.orders import order_arguments
+from ibbridge.orders.departure import Change
 from ibbridge.orders.state_machine import OrderState
 from ibbridge.protocol.errors import CommandRefused
 
@@ -63,7 +64,10 @@ class OrderModification:
         _check(order)
         self._departure.check_not_usurped(order)
         changed = order_arguments.changed(args, changes)
-        transmit = changes.get("transmit", order.state is not OrderState.HELD or None)
+        was_held = order.state is OrderState.HELD
+        transmit = changes.get("transmit", not was_held)
+        if was_held:  # TWS keeps it until a change says otherwise, whatever it was placed with
+            changed = order_arguments.changed(changed, {"transmit": transmit})
         values = order_arguments.changed_values(
             self._sender, order, changed, self._departure.parent(order), transmit=transmit
         )
@@ -72,9 +76,9 @@ class OrderModification:
             _PLACE,
             values,
             client=order.owner,
-            on_send=partial(self._departure.change_leaves, order, revision, digest, changed),
+            on_send=partial(self._departure.change_leaves, order, Change(revision, digest, changed, was_held)),
             on_drop=partial(self._departure.change_dropped, order),
-            on_refuse=partial(self._departure.change_refused, order, (order.revision, order.state, order.args)),
+            on_refuse=partial(self._departure.change_refused, order, _kept(order)),
             on_written=partial(self._departure.orders_written, [order]),
             instead_of=[order.change] if order.change else (),
         )
@@ -97,6 +101,11 @@ class OrderModification:
     def _result(self, order: Order, revision: int) -> dict[str, Any]:
         topics = self._notifications.topics(order)
         return {"key": order.key, "orderId": order.order_id, "rev": revision, "topic": topics[0], "topics": topics}
+
+
+def _kept(order: Order) -> tuple[int, OrderState, Mapping[str, Any], bool, bool]:
+    """Return what a change alters of an order as it leaves."""
+    return order.revision, order.state, order.args, order.kept, order.has_followup
 
 
 def _check(order: Order) -> None:

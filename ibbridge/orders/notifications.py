@@ -72,6 +72,20 @@ class OrderNotifications:
         order.step(OrderEvent.DOUBT)
         self.notify_error(order, code, text)
 
+    def missed(self, order: Order) -> None:
+        """Publish that TWS lists an order nowhere, and that it may have been filled before the lists begin."""
+        order.step(OrderEvent.MISS)
+        text = (
+            "TWS lists this order nowhere, and its lists begin at midnight, after its last report: the order is not "
+            "open any more, and it may have been filled or not; look at the positions and at the account's statement. "
+            "To close the order here, cancel it"
+        )
+        self.notify_error(order, NOT_CONNECTED, text)
+
+    def closed(self, order: Order) -> None:
+        """Publish that an order that TWS lists nowhere is over, as its owner wants."""
+        self.step(order, OrderEvent.END, Reason.NOT_AT_TWS)
+
     def unplaced(self, order: Order, code: int, why: str) -> None:
         """Publish that an accepted order never left, and never will."""
         order.withdraw()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.orders.state_machine import (
     OVERTURNED_BY_ANYTHING,
-    OVERTURNED_BY_STATUS,
+    OVERTURNED_BY_LIST,
     TRANSITIONS,
     OrderEvent,
     OrderState,
@@ -20,12 +20,16 @@ from ibbridge.orders.state_machine import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ibbridge.orders.fills import OrderFill
     from ibbridge.tws.outbound import OutboundMessage
 
 FOREIGN = "ext"
 """Owner of the orders that no client of this daemon has placed."""
 
 LONGEST_REF = 40
+
+ABSENCES = 2
+"""Reconciliations in a row that must miss an order, before something follows from that."""
 
 INACTIVE = "Inactive"
 """Status of an order that TWS has, and that does not work: it was refused, or it may become active again."""
@@ -36,7 +40,7 @@ CANCEL_SHOWS = frozenset(("PendingCancel", "Cancelled", "ApiCancelled", "Filled"
 STATUS_EVENTS: Mapping[str, tuple[OrderEvent, Reason | None]] = {
     "ApiPending": (OrderEvent.ACK, None),
     "PendingSubmit": (OrderEvent.ACK, None),
-    INACTIVE: (OrderEvent.ACK, None),
+    INACTIVE: (OrderEvent.STOP, None),
     "PreSubmitted": (OrderEvent.OPEN, None),
     "Submitted": (OrderEvent.OPEN, None),
     "PendingCancel": (OrderEvent.CANCEL, None),
@@ -72,7 +76,11 @@ class Order:
     - `kept`: the order was written with `transmit` false, so TWS keeps it back, and reports nothing of it.
     - `not_after`: µs since 1970 UTC, after which the order must not leave. `revision`: that of the last change.
     - `state`, `reason`, `cause`: what is known of the order, and if it is over, why, and by whom (empty: not known).
-    - `status`: the last status of TWS. `filled`, `remaining`, `average`: as TWS reported them last.
+    - `status`: the last status of TWS. `filled`, `remaining`, `average`: the newest that TWS has reported of them.
+    - `counted`: what TWS has counted as filled, without corrections. `fills`: the executions, by execId without its
+      last part.
+    - `heard_at`: when TWS reported the order last, or when it left, in µs since 1970 UTC. `disputed`: TWS has reported
+      the order as open after its end, so that it is looked up. `id_taken`: TWS has another order under its id.
     - `error`: code, text and time of the last error about the order.
     - `message`: the message that places the order, while it is queued.
     - `change`: the message of the last change; `change_digest`: its digest. `queued`: revision and arguments of a
@@ -109,6 +117,11 @@ class Order:
     filled: Any = None
     remaining: Any = None
     average: Any = None
+    counted: float | None = None
+    fills: dict[str, OrderFill] = field(default_factory=dict)
+    heard_at: int = 0
+    disputed: bool = False
+    id_taken: bool = False
     error: dict[str, Any] | None = None
     message: OutboundMessage | None = None
     change: OutboundMessage | None = None
@@ -158,7 +171,7 @@ class Order:
         """Change the state as the table says. `reason` is for an event that ends the order."""
         before, self.state = self.state, TRANSITIONS.get((self.state, event), self.state)
         if self.state is not OrderState.DONE:
-            self.reason, self.cause = None, ""
+            self.reason, self.cause, self.disputed = None, "", False
         elif reason is not None and (
             before is not OrderState.DONE or self.reason is None or self.reason.yields_to(reason)
         ):
@@ -197,18 +210,24 @@ class Order:
         return not self.order_id and self.state is OrderState.UNKNOWN
 
     @property
+    def is_missing(self) -> bool:
+        """True if TWS has not listed the order as often as that says something."""
+        return self.absences >= ABSENCES
+
+    @property
     def ended(self) -> bool:
         """True if the order is over."""
         return self.state is OrderState.DONE
 
-    def hear(self, status: str | None = None) -> None:
+    def hear(self, status: str | None = None, *, listed: bool = False) -> None:
         """Note a report of TWS about the order, with its status if it has one.
 
         A report without a status also answers a cancel. A report with a status does so only if the status is in
-        `CANCEL_SHOWS`.
+        `CANCEL_SHOWS`. `listed`: the report is in a list of open orders that was asked for after the order was
+        published last.
         """
         if status:
-            self._take_status(status)
+            self._take_status(status, listed=listed)
         else:
             self.step(OrderEvent.ACK)
         if not status or status in CANCEL_SHOWS:
@@ -220,13 +239,24 @@ class Order:
         if self.cancel is not None and not self.cancel.waits:
             self.cancel = None
 
-    def _take_status(self, status: str) -> None:
+    def _take_status(self, status: str, *, listed: bool) -> None:
         self.status = status
         event, reason = STATUS_EVENTS.get(status, (OrderEvent.ACK, None))
-        disproved = OVERTURNED_BY_STATUS if event is OrderEvent.OPEN else OVERTURNED_BY_ANYTHING
-        if event is not OrderEvent.END and self.ended and self.reason in disproved:
-            self.step(OrderEvent.REOPEN)
+        if event is not OrderEvent.END and self.ended:
+            self._weigh(status, listed=listed)
+        elif event is OrderEvent.OPEN and listed and not self.cancelling and self.state is OrderState.CANCELLING:
+            self.step(OrderEvent.REOPEN)  # TWS has answered the cancel, and the order works all the same
         self.step(event, reason)
+
+    def _weigh(self, status: str, *, listed: bool) -> None:
+        """Reopen an order that is over, or have it looked up, if its status is that of an open order."""
+        if self.reason in OVERTURNED_BY_ANYTHING:
+            self.step(OrderEvent.REOPEN)
+        elif status != INACTIVE and self.reason in OVERTURNED_BY_LIST:
+            if listed:
+                self.step(OrderEvent.REOPEN)
+            else:
+                self.disputed = True
 
 
 def order_ref(owner: str, key: str) -> str:

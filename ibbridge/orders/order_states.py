@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ibbridge.orders.fills import number
 from ibbridge.orders.state_machine import OrderState, Reason
 
 if TYPE_CHECKING:
@@ -34,6 +35,10 @@ class OrderStates:
         self._keys = keys
         self._publisher = publisher
         self._clock = clock
+
+    def heard(self, order: Order) -> None:
+        """Note that TWS reports the order now."""
+        order.heard_at = self._clock.utc_us()
 
     def note(self, order: Order) -> None:
         """Note that an order may have changed: `publish` publishes its state then."""
@@ -102,5 +107,6 @@ def recall(order: Order, data: Mapping[str, Any]) -> bool:
         order.take_perm_id(state["permId"])
     order.revision = state["rev"]
     order.filled, order.remaining, order.average = state["filled"], state["remaining"], state["avgFillPrice"]
+    order.counted = max((each for each in (order.counted, number(state["filled"])) if each is not None), default=None)
     order.error = state["lastError"]
     return True

@@ -187,6 +187,9 @@ class OrderPlacement:
     ) -> dict[str, Any]:
         """Cancel an order, or withdraw it. `cause` says by whom. Return the `result` of the reply."""
         order = self.known(command_id.client, key) or self._former(command_id.client, key)
+        if order is not None and order.may_have_left and order.is_missing:
+            self._notifications.closed(order)
+            return {"key": key, "orderId": None}
         if order is not None and order.may_have_left:
             fault = "TWS has not reported the order since the journal was restored, so its id is not known; try again"
             raise CommandRefused("E_STATE", fault, outcome="not_sent", retry_after=5.0, state=order.state.value)

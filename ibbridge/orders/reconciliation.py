@@ -1,15 +1,19 @@
 """Reconciliation: compares the orders with the lists of TWS, and concludes from what is missing.
 
 Pure. What TWS lists moves the orders as it comes, like any message of TWS. This module adds the one conclusion that no
-message carries: TWS knows nothing of an order, if none of the lists has it, twice in a row, and at least `SETTLED`
-seconds after the order left. A list that was asked for before an order left says nothing of that order. The module must
-not know when a reconciliation is due.
+message carries: an order is over, if it is neither among the open nor among the completed orders, twice in a row, and
+at least `SETTLED` seconds after it left. It is filled, if its executions say so. If the lists do not reach back to the
+last report of the order, nobody knows how much of it was filled. A list that was asked for before an order left says
+nothing of that order. The module must not know when a reconciliation is due.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ibbridge.ib.list_reach import reaches
+from ibbridge.orders.fills import is_filled_up
+from ibbridge.orders.order import ABSENCES
 from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
 
 if TYPE_CHECKING:
@@ -24,8 +28,6 @@ SETTLED = 10.0
 """Seconds after an order has left, before which its absence from TWS's lists says nothing. Two absences that count are
 so far apart, too: a TWS that has just started may end a list before it has all orders."""
 
-ABSENCES = 2
-"""Reconciliations in a row that must miss an order, before TWS counts as knowing nothing of it."""
 
 EXEMPT = (OrderState.QUEUED, OrderState.HELD)
 """States of orders that TWS does not list, or need not list."""
@@ -82,7 +84,8 @@ class Reconciliation:
         self._upstream_since = self._session.upstream_since
         self._open = [order for order in self._registry.open_orders() if order.state not in EXEMPT]
         self._registry.listed = set()
-        self._lists.orders(self._conclude)
+        self._registry.listing_since = self._clock.utc_us()
+        self._lists.orders(self._opened, self._conclude)
         return True
 
     def give_up(self) -> None:
@@ -90,10 +93,14 @@ class Reconciliation:
         if self.is_running:
             self._lists.give_up()
 
+    def _opened(self) -> None:
+        """Note that the list of open orders is complete."""
+        self._registry.listing_since = None
+
     def stop(self) -> None:
         """End a reconciliation whose connection is gone. Nothing follows from it, nor from the one before."""
         self._lists.stop()
-        self._began, self._registry.listed = None, None
+        self._began, self._registry.listed, self._registry.listing_since = None, None, None
         for order in self._registry.open_orders():
             order.absences = 0
 
@@ -104,7 +111,7 @@ class Reconciliation:
     def _conclude(self, *, complete: bool) -> None:
         """Conclude what follows for the orders, then ask for the positions."""
         began, listed = self._began or 0.0, self._registry.listed or set()
-        self._began, self._registry.listed = None, None
+        self._began, self._registry.listed, self._registry.listing_since = None, None, None
         # TWS without IB's servers may not know all orders.
         complete = complete and self._session.upstream_since == self._upstream_since
         gone = self._absent(began, listed) if complete else []
@@ -123,7 +130,7 @@ class Reconciliation:
             finish(complete=False)
 
     def _absent(self, began: float, listed: set[Order]) -> list[str]:
-        """End the orders of which TWS knows nothing, and return their names."""
+        """Conclude what follows for the orders that TWS does not list. Return the names of those that are over."""
         now, gone = self._clock.monotonic(), []
         for order in self._open:
             if order in listed or order.ended or _is_kept_back(order):
@@ -135,10 +142,19 @@ class Reconciliation:
                     order.absences, order.absent_since = 1, began
                 elif began - order.absent_since >= SETTLED:
                     order.absences += 1
-                if order.absences >= ABSENCES and now - order.left_at >= SETTLED:
-                    self._notifications.step(order, OrderEvent.END, Reason.NOT_AT_TWS)
-                    gone.append(f"{order.owner}/{order.key}")
+                if order.is_missing and now - order.left_at >= SETTLED:
+                    self._settle(order)
+                    gone += [f"{order.owner}/{order.key}"] if order.reason is Reason.NOT_AT_TWS else []
         return gone
+
+    def _settle(self, order: Order) -> None:
+        """Conclude from its absence that an order is over, or that nobody knows what has become of it."""
+        if is_filled_up(order):
+            self._notifications.step(order, OrderEvent.END, Reason.FILLED)
+        elif reaches(order.heard_at, self._clock.utc_us(), self._session.connection_time):
+            self._notifications.step(order, OrderEvent.END, Reason.NOT_AT_TWS)
+        elif order.absences == ABSENCES:  # once
+            self._notifications.missed(order)
 
 
 def _is_kept_back(order: Order) -> bool:

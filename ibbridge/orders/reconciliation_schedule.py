@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from ibbridge.orders.reconciliation import ABSENCES, SETTLED
+from ibbridge.orders.fills import is_filled_up
+from ibbridge.orders.order import ABSENCES, INACTIVE
+from ibbridge.orders.reconciliation import SETTLED
 from ibbridge.orders.state_machine import OrderState
 from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:
     from ibbridge.monitoring.bridge_events import BridgeEvents
+    from ibbridge.orders.order import Order
     from ibbridge.orders.reconciliation import Reconciliation
     from ibbridge.orders.registry import OrderRegistry
     from ibbridge.tws.session import Session
@@ -23,6 +26,10 @@ PAUSES = (0.0, 11.0, 30.0, 60.0, 300.0)
 
 ALARMED = 60.0
 """Seconds for which an order may be unknown before an alarm names it."""
+
+OVERDUE = 5.0
+"""Seconds after which an order is looked up that is filled by its executions, or inactive, and whose end is not
+reported: TWS may report no other end of it."""
 
 NAMED = 10
 """Most orders that the alarm names."""
@@ -43,6 +50,8 @@ class ReconciliationSchedule(ConnectionListener):
         self._events = events
         self._every = every
         self._due: float | None = None  # None: at once, when there is a connection; infinite: under way
+        self._disputes = 0  # those that were looked up
+        self._endless: dict[Order, float] = {}  # orders whose end may be missing, and since when; inf: looked up
         self._unsettled = 0  # reconciliations in a row after which something was left to find out
         self._upstream_since = 0.0
         self._compared = 0  # complete reconciliations that count, since the connection or IB's servers were lost
@@ -89,6 +98,11 @@ class ReconciliationSchedule(ConnectionListener):
             self._upstream_since = self._session.upstream_since
             self._unsettled = self._compared = 0
             self.request()
+        if not self._reconciliation.is_running:
+            overdue = self._overdue(now)
+            if overdue or self._registry.disputes != self._disputes:
+                self._disputes = self._registry.disputes
+                self.request()
         at_once = self._unsettled == 0 and self._due != math.inf and self._unsettled_orders()
         if self._due is None or now >= self._due or at_once:
             self._begin()
@@ -110,6 +124,14 @@ class ReconciliationSchedule(ConnectionListener):
         elif not self._compared or now - self._compared_at >= SETTLED:
             self._compared += 1
             self._compared_at = now
+
+    def _overdue(self, now: float) -> bool:
+        """Return True if the end of an order is overdue, once for each such order."""
+        endless = [order for order in self._registry.open_orders() if order.status == INACTIVE or is_filled_up(order)]
+        self._endless = {order: self._endless.get(order, now) for order in endless}
+        due = [order for order, since in self._endless.items() if now - since >= OVERDUE]
+        self._endless |= dict.fromkeys(due, float("inf"))
+        return bool(due)
 
     def _unsettled_orders(self) -> bool:
         return any(order.state is OrderState.UNKNOWN or order.absences for order in self._registry.open_orders())

@@ -30,6 +30,8 @@ MOST_FINISHED = 20_000
 
 _LARGEST_PERM_ID = 2**63
 
+_UNREPORTED = (OrderState.SENT, OrderState.HELD, OrderState.UNKNOWN)
+
 
 def end(order: Order) -> None:
     """Note that an order of an earlier process is over, nobody knows why: those that are open have records."""
@@ -53,7 +55,14 @@ class OrderRegistry(ConnectionListener):
         binds_manual: bool = False,
     ) -> None:
         self.listed: set[Order] | None = None
-        """The orders that TWS has reported since a reconciliation began; None while there is none."""
+        """The orders that TWS has reported as open or completed since a reconciliation began; None while there is none.
+        """
+        self.listing_since: int | None = None
+        """When the list of open orders that is coming was asked for, in µs since 1970 UTC; None while none is."""
+        self.first_reported: list[Order] = []
+        """Orders that TWS has reported, and had not before, until somebody takes them: it has transmitted them."""
+        self.disputes = 0
+        """How often TWS has reported an order as open that was over. Such an order must be looked up."""
         self.foreign = ForeignOrders(client_id)
         """The orders that no client of this daemon has placed."""
         self.binds_manual = binds_manual
@@ -75,11 +84,13 @@ class OrderRegistry(ConnectionListener):
         return len(self._by_key)
 
     def ours(self, client_id: Any) -> bool:
-        """Return True if `client_id`, which a message gives for an order, is this daemon's."""
-        return bool(client_id == self._client_id)
+        """Return True if `client_id`, which a message gives for an order, is this daemon's. None is 0."""
+        return bool((client_id or 0) == self._client_id)
 
     def add(self, order: Order) -> None:
         """Add an order that was accepted, or is known from the journal."""
+        if not order.heard_at:
+            self.states.heard(order)
         self._by_key[order.owner, order.key] = order
         if not order.ended:
             self._live[order.owner, order.key] = order
@@ -134,6 +145,13 @@ class OrderRegistry(ConnectionListener):
     def numbered(self, order_id: int) -> Order | None:
         """Return the order that this daemon has placed under `order_id`."""
         return self._by_id.get(order_id)
+
+    def parent(self, order: Order) -> Order | None:
+        """Return the parent of an order; None if it has none that this daemon knows."""
+        if order.parent:
+            return self.find(order.owner, order.parent)
+        given = order.args.get("order")
+        return self.numbered((given.get("parentId") if isinstance(given, dict) else None) or 0)
 
     @property
     def highest(self) -> int | None:
@@ -214,7 +232,12 @@ class OrderRegistry(ConnectionListener):
         another = bool(order.perm_ids)
         if self._join(order, perm_id) and another:
             self._renumbered(order)
-        order.hear(status)
+        disputed, before = order.disputed, order.state
+        order.hear(status, listed=self.listing_since is not None and order.changed_at < self.listing_since)
+        self.disputes += order.disputed and not disputed
+        if before in _UNREPORTED and order.state not in _UNREPORTED:
+            self.first_reported.append(order)
+        self.states.heard(order)
         self.states.note(order)
         return order.whose
 
@@ -241,9 +264,11 @@ class OrderRegistry(ConnectionListener):
         """Take the quantities and the end of an order from a message of TWS about it."""
         if whose.order is None:
             return
-        if self.listed is not None:
+        if self.listed is not None and name != "execDetails":
             self.listed.add(whose.order)
+        disputed = whose.order.disputed
         take_report(whose.order, name, data)
+        self.disputes += whose.order.disputed and not disputed
         if not whose.order.ended and not whose.order.keyless:
             self._live[whose.owner, whose.part] = whose.order
 
@@ -259,7 +284,7 @@ class OrderRegistry(ConnectionListener):
         owner, _, key = order_ref.partition("/")
         if not (owner and key and (ours or anybodys)):
             known = order is not None or not ours or perm_id in self.foreign
-            return order if known else self._by_id.get(order_id)
+            return order if known else self._by_untaken_id(order_id)
         if order is not None and (order.owner, order.key) == (owner, key):
             return order
         if order is None and anybodys:
@@ -280,6 +305,11 @@ class OrderRegistry(ConnectionListener):
         """
         known = perm_id in UNTIED or perm_id in order.perm_ids
         return not known and order.command == "placeOrder" and 0 < order.order_id <= self._earlier
+
+    def _by_untaken_id(self, order_id: Any) -> Order | None:
+        """Return the order with an order id, unless TWS has refused it because it has another order under that id."""
+        order = self._by_id.get(order_id)
+        return None if order is not None and order.id_taken else order
 
     def _without_perm_id(self, owner: str, key: str) -> Order | None:
         """Return the order of this client id under a key, if its permId is not known.

@@ -8,8 +8,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.orders.order import CANCEL_SHOWS, INACTIVE
-from ibbridge.orders.state_machine import OVERTURNED_BY_STATUS, OrderEvent, OrderState, Reason
+from ibbridge.orders import fills
+from ibbridge.orders.order import CANCEL_SHOWS, INACTIVE, is_end
+from ibbridge.orders.state_machine import OVERTURNED_BY_ANYTHING, OrderEvent, OrderState, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,26 +18,33 @@ if TYPE_CHECKING:
     from ibbridge.ib.error_codes import ErrorCode
     from ibbridge.orders.order import Order
 
-_CANCELLED, _REJECTED = 202, 201
+_CANCELLED, _REJECTED, _FILLED, _ID_TAKEN = 202, 201, 104, 103
+_NO_SUCH_ORDER = (135, 10147)
 _UNSET = (None, "", 0, False, "0", "None", "NONE", 2147483647, 1.7976931348623157e308)
-_ROOM = 2**63
 
 
 def take_report(order: Order, name: str, data: Mapping[str, Any]) -> None:
     """Take the quantities and the end of an order from a message about it."""
     if name == "orderStatus":
-        order.filled, order.remaining = _plain(data.get("filled")), _plain(data.get("remaining"))
-        order.average = _plain(data.get("avgFillPrice"))
+        final = is_end(data.get("status") or "")
+        fills.take_status(order, data.get("filled"), data.get("remaining"), data.get("avgFillPrice"), final=final)
     elif name == "openOrder":
         _take_change(order, data.get("order") or {})
     elif name == "completedOrder":
         _complete(order, data)
     elif name == "execDetails":
-        execution = data.get("execution") or {}
-        _take_quantity(order, execution.get("cumQty"), execution.get("avgPrice"))
-        if order.ended and order.reason in OVERTURNED_BY_STATUS:
-            order.step(OrderEvent.REOPEN)
-        order.step(OrderEvent.FILL)
+        _execute(order, data.get("contract") or {}, data.get("execution") or {})
+
+
+def _execute(order: Order, contract: Mapping[str, Any], execution: Mapping[str, Any]) -> None:
+    """Take an execution. That of a leg shows that the order works, and fills nothing of it."""
+    more = False
+    if not fills.is_leg(order, contract, execution.get("execId") or ""):
+        more = fills.take_execution(order, execution)
+    if order.ended and order.reason in OVERTURNED_BY_ANYTHING:
+        order.step(OrderEvent.REOPEN)
+    order.disputed = order.disputed or (more and order.reason is Reason.REJECTED)
+    order.step(OrderEvent.FILL)
 
 
 def _take_change(order: Order, reported: Mapping[str, Any]) -> None:
@@ -65,37 +73,25 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _complete(order: Order, data: Mapping[str, Any]) -> None:
-    state = data.get("orderState") or {}
+    """End an order that TWS lists as completed: it is over, even if the list does not say why."""
+    about = data.get("order") or {}
+    if order.ended and order.reason in OVERTURNED_BY_ANYTHING:
+        order.step(OrderEvent.REOPEN)
+    order.step(OrderEvent.END, _completion(data.get("orderState") or {}, about))
+    fills.take_count(order, about.get("filledQuantity"), None)
+
+
+def _completion(state: Mapping[str, Any], about: Mapping[str, Any]) -> Reason | None:
+    """Return why a completed order is over; None if the list does not say it. The status was taken before."""
     why = (state.get("completedStatus") or "").lower()
+    filled, total = fills.number(about.get("filledQuantity")), fills.number(about.get("totalQuantity"))
     if "expire" in why:
-        order.step(OrderEvent.END, Reason.EXPIRED)
-    elif state.get("status") == INACTIVE or "reject" in why:  # among completed orders it is over
-        order.step(OrderEvent.END, Reason.REJECTED)
-    _take_quantity(order, (data.get("order") or {}).get("filledQuantity"), None)
-
-
-def _take_quantity(order: Order, filled: Any, average: Any) -> None:
-    """Take a filled quantity, unless more is known to be filled."""
-    new, known, left = _number(filled), _number(order.filled), _number(order.remaining)
-    if new is None or (known is not None and new <= known):
-        return
-    if left is not None:
-        order.remaining = max(0.0, left - (new - (known or 0.0)))
-    order.filled = _plain(filled)
-    order.average = _plain(average) if average not in (None, "") else order.average
-
-
-def _number(value: Any) -> float | None:
-    """Return a quantity as a number; None if it is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
-def _plain(value: Any) -> Any:
-    """Return a quantity as it can be written and published: an integer without room in 64 bits as text."""
-    return str(value) if isinstance(value, int) and abs(value) >= _ROOM else value
+        return Reason.EXPIRED
+    if state.get("status") == INACTIVE or "reject" in why:  # among completed orders it is over
+        return Reason.REJECTED
+    if "cancel" in why:
+        return Reason.CANCELLED
+    return Reason.FILLED if why.startswith("filled") or (filled and total and filled >= total) else None
 
 
 def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int, *, namesake: bool = False) -> bool | None:
@@ -107,11 +103,14 @@ def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int, *,
     """
     ends = error.ends_order(acknowledged=bool(order.perm_id), followed=order.has_followup)
     order.error = {"code": code, "text": text, "ts": ts, "own": False}
+    order.id_taken = order.id_taken or (code == _ID_TAKEN and not order.perm_id)
     if namesake and code in (_CANCELLED, _REJECTED) and order.status not in CANCEL_SHOWS:
         ends = None
         order.step(OrderEvent.GARBLE)
     elif error.refuses == "cancellation":
         order.answer_cancel()
+        if code in _NO_SUCH_ORDER and order.is_missing:  # the lists have said so too
+            order.step(OrderEvent.END, Reason.NOT_AT_TWS)
         order.step(OrderEvent.DOUBT)
     elif ends and code != _CANCELLED and order.state is OrderState.MODIFYING:
         ends = None  # a change was rejected, and perhaps the order with it
@@ -119,6 +118,9 @@ def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int, *,
     elif ends:
         order.step(OrderEvent.END, Reason.CANCELLED if code == _CANCELLED else Reason.REJECTED)
         order.answer_cancel()
+    elif code == _FILLED and order.state is OrderState.MODIFYING:  # its end was missed
+        order.pending = None
+        order.step(OrderEvent.DOUBT)
     elif order.state is OrderState.MODIFYING and (error.refuses == "change" or error.error_class != "warning"):
         order.pending = None
         order.step(OrderEvent.MODIFIED)

@@ -20,7 +20,7 @@ class OrderState(Enum):
     HELD = "held"
     """The order was written with `transmit` false: TWS keeps it back, and says nothing of it."""
     ACKED = "acked"
-    """TWS has the order, and has not said that it works."""
+    """TWS has the order, and has not said that it works, or has said that it does not."""
     WORKING = "working"
     """TWS has said that the order works, or waits for its condition."""
     MODIFYING = "modifying"
@@ -41,12 +41,16 @@ class OrderEvent(Enum):
     WITHDRAW = "the order is cancelled, late, or without connection before it is written"
     ACK = "TWS says something of the order that is no status of a working or finished order"
     OPEN = "TWS reports a status of a working order"
-    REOPEN = "TWS reports an order that was taken for over, and so disproves its end"
+    STOP = "TWS reports that it has the order, and that the order does not work"
+    REOPEN = "TWS disproves that the order is over, or that it is cancelling (see Evidence)"
     MODIFY = "a change of the order is written"
     MODIFIED = "TWS reports the changed order, or refuses the change"
     CANCEL = "a cancel of the order is written, or TWS reports that it is cancelling"
-    DOUBT = "a report is late, or the connection is lost before it, or a cancel is refused"
+    DOUBT = (
+        "a report is late, or the connection is lost before it, or a cancel or the change of a filled order is refused"
+    )
     GARBLE = "a message about the order cannot be read, or may be about another order with its order id"
+    MISS = "TWS lists the order nowhere, and its lists begin after its last report of the order"
     FILL = "TWS reports an execution"
     END = "TWS reports a last status, or an error that ends the order, or knows nothing of it"
 
@@ -63,13 +67,16 @@ TRANSITIONS: dict[tuple[OrderState, OrderEvent], OrderState] = {
     (_S.HELD, _E.WITHDRAW): _S.DONE,
     **dict.fromkeys(((state, _E.ACK) for state in (_S.QUEUED, _S.SENT, _S.HELD, _S.UNKNOWN)), _S.ACKED),
     **dict.fromkeys(((state, _E.OPEN) for state in (_S.QUEUED, _S.SENT, _S.HELD, _S.ACKED, _S.UNKNOWN)), _S.WORKING),
+    **dict.fromkeys(((s, _E.STOP) for s in (_S.QUEUED, _S.SENT, _S.HELD, _S.WORKING, _S.UNKNOWN)), _S.ACKED),
     (_S.DONE, _E.REOPEN): _S.WORKING,
+    (_S.CANCELLING, _E.REOPEN): _S.WORKING,
     **dict.fromkeys(((state, _E.MODIFY) for state in (_S.HELD, _S.ACKED, _S.WORKING)), _S.MODIFYING),
     (_S.MODIFYING, _E.MODIFIED): _S.WORKING,
     (_S.HELD, _E.LEAVE): _S.SENT,
     **dict.fromkeys(((state, _E.CANCEL) for state in _LIVE), _S.CANCELLING),
     **dict.fromkeys(((state, _E.DOUBT) for state in (_S.SENT, _S.MODIFYING, _S.CANCELLING)), _S.UNKNOWN),
     **dict.fromkeys(((state, _E.GARBLE) for state in _LIVE), _S.UNKNOWN),
+    **dict.fromkeys(((state, _E.MISS) for state in _LIVE), _S.UNKNOWN),
     **dict.fromkeys(((state, _E.FILL) for state in (_S.QUEUED, _S.SENT, _S.HELD, _S.ACKED, _S.UNKNOWN)), _S.WORKING),
     **dict.fromkeys(((state, _E.END) for state in _BEFORE), _S.DONE),
 }
@@ -82,7 +89,7 @@ class Reason(Enum):
     NOT_SENT = "not_sent"
     """The order was accepted, and will never be written."""
     NOT_AT_TWS = "not_at_tws"
-    """The order was written, and TWS knows nothing of it."""
+    """The order was written, and TWS has it neither among open nor among completed orders."""
     EXPIRED = "expired"
     """The time of the order has passed."""
     CANCELLED = "cancelled"
@@ -101,5 +108,6 @@ class Reason(Enum):
 OVERTURNED_BY_ANYTHING = (Reason.NOT_SENT, Reason.NOT_AT_TWS)
 """Reasons that any report of TWS disproves: it has the order."""
 
-OVERTURNED_BY_STATUS = (Reason.NOT_SENT, Reason.NOT_AT_TWS, Reason.REJECTED, Reason.EXPIRED)
-"""Reasons that any status of an open order disproves: TWS has the order. A filled or cancelled order is looked up."""
+OVERTURNED_BY_LIST = (None, Reason.EXPIRED, Reason.CANCELLED, Reason.REJECTED)
+"""Reasons that a list of open orders disproves, if it was asked for after the end. None is an end without a reason. A
+single report may be late or repeated, so it only has the order looked up. Nothing undoes that an order is filled."""

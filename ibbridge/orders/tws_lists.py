@@ -12,6 +12,8 @@ from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.request import ActiveRequest, CommandId, RequestListener
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ibbridge.clock import Clock
     from ibbridge.codec.schema import Request
     from ibbridge.requests.issuer import RequestIssuer
@@ -25,6 +27,8 @@ ORDERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("reqCompletedOrders", {"apiOnly": False}),
 )
 """Lists about orders, one after the other: an order that is over is missing in the first, and is in a later one."""
+
+_OPEN = ORDERS[0][0]
 
 BIND: tuple[tuple[str, dict[str, Any]], ...] = (("reqOpenOrders", {}),)
 """List before the others, which has TWS bind the orders made by hand that are not bound yet."""
@@ -106,21 +110,26 @@ class TwsLists:
         if self._asked is not None:
             self._issuer.give_up(self._asked)
 
-    def orders(self, then: Then) -> None:
-        """Ask for the lists about orders. A list of positions that is not complete yet counts as late."""
+    def orders(self, opened: Callable[[], None], then: Then) -> None:
+        """Ask for the lists about orders. A list of positions that is not complete yet counts as late.
+
+        `opened` is called when the list of open orders is complete.
+        """
         self._go_on(complete=False)
         self._rounds += 1
-        self._ask(0, then)
+        self._ask(0, opened, then)
 
-    def _ask(self, number: int, then: Then) -> None:
+    def _ask(self, number: int, opened: Callable[[], None], then: Then) -> None:
         name, args = self._orders[number]
         rounds = self._rounds
 
         def listed(*, complete: bool) -> None:
             if rounds != self._rounds:
                 return
+            if complete and name == _OPEN:
+                opened()
             if complete and number + 1 < len(self._orders):
-                self._ask(number + 1, then)
+                self._ask(number + 1, opened, then)
             else:
                 then(complete=complete)
 

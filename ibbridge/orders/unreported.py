@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ibbridge.clock import Deadlines
 from ibbridge.ib.notices import NOT_CONNECTED
+from ibbridge.orders.families import kept_with
 from ibbridge.orders.state_machine import OrderEvent, OrderState
 from ibbridge.tws.connection_listener import ConnectionListener
 
@@ -43,6 +44,7 @@ class UnreportedOrders(ConnectionListener):
     def order_left(self, order: Order) -> None:
         """Start the deadline of the report of an order, which is being written. TWS reports no order that it holds."""
         order.left_at = self._clock.monotonic()
+        order.heard_at = self._clock.utc_us()
         if order.state is OrderState.HELD:
             self._held.append(order)
         else:
@@ -64,6 +66,15 @@ class UnreportedOrders(ConnectionListener):
         """Return True if a cancel has just left, and TWS has not reported the order since."""
         return order.cancelling and 0 <= self._clock.utc_us() - order.cancelled_at < SAME_CANCEL * 1e6
 
+    def _expect_families(self) -> None:
+        """Expect reports of the orders that TWS was keeping, and has transmitted with a child that it reports."""
+        reported, self._registry.first_reported = self._registry.first_reported, []
+        for order in reported:
+            for kept in kept_with(order, self._registry.open_orders, self._registry.parent):
+                kept.leave(transmitted=True)
+                self.order_left(kept)
+                self._notifications.publish_state(kept)
+
     def connection_lost(self) -> None:
         """Publish an error for each order, and each cancel, of which TWS has said nothing."""
         why = "the connection to TWS was lost before TWS said anything of"
@@ -78,6 +89,7 @@ class UnreportedOrders(ConnectionListener):
 
     def tick(self, now: float) -> None:
         """Publish an error for each order, and each cancel, that TWS has not reported in time."""
+        self._expect_families()
         for order, cancel in self._deadlines.due(now):
             if order.cancelling if cancel else order.state is OrderState.SENT:
                 of, unknown = ("the cancel of this order", CANCEL_UNKNOWN) if cancel else ("this order", ORDER_UNKNOWN)

@@ -279,3 +279,17 @@ def test_an_order_that_waited_may_have_left_since(lives: Lives, became: str) -> 
         assert life.published.ask("cancelOrder", key="waits")["result"] == {"key": "waits", "orderId": 4790}
     life = lives.begin("store")
     assert life.state("waits") == ("done", "not_sent"), "and without a restored journal it never left"
+
+
+def test_an_order_that_waited_before_midnight_may_have_left_and_is_closed_by_a_cancel(lives: Lives) -> None:
+    registry = lives.life.daemon.parts.orders.registry
+    registry.journal.note(Order("a", "waits", 0, ORDER, digest=order_digest("placeOrder", ORDER), heard_at=1))
+    assert registry.journal.commit()
+    lives.back_up()
+    life = lives.begin()
+    life.compare({})
+    life.compare({})
+    assert life.state("waits") == ("unknown", None)
+    assert life.published.ask("cancelOrder", key="waits")["result"] == {"key": "waits", "orderId": None}
+    assert life.state("waits") == ("done", "not_at_tws")
+    assert "cancelOrder" not in [each.name for each in life.sent()]

@@ -150,6 +150,14 @@ def test_an_order_id_that_was_not_known_is_learned() -> None:
     assert entry.order_id == 17
 
 
+@pytest.mark.parametrize("client_id", [0, None])
+def test_client_id_0_may_be_left_out(client_id: int | None) -> None:
+    desk = Desk(client_id=0)
+    desk.place("k", 5)
+    assert desk.hear(5, 9, client_id=client_id) == ("me", "k")
+    assert Desk().hear(5, 9, client_id=client_id) == ("ext", "~9")
+
+
 # -- several permIds
 
 

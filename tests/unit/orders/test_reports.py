@@ -56,7 +56,7 @@ def test_executions_count_up_and_what_is_left_goes_down() -> None:
         ("Expired at the end of the day", "", Reason.EXPIRED),
         ("Rejected: no", "", Reason.REJECTED),
         ("", "Inactive", Reason.REJECTED),
-        ("Filled Size: 100", "Filled", None),
+        ("Filled Size: 100", "", Reason.FILLED),
     ],
 )
 def test_a_completed_order_says_why_it_is_over(completed: str, status: str, reason: Reason | None) -> None:
