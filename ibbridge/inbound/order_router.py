@@ -75,13 +75,24 @@ class OrderRouter(ConnectionListener):
 
         Nobody else waits for such a list then.
         """
-        if self._orders.listed is None or name not in _LISTED or self._tracker.is_awaited(name):
+        if self._orders.listing is None or name not in _LISTED or self._tracker.is_awaited(name):
             return False
         return self._what_if(data) is None
 
     def publish_difference(self, name: str, data: dict[str, Any], ts: int) -> None:
-        """Publish a message in a list for the daemon, unless it repeats what is known."""
-        self._publisher.publish_difference(self.channel(name, data), envelope.pack(data), ts, ())
+        """Publish a message in a list for the daemon, unless it repeats what is known.
+
+        Each list has an order once: another message about the order was not asked for, nor was one about an order that
+        is new.
+        """
+        channel = self.channel(name, data)
+        topics = self._orders.listing.topics if self._orders.listing is not None else set()
+        packed = envelope.pack(data)
+        if channel.topic in topics or not (channel.last or channel.stale):
+            self._publisher.publish_packed(channel, packed, ts, ())
+        else:
+            self._publisher.publish_difference(channel, packed, ts, ())
+        topics.add(channel.topic)
         self.publish_states(ts)
 
     def publish_states(self, ts: int) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ibbridge.ib.list_reach import reaches
 from ibbridge.orders.fills import is_filled_up
 from ibbridge.orders.order import ABSENCES
+from ibbridge.orders.registry import Listing
 from ibbridge.orders.state_machine import OrderEvent, OrderState, Reason
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ class Reconciliation:
         self._began = self._clock.monotonic()
         self._upstream_since = self._session.upstream_since
         self._open = [order for order in self._registry.open_orders() if order.state not in EXEMPT]
-        self._registry.listed = set()
-        self._registry.listing_since = self._clock.utc_us()
+        self._registry.listing = Listing(self._clock.utc_us())
         self._lists.orders(self._opened, self._conclude)
         return True
 
@@ -95,12 +95,13 @@ class Reconciliation:
 
     def _opened(self) -> None:
         """Note that the list of open orders is complete."""
-        self._registry.listing_since = None
+        if self._registry.listing is not None:
+            self._registry.listing.since = None
 
     def stop(self) -> None:
         """End a reconciliation whose connection is gone. Nothing follows from it, nor from the one before."""
         self._lists.stop()
-        self._began, self._registry.listed, self._registry.listing_since = None, None, None
+        self._began, self._registry.listing = None, None
         for order in self._registry.open_orders():
             order.absences = 0
 
@@ -110,8 +111,8 @@ class Reconciliation:
 
     def _conclude(self, *, complete: bool) -> None:
         """Conclude what follows for the orders, then ask for the positions."""
-        began, listed = self._began or 0.0, self._registry.listed or set()
-        self._began, self._registry.listed, self._registry.listing_since = None, None, None
+        began, listed = self._began or 0.0, self._registry.listing.orders if self._registry.listing else set()
+        self._began, self._registry.listing = None, None
         # TWS without IB's servers may not know all orders.
         complete = complete and self._session.upstream_since == self._upstream_since
         gone = self._absent(began, listed) if complete else []

@@ -11,6 +11,7 @@ the first message with an `orderRef`. Orders that no client of this daemon has p
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.orders.foreign_orders import UNTIED, ForeignOrder, ForeignOrders, stranger
@@ -38,6 +39,24 @@ def end(order: Order) -> None:
     order.step(OrderEvent.END)
 
 
+@dataclass(slots=True)
+class Listing:
+    """Lists of orders that a reconciliation has asked TWS for.
+
+    - `since`: when the list of open orders that is coming was asked for, in µs since 1970 UTC; None once it is whole.
+    - `orders`: those that TWS has reported as open or completed since then.
+    - `topics`: those of the messages about orders that have come since then, `ext` included.
+    """
+
+    since: int | None
+    orders: set[Order] = field(default_factory=set)
+    topics: set[bytes] = field(default_factory=set)
+
+    def shows_open(self, order: Order) -> bool:
+        """Return True if a status that is read now may be in a list of open orders asked for after `order` changed."""
+        return self.since is not None and order.changed_at < self.since
+
+
 class OrderRegistry(ConnectionListener):
     """Registry of the orders that this process has placed, and of the owners of earlier orders.
 
@@ -54,11 +73,8 @@ class OrderRegistry(ConnectionListener):
         *,
         binds_manual: bool = False,
     ) -> None:
-        self.listed: set[Order] | None = None
-        """The orders that TWS has reported as open or completed since a reconciliation began; None while there is none.
-        """
-        self.listing_since: int | None = None
-        """When the list of open orders that is coming was asked for, in µs since 1970 UTC; None while none is."""
+        self.listing: Listing | None = None
+        """The lists of TWS that a reconciliation waits for; None while there is none."""
         self.first_reported: list[Order] = []
         """Orders that TWS has reported, and had not before, until somebody takes them: it has transmitted them."""
         self.disputes = 0
@@ -233,7 +249,7 @@ class OrderRegistry(ConnectionListener):
         if self._join(order, perm_id) and another:
             self._renumbered(order)
         disputed, before = order.disputed, order.state
-        order.hear(status, listed=self.listing_since is not None and order.changed_at < self.listing_since)
+        order.hear(status, listed=self.listing is not None and self.listing.shows_open(order))
         self.disputes += order.disputed and not disputed
         if before in _UNREPORTED and order.state not in _UNREPORTED:
             self.first_reported.append(order)
@@ -264,8 +280,8 @@ class OrderRegistry(ConnectionListener):
         """Take the quantities and the end of an order from a message of TWS about it."""
         if whose.order is None:
             return
-        if self.listed is not None and name != "execDetails":
-            self.listed.add(whose.order)
+        if self.listing is not None and name != "execDetails":
+            self.listing.orders.add(whose.order)
         disputed = whose.order.disputed
         take_report(whose.order, name, data)
         self.disputes += whose.order.disputed and not disputed

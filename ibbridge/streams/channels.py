@@ -182,7 +182,7 @@ class ChannelRegistry:
                 components = topics.split(topic)[len(self._prefix) :]
                 name = self._place(tuple(components))[0]
                 channel = self._known(self._stream(name, components[0]), topic, components[-1], about)
-                channel.stale[identity] = envelope.without_flags(body)
+                channel.stale[identity] = body
 
     def _is_ours(self, topic: bytes) -> bool:
         """Return True if a topic has the configured prefix, and one of the durable classes behind the prefix."""

@@ -28,6 +28,7 @@ STALE = "stale"
 
 pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
+_MARK = b"\xa5flags" + pack((SYNTHETIC,))
 _NUMBERS = Struct(">Q8sQ4sQ5s").pack
 _NUMBERS_SIZE = Struct(">Q8sQ4sQ5s").size
 _OFFSET, _TS, _DATA = b"\xa6offset\xcf", b"\xa2ts\xcf", b"\xa4data"
@@ -49,20 +50,18 @@ def seal(head: bytes, seq: int, offset: int, ts: int, data: bytes) -> bytes:
 
 
 def with_flags(body: bytes, *flags: str) -> bytes:
-    """Return a body with flags, behind its data. The body must have no flags yet."""
+    """Return a body with flags, behind its data. The body must have no flags yet, but for those of `marked`."""
+    if body.endswith(_MARK):
+        return body[: -len(_MARK)] + b"\xa5flags" + pack((SYNTHETIC, *flags))
     return bytes([body[0] + 1]) + body[1:] + b"\xa5flags" + pack(flags)
 
 
-def flagged(head: bytes, data: bytes, *flags: str) -> tuple[bytes, bytes]:
-    """Return a head and data that make a body with flags behind its data. The head must have no flags yet."""
-    return bytes([head[0] + 1]) + head[1:], data + b"\xa5flags" + pack(flags)
+def marked(head: bytes, data: bytes) -> tuple[bytes, bytes]:
+    """Return a head and data that make a body flagged `synthetic`, behind its data. The head must have no flags yet.
 
-
-def without_flags(body: bytes) -> bytes:
-    """Return a body without the flags behind its data; a body that has none there is returned as it is."""
-    flags = unpack(body).get("flags")
-    end = b"\xa5flags" + pack(flags)
-    return bytes([body[0] - 1]) + body[1 : -len(end)] if flags and body.endswith(end) else body
+    So the numbers of the body are where they are in all others that are sealed with `head`.
+    """
+    return bytes([head[0] + 1]) + head[1:], data + _MARK
 
 
 def sequence_of(body: bytes, head: bytes) -> int:
@@ -77,8 +76,8 @@ def offset_of(body: bytes, head: bytes) -> int:
 
 
 def data_of(body: bytes, head: bytes) -> bytes:
-    """Return the packed data of a body that was sealed with `head`."""
-    return body[len(head) + _NUMBERS_SIZE :]
+    """Return the packed data of a body that was sealed with `head`, `marked` or not."""
+    return body[len(head) + _NUMBERS_SIZE :].removesuffix(_MARK)
 
 
 def unpack(body: bytes) -> dict[str, Any]:

@@ -115,10 +115,10 @@ class Publisher(ChannelRegistry):
         last = channel.last.get(identity)
         if last is not None and envelope.data_of(last, channel.head) == data:
             return False
-        head, data = envelope.flagged(channel.head, data, envelope.SYNTHETIC)
+        head, data = envelope.marked(channel.head, data)
         marked = sequencer.Channel(channel.stream, channel.topic, channel.kind, channel.about, head)
         self.publish_packed(marked, data, ts, identity)
-        channel.last[identity] = envelope.without_flags(marked.last[identity])
+        channel.last[identity] = marked.last[identity]
         return True
 
     def gap(self, channels: Iterable[Channel], components: Sequence[str], reason: str, ts: int) -> None:

@@ -69,5 +69,8 @@ class PythonClient(Progress):
 
 def _packed(message: Message) -> bytes:
     body = {name: getattr(message, name) for name in ("type", "epoch", "gen", "seq", "offset", "ts", "data")}
-    packed: bytes = msgpack.packb(body | ({"ref": message.ref} if message.ref else {}))
+    flags = [flag for flag in message.flags if flag != "replayed"]  # which the client adds
+    packed: bytes = msgpack.packb(
+        body | ({"ref": message.ref} if message.ref else {}) | ({"flags": flags} if flags else {})
+    )
     return packed

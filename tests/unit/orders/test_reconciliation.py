@@ -201,7 +201,7 @@ def test_a_comparison_publishes_only_differences_flagged_synthetic() -> None:
         ("orderStatus", ["synthetic"], "PreSubmitted"),
     ]
     shown = {each.body["type"]: each.body.get("flags") for each in middle.state("ord.a.k.")["ord.a."]}
-    assert shown == {"openOrder": None, "orderStatus": None, "orderState": None}
+    assert shown == {"openOrder": None, "orderStatus": ["synthetic"], "orderState": None}
 
 
 def test_state_that_a_comparison_has_published_can_become_stale() -> None:
@@ -209,7 +209,7 @@ def test_state_that_a_comparison_has_published_can_become_stale() -> None:
     compare(middle, number, ("orderStatus", "PreSubmitted"))
     middle.reconnect()
     shown = {each.body["type"]: each.body.get("flags") for each in middle.state("ord.a.k.")["ord.a."]}
-    assert shown == {"openOrder": ["stale"], "orderStatus": ["stale"], "orderState": ["stale"]}
+    assert shown == {"openOrder": ["stale"], "orderStatus": ["synthetic", "stale"], "orderState": ["stale"]}
 
 
 def test_a_list_that_a_client_has_asked_for_is_published_whole() -> None:

@@ -78,17 +78,13 @@ def test_what_is_sealed_is_unpacked_again(about: Any, seq: int, offset: int, ts:
 
 
 @given(st.dictionaries(st.text(max_size=8), st.integers(0, 2**40), max_size=3), st.booleans())
-def test_flags_behind_the_data_can_be_taken_off_again(data: dict[str, int], with_ref: bool) -> None:
+def test_a_marked_body_has_its_flag_behind_the_data(data: dict[str, int], with_ref: bool) -> None:
     head = envelope.head("tickPrice", 7, 1, envelope.pack({"a": 1}) if with_ref else b"")
     plain = envelope.seal(head, 1, 2, 3, envelope.pack(data))
-    marked_head, marked_data = envelope.flagged(head, envelope.pack(data), envelope.SYNTHETIC)
+    marked_head, marked_data = envelope.marked(head, envelope.pack(data))
     marked = envelope.seal(marked_head, 1, 2, 3, marked_data)
-    assert envelope.unpack(marked) == {**envelope.unpack(plain), "flags": [envelope.SYNTHETIC]}
-    assert envelope.without_flags(marked) == plain == envelope.without_flags(plain)
-    assert envelope.data_of(plain, head) == envelope.pack(data)
-
-
-def test_flags_before_the_data_stay() -> None:
-    head = envelope.head("gap", 7, 1, b"", (envelope.SYNTHETIC,))
-    body = envelope.seal(head, 1, 2, 3, envelope.pack({}))
-    assert envelope.without_flags(body) == body
+    assert envelope.unpack(marked) == {**envelope.unpack(plain), "flags": ["synthetic"]}
+    assert envelope.data_of(marked, head) == envelope.data_of(plain, head) == envelope.pack(data)
+    assert (envelope.sequence_of(marked, head), envelope.offset_of(marked, head)) == (1, 2)
+    stale = envelope.with_flags(marked, envelope.STALE)
+    assert envelope.unpack(stale) == {**envelope.unpack(plain), "flags": ["synthetic", "stale"]}
