@@ -73,6 +73,7 @@ class GlobalCancel:
 
     def _leaves(self, message: OutboundMessage) -> bool:
         del self._requesters[message]
+        self._placement.cancelled_by(message.client)
         return True
 
     def _dropped(self, message: OutboundMessage) -> None:

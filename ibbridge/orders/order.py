@@ -178,6 +178,11 @@ class Order:
             self.reason = reason
             self.cause = self.cancelled_by if reason is Reason.CANCELLED else ""
 
+    def blame(self, cause: str) -> None:
+        """Note who has ended the order, unless that is known."""
+        if self.ended and not self.cause:
+            self.cause = cause
+
     def leave(self, *, transmitted: bool) -> None:
         """Note that the order is being written to TWS."""
         self.message = None

@@ -225,6 +225,11 @@ class OrderPlacement:
             return False
         return cancel.waits or self._departure.has_just_been_cancelled(order)
 
+    def cancelled_by(self, client: str) -> None:
+        """Note that a cancel of all orders leaves for a client."""
+        for order in self._orders.open_orders():
+            order.cancelled_by = order.cancelled_by or ("own" if order.owner == client else "other_client")
+
     def withdraw_all(self, why: str) -> None:
         """Withdraw all queued orders, and tell their owners that they were not placed, and why."""
         for order in self._departure.queued():

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
 _CANCELLED, _REJECTED, _FILLED, _ID_TAKEN = 202, 201, 104, 103
 _NO_SUCH_ORDER = (135, 10147)
+
+CANCELLERS = {"by system": "broker", "by trader": "by_hand"}
+"""Causes by what TWS writes of an order that nobody here has cancelled. A person is a trader, and so is a program."""
+
+_WHY = "reason:"
+
 _UNSET = (None, "", 0, False, "0", "None", "NONE", 2147483647, 1.7976931348623157e308)
 
 
@@ -77,7 +83,10 @@ def _complete(order: Order, data: Mapping[str, Any]) -> None:
     about = data.get("order") or {}
     if order.ended and order.reason in OVERTURNED_BY_ANYTHING:
         order.step(OrderEvent.REOPEN)
-    order.step(OrderEvent.END, _completion(data.get("orderState") or {}, about))
+    state = data.get("orderState") or {}
+    order.step(OrderEvent.END, _completion(state, about))
+    if order.reason is Reason.CANCELLED:
+        order.blame(_canceller(order, (state.get("completedStatus") or "").lower()))
     fills.take_count(order, about.get("filledQuantity"), None)
 
 
@@ -92,6 +101,24 @@ def _completion(state: Mapping[str, Any], about: Mapping[str, Any]) -> Reason | 
     if "cancel" in why:
         return Reason.CANCELLED
     return Reason.FILLED if why.startswith("filled") or (filled and total and filled >= total) else None
+
+
+def _end(order: Order, code: int, text: str) -> None:
+    """End an order by an error. IB says why it refuses an order, or cancels one by itself."""
+    order.step(OrderEvent.END, Reason.CANCELLED if code == _CANCELLED else Reason.REJECTED)
+    if code == _REJECTED or (code == _CANCELLED and text.partition(_WHY)[2].strip()):
+        order.blame("broker")
+    order.answer_cancel()
+
+
+def _canceller(order: Order, why: str) -> str:
+    """Return who has cancelled an order by the text in its `completedStatus`; empty if the text does not say it.
+
+    TWS cancels a child with its parent, and the rest of an OCA group, whoever has caused that.
+    """
+    given = order.args.get("order") or {}
+    alone = bool(given) and not (order.parent or given.get("parentId") or given.get("ocaGroup"))
+    return next((cause for words, cause in CANCELLERS.items() if words in why), "") if alone else ""
 
 
 def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int, *, namesake: bool = False) -> bool | None:
@@ -116,8 +143,7 @@ def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int, *,
         ends = None  # a change was rejected, and perhaps the order with it
         order.step(OrderEvent.DOUBT)
     elif ends:
-        order.step(OrderEvent.END, Reason.CANCELLED if code == _CANCELLED else Reason.REJECTED)
-        order.answer_cancel()
+        _end(order, code, text)
     elif code == _FILLED and order.state is OrderState.MODIFYING:  # its end was missed
         order.pending = None
         order.step(OrderEvent.DOUBT)

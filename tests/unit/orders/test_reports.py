@@ -83,3 +83,89 @@ def test_a_perm_id_without_room_in_64_bits_is_no_perm_id() -> None:
     assert order is not None
     assert order.perm_ids == ()
     assert middle.parts.streams.journal.commit()
+
+
+# -- who has ended an order
+
+
+def cause(middle: Middle, client: str = "a") -> tuple[str | None, str | None]:
+    shown = [each.data for each in middle.published if each.topic == f"ord.{client}.k.orderState."][-1]
+    return shown["reason"], shown["cause"]
+
+
+def working_order(**order: Any) -> tuple[Middle, int]:
+    middle = Middle(allowed=("reqGlobalCancel",))
+    number = middle.place("k", **order)
+    middle.hear("orderStatus", orderId=number, clientId=CLIENT_ID, permId=9, status="Submitted")
+    return middle, number
+
+
+def cancelled(middle: Middle, number: int) -> None:
+    middle.hear("orderStatus", orderId=number, clientId=CLIENT_ID, permId=9, status="Cancelled")
+
+
+def completed(middle: Middle, why: str) -> None:
+    state = {"status": "Cancelled", "completedStatus": why}
+    middle.hear("completedOrder", order={"permId": 9, "orderRef": "a/k"}, orderState=state)
+
+
+@pytest.mark.parametrize(("client", "expected"), [("a", "own"), ("b", "other_client")])
+def test_a_cancel_of_all_orders_is_the_owners_own_or_another_clients(client: str, expected: str) -> None:
+    middle, number = working_order()
+    middle.ask("reqGlobalCancel", client)
+    cancelled(middle, number)
+    completed(middle, "Cancelled by Trader")
+    assert cause(middle) == ("cancelled", expected)
+
+
+def test_the_first_who_cancels_is_the_cause() -> None:
+    middle, number = working_order()
+    middle.ask("cancelOrder", "a", key="k")
+    middle.ask("reqGlobalCancel", "b")
+    cancelled(middle, number)
+    assert cause(middle) == ("cancelled", "own")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Order Canceled - reason:", None),
+        ("Order Canceled", None),
+        ("Order Canceled - reason:Your order is too large", "broker"),
+    ],
+)
+def test_ib_says_why_it_cancels(text: str, expected: str | None) -> None:
+    middle, number = working_order()
+    middle.error(number, 202, text)
+    assert cause(middle) == ("cancelled", expected)
+
+
+def test_ib_refuses() -> None:
+    middle, number = working_order()
+    middle.error(number, 201, "Order rejected - reason:no")
+    assert cause(middle) == ("rejected", "broker")
+
+
+def test_a_refusal_of_tws_has_no_cause() -> None:
+    middle = Middle()
+    middle.error(middle.place("k"), 321, "Error validating request")
+    assert cause(middle) == ("rejected", None)
+
+
+@pytest.mark.parametrize(
+    ("why", "expected"), [("Cancelled by Trader", "by_hand"), ("Cancelled by System:\n", "broker"), ("Cancelled", None)]
+)
+def test_completed_orders_say_who_has_cancelled_them(why: str, expected: str | None) -> None:
+    middle, number = working_order()
+    cancelled(middle, number)
+    assert cause(middle) == ("cancelled", None)
+    completed(middle, why)
+    assert cause(middle) == ("cancelled", expected)
+
+
+@pytest.mark.parametrize("more", [{"ocaGroup": "g"}, {"parentId": 3}])
+def test_who_has_cancelled_a_member_of_a_family_is_not_guessed(more: dict[str, Any]) -> None:
+    middle, number = working_order(**more)
+    cancelled(middle, number)
+    completed(middle, "Cancelled by Trader")
+    assert cause(middle) == ("cancelled", None)
