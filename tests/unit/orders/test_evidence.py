@@ -276,7 +276,7 @@ def test_an_execution_of_a_rejected_order_counts_and_has_it_looked_up() -> None:
     stage.do(placed())
     stage.hear(failed(201, "no"))
     stage.hear(executed(E1, 40, 40))
-    assert stage.shown() == "done rejected 40/-@150 !201"
+    assert stage.shown() == "done rejected by broker 40/-@150 !201"
     stage.look_up(opened=[opened("Submitted"), status("Submitted", 40, 60, 150)])
     assert stage.shown() == "working 40/60@150 !201"
 
