@@ -304,7 +304,7 @@ class OrderRegistry(ConnectionListener):
         if order is not None and (order.owner, order.key) == (owner, key):
             return order
         if order is None and anybodys:
-            return self._without_perm_id(owner, key)
+            return None if perm_id in self.foreign else self._without_perm_id(owner, key)
         named = self.known(owner, key, order_id) or self.find(owner, key) or self.former(owner, key)
         if named is not None and named.may_have_left and order_id not in UNTIED:
             self.number(named, order_id)
@@ -330,7 +330,8 @@ class OrderRegistry(ConnectionListener):
     def _without_perm_id(self, owner: str, key: str) -> Order | None:
         """Return the order of this client id under a key, if its permId is not known.
 
-        A permId that is not the order's is that of an order of another daemon. While the journal may miss orders, the
+        A permId that is not the order's is that of an order of another daemon, and so is one that TWS has reported
+        before this daemon knew an order under the key. While the journal may miss orders, the
         order may be one of these, and is taken up: to place it again could be worse than to refuse another order.
         """
         found = [self._by_key.get((owner, key)), self._former.get((owner, key))]

@@ -185,8 +185,11 @@ class ChannelRegistry:
                 channel.stale[identity] = body
 
     def _is_ours(self, topic: bytes) -> bool:
-        """Return True if a topic has the configured prefix, and one of the durable classes behind the prefix."""
-        return topic.startswith(self._durable)
+        """Return True if a topic has the configured prefix, and one of the durable classes behind the prefix.
+
+        A store that was made without checksums may have names with damaged bytes.
+        """
+        return topic.isascii() and topic.startswith(self._durable)
 
     def next_generation(self) -> None:
         """Begin the generation of a new connection to TWS: new envelopes carry it, and all earlier state is stale."""

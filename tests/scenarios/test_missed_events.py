@@ -88,7 +88,7 @@ def test_the_questions_come_one_after_the_other_and_each_answer_is_used(stage: S
     stage.read("positionEnd", {})
     assert link.take() == []
     assert stage.shown() == "working 40/60@150"
-    assert stage.shown("gone") == "done cancelled 0/100"
+    assert stage.shown("gone") == "done cancelled by broker 0/100"
     assert stage.shown("lost") == "unknown !504", "missing once"
     later(stage, opened=[opened("Submitted")])
     assert stage.shown("lost") == "done not_at_tws !504"
@@ -110,7 +110,7 @@ def test_no_id_of_a_next_valid_id_that_is_lower_is_given(stage: Stage) -> None:
         ({"opened": [opened("Submitted"), status("Submitted")]}, "working 0/100 !504"),
         ({"executed": [executed(E1, 40, 40)]}, "working 40/-@150 !504"),
         ({"completed": [completed("Filled", "Filled Size: 100", 100.0)]}, "done filled 100/- !504"),
-        ({"completed": [completed("Cancelled", "Cancelled by Trader")]}, "done cancelled 0/- !504"),
+        ({"completed": [completed("Cancelled", "Cancelled by Trader")]}, "done cancelled by by_hand 0/- !504"),
         ({"completed": [completed("Inactive", "Rejected by System: no")]}, "done rejected 0/- !504"),
     ],
 )

@@ -198,6 +198,15 @@ def test_a_completed_order_is_the_unheard_orders_that_its_ref_names() -> None:
     assert desk.hear(1, 7) == ("me", "k")
 
 
+def test_an_order_that_was_over_before_ours_was_placed_is_not_ours() -> None:
+    desk = Desk()
+    assert desk.complete(7, "me/k") == ("ext", "~7"), "of another daemon, whose clients have the same names"
+    order = desk.place("k", 1)
+    assert desk.complete(7, "me/k") == ("ext", "~7")
+    assert order.state is OrderState.SENT
+    assert desk.complete(8, "me/k") == ("me", "k")
+
+
 @pytest.mark.parametrize(("state", "reason"), [(OrderState.QUEUED, None), (OrderState.DONE, Reason.NOT_SENT)])
 def test_a_completed_order_is_not_an_order_that_has_not_left(state: OrderState, reason: Reason | None) -> None:
     desk = Desk()
