@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.schema import Kind
 from ibbridge.orders.executions import ExecutionIndex, HeldCommissions
-from ibbridge.orders.order import FOREIGN, Owner, is_end
+from ibbridge.orders.order import FOREIGN, Owner
 from ibbridge.requests.request import ActiveRequest
 from ibbridge.streams import envelope
 from ibbridge.tws.connection_listener import ConnectionListener
@@ -54,20 +54,12 @@ class OrderRouter(ConnectionListener):
 
     def channel(self, name: str, data: dict[str, Any]) -> Channel:
         """Return the channel of a message about an order, or of the response to a what-if."""
-        about = data.get("order") or data
         if name == "orderBound":
             whose = self._orders.bound(data.get("clientId"), data.get("orderId"), data.get("permId"))
             return self._publisher.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
         if (active := self._what_if(data)) is not None:
             return self._of_what_if(active, name, data)
-        whose = self._orders.whose(
-            client_id=about.get("clientId", 0),
-            order_id=data.get("orderId", about.get("orderId", 0)),
-            perm_id=about.get("permId", 0),
-            order_ref=about.get("orderRef", "") if "order" in data else None,
-            status=_status(name, data),
-        )
-        self._orders.report(whose, name, data)
+        whose = self._orders.reported(name, data)
         return self._publisher.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
 
     def is_compared(self, name: str, data: Mapping[str, Any]) -> bool:
@@ -150,13 +142,7 @@ class OrderRouter(ConnectionListener):
         packed = envelope.pack(data)
         execution = data["execution"]
         exec_id = execution.get("execId", "")
-        whose = self._orders.whose(
-            client_id=execution.get("clientId", 0),
-            order_id=execution.get("orderId", 0),
-            perm_id=execution.get("permId", 0),
-            order_ref=execution.get("orderRef", ""),
-        )
-        self._orders.report(whose, EXECUTION, data)
+        whose = self._orders.reported(EXECUTION, data)
         asker = self._asker(data["reqId"])
         own = isinstance(asker, ActiveRequest) and asker.on_response is not None
         asker = None if own else asker  # the daemon asks for the owners
@@ -227,12 +213,6 @@ class OrderRouter(ConnectionListener):
         )  # fmt: skip
         for exec_id, data, ts in commissions:
             self._publish_for(self._executions.kin(exec_id), COMMISSION, envelope.pack(data), ts)
-
-
-def _status(name: str, data: Mapping[str, Any]) -> str:
-    """Return the status in a message about an order. A completed order is over, whatever status the list repeats."""
-    status: str = data.get("status") or (data.get("orderState") or {}).get("status") or ""
-    return status if name != "completedOrder" or is_end(status) else ""
 
 
 def _has_margins(data: Mapping[str, Any]) -> bool:

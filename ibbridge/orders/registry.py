@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.orders.foreign_orders import UNTIED, ForeignOrder, ForeignOrders, stranger
-from ibbridge.orders.order import FOREIGN, Order, Owner
+from ibbridge.orders.order import FOREIGN, Order, Owner, is_end
 from ibbridge.orders.reports import take_error, take_report
 from ibbridge.orders.state_machine import OrderEvent, OrderState
 from ibbridge.tws.connection_listener import ConnectionListener
@@ -32,6 +32,12 @@ MOST_FINISHED = 20_000
 _LARGEST_PERM_ID = 2**63
 
 _UNREPORTED = (OrderState.SENT, OrderState.HELD, OrderState.UNKNOWN)
+
+
+def _status(name: str, data: Mapping[str, Any]) -> str:
+    """Return the status in a message about an order. A completed order is over, whatever status the list repeats."""
+    status: str = data.get("status") or (data.get("orderState") or {}).get("status") or ""
+    return status if name != "completedOrder" or is_end(status) else ""
 
 
 def end(order: Order) -> None:
@@ -229,6 +235,19 @@ class OrderRegistry(ConnectionListener):
         Another program may have had the client id since the order left on an earlier connection, or did not leave.
         """
         return self.foreign.under(order.order_id) if order.order_id <= self._earlier else None
+
+    def reported(self, name: str, data: Mapping[str, Any]) -> Owner:
+        """Take what a message of TWS says of an order, and return the owner of the order."""
+        about = data.get("execution") or data.get("order") or data
+        whose = self.whose(
+            client_id=about.get("clientId", 0),
+            order_id=data.get("orderId", about.get("orderId", 0)),
+            perm_id=about.get("permId", 0),
+            order_ref=about.get("orderRef", "") if "order" in data or "execution" in data else None,
+            status=_status(name, data),
+        )
+        self.report(whose, name, data)
+        return whose
 
     def whose(
         self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str | None = None, status: str = ""
