@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     from ibbridge.config.model import TwsConfig
     from ibbridge.recording.writer import ConnectionTape, Recorder
 
+FIRST, LEAST = 8_192, 1_024
+"""Most bytes of the first read of a connection, and of any read."""
+
+SHORT, LONG = 0.005, 0.008
+"""Seconds that a read should take, and above which the next one takes fewer bytes."""
+
 LEAVING = 1.0
 """Seconds that bytes already written get to leave when a connection is closed, as IB advises after orders."""
 
@@ -55,6 +61,17 @@ class TransportEvents(Protocol):
 
     def gone(self, link: TcpTransport) -> None:
         """Forget a connection whose socket is closed."""
+
+
+def next_read(size: int, most: int, seconds: float, *, filled: bool) -> int:
+    """Return how many bytes the next read may take, after one of at most `size` bytes has taken so many seconds.
+
+    Heartbeats, commands and subscribers wait for a read, and messages about orders cost ten times as much as ticks. A
+    read that has not `filled` its room does not show how long a full one would take.
+    """
+    if seconds > LONG:
+        return max(LEAST, round(size * SHORT / seconds))
+    return min(most, 2 * size) if filled and seconds < SHORT / 2 else size
 
 
 class TcpTransports:
@@ -178,8 +195,8 @@ class TcpTransport(asyncio.BufferedProtocol):
         self._readability = Readability()
         self._events = events
         self._clock = clock
-        self._chunk = chunk
         self._buffer = memoryview(bytearray(chunk))
+        self._room = min(FIRST, chunk)  # bytes that the next read may take
         self._transport: asyncio.Transport | None = None
         self._new_tape = tape
         self._tape: ConnectionTape | None = None
@@ -204,18 +221,23 @@ class TcpTransport(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return the buffer for the next read."""
-        return self._buffer
+        return self._buffer[: self._room]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Pass on the messages of a read."""
-        data, ts = bytes(self._buffer[:nbytes]), self._clock.utc_us()
+        """Pass on the messages of a read, and see to it that the next one takes the loop for a short time."""
+        began, room = self._clock.monotonic(), self._room
+        self._pass_on(bytes(self._buffer[:nbytes]), more=nbytes == room)
+        self._room = next_read(room, len(self._buffer), self._clock.monotonic() - began, filled=nbytes == room)
+
+    def _pass_on(self, data: bytes, *, more: bool) -> None:
+        ts = self._clock.utc_us()
         if self._tape is not None:
             self._tape.inbound(data, ts)
         if self._over:
             return
         try:
             messages = self._connection.receive_data(data)
-            self._events.received(self, messages, ts, more=nbytes == self._chunk)
+            self._events.received(self, messages, ts, more=more)
         except (FramingError, HandshakeError) as error:
             self._events.ended(self, error)
 
