@@ -293,3 +293,13 @@ def test_a_cancel_names_the_command_that_it_takes_back() -> None:
         args = {**example(entry), **{name: given[name] for name in named & given.keys()}}
         middle.requests.execute(entry.name, args, CommandId("a", "second"), None)
         assert middle.link.take()[-1].name == request.name
+
+
+def test_the_tests_that_show_a_boundary_of_orders_are_there() -> None:
+    page = (ROOT / "docs" / "order-truth.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .+ → .+ \|$", page, re.MULTILINE)
+    assert len(rows) == 5
+    for row in rows:
+        named = re.findall(r"`((?:unit|integration|scenarios|world)[\w/.]*)`", row)
+        assert named, row
+        assert all((ROOT / "tests" / name).exists() for name in named), row
