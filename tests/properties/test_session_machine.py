@@ -1132,7 +1132,7 @@ class SessionMachine(RuleBasedStateMachine):
             f"states: {differing}": differing,
             f"cancels: {uncancelled}": uncancelled,
             f"global cancels: {self.globals}": self.globals["given"] != self.globals["written"] + self.globals["lost"],
-            f"positions: {self.positions}": tws.positions != bool(self.positions),
+            f"positions: {self.positions}": bool(self.positions) and not tws.positions,
             f"account: {tws.account} and not {account}": tws.account != account,
         }
         return "; ".join(what for what, wrong in checks.items() if wrong)
