@@ -244,3 +244,29 @@ def test_a_what_if_beside_a_comparison_is_answered() -> None:
     heard = middle.hear("openOrder", orderId=number, order={"clientId": CLIENT_ID}, orderState={"initMarginAfter": "1"})
     assert heard is not None
     assert (heard.topic, heard.body.get("flags")) == ("req.a.7.openOrder.", None)
+
+
+@pytest.mark.parametrize("code", [1101, 1102])
+def test_an_outage_during_a_reconciliation_has_another_follow_at_once(code: int) -> None:
+    """TWS may drop the request that was under way, and does not repeat what has happened meanwhile."""
+    middle, number = working()
+    middle.reconnect()
+    assert [each.name for each in middle.link.take() if each.name.startswith("req")] == ["reqAllOpenOrders"]
+    for each in (1100, code):
+        middle.session.apply_notice(each, "", middle.clock.now)
+        middle.pass_time(1.0)
+    for _ in range(31):  # the request is given up
+        middle.pass_time(1.0)
+    assert answered(middle, listed=(number,))[0] == "reqAllOpenOrders"
+
+
+def test_a_reconciliation_that_is_requested_during_another_follows_it() -> None:
+    middle, number = working()
+    middle.reconnect()
+    middle.parts.orders.reconciliation.request()
+    middle.pass_time(1.0)
+    assert len(answered(middle, listed=(number,))) == 4
+    middle.pass_time(1.0)
+    assert len(answered(middle, listed=(number,))) == 4
+    pass_time(middle, 60)
+    assert [each for each in middle.link.take() if each.name.startswith("req")] == []
