@@ -87,8 +87,8 @@ class OrderDeparture:
         del self._queued[message]
         heads = self.heads(orders)
         message.data = b"".join(self._number(order, each, message) for order, each in zip(orders, values, strict=True))
-        for order, is_sent in zip(orders, transmitted(heads, values), strict=True):
-            self._leave(order, transmitted=is_sent)
+        for order, each, is_sent in zip(orders, values, transmitted(heads, values), strict=True):
+            self._leave(order, transmitted=is_sent, kept=not each.get("order", {}).get("transmit", True))
         return True
 
     def _expiry(self, orders: Sequence[Order]) -> str:
@@ -101,8 +101,8 @@ class OrderDeparture:
                 return f"its parent, {parent.key}, {'was not placed' if parent.unsent else 'is over'}"
         return ""
 
-    def _leave(self, order: Order, *, transmitted: bool) -> None:
-        order.leave(transmitted=transmitted)
+    def _leave(self, order: Order, *, transmitted: bool, kept: bool) -> None:
+        order.leave(transmitted=transmitted, kept=kept)
         self._orders.journal.note(order)
         self._unreported.order_left(order)
 
@@ -156,9 +156,9 @@ class OrderDeparture:
             return False
         order.revision, order.change_digest = change.revision, change.digest
         if order.state is OrderState.HELD:  # TWS says nothing of what it keeps back
-            order.args = change.args
+            order.args, order.has_followup = change.args, True
             if is_transmitted(order):
-                self._leave(order, transmitted=True)
+                self._leave(order, transmitted=True, kept=False)
             self._orders.journal.note(order)
             return True
         order.pending, order.has_followup = change.args, True

@@ -169,7 +169,8 @@ class OrderGroups(ConnectionListener):
                     continue
 
     def _is_to_cancel(self, order: Order) -> bool:
-        if order.cancelled_by or order.state in (OrderState.CANCELLING, OrderState.QUEUED):
+        lost = order.state is OrderState.UNKNOWN and order.may_be_kept  # so was the first cancel, and no list says it
+        if (order.cancelled_by and not lost) or order.state in (OrderState.CANCELLING, OrderState.QUEUED):
             return False
         others = (self._orders.keyed(order.owner, key) for key in order.group if key != order.key)
         return any(other is not None and other.ended and other.reason in _FAILED for other in others)

@@ -73,7 +73,7 @@ class Order:
     - `order_id`: 0 until the order leaves for TWS. `args`: the arguments of the command; empty if they are not known.
     - `digest`: the digest of command and arguments; empty if they are not known.
     - `parent`: the key of the parent order, if the client names it by key.
-    - `kept`: the order was written with `transmit` false, so TWS keeps it back, and reports nothing of it.
+    - `kept`: the order was written with `transmit` false, so TWS may keep it back, and report nothing of it.
     - `not_after`: µs since 1970 UTC, after which the order must not leave. `revision`: that of the last change.
     - `state`, `reason`, `cause`: what is known of the order, and if it is over, why, and by whom (empty: not known).
     - `status`: the last status of TWS. `filled`, `remaining`, `average`: the newest that TWS has reported of them.
@@ -183,10 +183,10 @@ class Order:
         if self.ended and not self.cause:
             self.cause = cause
 
-    def leave(self, *, transmitted: bool) -> None:
-        """Note that the order is being written to TWS."""
+    def leave(self, *, transmitted: bool, kept: bool) -> None:
+        """Note that the order is being written to TWS. `kept`: TWS keeps it until another order transmits it."""
         self.message = None
-        self.kept = not transmitted
+        self.kept = self.kept or kept  # a change that transmits it may not arrive
         self.step(OrderEvent.LEAVE if transmitted else OrderEvent.KEEP)
 
     def withdraw(self) -> None:
@@ -198,6 +198,11 @@ class Order:
     def ref(self) -> str:
         """The orderRef with which the order was placed."""
         return order_ref(self.owner, self.key)
+
+    @property
+    def may_be_kept(self) -> bool:
+        """True if TWS may keep the order back without a report, so that its absence from TWS's lists says nothing."""
+        return self.kept and not self.perm_ids and not self.status
 
     @property
     def heard(self) -> bool:

@@ -134,7 +134,7 @@ class Reconciliation:
         """Conclude what follows for the orders that TWS does not list. Return the names of those that are over."""
         now, gone = self._clock.monotonic(), []
         for order in self._open:
-            if order in listed or order.ended or _is_kept_back(order):
+            if order in listed or order.ended or order.may_be_kept:
                 order.absences = 0
                 if order in listed and order.left_at <= began:  # a change that TWS does not report was not taken
                     order.pending = None
@@ -156,8 +156,3 @@ class Reconciliation:
             self._notifications.step(order, OrderEvent.END, Reason.NOT_AT_TWS)
         elif order.absences == ABSENCES:  # once
             self._notifications.missed(order)
-
-
-def _is_kept_back(order: Order) -> bool:
-    """Return True if TWS keeps the order and reports nothing of it, so that its absence says nothing."""
-    return order.kept and not order.perm_ids

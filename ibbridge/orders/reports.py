@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _CANCELLED, _REJECTED, _FILLED, _ID_TAKEN = 202, 201, 104, 103
 _NO_SUCH_ORDER = (135, 10147)
+_NOT_KEPT = (10147, 10148)
+"""Answers to the cancel of an order that TWS does not keep back: it has no such order, or the order is over."""
 
 CANCELLERS = {"by system": "broker", "by trader": "by_hand"}
 """Causes by what TWS writes of an order that nobody here has cancelled. A person is a trader, and so is a program."""
@@ -135,6 +137,7 @@ def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int, *,
         ends = None
         order.step(OrderEvent.GARBLE)
     elif error.refuses == "cancellation":
+        order.kept = order.kept and code not in _NOT_KEPT  # so the lists decide
         order.answer_cancel()
         if code in _NO_SUCH_ORDER and order.is_missing:  # the lists have said so too
             order.step(OrderEvent.END, Reason.NOT_AT_TWS)

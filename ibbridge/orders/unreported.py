@@ -71,7 +71,8 @@ class UnreportedOrders(ConnectionListener):
         reported, self._registry.first_reported = self._registry.first_reported, []
         for order in reported:
             for kept in kept_with(order, self._registry.open_orders, self._registry.parent):
-                kept.leave(transmitted=True)
+                kept.leave(transmitted=True, kept=False)
+                kept.kept = False  # TWS has transmitted the child, and so its family
                 self.order_left(kept)
                 self._notifications.publish_state(kept)
 

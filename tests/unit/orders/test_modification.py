@@ -258,3 +258,21 @@ def test_an_order_that_tws_keeps_back_can_be_changed_and_transmitted() -> None:
     assert modify(middle, 2, transmit=True)["ok"]
     assert state(middle)["state"] == "sent"
     assert [each.data["order"].get("transmit", True) for each in middle.link.take()] == [False, True]
+
+
+def test_a_refused_change_of_an_order_that_tws_keeps_back_does_not_end_it() -> None:
+    """TWS goes on keeping the order as it was, and reports nothing of it."""
+    middle = Middle()
+    number = middle.place("k", transmit=False)
+    modify(middle)
+    middle.error(number, 110, "The price does not conform to the minimum price variation.")
+    assert state(middle)["state"] == "held"
+
+
+def test_an_order_that_tws_was_to_transmit_and_has_refused_may_still_be_kept_there() -> None:
+    middle = Middle(reconciles=True)
+    number = middle.place("k", transmit=False)
+    modify(middle, transmit=True)
+    middle.error(number, 110, "The price does not conform to the minimum price variation.")
+    assert state(middle)["state"] == "unknown"
+    assert middle.orders.open_orders()[0].may_be_kept

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from ibbridge.orders.state_machine import OrderState, Reason
 from tests.support.daemon_core import AAPL, CLIENT_ID, LIMIT, Middle
 
 
@@ -270,3 +271,58 @@ def test_a_reconciliation_that_is_requested_during_another_follows_it() -> None:
     assert len(answered(middle, listed=(number,))) == 4
     pass_time(middle, 60)
     assert [each for each in middle.link.take() if each.name.startswith("req")] == []
+
+
+def group() -> Middle:
+    """Return a daemon after the loss of a connection on which a group left whose last order transmits it."""
+    middle = Middle(reconciles=True)
+    answered(middle)
+    orders = [{"key": "k", "contract": AAPL, "order": {**LIMIT}}]
+    orders += [{"key": each, "contract": AAPL, "order": {**LIMIT}, "parent": "k"} for each in ("target", "stop")]
+    assert middle.call({"id": 1, "client": "a", "cmd": "placeOrders", "args": {"orders": orders}})["ok"]
+    middle.reconnect()
+    return middle
+
+
+def test_orders_that_wait_for_the_last_of_their_group_are_not_over_because_no_list_has_them() -> None:
+    """TWS has them, if only the last one was lost, and would transmit them by hand."""
+    middle = group()
+    *kept, last = middle.orders.open_orders()
+    for _ in range(60):
+        if last.ended:
+            break
+        middle.pass_time(1.0)
+        answered(middle)
+    assert (last.state, last.reason) == (OrderState.DONE, Reason.NOT_AT_TWS)
+    assert {each.state for each in kept} == {OrderState.UNKNOWN}
+    middle.pass_time(1.0)
+    cancelled = [each.data["orderId"] for each in middle.link.take() if each.name == "cancelOrder"]
+    assert cancelled == [each.order_id for each in kept]
+    middle.error(cancelled[0], 10147, "OrderId that needs to be cancelled is not found.")
+    middle.hear("orderStatus", orderId=cancelled[1], clientId=CLIENT_ID, permId=0, status="ApiCancelled")
+    assert [each.state for each in kept] == [OrderState.UNKNOWN, OrderState.DONE]
+    pass_time(middle, 150)
+    assert [each.reason for each in kept] == [Reason.NOT_AT_TWS, Reason.CANCELLED]
+
+
+def test_the_cancel_of_a_group_that_is_lost_too_is_repeated_and_an_order_that_is_over_is_looked_up() -> None:
+    middle = group()
+    *kept, last = middle.orders.open_orders()
+    while not last.ended:
+        pass_time(middle, 1)
+    middle.pass_time(1.0)
+    assert [each.state for each in kept] == [OrderState.CANCELLING] * 2
+    middle.reconnect()
+    middle.link.take()
+    middle.pass_time(1.0)
+    assert [each.data["orderId"] for each in middle.link.take() if each.name == "cancelOrder"] == [
+        each.order_id for each in kept
+    ]
+    for each in kept:
+        middle.error(
+            each.order_id, 10148, "OrderId that needs to be cancelled can not be cancelled, state: ApiCancelled."
+        )
+    assert [each.state for each in kept] == [OrderState.UNKNOWN] * 2
+    pass_time(middle, 120)
+    assert [each.reason for each in kept] == [Reason.NOT_AT_TWS] * 2
+    assert not [each for each in middle.link.take() if each.name == "cancelOrder"]
