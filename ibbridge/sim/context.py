@@ -75,6 +75,7 @@ class SimulationContext:
     """
 
     def __init__(self, seed: int, start: int, settings: HostSettings) -> None:
+        self.seed = seed
         self.now = float(start)
         self.start = start
         self.settings = settings

@@ -6,10 +6,12 @@ the host, and knows no clock.
 
 from __future__ import annotations
 
+import random
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.sim.faults.client_state import key_of
-from ibbridge.sim.faults.script import FaultStep
+from ibbridge.sim.faults.script import ORDER_EVENTS, FaultStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,6 +42,10 @@ _LOST_WITH_DATA = DATA | {"reqHistoricalData", "reqNewsBulletins", "reqScannerSu
 COMPETING = "No market data during competing live session"
 _FARMS = {"CASH": "cashfarm", "CRYPTO": "cashfarm", "FUT": "usfuture", "FOP": "usfuture", "CONTFUT": "usfuture"}
 _UPSTREAM = ("1100", "2110")
+_ANSWERS = frozenset(("error", "currentTime", "currentTimeInMillis", "nextValidId", "managedAccounts"))
+"""Messages of the host itself, which it sends without IB's servers."""
+_ENDS_OF_ORDERS = (201, 202)
+"""Errors by which IB's servers end an order."""
 
 
 class Connectivity:
@@ -49,6 +55,7 @@ class Connectivity:
         self._core = core
         self._schedule = schedule
         self._clients = clients
+        self._chance = random.Random(core.context.seed)
         self._effects: Mapping[str, Callable[[FaultStep], None]] = {
             "1100": self._lose_upstream,
             "2110": self._lose_upstream,
@@ -85,7 +92,10 @@ class Connectivity:
 
     def upstream_lost(self, number: int) -> bool:
         """Return True if the host has lost IB's servers, as far as this client is told."""
-        return any(self._schedule.active(do, number) is not None for do in _UPSTREAM)
+        return self._outage(number) is not None
+
+    def _outage(self, number: int) -> ActiveFault | None:
+        return next((found for do in _UPSTREAM if (found := self._schedule.active(do, number)) is not None), None)
 
     def farm_broken(self, number: int, code: int, farm: str = "") -> bool:
         """Return True if this notice, about this farm or any, is in force for a client."""
@@ -127,6 +137,27 @@ class Connectivity:
         if not self.farm_broken(number, code, farm):
             return message
         return name, data | {"errorCode": code, "errorString": _NOTICES[code] + farm}
+
+    def held_back(self, client: ClientState, messages: list[Sent]) -> list[Sent]:
+        """Return the messages that a client receives now, while the upstream is lost or after it.
+
+        TWS does not hear of the events of orders while the upstream is lost. What becomes of them depends on the fault.
+        """
+        outage = self._outage(client.session.client_id)
+        if outage is None:
+            kept, client.kept = client.kept, []
+            notices = sum(1 for _ in takewhile(_is_notice, messages)) if kept else 0
+            return messages[:notices] + kept + messages[notices:]
+        for message in filter(is_order_event, messages):
+            self._miss(client.kept, message, outage.step.args["events"])
+        return [message for message in messages if message[0] in _ANSWERS and not is_order_event(message)]
+
+    def _miss(self, kept: list[Sent], message: Sent, how: str) -> None:
+        """Keep an order event that happens while the upstream is lost, or lose it."""
+        if how == "lost" or (how == "some" and self._chance.random() < 0.5):
+            return
+        place = self._chance.randrange(len(kept) + 1) if how == "reorder" else len(kept)
+        kept[place:place] = [message] * (2 if how == "duplicate" else 1)
 
     # -- effects -----------------------------------------------------------------------------------------------------
 
@@ -193,6 +224,17 @@ class Connectivity:
             text = "Socket port has been reset and this connection is being dropped. Please reconnect on the new port"
             client.session.error(-1, 1300, f"{text} - {step.args['port']}.")
             client.session.closed = True
+
+
+def is_order_event(message: Sent) -> bool:
+    """Return True if a message tells of something that has happened to an order at IB."""
+    name, data = message
+    return name in ORDER_EVENTS or (name == "error" and data["errorCode"] in _ENDS_OF_ORDERS)
+
+
+def _is_notice(message: Sent) -> bool:
+    name, data = message
+    return name == "error" and data["reqId"] == -1
 
 
 def _is_from(farm: str, code: int, name: str, args: Mapping[str, Any]) -> bool:

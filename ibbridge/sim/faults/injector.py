@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from ibbridge.sim.latency import LatencyModel
 
 _LOCAL = frozenset(("reqCurrentTime", "reqCurrentTimeInMillis", "reqIds", "reqManagedAccts", "setServerLogLevel"))
-_ANSWERS = frozenset(("error", "currentTime", "currentTimeInMillis", "nextValidId", "managedAccounts"))
 _SERVICE = "Historical Market Data Service error message:"
 
 
@@ -249,17 +248,9 @@ class FaultInjector:
         for name, data in messages:
             if (key := key_of(data)) is not None:
                 client.history.end(name, key)
-        messages = self._without_lost(number, self._held_back(client, messages))
+        messages = self._without_lost(number, self._connectivity.held_back(client, messages))
         heard = (message for message in messages if not self._connectivity.silences(client, message))
         return self._disturbed(number, [self._connectivity.corrected(number, message) for message in heard])
-
-    def _held_back(self, client: ClientState, messages: list[Sent]) -> list[Sent]:
-        """Hold back messages while the upstream is lost; order events follow when it is back."""
-        if self._connectivity.upstream_lost(client.session.client_id):
-            client.kept += [message for message in messages if message[0] in ORDER_EVENTS]
-            return [message for message in messages if message[0] in _ANSWERS]
-        messages, client.kept = client.kept + messages, []
-        return messages
 
     def _without_lost(self, number: int, messages: list[Sent]) -> list[Sent]:
         """Leave out the messages that the active fault loses."""

@@ -100,6 +100,7 @@ def _is_known(value: Any, known: Mapping[str, Any]) -> bool:
 
 FARM_CODES = (2103, 2104, 2105, 2106, 2107, 2108, 2119, 2157, 2158)
 ORDER_EVENTS = ("orderStatus", "openOrder", "execDetails", "commissionAndFeesReport")
+_MISSED = _one_of("late", "lost", "some", "duplicate", "reorder")
 
 FAULTS: dict[str, Fault] = {
     "refuse": Fault("the port is closed", whole=True),
@@ -131,11 +132,14 @@ FAULTS: dict[str, Fault] = {
     ),
     "stuck-id": Fault("the client id stays taken for so many seconds after a connection", {"seconds": _seconds(30.0)}),
     "1100": Fault(
-        "the upstream is lost: data is silent, orders wait, order events are held back; until 1101 or 1102, the latter "
-        "by itself after `for`. Said again so many times",
-        {"repeat": _whole(1), "every": _seconds(1.0)},
+        "the upstream is lost: data is silent, orders wait; until 1101 or 1102, the latter by itself after `for`. Said "
+        "again so many times. Order events of this time come afterwards, are lost, or each is lost by a chance of one "
+        "half (some); or they come twice afterwards, or in any order",
+        {"repeat": _whole(1), "every": _seconds(1.0), "events": _MISSED},
     ),
-    "2110": Fault("the same as 1100, reported as 2110", {"repeat": _whole(1), "every": _seconds(1.0)}),
+    "2110": Fault(
+        "the same as 1100, reported as 2110", {"repeat": _whole(1), "every": _seconds(1.0), "events": _MISSED}
+    ),
     "1101": Fault("the upstream is back, and all data subscriptions are lost without a word", lasts=False),
     "1102": Fault(
         "the upstream is back and all is kept, or so it is said: the oldest `dead` subscriptions stay silent",

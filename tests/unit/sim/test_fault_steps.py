@@ -27,7 +27,7 @@ EARLY = "comes before a client has said its id, or concerns the whole port; leav
 def test_a_script_is_a_list_of_steps():
     steps = read("- {at: 5, do: 1100, client: 1, for: 3}\n- {on: reqMktData, do: close}\n- {after: 1, do: off}\n")
     assert steps == [
-        FaultStep("1100", 1, {"repeat": 1, "every": 1.0}, at=5, lasts=3),
+        FaultStep("1100", 1, {"repeat": 1, "every": 1.0, "events": "late"}, at=5, lasts=3),
         FaultStep("close", None, {"abort": False}, on="reqMktData"),
         FaultStep("off", None, {"fault": ""}, after=1),
     ]
