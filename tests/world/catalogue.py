@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.world.faults import FAULTS
+from tests.world.faults import FAULTS, MISSED
 from tests.world.process import BORDERS
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ REQUIRED = (
     *RECOVERIES,
     *(f"killed {side} a {place}" for place, sides in BORDERS.items() for side in sides),
     *(f"fault {kind}" for kind in FAULTS),
+    *(f"order events of an outage, {events}" for events in MISSED),
 )
 """Marks that a large run must have."""
 

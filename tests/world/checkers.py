@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tests.world.faults import BLINDNESS, RESTARTS
+from tests.world.faults import BLINDNESS, OUTAGES, RESTARTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -379,10 +379,10 @@ def without(name: str, *kinds: str, losses: bool = True) -> Condition:
 always = Condition("always", lambda _: True)
 kept = without("no commit was lost with the power", losses=False)
 in_sequence = without(
-    "one run of the daemon, which hears everything in its order", *RESTARTS, *BLINDNESS, "reorder", "outage"
+    "one run of the daemon, which hears everything in its order", *RESTARTS, *BLINDNESS, *OUTAGES, "reorder"
 )
 
-_OVERTAKING = ("reject 103", "reject", "restart", "delay", "pace", "1100", "2110")
+_OVERTAKING = ("reject 103", "reject", "restart", "delay", "pace", *OUTAGES)
 in_order = without("no id is burnt at TWS, and TWS hears all orders in their order", *_OVERTAKING)
 
 

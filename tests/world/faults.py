@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from tests.world.world import World
 
+MISSED = ("late", "lost", "some", "duplicate", "reorder")
+"""Fates of the order events that happen while TWS is without IB's servers (docs/simulator.md)."""
+
 OUTAGE = 1 / 6
 """One over the mean length of a fault, in seconds."""
 
@@ -92,13 +95,20 @@ def _cancel_all(world: World, _: random.Random) -> None:
     world.operate("reqGlobalCancel")
 
 
+def _missed(chance: random.Random) -> str:
+    """Return what becomes of the order events of an outage of IB's servers."""
+    return chance.choice(MISSED)
+
+
 def _outage(world: World, chance: random.Random) -> None:
-    """TWS loses IB's servers, and what happens meanwhile; that they are back is all that it says."""
+    """TWS loses IB's servers; what happens to orders meanwhile may never come; that they are back is all it says."""
     seconds, back = round(chance.expovariate(OUTAGE), 2) + 0.1, chance.choice(("1101", "1102"))
-    world.history.fault(world.timeline.now, f"TWS is without IB's servers for {seconds:.2f} s, then says {back}")
-    events = ["orderStatus", "openOrder", "execDetails", "commissionAndFeesReport"]
-    world.tws.fault(do="1100")
-    world.tws.fault(do="lose", messages=events, **{"for": seconds + 0.02})
+    events = _missed(chance)
+    world.history.fault(
+        world.timeline.now, f"TWS is without IB's servers for {seconds:.2f} s, then says {back}; order events: {events}"
+    )
+    world.history.mark(f"order events of an outage, {events}")
+    world.tws.fault(do="1100", events=events, repeat=chance.choice((1, 5)))
     world.timeline.after(seconds, lambda: world.tws.fault(do=back))
 
 
@@ -132,8 +142,8 @@ FAULTS: dict[str, Callable[[World, random.Random], None]] = {
     "pace": _tws(do="pace", rate=3, how=lambda chance: chance.choice(("reject", "wait")), for_=True),
     "id-in-use": _tws(do="id-in-use", how=lambda chance: chance.choice(("error", "close")), times=1),
     "stuck-id": _tws(do="stuck-id", seconds=lambda chance: round(chance.uniform(1, 20), 1), for_=True),
-    "1100": _tws(do="1100", for_=True),
-    "2110": _tws(do="2110", for_=True),
+    "1100": _tws(do="1100", for_=True, events=_missed),
+    "2110": _tws(do="2110", for_=True, events=_missed),
     "1101": _tws(do="1101"),
     "outage": _outage,
     "farm": _tws(do="farm", code=2103, farm="usfarm", for_=True),
@@ -156,10 +166,13 @@ RESTARTS = frozenset(("kill", "power", "stop"))
 BLINDNESS = frozenset(
     (
         *("network reset", "network silence", "refuse", "accept-close", "stall", "half-open", "close", "drop", "slow"),
-        *("delay", "pace", "id-in-use", "stuck-id", "1100", "2110", "1300", "restart", "lose events", "lose", "ignore"),
+        *("delay", "pace", "id-in-use", "stuck-id", "1300", "restart", "lose events", "lose", "ignore"),
     )
 )
-"""Kinds for which the daemon may hear too late of something that TWS has done, or never."""
+"""Kinds for which the daemon may hear too late of something that TWS has done, or never, and is not told of that."""
+
+OUTAGES = frozenset(("1100", "2110", "outage"))
+"""Kinds for which the daemon is told that it has missed something: it has to ask by itself."""
 
 
 def kinds(chance: random.Random) -> list[str]:

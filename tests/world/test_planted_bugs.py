@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ibbridge.ib import notices
 from ibbridge.orders.journal import OrderJournal
+from ibbridge.orders.reconciliation_schedule import ReconciliationSchedule
 from ibbridge.tws.id_sequence import IdSequence
 from tests.world.checkers import breaches
 from tests.world.world import live
@@ -42,7 +44,20 @@ def reuse_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(IdSequence, "take", taking)
 
 
-@pytest.mark.parametrize("plant", [drop_a_commit, reuse_an_id])
+def skip_a_reconciliation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The orders are not compared with those of TWS when IB's servers are back, and data was lost (1101)."""
+    tick = ReconciliationSchedule.tick
+
+    def skipping(schedule: Any, now: float) -> None:
+        back = schedule._session.upstream == notices.UPSTREAM[1101]
+        if back and (schedule._due is None or schedule._session.upstream_since != schedule._upstream_since):
+            schedule._upstream_since, schedule._due = schedule._session.upstream_since, now + schedule._every
+        tick(schedule, now)
+
+    monkeypatch.setattr(ReconciliationSchedule, "tick", skipping)
+
+
+@pytest.mark.parametrize("plant", [drop_a_commit, reuse_an_id, skip_a_reconciliation])
 def test_a_planted_bug_is_found(plant: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
     found = next((seed for seed in range(MOST) if breaches(live(seed).evidence)), None)

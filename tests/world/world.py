@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from tests.world.process import Doom
 
 BEGIN = 1000.0
-SETTLED = 40.0
-"""Seconds for which everything must be well before the audit: longer than the daemon waits for any answer."""
+SETTLED = 80.0
+"""Seconds for which everything must be well before the audit: longer than the daemon waits for two answers."""
+COMPARED = 150.0
+"""Seconds in which a daemon that compares its orders with those of TWS every minute has done so twice."""
 PATIENCE = 900.0
-"""Seconds after the last fault in which the daemon must be ready again, for `SETTLED` seconds."""
+"""Seconds after the last fault in which the daemon must be ready again, and stay so."""
 OPERATOR = "operator"
 
 SETTINGS = {
@@ -90,6 +92,7 @@ class World:
             **SETTINGS,
             "store.sync": self.chance.choice(("normal", "full")),
             "pacing.rate": self.chance.choice((45, 10)),  # at a low rate a burst of orders waits
+            "orders.reconcile_minutes": self.chance.choice((15, 15, 1)),
         }
         self.process: Process | None = None
         self.clients = [
@@ -133,7 +136,7 @@ class World:
         self.timeline.after(client.chance.expovariate(1 / pause), self._act, client, pause)
 
     def _come_right(self) -> None:
-        """End all faults, and wait until the daemon has been ready for `SETTLED` seconds."""
+        """End all faults, and wait until the daemon has been ready for some time."""
         self._faulty = False
         self.history.note(self.timeline.now, "all faults end")
         for client in self.clients:
@@ -141,14 +144,17 @@ class World:
         self._dooms_wait.clear()
         if self.process is not None:
             self.process.doom = None
-        self.tws.fault(do="off")
-        self.tws.fault(do="1102")
+        self.tws.fault(do="off")  # an outage ends with 1102
         self.operate("resume")
-        if self.struck & faults.BLINDNESS:  # after a last loss of the connection the daemon can ask for what it missed
-            self.break_off(0.0, 0.0)
+        settled = SETTLED
+        if self.struck & faults.BLINDNESS:  # the daemon asks for what it missed when it is time, or when it connects
+            if self.settings["orders.reconcile_minutes"] == 1:
+                settled = COMPARED
+            else:
+                self.break_off(0.0, 0.0)
         self.tws.calm()
         begin = since = self.timeline.now
-        while self.timeline.now < since + SETTLED:
+        while self.timeline.now < since + settled:
             self.timeline.run(self.timeline.now + 1.0)
             if self.process is None or self.process.dead or not self.process.parts.tws.session.ready:
                 since = self.timeline.now
