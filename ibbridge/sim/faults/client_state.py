@@ -30,7 +30,7 @@ class ClientState:
         self.answers = DelayedResponses()
         self.asked: dict[int, str] = {}
         self.late: list[tuple[float, str, Mapping[str, Any]]] = []
-        self.next_turn = 0.0
+        self.reads_at = 0.0  # requests that come are read then, or later
 
     def waits_for(self, name: str | None, key: int) -> bool:
         """Return True if `name` was the last request under this id."""

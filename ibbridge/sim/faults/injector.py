@@ -129,6 +129,7 @@ class FaultInjector:
         self._most[number] = max(self._most[number], count)
         if not self._within(client, count, now):
             return
+        self._hear_late(client, now)
         due = self._due(client, name, now)
         if due > now:
             client.late.append((due, name, args))
@@ -155,14 +156,16 @@ class FaultInjector:
         return False
 
     def _due(self, client: ClientState, name: str, now: float) -> float:
-        """Return the time at which the host hears a request."""
-        number, due = client.session.client_id, now
+        """Return the time at which the host hears a request: never before a request that it reads late."""
+        number, due = client.session.client_id, max(now, client.reads_at)
         delay = self.schedule.active("delay", number)
-        if delay is not None and (not delay.step.args["requests"] or name in delay.step.args["requests"]):
+        if delay is not None and not delay.step.args["requests"]:
+            due = client.reads_at = max(due, now + delay.step.args["seconds"])
+        elif delay is not None and name in delay.step.args["requests"]:
             due += delay.step.args["seconds"]
         pace = self.schedule.active("pace", number)
         if pace is not None and pace.step.args["how"] == "wait":
-            due = client.next_turn = max(due, client.next_turn + 1 / pace.step.args["rate"])
+            due = client.reads_at = max(due, client.reads_at + 1 / pace.step.args["rate"])
         return due
 
     def _hear_late(self, client: ClientState, now: float) -> None:

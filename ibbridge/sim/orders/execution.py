@@ -72,6 +72,7 @@ class Executor:
 
     def _step(self, ticket: SimulatedOrder, at: float) -> None:
         if ticket.expires is not None and at >= ticket.expires:
+            ticket.expired = True
             self._book.end(ticket, f"{CANCELLED_BY_USER}The time in force of the order has ended")
             return
         if self._waits(ticket, at):

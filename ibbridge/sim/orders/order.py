@@ -58,6 +58,7 @@ class SimulatedOrder:
         self.expires: float | None = None
         self.starts: float | None = None
         self.completed = ""
+        self.expired = False
 
     @property
     def quantity(self) -> float:
@@ -175,4 +176,6 @@ class SimulatedOrder:
     def _ending(self) -> str:
         if self.status == FILLED:
             return f"Filled Size: {self.filled:g}"
-        return "Rejected by System" if self.status == INACTIVE else "Cancelled by Trader"
+        if self.status == INACTIVE:
+            return "Rejected by System"
+        return "Expired" if self.expired else "Cancelled by Trader"

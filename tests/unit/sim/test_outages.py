@@ -110,3 +110,17 @@ def test_an_error_that_ends_an_order_is_an_event_of_it() -> None:
     host.core.orders.entry.cancel_all(host.session, {})
     assert host.heard() == []
     assert [data["errorCode"] for _, data in host.fault(do="1101")] == [1101]
+
+
+def test_what_is_read_late_is_read_in_its_order() -> None:
+    """A cancel does not overtake its order, also when the fault is over meanwhile."""
+    host = Host()
+    order = {"action": "BUY", "totalQuantity": 10, "orderType": "LMT", "lmtPrice": 1.0}
+    host.fault(**{"do": "delay", "seconds": 3.0, "for": 1.0})
+    host.injector.asked(host.session, "placeOrder", {"orderId": 1, "contract": AAPL, "order": order}, 0.0)
+    host.injector.tick(1.0)
+    host.injector.asked(host.session, "cancelOrder", {"orderId": 1, "orderCancel": {}}, 1.0)
+    assert host.heard() == []
+    host.injector.tick(3.0)
+    said = host.injector.said(host.session, host.session.take(), 3.0)
+    assert [name for name, _ in said] == ["openOrder", "orderStatus", "orderStatus", "error"]
