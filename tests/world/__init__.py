@@ -11,8 +11,9 @@ lives of one seed are the same to the byte, in every process. So a failing seed 
 
 Parts. `world` puts a world together. In it, `process` is a run of the daemon, with the parts as `wiring` assembles
 them, and with the places at which it can be killed. `tws` and `network` are the simulated TWS and the way to it,
-`disk` the machine's disk, with what a loss of power takes from it. `clients` trade, `faults` strike, `history` keeps
-what is said. `checkers` has the rules, and `catalogue` what a large run must have reached.
+`disk` the machine's disk, with what a loss of power takes from it. `clients` trade, `outsiders` trade beside the
+daemon, `faults` strike, `history` keeps what is said. `checkers` has the rules, and `catalogue` what a large run must
+have reached.
 
 Reading a failing seed. The program prints the rules that the seed breaks, each with a sentence that names the order;
 the faults of the seed with their times; and the lines of its trace that name these orders. With `--trace` it prints all
@@ -33,6 +34,7 @@ a change to the daemon the seed may take another course from the first changed b
 Switching a rule on. Rules that wait for a promise say so in `checkers.RULES` (`waits_for`). When the daemon gives the
 promise, leave only the check and its `then` (for most rules `always`) in the row.
 
-Left out: threads and asyncio (the daemon's loop is the timeline), ZeroMQ and its losses, a disk that is full or hangs
-(`tests/attacks`), market data, brackets, exercises of options, several accounts, other clients of TWS, and midnight.
+Left out: threads and asyncio (the daemon's loop is the timeline), ZeroMQ and its losses, a disk that hangs
+(`tests/attacks`), market data, exercises of options, several accounts, and midnight. Another program under the daemon's
+client id takes order ids far above the daemon's (`outsiders.APART`).
 """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ibbridge.orders.state_machine import TRANSITIONS, OrderEvent, OrderState, Reason
 from tests.world.faults import FAULTS, MISSED
 from tests.world.process import BORDERS
 
@@ -25,19 +26,40 @@ STATUSES = (
 )
 """Changes of an order's status, as its owner hears of them; "new" is before the first status."""
 
-STATES = ("queued", "sent", "acked", "working", "cancelling", "unknown", "done")
-"""Published states of orders (docs/order-truth.md). Nobody changes an order here, or sends one with transmit false."""
+UNREACHABLE = {
+    **dict.fromkeys(
+        ((OrderState.QUEUED, event) for event in (OrderEvent.ACK, OrderEvent.OPEN, OrderEvent.FILL, OrderEvent.END)),
+        "TWS reports no order that has not left; the orderRef of another program would have to name it",
+    ),
+}
+"""Transitions that no seed reaches, each with the reason."""
+
+
+def transition(state: OrderState, event: OrderEvent) -> str:
+    """Return the entry for an event in a state."""
+    return f"{event.name} in {state.value}"
+
 
 ERRORS = (103, 110, 200, 201, 202, 321, 326, 504, 1100, 1101, 1102, 1300, 2103, 2110, 10147, 10148)
 """Codes of TWS, and of the daemon, that were published."""
 
+CAUSES = ("own", "group")
+"""Those who have had an order cancelled."""
+
 REPLIES = (
     *("reply to placeOrder", "reply to cancelOrder", "reply to reqAllOpenOrders", "reply to reqExecutions"),
+    *("reply to placeOrders", "reply to modifyOrder", "reply to cancelOrders", "reply to orders", "reply to replay"),
+    *("reply to reconcile", "reply E_STORE not_sent", "reply E_STATE refused", "reply E_STATE not_sent"),
     *("reply dup", "reply E_ARG refused", "reply E_KEY_REUSED refused", "reply E_DEADLINE not_sent"),
     *("reply E_HALTED not_sent", "reply E_NOT_CONNECTED not_sent", "reply E_NOT_SYNCED unknown"),
 )
 
-MESSAGES = ("alarm", "bye", "execDetails", "farm", "gap", "halt")
+MESSAGES = (
+    *("alarm", "bye", "execDetails", "execDetails, synthetic", "farm", "gap", "halt", "ownerPosition", "position"),
+    *("position, synthetic", "store"),
+)
+
+ALARMS = ("journal", "store", "unknownOrders")
 
 RECOVERIES = (
     "an accepted order never left, 202",
@@ -47,6 +69,9 @@ RECOVERIES = (
     "the daemon started with working orders",
     "the daemon was killed while it started",
     "the daemon was killed before it heard of an order at TWS",
+    *(f"orders were compared after {what}" for what in ("a connect", "1101", "1102", "a connect, without all answers")),
+    "an order was found nowhere",
+    "another program traded under the daemon's client id",
     "commits were lost",
     "no commit was lost",
 )
@@ -54,10 +79,14 @@ RECOVERIES = (
 REQUIRED = (
     *(f"stage {stage}" for stage in STAGES),
     *(f"status {change}" for change in STATUSES),
-    *(f"state {state}" for state in STATES),
+    *(f"state {state.value}" for state in OrderState),
+    *(transition(*each) for each in TRANSITIONS if each not in UNREACHABLE),
+    *(f"reason {reason.value}" for reason in Reason),
+    *(f"cause {cause}" for cause in CAUSES),
     *(f"error {code}" for code in ERRORS),
     *REPLIES,
     *(f"message {kind}" for kind in MESSAGES),
+    *(f"alarm {alarm} {change}" for alarm in ALARMS for change in ("raised", "over")),
     *RECOVERIES,
     *(f"killed {side} a {place}" for place, sides in BORDERS.items() for side in sides),
     *(f"fault {kind}" for kind in FAULTS),

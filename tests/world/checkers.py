@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from tests.world.clients import ANEW
 from tests.world.faults import BLINDNESS, OUTAGES, RESTARTS
 
 if TYPE_CHECKING:
@@ -24,13 +25,19 @@ Named = tuple[str, str]
 ENDS = ("Filled", "Cancelled", "ApiCancelled")
 FOREIGN = "ext"
 
+ALARMED = 65.0
+"""Seconds after which an alarm must say that nobody knows what became of an order."""
+
+HELD = ""
+"""Status of an order that TWS keeps back and lists nowhere, because nothing has transmitted it."""
+
 TRUE_ENDS = {
     "filled": {"Filled"},
     "cancelled": {"Cancelled", "ApiCancelled"},
     "expired": {"Cancelled"},
     "rejected": {"Inactive", "not there"},
     "not_sent": {"not sent"},
-    "not_at_tws": {"not there", "not sent"},
+    "not_at_tws": {"not there", "not sent", "ApiCancelled"},
 }
 """What the books may have of an order that is done, by the reason that was published."""
 
@@ -48,8 +55,8 @@ def placements(evidence: Evidence) -> dict[Named, list[Command]]:
     """Return the commands that place an order."""
     found: dict[Named, list[Command]] = defaultdict(list)
     for command in evidence.commands:
-        if command.cmd == "placeOrder":
-            found[command.client, command.key].append(command)
+        for key in command.placed():
+            found[command.client, key].append(command)
     return found
 
 
@@ -83,6 +90,15 @@ def executions_told(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
     for owner, heard in evidence.history.streams("exec"):
         if heard.kind == "execDetails":
             found[owner].append(heard.data["execution"])
+    return found
+
+
+def commissions_told(evidence: Evidence) -> dict[str, list[dict[str, Any]]]:
+    """Return the commission reports that the daemon keeps for each owner."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for owner, heard in evidence.history.streams("exec"):
+        if heard.kind == "commissionAndFeesReport":
+            found[owner].append(heard.data["commissionAndFeesReport"])
     return found
 
 
@@ -121,6 +137,8 @@ def one_answer_to_one_command(evidence: Evidence) -> Iterator[str]:
     """A run of the daemon gives a repeated command its first reply, unless that was "not sent"."""
     for command in evidence.commands:
         first: dict[int, Any] = {}
+        if command.cmd in ANEW:
+            continue
         for run, reply in command.replies:
             said = {name: value for name, value in reply.items() if name not in ("dup", "gen")}
             if not reply["ok"] and reply["error"]["outcome"] == "not_sent":
@@ -174,13 +192,31 @@ def _refs(evidence: Evidence, by: Callable[[Arrival], Any]) -> dict[Any, set[str
 
 
 def the_order_is_the_one_that_was_asked_for(evidence: Evidence) -> Iterator[str]:
-    """TWS gets action, type and quantity of an order as its client has given them."""
-    asked = placements(evidence)
+    """TWS gets the attributes of an order as its client has given them, when placing it or in one of its changes."""
+    asked, changed = placements(evidence), changes(evidence)
     for name, found in arrivals(evidence).items():
-        wanted = [each.args["order"] for each in asked.get(name, ())]
+        wanted = [each.placed()[name[1]] for each in asked.get(name, ())]
         for each in found:
-            if not any(all(_same(each.order.get(field), value) for field, value in one.items()) for one in wanted):
+            if not any(_is_asked_for(each.order, one, changed.get(name, [])) for one in wanted):
                 yield f"{name} reaches TWS as {each.order}, and its client has asked for {wanted}"
+
+
+def changes(evidence: Evidence) -> dict[Named, list[dict[str, Any]]]:
+    """Return the changes that were asked for, by order."""
+    found: dict[Named, list[dict[str, Any]]] = defaultdict(list)
+    for command in evidence.commands:
+        if command.cmd == "modifyOrder":
+            found[command.client, command.args["key"]].append(command.args["order"])
+    return found
+
+
+def _is_asked_for(order: dict[str, Any], wanted: dict[str, Any], changed: list[dict[str, Any]]) -> bool:
+    given = [wanted, *changed]
+    return all(
+        any(_same(order.get(field), each[field]) for each in given if field in each)
+        for field in wanted
+        if field != "transmit"  # which a group and a change set
+    )
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -246,7 +282,11 @@ def no_state_is_old(evidence: Evidence) -> Iterator[str]:
     messages = told(evidence)
     for name, orders in books(evidence).items():
         last, true = last_state(messages.get(name, [])), orders[-1].status
-        if true != "Inactive" and (last.get("state") == "done") == orders[-1].working:
+        if true == HELD and last.get("state") not in ("held", "unknown"):
+            yield f"{name} is kept back at TWS, and its last published state is {last.get('state')}"
+        if true == "ApiCancelled" and last.get("state") in ("held", "unknown"):  # no list of TWS has it
+            continue
+        if true not in ("Inactive", HELD) and (last.get("state") == "done") == orders[-1].working:
             yield f"{name} is {true} in the books, and its last published state is {last.get('state')}"
 
 
@@ -266,6 +306,8 @@ def an_execution_is_told_to_its_owner_only(evidence: Evidence) -> Iterator[str]:
     }
     for owner, found in executions_told(evidence).items():
         for each in found:
+            if owner == FOREIGN and each["execId"] in evidence.strangers:
+                continue
             if owners.get(each["execId"]) != owner:
                 yield f"{owner} is told the execution {each['execId']}, which is {owners.get(each['execId'])}'s"
 
@@ -293,6 +335,26 @@ def no_execution_twice(evidence: Evidence) -> Iterator[str]:
                 yield f"{owner} is told the execution {number} {times} times"
 
 
+def every_commission_is_told(evidence: Evidence) -> Iterator[str]:
+    """The commission of every execution in the books is published under its owner."""
+    known = commissions_told(evidence)
+    for order, execution, report in evidence.executions:
+        owner, key = named(order.order.get("orderRef", ""))
+        amounts = [
+            each.get("commissionAndFees") or 0.0 for each in known[owner] if each["execId"] == execution["execId"]
+        ]
+        if not any(_same(amount, report["commissionAndFees"]) for amount in amounts):
+            yield f"{owner} is told the commissions {amounts} of {key}, and the books have {report}"
+
+
+def no_commission_twice(evidence: Evidence) -> Iterator[str]:
+    """A commission is published once."""
+    for owner, found in commissions_told(evidence).items():
+        for number, times in Counter(each["execId"] for each in found).items():
+            if times > 1:
+                yield f"{owner} is told the commission of {number} {times} times"
+
+
 def every_execution_is_told(evidence: Evidence) -> Iterator[str]:
     """Every execution in the books is published under its owner."""
     known = {owner: {each["execId"] for each in found} for owner, found in executions_told(evidence).items()}
@@ -309,13 +371,70 @@ def positions_are_what_was_told(evidence: Evidence) -> Iterator[str]:
     symbols = {execution["execId"]: order.instrument.symbol for order, execution, _ in evidence.executions}
     for found in executions_told(evidence).values():
         for each in found:
-            if each["execId"] not in seen:
+            if each["execId"] not in seen and each["execId"] not in evidence.strangers:
                 seen.add(each["execId"])
                 sign = 1 if each["side"] == "BOT" else -1
                 sums[symbols.get(each["execId"], "?")] += sign * float(each["shares"])
     for symbol, quantity in evidence.positions.items():
         if abs(quantity - sums[symbol]) > 1e-6:
             yield f"{symbol}: the books have {quantity:g}, and the published executions make {sums[symbol]:g}"
+
+
+def the_positions_of_owners_are_true(evidence: Evidence) -> Iterator[str]:
+    """The last published position of an owner is the sum of the executions of its orders in the books."""
+    true: Counter[Named] = Counter()
+    for order, execution, _ in evidence.executions:
+        true[named(order.order.get("orderRef", ""))[0], order.instrument.symbol] += order.sign * execution["shares"]
+    said = {
+        (owner, heard.data["contract"]["symbol"]): float(heard.data["position"])
+        for owner, heard in evidence.history.streams("exec")
+        if heard.kind == "ownerPosition" and owner != FOREIGN
+    }
+    for name in sorted({*true, *said}):
+        if abs(true[name] - said.get(name, 0.0)) > 1e-6:
+            yield f"{name[0]} is told a position of {said.get(name)} {name[1]}, and the books make {true[name]:g}"
+
+
+def positions_are_those_of_the_account(evidence: Evidence) -> Iterator[str]:
+    """After a list of positions the state has what the account holds, and nothing that it holds no longer."""
+    for symbol in sorted({*evidence.holdings, *evidence.listed}):
+        true, said = evidence.holdings.get(symbol, 0.0), evidence.listed.get(symbol, 0.0)
+        if abs(true - said) > 1e-6:
+            yield f"{symbol}: the account holds {true:g}, and the state has {said:g}"
+
+
+def a_message_is_about_its_order(evidence: Evidence) -> Iterator[str]:
+    """A message of TWS about an order is published under the order that has its permId."""
+    book = books(evidence)
+    for name, messages in told(evidence).items():
+        if name[0] == FOREIGN:
+            continue
+        known = {order.perm_id for order in book.get(name, ())} | {None, 0}
+        for heard in messages:
+            about = heard.data.get("order") or heard.data
+            if heard.kind in ("openOrder", "orderStatus", "completedOrder") and about.get("permId") not in known:
+                yield f"{name}, which is {known}, is told of {about.get('permId')}: {heard.kind}"
+
+
+def an_unknown_order_has_an_alarm(evidence: Evidence) -> Iterator[str]:
+    """An alarm holds if nobody has known for some time what became of an order."""
+    history, alarmed, run, began = evidence.history, False, 0, 0.0
+    unknown: dict[str, float] = {}
+    for heard in history.heard:
+        if heard.at > history.audited:
+            break
+        if heard.process != run:
+            alarmed, run, began = False, heard.process, heard.at
+        if heard.kind == "orderState":
+            if heard.data["state"] == "unknown":
+                unknown.setdefault(heard.topic, heard.at)
+            else:
+                unknown.pop(heard.topic, None)
+        elif heard.kind == "alarm" and heard.data["alarm"] == "unknownOrders":
+            alarmed = heard.data["raised"]
+    late = [topic for topic, since in unknown.items() if history.audited - max(since, began) > ALARMED]
+    if late and not alarmed:
+        yield f"{sorted(late)} are unknown, and no alarm says so"
 
 
 def the_last_word_is_true(evidence: Evidence) -> Iterator[str]:
@@ -328,20 +447,20 @@ def the_last_word_is_true(evidence: Evidence) -> Iterator[str]:
 
 
 def an_accepted_order_is_not_lost(evidence: Evidence) -> Iterator[str]:
-    """An accepted order is in the books, or its owner was told that it is over, or that nobody knows."""
+    """An accepted order is in the books, or its owner was told that it is over, is kept back, or that nobody knows."""
     messages, book = told(evidence), books(evidence)
     for name in accepted(evidence):
         last = last_state(messages.get(name, [])).get("state", "never published")
-        if name not in book and last not in ("done", "unknown"):
+        if name not in book and last not in ("done", "unknown", "held"):
             yield f"{name} was accepted and is not at TWS, and its last state is {last}"
 
 
 def the_fate_is_said(evidence: Evidence) -> Iterator[str]:
-    """The daemon tells of every order that may have reached TWS: a state, its end, or that nobody knows."""
+    """The daemon publishes a state of every order that it has accepted, or that may have reached TWS."""
     messages = told(evidence)
     for name in sorted({*accepted(evidence), *arrivals(evidence)}):
-        if not messages.get(name):
-            yield f"{name} may be at TWS, and nothing was ever published of it"
+        if not last_state(messages.get(name, [])):
+            yield f"{name} may be at TWS, and no state was ever published of it"
 
 
 def streams_have_no_hole(evidence: Evidence) -> Iterator[str]:
@@ -352,9 +471,11 @@ def streams_have_no_hole(evidence: Evidence) -> Iterator[str]:
 
 
 def tws_sees_no_used_id(evidence: Evidence) -> Iterator[str]:
-    """TWS never refuses an order because its id was used before (103)."""
+    """TWS never refuses an order because its id was used before (103). Of a change that comes too late it says so."""
+    changed = changes(evidence)
     for owner, heard in evidence.history.streams("ord"):
-        if heard.kind == "error" and heard.data["errorCode"] == 103:
+        late = (owner, heard.topic.split(".")[2]) in changed
+        if heard.kind == "error" and heard.data["errorCode"] == 103 and not late:
             yield f"{owner} is told {heard.data['errorString']}, on {heard.topic}"
 
 
@@ -382,7 +503,10 @@ in_sequence = without(
     "one run of the daemon, which hears everything in its order", *RESTARTS, *BLINDNESS, *OUTAGES, "reorder"
 )
 
-_OVERTAKING = ("reject 103", "reject", "restart", "delay", "pace", *OUTAGES)
+_OVERTAKING = (
+    *("reject 103", "reject", "restart", "nightly reset", "same client id", "delay", "pace"),
+    *OUTAGES,
+)
 in_order = without("no id is burnt at TWS, and TWS hears all orders in their order", *_OVERTAKING)
 
 
@@ -425,7 +549,13 @@ RULES = (
     Rule(an_execution_is_told_as_it_was, always),
     Rule(no_execution_twice, kept),
     Rule(every_execution_is_told, always),
+    Rule(every_commission_is_told, always),
+    Rule(no_commission_twice, kept),
     Rule(positions_are_what_was_told, always),
+    Rule(the_positions_of_owners_are_true, always),
+    Rule(positions_are_those_of_the_account, always),
+    Rule(a_message_is_about_its_order, always),
+    Rule(an_unknown_order_has_an_alarm, always),
     Rule(streams_have_no_hole, kept),
 )
 

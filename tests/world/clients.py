@@ -7,6 +7,7 @@ same bytes. A client that does not name the epoch also repeats an order to a dae
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgpack
@@ -26,8 +27,21 @@ TRIES = 6
 """Times that a client sends one command before it waits for better days."""
 
 SYMBOLS = ("AAPL", "MSFT", "IBM")
-QUESTIONS = ("reqAllOpenOrders", "reqOpenOrders", "reqCompletedOrders", "reqExecutions", "reqPositions")
+QUESTIONS = (
+    *("reqAllOpenOrders", "reqOpenOrders", "reqCompletedOrders", "reqExecutions", "reqPositions"),
+    *("orders", "reconcile"),
+)
+ANEW = frozenset(("orders", "reconcile", "replay"))
+"""Commands whose repetition is answered anew."""
+PLACING = frozenset(("placeOrder", "placeOrders"))
 ARGS: dict[str, dict[str, Any]] = {"reqCompletedOrders": {"apiOnly": False}, "reqExecutions": {"execFilter": {}}}
+
+ACTS = (
+    *((40, "_place_one"), (7, "_place_group"), (15, "_cancel"), (2, "_cancel_several"), (11, "_change"), (4, "_ask")),
+    *((3, "_replay"), (8, "_repeat"), (3, "_place_again"), (5, "_place_in_time"), (1, "_cancel_unknown")),
+    (1, "_place_many"),
+)
+"""Methods by which a client does something, each with its share."""
 
 MOMENTARY = frozenset(("E_NOT_CONNECTED", "E_PACING", "E_BUSY", "E_STORE", "E_HALTED", "E_RESTART_WINDOW"))
 """Refusals after which the same command may be accepted later."""
@@ -48,6 +62,12 @@ class Command:
     """Runs of the daemon that have been given the command, one for each time."""
     replies: list[tuple[int, dict[str, Any]]] = field(default_factory=list)
     again: bool = False  # a retry after a refusal is planned
+
+    def placed(self) -> dict[str, dict[str, Any]]:
+        """Return the orders that the command places, by key."""
+        if self.cmd == "placeOrder":
+            return {self.key: self.args["order"]}
+        return {each["key"]: each["order"] for each in self.args["orders"]} if self.cmd == "placeOrders" else {}
 
     @property
     def accepted(self) -> bool:
@@ -82,6 +102,7 @@ class Client:
         self._away = False
         self._ids = 0
         self._keys = 0
+        self._revisions: dict[str, int] = {}
 
     def hear(self, heard: Heard) -> None:
         """Take a published message: the daemon of a new epoch does not know the old commands."""
@@ -93,31 +114,47 @@ class Client:
         """Do something, if alive and if the time for that is not over."""
         if not self.active or self._away:
             return
-        chance = self.chance
-        placed = [each for each in self.commands if each.cmd == "placeOrder"]
-        draw = chance.random()
-        if draw < 0.55 or not placed:
+        keys = [key for each in self.commands for key in each.placed()]
+        if not keys:
             self._place()
-        elif draw < 0.75:
-            self._cancel(chance.choice(placed[-6:]))
-        elif draw < 0.82:
-            cmd = chance.choice(QUESTIONS)
-            self._give(cmd, "", dict(ARGS.get(cmd, {})))
-        elif draw < 0.9:
-            self._send(chance.choice(self.commands[-6:]))  # once more, for no reason
-        elif draw < 0.93:
-            self._place(key=chance.choice(placed).key)  # another order, under a used key
-        elif draw < 0.98:
-            self._place(until=chance.choice((-1000.0, 0.3, 2.0)))
-        elif draw < 0.99:
-            self._cancel_unknown()
-        else:
-            for _ in range(chance.randrange(8, 16)):  # at once, so that some wait for their turn
-                self._place(until=chance.choice((None, 1.0)))
+            return
+        shares, acts = zip(*ACTS, strict=True)
+        (act,) = self.chance.choices(acts, shares)
+        getattr(self, act)(keys)
+
+    def _ask(self, _: list[str]) -> None:
+        cmd = self.chance.choice(QUESTIONS)
+        self._give(cmd, "", dict(ARGS.get(cmd, {})))
+
+    def _repeat(self, _: list[str]) -> None:
+        """Give a command again, for no reason."""
+        self._send(self.chance.choice(self.commands[-6:]))
+
+    def _place_again(self, keys: list[str]) -> None:
+        """Place another order, under a used key."""
+        self._place(key=self.chance.choice(keys))
+
+    def _place_in_time(self, _: list[str]) -> None:
+        self._place(until=self.chance.choice((-1000.0, 0.3, 2.0)))
+
+    def _place_many(self, _: list[str]) -> None:
+        """Place so many orders at once that some wait for their turn."""
+        for _each in range(self.chance.randrange(8, 16)):
+            self._place(until=self.chance.choice((None, 1.0)))
+
+    def _new_key(self) -> str:
+        self._keys += 1
+        return f"{self.name}{self._keys}"
+
+    def _place_one(self, _: list[str]) -> None:
+        self._place()
 
     def _place(self, key: str = "", until: float | None = None) -> None:
+        contract, order = self._order()
+        self._give("placeOrder", key or self._new_key(), {"contract": contract, "order": order}, until)
+
+    def _order(self) -> tuple[dict[str, Any], dict[str, Any]]:
         chance = self.chance
-        self._keys += 1
         order: dict[str, Any] = {
             "action": chance.choice(("BUY", "SELL")),
             "totalQuantity": chance.choice((1, 10, 100, 700, 2500)) + chance.randrange(10),
@@ -137,20 +174,63 @@ class Client:
             symbol = "QQQQQQ"  # no such contract: 200
         elif kind < 0.7:
             order["totalQuantity"] = 9_000_000  # too much: 201
-        contract = {"symbol": symbol, "secType": "STK", "exchange": "SMART", "currency": "USD"}
-        self._give("placeOrder", key or f"{self.name}{self._keys}", {"contract": contract, "order": order}, until)
+        elif kind < 0.76:
+            order["transmit"] = False  # TWS keeps it, until it is changed
+        elif kind < 0.82:
+            at = datetime.fromtimestamp(START_US / 1e6 + self._timeline.now + chance.uniform(2.0, 15.0), tz=UTC)
+            order |= {"orderType": "LMT", "lmtPrice": 1.0 if order["action"] == "BUY" else 5000.0}
+            order |= {"tif": "GTD", "goodTillDate": f"{at:%Y%m%d-%H:%M:%S}"}  # it expires
+        elif kind < 0.86:
+            order |= {"orderType": "LMT", "lmtPrice": 1.0 if order["action"] == "BUY" else 5000.0, "tif": "IOC"}
+        return {"symbol": symbol, "secType": "STK", "exchange": "SMART", "currency": "USD"}, order
 
-    def _cancel(self, placed: Command) -> None:
-        self._give("cancelOrder", placed.key, {})
+    def _place_group(self, _: list[str]) -> None:
+        """Place an entry with a target and a stop. The entry rests or is filled, or the group is refused."""
+        chance = self.chance
+        contract, entry = self._order()
+        entry.pop("transmit", None)
+        buys, quantity = entry["action"] == "SELL", entry["totalQuantity"]
+        exit_ = {"action": "BUY" if buys else "SELL", "totalQuantity": quantity}
+        key = self._new_key()
+        near = chance.random() < 0.5  # the target is filled behind the entry, and the stop cancelled
+        target = {**exit_, "orderType": "LMT", "lmtPrice": 5000.0 if buys == near else 1.0}
+        stop = {**exit_, "orderType": "STP", "auxPrice": 5000.0 if buys else 1.0}
+        if chance.random() < 0.15:
+            stop["auxPrice"] = 150.12345  # no such price: 110, and the others are cancelled
+        orders: list[dict[str, Any]] = [{"key": key, "contract": contract, "order": entry}]
+        orders += [
+            {"key": self._new_key(), "contract": contract, "order": each, "parent": key} for each in (target, stop)
+        ]
+        more = {"on_partial": "keep"} if chance.random() < 0.2 else {}
+        self._give("placeOrders", "", {"orders": orders, **more})
 
-    def _cancel_unknown(self) -> None:
+    def _change(self, keys: list[str]) -> None:
+        """Change an order: its quantity, its price, or that TWS is to transmit it."""
+        chance = self.chance
+        key = chance.choice(keys[-4:])
+        revision = self._revisions[key] = self._revisions.get(key, 0) + 1
+        change = chance.choice(({"totalQuantity": 50}, {"lmtPrice": 2.0}, {"transmit": True}, {"lmtPrice": 0.001234}))
+        self._give("modifyOrder", "", {"key": key, "rev": revision, "order": change})
+
+    def _replay(self, _: list[str]) -> None:
+        """Ask for the messages that were missed, as after a hole in the stream."""
+        stream = f"{self.chance.choice(('ord', 'exec'))}.{self.name}."
+        self._give("replay", "", {"stream": stream, "from": 1})
+
+    def _cancel(self, keys: list[str]) -> None:
+        self._give("cancelOrder", self.chance.choice(keys[-6:]), {})
+
+    def _cancel_several(self, keys: list[str]) -> None:
+        self._give("cancelOrders", "", {"all": True} if self.chance.random() < 0.5 else {"keys": keys[-2:]})
+
+    def _cancel_unknown(self, _: list[str]) -> None:
         self._give("cancelOrder", "none", {})
 
     def _give(self, cmd: str, key: str, args: dict[str, Any], until: float | None = None) -> None:
         """Write a command down, and send it. `until`: it is to be executed within so many seconds, by its clock."""
         self._ids += 1
         told = {"id": self._ids, "client": self.name, "cmd": cmd, "args": args}
-        epoch = self.epoch if self.names_epoch and cmd == "placeOrder" else None
+        epoch = self.epoch if self.names_epoch and cmd in PLACING else None
         if key:
             told["key"] = key
         if epoch is not None:
@@ -188,12 +268,15 @@ class Client:
         self._timeline.after(PATIENCE, unanswered)
 
     def _reply(self, command: Command, run: int, packed: bytes) -> None:
-        reply = msgpack.unpackb(packed)
+        reply = msgpack.unpackb(packed, strict_map_key=False)
         self._history.note(self._timeline.now, f"{self.name} hears {reply}")
         command.replies.append((run, reply))
         self.epoch = reply["epoch"]
         if reply["ok"]:
             self._history.mark(f"reply to {command.cmd}", *(["reply dup"] if reply.get("dup") else []))
+            if command.cmd == "replay":
+                for topic, body in reply["result"].get("messages", ()):
+                    self._history.keep(topic.decode(), body, msgpack.unpackb(body, strict_map_key=False))
             if self.careless and command.tries < 3:
                 self._timeline.after(self.chance.uniform(0.0, 2.0), self._send, command)
             return
@@ -215,7 +298,7 @@ class Client:
     def _come_back(self) -> None:
         self._away = False
         for command in self.commands:
-            if not command.replies and command.cmd in ("placeOrder", "cancelOrder"):
+            if not command.replies and command.cmd in (*PLACING, "cancelOrder", "modifyOrder"):
                 self._history.mark("a client repeated a command after its death")
                 command.tries = 0
                 self._send(command)

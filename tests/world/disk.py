@@ -5,7 +5,9 @@ process, but not a loss of power; with FULL, and when the log is copied into the
 module watches the statements of each connection, so it knows both: what has been written, and what has been synced.
 
 After each end of the daemon the files are copied, and the next daemon opens the copies, as SQLite finds them after a
-crash. A loss of power also cuts the copied log somewhere behind its synced part.
+crash. A loss of power also tears the copied log: behind its synced part it is cut somewhere, or some of its sectors
+have not reached the platter. A loss of power within a commit, between the writing of the log and its sync, tears what
+that commit has written, whatever `synchronous` is. A disk can also fail: every commit to one of the files raises then.
 """
 
 from __future__ import annotations
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 MEMORY = Path("/dev/shm")
 HEADER = 32
 """Bytes of the log's header. Another header means that the log has begun again from the front."""
+
+SECTOR = 512
+"""Bytes that reach the platter together, or not at all."""
 
 FULL = 2
 
@@ -56,6 +61,8 @@ class Log:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.synced = 0
+        self.before: bytes | None = None
+        """Content before the commit that is under way, if power may be lost within it."""
         self._header = b""
 
     def look(self) -> int:
@@ -69,6 +76,10 @@ class Log:
         if header != self._header:
             self._header, self.synced = header, 0
         return size
+
+    def content(self) -> bytes:
+        """Return all bytes of the log."""
+        return self.path.read_bytes() if self.path.exists() else b""
 
 
 class Watched(sqlite3.Connection):
@@ -84,8 +95,12 @@ class Watched(sqlite3.Connection):
                 self.log.synced = self.log.look()
             return cursor
         self.disk.passing("before")
+        self.disk.check(self.log)
         synced = super().execute("PRAGMA synchronous").fetchone()[0] >= FULL
+        self.log.before = self.log.content() if self.disk.may_tear else None
         cursor = super().execute(sql, *args)
+        self.disk.passing("within")
+        self.log.before = None
         size = self.log.look()
         if synced:
             self.log.synced = size
@@ -94,7 +109,11 @@ class Watched(sqlite3.Connection):
 
 
 class Disk:
-    """Disk of one machine. `passing` is told of each commit, "before" and "after", and may end the daemon there."""
+    """Disk of one machine.
+
+    `passing` is told of each commit, "before", "within" and "after", and may end the daemon there. `may_tear`: power
+    may be lost within one of the next commits.
+    """
 
     def __init__(self, chance: random.Random, passing: Callable[[str], None]) -> None:
         self._chance = chance
@@ -103,6 +122,9 @@ class Disk:
         self._logs: list[Log] = []
         self._passing = passing
         self._watching = True
+        self._failing = ""
+        self._unwritten: set[Path] = set()
+        self.may_tear = False
         self.directory.mkdir()
 
     @property
@@ -130,27 +152,64 @@ class Disk:
         if self._watching:
             self._passing(side)
 
+    def fail(self, name: str) -> None:
+        """Have every commit to a file fail from now on; "" ends that."""
+        self._failing = name
+
+    def check(self, log: Log) -> None:
+        """Raise the error of a full disk if commits to the file of this log fail now."""
+        if self._watching and log.path.name == f"{self._failing}-wal":
+            self._unwritten.add(log.path)
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_FULL, "SQLITE_FULL"
+            raise error
+        self._unwritten.discard(log.path)
+
     def end(self, power: float | None) -> int:
         """Keep what is on the disk when the daemon ends. Return the bytes of the log that are lost.
 
-        `power`: power is lost, and of what is not synced this share (0 to 1) has reached the platter.
+        `power`: power is lost, and of what is not synced this share (0 to 1) has reached the platter. What the daemon
+        could not write is lost, too.
         """
-        self._watching = False
+        self._watching, self.may_tear = False, False
         old, self._generation = self.directory, self._generation + 1
         self.directory.mkdir()
-        lost = 0
+        lost = len(self._unwritten)
+        self._unwritten.clear()
         for path in sorted(old.iterdir()):
             if not path.name.endswith("-shm"):
                 shutil.copyfile(path, self.directory / path.name)
         if power is not None:
-            for log in self._logs:
-                size = log.look()
-                kept = log.synced + int((size - log.synced) * power)
-                lost += size - kept
-                if size > kept:
-                    with (self.directory / log.path.name).open("r+b") as file:
-                        file.truncate(kept)
+            lost += sum(self._tear(log, power) for log in self._logs)
         return lost
+
+    def _tear(self, log: Log, power: float) -> int:
+        """Take from a copied log what has not reached the platter. Return the bytes of earlier commits among it."""
+        size, content = log.look(), log.content()
+        if log.before is not None:
+            old = content[:HEADER] + log.before[HEADER:]  # SQLite syncs a new header before the rest
+            self._write(log, self._torn(old, content, power))  # nobody was told that it is done
+            return 0
+        kept = log.synced + int((size - log.synced) * power)
+        if size == kept:
+            return 0
+        if 0 < power < 1 and self._chance.random() < 0.5:  # the sectors have come in another order
+            old = content[: log.synced].ljust(size, b"\0")
+            torn = self._torn(old, content, power)
+        else:
+            torn = content[:kept]
+        self._write(log, torn)
+        return size - kept
+
+    def _torn(self, old: bytes, new: bytes, power: float) -> bytes:
+        """Return a content of which each sector is the new one, with a chance of `power`, or the old one."""
+        old = old.ljust(len(new), b"\0")
+        places = range(0, len(new), SECTOR)
+        return b"".join((new if self._chance.random() < power else old)[at : at + SECTOR] for at in places)
+
+    def _write(self, log: Log, content: bytes) -> None:
+        if content or (self.directory / log.path.name).exists():
+            (self.directory / log.path.name).write_bytes(content)
 
     def begin(self) -> None:
         """Forget the directories of earlier daemons, which are closed by now."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.world.process import BORDERS, Doom
+from tests.world import outsiders
+from tests.world.process import BORDERS, CLIENT_ID, Doom
 
 if TYPE_CHECKING:
     import random
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MISSED = ("late", "lost", "some", "duplicate", "reorder")
 """Fates of the order events that happen while TWS is without IB's servers (docs/simulator.md)."""
+
+DAY = 86400
 
 OUTAGE = 1 / 6
 """One over the mean length of a fault, in seconds."""
@@ -68,7 +71,7 @@ def _client_dies(world: World, chance: random.Random) -> None:
 
 
 def _clock(world: World, chance: random.Random) -> None:
-    seconds = chance.choice((1, 60, 3600)) * chance.uniform(-1.0, 1.0)
+    seconds = chance.choice((1, 60, 3600, DAY, 3 * DAY)) * chance.uniform(-1.0, 1.0)
     world.history.fault(world.timeline.now, f"the clock of the machine is set by {seconds:+.3f} s")
     world.set_clock(round(seconds * 1e6))
 
@@ -112,6 +115,44 @@ def _outage(world: World, chance: random.Random) -> None:
     world.timeline.after(seconds, lambda: world.tws.fault(do=back))
 
 
+def _disk(name: str) -> Callable[[World, random.Random], None]:
+    """Return the fault that commits to a file fail for some time."""
+
+    def strike(world: World, chance: random.Random) -> None:
+        seconds = round(chance.expovariate(OUTAGE), 2) + 0.1
+        world.history.fault(world.timeline.now, f"commits to {name} fail for {seconds:.2f} s")
+        world.disk.fail(name)
+        world.timeline.after(seconds, world.disk.fail, "")
+
+    return strike
+
+
+def _garble(world: World, chance: random.Random) -> None:
+    orders = [each for each in world.tws.orders if each.client == CLIENT_ID and not each.done]
+    if orders:
+        found = chance.choice(orders)
+        world.history.fault(world.timeline.now, f"a report of {found.order.get('orderRef')} cannot be read")
+        world.tws.garble(found)
+
+
+def _nightly(world: World, chance: random.Random) -> None:
+    """TWS loses IB's servers, says so again and again, restarts, and gives order ids again that were used."""
+    seconds, away, ids = round(chance.uniform(5, 25), 2), round(chance.uniform(2, 60), 2), -chance.randrange(1, 30)
+    events = _missed(chance)
+    world.history.fault(
+        world.timeline.now,
+        f"nightly reset: {seconds:.2f} s without IB's servers (order events: {events}), restart, {away:.2f} s later "
+        f"nextValidId has gone by {ids}",
+    )
+    world.tws.fault(do="1100", events=events, repeat=20, every=1.5)
+
+    def restart() -> None:
+        world.tws.fault(do="1102")
+        world.tws.fault(do="restart", ids=ids, **{"for": away})
+
+    world.timeline.after(seconds, restart)
+
+
 def _requests(chance: random.Random) -> list[str]:
     return [chance.choice(("placeOrder", "cancelOrder", "reqAllOpenOrders", "reqExecutions", "reqCompletedOrders"))]
 
@@ -149,6 +190,15 @@ FAULTS: dict[str, Callable[[World, random.Random], None]] = {
     "farm": _tws(do="farm", code=2103, farm="usfarm", for_=True),
     "1300": _tws(do="1300", port=4003),
     "restart": _tws(do="restart", ids=lambda chance: chance.choice((0, 0, 5, -3)), for_=True),
+    "nightly reset": _nightly,
+    "journal": _disk("orders.db"),
+    "store": _disk("events.db"),
+    "other client": outsiders.trade,
+    "same client id": outsiders.take_the_id,
+    "order by hand": outsiders.trade_by_hand,
+    "cancel by hand": outsiders.cancel_by_hand,
+    "transmit by hand": outsiders.transmit_by_hand,
+    "garble": _garble,
     "duplicate": _tws(do="order-events", how="duplicate", times=lambda chance: chance.randrange(1, 6)),
     "reorder": _tws(do="order-events", how="reorder", times=lambda chance: chance.randrange(1, 6)),
     "lose events": _tws(do="order-events", how="lose", times=lambda chance: chance.randrange(1, 4)),
@@ -167,6 +217,7 @@ BLINDNESS = frozenset(
     (
         *("network reset", "network silence", "refuse", "accept-close", "stall", "half-open", "close", "drop", "slow"),
         *("delay", "pace", "id-in-use", "stuck-id", "1300", "restart", "lose events", "lose", "ignore"),
+        *("nightly reset", "same client id"),
     )
 )
 """Kinds for which the daemon may hear too late of something that TWS has done, or never, and is not told of that."""

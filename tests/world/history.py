@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from hashlib import blake2b
+from math import inf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
@@ -58,6 +59,8 @@ class History:
         self.marks: Counter[str] = Counter()
         """Catalogue entries that the seed has reached."""
         self.processes = 0
+        self.audited = inf
+        """Time of the audit: what is said afterwards belongs to the end of the daemon."""
         self.commits_lost = 0
         self.traced = traced
         self.trace: list[str] = []

@@ -37,9 +37,12 @@ if TYPE_CHECKING:
 START_US = 1_767_623_400_000_000
 """UTC when a world begins, in microseconds since 1970: Monday, 5 January 2026, 09:30 in New York."""
 
+CLIENT_ID = 1
+"""Client id of the daemon at TWS."""
+
 BORDERS = {
     "callback": ("before", "after"),
-    "commit": ("before", "after"),
+    "commit": ("before", "within", "after"),
     "write": ("before", "within", "after"),
     "frame": ("before", "after"),
     "reply": ("before",),
@@ -338,6 +341,7 @@ class Process:
     def plan(self, doom: Doom) -> None:
         """Have the process killed later."""
         self.doom, self._count = doom, 0
+        self._around.disk.may_tear = doom.place == "commit" and doom.power is not None
 
     def record(self, what: str, data: bytes) -> None:
         if not self.dead:
@@ -392,7 +396,7 @@ class Process:
         self.parts.bus.close()
         self.daemon._close_store()
         self.dead = True
-        self._around.disk.end(None)
+        self._around.history.commits_lost += self._around.disk.end(None) > 0
         self._around.timeline.after(0.0, ended)
 
     def close(self) -> None:

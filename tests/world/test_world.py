@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 import pytest
 
+from ibbridge.storage.records import JournalRecord
 from tests.world import catalogue, checkers, faults
 from tests.world.checkers import RULES, always, breaches
 from tests.world.disk import Disk
-from tests.world.process import StoreHere, _config
+from tests.world.process import Killed, OrderStoreHere, StoreHere, _config
 from tests.world.world import Evidence, live
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def copy_of(evidence: Evidence, stream: str, kind: str, **data: Any) -> None:
     """Add another message to a stream, made from its first of a kind."""
     owner = stream.partition(".")[2]
     numbers = evidence.history.numbers()[stream]
-    found = next(each for of, each in evidence.history.streams(stream.partition(".")[0]) if of == owner)
+    known = [each for of, each in evidence.history.streams(stream.partition(".")[0]) if of == owner]
+    found = next((each for each in known if each.kind == kind), known[0])
     body = {**found.body, "seq": numbers[-1] + 1, "type": kind, "data": data or found.data}
     evidence.history.keep(found.topic, msgpack.packb(body), body)
 
@@ -99,6 +101,20 @@ def book(evidence: Evidence, status: str) -> None:
     filled(evidence).status = status
 
 
+def doubt(evidence: Evidence) -> None:
+    found = next(each for each in evidence.history.heard if each.kind == "orderState")
+    body = {**found.body, "data": {**found.data, "state": "unknown"}}
+    evidence.history.heard[:] = [found._replace(body=body)]
+
+
+def lose(evidence: Evidence) -> None:
+    """Take an order that was done out of the books, and its end back."""
+    evidence.orders.clear()
+    for stream in [*evidence.history.numbers()]:
+        if stream.startswith("ord."):
+            copy_of(evidence, stream, "orderState", state="working", reason=None, changes=99)
+
+
 def revive(evidence: Evidence) -> None:
     owner, first = next(evidence.history.streams("ord"))
     copy_of(evidence, f"ord.{owner}", "orderState", state="working", reason=None, changes=99)
@@ -128,9 +144,15 @@ WRONGS: dict[str, Callable[[Evidence], Any]] = {
     "every_execution_is_told": lambda evidence: evidence.executions.append(
         (filled(evidence), {"execId": "another", "side": "BOT", "shares": 1.0}, {})
     ),
+    "every_commission_is_told": lambda evidence: evidence.executions[0][2].update(commissionAndFees=77.0),
+    "no_commission_twice": lambda evidence: copy_of(evidence, stream_of(evidence, "exec"), "commissionAndFeesReport"),
+    "the_positions_of_owners_are_true": lambda evidence: evidence.executions.pop(),
+    "positions_are_those_of_the_account": lambda evidence: evidence.listed.update(IBM=3.0),
+    "a_message_is_about_its_order": lambda evidence: setattr(filled(evidence), "perm_id", 3),
+    "an_unknown_order_has_an_alarm": doubt,
     "positions_are_what_was_told": lambda evidence: evidence.positions.update(AAPL=0.5),
     "the_last_word_is_true": lambda evidence: book(evidence, "Cancelled"),
-    "an_accepted_order_is_not_lost": lambda evidence: evidence.orders.clear(),
+    "an_accepted_order_is_not_lost": lose,
     "the_fate_is_said": lambda evidence: evidence.history._kept.pop(stream_of(evidence, "ord")),
     "streams_have_no_hole": lambda evidence: evidence.history._kept[stream_of(evidence, "ord")].pop(1),
     "tws_sees_no_used_id": lambda evidence: copy_of(
@@ -154,6 +176,7 @@ def test_a_rule_that_waits_says_for_what() -> None:
         "streams have no hole",
         "states are numbered",
         "no execution twice",
+        "no commission twice",
         "tws sees no used id",  # a simulated TWS that burns ids, or hears requests in another order, says 103 itself
     }
 
@@ -181,6 +204,57 @@ def test_a_loss_of_power_takes_commits_that_are_not_synced_and_a_kill_takes_none
             again.close()
         finally:
             disk.remove()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_loss_of_power_within_a_commit_of_the_journal_takes_nothing_else(seed: int) -> None:
+    passed: list[str] = []
+
+    def passing(side: str) -> None:
+        passed.append(side)
+        if ends and side == "within":
+            raise Killed
+
+    ends = False
+    disk = Disk(random.Random(seed), passing)
+    try:
+        journal = OrderStoreHere(disk)
+        journal.open(1, None)
+        for number in range(60):  # the log begins anew meanwhile
+            assert journal.commit([record(number)])
+            journal.tick()
+        ends, disk.may_tear = True, True
+        with pytest.raises(Killed):
+            journal.commit([record(60)])
+        assert disk.end(random.Random(seed).random()) == 0
+        journal.close()
+        disk.begin()
+        ends = False
+        again = OrderStoreHere(disk)
+        again.open(1, None)
+        assert again.fault == ""
+        assert all(again.find(1, record(number).name) == record(number) for number in range(60))
+        again.close()
+    finally:
+        disk.remove()
+    assert {"before", "within", "after"} == {*passed}
+
+
+def record(number: int) -> JournalRecord:
+    return JournalRecord(1, b"order %d" % number, b"value" * 100, open=True)
+
+
+def test_commits_to_one_file_can_fail_and_what_was_not_written_counts_as_lost() -> None:
+    disk = Disk(random.Random(1), lambda _: None)
+    try:
+        store = opened(disk, "normal")
+        disk.fail("events.db")
+        store.append([(b"ord.a", 1, 0, b"ord.a.k.error.", b"body", None, None)])
+        assert "full" in store.fault
+        assert disk.end(None) > 0
+        store.close()
+    finally:
+        disk.remove()
 
 
 def opened(disk: Disk, sync: str) -> StoreHere:

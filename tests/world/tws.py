@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec import Acceptor, FramingError, HandshakeError, Message
 from ibbridge.sim.client_connection import ClientConnection, hand_over
+from ibbridge.sim.encoding import Encoder
 from ibbridge.sim.engine import SimulatedTws
+from ibbridge.sim.faults.corrupt_frames import garbled
 from ibbridge.sim.faults.injector import FaultInjector
 from ibbridge.sim.faults.script import step as fault_step
 from ibbridge.sim.latency import LatencyModel
@@ -114,6 +116,10 @@ class TwsPort:
                 found[symbol] = found.get(symbol, 0.0) + position.quantity
         return found
 
+    def is_away(self) -> bool:
+        """Return True if TWS is not running, or is without IB's servers."""
+        return any(self.injector.schedule.active(do, None) for do in ("restart", "1100", "2110"))
+
     # -- connections
 
     def takes(self) -> bool:
@@ -144,7 +150,7 @@ class TwsPort:
                     self._take(client, message, now)
         except (FramingError, HandshakeError):
             client.connection.writer.close()
-        self._flush()
+        self.flush()
         if client.ended and client in self._clients:
             client.connection.writer.close()
 
@@ -185,14 +191,25 @@ class TwsPort:
         for client in [*self._clients]:
             if client.held or client.ended:
                 self.read(client)
-        self._flush()
+        self.flush()
         self._timeline.after(self._pause, self._tick)
+
+    def garble(self, order: SimulatedOrder) -> None:
+        """Send a report of an order that cannot be read."""
+        now = self._timeline.now
+        for client in self._clients:
+            connection = client.connection
+            if connection.session is not None and connection.acceptor.dialect is not None:
+                whole = Encoder(connection.acceptor.dialect).put("orderStatus", order.order_status())
+                connection.pipe.put(garbled(whole, "undecodable"), now)
+        self.flush()
 
     def calm(self) -> None:
         """Go on more slowly, because nothing new happens any more."""
         self._pause = CALM
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Send what TWS has to say."""
         now = self._timeline.now
         for client in [*self._clients]:
             client.connection.flush(now)
@@ -203,12 +220,12 @@ class TwsPort:
 
     def _flush_answers(self) -> None:
         self._answer_due = None
-        self._flush()
+        self.flush()
 
     def fault(self, **given: Any) -> None:
         """Apply a fault of the simulator now."""
         self._begin(fault_step(given))
-        self._flush()
+        self.flush()
 
     def _begin(self, step: Any) -> None:
         now = self._timeline.now

@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
+from ibbridge.orders.order import Order
+from ibbridge.orders.state_machine import TRANSITIONS
 from tests.world import faults
+from tests.world.catalogue import transition
 from tests.world.clients import Client
 from tests.world.disk import Disk
 from tests.world.history import Arrival, History, brief
-from tests.world.process import Process, Surroundings
+from tests.world.process import CLIENT_ID, Process, Surroundings
 from tests.world.timeline import Timeline
 from tests.world.tws import TwsPort
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ibbridge.orders.state_machine import OrderEvent, Reason
     from ibbridge.sim.orders.order import SimulatedOrder
     from tests.world.clients import Command
     from tests.world.history import Heard
@@ -35,10 +39,12 @@ COMPARED = 150.0
 """Seconds in which a daemon that compares its orders with those of TWS every minute has done so twice."""
 PATIENCE = 900.0
 """Seconds after the last fault in which the daemon must be ready again, and stay so."""
+LISTED = 8.0
+"""Seconds for the list of positions before the audit, and for what follows from it."""
 OPERATOR = "operator"
 
 SETTINGS = {
-    "tws.client_id": 1,
+    "tws.client_id": CLIENT_ID,
     "bus.heartbeat": 5,
     "commands.allow": "[reqGlobalCancel]",
     "store.slow": 86400,  # how long a commit takes here is no matter of the seed
@@ -55,8 +61,15 @@ class Evidence(NamedTuple):
     orders: list[SimulatedOrder]
     executions: list[tuple[SimulatedOrder, dict[str, Any], dict[str, Any]]]
     positions: dict[str, float]
+    """Holdings that the orders of this daemon have made."""
     struck: frozenset[str]
     """Kinds of faults that have struck."""
+    strangers: frozenset[str]
+    """Ids of the executions of others at TWS."""
+    holdings: dict[str, float]
+    """All holdings, by symbol."""
+    listed: dict[str, float]
+    """Positions that the daemon has in its state after a list of TWS's, by symbol."""
 
 
 class Result(NamedTuple):
@@ -84,6 +97,7 @@ class World:
         self._operations = 0
         self._statuses: dict[tuple[str, str], str] = {}
         self._faulty = True
+        self._listed: dict[str, float] = {}
         self.disk = Disk(disk, self._commit)
         self.history.hidden = self.disk.root
         newest = self.chance.choice((176, 187, 200, 200, 203, 226))
@@ -144,6 +158,7 @@ class World:
         self._dooms_wait.clear()
         if self.process is not None:
             self.process.doom = None
+        self.disk.fail("")
         self.tws.fault(do="off")  # an outage ends with 1102
         self.operate("resume")
         settled = SETTLED
@@ -167,13 +182,18 @@ class World:
         self.timeline.run(self.timeline.now + 10.0)
         for row in self.disk.rows():
             self.history.record(0.0, "row", row)
+        refs = {each.ref for each in self.history.arrivals}
+        orders = [each for each in self.tws.orders if each.client == CLIENT_ID and each.order.get("orderRef") in refs]
+        own = [each for each in self.tws.executions if each[0] in orders]
+        strangers = [each for each in self.tws.executions if each[0] not in orders]
+        holdings = self.tws.positions()
+        positions = dict(holdings)
+        for order, execution, _ in strangers:
+            positions[order.instrument.symbol] -= order.sign * execution["shares"]
+        commands = [command for client in self.clients for command in client.commands]
+        others = frozenset(execution["execId"] for _, execution, _ in strangers)
         return Evidence(
-            self.history,
-            [command for client in self.clients for command in client.commands],
-            self.tws.orders,
-            self.tws.executions,
-            self.tws.positions(),
-            frozenset(self.struck),
+            self.history, commands, orders, own, positions, frozenset(self.struck), others, holdings, self._listed
         )
 
     # -- the daemon
@@ -294,15 +314,37 @@ class World:
             if "was not placed" in data["errorString"]:
                 mark(f"an accepted order never left, {data['errorCode']}")
         elif heard.kind in ("orderStatus", "orderState"):
-            field = "status" if heard.kind == "orderStatus" else "state"
-            status, order = str(data.get(field)), (heard.kind, heard.topic)
-            before = self._statuses.get(order, "new")
-            self._statuses[order] = status
-            mark(f"{field} {status}")
-            if before != status:
-                mark(f"{field} {before} -> {status}")
-        elif heard.kind in ("alarm", "store", "halt", "bye", "farm", "gap", "execDetails"):
+            self._mark_state(heard)
+        elif heard.kind == "reconciled":
+            self._mark_comparison(data)
+        elif heard.kind == "alarm":
+            mark("message alarm", f"alarm {data['alarm']} {'raised' if data['raised'] else 'over'}")
+        elif heard.kind in ("store", "halt", "bye", "farm", "gap", "execDetails", "ownerPosition", "position"):
             mark(f"message {heard.kind}")
+            if "synthetic" in heard.body.get("flags", ()):
+                mark(f"message {heard.kind}, synthetic")
+
+    def _mark_state(self, heard: Heard) -> None:
+        field = "status" if heard.kind == "orderStatus" else "state"
+        status, order = str(heard.data.get(field)), (heard.kind, heard.topic)
+        before = self._statuses.get(order, "new")
+        self._statuses[order] = status
+        self.history.mark(f"{field} {status}")
+        if before != status:
+            self.history.mark(f"{field} {before} -> {status}")
+        for why in ("reason", "cause"):
+            if heard.data.get(why):
+                self.history.mark(f"{why} {heard.data[why]}")
+
+    def _mark_comparison(self, data: dict[str, Any]) -> None:
+        if self.process is None:
+            return
+        upstream = self.process.parts.tws.session.upstream
+        after = {"ok": "a connect", "restored, data lost": "1101", "restored, data kept": "1102"}.get(upstream, "1100")
+        whole = "" if data["complete"] else ", without all answers"
+        self.history.mark(f"orders were compared after {after}{whole}")
+        if data["not_at_tws"]:
+            self.history.mark("an order was found nowhere")
 
     # -- the audit
 
@@ -321,6 +363,10 @@ class World:
 
     def _audit(self) -> None:
         """Read every durable stream back from the daemon."""
+        self.operate("reqPositions")
+        self.timeline.run(self.timeline.now + LISTED)
+        self.history.audited = self.timeline.now
+        self._listed = self._positions()
         if self.history.commits_lost:  # numbers were given twice: what counts is what the daemon still has
             self.history.forget()
         for prefix in ("ord.", "exec."):
@@ -332,6 +378,19 @@ class World:
                 after = found.get("next")
                 if after is None:
                     break
+
+    def _positions(self) -> dict[str, float]:
+        """Return the positions in the state of the daemon."""
+        rows = [
+            msgpack.unpackb(packed, strict_map_key=False)
+            for each in self._ask("snapshot", prefix="acct.").get("streams", ())
+            for _, packed in each["messages"]
+        ]
+        return {
+            row["data"]["contract"]["symbol"]: float(row["data"]["position"])
+            for row in rows
+            if row["type"] == "position"
+        }
 
     def _replay(self, stream: str) -> None:
         following: int | None = 1
@@ -362,15 +421,23 @@ def live(seed: int, *, traced: bool = False, calm: bool = False) -> Result:
     """Live through a seed."""
     log = logging.getLogger("ibbridge")
     world = World(seed, traced=traced, calm=calm)
-    handler = _Lines(world)
+    handler, step = _Lines(world), Order.step
+
+    def watched(order: Order, event: OrderEvent, reason: Reason | None = None) -> None:
+        if (order.state, event) in TRANSITIONS:
+            world.history.mark(transition(order.state, event))
+        step(order, event, reason)
+
     before, propagated = log.level, log.propagate
     log.propagate = False
     log.setLevel(logging.INFO if traced else logging.CRITICAL + 1)
     log.addHandler(handler)
+    Order.step = watched  # type: ignore[method-assign, assignment]
     try:
         evidence = world.live()
         return Result(seed, world.history.digest(), evidence)
     finally:
+        Order.step = step  # type: ignore[method-assign]
         log.removeHandler(handler)
         log.setLevel(before)
         log.propagate = propagated
