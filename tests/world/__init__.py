@@ -34,7 +34,7 @@ a change to the daemon the seed may take another course from the first changed b
 Switching a rule on. Rules that wait for a promise say so in `checkers.RULES` (`waits_for`). When the daemon gives the
 promise, leave only the check and its `then` (for most rules `always`) in the row.
 
-Left out: threads and asyncio (the daemon's loop is the timeline), ZeroMQ and its losses, a disk that hangs
-(`tests/attacks`), market data, exercises of options, several accounts, and midnight. Another program under the daemon's
-client id takes order ids far above the daemon's (`outsiders.APART`).
+Left out: threads and asyncio (the daemon's loop is the timeline), ZeroMQ and its losses, a disk that hangs, or that
+is full when the daemon starts (`tests/attacks`), market data, exercises of options, several accounts, and midnight.
+Another program under the daemon's client id takes order ids far above the daemon's (`outsiders.APART`).
 """

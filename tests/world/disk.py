@@ -112,7 +112,8 @@ class Disk:
     """Disk of one machine.
 
     `passing` is told of each commit, "before", "within" and "after", and may end the daemon there. `may_tear`: power
-    may be lost within one of the next commits.
+    may be lost within one of the next commits. `can_fail`: commits may fail; not while the daemon starts.
+    `has_failed`: a commit of the running daemon has failed.
     """
 
     def __init__(self, chance: random.Random, passing: Callable[[str], None]) -> None:
@@ -125,6 +126,7 @@ class Disk:
         self._failing = ""
         self._unwritten: set[Path] = set()
         self.may_tear = False
+        self.can_fail = self.has_failed = False
         self.directory.mkdir()
 
     @property
@@ -158,7 +160,8 @@ class Disk:
 
     def check(self, log: Log) -> None:
         """Raise the error of a full disk if commits to the file of this log fail now."""
-        if self._watching and log.path.name == f"{self._failing}-wal":
+        if self.can_fail and log.path.name == f"{self._failing}-wal":
+            self.has_failed = True
             self._unwritten.add(log.path)
             error = sqlite3.OperationalError("database or disk is full")
             error.sqlite_errorcode, error.sqlite_errorname = sqlite3.SQLITE_FULL, "SQLITE_FULL"
@@ -171,7 +174,7 @@ class Disk:
         `power`: power is lost, and of what is not synced this share (0 to 1) has reached the platter. What the daemon
         could not write is lost, too.
         """
-        self._watching, self.may_tear = False, False
+        self._watching = self.may_tear = self.can_fail = False
         old, self._generation = self.directory, self._generation + 1
         self.directory.mkdir()
         lost = len(self._unwritten)
@@ -214,13 +217,13 @@ class Disk:
     def begin(self) -> None:
         """Forget the directories of earlier daemons, which are closed by now."""
         self._logs.clear()
-        self._watching = True
+        self._watching, self.has_failed = True, False
         for path in self._root.iterdir():
             if path != self.directory:
                 shutil.rmtree(path)
 
     def rows(self) -> list[bytes]:
-        """Return every row of every table of every file, as text."""
+        """Return every row of every table of every file, as text: without checksums, which are also of paths."""
         self._watching = False
         found = []
         for path in sorted(self.directory.glob("*.db")):
@@ -230,7 +233,9 @@ class Disk:
                     name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
                 ]
                 for name in names:
-                    found += [f"{path.name} {name} {row!r}".encode() for row in db.execute(f'SELECT * FROM "{name}"')]
+                    rows = db.execute(f'SELECT * FROM "{name}"')
+                    kept = [number for number, about in enumerate(rows.description) if about[0] != "checksum"]
+                    found += [f"{path.name} {name} {[row[each] for each in kept]!r}".encode() for row in rows]
             finally:
                 db.close()
         return found

@@ -104,15 +104,22 @@ def _missed(chance: random.Random) -> str:
 
 
 def _outage(world: World, chance: random.Random) -> None:
-    """TWS loses IB's servers; what happens to orders meanwhile may never come; that they are back is all it says."""
-    seconds, back = round(chance.expovariate(OUTAGE), 2) + 0.1, chance.choice(("1101", "1102"))
+    """TWS loses IB's servers; what happens to orders meanwhile may never come; that they are back is all it says.
+
+    Mostly the outage begins while a large order is being filled.
+    """
+    seconds, back = round(chance.expovariate(OUTAGE), 2) + 0.1, world.says_back or chance.choice(("1101", "1102"))
     events = _missed(chance)
     world.history.fault(
         world.timeline.now, f"TWS is without IB's servers for {seconds:.2f} s, then says {back}; order events: {events}"
     )
     world.history.mark(f"order events of an outage, {events}")
-    world.tws.fault(do="1100", events=events, repeat=chance.choice((1, 5)))
-    world.timeline.after(seconds, lambda: world.tws.fault(do=back))
+    before = 0.0
+    if chance.random() < 0.7:
+        before = round(chance.uniform(0.05, 0.8), 2)
+        chance.choice(world.clients).place_large()
+    world.timeline.after(before, lambda: world.tws.fault(do="1100", events=events, repeat=chance.choice((1, 5))))
+    world.timeline.after(before + seconds, lambda: world.tws.fault(do=back))
 
 
 def _disk(name: str) -> Callable[[World, random.Random], None]:
@@ -128,7 +135,7 @@ def _disk(name: str) -> Callable[[World, random.Random], None]:
 
 
 def _garble(world: World, chance: random.Random) -> None:
-    orders = [each for each in world.tws.orders if each.client == CLIENT_ID and not each.done]
+    orders = [each for each in world.tws.orders if each.client == CLIENT_ID and each.working]
     if orders:
         found = chance.choice(orders)
         world.history.fault(world.timeline.now, f"a report of {found.order.get('orderRef')} cannot be read")
@@ -180,6 +187,9 @@ FAULTS: dict[str, Callable[[World, random.Random], None]] = {
     "split": _tws(do="split", bytes=lambda chance: chance.randrange(1, 9), for_=True),
     "slow": _tws(do="slow", rate=lambda chance: chance.randrange(20, 5000), for_=True),
     "delay": _tws(do="delay", seconds=lambda chance: round(chance.expovariate(0.5), 2), for_=True),
+    "late order": _tws(
+        do="delay", seconds=lambda chance: chance.choice((5.0, 45.0)), requests=["placeOrder"], for_=True
+    ),
     "pace": _tws(do="pace", rate=3, how=lambda chance: chance.choice(("reject", "wait")), for_=True),
     "id-in-use": _tws(do="id-in-use", how=lambda chance: chance.choice(("error", "close")), times=1),
     "stuck-id": _tws(do="stuck-id", seconds=lambda chance: round(chance.uniform(1, 20), 1), for_=True),
@@ -216,8 +226,8 @@ RESTARTS = frozenset(("kill", "power", "stop"))
 BLINDNESS = frozenset(
     (
         *("network reset", "network silence", "refuse", "accept-close", "stall", "half-open", "close", "drop", "slow"),
-        *("delay", "pace", "id-in-use", "stuck-id", "1300", "restart", "lose events", "lose", "ignore"),
-        *("nightly reset", "same client id"),
+        *("delay", "late order", "pace", "id-in-use", "stuck-id", "1300", "restart", "lose events", "lose", "ignore"),
+        *("nightly reset", "same client id", "order by hand"),
     )
 )
 """Kinds for which the daemon may hear too late of something that TWS has done, or never, and is not told of that."""
@@ -226,10 +236,16 @@ OUTAGES = frozenset(("1100", "2110", "outage"))
 """Kinds for which the daemon is told that it has missed something: it has to ask by itself."""
 
 
+GRAVE = ("outage", "outage", "outage", "kill", "power", "restart", "network reset", "lose events", "cancel by hand")
+"""Kinds that strike alone in some seeds."""
+
+
 def kinds(chance: random.Random) -> list[str]:
-    """Return the kinds of faults of a seed: in one of eight none, else some."""
+    """Return the kinds of faults of a seed: in one of eight none, in some one or two, else some."""
     if chance.random() < 0.125:
         return []
+    if chance.random() < 0.3:  # alone, or with another one: nothing else makes good what it has done
+        return [chance.choice(GRAVE), *chance.sample([*FAULTS], chance.randrange(2))]
     share = chance.choice((0.08, 0.2, 0.5))
     found = [name for name in FAULTS if chance.random() < share]
     if chance.random() < 0.5:  # what a restart leaves behind is half of the matter

@@ -26,7 +26,7 @@ STEP = 0.1
 
 APART = 100_000
 """Distance of the order ids of a program under the daemon's client id from those that TWS would give it: no order of
-the daemon's that has left, and not arrived, has such an id."""
+the daemon's that has left, and not arrived, has such an id. TWS gives no such id again after a restart."""
 
 
 def order(chance: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -56,11 +56,12 @@ def trade(world: World, chance: random.Random) -> None:
 
 
 def _place(world: World, session: Any, contract: dict[str, Any], wanted: dict[str, Any]) -> None:
-    core, number = world.tws.core, world.tws.core.orders.entry.next_id(session.client_id)
+    number = world.tws.core.orders.entry.next_id(session.client_id)
     if session.client_id == CLIENT_ID:
         number += APART
+        world.tws.keeps_ids = True
     world.history.fault(world.timeline.now, f"client id {session.client_id} places the order {number}: {wanted}")
-    core.request(session, "placeOrder", {"orderId": number, "contract": contract, "order": wanted})
+    world.tws.core.request(session, "placeOrder", {"orderId": number, "contract": contract, "order": wanted})
 
 
 def take_the_id(world: World, chance: random.Random) -> None:
@@ -100,6 +101,8 @@ def trade_by_hand(world: World, chance: random.Random) -> None:
         contract["symbol"] = symbol
         wanted = {"action": "SELL" if held[symbol] > 0 else "BUY", "totalQuantity": abs(held[symbol])}
         wanted["orderType"] = "MKT"
+        if chance.random() < 0.5:  # while the daemon hears nothing of it
+            world.break_off(0.0, 0.0)
     world.history.fault(world.timeline.now, f"somebody places an order in TWS: {contract['symbol']} {wanted}")
     try:
         world.tws.core.enter_order(contract, wanted)

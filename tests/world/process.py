@@ -322,7 +322,7 @@ class Process:
         self.dead = True
         around, history = self._around, self._around.history
         now = around.timeline.now
-        lost = around.disk.end(doom.power)
+        lost = around.disk.end(doom.power) + self._unwritten()
         history.commits_lost += lost > 0
         how = "kill -9" if doom.power is None else f"loss of power, {lost} bytes of the log are lost,"
         history.fault(now, f"{how} {doom.side} a {doom.place}; the daemon is away for {doom.away:.2f} s")
@@ -337,6 +337,10 @@ class Process:
                 else:  # TWS hears nothing, until its own kernel gives up
                     cable.break_off(None, around.chance.uniform(1.0, 60.0))
         around.timeline.after(0.0, around.ended, doom)
+
+    def _unwritten(self) -> int:
+        """Return the number of published messages that the store could not write so far."""
+        return self.store.uncommitted if self._around.disk.has_failed else 0
 
     def plan(self, doom: Doom) -> None:
         """Have the process killed later."""
@@ -365,7 +369,7 @@ class Process:
         self.daemon._report_start()
         self.parts.connector.begin()
         self._beat()
-        self.ready = True
+        self.ready = self._around.disk.can_fail = True
 
     def _beat(self) -> None:
         self.daemon.publish_heartbeat()
@@ -396,7 +400,7 @@ class Process:
         self.parts.bus.close()
         self.daemon._close_store()
         self.dead = True
-        self._around.history.commits_lost += self._around.disk.end(None) > 0
+        self._around.history.commits_lost += self._around.disk.end(None) + self._unwritten() > 0
         self._around.timeline.after(0.0, ended)
 
     def close(self) -> None:

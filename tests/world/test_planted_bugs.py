@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 MOST = 1000
 """Seeds within which a bug must be found. The test ends with the first that finds it."""
 
+SKIPPED = 235
+"""Seed from which on the test looks for the skipped reconciliation. It shows in one of some 150 seeds, so a search from
+the first seed on takes half a minute. A change of the world may move this; the test takes longer then, or fails."""
+
 
 def drop_a_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every third commit of the journal is said to be done, and is not."""
@@ -57,10 +61,10 @@ def skip_a_reconciliation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReconciliationSchedule, "tick", skipping)
 
 
-@pytest.mark.parametrize("plant", [drop_a_commit, reuse_an_id, skip_a_reconciliation])
-def test_a_planted_bug_is_found(plant: Callable[[Any], None], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("plant", "first"), [(drop_a_commit, 0), (reuse_an_id, 0), (skip_a_reconciliation, SKIPPED)])
+def test_a_planted_bug_is_found(plant: Callable[[Any], None], first: int, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
-    found = next((seed for seed in range(MOST) if breaches(live(seed).evidence)), None)
+    found = next((seed for seed in range(first, MOST) if breaches(live(seed).evidence)), None)
     assert found is not None
     monkeypatch.undo()
     assert not breaches(live(found).evidence), "without the bug the seed is fine"

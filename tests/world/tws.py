@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.codec import Acceptor, FramingError, HandshakeError, Message
+from ibbridge.codec import Acceptor, FramingError, HandshakeError, Message, frame
 from ibbridge.sim.client_connection import ClientConnection, hand_over
 from ibbridge.sim.encoding import Encoder
 from ibbridge.sim.engine import SimulatedTws
@@ -30,6 +30,10 @@ TICK = 0.25
 """Seconds between two ticks, and simulated seconds that pass in each: one beat of the simulated market."""
 CALM = 1.0
 """Seconds between two ticks when nothing new happens any more. The market is four times slower then."""
+
+
+PENDING_SUBMIT, SUBMITTED = "PendingSubmit", 1.5
+"""Status of an order that TWS has sent, and the seconds after which it is confirmed, in worlds with this status."""
 
 
 class Writer:
@@ -80,13 +84,25 @@ class Client:
 
 
 class TwsPort:
-    """Port of a simulated TWS. `heard` is told of each request that arrives: the daemon's run, name and data."""
+    """Port of a simulated TWS.
+
+    `pending`: orders are reported as `PendingSubmit` first. `heard` is told of each request that arrives: the daemon's
+    run, name and data.
+    """
 
     def __init__(
-        self, timeline: Timeline, seed: int, newest: int, heard: Callable[[int, str, dict[str, Any]], None]
+        self,
+        timeline: Timeline,
+        seed: int,
+        newest: int,
+        heard: Callable[[int, str, dict[str, Any]], None],
+        *,
+        pending: bool = False,
     ) -> None:
         self.core = SimulatedTws(seed)
         self.injector = FaultInjector(self.core, delays=LatencyModel(seed))
+        self.keeps_ids = False
+        """True if no restart changes the next order ids."""
         self._timeline = timeline
         self._newest = newest
         self._heard = heard
@@ -94,6 +110,23 @@ class TwsPort:
         self._pause = TICK
         self._answer_due: float | None = None
         timeline.after(TICK, self._tick)
+        if pending:
+            self._start, self.core.orders.book.start = self.core.orders.book.start, self._submit  # type: ignore[method-assign, assignment]
+
+    def _submit(self, order: SimulatedOrder) -> None:
+        """Report an order as `PendingSubmit` first. It goes to the market later, unless it is cancelled before."""
+        book = self.core.orders.book
+        if order not in book.tickets:
+            book.tickets.append(order)
+        book.number(order)
+        order.status = PENDING_SUBMIT
+        book.tell(order)
+        self._timeline.after(SUBMITTED, self._go, order)
+
+    def _go(self, order: SimulatedOrder) -> None:
+        if order.status == PENDING_SUBMIT:
+            self._start(order)
+            self.flush()
 
     # -- the books
 
@@ -201,7 +234,8 @@ class TwsPort:
             connection = client.connection
             if connection.session is not None and connection.acceptor.dialect is not None:
                 whole = Encoder(connection.acceptor.dialect).put("orderStatus", order.order_status())
-                connection.pipe.put(garbled(whole, "undecodable"), now)
+                text = whole[4:5].isdigit()  # or protobuf, which ends within a tag then
+                connection.pipe.put(garbled(whole, "undecodable") if text else frame(whole[4:] + b"\xff"), now)
         self.flush()
 
     def calm(self) -> None:
@@ -231,7 +265,7 @@ class TwsPort:
         now = self._timeline.now
         self.injector.begin(step, now)
         if step.do == "restart":
-            self.core.restart(step.args["ids"])
+            self.core.restart(0 if self.keeps_ids else step.args["ids"])
         for client in [*self._clients]:
             if step.client in (None, client.connection.client):
                 client.connection.spoil(step, self.core.context.second, now)

@@ -97,11 +97,14 @@ class World:
         self._operations = 0
         self._statuses: dict[tuple[str, str], str] = {}
         self._faulty = True
+        self.says_back = self.chance.choice(("1101", "1102", ""))
+        """Notice of every return of IB's servers in this world; empty if they differ."""
         self._listed: dict[str, float] = {}
         self.disk = Disk(disk, self._commit)
         self.history.hidden = self.disk.root
         newest = self.chance.choice((176, 187, 200, 200, 203, 226))
-        self.tws = TwsPort(self.timeline, seed, newest, self._arrive)
+        pending = self.chance.random() < 0.25
+        self.tws = TwsPort(self.timeline, seed, newest, self._arrive, pending=pending)
         self.settings = {
             **SETTINGS,
             "store.sync": self.chance.choice(("normal", "full")),
