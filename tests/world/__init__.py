@@ -36,5 +36,6 @@ promise, leave only the check and its `then` (for most rules `always`) in the ro
 
 Left out: threads and asyncio (the daemon's loop is the timeline), ZeroMQ and its losses, a disk that hangs, or that
 is full when the daemon starts (`tests/attacks`), market data, exercises of options, several accounts, and midnight.
-Another program under the daemon's client id takes order ids far above the daemon's (`outsiders.APART`).
+Another program under the daemon's client id, and order ids that go back, are not in one world, and its order ids are
+far from the daemon's (`outsiders.APART`).
 """

@@ -30,15 +30,18 @@ _E, _S = OrderEvent, OrderState
 
 UNREACHABLE = {
     **dict.fromkeys(
-        ((_S.QUEUED, event) for event in (_E.ACK, _E.OPEN, _E.FILL, _E.END)),
+        ((_S.QUEUED, event) for event in (_E.ACK, _E.OPEN, _E.STOP, _E.FILL, _E.END)),
         "TWS reports no order that has not left; the orderRef of another program would have to name it",
     ),
     **dict.fromkeys(
         ((state, _E.FILL) for state in (_S.SENT, _S.HELD, _S.UNKNOWN)),
         "an execution is a report of TWS, which has the order, before it is a fill",
     ),
+    **dict.fromkeys(
+        ((state, _E.MISS) for state in _S),
+        "the lists of TWS reach back to midnight, and no world lasts so long",
+    ),
     (_S.HELD, _E.MODIFY): "the change of an order that TWS keeps back leaves it as held, or transmits it",
-    (_S.HELD, _E.GARBLE): "TWS sends no report of an order that it keeps back",
     (_S.HELD, _E.WITHDRAW): "an order that is written without a record is rarely one that TWS is to keep back",
 }
 """Transitions that no seed reaches, or few of very many, each with the reason."""

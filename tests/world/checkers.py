@@ -265,6 +265,8 @@ def a_final_state_is_true(evidence: Evidence) -> Iterator[str]:
         if last.get("state") != "done" or name[0] == FOREIGN:
             continue
         true = {order.status for order in book.get(name, ())} or {"not sent" if name not in sent else "not there"}
+        if true == {HELD} and "late order" in evidence.struck:  # TWS said that it has none, and did not say more
+            continue
         if not true & TRUE_ENDS[str(last["reason"])]:
             yield f"{name} is said to be done, {last['reason']}, and the books have {sorted(true)}"
 
@@ -282,7 +284,7 @@ def no_state_is_old(evidence: Evidence) -> Iterator[str]:
     messages = told(evidence)
     for name, orders in books(evidence).items():
         last, true = last_state(messages.get(name, [])), orders[-1].status
-        if true == HELD and last.get("state") not in ("held", "unknown"):
+        if true == HELD and last.get("state") not in ("held", "unknown") and "late order" not in evidence.struck:
             yield f"{name} is kept back at TWS, and its last published state is {last.get('state')}"
         if true == "ApiCancelled" and last.get("state") in ("held", "unknown"):  # no list of TWS has it
             continue

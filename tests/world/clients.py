@@ -192,7 +192,11 @@ class Client:
             order |= {"orderType": "LMT", "lmtPrice": 1.0 if order["action"] == "BUY" else 5000.0}
             order |= {"tif": "GTD", "goodTillDate": f"{at:%Y%m%d-%H:%M:%S}"}  # it expires
         elif kind < 0.86:
-            order |= {"orderType": "LMT", "lmtPrice": 1.0 if order["action"] == "BUY" else 5000.0, "tif": "IOC"}
+            order |= {
+                "orderType": "LMT",
+                "lmtPrice": 1.0 if order["action"] == "BUY" else 5000.0,
+                "tif": chance.choice(("IOC", "FOK")),
+            }
         return {"symbol": symbol, "secType": "STK", "exchange": "SMART", "currency": "USD"}, order
 
     def _place_group(self, _: list[str]) -> None:

@@ -136,7 +136,10 @@ def _disk(name: str) -> Callable[[World, random.Random], None]:
 
 def _garble(world: World, chance: random.Random) -> None:
     orders = [each for each in world.tws.orders if each.client == CLIENT_ID and each.working]
-    if orders:
+    if chance.random() < 0.6:
+        world.history.fault(world.timeline.now, "a report before the next answer about an order cannot be read")
+        world.tws.garble_answer()
+    elif orders:
         found = chance.choice(orders)
         world.history.fault(world.timeline.now, f"a report of {found.order.get('orderRef')} cannot be read")
         world.tws.garble(found)

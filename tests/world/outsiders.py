@@ -24,9 +24,10 @@ PATIENCE = 6.0
 
 STEP = 0.1
 
+
 APART = 100_000
-"""Distance of the order ids of a program under the daemon's client id from those that TWS would give it: no order of
-the daemon's that has left, and not arrived, has such an id. TWS gives no such id again after a restart."""
+"""Distance of the order ids of a program under the daemon's client id from those that TWS would give it. Without it an
+order of the daemon's that did not arrive may have the same id, and be taken for the other one until TWS lists that."""
 
 
 def order(chance: random.Random) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -57,9 +58,7 @@ def trade(world: World, chance: random.Random) -> None:
 
 def _place(world: World, session: Any, contract: dict[str, Any], wanted: dict[str, Any]) -> None:
     number = world.tws.core.orders.entry.next_id(session.client_id)
-    if session.client_id == CLIENT_ID:
-        number += APART
-        world.tws.keeps_ids = True
+    number += APART if session.client_id == CLIENT_ID else 0
     world.history.fault(world.timeline.now, f"client id {session.client_id} places the order {number}: {wanted}")
     world.tws.core.request(session, "placeOrder", {"orderId": number, "contract": contract, "order": wanted})
 
@@ -74,11 +73,14 @@ def take_the_id(world: World, chance: random.Random) -> None:
 
 def _try(world: World, chance: random.Random, until: float, stays: float) -> None:
     core = world.tws.core
+    if world.tws.ids_went_back:
+        return
     session = None if world.tws.is_away() else core.connect(CLIENT_ID)
     if session is None or session.closed:
         if world.timeline.now < until:
             world.timeline.after(STEP, _try, world, chance, until, stays)
         return
+    world.tws.id_is_shared = True
     world.history.mark("another program traded under the daemon's client id")
     for _ in range(chance.randrange(1, 4)):
         _place(world, session, *order(chance))

@@ -36,6 +36,9 @@ PENDING_SUBMIT, SUBMITTED = "PendingSubmit", 1.5
 """Status of an order that TWS has sent, and the seconds after which it is confirmed, in worlds with this status."""
 
 
+_REPORT = {"status": "Submitted", "filled": 0.0, "remaining": 1.0, "avgFillPrice": 0.0, "permId": 0, "clientId": 1}
+
+
 class Writer:
     """Way of a connection's bytes to its client, as `ClientConnection` uses a stream's writer."""
 
@@ -87,7 +90,8 @@ class TwsPort:
     """Port of a simulated TWS.
 
     `pending`: orders are reported as `PendingSubmit` first. `heard` is told of each request that arrives: the daemon's
-    run, name and data.
+    run, name and data. Either another program shares the daemon's client id (`id_is_shared`), or order ids go back
+    (`ids_went_back`): otherwise TWS would give both programs the same ids.
     """
 
     def __init__(
@@ -101,8 +105,8 @@ class TwsPort:
     ) -> None:
         self.core = SimulatedTws(seed)
         self.injector = FaultInjector(self.core, delays=LatencyModel(seed))
-        self.keeps_ids = False
-        """True if no restart changes the next order ids."""
+        self._garbles = False
+        self.id_is_shared = self.ids_went_back = False
         self._timeline = timeline
         self._newest = newest
         self._heard = heard
@@ -200,6 +204,9 @@ class TwsPort:
             pass
         elif isinstance(message, Message) and connection.knows(message):
             self._heard(client.cable.run, message.name, message.data)
+            if self._garbles and message.name in ("placeOrder", "cancelOrder"):
+                self._garbles = False
+                self._send_garbled(client, {**_REPORT, "orderId": message.data["orderId"]})
             self.injector.asked(session, message.name, message.data, now)
         else:
             hand_over(self.core, session, connection.acceptor.version or 0, message)
@@ -229,14 +236,21 @@ class TwsPort:
 
     def garble(self, order: SimulatedOrder) -> None:
         """Send a report of an order that cannot be read."""
-        now = self._timeline.now
         for client in self._clients:
-            connection = client.connection
-            if connection.session is not None and connection.acceptor.dialect is not None:
-                whole = Encoder(connection.acceptor.dialect).put("orderStatus", order.order_status())
-                text = whole[4:5].isdigit()  # or protobuf, which ends within a tag then
-                connection.pipe.put(garbled(whole, "undecodable") if text else frame(whole[4:] + b"\xff"), now)
+            self._send_garbled(client, order.order_status())
         self.flush()
+
+    def garble_answer(self) -> None:
+        """Send such a report before the answer to the next order, change or cancel."""
+        self._garbles = True
+
+    def _send_garbled(self, client: Client, status: dict[str, Any]) -> None:
+        connection = client.connection
+        if connection.session is not None and connection.acceptor.dialect is not None:
+            whole = Encoder(connection.acceptor.dialect).put("orderStatus", status)
+            text = whole[4:5].isdigit()  # or protobuf, which ends within a tag then
+            garbage = garbled(whole, "undecodable") if text else frame(whole[4:] + b"\xff")
+            connection.pipe.put(garbage, self._timeline.now)
 
     def calm(self) -> None:
         """Go on more slowly, because nothing new happens any more."""
@@ -265,7 +279,9 @@ class TwsPort:
         now = self._timeline.now
         self.injector.begin(step, now)
         if step.do == "restart":
-            self.core.restart(0 if self.keeps_ids else step.args["ids"])
+            ids = max(0, step.args["ids"]) if self.id_is_shared else step.args["ids"]
+            self.ids_went_back = self.ids_went_back or ids < 0
+            self.core.restart(ids)
         for client in [*self._clients]:
             if step.client in (None, client.connection.client):
                 client.connection.spoil(step, self.core.context.second, now)
