@@ -436,7 +436,13 @@ def an_unknown_order_has_an_alarm(evidence: Evidence) -> Iterator[str]:
                 unknown.pop(heard.topic, None)
         elif heard.kind == "alarm" and heard.data["alarm"] == "unknownOrders":
             alarmed = heard.data["raised"]
-    late = [topic for topic, since in unknown.items() if history.audited - max(since, began) > ALARMED]
+    kept = {name for name, messages in told(evidence).items() if last_state(messages).get("state") == "unknown"}
+    late = [
+        topic
+        for topic, since in unknown.items()
+        if history.audited - max(since, began) > ALARMED
+        and tuple(topic.split(".")[1:3]) in kept  # a later state may be kept that the daemon died before it sent
+    ]
     if late and not alarmed:
         yield f"{sorted(late)} are unknown, and no alarm says so"
 

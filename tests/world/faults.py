@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ibbridge.sim.orders.order import HELD
 from tests.world import outsiders
 from tests.world.process import BORDERS, CLIENT_ID, Doom
 
@@ -135,7 +136,8 @@ def _disk(name: str) -> Callable[[World, random.Random], None]:
 
 
 def _garble(world: World, chance: random.Random) -> None:
-    orders = [each for each in world.tws.orders if each.client == CLIENT_ID and each.working]
+    own = [each for each in world.tws.orders if each.client == CLIENT_ID and not each.done]
+    orders = [each for each in own if each.status != HELD]
     if chance.random() < 0.6:
         world.history.fault(world.timeline.now, "a report before the next answer about an order cannot be read")
         world.tws.garble_answer()

@@ -105,6 +105,8 @@ def doubt(evidence: Evidence) -> None:
     found = next(each for each in evidence.history.heard if each.kind == "orderState")
     body = {**found.body, "data": {**found.data, "state": "unknown"}}
     evidence.history.heard[:] = [found._replace(body=body)]
+    evidence.history.forget()
+    evidence.history.keep(found.topic, msgpack.packb(body), body)
 
 
 def lose(evidence: Evidence) -> None:
