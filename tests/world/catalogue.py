@@ -14,7 +14,7 @@ from tests.world.process import BORDERS
 if TYPE_CHECKING:
     from collections.abc import Container
 
-LARGE = 3000
+LARGE = 10_000
 """Seeds from which on a run must reach everything."""
 
 STAGES = ("down", "resolving", "connecting", "handshaking", "starting", "syncing", "ready")
@@ -58,8 +58,8 @@ def transition(state: OrderState, event: OrderEvent) -> str:
 ERRORS = (103, 110, 200, 201, 202, 321, 326, 504, 1100, 1101, 1102, 1300, 2103, 2110, 10147, 10148)
 """Codes of TWS, and of the daemon, that were published."""
 
-CAUSES = ("own", "group")
-"""Those who have had an order cancelled."""
+CAUSES = ("own", "other_client", "group", "broker", "by_hand")
+"""Those who have ended an order."""
 
 REPLIES = (
     *("reply to placeOrder", "reply to cancelOrder", "reply to reqAllOpenOrders", "reply to reqExecutions"),
