@@ -73,7 +73,10 @@ class Unreadable:
         requests = self._requests(message, number, known)
         for active in requests:
             self._errors.unreadable(active, name, known, text, ts, admitted=admitted)
-        order = None if requests else self._order(message, number, known)
+        order = self._order(message, number, known)
+        if message.topic is Topic.ORDER and not self._is_anothers(order, number, known):
+            self._orders.unreadable(order)
+        order = None if requests else order
         if admitted:
             if not message.key:
                 self._singletons.notify_subscribers(name, BAD_MESSAGE, text)
@@ -85,6 +88,7 @@ class Unreadable:
     def unidentified(self) -> None:
         """Note a message of which not even the type could be read: each list may miss a row."""
         self._singletons.lists.unreadable(None)
+        self._orders.unreadable(None)
 
     def _requests(self, message: Declaration, number: int | None, known: Mapping[str, Any]) -> list[ActiveRequest]:
         """Return the requests that the message would have answered."""
@@ -102,7 +106,14 @@ class Unreadable:
             number = known.get("orderId")
         elif message.topic is not Topic.ORDER and message.name != "error":
             return None
-        return self._orders.numbered(number) if number and self._ours(known) else None
+        if number:
+            return self._orders.numbered(number) if self._ours(known) else None
+        return self._orders.owner_of((known.get("order") or known).get("permId") or 0)
+
+    def _is_anothers(self, order: Order | None, number: int | None, known: Mapping[str, Any]) -> bool:
+        """Return True if the message names an order that no client of this daemon has placed."""
+        about = known.get("order") or known
+        return order is None and (bool(number) or about.get("permId", 0) in self._orders.foreign)
 
     def _ours(self, known: Mapping[str, Any]) -> bool:
         """Return False if the message names another client of TWS as the owner of its order."""

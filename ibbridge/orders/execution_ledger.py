@@ -72,7 +72,12 @@ class ExecutionLedger:
         self._publisher = publisher
 
     def executed(self, exec_id: str, owner: Owner, data: Mapping[str, Any], *, told: bool) -> None:
-        """Note an execution of an owner, and count it. `told`: it is published for the owner next."""
+        """Note an execution of an owner, and count it. `told`: it is published for the owner next.
+
+        An execution that the journal has, and that cannot be read, counts already.
+        """
+        if self._journal.is_unreadable(EXECUTION, exec_id.encode()):
+            return
         known = self._find(exec_id)
         counted = self._count(exec_id, known, owner, data)
         if told or known is None or counted != known.counted:
@@ -109,18 +114,23 @@ class ExecutionLedger:
 
     def _count(
         self, exec_id: str, known: ExecutionRecord | None, owner: Owner, data: Mapping[str, Any]
-    ) -> Sequence[Any]:
-        """Count an execution for a position, unless it counts already. Return what the journal is to keep of it."""
+    ) -> Sequence[Any] | None:
+        """Count an execution for a position, unless it counts already. Return what the journal is to keep of it.
+
+        Return None if the disk does not say what it would change. TWS lists the execution again, and it counts then.
+        """
         if known is not None and known.counted is not None and not known.counted:
             return REPLACED
         new = _effect(owner, data)
         if new is None:
             return REPLACED if known is None or not known.counted else known.counted
-        if known is not None and known.counted:
-            if known.counted[0] == new.holder:
-                return known.counted
-            self.positions.take_back(Counted(*known.counted))
+        if known is not None and known.counted and known.counted[0] == new.holder:
+            return known.counted
         before, after = other_numbers(exec_id)
+        if self._is_unreadable(new, known, (*before, *after)):
+            return None if known is None else known.counted
+        if known is not None and known.counted:
+            self.positions.take_back(Counted(*known.counted))
         if any(self._find(each) is not None for each in after):
             return REPLACED
         for each in before:
@@ -129,6 +139,14 @@ class ExecutionLedger:
                 self._note(each, corrected._replace(counted=REPLACED))
                 return self.positions.correct(Counted(*corrected.counted), new, data["contract"])
         return self.positions.add(new, data["contract"])
+
+    def _is_unreadable(self, new: Counted, known: ExecutionRecord | None, others: Sequence[str]) -> bool:
+        """Return True if a position or an execution that an execution may change cannot be read now."""
+        if any(self._journal.is_unreadable(EXECUTION, each.encode()) for each in others):
+            return True
+        records = (known, *(self._find(each) for each in others))
+        counted = (Counted(*each.counted) for each in records if each is not None and each.counted)
+        return any(self.positions.is_unreadable(each[:3]) for each in (new, *counted))
 
     # -- records
 

@@ -30,6 +30,9 @@ MOST_HELD = 1_000
 MOST_CORRECTIONS = 5
 """Corrections of one execution that may be missing between two that TWS reports."""
 
+LONGEST_NUMBER = 10
+"""Digits from which on the last part of an execId does not count corrections."""
+
 LONGEST_HELD = 30.0
 """Seconds for which a commission is held."""
 
@@ -143,7 +146,7 @@ def _stem(exec_id: str) -> str:
 def other_numbers(exec_id: str) -> tuple[list[str], list[str]]:
     """Return the execIds that an execution may correct, the newest first, and those that may correct it."""
     stem, dot, number = exec_id.rpartition(".")
-    if not (dot and number.isdecimal()):
+    if not (dot and number.isdecimal() and len(number) < LONGEST_NUMBER):
         return [], []
     last, width = int(number), len(number)
     before = range(last - 1, max(0, last - 1 - MOST_CORRECTIONS), -1)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _ROOM = 2**63
 
+LARGEST = 10**60
+"""Quantities and prices from here on are none: the sums and products of smaller ones are numbers."""
+
 LEG_SEGMENTS = 5
 """Parts between dots in the execId of a leg of a combination; other execIds have four."""
 
@@ -38,7 +41,7 @@ def number(value: Any) -> float | None:
         found = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return found if abs(found) < LARGEST else None
 
 
 def _plain(value: Any) -> Any:

@@ -103,11 +103,12 @@ class OrderJournal:
         """Have an order written with the next commit."""
         whose = order.owner, order.key
         self._noted[whose] = order
-        if order.ended and not order.settled:
-            self._ended[whose] = order, self._ticks
-        elif not order.ended:
-            self._ended.pop(whose, None)
+        if not order.settled or not order.ended:
+            self._ended.pop(whose, None)  # so that the oldest comes first, which `tick` stops at
+        if not order.ended:
             order.settled = False
+        elif not order.settled:
+            self._ended[whose] = order, self._ticks
 
     def forget(self, order: Order) -> None:
         """Have the key of an order freed with the next commit: its command is refused, and nothing of it has left."""
@@ -182,6 +183,10 @@ class OrderJournal:
     def find_record(self, kind: int, name: bytes) -> JournalRecord | None:
         """Return a record of another kind; None if there is none, or (with a fault) if it cannot be read."""
         return self._records.get((kind, name)) or self._store.find(kind, name)
+
+    def is_unreadable(self, kind: int, name: bytes) -> bool:
+        """Return True if there is a record of another kind that cannot be read now. There is a fault then."""
+        return self._store.knows(kind, name) and self.find_record(kind, name) is None
 
     def take_open(self, kind: int) -> list[JournalRecord]:
         """Return the records of another kind that were open when the store was opened."""

@@ -232,15 +232,14 @@ class Order:
     def hear(self, status: str | None = None, *, listed: bool = False) -> None:
         """Note a report of TWS about the order, with its status if it has one.
 
-        A report without a status also answers a cancel. A report with a status does so only if the status is in
-        `CANCEL_SHOWS`. `listed`: the report is in a list of open orders that was asked for after the order was
-        published last.
+        Only a status in `CANCEL_SHOWS` answers a cancel: an execution may have left TWS before the cancel came.
+        `listed`: the report is in a list of open orders that was asked for after the order was published last.
         """
         if status:
             self._take_status(status, listed=listed)
         else:
             self.step(OrderEvent.ACK)
-        if not status or status in CANCEL_SHOWS:
+        if status in CANCEL_SHOWS:
             self.answer_cancel()
 
     def answer_cancel(self) -> None:

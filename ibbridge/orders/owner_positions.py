@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgpack
 
+from ibbridge.orders.fills import LARGEST
 from ibbridge.orders.journal import POSITION
 from ibbridge.orders.order import FOREIGN
 from ibbridge.orders.position import NOTHING, Fill, Position
@@ -95,6 +96,10 @@ class OwnerPositions:
 
     # -- executions
 
+    def is_unreadable(self, place: Place) -> bool:
+        """Return True if a position is neither in memory nor can be read: nothing must be counted for it now."""
+        return place not in self._held and self._journal.is_unreadable(POSITION, _name(place))
+
     def add(self, new: Counted, contract: Mapping[str, Any]) -> Counted:
         """Count an execution for a position. Return what the journal is to keep of it."""
         place, held = self._of(new, contract)
@@ -156,7 +161,7 @@ class OwnerPositions:
         places, self.unpublished = self.unpublished, {}
         at = self._clock.utc_us() if ts is None else ts
         for place in places:
-            if not place[0].startswith(FOREIGN + "/"):
+            if _is_published(place):
                 channel = self._publisher.channel("exec", place[0], TYPE)
                 self._publisher.publish_map(channel, _shown(place, self._held[place]), at, place[1:])
         while len(self._flat) > MOST_FLAT:
@@ -167,7 +172,8 @@ class OwnerPositions:
         self._by_instrument[place[1:]].discard(place[0])
         if not self._by_instrument[place[1:]]:
             del self._by_instrument[place[1:]]
-        self._publisher.drop(self._publisher.channel("exec", place[0], TYPE), place[1:])
+        if _is_published(place):
+            self._publisher.drop(self._publisher.channel("exec", place[0], TYPE), place[1:])
 
     def _of(self, counted: Counted, contract: Mapping[str, Any]) -> tuple[Place, _Holding]:
         """Return a position, from memory, from the journal, or new, and note the attributes of its contract."""
@@ -197,17 +203,22 @@ class OwnerPositions:
 
 
 def decimal(value: Any) -> Decimal | None:
-    """Return a quantity or a price of a message as a decimal; None if it is none."""
+    """Return a quantity or a price of a message as a decimal; None if it is none, or beyond all that is traded."""
     try:
         number = Decimal(str(value))
     except InvalidOperation:
         return None
-    return number if number.is_finite() else None
+    return number if number.is_finite() and abs(number) < LARGEST else None
 
 
 def plain(value: Decimal) -> float:
     """Return a decimal as it is published; the decimals of the wire are floats on the bus."""
     return float(value)
+
+
+def _is_published(place: Place) -> bool:
+    """Return True if the position has a client as its holder: those of `ext` are in the differences."""
+    return not place[0].startswith(FOREIGN + "/")
 
 
 def _shown(place: Place, held: _Holding) -> dict[str, Any]:

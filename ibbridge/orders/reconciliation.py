@@ -111,10 +111,11 @@ class Reconciliation:
 
     def _conclude(self, *, complete: bool) -> None:
         """Conclude what follows for the orders, then ask for the positions."""
-        began, listed = self._began or 0.0, self._registry.listing.orders if self._registry.listing else set()
+        began, listing = self._began or 0.0, self._registry.listing or Listing(None)
         self._began, self._registry.listing = None, None
         # TWS without IB's servers may not know all orders.
-        complete = complete and self._session.upstream_since == self._upstream_since
+        complete = complete and self._session.upstream_since == self._upstream_since and not listing.spoilt
+        listed = listing.orders
         gone = self._absent(began, listed) if complete else []
         unknown = [f"{order.owner}/{order.key}" for order in self._open if order.state is OrderState.UNKNOWN]
         count, self._open = len(self._open), []

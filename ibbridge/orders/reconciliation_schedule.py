@@ -51,6 +51,7 @@ class ReconciliationSchedule(ConnectionListener):
         self._every = every
         self._due: float | None = None  # None: at once, when there is a connection; infinite: under way
         self._disputes = 0  # those that were looked up
+        self._disputed_at = -SETTLED  # when; a TWS that contradicts itself in each list is not asked all the time
         self._endless: dict[Order, float] = {}  # orders whose end may be missing, and since when; inf: looked up
         self._unsettled = 0  # reconciliations in a row after which something was left to find out
         self._upstream_since = 0.0
@@ -99,9 +100,9 @@ class ReconciliationSchedule(ConnectionListener):
             self._unsettled = self._compared = 0
             self.request()
         if not self._reconciliation.is_running:
-            overdue = self._overdue(now)
-            if overdue or self._registry.disputes != self._disputes:
-                self._disputes = self._registry.disputes
+            disputed = self._registry.disputes != self._disputes and now - self._disputed_at >= SETTLED
+            if self._overdue(now) or disputed:
+                self._disputes, self._disputed_at = self._registry.disputes, now
                 self.request()
         at_once = self._unsettled == 0 and self._due != math.inf and self._unsettled_orders()
         if self._due is None or now >= self._due or at_once:

@@ -34,6 +34,9 @@ _LARGEST_PERM_ID = 2**63
 _UNREPORTED = (OrderState.SENT, OrderState.HELD, OrderState.UNKNOWN)
 
 
+_ORDER_IDS = range(-(2**31), 2**31)
+
+
 def _status(name: str, data: Mapping[str, Any]) -> str:
     """Return the status in a message about an order. A completed order is over, whatever status the list repeats."""
     status: str = data.get("status") or (data.get("orderState") or {}).get("status") or ""
@@ -52,11 +55,13 @@ class Listing:
     - `since`: when the list of open orders that is coming was asked for, in µs since 1970 UTC; None once it is whole.
     - `orders`: those that TWS has reported as open or completed since then.
     - `topics`: those of the messages about orders that have come since then, `ext` included.
+    - `spoilt`: one of these messages cannot be read, and may be about any order, so absence says nothing.
     """
 
     since: int | None
     orders: set[Order] = field(default_factory=set)
     topics: set[bytes] = field(default_factory=set)
+    spoilt: bool = False
 
     def shows_open(self, order: Order) -> bool:
         """Return True if a status that is read now may be in a list of open orders asked for after `order` changed."""
@@ -254,8 +259,11 @@ class OrderRegistry(ConnectionListener):
     ) -> Owner:
         """Return the owner of the order in a message of TWS, and note the ids and the status in the message.
 
-        `order_ref` is None if messages of this type have none.
+        `order_ref` is None if messages of this type have none. Raise `OverflowError` for an order id that none can be:
+        the text of TWS has room for it, and the journal has none.
         """
+        if order_id is not None and order_id not in _ORDER_IDS:
+            raise OverflowError(f"the order id {order_id}")
         order = self._found(client_id, order_id, perm_id, order_ref or "")
         if order is not None and order_ref != order.ref and self._may_be_anothers(order, perm_id):
             if order_ref is None:  # published for the owner, and no evidence
@@ -306,6 +314,13 @@ class OrderRegistry(ConnectionListener):
         self.disputes += whose.order.disputed and not disputed
         if not whose.order.ended and not whose.order.keyless:
             self._live[whose.owner, whose.part] = whose.order
+
+    def unreadable(self, order: Order | None) -> None:
+        """Note a message about an order that cannot be read. It may be about any order if `order` is None."""
+        if self.listing is not None and order is not None:
+            self.listing.orders.add(order)
+        elif self.listing is not None:
+            self.listing.spoilt = True
 
     def _found(self, client_id: Any, order_id: Any, perm_id: Any, order_ref: str) -> Order | None:
         """Return the order of this daemon that a message is about.

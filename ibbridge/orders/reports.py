@@ -87,6 +87,7 @@ def _complete(order: Order, data: Mapping[str, Any]) -> None:
         order.step(OrderEvent.REOPEN)
     state = data.get("orderState") or {}
     order.step(OrderEvent.END, _completion(state, about))
+    order.answer_cancel()
     if order.reason is Reason.CANCELLED:
         order.blame(_canceller(order, (state.get("completedStatus") or "").lower()))
     fills.take_count(order, about.get("filledQuantity"), None)
