@@ -92,6 +92,9 @@ class ExecutionLedger:
         known = self._find(exec_id)
         if known is None:
             return
+        if known.counted and self.positions.is_unreadable(Counted(*known.counted)[:3]):
+            log.warning("the commission of %s is not counted: the disk does not say of what position", exec_id)
+            return
         amount, currency = report.get("commissionAndFees"), report.get("currency")
         known = known._replace(
             charge=[amount, currency], charge_epoch=self._publisher.epoch, charge_seq=self._next(owner.owner)

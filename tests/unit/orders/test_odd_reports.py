@@ -242,3 +242,19 @@ def test_a_position_that_cannot_be_read_begins_not_anew() -> None:
     execute(again, "E3.01", "a/k", 10, 10.0)
     assert published(again)[-1]["realizedPNL"] == 100.0
     assert published(again)[-1]["position"] == 10.0
+
+
+def test_a_commission_for_a_position_that_cannot_be_read_leaves_the_position_as_it_was() -> None:
+    store = SilentStore()
+    middle = Middle(order_store=store)
+    execute(middle, "E1.01", "a/k", 100, 10.0)
+    execute(middle, "E2.01", "a/k", -100, 11.0)
+    assert middle.parts.streams.journal.commit()
+    again = Middle(order_store=store)
+    execute(again, "E2.01", "a/k", -100, 11.0)
+    store.fault = "the disk says nothing"
+    report = {"execId": "E2.01", "commissionAndFees": 1.0, "currency": "USD"}
+    deliver(again, Message("commissionAndFeesReport", {"commissionAndFeesReport": report}))
+    store.fault = ""
+    execute(again, "E3.01", "a/k", 10, 10.0)
+    assert published(again)[-1]["realizedPNL"] == 100.0
