@@ -124,6 +124,12 @@ def _canceller(order: Order, why: str) -> str:
     return next((cause for words, cause in CANCELLERS.items() if words in why), "") if alone else ""
 
 
+def _note(order: Order, error: ErrorCode, said: dict[str, Any]) -> None:
+    """Take over an error as the order's last one. The refusal of a late cancel must not hide why an order has ended."""
+    if order.state is not OrderState.DONE or error.refuses != "cancellation":
+        order.error = said
+
+
 def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int, *, namesake: bool = False) -> bool | None:
     """Apply an error of TWS to an order. Return whether the order is over; None if the error does not say.
 
@@ -132,7 +138,7 @@ def take_error(order: Order, error: ErrorCode, code: int, text: str, ts: int, *,
     cancelled or rejected order may be about that one, unless TWS has reported such a status of this order before.
     """
     ends = error.ends_order(acknowledged=bool(order.perm_id), followed=order.has_followup)
-    order.error = {"code": code, "text": text, "ts": ts, "own": False}
+    _note(order, error, {"code": code, "text": text, "ts": ts, "own": False})
     order.id_taken = order.id_taken or (code == _ID_TAKEN and not order.perm_id)
     if namesake and code in (_CANCELLED, _REJECTED) and order.status not in CANCEL_SHOWS:
         ends = None

@@ -75,6 +75,17 @@ def test_an_error_that_says_nothing_of_an_order_is_no_acknowledgement_and_has_it
     assert found[-1] == state
 
 
+def test_a_cancel_that_comes_too_late_does_not_hide_why_an_order_was_refused() -> None:
+    middle = Middle()
+    number = middle.place("k")
+    middle.error(number, 200, "No security definition has been found")
+    middle.error(number, 10147, "OrderId that needs to be cancelled is not found.")
+    order = middle.orders.keyed("a", "k")
+    assert order is not None
+    assert (order.state, order.reason) == (OrderState.DONE, Reason.REJECTED)
+    assert shown(order)["lastError"]["code"] == 200
+
+
 def test_a_perm_id_without_room_in_64_bits_is_no_perm_id() -> None:
     middle = Middle()
     number = middle.place("k")
