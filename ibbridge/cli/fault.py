@@ -24,6 +24,7 @@ EXAMPLES = """\
   ibbridge fault tcp://127.0.0.1:4010 do=1100 client=1 for=5
   ibbridge fault tcp://127.0.0.1:4010 do=ignore client=1 'requests=[reqMktData]'
   ibbridge fault tcp://127.0.0.1:4010 do=off client=1
+  ibbridge fault tcp://127.0.0.1:4010 do=by-hand symbol=AAPL action=BUY quantity=100 price=150
   ibbridge fault tcp://127.0.0.1:4010 do=figures"""
 
 

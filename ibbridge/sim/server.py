@@ -18,10 +18,11 @@ from ibbridge.sim.client_connection import ClientConnection, hand_over
 from ibbridge.sim.engine import SimulatedTws
 from ibbridge.sim.faults.control_socket import listen
 from ibbridge.sim.faults.injector import FaultInjector
-from ibbridge.sim.faults.script import FaultStep
+from ibbridge.sim.faults.script import FaultError, FaultStep
 from ibbridge.sim.faults.script import step as faults_of
 from ibbridge.sim.latency import LatencyModel
 from ibbridge.sim.market import ib_times
+from ibbridge.sim.rejections import RequestRejected
 from ibbridge.sim.settings import SimulatorSettings
 from ibbridge.tcp_server import TcpServer
 
@@ -141,17 +142,21 @@ class Simulator(TcpServer):
     # -- faults ------------------------------------------------------------------------------------------------------
 
     def fault(self, given: Mapping[str, Any] | FaultStep) -> dict[str, Any]:
-        """Apply one step, now or at its time. Return the figures for `figures`. Raise `FaultError`."""
+        """Apply one step, now or at its time. Raise `FaultError`.
+
+        Return the figures for `figures`, and the order's permId for `by-hand`.
+        """
         step = given if isinstance(given, FaultStep) else faults_of(given)
         now = asyncio.get_running_loop().time()
         if step.do == "figures":
             return {"figures": self.figures()}
         if (step.at, step.after, step.on) != (None, None, None):
             self._injector.schedule.plan([step], now)
-        else:
-            self._begin(step, now)
-            self._flush()
-        return {}
+            return {}
+        made = self._enter(step) if step.do == "by-hand" else {}
+        self._begin(step, now)
+        self._flush()
+        return made
 
     def figures(self) -> dict[str, Any]:
         """Return the counters: connections, and by client the highest rate, violations and open subscriptions."""
@@ -160,6 +165,23 @@ class Simulator(TcpServer):
     def _do_due(self, now: float) -> None:
         for step in self._injector.schedule.due(now):
             self._begin(step, now)
+            if step.do == "by-hand":
+                try:
+                    self._enter(step)
+                except FaultError as error:
+                    log.warning("%s", error)
+
+    def _enter(self, step: FaultStep) -> dict[str, Any]:
+        """Make an order by hand, and return its permId. Raise `FaultError` if the host refuses the order."""
+        given = step.args
+        contract = {name: given[name] for name in ("symbol", "secType", "exchange", "currency")}
+        order = {"action": given["action"], "totalQuantity": float(given["quantity"]), "orderType": "MKT"}
+        if given["price"] is not None:
+            order |= {"orderType": "LMT", "lmtPrice": float(given["price"])}
+        try:
+            return {"permId": self.core.enter_order(contract, order).perm_id}
+        except RequestRejected as refused:
+            raise FaultError([f"by-hand: the host refuses the order: {refused.code} {refused.text}"]) from None
 
     def _begin(self, step: FaultStep, now: float) -> None:
         log.info("fault: %s %s", step.do, {"client": step.client, **step.args})

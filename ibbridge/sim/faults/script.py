@@ -189,6 +189,16 @@ FAULTS: dict[str, Fault] = {
         "are heard late",
         {"rate": _whole(50), "how": _one_of("reject", "wait")},
     ),
+    "by-hand": Fault(
+        "a person makes an order in the host's window: at this price, or at the market without `price`",
+        {
+            "symbol": _text(needed=True), "action": _one_of("BUY", "SELL"), "quantity": _whole(100),
+            "price": Argument(lambda value: _number(value) and 0 < value < 1e9, "a price above 0"),
+            "secType": _text("STK"), "exchange": _text("SMART"), "currency": _text("USD"),
+        },
+        whole=True,
+        lasts=False,
+    ),
     "off": Fault("ends the faults of this name, or all", {"fault": _text()}, lasts=False),
     "figures": Fault("changes nothing; by command, the reply has the figures", lasts=False),
 }  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from ibbridge.codec import HandshakeError, HandshakeState
 from ibbridge.sim.faults import control_socket
-from ibbridge.sim.faults.script import FaultError, read
+from ibbridge.sim.faults.script import FaultError, read, step
 from tests.support.simulator_client import AAPL, EURUSD
 from tests.unit.sim.test_server import Caller, caller, simulator, through_a_socket
 
@@ -548,6 +548,18 @@ async def test_faults_by_command(tmp_path):
         figures = (await send(control_socket.send, endpoint, {"do": "figures"}, 10.0))["figures"]
         assert figures["connections"] == {"accepted": 2, "refused": 0, "closed": 1}
         assert figures["subscriptions"] == {2: 1}
+
+
+@through_a_socket
+async def test_a_person_makes_orders_by_command_and_by_script():
+    script = [step({"do": "by-hand", "symbol": "NOSUCH"}), step({"do": "by-hand", "symbol": "MSFT"})]
+    async with simulator(faults=script) as tws:
+        made = tws.fault({"do": "by-hand", "symbol": "AAPL", "action": "SELL", "quantity": 7, "price": 900})
+        [late] = [each for each in tws.core.orders.book.tickets if each.perm_id == made["permId"]]
+        assert (late.order["action"], late.order["lmtPrice"], late.manual) == ("SELL", 900.0, True)
+        assert [each.contract["symbol"] for each in tws.core.orders.book.tickets] == ["MSFT", "AAPL"]
+        with pytest.raises(FaultError, match="the host refuses the order: 200 "):
+            tws.fault({"do": "by-hand", "symbol": "NOSUCH"})
 
 
 @through_a_socket
