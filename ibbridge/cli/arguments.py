@@ -1,6 +1,7 @@
 """Parser of command arguments: `contract.symbol=AAPL order.totalQuantity=100` becomes nested maps.
 
-A value that is valid JSON (100, true, null, [...], {...}) is read as JSON, any other value is text. The declaration of
+A value that is valid JSON (100, true, null, [...], {...}) is read as JSON, any other value is text, unless it begins
+as a list or a map. The declaration of
 the request overrides this: a field that IB declares as text stays text, as in `lastTradeDateOrContractMonth=202612`.
 """
 
@@ -20,7 +21,7 @@ _TEXTUAL = frozenset({"str", "code", "amount"})
 
 
 class ArgumentError(Exception):
-    """Argument that is not KEY=VALUE, or contradicts another argument."""
+    """Argument that is not KEY=VALUE, is no JSON where it must be, or contradicts another argument."""
 
 
 def build(cmd: str, given: Sequence[str]) -> dict[str, Any]:
@@ -45,7 +46,11 @@ def build(cmd: str, given: Sequence[str]) -> dict[str, Any]:
 def _value(text: str, *, textual: bool) -> Any:
     try:
         value = json.loads(text)
-    except (ValueError, RecursionError):
+    except (ValueError, RecursionError) as error:
+        if text[:1] in ("[", "{") and not textual:
+            raise ArgumentError(
+                f"{text!r}: a value that begins with {text[0]} must be valid JSON ({error}); give text in double quotes"
+            ) from None
         return text
     return text if textual and not isinstance(value, (str, type(None))) else value
 

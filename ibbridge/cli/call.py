@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from contextlib import suppress
@@ -13,13 +14,14 @@ from ibbridge.cli import text
 from ibbridge.client import Client, CommandError, NoAnswer, PlacedOrder
 from ibbridge.client import request as requests
 from ibbridge.client.dispatch import is_failure
+from ibbridge.ib import error_codes
 from ibbridge.monitoring.printable import printable
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Mapping, Sequence
 
-    from ibbridge.client import Message
+    from ibbridge.client import Message, Request
 
 SUMMARY = """\
 Send one command to the daemon and print its reply. If the responses to a request come to an end (contract details,
@@ -27,10 +29,12 @@ history), wait for them and print them as `ibbridge sub` does. Of an order, prin
 that it was sent, so that an order that TWS refuses shows why.
 
 A command is an IB request under IB's name, without reqId and orderId, or a command of the daemon: ping, status,
-snapshot, whatIfOrder, modifyOrder, placeOrders, cancelOrders, orders. Dotted keys build nested maps. A value that is
-valid JSON is read as JSON, any other is text.
-Exit code 0: accepted (and answered without an IB error); 1: refused, by the daemon or by TWS, or no reply or response,
-or nobody knows whether TWS has the order; 2: wrong usage."""
+snapshot, replay, whatIfOrder, modifyOrder, placeOrders, cancelOrders, orders, reconcile, halt, resume, acceptJournal.
+Dotted keys build nested maps. A value that is valid JSON is read as JSON, any other is text. `dup=true` in the output
+means that the daemon had the same order, change or command before, and has done nothing a second time.
+Exit code 0: accepted (and answered without an IB error); 1: refused (also a change of an order, or one of several
+cancels), by the daemon or by TWS, or no reply or response, or nobody knows whether TWS has the order; 2: wrong usage.
+After cancelOrder, 0 means that the cancel was taken, and not that the order is over."""
 
 EXAMPLES = """\
   ibbridge call ping
@@ -41,7 +45,18 @@ EXAMPLES = """\
   ibbridge call modifyOrder key=first rev=1 order.lmtPrice=181
   ibbridge call cancelOrder key=first
   ibbridge call cancelOrders all=true
+  ibbridge call orders state=working
   ibbridge call snapshot prefix=md. --json"""
+
+
+_OF_ORDERS = {
+    "modifyOrder": (("key", "rev", "order"), "ibbridge call modifyOrder key=first rev=1 order.lmtPrice=181"),
+    "placeOrders": (
+        ("orders", "on_partial"),
+        """ibbridge call placeOrders 'orders=[{"key": "a", "contract": {...}, "order": {...}}, ...]'""",
+    ),
+}
+"""Arguments of the daemon's commands about orders, each with an example."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -98,23 +113,38 @@ def _own(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> int:
             _show(options, message)
         return 0
     result = ib.call(options.cmd, **args)
-    print(text.dump({"ok": True, "result": result}) if options.json else f"ok {text.fields(result)}".rstrip())
-    return 0
+    rows = result.get("orders", []) if options.cmd in ("orders", "cancelOrders") else []
+    if options.json:
+        print(text.dump({"ok": True, "result": result}))
+    elif options.cmd in ("orders", "cancelOrders"):
+        _list(rows, result.get("next"))
+    else:
+        print(f"ok {text.fields(result)}".rstrip())
+    if options.cmd == "reconcile":
+        _look(options, ["sys.bridge.reconciled."])
+    return int(any(row.get("ok") is False for row in rows))
+
+
+def _list(rows: Sequence[Mapping[str, Any]], following: str | None) -> None:
+    """Print a line for each order, and on standard error how many there are and how to see more."""
+    for row in rows:
+        print(text.row(row))
+    more = f"; there are more: repeat the command with {printable(f'after={following}')}" if following else ""
+    print(f"{len(rows)} orders{more}", file=sys.stderr)
 
 
 def _request(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> int:
     """Send an IB request, print the reply and the responses, and return the exit code."""
     ib.start()
     made = ib.request(options.cmd, args, key=options.key, id=options.id)
-    about = {"id": made.id, **made.result}
+    about = {"id": made.id, **_reply(made)}
     print(text.dump({"ok": True, **about}) if options.json else f"accepted {text.fields(about)}", flush=True)
     if "held_by" in made.result and not options.json:
         print(_held(made.result), file=sys.stderr, flush=True)
     if isinstance(made, PlacedOrder):
         return _states(options, [made])
     if not made.one_shot or options.no_wait:
-        if made.topics and not options.json:
-            print(f"see its messages with: ibbridge sub {printable(' '.join(made.topics))}", file=sys.stderr)
+        _look(options, made.topics)
         return 0
     code = 0
     for message in ib.answers(made):
@@ -128,14 +158,41 @@ def _orders(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> in
     ib.start()
     if options.cmd == "modifyOrder" and options.key is not None:
         args = {"key": options.key, **args}
+    names, example = _OF_ORDERS[options.cmd]
+    missing = [name for name in names if name not in args and name != "on_partial"]
+    if missing or (unknown := sorted(args.keys() - {*names})):
+        wrong = f"{', '.join(missing)} is missing" if missing else f"{printable(', '.join(unknown))} is unknown"
+        print(f"ibbridge call: {options.cmd}: {wrong}; for example {example}", file=sys.stderr)
+        return 2
     try:
         made = [ib.modifyOrder(**args)] if options.cmd == "modifyOrder" else ib.placeOrders(**args)
     except TypeError as error:
         print(f"ibbridge call: {printable(str(error))}", file=sys.stderr)
         return 2
     for order in made:
-        print(text.dump({"ok": True, **order.result}) if options.json else f"accepted {text.fields(order.result)}")
-    return _states(options, made)
+        about = _reply(order)
+        print(text.dump({"ok": True, **about}) if options.json else f"accepted {text.fields(about)}")
+    code = _states(options, made)
+    if options.cmd == "modifyOrder" and (why := _refusal(made[0])):
+        print(f"TWS refused the change: {printable(why)}", file=sys.stderr)
+        return 1
+    return code
+
+
+def _refusal(order: PlacedOrder) -> str:
+    """Return why TWS refused the last change of an order; empty if the order's last state does not come from that."""
+    state, message = order.state, order.known.message
+    error = state.lastError
+    if error is None or message is None or state.state != "working" or error["own"] or error["ts"] != message.ts:
+        return ""
+    about = error_codes.about(error["code"], error["text"])
+    refused = about.error_class != "warning" and about.refuses != "cancellation"
+    return f"{error['code']} {error['text']}" if refused else ""
+
+
+def _reply(made: Request) -> dict[str, Any]:
+    """Return what is printed of the reply to a request."""
+    return {**made.result, "dup": True} if made.dup else made.result
 
 
 def _states(options: argparse.Namespace, orders: Sequence[PlacedOrder]) -> int:
@@ -151,10 +208,19 @@ def _states(options: argparse.Namespace, orders: Sequence[PlacedOrder]) -> int:
                 order.wait(timeout=max(0.0, end - time.monotonic()))
             if order.known.message is not None:
                 _show(options, order.known.message)
-        if order.topics and not options.json:
-            print(f"see its messages with: ibbridge sub {printable(' '.join(order.topics))}", file=sys.stderr)
+        _look(options, order.topics)
         code |= order.state.failed or order.state.state == "unknown"
     return int(code)
+
+
+def _look(options: argparse.Namespace, topics: Sequence[str]) -> None:
+    """Print the command that shows the messages under these topics."""
+    if not topics or options.json:
+        return
+    given = [("-c", options.config), ("--pub", options.pub), ("--rep", options.rep)]
+    where = [f"{name} {shlex.quote(str(value))}" for name, value in given if value is not None]
+    where += [f"--set {shlex.quote(each)}" for each in options.overrides]
+    print(f"see its messages with: ibbridge sub {printable(' '.join([*topics, *where]))}", file=sys.stderr)
 
 
 def _held(about: Mapping[str, Any]) -> str:

@@ -47,6 +47,11 @@ def clock(ts: int) -> str:
     return datetime.fromtimestamp(ts / 1e6).astimezone().strftime("%H:%M:%S.%f")
 
 
+def row(data: Mapping[str, Any]) -> str:
+    """Return `name=value` for every field that is not empty."""
+    return fields(_telling(data))
+
+
 def fields(data: Mapping[str, Any]) -> str:
     """Return `name=value` for every field, with dots in nested names."""
     return " ".join(f"{name}={value}" for name, value in _flat(data, ""))

@@ -136,7 +136,8 @@ class AsyncioOrders(Dispatch):
         args = order_handle.group(orders, on_partial, self._names.new)
         known = [self._track(each["key"]) for each in args["orders"]]
         reply = await self._exchange(self._command("placeOrders", args, epoch=self._epoch()))
-        made = [self._request("placeOrders", reply.id, each["key"], each) for each in reply.result["orders"]]
+        rows = reply.result["orders"]
+        made = [self._request("placeOrders", reply.id, each["key"], each, dup=reply.dup) for each in rows]
         await self._join([(Mode.STATE, self._missing(made, self._feed.connection.prefixes))], reply.id)
         return [await self._handle(each, order, former=reply.dup) for each, order in zip(made, known, strict=True)]
 
@@ -154,7 +155,7 @@ class AsyncioOrders(Dispatch):
         except BaseException:
             known.give_up()
             raise
-        made = self._request("modifyOrder", reply.id, key, reply.result)
+        made = self._request("modifyOrder", reply.id, key, reply.result, dup=reply.dup)
         await self._join([(Mode.STATE, self._missing([made], self._feed.connection.prefixes))], reply.id)
         return await self._handle(made, known, former=True)
 

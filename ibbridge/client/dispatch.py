@@ -128,17 +128,25 @@ class Dispatch:
     def _made(self, prepared: PreparedRequest, reply: Reply) -> Request:
         """Return the accepted request, made from the command and its reply."""
         name, key = prepared.command.cmd, prepared.command.key
-        made = self._request(name, reply.id, key, reply.result, one_shot=requests.one_shot(name, prepared.args))
+        one_shot = requests.one_shot(name, prepared.args)
+        made = self._request(name, reply.id, key, reply.result, one_shot=one_shot, dup=reply.dup)
         if prepared.places.passing:
             self._passing[made.id] = made
         return made
 
     def _request(
-        self, cmd: str, identifier: str, key: str | None, result: dict[str, Any], *, one_shot: bool = False
+        self,
+        cmd: str,
+        identifier: str,
+        key: str | None,
+        result: dict[str, Any],
+        *,
+        one_shot: bool = False,
+        dup: bool = False,
     ) -> Request:
         topic = self._headed(str(result.get("topic", "")))
         topics = tuple(self._headed(str(prefix)) for prefix in result.get("topics") or ([topic] if topic else []))
-        return Request(cmd, identifier, self.name, topic, key, one_shot=one_shot, topics=topics, result=result)
+        return Request(cmd, identifier, self.name, topic, key, one_shot, topics, result, dup)
 
     def _missing(self, made: Sequence[Request], prefixes: frozenset[str], wide: Sequence[str] = ()) -> list[str]:
         """Return the topics named in the reply that no subscription covers; the wide prefixes are about to end."""

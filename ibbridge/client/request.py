@@ -32,7 +32,8 @@ class Request:
 
     `topic` is the prefix of most or all of its responses, `topics` are the prefixes of all messages about the request.
     `key` is an order's key. Pass the request itself to a cancel: `cancelMktData(request)`, `cancelOrder(order)`.
-    `one_shot`: its responses come to an end. `result` is the result in the daemon's reply.
+    `one_shot`: its responses come to an end. `result` is the result in the daemon's reply. `dup` is True if the daemon
+    had executed the same command, or had the same order, before.
     """
 
     cmd: str
@@ -43,6 +44,7 @@ class Request:
     one_shot: bool = False
     topics: tuple[str, ...] = ()
     result: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    dup: bool = field(default=False, compare=False, repr=False)
 
     def takes_in(self, topic: str) -> bool:
         """Return True if messages on this topic can only belong to the request, or to one that shares its topic."""

@@ -135,7 +135,8 @@ class ThreadedOrders(Dispatch):
         args = order_handle.group(orders, on_partial, self._names.new)
         known = [self._track(each["key"]) for each in args["orders"]]
         reply = self._exchange(self._command("placeOrders", args, epoch=self._feed.heard()))
-        made = [self._request("placeOrders", reply.id, each["key"], each) for each in reply.result["orders"]]
+        rows = reply.result["orders"]
+        made = [self._request("placeOrders", reply.id, each["key"], each, dup=reply.dup) for each in rows]
         self._join([(Mode.STATE, self._missing(made, self._feed.prefixes))], reply.id)
         return [self._handle(each, order, former=reply.dup) for each, order in zip(made, known, strict=True)]
 
@@ -153,7 +154,7 @@ class ThreadedOrders(Dispatch):
         except BaseException:
             known.give_up()
             raise
-        made = self._request("modifyOrder", reply.id, key, reply.result)
+        made = self._request("modifyOrder", reply.id, key, reply.result, dup=reply.dup)
         self._join([(Mode.STATE, self._missing([made], self._feed.prefixes))], reply.id)
         return self._handle(made, known, former=True)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
+import msgpack
 import pytest
 
 from ibbridge.cli import main, text
@@ -52,11 +53,14 @@ def test_what_ib_declares_as_text_stays_text() -> None:
 
 
 def test_lists_and_maps_are_given_as_json() -> None:
-    assert build("x", ['a=[{"tag":"k","value":"v"}]', "b={}", "c=[broken"]) == {
+    assert build("x", ['a=[{"tag":"k","value":"v"}]', "b={}", 'c="[text"']) == {
         "a": [{"tag": "k", "value": "v"}],
         "b": {},
-        "c": "[broken",
+        "c": "[text",
     }
+    assert build("placeOrder", ["order.account=[7"]) == {"order": {"account": "[7"}}
+    with pytest.raises(ArgumentError, match=r"must be valid JSON \(Expecting"):
+        build("placeOrders", ['orders=[{"key":"a"}'])
 
 
 def test_a_value_may_have_equals_signs_and_be_empty() -> None:
@@ -207,7 +211,62 @@ def test_a_change_shows_the_changed_order(daemon: FakeDaemon, capsys: pytest.Cap
         "ok": True, "key": "5", "rev": 2, "topic": "ord.cli.5.",
     }  # fmt: skip
     assert call(daemon, "modifyOrder", "key=5") == 2
-    assert "rev" in capsys.readouterr().err
+    assert "modifyOrder: rev, order is missing; for example" in capsys.readouterr().err
+    assert call(daemon, "modifyOrder", "key=5", "rev=2", "order.lmtPrice=1", "lmtPrice=1") == 2
+    assert "modifyOrder: lmtPrice is unknown; for example" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("code", "exit_code"), [(110, 1), (399, 0), (10148, 0)])
+def test_a_change_that_tws_refuses_shows_why(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str], code: int, exit_code: int
+) -> None:
+    def change(fake: FakeDaemon, _: dict[str, Any]) -> dict[str, Any]:
+        state(fake, "k", state="modifying", rev=2, changes=3)
+        error = {"code": code, "text": "no", "own": False, "ts": 7}
+        fake.say("ord.cli.k.orderState.", ts=7, data={"state": "working", "rev": 2, "changes": 4, "lastError": error})
+        return {"key": "k", "rev": 2, "topic": "ord.cli.k."}
+
+    daemon.answers["modifyOrder"] = change
+    assert call(daemon, "modifyOrder", "key=k", "rev=2", "order.lmtPrice=181") == exit_code
+    assert (f"TWS refused the change: {code} no" in capsys.readouterr().err) == bool(exit_code)
+
+
+def test_a_repeated_order_says_so(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    def again(fake: FakeDaemon, request: dict[str, Any]) -> bytes:
+        result = {"key": "k", "topic": "ord.cli.k."}
+        reply = {"id": request["id"], "ok": True, "result": result, "epoch": fake.epoch, "dup": True}
+        packed: bytes = msgpack.packb(reply)
+        return packed
+
+    daemon.answers["placeOrder"] = again
+    assert call(daemon, "placeOrder", "--key", "k", *CONTRACT, "--no-wait") == 1  # nothing is known of its state
+    assert capsys.readouterr().out.endswith(" dup=true\n")
+
+
+def test_orders_have_a_line_each_and_say_that_there_are_more(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"key": "a", "state": "done", "reason": "filled"}, {"key": "b", "state": "working", "reason": None}]
+    daemon.answers["orders"] = lambda _, __: {"orders": rows, "next": "b"}
+    assert call(daemon, "orders") == 0
+    shown = capsys.readouterr()
+    assert shown.out == "key=a state=done reason=filled\nkey=b state=working\n"
+    assert shown.err == "2 orders; there are more: repeat the command with after=b\n"
+
+
+def test_a_cancel_that_is_refused_among_others_is_an_exit_code_of_1(daemon: FakeDaemon) -> None:
+    rows = [{"key": "a", "ok": True}]
+    daemon.answers["cancelOrders"] = lambda _, __: {"orders": rows}
+    assert call(daemon, "cancelOrders", "all=true") == 0
+    rows.append({"key": "b", "ok": False})
+    assert call(daemon, "cancelOrders", 'keys=["a","b"]') == 1
+
+
+def test_reconcile_says_where_its_result_comes(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    daemon.answers["reconcile"] = lambda _, __: {}
+    assert call(daemon, "reconcile") == 0
+    shown = f"ibbridge sub sys.bridge.reconciled. --pub {daemon.pub} --rep {daemon.rep}\n"
+    assert capsys.readouterr().err.endswith(shown)
 
 
 def test_a_group_shows_each_of_its_orders(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:

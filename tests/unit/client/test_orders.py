@@ -245,6 +245,7 @@ def repeated(fake: FakeDaemon, request: dict[str, Any], result: dict[str, Any]) 
 def test_the_state_of_a_former_order_is_looked_up(ib: Client, daemon: FakeDaemon) -> None:
     remembering(daemon, ("ord.me.k.openOrder.", "none"), ("ord.me.k.orderState.", "working"))
     order = ib.placeOrder(AAPL, BUY, key="k")
+    assert order.dup
     assert order.state.state == "working"
     assert order.wait(timeout=0).state == "working"
 
@@ -258,6 +259,7 @@ def test_handles_of_one_order_share_its_state(ib: Client, daemon: FakeDaemon) ->
     first, second = ib.placeOrder(AAPL, BUY, key="k"), ib.placeOrder(AAPL, BUY, key="k")
     tell(daemon, "k", "working")
     first.wait()
+    assert not first.dup
     assert second.state is first.state
 
 
