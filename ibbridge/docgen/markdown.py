@@ -290,6 +290,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     yield ""
 
 
+_OF_ORDERS = ("modifyOrder", "placeOrders", "cancelOrders", "orders", "reconcile", "acceptJournal")
+"""Commands of the daemon that its page describes among the orders."""
+
+
 def _facts(entry: Entry) -> Iterator[str]:
     declaration = entry.declaration
     if isinstance(declaration, Request):
@@ -297,7 +301,8 @@ def _facts(entry: Entry) -> Iterator[str]:
     elif declaration is not None:
         yield from _message_facts(declaration)
     else:
-        yield "a command of the bridge's own; its result is in [protocol.md](protocol.md#the-daemons-own-commands)"
+        place = "orders" if entry.name in _OF_ORDERS else "the-daemons-own-commands"
+        yield f"a command of the bridge's own; its result is in [protocol.md](protocol.md#{place})"
     if declaration is not None:
         yield _wire(entry, declaration)
     if entry.usable:

@@ -86,9 +86,9 @@ def test_the_clients_snippet_trades_each_time(bridge: Bridge) -> None:
 
 def test_the_snippet_about_a_handle_works_each_time(bridge: Bridge) -> None:
     for _ in range(2):
-        state, revision, reason = whole(adapted(bridge, HANDLE)).splitlines()
+        state, error, reason = whole(adapted(bridge, HANDLE)).splitlines()
         assert re.match(r"OrderState\(state='(acked|working)', reason=None", state)
-        assert (revision, reason) == ("1", "cancelled")
+        assert (error, reason) == ("None", "cancelled")
 
 
 def test_the_bracket_is_entered_and_left_each_time(bridge: Bridge) -> None:
