@@ -118,7 +118,6 @@ class Dispatcher:
         """
         try:
             self._publisher.publish_all(messages, ts, self._router.usual, self._deliver)
-            self._router.end_read(ts)
         finally:
             self._turn.after_read(more=more)
 

@@ -92,11 +92,6 @@ class OrderRouter(ConnectionListener):
         if self._orders.states.changed:
             self._orders.states.publish(ts)
 
-    def publish_positions(self, ts: int) -> None:
-        """Publish the owners' positions that have changed since the last call: once for the executions of a read."""
-        if self._ledger.positions.unpublished:
-            self._ledger.positions.publish(ts)
-
     def _what_if(self, data: Mapping[str, Any]) -> ActiveRequest | None:
         """Return the what-if that a message is about; None if it is about an order.
 
@@ -135,6 +130,7 @@ class OrderRouter(ConnectionListener):
         if name == EXECUTION:
             self._execution(data, ts)
             self.publish_states(ts)
+            self._ledger.positions.publish(ts)
         elif not self._commission(data, ts):
             if exec_id := data[COMMISSION].get("execId"):
                 self._give_up(self._held.hold(exec_id, data, ts), "too many others came after it")
@@ -177,6 +173,7 @@ class OrderRouter(ConnectionListener):
         if recipients.owner is not None:
             self._ledger.charged(report.get("execId", ""), recipients.owner, report)
             self._publish_for(recipients.owner, COMMISSION, packed, ts)
+            self._ledger.positions.publish(ts)
         for asker in recipients.askers:
             self._answer(asker, COMMISSION, packed, ts)
         return True

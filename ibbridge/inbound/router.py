@@ -84,10 +84,6 @@ class Router:
             self._lists.end(name, data, ts)
         self._orders.publish_states(ts)
 
-    def end_read(self, ts: int) -> None:
-        """Publish what is published once for all messages of a read."""
-        self._orders.publish_positions(ts)
-
     def pass_on(self, message: Packed, ts: int) -> None:
         """Publish a message that the codec has packed already. Its type is in `PASSED_ON`."""
         name, key, identity, data = message

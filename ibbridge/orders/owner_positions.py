@@ -78,11 +78,7 @@ Place: TypeAlias = tuple[str, str, Instrument]
 
 
 class OwnerPositions:
-    """Table of the positions of all owners.
-
-    `changed`: accounts and instruments whose sum over the owners changed. `unpublished`: the positions that `publish`
-    has to publish.
-    """
+    """Table of the positions of all owners. `changed`: accounts and instruments whose sum over the owners changed."""
 
     def __init__(self, journal: OrderJournal, publisher: Publisher, clock: Clock) -> None:
         self.changed: set[tuple[str, Instrument]] = set()
@@ -92,7 +88,7 @@ class OwnerPositions:
         self._held: dict[Place, _Holding] = {}
         self._by_instrument: dict[tuple[str, Instrument], set[str]] = {}
         self._flat: dict[Place, None] = {}
-        self.unpublished: dict[Place, None] = {}
+        self._unpublished: dict[Place, None] = {}
 
     # -- executions
 
@@ -152,13 +148,13 @@ class OwnerPositions:
         for record in self._journal.take_open(POSITION):
             place = _place(record)
             self._enter(place, _unpacked(record))
-            self.unpublished[place] = None
+            self._unpublished[place] = None
 
     def publish(self, ts: int | None = None) -> None:
         """Publish the positions that have changed. `ts` is in µs since 1970 UTC; None is now."""
-        if not self.unpublished:
+        if not self._unpublished:
             return
-        places, self.unpublished = self.unpublished, {}
+        places, self._unpublished = self._unpublished, {}
         at = self._clock.utc_us() if ts is None else ts
         for place in places:
             if _is_published(place):
@@ -194,7 +190,7 @@ class OwnerPositions:
 
     def _change(self, place: Place, held: _Holding) -> None:
         self.changed.add(place[1:])
-        self.unpublished[place] = None
+        self._unpublished[place] = None
         self._flat.pop(place, None)
         if not held.position.quantity:
             self._flat[place] = None
