@@ -41,6 +41,10 @@ UNREACHABLE = {
         ((state, _E.MISS) for state in _S),
         "the lists of TWS reach back to midnight, and no world lasts so long",
     ),
+    (
+        _S.CANCELLING,
+        _E.REOPEN,
+    ): "the simulated TWS cancels at once: it never takes a cancel, and lists the order as working",
     (_S.HELD, _E.MODIFY): "the change of an order that TWS keeps back leaves it as held, or transmits it",
     (_S.HELD, _E.WITHDRAW): "an order that is written without a record is rarely one that TWS is to keep back",
 }
