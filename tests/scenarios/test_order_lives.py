@@ -242,7 +242,7 @@ LIVES: dict[str, list[tuple[Said | Command | Passing, str]]] = {
         (status("Filled", 100, 0, 150), "done filled 100/0@150"),
         (
             failed(161, "not in a cancellable state. Order permId = 9"),
-            "done filled 100/0@150 !161",
+            "",
         ),
         (Passing(1.0), ""),
     ],
@@ -302,7 +302,7 @@ LIVES: dict[str, list[tuple[Said | Command | Passing, str]]] = {
         (status("Cancelled"), "done cancelled 0/100 !10329"),
         (failed(201, "Order was discarded."), "done rejected by broker 0/100 !201"),
         (cancelled(), ""),
-        (failed(10147, "OrderId 500 that needs to be cancelled is not found."), "done rejected by broker 0/100 !10147"),
+        (failed(10147, "OrderId 500 that needs to be cancelled is not found."), ""),
     ],
     "modify accepted": [
         (placed(), "sent"),
@@ -425,7 +425,7 @@ LIVES: dict[str, list[tuple[Said | Command | Passing, str]]] = {
         (status("Cancelled", key="two"), "two: done cancelled by own 0/100"),
         (
             failed(10148, CANNOT + "Cancelled.", key="two"),
-            "two: done cancelled by own 0/100 !10148",
+            "",
         ),
     ],
     "held for locate": [

@@ -50,9 +50,6 @@ UNREACHABLE = {
 }
 """Transitions that no seed reaches, or few of very many, each with the reason."""
 
-UNSAID = {Reason.EXPIRED: "a completed order that has expired has the status Cancelled, which is the stronger reason"}
-"""Reasons that no seed reaches."""
-
 
 def transition(state: OrderState, event: OrderEvent) -> str:
     """Return the entry for an event in a state."""
@@ -100,7 +97,7 @@ REQUIRED = (
     *(f"status {change}" for change in STATUSES),
     *(f"state {state.value}" for state in OrderState),
     *(transition(*each) for each in TRANSITIONS if each not in UNREACHABLE),
-    *(f"reason {reason.value}" for reason in Reason if reason not in UNSAID),
+    *(f"reason {reason.value}" for reason in Reason),
     *(f"cause {cause}" for cause in CAUSES),
     *(f"error {code}" for code in ERRORS),
     *REPLIES,

@@ -101,7 +101,7 @@ def test_a_status_of_tws_decides(status: str | None, state: OrderState, reason: 
 def test_a_stronger_reason_replaces_a_weaker_one(before: Reason, after: Reason) -> None:
     order = Order("me", "k", 1, {}, state=S.DONE, reason=before)
     order.step(E.END, after)
-    strongest = [R.NOT_SENT, R.NOT_AT_TWS, R.EXPIRED, R.CANCELLED, R.REJECTED, R.FILLED]
+    strongest = [R.NOT_SENT, R.NOT_AT_TWS, R.CANCELLED, R.EXPIRED, R.REJECTED, R.FILLED]
     assert order.reason is max(before, after, key=strongest.index)
 
 
