@@ -107,7 +107,7 @@ class OwnerPositions:
         """Count an execution in place of the one that it corrects, whose commission it takes over."""
         if old[:3] != new[:3]:
             self.take_back(old)
-            return self.add(new, contract)
+            return self.charge(self.add(new, contract), old.commission, old.currency)
         place, held = self._of(new, contract)
         turn = held.position.correct(old.fill, new.fill).turn
         self._change(place, held)

@@ -135,6 +135,14 @@ def test_a_correction_keeps_the_commission_until_it_has_one_of_its_own(middle: M
     assert published(middle)[-1]["commissions"] == {"USD": 1.0}
 
 
+def test_a_correction_at_another_owner_takes_the_commission_along(middle: Middle) -> None:
+    execute(middle, "E1.01", "", 100)
+    charge(middle, "E1.01", 1.0)
+    execute(middle, "E1.02", "a/k", 90)
+    assert (published(middle)[-1]["position"], published(middle)[-1]["commissions"]) == (90.0, {"USD": 1.0})
+    assert middle.parts.orders.positions.sums(ACCOUNT, 265598) == {"a": 90}
+
+
 def test_a_bust_takes_the_execution_back(middle: Middle) -> None:
     execute(middle, "E1.01", "a/k", 100)
     execute(middle, "E1.02", "a/k", 0)
