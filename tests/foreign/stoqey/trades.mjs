@@ -99,7 +99,8 @@ const held = next(ib, EventName.position, (_, contract) => contract.symbol === "
 ib.reqPositions();
 const [, , position] = await held;
 const open = [];
-ib.on(EventName.openOrder, (id) => open.push(id));
+// TWS may repeat an order: on the connection, and in the list.
+ib.on(EventName.openOrder, (id) => { if (!open.includes(id)) open.push(id); });
 const listed = next(ib, EventName.openOrderEnd);
 ib.reqOpenOrders();
 await listed;
