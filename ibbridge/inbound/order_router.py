@@ -67,7 +67,8 @@ class OrderRouter(ConnectionListener):
 
         Nobody else waits for such a list then.
         """
-        if self._orders.listing is None or name not in _LISTED or self._tracker.is_awaited(name):
+        listing = self._orders.listing
+        if listing is None or not listing.answers or name not in _LISTED or self._tracker.is_awaited(name):
             return False
         return self._what_if(data) is None
 

@@ -71,6 +71,7 @@ class Reconciliation:
         self._upstream_since = 0.0
         self._began: float | None = None
         self._open: list[Order] = []
+        self._answered = False  # TWS has sent all lists about orders at some time
 
     @property
     def is_running(self) -> bool:
@@ -84,7 +85,7 @@ class Reconciliation:
         self._began = self._clock.monotonic()
         self._upstream_since = self._session.upstream_since
         self._open = [order for order in self._registry.open_orders() if order.state not in EXEMPT]
-        self._registry.listing = Listing(self._clock.utc_us())
+        self._registry.listing = Listing(self._clock.utc_us(), self._answered)
         self._lists.orders(self._opened, self._conclude)
         return True
 
@@ -113,6 +114,7 @@ class Reconciliation:
         """Conclude what follows for the orders, then ask for the positions."""
         began, listing = self._began or 0.0, self._registry.listing or Listing(None)
         self._began, self._registry.listing = None, None
+        self._answered = self._answered or complete
         # TWS without IB's servers may not know all orders.
         complete = complete and self._session.upstream_since == self._upstream_since and not listing.spoilt
         listed = listing.orders

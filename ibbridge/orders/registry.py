@@ -53,12 +53,14 @@ class Listing:
     """Lists of orders that a reconciliation has asked TWS for.
 
     - `since`: when the list of open orders that is coming was asked for, in µs since 1970 UTC; None once it is whole.
+    - `answers`: TWS has sent such lists completely before. One that never does sends nothing because of them.
     - `orders`: those that TWS has reported as open or completed since then.
     - `topics`: those of the messages about orders that have come since then, `ext` included.
     - `spoilt`: one of these messages cannot be read, and may be about any order, so absence says nothing.
     """
 
     since: int | None
+    answers: bool = True
     orders: set[Order] = field(default_factory=set)
     topics: set[bytes] = field(default_factory=set)
     spoilt: bool = False

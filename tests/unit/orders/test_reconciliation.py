@@ -326,3 +326,13 @@ def test_the_cancel_of_a_group_that_is_lost_too_is_repeated_and_an_order_that_is
     pass_time(middle, 120)
     assert [each.reason for each in kept] == [Reason.NOT_AT_TWS] * 2
     assert not [each for each in middle.link.take() if each.name == "cancelOrder"]
+
+
+def test_messages_of_a_tws_that_never_lists_its_orders_are_published_as_they_come() -> None:
+    middle = Middle(reconciles=True)
+    number = middle.place("k")
+    for _ in range(2):
+        for _ in range(3):
+            hear_status(middle, number, "orderStatus", "Submitted")
+        middle.reconnect()
+    assert about_order(middle) == [("orderStatus", None, "Submitted")] * 6
