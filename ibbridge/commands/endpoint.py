@@ -212,7 +212,7 @@ def _memory(command: dict[str, Any], identifier: str | int) -> tuple[CommandId, 
     client = command.get("client")
     if not isinstance(client, str) or len(client) > LONGEST_CLIENT:
         return None
-    return CommandId(client, str(identifier)), digest(command)  # as topics spell it, where every id is text
+    return CommandId(client, identifier).named, digest(command)
 
 
 def _unpacked(request: bytes) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.codec.schema import Kind
 from ibbridge.orders.executions import ExecutionIndex, HeldCommissions
 from ibbridge.orders.order import FOREIGN, Owner
+from ibbridge.orders.order_states import OF_TWS
 from ibbridge.requests.request import ActiveRequest
 from ibbridge.streams import envelope
 from ibbridge.tws.connection_listener import ConnectionListener
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EXECUTION, COMMISSION = "execDetails", "commissionAndFeesReport"
-
-_LISTED = ("openOrder", "orderStatus", "completedOrder")
-"""Types of message in TWS's lists of orders."""
 
 LIVE = -1
 """Request id of an execution that TWS reports when it happens."""
@@ -68,7 +66,7 @@ class OrderRouter(ConnectionListener):
         Nobody else waits for such a list then.
         """
         listing = self._orders.listing
-        if listing is None or not listing.answers or name not in _LISTED or self._tracker.is_awaited(name):
+        if listing is None or not listing.answers or name not in OF_TWS or self._tracker.is_awaited(name):
             return False
         return self._what_if(data) is None
 

@@ -36,5 +36,7 @@ class JournalAcceptance:
             )
             raise CommandRefused("E_STATE", fault, retry_after=5.0)
         if not self._journal.accept():
-            raise CommandRefused("E_STORE", f"this could not be recorded: {self._journal.fault}", retry_after=5.0)
+            raise CommandRefused(
+                "E_STORE", f"the acceptance could not be recorded: {self._journal.fault}", retry_after=5.0
+            )
         return True

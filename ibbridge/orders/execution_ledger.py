@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
-from ibbridge.orders.executions import Execution, other_numbers
+from ibbridge.orders.exec_ids import other_numbers
+from ibbridge.orders.executions import Execution
+from ibbridge.orders.fills import COMBINATION
 from ibbridge.orders.journal import EXECUTION
 from ibbridge.orders.order import FOREIGN, Owner
 from ibbridge.orders.owner_positions import Counted, decimal
@@ -20,7 +22,7 @@ from ibbridge.protocol.instrument_key import contract_identity
 from ibbridge.storage.records import JournalRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ibbridge.orders.journal import OrderJournal
     from ibbridge.orders.owner_positions import OwnerPositions
@@ -28,14 +30,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REPLACED = ()
+REPLACED: tuple[()] = ()
 """Effect of an execution that a correction has replaced, or that moves no position."""
 
 SIDES = {"BOT": 1, "SLD": -1}
 """The sign of a position's change by `side` of an execution."""
-
-COMBINATION = "BAG"
-"""`secType` of a combination, of which nobody has a position: its legs have executions of their own."""
 
 CAUSES = {
     1: "Exercise", 2: "Lapse", 3: "DoNothing", 100: "Assigned", 101: "AutoexerciseClearing", 102: "Expired",
@@ -49,7 +48,7 @@ class ExecutionRecord(NamedTuple):
 
     `part` and `ref` are those of the order. `seq` is its number on the stream of the owner's executions, in the epoch
     in which it was to be published; 0 if it was not. `charge` is the commission that was published last; None before
-    that. `counted`: the effect on a position, as `Counted` or `REPLACED`; None if it was not counted yet.
+    that. `counted`: the effect on a position, or `REPLACED`; None if it was not counted yet.
     """
 
     owner: str
@@ -60,7 +59,7 @@ class ExecutionRecord(NamedTuple):
     charge: Sequence[Any] | None = None
     charge_epoch: int = 0
     charge_seq: int = 0
-    counted: Sequence[Any] | None = None
+    counted: Counted | tuple[()] | None = None
 
 
 class ExecutionLedger:
@@ -86,13 +85,15 @@ class ExecutionLedger:
             if told:
                 record = record._replace(epoch=self._publisher.epoch, seq=self._next(owner.owner))
             self._note(exec_id, record._replace(ref=owner.ref, counted=counted))
+        if told and counted:
+            self.positions.show(counted[:3])
 
     def charged(self, exec_id: str, owner: Owner, report: Mapping[str, Any]) -> None:
         """Note a commission that is published for the owner of the execution next, and count it."""
         known = self._find(exec_id)
         if known is None:
             return
-        if known.counted and self.positions.is_unreadable(Counted(*known.counted)[:3]):
+        if known.counted and self.positions.is_unreadable(known.counted[:3]):
             log.warning("the commission of %s is not counted: the disk does not say of what position", exec_id)
             return
         amount, currency = report.get("commissionAndFees"), report.get("currency")
@@ -100,7 +101,7 @@ class ExecutionLedger:
             charge=[amount, currency], charge_epoch=self._publisher.epoch, charge_seq=self._next(owner.owner)
         )
         if known.counted and (number := decimal(amount)) is not None and isinstance(currency, str):
-            known = known._replace(counted=self.positions.charge(Counted(*known.counted), str(number), currency))
+            known = known._replace(counted=self.positions.charge(known.counted, str(number), currency))
         self._note(exec_id, known)
 
     def recorded(self, exec_id: str) -> Execution | None:
@@ -117,7 +118,7 @@ class ExecutionLedger:
 
     def _count(
         self, exec_id: str, known: ExecutionRecord | None, owner: Owner, data: Mapping[str, Any]
-    ) -> Sequence[Any] | None:
+    ) -> Counted | tuple[()] | None:
         """Count an execution for a position, unless it counts already. Return what the journal is to keep of it.
 
         Return None if the disk does not say what it would change. TWS lists the execution again, and it counts then.
@@ -127,35 +128,39 @@ class ExecutionLedger:
         new = _effect(owner, data)
         if new is None:
             return REPLACED if known is None or not known.counted else known.counted
-        if known is not None and known.counted and known.counted[0] == new.holder:
+        if known is not None and known.counted and known.counted.holder == new.holder:
             return known.counted
-        before, after = other_numbers(exec_id)
-        if self._is_unreadable(new, known, (*before, *after)):
+        before, after = (self._recorded(each) for each in other_numbers(exec_id))
+        others = (known, *before.values(), *after.values())
+        if None in (*before.values(), *after.values()) or self._is_unreadable(new, others):
             return None if known is None else known.counted
         if known is not None and known.counted:
-            self.positions.take_back(Counted(*known.counted))
-        if any(self._find(each) is not None for each in after):
+            self.positions.take_back(known.counted)
+        if after:
             return REPLACED
-        for each in before:
-            corrected = self._find(each)
+        for each, corrected in before.items():
             if corrected is not None and corrected.counted:
                 self._note(each, corrected._replace(counted=REPLACED))
-                return self.positions.correct(Counted(*corrected.counted), new, data["contract"])
+                return self.positions.correct(corrected.counted, new, data["contract"])
         return self.positions.add(new, data["contract"])
 
-    def _is_unreadable(self, new: Counted, known: ExecutionRecord | None, others: Sequence[str]) -> bool:
-        """Return True if a position or an execution that an execution may change cannot be read now."""
-        if any(self._journal.is_unreadable(EXECUTION, each.encode()) for each in others):
-            return True
-        records = (known, *(self._find(each) for each in others))
-        counted = (Counted(*each.counted) for each in records if each is not None and each.counted)
+    def _recorded(self, exec_ids: Iterable[str]) -> dict[str, ExecutionRecord | None]:
+        """Return those of some executions that the journal has; None for one that cannot be read now."""
+        return {each: self._find(each) for each in exec_ids if self._journal.has_record(EXECUTION, each.encode())}
+
+    def _is_unreadable(self, new: Counted, others: Iterable[ExecutionRecord | None]) -> bool:
+        """Return True if a position that an execution may change cannot be read now."""
+        counted = (each.counted for each in others if each is not None and each.counted)
         return any(self.positions.is_unreadable(each[:3]) for each in (new, *counted))
 
     # -- records
 
     def _find(self, exec_id: str) -> ExecutionRecord | None:
         record = self._journal.find_record(EXECUTION, exec_id.encode())
-        return None if record is None else ExecutionRecord(*msgpack.unpackb(record.value, use_list=False))
+        if record is None:
+            return None
+        found = ExecutionRecord(*msgpack.unpackb(record.value, use_list=False))
+        return found._replace(counted=Counted(*found.counted)) if found.counted else found
 
     def _note(self, exec_id: str, record: ExecutionRecord) -> None:
         self._journal.note_record(JournalRecord(EXECUTION, exec_id.encode(), msgpack.packb(record), open=False))
@@ -180,7 +185,7 @@ def _effect(owner: Owner, data: Mapping[str, Any]) -> Counted | None:
     execution, contract = data["execution"], data.get("contract") or {}
     quantity, price = decimal(execution.get("shares")), decimal(execution.get("price"))
     side = SIDES.get(execution.get("side", ""))
-    if contract.get("secType") == COMBINATION:
+    if contract.get("secType") == COMBINATION:  # of which nobody has a position, but of its legs
         return None
     if quantity is None or price is None or side is None:
         log.warning("the execution %s has no quantity, price or side that can be read: no position counts it",

@@ -12,6 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ibbridge.orders.exec_ids import other_numbers, stem_and_number
 from ibbridge.orders.order import FOREIGN, Owner
 
 if TYPE_CHECKING:
@@ -26,12 +27,6 @@ MOST_ASKERS = 32
 
 MOST_HELD = 1_000
 """Commissions that are held until TWS reports their executions."""
-
-MOST_CORRECTIONS = 5
-"""Corrections of one execution that may be missing between two that TWS reports."""
-
-LONGEST_NUMBER = 10
-"""Digits from which on the last part of an execId does not count corrections."""
 
 LONGEST_HELD = 30.0
 """Seconds for which a commission is held."""
@@ -139,19 +134,8 @@ class ExecutionIndex:
 
 def _stem(exec_id: str) -> str:
     """Return the part of an execId that an execution shares with its corrections."""
-    stem, dot, number = exec_id.rpartition(".")
-    return stem if dot and number.isdecimal() else exec_id
-
-
-def other_numbers(exec_id: str) -> tuple[list[str], list[str]]:
-    """Return the execIds that an execution may correct, the newest first, and those that may correct it."""
-    stem, dot, number = exec_id.rpartition(".")
-    if not (dot and number.isdecimal() and len(number) < LONGEST_NUMBER):
-        return [], []
-    last, width = int(number), len(number)
-    before = range(last - 1, max(0, last - 1 - MOST_CORRECTIONS), -1)
-    after = range(last + 1, last + 1 + MOST_CORRECTIONS)
-    return [f"{stem}.{each:0{width}}" for each in before], [f"{stem}.{each:0{width}}" for each in after]
+    found = stem_and_number(exec_id)
+    return exec_id if found is None else found[0]
 
 
 class HeldCommission(NamedTuple):

@@ -9,7 +9,10 @@ the correction of an execution takes something back: its execId differs after th
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.orders.exec_ids import is_of_leg, stem_and_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +24,8 @@ _ROOM = 2**63
 LARGEST = 10**60
 """Quantities and prices from here on are none: the sums and products of smaller ones are numbers."""
 
-LEG_SEGMENTS = 5
-"""Parts between dots in the execId of a leg of a combination; other execIds have four."""
+COMBINATION = "BAG"
+"""`secType` of a combination. Each of its legs has executions of its own."""
 
 
 class OrderFill(NamedTuple):
@@ -33,6 +36,17 @@ class OrderFill(NamedTuple):
     last: int
     shares: float
     price: float
+
+
+@dataclass(slots=True)
+class OrderFills:
+    """Executions of an order, by the part of their execIds that they share with corrections.
+
+    `is_corrected`: TWS has corrected one of them.
+    """
+
+    by_stem: dict[str, OrderFill] = field(default_factory=dict)
+    is_corrected: bool = False
 
 
 def number(value: Any) -> float | None:
@@ -89,29 +103,25 @@ def take_count(order: Order, filled: Any, average: Any) -> bool:
 
 def take_execution(order: Order, execution: Mapping[str, Any]) -> bool:
     """Take an execution of the order, or its correction. Return True if more is filled than was known."""
-    exec_id = execution.get("execId") or ""
-    stem, _, digits = exec_id.rpartition(".")
+    named = stem_and_number(execution.get("execId") or "")
     shares = number(execution.get("shares"))
-    if stem and digits.isdecimal() and len(digits) < 10 and shares is not None:
-        _note(order, stem, int(digits), max(0.0, shares), number(execution.get("price")) or 0.0)
+    if named is not None and shares is not None:
+        _note(order.fills, *named, max(0.0, shares), number(execution.get("price")) or 0.0)
     more = take_count(order, execution.get("cumQty"), execution.get("avgPrice"))
     _correct(order)
     return more
 
 
-def _note(order: Order, stem: str, revision: int, shares: float, price: float) -> None:
-    known = order.fills.get(stem)
+def _note(fills: OrderFills, stem: str, revision: int, shares: float, price: float) -> None:
+    known = fills.by_stem.get(stem)
     if known is None:
-        order.fills[stem] = OrderFill(revision, shares, revision, shares, price)
-    elif revision < known.first:
-        order.fills[stem] = known._replace(first=revision, shares_at_first=shares)
+        fills.by_stem[stem] = OrderFill(revision, shares, revision, shares, price)
+        return
+    if revision < known.first:
+        fills.by_stem[stem] = known._replace(first=revision, shares_at_first=shares)
     elif revision > known.last:
-        order.fills[stem] = known._replace(last=revision, shares=shares, price=price)
-
-
-def is_corrected(order: Order) -> bool:
-    """Return True if TWS has corrected an execution of the order."""
-    return any(fill.first != fill.last for fill in order.fills.values())
+        fills.by_stem[stem] = known._replace(last=revision, shares=shares, price=price)
+    fills.is_corrected = fills.is_corrected or revision != known.first
 
 
 def _correct(order: Order) -> None:
@@ -120,27 +130,28 @@ def _correct(order: Order) -> None:
     TWS may count the old quantities afterwards, or the corrected ones. The executions are right in both cases. What
     TWS counts beyond all of them is filled too, by executions that are not known.
     """
-    if order.counted is None or not is_corrected(order):
+    if order.counted is None or not order.fills.is_corrected:
         return
-    before = math.fsum(fill.shares_at_first for fill in order.fills.values())
-    after = math.fsum(fill.shares for fill in order.fills.values())
+    fills = order.fills.by_stem.values()
+    before = math.fsum(fill.shares_at_first for fill in fills)
+    after = math.fsum(fill.shares for fill in fills)
     if before > order.counted:
         order.filled = min(order.counted, after)
     else:
         order.filled = after + max(0.0, order.counted - max(before, after))
     if order.filled == after:
-        worth = math.fsum(fill.shares * fill.price for fill in order.fills.values())
+        worth = math.fsum(fill.shares * fill.price for fill in fills)
         order.average = worth / after if after else 0.0
 
 
 def is_leg(order: Order, contract: Mapping[str, Any], exec_id: str) -> bool:
     """Return True if an execution is that of a leg of the order's combination: only the combination's own count."""
-    if contract.get("secType") == "BAG":
+    if contract.get("secType") == COMBINATION:
         return False
     ordered = order.args.get("contract")
     if isinstance(ordered, dict):
-        return ordered.get("secType") == "BAG" or bool(ordered.get("comboLegs"))
-    return exec_id.count(".") == LEG_SEGMENTS - 1
+        return ordered.get("secType") == COMBINATION or bool(ordered.get("comboLegs"))
+    return is_of_leg(exec_id)
 
 
 def is_filled_up(order: Order) -> bool:

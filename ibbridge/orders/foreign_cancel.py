@@ -51,25 +51,29 @@ class ForeignCancel:
         order = self._orders.foreign.find(perm_id)
         if order is None:
             if own := self._orders.owner_of(perm_id):
-                raise CommandRefused("E_ARG", f"permId: {own.owner} has placed it; its key, {own.key!r}, cancels it")
-            fault = f"permId: TWS has reported no order of others with the permId {perm_id}; reqAllOpenOrders asks TWS"
+                raise CommandRefused(
+                    "E_ARG", f"permId: {own.owner} has placed the order; cancel the order by its key, {own.key!r}"
+                )
+            fault = f"permId: TWS has reported no order of others with the permId {perm_id}; reconcile asks TWS"
             raise CommandRefused("E_ARG", fault)
         if order.ended:
             raise CommandRefused("E_STATE", f"the order is over ({order.status})", state="done")
         if not order.order_id:
             raise self._unbound()
         if not self._orders.ours(order.client_id):
-            fault = f"client id {order.client_id} has placed it, and TWS takes its cancel from that client id alone"
+            fault = (
+                f"client id {order.client_id} has placed the order, and TWS takes its cancel from that client id alone"
+            )
             raise CommandRefused("E_ARG", f"permId: {fault}")
         return order
 
     def _unbound(self) -> CommandRefused:
         """Return the refusal to cancel an order made by hand that has no order id of the API."""
         if self._orders.binds_manual:
-            fault = "it was made by hand in TWS, and TWS has not bound it to client id 0 yet; reconcile asks for that"
+            fault = "TWS has not bound the order, which was made by hand, to client id 0 yet; reconcile asks for that"
             return CommandRefused("E_STATE", f"permId: {fault}", outcome="not_sent", retry_after=1.0, state="unbound")
         way = "set" if self._orders.ours(0) else "run a daemon with tws.client_id: 0 and"
-        fault = f"it was made by hand in TWS, and the API has no order id for it; {way} orders.bind_manual: true"
+        fault = f"the order was made by hand in TWS, and the API has no order id for it; {way} orders.bind_manual: true"
         return CommandRefused("E_ARG", f"permId: {fault}, or cancel it in TWS")
 
     def _dropped(self, order: ForeignOrder, _: OutboundMessage) -> None:

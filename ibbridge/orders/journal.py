@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgpack
 
-from ibbridge.orders.fills import OrderFill, is_corrected, number
+from ibbridge.orders.fills import OrderFill, OrderFills, number
 from ibbridge.orders.order import Order
 from ibbridge.orders.state_machine import OrderState, Reason
 from ibbridge.storage.records import JournalRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 ORDER, EXECUTION, POSITION = 1, 2, 3
 """Kinds of records: orders, by owner and key; executions, by execId; positions, by owner, account and contract."""
@@ -184,6 +184,10 @@ class OrderJournal:
         """Return a record of another kind; None if there is none, or (with a fault) if it cannot be read."""
         return self._records.get((kind, name)) or self._store.find(kind, name)
 
+    def has_record(self, kind: int, name: bytes) -> bool:
+        """Return True if there is a record of another kind. The disk is not asked."""
+        return (kind, name) in self._records or self._store.knows(kind, name)
+
     def is_unreadable(self, kind: int, name: bytes) -> bool:
         """Return True if there is a record of another kind that cannot be read now. There is a fault then."""
         return self._store.knows(kind, name) and self.find_record(kind, name) is None
@@ -238,7 +242,7 @@ def _record(owner: str, key: str, order: Order | None) -> JournalRecord:
         "remaining": order.remaining,
         "average": order.average,
         "counted": order.counted,
-        "fills": order.fills if is_corrected(order) else {},  # of others the sum is enough
+        "fills": order.fills.by_stem if order.fills.is_corrected else {},  # of others the sum is enough
         "heardAt": order.heard_at,
         "idTaken": order.id_taken,
         "status": order.status,
@@ -259,6 +263,11 @@ def _record(owner: str, key: str, order: Order | None) -> JournalRecord:
             "cancelledBy": order.cancelled_by,
         }
     return JournalRecord(ORDER, _name(owner, key), msgpack.packb(value), open=not order.settled)
+
+
+def _fills(by_stem: Mapping[str, Sequence[Any]]) -> OrderFills:
+    """Return the executions in a record: all of an order of which one was corrected, or none."""
+    return OrderFills({stem: OrderFill(*each) for stem, each in by_stem.items()}, bool(by_stem))
 
 
 def _order(record: JournalRecord) -> Order | None:
@@ -288,7 +297,7 @@ def _order(record: JournalRecord) -> Order | None:
         remaining=value["remaining"],
         average=value["average"],
         counted=value.get("counted", number(value["filled"])),
-        fills={stem: OrderFill(*each) for stem, each in value.get("fills", {}).items()},
+        fills=_fills(value.get("fills", {})),
         heard_at=value.get("heardAt") or value["changedAt"],
         id_taken=value.get("idTaken", False),
         error=value["error"],

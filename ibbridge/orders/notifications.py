@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ibbridge.ib.notices import BAD_MESSAGE, NOT_CONNECTED
 from ibbridge.orders.state_machine import OrderEvent, Reason
-from ibbridge.protocol.topics import escape
+from ibbridge.protocol.topics import topic
 from ibbridge.requests.notifications import own_error, publish_error
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class OrderNotifications:
         """Return the topics of an order, and of the executions of its owner, as clients subscribe to them."""
         if (owner := self._owners.get(order.owner)) is None:
             owner = self._owners[order.owner] = [self._publisher.named(name, order.owner) for name in ("ord", "exec")]
-        return [f"{owner[0]}{escape(order.key)}.", owner[1]]
+        return [owner[0] + topic(order.key).decode(), owner[1]]
 
     def topic(self, whose: Owner) -> str:
         """Return the topic of an order of `ext`, as clients subscribe to it."""

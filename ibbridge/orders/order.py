@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ibbridge.orders.fills import OrderFills
 from ibbridge.orders.state_machine import (
     OVERTURNED_BY_ANYTHING,
     OVERTURNED_BY_LIST,
@@ -20,7 +21,6 @@ from ibbridge.orders.state_machine import (
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ibbridge.orders.fills import OrderFill
     from ibbridge.tws.outbound import OutboundMessage
 
 FOREIGN = "ext"
@@ -77,8 +77,7 @@ class Order:
     - `not_after`: µs since 1970 UTC, after which the order must not leave. `revision`: that of the last change.
     - `state`, `reason`, `cause`: what is known of the order, and if it is over, why, and by whom (empty: not known).
     - `status`: the last status of TWS. `filled`, `remaining`, `average`: the newest that TWS has reported of them.
-    - `counted`: what TWS has counted as filled, without corrections. `fills`: the executions, by execId without its
-      last part.
+    - `counted`: what TWS has counted as filled, without corrections. `fills`: the executions.
     - `heard_at`: when TWS reported the order last, or when it left, in µs since 1970 UTC. `disputed`: TWS has reported
       the order as open after its end, so that it is looked up. `id_taken`: TWS has another order under its id.
     - `error`: code, text and time of the last error about the order.
@@ -118,7 +117,7 @@ class Order:
     remaining: Any = None
     average: Any = None
     counted: float | None = None
-    fills: dict[str, OrderFill] = field(default_factory=dict)
+    fills: OrderFills = field(default_factory=OrderFills)
     heard_at: int = 0
     disputed: bool = False
     id_taken: bool = False

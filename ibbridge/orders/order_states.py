@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ibbridge.orders.order_keys import OrderKeys
     from ibbridge.streams.publisher import Publisher
 
-_KINDS = ("openOrder", "orderStatus", "completedOrder")
-"""Types of IB's messages that are state of an order."""
+OF_TWS = ("openOrder", "orderStatus", "completedOrder")
+"""Types of IB's messages that are state of an order. TWS's lists of orders have them."""
 
 TYPE = "orderState"
 """Type of the messages that say what is known of an order."""
@@ -62,7 +62,7 @@ class OrderStates:
 
     def forget(self, order: Order) -> None:
         """Drop the messages that are state of an order: it was over long ago, and many have ended since."""
-        for kind in (TYPE, *_KINDS):
+        for kind in (TYPE, *OF_TWS):
             self._publisher.forget_topic("ord", *order.whose[:2], kind)
 
     def changed_now(self, order: Order, ts: int | None = None) -> None:

@@ -21,7 +21,7 @@ from ibbridge.orders.position import NOTHING, Fill, Position
 from ibbridge.storage.records import JournalRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ibbridge.clock import Clock
     from ibbridge.orders.journal import OrderJournal
@@ -130,6 +130,16 @@ class OwnerPositions:
         self._change(place, held)
         return old._replace(commission=commission, currency=currency)
 
+    def show(self, place: Place) -> None:
+        """Have a position published, because an execution that it counts is published for its owner."""
+        if not self.is_unreadable(place):
+            self._load(place)
+            self._unpublished[place] = None
+
+    def places(self) -> Iterable[tuple[str, Instrument]]:
+        """Return the accounts and instruments of all positions in memory."""
+        return self._by_instrument.keys()
+
     def sums(self, account: str, instrument: Instrument) -> dict[str, Decimal]:
         """Return the quantities that all holders have of an instrument in an account, those with none left out."""
         holders = sorted(self._by_instrument.get((account, instrument), ()))
@@ -174,18 +184,22 @@ class OwnerPositions:
     def _of(self, counted: Counted, contract: Mapping[str, Any]) -> tuple[Place, _Holding]:
         """Return a position, from memory, from the journal, or new, and note the attributes of its contract."""
         place: Place = counted[:3]
-        held = self._held.get(place)
-        if held is None:
-            record = self._journal.find_record(POSITION, _name(place))
-            held = _unpacked(record) if record is not None else _Holding(Position(), {})
-            self._enter(place, held)
+        held = self._load(place)
         if contract and not held.contract:
             held.contract = {name: contract[name] for name in NAMED if contract.get(name) not in (None, "")}
             held.position.multiplier = decimal(contract.get("multiplier")) or Decimal(1)
         return place, held
 
+    def _load(self, place: Place) -> _Holding:
+        if place not in self._held:
+            record = self._journal.find_record(POSITION, _name(place))
+            self._enter(place, _unpacked(record) if record is not None else _Holding(Position(), {}))
+        return self._held[place]
+
     def _enter(self, place: Place, held: _Holding) -> None:
         self._held[place] = held
+        if not held.position.quantity:
+            self._flat[place] = None
         self._by_instrument.setdefault(place[1:], set()).add(place[0])
 
     def _change(self, place: Place, held: _Holding) -> None:

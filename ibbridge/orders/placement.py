@@ -121,7 +121,7 @@ class OrderPlacement:
 
     def record(self, orders: Sequence[Order], message: OutboundMessage) -> None:
         """Record orders that are queued. Raise `CommandRefused` if they cannot be recorded, and withdraw them."""
-        if any(order.message is message for order in orders):  # it waits
+        if message.waits:
             for order in orders:
                 self._orders.journal.note(order)
             if not self._orders.journal.commit():

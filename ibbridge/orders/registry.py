@@ -367,8 +367,8 @@ class OrderRegistry(ConnectionListener):
         """Return the order of this client id under a key, if its permId is not known.
 
         A permId that is not the order's is that of an order of another daemon, and so is one that TWS has reported
-        before this daemon knew an order under the key. While the journal may miss orders, the
-        order may be one of these, and is taken up: to place it again could be worse than to refuse another order.
+        before this daemon knew an order under the key. While the journal may miss orders, the order may be one of
+        these, and is taken up: to place it again could be worse than to refuse another order.
         """
         found = [self._by_key.get((owner, key)), self._former.get((owner, key))]
         if found == [None, None]:

@@ -29,8 +29,8 @@ STALE = "stale"
 pack: Callable[[Any], bytes] = msgpack.Packer().pack
 
 _MARK = b"\xa5flags" + pack((SYNTHETIC,))
-_NUMBERS = Struct(">Q8sQ4sQ5s").pack
-_NUMBERS_SIZE = Struct(">Q8sQ4sQ5s").size
+_LAYOUT = Struct(">Q8sQ4sQ5s")
+_NUMBERS = _LAYOUT.pack
 _OFFSET, _TS, _DATA = b"\xa6offset\xcf", b"\xa2ts\xcf", b"\xa4data"
 _KEYS = 7  # in each envelope: all but `ref` and `flags`
 
@@ -77,7 +77,7 @@ def offset_of(body: bytes, head: bytes) -> int:
 
 def data_of(body: bytes, head: bytes) -> bytes:
     """Return the packed data of a body that was sealed with `head`, `marked` or not."""
-    return body[len(head) + _NUMBERS_SIZE :].removesuffix(_MARK)
+    return body[len(head) + _LAYOUT.size :].removesuffix(_MARK)
 
 
 def unpack(body: bytes) -> dict[str, Any]:

@@ -107,19 +107,18 @@ class Publisher(ChannelRegistry):
         self.publish_map(last, data, ts)
         self.drop(channel, identity)
 
-    def publish_difference(self, channel: Channel, data: bytes, ts: int, identity: Hashable) -> bool:
-        """Publish packed data as state, flagged `synthetic`, unless the channel has the same. Return True if it is new.
+    def publish_difference(self, channel: Channel, data: bytes, ts: int, identity: Hashable) -> None:
+        """Publish packed data as state, flagged `synthetic`, unless the channel has the same.
 
         State of an earlier connection is confirmed by a message, and so counts as another.
         """
         last = channel.last.get(identity)
         if last is not None and envelope.data_of(last, channel.head) == data:
-            return False
+            return
         head, data = envelope.marked(channel.head, data)
         marked = sequencer.Channel(channel.stream, channel.topic, channel.kind, channel.about, head)
         self.publish_packed(marked, data, ts, identity)
         channel.last[identity] = marked.last[identity]
-        return True
 
     def gap(self, channels: Iterable[Channel], components: Sequence[str], reason: str, ts: int) -> None:
         """Publish a `gap` on a stream, because messages may be missing, and mark the state of its `channels` as stale.

@@ -74,7 +74,7 @@ class PositionDifferences(ConnectionListener):
         }
         before, self._rows = self._rows, rows
         if before is None:
-            return rows.keys() | self._published.keys()
+            return {*rows, *self._published, *self._owners.places()}
         changed = {place for place, body in rows.items() if before.get(place) is not body}
         return changed | (before.keys() - rows.keys())
 

@@ -322,7 +322,7 @@ def test_others_trade_under_another_client_id_beside_the_daemon(program, master)
         comparison.agree()
         error = bridge.call("cancelOrder", permId=resting)["error"]
         assert error["code"] == "E_ARG"
-        assert f"client id {THEIRS} has placed it" in error["message"]
+        assert f"client id {THEIRS} has placed the order" in error["message"]
         other.do("cancel_all")
         comparison.agree()
         assert set(comparison.states().values()) == {("done", "filled"), ("done", "cancelled")}

@@ -220,7 +220,7 @@ test('an order that no client of the daemon has placed is named by its permId', 
   for await (const event of feed) if (event.event === 'message' && event.body.ref?.permId === permId) break;
   const ib = await connected(t, daemon);
   await assert.rejects(ib.cancelOrder({ permId: Number(permId) }), (error) =>
-    refused('E_ARG')(error) && error instanceof Error && error.message.includes(`client id ${placer} has placed it`));
+    refused('E_ARG')(error) && error instanceof Error && error.message.includes(`client id ${placer} has placed the order`));
 });
 
 test('a change that was made elsewhere meanwhile is made above it', LIMIT, async (t) => {

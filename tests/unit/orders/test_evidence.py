@@ -179,7 +179,7 @@ def test_a_correction_is_kept_over_a_restart() -> None:
     assert journal.commit()
     (order,) = journal.open_orders()
     assert (order.filled, order.counted) == (30.0, 40.0)
-    assert order.fills[E1[:-3]].shares == 30.0
+    assert order.fills.by_stem[E1[:-3]].shares == 30.0
 
 
 REPORTS = {

@@ -195,7 +195,7 @@ def test_an_order_that_turns_out_to_be_ours_is_cancelled_by_its_key() -> None:
     number = left(middle)
     middle.hear("completedOrder", order={"permId": 9}, orderState={"status": "Filled"})
     opened(middle, CLIENT_ID, number, 9, "a/k")
-    assert "its key, 'k', cancels it" in cancel(middle, permId=9)["error"]["message"]
+    assert "cancel the order by its key, 'k'" in cancel(middle, permId=9)["error"]["message"]
 
 
 def test_of_many_foreign_orders_the_newest_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,8 +212,8 @@ def test_of_many_foreign_orders_the_newest_are_known(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("args", "fault"),
     [
-        ({"permId": 8}, "reqAllOpenOrders asks TWS"),
-        ({"permId": 9}, "client id 5 has placed it"),
+        ({"permId": 8}, "reconcile asks TWS"),
+        ({"permId": 9}, "client id 5 has placed the order"),
         ({"permId": 10}, "made by hand in TWS, and the API has no order id for it; run a daemon with tws.client_id: 0"),
         ({"permId": "9"}, "permId must be an integer"),
         ({"permId": True}, "permId must be an integer"),

@@ -67,7 +67,7 @@ def test_an_order_that_is_not_bound_yet_can_be_cancelled_when_it_is() -> None:
     opened(middle, 0, 9)
     error = cancel(middle, 9)["error"]
     assert (error["code"], error["outcome"], error["retry_after"]) == ("E_STATE", "not_sent", 1.0)
-    assert "not bound it to client id 0 yet" in error["message"]
+    assert "to client id 0 yet; reconcile asks for that" in error["message"]
     bound(middle, -1, 9)
     assert cancel(middle, 9)["ok"]
 
@@ -88,7 +88,7 @@ def test_without_binding_the_refusal_says_what_to_set(client_id: int, way: str) 
 def test_an_order_that_another_program_has_bound_is_said_to_be_that_client_ids() -> None:
     middle = Middle(client_id=1)
     opened(middle, -1, 9)
-    assert "client id 0 has placed it" in cancel(middle, 9)["error"]["message"]
+    assert "client id 0 has placed the order" in cancel(middle, 9)["error"]["message"]
 
 
 # -- a TWS that binds to positive numbers

@@ -8,6 +8,7 @@ import pytest
 
 from ibbridge.orders.execution_ledger import CAUSES
 from tests.support.daemon_core import CLIENT_ID, Middle
+from tests.support.outside import EPOCH, ManualClock, NoStore
 
 ACCOUNT = "DU1"
 CONTRACT = {"conId": 265598, "symbol": "AAPL", "secType": "STK", "currency": "USD", "exchange": "IEX"}
@@ -52,11 +53,18 @@ def settle(middle: Middle) -> None:
         middle.pass_time(1.0)
 
 
-def restarted(middle: Middle) -> Middle:
+class LostStore(NoStore):
+    """An event store without the last messages: they were not committed."""
+
+    def first(self, stream: bytes) -> int:
+        return 1
+
+
+def restarted(middle: Middle, store: NoStore | None = None) -> Middle:
     """The next daemon, with the same journal."""
     middle.streams.flush()
     middle.parts.streams.journal.commit()
-    again = Middle(order_store=middle.order_store)
+    again = Middle(order_store=middle.order_store, clock=ManualClock(us=EPOCH + 1_000_000), store=store)
     again.parts.orders.positions.restore()
     again.parts.orders.positions.publish()
     return again
@@ -292,3 +300,47 @@ def test_a_difference_that_stands_over_a_connection_is_not_published_again(middl
     account(middle)
     settle(middle)
     assert [each["position"] for each in published(middle, "ext")] == [70.0, 0.0]
+
+
+def test_a_position_that_somebody_closed_while_tws_was_away_is_a_difference(middle: Middle) -> None:
+    middle.ask("reqPositions")
+    execute(middle, "E1.01", "a/k", 100)
+    account(middle, (CONTRACT, 100.0))
+    settle(middle)
+    middle.reconnect()
+    middle.pass_time(1.0)
+    account(middle)
+    settle(middle)
+    assert [(each["position"], each["accountPosition"]) for each in published(middle, "ext")] == [(-100.0, 0.0)]
+
+
+def test_a_position_that_somebody_closed_while_the_daemon_was_away_is_a_difference(middle: Middle) -> None:
+    execute(middle, "E1.01", "a/k", 100)
+    again = restarted(middle)
+    again.ask("reqPositions")
+    account(again)
+    settle(again)
+    assert [each["position"] for each in published(again, "ext")] == [-100.0]
+
+
+def test_a_position_follows_its_execution_when_that_is_published_once_more(middle: Middle) -> None:
+    execute(middle, "E1.01", "a/k", 5)
+    execute(middle, "E2.01", "a/k", -5)
+    again = restarted(middle, LostStore())
+    execute(again, "E2.01", "a/k", -5)
+    assert [each["position"] for each in published(again)] == [0.0]
+
+
+def test_an_execution_that_nothing_corrects_asks_the_journal_for_few_records(
+    middle: Middle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    find = middle.order_store.find
+
+    def noted(kind: int, name: bytes) -> Any:
+        asked.append(name)
+        return find(kind, name)
+
+    monkeypatch.setattr(middle.order_store, "find", noted)
+    execute(middle, "E1.01", "a/k", 5)
+    assert {name for name in asked if b"E1." in name} == {b"E1.01"}
