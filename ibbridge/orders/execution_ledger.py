@@ -8,12 +8,13 @@ must not know which topics messages have.
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgpack
 
 from ibbridge.orders.exec_ids import other_numbers
-from ibbridge.orders.executions import Execution
+from ibbridge.orders.executions import MOST_EXECUTIONS, Execution
 from ibbridge.orders.fills import COMBINATION
 from ibbridge.orders.journal import EXECUTION
 from ibbridge.orders.order import FOREIGN, Owner
@@ -69,15 +70,18 @@ class ExecutionLedger:
         self.positions = positions
         self._journal = journal
         self._publisher = publisher
+        self._settled: OrderedDict[str, str] = OrderedDict()  # owners by execId, of which a repetition changes nothing
 
     def executed(self, exec_id: str, owner: Owner, data: Mapping[str, Any], *, told: bool) -> None:
         """Note an execution of an owner, and count it. `told`: it is published for the owner next.
 
         An execution that the journal has, and that cannot be read, counts already.
         """
-        if self._journal.is_unreadable(EXECUTION, exec_id.encode()):
+        if not told and self._settled.get(exec_id) == owner.owner:
             return
         known = self._find(exec_id)
+        if known is None and self._journal.has_record(EXECUTION, exec_id.encode()):
+            return
         counted = self._count(exec_id, known, owner, data)
         if told or known is None or counted != known.counted:
             same = known is not None and known.owner == owner.owner
@@ -87,6 +91,14 @@ class ExecutionLedger:
             self._note(exec_id, record._replace(ref=owner.ref, counted=counted))
         if told and counted:
             self.positions.show(counted[:3])
+        if counted is not None:
+            self._settle(exec_id, owner.owner)
+
+    def _settle(self, exec_id: str, owner: str) -> None:
+        """Remember an execution that is counted, so that the disk is not asked for it with each list of TWS."""
+        self._settled[exec_id] = owner
+        if len(self._settled) > MOST_EXECUTIONS:
+            self._settled.popitem(last=False)
 
     def charged(self, exec_id: str, owner: Owner, report: Mapping[str, Any]) -> None:
         """Note a commission that is published for the owner of the execution next, and count it."""

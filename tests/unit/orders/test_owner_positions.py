@@ -344,3 +344,6 @@ def test_an_execution_that_nothing_corrects_asks_the_journal_for_few_records(
     monkeypatch.setattr(middle.order_store, "find", noted)
     execute(middle, "E1.01", "a/k", 5)
     assert {name for name in asked if b"E1." in name} == {b"E1.01"}
+    asked.clear()
+    execute(middle, "E1.01", "a/k", 5)
+    assert not asked, "a repetition"
