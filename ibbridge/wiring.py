@@ -72,6 +72,7 @@ from ibbridge.requests.timeouts import RequestTimeouts
 from ibbridge.requests.tracker import RequestTracker
 from ibbridge.risk.gate import TradingGate
 from ibbridge.risk.halt import Halt
+from ibbridge.security.audit import NO_AUDIT
 from ibbridge.storage.event_store import EventStore
 from ibbridge.storage.order_store import OrderStore
 from ibbridge.storage.store_faults import StoreFaults
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from ibbridge.config.model import Config
     from ibbridge.monitoring.log_writer import LogWriter
     from ibbridge.recording.writer import Recorder
+    from ibbridge.security.audit import Audit
     from ibbridge.tws.connection_listener import ConnectionListener
 
 
@@ -118,6 +120,7 @@ class Outside(NamedTuple):
     transports: Callable[..., TcpTransports] = TcpTransports
     log_writer: LogWriter | None = None
     jitter: Callable[[], float] = random.random
+    audit: Audit = NO_AUDIT
 
 
 @dataclass(frozen=True, slots=True)
