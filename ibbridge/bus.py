@@ -23,6 +23,7 @@ import zmq.backend
 from ibbridge.security import zap
 from ibbridge.security.peer_watch import PeerWatch
 from ibbridge.security.peers import Peers, Published
+from ibbridge.security.pulse import Pulse
 from ibbridge.zeromq import socket_options
 from ibbridge.zeromq.endpoints import BusError, bind, lock
 from ibbridge.zeromq.reply_socket import ReplySocket
@@ -83,6 +84,7 @@ class Bus:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._again: asyncio.Handle | None = None
         self._turning = False
+        self._pulse = Pulse("serves the sockets")
 
     @property
     def endpoints(self) -> Endpoints:
@@ -166,6 +168,16 @@ class Bus:
         if not self._peer_watch.alive:
             raise BusError("the thread that measures peers has ended: a peer could use up the memory; see the log")
 
+    def standstill(self) -> str:
+        """Return a sentence if a thread of the bus has stood still for too long; "" if all of them come round.
+
+        Call this after `turn`. The bus sends itself no message: what it bounds for others, such as connections, could
+        stop the message, and a flood of peers would look like a bus that stands still.
+        """
+        if self._endpoints is None:
+            return ""
+        return self._pulse.standstill() or self._handler.pulse.standstill() or self._peer_watch.pulse.standstill()
+
     def turn(self) -> None:
         """Serve the messages that have arrived on both sockets, for at most `TURN` seconds.
 
@@ -181,6 +193,7 @@ class Bus:
             until = time.monotonic() + TURN
             while not (emptied := not self._serve()) and time.monotonic() < until:
                 pass
+            self._pulse.beat()
         finally:
             self._turning = False
             if not emptied:

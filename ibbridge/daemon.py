@@ -7,6 +7,7 @@ the next heartbeat, for the signal to stop. `wiring` builds the parts.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
@@ -15,17 +16,14 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from ibbridge import wiring
-from ibbridge.bus import BusError
 from ibbridge.clock import SystemClock
 from ibbridge.config import reload
 from ibbridge.config.model import ConfigError
-from ibbridge.monitoring import signals
+from ibbridge.monitoring import exit_codes, signals, slow_start
 from ibbridge.monitoring.log_writer import LogWriter, occupy_standard_files
 from ibbridge.monitoring.systemd import notify
 from ibbridge.orders import recovery
 from ibbridge.security import process_limits
-from ibbridge.storage.disk_thread import DiskThread
-from ibbridge.storage.event_store import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,12 +31,6 @@ if TYPE_CHECKING:
     from ibbridge.config.model import Config
 
 log = logging.getLogger(__name__)
-
-OPENING = 2.0
-"""Seconds that opening the store may take without a warning; the next warning comes after twice as long."""
-
-HEEDING = 0.25
-"""Seconds between two checks for a signal to stop, while a starting daemon waits for the store."""
 
 LAST_ORDERS = 5.0
 """Seconds that a stopping daemon gives queued orders and cancels to leave: 200 of them, at the usual rate."""
@@ -100,34 +92,11 @@ class Daemon:
             signals.hold_reloads()
 
     async def _begin(self) -> bool:
-        """Open the store, and restore the state in it. Return False if a signal came before the disk has answered.
-
-        No message can be published meanwhile, because the sequence numbers are in the store. But signals are handled.
-        """
-        thread, waited, warn_at = DiskThread(), 0.0, OPENING
-        job = thread.submit(self._open_and_take_up)
-        while not thread.wait(job, HEEDING):
-            waited += HEEDING
-            await asyncio.sleep(0)  # let the loop run the signal handlers
-            if self._stopping.is_set():
-                self.store.stuck = True
-                log.error("store: its disk has not answered for %.1f s; the process ends without it", waited)
-                return False
-            if waited >= warn_at:
-                warn_at *= 2
-                self._report_opening(waited)
-        thread.end(0)
-        job.result()
-        return True
-
-    def _report_opening(self, waited: float) -> None:
-        log.warning(
-            "store: opening the one in %s has taken %.0f s so far, and the daemon does nothing else until it is open; "
-            "if this goes on, see what the system log says of its disk",
-            wiring.directory(self.config),
-            waited,
-        )
-        notify("STATUS=opening the store; its disk is slow, or does not answer")
+        """Open the store, and restore the state in it. Return False if a signal came before the disk has answered."""
+        directory = wiring.directory(self.config)
+        began = await slow_start.opened(self._open_and_take_up, directory, self._stopping)
+        self.store.stuck = self.store.stuck or not began
+        return began
 
     def _stop(self) -> None:
         """Begin to stop. A second call ends the waiting for queued orders."""
@@ -224,6 +193,7 @@ class Daemon:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.parts.connector.run())
                 tasks.create_task(self._publish_heartbeats())
+                tasks.create_task(self._feed_watchdog())
                 tasks.create_task(self._until_stopped())
                 tasks.create_task(_raised(broken))
         except* Stop:
@@ -253,6 +223,14 @@ class Daemon:
             due = max(due + self.config.bus.heartbeat, self._clock.monotonic())
             await asyncio.sleep(due - self._clock.monotonic())
 
+    async def _feed_watchdog(self) -> None:
+        """Notify systemd that the daemon lives, if systemd wants that: this task shows that the event loop turns."""
+        watchdog = self.parts.watchdog
+        while watchdog.interval:
+            self.parts.bus.turn()
+            watchdog.tick()
+            await asyncio.sleep(watchdog.interval)
+
 
 def settle() -> None:
     """Collect garbage, then freeze the surviving objects, so that later collections skip them.
@@ -271,15 +249,16 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     """
     occupy_standard_files()
     signals.prepare()
+    faulthandler.enable(_STDERR)  # a signal of a broken process, such as the watchdog's: the log says where it was
     process_limits.raise_descriptor_limit()
     log_writer = LogWriter(_STDERR).start()
     logging.getLogger().setLevel(config.log.level.upper())
-    daemon, code = Daemon(config, reread=reread, log_writer=log_writer), 0
+    daemon, code = Daemon(config, reread=reread, log_writer=log_writer), exit_codes.DONE
     try:
         asyncio.run(daemon.serve())
-    except (BusError, StoreError) as error:
+    except wiring.FAILURES as error:
         log.error("cannot start: %s", error)  # noqa: TRY400 - the message is complete
-        code = 1
+        code = exit_codes.FAILED
     finally:
         log_writer.finish()
     if daemon.store.stuck:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ibbridge
-from ibbridge.bus import Bus
+from ibbridge.bus import Bus, BusError
 from ibbridge.codec import speedups
 from ibbridge.commands.builtin import BuiltinCommands
 from ibbridge.commands.client_settings import ClientSettings
@@ -41,6 +41,7 @@ from ibbridge.monitoring.process_health import memory_limit
 from ibbridge.monitoring.process_watch import ProcessWatch
 from ibbridge.monitoring.store_watch import StoreWatch
 from ibbridge.monitoring.surplus_fields import SurplusFields
+from ibbridge.monitoring.watchdog import Watchdog, watchdog_seconds
 from ibbridge.orders.acceptance import JournalAcceptance
 from ibbridge.orders.departure import OrderDeparture
 from ibbridge.orders.execution_ledger import ExecutionLedger
@@ -73,7 +74,7 @@ from ibbridge.requests.tracker import RequestTracker
 from ibbridge.risk.gate import TradingGate
 from ibbridge.risk.halt import Halt
 from ibbridge.security.audit import NO_AUDIT
-from ibbridge.storage.event_store import EventStore
+from ibbridge.storage.event_store import EventStore, StoreError
 from ibbridge.storage.order_store import OrderStore
 from ibbridge.storage.store_faults import StoreFaults
 from ibbridge.streams.envelope import PROTO
@@ -108,6 +109,9 @@ if TYPE_CHECKING:
     from ibbridge.recording.writer import Recorder
     from ibbridge.security.audit import Audit
     from ibbridge.tws.connection_listener import ConnectionListener
+
+FAILURES = (BusError, StoreError)
+"""Exceptions of parts that cannot be opened, or have failed for good; each is a sentence for the operator."""
 
 
 class Outside(NamedTuple):
@@ -207,6 +211,7 @@ class Parts:
     store: EventStore
     store_watch: StoreWatch
     health_checks: HealthChecks
+    watchdog: Watchdog
     recorder: Recorder | None
 
 
@@ -281,6 +286,12 @@ def assemble(config: Config, outside: Outside) -> Parts:
         commands.tick,
         streams.publisher.tick,
     )
+    signs = {
+        "bus": bus.standstill,
+        "store": lambda: store.standstill,
+        "order journal": lambda: outside.order_store.standstill,
+    }
+    watchdog = Watchdog(signs, watchdog_seconds())
     says = _heartbeat_sections(streams, tws, store_watch, clock)
     heartbeat = Heartbeat(streams.publisher, work, says, clock)
     started = clock.monotonic()
@@ -309,7 +320,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
     }
     return Parts(
         streams, tws, requests, orders, listeners, connector, dispatcher, router, unreadable, ib_requests, commands,
-        bus, heartbeat, surplus, store, store_watch, health_checks, recorder,
+        bus, heartbeat, surplus, store, store_watch, health_checks, watchdog, recorder,
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ import ibbridge
 from ibbridge.cli import help  # noqa: A004 -- the word of every command line
 from ibbridge.client import BridgeError
 from ibbridge.config.model import ConfigError
+from ibbridge.monitoring import exit_codes
 from ibbridge.monitoring.printable import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -39,9 +40,6 @@ COMMANDS = {
     "decode": "wire tool: frames of TWS to messages, JSON lines in and out",
     "encode": "wire tool: requests to frames for TWS, JSON lines in and out",
 }
-
-INTERRUPTED = 130
-"""Exit code that shells give a program ended by Ctrl-C."""
 
 
 class Subcommand(Protocol):
@@ -113,12 +111,12 @@ def _run(module: Subcommand, options: argparse.Namespace) -> int:
         return code
     except ConfigError as error:
         print(*map(printable, error.faults), sep="\n", file=sys.stderr)
-        return 2
+        return exit_codes.WRONG
     except BridgeError as error:
         print(f"ibbridge: {printable_lines(str(error))}", file=sys.stderr)
-        return 1
+        return exit_codes.FAILED
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return exit_codes.INTERRUPTED
     except BrokenPipeError:  # `| head` has closed the pipe; the flush at Python's exit must not raise again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

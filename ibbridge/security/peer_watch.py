@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ibbridge.security import process_limits
+from ibbridge.security.pulse import Pulse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +42,7 @@ class PeerWatch:
         self._measured = 0.0  # the time of the last measurement of all peers
         self._ended = 0  # the number of disconnected peers at that time
         self._trims = 0
+        self.pulse = Pulse("measures peers")
 
     @property
     def alive(self) -> bool:
@@ -69,6 +71,7 @@ class PeerWatch:
                 poll.register(peers.monitor.FD, select.POLLIN)
         self._used, self._measured = process_limits.memory_in_use(), time.monotonic()
         while self._stop not in dict(poll.poll(_LOOK_EVERY)):
+            self.pulse.beat()
             self._look(time.monotonic())
 
     def _look(self, now: float) -> None:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
 
+from ibbridge.security.pulse import ROUND, Pulse
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -89,6 +91,7 @@ class ZapHandler:
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self.pulse = Pulse("admits peers")
 
     @property
     def alive(self) -> bool:
@@ -100,7 +103,7 @@ class ZapHandler:
         socket = context.socket(zmq.ROUTER)
         socket.linger = 0
         socket.bind(ENDPOINT)
-        self._thread = threading.Thread(target=_serve, args=(socket,), name="zap", daemon=True)
+        self._thread = threading.Thread(target=_serve, args=(socket, self.pulse), name="zap", daemon=True)
         self._thread.start()
 
     def join(self) -> None:
@@ -109,11 +112,12 @@ class ZapHandler:
             self._thread.join()
 
 
-def _serve(socket: zmq.Socket[bytes]) -> None:
+def _serve(socket: zmq.Socket[bytes], pulse: Pulse) -> None:
     waiting: deque[tuple[float, list[bytes]]] = deque()
     with socket:
         try:
             while True:
+                pulse.beat()
                 if socket.poll(_milliseconds(waiting)):
                     waiting.append((time.monotonic() + PATIENCE, socket.recv_multipart()))
                 while waiting and waiting[0][0] <= time.monotonic():
@@ -122,9 +126,9 @@ def _serve(socket: zmq.Socket[bytes]) -> None:
             return
 
 
-def _milliseconds(waiting: deque[tuple[float, list[bytes]]]) -> int | None:
-    """Return the milliseconds until the next reply is due, rounded up; None if no request waits."""
-    return max(0, int((waiting[0][0] - time.monotonic()) * 1000) + 1) if waiting else None
+def _milliseconds(waiting: deque[tuple[float, list[bytes]]]) -> int:
+    """Return the milliseconds until the next reply is due, rounded up; a round of the pulse if no request waits."""
+    return max(0, int((waiting[0][0] - time.monotonic()) * 1000) + 1) if waiting else round(ROUND * 1000)
 
 
 def _answer(socket: zmq.Socket[bytes], message: list[bytes]) -> None:

@@ -104,6 +104,11 @@ class Disk:
         """True if a job has not ended in time, and not been collected since."""
         return self._late is not None
 
+    @property
+    def standstill(self) -> str:
+        """A sentence if no job can ever end, because the disk thread is gone; "" for a disk that is merely late."""
+        return "" if self._thread is None or self._thread.alive else "the thread that writes to it has ended"
+
     def open(self, db: sqlite3.Connection) -> None:
         """Begin to do jobs on an open file. From here on only the disk thread uses the connection."""
         self._db = db

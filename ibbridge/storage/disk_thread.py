@@ -53,6 +53,11 @@ class DiskThread:
         self._thread = threading.Thread(target=self._run, name="store", daemon=True)
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """True until the thread has ended."""
+        return self._thread.is_alive()
+
     def submit(self, work: Callable[[], Any]) -> Job:
         """Queue a job behind the earlier ones, and return it."""
         job = Job(work)

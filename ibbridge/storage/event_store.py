@@ -105,6 +105,11 @@ class EventStore:
         return self._directory.before
 
     @property
+    def standstill(self) -> str:
+        """A sentence if only a new process could use the file again, which a fault of the disk is not; else ""."""
+        return self._disk.standstill
+
+    @property
     def fault(self) -> str:
         """The fault that prevents writing, its place, and what to do about it; empty if there is none."""
         if not self._faults.unwritten and self.uncommitted:

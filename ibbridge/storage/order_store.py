@@ -94,6 +94,11 @@ class OrderStore:
         self._uncopied = 0  # records that were written since the log was copied
 
     @property
+    def standstill(self) -> str:
+        """A sentence if only a new process could use the file again, which a fault of the disk is not; else ""."""
+        return self._disk.standstill
+
+    @property
     def fault(self) -> str:
         """The fault that prevents writing, its place, and what to do about it; empty if there is none."""
         return self._faults.unwritten or ("" if self._disk.is_open else f"{self._file.path}: it is not open")

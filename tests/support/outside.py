@@ -212,6 +212,9 @@ class ListBus:
     def check(self) -> None:
         """Find nothing."""
 
+    def standstill(self) -> str:
+        return ""
+
     def shed(self) -> str:
         return ""
 
