@@ -1,0 +1,60 @@
+"""Client names that peers only declare: which rights may use a name that no key and no user proves.
+
+Pure. Peers of an endpoint without keys say a name, and anybody can say it. Peers with the same rights trust each other
+with it. Between peers with different rights a name belongs to those who used it first, but for two rules: rights that
+can do more take a name away from rights that can do less, and a name that has orders is for rights that may trade.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+MOST = 100_000
+"""Most names that are remembered with their holders. Further names are for rights that may trade alone."""
+
+
+class Holder(NamedTuple):
+    """Rights that hold a name. `rank`: 2 with all rights, 1 if they may trade, 0 otherwise."""
+
+    rank: int
+    role: str
+
+
+class DeclaredNames:
+    """Table of declared names, with the rights that hold each.
+
+    `reserved` are the names of clients that prove who they are. `has_orders(name)` says if the journal has orders.
+    `taken(name)` is called when a name changes its holder.
+    """
+
+    def __init__(self, reserved: Collection[str], has_orders: Callable[[str], bool] = lambda _: False) -> None:
+        self._reserved = frozenset(reserved)
+        self._has_orders = has_orders
+        self._holders: dict[str, Holder] = {}
+        self.taken = 0
+        """The number of names that were taken away from their holders."""
+
+    def reserve(self, names: Collection[str]) -> None:
+        """Take over the names of the clients that prove who they are."""
+        self._reserved = frozenset(names)
+
+    def may_use(self, name: str, holder: Holder) -> bool:
+        """Return True if peers with these rights may use a name; they hold it from then on."""
+        known = self._holders.get(name)
+        if known == holder:
+            return name not in self._reserved or holder.rank == 2
+        if name in self._reserved:
+            return holder.rank == 2
+        if known is None:
+            if not holder.rank and (len(self._holders) >= MOST or self._has_orders(name)):
+                return False
+        elif holder.rank <= known.rank:
+            return False
+        else:
+            self.taken += 1
+        if known is not None or len(self._holders) < MOST:
+            self._holders[name] = holder
+        return True
