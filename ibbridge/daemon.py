@@ -158,7 +158,7 @@ class Daemon:
         self._note.tick()
 
     def _take_up(self) -> None:
-        """Restore sequence numbers, streams, orders and the halt from the store of an earlier process."""
+        """Restore sequence numbers, streams, orders and the halts from the store of an earlier process."""
         streams, registry = self.parts.streams, self.parts.orders.registry
         state = self.store.state()
         self._restored.restore(registry, state)
@@ -173,7 +173,8 @@ class Daemon:
         self.parts.tws.ids.begin()
         self.parts.tws.ids.raise_to(max(registry.highest or 0, streams.order_keys.highest))
         self.parts.tws.ids.tick()
-        streams.halt.load()
+        streams.halts.load()
+        self.parts.mass_cancels.load()
 
     def _report_start(self) -> None:
         """Publish a fault of the store, and what the start has found out about orders."""

@@ -21,6 +21,7 @@ from ibbridge.commands.builtin import BuiltinCommands
 from ibbridge.commands.client_settings import ClientSettings
 from ibbridge.commands.endpoint import CommandEndpoint
 from ibbridge.commands.executors import Executors
+from ibbridge.commands.halt_commands import HaltCommands
 from ibbridge.commands.ib_requests import IbRequests
 from ibbridge.commands.order_commands import OrderCommands
 from ibbridge.inbound.connection_events import ConnectionTracker, NoticeHandler
@@ -48,15 +49,20 @@ from ibbridge.orders.execution_ledger import ExecutionLedger
 from ibbridge.orders.foreign_cancel import ForeignCancel
 from ibbridge.orders.global_cancel import GlobalCancel
 from ibbridge.orders.groups import OrderGroups
+from ibbridge.orders.halt_check import HaltCheck
 from ibbridge.orders.journal import OrderJournal
+from ibbridge.orders.mass_cancels import HALT, MassCancels
 from ibbridge.orders.modification import OrderModification
 from ibbridge.orders.notifications import OrderNotifications
+from ibbridge.orders.order_accounts import OrderAccounts
+from ibbridge.orders.order_canceller import OrderCanceller
 from ibbridge.orders.order_keys import OrderKeys, key_name
 from ibbridge.orders.order_states import OrderStates
 from ibbridge.orders.owner_positions import OwnerPositions
 from ibbridge.orders.placement import OrderPlacement
 from ibbridge.orders.reconciliation import Reconciliation
 from ibbridge.orders.reconciliation_schedule import ReconciliationSchedule
+from ibbridge.orders.reducing import ReducingOrders
 from ibbridge.orders.registry import OrderRegistry
 from ibbridge.orders.tws_lists import TwsLists
 from ibbridge.orders.unreported import UnreportedOrders
@@ -72,7 +78,7 @@ from ibbridge.requests.service import RequestService
 from ibbridge.requests.timeouts import RequestTimeouts
 from ibbridge.requests.tracker import RequestTracker
 from ibbridge.risk.gate import TradingGate
-from ibbridge.risk.halt import Halt
+from ibbridge.risk.halt import Halts
 from ibbridge.security.audit import NO_AUDIT
 from ibbridge.storage.event_store import EventStore, StoreError
 from ibbridge.storage.order_store import OrderStore
@@ -80,6 +86,7 @@ from ibbridge.storage.store_faults import StoreFaults
 from ibbridge.streams.envelope import PROTO
 from ibbridge.streams.history import MessageHistory
 from ibbridge.streams.publisher import Publisher
+from ibbridge.subscriptions.holdings import Holdings
 from ibbridge.subscriptions.market_hours import MarketHours
 from ibbridge.subscriptions.position_differences import PositionDifferences
 from ibbridge.subscriptions.position_lists import PositionLists
@@ -134,7 +141,7 @@ class Streams:
     publisher: Publisher
     events: BridgeEvents
     alarms: Alarms
-    halt: Halt
+    halts: Halts
     order_keys: OrderKeys
     journal: OrderJournal
     perm_ids: PermIdWatch
@@ -213,6 +220,7 @@ class Parts:
     health_checks: HealthChecks
     watchdog: Watchdog
     recorder: Recorder | None
+    mass_cancels: MassCancels
 
 
 def assemble(config: Config, outside: Outside) -> Parts:
@@ -232,8 +240,6 @@ def assemble(config: Config, outside: Outside) -> Parts:
         orders.registry,
         ExecutionLedger(streams.journal, streams.publisher, orders.positions),
     )
-    listeners = (*_listeners(tws, requests, orders, settings, surplus), order_router)
-
     subscribe = SubscriptionService(
         requests.service, requests.registry, requests.tracker, requests.factory, requests.singletons
     )
@@ -246,7 +252,13 @@ def assemble(config: Config, outside: Outside) -> Parts:
         orders.placement, global_cancel, requests.service, subscribe, settings, order_commands, foreign_cancel
     )
     ib_requests = IbRequests(tws.sender, executors, config.commands.allow)
-    builtin = BuiltinCommands(streams.publisher, streams.halt, orders.acceptance, lambda: collect(status), clock.utc_us)
+    canceller = OrderCanceller(
+        orders.placement, foreign_cancel, orders.registry, OrderAccounts(tws.session), tws.session
+    )
+    mass_cancels = MassCancels(canceller, store, streams.events.mass_cancel, clock)
+    listeners = (*_listeners(tws, requests, orders, settings, surplus), order_router, mass_cancels)
+    halt_commands = HaltCommands(streams.halts, mass_cancels, OrderAccounts(tws.session), clock)
+    builtin = BuiltinCommands(streams.publisher, orders.acceptance, lambda: collect(status), {**halt_commands.does})
     commands = CommandEndpoint(streams.publisher, ib_requests, builtin, clock)
     bus = outside.bus(config.bus, commands, streams.publisher.welcome)
     turn.connect(streams.publisher, bus)
@@ -266,7 +278,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
 
     store_watch = StoreWatch(store, streams.events, clock)
     health_checks = HealthChecks(streams.alarms, config.tws.not_ready_alarm, config.store.slow, clock.monotonic())
-    sample = partial(_sample, config, tws.session, outside, orders)
+    sample = partial(_sample, config, tws.session, outside, orders, mass_cancels)
     health = HealthWatch(health_checks, sample, orders.gate.window, clock)
     limit = memory_limit(config.memory.limit_mb, config.ring.bytes)
     process = ProcessWatch(streams.alarms, limit, bus.shed, outside.log_writer, clock)
@@ -276,7 +288,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         streams.journal.tick,
         orders.registry.trim,
         tws.ids.tick,
-        streams.halt.tick,
+        streams.halts.tick,
         undecodable.tick,
         streams.perm_ids.tick,
         health.tick,
@@ -307,7 +319,8 @@ def assemble(config: Config, outside: Outside) -> Parts:
         "journal": outside.order_store.metrics,
         "record": lambda: recorder.status() if recorder else None,
         "ring": streams.publisher.ring.metrics,
-        "halt": lambda: streams.halt.state,
+        "halt": lambda: streams.halts.state,
+        "halts": lambda: streams.halts.listed,
         "alarms": lambda: streams.alarms.raised,
         "log": lambda: outside.log_writer.metrics() if outside.log_writer else None,
         "pacing": lambda: tws.send_queue.metrics(clock.monotonic()),
@@ -321,6 +334,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
     return Parts(
         streams, tws, requests, orders, listeners, connector, dispatcher, router, unreadable, ib_requests, commands,
         bus, heartbeat, surplus, store, store_watch, health_checks, watchdog, recorder,
+        mass_cancels,
     )  # fmt: skip
 
 
@@ -337,8 +351,8 @@ def _streams(config: Config, outside: Outside, send: Callable[[list[bytes]], Non
     )
     events = BridgeEvents(publisher, clock)
     alarms = Alarms(events.alarm)
-    halt = Halt(store, events.halt)
-    return Streams(publisher, events, alarms, halt, order_keys, journal, PermIdWatch(alarms, clock))
+    halts = Halts(store, events.halt)
+    return Streams(publisher, events, alarms, halts, order_keys, journal, PermIdWatch(alarms, clock))
 
 
 def _tws(config: Config, streams: Streams, outside: Outside) -> Tws:
@@ -397,13 +411,16 @@ def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outs
     schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, every)
     acceptance = JournalAcceptance(streams.journal, schedule)
     faults = StoreFaults(outside.store, outside.order_store)
-    gate = TradingGate(streams.halt, faults, tws.session, config.tws.restart_windows, clock)
+    positions = OwnerPositions(streams.journal, streams.publisher, clock)
+    accounts = OrderAccounts(tws.session)
+    holdings = Holdings(streams.publisher, requests.singletons.lists, positions)
+    halts = HaltCheck(streams.halts, accounts, ReducingOrders(holdings, registry.open_orders, accounts))
+    gate = TradingGate(halts, faults, tws.session, config.tws.restart_windows, clock)
     unreported = UnreportedOrders(registry, notifications, clock)
     departure = OrderDeparture(tws.sender, registry, gate, notifications, unreported)
     placement = OrderPlacement(tws.sender, registry, gate, notifications, departure)
     modification = OrderModification(tws.sender, registry, gate, notifications, departure)
     groups = OrderGroups(tws.sender, registry, placement, departure)
-    positions = OwnerPositions(streams.journal, streams.publisher, clock)
     differences = PositionDifferences(streams.publisher, requests.singletons.lists, positions, clock)
     return Orders(
         registry, notifications, gate, unreported, placement, modification, groups, states, schedule, positions,
@@ -446,7 +463,9 @@ def _tick(listeners: Sequence[ConnectionListener], now: float) -> None:
         listener.tick(now)
 
 
-def _sample(config: Config, session: Session, outside: Outside, orders: Orders) -> HealthSample:
+def _sample(
+    config: Config, session: Session, outside: Outside, orders: Orders, mass_cancels: MassCancels
+) -> HealthSample:
     store, journal = outside.store, outside.order_store
     return HealthSample(
         session.proven(config.tws.stable_after),
@@ -458,6 +477,7 @@ def _sample(config: Config, session: Session, outside: Outside, orders: Orders) 
         store.shortage,
         journal.fault or journal.doubt,
         orders.reconciliation.why,
+        mass_cancels.overdue(HALT),
     )
 
 
@@ -467,7 +487,8 @@ def _heartbeat_sections(
     return {
         "tws": lambda: tws.session.summary(clock.monotonic()),
         "store": store_watch.summary,
-        "halt": lambda: streams.halt.state,
+        "halt": lambda: streams.halts.state,
+        "halts": lambda: streams.halts.listed,
         "alarms": lambda: [alarm["alarm"] for alarm in streams.alarms.raised],
         "unsent": lambda: tws.port.unsent,
         "pacing": lambda: tws.send_queue.metrics(clock.monotonic()),

@@ -29,7 +29,8 @@ history), wait for them and print them as `ibbridge sub` does. Of an order, prin
 that it was sent, so that an order that TWS refuses shows why.
 
 A command is an IB request under IB's name, without reqId and orderId, or a command of the daemon: ping, status,
-snapshot, replay, whatIfOrder, modifyOrder, placeOrders, cancelOrders, orders, reconcile, halt, resume, acceptJournal.
+snapshot, replay, whatIfOrder, modifyOrder, placeOrders, cancelOrders, orders, reconcile, halt, resume, haltStatus,
+acceptJournal.
 Dotted keys build nested maps. A value that is valid JSON is read as JSON, any other is text. `dup=true` in the output
 means that the daemon had the same order, change or command before, and has done nothing a second time.
 Exit code 0: accepted (and answered without an IB error); 1: refused (also a change of an order, or one of several

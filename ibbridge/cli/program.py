@@ -32,6 +32,8 @@ COMMANDS = {
     "status": "show the state of the daemon and of its connection to TWS",
     "sub": "print messages as they are published",
     "call": "send a command and print its reply",
+    "halt": "refuse new orders, and cancel those that are open",
+    "resume": "accept orders again after a halt",
     "backup": "copy the store and the order journal, while the daemon runs",
     "check": "print the faults of a configuration file",
     "record": "record the connections between any client and TWS",

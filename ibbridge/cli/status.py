@@ -83,8 +83,15 @@ def _in_the_way(about: Mapping[str, Any]) -> Iterator[str]:
         yield _row("ALARM", f"{alarm['alarm']}: {alarm['why']}")
     if (record := about.get("record")) and record.get("fault"):
         yield _row("ATTENTION", f"recording has stopped: {record['fault']}")
-    if halt := about.get("halt"):
+    halt = about.get("halt")
+    if halt and "halts" not in about:  # an older daemon
         yield _row("HALTED", f"orders are refused: halted by {halt['client']}. {halt['reason']}".rstrip())
+    for halt in about.get("halts") or ():
+        whose = f"orders of {halt['scope']} {halt['name']}" if halt["name"] else "orders"
+        what = "may only reduce positions" if halt["state"] == "reducing" else "are refused"
+        yield _row(
+            halt["state"].upper(), f"{whose} {what}: {halt['state']} by {halt['client']}. {halt['reason']}".rstrip()
+        )
 
 
 _ALARMS = {

@@ -1,4 +1,4 @@
-"""The daemon's own commands (`ping`, `status`, `snapshot`, `halt`, and more of this kind): arguments and execution.
+"""The daemon's own commands (`ping`, `status`, `snapshot`, `replay`), and those that other parts add: their execution.
 
 This module knows streams and their state. It must not know the form of commands, sockets or TWS.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.commands.takes import LONGEST_REASON, TAKES, check
+from ibbridge.commands.takes import TAKES, check
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.streams import snapshot
 from ibbridge.streams.history import Gone
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ibbridge.orders.acceptance import JournalAcceptance
-    from ibbridge.risk.halt import Halt
     from ibbridge.streams.publisher import Publisher
 
 REPLAYED = 500
@@ -27,16 +26,15 @@ REPLAYED_BYTES = 256 * 1024
 class BuiltinCommands:
     """Executor of the daemon's own commands.
 
-    `status` returns the result of the command `status`. `clock` returns the time in µs since 1970 UTC.
+    `status` returns the result of the command `status`. `further` are commands of other parts, by name.
     """
 
     def __init__(
         self,
         publisher: Publisher,
-        halt: Halt,
         acceptance: JournalAcceptance,
         status: Callable[[], dict[str, Any]],
-        clock: Callable[[], int],
+        further: Mapping[str, Callable[[dict[str, Any], str], dict[str, Any]]],
     ) -> None:
         self._publisher = publisher
         self._does: Mapping[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
@@ -44,9 +42,8 @@ class BuiltinCommands:
             "status": lambda _, __: status(),
             "snapshot": self._snapshot,
             "replay": self._replay,
-            "halt": lambda args, client: {"kept": halt.set(client, _reason(args), clock())},
-            "resume": lambda _, client: {"kept": halt.clear(client, clock())},
             "acceptJournal": lambda _, __: {"accepted": acceptance.accept()},
+            **further,
         }
 
     def execute(self, name: str, args: dict[str, Any], client: str) -> dict[str, Any]:
@@ -87,9 +84,3 @@ class BuiltinCommands:
             "messages": [[topic, body] for _, topic, body in found],
             "next": following if following <= last else None,
         }
-
-
-def _reason(args: dict[str, Any]) -> str:
-    """Return the reason of a halt, cut to the limit. A long reason is no fault: a client that halts is in a hurry."""
-    given: str = args.get("reason", "")
-    return given[:LONGEST_REASON]

@@ -16,7 +16,7 @@ class Takes(NamedTuple):
     """An argument of a kind. Text may have at most `longest` characters, and a list has `items` of one kind."""
 
     name: str
-    kind: type[str | int | bool | list[Any] | dict[str, Any]]
+    kind: type[str | int | float | bool | list[Any] | dict[str, Any]]
     note: str
     required: bool = False
     longest: int = 2 * LONGEST_STREAM
@@ -24,6 +24,11 @@ class Takes(NamedTuple):
 
 
 LONGEST_REASON = 500
+
+_SCOPED = (
+    Takes("scope", str, "`all` (the default), `account` or `client`"),
+    Takes("name", str, "the account or the client"),
+)
 
 TAKES: Mapping[str, tuple[Takes, ...]] = {
     "ping": (),
@@ -38,6 +43,10 @@ TAKES: Mapping[str, tuple[Takes, ...]] = {
         Takes("to", int, "the last sequence number; the newest one if left out"),
     ),
     "halt": (
+        *_SCOPED,
+        Takes("state", str, "`halted` (the default): no order passes; `reducing`: those that only reduce positions do"),
+        Takes("cancel", bool, "true: also cancel all open orders of the scope, and go on until each is over"),
+        Takes("deadline", float, "seconds after which that ends, and an alarm is raised; 60 if left out"),
         Takes(
             "reason",
             str,
@@ -45,12 +54,13 @@ TAKES: Mapping[str, tuple[Takes, ...]] = {
             longest=sys.maxsize,  # a longer text is cut off, and not refused
         ),
     ),
-    "resume": (),
+    "resume": _SCOPED,
+    "haltStatus": (Takes("cancel", str, "the `id` of a mass cancel, to see what has become of its orders"),),
     "acceptJournal": (),
 }
 """Arguments of each of the daemon's own commands, by command name."""
 
-ANEW = frozenset(("ping", "status", "snapshot", "replay", "halt", "orders", "reconcile"))
+ANEW = frozenset(("ping", "status", "snapshot", "replay", "halt", "haltStatus", "orders", "reconcile"))
 """Commands that are executed anew when a client repeats them. Their results describe the moment, and a client that
 repeats `halt` means `halt`."""
 
@@ -100,7 +110,8 @@ def _faults(argument: Takes, is_given: bool, given: Any) -> list[str]:  # noqa: 
         if argument.required:
             return [f"{argument.name} is missing"]
         return [f"{argument.name} must be {_WORD[argument.kind]}"] if is_given else []
-    if not isinstance(given, argument.kind) or (isinstance(given, bool) and argument.kind is not bool):
+    kind = (int, float) if argument.kind is float else argument.kind
+    if not isinstance(given, kind) or (isinstance(given, bool) and argument.kind is not bool):
         return [f"{argument.name} must be {_WORD[argument.kind]}"]
     if isinstance(given, list) and argument.items and not all(isinstance(each, argument.items) for each in given):
         return [f"{argument.name} must be a list in which each is {_WORD[argument.items]}"]
@@ -109,4 +120,11 @@ def _faults(argument: Takes, is_given: bool, given: Any) -> list[str]:  # noqa: 
     return []
 
 
-_WORD: Mapping[type, str] = {str: "text", int: "an integer", bool: "true or false", list: "a list", dict: "a map"}
+_WORD: Mapping[type, str] = {
+    str: "text",
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a map",
+}

@@ -147,6 +147,7 @@ def entries() -> tuple[Entry, ...]:
 _KINDS: Mapping[type, tuple[str, str]] = {
     str: ("text", "string"),
     int: ("integer", "integer"),
+    float: ("number", "number"),
     bool: ("flag", "boolean"),
     list: ("list", "array"),
     dict: ("map", "object"),

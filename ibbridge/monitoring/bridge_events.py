@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from ibbridge.clock import Clock
     from ibbridge.streams.publisher import Publisher
 
+_TRADING = {"active": "resumed", "reducing": "restricted to those that reduce positions", "halted": "halted"}
+"""Words of the log for the states of a scope."""
+
 log = logging.getLogger(__name__)
 
 
@@ -33,10 +36,18 @@ class BridgeEvents:
         self._publish("alarm", about, about["alarm"])
 
     def halt(self, about: dict[str, Any]) -> None:
-        """Publish that orders are halted or accepted again."""
+        """Publish that orders of a scope are halted, may only reduce positions, or are accepted again."""
         why = f": {about['reason']}" if about["reason"] else ""
-        log.warning("orders %s by %s%s", "halted" if about["halted"] else "resumed", about["client"], why)
-        self._publish("halt", about, ())
+        whose = f"of {about['scope']} {about['name']} " if about["name"] else ""
+        log.warning("orders %s%s by %s%s", whose, _TRADING[about["state"]], about["client"], why)
+        self._publish("halt", about, (about["scope"], about["name"]) if about["name"] else ())
+
+    def mass_cancel(self, about: Mapping[str, Any]) -> None:
+        """Publish the progress of a mass cancel."""
+        counts = ", ".join(f"{number} {name}" for name, number in about["counts"].items())
+        whose = f"{about['scope']} {about['name']}".rstrip()
+        log.warning("orders of %s are cancelled (%s)%s: %s", whose, about["cause"], ", over" * about["over"], counts)
+        self._publish("massCancel", about, (about["cause"], about["scope"], about["name"]))
 
     def store(self, about: Mapping[str, Any]) -> None:
         """Publish a fault of the event store, or its end."""

@@ -21,7 +21,8 @@ REMEMBERED = 60.0
 class HealthSample(NamedTuple):
     """Health sample: TWS (ready for good, stage, error), IB's servers, store (seconds, fault, shortage), and orders.
 
-    Of the orders: the fault of their journal, and which of them are unknown for too long.
+    Of the orders: the fault of their journal, which of them are unknown for too long, and which a halt was to cancel,
+    and has not.
     """
 
     ready: bool
@@ -33,6 +34,7 @@ class HealthSample(NamedTuple):
     shortage: str = ""
     journal_fault: str = ""
     unknown_orders: str = ""
+    halt_cancel: str = ""
 
 
 class HealthChecks:
@@ -72,6 +74,7 @@ class HealthChecks:
         self._alarms.update("storeFull", sample.shortage, ts)
         self._alarms.update("journal", sample.journal_fault, ts)
         self._alarms.update("unknownOrders", sample.unknown_orders, ts)
+        self._alarms.update("haltCancel", sample.halt_cancel, ts)
         self._look_at_disk(sample.slowest_commit, now, ts)
 
     def _look_at_disk(self, slowest: float, now: float, ts: int) -> None:

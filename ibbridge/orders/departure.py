@@ -77,7 +77,7 @@ class OrderDeparture:
 
     def group_leaves(self, orders: Sequence[Order], values: Sequence[dict[str, Any]], message: OutboundMessage) -> bool:
         """Prepare for the writing of orders that leave together. Return False if none of them must be sent any more."""
-        if why := self._expiry(orders):
+        if why := self._expiry(orders) or self._gate.halts.objection(orders):
             for order in orders:
                 self.unplaced(order, CANCELLED, why)
             return False
@@ -149,6 +149,9 @@ class OrderDeparture:
         that TWS has transmitted meanwhile.
         """
         order.change = order.queued = None
+        if why := self._gate.halts.objection_to_change(order, change.args):
+            self._notifications.notify_error(order, NOT_CONNECTED, f"the change was not sent: {why}", ends=False)
+            return False
         open_now = (OrderState.HELD,) if change.of_held else (OrderState.HELD, OrderState.ACKED, OrderState.WORKING)
         if order.state not in open_now:
             text = f"the change {change.revision} was not sent: the order is {order.state.value} meanwhile"

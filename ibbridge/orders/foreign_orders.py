@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.types import UNSET_INT
-from ibbridge.orders.order import FOREIGN, Owner, is_end
+from ibbridge.orders.order import ABSENCES, FOREIGN, Owner, is_end
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 MOST_FOREIGN = 10_000
 """Most orders of nobody here whose ids are remembered."""
@@ -26,12 +29,15 @@ class ForeignOrder:
     """An order of nobody here.
 
     `status`: the last status of TWS. Client id and order id are 0 if it was made by hand, and is bound to no client.
+    `account`: the account that TWS has named, or empty. `absences`: comparisons in a row whose lists lack the order.
     """
 
     client_id: Any
     order_id: Any
     perm_id: int
     status: str = ""
+    account: str = ""
+    absences: int = 0
 
     @property
     def whose(self) -> Owner:
@@ -42,6 +48,11 @@ class ForeignOrder:
     def ended(self) -> bool:
         """True if the order is over."""
         return is_end(self.status)
+
+    @property
+    def is_missing(self) -> bool:
+        """True if TWS has not listed the order as often as that says something."""
+        return self.absences >= ABSENCES
 
 
 class ForeignOrders:
@@ -59,6 +70,15 @@ class ForeignOrders:
         """Return an order by its permId; None if TWS has not reported it."""
         return self._by_perm.get(perm_id)
 
+    def open_orders(self) -> list[ForeignOrder]:
+        """Return the orders that are not over, as far as TWS has said."""
+        return [order for order in self._by_perm.values() if not (order.ended or order.is_missing)]
+
+    def listed(self, perm_ids: Collection[int]) -> None:
+        """Note which orders a comparison with TWS has found among the open ones."""
+        for order in self._by_perm.values():
+            order.absences = 0 if order.perm_id in perm_ids else order.absences + 1
+
     def under(self, order_id: Any) -> ForeignOrder | None:
         """Return the newest order of this daemon's client id with this order id."""
         return self._by_id.get(order_id, {}).get(self._client_id)
@@ -68,13 +88,14 @@ class ForeignOrders:
         return order_id in self._by_id
 
     def note(self, client_id: Any, order_id: Any, perm_id: Any, status: str) -> None:
-        """Note the ids and the status in a message of TWS. A message without an id leaves the id that is known."""
+        """Note what a message of TWS says of an order. A message without an id leaves the id that is known."""
         if perm_id in UNTIED:
             return
         order = self._by_perm.get(perm_id)
         if order is None:
             order = self._by_perm[perm_id] = ForeignOrder(client_id, order_id, perm_id)
         order.status = status or order.status
+        order.absences = 0
         if order_id not in UNTIED:
             order.client_id, order.order_id = client_id, order_id
             self._by_id.setdefault(order_id, {})[client_id] = order

@@ -68,6 +68,7 @@ class OrderGroups(ConnectionListener):
             for key, member in zip(keys, members, strict=True)
         ]
         values = self._values(orders, keys)
+        self._placement.check_halts(orders)
         for each in _kept_back(self._departure.heads(orders), values):
             each["order"]["transmit"] = False
         self._accept(orders, values)

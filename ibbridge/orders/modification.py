@@ -60,7 +60,7 @@ class OrderModification:
         last, args = order.queued or (order.revision, order.args)
         if revision <= last:
             raise CommandRefused("E_ARG", f"rev must be above {last}, the revision of the last change", rev=last)
-        self._gate.check()
+        self._gate.check(client)
         _check(order)
         self._departure.check_not_usurped(order)
         changed = order_arguments.changed(args, changes)
@@ -71,6 +71,7 @@ class OrderModification:
         values = order_arguments.changed_values(
             self._sender, order, changed, self._departure.parent(order), transmit=transmit
         )
+        self._gate.halts.check_change(order, changed)
         before = order.change, order.change_digest, order.queued
         message = self._sender.message(
             _PLACE,

@@ -91,6 +91,7 @@ class OrderPlacement:
             values = order_arguments.order_values(self._sender, order)
         else:
             values = order_arguments.exercise_values(self._sender, request, order)
+        self.check_halts([order])
         self._accept(order, request, values)
         return self.placed(order)
 
@@ -140,10 +141,14 @@ class OrderPlacement:
     def check_unused(self, client: str, *keys: str) -> None:
         """Refuse new orders while the gate is closed, and a key under which an earlier process has placed an order."""
         former = [self._orders.former(client, key) for key in keys]
-        self._gate.check()  # a store that could not be read has a fault
+        self._gate.check(client)  # a store that could not be read has a fault
         for order in former:
             if order is not None:
                 raise CommandRefused("E_KEY_REUSED", self._reused(order))
+
+    def check_halts(self, orders: Sequence[Order]) -> None:
+        """Refuse new orders, which come together, if a halt of their client or account is in the way of one."""
+        self._gate.halts.check_orders(orders)
 
     def known(self, owner: str, key: str) -> Order | None:
         """Return the order that the journal has under a key; None if it has none.

@@ -119,6 +119,8 @@ class Reconciliation:
         complete = complete and self._session.upstream_since == self._upstream_since and not listing.spoilt
         listed = listing.orders
         gone = self._absent(began, listed) if complete else []
+        if complete:
+            self._registry.foreign.listed(listing.foreign)
         unknown = [f"{order.owner}/{order.key}" for order in self._open if order.state is OrderState.UNKNOWN]
         count, self._open = len(self._open), []
 

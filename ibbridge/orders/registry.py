@@ -56,6 +56,7 @@ class Listing:
     - `answers`: TWS has sent such lists completely before. One that never does sends nothing because of them.
     - `orders`: those that TWS has reported as open or completed since then.
     - `topics`: those of the messages about orders that have come since then, `ext` included.
+    - `foreign`: permIds of the orders of nobody here that TWS has reported since then.
     - `spoilt`: one of these messages cannot be read, and may be about any order, so absence says nothing.
     """
 
@@ -63,6 +64,7 @@ class Listing:
     answers: bool = True
     orders: set[Order] = field(default_factory=set)
     topics: set[bytes] = field(default_factory=set)
+    foreign: set[int] = field(default_factory=set)
     spoilt: bool = False
 
     def shows_open(self, order: Order) -> bool:
@@ -197,6 +199,10 @@ class OrderRegistry(ConnectionListener):
             del self._live[whose]
         return [*self._live.values()]
 
+    def all_open(self) -> list[Order]:
+        """Return the orders that are not over, with those of earlier processes that the journal does not have."""
+        return [*self.open_orders(), *(order for order in self._former.values() if not order.ended)]
+
     def unheard(self) -> list[Order]:
         """Return the orders that have left, and that TWS has not reported."""
         return [order for order in self.open_orders() if order.state is OrderState.SENT]
@@ -253,8 +259,18 @@ class OrderRegistry(ConnectionListener):
             order_ref=about.get("orderRef", "") if "order" in data or "execution" in data else None,
             status=_status(name, data),
         )
+        if whose.order is None:
+            self._report_foreign(about)
         self.report(whose, name, data)
         return whose
+
+    def _report_foreign(self, about: Mapping[str, Any]) -> None:
+        """Note that TWS has reported an order of nobody here, and its account."""
+        order = self.foreign.find(about.get("permId") or 0)
+        if order is not None:
+            order.account = about.get("account") or about.get("acctNumber") or order.account
+            if self.listing is not None:
+                self.listing.foreign.add(order.perm_id)
 
     def whose(
         self, *, client_id: Any, order_id: Any, perm_id: Any, order_ref: str | None = None, status: str = ""

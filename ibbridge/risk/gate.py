@@ -1,20 +1,22 @@
 """The trading gate: whether any order may go out now, and until when one may.
 
-A halt, a fault of the event store, a restart window of TWS, and the loss of IB's servers close the gate for all
-clients. Pure: a clock says the time. This module must not know what an order says. Cancels do not pass through it.
+A fault of the event store, a restart window of TWS, and the loss of IB's servers close the gate for all clients. A halt
+closes it for its scope. Pure: a clock says the time. This module must not know what an order says. Cancels do not pass
+through it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge.config import maintenance_windows
 from ibbridge.protocol.errors import CommandRefused
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from ibbridge.clock import Clock
     from ibbridge.config.maintenance_windows import Window
-    from ibbridge.risk.halt import Halt
     from ibbridge.tws.session import Session
 
 
@@ -26,24 +28,40 @@ class FaultSource(Protocol):
         """Text that says why nothing can be written; empty if there is no fault."""
 
 
+class HaltedOrders(Protocol):
+    """Check of orders against the halts, by a part that knows what an order says."""
+
+    def check(self, client: str) -> None:
+        """Raise `CommandRefused` if all orders of a client are halted, whatever they say."""
+
+    def check_orders(self, orders: Sequence[Any]) -> None:
+        """Raise `CommandRefused` if one of these orders, which come together, must not leave."""
+
+    def check_change(self, order: Any, args: Mapping[str, Any]) -> None:
+        """Raise `CommandRefused` if an order must not become one with these arguments."""
+
+    def objection(self, orders: Sequence[Any]) -> str:
+        """Return why these orders, which were queued before a halt, must not leave; empty if they may."""
+
+    def objection_to_change(self, order: Any, args: Mapping[str, Any]) -> str:
+        """Return why a change that was queued before a halt must not leave; empty if it may."""
+
+
 class TradingGate:
     """Gate for new orders. `windows` are the restart windows of TWS."""
 
     def __init__(
-        self, halt: Halt, store: FaultSource, session: Session, windows: tuple[Window, ...], clock: Clock
+        self, halts: HaltedOrders, store: FaultSource, session: Session, windows: tuple[Window, ...], clock: Clock
     ) -> None:
-        self._halt = halt
+        self.halts = halts
         self._store = store
         self._session = session
         self._windows = windows
         self._clock = clock
 
-    def check(self) -> None:
-        """Raise `CommandRefused` while orders of all clients are refused."""
-        if self._halt.state:
-            told = "{client}: {reason}" if self._halt.state["reason"] else "{client}"
-            fault = f"orders are halted by {told.format(**self._halt.state)}; `resume` ends the halt"
-            raise CommandRefused("E_HALTED", fault, outcome="not_sent")
+    def check(self, client: str) -> None:
+        """Raise `CommandRefused` while all orders of a client are refused."""
+        self.halts.check(client)
         self.check_store("orders are refused")
         if left := self.window():
             fault = "orders are refused in a restart window of TWS or IB (tws.restart_windows)"

@@ -14,6 +14,7 @@ from ibbridge.codec.messages import MESSAGES
 from ibbridge.config.model import Config
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.request import CommandId
+from ibbridge.risk.halt import Halt, Halts, Scope, TradingState
 from ibbridge.streams import snapshot
 from ibbridge.wiring import assemble
 from tests.support.outside import EPOCH, ListBus, ManualClock, MemoryOrderStore, NoStore, outside
@@ -177,7 +178,7 @@ class Middle:
         if not reconciles:
             self.parts.orders.reconciliation._begin = lambda: None  # type: ignore[method-assign]
         streams, tws, requests, orders = self.parts.streams, self.parts.tws, self.parts.requests, self.parts.orders
-        self.streams, self.halt = streams.publisher, streams.halt
+        self.streams, self.halts = streams.publisher, streams.halts
         self.streams.restore(self.store.last(), self.store.state())
         self.session, self.sender, self.pacing = tws.session, tws.sender, tws.send_queue
         self.tracker, self.notifications = requests.tracker, requests.notifications
@@ -314,6 +315,16 @@ class Middle:
             if following is None:
                 return found
             after = following
+
+
+def halt_all(middle: Middle, client: str = "desk", reason: str = "", now: int = 1) -> bool:
+    """Halt the orders of all clients."""
+    return middle.halts.set(Halt(Scope.ALL, "", TradingState.HALTED, now, client, reason))
+
+
+def resume_all(halts: Halts, client: str = "desk", now: int = 1) -> bool:
+    """End the halt of all clients' orders."""
+    return halts.clear(Scope.ALL, "", client, now)
 
 
 def _blank(name: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ibbridge.commands.endpoint import MOST_REFUSALS
 from ibbridge.config.model import RESTRICTED
 from ibbridge.protocol import arguments
 from ibbridge.protocol.errors import CODES, CommandRefused
-from tests.support.daemon_core import AAPL, EPOCH, LIMIT, Middle
+from tests.support.daemon_core import AAPL, EPOCH, LIMIT, Middle, halt_all, resume_all
 from tests.support.json_schemas import word
 from tests.support.strategies import canonical
 
@@ -241,9 +241,9 @@ def test_what_was_not_sent_is_not_remembered_as_done(cmd):
 
 def test_an_order_that_was_refused_for_now_is_placed_by_the_same_command_later(middle):
     command = {"id": 7, "cmd": "placeOrder", "client": "a", "key": "k", "args": {"contract": AAPL, "order": LIMIT}}
-    middle.halt.set("b", "", 0)
+    halt_all(middle, "b")
     assert code(middle.call(command)) == "E_HALTED"
-    middle.halt.clear("b", 0)
+    resume_all(middle.halts)
     assert middle.call(command)["ok"]
 
 

@@ -12,7 +12,7 @@ from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Pace
 from ibbridge.orders.unreported import SAME_CANCEL
 from ibbridge.requests.request import CommandId
-from tests.support.daemon_core import AAPL, CLIENT_ID, DAY, LIMIT, MSFT, Middle, refusal
+from tests.support.daemon_core import AAPL, CLIENT_ID, DAY, LIMIT, MSFT, Middle, halt_all, refusal
 
 RATE = 10
 """Of which a bucket of one: what does not leave at once waits for an eighth of a second, or a ninth."""
@@ -321,13 +321,14 @@ def test_an_order_that_is_too_late_when_its_turn_comes_does_not_leave_and_is_tol
     assert told(slow, "ord.a.in%20time.error.") == []
 
 
-def test_an_order_that_was_taken_before_halt_leaves_and_can_still_be_withdrawn(slow):
-    slow.place("leaves")
+def test_an_order_that_was_taken_before_halt_does_not_leave_and_can_still_be_withdrawn(slow):
+    slow.place("stays")
     slow.place("withdrawn")
-    slow.halt.set("z", "", 1)
+    halt_all(slow, "z")
     refusal("E_HALTED", slow.place, "refused")
     slow.ask("cancelOrder", key="withdrawn")
-    assert names(slow) == ["placeOrder"]
+    assert names(slow) == []
+    assert told(slow, "ord.a.stays.error.") == [(202, True)]
 
 
 # -- the connection is lost

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ibbridge.orders.state_machine import OrderState
-from tests.support.daemon_core import AAPL, CLIENT_ID, LIMIT, Middle
+from tests.support.daemon_core import AAPL, CLIENT_ID, LIMIT, Middle, halt_all
 
 
 def modify(middle: Middle, rev: int = 1, key: str = "k", client: str = "a", **order: Any) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def test_changes_need_a_known_order_a_revision_and_attributes(middle: Middle) ->
     assert middle.call({**ask, "id": 2, "args": {"key": "k", "order": {"lmtPrice": 1.0}}})["error"]["code"] == "E_ARG"
     twice = {**ask, "id": 3, "key": "j", "args": {"key": "k", "rev": 1, "order": {"lmtPrice": 1.0}}}
     assert "twice, and differently" in middle.call(twice)["error"]["message"]
-    middle.halt.set("desk", "", 1)
+    halt_all(middle)
     assert modify(middle)["error"]["code"] == "E_HALTED"
     assert middle.link.take() == []
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ibbridge.orders.order_keys import adopt
 from ibbridge.orders.state_machine import OrderState, Reason
 from ibbridge.storage.event_store import EventStore
-from tests.support.daemon_core import AAPL, _blank
+from tests.support.daemon_core import AAPL, _blank, resume_all
 from tests.support.store_faults import scribble
 from tests.unit.test_daemon import ACCOUNTS, ORDER, Published, Wire
 
@@ -270,12 +270,12 @@ def test_a_store_of_schema_1_is_upgraded_with_all_that_is_in_it(first: Lives) ->
     assert daemon.store.fault == ""
     assert daemon.store.name == "s-1qbixzp7f31i"
     assert daemon.store._contents.about.epoch == daemon.parts.streams.publisher.epoch
-    assert daemon.parts.streams.halt.state == {
+    assert daemon.parts.streams.halts.state == {
         "since": 1_900_000_000_000_000,
         "client": "desk",
         "reason": "for tonight",
     }
-    daemon.parts.streams.halt.clear("desk", 1)
+    resume_all(daemon.parts.streams.halts)
     used = {key: first.is_used(key) for key in ("working", "filled", "refused", "executed", "unheard")}
     assert used == {"working": True, "filled": True, "refused": True, "executed": True, "unheard": False}
     assert first.place("other")["result"]["orderId"] > 4715
@@ -296,7 +296,7 @@ def test_the_messages_of_a_store_of_schema_1_are_kept_for_days_from_the_upgrade_
     assert store.first(b"ord.a.") == 7
     first.end()
     first.begin()
-    first.published.daemon.parts.streams.halt.clear("desk", 1)
+    resume_all(first.published.daemon.parts.streams.halts)
     assert first.is_used("working")
     state = first.published.ask("snapshot", args={"prefix": "ord.a."})["result"]["streams"][0]["messages"]
     assert [topic for topic, _ in state] == [b"ord.a.working.openOrder.", b"ord.a.working.orderStatus."]

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from ibbridge.config.maintenance_windows import window
-from ibbridge.risk.halt import Halt
+from ibbridge.risk.halt import Halt, Halts, Scope, TradingState
 from tests.support.daemon_core import AAPL, LIMIT, Middle, refusal
+
+ALL = {"scope": "all", "name": ""}
 
 
 class Values:
@@ -25,35 +27,43 @@ class Values:
         return self.writable
 
 
+def of_all(client: str, reason: str, now: int) -> Halt:
+    return Halt(Scope.ALL, "", TradingState.HALTED, now, client, reason)
+
+
+def clear(halts: Halts, client: str, now: int) -> bool:
+    return halts.clear(Scope.ALL, "", client, now)
+
+
 def test_what_was_halted_is_halted_after_a_restart_until_somebody_resumes():
     values = Values()
     told: list[dict[str, Any]] = []
-    halt = Halt(values, told.append)
+    halt = Halts(values, told.append)
     halt.load()
     assert halt.state is None
-    assert halt.set("risk", "too much", 5)
-    again = Halt(values, told.append)
+    assert halt.set(of_all("risk", "too much", 5))
+    again = Halts(values, told.append)
     again.load()
     assert again.state == {"since": 5, "client": "risk", "reason": "too much"}
-    assert again.clear("me", 9)
+    assert clear(again, "me", 9)
     halt.load()
     assert halt.state is None
     assert told == [
-        {"halted": True, "since": 5, "client": "risk", "reason": "too much"},
-        {"halted": False, "since": 9, "client": "me", "reason": ""},
+        {"halted": True, **ALL, "state": "halted", "since": 5, "client": "risk", "reason": "too much"},
+        {"halted": False, **ALL, "state": "active", "since": 9, "client": "me", "reason": ""},
     ]
 
 
 def test_a_halt_that_cannot_be_kept_is_in_force_all_the_same_and_says_so():
     values = Values(writable=False)
-    halt = Halt(values)
-    assert not halt.set("a", "", 1)
+    halt = Halts(values)
+    assert not halt.set(of_all("a", "", 1))
     assert halt.state
     halt.tick()
     assert values.get("halt") is None
     values.writable = True
     halt.tick()
-    again = Halt(values)
+    again = Halts(values)
     again.load()
     assert again.state == halt.state
     values.values.clear()
@@ -68,12 +78,12 @@ DAMAGED = [b"\xc1", b"\x00\xff", b"\x81\xa1", b"\xa2\xff\xff", b"\x01", b"\x80",
 def test_where_it_cannot_be_understood_whether_orders_were_halted_they_are(packed):
     values = Values()
     values.values["halt"] = packed
-    halt = Halt(values)
+    halt = Halts(values)
     halt.load()
     assert halt.state is not None
     assert halt.state["reason"].startswith("the store's record of the halt cannot be read")
-    assert halt.clear("me", 9)
-    again = Halt(values)
+    assert clear(halt, "me", 9)
+    again = Halts(values)
     again.load()
     assert again.state is None
 
@@ -109,12 +119,12 @@ def test_a_resume_that_comes_too_late_does_not_resume(middle):
     reply = middle.call({"id": 1, "cmd": "resume", "client": "risk", "not_after": 1})
     assert reply["error"]["code"] == "E_DEADLINE"
     assert reply["error"]["message"].endswith(" s ago, in microseconds since 1970 UTC; nothing was sent")
-    assert middle.halt.state
+    assert middle.halts.state
 
 
 def test_who_halts_says_who_he_is(middle):
     assert middle.call({"id": 1, "cmd": "halt"})["error"]["code"] == "E_PROTO"
-    assert middle.halt.state is None
+    assert middle.halts.state is None
 
 
 def test_while_the_store_cannot_be_written_orders_are_refused_and_cancels_are_not(middle):
@@ -130,7 +140,7 @@ def test_while_the_store_cannot_be_written_orders_are_refused_and_cancels_are_no
 
 def test_a_long_reason_is_cut_off_because_it_is_in_every_heartbeat(middle):
     command(middle, "halt", reason="x" * 100_000)
-    assert len(middle.halt.state["reason"]) == 500
+    assert len(middle.halts.state["reason"]) == 500
 
 
 # Restart windows

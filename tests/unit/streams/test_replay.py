@@ -16,7 +16,6 @@ from ibbridge.commands.unpacking import MOST_VALUES
 from ibbridge.config.model import Config
 from ibbridge.orders.order import Order
 from ibbridge.protocol.errors import CommandRefused
-from ibbridge.risk.halt import Halt
 from ibbridge.streams import snapshot
 from ibbridge.streams.channels import DURABLE
 from ibbridge.streams.history import MessageHistory
@@ -36,7 +35,7 @@ class Process:
         self.streams = Publisher(epoch, each_pair(self._send), prefix, MessageHistory(messages, size, shelf))
         if shelf is not None:
             self.streams.restore(shelf.last(), shelf.state())
-        self.bridge = BuiltinCommands(self.streams, Halt(None), None, dict, lambda: 1)  # type: ignore[arg-type]
+        self.bridge = BuiltinCommands(self.streams, None, dict, {})  # type: ignore[arg-type]
 
     def _send(self, topic: bytes, body: bytes) -> None:
         self.sent.append((topic, body))
@@ -465,7 +464,7 @@ def test_a_halt_under_the_same_id_halts_again_and_a_resume_does_not_resume_again
     halt, resume = ({"id": cmd, "cmd": cmd, "client": "a"} for cmd in ("halt", "resume"))
     for command, halted in [(halt, True), (resume, False), (halt, True), (resume, True)]:
         assert middle.call(command)["ok"]
-        assert bool(middle.halt.state) is halted
+        assert bool(middle.halts.state) is halted
 
 
 def test_a_refusal_is_remembered_like_any_reply_unless_it_was_only_not_sent():
