@@ -157,7 +157,7 @@ def test_a_request_that_the_reference_client_sends_is_valid(name: str) -> None:
 @pytest.mark.parametrize("entry", COMMANDS.values(), ids=repr)
 def test_what_a_command_takes_is_valid_and_nothing_else(entry: Entry) -> None:
     path = f"commands/{entry.name}"
-    words = {"integer": 1, "flag": True, "list": [], "map": {}}
+    words = {"integer": 1, "number": 1.5, "flag": True, "list": [], "map": {}}
     given = {**example(entry), **{own.name: words.get(own.word, "x") for own in entry.own}}
     assert not faults(path, given)
     for unknown in ("reqId", "orderId", "tickerId", "nonsense"):
