@@ -205,6 +205,7 @@ OUTSIDE = {"asyncio", "datetime", "random", "select", "selectors", "socket", "sq
 CLOCKED = {
     ("ib/list_reach.py", "datetime"): "as trading_hours: a caller gives the times",
     ("ib/trading_hours.py", "datetime"): "days and zones are arithmetic; no clock is read",
+    ("risk/trading_day.py", "datetime"): "as trading_hours: a caller gives the times",
 }
 
 

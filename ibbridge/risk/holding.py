@@ -1,0 +1,272 @@
+"""A position in one instrument with the orders that work in it: how far it may rise and fall, and what it is worth.
+
+Pure arithmetic. Quantities and prices come as floats, and stay so: a decimal costs ten times as much, and the limits
+allow for the last digits (see `evaluation`). The module must not know limits, clients or accounts.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ibbridge.risk.order import BLOCKED, FOREIGN, FOREX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ibbridge.risk.order import OrderName, Place, ProposedOrder
+
+DIGITS = 10
+"""Digits after the decimal point of a quantity: beyond, sums of fractions leave remainders."""
+
+
+class Part(NamedTuple):
+    """Instrument that an order trades: a plain order has one part, a combination one for each leg.
+
+    `side` is 1 if the order buys the instrument. `ratio` is the quantity for one unit of the order. `unit` is the
+    worth of one unit in the base currency at the worst price; None if it is not known. `price` is that price.
+    """
+
+    place: Place
+    instrument: str
+    symbol: str
+    sec_type: str
+    currency: str
+    multiplier: float | None
+    side: int
+    ratio: float
+    price: float | None
+    unit: float | None
+
+
+class Claim:
+    """Part of a working order in one instrument: the quantity that it may still buy or sell.
+
+    - `total`: the whole quantity; inf if it is not known. `executed`: the part that executions have reported.
+    - `group`: the group of which only one order can fill; None if the order is in none.
+    - `parent`: the order that must fill first; None if there is none.
+    - `unit`: the worth of one unit in the base currency; None if it is not known.
+    - `is_over`: TWS has said that the order is over, and its executions are not all known.
+    """
+
+    __slots__ = ("executed", "group", "is_over", "name", "parent", "part", "place", "side", "total", "unit")
+
+    def __init__(self, name: OrderName, part: Part, total: float, group: Any, parent: OrderName | None) -> None:
+        self.name = name
+        self.part = part
+        self.place = part.place
+        self.side = part.side
+        self.total = total
+        self.executed = 0.0
+        self.group = group
+        self.parent = parent
+        self.unit = part.unit
+        self.is_over = False
+
+    @property
+    def remaining(self) -> float:
+        """Quantity that may still be bought or sold."""
+        left = self.total - self.executed
+        return left if left > 0 else 0.0
+
+
+def claim_of(order: ProposedOrder, part: Part, quantity: float) -> Claim:
+    """Return what an order of this quantity claims of one of its instruments."""
+    group: Any = None
+    parent = (order.name[0], order.parent) if order.parent else None
+    if order.oca_group:
+        if order.oca_type in BLOCKED:
+            group = (order.name[0], order.account, order.oca_group)
+    elif parent is not None:
+        group = ("children of", *parent)
+    if part.unit is None and order.name[0] == FOREIGN:
+        part = part._replace(unit=0.0)
+    return Claim(order.name, part, quantity * part.ratio, group, parent)
+
+
+def reach(claims: Iterable[Claim]) -> tuple[float, float]:
+    """Return by how much these orders may raise the position at most, and by how much they may lower it.
+
+    - Of a group of which only one can fill, the largest order of each side counts.
+    - The children of an order whose parent has filled nothing count, against its side, only by what exceeds the
+      parent: a child can fill only after the parent has.
+    """
+    bought: list[float] = []
+    sold: list[float] = []
+    linked: list[Claim] | None = None
+    every = claims if isinstance(claims, list) else list(claims)
+    for each in every:
+        if each.group is not None or each.parent is not None:
+            linked = linked or []
+            linked.append(each)
+        else:
+            (bought if each.side > 0 else sold).append(each.remaining)
+    if linked:
+        _add_linked(every, linked, bought, sold)
+    return math.fsum(bought), math.fsum(sold)
+
+
+def _add_linked(every: list[Claim], linked: list[Claim], bought: list[float], sold: list[float]) -> None:
+    entries = {each.name: each for each in every if not each.executed and not each.is_over}
+    largest: dict[Any, float] = {}
+    for each in linked:
+        parent = entries.get(each.parent) if each.parent is not None else None
+        if parent is not None and (parent.side == each.side or parent.group is not None):
+            parent = None
+        key = (parent.name if parent else None, each.side, each.group if each.group is not None else each.name)
+        largest[key] = max(largest.get(key, 0.0), each.remaining)
+    families: dict[tuple[OrderName, int], float] = {}
+    for (parent_name, side, _), quantity in largest.items():
+        if parent_name is None:
+            (bought if side > 0 else sold).append(quantity)
+        else:
+            families[parent_name, side] = families.get((parent_name, side), 0.0) + quantity
+    for (parent_name, side), quantity in families.items():
+        if quantity > (held := entries[parent_name].remaining):
+            (bought if side > 0 else sold).append(quantity - held if math.isfinite(held) else 0.0)
+
+
+class Holding:
+    """Position in one instrument, with the working orders in it.
+
+    - `position`: the sum of the executions. `above`, `below`: by how much TWS reports more, or less (below is not
+      above 0).
+    - `reported`: the position as TWS reports it; None if it has not. `moved_at`: when one of the two changed last.
+    - `reach`: by how much the orders may raise and lower the position. `linked`: some are of a group, or children.
+    - `mark`: the price of one unit. `rate`: the worth of the currency. `unit`: the worth of one unit; None: not known.
+    - `cash`: received less paid today. `start_position`, `start_mark`: as the day began.
+    - `gross`, `long`, `short`, `profit`: the worth of the worst case and of the day, as the scope has counted them.
+    """
+
+    __slots__ = (
+        "above", "below", "cash", "claims", "currency", "gross", "instrument", "linked", "long", "mark", "moved_at",
+        "multiplier", "place", "position", "profit", "reach", "reported", "sec_type", "short", "start_mark",
+        "start_position", "symbol", "unit", "worth",
+    )  # fmt: skip
+
+    def __init__(self, part: Part) -> None:
+        self.place = part.place
+        self.instrument = part.instrument
+        self.symbol, self.sec_type = part.symbol, part.sec_type
+        self.currency, self.multiplier = part.currency, part.multiplier
+        self.position = self.above = self.below = 0.0
+        self.reported: float | None = None
+        self.moved_at = 0
+        self.claims: dict[OrderName, Claim] = {}
+        self.reach = (0.0, 0.0)
+        self.linked = False
+        self.mark: float | None = None
+        self.unit: float | None = None  # of an exposure
+        self.worth: float | None = None  # of a price of 1
+        self.cash = self.start_position = 0.0
+        self.start_mark: float | None = None
+        self.gross: float | None = 0.0
+        self.long: float | None = 0.0
+        self.short: float | None = 0.0
+        self.profit: float | None = 0.0
+
+    def claimed(self) -> None:
+        """Compute what the orders may do to the position anew."""
+        every = self.claims.values()
+        self.linked = any(each.group is not None or each.parent is not None for each in every)
+        self.reach = reach(every)
+
+    def learn(self, part: Part) -> None:
+        """Note the attributes of the contract, where they were not known."""
+        self.symbol, self.sec_type = self.symbol or part.symbol, self.sec_type or part.sec_type
+        self.currency = self.currency or part.currency
+        self.multiplier = part.multiplier if self.multiplier is None else self.multiplier
+
+    def price(self, mark: float | None) -> None:
+        """Note the price of one unit. The first price of a day stands for that at its begin."""
+        if mark is not None:
+            self.mark = mark
+            if self.start_mark is None:
+                self.start_mark = mark
+
+    def value(self, rate: float | None, symbol_rate: float | None) -> None:
+        """Note the worth of the currency, and of the symbol if that is a currency."""
+        if rate is None or self.multiplier is None:
+            self.worth = None
+        else:
+            self.worth = self.multiplier * rate
+        if self.sec_type == FOREX and symbol_rate is not None:
+            self.unit = symbol_rate
+        else:
+            self.unit = None if self.worth is None or self.mark is None else abs(self.mark) * self.worth
+
+    def count(self) -> None:
+        """Compute the worst case and the profit of the day anew."""
+        rise, fall = self.position + self.above + self.reach[0], self.reach[1] - self.position - self.below
+        self.gross, self.long, self.short = exposure(rise, fall, unit_of(self.unit, self.claims.values()))
+        self.profit = self._profit()
+
+    def _profit(self) -> float | None:
+        if not self.position and not self.start_position and not self.cash:
+            return 0.0
+        mark, start = self.mark, self.start_mark
+        if self.worth is None or (self.position and mark is None) or (self.start_position and start is None):
+            return None
+        return (self.cash + self.position * (mark or 0.0) - self.start_position * (start or 0.0)) * self.worth
+
+    def trade(self, quantity: float, price: float) -> None:
+        """Count an execution; the quantity is negative for a sale."""
+        self.position = round(self.position + quantity, DIGITS)
+        self.cash -= quantity * price
+
+    def shift(self, quantity: float) -> None:
+        """Change the position without an execution, at the last price. Without a price it counts as held before."""
+        self.position = round(self.position + quantity, DIGITS)
+        if self.mark is None:
+            self.start_position = round(self.start_position + quantity, DIGITS)
+        else:
+            self.cash -= quantity * self.mark
+
+    def begin_day(self) -> None:
+        """Begin a day: the profit is counted from here."""
+        self.cash, self.start_position, self.start_mark = 0.0, self.position, self.mark
+
+    def take(self, other: Holding) -> None:
+        """Take over what another holding has: the two are of one instrument."""
+        for name in ("position", "above", "below", "cash", "start_position"):
+            setattr(self, name, round(getattr(self, name) + getattr(other, name), DIGITS))
+        if other.reported is not None:
+            self.reported = (self.reported or 0.0) + other.reported
+        self.moved_at = max(self.moved_at, other.moved_at)
+        self.price(other.mark if self.mark is None else None)
+        for order, claim in other.claims.items():
+            claim.place = self.place
+            claim.part = claim.part._replace(place=self.place)
+            self.claims[order] = claim
+
+    def part(self, place: Place) -> Part:
+        """Return the instrument as a part, under a name of its own."""
+        return Part(
+            place, self.instrument, self.symbol, self.sec_type, self.currency, self.multiplier, 1, 1.0, None, None
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """True if nothing is held, works or has changed today."""
+        return not (self.position or self.claims or self.cash or self.start_position or self.reported)
+
+
+def unit_of(unit: float | None, claims: Iterable[Claim]) -> float | None:
+    """Return the worth of one unit of a holding. Without a price, that of the orders that work in it counts."""
+    if unit is not None:
+        return unit
+    units = [claim.unit for claim in claims]
+    known = [each for each in units if each is not None]
+    return max(known) if known and len(known) == len(units) else None
+
+
+def exposure(rise: float, fall: float, unit: float | None) -> tuple[float | None, float | None, float | None]:
+    """Return the worth of the larger side, of the long side and of the short side of a worst case.
+
+    `rise` is the largest position, `fall` the largest short position, as positive numbers if they are such.
+    """
+    if not rise and not fall:
+        return 0.0, 0.0, 0.0
+    if unit is None or not math.isfinite(rise) or not math.isfinite(fall):
+        return None, None, None
+    return max(rise, fall, 0.0) * unit, rise * unit, fall * unit

@@ -1,0 +1,66 @@
+"""Times of the latest events of a kind, and how many of them lie within a span.
+
+Pure: the caller gives the times, in µs. A clock that is set back makes later times those of the new clock, so that an
+event never counts for longer than its span.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+_ROOM = 256
+"""Times that are too old, before they are removed."""
+
+
+class RecentTimes:
+    """Times of events within the last `span` µs, in rising order."""
+
+    __slots__ = ("_first", "span", "times")
+
+    def __init__(self, span: int) -> None:
+        self.span = span
+        self.times: list[int] = []
+        self._first = 0
+
+    def add(self, now: int) -> None:
+        """Note an event."""
+        self._trim(now)
+        self.times.append(now)
+
+    def undo(self) -> None:
+        """Forget the latest event."""
+        self.times.pop()
+
+    def count(self, now: int, span: int) -> int:
+        """Return the number of events in the last `span` µs. An event exactly that long ago does not count."""
+        times = self.times
+        if not times:
+            return 0
+        if times[-1] > now:
+            self._set_back(now)
+        return len(times) - bisect_right(times, now - span, self._first)
+
+    def _trim(self, now: int) -> None:
+        times = self.times
+        if times and times[-1] > now:
+            self._set_back(now)
+        self._first = bisect_right(times, now - self.span, self._first)
+        if self._first > _ROOM:
+            del times[: self._first]
+            self._first = 0
+
+    def _set_back(self, now: int) -> None:
+        times = self.times
+        for index in range(len(times) - 1, -1, -1):
+            if times[index] <= now:
+                break
+            times[index] = now
+        self._first = min(self._first, bisect_right(times, now - self.span))
+
+    def dump(self) -> list[int]:
+        """Return the times as plain data."""
+        return self.times[self._first :]
+
+    def load(self, times: list[int]) -> None:
+        """Restore the times of an earlier process."""
+        self.times, self._first = list(times), 0

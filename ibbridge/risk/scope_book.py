@@ -1,0 +1,228 @@
+"""The book of one scope: what a client, an account or all together hold, have working, and have done lately.
+
+Pure: the caller gives the times, in µs since 1970 UTC. The module must not know limits, or which orders belong to which
+scope.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from ibbridge.risk.holding import Holding
+from ibbridge.risk.limits import LONGEST_DUPLICATE, LONGEST_WINDOW
+from ibbridge.risk.recent import RecentTimes
+
+if TYPE_CHECKING:
+    from ibbridge.risk.holding import Claim, Part
+    from ibbridge.risk.order import OrderName, Place
+
+SECOND = 1_000_000
+MINUTE = 60 * SECOND
+_SPAN = int(LONGEST_WINDOW * SECOND)
+_DUPLICATES = int(LONGEST_DUPLICATE * SECOND)
+
+Signature: TypeAlias = "tuple[Any, ...]"
+"""Everything that makes two orders the same."""
+
+
+class ScopeBook:
+    """Book of one scope.
+
+    - `gross`, `long`, `short`, `profit`: the sums over all holdings whose worth is known.
+    - `unvalued`, `unpriced`: the instruments whose exposure, or profit, is not known.
+    - `working`: the worth of all that works. `unknown_working`: orders whose worth is not known.
+    - `traded`: what was traded today, by currency. `charges`: the commissions of today, by currency.
+    - `orders`: the times of orders, of all and by symbol. `rejects`: the times of rejects.
+    - `fills`: the times at which orders filled first, by instrument and side.
+    - `duplicates`: when an order was accepted last, by what makes it the same.
+    - `tripped`: when the breaker closed; None while it is open for orders.
+    """
+
+    def __init__(self) -> None:
+        self.holdings: dict[Place, Holding] = {}
+        self.gross = self.long = self.short = self.profit = self.working = 0.0
+        self.unvalued: set[Place] = set()
+        self.unpriced: set[Place] = set()
+        self.unknown_working: set[tuple[OrderName, Place]] = set()
+        self.traded: dict[str, float] = {}
+        self.charges: dict[str, float] = {}
+        self.orders = RecentTimes(MINUTE)
+        self.by_symbol: dict[str, RecentTimes] = {}
+        self.rejects = RecentTimes(_SPAN)
+        self.fills: dict[tuple[Place, int], RecentTimes] = {}
+        self.duplicates: dict[Signature, int] = {}
+        self.open_orders: Counter[tuple[Place, int]] = Counter()
+        self.tripped: int | None = None
+
+    # -- orders
+
+    def holding(self, part: Part) -> Holding:
+        """Return the holding of an instrument, a new one if there is none."""
+        held = self.holdings.get(part.place)
+        if held is None:
+            held = Holding(part)
+            self.holdings[part.place] = held
+        elif held.multiplier is None or not held.sec_type:
+            held.learn(part)
+        return held
+
+    def claim(self, claim: Claim, *, counted: bool) -> Holding:
+        """Add a claim. `counted`: the order counts as an open one. Return the holding, which must be counted anew."""
+        held = self.holding(claim.part)
+        held.claims[claim.name] = claim
+        if counted:
+            self.open_orders[claim.place, claim.side] += 1
+        self._work(claim, 1)
+        return held
+
+    def release(self, claim: Claim) -> Holding | None:
+        """Remove a claim. Return the holding, which must be counted anew."""
+        held = self.holdings.get(claim.place)
+        if held is None or held.claims.pop(claim.name, None) is None:
+            return None
+        if not claim.is_over:
+            self._close(claim)
+        self._work(claim, -1)
+        return held
+
+    def _close(self, claim: Claim) -> None:
+        place = claim.place, claim.side
+        self.open_orders[place] -= 1
+        if self.open_orders[place] <= 0:
+            del self.open_orders[place]
+
+    def _work(self, claim: Claim, sign: int) -> None:
+        worth = worth_of(claim)
+        if worth is None:
+            (self.unknown_working.add if sign > 0 else self.unknown_working.discard)((claim.name, claim.place))
+        else:
+            self.working += sign * worth
+
+    def reworked(self, claim: Claim, before: float | None) -> None:
+        """Count the worth of a claim that has changed; `before` is its worth before."""
+        after = worth_of(claim)
+        if before is not None:
+            self.working -= before
+        if after is not None:
+            self.working += after
+            self.unknown_working.discard((claim.name, claim.place))
+        else:
+            self.unknown_working.add((claim.name, claim.place))
+
+    def settle(self, held: Holding, *, claims: bool = True) -> None:
+        """Count a holding anew, after its position, its orders or its prices have changed."""
+        if claims:
+            held.claimed()
+        self._total(held, -1)
+        held.count()
+        self._total(held, 1)
+
+    def _total(self, held: Holding, sign: int) -> None:
+        if held.gross is None or held.long is None or held.short is None:
+            (self.unvalued.add if sign > 0 else self.unvalued.discard)(held.place)
+        else:
+            self.gross += sign * held.gross
+            self.long += sign * held.long
+            self.short += sign * held.short
+        if held.profit is None:
+            (self.unpriced.add if sign > 0 else self.unpriced.discard)(held.place)
+        else:
+            self.profit += sign * held.profit
+
+    def add_up(self) -> None:
+        """Compute all sums anew, so that the last digits of their changes do not add up."""
+        every = self.holdings.values()
+        self.gross, self.long, self.short, self.profit = (
+            math.fsum(value for held in every if (value := getattr(held, name)) is not None)
+            for name in ("gross", "long", "short", "profit")
+        )
+        worths = {(claim.name, held.place): worth_of(claim) for held in every for claim in held.claims.values()}
+        self.working = math.fsum(worth for worth in worths.values() if worth is not None)
+        self.unknown_working = {name for name, worth in worths.items() if worth is None}
+
+    def remove(self, place: Place) -> Holding | None:
+        """Remove a holding from the sums, and return it; None if there is none."""
+        held = self.holdings.pop(place, None)
+        if held is not None:
+            self._total(held, -1)
+            self.unvalued.discard(place)
+            self.unpriced.discard(place)
+        return held
+
+    # -- events
+
+    def note_order(self, symbol: str, now: int) -> None:
+        """Note the time of an order or of a change."""
+        self.orders.add(now)
+        times = self.by_symbol.get(symbol)
+        if times is None:
+            times = self.by_symbol[symbol] = RecentTimes(MINUTE)
+        times.add(now)
+
+    def unnote_order(self, symbol: str) -> None:
+        """Take the latest order back."""
+        self.orders.undo()
+        self.by_symbol[symbol].undo()
+
+    def note_fill(self, place: Place, side: int, now: int) -> None:
+        """Note that an order has filled for the first time."""
+        times = self.fills.get((place, side))
+        if times is None:
+            times = self.fills[place, side] = RecentTimes(_SPAN)
+        times.add(now)
+
+    def trip(self, now: int) -> None:
+        """Close the gate of this scope after too many rejects."""
+        self.tripped = now
+
+    def resume(self) -> None:
+        """Open the gate again, and forget the rejects."""
+        self.tripped = None
+        self.rejects.times.clear()
+
+    def add_traded(self, currency: str, amount: float) -> None:
+        """Count what was traded today; a negative amount takes back what a correction takes back."""
+        self.traded[currency] = self.traded.get(currency, 0.0) + amount
+
+    def add_charge(self, currency: str, amount: float) -> None:
+        """Count a commission of today."""
+        self.charges[currency] = self.charges.get(currency, 0.0) + amount
+
+    def begin_day(self) -> None:
+        """Begin a day: forget what the last one traded and lost, and the holdings that are empty."""
+        self.traded.clear()
+        self.charges.clear()
+        for held in self.holdings.values():
+            held.begin_day()
+            self.settle(held, claims=False)
+        for place in [place for place, held in self.holdings.items() if held.is_empty]:
+            del self.holdings[place]
+        self.add_up()
+
+    def forget_old(self, now: int) -> None:
+        """Forget the times that no rule can want any more."""
+        forget(self.by_symbol, now)
+        forget(self.fills, now)
+        for signature, at in list(self.duplicates.items()):
+            if at > now:
+                self.duplicates[signature] = now
+            elif now - at >= _DUPLICATES:
+                del self.duplicates[signature]
+        if self.tripped is not None and self.tripped > now:
+            self.tripped = now
+
+
+def forget(times: dict[Any, RecentTimes], now: int) -> None:
+    """Remove what has no event within its span."""
+    for name in [name for name, each in times.items() if not each.count(now, each.span)]:
+        del times[name]
+
+
+def worth_of(claim: Claim) -> float | None:
+    """Return the worth of what remains of a claim; None if it is not known."""
+    left = claim.remaining
+    if not left:
+        return 0.0
+    return None if claim.unit is None or not math.isfinite(left) else left * claim.unit

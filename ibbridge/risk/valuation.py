@@ -1,0 +1,189 @@
+"""The quantity, the worst price and the worth of an order, from its own prices and the last quotes.
+
+Pure. Of all prices that are known the worst counts: the one that makes the order worth most, or the largest. The module
+must not know limits or books.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ibbridge.risk.holding import Part
+from ibbridge.risk.order import FOREX, OFFSET, TRIGGERED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ibbridge.risk.facts import MarketFacts, MarketQuote
+    from ibbridge.risk.order import OrderLeg, Place, ProposedOrder
+
+
+class QuoteTerms:
+    """Quotes that count: not older than `age` µs (None: of any age), and delayed ones only if `delayed`."""
+
+    __slots__ = ("age", "delayed")
+
+    def __init__(self, age: int | None = None, *, delayed: bool = False) -> None:
+        self.age = age
+        self.delayed = delayed
+
+    def usable(self, quote: MarketQuote | None, now: int) -> MarketQuote | None:
+        """Return the quote if it counts, else None."""
+        if quote is None or (quote.delayed and not self.delayed):
+            return None
+        return None if self.age is not None and now - quote.at > self.age else quote
+
+
+class OrderCase:
+    """An order with everything that the rules ask of it alone.
+
+    - `quote`: the last quote of its instrument, if it counts. `parts`: the instruments that it trades.
+    - `quantity`: the whole quantity, inf if it is not known. `notional`: the worth; None if it is not known.
+    """
+
+    __slots__ = ("facts", "notional", "now", "order", "parts", "quantity", "quote")
+
+    def __init__(self, order: ProposedOrder, place: Place, facts: MarketFacts, terms: QuoteTerms, now: int) -> None:
+        self.order = order
+        self.facts = facts
+        self.now = now
+        if order.legs:
+            self.quote = combined(order, facts, terms, now)
+            self.parts = tuple(_leg_part(order, leg, facts, terms, now) for leg in order.legs)
+        else:
+            self.quote = terms.usable(facts.quote(order.instrument, order.con_id), now)
+            self.parts = (_plain_part(order, place, self.quote, facts),)
+        self.quantity = _quantity(order, self.quote)
+        self.notional = self._notional()
+        if order.cash_quantity is not None and not order.quantity and self.notional is not None:
+            unit = self.notional / self.quantity if math.isfinite(self.quantity) else None
+            self.parts = tuple(part._replace(unit=unit) for part in self.parts)
+
+    def _notional(self) -> float | None:
+        order, found = self.order, 0.0
+        if order.cash_quantity is not None:
+            rate = self.facts.rate(order.currency)
+            if rate is None:
+                return None
+            found = order.cash_quantity * rate
+            if not order.quantity:
+                return found
+        worth = 0.0
+        for part in self.parts:
+            if part.unit is None:
+                return None
+            worth += part.ratio * part.unit
+        whole = self.quantity * worth
+        return max(found, whole) if math.isfinite(whole) else None
+
+
+def combined(order: ProposedOrder, facts: MarketFacts, terms: QuoteTerms, now: int) -> MarketQuote | None:
+    """Return the quote of a combination: its own, or else that of its legs; None if a leg has no quote that counts."""
+    own = terms.usable(facts.quote(order.instrument, order.con_id), now)
+    if own is not None:
+        return own
+    bid = ask = 0.0
+    at = now
+    quote = None
+    for leg in order.legs:
+        quote = terms.usable(facts.quote(leg.instrument, leg.con_id), now)
+        if quote is None or quote.bid is None or quote.ask is None:
+            return None
+        at = min(at, quote.at)
+        if leg.side > 0:
+            bid, ask = bid + leg.ratio * quote.bid, ask + leg.ratio * quote.ask
+        else:
+            bid, ask = bid - leg.ratio * quote.ask, ask - leg.ratio * quote.bid
+    return None if quote is None else type(quote)(bid, ask, None, at, quote.delayed, None)
+
+
+def prices(quote: MarketQuote | None) -> list[float]:
+    """Return the prices of a quote that are known."""
+    if quote is None:
+        return []
+    return [price for price in (quote.bid, quote.ask, quote.last) if price is not None]
+
+
+def own_prices(order: ProposedOrder) -> Iterator[float]:
+    """Yield the prices that an order names: its limit, and the price that triggers it."""
+    if order.limit_price is not None:
+        yield order.limit_price
+    if order.trail_stop_price is not None:
+        yield order.trail_stop_price
+    if order.aux_price is not None and order.order_type in TRIGGERED:
+        yield order.aux_price
+
+
+def worst_price(order: ProposedOrder, quote: MarketQuote | None) -> float | None:
+    """Return the price, without its sign, at which an order is worth most; None if no price is known.
+
+    The order's own prices and the quote count. A purchase with a limit cannot cost more than the limit, so a quote
+    above 0 does not count for it. An order whose price follows the market's may execute its offset away from it.
+    """
+    known = [abs(price) for price in own_prices(order)]
+    market = prices(quote)
+    if market and order.side > 0 and order.limit_price is not None:
+        market = [price for price in market if price < 0]
+    if market:
+        far = max(map(abs, market))
+        if order.order_type.startswith(OFFSET):
+            far = far * (1 + _percent(order)) + abs(order.aux_price or 0.0)
+        known.append(far)
+    return max(known, default=None)
+
+
+def _percent(order: ProposedOrder) -> float:
+    return abs(order.percent_offset or 0.0) + abs(order.trailing_percent or 0.0) / 100
+
+
+def _plain_part(order: ProposedOrder, place: Place, quote: MarketQuote | None, facts: MarketFacts) -> Part:
+    price = worst_price(order, quote)
+    unit = None
+    if order.sec_type == FOREX:
+        unit = facts.rate(order.symbol)  # the quantity is in this currency
+    if unit is None and price is not None and order.multiplier is not None:
+        rate = facts.rate(order.currency)
+        unit = None if rate is None else price * order.multiplier * rate
+    return Part(
+        place,
+        order.instrument,
+        order.symbol,
+        order.sec_type,
+        order.currency,
+        order.multiplier,
+        order.side,
+        1.0,
+        price,
+        unit,
+    )
+
+
+def _leg_part(order: ProposedOrder, leg: OrderLeg, facts: MarketFacts, terms: QuoteTerms, now: int) -> Part:
+    price = max(map(abs, prices(terms.usable(facts.quote(leg.instrument, leg.con_id), now))), default=None)
+    rate = facts.rate(leg.currency) if leg.currency else None
+    known = price is not None and rate is not None and leg.multiplier is not None
+    unit = price * rate * leg.multiplier if known else None  # type: ignore[operator]
+    return Part(
+        leg.con_id,
+        leg.instrument,
+        leg.symbol,
+        leg.sec_type,
+        leg.currency,
+        leg.multiplier,
+        order.side * leg.side,
+        leg.ratio,
+        price,
+        unit,
+    )
+
+
+def _quantity(order: ProposedOrder, quote: MarketQuote | None) -> float:
+    """Return the largest quantity that an order may have: a cash amount buys most at the lowest price."""
+    quantity = math.inf if order.quantity is None else order.quantity
+    if order.cash_quantity is None:
+        return quantity
+    known = [price for price in (*own_prices(order), *prices(quote)) if price > 0]
+    if not known or not order.multiplier:
+        return math.inf
+    return max(quantity, order.cash_quantity / (min(known) * order.multiplier))
