@@ -176,6 +176,7 @@ def bridge(children: ExitStack, tws: int, pub: str, rep: str, more: Mapping[str,
         "bus.rep": rep,
         "store.path": children.enter_context(disk()),
         "log.level": "warning",
+        "security.trust_loopback": "true",
         **more,
     }
     given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]

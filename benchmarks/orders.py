@@ -27,10 +27,13 @@ from harness import Caller, bridge, child, disk, free_ports, positive, subscribe
 from processes import InvalidError, end_cleanly
 from ticks import contract
 
+from ibbridge.clock import SystemClock
 from ibbridge.config.loader import load
 from ibbridge.daemon import Daemon
+from ibbridge.security.identity import LocalPeerage
 from ibbridge.storage.order_store import OrderStore
 from ibbridge.storage.records import JournalRecord
+from ibbridge.wiring import Outside, event_store, order_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -226,7 +229,10 @@ async def reconcile(given: argparse.Namespace) -> list[dict[str, Any]]:
         pub, rep = (f"tcp://127.0.0.1:{port}" for port in free_ports())
         place = children.enter_context(disk())
         settings = {"tws.port": tws, "bus.pub": pub, "bus.rep": rep, "store.path": place, "pacing.rate": 100_000}
-        daemon = Daemon(load(None, [f"{key}={value}" for key, value in settings.items()]))
+        config = load(None, [f"{key}={value}" for key, value in settings.items()])
+        events = event_store(config)
+        outside = Outside(SystemClock(), events, order_store(config, events), peerage=LocalPeerage())
+        daemon = Daemon(config, outside=outside)
         serving = asyncio.create_task(daemon.serve())
         await _until(lambda: daemon.parts.tws.session.ready)
         _do(daemon, 0, "reqMktData", contract=CONTRACT)

@@ -21,11 +21,13 @@ import zmq
 import zmq.backend
 
 from ibbridge.security import zap
+from ibbridge.security.access import Access, AccessError, AccessRules
+from ibbridge.security.identity import NO_ROLE
 from ibbridge.security.peer_watch import PeerWatch
 from ibbridge.security.peers import Peers, Published
 from ibbridge.security.pulse import Pulse
 from ibbridge.zeromq import socket_options
-from ibbridge.zeromq.endpoints import BusError, bind, lock
+from ibbridge.zeromq.endpoints import BusError, bind, lock, resolved
 from ibbridge.zeromq.reply_socket import ReplySocket
 from ibbridge.zeromq.subscription_socket import SubscriptionSocket
 from ibbridge.zeromq.zmq_send import outbox
@@ -47,10 +49,10 @@ _WORTHWHILE = 2**20  # least bytes kept for a peer for which disconnecting it he
 
 
 class Endpoints(NamedTuple):
-    """Bound endpoints of the sockets, with the port that the system has chosen if the port was 0."""
+    """Bound endpoints of each socket, with the port that the system has chosen if the port was 0."""
 
-    pub: str
-    rep: str
+    pub: tuple[str, ...]
+    rep: tuple[str, ...]
 
 
 class Bus:
@@ -58,7 +60,8 @@ class Bus:
 
     `send` publishes messages of two frames, topics and bodies in turn. `send` neither waits nor fails: a subscriber
     that is more than `sndhwm` messages behind loses new messages (as its sequence numbers show). `send` raises BusError
-    unless the bus is open. `welcome(prefix)` returns the body of the message for a new subscriber of `prefix`.
+    unless the bus is open. `welcome(prefix)` returns the body of the message for a new subscriber of `prefix`. `access`
+    decides who is admitted; without it every peer of this machine has all rights.
     """
 
     _pub: zmq.Socket[bytes]
@@ -69,13 +72,18 @@ class Bus:
     _peer_watch: PeerWatch
 
     def __init__(
-        self, config: BusConfig, answering: Answering, welcome: Callable[[bytes], bytes] | None = None
+        self,
+        config: BusConfig,
+        answering: Answering,
+        welcome: Callable[[bytes], bytes] | None = None,
+        access: Access | None = None,
     ) -> None:
         self.send: Callable[[list[bytes]], None] = _closed
         self._config = config
         self._answering = answering
         self._welcome = welcome
-        self._handler = zap.ZapHandler()
+        self._access = access or Access(AccessRules(loopback_role="admin"))
+        self._handler = zap.ZapHandler(self._access)
         self._opened = ExitStack()
         self._outbox: Outbox | None = None
         self._subscriptions: SubscriptionSocket | None = None
@@ -105,7 +113,7 @@ class Bus:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Counts for `status`: stray requests, undelivered replies, refused and disconnected peers."""
+        """Counts for `status`: stray requests, undelivered replies, peers refused, disconnected, and not admitted."""
         if self._endpoints is None:
             return {}
         return {
@@ -113,15 +121,18 @@ class Bus:
             "undeliveredReplies": self._replies.undelivered,
             "refusedPeers": self._subscribers.refused + self._clients.refused,
             "endedPeers": self._subscribers.ended + self._clients.ended,
+            "refusedCredentials": self._access.refused,
         }
 
     def open(self) -> None:
-        """Lock and bind both endpoints. Raise BusError, and leave nothing open, if one of them cannot be bound."""
+        """Lock and bind all endpoints. Raise BusError, and leave nothing open, if one of them cannot be bound."""
         config = self._config
         with ExitStack() as opened:
-            for key, endpoint in (("bus.pub", config.pub), ("bus.rep", config.rep)):
-                if (file := lock(key, endpoint)) is not None:
-                    opened.callback(os.close, file)
+            wanted = Endpoints(tuple(map(resolved, config.pub)), tuple(map(resolved, config.rep)))
+            for key, endpoints in (("bus.pub", wanted.pub), ("bus.rep", wanted.rep)):
+                for endpoint in endpoints:
+                    if (file := lock(key, endpoint)) is not None:
+                        opened.callback(os.close, file)
             # A context of our own: its term() returns when the last message is sent or given up and the listeners are
             # gone. Only then may the locks be released for the next daemon. (The ipc files stay; a bind replaces them.)
             context = zmq.Context()
@@ -136,10 +147,8 @@ class Bus:
             self._clients = Peers("bus.rep", socket_options.client_bounds(config))
             opened.enter_context(self._subscribers.watch(context, self._pub))
             opened.enter_context(self._clients.watch(context, self._rep))
-            pub = bind(self._pub, "bus.pub", config.pub)
-            rep = bind(self._rep, "bus.rep", config.rep)
-            self._subscribers.bound(pub)
-            self._clients.bound(rep)
+            pub = self._bind(self._pub, "bus.pub", wanted.pub, self._subscribers)
+            rep = self._bind(self._rep, "bus.rep", wanted.rep, self._clients)
             self._outbox = outbox(self._pub)
             self._peer_watch = PeerWatch((self._subscribers, self._clients), self._published)
             self._peer_watch.start()
@@ -150,6 +159,18 @@ class Bus:
         self._subscriptions = SubscriptionSocket(self._pub, self._subscribers, self._outbox.send, self._welcome)
         self._replies = ReplySocket(self._rep, config, self._answering, self._clients)
         self.send = self._outbox.send
+
+    def _bind(self, socket: zmq.Socket[bytes], key: str, endpoints: tuple[str, ...], peers: Peers) -> tuple[str, ...]:
+        bound = []
+        for endpoint in endpoints:
+            try:
+                entrance = self._access.enter(key, endpoint)
+            except AccessError as error:
+                raise BusError(str(error)) from None
+            socket_options.apply(socket, socket_options.entrance_options(entrance, self._access.secret))
+            bound.append(bind(socket, key, endpoint))
+            peers.bound(bound[-1])
+        return tuple(bound)
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Have the loop call `turn` when messages arrive, and once soon, because messages may have arrived already."""
@@ -207,6 +228,20 @@ class Bus:
             self._again.cancel()
             self._again = None
         self._opened.close()
+
+    def disconnect_revoked(self) -> int:
+        """Disconnect the peers that would not be admitted any more. Return how many.
+
+        A peer that has sent nothing yet cannot be told from others. Such peers are disconnected too, and those that may
+        come back do so by themselves.
+        """
+        if self._endpoints is None:
+            return 0
+        both = (self._subscribers, self._clients)
+        return sum(peers.end_all_but(self._admitted, "its key or its user has been revoked") for peers in both)
+
+    def _admitted(self, name: str) -> bool:
+        return self._access.identity(bytes.fromhex(name)).role != NO_ROLE
 
     def shed(self) -> str:
         """Disconnect the peer for which most bytes are kept. Return a line that names the peer; "" if all have few."""

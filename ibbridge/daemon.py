@@ -190,7 +190,7 @@ class Daemon:
             self._report_start()
             bus.attach(loop)
             notify("READY=1")
-            log.info("publishing on %s, commands on %s", *bus.endpoints)
+            log.info("publishing on %s, commands on %s", *map(", ".join, bus.endpoints))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.parts.connector.run())
                 tasks.create_task(self._publish_heartbeats())
@@ -246,7 +246,8 @@ def settle() -> None:
 def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     """Run the daemon until a signal ends it, and return the exit code. The log goes to standard error.
 
-    `reread` reads the configuration again, for SIGHUP, and may raise ConfigError.
+    `reread` reads the configuration again, for SIGHUP, and may raise ConfigError. Raise ConfigError for clients or keys
+    that cannot be used.
     """
     occupy_standard_files()
     signals.prepare()
@@ -254,7 +255,11 @@ def run(config: Config, reread: Callable[[], Config] | None = None) -> int:
     process_limits.raise_descriptor_limit()
     log_writer = LogWriter(_STDERR).start()
     logging.getLogger().setLevel(config.log.level.upper())
-    daemon, code = Daemon(config, reread=reread, log_writer=log_writer), exit_codes.DONE
+    try:
+        daemon, code = Daemon(config, reread=reread, log_writer=log_writer), exit_codes.DONE
+    except ConfigError:  # of the files that the configuration names; the caller prints its faults
+        log_writer.finish()
+        raise
     try:
         asyncio.run(daemon.serve())
     except wiring.FAILURES as error:

@@ -24,6 +24,8 @@ from ibbridge.commands.executors import Executors
 from ibbridge.commands.halt_commands import HaltCommands
 from ibbridge.commands.ib_requests import IbRequests
 from ibbridge.commands.order_commands import OrderCommands
+from ibbridge.commands.order_rights import OrderRights
+from ibbridge.config import credentials
 from ibbridge.inbound.connection_events import ConnectionTracker, NoticeHandler
 from ibbridge.inbound.dispatcher import Dispatcher, Turn
 from ibbridge.inbound.errors import ErrorRouter
@@ -32,6 +34,7 @@ from ibbridge.inbound.publication_plan import PASSED_ON
 from ibbridge.inbound.router import Router
 from ibbridge.inbound.undecodable import UndecodableMessages
 from ibbridge.inbound.unreadable import Unreadable
+from ibbridge.monitoring.access_watch import AccessWatch
 from ibbridge.monitoring.alarms import Alarms
 from ibbridge.monitoring.bridge_events import BridgeEvents
 from ibbridge.monitoring.connection_status import ConnectionStatus
@@ -115,6 +118,7 @@ if TYPE_CHECKING:
     from ibbridge.monitoring.log_writer import LogWriter
     from ibbridge.recording.writer import Recorder
     from ibbridge.security.audit import Audit
+    from ibbridge.security.identity import Peerage
     from ibbridge.tws.connection_listener import ConnectionListener
 
 FAILURES = (BusError, StoreError)
@@ -131,6 +135,8 @@ class Outside(NamedTuple):
     transports: Callable[..., TcpTransports] = TcpTransports
     log_writer: LogWriter | None = None
     jitter: Callable[[], float] = random.random
+    peerage: Peerage | None = None
+    """The identities of connections; None for those of the bus's own table."""
     audit: Audit = NO_AUDIT
 
 
@@ -259,8 +265,10 @@ def assemble(config: Config, outside: Outside) -> Parts:
     listeners = (*_listeners(tws, requests, orders, settings, surplus), order_router, mass_cancels)
     halt_commands = HaltCommands(streams.halts, mass_cancels, OrderAccounts(tws.session), clock)
     builtin = BuiltinCommands(streams.publisher, orders.acceptance, lambda: collect(status), {**halt_commands.does})
-    commands = CommandEndpoint(streams.publisher, ib_requests, builtin, clock)
-    bus = outside.bus(config.bus, commands, streams.publisher.welcome)
+    access = credentials.access(config.security)
+    rights = OrderRights(outside.peerage or access)
+    commands = CommandEndpoint(streams.publisher, ib_requests, builtin, clock, rights)
+    bus = outside.bus(config.bus, commands, streams.publisher.welcome, access)
     turn.connect(streams.publisher, bus)
 
     errors = ErrorRouter(
@@ -284,6 +292,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
     process = ProcessWatch(streams.alarms, limit, bus.shed, outside.log_writer, clock)
     work = (
         bus.check,
+        AccessWatch(access, outside.audit).tick,
         store_watch.tick,
         streams.journal.tick,
         orders.registry.trim,

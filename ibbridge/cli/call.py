@@ -93,8 +93,9 @@ def run(options: argparse.Namespace) -> int:
         return 2
     bus = shared.load(options).bus
     name = options.client
+    pub, rep = shared.chosen(options.pub, bus.pub), shared.chosen(options.rep, bus.rep)
     try:
-        ib = Client(name, options.pub or bus.pub, options.rep or bus.rep, prefix=bus.prefix, timeout=options.timeout)
+        ib = Client(name, pub, rep, prefix=bus.prefix, timeout=options.timeout)
     except ValueError as error:
         print(f"ibbridge call: {printable(str(error))}", file=sys.stderr)
         return 2

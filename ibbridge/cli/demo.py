@@ -63,6 +63,7 @@ def _show(directory: pathlib.Path, options: argparse.Namespace) -> None:
         sim = stack.enter_context(_child(simulator, directory / "sim.log", stdout=subprocess.PIPE))
         port = _port(sim, directory / "sim.log")
         settings = [f"tws.port={port}", f"bus.pub={pub}", f"bus.rep={rep}", f"store.path={directory}/store"]
+        settings.append("security.trust_loopback=true")
         running = ["run", *(part for setting in settings for part in ("--set", setting))]
         daemon = stack.enter_context(_child(running, directory / "daemon.log"))
         _introduce(port, pub, options.seconds)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING
 
+from ibbridge.client import endpoints
 from ibbridge.config import loader, model
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
 
 def configured(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +31,11 @@ def configured(parser: argparse.ArgumentParser) -> None:
 def endpoint(parser: argparse.ArgumentParser, name: str, what: str) -> None:
     """Declare `--pub` or `--rep`, which overrides bus.NAME of the configuration with any address."""
     parser.add_argument(f"--{name}", metavar="ENDPOINT", help=f"{what} (default: bus.{name} of the configuration)")
+
+
+def chosen(given: str | None, configured: Sequence[str]) -> str:
+    """Return the given endpoint, or else the nearest one of the configuration."""
+    return given or endpoints.nearest(configured)
 
 
 def port(option: str, number: int) -> None:

@@ -39,8 +39,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the status, and return 0 if the daemon is connected to TWS."""
     bus = shared.load(options).bus
-    rep = options.rep or bus.rep
-    with Client("status", bus.pub, rep, timeout=options.timeout) as ib:
+    rep = shared.chosen(options.rep, bus.rep)
+    with Client("status", shared.chosen(None, bus.pub), rep, timeout=options.timeout) as ib:
         about = ib.status()
     print(text.dump(about) if options.json else "\n".join(page(about, rep)))
     return 0 if about["tws"]["stage"] == "ready" else 1

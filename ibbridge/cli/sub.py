@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     deadline = None if options.seconds is None else time.monotonic() + options.seconds
     left, width = options.count, 0
     context = zmq.Context()
-    feed = Feed(context, options.pub or bus.pub, options.rep or bus.rep, prefix=bus.prefix)
+    feed = Feed(context, shared.chosen(options.pub, bus.pub), shared.chosen(options.rep, bus.rep), prefix=bus.prefix)
     try:
         for message in _messages(feed, options.prefixes or [""], deadline):
             width = max(width, min(len(message.topic), _WIDEST))

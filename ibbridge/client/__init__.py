@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ibbridge.client.client import Client, connect
 from ibbridge.client.contracts import Contract, forex, future, option, stock
-from ibbridge.client.dispatch import PUB, REP
+from ibbridge.client.endpoints import PUB, REP
 from ibbridge.client.errors import BridgeError, CommandError, NoAnswer
 from ibbridge.client.events import Down, Gap, Restart, Up
 from ibbridge.client.message import Message, Record

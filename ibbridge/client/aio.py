@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any, Self
 
 import zmq
 
+from ibbridge.client import endpoints
 from ibbridge.client import request as requests
 from ibbridge.client.asyncio_feed import USER, AsyncioCommands, AsyncioFeed
 from ibbridge.client.asyncio_orders import AsyncioOrders
-from ibbridge.client.dispatch import POLL_STATUS, PUB, REP, Patience, is_final, no_tws
+from ibbridge.client.dispatch import POLL_STATUS, Patience, is_final, no_tws
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.guard import CLOSING
@@ -90,7 +91,7 @@ class Connecting:
 
 
 def connect(
-    client: str, pub: str = PUB, rep: str = REP, *, prefix: str = "", timeout: float = 10.0, tws: bool = True
+    client: str, pub: str = "", rep: str = "", *, prefix: str = "", timeout: float = 10.0, tws: bool = True
 ) -> Connecting:
     """Connect to a daemon as `client`, with the arguments of `ibbridge.client.connect`. Await the result.
 
@@ -106,8 +107,9 @@ class Client(AsyncioOrders):
     tasks that receive. Callbacks may be coroutine functions. A client does not survive a fork.
     """
 
-    def __init__(self, client: str, pub: str = PUB, rep: str = REP, *, prefix: str = "", timeout: float = 10.0) -> None:
+    def __init__(self, client: str, pub: str = "", rep: str = "", *, prefix: str = "", timeout: float = 10.0) -> None:
         super().__init__(client, prefix=prefix, timeout=timeout)
+        pub, rep = endpoints.given(pub, "pub"), endpoints.given(rep, "rep")
         context: zmq.Context[Any] = zmq.Context()
         try:
             self._feed = AsyncioFeed(context, pub, rep, prefix=prefix)

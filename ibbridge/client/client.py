@@ -12,8 +12,9 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
+from ibbridge.client import endpoints
 from ibbridge.client import request as requests
-from ibbridge.client.dispatch import POLL_STATUS, PUB, REP, Patience, is_final, no_tws
+from ibbridge.client.dispatch import POLL_STATUS, Patience, is_final, no_tws
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.sockets import Context
@@ -46,13 +47,15 @@ def _abandon(feed: Feed, commands: ThreadedCommands) -> None:
 
 
 def connect(
-    client: str, pub: str = PUB, rep: str = REP, *, prefix: str = "", timeout: float = 10.0, tws: bool = True
+    client: str, pub: str = "", rep: str = "", *, prefix: str = "", timeout: float = 10.0, tws: bool = True
 ) -> Client:
     """Connect to a daemon as `client`, and wait until the daemon replies.
 
     `client` is the name of the strategy, 1 to 32 printable ASCII characters. The daemon publishes the strategy's orders
     and responses under this name, so no other strategy may use the name, and the strategy must keep it over restarts.
-    `pub`, `rep` and `prefix` are bus.pub, bus.rep and bus.prefix of the daemon's configuration. `tws`: also wait until
+    `pub`, `rep` and `prefix` are bus.pub, bus.rep and bus.prefix of the daemon's configuration. Without endpoints the
+    client connects to those of the environment (IBBRIDGE_PUB, IBBRIDGE_REP), to the daemon's ipc endpoints if they are
+    there, or else to 127.0.0.1. `tws`: also wait until
     the daemon's connection to TWS is ready for requests. `timeout`, in seconds, is also the default of later commands.
     Raise NoAnswer if the daemon does not reply in `timeout` seconds.
     """
@@ -79,8 +82,9 @@ class Client(ThreadedOrders):
     client does not survive a fork: connect in the child.
     """
 
-    def __init__(self, client: str, pub: str = PUB, rep: str = REP, *, prefix: str = "", timeout: float = 10.0) -> None:
+    def __init__(self, client: str, pub: str = "", rep: str = "", *, prefix: str = "", timeout: float = 10.0) -> None:
         super().__init__(client, prefix=prefix, timeout=timeout)
+        pub, rep = endpoints.given(pub, "pub"), endpoints.given(rep, "rep")
         context = Context(2)
         try:
             self._feed = Feed(context.zmq, pub, rep, prefix=prefix, gone=context.leave)

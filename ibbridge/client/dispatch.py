@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from ibbridge.client.order_state import KnownOrder
     from ibbridge.client.request import AnswerTopics
 
-PUB = "tcp://127.0.0.1:5555"
-REP = "tcp://127.0.0.1:5556"
-
 POLL_STATUS = 1.0
 """Seconds after which `wait_for_tws` asks the daemon again: another thread or task may have taken the message."""
 

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from ibbridge.codec.messages import REQUESTS
-from ibbridge.codec.words import nearest
+from ibbridge.commands.ib_requests import unknown
 from ibbridge.commands.reply_cache import ReplyCache, digest, repeated
-from ibbridge.commands.takes import ANEW, NAMED, ORDER_TAKES, TAKES
+from ibbridge.commands.takes import ANEW, NAMED, TAKES
 from ibbridge.commands.unpacking import TooMuchError, UnpackingError, unpacked
-from ibbridge.protocol.arguments import WHAT_IF
 from ibbridge.protocol.errors import CommandRefused, shown
 from ibbridge.requests.request import CommandId
 
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from ibbridge.clock import Clock
     from ibbridge.commands.builtin import BuiltinCommands
     from ibbridge.commands.ib_requests import IbRequests
+    from ibbridge.commands.order_rights import OrderRights
     from ibbridge.streams.publisher import Publisher
 
 log = logging.getLogger(__name__)
@@ -45,7 +44,6 @@ EXPIRED_AT_ONCE = 2_000
 
 _NEW_ID = "take an id that no run of this client has used, such as one made from the time"
 _ANEW = [*ANEW]  # a list, because `cmd` may have any type, also one without a hash
-_NAMES = (*TAKES, *ORDER_TAKES, *REQUESTS, WHAT_IF)
 _KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after", "epoch"))
 
 
@@ -68,11 +66,13 @@ class CommandEndpoint:
         requests: IbRequests,
         builtin: BuiltinCommands,
         clock: Clock,
+        rights: OrderRights,
     ) -> None:
         self._publisher = publisher
         self._requests = requests
         self._builtin = builtin
         self._clock = clock
+        self._rights = rights
         self._done = ReplyCache()
         # Refusals and questions are many. In their own memories they cannot displace the replies that matter.
         self._refusals = ReplyCache(MOST_REFUSALS)
@@ -178,6 +178,7 @@ class CommandEndpoint:
 
     def _result(self, command: dict[str, Any], identifier: str | int, peer: bytes) -> dict[str, Any]:
         name, args = _name(command), command.get("args")
+        self._rights.check(peer, name)
         args = {} if args is None else args
         if not isinstance(args, dict):
             raise CommandRefused("E_ARG", f"args must be a map, not {type(args).__name__}")
@@ -186,9 +187,7 @@ class CommandEndpoint:
             self._in_time(command)
             return self._builtin.execute(name, args, client)
         if name not in self._requests:
-            near = nearest(name, _NAMES)
-            hint = f"; did you mean {near}?" if near else ""
-            raise CommandRefused("E_PROTO", f"cmd: there is no command {shown(name)}{hint}")
+            raise unknown(name)
         command_id, key = CommandId(_client(command), identifier), command.get("key")
         # A client that lost the reply repeats the command. An order that left in time must not be called "not sent".
         if command.get("not_after") is not None and not self._requests.is_repeat(name, args, command_id, key):

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.codec.schema import Kind, Request
-from ibbridge.commands.takes import ORDER_TAKES
+from ibbridge.codec.words import nearest
+from ibbridge.commands.takes import ORDER_TAKES, TAKES
 from ibbridge.config.model import RESTRICTED
 from ibbridge.protocol import arguments
 from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
-from ibbridge.protocol.errors import CommandRefused
+from ibbridge.protocol.errors import CommandRefused, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
 
 _BY_KEY = frozenset(name for name, request in REQUESTS.items() if arguments.name(request) == "key")
 """Requests that name an order by its key."""
+
+_NAMES = (*TAKES, *ORDER_TAKES, *REQUESTS, WHAT_IF)
+
+
+def unknown(name: str) -> CommandRefused:
+    """Return the refusal of a command that does not exist, with the command that may be meant."""
+    near = nearest(name, _NAMES)
+    hint = f"; did you mean {near}?" if near else ""
+    return CommandRefused("E_PROTO", f"cmd: there is no command {shown(name)}{hint}")
 
 
 class IbRequests:

@@ -33,7 +33,8 @@ def _comment(text: str, indent: str) -> list[str]:
 
 def _yaml(value: object) -> str:
     if isinstance(value, tuple):
-        return f"[{', '.join(value)}]"
+        return f"[{', '.join(map(_yaml, value))}]"
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if value != "" else '""'
+    text = str(value)
+    return text if text and "$" not in text else f'"{text}"'

@@ -7,15 +7,19 @@ branch (`Bus(config.bus)`), never the tree. The module must not know files, or o
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ibbridge.config import validators
+from ibbridge.security.access import is_near
+from ibbridge.security.runtime_directory import RUNTIME_DIRECTORY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from ibbridge.config.maintenance_windows import Window
+    from ibbridge.security.access import KnownClient
 
 Attribute: TypeAlias = str | int | float | bool
 
@@ -183,14 +187,20 @@ class PacingConfig(Section):
 
 @dataclass(frozen=True, slots=True)
 class BusConfig(Section):
-    """The ZeroMQ sockets. Only this machine can connect: there is no encryption or authorisation for others yet."""
+    """The ZeroMQ sockets. Who may do what at each endpoint is in `security`."""
 
-    pub: str = _key(
-        "tcp://127.0.0.1:5555",
-        validators.endpoint,
-        "The endpoint for messages: tcp://127.0.0.1:PORT, or ipc:///PATH, which the directory's permissions protect.",
+    pub: tuple[str, ...] = _key(
+        (f"ipc://{RUNTIME_DIRECTORY}/pub", "tcp://127.0.0.1:5555"),
+        validators.endpoints,
+        "The endpoints for messages, one or a list: ipc:///PATH, which the directory's permissions protect, and "
+        "tcp://ADDRESS:PORT. $RUNTIME_DIRECTORY is systemd's, or else $XDG_RUNTIME_DIR/ibbridge, or else "
+        "~/.local/state/ibbridge/run. Addresses that other machines can reach need keys: see security.clients.",
     )
-    rep: str = _key("tcp://127.0.0.1:5556", validators.endpoint, "The endpoint for commands.")
+    rep: tuple[str, ...] = _key(
+        (f"ipc://{RUNTIME_DIRECTORY}/rep", "tcp://127.0.0.1:5556"),
+        validators.endpoints,
+        "The endpoints for commands, one or a list.",
+    )
     prefix: str = _key(
         "", validators.prefix, "Prefix of every topic, for relays that merge several daemons; empty for none."
     )
@@ -223,8 +233,52 @@ class BusConfig(Section):
     )
 
     def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:  # noqa: D102 -- the base says what it is
-        if validators.same_endpoint(self.pub, self.rep):
-            yield ("rep", "pub"), f"must not be where messages are published (bus.pub): {self.rep}"
+        for pub, rep in itertools.product(self.pub, self.rep):
+            if validators.same_endpoint(pub, rep):
+                yield ("rep", "pub"), f"must not be where messages are published (bus.pub): {rep}"
+
+
+@dataclass(frozen=True, slots=True)
+class SecurityConfig(Section):
+    """Clients of the bus and their rights (docs/security.md). `ibbridge check` says who may do what at an endpoint."""
+
+    trust_loopback: bool = _key(
+        default=False,
+        check=validators.flag,
+        why="true: every program of this machine that connects to a loopback tcp endpoint has all rights, orders "
+        "included. For demonstrations, and for machines with one user.",
+    )
+    loopback_role: str = _key(
+        "data",
+        validators.peer_role,
+        "The role of programs that connect to a loopback tcp endpoint without a key, unless trust_loopback is true: "
+        "observer, data, trader or admin; none refuses them.",
+    )
+    ipc_role: str = _key(
+        "admin",
+        validators.peer_role,
+        "The role of users who connect over ipc and are no client below: the directory's permissions have decided "
+        "already who can. none refuses them.",
+    )
+    plain: tuple[str, ...] = _key(
+        (),
+        validators.plain_endpoints,
+        "Loopback tcp endpoints that stay open without a key, with loopback_role, although clients have keys. Without "
+        "this list every tcp endpoint then demands a key (CURVE).",
+    )
+    keys: str = _key(
+        "",
+        validators.path,
+        "The directory with the server's keys, which `ibbridge keygen --server` makes. Empty: keys in systemd's "
+        "ConfigurationDirectory=, or else ~/.config/ibbridge/keys.",
+    )
+    clients: str | tuple[KnownClient, ...] = _key(
+        (),
+        validators.clients,
+        "Clients that are known by a key or by a uid over ipc: [{name: alpha, role: trader, key: '...'}, {name: desk, "
+        "role: observer, uid: 1001}]; acts_as: [NAME, PATTERN] are further names that a client may use. Or a directory "
+        "of NAME.key certificates, as `ibbridge keygen NAME --role ROLE` makes them.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,6 +456,7 @@ class Config(Section):
     tws: TwsConfig = field(default_factory=TwsConfig)
     pacing: PacingConfig = field(default_factory=PacingConfig)
     bus: BusConfig = field(default_factory=BusConfig)
+    security: SecurityConfig = field(default_factory=SecurityConfig)
     ring: RingConfig = field(default_factory=RingConfig)
     streams: StreamsConfig = field(default_factory=StreamsConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
@@ -427,6 +482,12 @@ class Config(Section):
                 ("orders.bind_manual", "tws.client_id"),
                 f"is for client id 0 alone, and tws.client_id is {self.tws.client_id}",
             )
+        for name, endpoints in (("pub", self.bus.pub), ("rep", self.bus.rep)):
+            for endpoint in endpoints:
+                if not (self.security.clients or is_near(endpoint)):
+                    fault = f"other machines can reach {endpoint}, and no client has a key: make keys (ibbridge keygen "
+                    fault += "--help) and name them in security.clients, or bind to 127.0.0.1"
+                    yield (f"bus.{name}", "security.clients"), fault
 
 
 def settings(section: type[Section]) -> dict[str, dataclasses.Field[Any]]:

@@ -17,6 +17,10 @@ from typing import Any, TypeAlias
 from ibbridge.codec.encoding import is_usable
 from ibbridge.config import yaml_document
 from ibbridge.config.maintenance_windows import Window, window
+from ibbridge.security import z85
+from ibbridge.security.access import KnownClient, is_near
+from ibbridge.security.identity import NO_ROLE, ROLES
+from ibbridge.security.runtime_directory import RUNTIME_DIRECTORY
 
 Check: TypeAlias = Callable[[object], Any]
 
@@ -215,12 +219,51 @@ def prefix(value: object) -> str:
 MAX_IPC_PATH = 107
 
 
+MOST_ENDPOINTS = 16
+
+
+def endpoints(value: object) -> tuple[str, ...]:
+    """Return one ZeroMQ endpoint, or a list of them, as a tuple."""
+    if not isinstance(value, list):
+        return (endpoint(value),)
+    if not 0 < len(value) <= MOST_ENDPOINTS:
+        raise RefusedError([((), f"expected 1 to {MOST_ENDPOINTS} endpoints, got {len(value)}")])
+    return _each(value, endpoint)
+
+
+def plain_endpoints(value: object) -> tuple[str, ...]:
+    """Return a list of loopback endpoints as a tuple."""
+    if not isinstance(value, list):
+        raise _refused("a list, such as [tcp://127.0.0.1:5555]", value)
+    return _each(value, _loopback)
+
+
+def _each(values: Sequence[object], check: Check) -> tuple[Any, ...]:
+    faults: list[tuple[yaml_document.Path, str]] = []
+    sound = []
+    for item in values:
+        try:
+            sound.append(check(item))
+        except RefusedError as refused:
+            faults += refused.faults
+    if faults:
+        raise RefusedError(faults)
+    return tuple(dict.fromkeys(sound))
+
+
+def _loopback(value: object) -> str:
+    text = endpoint(value)
+    if text.startswith("tcp://") and is_near(text):
+        return text
+    raise _refused("a loopback endpoint, such as tcp://127.0.0.1:5555", value)
+
+
 def endpoint(value: object) -> str:
-    """Return a ZeroMQ endpoint that only this machine can reach."""
+    """Return a ZeroMQ endpoint of this machine."""
     expected = "tcp://127.0.0.1:PORT or ipc:///PATH"
     text = _text(expected, value)
     if text.startswith("ipc://"):
-        fault = _ipc_fault(text.removeprefix("ipc://"))
+        fault = _ipc_fault(text.removeprefix("ipc://").replace(RUNTIME_DIRECTORY, "/run", 1))
     elif text.startswith("tcp://"):
         fault = _tcp_fault(text.removeprefix("tcp://"))
     else:
@@ -246,23 +289,20 @@ def _tcp_fault(address: str) -> str:
     name, colon, number = address.rpartition(":")
     if not (colon and re.fullmatch(r"[1-9][0-9]{0,4}", number) and int(number) <= 65535):
         return "expected a port from 1 to 65535, as in tcp://127.0.0.1:5555"
-    if not _is_loopback(name):
-        return (
-            "expected a loopback address (127.0.0.1, [::1] or localhost): other machines cannot be let in, because "
-            "there is no encryption or authorisation for them yet"
-        )
+    if not _is_address(name):
+        return "expected an IP address (127.0.0.1, [::1]), localhost, or * for all addresses of this machine"
     return ""
 
 
-def _is_loopback(name: str) -> bool:
-    if name == "localhost":
+def _is_address(name: str) -> bool:
+    if name in {"localhost", "*"}:
         return True
     bracketed = name.startswith("[") and name.endswith("]")
     try:
         address = ipaddress.ip_address(name[1:-1] if bracketed else name)
     except ValueError:
         return False
-    return address.is_loopback and bracketed == (address.version == 6) and "%" not in name
+    return bracketed == (address.version == 6) and "%" not in name
 
 
 def same_endpoint(one: str, other: str) -> bool:
@@ -275,7 +315,8 @@ def _canonical(text: str) -> str:
     if scheme == "ipc":
         return posixpath.normpath(rest)
     name, _, number = rest.rpartition(":")
-    return f"{ipaddress.ip_address('127.0.0.1' if name == 'localhost' else name.strip('[]'))}:{number}"
+    known = {"localhost": "127.0.0.1", "*": "0.0.0.0"}  # noqa: S104 -- compared, not bound
+    return f"{ipaddress.ip_address(known.get(name) or name.strip('[]'))}:{number}"
 
 
 def flag(value: object) -> bool:
@@ -359,3 +400,94 @@ def _contract(given: object) -> dict[str, Any]:
     if faults:
         raise RefusedError(faults)
     return contract
+
+
+role = choice(*ROLES)
+peer_role = choice(*ROLES, NO_ROLE)
+
+LONGEST_NAME = 32
+
+
+def client_name(value: object) -> str:
+    """Return a client's name, which is also a file's name and a part of topics."""
+    expected = f"1 to {LONGEST_NAME} characters out of A-Z a-z 0-9 _ - . + @ ~"
+    text = _text(expected, value)
+    if re.fullmatch(rf"(?!\.)[A-Za-z0-9_.+@~-]{{1,{LONGEST_NAME}}}", text):
+        return text
+    raise _refused(expected, value)
+
+
+def _key(value: object) -> str:
+    expected = "a public key in Z85, 40 characters, in quotes (`ibbridge keygen` prints it)"
+    text = _text(expected, value)
+    if z85.is_key(text):
+        return text
+    raise _refused(expected, value)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise _refused("a list of names, such as [alpha, 'desk-*']", value)
+    return _each(value, printable)
+
+
+CLIENT: dict[str, Check] = {
+    "name": client_name,
+    "role": role,
+    "key": _key,
+    "uid": whole(0, 2**32 - 2),
+    "acts_as": _names,
+}
+"""The settings of a client."""
+
+
+def clients(value: object) -> str | tuple[KnownClient, ...]:
+    """Return clients, or the path of a directory with their certificates."""
+    if isinstance(value, str) and value:
+        return path(value)
+    if value is None or value == "":
+        return ()
+    if not isinstance(value, list):
+        raise _refused("a list of clients, such as [{name: alpha, role: trader, key: ...}], or a directory", value)
+    faults: list[tuple[yaml_document.Path, str]] = []
+    found: list[KnownClient] = []
+    for number, given in enumerate(value, 1):
+        try:
+            found.append(_client(given, number))
+        except RefusedError as refused:
+            faults += refused.faults
+    faults += [((), fault) for fault in shared_credentials(found)]
+    if faults:
+        raise RefusedError(faults)
+    return tuple(found)
+
+
+def _client(given: object, number: int) -> KnownClient:
+    if not isinstance(given, dict):
+        raise RefusedError([((), f"client {number}: expected a map with name and role, got {shown(given)}")])
+    who = f"client {given['name']}" if isinstance(given.get("name"), str) else f"client {number}"
+    faults = [((), f"{who}: {key}: unknown key{_meant(key, tuple(CLIENT))}") for key in given if key not in CLIENT]
+    sound: dict[str, Any] = {}
+    for key, value in given.items():
+        try:
+            sound[key] = CLIENT[key](value) if key in CLIENT else None
+        except RefusedError as refused:
+            faults += [((), f"{who}: {key}: {text}") for _, text in refused.faults]
+    if "name" not in given:
+        faults.append(((), f"{who}: has no name"))
+    if not {"key", "uid"} & given.keys():
+        faults.append(((), f"{who}: has neither key nor uid, so nothing would prove that it is the one"))
+    if faults:
+        raise RefusedError(faults)
+    return KnownClient(**sound)
+
+
+def shared_credentials(clients: Sequence[KnownClient]) -> list[str]:
+    """Return a fault for each key and each uid that is given to two clients."""
+    faults = []
+    first: dict[str | int, KnownClient] = {}
+    for client in clients:
+        for what, value in (("key", client.key or None), ("uid", client.uid)):
+            if value is not None and (other := first.setdefault(value, client)) is not client:
+                faults.append(f"client {client.name}: has the same {what} as {other.name}; give each its own")
+    return faults

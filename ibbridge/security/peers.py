@@ -21,7 +21,7 @@ import zmq
 from ibbridge.security import socket_queues
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,26 @@ class Published(NamedTuple):
     bytes: int
 
 
+class PeerPlace(NamedTuple):
+    """Endpoint at which peers come in: its address family, and its port or path."""
+
+    family: int = socket.AF_INET
+    name: int | str = 0
+
+    @property
+    def local(self) -> bool:
+        """True for ipc, where the kernel does not count the bytes that a peer has sent."""
+        return self.family == socket.AF_UNIX
+
+    @property
+    def drained(self) -> int:
+        """Most bytes in the kernel's send queue of a peer that keeps up."""
+        return DRAINED_LOCAL if self.local else DRAINED
+
+
+LOOPBACK = PeerPlace()
+
+
 @dataclass(slots=True, eq=False)
 class Peer:
     """Peer: one connection, identified by libzmq's descriptor. All counts are bytes."""
@@ -77,8 +97,9 @@ class Peer:
     descriptor: int
     since: Published
     """The totals published when the peer was last seen to keep up."""
-    name: Hashable = None
-    """The id under which the handler admitted the peer; None until its first message."""
+    place: PeerPlace = LOOPBACK
+    name: str | None = None
+    """The name under which the ZAP handler admitted the peer; None until its first message."""
     subscriptions: int = 0
     outgoing: int = 0
     incoming: int = 0
@@ -88,14 +109,14 @@ class Peer:
     _taken: int = 0
     _forgiven: int = 0
 
-    def measure_incoming(self, family: int, grown: int, allowance: int, *, whole: bool) -> None:
+    def measure_incoming(self, grown: int, allowance: int, *, whole: bool) -> None:
         """Measure the bytes received since the last complete message.
 
         If the kernel does not count them (ipc), a peer that is sending is charged with `grown`, the growth of memory.
         `allowance` bytes are forgiven; with `whole`, all bytes are forgiven if a message came since the last
         measurement.
         """
-        taken = socket_queues.received(self.descriptor, family)
+        taken = socket_queues.received(self.descriptor, self.place.family)
         if taken is None:
             sends = socket_queues.unread(self.descriptor) > 0
             taken = self._taken + grown if sends else 0
@@ -104,12 +125,12 @@ class Peer:
         self.incoming = taken - self._forgiven
         self.spoken = False
 
-    def measure_outgoing(self, published: Published, messages: int, drained: int) -> None:
+    def measure_outgoing(self, published: Published, messages: int) -> None:
         """Measure the bytes that wait for the peer: at most the bytes published since the peer last kept up.
 
         Above `messages` messages libzmq drops new ones, so the measured bytes stay as they are.
         """
-        if socket_queues.unsent(self.descriptor) <= drained:
+        if socket_queues.unsent(self.descriptor) <= self.place.drained:
             self.since, self.outgoing = published, 0
         elif published.messages - self.since.messages <= messages:
             self.outgoing = max(self.outgoing, published.bytes - self.since.bytes)
@@ -126,14 +147,12 @@ class Peers:
         self._name = name
         self._bounds = bounds
         self._by_descriptor: dict[int, Peer] = {}
-        self._by_name: dict[Hashable, Peer] = {}
+        self._by_name: dict[str, Peer] = {}
         self._published = Published(0, 0)
         self._full = False
         self._lock = threading.RLock()
         self._told = False  # a disconnected peer was logged since the last measurement
-        self._family = socket.AF_INET
-        self._counted = True  # the kernel counts the bytes that peers have sent
-        self._place: int | str = 0
+        self._places: dict[str, PeerPlace] = {}
         self.monitor: zmq.Socket[bytes] | None = None
 
     def __len__(self) -> int:
@@ -150,13 +169,12 @@ class Peers:
         return self.monitor
 
     def bound(self, endpoint: str) -> None:
-        """Note where the watched socket is bound."""
+        """Note an endpoint at which the watched socket is bound."""
         where = urlsplit(endpoint)
         if where.scheme == "ipc":
-            self._family, self._place, self._counted = socket.AF_UNIX, where.path, False
+            self._places[endpoint] = PeerPlace(socket.AF_UNIX, where.path)
         else:
-            self._family = socket.AF_INET6 if "[" in endpoint else socket.AF_INET
-            self._place = where.port or 0
+            self._places[endpoint] = PeerPlace(socket.AF_INET6 if "[" in endpoint else socket.AF_INET, where.port or 0)
 
     def update(self) -> None:
         """Note new and closed connections; disconnect new ones above the limit."""
@@ -167,13 +185,13 @@ class Peers:
         monitor = self.monitor
         while monitor is not None and int(monitor.get(zmq.EVENTS)) & _READABLE:
             event, descriptor = _EVENT.unpack(monitor.recv(_NOWAIT))
-            monitor.recv(_NOWAIT)  # the endpoint, which is ours
+            endpoint = monitor.recv(_NOWAIT).decode("utf-8", "replace").rstrip("\0")  # ours
             self._forget(descriptor)
             if event == zmq.EVENT_ACCEPTED:
-                self._accepted(descriptor)
+                self._accepted(descriptor, self._places.get(endpoint, LOOPBACK))
 
-    def _accepted(self, descriptor: int) -> None:
-        peer = Peer(descriptor, self._published)
+    def _accepted(self, descriptor: int, place: PeerPlace) -> None:
+        peer = Peer(descriptor, self._published, place)
         self._by_descriptor[descriptor] = peer
         if len(self) > self._bounds.peers:
             self.refused += 1
@@ -191,21 +209,21 @@ class Peers:
 
     def _forget(self, descriptor: int) -> None:
         if peer := self._by_descriptor.pop(descriptor, None):
-            self._by_name.pop(peer.name, None)
+            self._by_name.pop(peer.name or "", None)
 
     # -- by name
 
-    def known(self, name: Hashable) -> Peer | None:
+    def known(self, name: str) -> Peer | None:
         """Return the peer that was admitted under a name; None if `met` has not been called with the name yet."""
         return self._by_name.get(name)
 
-    def met(self, name: Hashable, descriptor: int) -> Peer | None:
+    def met(self, name: str, descriptor: int) -> Peer | None:
         """Return the peer of a message from a descriptor, and note the peer's name; None if it has disconnected."""
         with self._lock:
             self._update()
             peer = self._by_descriptor.get(descriptor)
             if peer is not None:
-                self._by_name.pop(peer.name, None)
+                self._by_name.pop(peer.name or "", None)
                 peer.name = name
                 self._by_name[name] = peer
             return peer
@@ -228,7 +246,7 @@ class Peers:
         peer.outgoing += size
         if peer.outgoing > DRAINED and not peer.ended:
             with contextlib.suppress(OSError):
-                if socket_queues.unsent(peer.descriptor) <= self._drained:
+                if socket_queues.unsent(peer.descriptor) <= peer.place.drained:
                     peer.outgoing = 0
             if peer.outgoing > self._bounds.outgoing:
                 self.end(peer, f"more than {self._bounds.outgoing} bytes of replies wait for it to read them")
@@ -250,21 +268,17 @@ class Peers:
         bounds = self._bounds
         publishes = bool(bounds.subscriptions)
         allowance = int(seconds * (_BUSY if publishes and peer.spoken else _IDLE))
-        peer.measure_incoming(self._family, grown, allowance, whole=not publishes)
+        peer.measure_incoming(grown, allowance, whole=not publishes)
         if publishes:
-            peer.measure_outgoing(published, bounds.messages, self._drained)
-        elif peer.outgoing and socket_queues.unsent(peer.descriptor) <= self._drained:
+            peer.measure_outgoing(published, bounds.messages)
+        elif peer.outgoing and socket_queues.unsent(peer.descriptor) <= peer.place.drained:
             peer.outgoing = 0
         if peer.ended:
             return
-        if peer.incoming > (bounds.incoming if publishes or self._counted else max(bounds.incoming, UNCOUNTED)):
+        if peer.incoming > (bounds.incoming if publishes or not peer.place.local else max(bounds.incoming, UNCOUNTED)):
             self.end(peer, f"its unfinished message has more than {bounds.incoming} bytes")
         elif peer.outgoing > bounds.outgoing:
             self.end(peer, f"more than {bounds.outgoing} bytes wait for it to read them (bus.sndbytes)")
-
-    @property
-    def _drained(self) -> int:
-        return DRAINED_LOCAL if self._family == socket.AF_UNIX else DRAINED
 
     def worst(self) -> tuple[int, Peer] | None:
         """Return the estimated bytes of the peer for which most is kept, and the peer; None if there is no peer."""
@@ -275,6 +289,16 @@ class Peers:
                 if not peer.ended
             ]
         return max(costs, key=lambda cost: cost[0], default=None)
+
+    def end_all_but(self, admitted: Callable[[str], bool], why: str) -> int:
+        """Disconnect the peers whose names are not `admitted`, and those that have no name yet. Return how many."""
+        with self._lock:
+            self._update()
+            revoked = [peer for name, peer in self._by_name.items() if not admitted(name)]
+            nameless = [peer for peer in self._by_descriptor.values() if peer.name is None]
+            for peer in (*revoked, *nameless):
+                self.end(peer, why)
+        return len(revoked)
 
     def end(self, peer: Peer, why: str) -> str:
         """Disconnect a peer. Return a line that names the peer and the reason, and log it, once per measurement."""
@@ -294,10 +318,10 @@ class Peers:
 
     def _described(self, peer: Peer) -> str:
         try:
-            return socket_queues.peer_name(peer.descriptor, self._family)
+            return socket_queues.peer_name(peer.descriptor, peer.place.family)
         except OSError:  # the peer has disconnected by itself
             return "a peer"
 
     def _disconnect(self, peer: Peer) -> None:
         with contextlib.suppress(OSError):  # the peer has disconnected by itself
-            socket_queues.disconnect(peer.descriptor, self._family, self._place)
+            socket_queues.disconnect(peer.descriptor, *peer.place)

@@ -1,14 +1,12 @@
-"""The ZeroMQ Authentication Protocol (RFC 27): which peers libzmq admits, and under which routing ids.
+"""The ZeroMQ Authentication Protocol (RFC 27): libzmq asks for each peer if it is admitted, and under which name.
 
 A socket with a ZAP domain accepts messages only from peers that the handler has admitted, and never from peers that
-speak ZMTP 1.0 or 2.0, which have no authentication. Today only the latter matters: in ZMTP 1.0 any bytes are frames, so
-a web page could place an order by a form post. Every peer that speaks ZMTP 3 is admitted. The module must not know
-topics or commands.
+speak ZMTP 1.0 or 2.0, which have no authentication: in ZMTP 1.0 any bytes are frames, so a web page could place an
+order by a form post. `access` decides. The module must not know topics or commands.
 """
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections import deque
@@ -16,34 +14,32 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import zmq
 
+from ibbridge.security.access import Credentials, NotAdmittedError
 from ibbridge.security.pulse import ROUND, Pulse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ibbridge.security.access import Access
+
 ENDPOINT = "inproc://zeromq.zap.01"
 """Endpoint at which libzmq connects to the handler, in the context of the socket that a peer connects to."""
 
-DOMAIN = b"ibbridge"
-
 PATIENCE = 0.01
 """Seconds before a peer is admitted. libzmq takes the routing id from the later of the handler's reply and the peer's
-READY command. A peer sends READY about 50 µs after its greeting, so the handler's routing id wins, which is unique."""
+READY command. A peer sends READY about 50 µs after its greeting, so the handler's routing id wins, which is unique.
+
+A peer that is later keeps the routing id that it claims. So routing ids prove nothing: the property User-Id does, which
+comes from the handler alone."""
 
 _VERSION = b"1.0"
-_ROUTING_ID = 16  # bytes: too many for a peer to guess the routing id of another peer
 
 
 class ZapRequest(NamedTuple):
-    """Request to admit a connection, as libzmq describes it.
-
-    `address` is the peer's IP address, or `localhost:UID:GID:PID` over ipc.
-    """
+    """Request to admit a connection: libzmq's id of the request, and the credentials of the peer."""
 
     request_id: bytes
-    domain: str
-    address: str
-    mechanism: str
+    credentials: Credentials
 
 
 class ZapReply(NamedTuple):
@@ -60,19 +56,26 @@ def parse(frames: Sequence[bytes]) -> ZapRequest | None:
     if len(frames) < 6 or frames[0] != _VERSION:
         return None
     _, request_id, domain, address, _, mechanism = frames[:6]
-    return ZapRequest(request_id, *(frame.decode("utf-8", "replace") for frame in (domain, address, mechanism)))
+    key = frames[6] if len(frames) > 6 else b""
+    credentials = Credentials(_text(domain), _text(address), _text(mechanism), key)
+    return ZapRequest(request_id, credentials)
 
 
-def decide(request: ZapRequest) -> ZapReply:
-    """Admit every peer that has no credentials, under a new routing id; reject the others.
+def _text(frame: bytes) -> str:
+    return frame.decode("utf-8", "replace")
 
-    A peer may claim any routing id (ZMQ_IDENTITY), even that of another peer, which would then get no replies from
-    libzmq. The property in the handler's reply replaces the claimed routing id.
+
+def decide(request: ZapRequest, access: Access) -> ZapReply:
+    """Admit a peer under the name that `access` gives its connection, or reject it.
+
+    The name is also the routing id. A peer may claim any routing id (ZMQ_IDENTITY), even that of another peer, which
+    would then get no replies from libzmq. The property in the handler's reply replaces the claimed routing id.
     """
-    if request.domain != DOMAIN.decode() or request.mechanism != "NULL":
-        return ZapReply(b"400", b"no credentials are known here")
-    routing_id = b"\x01" + secrets.token_bytes(_ROUTING_ID - 1)  # libzmq's own begin with a zero
-    return ZapReply(b"200", b"", routing_id.hex().encode(), {b"Identity": routing_id})
+    try:
+        name = access.admit(request.credentials)
+    except NotAdmittedError as error:
+        return ZapReply(b"400", str(error).encode())
+    return ZapReply(b"200", b"", name.hex().encode(), {b"Identity": name})
 
 
 def frames_of(request_id: bytes, reply: ZapReply) -> list[bytes]:
@@ -89,7 +92,8 @@ class ZapHandler:
     Without the thread no peer is admitted, because the sockets have ZMQ_ZAP_ENFORCE_DOMAIN.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, access: Access) -> None:
+        self._access = access
         self._thread: threading.Thread | None = None
         self.pulse = Pulse("admits peers")
 
@@ -103,7 +107,7 @@ class ZapHandler:
         socket = context.socket(zmq.ROUTER)
         socket.linger = 0
         socket.bind(ENDPOINT)
-        self._thread = threading.Thread(target=_serve, args=(socket, self.pulse), name="zap", daemon=True)
+        self._thread = threading.Thread(target=_serve, args=(socket, self._access, self.pulse), name="zap", daemon=True)
         self._thread.start()
 
     def join(self) -> None:
@@ -112,7 +116,7 @@ class ZapHandler:
             self._thread.join()
 
 
-def _serve(socket: zmq.Socket[bytes], pulse: Pulse) -> None:
+def _serve(socket: zmq.Socket[bytes], access: Access, pulse: Pulse) -> None:
     waiting: deque[tuple[float, list[bytes]]] = deque()
     with socket:
         try:
@@ -121,7 +125,7 @@ def _serve(socket: zmq.Socket[bytes], pulse: Pulse) -> None:
                 if socket.poll(_milliseconds(waiting)):
                     waiting.append((time.monotonic() + PATIENCE, socket.recv_multipart()))
                 while waiting and waiting[0][0] <= time.monotonic():
-                    _answer(socket, waiting.popleft()[1])
+                    _answer(socket, waiting.popleft()[1], access)
         except zmq.ContextTerminated:
             return
 
@@ -131,7 +135,7 @@ def _milliseconds(waiting: deque[tuple[float, list[bytes]]]) -> int:
     return max(0, int((waiting[0][0] - time.monotonic()) * 1000) + 1) if waiting else round(ROUND * 1000)
 
 
-def _answer(socket: zmq.Socket[bytes], message: list[bytes]) -> None:
+def _answer(socket: zmq.Socket[bytes], message: list[bytes], access: Access) -> None:
     session, delimiter, *frames = message
     if request := parse(frames):  # libzmq sends nothing else
-        socket.send_multipart([session, delimiter, *frames_of(request.request_id, decide(request))])
+        socket.send_multipart([session, delimiter, *frames_of(request.request_id, decide(request, access))])

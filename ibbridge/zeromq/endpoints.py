@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 
 import zmq
 
+from ibbridge.security import runtime_directory
+from ibbridge.security.runtime_directory import RUNTIME_DIRECTORY
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -29,6 +32,20 @@ _ADVICE = {
 
 class BusError(Exception):
     """Failure of the bus's sockets. str() says which endpoint, why, and what to do about it."""
+
+
+def resolved(endpoint: str) -> str:
+    """Return an endpoint with the runtime directory in it, which is made if it is missing. Raise `BusError`."""
+    if RUNTIME_DIRECTORY not in endpoint:
+        return endpoint
+    try:
+        directory = runtime_directory.made()
+    except OSError as error:
+        raise BusError(
+            f"{endpoint}: cannot make {runtime_directory.path()}: {error.strerror}; set XDG_RUNTIME_DIR to a directory "
+            "of this user, or name another endpoint in bus.pub and bus.rep"
+        ) from error
+    return endpoint.replace(RUNTIME_DIRECTORY, str(directory))
 
 
 def lock(key: str, endpoint: str) -> int | None:
@@ -71,8 +88,7 @@ def bind(socket: zmq.Socket[bytes], key: str, endpoint: str) -> str:
 
     Raise `BusError` if the endpoint cannot be bound.
     """
-    if "[" in endpoint:
-        socket.set(zmq.IPV6, 1)
+    socket.set(zmq.IPV6, int("[" in endpoint))
     try:
         with _umask(0o007):
             socket.bind(endpoint)

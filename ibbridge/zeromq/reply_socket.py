@@ -31,7 +31,7 @@ class Answering(Protocol):
     """Handler of requests. Its methods must return the reply's bytes at once, because the event loop waits for them."""
 
     def answer(self, request: bytes, peer: bytes) -> bytes:
-        """Return the reply to a request of any bytes; `peer` is the connection over which the request came."""
+        """Return the reply to a request of any bytes; `peer` names the connection over which it came."""
 
     def refuse(self, reason: str) -> bytes:
         """Return the reply to a request that the socket rejects; `reason` is a sentence for the client."""
@@ -54,6 +54,7 @@ class ReplySocket:
         self._envelope: list[bytes] = []
         self._body: zmq.Frame | None = None
         self._peer: Peer | None = None
+        self._name = ""  # of the connection, by the handler that admitted it
         self._frames = 0  # body frames of the request that is being read
         self._reading = False
 
@@ -96,7 +97,8 @@ class ReplySocket:
         return more
 
     def _peer_of(self, frame: zmq.Frame) -> Peer | None:
-        name = self._envelope[0]
+        # The routing id in the envelope may be one that the peer claims (see `zap.PATIENCE`). This property is not.
+        self._name = name = str(frame.get("User-Id"))
         peer = self._peers.known(name) or self._peers.met(name, int(frame.get(zmq.SRCFD)))
         if peer is not None:
             peer.spoken = True
@@ -122,7 +124,7 @@ class ReplySocket:
             return self._answering.refuse(
                 f"a request may have {self._config.max_request} bytes, and this one has {len(request)}"
             )
-        return self._answering.answer(request.bytes, self._envelope[0])
+        return self._answering.answer(request.bytes, bytes.fromhex(self._name))
 
     def _send(self, reply: bytes) -> None:
         """Send the envelope and the reply, without waiting for the peer."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from ibbridge.security import process_limits, zap
+from ibbridge.security import process_limits
 from ibbridge.security.peers import Bounds
 from ibbridge.zeromq.endpoints import BusError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ibbridge.config.model import BusConfig
+    from ibbridge.security.access import Entrance
 
 LONGEST_SUBSCRIPTION = 1_024
 """Most bytes of a frame that a subscriber sends, and of its handshake."""
@@ -36,7 +37,7 @@ KEPT_DESCRIPTORS = 64
 CLIENTS = 8
 """Divisor of the other file descriptors: one in `CLIENTS` is for peers that send commands, the rest for subscribers."""
 
-_WRITE_ONLY = frozenset((zmq.XPUB_MANUAL, zmq.XPUB_VERBOSE, zmq.ROUTER_MANDATORY))
+_WRITE_ONLY = frozenset((zmq.XPUB_MANUAL, zmq.XPUB_VERBOSE, zmq.ROUTER_MANDATORY, zmq.CURVE_SECRETKEY))
 
 
 def pub_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
@@ -94,9 +95,8 @@ def _common_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
     # answer them, and would be disconnected and lose all messages queued for it; a slow subscriber is to be late
     # instead. TCP's keepalive finds a peer that has vanished: the kernel of a slow process still answers.
     return {
-        # A peer that speaks ZMTP 1.0 or 2.0 is disconnected before any of its frames is read: HTTP looks like ZMTP 1.0
-        # to libzmq, so a web page could place orders. And no peer is admitted while there is no handler.
-        zmq.ZAP_DOMAIN: zap.DOMAIN,
+        # With a ZAP domain, a peer that speaks ZMTP 1.0 or 2.0 is disconnected before any of its frames is read: HTTP
+        # looks like ZMTP 1.0 to libzmq, so a web page could place orders. And no peer is admitted without a handler.
         zmq.ZAP_ENFORCE_DOMAIN: 1,
         zmq.HANDSHAKE_IVL: 10_000,  # milliseconds after which a peer without a handshake is disconnected
         zmq.TCP_KEEPALIVE: 1,
@@ -105,6 +105,14 @@ def _common_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
         zmq.TCP_KEEPALIVE_CNT: 3,  # probes without an answer before the peer is gone
         zmq.LINGER: config.linger_ms,  # time for the last message, "bye", to be sent
     }
+
+
+def entrance_options(entrance: Entrance, secret: bytes) -> dict[zmq.SocketOption, int | bytes]:
+    """Return the options to set before one endpoint is bound: libzmq copies them at the bind, for its peers alone."""
+    options: dict[zmq.SocketOption, int | bytes] = {zmq.ZAP_DOMAIN: entrance.domain.encode()}
+    if entrance.curve:
+        return {**options, zmq.CURVE_SERVER: 1, zmq.CURVE_SECRETKEY: secret}
+    return {**options, zmq.CURVE_SERVER: 0}
 
 
 def apply(socket: zmq.Socket[bytes], options: Mapping[zmq.SocketOption, int | bytes]) -> None:

@@ -67,7 +67,7 @@ class SubscriptionSocket:
     def _peer_of(self, frame: zmq.Frame) -> Peer | None:
         """Return the peer that sent a frame; None for the unsubscriptions that libzmq makes when a connection ends."""
         try:
-            name, descriptor = frame.get("User-Id"), int(frame.get(zmq.SRCFD))
+            name, descriptor = str(frame.get("User-Id")), int(frame.get(zmq.SRCFD))
         except zmq.ZMQError:
             return None
         peer = self._peers.known(name) or self._peers.met(name, descriptor)

@@ -136,6 +136,7 @@ class Bridge:
         self._stack = contextlib.ExitStack()
         given: dict[str, Any] = {"tws.port": tws_port, "tws.reconnect_min": 0.05, "tws.reconnect_max": 0.2}
         given |= {"bus.pub": self.pub, "bus.rep": self.rep, "bus.heartbeat": 0.1}
+        given |= {"security.trust_loopback": "true"}  # who may do what is the matter of tests that say so
         given |= {"pacing.rate": 10_000}  # more than any test asks for: what is about pacing says so
         given |= {"store.path": f"{self._directory}/store"}
         given |= {"store.commit_timeout": PATIENCE}  # a busy machine is no disk that hangs: what is about that says so

@@ -17,15 +17,17 @@ import pytest
 import zmq
 
 from ibbridge.bus import TURN, Bus
-from ibbridge.config.model import BusConfig
+from ibbridge.security.access import Access, AccessRules, KnownClient
 from ibbridge.zeromq import zmq_send
 from ibbridge.zeromq.endpoints import BusError
 from ibbridge.zeromq.socket_options import apply, pub_options, rep_options
-from tests.support.bus_peers import PATIENCE, Broken, Echo, Peers, next_but_welcomes, receive, welcome
+from tests.support.bus_peers import PATIENCE, Broken, Echo, Peers, bus_config, next_but_welcomes, receive, welcome
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable
+
+    from ibbridge.config.model import BusConfig
 
 
 # Publishing
@@ -142,8 +144,8 @@ def test_attached_to_a_loop_the_bus_serves_by_itself_more_than_one_turn_takes(pe
 
     def peer() -> None:
         prefixes = [b"%d." % number for number in range(1000)]
-        sub = peers.peer(zmq.SUB, bus.endpoints.pub, *prefixes)
-        dealer = peers.peer(zmq.DEALER, bus.endpoints.rep)
+        sub = peers.peer(zmq.SUB, bus.endpoints.pub[0], *prefixes)
+        dealer = peers.peer(zmq.DEALER, bus.endpoints.rep[0])
         for prefix in prefixes:
             dealer.send_multipart([b"", prefix])
         for prefix in prefixes:
@@ -170,7 +172,7 @@ def test_a_turn_ends_when_its_time_is_up_and_not_before(peers: Peers, monkeypatc
     slow = Slow()
     monkeypatch.setattr("ibbridge.bus.time", SimpleNamespace(monotonic=lambda: slow.now))
     bus = peers.bus(slow)
-    dealers = [peers.peer(zmq.DEALER, bus.endpoints.rep) for _ in range(20)]
+    dealers = [peers.peer(zmq.DEALER, bus.endpoints.rep[0]) for _ in range(20)]
     for dealer in dealers:
         dealer.send_multipart([b"", b"ping"])
     most = 0
@@ -184,8 +186,8 @@ def test_a_turn_ends_when_its_time_is_up_and_not_before(peers: Peers, monkeypatc
 def test_a_peer_with_thousands_of_requests_under_way_gets_every_other_answer(peers: Peers) -> None:
     noted = Noted()
     bus = peers.bus(noted)
-    greedy = peers.peer(zmq.DEALER, bus.endpoints.rep, SNDHWM=0, RCVHWM=0)
-    modest = peers.peer(zmq.REQ, bus.endpoints.rep)
+    greedy = peers.peer(zmq.DEALER, bus.endpoints.rep[0], SNDHWM=0, RCVHWM=0)
+    modest = peers.peer(zmq.REQ, bus.endpoints.rep[0])
     for _ in range(20_000):
         greedy.send_multipart([b"", b"more"])
     assert bus._rep.poll(PATIENCE)
@@ -194,7 +196,7 @@ def test_a_peer_with_thousands_of_requests_under_way_gets_every_other_answer(pee
     # The replies had to come here first, which takes the time of some hundred answers.
     assert noted.requests.index(b"once") < 10_000
     # Both have requests here: each has its turn.
-    bystander = peers.peer(zmq.DEALER, bus.endpoints.rep)
+    bystander = peers.peer(zmq.DEALER, bus.endpoints.rep[0])
     for _ in range(4):
         bystander.send_multipart([b"", b"one of four"])
     for _ in range(4):
@@ -232,7 +234,7 @@ def test_a_bus_closed_in_its_loop_is_not_called_again(peers: Peers) -> None:
 
 def test_what_came_before_it_was_attached_is_served_too(peers: Peers) -> None:
     bus = peers.bus()
-    req = peers.peer(zmq.REQ, bus.endpoints.rep)
+    req = peers.peer(zmq.REQ, bus.endpoints.rep[0])
     req.send(b"ping")
     assert bus._rep.poll(PATIENCE)  # this has taken the signal
 
@@ -254,7 +256,7 @@ def test_after_a_bug_in_an_answer_the_loop_serves_what_was_queued_behind_it(peer
         await asyncio.to_thread(peer)
 
     def peer() -> None:
-        dealer = peers.peer(zmq.DEALER, bus.endpoints.rep)
+        dealer = peers.peer(zmq.DEALER, bus.endpoints.rep[0])
         for request in (b"crash", b"1", b"crash", b"2"):
             dealer.send_multipart([b"", request])
         for reply in (b"", b"to 1", b"", b"to 2"):
@@ -270,7 +272,7 @@ def test_clients_in_threads_of_their_own_each_get_their_replies(peers: Peers) ->
     done: list[int] = []
 
     def client(name: int) -> None:
-        req = peers.peer(zmq.REQ, bus.endpoints.rep)
+        req = peers.peer(zmq.REQ, bus.endpoints.rep[0])
         for number in range(50):
             req.send(b"%d %d" % (name, number))
             assert req.poll(PATIENCE)
@@ -306,28 +308,29 @@ def test_every_option_is_set_on_its_socket(peers: Peers, name: str, options: Cal
 def test_a_second_bus_on_the_same_endpoints_is_refused_and_the_first_goes_on(peers: Peers) -> None:
     bus = peers.bus()
     sub = peers.sub(bus, b"md.")
-    taken = bus.endpoints
-    for pub, rep, key in ((taken.pub, taken.rep, "bus.pub"), (free(peers, "pub2"), taken.rep, "bus.rep")):
+    (taken_pub,), (taken_rep,) = bus.endpoints
+    for pub, rep, key in ((taken_pub, taken_rep, "bus.pub"), (free(peers, "pub2"), taken_rep, "bus.rep")):
         with pytest.raises(BusError, match=f"^{key}: .*another ibbridge.*choose another {key}"):
             peers.bus(pub=pub, rep=rep)
     late = peers.sub(bus, b"md.")
     bus.send([b"md.", b"1"])
     assert next_but_welcomes(bus, sub) == next_but_welcomes(bus, late) == [b"md.", b"1"]
-    req = peers.peer(zmq.REQ, taken.rep)
+    req = peers.peer(zmq.REQ, taken_rep)
     req.send(b"ping")
     assert receive(bus, req) == [b"to ping"]
 
 
 def free(peers: Peers, name: str) -> str:
     config = peers.config()
-    return config.pub if config.pub.startswith("tcp") else f"{config.pub}-{name}"
+    (pub,) = config.pub
+    return pub if pub.startswith("tcp") else f"{pub}-{name}"
 
 
 def test_a_bus_that_could_not_open_leaves_nothing_locked_or_bound(peers: Peers) -> None:
     bus = peers.bus()
     pub = free(peers, "pub2")
     with pytest.raises(BusError):
-        peers.bus(pub=pub, rep=bus.endpoints.rep)
+        peers.bus(pub=pub, rep=bus.endpoints.rep[0])
     peers.bus(pub=pub, rep=free(peers, "rep2"))
 
 
@@ -336,7 +339,7 @@ def test_a_closed_bus_leaves_its_endpoints_to_the_next_at_once(peers: Peers) -> 
     config = first.endpoints
     first.close()
     for _ in range(20):
-        bus = peers.bus(pub=config.pub, rep=config.rep)
+        bus = peers.bus(pub=config.pub[0], rep=config.rep[0])
         peers.sub(bus, b"md.").close()
         bus.close()
 
@@ -369,15 +372,15 @@ def test_a_bus_that_is_not_open_says_so(peers: Peers) -> None:
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_bus_that_lets_nobody_in_any_more_says_so(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     bus = peers.bus()
-    monkeypatch.setattr("ibbridge.security.zap.decide", lambda _: 1 // 0)
-    peers.peer(zmq.REQ, bus.endpoints.rep)
+    monkeypatch.setattr("ibbridge.security.zap.decide", lambda *_: 1 // 0)
+    peers.peer(zmq.REQ, bus.endpoints.rep[0])
     bus._handler.join()
     with pytest.raises(BusError, match="no new peer can connect"):
         bus.check()
 
 
 def test_an_ipc_endpoint_and_its_lock_are_for_the_user_and_the_group_alone(tmp_path: pathlib.Path) -> None:
-    config = BusConfig(pub=f"ipc://{tmp_path}/pub", rep=f"ipc://{tmp_path}/rep")
+    config = bus_config(f"ipc://{tmp_path}/pub", f"ipc://{tmp_path}/rep")
     before = os.umask(0)
     try:
         bus = Bus(config, Echo())
@@ -392,14 +395,20 @@ def test_an_ipc_endpoint_and_its_lock_are_for_the_user_and_the_group_alone(tmp_p
 
 
 def test_an_ipv6_endpoint_is_bound(tmp_path: pathlib.Path) -> None:
-    config = BusConfig(pub="tcp://[::1]:*", rep=f"ipc://{tmp_path}/rep")
+    config = bus_config("tcp://[::1]:*", f"ipc://{tmp_path}/rep")
     bus = Bus(config, Echo())
     try:
         bus.open()
     except BusError as error:
         pytest.skip(f"no IPv6 here: {error}")
-    assert bus.endpoints.pub.startswith("tcp://[::1]:")
+    assert bus.endpoints.pub[0].startswith("tcp://[::1]:")
     bus.close()
+
+
+def with_keys() -> Access:
+    """Access by keys, with which any address may be bound."""
+    public, secret = zmq.curve_keypair()
+    return Access(AccessRules((KnownClient("alpha", key=public.decode()),)), secret)
 
 
 @pytest.mark.parametrize(
@@ -421,7 +430,7 @@ def test_an_endpoint_that_is_not_to_be_had_says_which_why_and_what_to_do(
     (tmp_path / "linked.lock").symlink_to("/dev/null")
     endpoint = endpoint.format(tmp=tmp_path)
     with pytest.raises(BusError) as refused:
-        Bus(BusConfig(pub=endpoint, rep="tcp://127.0.0.1:*"), Echo()).open()
+        Bus(bus_config(endpoint, "tcp://127.0.0.1:*"), Echo(), access=with_keys()).open()
     assert str(refused.value).startswith(f"bus.pub: {endpoint}: ")
     assert fault.format(tmp=tmp_path) in str(refused.value)
     assert (tmp_path / "file").read_text() == "precious"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def test_each_request_gets_its_reply(peers: Peers) -> None:
     bus = peers.bus()
-    req = peers.peer(zmq.REQ, bus.endpoints.rep)
+    req = peers.peer(zmq.REQ, bus.endpoints.rep[0])
     for request in (b"ping", b"", b"\x00" * 100_000):
         req.send(request)
         assert receive(bus, req) == [b"to " + request]
@@ -33,7 +33,7 @@ def test_each_request_gets_its_reply(peers: Peers) -> None:
 def test_interleaving_clients_get_one_reply_to_each_request_and_their_own(peers: Peers) -> None:
     echo = Echo()
     bus = peers.bus(echo)
-    dealers = [peers.peer(zmq.DEALER, bus.endpoints.rep) for _ in range(5)]
+    dealers = [peers.peer(zmq.DEALER, bus.endpoints.rep[0]) for _ in range(5)]
     for number in range(200):
         for name, dealer in enumerate(dealers):
             dealer.send_multipart([b"", b"%d from %d" % (number, name)])
@@ -47,7 +47,7 @@ def test_interleaving_clients_get_one_reply_to_each_request_and_their_own(peers:
 def test_a_request_above_the_limit_is_refused_without_being_read(peers: Peers) -> None:
     echo = Echo()
     bus = peers.bus(echo, max_request=2000)
-    req = peers.peer(zmq.REQ, bus.endpoints.rep)
+    req = peers.peer(zmq.REQ, bus.endpoints.rep[0])
     req.send(bytes(2000))
     assert receive(bus, req) == [b"to " + bytes(2000)]
     for size in (2001, 4000):
@@ -58,15 +58,15 @@ def test_a_request_above_the_limit_is_refused_without_being_read(peers: Peers) -
 
 def test_a_request_that_libzmq_will_not_carry_cuts_off_its_peer_and_no_other(peers: Peers) -> None:
     bus = peers.bus()
-    peers.peer(zmq.REQ, bus.endpoints.rep).send(bytes(2 * bus._config.max_request + 1))
-    req = peers.peer(zmq.REQ, bus.endpoints.rep)
+    peers.peer(zmq.REQ, bus.endpoints.rep[0]).send(bytes(2 * bus._config.max_request + 1))
+    req = peers.peer(zmq.REQ, bus.endpoints.rep[0])
     req.send(b"ping")
     assert receive(bus, req) == [b"to ping"]
 
 
 def test_a_request_of_several_frames_is_refused(peers: Peers) -> None:
     bus = peers.bus()
-    req = peers.peer(zmq.REQ, bus.endpoints.rep)
+    req = peers.peer(zmq.REQ, bus.endpoints.rep[0])
     req.send_multipart([b"one", b"", b"three"])
     assert receive(bus, req) == [b"refused: a request is one frame, and this one has 3"]
     req.send(b"ping")
@@ -81,7 +81,7 @@ def test_whatever_a_client_sends_what_is_a_request_gets_one_reply_and_the_rest_n
     with ExitStack() as stack:
         peers._stack = stack
         bus = peers.bus()
-        dealer = peers.peer(zmq.DEALER, bus.endpoints.rep)
+        dealer = peers.peer(zmq.DEALER, bus.endpoints.rep[0])
         # A request is an envelope (any frames), an empty frame, and what it asks.
         requests = [message for message in messages if b"" in message[:-1]]
         for message in [*messages, [b"", b"end"]]:
@@ -99,7 +99,7 @@ def test_whatever_a_client_sends_what_is_a_request_gets_one_reply_and_the_rest_n
 
 def test_a_message_without_a_delimiter_is_dropped_and_counted(peers: Peers) -> None:
     bus = peers.bus()
-    dealer = peers.peer(zmq.DEALER, bus.endpoints.rep)
+    dealer = peers.peer(zmq.DEALER, bus.endpoints.rep[0])
     dealer.send(b"ping")
     dealer.send_multipart([b"one", b"two"])
     dealer.send_multipart([b""])
@@ -113,7 +113,7 @@ def test_the_envelope_of_proxies_comes_back_unless_it_is_longer_than_any(
     peers: Peers, proxies: int, served: bool
 ) -> None:
     bus = peers.bus()
-    dealer = peers.peer(zmq.DEALER, bus.endpoints.rep)
+    dealer = peers.peer(zmq.DEALER, bus.endpoints.rep[0])
     envelope = [b"%d" % number for number in range(proxies)]
     dealer.send_multipart([*envelope, b"", b"ping"])
     dealer.send_multipart([b"", b"end"])
@@ -125,7 +125,7 @@ def test_the_envelope_of_proxies_comes_back_unless_it_is_longer_than_any(
 
 def test_a_message_of_very_many_frames_is_read_in_steps_and_refused(peers: Peers) -> None:
     bus = peers.bus()
-    dealer = peers.peer(zmq.DEALER, bus.endpoints.rep)
+    dealer = peers.peer(zmq.DEALER, bus.endpoints.rep[0])
     dealer.send_multipart([b"", *[b"x"] * 20_000])
     assert receive(bus, dealer) == [b"", b"refused: a request is one frame, and this one has 20000"]
     dealer.send_multipart([b"x"] * 20_000)
@@ -136,13 +136,13 @@ def test_a_message_of_very_many_frames_is_read_in_steps_and_refused(peers: Peers
 def test_a_stranger_gets_his_reply_whatever_a_broken_peer_left_behind(peers: Peers) -> None:
     bus = peers.bus()
     for number in range(20):
-        broken = peers.peer(zmq.DEALER, bus.endpoints.rep)
+        broken = peers.peer(zmq.DEALER, bus.endpoints.rep[0])
         for _ in range(5):
             broken.send_multipart([b"one", b"two"])
         while bus.counts["strayRequests"] < 5 * (number + 1):
             bus.turn()
         broken.close()
-        stranger = peers.peer(zmq.REQ, bus.endpoints.rep)
+        stranger = peers.peer(zmq.REQ, bus.endpoints.rep[0])
         stranger.send(b"order")
         assert receive(bus, stranger) == [b"to order"]
 
@@ -150,7 +150,7 @@ def test_a_stranger_gets_his_reply_whatever_a_broken_peer_left_behind(peers: Pee
 def test_peers_of_one_identity_are_each_answered(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zap, "PATIENCE", 2.0)  # whoever is late with its READY keeps its own: see there
     bus = peers.bus()
-    twins = [peers.peer(zmq.REQ, bus.endpoints.rep, IDENTITY="twin") for _ in range(5)]
+    twins = [peers.peer(zmq.REQ, bus.endpoints.rep[0], IDENTITY="twin") for _ in range(5)]
     for number in range(3):
         for name, twin in enumerate(twins):
             twin.send(b"%d of %d" % (number, name))
@@ -160,7 +160,7 @@ def test_peers_of_one_identity_are_each_answered(peers: Peers, monkeypatch: pyte
 
 def test_the_options_of_req_that_the_protocol_page_advises_work(peers: Peers) -> None:
     bus = peers.bus()
-    req = peers.peer(zmq.REQ, bus.endpoints.rep, REQ_RELAXED=1, REQ_CORRELATE=1, IMMEDIATE=1)
+    req = peers.peer(zmq.REQ, bus.endpoints.rep[0], REQ_RELAXED=1, REQ_CORRELATE=1, IMMEDIATE=1)
     req.send(b"given up")
     assert bus._rep.poll(PATIENCE)
     req.send(b"again")
@@ -182,25 +182,25 @@ def test_a_reply_to_a_peer_that_has_gone_is_counted(peers: Peers) -> None:
     bus._replies._envelope = [b"gone", b""]
     bus._replies._send(b"reply")
     assert bus.counts["undeliveredReplies"] == 1
-    req = peers.peer(zmq.REQ, bus.endpoints.rep)
+    req = peers.peer(zmq.REQ, bus.endpoints.rep[0])
     req.send(b"ping")
     assert receive(bus, req) == [b"to ping"]
 
 
 def test_a_client_that_went_before_its_reply_leaves_the_others_served(peers: Peers) -> None:
     bus = peers.bus()
-    gone = peers.peer(zmq.REQ, bus.endpoints.rep, LINGER=1000)
+    gone = peers.peer(zmq.REQ, bus.endpoints.rep[0], LINGER=1000)
     gone.send(b"bye")
     assert bus._rep.poll(PATIENCE)
     gone.close()
-    req = peers.peer(zmq.REQ, bus.endpoints.rep)
+    req = peers.peer(zmq.REQ, bus.endpoints.rep[0])
     req.send(b"ping")
     assert receive(bus, req) == [b"to ping"]
 
 
 def test_a_bug_in_an_answer_goes_up_and_the_client_gets_an_empty_reply(peers: Peers) -> None:
     bus = peers.bus(Broken())
-    req = peers.peer(zmq.REQ, bus.endpoints.rep)
+    req = peers.peer(zmq.REQ, bus.endpoints.rep[0])
     req.send(b"crash")
     assert bus._rep.poll(PATIENCE)
     with pytest.raises(ZeroDivisionError):
@@ -225,7 +225,7 @@ def test_an_answer_may_publish_and_give_the_bus_a_turn(peers: Peers) -> None:
     answering = Publishing()
     answering.bus = bus = peers.bus(answering)
     sub = peers.sub(bus, b"md.")
-    dealer = peers.peer(zmq.DEALER, bus.endpoints.rep)
+    dealer = peers.peer(zmq.DEALER, bus.endpoints.rep[0])
     for number in range(100):
         dealer.send_multipart([b"", b"%d" % number])
     for number in range(100):

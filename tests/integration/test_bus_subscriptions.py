@@ -101,7 +101,7 @@ def test_a_bus_without_a_welcome_confirms_subscriptions_in_silence(peers: Peers)
     bus = peers.bus()
     assert bus._subscriptions is not None
     bus._subscriptions._welcome = None
-    sub = peers.peer(zmq.SUB, bus.endpoints.pub, b"md.", b"end.")
+    sub = peers.peer(zmq.SUB, bus.endpoints.pub[0], b"md.", b"end.")
     while not sub.poll(1):
         bus.turn()
         bus.send([b"end.", b"1"])

@@ -21,6 +21,11 @@ def welcome(prefix: bytes) -> bytes:
     return b"welcome " + prefix
 
 
+def bus_config(pub: str, rep: str, **changes: Any) -> BusConfig:
+    """Settings of a bus with one endpoint for each socket."""
+    return BusConfig((pub,), (rep,), **changes)
+
+
 class Echo:
     """Answers with what was asked, and counts."""
 
@@ -58,7 +63,7 @@ class Peers:
             places = {"pub": "tcp://127.0.0.1:*", "rep": "tcp://127.0.0.1:*"}
         else:
             places = {name: f"ipc://{self._directory / name}" for name in ("pub", "rep")}
-        return BusConfig(**{**places, **changes})
+        return bus_config(**{**places, **changes})
 
     def bus(self, answering: Any = None, **changes: Any) -> Bus:
         bus = Bus(self.config(**changes), answering or Echo(), welcome)
@@ -78,14 +83,14 @@ class Peers:
 
     def sub(self, bus: Bus, *prefixes: bytes, **options: int) -> zmq.Socket[bytes]:
         """A subscriber that has been welcomed to each of its prefixes."""
-        peer = self.peer(zmq.SUB, bus.endpoints.pub, *prefixes, **options)
+        peer = self.peer(zmq.SUB, bus.endpoints.pub[0], *prefixes, **options)
         for prefix in prefixes:
             assert receive(bus, peer) == [prefix, welcome(prefix)]
         return peer
 
     def xsub(self, bus: Bus, *frames: bytes) -> zmq.Socket[bytes]:
         """A subscriber that does not filter, so that it shows what is sent to it, and that can send any frame."""
-        peer = self.peer(zmq.XSUB, bus.endpoints.pub)
+        peer = self.peer(zmq.XSUB, bus.endpoints.pub[0])
         for frame in frames:
             peer.send(frame)
         return peer

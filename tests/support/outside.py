@@ -6,6 +6,7 @@ import heapq
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from ibbridge.security.identity import LocalPeerage
 from ibbridge.storage.records import JournalRecord, Mark, known_as
 from ibbridge.wiring import Outside
 
@@ -258,4 +259,5 @@ def outside(
     """Return the outside of a daemon that a test has all in its hands."""
     given: Any = store or NoStore()
     orders: Any = order_store or MemoryOrderStore()
-    return Outside(clock, given, orders, lambda *_: bus, transports, jitter=jitter)  # type: ignore[arg-type]
+    peerage = LocalPeerage()
+    return Outside(clock, given, orders, lambda *_: bus, transports, jitter=jitter, peerage=peerage)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ import msgpack
 
 from ibbridge.config.loader import load
 from ibbridge.daemon import Daemon
+from ibbridge.security.identity import LocalPeerage
 from ibbridge.sim import Simulator
 from ibbridge.wiring import Outside, event_store
 from tests.support.outside import ListBus, MemoryOrderStore
@@ -113,7 +114,7 @@ class Here:
         config = load(None, [f"{key}={value}" for key, value in given.items()])
         self.heard = heard or Subscriber()
         bus, clock = ListBus(self.heard.hear), LoopClock(asyncio.get_running_loop())
-        outside = Outside(clock, event_store(config), MemoryOrderStore(), lambda *_: bus)  # type: ignore[arg-type]
+        outside = Outside(clock, event_store(config), MemoryOrderStore(), lambda *_: bus, peerage=LocalPeerage())  # type: ignore[arg-type]
         self.daemon = Daemon(config, outside=outside)
         self._ids = itertools.count(1)
 

@@ -26,6 +26,7 @@ from ibbridge.daemon import Daemon, settle
 from ibbridge.ib.notices import BAD_MESSAGE
 from ibbridge.inbound.dispatcher import TOGETHER
 from ibbridge.inbound.publication_plan import PASSED_ON
+from ibbridge.security.identity import LocalPeerage
 from ibbridge.streams import snapshot
 from ibbridge.tws.connector import TwsConnector
 from ibbridge.tws.decode_errors import Readability
@@ -35,7 +36,8 @@ from ibbridge.tws.send_queue import SendQueue
 from ibbridge.tws.session import Session, Stage
 from ibbridge.tws.supervisor import Supervisor
 from ibbridge.tws.transport import TcpTransports
-from ibbridge.wiring import directory, event_store, order_store
+from ibbridge.wiring import Outside, directory, event_store, order_store
+from tests.support.bus_peers import bus_config
 from tests.support.daemon_core import AAPL, LIMIT, Heard, Middle, _blank
 from tests.support.declared import same
 from tests.support.outside import ListBus, ManualClock, outside
@@ -304,7 +306,9 @@ def test_status_says_whether_compiled_code_decodes(in_use, said, monkeypatch):
 
 
 def test_status_counts_what_the_bus_could_not_do():
-    parts = Daemon(Config()).parts
+    events = event_store(Config())
+    world = Outside(SystemClock(), events, order_store(Config(), events), peerage=LocalPeerage())
+    parts = Daemon(Config(), outside=world).parts
     parts.bus._outbox = SimpleNamespace(unsent=2)
     parts.bus._subscriptions = SimpleNamespace(strays=3)  # type: ignore[assignment]
     status = msgpack.unpackb(parts.commands.answer(msgpack.packb({"id": 1, "cmd": "status"})))
@@ -536,7 +540,7 @@ def test_a_bug_in_the_callback_that_reads_ends_the_daemon_and_is_not_swallowed(m
         port = server.sockets[0].getsockname()[1]
         config = Config(
             tws=dataclasses.replace(Config().tws, port=port),
-            bus=dataclasses.replace(Config().bus, pub=f"ipc://{tmp_path}/p", rep=f"ipc://{tmp_path}/r", linger_ms=0),
+            bus=bus_config(f"ipc://{tmp_path}/p", f"ipc://{tmp_path}/r", linger_ms=0),
         )
         daemon = Daemon(config)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ibbridge.codec import Connection, Greeting
 from ibbridge.config.loader import load
 from ibbridge.daemon import Daemon
+from ibbridge.security.identity import LocalPeerage
 from ibbridge.storage.event_store import EventStore
 from ibbridge.storage.order_store import OrderStore
 from ibbridge.tws.decode_errors import Readability
@@ -276,8 +277,9 @@ class Process:
         self.store = StoreHere(around.disk, self.config)
         self.order_store = OrderStoreHere(around.disk)
         outside: Any = Outside(
-            self.clock, self.store, self.order_store, self._bus, self._new_transports, jitter=around.chance.random
-        )
+            self.clock, self.store, self.order_store, self._bus, self._new_transports, jitter=around.chance.random,
+            peerage=LocalPeerage(),
+        )  # fmt: skip
         self.daemon = Daemon(self.config, outside=outside)
         self.parts = self.daemon.parts
 

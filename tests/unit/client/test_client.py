@@ -14,7 +14,6 @@ import msgpack
 import pytest
 import zmq
 
-from ibbridge import client as library
 from ibbridge.client import (
     BridgeError,
     Client,
@@ -28,6 +27,7 @@ from ibbridge.client import (
     Restart,
     Up,
     connect,
+    endpoints,
     forex,
     future,
     limit,
@@ -87,7 +87,7 @@ def received(ib: Client) -> Message:
 
 def test_the_defaults_are_those_of_the_configuration() -> None:
     configured = BusConfig()
-    assert (configured.pub, configured.rep) == (library.PUB, library.REP)
+    assert (configured.pub, configured.rep) == (endpoints.defaults("pub"), endpoints.defaults("rep"))
 
 
 def test_connecting_subscribes_to_what_concerns_the_client_and_asks_whether_anybody_is_there(

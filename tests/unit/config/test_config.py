@@ -111,7 +111,7 @@ def test_an_override_of_nothing_is_the_empty_text(write):
 
 def test_an_override_may_contain_equals_signs_and_colons():
     loaded = load(None, ["tws.connect_options=+A=1", "bus.pub=ipc:///run/a=b"])
-    assert (loaded.tws.connect_options, loaded.bus.pub) == ("+A=1", "ipc:///run/a=b")
+    assert (loaded.tws.connect_options, loaded.bus.pub) == ("+A=1", ("ipc:///run/a=b",))
 
 
 def test_an_override_reaches_into_an_instrument():
@@ -148,10 +148,11 @@ def test_the_tree_is_frozen():
         "tcp://[::1]:5555",
         "ipc:///run/ibbridge/pub",
         "ipc:///" + "a" * 106,
+        "ipc://$RUNTIME_DIRECTORY/pub",
     ],
 )
 def test_an_endpoint_of_this_machine_is_taken(endpoint):
-    assert load(None, [f"bus.pub={endpoint}"]).bus.pub == endpoint
+    assert load(None, [f"bus.pub={endpoint}"]).bus.pub == (endpoint,)
 
 
 # --- what is refused: FILE:line: key: what was expected, what was given, what to do
@@ -278,10 +279,7 @@ def test_a_fault_names_the_line_the_key_and_what_was_expected(write, text, fault
     assert faults(write(text)) == [fault]
 
 
-NO_STRANGERS = (
-    "expected a loopback address (127.0.0.1, [::1] or localhost): other machines cannot be let in, because there is no "
-    "encryption or authorisation for them yet"
-)
+NO_ADDRESS = "expected an IP address (127.0.0.1, [::1]), localhost, or * for all addresses of this machine"
 NO_PORT = "expected a port from 1 to 65535, as in tcp://127.0.0.1:5555"
 NO_PATH = "expected an absolute path after ipc://, as in ipc:///run/ibbridge/pub"
 NO_ENDPOINT = "expected tcp://127.0.0.1:PORT or ipc:///PATH"
@@ -290,14 +288,10 @@ NO_ENDPOINT = "expected tcp://127.0.0.1:PORT or ipc:///PATH"
 @pytest.mark.parametrize(
     ("endpoint", "fault"),
     [
-        ("tcp://0.0.0.0:5555", NO_STRANGERS),
-        ("tcp://*:5555", NO_STRANGERS),
-        ("tcp://192.168.1.2:5555", NO_STRANGERS),
-        ("tcp://[::]:5555", NO_STRANGERS),
-        ("tcp://::1:5555", NO_STRANGERS),
-        ("tcp://[127.0.0.1]:5555", NO_STRANGERS),
-        ("tcp://[::1%lo]:5555", NO_STRANGERS),
-        ("tcp://eth0:5555", NO_STRANGERS),
+        ("tcp://::1:5555", NO_ADDRESS),
+        ("tcp://[127.0.0.1]:5555", NO_ADDRESS),
+        ("tcp://[::1%lo]:5555", NO_ADDRESS),
+        ("tcp://eth0:5555", NO_ADDRESS),
         ("tcp://127.0.0.1", NO_PORT),
         ("tcp://127.0.0.1:*", NO_PORT),
         ("tcp://127.0.0.1:0", NO_PORT),
@@ -317,9 +311,23 @@ NO_ENDPOINT = "expected tcp://127.0.0.1:PORT or ipc:///PATH"
         ("", NO_ENDPOINT),
     ],
 )
-def test_an_endpoint_that_strangers_could_reach_or_that_is_none_is_refused(endpoint, fault):
+def test_an_endpoint_that_is_none_is_refused(endpoint, fault):
     (said,) = faults(None, f"bus.pub={endpoint}")
     assert said.startswith(f"--set bus.pub: {fault}, got '{endpoint[:75]}")
+
+
+REMOTE = ["tcp://0.0.0.0:5555", "tcp://*:5555", "tcp://192.168.1.2:5555", "tcp://[::]:5555"]
+
+
+@pytest.mark.parametrize("endpoint", REMOTE)
+def test_an_endpoint_that_strangers_could_reach_is_refused_without_keys(endpoint):
+    (said,) = faults(None, f"bus.pub={endpoint}")
+    assert said.startswith(f"--set bus.pub: other machines can reach {endpoint}, and no client has a key: make keys")
+
+
+@pytest.mark.parametrize("endpoint", REMOTE)
+def test_an_endpoint_that_strangers_could_reach_is_taken_with_clients(endpoint):
+    assert load(None, [f"bus.pub={endpoint}", "security.clients=/etc/ibbridge/clients"]).bus.pub == (endpoint,)
 
 
 @pytest.mark.parametrize(
@@ -400,7 +408,7 @@ def test_a_key_given_twice_is_a_fault_and_not_the_last_ones_victory(write):
     assert faults(write('"a\\n": 1\n"a\\n": 2\n'))[0] == r"FILE: line 2: 'a\n': given twice, first in line 1; keep one"
 
 
-SECTIONS = "tws, pacing, bus, ring, streams, store, commands, orders, record, memory, log, instruments"
+SECTIONS = "tws, pacing, bus, security, ring, streams, store, commands, orders, record, memory, log, instruments"
 
 
 @pytest.mark.parametrize(
@@ -455,7 +463,7 @@ def usable_or_refused(path: pathlib.Path | None, *overrides: str) -> None:
         said = list(error.faults)
     else:
         assert 1 <= loaded.tws.port <= 65535
-        assert loaded.bus.pub != loaded.bus.rep
+        assert not {*loaded.bus.pub} & {*loaded.bus.rep}
     assert said
     assert all(fault.isascii() and fault.isprintable() for fault in said)
 

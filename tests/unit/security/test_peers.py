@@ -15,6 +15,7 @@ from ibbridge.security import peers as peers_module
 from ibbridge.security import socket_queues
 from ibbridge.zeromq.socket_options import SUBSCRIPTIONS
 from tests.attacks import zmtp
+from tests.support.bus_peers import bus_config
 
 if TYPE_CHECKING:
     import pathlib
@@ -51,14 +52,14 @@ class Place:
             where = {"pub": "tcp://127.0.0.1:*", "rep": "tcp://127.0.0.1:*"}
         else:
             where = {name: f"ipc://{self._directory / name}" for name in ("pub", "rep")}
-        self.bus = Bus(BusConfig(**{**where, **settings}), Big(), lambda _: b"welcome")
+        self.bus = Bus(bus_config(**{**where, **settings}), Big(), lambda _: b"welcome")
         self.bus.open()
         self._stack.callback(self.bus.close)
         return self.bus
 
     def sub(self, *prefixes: bytes) -> socket.socket:
         """A subscriber that has been welcomed to its prefixes."""
-        peer = self._stack.enter_context(zmtp.handshake(self.bus.endpoints.pub, b"SUB"))
+        peer = self._stack.enter_context(zmtp.handshake(self.bus.endpoints.pub[0], b"SUB"))
         for prefix in prefixes:
             peer.sendall(zmtp.frame(b"\1" + prefix))
             self.until(lambda: readable(peer))
@@ -66,7 +67,7 @@ class Place:
         return peer
 
     def dealer(self) -> socket.socket:
-        return self._stack.enter_context(zmtp.handshake(self.bus.endpoints.rep, b"DEALER"))
+        return self._stack.enter_context(zmtp.handshake(self.bus.endpoints.rep[0], b"DEALER"))
 
     def until(self, seen: Callable[[], bool]) -> None:
         """Give the bus its turns until something is so."""
@@ -104,7 +105,7 @@ def place(request: pytest.FixtureRequest, tmp_path: pathlib.Path) -> Iterator[Pl
 def test_peers_beyond_the_bound_are_refused_and_the_others_go_on(place: Place) -> None:
     bus = place.open(max_peers=3)
     kept = [place.sub(b"md.") for _ in range(3)]
-    with contextlib.suppress(OSError), zmtp.connect(bus.endpoints.pub) as refused:
+    with contextlib.suppress(OSError), zmtp.connect(bus.endpoints.pub[0]) as refused:
         place.until(lambda: closed(refused))
     place.until(lambda: bus.counts["refusedPeers"] == 1)
     for peer in kept:  # those that came first are welcomed to their own prefix by each that came later, too
@@ -245,7 +246,7 @@ def test_what_one_peer_sends_is_measured_since_its_last_whole_message() -> None:
                 sender.sendall(bytes(size))
                 zmtp.exactly(accepted, size)
                 peer.spoken = spoken
-                peer.measure_incoming(socket.AF_INET, 0, 10, whole=True)
+                peer.measure_incoming(0, 10, whole=True)
                 return peer.incoming
 
             assert measured(1_000, spoken=True) == 0

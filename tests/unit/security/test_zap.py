@@ -11,20 +11,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibbridge.security import zap
+from ibbridge.security.access import Access, AccessRules, Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-REQUEST = [b"1.0", b"7", zap.DOMAIN, b"127.0.0.1", b"", b"NULL"]
+
+def trusting() -> Access:
+    """A table of one loopback endpoint whose peers have all rights."""
+    access = Access(AccessRules(loopback_role="admin"))
+    access.enter("bus.rep", "tcp://127.0.0.1:5556")
+    return access
+
+
+DOMAIN = "ibbridge 0"
+REQUEST = [b"1.0", b"7", DOMAIN.encode(), b"127.0.0.1", b"", b"NULL"]
 
 
 def test_a_request_is_read():
-    assert zap.parse(REQUEST) == zap.ZapRequest(b"7", "ibbridge", "127.0.0.1", "NULL")
+    assert zap.parse(REQUEST) == zap.ZapRequest(b"7", Credentials(DOMAIN, "127.0.0.1", "NULL"))
 
 
-def test_credentials_behind_the_mechanism_are_passed_over():
-    assert zap.parse([*REQUEST, b"key"]) == zap.parse(REQUEST)
+def test_the_key_behind_the_mechanism_is_read():
+    assert zap.parse([*REQUEST[:5], b"CURVE", b"key"]) == zap.ZapRequest(
+        b"7", Credentials(DOMAIN, "127.0.0.1", "CURVE", b"key")
+    )
 
 
 @pytest.mark.parametrize("frames", [[], REQUEST[:5], [b"2.0", *REQUEST[1:]]])
@@ -35,19 +47,20 @@ def test_what_is_no_request_of_this_version_is_none(frames: list[bytes]):
 @given(st.lists(st.binary(max_size=9), max_size=9))
 def test_whatever_comes_is_a_request_or_none(frames: list[bytes]):
     request = zap.parse(frames)
-    assert request is None or zap.decide(request).status in {b"200", b"400"}
+    assert request is None or zap.decide(request, trusting()).status in {b"200", b"400"}
 
 
-@pytest.mark.parametrize(("domain", "mechanism"), [("other", "NULL"), ("ibbridge", "PLAIN"), ("ibbridge", "CURVE")])
+@pytest.mark.parametrize(("domain", "mechanism"), [("other", "NULL"), (DOMAIN, "PLAIN"), (DOMAIN, "CURVE")])
 def test_what_is_not_ours_to_let_in_is_turned_away(domain: str, mechanism: str):
-    request = zap.ZapRequest(b"1", domain, "127.0.0.1", mechanism)
-    assert zap.decide(request).status == b"400"
-    assert not zap.decide(request).user_id
+    request = zap.ZapRequest(b"1", Credentials(domain, "127.0.0.1", mechanism))
+    assert zap.decide(request, trusting()).status == b"400"
+    assert not zap.decide(request, trusting()).user_id
 
 
 def test_each_peer_is_let_in_under_a_routing_id_of_its_own():
-    request = zap.ZapRequest(b"1", "ibbridge", "127.0.0.1", "NULL")
-    replies = [zap.decide(request) for _ in range(100)]
+    request = zap.ZapRequest(b"1", Credentials(DOMAIN, "127.0.0.1", "NULL"))
+    access = trusting()
+    replies = [zap.decide(request, access) for _ in range(100)]
     ids = {reply.metadata[b"Identity"] for reply in replies}
     assert len(ids) == 100
     assert all(routing_id[0] for routing_id in ids), "those that begin with a zero are libzmq's"
@@ -64,7 +77,7 @@ class Place:
     """A ROUTER that hears whom the handler lets in, and peers of it."""
 
     def __init__(self) -> None:
-        self.handler = zap.ZapHandler()
+        self.handler = zap.ZapHandler(trusting())
         self._context: zmq.Context[Any] = zmq.Context()
         self._outside: zmq.Context[Any] = zmq.Context()
         self.router: zmq.Socket[bytes] = self._context.socket(zmq.ROUTER)
@@ -83,7 +96,7 @@ class Place:
     def bind(self, *, handled: bool = True) -> None:
         if handled:
             self.handler.start(self._context)
-        self.router.set(zmq.ZAP_DOMAIN, zap.DOMAIN)
+        self.router.set(zmq.ZAP_DOMAIN, DOMAIN.encode())
         self.router.set(zmq.ZAP_ENFORCE_DOMAIN, 1)
         port = self.router.bind_to_random_port("tcp://127.0.0.1")
         self.endpoint = f"tcp://127.0.0.1:{port}"
@@ -128,7 +141,7 @@ def test_when_the_handler_has_ended_nobody_is_let_in(place: Place, monkeypatch: 
     place.bind()
     place.say_hello()
     place.routing_id()
-    monkeypatch.setattr(zap, "decide", lambda _: 1 // 0)
+    monkeypatch.setattr(zap, "decide", lambda *_: 1 // 0)
     place.say_hello()
     place.handler.join()
     assert not place.handler.alive
