@@ -80,7 +80,13 @@ def scope_of(options: argparse.Namespace) -> dict[str, str]:
 def connected(options: argparse.Namespace) -> Client:
     """Return a client of the daemon that the options name."""
     bus = shared.load(options).bus
-    return Client(options.by, bus.pub, options.rep or bus.rep, prefix=bus.prefix, timeout=options.timeout)
+    return Client(
+        options.by,
+        shared.chosen(None, bus.pub),
+        shared.chosen(options.rep, bus.rep),
+        prefix=bus.prefix,
+        timeout=options.timeout,
+    )
 
 
 def run(options: argparse.Namespace) -> int:
