@@ -27,15 +27,20 @@ DATA = {
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")
-    copytree(ROOT / "ibbridge", source / "ibbridge", ignore=ignore_patterns("__pycache__"))
-    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        copy(ROOT / name, source)
+    source_tree(source)
     return source
 
 
 @pytest.fixture(scope="module")
 def wheel(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build("build_wheel", source, tmp_path_factory.mktemp("wheel"))
+
+
+def source_tree(target: Path) -> None:
+    """Copy what a wheel is built from: a build leaves files in its tree."""
+    copytree(ROOT / "ibbridge", target / "ibbridge", ignore=ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        copy(ROOT / name, target)
 
 
 def build(hook: str, source: Path, target: Path) -> Path:
