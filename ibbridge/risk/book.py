@@ -88,7 +88,7 @@ class TradingBook:
 
     def scope(self, scope: RiskScope) -> ScopeBook:
         """Return the book of a scope; an empty one if it has none. Nothing must be noted in it."""
-        return self.scopes.get(scope) or _NOTHING
+        return self.scopes.get(scope) or NOTHING
 
     def place(self, instrument: str, con_id: int) -> Place:
         """Return the name of an instrument in the book."""
@@ -448,7 +448,8 @@ class TradingBook:
         return found
 
 
-_NOTHING = ScopeBook()
+NOTHING = ScopeBook()
+"""Book of a scope in which nothing has been noted."""
 
 
 def _scope_names(client: str, account: str) -> tuple[RiskScope, ...]:

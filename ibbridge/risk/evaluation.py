@@ -6,11 +6,11 @@ that the last digits of sums refuse nothing. The module must not know how an ord
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ibbridge.risk.book import ALL
-from ibbridge.risk.limits import USE
-from ibbridge.risk.rules import DEFAULT_WINDOW, RULES, TOLERANCE, Rule, reduces
+from ibbridge.risk.book import ALL, NOTHING
+from ibbridge.risk.limits import NO_LIMITS, USE
+from ibbridge.risk.rules import BOOK, CONTRACT, DEFAULT_WINDOW, ORDER, RULES, TOLERANCE, Rule, reduces
 from ibbridge.risk.scope_book import SECOND
 from ibbridge.risk.valuation import OrderCase, QuoteTerms
 
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
     from ibbridge.risk.facts import MarketFacts
     from ibbridge.risk.limits import Limits, RiskPolicy
     from ibbridge.risk.order import OrderName, ProposedOrder
+
+_Row: TypeAlias = "tuple[str, RiskScope, Any, float | None, bool, str]"
+_PlanRow: TypeAlias = "tuple[Rule, RiskScope, Limits, Any]"
+
+ALWAYS_HOLDS = "order_values"
+"""Rule that holds without a limit."""
+
+MOST_CONTRACTS = 1_000
+"""Contracts of a plan whose checks are kept ready."""
 
 MOST_PLANS = 10_000
 """Pairs of client and account whose limits are kept ready."""
@@ -46,7 +55,7 @@ class Decision(NamedTuple):
     """Decision on an order: whether it may leave, the checks that it fails, and all checks.
 
     `warnings` are the checks whose value has just come near the limit. `enforced` is False if the gate only observes:
-    then every order is allowed.
+    then every order is allowed. `rows` are the checks as plain tuples, because most of them are never looked at.
     """
 
     id: str
@@ -56,14 +65,68 @@ class Decision(NamedTuple):
     enforced: bool
     breaches: tuple[RiskCheck, ...]
     warnings: tuple[RiskCheck, ...]
-    checks: tuple[RiskCheck, ...]
+    rows: list[_Row]
+
+    @property
+    def checks(self) -> list[RiskCheck]:
+        """All checks."""
+        return [RiskCheck(*row) for row in self.rows]
 
 
-class _LimitPlan(NamedTuple):
-    """Limits of an order's scopes, as they are checked: a row for each rule and scope that has a limit."""
+class _LimitPlan:
+    """Limits of an order's scopes, as they are checked: a row for each rule and scope that has a limit.
 
-    terms: QuoteTerms
-    rows: tuple[tuple[Rule, RiskScope, Limits, Any], ...]
+    `terms`: the quotes that count. `contracts`: the rules of the contract, with what they have said of each so far.
+    """
+
+    __slots__ = ("by_contract", "contracts", "rows", "terms")
+
+    def __init__(self, scopes: Sequence[tuple[RiskScope, Limits]], warn_at: float) -> None:
+        every: list[_PlanRow] = [
+            (rule, scope, limits, getattr(limits, rule.name, None))
+            for scope, limits in scopes
+            for rule in RULES
+            if getattr(limits, rule.name, None) is not None or (rule.name == ALWAYS_HOLDS and scope == ALL)
+        ]
+        self.contracts = tuple(row for row in every if row[0].of == CONTRACT)
+        alone = [row for row in every if row[0].of == ORDER and not _is_looser(row, every)]
+        self.rows = tuple(
+            (rule.name, rule.measure, rule, scope, limits, limit, *_levels(limit, warn_at))
+            for rule, scope, limits, limit in (*alone, *(row for row in every if row[0].of == BOOK))
+        )
+        self.by_contract: dict[Any, list[_Row]] = {}
+        strictest = NO_LIMITS
+        for _, limits in scopes:
+            strictest = strictest.merged(limits)
+        age = None if strictest.max_quote_age is None else int(strictest.max_quote_age * SECOND)
+        self.terms = QuoteTerms(age, delayed=strictest.delayed_quotes == USE)
+
+    def of_contract(self, case: OrderCase) -> list[_Row]:
+        """Return the checks of the contract, which never change."""
+        order = case.order
+        key = order.symbol, order.sec_type, order.exchange, order.currency, order.legs
+        found = self.by_contract.get(key)
+        if found is None:
+            if len(self.by_contract) >= MOST_CONTRACTS:
+                self.by_contract.clear()
+            found = self.by_contract[key] = []
+            for rule, scope, limits, limit in self.contracts:
+                fault = rule.condition(case, NOTHING, limits) if rule.condition else ""
+                found.append((rule.name, scope, limit, None, not fault, fault))
+        return found
+
+
+def _levels(limit: Any, warn_at: float) -> tuple[float, float]:
+    """Return the value up to which a limit holds, and that from which on it warns."""
+    return (limit * TOLERANCE, limit * warn_at) if isinstance(limit, int | float) else (0.0, 0.0)
+
+
+def _is_looser(row: _PlanRow, every: Sequence[_PlanRow]) -> bool:
+    """Return True if another scope has a stricter limit for a value that all scopes measure alike."""
+    rule, scope, _, limit = row
+    if rule.measure is None:
+        return False
+    return any(each[0] is rule and (each[3] < limit or (each[3] == limit and each[1] < scope)) for each in every)
 
 
 class RiskGate:
@@ -74,7 +137,7 @@ class RiskGate:
         self.book = book
         self._facts = facts
         self._plans: dict[tuple[str, str], _LimitPlan] = {}
-        self._near: set[tuple[str, RiskScope, Any]] = set()
+        self._near: set[tuple[str, RiskScope]] = set()
         self._count = 0
 
     def set_policy(self, policy: RiskPolicy) -> None:
@@ -143,53 +206,56 @@ class RiskGate:
         return plan
 
     def _planned(self, client: str, account: str) -> _LimitPlan:
-        scopes: list[tuple[RiskScope, Limits]] = [
-            (ALL, self.policy.all),
-            (("account", account), self.policy.for_account(account)),
-            (("client", client), self.policy.for_client(client)),
+        policy = self.policy
+        named: list[tuple[RiskScope, Limits]] = [
+            (ALL, policy.all),
+            (("account", account), policy.for_account(account)),
+            (("client", client), policy.for_client(client)),
         ]
-        rows = []
-        for rule in RULES:
-            for scope, limits in scopes:
-                limit = getattr(limits, rule.name, None)
-                if limit is not None or (rule.name == "order_values" and scope == ALL):
-                    rows.append((rule, scope, limits, limit))
-        strictest = scopes[0][1].merged(scopes[1][1]).merged(scopes[2][1])
-        age = None if strictest.max_quote_age is None else int(strictest.max_quote_age * SECOND)
-        return _LimitPlan(QuoteTerms(age, delayed=strictest.delayed_quotes == USE), tuple(rows))
+        return _LimitPlan(named, policy.warn_at)
 
     def _decide(self, case: OrderCase) -> Decision:
         order = case.order
-        checks: list[RiskCheck] = []
-        breaches: list[RiskCheck] = []
+        plan = self._plan(order.client, order.account)
+        rows = list(plan.of_contract(case))
         warnings: list[RiskCheck] = []
-        warn_at = self.policy.warn_at
-        for rule, scope, limits, limit in self._plan(order.client, order.account).rows:
-            book = self.book.scope(scope)
-            if rule.measure is None:
+        near, scope_of = self._near, self.book.scope
+        book, last = NOTHING, None
+        for name, measure, rule, scope, limits, limit, most, warn_from in plan.rows:
+            if scope is not last:
+                book, last = scope_of(scope), scope
+            if measure is None:
                 fault = rule.condition(case, book, limits)  # type: ignore[misc]
-                check = RiskCheck(rule.name, scope, limit, None, not fault, fault)
+                rows.append((name, scope, limit, None, not fault, fault))
+                continue
+            value = measure(case, book, limits)
+            if value is None:
+                passed, fault = False, rule.unknown
             else:
-                value = rule.measure(case, book, limits)
-                passed = value is not None and value <= limit * TOLERANCE
-                if not passed and rule.spares is not None and rule.spares(case, book, limits):
-                    passed = True
-                check = RiskCheck(rule.name, scope, limit, value, passed, rule.unknown if value is None else "")
-                if value is not None and value >= warn_at * limit:
-                    self._warn(check, warnings)
-                elif self._near:
-                    self._near.discard((rule.name, scope, None))
-            checks.append(check)
-            if not check.passed:
-                breaches.append(check)
+                passed, fault = value <= most, ""
+            if not passed and rule.spares is not None:
+                passed = rule.spares(case, book, limits)
+            rows.append((name, scope, limit, value, passed, fault))
+            if value is not None and value >= warn_from:
+                self._warn(RiskCheck(*rows[-1]), warnings)
+            elif near:
+                near.discard((name, scope))
+        breaches = tuple(RiskCheck(*row) for row in rows if not row[4])
         self._count += 1
         enforced = self.policy.enforce
-        allowed = not breaches or not enforced
-        found = f"{case.now}-{self._count}"
-        return Decision(found, order, case.now, allowed, enforced, tuple(breaches), tuple(warnings), tuple(checks))
+        return Decision(
+            f"{case.now}-{self._count}",
+            order,
+            case.now,
+            not breaches or not enforced,
+            enforced,
+            breaches,
+            tuple(warnings),
+            rows,
+        )
 
     def _warn(self, check: RiskCheck, warnings: list[RiskCheck]) -> None:
-        near = check.rule, check.scope, None
+        near = check.rule, check.scope
         if near not in self._near:
             self._near.add(near)
             warnings.append(check)

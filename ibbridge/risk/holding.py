@@ -133,15 +133,16 @@ class Holding:
       above 0).
     - `reported`: the position as TWS reports it; None if it has not. `moved_at`: when one of the two changed last.
     - `reach`: by how much the orders may raise and lower the position. `linked`: some are of a group, or children.
-    - `mark`: the price of one unit. `rate`: the worth of the currency. `unit`: the worth of one unit; None: not known.
+    - `mark`: the price of one unit, `worth` that of a price of 1, `unit` that of one unit; None: not known.
+    - `order_unit`: the worth of one unit in the working orders, which counts where `unit` is not known.
     - `cash`: received less paid today. `start_position`, `start_mark`: as the day began.
     - `gross`, `long`, `short`, `profit`: the worth of the worst case and of the day, as the scope has counted them.
     """
 
     __slots__ = (
         "above", "below", "cash", "claims", "currency", "gross", "instrument", "linked", "long", "mark", "moved_at",
-        "multiplier", "place", "position", "profit", "reach", "reported", "sec_type", "short", "start_mark",
-        "start_position", "symbol", "unit", "worth",
+        "multiplier", "order_unit", "place", "position", "profit", "reach", "reported", "sec_type", "short",
+        "start_mark", "start_position", "symbol", "unit", "worth",
     )  # fmt: skip
 
     def __init__(self, part: Part) -> None:
@@ -155,6 +156,7 @@ class Holding:
         self.claims: dict[OrderName, Claim] = {}
         self.reach = (0.0, 0.0)
         self.linked = False
+        self.order_unit: float | None = None
         self.mark: float | None = None
         self.unit: float | None = None  # of an exposure
         self.worth: float | None = None  # of a price of 1
@@ -170,6 +172,7 @@ class Holding:
         every = self.claims.values()
         self.linked = any(each.group is not None or each.parent is not None for each in every)
         self.reach = reach(every)
+        self.order_unit = unit_of(every)
 
     def learn(self, part: Part) -> None:
         """Note the attributes of the contract, where they were not known."""
@@ -198,7 +201,8 @@ class Holding:
     def count(self) -> None:
         """Compute the worst case and the profit of the day anew."""
         rise, fall = self.position + self.above + self.reach[0], self.reach[1] - self.position - self.below
-        self.gross, self.long, self.short = exposure(rise, fall, unit_of(self.unit, self.claims.values()))
+        unit = self.order_unit if self.unit is None else self.unit
+        self.gross, self.long, self.short = exposure(rise, fall, unit)
         self.profit = self._profit()
 
     def _profit(self) -> float | None:
@@ -251,13 +255,14 @@ class Holding:
         return not (self.position or self.claims or self.cash or self.start_position or self.reported)
 
 
-def unit_of(unit: float | None, claims: Iterable[Claim]) -> float | None:
-    """Return the worth of one unit of a holding. Without a price, that of the orders that work in it counts."""
-    if unit is not None:
-        return unit
-    units = [claim.unit for claim in claims]
-    known = [each for each in units if each is not None]
-    return max(known) if known and len(known) == len(units) else None
+def unit_of(claims: Iterable[Claim]) -> float | None:
+    """Return the highest worth of one unit in these orders; None if there is none, or if one is not known."""
+    highest = None
+    for claim in claims:
+        if claim.unit is None:
+            return None
+        highest = claim.unit if highest is None or claim.unit > highest else highest
+    return highest
 
 
 def exposure(rise: float, fall: float, unit: float | None) -> tuple[float | None, float | None, float | None]:

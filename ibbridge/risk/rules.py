@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from ibbridge.risk.holding import DIGITS, claim_of, exposure, reach, unit_of
@@ -30,12 +31,17 @@ Measure: TypeAlias = "Callable[[OrderCase, ScopeBook, Limits], float | None]"
 Condition: TypeAlias = "Callable[[OrderCase, ScopeBook, Limits], str]"
 
 
+CONTRACT, ORDER, BOOK = "contract", "order", "book"
+"""Facts that a rule wants: the contract and the account alone, the order as well, or the book of the scope, too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A rule. Its `name` is that of the limit, and the code in a refusal.
 
     `measure` or `condition` is its function. `spares`: an order that the rule lets pass although it is over the limit.
-    `sentence` says what the rule does, for the docs, and `unknown` why it refuses a value that is not known.
+    `sentence` says what the rule does, for the docs, and `unknown` why it refuses a value that is not known. `of` says
+    which facts it wants, so that the gate asks no more than once for what cannot change.
     """
 
     name: str
@@ -44,6 +50,7 @@ class Rule:
     condition: Condition | None = None
     spares: Callable[[OrderCase, ScopeBook, Limits], bool] | None = None
     unknown: str = ""
+    of: str = BOOK
 
 
 TOLERANCE = 1 + 1e-9
@@ -100,42 +107,57 @@ def _max_symbol_orders_per_minute(case: OrderCase, book: ScopeBook, _: Limits) -
 
 
 class Worst(NamedTuple):
-    """Worst case of one part of an order: the largest long and short position, before the order and with it."""
+    """Worst case of one part of an order.
+
+    - `before`, `after`: the largest long and short position, before the order and with it.
+    - `low`, `high`: the position as it is. `exposure`: the worth of `after`, as `holding.exposure` gives it.
+    """
 
     held: Holding | None
     part: Part
-    claims: list[Claim]
     before: tuple[float, float]
     after: tuple[float, float]
+    exposure: tuple[float | None, float | None, float | None]
     low: float = 0.0
     high: float = 0.0
 
 
 def worst_cases(case: OrderCase, book: ScopeBook) -> list[Worst]:
     """Return the worst case of each part of an order; the order stands in place of the one that it changes."""
-    return [_worst_case(case, book.holdings.get(part.place), part) for part in case.parts]
+    if case.worst_in is not book:
+        case.worst = [_worst_case(case, book.holdings.get(part.place), part) for part in case.parts]
+        case.worst_in = book
+    found: list[Worst] = case.worst
+    return found
 
 
 def _worst_case(case: OrderCase, held: Holding | None, part: Part) -> Worst:
-    claim = claim_of(case.order, part, case.quantity)
+    order = case.order
+    quantity = case.quantity * part.ratio
+    bought, sold = (quantity, 0.0) if part.side > 0 else (0.0, quantity)
     if held is None:
-        bought, sold = reach([claim])
-        return Worst(None, part, [claim], (0.0, 0.0), (bought, sold))
+        return Worst(None, part, (0.0, 0.0), (bought, sold), exposure(bought, sold, part.unit))
     low, high = held.position + held.below, held.position + held.above
-    rise, fall = held.reach
-    before = rise + high, fall - low
-    old = held.claims.get(claim.name)
-    if old is None and not held.linked and claim.group is None and claim.parent is None:
-        bought, sold = (claim.total, 0.0) if claim.side > 0 else (0.0, claim.total)
-        return Worst(
-            held, part, [*held.claims.values(), claim], before, (before[0] + bought, before[1] + sold), low, high
-        )
-    if old is not None:
+    before = rise, fall = held.reach[0] + high, held.reach[1] - low
+    if not held.linked and not order.parent and not order.oca_group and order.name not in held.claims:
+        after = rise + bought, fall + sold
+        unit = held.unit
+        if unit is None and part.unit is not None:
+            unit = part.unit if not held.claims else held.order_unit and max(held.order_unit, part.unit)
+    else:
+        claims = claims_after(case, held, part)
+        bought, sold = reach(claims)
+        after = bought + high, sold - low
+        unit = unit_of(claims) if held.unit is None else held.unit
+    return Worst(held, part, before, after, exposure(*after, unit), low, high)
+
+
+def claims_after(case: OrderCase, held: Holding, part: Part) -> list[Claim]:
+    """Return all that works in an instrument, should the order leave: in place of the one that it changes."""
+    claim = claim_of(case.order, part, case.quantity)
+    if old := held.claims.get(claim.name):
         claim.executed = old.executed
-    claims = [each for each in held.claims.values() if each is not old]
-    claims.append(claim)
-    bought, sold = reach(claims)
-    return Worst(held, part, claims, before, (bought + high, sold - low), low, high)
+    return [*(each for each in held.claims.values() if each is not old), claim]
 
 
 def _max_position(case: OrderCase, book: ScopeBook, _: Limits) -> float | None:
@@ -167,7 +189,7 @@ def _max_gross_exposure(case: OrderCase, book: ScopeBook, _: Limits) -> float | 
     if not _others_known(book, worst):
         return None
     for each in worst:
-        new = exposure(*each.after, _unit(each))[0]
+        new = each.exposure[0]
         if new is None:
             return None
         total += new - ((each.held.gross or 0.0) if each.held else 0.0)
@@ -184,7 +206,7 @@ def _net(case: OrderCase, book: ScopeBook) -> tuple[float | None, float | None]:
         return None, None
     long, short = book.long, book.short
     for each in worst:
-        _, more_long, more_short = exposure(*each.after, _unit(each))
+        _, more_long, more_short = each.exposure
         if more_long is None or more_short is None:
             return None, None
         long += more_long - ((each.held.long or 0.0) if each.held else 0.0)
@@ -209,10 +231,6 @@ def _makes_no_side_larger(case: OrderCase, book: ScopeBook, limits: Limits) -> b
 def _others_known(book: ScopeBook, worst: list[Worst]) -> bool:
     """Return True if the worth of all instruments is known, but for those of the order."""
     return not book.unvalued or book.unvalued <= {each.part.place for each in worst}
-
-
-def _unit(worst: Worst) -> float | None:
-    return unit_of(worst.held.unit if worst.held else None, worst.claims)
 
 
 # -- the day
@@ -277,7 +295,9 @@ def _max_open_orders(case: OrderCase, book: ScopeBook, _: Limits) -> float:
 def _duplicate_window(case: OrderCase, book: ScopeBook, limits: Limits) -> str:
     if case.order.changes or not limits.duplicate_window or not book.duplicates:
         return ""
-    at = book.duplicates.get(signature(case.order))
+    if case.signature is None:
+        case.signature = signature(case.order)
+    at = book.duplicates.get(case.signature)
     if at is None or case.now - at >= limits.duplicate_window * SECOND:
         return ""
     ago = max(0, case.now - at) / SECOND
@@ -300,7 +320,9 @@ def _price_collar(case: OrderCase, _: ScopeBook, limits: Limits) -> str:
     order = case.order
     if order.order_type == EXERCISE:
         return ""
-    found = _distance(case)
+    found = case.distance
+    if found is None:
+        found = case.distance = _distance(case)
     if isinstance(found, str):
         return found
     beyond, reference, text = found
@@ -406,7 +428,13 @@ def _trading_window(case: OrderCase, _: ScopeBook, limits: Limits) -> str:
 def _holds(window: Window | str, case: OrderCase) -> bool:
     if isinstance(window, str):
         return _is_open(case) is True
-    return window.left(case.now / SECOND) > 0
+    return _is_within(window, case.now // SECOND)
+
+
+@lru_cache(maxsize=256)
+def _is_within(window: Window, second: int) -> bool:
+    """Return True in a window. Windows begin and end at full minutes, so one answer is right for a second."""
+    return window.left(second) > 0
 
 
 def _allow_live(case: OrderCase, _: ScopeBook, limits: Limits) -> str:
@@ -479,6 +507,7 @@ def _list_rules() -> tuple[Rule, ...]:
                 name,
                 f"The {noun} of the order, {parts}, must be in the list. An unknown {noun} is refused.",
                 condition=_allowed(name, values, noun),
+                of=CONTRACT,
             )
         )
         found.append(
@@ -486,6 +515,7 @@ def _list_rules() -> tuple[Rule, ...]:
                 f"deny_{name}",
                 f"The {noun} of the order, {parts}, must not be in the list. An unknown {noun} is refused.",
                 condition=_denied(f"deny_{name}", values, noun),
+                of=CONTRACT,
             )
         )
     return tuple(found)
@@ -497,18 +527,21 @@ RULES: tuple[Rule, ...] = (
         "A quantity or a price that is no number, a quantity of 0 without a cash amount, an action that is none and a "
         "combination without legs are refused. This rule holds without a limit.",
         condition=_order_values,
+        of=ORDER,
     ),
     *_list_rules(),
     Rule(
         "allow_live",
         "If it is false, the account must be one of paper trading (it begins with DU, DF or DI).",
         condition=_allow_live,
+        of=CONTRACT,
     ),
     Rule(
         "trading_window",
         "The time must be in one of the windows. `contract` stands for the regular trading hours of the contract; "
         "while they are not known, the order is refused.",
         condition=_trading_window,
+        of=ORDER,
     ),
     Rule(
         "market_orders",
@@ -516,6 +549,7 @@ RULES: tuple[Rule, ...] = (
         "once is refused outside the regular trading hours, or if they are not known; one that waits for a trigger or "
         "for an auction is refused only with outsideRth. `always`: all are taken.",
         condition=_market_orders,
+        of=ORDER,
     ),
     Rule(
         "reject_breaker",
@@ -536,17 +570,20 @@ RULES: tuple[Rule, ...] = (
         "order with a trigger it is the trigger. If price_collar_ticks is given too, the wider of the two counts. "
         "Without a quote that counts, the order is refused.",
         condition=_price_collar,
+        of=ORDER,
     ),
     Rule(
         "price_collar_ticks",
         "As price_collar_percent, in steps of the price. If the step is not known, the percent alone counts.",
         condition=_ticks_collar,
+        of=ORDER,
     ),
     Rule(
         "max_order_quantity",
         "The quantity of the order, of a combination that of its largest leg, may be the limit at most. A cash amount "
         "counts as the quantity that it buys at the lowest known price.",
         measure=_max_order_quantity,
+        of=ORDER,
         unknown="the quantity is not known",
     ),
     Rule(
@@ -554,6 +591,7 @@ RULES: tuple[Rule, ...] = (
         "The worth of the order in the base currency may be the limit at most: quantity, multiplier and worst price, "
         "of a combination the sum over its legs.",
         measure=_max_order_notional,
+        of=ORDER,
         unknown="no price, multiplier or rate is known to value the order by",
     ),
     Rule(

@@ -7,7 +7,7 @@ must not know limits or books.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ibbridge.risk.holding import Part
 from ibbridge.risk.order import FOREX, OFFSET, TRIGGERED
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ibbridge.risk.facts import MarketFacts, MarketQuote
     from ibbridge.risk.order import OrderLeg, Place, ProposedOrder
+    from ibbridge.risk.scope_book import ScopeBook
 
 
 class QuoteTerms:
@@ -40,14 +41,31 @@ class OrderCase:
 
     - `quote`: the last quote of its instrument, if it counts. `parts`: the instruments that it trades.
     - `quantity`: the whole quantity, inf if it is not known. `notional`: the worth; None if it is not known.
+    - `distance`, `signature`, `worst`, `worst_in`: what a rule has worked out of the order, and of the book, for others.
     """
 
-    __slots__ = ("facts", "notional", "now", "order", "parts", "quantity", "quote")
+    __slots__ = (
+        "distance",
+        "facts",
+        "notional",
+        "now",
+        "order",
+        "parts",
+        "quantity",
+        "quote",
+        "signature",
+        "worst",
+        "worst_in",
+    )
 
     def __init__(self, order: ProposedOrder, place: Place, facts: MarketFacts, terms: QuoteTerms, now: int) -> None:
         self.order = order
         self.facts = facts
         self.now = now
+        self.distance: tuple[float, float, str] | str | None = None
+        self.signature: tuple[Any, ...] | None = None
+        self.worst: Any = None
+        self.worst_in: ScopeBook | None = None
         if order.legs:
             self.quote = combined(order, facts, terms, now)
             self.parts = tuple(_leg_part(order, leg, facts, terms, now) for leg in order.legs)
