@@ -6,25 +6,23 @@ and says nothing by itself. The module must not know limits, or what a message m
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ibbridge.risk import book_data
 from ibbridge.risk.holding import DIGITS, Part, claim_of
 from ibbridge.risk.order import FOREIGN, FOREX, signature
 from ibbridge.risk.scope_book import ScopeBook, worth_of
 from ibbridge.risk.trading_day import TradingDay
+from ibbridge.risk.working_order import ALL, WorkingOrder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ibbridge.risk.facts import MarketFacts
-    from ibbridge.risk.holding import Claim, Holding
+    from ibbridge.risk.holding import Holding
     from ibbridge.risk.order import OrderName, Place, ProposedOrder
     from ibbridge.risk.valuation import OrderCase
-
-RiskScope: TypeAlias = tuple[Literal["all", "account", "client"], str]
-"""Kind and name of a scope."""
-
-ALL: RiskScope = ("all", "")
+    from ibbridge.risk.working_order import RiskScope
 
 SETTLED = 10_000_000
 """µs after which the position that TWS reports holds, if the executions add up to another one."""
@@ -51,27 +49,6 @@ class TradeFill(NamedTuple):
     at: int
 
 
-class WorkingOrder:
-    """Order that the gate has let pass, or that TWS works for another program.
-
-    - `former`: the order before a change that TWS has neither taken nor refused, with its quantity and its parts.
-    - `signature`, `repeated`: what makes it the same as another, and when that was accepted last, by scope.
-    - `scopes`: where it counts. `over_at`: when it was over, if its executions are not all known; else 0.
-    """
-
-    __slots__ = ("claims", "former", "order", "over_at", "quantity", "repeated", "scopes", "signature")
-
-    def __init__(self, order: ProposedOrder, quantity: float, scopes: tuple[RiskScope, ...]) -> None:
-        self.order = order
-        self.quantity = quantity
-        self.scopes = scopes
-        self.claims: tuple[Claim, ...] = ()
-        self.former: tuple[ProposedOrder, float, tuple[Part, ...]] | None = None
-        self.signature: tuple[Any, ...] = ()
-        self.repeated: tuple[int | None, ...] = ()
-        self.over_at = 0
-
-
 class TradingBook:
     """Book of all scopes. `facts` gives prices and rates, `day` the day of the daily limits."""
 
@@ -80,7 +57,7 @@ class TradingBook:
         self._day = day or TradingDay()
         self.scopes: dict[RiskScope, ScopeBook] = {ALL: ScopeBook()}
         self.working: dict[OrderName, WorkingOrder] = {}
-        self._places: dict[str, int] = {}
+        self.places: dict[str, int] = {}
         self._rates: dict[str, float] = {}
         self.day_start = self.day_end = 0
 
@@ -92,7 +69,7 @@ class TradingBook:
 
     def place(self, instrument: str, con_id: int) -> Place:
         """Return the name of an instrument in the book."""
-        return con_id or self._places.get(instrument) or instrument
+        return con_id or self.places.get(instrument) or instrument
 
     def positions(self, scope: RiskScope) -> dict[Place, tuple[float, float]]:
         """Return the lowest and the highest position in each instrument of a scope, as far as it is known."""
@@ -252,7 +229,7 @@ class TradingBook:
             self._traded(book, fill, fill.quantity)
             for claim in claims:
                 if not claim.executed:
-                    book.note_fill(place, fill.side, fill.at)
+                    book.fill_times(place, fill.side).add(fill.at)
         for claim in claims:
             before = worth_of(claim)
             claim.executed = round(claim.executed + fill.quantity, DIGITS)
@@ -362,6 +339,21 @@ class TradingBook:
         for scope in (ALL, ("account", account)):
             self._open(scope).holdings[place].shift(quantity)
 
+    # -- state
+
+    def dump(self) -> dict[str, Any]:
+        """Return the book as plain data."""
+        return book_data.dumped(self)
+
+    def load(self, data: Any, now: int) -> None:
+        """Restore the book of an earlier process. Raise `BookDataError` if the data is no book."""
+        book_data.load(self, data)
+        self.revalue(now)
+
+    def restore(self, order: WorkingOrder) -> None:
+        """Note an order of an earlier process, as it was."""
+        self._add(order)
+
     # -- time
 
     def revalue(self, now: int) -> None:
@@ -416,9 +408,9 @@ class TradingBook:
 
     def identify(self, instrument: str, con_id: int) -> None:
         """Note the conId of an instrument: what the book has under its key moves there."""
-        if self._places.get(instrument) == con_id or not con_id:
+        if self.places.get(instrument) == con_id or not con_id:
             return
-        self._places[instrument] = con_id
+        self.places[instrument] = con_id
         for book in self.scopes.values():
             self._move(book, instrument, con_id)
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from ibbridge.risk.book import ALL, NOTHING
+from ibbridge.risk.book import NOTHING
 from ibbridge.risk.limits import NO_LIMITS, USE
 from ibbridge.risk.rules import BOOK, CONTRACT, DEFAULT_WINDOW, ORDER, RULES, TOLERANCE, Rule, reduces
 from ibbridge.risk.scope_book import SECOND
 from ibbridge.risk.valuation import OrderCase, QuoteTerms
+from ibbridge.risk.working_order import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ibbridge.risk.book import RiskScope, TradingBook
+    from ibbridge.risk.book import TradingBook
     from ibbridge.risk.facts import MarketFacts
     from ibbridge.risk.limits import Limits, RiskPolicy
     from ibbridge.risk.order import OrderName, ProposedOrder
+    from ibbridge.risk.working_order import RiskScope
 
 _Row: TypeAlias = "tuple[str, RiskScope, Any, float | None, bool, str]"
 _PlanRow: TypeAlias = "tuple[Rule, RiskScope, Limits, Any]"

@@ -156,22 +156,26 @@ class ScopeBook:
     def note_order(self, symbol: str, now: int) -> None:
         """Note the time of an order or of a change."""
         self.orders.add(now)
+        self.symbol_times(symbol).add(now)
+
+    def symbol_times(self, symbol: str) -> RecentTimes:
+        """Return the times of orders in a symbol."""
         times = self.by_symbol.get(symbol)
         if times is None:
             times = self.by_symbol[symbol] = RecentTimes(MINUTE)
-        times.add(now)
+        return times
 
     def unnote_order(self, symbol: str) -> None:
         """Take the latest order back."""
         self.orders.undo()
         self.by_symbol[symbol].undo()
 
-    def note_fill(self, place: Place, side: int, now: int) -> None:
-        """Note that an order has filled for the first time."""
+    def fill_times(self, place: Place, side: int) -> RecentTimes:
+        """Return the times at which orders of a side have filled for the first time."""
         times = self.fills.get((place, side))
         if times is None:
             times = self.fills[place, side] = RecentTimes(_SPAN)
-        times.add(now)
+        return times
 
     def trip(self, now: int) -> None:
         """Close the gate of this scope after too many rejects."""

@@ -41,7 +41,7 @@ class OrderCase:
 
     - `quote`: the last quote of its instrument, if it counts. `parts`: the instruments that it trades.
     - `quantity`: the whole quantity, inf if it is not known. `notional`: the worth; None if it is not known.
-    - `distance`, `signature`, `worst`, `worst_in`: what a rule has worked out of the order, and of the book, for others.
+    - `distance`, `signature`, `worst`, `worst_in`: what one rule has worked out for others.
     """
 
     __slots__ = (
