@@ -71,7 +71,7 @@ class Decision(NamedTuple):
 
     @property
     def checks(self) -> list[RiskCheck]:
-        """All checks."""
+        """Checks in the order of the rules."""
         return [RiskCheck(*row) for row in self.rows]
 
 
