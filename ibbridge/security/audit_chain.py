@@ -1,0 +1,118 @@
+"""The records of the audit as lines, each with the digest of the line before, so that no line can be changed unseen.
+
+Pure. A line is a map in JSON with sorted keys; `seq` counts lines, `prev` is the SHA-256 of the line before, without
+its end. Secrets are left out of what clients send. This module must not know files, or what a record means.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from ibbridge.security.audit import Head
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LONGEST_VALUE = 65_536
+"""Most characters of one fact. A longer one is replaced by its beginning, its length and its digest. The bytes of
+orders are never cut."""
+
+BEGINNING = 500
+"""Characters that are kept of a longer one."""
+
+SECRET = "***"  # noqa: S105 - what stands in place of one
+"""Text in place of a secret."""
+
+SECRETS = ("password", "passwd", "passphrase", "secret", "private", "credential", "token", "isvkey", "apidata", "xyz")
+"""Names of secrets: a field whose name contains one of these, in any case, is a secret. The last three are those of
+IB's requests that verify a program."""
+
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+def digest(line: bytes) -> str:
+    """Return the SHA-256 of a line without its end, in hex."""
+    return hashlib.sha256(line).hexdigest()
+
+
+class Chain:
+    """Chain of records, which goes on from its head."""
+
+    def __init__(self, head: Head) -> None:
+        self.head = head
+
+    def link(self, kind: str, ts: int, facts: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
+        """Append a record, made at `ts` (µs since 1970 UTC). Return the record, and its line with its end."""
+        record = {name: _fact(name, value) for name, value in facts.items() if value is not None}
+        record |= {"kind": kind, "seq": self.head.seq + 1, "ts": ts, "prev": self.head.digest}
+        line = _encode(record).encode()
+        self.head = Head(record["seq"], digest(line))
+        return record, line + b"\n"
+
+
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """Return the record of a line without its end; None if it is none."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    seq, prev, ts = record.get("seq"), record.get("prev"), record.get("ts")
+    is_whole = type(seq) is int and type(prev) is str and type(ts) is int and type(record.get("kind")) is str
+    return record if is_whole else None
+
+
+def _fact(name: str, value: Any) -> Any:
+    """Return a fact as JSON can carry it, cut if it is too long."""
+    if isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    fact = plain(value)
+    text = fact if isinstance(fact, str) else _encode(fact) if isinstance(fact, (dict, list)) else ""
+    if len(text) <= LONGEST_VALUE or name == "bytes":
+        return fact
+    return {"cut": text[:BEGINNING], "length": len(text), "sha256": digest(text.encode())}
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can carry it, without the secrets in it."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case bytes():
+            return base64.b64encode(value).decode()
+        case dict():
+            return {
+                str(name): SECRET if is_secret(name) and inner is not None else plain(inner)
+                for name, inner in value.items()
+            }
+        case list() | tuple() | set() | frozenset():
+            return [plain(each) for each in value]
+    if fields := getattr(type(value), "__dataclass_fields__", None):
+        return {name: plain(inner) for name in fields if (inner := getattr(value, name)) not in ("", None)}
+    return str(value)
+
+
+@lru_cache(4096)
+def is_secret(name: Any) -> bool:
+    """Return True if a field of this name holds a secret."""
+    return isinstance(name, str) and any(each in name.lower().replace("_", "") for each in SECRETS)
+
+
+def has_secret(value: Any) -> bool:
+    """Return True if there is a secret in a value, so that a text about the value may show it."""
+    match value:
+        case dict():
+            return any(is_secret(name) or has_secret(inner) for name, inner in value.items())
+        case list() | tuple():
+            return any(map(has_secret, value))
+    return False
