@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from ibbridge import wiring
-from ibbridge.clock import SystemClock
 from ibbridge.config import reload
 from ibbridge.config.model import ConfigError
 from ibbridge.monitoring import exit_codes, signals, slow_start
@@ -60,9 +59,9 @@ class Daemon:
         self._restored = recovery.Restored()
         self._at_once = False  # a second signal to stop has come: do not wait
         if outside is None:
-            events = wiring.event_store(config)
-            outside = wiring.Outside(SystemClock(), events, wiring.order_store(config, events), log_writer=log_writer)
+            outside = wiring.world(config, log_writer)
         self._clock = outside.clock
+        self._audit = outside.audit
         self.parts = wiring.assemble(config, outside)
         self.store = self.parts.store
         self.order_store = outside.order_store
@@ -98,12 +97,13 @@ class Daemon:
         self.store.stuck = self.store.stuck or not began
         return began
 
-    def _stop(self) -> None:
+    def _stop(self, signal: str = "") -> None:
         """Begin to stop. A second call ends the waiting for queued orders."""
+        self._audit.record("operator", act="signal", signal=signal)
         self._at_once = self._stopping.is_set()
         self._stopping.set()
 
-    def _reload(self) -> None:
+    def _reload(self, signal: str = "SIGHUP") -> None:
         """Read the configuration again, and take over its reloadable settings; change nothing if it has a fault."""
         if self._reread is None:
             log.warning("SIGHUP: there is no configuration to read again; nothing was changed")
@@ -111,10 +111,13 @@ class Daemon:
         try:
             self.config, done, left = reload.merged(self.config, self._reread())
         except ConfigError as error:
+            self._audit.record("operator", act="reload", signal=signal, ok=False, faults=error.faults)
             for fault in error.faults:
                 log.error("SIGHUP: the configuration has a fault, nothing was changed: %s", fault)  # noqa: TRY400
             return
         self._apply()
+        config = wiring.about(self.config)["config"]
+        self._audit.record("operator", act="reload", signal=signal, ok=True, changed=done, left=left, config=config)
         for key in left:
             log.warning("SIGHUP: %s was changed in the configuration, which takes effect at the next start", key)
         log.warning("SIGHUP: the configuration was read again; changed now: %s", ", ".join(done) or "nothing")
@@ -139,6 +142,8 @@ class Daemon:
         self._open_journal()
 
     def _close_store(self) -> None:
+        self._audit.record("operator", act="stop", pid=os.getpid())
+        self._audit.close()
         self.parts.streams.journal.tick()
         self.order_store.close()
         self.store.close()
@@ -148,6 +153,7 @@ class Daemon:
 
     def _open_and_take_up(self) -> None:
         self.open_store()
+        self._audit.open()
         self._take_up()
 
     def _open_journal(self) -> None:
@@ -177,7 +183,10 @@ class Daemon:
         self.parts.mass_cancels.load()
 
     def _report_start(self) -> None:
-        """Publish a fault of the store, and what the start has found out about orders."""
+        """Publish a fault of the store, and what the start has found out about orders. Tell the audit of the start."""
+        self._audit.record(
+            "operator", act="start", **wiring.about(self.config), epoch=self.parts.streams.publisher.epoch
+        )
         self.parts.store_watch.report()
         self._restored.publish(self.parts.orders.notifications)
         self.parts.orders.positions.publish()

@@ -7,6 +7,7 @@ the message or the request that is told about, or through the one list of connec
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import pathlib
 import random
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ibbridge
 from ibbridge.bus import Bus, BusError
+from ibbridge.clock import SystemClock
 from ibbridge.codec import speedups
+from ibbridge.commands.audited import AuditedCommands
 from ibbridge.commands.builtin import BuiltinCommands
 from ibbridge.commands.client_settings import ClientSettings
 from ibbridge.commands.endpoint import CommandEndpoint
@@ -36,6 +39,7 @@ from ibbridge.inbound.undecodable import UndecodableMessages
 from ibbridge.inbound.unreadable import Unreadable
 from ibbridge.monitoring.access_watch import AccessWatch
 from ibbridge.monitoring.alarms import Alarms
+from ibbridge.monitoring.audit_watch import AuditWatch
 from ibbridge.monitoring.bridge_events import BridgeEvents
 from ibbridge.monitoring.connection_status import ConnectionStatus
 from ibbridge.monitoring.health_checks import HealthChecks, HealthSample, HealthWatch
@@ -83,6 +87,7 @@ from ibbridge.requests.tracker import RequestTracker
 from ibbridge.risk.gate import TradingGate
 from ibbridge.risk.halt import Halts
 from ibbridge.security.audit import NO_AUDIT
+from ibbridge.storage.audit_log import AuditLog
 from ibbridge.storage.event_store import EventStore, StoreError
 from ibbridge.storage.order_store import OrderStore
 from ibbridge.storage.store_faults import StoreFaults
@@ -117,7 +122,7 @@ if TYPE_CHECKING:
     from ibbridge.config.model import Config
     from ibbridge.monitoring.log_writer import LogWriter
     from ibbridge.recording.writer import Recorder
-    from ibbridge.security.audit import Audit
+    from ibbridge.security.audit import DaemonAudit
     from ibbridge.security.identity import Peerage
     from ibbridge.tws.connection_listener import ConnectionListener
 
@@ -137,7 +142,7 @@ class Outside(NamedTuple):
     jitter: Callable[[], float] = random.random
     peerage: Peerage | None = None
     """The identities of connections; None for those of the bus's own table."""
-    audit: Audit = NO_AUDIT
+    audit: DaemonAudit = NO_AUDIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +222,7 @@ class Parts:
     router: Router
     unreadable: Unreadable
     ib_requests: IbRequests
-    commands: CommandEndpoint
+    commands: AuditedCommands
     bus: Bus
     heartbeat: Heartbeat
     surplus: SurplusFields
@@ -266,9 +271,10 @@ def assemble(config: Config, outside: Outside) -> Parts:
     halt_commands = HaltCommands(streams.halts, mass_cancels, OrderAccounts(tws.session), clock)
     builtin = BuiltinCommands(streams.publisher, orders.acceptance, lambda: collect(status), {**halt_commands.does})
     access = credentials.access(config.security)
-    rights = OrderRights(outside.peerage or access)
-    commands = CommandEndpoint(streams.publisher, ib_requests, builtin, clock, rights)
-    bus = outside.bus(config.bus, commands, streams.publisher.welcome, access)
+    peerage = outside.peerage or access
+    commands = CommandEndpoint(streams.publisher, ib_requests, builtin, clock, OrderRights(peerage))
+    audited = AuditedCommands(commands, outside.audit, peerage)
+    bus = outside.bus(config.bus, audited, streams.publisher.welcome, access)
     turn.connect(streams.publisher, bus)
 
     errors = ErrorRouter(
@@ -294,6 +300,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         bus.check,
         AccessWatch(access, outside.audit).tick,
         store_watch.tick,
+        AuditWatch(outside.audit, streams.alarms, streams.publisher, clock).tick,
         streams.journal.tick,
         orders.registry.trim,
         tws.ids.tick,
@@ -326,6 +333,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         "published": lambda: streams.publisher.offset,
         "store": store.metrics,
         "journal": outside.order_store.metrics,
+        "audit": outside.audit.metrics,
         "record": lambda: recorder.status() if recorder else None,
         "ring": streams.publisher.ring.metrics,
         "halt": lambda: streams.halts.state,
@@ -341,7 +349,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         "surplusFields": surplus.counts,
     }
     return Parts(
-        streams, tws, requests, orders, listeners, connector, dispatcher, router, unreadable, ib_requests, commands,
+        streams, tws, requests, orders, listeners, connector, dispatcher, router, unreadable, ib_requests, audited,
         bus, heartbeat, surplus, store, store_watch, health_checks, watchdog, recorder,
         mass_cancels,
     )  # fmt: skip
@@ -370,7 +378,7 @@ def _tws(config: Config, streams: Streams, outside: Outside) -> Tws:
     session.market_data_type = config.tws.market_data_type
     supervisor = Supervisor(config.tws, session, outside.jitter)
     send_queue = SendQueue(config.pacing.rate, config.pacing.share, config.pacing.most)
-    port = SendPort(send_queue, streams.journal.commit, clock)
+    port = SendPort(send_queue, streams.journal.commit, clock, outside.audit)
     ids = IdSequence(streams.journal)
     commands = config.commands
     sender = RequestSender(
@@ -419,7 +427,7 @@ def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outs
     every = config.orders.reconcile_minutes * 60.0
     schedule = ReconciliationSchedule(reconciliation, registry, tws.session, streams.events, every)
     acceptance = JournalAcceptance(streams.journal, schedule)
-    faults = StoreFaults(outside.store, outside.order_store)
+    faults = StoreFaults(outside.store, outside.order_store, outside.audit)
     positions = OwnerPositions(streams.journal, streams.publisher, clock)
     accounts = OrderAccounts(tws.session)
     holdings = Holdings(streams.publisher, requests.singletons.lists, positions)
@@ -516,6 +524,22 @@ def _bus_counts(bus: Bus) -> dict[str, int]:
     return {"notPublished": bus.unsent, "strayFrames": bus.strays, **bus.counts}
 
 
+def world(config: Config, log_writer: LogWriter | None) -> Outside:
+    """Return the surroundings of a daemon: the system's clock, and files in the store's directory."""
+    clock, events = SystemClock(), event_store(config)
+    return Outside(clock, events, order_store(config, events), log_writer=log_writer, audit=audit_log(config, clock))
+
+
+def about(config: Config) -> dict[str, Any]:
+    """Return what tells one start of the daemon from another: version, process, and the digest of the configuration."""
+    return {
+        "version": ibbridge.__version__,
+        "pid": os.getpid(),
+        "uid": os.getuid(),
+        "config": hashlib.sha256(repr(config).encode()).hexdigest(),
+    }
+
+
 def event_store(config: Config) -> EventStore:
     """Return the event store of a configuration, not opened yet."""
     return EventStore(
@@ -531,6 +555,17 @@ def order_store(config: Config, events: EventStore | None = None) -> OrderStore:
     """Return the store of the order journal of a configuration, not opened yet, on the disk of an event store."""
     health = events.disk_health if events is not None else None
     return OrderStore(directory(config), patience=config.store.commit_timeout, health=health)
+
+
+def audit_log(config: Config, clock: TimerClock) -> AuditLog:
+    """Return the audit of a configuration, not opened yet."""
+    sizes = config.security.audit_mb * 2**20, config.security.audit_files
+    return AuditLog(audit_directory(config), clock, sizes=sizes, patience=config.store.commit_timeout)
+
+
+def audit_directory(config: Config) -> pathlib.Path:
+    """Return the directory of the audit: in that of the store."""
+    return directory(config) / "audit"
 
 
 def directory(config: Config) -> pathlib.Path:

@@ -14,7 +14,7 @@ from ibbridge.protocol.digest import digest
 if TYPE_CHECKING:
     from ibbridge.requests.request import CommandId
 
-__all__ = ["ReplyCache", "digest", "repeated"]
+__all__ = ["ReplyCache", "digest", "is_repeated", "repeated"]
 
 SECONDS = 600.0
 MOST = 100_000
@@ -69,9 +69,14 @@ class ReplyCache:
 
 def repeated(reply: bytes) -> bytes:
     """Return the reply to a repeated command: the first reply with `dup: true` as its last key."""
-    if reply.endswith(_DUP):
+    if is_repeated(reply):
         return reply
     return bytes([reply[0] + 1]) + reply[1:] + _DUP
+
+
+def is_repeated(reply: bytes) -> bool:
+    """Return True if a reply says that its command was executed before."""
+    return reply.endswith(_DUP)
 
 
 _DUP = b"\xa3dup\xc3"

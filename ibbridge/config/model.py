@@ -279,6 +279,14 @@ class SecurityConfig(Section):
         "role: observer, uid: 1001}]; acts_as: [NAME, PATTERN] are further names that a client may use. Or a directory "
         "of NAME.key certificates, as `ibbridge keygen NAME --role ROLE` makes them.",
     )
+    audit_mb: int = _key(
+        128,
+        validators.whole(1, 1_000_000),
+        "Megabytes of one file of the audit, in the directory `audit` of the store. An order takes about 2 kB.",
+    )
+    audit_files: int = _key(
+        32, validators.whole(2, 1_000_000), "Files of the audit that are kept. Beyond that the oldest is deleted."
+    )
 
 
 @dataclass(frozen=True, slots=True)

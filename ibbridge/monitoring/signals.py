@@ -80,12 +80,11 @@ def prepare() -> None:
     _mask(signal.SIG_BLOCK, Response.END)
 
 
-def attach(loop: asyncio.AbstractEventLoop, end: Callable[[], None], reload: Callable[[], None]) -> None:
-    """Have the loop call `end` and `reload` on their signals, including those blocked since `prepare`."""
-    for number in numbers(Response.END):
-        loop.add_signal_handler(number, end)
-    for number in numbers(Response.RELOAD):
-        loop.add_signal_handler(number, reload)
+def attach(loop: asyncio.AbstractEventLoop, end: Callable[[str], None], reload: Callable[[str], None]) -> None:
+    """Have the loop call `end` and `reload` with the name of their signal, also of those blocked since `prepare`."""
+    for response, callback in ((Response.END, end), (Response.RELOAD, reload)):
+        for number in numbers(response):
+            loop.add_signal_handler(number, callback, signal.Signals(number).name)
     _mask(signal.SIG_UNBLOCK, Response.END)
     _mask(signal.SIG_UNBLOCK, Response.RELOAD)
 

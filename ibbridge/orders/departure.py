@@ -87,6 +87,7 @@ class OrderDeparture:
         del self._queued[message]
         heads = self.heads(orders)
         message.data = b"".join(self._number(order, each, message) for order, each in zip(orders, values, strict=True))
+        message.about = _about("place", orders)
         for order, each, is_sent in zip(orders, values, transmitted(heads, values), strict=True):
             self._leave(order, transmitted=is_sent, kept=not each.get("order", {}).get("transmit", True))
         return True
@@ -140,9 +141,9 @@ class OrderDeparture:
             if order in self.accepting:  # the reply says it
                 self.withdrawn(order)
             else:
-                self.unplaced(order, NOT_CONNECTED, f"it could not be recorded: {self._orders.journal.fault}")
+                self.unplaced(order, NOT_CONNECTED, f"it could not be recorded: {self._gate.store_fault}")
 
-    def change_leaves(self, order: Order, change: Change, _: OutboundMessage) -> bool:
+    def change_leaves(self, order: Order, change: Change, message: OutboundMessage) -> bool:
         """Prepare for the writing of a change. Return False if the order has changed so that it must not be sent.
 
         A change of an order that TWS keeps says whether TWS is to go on keeping it. That must not be said of an order
@@ -157,6 +158,7 @@ class OrderDeparture:
             text = f"the change {change.revision} was not sent: the order is {order.state.value} meanwhile"
             self._notifications.notify_error(order, NOT_CONNECTED, text, ends=False)
             return False
+        message.about = {**_about("change", [order]), "rev": change.revision}
         order.revision, order.change_digest = change.revision, change.digest
         if order.state is OrderState.HELD:  # TWS says nothing of what it keeps back
             order.args, order.has_followup = change.args, True
@@ -185,11 +187,12 @@ class OrderDeparture:
         """
         order.revision, order.state, order.args, order.kept, order.has_followup = before
         order.change_digest, order.pending = b"", None
-        why = f"the change could not be recorded, and was not sent: {self._orders.journal.fault}"
+        why = f"the change could not be recorded, and was not sent: {self._gate.store_fault}"
         self._notifications.notify_error(order, NOT_CONNECTED, why, ends=False)
 
-    def cancel_leaves(self, order: Order, _: OutboundMessage) -> bool:
+    def cancel_leaves(self, order: Order, message: OutboundMessage) -> bool:
         """Note that a cancel is being written."""
+        message.about = {**_about("cancel", [order]), "cause": order.cancelled_by}
         self._unreported.cancel_left(order)
         return True
 
@@ -232,3 +235,13 @@ class OrderDeparture:
     def parent(self, order: Order) -> Order | None:
         """Return the parent of an order; None if it has none that this daemon knows."""
         return self._orders.parent(order)
+
+
+def _about(does: str, orders: Sequence[Order]) -> dict[str, Any]:
+    """Return the facts for the audit about orders that leave."""
+    return {
+        "does": does,
+        "owner": orders[0].owner,
+        "keys": [order.key for order in orders],
+        "orders": [order.order_id for order in orders],
+    }

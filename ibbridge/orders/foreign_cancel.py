@@ -43,6 +43,7 @@ class ForeignCancel:
         message = self._sender.message(
             request, checked, client=command_id.client, on_drop=partial(self._dropped, order)
         )
+        message.about = {"does": "cancel", "owner": "ext", "orders": [order.order_id], "permId": perm_id}
         self._sender.send(message)
         return {"permId": perm_id, "orderId": order.order_id, "topic": self._notifications.topic(order.whose)}
 

@@ -56,6 +56,7 @@ class GlobalCancel:
         message = self._sender.message(
             active.request, args, client=active.client, on_send=self._leaves, on_drop=self._dropped
         )
+        message.about = {"does": "cancel all"}
         self._requesters[message] = [active]
         try:
             self._sender.send(message)

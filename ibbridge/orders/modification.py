@@ -90,7 +90,7 @@ class OrderModification:
             order.change, order.change_digest, order.queued = before
             raise
         if not message.waits and order.revision != revision:
-            fault = f"the change was not sent, because it could not be recorded: {self._orders.journal.fault}"
+            fault = f"the change was not sent, because it could not be recorded: {self._gate.store_fault}"
             raise CommandRefused("E_STORE", fault, outcome="not_sent", retry_after=5.0)
         return self._result(order, revision)
 

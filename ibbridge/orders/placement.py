@@ -130,7 +130,7 @@ class OrderPlacement:
                 for order in orders:
                     self._departure.withdrawn(order)
         if any(order.unsent and order.error is None for order in orders):
-            fault = f"the order was not placed, because it could not be recorded: {self._orders.journal.fault}"
+            fault = f"the order was not placed, because it could not be recorded: {self._gate.store_fault}"
             raise CommandRefused("E_STORE", fault, outcome="not_sent", retry_after=5.0)
 
     def publish(self, orders: Sequence[Order]) -> None:

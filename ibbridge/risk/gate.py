@@ -79,6 +79,11 @@ class TradingGate:
         if fault := self._store.fault:
             raise CommandRefused("E_STORE", f"{consequence}: {fault}", outcome="not_sent", retry_after=5.0)
 
+    @property
+    def store_fault(self) -> str:
+        """Text that says why orders cannot be recorded; empty if they can."""
+        return self._store.fault
+
     def set_windows(self, windows: tuple[Window, ...]) -> None:
         """Change the restart windows."""
         self._windows = windows

@@ -29,7 +29,8 @@ class Audit(Protocol):
         """Record a fact: a `command`, `decision`, `sent`, `operator` act or `connection`.
 
         Facts are plain values, bytes, and objects with fields, such as an `Identity`. They must not be changed
-        afterwards. A fact that is None is left out. Never raises, and may be called from any thread.
+        afterwards. A fact that is None is left out. `facts` may be a function that gives more of them later, when
+        nobody waits. Never raises, and may be called from any thread.
         """
 
 

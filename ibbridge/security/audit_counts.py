@@ -71,8 +71,8 @@ class Allowance:
 
 
 @dataclass(slots=True)
-class Count:
-    """Count of alike events. `about` are the facts that they share."""
+class Tally:
+    """Tally of alike events. `about` are the facts that they share."""
 
     about: Mapping[str, Any]
     until: float
@@ -101,7 +101,7 @@ class AuditCounts:
     """Counts of events that are not written one by one."""
 
     def __init__(self, now: float) -> None:
-        self._counts: dict[Hashable, Count] = {}
+        self._counts: dict[Hashable, Tally] = {}
         self._origins: dict[Hashable, Allowance] = {}
         self._all = Allowance(BURST_OF_ALL, RATE_OF_ALL, now)
         self._taken = Allowance(TAKEN, RATE_TAKEN, now)
@@ -177,11 +177,11 @@ class AuditCounts:
         found = self._counts.get(key)
         if found is None and len(self._counts) < MOST_COUNTS and self._all.refill(now) >= 1.0:
             self._all.take()
-            found = self._counts[key] = Count(about, now + SHORTEST, SHORTEST)
+            found = self._counts[key] = Tally(about, now + SHORTEST, SHORTEST)
         if found is None:
             found = self._counts.get("others")
         if found is None:
-            found = self._counts["others"] = Count({"of": "others"}, now + SHORTEST, SHORTEST)
+            found = self._counts["others"] = Tally({"of": "others"}, now + SHORTEST, SHORTEST)
         found.add(event)
 
 

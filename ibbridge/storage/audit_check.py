@@ -30,7 +30,7 @@ SET_BACK = 1_000_000
 """Microseconds by which a record may be older than the one before without a word."""
 
 
-class Place(NamedTuple):
+class LinePlace(NamedTuple):
     """Place of a line: its file, its number in the file, and the offset of its first byte."""
 
     file: str = ""
@@ -44,7 +44,7 @@ class Place(NamedTuple):
 class Break(NamedTuple):
     """Break: the place where the audit is not as it was written, and what is wrong there."""
 
-    place: Place
+    place: LinePlace
     what: str
 
 
@@ -110,18 +110,18 @@ class AuditCheck:
         self._next = ""  # the file that a last line names
         self._region: _Region | None = None
         self._is_first = True  # no record was read in this file
-        self._unfinished: tuple[Place, int] | None = None
+        self._unfinished: tuple[LinePlace, int] | None = None
 
     def begin_file(self, name: str) -> None:
         """Begin a file. The files come in their order."""
         if self._unfinished is not None:
             self._break(self._unfinished[0], "the line has no end, and another file follows: its rest was cut off")
         if self._next and self._next != name:
-            self._break(Place(name), f"the file {self._next}, which the one before names as the next, is missing")
+            self._break(LinePlace(name), f"the file {self._next}, which the one before names as the next, is missing")
         self.found.files.append(name)
         self._next, self._region, self._is_first, self._unfinished = "", None, True, None
 
-    def line(self, place: Place, raw: bytes) -> None:
+    def line(self, place: LinePlace, raw: bytes) -> None:
         """Take a line with its end."""
         if not raw.endswith(b"\n"):
             self._unfinished = place, len(raw)
@@ -143,20 +143,20 @@ class AuditCheck:
 
     def end(self) -> Findings:
         """End the check, and return what was found."""
-        found, last = self.found, Place(self.found.files[-1] if self.found.files else "")
+        found, last = self.found, LinePlace(self.found.files[-1] if self.found.files else "")
         if self._unfinished is not None:
             self._note(self._unfinished[0], f"the last line is unfinished ({self._unfinished[1]} bytes)")
         if self._next:
             self._break(last, f"the file {self._next}, which it names as the next, is missing")
         if found.records and self._oldest and found.first_seq > self._oldest:
-            self._break(Place(found.files[0]), f"{_range(self._oldest, found.first_seq - 1)} missing before it")
+            self._break(LinePlace(found.files[0]), f"{_range(self._oldest, found.first_seq - 1)} missing before it")
         if not found.records:
             self._break(last, "there is no record")
         elif self._wanted is not None and not self._is_met:
             self._miss(self._wanted, last)
         return found
 
-    def _miss(self, wanted: Head, last: Place) -> None:
+    def _miss(self, wanted: Head, last: LinePlace) -> None:
         """Say why the record that was noted is not there."""
         found = self.found
         if wanted.seq < found.first_seq:
@@ -166,7 +166,7 @@ class AuditCheck:
         else:
             self._break(last, f"record {wanted.seq}, which was noted, is missing")
 
-    def _take(self, place: Place, record: Mapping[str, Any], head: Head) -> None:
+    def _take(self, place: LinePlace, record: Mapping[str, Any], head: Head) -> None:
         found, kind, ts = self.found, record["kind"], record["ts"]
         found.first_seq = found.first_seq or head.seq
         found.first = found.first or ts
@@ -184,7 +184,7 @@ class AuditCheck:
             if head.digest != self._wanted.digest:
                 self._break(place, f"record {head.seq} is not the one that was noted: its digest is {head.digest}")
 
-    def _unchained(self, place: Place, record: Mapping[str, Any]) -> str:
+    def _unchained(self, place: LinePlace, record: Mapping[str, Any]) -> str:
         """Return why a record does not go on the chain; empty if it does."""
         last, seq, kind = self.found.head, record["seq"], record["kind"]
         if self._is_first and kind not in (FILE, TORN):
@@ -201,13 +201,13 @@ class AuditCheck:
             return f"record {seq} does not name the record before it: one of the two was changed"
         return ""
 
-    def _break(self, place: Place, what: str) -> None:
+    def _break(self, place: LinePlace, what: str) -> None:
         if len(self.found.breaks) < MOST_BREAKS:
             self.found.breaks.append(Break(place, what))
         else:
             self.found.more_breaks += 1
 
-    def _note(self, place: Place, what: str) -> None:
+    def _note(self, place: LinePlace, what: str) -> None:
         if len(self.found.notes) < MOST_BREAKS:
             self.found.notes.append(Break(place, what))
 
@@ -221,7 +221,7 @@ def checked(directory: pathlib.Path, wanted: Head | None = None) -> Findings:
         with path.open("rb") as file:
             while raw := file.readline(LONGEST_LINE):
                 number += 1
-                check.line(Place(path.name, number, offset), raw)
+                check.line(LinePlace(path.name, number, offset), raw)
                 offset += len(raw)
     return check.end()
 

@@ -98,7 +98,7 @@ class AuditLog:
             return False
         now = self._clock.monotonic()
         while self._events:
-            event = self._events.popleft()
+            event = _whole(self._events.popleft())
             if self._counts.admit(event, now):
                 self._link(self._chain, *_named(event))
         return self._write(self._chain)
@@ -240,6 +240,12 @@ class AuditLog:
             self._write(self._chain)
         self._writer.close()
         self._chain = None
+
+
+def _whole(event: Event) -> Event:
+    """Return an event with the facts that a function was to give later."""
+    later = event.facts.pop("facts", None)
+    return event if later is None else event._replace(facts={**event.facts, **later()})
 
 
 def _named(event: Event) -> tuple[str, int, Mapping[str, Any]]:

@@ -28,10 +28,10 @@ class Journal(StoreFile, Protocol):
 
 
 class StoreFaults:
-    """Faults of the event store and of the order journal."""
+    """Faults of the event store, of the order journal, and of `others` without which no order leaves."""
 
-    def __init__(self, events: StoreFile, journal: Journal) -> None:
-        self._files: Sequence[StoreFile] = (events, journal)
+    def __init__(self, events: StoreFile, journal: Journal, *others: StoreFile) -> None:
+        self._files: Sequence[StoreFile] = (events, journal, *others)
         self._journal = journal
 
     @property

@@ -6,17 +6,22 @@ purpose of a message.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge.codec.schema import Pace
+from ibbridge.security.audit import NO_AUDIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ibbridge.clock import Timer, TimerClock
     from ibbridge.codec import Dialect
+    from ibbridge.security.audit import OrderAudit
     from ibbridge.tws.outbound import Held, OutboundMessage
     from ibbridge.tws.send_queue import SendQueue
+
+AUDITED = frozenset((Pace.CANCEL, Pace.ORDER))
+"""Paces of orders, changes and cancels, whose bytes the audit has before they leave."""
 
 MOST_UNSENT = 1_048_576
 """Bytes written that TWS has not taken yet, above which requests are refused: with a host that hangs they pile up."""
@@ -43,12 +48,16 @@ class SendPort:
     """Port that queues messages, and writes them to the connection that is attached.
 
     `commit` puts on the disk what must be there before messages with `on_refuse` leave; it returns False if it failed.
+    `audit` gets the bytes of orders, changes and cancels before they leave.
     """
 
-    def __init__(self, send_queue: SendQueue, commit: Callable[[], bool], clock: TimerClock) -> None:
+    def __init__(
+        self, send_queue: SendQueue, commit: Callable[[], bool], clock: TimerClock, audit: OrderAudit = NO_AUDIT
+    ) -> None:
         self._send_queue = send_queue
         self._commit = commit
         self._clock = clock
+        self._audit = audit
         self._writer: TransportWriter | None = None
         self._timer: Timer | None = None
 
@@ -131,13 +140,25 @@ class SendPort:
         self._come_back(now)
 
     def _committed(self, leaving: list[OutboundMessage]) -> list[OutboundMessage]:
-        """Commit before messages leave that need it, all in one commit. Return the messages that may leave."""
-        if all(message.on_refuse is None for message in leaving) or self._commit():
+        """Record and commit before messages leave that need it. Return the messages that may leave.
+
+        A cancel leaves although it cannot be recorded.
+        """
+        is_recorded = self._recorded(leaving)
+        if all(message.on_refuse is None for message in leaving) or (is_recorded and self._commit()):
             return leaving
         for message in leaving:
             if message.on_refuse is not None:
+                self._audit.record("withheld", **_about(message))
                 message.on_refuse(message)
         return [message for message in leaving if message.on_refuse is None]
+
+    def _recorded(self, leaving: list[OutboundMessage]) -> bool:
+        """Record orders, changes and cancels that are about to leave. Return False if they cannot be recorded."""
+        audited = [message for message in leaving if message.request.pace in AUDITED]
+        for message in audited:
+            self._audit.record("sent", **_about(message), bytes=message.data)
+        return not audited or self._audit.flush()
 
     def _come_back(self, now: float) -> None:
         """Set a timer for the time when the next messages may leave."""
@@ -146,3 +167,8 @@ class SendPort:
             self._timer = None
         if (wake := self._send_queue.wake()) is not None:
             self._timer = self._clock.call_later(max(0.0, wake - now), self._drain)
+
+
+def _about(message: OutboundMessage) -> dict[str, Any]:
+    """Return the facts that name a message in the audit."""
+    return {"request": message.request.name, "client": message.client or "ibbridge", **message.about}

@@ -253,7 +253,7 @@ def test_junk_pushes_out_no_reply_to_what_was_done(middle):
     for number in range(12_000):
         junk = {"id": number, "cmd": "cancelOrder", "client": "a" if number % 2 else f"c{number}"}
         middle.commands.answer(msgpack.packb(junk))
-    assert len(middle.commands._refusals) == MOST_REFUSALS
+    assert len(middle.commands._endpoint._refusals) == MOST_REFUSALS
     assert middle.call(command) == {**done, "dup": True}
 
 

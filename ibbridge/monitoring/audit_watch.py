@@ -1,0 +1,38 @@
+"""Watch over the audit: its fault is an alarm, its records and its head are published for those who may see them.
+
+The messages are outside the sequences of streams and are not stored: the audit itself has them, and counts them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ibbridge.clock import Clock
+    from ibbridge.monitoring.alarms import Alarms
+    from ibbridge.security.audit import DaemonAudit
+    from ibbridge.streams.publisher import Publisher
+
+
+class AuditWatch:
+    """Watch over the audit."""
+
+    def __init__(self, audit: DaemonAudit, alarms: Alarms, publisher: Publisher, clock: Clock) -> None:
+        self._audit = audit
+        self._alarms = alarms
+        self._publisher = publisher
+        self._clock = clock
+        self._published = 0  # the last head's
+
+    def tick(self) -> None:
+        """Let the audit do its periodic work, update the alarm, publish new records and their head."""
+        audit = self._audit
+        audit.tick()
+        ts = self._clock.utc_us()
+        self._alarms.update("audit", audit.fault, ts)
+        for record in audit.take_written():
+            self._publisher.publish_unsequenced(record["kind"], record, ts, "sys", "audit")
+        head = audit.head
+        if head.seq != self._published:
+            self._published = head.seq
+            self._publisher.publish_unsequenced("head", {"seq": head.seq, "digest": head.digest}, ts, "sys", "audit")
