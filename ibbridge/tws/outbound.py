@@ -48,8 +48,8 @@ class OutboundMessage:
     called when they are written: what need not come before is done there, because it takes time. `on_drop` is called if
     the connection is lost while the message waits. A message with `on_refuse` is written only after a commit
     that follows `on_send`; `on_refuse` is called, and the message is dropped, if the commit fails. `instead_of` holds
-    earlier messages that this message replaces in the queue. `weight` is the number of messages that TWS counts. `about`
-    has facts for the audit, which the part that sends an order knows when the order leaves.
+    earlier messages that this message replaces in the queue. `weight` is the number of messages that TWS counts.
+    `about` has facts for the audit, which the part that sends an order knows when the order leaves.
     """
 
     request: Request
