@@ -272,9 +272,10 @@ def assemble(config: Config, outside: Outside) -> Parts:
     builtin = BuiltinCommands(streams.publisher, orders.acceptance, lambda: collect(status), {**halt_commands.does})
     access = credentials.access(config.security)
     peerage = outside.peerage or access
-    commands = CommandEndpoint(streams.publisher, ib_requests, builtin, clock, OrderRights(peerage))
-    audited = AuditedCommands(commands, outside.audit, peerage)
-    bus = outside.bus(config.bus, audited, streams.publisher.welcome, access)
+    commands = AuditedCommands(
+        CommandEndpoint(streams.publisher, ib_requests, builtin, clock, OrderRights(peerage)), outside.audit, peerage
+    )
+    bus = outside.bus(config.bus, commands, streams.publisher.welcome, access)
     turn.connect(streams.publisher, bus)
 
     errors = ErrorRouter(
@@ -349,7 +350,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         "surplusFields": surplus.counts,
     }
     return Parts(
-        streams, tws, requests, orders, listeners, connector, dispatcher, router, unreadable, ib_requests, audited,
+        streams, tws, requests, orders, listeners, connector, dispatcher, router, unreadable, ib_requests, commands,
         bus, heartbeat, surplus, store, store_watch, health_checks, watchdog, recorder,
         mass_cancels,
     )  # fmt: skip
