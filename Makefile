@@ -100,7 +100,7 @@ docs: $(VENV)/.installed-dev  ## what is written from the code: config/ibbridge.
 
 clean:  ## removes everything that make made
 	rm -f $(GENERATED) $(COMPILED:=.*.so)
-	rm -rf $(VENV) .venv-3.* .foreign $(NODE_CLIENT)/node_modules fuzz/found build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-3.* .foreign .machine $(NODE_CLIENT)/node_modules fuzz/found build dist *.egg-info .coverage .coverage.* htmlcov .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find ibbridge tests benchmarks soak fuzz -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 COMPILED := ibbridge/codec/_speedups ibbridge/streams/_sequencer ibbridge/zeromq/_zmq_send
