@@ -191,11 +191,11 @@ PURE = {re.findall(r"`(\w+)`", row)[0] for row in ROWS if "(pure)" in row}
 PURE_MODULES = {
     f"{name}.py"
     for name in (
-        "commands/builtin", "commands/endpoint", "commands/fair_memory", "commands/ib_requests", "commands/reply_cache",
-        "commands/unpacking", "config/reload", "monitoring/alarms", "monitoring/health_checks",
-        "monitoring/process_health", "recording/format", "tws/decode_errors", "tws/fair_queue", "tws/outbound",
-        "tws/request_limits", "tws/send_queue", "tws/sender", "tws/session", "tws/supervisor", "tws/token_bucket",
-        "tws/waiting_messages",
+        "commands/bug_report", "commands/builtin", "commands/endpoint", "commands/fair_memory", "commands/ib_requests",
+        "commands/reply_cache", "commands/unpacking", "config/reload", "monitoring/alarms", "monitoring/health_checks",
+        "monitoring/process_health", "monitoring/redaction", "recording/format", "tws/decode_errors", "tws/fair_queue",
+        "tws/outbound", "tws/request_limits", "tws/send_queue", "tws/sender", "tws/session", "tws/supervisor",
+        "tws/token_bucket", "tws/waiting_messages",
     )
 }  # fmt: skip
 """Pure modules of packages that are not pure as a whole."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
+from ibbridge.commands.bug_report import report
 from ibbridge.commands.ib_requests import unknown
 from ibbridge.commands.reply_cache import ReplyCache, digest, repeated
 from ibbridge.commands.takes import ANEW, NAMED, TAKES
@@ -96,9 +97,9 @@ class CommandEndpoint:
         except CommandRefused as error:
             reply = self._refused(asked.identifier, error)
             replies = self._of_refused[error.outcome]
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - the one place: a bug costs one command, and not the daemon
             self._counts["internalErrors"] += 1
-            log.exception("bug in ibbridge: command answered with E_INTERNAL: %.500r", request[:2000])
+            log.error("bug in ibbridge: command answered with E_INTERNAL: %s", report(request, error))  # noqa: TRY400
             fault = "this is a bug in ibbridge; its log has the details. The command may or may not have been executed"
             reply = self._refused(asked.identifier, CommandRefused("E_INTERNAL", fault, outcome="unknown"))
         if asked.memory and asked.anew:

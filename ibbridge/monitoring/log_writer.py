@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from ibbridge.monitoring.log_format import LONGEST, LogFormatter, to_journal
 from ibbridge.monitoring.log_output import LogOutput
 from ibbridge.monitoring.printable import printable
+from ibbridge.monitoring.redaction import redacted
 
 if TYPE_CHECKING:
     from typing import Self
@@ -137,8 +138,8 @@ class LogWriter(logging.Handler):
         self.put(text, record.levelno)
 
     def put(self, text: str, level: int) -> None:
-        """Queue formatted lines, or count them as dropped, without waiting."""
-        line = text.encode("utf-8", "backslashreplace") + b"\n"
+        """Queue formatted lines without their secrets, or count them as dropped, without waiting."""
+        line = redacted(text).encode("utf-8", "backslashreplace") + b"\n"
         self.acquire()
         try:
             if self._closed:

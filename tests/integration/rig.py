@@ -126,7 +126,14 @@ class Bridge:
     """A daemon in a process of its own, and its clients. Ended, whatever happens, when the block is left."""
 
     def __init__(
-        self, tws_port: int, *, pub: str = "", rep: str = "", within: Sequence[str] = (), **settings: Any
+        self,
+        tws_port: int,
+        *,
+        pub: str = "",
+        rep: str = "",
+        within: Sequence[str] = (),
+        config: str = "",
+        **settings: Any,
     ) -> None:
         self._directory = tempfile.mkdtemp(prefix="ib")  # short: the path of an ipc endpoint has little room
         self.pub = pub or f"ipc://{self._directory}/pub"
@@ -144,7 +151,8 @@ class Bridge:
         sets = [part for name, value in given.items() for part in ("--set", f"{name}={value}")]
         self.store = pathlib.Path(given["store.path"])
         self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed with the rest
-        self._command = [*within, sys.executable, "-m", "ibbridge", "run", *sets]
+        file = ["-c", config] if config else []
+        self._command = [*within, sys.executable, "-m", "ibbridge", "run", *file, *sets]
         self.start()
 
     def start(self) -> None:
