@@ -220,6 +220,10 @@ class Bus:
             if not emptied:
                 self._turn_again()
 
+    def connected(self, peer: bytes) -> bool:
+        """Return True if a connection that has sent commands is open."""
+        return self._endpoints is not None and self._clients.known(peer.hex()) is not None
+
     def close(self) -> None:
         """Unbind, and wait at most `linger_ms` until the queued messages are sent. A second call does nothing."""
         self.send = _closed

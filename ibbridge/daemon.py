@@ -181,6 +181,7 @@ class Daemon:
         self.parts.tws.ids.tick()
         streams.halts.load()
         self.parts.mass_cancels.load()
+        self.parts.dead_man.begin()
 
     def _report_start(self) -> None:
         """Publish a fault of the store, and what the start has found out about orders. Tell the audit of the start."""

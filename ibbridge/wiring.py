@@ -26,6 +26,7 @@ from ibbridge.commands.endpoint import CommandEndpoint
 from ibbridge.commands.executors import Executors
 from ibbridge.commands.halt_commands import HaltCommands
 from ibbridge.commands.ib_requests import IbRequests
+from ibbridge.commands.liveness_commands import LivenessCommands
 from ibbridge.commands.order_commands import OrderCommands
 from ibbridge.commands.order_rights import OrderRights
 from ibbridge.config import credentials
@@ -51,6 +52,7 @@ from ibbridge.monitoring.store_watch import StoreWatch
 from ibbridge.monitoring.surplus_fields import SurplusFields
 from ibbridge.monitoring.watchdog import Watchdog, watchdog_seconds
 from ibbridge.orders.acceptance import JournalAcceptance
+from ibbridge.orders.dead_man import DeadMan
 from ibbridge.orders.departure import OrderDeparture
 from ibbridge.orders.execution_ledger import ExecutionLedger
 from ibbridge.orders.foreign_cancel import ForeignCancel
@@ -63,6 +65,7 @@ from ibbridge.orders.modification import OrderModification
 from ibbridge.orders.notifications import OrderNotifications
 from ibbridge.orders.order_accounts import OrderAccounts
 from ibbridge.orders.order_canceller import OrderCanceller
+from ibbridge.orders.order_certainty import OrderCertainty
 from ibbridge.orders.order_keys import OrderKeys, key_name
 from ibbridge.orders.order_states import OrderStates
 from ibbridge.orders.owner_positions import OwnerPositions
@@ -86,6 +89,7 @@ from ibbridge.requests.timeouts import RequestTimeouts
 from ibbridge.requests.tracker import RequestTracker
 from ibbridge.risk.gate import TradingGate
 from ibbridge.risk.halt import Halts
+from ibbridge.risk.liveness import Liveness
 from ibbridge.security.audit import NO_AUDIT
 from ibbridge.storage.audit_log import AuditLog
 from ibbridge.storage.event_store import EventStore, StoreError
@@ -153,6 +157,7 @@ class Streams:
     events: BridgeEvents
     alarms: Alarms
     halts: Halts
+    liveness: Liveness
     order_keys: OrderKeys
     journal: OrderJournal
     perm_ids: PermIdWatch
@@ -232,6 +237,7 @@ class Parts:
     watchdog: Watchdog
     recorder: Recorder | None
     mass_cancels: MassCancels
+    dead_man: DeadMan
 
 
 def assemble(config: Config, outside: Outside) -> Parts:
@@ -263,13 +269,11 @@ def assemble(config: Config, outside: Outside) -> Parts:
         orders.placement, global_cancel, requests.service, subscribe, settings, order_commands, foreign_cancel
     )
     ib_requests = IbRequests(tws.sender, executors, config.commands.allow)
-    canceller = OrderCanceller(
-        orders.placement, foreign_cancel, orders.registry, OrderAccounts(tws.session), tws.session
-    )
-    mass_cancels = MassCancels(canceller, store, streams.events.mass_cancel, clock)
+    mass_cancels, dead_man = _cancels(streams, tws, orders, foreign_cancel, outside)
     listeners = (*_listeners(tws, requests, orders, settings, surplus), order_router, mass_cancels)
     halt_commands = HaltCommands(streams.halts, mass_cancels, OrderAccounts(tws.session), clock)
-    builtin = BuiltinCommands(streams.publisher, orders.acceptance, lambda: collect(status), {**halt_commands.does})
+    further = {**halt_commands.does, **LivenessCommands(streams.liveness).does}
+    builtin = BuiltinCommands(streams.publisher, orders.acceptance, lambda: collect(status), further, streams.liveness)
     access = credentials.access(config.security)
     peerage = outside.peerage or access
     commands = AuditedCommands(
@@ -293,7 +297,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
 
     store_watch = StoreWatch(store, streams.events, clock)
     health_checks = HealthChecks(streams.alarms, config.tws.not_ready_alarm, config.store.slow, clock.monotonic())
-    sample = partial(_sample, config, tws.session, outside, orders, mass_cancels)
+    sample = partial(_sample, config, tws.session, outside, orders, (mass_cancels, dead_man))
     health = HealthWatch(health_checks, sample, orders.gate.window, clock)
     limit = memory_limit(config.memory.limit_mb, config.ring.bytes)
     process = ProcessWatch(streams.alarms, limit, bus.shed, outside.log_writer, clock)
@@ -306,6 +310,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         orders.registry.trim,
         tws.ids.tick,
         streams.halts.tick,
+        lambda: dead_man.tick(bus.connected),
         undecodable.tick,
         streams.perm_ids.tick,
         health.tick,
@@ -352,7 +357,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
     return Parts(
         streams, tws, requests, orders, listeners, connector, dispatcher, router, unreadable, ib_requests, commands,
         bus, heartbeat, surplus, store, store_watch, health_checks, watchdog, recorder,
-        mass_cancels,
+        mass_cancels, dead_man,
     )  # fmt: skip
 
 
@@ -370,7 +375,8 @@ def _streams(config: Config, outside: Outside, send: Callable[[list[bytes]], Non
     events = BridgeEvents(publisher, clock)
     alarms = Alarms(events.alarm)
     halts = Halts(store, events.halt)
-    return Streams(publisher, events, alarms, halts, order_keys, journal, PermIdWatch(alarms, clock))
+    liveness = Liveness(config.liveness, store, clock.monotonic)
+    return Streams(publisher, events, alarms, halts, liveness, order_keys, journal, PermIdWatch(alarms, clock))
 
 
 def _tws(config: Config, streams: Streams, outside: Outside) -> Tws:
@@ -446,6 +452,17 @@ def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outs
     )  # fmt: skip
 
 
+def _cancels(
+    streams: Streams, tws: Tws, orders: Orders, foreign_cancel: ForeignCancel, outside: Outside
+) -> tuple[MassCancels, DeadMan]:
+    canceller = OrderCanceller(
+        orders.placement, foreign_cancel, orders.registry, OrderAccounts(tws.session), tws.session
+    )
+    mass_cancels = MassCancels(canceller, outside.store, streams.events.mass_cancel, outside.clock)
+    certainty = OrderCertainty(tws.session, orders.reconciliation, orders.gate)
+    return mass_cancels, DeadMan(streams.liveness, orders.registry, mass_cancels, certainty, outside.clock)
+
+
 def _listeners(
     tws: Tws, requests: Requests, orders: Orders, settings: ClientSettings, surplus: SurplusFields
 ) -> Sequence[ConnectionListener]:
@@ -482,7 +499,7 @@ def _tick(listeners: Sequence[ConnectionListener], now: float) -> None:
 
 
 def _sample(
-    config: Config, session: Session, outside: Outside, orders: Orders, mass_cancels: MassCancels
+    config: Config, session: Session, outside: Outside, orders: Orders, cancels: tuple[MassCancels, DeadMan]
 ) -> HealthSample:
     store, journal = outside.store, outside.order_store
     return HealthSample(
@@ -495,7 +512,8 @@ def _sample(
         store.shortage,
         journal.fault or journal.doubt,
         orders.reconciliation.why,
-        mass_cancels.overdue(HALT),
+        cancels[0].overdue(HALT),
+        cancels[1].alarm,
     )
 
 

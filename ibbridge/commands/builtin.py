@@ -5,7 +5,7 @@ This module knows streams and their state. It must not know the form of commands
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge.commands.takes import TAKES, check
 from ibbridge.protocol.errors import CommandRefused
@@ -23,10 +23,18 @@ REPLAYED_BYTES = 256 * 1024
 """Limits of one reply to `replay`, in messages and bytes. A reply at the limit takes about a millisecond to build."""
 
 
+class ClientWords(Protocol):
+    """Part that notes which clients are there."""
+
+    def word(self, client: str | None, peer: bytes) -> None:
+        """Note that a command of a client has come over a connection; None for one that may not trade."""
+
+
 class BuiltinCommands:
     """Executor of the daemon's own commands.
 
     `status` returns the result of the command `status`. `further` are commands of other parts, by name.
+    `words` is told of every command of a client.
     """
 
     def __init__(
@@ -35,7 +43,9 @@ class BuiltinCommands:
         acceptance: JournalAcceptance,
         status: Callable[[], dict[str, Any]],
         further: Mapping[str, Callable[[dict[str, Any], str], dict[str, Any]]],
+        words: ClientWords,
     ) -> None:
+        self.words = words
         self._publisher = publisher
         self._does: Mapping[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
             "ping": lambda _, __: {"pong": True},

@@ -117,6 +117,7 @@ class CommandEndpoint:
         self._publisher.flush()  # no reply may show what is not committed yet: a snapshot holds durable messages
         command = _unpacked(request)
         asked.identifier = identifier = _identifier(command)
+        self._note_word(command, asked.peer)
         memory = _memory(command, identifier)
         first = self._first_reply(identifier, *memory) if memory else None
         if first:
@@ -127,6 +128,12 @@ class CommandEndpoint:
         result = self._result(command, identifier, asked.peer)
         dup = {"dup": True} if result.pop("dup", False) or first is not None else {}
         return self._packed(identifier, {"ok": True, "result": result}, dup)
+
+    def _note_word(self, command: Mapping[str, Any], peer: bytes) -> None:
+        """Note that the client of a command is there, whatever it wants. Who may not trade under a name is not it."""
+        client = command.get("client")
+        named = isinstance(client, str) and 0 < len(client) <= LONGEST_CLIENT
+        self._builtin.words.word(client if named and self._rights.trades(peer) else None, peer)
 
     def _is_meant(self, epoch: Any) -> None:
         """Refuse a command for an earlier daemon process, which may have executed the command already."""

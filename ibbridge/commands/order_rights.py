@@ -29,6 +29,10 @@ class OrderRights:
     def __init__(self, peerage: Peerage) -> None:
         self._peerage = peerage
 
+    def trades(self, peer: bytes) -> bool:
+        """Return True if the role of a connection may send orders."""
+        return self._peerage.identity(peer).role in TRADING_ROLES
+
     def check(self, peer: bytes, command: str) -> None:
         """Refuse a command that the role of the connection does not allow."""
         _check(self._peerage.identity(peer), command)

@@ -56,15 +56,26 @@ TAKES: Mapping[str, tuple[Takes, ...]] = {
     ),
     "resume": _SCOPED,
     "haltStatus": (Takes("cancel", str, "the `id` of a mass cancel, to see what has become of its orders"),),
+    "hello": (
+        Takes("ttl", float, "seconds without a command of this client after which it is lost; as configured (15)"),
+        Takes(
+            "cancel_on_disconnect", str, "what cancels its orders: `never`, `loss`, `logout` or `both`; as configured"
+        ),
+        Takes("window", float, "seconds from the loss until its orders are cancelled; as configured (5)"),
+    ),
+    "alive": (),
+    "logout": (),
     "acceptJournal": (),
 }
 """Arguments of each of the daemon's own commands, by command name."""
 
-ANEW = frozenset(("ping", "status", "snapshot", "replay", "halt", "haltStatus", "orders", "reconcile"))
+ANEW = frozenset(
+    ("ping", "status", "snapshot", "replay", "halt", "haltStatus", "hello", "alive", "logout", "orders", "reconcile")
+)
 """Commands that are executed anew when a client repeats them. Their results describe the moment, and a client that
 repeats `halt` means `halt`."""
 
-NAMED = frozenset(("halt", "resume", "acceptJournal"))
+NAMED = frozenset(("halt", "resume", "hello", "alive", "logout", "acceptJournal"))
 """Commands that require the client's name."""
 
 ORDER_TAKES: Mapping[str, tuple[Takes, ...]] = {
@@ -74,7 +85,13 @@ ORDER_TAKES: Mapping[str, tuple[Takes, ...]] = {
         Takes("order", dict, "the attributes that change, or all of the order", required=True),
     ),
     "placeOrders": (
-        Takes("orders", list, "up to 10 orders, each `{key, contract, order, parent?}`", required=True, items=dict),
+        Takes(
+            "orders",
+            list,
+            "up to 10 orders, each `{key, contract, order, parent?, cancel_on_disconnect?}`",
+            required=True,
+            items=dict,
+        ),
         Takes("on_partial", str, "if TWS refuses one: `cancel` the others (the default), or `keep` them"),
     ),
     "cancelOrders": (

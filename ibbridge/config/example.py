@@ -6,8 +6,12 @@ The module must not know what a setting is for.
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING, Any
 
 from ibbridge.config.model import Config, section_of, settings
+
+if TYPE_CHECKING:
+    import dataclasses
 
 
 def annotated() -> str:
@@ -20,10 +24,17 @@ def annotated() -> str:
         if section := section_of(item):
             lines += ["", *_comment(section.__doc__ or "", ""), f"{title}:"]
             for name, setting in settings(section).items():
-                lines += [*_comment(setting.metadata["why"], "  "), f"  {name}: {_yaml(setting.default)}"]
+                lines += [*_comment(setting.metadata["why"], "  "), *_setting(name, setting)]
         else:
             lines += ["", *_comment(item.metadata["why"], ""), f"#   {item.metadata['example']}", f"{title}: {{}}"]
     return "\n".join(lines) + "\n"
+
+
+def _setting(name: str, setting: dataclasses.Field[Any]) -> list[str]:
+    """Return the lines of a setting in a section; one that is a map has an example."""
+    if "example" in setting.metadata:
+        return [f"  #   {setting.metadata['example']}", f"  {name}: {{}}"]
+    return [f"  {name}: {_yaml(setting.default)}"]
 
 
 def _comment(text: str, indent: str) -> list[str]:

@@ -413,6 +413,38 @@ class OrdersConfig(Section):
 
 
 @dataclass(frozen=True, slots=True)
+class LivenessConfig(Section):
+    """The life of clients, and what becomes of the orders of a client that is lost (docs/protocol.md, Dead man)."""
+
+    ttl: float = _key(
+        15.0,
+        validators.seconds(1, 3_600),
+        "Seconds without a command after which a client counts as lost that does not say otherwise (hello). A client "
+        "whose connections have all closed is lost at once.",
+    )
+    window: float = _key(
+        5.0,
+        validators.seconds(0, 3_600),
+        "Seconds from the loss of a client until its orders are cancelled, unless the client says otherwise. A client "
+        "that comes back within them keeps its orders.",
+    )
+    cancel_on_disconnect: str = _key(
+        "never",
+        validators.choice("never", "loss", "logout", "both"),
+        "What cancels the orders of clients that say nothing about it: never, the loss of the client, its logout, or "
+        "both. With loss, clients must send commands (alive) at least once in ttl seconds.",
+    )
+    clients: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata={
+            "check": validators.choices("never", "loss", "logout", "both"),
+            "why": "The same for single clients, by name. For instance:",
+            "example": "scalper: loss",
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RecordConfig(Section):
     """The recording of all bytes from and to TWS, in files for `ibbridge replay`: see docs/recording.md."""
 
@@ -470,6 +502,7 @@ class Config(Section):
     store: StoreConfig = field(default_factory=StoreConfig)
     commands: CommandsConfig = field(default_factory=CommandsConfig)
     orders: OrdersConfig = field(default_factory=OrdersConfig)
+    liveness: LivenessConfig = field(default_factory=LivenessConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     log: LogConfig = field(default_factory=LogConfig)

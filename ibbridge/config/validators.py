@@ -101,6 +101,29 @@ def choice(*words: str) -> Check:
     return check
 
 
+def choices(*words: str) -> Check:
+    """Return a check for a map of names to one of `words` each."""
+    of_each = choice(*words)
+
+    def check(value: object) -> dict[str, str]:
+        if value is None:  # the section with nothing but comments below it
+            return {}
+        if not isinstance(value, dict):
+            raise _refused("a map of names", value)
+        faults: list[tuple[yaml_document.Path, str]] = []
+        found: dict[str, str] = {}
+        for name, given in value.items():
+            try:
+                found[str(name)] = of_each(given)
+            except RefusedError as refused:
+                faults += [((name, *below), text) for below, text in refused.faults]
+        if faults:
+            raise RefusedError(faults)
+        return found
+
+    return check
+
+
 def names(known: Sequence[str]) -> Check:
     """Return a check for a list of `known` words, which returns a tuple. Each unknown word is a fault of its own."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.orders import state_machine as order
 from ibbridge.requests import state as request
+from ibbridge.risk import liveness
 from ibbridge.subscriptions import state as subscription
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = "docs/architecture.md"
 ORDERS = "docs/order-truth.md"
-PAGES = (ARCHITECTURE, ORDERS)
+PROTOCOL = "docs/protocol.md"
+PAGES = (ARCHITECTURE, ORDERS, PROTOCOL)
 END = "<!-- end -->\n"
 
 
@@ -51,6 +53,7 @@ MACHINES = (
         subscription.SubscriptionEvent,
         subscription.TRANSITIONS,
     ),
+    Machine(PROTOCOL, "risk/liveness.py", liveness.Presence, liveness.PresenceEvent, liveness.TRANSITIONS),
     Machine(ORDERS, "orders/state_machine.py", order.OrderState, order.OrderEvent, order.TRANSITIONS),
 )
 

@@ -21,8 +21,8 @@ REMEMBERED = 60.0
 class HealthSample(NamedTuple):
     """Health sample: TWS (ready for good, stage, error), IB's servers, store (seconds, fault, shortage), and orders.
 
-    Of the orders: the fault of their journal, which of them are unknown for too long, and which a halt was to cancel,
-    and has not.
+    Of the orders: the fault of their journal, which of them are unknown for too long, which a halt was to cancel and
+    has not, and which were cancelled because their client is lost.
     """
 
     ready: bool
@@ -35,6 +35,7 @@ class HealthSample(NamedTuple):
     journal_fault: str = ""
     unknown_orders: str = ""
     halt_cancel: str = ""
+    dead_man: str = ""
 
 
 class HealthChecks:
@@ -75,6 +76,7 @@ class HealthChecks:
         self._alarms.update("journal", sample.journal_fault, ts)
         self._alarms.update("unknownOrders", sample.unknown_orders, ts)
         self._alarms.update("haltCancel", sample.halt_cancel, ts)
+        self._alarms.update("deadMan", sample.dead_man, ts)
         self._look_at_disk(sample.slowest_commit, now, ts)
 
     def _look_at_disk(self, slowest: float, now: float, ts: int) -> None:

@@ -31,7 +31,7 @@ MOST = 10
 CANCEL, KEEP = "cancel", "keep"
 """What becomes of the other orders of a group, if TWS refuses one."""
 
-_MEMBER = ("key", "contract", "order", "parent")
+_MEMBER = ("key", "contract", "order", "parent", "cancel_on_disconnect")
 _FAILED = (Reason.REJECTED, Reason.NOT_AT_TWS, Reason.NOT_SENT)
 _PLACE, _CANCEL = REQUESTS["placeOrder"], REQUESTS["cancelOrder"]
 
@@ -181,6 +181,7 @@ def _key(member: Mapping[str, Any]) -> str:
     if unknown := [name for name in member if name not in _MEMBER]:
         raise CommandRefused("E_ARG", f"{str(unknown[0])[:60]!r} is unknown; an order takes {', '.join(_MEMBER)}")
     order_arguments.parent(member)
+    order_arguments.check_disconnect(member)
     return order_arguments.with_key(dict(member), None)[1]
 
 

@@ -16,7 +16,8 @@ from ibbridge.codec.schema import Kind
 from ibbridge.codec.types import FLOAT, LONGEST_NUMBER
 from ibbridge.orders.order import LONGEST_REF, order_ref
 from ibbridge.protocol.digest import digest
-from ibbridge.protocol.errors import CommandRefused
+from ibbridge.protocol.errors import CommandRefused, shown
+from ibbridge.risk.liveness import CancelOn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,6 +55,9 @@ will, and knows no owner of an attached order.
 
 NOT_OF_AN_ORDER = (*NOT_A_CLIENTS, "whatIf")
 """Attributes that no client gives, also because the key and the name of the command replace them."""
+
+BESIDE = ("parent", "cancel_on_disconnect")
+"""Arguments beside `order` that are for the daemon, and not for TWS."""
 
 _NOTHING = (None, 0, "", "NONE", "None")
 """Values by which TWS reports that an order lacks an attribute, and which clients send back."""
@@ -135,6 +139,14 @@ def parent(args: Mapping[str, Any]) -> str:
     return given
 
 
+def check_disconnect(args: Mapping[str, Any]) -> None:
+    """Refuse an order that says wrongly what a lost client means for it."""
+    given = args.get("cancel_on_disconnect")
+    if given is not None and given not in [each.value for each in CancelOn]:
+        choices = ", ".join(each.value for each in CancelOn)
+        raise CommandRefused("E_ARG", f"cancel_on_disconnect must be one of {choices}, not {shown(given)}")
+
+
 def _with_order(sender: RequestSender, args: Mapping[str, Any], order_id: int, ref: str) -> dict[str, Any]:
     given = args.get("order")
     faults = []
@@ -153,7 +165,7 @@ def _with_order(sender: RequestSender, args: Mapping[str, Any], order_id: int, r
             faults.append(f"order.account is missing: one of {', '.join(sender.accounts)}, or a faGroup")
     if "orderId" in args:
         faults.append("orderId is the daemon's to give; key names the order")
-    rest = {name: value for name, value in args.items() if name not in ("orderId", "parent")}
+    rest = {name: value for name, value in args.items() if name not in ("orderId", *BESIDE)}
     return sender.check(REQUESTS["placeOrder"], {**rest, "order": given, "orderId": order_id}, faults)
 
 

@@ -84,6 +84,7 @@ class OrderPlacement:
                 "E_ARG", f"key: {ref[:80]!r}, which travels in orderRef, may have {LONGEST_REF} characters"
             )
         parent = order_arguments.parent(args)
+        order_arguments.check_disconnect(args)
         if parent and self._orders.find(command_id.client, parent) is None:
             raise CommandRefused("E_ARG", f"parent: {command_id.client} has no order with the key {parent!r}")
         order = Order(command_id.client, key, 0, args, request.name, digest, not_after, parent)

@@ -63,6 +63,11 @@ class ReconciliationSchedule(ConnectionListener):
         """True if TWS has listed all of its orders, as often as their absence from its lists must be seen."""
         return self._compared >= ABSENCES
 
+    @property
+    def is_current(self) -> bool:
+        """True if TWS has listed all of its orders since the connection, or the link to IB's servers, is there."""
+        return self._compared > 0
+
     def request(self) -> None:
         """Have a reconciliation begin as soon as there is a connection to TWS and IB."""
         self._due = None

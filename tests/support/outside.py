@@ -200,6 +200,7 @@ class ListBus:
         self._turned = turned
         self.unsent = self.strays = 0
         self.counts: dict[str, int] = {}
+        self.gone: set[bytes] = set()
         self.endpoints = ("inproc://pub", "inproc://rep")
 
     def send(self, frames: list[bytes]) -> None:
@@ -209,6 +210,9 @@ class ListBus:
 
     def turn(self) -> None:
         self._turned()
+
+    def connected(self, peer: bytes) -> bool:
+        return peer not in self.gone
 
     def check(self) -> None:
         """Find nothing."""

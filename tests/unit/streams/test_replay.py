@@ -35,7 +35,7 @@ class Process:
         self.streams = Publisher(epoch, each_pair(self._send), prefix, MessageHistory(messages, size, shelf))
         if shelf is not None:
             self.streams.restore(shelf.last(), shelf.state())
-        self.bridge = BuiltinCommands(self.streams, None, dict, {})  # type: ignore[arg-type]
+        self.bridge = BuiltinCommands(self.streams, None, dict, {}, None)  # type: ignore[arg-type]
 
     def _send(self, topic: bytes, body: bytes) -> None:
         self.sent.append((topic, body))
