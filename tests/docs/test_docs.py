@@ -298,7 +298,7 @@ def test_a_cancel_names_the_command_that_it_takes_back() -> None:
 def test_the_tests_that_show_a_boundary_of_orders_are_there() -> None:
     page = (ROOT / "docs" / "order-truth.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| .+ → .+ \|$", page, re.MULTILINE)
-    assert len(rows) == 5
+    assert len(rows) == 6
     for row in rows:
         named = re.findall(r"`((?:unit|integration|scenarios|world)[\w/.]*)`", row)
         assert named, row
