@@ -2,7 +2,7 @@
 
 The module opens both sockets, and serves them in turns of the event loop. Subscriptions and requests are read by
 modules of `zeromq`. It must not know msgpack, commands, TWS, or what a topic or a message means: welcomes and replies
-come from callbacks, as bytes.
+are bytes that others make.
 
 Two rules keep the module simple. First, no call waits: both sockets belong to the event loop's thread, and `turn`
 serves them. Second, ZeroMQ's file descriptors are edge-triggered, so a send may swallow the signal that a message has
@@ -34,10 +34,11 @@ from ibbridge.zeromq.zmq_send import outbox
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ibbridge.config.model import BusConfig
     from ibbridge.zeromq.reply_socket import Answering
+    from ibbridge.zeromq.subscription_socket import Subscribing
     from ibbridge.zeromq.zmq_send import Outbox
 
 __all__ = ["Bus", "BusError", "Endpoints"]
@@ -60,8 +61,8 @@ class Bus:
 
     `send` publishes messages of two frames, topics and bodies in turn. `send` neither waits nor fails: a subscriber
     that is more than `sndhwm` messages behind loses new messages (as its sequence numbers show). `send` raises BusError
-    unless the bus is open. `welcome(prefix)` returns the body of the message for a new subscriber of `prefix`. `access`
-    decides who is admitted; without it every peer of this machine has all rights.
+    unless the bus is open. `subscribing` decides about subscriptions, `access` about who is admitted; without it every
+    peer of this machine has all rights.
     """
 
     _pub: zmq.Socket[bytes]
@@ -75,13 +76,13 @@ class Bus:
         self,
         config: BusConfig,
         answering: Answering,
-        welcome: Callable[[bytes], bytes] | None = None,
+        subscribing: Subscribing | None = None,
         access: Access | None = None,
     ) -> None:
         self.send: Callable[[list[bytes]], None] = _closed
         self._config = config
         self._answering = answering
-        self._welcome = welcome
+        self._subscribing = subscribing
         self._access = access or Access(AccessRules(loopback_role="admin"))
         self._handler = zap.ZapHandler(self._access)
         self._opened = ExitStack()
@@ -156,7 +157,7 @@ class Bus:
             self._opened = opened.pop_all()
         self._endpoints = Endpoints(pub, rep)
         self._sockets = [(self._pub, int(zmq.POLLIN)), (self._rep, int(zmq.POLLIN))]
-        self._subscriptions = SubscriptionSocket(self._pub, self._subscribers, self._outbox.send, self._welcome)
+        self._subscriptions = SubscriptionSocket(self._pub, self._subscribers, self._outbox.send, self._subscribing)
         self._replies = ReplySocket(self._rep, config, self._answering, self._clients)
         self.send = self._outbox.send
 
@@ -246,6 +247,19 @@ class Bus:
 
     def _admitted(self, name: str) -> bool:
         return self._access.identity(bytes.fromhex(name)).role != NO_ROLE
+
+    def has_subscriber(self, peer: bytes) -> bool:
+        """Return True while a connection that has subscribed to something is there."""
+        return self._endpoints is not None and self._subscribers.known(peer.hex()) is not None
+
+    def end_subscribers(self, peers: Iterable[bytes], why: str) -> int:
+        """Disconnect subscribers. Return how many there were. Their programs connect, and subscribe, anew."""
+        if self._endpoints is None:
+            return 0
+        found = [peer for each in peers if (peer := self._subscribers.known(each.hex())) is not None]
+        for peer in found:
+            self._subscribers.end(peer, why)
+        return len(found)
 
     def shed(self) -> str:
         """Disconnect the peer for which most bytes are kept. Return a line that names the peer; "" if all have few."""

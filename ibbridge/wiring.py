@@ -28,7 +28,7 @@ from ibbridge.commands.halt_commands import HaltCommands
 from ibbridge.commands.ib_requests import IbRequests
 from ibbridge.commands.liveness_commands import LivenessCommands
 from ibbridge.commands.order_commands import OrderCommands
-from ibbridge.commands.order_rights import OrderRights
+from ibbridge.commands.permissions import Permissions
 from ibbridge.config import credentials
 from ibbridge.inbound.connection_events import ConnectionTracker, NoticeHandler
 from ibbridge.inbound.dispatcher import Dispatcher, Turn
@@ -91,10 +91,16 @@ from ibbridge.risk.gate import TradingGate
 from ibbridge.risk.halt import Halts
 from ibbridge.risk.liveness import Liveness
 from ibbridge.security.audit import NO_AUDIT
+from ibbridge.security.declared_names import DeclaredNames
+from ibbridge.security.identity import LocalPeerage
+from ibbridge.security.instrument_rights import InstrumentKeys
+from ibbridge.security.policy import Policy
+from ibbridge.security.rights import Surroundings
 from ibbridge.storage.audit_log import AuditLog
 from ibbridge.storage.event_store import EventStore, StoreError
 from ibbridge.storage.order_store import OrderStore
 from ibbridge.storage.store_faults import StoreFaults
+from ibbridge.streams.audience import Audience, Doorman
 from ibbridge.streams.envelope import PROTO
 from ibbridge.streams.history import MessageHistory
 from ibbridge.streams.publisher import Publisher
@@ -275,11 +281,13 @@ def assemble(config: Config, outside: Outside) -> Parts:
     further = {**halt_commands.does, **LivenessCommands(streams.liveness).does}
     builtin = BuiltinCommands(streams.publisher, orders.acceptance, lambda: collect(status), further, streams.liveness)
     access = credentials.access(config.security)
-    peerage = outside.peerage or access
+    permissions, audience = _guards(config, streams, tws, orders, outside._replace(peerage=outside.peerage or access))
     commands = AuditedCommands(
-        CommandEndpoint(streams.publisher, ib_requests, builtin, clock, OrderRights(peerage)), outside.audit, peerage
+        CommandEndpoint(streams.publisher, ib_requests, builtin, clock, permissions),
+        outside.audit,
+        outside.peerage or access,
     )
-    bus = outside.bus(config.bus, commands, streams.publisher.welcome, access)
+    bus = outside.bus(config.bus, commands, audience, access)
     turn.connect(streams.publisher, bus)
 
     errors = ErrorRouter(
@@ -319,6 +327,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         lambda: _tick(listeners, clock.monotonic()),
         commands.tick,
         streams.publisher.tick,
+        lambda: audience.forget(bus.has_subscriber),
     )
     signs = {
         "bus": bus.standstill,
@@ -327,7 +336,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
     }
     watchdog = Watchdog(signs, watchdog_seconds())
     says = _heartbeat_sections(streams, tws, store_watch, clock)
-    heartbeat = Heartbeat(streams.publisher, work, says, clock)
+    heartbeat = Heartbeat(streams.publisher, work, says, audience, clock)
     started = clock.monotonic()
     status: Mapping[str, Callable[[], Any]] = {
         "version": lambda: ibbridge.__version__,
@@ -359,6 +368,33 @@ def assemble(config: Config, outside: Outside) -> Parts:
         bus, heartbeat, surplus, store, store_watch, health_checks, watchdog, recorder,
         mass_cancels, dead_man,
     )  # fmt: skip
+
+
+def _guards(
+    config: Config, streams: Streams, tws: Tws, orders: Orders, outside: Outside
+) -> tuple[Permissions, Audience]:
+    """Return those who ask the policy: of each command, and of each subscription."""
+    keys = InstrumentKeys(config.instruments, lambda _: None)
+    around = Surroundings(config.bus.prefix, keys, lambda: tws.session.accounts)
+    clients = {client.name: client.policy for client in credentials.access_rules(config.security).clients}
+    names = DeclaredNames(partial(_has_orders, orders.registry))
+    policy = Policy(config.security.roles, clients, around, names)
+    peerage = outside.peerage or LocalPeerage()
+    contract_of = partial(_contract_of, orders.registry)
+    permissions = Permissions(peerage, policy, contract_of, keys, outside.audit)
+    return permissions, Audience(streams.publisher, Doorman(peerage, policy, outside.audit), outside.clock)
+
+
+def _has_orders(registry: OrderRegistry, owner: str) -> bool:
+    """Return True if a client has ever placed an order, or if the journal cannot say."""
+    page, _ = registry.journal.list_orders(owner, "", 1)
+    return page is None or bool(page)
+
+
+def _contract_of(registry: OrderRegistry, owner: str, key: str) -> Mapping[str, Any] | None:
+    """Return the contract of an order; None if there is no such order."""
+    order = registry.find(owner, key)
+    return order.args.get("contract") if order is not None else None
 
 
 def _streams(config: Config, outside: Outside, send: Callable[[list[bytes]], None]) -> Streams:

@@ -5,17 +5,20 @@ This module knows streams and their state. It must not know the form of commands
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge.commands.takes import TAKES, check
 from ibbridge.protocol.errors import CommandRefused
-from ibbridge.streams import snapshot
+from ibbridge.streams import envelope, snapshot
+from ibbridge.streams.audience import filtered
 from ibbridge.streams.history import Gone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ibbridge.orders.acceptance import JournalAcceptance
+    from ibbridge.security.rights import Rights
     from ibbridge.streams.publisher import Publisher
 
 REPLAYED = 500
@@ -47,32 +50,40 @@ class BuiltinCommands:
     ) -> None:
         self.words = words
         self._publisher = publisher
-        self._does: Mapping[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
-            "ping": lambda _, __: {"pong": True},
-            "status": lambda _, __: status(),
+        self._does: Mapping[str, Callable[[dict[str, Any], str, Rights], dict[str, Any]]] = {
+            "ping": lambda _, __, ___: {"pong": True},
+            "status": lambda _, __, rights: status() if rights.everything else filtered(status(), rights),
             "snapshot": self._snapshot,
             "replay": self._replay,
-            "acceptJournal": lambda _, __: {"accepted": acceptance.accept()},
-            **further,
+            "acceptJournal": lambda _, __, ___: {"accepted": acceptance.accept()},
+            **{name: partial(_without_rights, do) for name, do in further.items()},
         }
 
-    def execute(self, name: str, args: dict[str, Any], client: str) -> dict[str, Any]:
-        """Execute the command of this name and return its result. Raises `CommandRefused`."""
-        check(name, TAKES[name], args)
-        return self._does[name](args, client)
+    def execute(self, name: str, args: dict[str, Any], client: str, rights: Rights) -> dict[str, Any]:
+        """Execute the command of this name and return its result, as far as `rights` let the client see it.
 
-    def _snapshot(self, args: dict[str, Any], _: str) -> dict[str, Any]:
+        Raises `CommandRefused`.
+        """
+        check(name, TAKES[name], args)
+        return self._does[name](args, client, rights)
+
+    def _snapshot(self, args: dict[str, Any], _: str, rights: Rights) -> dict[str, Any]:
         """Return a page of the state of the streams under `prefix`, and `next`: the `after` of the next page."""
         prefix = args.get("prefix", "").encode("utf-8", "replace")
+        rights.check_topic(prefix, "prefix")
         try:
-            streams, following = snapshot.page(self._publisher, prefix, args.get("after", ""))
+            streams, following = snapshot.page(self._publisher, prefix, args.get("after", ""), sees=rights)
         except snapshot.CursorError as error:
             raise CommandRefused("E_ARG", str(error)) from None
         return {"streams": streams, "next": following, "offset": self._publisher.offset}
 
-    def _replay(self, args: dict[str, Any], _: str) -> dict[str, Any]:
-        """Return the messages `from` to `to` of a stream, and `next`: the `from` that gives the rest."""
+    def _replay(self, args: dict[str, Any], _: str, rights: Rights) -> dict[str, Any]:
+        """Return the messages `from` to `to` of a stream, and `next`: the `from` that gives the rest.
+
+        Those that the client may not see are withheld, but their numbers are not.
+        """
         name, first = args["stream"], args["from"]
+        rights.check_topic(name.encode("utf-8", "replace"), "stream")
         stream = self._publisher.stream(name.encode("utf-8", "replace"))
         if stream is None:
             hint = "" if name.endswith(".") else "; a name ends in a dot"
@@ -91,6 +102,16 @@ class BuiltinCommands:
         following = found[-1][0] + 1 if found else first
         return {
             "stream": name,
-            "messages": [[topic, body] for _, topic, body in found],
+            "messages": [_shown(topic, body, stream.name, rights) for _, topic, body in found],
             "next": following if following <= last else None,
         }
+
+
+def _shown(topic: bytes, body: bytes, stream: bytes, rights: Rights) -> list[bytes]:
+    return [topic, body] if rights.sees(topic) else [stream, envelope.withheld(body)]
+
+
+def _without_rights(
+    do: Callable[[dict[str, Any], str], dict[str, Any]], args: dict[str, Any], client: str, _: Rights
+) -> dict[str, Any]:
+    return do(args, client)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ibbridge.clock import Clock
     from ibbridge.commands.builtin import BuiltinCommands
     from ibbridge.commands.ib_requests import IbRequests
-    from ibbridge.commands.order_rights import OrderRights
+    from ibbridge.commands.permissions import Caller, Permissions
     from ibbridge.streams.publisher import Publisher
 
 log = logging.getLogger(__name__)
@@ -45,14 +45,17 @@ EXPIRED_AT_ONCE = 2_000
 
 _NEW_ID = "take an id that no run of this client has used, such as one made from the time"
 _ANEW = [*ANEW]  # a list, because `cmd` may have any type, also one without a hash
+_OF_RIGHTS = ("E_AUTH", "E_PERM")
 _KEYS = frozenset(("id", "cmd", "args", "client", "key", "not_after", "epoch"))
 
 
 class _Asked:
-    """The known parts of a command: the connection, the id, and the key under which the reply is remembered."""
+    """The known parts of a command: connection, sender, id, and the key under which the reply is remembered."""
 
     def __init__(self, peer: bytes) -> None:
         self.peer = peer
+        self.caller: Caller | None = None
+        self.command: dict[str, Any] = {}
         self.identifier: str | int | None = None
         self.memory: tuple[CommandId, bytes] | None = None
         self.anew = False
@@ -67,13 +70,13 @@ class CommandEndpoint:
         requests: IbRequests,
         builtin: BuiltinCommands,
         clock: Clock,
-        rights: OrderRights,
+        permissions: Permissions,
     ) -> None:
+        self._permissions = permissions
         self._publisher = publisher
         self._requests = requests
         self._builtin = builtin
         self._clock = clock
-        self._rights = rights
         self._done = ReplyCache()
         # Refusals and questions are many. In their own memories they cannot displace the replies that matter.
         self._refusals = ReplyCache(MOST_REFUSALS)
@@ -97,6 +100,9 @@ class CommandEndpoint:
         except CommandRefused as error:
             reply = self._refused(asked.identifier, error)
             replies = self._of_refused[error.outcome]
+            if error.code in _OF_RIGHTS:
+                replies = None  # other rights may hold when the command is repeated
+                self._permissions.refused(asked.caller, peer, asked.command, error)
         except Exception as error:  # noqa: BLE001 - the one place: a bug costs one command, and not the daemon
             self._counts["internalErrors"] += 1
             log.error("bug in ibbridge: command answered with E_INTERNAL: %s", report(request, error))  # noqa: TRY400
@@ -116,24 +122,22 @@ class CommandEndpoint:
     def _answer(self, request: bytes, asked: _Asked) -> bytes:
         self._publisher.flush()  # no reply may show what is not committed yet: a snapshot holds durable messages
         command = _unpacked(request)
+        asked.command = command
         asked.identifier = identifier = _identifier(command)
-        self._note_word(command, asked.peer)
-        memory = _memory(command, identifier)
+        asked.caller = caller = self._permissions.caller(asked.peer, command.get("client"))
+        self._builtin.words.word(caller.speaks_for, asked.peer)
+        memory = _memory(command, identifier, caller.origin)
         first = self._first_reply(identifier, *memory) if memory else None
         if first:
             return repeated(first)
         asked.memory = memory if first is None else None
         asked.anew = command.get("cmd") in _ANEW
         self._is_meant(command.get("epoch"))
-        result = self._result(command, identifier, asked.peer)
+        if caller.client:
+            command = {**command, "client": caller.client}
+        result = self._result(command, identifier, asked.peer, caller)
         dup = {"dup": True} if result.pop("dup", False) or first is not None else {}
         return self._packed(identifier, {"ok": True, "result": result}, dup)
-
-    def _note_word(self, command: Mapping[str, Any], peer: bytes) -> None:
-        """Note that the client of a command is there, whatever it wants. Who may not trade under a name is not it."""
-        client = command.get("client")
-        named = isinstance(client, str) and 0 < len(client) <= LONGEST_CLIENT
-        self._builtin.words.word(client if named and self._rights.trades(peer) else None, peer)
 
     def _is_meant(self, epoch: Any) -> None:
         """Refuse a command for an earlier daemon process, which may have executed the command already."""
@@ -184,19 +188,20 @@ class CommandEndpoint:
         packed: bytes = msgpack.packb(whole, default=str)
         return packed
 
-    def _result(self, command: dict[str, Any], identifier: str | int, peer: bytes) -> dict[str, Any]:
+    def _result(self, command: dict[str, Any], identifier: str | int, peer: bytes, caller: Caller) -> dict[str, Any]:
         name, args = _name(command), command.get("args")
-        self._rights.check(peer, name)
         args = {} if args is None else args
         if not isinstance(args, dict):
             raise CommandRefused("E_ARG", f"args must be a map, not {type(args).__name__}")
         if name in TAKES:
             client = _client(command) if name in NAMED else ""
+            self._permissions.check(caller, name, args, None)
             self._in_time(command)
-            return self._builtin.execute(name, args, client)
+            return self._builtin.execute(name, args, client, caller.rights)
         if name not in self._requests:
             raise unknown(name)
         command_id, key = CommandId(_client(command), identifier), command.get("key")
+        self._permissions.check(caller, name, args, key)
         # A client that lost the reply repeats the command. An order that left in time must not be called "not sent".
         if command.get("not_after") is not None and not self._requests.is_repeat(name, args, command_id, key):
             self._in_time(command)
@@ -214,12 +219,15 @@ class CommandEndpoint:
             raise CommandRefused("E_DEADLINE", fault, outcome="not_sent")
 
 
-def _memory(command: dict[str, Any], identifier: str | int) -> tuple[CommandId, bytes] | None:
-    """Return the key and digest under which a command is remembered; None if the command names no valid client."""
+def _memory(command: dict[str, Any], identifier: str | int, origin: bytes) -> tuple[CommandId, bytes] | None:
+    """Return the key and digest under which a command is remembered; None if the command names no valid client.
+
+    The same command of another origin has another digest, so that it never gets the reply to this one.
+    """
     client = command.get("client")
     if not isinstance(client, str) or len(client) > LONGEST_CLIENT:
         return None
-    return CommandId(client, identifier).named, digest(command)
+    return CommandId(client, identifier).named, origin + digest(command)
 
 
 def _unpacked(request: bytes) -> dict[str, Any]:

@@ -32,7 +32,7 @@ _NAMES = (*TAKES, *ORDER_TAKES, *REQUESTS, WHAT_IF)
 
 
 def unknown(name: str) -> CommandRefused:
-    """Return the refusal of a command that does not exist, with the command that may be meant."""
+    """Return the refusal of a command that does not exist, which names the one that is probably meant."""
     near = nearest(name, _NAMES)
     hint = f"; did you mean {near}?" if near else ""
     return CommandRefused("E_PROTO", f"cmd: there is no command {shown(name)}{hint}")

@@ -14,8 +14,12 @@ from ibbridge.config.model import ConfigError
 from ibbridge.security import key_files
 from ibbridge.security.access import Access, AccessRules, KnownClient
 from ibbridge.security.key_files import KeyFileError
+from ibbridge.security.policy import DEFAULTS
+from ibbridge.security.policy_terms import Terms
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ibbridge.config.model import SecurityConfig
     from ibbridge.security.key_files import Certificate
 
@@ -34,7 +38,7 @@ def access(config: SecurityConfig) -> Access:
 
 def access_rules(config: SecurityConfig) -> AccessRules:
     """Return the rules of access, with the clients of a directory read. Raise ConfigError with every fault."""
-    clients = config.clients if isinstance(config.clients, tuple) else _clients_in(config.clients)
+    clients = config.clients if isinstance(config.clients, tuple) else _clients_in(config.clients, config.roles)
     loopback = "admin" if config.trust_loopback else config.loopback_role
     return AccessRules(clients, config.ipc_role, loopback, config.plain)
 
@@ -53,7 +57,7 @@ def default_directory() -> pathlib.Path:
     return pathlib.Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config").expanduser() / "ibbridge" / "keys"
 
 
-def _clients_in(text: str) -> tuple[KnownClient, ...]:
+def _clients_in(text: str, roles: Collection[str]) -> tuple[KnownClient, ...]:
     place = pathlib.Path(text).expanduser()
     try:
         found = key_files.read_all(place)
@@ -63,7 +67,11 @@ def _clients_in(text: str) -> tuple[KnownClient, ...]:
     clients = []
     for name, certificate in found.items():
         try:
-            clients.append(_client(name, certificate))
+            clients.append(client := _client(name, certificate))
+            if client.role not in roles and client.role not in DEFAULTS:
+                known = ", ".join(sorted({*DEFAULTS, *roles}))
+                fault = f"there is no role {client.role!a}; there are {known}"
+                faults.append(f"security.clients: {place / name}{key_files.PUBLIC}: {fault}")
         except validators.RefusedError as refused:
             faults += (f"security.clients: {place / name}{key_files.PUBLIC}: {text}" for _, text in refused.faults)
     faults += (f"security.clients: {place}: {fault}" for fault in validators.shared_credentials(clients))
@@ -78,4 +86,5 @@ def _client(name: str, certificate: Certificate) -> KnownClient:
         given["role"] = certificate.metadata["role"]
     if "acts_as" in certificate.metadata:
         given["acts_as"] = [each.strip() for each in certificate.metadata["acts_as"].split(",")]
-    return KnownClient(**{key: validators.CLIENT[key](value) for key, value in given.items()})
+    sound = {key: validators.CLIENT[key](value) for key, value in given.items()}
+    return KnownClient(**sound, policy=Terms(acts_as=sound.get("acts_as")))

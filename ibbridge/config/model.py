@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ibbridge.config import validators
 from ibbridge.security.access import is_near
+from ibbridge.security.identity import NO_ROLE
+from ibbridge.security.policy import DEFAULTS
 from ibbridge.security.runtime_directory import RUNTIME_DIRECTORY
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from ibbridge.config.maintenance_windows import Window
     from ibbridge.security.access import KnownClient
+    from ibbridge.security.policy_terms import Terms
 
 Attribute: TypeAlias = str | int | float | bool
 
@@ -250,13 +253,13 @@ class SecurityConfig(Section):
     )
     loopback_role: str = _key(
         "data",
-        validators.peer_role,
+        validators.role,
         "The role of programs that connect to a loopback tcp endpoint without a key, unless trust_loopback is true: "
         "observer, data, trader or admin; none refuses them.",
     )
     ipc_role: str = _key(
         "admin",
-        validators.peer_role,
+        validators.role,
         "The role of users who connect over ipc and are no client below: the directory's permissions have decided "
         "already who can. none refuses them.",
     )
@@ -287,6 +290,26 @@ class SecurityConfig(Section):
     audit_files: int = _key(
         32, validators.whole(2, 1_000_000), "Files of the audit that are kept. Beyond that the oldest is deleted."
     )
+    roles: Mapping[str, Terms] = field(
+        default_factory=dict,
+        metadata={
+            "check": validators.roles,
+            "why": "Roles of your own, and changes of those that are there (docs/security.md). A policy has like, "
+            "commands, topics, accounts, symbols, security_types, exchanges, currencies, a list deny_... beside each, "
+            "acts_as and limits. A client's entry may have them, too. Whatever is not allowed is refused. Such as:",
+            "example": "desk: {like: trader, accounts: [DU1, 'DF*'], symbols: [ES, MES]}",
+        },
+    )
+
+    def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:  # noqa: D102 -- the base says what it is
+        known = {*DEFAULTS, *self.roles}
+        for setting in ("loopback_role", "ipc_role"):
+            if (role := getattr(self, setting)) not in {*known, NO_ROLE}:
+                yield (setting,), f"there is no role {role!a}; there are {', '.join(sorted(known))}, and none"
+        for client in self.clients if isinstance(self.clients, tuple) else ():
+            if client.role not in known:
+                fault = f"client {client.name}: there is no role {client.role!a}; there are {', '.join(sorted(known))}"
+                yield ("clients", "roles"), fault
 
 
 @dataclass(frozen=True, slots=True)

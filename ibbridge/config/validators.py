@@ -12,15 +12,19 @@ import math
 import posixpath
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ibbridge.codec.encoding import is_usable
 from ibbridge.config import yaml_document
 from ibbridge.config.maintenance_windows import Window, window
-from ibbridge.security import z85
+from ibbridge.security import policy, policy_terms, z85
 from ibbridge.security.access import KnownClient, is_near
-from ibbridge.security.identity import NO_ROLE, ROLES
+from ibbridge.security.identity import NO_ROLE
 from ibbridge.security.runtime_directory import RUNTIME_DIRECTORY
+
+if TYPE_CHECKING:
+    from ibbridge.security.policy_terms import Terms
 
 Check: TypeAlias = Callable[[object], Any]
 
@@ -425,8 +429,37 @@ def _contract(given: object) -> dict[str, Any]:
     return contract
 
 
-role = choice(*ROLES)
-peer_role = choice(*ROLES, NO_ROLE)
+def role(value: object) -> str:
+    """Return the name of a role. `SecurityConfig` knows which roles there are."""
+    expected = "the name of a role, out of a-z A-Z 0-9 _ -"
+    text = _text(expected, value)
+    if re.fullmatch(r"[A-Za-z0-9_-]{1,32}", text):
+        return text
+    raise _refused(expected, value)
+
+
+def roles(value: object) -> dict[str, Terms]:
+    """Return the terms of roles by name."""
+    if value is None:  # `roles:` with nothing but comments below it
+        return {}
+    if not isinstance(value, dict):
+        raise _refused("a map of roles, such as {desk: {like: trader, accounts: [DU1]}}", value)
+    faults: list[tuple[yaml_document.Path, str]] = []
+    found: dict[str, Terms] = {}
+    for name, given in value.items():
+        try:
+            role(name)
+        except RefusedError as refused:
+            faults += [((name,), text) for _, text in refused.faults]
+        if name == NO_ROLE:
+            faults.append(((name,), "is nobody's role: it stands for connections that are not admitted"))
+        found[name], wrong = policy_terms.read(given)
+        faults += [((name, *path), text) for path, text in wrong]
+    faults += policy.faults(found)
+    if faults:
+        raise RefusedError(faults)
+    return found
+
 
 LONGEST_NAME = 32
 
@@ -435,6 +468,8 @@ def client_name(value: object) -> str:
     """Return a client's name, which is also a file's name and a part of topics."""
     expected = f"1 to {LONGEST_NAME} characters out of A-Z a-z 0-9 _ - . + @ ~"
     text = _text(expected, value)
+    if text == "ext":
+        raise RefusedError([((), "'ext' is nobody's name: the owner of orders that no client here has placed")])
     if re.fullmatch(rf"(?!\.)[A-Za-z0-9_.+@~-]{{1,{LONGEST_NAME}}}", text):
         return text
     raise _refused(expected, value)
@@ -489,11 +524,17 @@ def _client(given: object, number: int) -> KnownClient:
     if not isinstance(given, dict):
         raise RefusedError([((), f"client {number}: expected a map with name and role, got {shown(given)}")])
     who = f"client {given['name']}" if isinstance(given.get("name"), str) else f"client {number}"
-    faults = [((), f"{who}: {key}: unknown key{_meant(key, tuple(CLIENT))}") for key in given if key not in CLIENT]
+    terms, wrong = policy_terms.read({key: item for key, item in given.items() if key not in CLIENT}, tuple(CLIENT))
+    faults: list[tuple[yaml_document.Path, str]] = [
+        ((), f"{who}: {': '.join(('.'.join(path), text))}") for path, text in wrong
+    ]
+    if terms.like:
+        faults.append(((), f"{who}: like: a client has a role in place of that: write role: {terms.like}"))
     sound: dict[str, Any] = {}
     for key, value in given.items():
         try:
-            sound[key] = CLIENT[key](value) if key in CLIENT else None
+            if key in CLIENT:
+                sound[key] = CLIENT[key](value)
         except RefusedError as refused:
             faults += [((), f"{who}: {key}: {text}") for _, text in refused.faults]
     if "name" not in given:
@@ -502,7 +543,7 @@ def _client(given: object, number: int) -> KnownClient:
         faults.append(((), f"{who}: has neither key nor uid, so nothing would prove that it is the one"))
     if faults:
         raise RefusedError(faults)
-    return KnownClient(**sound)
+    return KnownClient(**sound, policy=replace(terms, acts_as=sound.get("acts_as")))
 
 
 def shared_credentials(clients: Sequence[KnownClient]) -> list[str]:

@@ -43,7 +43,9 @@ class ConnectionStatus:
     def publish(self) -> None:
         """Publish the state of the connection."""
         channel = self._publisher.channel("sys", "tws", "connection")
-        self._publisher.publish_map(channel, self._about(), self._clock.utc_us(), ())
+        about = self._about()
+        del about["accounts"]  # for those who may see each of them: sys.tws.managedAccounts.
+        self._publisher.publish_map(channel, about, self._clock.utc_us(), ())
 
     def _about(self) -> dict[str, Any]:
         where = {"host": self._config.host, "port": self._supervisor.port, "clientId": self._config.client_id}

@@ -11,11 +11,12 @@ import ipaddress
 import secrets
 import threading
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from ibbridge.security import z85
 from ibbridge.security.identity import NO_ROLE, Identity
+from ibbridge.security.policy_terms import Terms
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,6 +51,8 @@ class KnownClient:
     """The user id by which an ipc peer is known."""
     acts_as: tuple[str, ...] = ()
     """Names, or patterns of names, that this client may use beside its own."""
+    policy: Terms = field(default_factory=Terms)
+    """Terms of the client's policy, on top of those of its role."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,14 +24,10 @@ class Holder(NamedTuple):
 
 
 class DeclaredNames:
-    """Table of declared names, with the rights that hold each.
+    """Table of declared names, with the rights that hold each. `has_orders(name)` says if the journal has orders."""
 
-    `reserved` are the names of clients that prove who they are. `has_orders(name)` says if the journal has orders.
-    `taken(name)` is called when a name changes its holder.
-    """
-
-    def __init__(self, reserved: Collection[str], has_orders: Callable[[str], bool] = lambda _: False) -> None:
-        self._reserved = frozenset(reserved)
+    def __init__(self, has_orders: Callable[[str], bool] = lambda _: False) -> None:
+        self._reserved: frozenset[str] = frozenset()
         self._has_orders = has_orders
         self._holders: dict[str, Holder] = {}
         self.taken = 0

@@ -12,7 +12,7 @@ from ibbridge.security import policy_terms
 from ibbridge.security.declared_names import DeclaredNames, Holder
 from ibbridge.security.globs import Globs
 from ibbridge.security.policy_terms import Terms
-from ibbridge.security.rights import Rights, Surroundings, Whose
+from ibbridge.security.rights import TRADING, Rights, Surroundings, Whose
 from ibbridge.security.roles import ROLES
 from ibbridge.security.topic_rights import Own
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from ibbridge.security.identity import Identity
     from ibbridge.security.policy_terms import Fault
-
-_TRADING = ("placeOrder", "placeOrders", "exerciseOptions", "cancelOrder")
 
 DEFAULTS = {
     name: policy_terms.read({term: list(words) for term, words in terms.items()})[0] for name, terms in ROLES.items()
@@ -113,7 +111,7 @@ def _rank(terms: Terms) -> int:
     commands = Globs(terms.allowed.get("commands", ()), terms.denied.get("commands", ()), fold=False)
     if commands.everything and not any(terms.denied.values()):
         return 2
-    return int(any(map(commands.matches, _TRADING)))
+    return int(any(map(commands.matches, TRADING)))
 
 
 def _whole(name: str, roles: Mapping[str, Terms]) -> Terms:

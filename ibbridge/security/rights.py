@@ -28,6 +28,9 @@ MOST_FAULTS = 10
 _ORDERS = frozenset(("placeOrder", "whatIfOrder", "exerciseOptions"))
 """Commands that need an account, and take TWS's default one without it."""
 
+TRADING = ("placeOrder", "placeOrders", "exerciseOptions", "cancelOrder")
+"""Commands of those who trade."""
+
 _NUMBERS = ("conId", "conid", "underlyingConId")
 """Arguments that are the conId of an instrument."""
 
@@ -59,6 +62,8 @@ class Rights:
 
     def __init__(self, whose: Whose, terms: Terms, around: Surroundings) -> None:
         self.whose = whose
+        self.topics = terms.allowed.get("topics", ())
+        """Topics as the policy gives them."""
         self.limits = terms.limits
         """Limits of risk, as the policy gives them."""
         allowed, denied = terms.allowed, terms.denied
@@ -72,6 +77,8 @@ class Rights:
         self._head = f"{around.prefix}." if around.prefix else ""
         self.everything = self._commands.everything and self._topics.everything
         """True if nothing is refused."""
+        self.trades = any(map(self._commands.matches, TRADING))
+        """True if orders may be sent."""
         self.heartbeat = f"{self._head}{HEARTBEAT}{escape(whose.label)}.".encode("ascii")
         """Topic of the heartbeat for these rights."""
 
@@ -130,7 +137,13 @@ class Rights:
         """Raise `CommandRefused` unless a command with these arguments is allowed."""
         if not self._commands.matches(name):
             fault = f"{name} is not allowed to {self._who}; allowed are: {self._commands.shown()}"
-            raise self._refused(f"{fault}; a role that may send it, or `commands` in its policy, would allow it")
+            way = "a role that may send it, or `commands` in the policy of this one, allows it"
+            if not self.whose.own.name:
+                way = (
+                    "connect over ipc, or with the key of a client that may send it, or set security.trust_loopback: "
+                    "true to trust every program of this machine"
+                )
+            raise self._refused(f"{fault}; {way}")
         if self.instruments.everything and self.accounts.everything:
             return
         if faults := list(self._faults(name, args)):

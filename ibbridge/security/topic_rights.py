@@ -25,18 +25,22 @@ HEARTBEAT = "sys.bridge.heartbeat."
 SYSTEM = (
     *(f"sys.tws.{name}." for name in ("connection", "decodeError", "decodeErrors", "error", "farm", "gap")),
     *(f"sys.tws.{name}." for name, message in MESSAGES.items() if message.topic is Topic.SYSTEM),
-    *(f"sys.bridge.{name}." for name in ("alarm", "bye", "gap", "halt", "reconciled", "reload", "store")),
+    *(f"sys.bridge.{name}." for name in ("alarm", "bye", "gap", "halt", "massCancel", "reconciled", "reload", "store")),
 )
 """Topics below `sys.`, apart from heartbeats and the audit. A subscription to `sys.` is narrowed to these."""
 
-ACCOUNTS = frozenset(f"sys.tws.{name}." for name in ("managedAccounts", "familyCodes", "receiveFA"))
+ACCOUNTS = frozenset(
+    ("sys.bridge.halt.", *(f"sys.tws.{name}." for name in ("managedAccounts", "familyCodes", "receiveFA")))
+)
 """Topics with the numbers of all accounts: only for those who may see every account."""
 
 ORDERS = frozenset(
     (
         "sys.bridge.alarm.",
+        "sys.bridge.massCancel.",
         "sys.bridge.reconciled.",
         "sys.tws.decodeError.",
+        "sys.tws.decodeErrors.",
         "sys.tws.error.",
         *(f"sys.tws.{name}." for name in MESSAGES if name.startswith("verify")),
     )

@@ -23,6 +23,9 @@ PROTO = 1
 SYNTHETIC = "synthetic"
 """Flag of messages that the bridge has made, or that TWS has sent only because the bridge compared its orders."""
 
+WITHHELD = "withheld"
+"""Type of the message that stands in a replay for one that the client may not see."""
+
 STALE = "stale"
 """Flag of state from an earlier connection or process."""
 
@@ -84,6 +87,13 @@ def unpack(body: bytes) -> dict[str, Any]:
     """Return an envelope with its data, as the clients see it."""
     unpacked: dict[str, Any] = msgpack.unpackb(body, strict_map_key=False)
     return unpacked
+
+
+def withheld(body: bytes) -> bytes:
+    """Return a body without what it says: with its numbers, so that a stream has no hole, and the type `withheld`."""
+    whole = unpack(body)
+    kept = {name: whole[name] for name in ("epoch", "gen", "seq", "offset", "ts")}
+    return pack({"type": WITHHELD, **kept, "data": {}})
 
 
 def unsequenced(kind: str, epoch: int, gen: int, ts: int, data: Mapping[str, Any]) -> bytes:

@@ -193,9 +193,12 @@ class Publisher(ChannelRegistry):
 
     def publish_unsequenced(self, kind: str, data: Mapping[str, Any], ts: int, *components: str) -> None:
         """Publish outside all sequences, without a sequence number or replay: for heartbeats."""
+        self.send_unsequenced(topics.topic(*self._prefix, *components, kind), kind, data, ts)
+
+    def send_unsequenced(self, topic: bytes, kind: str, data: Mapping[str, Any], ts: int) -> None:
+        """Publish outside all sequences on a topic that does not end with the type of the message."""
         self.flush()
-        body = envelope.unsequenced(kind, self.epoch, self.gen, ts, data)
-        self._send([topics.topic(*self._prefix, *components, kind), body])
+        self._send([topic, envelope.unsequenced(kind, self.epoch, self.gen, ts, data)])
 
     def welcome(self, _: bytes) -> bytes:
         """Return the body of the welcome, which tells a new subscriber that its filter is in place.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ibbridge.streams import envelope
 from ibbridge.streams.envelope import STALE, SYNTHETIC
@@ -30,6 +30,30 @@ _NUMBER = re.compile(r"[0-9]{1,18}")
 
 class CursorError(ValueError):
     """Invalid cursor: a text that no page has returned."""
+
+
+class Sight(Protocol):
+    """Topics that a client may see."""
+
+    def sees(self, topic: bytes) -> bool:
+        """Return True if messages of a topic may be seen."""
+
+    def sees_some(self, stream: bytes) -> bool:
+        """Return True if some messages of a stream may be seen."""
+
+
+class _All:
+    """Sight of all topics."""
+
+    def sees(self, topic: bytes) -> bool:
+        """Return True."""
+        return True
+
+    sees_some = sees
+
+
+ALL: Sight = _All()
+"""Sight of all topics, for the daemon itself."""
 
 
 class _Cursor(NamedTuple):
@@ -59,7 +83,8 @@ def _cursor(text: str) -> _Cursor:
 class _Page:
     """Page under construction: its streams, and the room left in messages and bytes."""
 
-    def __init__(self, messages: int, size: int) -> None:
+    def __init__(self, messages: int, size: int, sees: Sight) -> None:
+        self._sees = sees
         self.streams: list[dict[str, Any]] = []
         self.next: str | None = None
         self._messages = messages
@@ -75,11 +100,11 @@ class _Page:
         self.streams.append({"stream": stream.name.decode(), "seq": cursor.seq, "messages": messages})
         # The rows of books have the stream's current number, so all of them go on the first page.
         if cursor.channel == cursor.place == 0:
-            for row in _books(stream, prefix):
+            for row in _books(stream, prefix, self._sees):
                 self._take(messages, *row)
         start = cursor.place
         for number, channel in enumerate(islice(stream.channels.values(), cursor.channel, None), cursor.channel):
-            if channel.topic.startswith(prefix):
+            if channel.topic.startswith(prefix) and self._sees.sees(channel.topic):
                 for following, body in enumerate(_entries(channel, cursor.seq, start), start + 1):
                     if body is not None:
                         self._take(messages, channel.topic, body)
@@ -95,19 +120,27 @@ class _Page:
 
 
 def page(
-    publisher: Publisher, prefix: bytes, after: str = "", messages: int = MESSAGES, size: int = BYTES
+    publisher: Publisher,
+    prefix: bytes,
+    after: str = "",
+    messages: int = MESSAGES,
+    *,
+    size: int = BYTES,
+    sees: Sight = ALL,
 ) -> tuple[list[dict[str, Any]], str | None]:
     """Return the streams under `prefix` from `after` on, and the `after` of the next page (None at the end).
 
-    Raise `CursorError` if `after` is no cursor.
+    `sees` says which of them the client may see. Raise `CursorError` if `after` is no cursor.
     """
-    made, cursor = _Page(messages, size), _cursor(after)
-    if cursor.seq >= 0 and (begun := publisher.stream(cursor.stream)) is not None:
+    made, cursor = _Page(messages, size, sees), _cursor(after)
+    if cursor.seq >= 0 and (begun := publisher.stream(cursor.stream)) is not None and sees.sees_some(begun.name):
         if begun.cuts != cursor.cuts:
             cursor = _start(begun)
         if (rest := made.add(begun, prefix, cursor)) is not None:
             return made.streams, rest.text()
     for stream in publisher.under(prefix, cursor.stream):
+        if not sees.sees_some(stream.name):
+            continue
         if made.full:
             return made.streams, made.streams[-1]["stream"]
         if (rest := made.add(stream, prefix, _start(stream))) is not None:
@@ -137,10 +170,10 @@ def _entries(channel: Channel, seq: int, start: int) -> Iterator[bytes | None]:
             yield None
 
 
-def _books(stream: Stream, prefix: bytes) -> Iterator[list[bytes]]:
+def _books(stream: Stream, prefix: bytes, sees: Sight) -> Iterator[list[bytes]]:
     """Yield the rows of a stream's market depth books as messages with the stream's last sequence number."""
     for channel in stream.channels.values():
-        if channel.book and channel.topic.startswith(prefix):
+        if channel.book and channel.topic.startswith(prefix) and sees.sees(channel.topic):
             flags = [SYNTHETIC] if channel.book.fresh else [STALE, SYNTHETIC]
             for row in channel.book.rows():
                 body = envelope.seal(channel.head, stream.seq, 0, channel.book.ts, envelope.pack(row))

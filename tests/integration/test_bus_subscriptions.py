@@ -100,7 +100,7 @@ def test_5000_subscriptions_of_one_peer_are_all_welcomed(peers: Peers) -> None:
 def test_a_bus_without_a_welcome_confirms_subscriptions_in_silence(peers: Peers) -> None:
     bus = peers.bus()
     assert bus._subscriptions is not None
-    bus._subscriptions._welcome = None
+    bus._subscriptions._subscribing = None
     sub = peers.peer(zmq.SUB, bus.endpoints.pub[0], b"md.", b"end.")
     while not sub.poll(1):
         bus.turn()

@@ -8,6 +8,7 @@ import zmq
 
 from ibbridge.bus import Bus
 from ibbridge.config.model import BusConfig
+from ibbridge.zeromq.subscription_socket import Admission
 
 if TYPE_CHECKING:
     import pathlib
@@ -24,6 +25,16 @@ def welcome(prefix: bytes) -> bytes:
 def bus_config(pub: str, rep: str, **changes: Any) -> BusConfig:
     """Settings of a bus with one endpoint for each socket."""
     return BusConfig((pub,), (rep,), **changes)
+
+
+class Welcoming:
+    """Decision to admit every subscription."""
+
+    def subscribed(self, peer: bytes, prefix: bytes) -> Admission:
+        return Admission((prefix,), welcome(prefix))
+
+    def unsubscribed(self, peer: bytes, prefix: bytes) -> tuple[bytes, ...]:
+        return (prefix,)
 
 
 class Echo:
@@ -66,7 +77,7 @@ class Peers:
         return bus_config(**{**places, **changes})
 
     def bus(self, answering: Any = None, **changes: Any) -> Bus:
-        bus = Bus(self.config(**changes), answering or Echo(), welcome)
+        bus = Bus(self.config(**changes), answering or Echo(), Welcoming())
         bus.open()
         self._stack.callback(bus.close)
         return bus

@@ -11,7 +11,7 @@ from ibbridge.storage.records import JournalRecord, Mark, known_as
 from ibbridge.wiring import Outside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ibbridge.storage.keys import Key
 
@@ -222,6 +222,12 @@ class ListBus:
 
     def shed(self) -> str:
         return ""
+
+    def has_subscriber(self, peer: bytes) -> bool:
+        return True
+
+    def end_subscribers(self, peers: Iterable[bytes], why: str) -> int:
+        return 0
 
     def open(self) -> None:
         """Do nothing."""

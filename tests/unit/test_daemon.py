@@ -462,7 +462,7 @@ def test_whatever_tws_says_is_published_exactly_once_and_as_it_was_read_and_noth
 
 
 def _state(streams: Publisher, prefix: bytes) -> list[tuple[bytes, bytes]]:
-    page, _ = snapshot.page(streams, prefix, "", 10_000, 2**40)
+    page, _ = snapshot.page(streams, prefix, "", 10_000, size=2**40)
     found = [(topic, body) for stream in page for topic, body in stream["messages"]]
     return sorted((topic, body[body.index(b"\xa4data") :]) for topic, body in found if b".orderState." not in topic)
 

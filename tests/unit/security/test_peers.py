@@ -15,7 +15,7 @@ from ibbridge.security import peers as peers_module
 from ibbridge.security import socket_queues
 from ibbridge.zeromq.socket_options import SUBSCRIPTIONS
 from tests.attacks import zmtp
-from tests.support.bus_peers import bus_config
+from tests.support.bus_peers import Welcoming, bus_config, welcome
 
 if TYPE_CHECKING:
     import pathlib
@@ -52,7 +52,7 @@ class Place:
             where = {"pub": "tcp://127.0.0.1:*", "rep": "tcp://127.0.0.1:*"}
         else:
             where = {name: f"ipc://{self._directory / name}" for name in ("pub", "rep")}
-        self.bus = Bus(bus_config(**{**where, **settings}), Big(), lambda _: b"welcome")
+        self.bus = Bus(bus_config(**{**where, **settings}), Big(), Welcoming())
         self.bus.open()
         self._stack.callback(self.bus.close)
         return self.bus
@@ -63,7 +63,7 @@ class Place:
         for prefix in prefixes:
             peer.sendall(zmtp.frame(b"\1" + prefix))
             self.until(lambda: readable(peer))
-            assert zmtp.message(peer) == [prefix, b"welcome"]
+            assert zmtp.message(peer) == [prefix, welcome(prefix)]
         return peer
 
     def dealer(self) -> socket.socket:

@@ -38,7 +38,7 @@ def make(
         for kind, given in (("roles", roles), ("clients", clients))
     }
     keys = InstrumentKeys(around.get("names", {}), KNOWN.get)
-    names = DeclaredNames((), around.get("has_orders", lambda _: False))
+    names = DeclaredNames(around.get("has_orders", lambda _: False))
     accounts = around.get("accounts", ("DU1", "DU2"))
     return Policy(read["roles"], read["clients"], Surroundings(prefix, keys, lambda: accounts), names)
 
@@ -247,7 +247,8 @@ SEEN = {
     "sys.tws.error.": "admin",
     "sys.tws.decodeError.": "admin",
     "sys.bridge.alarm.": "admin",
-    "sys.bridge.halt.": "observer data trader admin",
+    "sys.bridge.halt.": "trader admin",
+    "sys.bridge.store.": "observer data trader admin",
     "sys.bridge.heartbeat.": "admin",
     "sys.bridge.never.": "admin",
     "sys.audit.command.": "admin",
@@ -275,7 +276,7 @@ def test_heartbeats_are_those_of_ones_own_rights():
 
 def test_the_system_is_narrowed_to_the_types_that_may_be_seen():
     found = rights("data").subscription(b"sys.")
-    assert b"sys.bridge.halt." in found
+    assert b"sys.bridge.store." in found
     assert not {b"sys.bridge.alarm.", b"sys.tws.managedAccounts.", b"sys.tws.error.", b"sys.", b"sys.audit."} & {*found}
 
 

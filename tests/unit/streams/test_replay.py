@@ -23,6 +23,7 @@ from ibbridge.streams.publisher import Publisher
 from ibbridge.wiring import assemble
 from tests.support.daemon_core import AAPL, LIMIT, Middle, each_pair, refusal
 from tests.support.outside import ListBus, ManualClock, outside
+from tests.support.policies import ALL
 from tests.support.shelf import Shelf
 
 
@@ -48,7 +49,7 @@ class Process:
         found: list[tuple[bytes, bytes]] = []
         args = {"stream": stream, "from": first} | ({} if last is None else {"to": last})
         while True:
-            result = self.bridge.execute("replay", args, "")
+            result = self.bridge.execute("replay", args, "", ALL)
             assert result["stream"] == stream
             found += map(tuple, result["messages"])
             if result["next"] is None:
@@ -375,7 +376,7 @@ def test_a_wrong_question_is_answered_with_what_is_wrong(args, fault):
     process = Process(1, None)
     process.say("md", "a", "x")
     with pytest.raises(CommandRefused) as refused:
-        process.bridge.execute("replay", args, "")
+        process.bridge.execute("replay", args, "", ALL)
     assert (refused.value.code, refused.value.faults[0]) == ("E_ARG", fault)
 
 
@@ -394,7 +395,7 @@ def test_long_messages_come_a_few_at_a_time():
     process = Process(1, None)
     for _ in range(5):
         process.streams.publish_map(process.streams.channel("md", "a", "x"), {"text": "x" * 200_000}, 1)
-    result = process.bridge.execute("replay", {"stream": "md.a.", "from": 1}, "")
+    result = process.bridge.execute("replay", {"stream": "md.a.", "from": 1}, "", ALL)
     assert (len(result["messages"]), result["next"]) == (1, 2)
     assert process.replay("md.a.", 1) == process.sent
 
