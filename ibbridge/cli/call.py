@@ -81,6 +81,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the reply and the responses as JSON lines")
     shared.endpoint(parser, "rep", "where the daemon takes commands")
     shared.endpoint(parser, "pub", "where the daemon publishes")
+    shared.keyed(parser)
     shared.configured(parser)
 
 
@@ -93,7 +94,7 @@ def run(options: argparse.Namespace) -> int:
         return 2
     bus = shared.load(options).bus
     name = options.client
-    pub, rep = shared.chosen(options.pub, bus.pub), shared.chosen(options.rep, bus.rep)
+    pub, rep = shared.chosen(options, bus)
     try:
         ib = Client(name, pub, rep, prefix=bus.prefix, timeout=options.timeout)
     except ValueError as error:

@@ -67,6 +67,7 @@ def connection(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="print the replies as JSON lines")
     shared.endpoint(parser, "rep", "where the daemon takes commands")
+    shared.keyed(parser)
     shared.configured(parser)
 
 
@@ -80,13 +81,7 @@ def scope_of(options: argparse.Namespace) -> dict[str, str]:
 def connected(options: argparse.Namespace) -> Client:
     """Return a client of the daemon that the options name."""
     bus = shared.load(options).bus
-    return Client(
-        options.by,
-        shared.chosen(None, bus.pub),
-        shared.chosen(options.rep, bus.rep),
-        prefix=bus.prefix,
-        timeout=options.timeout,
-    )
+    return Client(options.by, *shared.chosen(options, bus), prefix=bus.prefix, timeout=options.timeout)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING
 
-from ibbridge.client import endpoints
+from ibbridge.client import endpoints, keys
 from ibbridge.config import loader, model
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+
+    from ibbridge.client.endpoints import Endpoint
+    from ibbridge.config.model import BusConfig
 
 
 def configured(parser: argparse.ArgumentParser) -> None:
@@ -33,9 +35,29 @@ def endpoint(parser: argparse.ArgumentParser, name: str, what: str) -> None:
     parser.add_argument(f"--{name}", metavar="ENDPOINT", help=f"{what} (default: bus.{name} of the configuration)")
 
 
-def chosen(given: str | None, configured: Sequence[str]) -> str:
-    """Return the given endpoint, or else the nearest one of the configuration."""
-    return given or endpoints.nearest(configured)
+def chosen(options: argparse.Namespace, bus: BusConfig) -> tuple[Endpoint, Endpoint]:
+    """Return the endpoints `pub` and `rep`: the given ones, or else the nearest ones of the configuration.
+
+    They have the given keys. Raise AuthError for keys that cannot be used.
+    """
+    own = keys.loaded(options.key_file, options.server_key)
+    pub = getattr(options, "pub", None) or endpoints.nearest(bus.pub, own)
+    rep = options.rep or endpoints.nearest(bus.rep, own)
+    return endpoints.with_keys(pub, own), endpoints.with_keys(rep, own)
+
+
+def keyed(parser: argparse.ArgumentParser) -> None:
+    """Declare `--key-file` and `--server-key`."""
+    parser.add_argument(
+        "--key-file",
+        metavar="FILE",
+        help="the secret certificate to connect with (default: $IBBRIDGE_KEY)",
+    )
+    parser.add_argument(
+        "--server-key",
+        metavar="KEY",
+        help="the public key of the daemon, or the file with it (default: $IBBRIDGE_SERVER_KEY)",
+    )
 
 
 def port(option: str, number: int) -> None:

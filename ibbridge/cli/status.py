@@ -33,16 +33,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout", type=float, default=5.0, metavar="S", help="seconds to wait for the reply (default: %(default)s)"
     )
     shared.endpoint(parser, "rep", "where the daemon takes commands")
+    shared.keyed(parser)
     shared.configured(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the status, and return 0 if the daemon is connected to TWS."""
     bus = shared.load(options).bus
-    rep = shared.chosen(options.rep, bus.rep)
-    with Client("status", shared.chosen(None, bus.pub), rep, timeout=options.timeout) as ib:
+    pub, rep = shared.chosen(options, bus)
+    with Client("status", pub, rep, timeout=options.timeout) as ib:
         about = ib.status()
-    print(text.dump(about) if options.json else "\n".join(page(about, rep)))
+    print(text.dump(about) if options.json else "\n".join(page(about, rep.address)))
     return 0 if about["tws"]["stage"] == "ready" else 1
 
 

@@ -49,6 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="JSON lines, with the whole envelope; bytes as hex")
     shared.endpoint(parser, "pub", "where the daemon publishes")
     shared.endpoint(parser, "rep", "where the daemon takes commands, for the replay of missed messages")
+    shared.keyed(parser)
     shared.configured(parser)
 
 
@@ -58,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     deadline = None if options.seconds is None else time.monotonic() + options.seconds
     left, width = options.count, 0
     context = zmq.Context()
-    feed = Feed(context, shared.chosen(options.pub, bus.pub), shared.chosen(options.rep, bus.rep), prefix=bus.prefix)
+    feed = Feed(context, *shared.chosen(options, bus), prefix=bus.prefix)
     try:
         for message in _messages(feed, options.prefixes or [""], deadline):
             width = max(width, min(len(message.topic), _WIDEST))

@@ -12,7 +12,7 @@ from __future__ import annotations
 from ibbridge.client.client import Client, connect
 from ibbridge.client.contracts import Contract, forex, future, option, stock
 from ibbridge.client.endpoints import PUB, REP
-from ibbridge.client.errors import BridgeError, CommandError, NoAnswer
+from ibbridge.client.errors import AuthError, BridgeError, CommandError, NoAnswer
 from ibbridge.client.events import Down, Gap, Restart, Up
 from ibbridge.client.message import Message, Record
 from ibbridge.client.order_state import OrderState
@@ -26,6 +26,7 @@ __all__ = [
     "PUB",
     "REP",
     "TICK_NAMES",
+    "AuthError",
     "BridgeError",
     "Client",
     "CommandError",

@@ -22,21 +22,23 @@ from typing import TYPE_CHECKING, Any, Self
 
 import zmq
 
-from ibbridge.client import endpoints
 from ibbridge.client import request as requests
 from ibbridge.client.asyncio_feed import USER, AsyncioCommands, AsyncioFeed
 from ibbridge.client.asyncio_orders import AsyncioOrders
 from ibbridge.client.dispatch import POLL_STATUS, Patience, is_final, no_tws
+from ibbridge.client.endpoints import both
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.guard import CLOSING
 from ibbridge.client.stream_state import Mode
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Generator
     from types import TracebackType
 
     from ibbridge.client.commands import Command, Reply
+    from ibbridge.client.endpoints import Endpoint
     from ibbridge.client.message import Message
     from ibbridge.client.request import Request
 
@@ -91,13 +93,22 @@ class Connecting:
 
 
 def connect(
-    client: str, pub: str = "", rep: str = "", *, prefix: str = "", timeout: float = 10.0, tws: bool = True
+    client: str,
+    pub: str = "",
+    rep: str = "",
+    *,
+    prefix: str = "",
+    timeout: float = 10.0,
+    tws: bool = True,
+    key: str | os.PathLike[str] | None = None,
+    server_key: str | os.PathLike[str] | None = None,
 ) -> Connecting:
     """Connect to a daemon as `client`, with the arguments of `ibbridge.client.connect`. Await the result.
 
     The call itself needs a running event loop.
     """
-    return Connecting(Client(client, pub, rep, prefix=prefix, timeout=timeout), tws=tws)
+    made = Client(client, *both(pub, rep, key, server_key), prefix=prefix, timeout=timeout)
+    return Connecting(made, tws=tws)
 
 
 class Client(AsyncioOrders):
@@ -107,9 +118,17 @@ class Client(AsyncioOrders):
     tasks that receive. Callbacks may be coroutine functions. A client does not survive a fork.
     """
 
-    def __init__(self, client: str, pub: str = "", rep: str = "", *, prefix: str = "", timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        client: str,
+        pub: str | Endpoint = "",
+        rep: str | Endpoint = "",
+        *,
+        prefix: str = "",
+        timeout: float = 10.0,
+    ) -> None:
         super().__init__(client, prefix=prefix, timeout=timeout)
-        pub, rep = endpoints.given(pub, "pub"), endpoints.given(rep, "rep")
+        pub, rep = both(pub, rep)
         context: zmq.Context[Any] = zmq.Context()
         try:
             self._feed = AsyncioFeed(context, pub, rep, prefix=prefix)
@@ -124,7 +143,8 @@ class Client(AsyncioOrders):
     async def start(self) -> None:
         """Subscribe to the topics of this client, and ping the daemon. `connect` calls this method.
 
-        Raise NoAnswer if the daemon is silent, BridgeError if the two endpoints belong to different daemons.
+        Raise AuthError if the daemon does not admit this client, NoAnswer if it is silent, BridgeError if the two
+        endpoints belong to different daemons.
         """
         self._feed.subscribe(self._own)
         await self._join([(Mode.LIVE, [self._heartbeats])], "")

@@ -16,7 +16,8 @@ import zmq
 
 from ibbridge.client import commands, sockets
 from ibbridge.client.connection import BusConnection
-from ibbridge.client.errors import BridgeError, Closed
+from ibbridge.client.endpoints import Endpoint
+from ibbridge.client.errors import AuthError, BridgeError, Closed
 from ibbridge.client.inbox import Inbox
 from ibbridge.client.stream_state import Mode
 
@@ -77,6 +78,10 @@ class Waiters:
         """Return the time of the loop's clock `seconds` from now."""
         return self.loop.time() + seconds
 
+    def refusal(self) -> AuthError | None:
+        """Return the error if the daemon has refused a socket lately; None if it has not."""
+        raise NotImplementedError
+
     def turn(self, *, wanted: bool = False) -> None:
         """Do all work that is possible without waiting. `wanted`: a task is about to wait for the outcome."""
         raise NotImplementedError
@@ -94,6 +99,8 @@ class Waiters:
             return found
         self.turn(wanted=True)
         while not (found := done()):
+            if refusal := self.refusal():
+                raise refusal
             if end is not None and self.loop.time() >= end:
                 return None
             await self._changed(end)
@@ -112,13 +119,13 @@ class Waiters:
 class AsyncioFeed(Waiters):
     """Message feed for tasks: the connection to one daemon, and the inbox that tasks take messages from."""
 
-    def __init__(self, context: zmq.Context[Any], pub: str, rep: str, *, prefix: str) -> None:
+    def __init__(self, context: zmq.Context[Any], pub: str | Endpoint, rep: str | Endpoint, *, prefix: str) -> None:
         super().__init__()
         self.connection = BusConnection(context, pub, rep, prefix=prefix)
         self.inbox = Inbox(self.connection.ready)
         self._timer: asyncio.TimerHandle | None = None
         self._given = 0
-        for socket in (self.connection.sub, self.connection.req):
+        for socket in self._sockets():
             self.watch(socket, self._look)
         self._look()
 
@@ -126,7 +133,7 @@ class AsyncioFeed(Waiters):
         """Disconnect. Do nothing if the feed is closed already."""
         if self.open:
             self.open = False
-            for socket in (self.connection.sub, self.connection.req):
+            for socket in self._sockets():
                 self.unwatch(socket)
             if self._timer is not None:
                 self._timer.cancel()
@@ -183,7 +190,16 @@ class AsyncioFeed(Waiters):
             return
         self.connection.sub.get(zmq.EVENTS)
         self.connection.req.get(zmq.EVENTS)
+        for admission in self.connection.admissions:
+            admission.note()
         self.turn()
+
+    def _sockets(self) -> list[zmq.Socket[bytes]]:
+        return [self.connection.sub, self.connection.req, *(each.monitor for each in self.connection.admissions)]
+
+    def refusal(self) -> AuthError | None:
+        """Return the error if the daemon has refused a socket lately; None if it has not."""
+        return self.connection.refusal()
 
     def turn(self, *, wanted: bool = False) -> None:
         """Take messages that have arrived, unless `MOST` messages are ready and no task waits."""
@@ -201,16 +217,18 @@ class AsyncioFeed(Waiters):
 class AsyncioCommands(Waiters):
     """Command socket of one client for tasks, which send one command at a time."""
 
-    def __init__(self, context: zmq.Context[Any], rep: str) -> None:
+    def __init__(self, context: zmq.Context[Any], rep: str | Endpoint) -> None:
         super().__init__()
-        self.rep = rep
+        self._endpoint = Endpoint.of(rep)
+        self.rep = self._endpoint.address
         self._context = context
         self._lock = asyncio.Lock()
         self._open_socket()
 
     def _open_socket(self) -> None:
-        self._socket = sockets.requester(self._context, self.rep)
+        self._socket, self._admission = sockets.requester(self._context, self._endpoint)
         self.watch(self._socket, self.turn)
+        self.watch(self._admission.monitor, self.turn)
 
     def close(self) -> None:
         """Disconnect. A command that was not delivered yet is dropped."""
@@ -221,19 +239,26 @@ class AsyncioCommands(Waiters):
 
     def _close_socket(self) -> None:
         self.unwatch(self._socket)
+        self.unwatch(self._admission.monitor)
+        self._admission.close()
         self._socket.close()
 
     def turn(self, *, wanted: bool = False) -> None:
         """Wake the waiting tasks to try their send or receive again."""
         if self.open and self.ours:
             self._socket.get(zmq.EVENTS)
+            self._admission.note()
             self.news()
+
+    def refusal(self) -> AuthError | None:
+        """Return the error if the daemon has refused the socket lately; None if it has not."""
+        return self._admission.refusal()
 
     async def call(self, command: Command, timeout: float) -> Reply:  # noqa: ASYNC109 -- as the other client's
         """Send a command and return its reply.
 
-        Raise CommandError if the daemon refuses, NoAnswer if there is no reply in `timeout` seconds, or the connection
-        is closed before the reply.
+        Raise AuthError if the daemon does not admit this program, CommandError if it refuses, NoAnswer if there is no
+        reply in `timeout` seconds, or the connection is closed before the reply.
         """
         end, packed = self.after(timeout), None
         try:
@@ -248,6 +273,9 @@ class AsyncioCommands(Waiters):
                 packed = await self.wait(self._reply, min(end, self.after(commands.RETRY)))
         except Closed:
             raise command.cut_off() from None
+        except AuthError as error:
+            error.outcome = "unknown" if command.sent else "not_sent"
+            raise
         finally:
             if packed is None and self.open and self.ours:  # a late reply must not count for the next command
                 self._close_socket()

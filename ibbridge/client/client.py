@@ -12,9 +12,9 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
-from ibbridge.client import endpoints
 from ibbridge.client import request as requests
 from ibbridge.client.dispatch import POLL_STATUS, Patience, is_final, no_tws
+from ibbridge.client.endpoints import both
 from ibbridge.client.errors import BridgeError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.sockets import Context
@@ -24,10 +24,12 @@ from ibbridge.client.threaded_feed import Feed
 from ibbridge.client.threaded_orders import ThreadedOrders
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from ibbridge.client.commands import Command, Reply
+    from ibbridge.client.endpoints import Endpoint
     from ibbridge.client.message import Message
     from ibbridge.client.request import Request
 
@@ -47,7 +49,15 @@ def _abandon(feed: Feed, commands: ThreadedCommands) -> None:
 
 
 def connect(
-    client: str, pub: str = "", rep: str = "", *, prefix: str = "", timeout: float = 10.0, tws: bool = True
+    client: str,
+    pub: str = "",
+    rep: str = "",
+    *,
+    prefix: str = "",
+    timeout: float = 10.0,
+    tws: bool = True,
+    key: str | os.PathLike[str] | None = None,
+    server_key: str | os.PathLike[str] | None = None,
 ) -> Client:
     """Connect to a daemon as `client`, and wait until the daemon replies.
 
@@ -57,9 +67,11 @@ def connect(
     client connects to those of the environment (IBBRIDGE_PUB, IBBRIDGE_REP), to the daemon's ipc endpoints if they are
     there, or else to 127.0.0.1. `tws`: also wait until
     the daemon's connection to TWS is ready for requests. `timeout`, in seconds, is also the default of later commands.
-    Raise NoAnswer if the daemon does not reply in `timeout` seconds.
+    `key` is the path of this client's secret certificate, and `server_key` the daemon's public key or the path of its
+    certificate, for endpoints that demand keys (or IBBRIDGE_KEY and IBBRIDGE_SERVER_KEY in the environment). Raise
+    AuthError if the daemon does not admit the client, NoAnswer if it does not reply in `timeout` seconds.
     """
-    made = Client(client, pub, rep, prefix=prefix, timeout=timeout)
+    made = Client(client, *both(pub, rep, key, server_key), prefix=prefix, timeout=timeout)
     try:
         made.start()
         if tws:
@@ -82,9 +94,17 @@ class Client(ThreadedOrders):
     client does not survive a fork: connect in the child.
     """
 
-    def __init__(self, client: str, pub: str = "", rep: str = "", *, prefix: str = "", timeout: float = 10.0) -> None:
+    def __init__(
+        self,
+        client: str,
+        pub: str | Endpoint = "",
+        rep: str | Endpoint = "",
+        *,
+        prefix: str = "",
+        timeout: float = 10.0,
+    ) -> None:
         super().__init__(client, prefix=prefix, timeout=timeout)
-        pub, rep = endpoints.given(pub, "pub"), endpoints.given(rep, "rep")
+        pub, rep = both(pub, rep)
         context = Context(2)
         try:
             self._feed = Feed(context.zmq, pub, rep, prefix=prefix, gone=context.leave)
@@ -100,7 +120,8 @@ class Client(ThreadedOrders):
     def start(self) -> None:
         """Subscribe to the topics of this client, and ping the daemon. `connect` calls this method.
 
-        Raise NoAnswer if the daemon is silent, BridgeError if the two endpoints belong to different daemons.
+        Raise AuthError if the daemon does not admit this client, NoAnswer if it is silent, BridgeError if the two
+        endpoints belong to different daemons.
         """
         self._feed.subscribe(self._own)
         self._feed.join([self._heartbeats], self.timeout, "", Mode.LIVE)

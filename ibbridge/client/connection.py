@@ -16,6 +16,7 @@ import zmq.backend
 from ibbridge.client import sockets
 from ibbridge.client.access import forbidden
 from ibbridge.client.commands import RETRY, Names, unpacked
+from ibbridge.client.endpoints import Endpoint
 from ibbridge.client.errors import NoAnswer
 from ibbridge.client.stream_follower import StreamFollower
 from ibbridge.client.stream_state import Mode
@@ -23,6 +24,7 @@ from ibbridge.client.stream_state import Mode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ibbridge.client.errors import AuthError
     from ibbridge.client.stream_follower import Ask
 
 TURN = 1000
@@ -35,14 +37,19 @@ _IN, _OUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 class BusConnection:
     """SUB socket of one daemon, REQ socket for the follower's commands, and the follower. `prefix` is `bus.prefix`."""
 
-    def __init__(self, context: zmq.Context[Any], pub: str, rep: str, *, prefix: str = "") -> None:
-        self.pub, self.rep = pub, rep
-        self.sub = sockets.subscriber(context, pub)
+    def __init__(
+        self, context: zmq.Context[Any], pub: str | Endpoint, rep: str | Endpoint, *, prefix: str = ""
+    ) -> None:
+        published, asked = Endpoint.of(pub), Endpoint.of(rep)
+        self.pub, self.rep = published.address, asked.address
+        self.sub, admitted = sockets.subscriber(context, published)
         try:
-            self.req = sockets.requester(context, rep)
+            self.req, answered = sockets.requester(context, asked)
         except BaseException:
+            admitted.close()
             self.sub.close()
             raise
+        self.admissions = (admitted, answered)
         head = f"{prefix}." if prefix else ""
         self.follower = StreamFollower(len(head), now=time.monotonic())
         self.ready = self.follower.ready
@@ -59,6 +66,8 @@ class BusConnection:
 
     def close(self) -> None:
         """Disconnect. Do nothing if the sockets are closed already."""
+        for admission in self.admissions:
+            admission.close()
         self.sub.close()
         self.req.close()
 
@@ -184,4 +193,8 @@ class BusConnection:
     def waits_for(self) -> list[tuple[Any, int]]:
         """Return the sockets to poll, each with the ZeroMQ events to poll for."""
         asking = [] if self._asked is None else [(self.req, _IN if self._sent else _OUT)]
-        return [(self.sub, _IN), *asking]
+        return [(self.sub, _IN), *asking, *((admission.monitor, _IN) for admission in self.admissions)]
+
+    def refusal(self) -> AuthError | None:
+        """Return the error if the daemon has refused one of the sockets lately; None if it has not."""
+        return next((found for each in self.admissions if (found := each.refusal())), None)

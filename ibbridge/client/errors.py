@@ -19,6 +19,17 @@ class Closed(BridgeError):  # noqa: N818 -- it says what happened; "error" would
         super().__init__("this connection is closed")
 
 
+class AuthError(BridgeError):
+    """Keys that cannot be used, or a daemon that does not admit this program.
+
+    `outcome` is `unknown` if a command was under way that the daemon may have executed, and `not_sent` otherwise.
+    """
+
+    def __init__(self, text: str, outcome: str = "not_sent") -> None:
+        super().__init__(text)
+        self.outcome = outcome
+
+
 class CommandError(BridgeError):
     """Command that the daemon refused.
 

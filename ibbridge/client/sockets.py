@@ -6,11 +6,15 @@ This module knows ZeroMQ. It must not know what is sent.
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import zmq
 
+from ibbridge.client.admission import Admission
 from ibbridge.client.errors import BridgeError
+
+if TYPE_CHECKING:
+    from ibbridge.client.endpoints import Endpoint
 
 RECEIVE_HIGH_WATER = 100_000
 """Limit of messages that ZeroMQ keeps for a busy strategy in this process; the daemon keeps as many again."""
@@ -31,15 +35,15 @@ class Context:
             self.zmq.term()
 
 
-def subscriber(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
-    """Return a SUB socket, connected to a daemon's `bus.pub`."""
+def subscriber(context: zmq.Context[Any], endpoint: Endpoint) -> tuple[zmq.Socket[bytes], Admission]:
+    """Return a SUB socket, connected to a daemon's `bus.pub`, and its admission."""
     socket: zmq.Socket[bytes] = context.socket(zmq.SUB)
     socket.set(zmq.RCVHWM, RECEIVE_HIGH_WATER)
-    return _connected(socket, endpoint, "pub")
+    return socket, _connected(context, socket, endpoint, "pub")
 
 
-def requester(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
-    """Return a REQ socket, connected to a daemon's `bus.rep`.
+def requester(context: zmq.Context[Any], endpoint: Endpoint) -> tuple[zmq.Socket[bytes], Admission]:
+    """Return a REQ socket, connected to a daemon's `bus.rep`, and its admission.
 
     The socket sends a command only while a daemon is connected, so that no command is delivered late, when its time has
     passed. A command can be sent again before its reply has come.
@@ -48,20 +52,27 @@ def requester(context: zmq.Context[Any], endpoint: str) -> zmq.Socket[bytes]:
     socket.set(zmq.REQ_RELAXED, 1)
     socket.set(zmq.REQ_CORRELATE, 1)
     socket.set(zmq.IMMEDIATE, 1)
-    return _connected(socket, endpoint, "rep")
+    return socket, _connected(context, socket, endpoint, "rep")
 
 
-def _connected(socket: zmq.Socket[bytes], endpoint: str, name: str) -> zmq.Socket[bytes]:
-    """Connect a socket, without waiting, and return the socket. Raise BridgeError for a malformed endpoint."""
+def _connected(context: zmq.Context[Any], socket: zmq.Socket[bytes], endpoint: Endpoint, name: str) -> Admission:
+    """Connect a socket, without waiting, and return its admission. Raise BridgeError for a malformed endpoint."""
+    address, keys = endpoint
     socket.set(zmq.LINGER, 0)
     socket.set(zmq.RECONNECT_IVL_MAX, 1000)
-    if "[" in endpoint:
+    if "[" in address:
         socket.set(zmq.IPV6, 1)
+    if keys is not None:
+        socket.set(zmq.CURVE_SERVERKEY, keys.server.encode())
+        socket.set(zmq.CURVE_PUBLICKEY, keys.public.encode())
+        socket.set(zmq.CURVE_SECRETKEY, keys.secret.encode())
+    admission = Admission(context, socket, endpoint)
     try:
-        socket.connect(endpoint)
+        socket.connect(address)
     except zmq.ZMQError as error:
+        admission.close()
         socket.close()
         raise BridgeError(
-            f"{name}={endpoint!r}: {error.strerror}; write it as tcp://127.0.0.1:PORT or ipc:///PATH"
+            f"{name}={address!r}: {error.strerror}; write it as tcp://127.0.0.1:PORT or ipc:///PATH"
         ) from error
-    return socket
+    return admission

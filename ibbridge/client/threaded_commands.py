@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from ibbridge.client import commands, sockets
-from ibbridge.client.errors import Closed
+from ibbridge.client.endpoints import Endpoint
+from ibbridge.client.errors import AuthError, Closed
 from ibbridge.client.guard import Guard, Waker
 
 if TYPE_CHECKING:
@@ -26,10 +27,11 @@ class ThreadedCommands:
     `gone` is called once the socket is closed.
     """
 
-    def __init__(self, context: zmq.Context[Any], rep: str, gone: Callable[[], None] = lambda: None) -> None:
-        self.rep = rep
+    def __init__(self, context: zmq.Context[Any], rep: str | Endpoint, gone: Callable[[], None] = lambda: None) -> None:
+        self._endpoint = Endpoint.of(rep)
+        self.rep = self._endpoint.address
         self._context = context
-        self._socket = sockets.requester(context, rep)
+        self._socket, self._admission = sockets.requester(context, self._endpoint)
         self._waker = Waker()
         self._guard = Guard(self._dispose)
         self._gone = gone
@@ -43,6 +45,7 @@ class ThreadedCommands:
         self._guard.wait_closed()
 
     def _dispose(self) -> None:
+        self._admission.close()
         self._socket.close()
         self._waker.close()
         self._gone()
@@ -50,8 +53,8 @@ class ThreadedCommands:
     def call(self, command: Command, timeout: float) -> Reply:
         """Send a command and return its reply.
 
-        Raise CommandError if the daemon refuses, NoAnswer if there is no reply in `timeout` seconds, or another thread
-        closes the connection before the reply.
+        Raise AuthError if the daemon does not admit this program, CommandError if it refuses, NoAnswer if there is no
+        reply in `timeout` seconds, or another thread closes the connection before the reply.
         """
         deadline = time.monotonic() + timeout
         if not self._guard.acquire(timeout=max(0.0, timeout)):
@@ -79,6 +82,10 @@ class ThreadedCommands:
                     return self._socket.recv()
                 if self._guard.closed:
                     return None
+        except AuthError as error:
+            error.outcome = "unknown" if command.sent else "not_sent"
+            self._renew()
+            raise
         except BaseException:  # KeyboardInterrupt, too: a late reply must not be taken for the next command's reply
             self._renew()
             raise
@@ -86,15 +93,21 @@ class ThreadedCommands:
         return None
 
     def _renew(self) -> None:
+        self._admission.close()
         self._socket.close()
-        self._socket = sockets.requester(self._context, self.rep)
+        self._socket, self._admission = sockets.requester(self._context, self._endpoint)
 
     def _poll(self, seconds: float, events: int) -> bool:
         """Wait for the socket. Return False if the socket is not ready in time, or `close` was called."""
-        ready: list[tuple[Any, int]] = zmq.zmq_poll(
-            [(self._socket, events), (self._waker, zmq.POLLIN)], _milliseconds(seconds)
-        )
-        return any(socket is self._socket for socket, _ in ready)
+        deadline = time.monotonic() + seconds
+        monitor = self._admission.monitor
+        while True:
+            watched: list[tuple[Any, int]] = [(self._socket, events), (self._waker, zmq.POLLIN), (monitor, zmq.POLLIN)]
+            ready = [each for each, _ in zmq.zmq_poll(watched, _milliseconds(deadline - time.monotonic()))]
+            if refusal := self._admission.refusal():
+                raise refusal
+            if ready != [monitor]:
+                return self._socket in ready
 
 
 def _milliseconds(seconds: float) -> int:

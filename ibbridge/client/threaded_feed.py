@@ -25,6 +25,7 @@ from ibbridge.client.stream_state import Mode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from ibbridge.client.endpoints import Endpoint
     from ibbridge.client.errors import NoAnswer
     from ibbridge.client.inbox import Watch
     from ibbridge.client.message import Message
@@ -47,15 +48,15 @@ class Feed:
     def __init__(
         self,
         context: zmq.Context[Any],
-        pub: str,
-        rep: str,
+        pub: str | Endpoint,
+        rep: str | Endpoint,
         *,
         prefix: str = "",
         gone: Callable[[], None] = lambda: None,
     ) -> None:
         """Connect. `gone` is called once the sockets are closed."""
-        self.pub = pub
         self._connection = BusConnection(context, pub, rep, prefix=prefix)
+        self.pub = self._connection.pub
         self._inbox = Inbox(self._connection.ready)
         self._waker = Waker()
         self._lock = Guard(self._dispose)  # held for a moment only, never while a thread waits
@@ -260,6 +261,8 @@ class Feed:
             elif not self._connection.turn(now):
                 if found := done():
                     break
+                if refusal := self._connection.refusal():
+                    raise refusal
                 if deadline is not None and now >= deadline:
                     return None
                 self._poll(now, deadline)

@@ -483,6 +483,19 @@ def _key(value: object) -> str:
     raise _refused(expected, value)
 
 
+NOBODY = 65_534
+"""Uid that the kernel shows for every user who has none in the namespace of this process (systemd's PrivateUsers=)."""
+
+
+def _uid(value: object) -> int:
+    number: int = whole(0, 2**32 - 2)(value)
+    if number != NOBODY:
+        return number
+    raise RefusedError(
+        [((), f"{number} is nobody: the kernel shows it for all users whom it hides (systemd: PrivateUsers=no)")]
+    )
+
+
 def _names(value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise _refused("a list of names, such as [alpha, 'desk-*']", value)
@@ -493,7 +506,7 @@ CLIENT: dict[str, Check] = {
     "name": client_name,
     "role": role,
     "key": _key,
-    "uid": whole(0, 2**32 - 2),
+    "uid": _uid,
     "acts_as": _names,
 }
 """The settings of a client."""

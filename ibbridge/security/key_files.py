@@ -19,6 +19,9 @@ PUBLIC, SECRET = ".key", ".key_secret"
 SERVER = "server"
 """Name of the server's certificates."""
 
+SERVER_KEY = "server-key"
+"""Name of the server's public key in the metadata of a client's secret certificate."""
+
 LONGEST = 65_536
 """Most bytes of a certificate that are read."""
 
@@ -91,7 +94,8 @@ def write(directory: pathlib.Path, name: str, public: str, secret: str, metadata
             if (path := directory / f"{name}{suffix}").exists():
                 raise KeyFileError(f"{path}: exists already, and is not overwritten; choose another name, or remove it")
         _write(directory / f"{name}{SECRET}", public, secret, metadata)
-        _write(directory / f"{name}{PUBLIC}", public, "", metadata)
+        known = {key: value for key, value in metadata.items() if key != SERVER_KEY}
+        _write(directory / f"{name}{PUBLIC}", public, "", known)
     except OSError as error:
         raise KeyFileError(f"{error.filename or directory}: cannot be written: {error.strerror}") from error
 

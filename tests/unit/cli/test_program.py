@@ -105,7 +105,7 @@ def test_a_good_configuration_is_said_to_be_good(tmp_path: pathlib.Path, capsys:
     file = tmp_path / "ibbridge.yaml"
     file.write_text(annotated())
     assert main(["check", str(file)]) == 0
-    assert capsys.readouterr().out == f"{file}: ok\n"
+    assert capsys.readouterr().out.startswith(f"{file}: ok\n")
 
 
 def test_a_bad_configuration_is_named_fault_by_fault(
@@ -232,3 +232,45 @@ def test_the_simulator_is_told_how_kind_it_is_to_be(monkeypatch: pytest.MonkeyPa
     assert main(["sim"]) == 0
     assert main(["sim", "--made-up", "--no-delays"]) == 0
     assert told == [(True, False), (False, True)]
+
+
+WHO_MAY = """\
+  bus.pub ipc:///run/x/pub
+    desk, by the uid 1001: observer
+    every other user whom the directory's permissions let in: refused
+  bus.rep tcp://127.0.0.1:1
+    every program of this machine: admin
+"""
+
+
+def test_check_says_who_may_do_what_at_each_endpoint(tmp_path, capsys):
+    file = tmp_path / "c.yaml"
+    file.write_text(
+        "bus: {pub: 'ipc:///run/x/pub', rep: 'tcp://127.0.0.1:1'}\n"
+        "security:\n  trust_loopback: true\n  ipc_role: none\n  clients: [{name: desk, role: observer, uid: 1001}]\n"
+    )
+    assert main(["check", str(file)]) == 0
+    assert capsys.readouterr().out == f"{file}: ok\n{WHO_MAY}"
+
+
+def test_check_says_that_the_daemons_key_is_missing(tmp_path, capsys):
+    file = tmp_path / "c.yaml"
+    file.write_text(f"security: {{keys: {tmp_path}, clients: [{{name: a, key: '{'0' * 40}'}}]}}\n")
+    assert main(["check", str(file)]) == 2
+    assert "clients have keys, and the server has none; make it with `ibbridge keygen" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        ([], "give the NAME of a client, or --server"),
+        (["a", "--server"], "give the NAME of a client, or --server"),
+        (["server"], "server is the name of the daemon's own keys"),
+        (["a/b"], "expected 1 to 32 characters"),
+        (["a", "--role", "x y"], "expected 1 to 32 characters"),
+    ],
+)
+def test_keygen_says_what_it_cannot_make(arguments, fault, tmp_path, capsys):
+    assert main(["keygen", *arguments, "--dir", str(tmp_path)]) == 2
+    assert fault in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
