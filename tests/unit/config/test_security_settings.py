@@ -12,7 +12,9 @@ from ibbridge.config.loader import load
 from ibbridge.config.model import ConfigError, SecurityConfig
 from ibbridge.security import key_files
 from ibbridge.security.access import KnownClient
+from ibbridge.security.policy_terms import Terms
 
+PAIR = ("beta", "desk-*")
 KEY = zmq.curve_keypair()[0].decode()
 
 
@@ -25,7 +27,7 @@ def faults(*overrides: str) -> list[str]:
 def test_clients_are_a_list():
     text = f"[{{name: alpha, role: trader, key: '{KEY}', acts_as: [beta, 'desk-*']}}, {{name: desk, uid: 7}}]"
     assert load(None, [f"security.clients={text}"]).security.clients == (
-        KnownClient("alpha", "trader", KEY, acts_as=("beta", "desk-*")),
+        KnownClient("alpha", "trader", KEY, acts_as=PAIR, policy=Terms(acts_as=PAIR)),
         KnownClient("desk", "observer", uid=7),
     )
 
@@ -67,7 +69,7 @@ def test_clients_are_a_directory_of_certificates(tmp_path: pathlib.Path):
     made(tmp_path, "server")
     rules = credentials.access_rules(SecurityConfig(clients=str(tmp_path)))
     assert rules.clients == (
-        KnownClient("alpha", "trader", alpha, acts_as=("beta", "desk-*")),
+        KnownClient("alpha", "trader", alpha, acts_as=PAIR, policy=Terms(acts_as=PAIR)),
         KnownClient("beta", "observer", beta),
     )
 
@@ -79,7 +81,7 @@ def test_every_faulty_certificate_is_named(tmp_path: pathlib.Path):
     with pytest.raises(ConfigError) as refused:
         credentials.access_rules(SecurityConfig(clients=str(tmp_path)))
     (role, twin) = refused.value.faults
-    assert role.startswith(f"security.clients: {tmp_path}/alpha.key: expected one of observer")
+    assert role.startswith(f"security.clients: {tmp_path}/alpha.key: there is no role 'tradr'")
     assert twin == f"security.clients: {tmp_path}: client copy: has the same key as beta; give each its own"
 
 
