@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.risk import book_data
-from ibbridge.risk.holding import DIGITS, Part, claim_of
+from ibbridge.risk.holding import DIGITS, Part, Prices, claim_of
 from ibbridge.risk.order import FOREIGN, FOREX, signature
 from ibbridge.risk.scope_book import ScopeBook, worth_of
 from ibbridge.risk.trading_day import TradingDay
@@ -59,7 +59,8 @@ class TradingBook:
         self.working: dict[OrderName, WorkingOrder] = {}
         self.places: dict[str, int] = {}
         self._rates: dict[str, float] = {}
-        self.day_start = self.day_end = 0
+        self.prices: dict[Place, Prices] = {}
+        self.now = self.day_start = self.day_end = 0
 
     # -- questions
 
@@ -78,11 +79,35 @@ class TradingBook:
 
     def begin(self, now: int) -> None:
         """Begin a day if it is time. A clock that is set back goes on with the later day."""
+        if now < self.now:
+            for each in self.scopes.values():
+                each.set_back(now)
+            for order in self.working.values():
+                order.over_at = min(order.over_at, now)
+        self.now = now
         if now >= self.day_end:
             first = not self.day_end
             self.day_start, self.day_end = self._day.bounds(now)
-            for each in () if first else self.scopes.values():
-                each.begin_day()
+            if not first:
+                self._begin_day()
+
+    def _begin_day(self) -> None:
+        """Begin a day. The instruments that nobody holds or trades any more are forgotten."""
+        for each in self.scopes.values():
+            each.begin_day()
+        kept = {place for book in self.scopes.values() for place, held in book.holdings.items() if not held.is_empty}
+        for book in self.scopes.values():
+            for place in book.holdings.keys() - kept:
+                del book.holdings[place]
+        self.prices = {place: Prices(each.mark, each.mark) for place, each in self.prices.items() if place in kept}
+
+    def _prices(self, place: Place) -> Prices:
+        return self.prices.get(place) or _NO_PRICES
+
+    def _price(self, place: Place, mark: float) -> None:
+        """Note the price of an instrument. The first price of a day stands for that at its begin."""
+        start = self._prices(place).start_mark
+        self.prices[place] = Prices(mark, mark if start is None else start)
 
     def rate(self, currency: str) -> float | None:
         """Return the rate of a currency at the last revaluation; that of now if it was not known then."""
@@ -149,7 +174,7 @@ class TradingBook:
         for scope in order.scopes:
             book = self._open(scope)
             for claim in order.claims:
-                self._settle(book, book.claim(claim, counted=not claim.is_over))
+                self._settle(book, book.claim(claim, self._prices(claim.place)))
 
     def _release(self, order: WorkingOrder) -> None:
         self.working.pop(order.order.name, None)
@@ -167,8 +192,7 @@ class TradingBook:
         for scope in order.scopes:
             book = self._open(scope)
             book.note_order(order.order.symbol, now)
-            before.append(book.duplicates.pop(order.signature, None))
-            book.duplicates[order.signature] = now
+            before.append(book.note_same(order.signature, order.order.name, now))
         order.repeated = tuple(before)
 
     def undo(self, order: WorkingOrder, old: WorkingOrder | None) -> None:
@@ -177,9 +201,7 @@ class TradingBook:
         for scope, before in zip(order.scopes, order.repeated, strict=True):
             book = self._open(scope)
             book.unnote_order(order.order.symbol)
-            del book.duplicates[order.signature]
-            if before is not None:
-                book.duplicates[order.signature] = before
+            book.forget_same(order.signature, order.order.name, before)
         if old is not None:
             self._add(old)
 
@@ -195,7 +217,7 @@ class TradingBook:
         self._release(order)
         if not left:
             for scope in order.scopes:
-                self._open(scope).duplicates.pop(order.signature, None)
+                self._open(scope).forget_same(order.signature, name)
         if filled and any(filled * claim.part.ratio - claim.executed > SMALLEST for claim in order.claims):
             order.former, order.over_at = None, order.over_at or now
             for claim in order.claims:
@@ -214,33 +236,61 @@ class TradingBook:
 
     # -- executions
 
+    def executed_before(self, name: OrderName, filled: float) -> None:
+        """Note what was filled of an order before the book had it, or what no execution will report."""
+        order = self.working.get(name)
+        if order is None:
+            return
+        self._release(order)
+        for claim in order.claims:
+            claim.executed = max(claim.executed, round(filled * claim.part.ratio, DIGITS))
+        self._add(order)
+
     def filled(self, fill: TradeFill) -> None:
-        """Count an execution that no earlier call has counted. Those of a combination itself count nothing."""
-        self.begin(fill.at)
+        """Count an execution that no earlier call has counted. Those of a combination itself count nothing.
+
+        An execution of an earlier day changes the position as if it had been there when the day began.
+        """
+        now = max(fill.at, self.now)
+        self.begin(now)
         place = self.place(fill.instrument, fill.con_id)
-        working = self.working.get(fill.name)
-        claims = [claim for claim in working.claims if claim.place == place] if working else []
-        scopes = working.scopes if working else _fill_scopes(fill)
-        for scope in scopes:
+        quantity = fill.side * fill.quantity
+        for scope in _fill_scopes(fill):
             book = self._open(scope)
             held = self._held(book, place, fill)
-            held.trade(fill.side * fill.quantity, fill.price)
-            held.price(fill.price)
-            self._traded(book, fill, fill.quantity)
-            for claim in claims:
-                if not claim.executed:
-                    book.fill_times(place, fill.side).add(fill.at)
-        for claim in claims:
-            before = worth_of(claim)
+            if fill.at < self.day_start:
+                held.held_before(quantity)
+            else:
+                held.trade(quantity, fill.price)
+                self._traded(book, fill, fill.quantity)
+        self._compare(place, fill.account, now)
+        self._execute(fill, place, now)
+        self._priced(place, fill.price)
+
+    def _execute(self, fill: TradeFill, place: Place, now: int) -> None:
+        """Take what is filled from what works. An order may count in other scopes than its executions."""
+        working = self.working.get(fill.name)
+        claims = [claim for claim in working.claims if claim.place == place] if working else []
+        for claim in claims if working else ():
+            before, first = worth_of(claim), not claim.executed
             claim.executed = round(claim.executed + fill.quantity, DIGITS)
-            for scope in scopes:
-                self._open(scope).reworked(claim, before)
-        self._compare(place, fill.account, fill.at)
-        for scope in scopes:
-            book = self._open(scope)
-            self._settle(book, book.holdings[place])
+            for scope in working.scopes if working else ():
+                book = self._open(scope)
+                book.reworked(claim, before)
+                if first:
+                    book.fill_times(place, fill.side).add(now)
+                self._settle(book, book.holdings[place])
         if working and claims and all(claim.is_over and not claim.remaining for claim in working.claims):
             self._release(working)
+
+    def _priced(self, place: Place, price: float) -> None:
+        """Note the price of an execution, at which all who hold the instrument value it until the next quote."""
+        self._price(place, price)
+        for book in self.scopes.values():
+            held = book.holdings.get(place)
+            if held is not None:
+                held.price(self.prices[place])
+                self._settle(book, held, claims=False)
 
     def corrected(self, old: TradeFill, new: TradeFill | None, now: int) -> None:
         """Count the correction of an execution in its place; None if it never took place.
@@ -252,17 +302,18 @@ class TradingBook:
         for scope in _fill_scopes(old):
             book = self._open(scope)
             held = self._held(book, place, old)
+            if old.at < self.day_start:
+                held.held_before((new.side * new.quantity if new else 0.0) - old.side * old.quantity)
+                continue
             held.trade(-old.side * old.quantity, old.price)
+            self._traded(book, old, -old.quantity)
             if new is not None:
                 held.trade(new.side * new.quantity, new.price)
-            if old.at >= self.day_start:
-                self._traded(book, old, -old.quantity)
-                if new is not None:
-                    self._traded(book, new, new.quantity)
+                self._traded(book, new, new.quantity)
         self._compare(place, old.account, now)
         for scope in _fill_scopes(old):
             book = self._open(scope)
-            self._settle(book, book.holdings[place])
+            self._settle(book, book.holdings[place], claims=False)
 
     def charged(self, client: str, account: str, currency: str, amount: float) -> None:
         """Count a commission of today; a negative amount takes back what was charged before."""
@@ -276,20 +327,19 @@ class TradingBook:
             book.add_traded(fill.currency, quantity * abs(fill.price) * (fill.multiplier or 1.0))
 
     def _held(self, book: ScopeBook, place: Place, fill: TradeFill) -> Holding:
-        return book.holding(
-            Part(
-                place,
-                fill.instrument,
-                fill.symbol,
-                fill.sec_type,
-                fill.currency,
-                fill.multiplier,
-                fill.side,
-                1.0,
-                fill.price,
-                None,
-            )
+        part = Part(
+            place,
+            fill.instrument,
+            fill.symbol,
+            fill.sec_type,
+            fill.currency,
+            fill.multiplier,
+            fill.side,
+            1.0,
+            fill.price,
+            None,
         )
+        return book.holding(part, self._prices(place))
 
     # -- positions
 
@@ -313,8 +363,9 @@ class TradingBook:
             None,
             None,
         )
-        held = self._open(("account", account)).holding(part)
-        self._open(ALL).holding(part)
+        prices = self._prices(place)
+        held = self._open(("account", account)).holding(part, prices)
+        self._open(ALL).holding(part, prices)
         held.reported = quantity
         if not held.moved_at:
             self._shift(account, place, quantity - held.position)
@@ -324,6 +375,8 @@ class TradingBook:
 
     def _compare(self, place: Place, account: str, now: int) -> None:
         """Compare the position of an account with the one that TWS reports."""
+        if not account:
+            return
         held = self._open(("account", account)).holdings[place]
         held.moved_at = now
         self._apart(held, self._open(ALL).holdings[place])
@@ -364,30 +417,34 @@ class TradingBook:
             if scope[0] == "account":
                 self._trust(scope[1], book, now)
         self._drop_missing(now)
+        for place, held in {
+            held.place: held for book in self.scopes.values() for held in book.holdings.values()
+        }.items():
+            mark = self._mark(held)
+            if mark is not None:
+                self._price(place, mark)
         for book in self.scopes.values():
             for held in book.holdings.values():
-                self._mark(held)
+                held.price(self._prices(held.place))
                 self._settle(book, held, claims=False)
         self._value_working()
         for book in self.scopes.values():
             book.add_up()
             book.forget_old(now)
 
-    def _mark(self, held: Holding) -> None:
+    def _mark(self, held: Holding) -> float | None:
         quote = self._facts.quote(held.instrument, held.place if isinstance(held.place, int) else 0)
         if quote is None:
-            return
+            return None
         if quote.bid is not None and quote.ask is not None:
-            held.price((quote.bid + quote.ask) / 2)
-        else:
-            held.price(next((price for price in (quote.last, quote.bid, quote.ask) if price is not None), None))
+            return (quote.bid + quote.ask) / 2
+        return next((price for price in (quote.last, quote.bid, quote.ask) if price is not None), None)
 
     def _trust(self, account: str, book: ScopeBook, now: int) -> None:
         """Take the reported position where the executions have added up to another one for some seconds."""
         for held in book.holdings.values():
             if not (held.above or held.below):
                 continue
-            held.moved_at = min(held.moved_at, now)
             if now - held.moved_at >= SETTLED and held.reported is not None:
                 self._shift(account, held.place, held.reported - held.position)
                 self._apart(held, self._open(ALL).holdings[held.place])
@@ -395,7 +452,6 @@ class TradingBook:
     def _drop_missing(self, now: int) -> None:
         """Give up executions that have not come some seconds after their order was over."""
         for order in [order for order in self.working.values() if order.over_at]:
-            order.over_at = min(order.over_at, now)
             if now - order.over_at >= SETTLED:
                 self._release(order)
 
@@ -411,6 +467,8 @@ class TradingBook:
         if self.places.get(instrument) == con_id or not con_id:
             return
         self.places[instrument] = con_id
+        if instrument in self.prices:
+            self.prices.setdefault(con_id, self.prices.pop(instrument))
         for book in self.scopes.values():
             self._move(book, instrument, con_id)
 
@@ -418,11 +476,11 @@ class TradingBook:
         moved = book.remove(old)
         if moved is None:
             return
-        held = book.holding(moved.part(new))
+        held = book.holding(moved.part(new), self._prices(new))
         held.take(moved)
         for side in (1, -1):
             if times := book.fills.pop((old, side), None):
-                book.fills.setdefault((new, side), times)
+                book.fill_times(new, side).merge(times)
             if count := book.open_orders.pop((old, side), 0):
                 book.open_orders[new, side] += count
         self._settle(book, held)
@@ -439,6 +497,8 @@ class TradingBook:
             found = self.scopes[scope] = ScopeBook()
         return found
 
+
+_NO_PRICES = Prices(None, None)
 
 NOTHING = ScopeBook()
 """Book of a scope in which nothing has been noted."""

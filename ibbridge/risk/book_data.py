@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from ibbridge.risk.holding import Holding, Part, claim_of
+from ibbridge.risk.holding import Holding, Part, Prices, claim_of
 from ibbridge.risk.order import OrderLeg, ProposedOrder, signature
 from ibbridge.risk.scope_book import ScopeBook
 from ibbridge.risk.working_order import WorkingOrder
@@ -36,7 +36,9 @@ def dumped(book: TradingBook) -> dict[str, Any]:
     return {
         "form": FORM,
         "day": [book.day_start, book.day_end],
+        "now": book.now,
         "places": dict(book.places),
+        "prices": [[place, *prices] for place, prices in book.prices.items()],
         "scopes": [[*scope, _scope_data(each)] for scope, each in book.scopes.items()],
         "working": [_working_data(order) for order in book.working.values()],
     }
@@ -48,7 +50,9 @@ def load(book: TradingBook, data: Any) -> None:
         if data["form"] != FORM:
             raise BookDataError(f"the form {data['form']} of the gate's book is not known")
         book.day_start, book.day_end = map(int, data["day"])
+        book.now = int(data["now"])
         book.places.update(data["places"])
+        book.prices.update({place: Prices(*prices) for place, *prices in data["prices"]})
         for kind, name, each in data["scopes"]:
             book.scopes[kind, name] = _scope_of(each)
         for each in data["working"]:
@@ -68,7 +72,9 @@ def _scope_data(book: ScopeBook) -> dict[str, Any]:
         "by_symbol": [[symbol, times.dump()] for symbol, times in book.by_symbol.items()],
         "rejects": book.rejects.dump(),
         "fills": [[*place, times.dump()] for place, times in book.fills.items()],
-        "duplicates": [[list(key), at] for key, at in book.duplicates.items()],
+        "duplicates": [
+            [list(key), [[list(name), at] for name, at in same.items()]] for key, same in book.duplicates.items()
+        ],
         "tripped": book.tripped,
     }
 
@@ -76,7 +82,7 @@ def _scope_data(book: ScopeBook) -> dict[str, Any]:
 def _scope_of(data: dict[str, Any]) -> ScopeBook:
     book = ScopeBook()
     for part, *values in data["holdings"]:
-        held = Holding(Part(*part))
+        held = Holding(Part(*part), Prices(None, None))
         for name, value in zip(_HELD, values, strict=True):
             setattr(held, name, value)
         book.holdings[held.place] = held
@@ -87,7 +93,9 @@ def _scope_of(data: dict[str, Any]) -> ScopeBook:
         book.symbol_times(symbol).load(times)
     for place, side, times in data["fills"]:
         book.fill_times(place, side).load(times)
-    book.duplicates = {tuple(key): at for key, at in data["duplicates"]}
+    book.duplicates = {
+        tuple(key): {(owner, order): at for (owner, order), at in same} for key, same in data["duplicates"]
+    }
     return book
 
 

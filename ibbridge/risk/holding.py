@@ -39,6 +39,13 @@ class Part(NamedTuple):
     unit: float | None
 
 
+class Prices(NamedTuple):
+    """Prices of an instrument: the last one, and the first of the day; None if there is none."""
+
+    mark: float | None
+    start_mark: float | None
+
+
 class Claim:
     """Part of a working order in one instrument: the quantity that it may still buy or sell.
 
@@ -145,7 +152,7 @@ class Holding:
         "start_mark", "start_position", "symbol", "unit", "worth",
     )  # fmt: skip
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Part, prices: Prices) -> None:
         self.place = part.place
         self.instrument = part.instrument
         self.symbol, self.sec_type = part.symbol, part.sec_type
@@ -157,11 +164,10 @@ class Holding:
         self.reach = (0.0, 0.0)
         self.linked = False
         self.order_unit: float | None = None
-        self.mark: float | None = None
+        self.mark, self.start_mark = prices
         self.unit: float | None = None  # of an exposure
         self.worth: float | None = None  # of a price of 1
         self.cash = self.start_position = 0.0
-        self.start_mark: float | None = None
         self.gross: float | None = 0.0
         self.long: float | None = 0.0
         self.short: float | None = 0.0
@@ -180,12 +186,9 @@ class Holding:
         self.currency = self.currency or part.currency
         self.multiplier = part.multiplier if self.multiplier is None else self.multiplier
 
-    def price(self, mark: float | None) -> None:
-        """Note the price of one unit. The first price of a day stands for that at its begin."""
-        if mark is not None:
-            self.mark = mark
-            if self.start_mark is None:
-                self.start_mark = mark
+    def price(self, prices: Prices) -> None:
+        """Note the prices of one unit."""
+        self.mark, self.start_mark = prices
 
     def value(self, rate: float | None, symbol_rate: float | None) -> None:
         """Note the worth of the currency, and of the symbol if that is a currency."""
@@ -220,11 +223,15 @@ class Holding:
 
     def shift(self, quantity: float) -> None:
         """Change the position without an execution, at the last price. Without a price it counts as held before."""
-        self.position = round(self.position + quantity, DIGITS)
         if self.mark is None:
-            self.start_position = round(self.start_position + quantity, DIGITS)
+            self.held_before(quantity)
         else:
-            self.cash -= quantity * self.mark
+            self.trade(quantity, self.mark)
+
+    def held_before(self, quantity: float) -> None:
+        """Change the position as if it had been so when the day began."""
+        self.position = round(self.position + quantity, DIGITS)
+        self.start_position = round(self.start_position + quantity, DIGITS)
 
     def begin_day(self) -> None:
         """Begin a day: the profit is counted from here."""
@@ -237,7 +244,6 @@ class Holding:
         if other.reported is not None:
             self.reported = (self.reported or 0.0) + other.reported
         self.moved_at = max(self.moved_at, other.moved_at)
-        self.price(other.mark if self.mark is None else None)
         for order, claim in other.claims.items():
             claim.place = self.place
             claim.part = claim.part._replace(place=self.place)

@@ -171,6 +171,8 @@ def proposed(
         legs = tuple(_leg(each) for each in contract.get("comboLegs") or ())
     if sec_type == COMBINATION and not legs:
         read.faults.append("a combination without legs")
+    if legs and len({leg.con_id for leg in legs}) < len(legs):
+        read.faults.append("a combination with two legs of one contract, or without their conIds")
     order_type = str(order.get("orderType") or "").upper().replace("_", " ")
     kind = _TYPES.get(order_type, order_type)
     return ProposedOrder(

@@ -1,7 +1,7 @@
 """Times of the latest events of a kind, and how many of them lie within a span.
 
-Pure: the caller gives the times, in µs. A clock that is set back makes later times those of the new clock, so that an
-event never counts for longer than its span.
+Pure: the caller gives the times, in µs, which rise. When the clock is set back, `set_back` makes later times those of
+the new clock, so that an event never counts for longer than its span.
 """
 
 from __future__ import annotations
@@ -34,28 +34,27 @@ class RecentTimes:
     def count(self, now: int, span: int) -> int:
         """Return the number of events in the last `span` µs. An event exactly that long ago does not count."""
         times = self.times
-        if not times:
-            return 0
-        if times[-1] > now:
-            self._set_back(now)
-        return len(times) - bisect_right(times, now - span, self._first)
+        return len(times) - bisect_right(times, now - span, self._first) if times else 0
 
     def _trim(self, now: int) -> None:
         times = self.times
-        if times and times[-1] > now:
-            self._set_back(now)
         self._first = bisect_right(times, now - self.span, self._first)
         if self._first > _ROOM:
             del times[: self._first]
             self._first = 0
 
-    def _set_back(self, now: int) -> None:
+    def set_back(self, now: int) -> None:
+        """Make times after `now` those of `now`."""
         times = self.times
         for index in range(len(times) - 1, -1, -1):
             if times[index] <= now:
                 break
             times[index] = now
-        self._first = min(self._first, bisect_right(times, now - self.span))
+        self._first = min(self._first, len(times))
+
+    def merge(self, other: RecentTimes) -> None:
+        """Take over the events of another."""
+        self.times, self._first = sorted(self.dump() + other.dump()), 0
 
     def dump(self) -> list[int]:
         """Return the times as plain data."""

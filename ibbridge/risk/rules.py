@@ -59,6 +59,9 @@ TOLERANCE = 1 + 1e-9
 SMALLEST = 10**-DIGITS
 """Quantities below this are remainders of sums."""
 
+MONEY = 6
+"""Digits after the decimal point of a sum of money: beyond, sums leave remainders."""
+
 DEFAULT_WINDOW = 60.0
 """Seconds of the windows for repeated fills and for rejects, if the limits do not give them."""
 
@@ -193,7 +196,7 @@ def _max_gross_exposure(case: OrderCase, book: ScopeBook, _: Limits) -> float | 
         if new is None:
             return None
         total += new - ((each.held.gross or 0.0) if each.held else 0.0)
-    return total
+    return round(total, MONEY)
 
 
 def _makes_no_exposure_larger(case: OrderCase, book: ScopeBook, _: Limits) -> bool:
@@ -216,14 +219,15 @@ def _net(case: OrderCase, book: ScopeBook) -> tuple[float | None, float | None]:
 
 def _max_net_exposure(case: OrderCase, book: ScopeBook, _: Limits) -> float | None:
     long, short = _net(case, book)
-    return None if long is None or short is None else max(long, short)
+    return None if long is None or short is None else round(max(long, short), MONEY)
 
 
 def _makes_no_side_larger(case: OrderCase, book: ScopeBook, limits: Limits) -> bool:
     most = (limits.max_net_exposure or 0.0) * TOLERANCE
     worst = worst_cases(case, book)
     return all(
-        (total is not None and total <= most) or all(each.after[side] <= each.before[side] for each in worst)
+        (total is not None and round(total, MONEY) <= most)
+        or all(each.after[side] <= each.before[side] for each in worst)
         for side, total in enumerate(_net(case, book))
     )
 
@@ -253,7 +257,7 @@ def _max_daily_notional(case: OrderCase, book: ScopeBook, _: Limits) -> float | 
         if rate is None:
             return None
         total += amount * rate
-    return total
+    return round(total, MONEY)
 
 
 def _max_daily_loss(case: OrderCase, book: ScopeBook, _: Limits) -> float | None:
@@ -265,7 +269,7 @@ def _max_daily_loss(case: OrderCase, book: ScopeBook, _: Limits) -> float | None
         if rate is None:
             return None
         profit -= amount * rate
-    return max(0.0, -profit)
+    return max(0.0, round(-profit, MONEY))
 
 
 def _reduces(case: OrderCase, book: ScopeBook, _: Limits) -> bool:
@@ -297,11 +301,12 @@ def _duplicate_window(case: OrderCase, book: ScopeBook, limits: Limits) -> str:
         return ""
     if case.signature is None:
         case.signature = signature(case.order)
-    at = book.duplicates.get(case.signature)
+    at = book.last_same(case.signature)
     if at is None or case.now - at >= limits.duplicate_window * SECOND:
         return ""
-    ago = max(0, case.now - at) / SECOND
-    return f"the same order was accepted {ago:.3f} s ago; the window is {limits.duplicate_window:g} s"
+    return (
+        f"the same order was accepted {(case.now - at) / SECOND:.3f} s ago; the window is {limits.duplicate_window:g} s"
+    )
 
 
 def _reject_breaker(case: OrderCase, book: ScopeBook, limits: Limits) -> str:

@@ -15,7 +15,7 @@ from ibbridge.risk.limits import LONGEST_DUPLICATE, LONGEST_WINDOW
 from ibbridge.risk.recent import RecentTimes
 
 if TYPE_CHECKING:
-    from ibbridge.risk.holding import Claim, Part
+    from ibbridge.risk.holding import Claim, Part, Prices
     from ibbridge.risk.order import OrderName, Place
 
 SECOND = 1_000_000
@@ -36,7 +36,7 @@ class ScopeBook:
     - `traded`: what was traded today, by currency. `charges`: the commissions of today, by currency.
     - `orders`: the times of orders, of all and by symbol. `rejects`: the times of rejects.
     - `fills`: the times at which orders filled first, by instrument and side.
-    - `duplicates`: when an order was accepted last, by what makes it the same.
+    - `duplicates`: the orders that are the same, by what makes them so, with the time when each was accepted last.
     - `tripped`: when the breaker closed; None while it is open for orders.
     """
 
@@ -52,27 +52,27 @@ class ScopeBook:
         self.by_symbol: dict[str, RecentTimes] = {}
         self.rejects = RecentTimes(_SPAN)
         self.fills: dict[tuple[Place, int], RecentTimes] = {}
-        self.duplicates: dict[Signature, int] = {}
+        self.duplicates: dict[Signature, dict[OrderName, int]] = {}
         self.open_orders: Counter[tuple[Place, int]] = Counter()
         self.tripped: int | None = None
 
     # -- orders
 
-    def holding(self, part: Part) -> Holding:
-        """Return the holding of an instrument, a new one if there is none."""
+    def holding(self, part: Part, prices: Prices) -> Holding:
+        """Return the holding of an instrument, a new one at these prices if there is none."""
         held = self.holdings.get(part.place)
         if held is None:
-            held = Holding(part)
+            held = Holding(part, prices)
             self.holdings[part.place] = held
         elif held.multiplier is None or not held.sec_type:
             held.learn(part)
         return held
 
-    def claim(self, claim: Claim, *, counted: bool) -> Holding:
-        """Add a claim. `counted`: the order counts as an open one. Return the holding, which must be counted anew."""
-        held = self.holding(claim.part)
+    def claim(self, claim: Claim, prices: Prices) -> Holding:
+        """Add a claim on an instrument of these prices. Return the holding, which must be counted anew."""
+        held = self.holding(claim.part, prices)
         held.claims[claim.name] = claim
-        if counted:
+        if not claim.is_over:
             self.open_orders[claim.place, claim.side] += 1
         self._work(claim, 1)
         return held
@@ -165,6 +165,28 @@ class ScopeBook:
             times = self.by_symbol[symbol] = RecentTimes(MINUTE)
         return times
 
+    def note_same(self, key: Signature, name: OrderName, now: int) -> int | None:
+        """Note an order as one that is the same as others. Return when it was noted so before."""
+        same = self.duplicates.pop(key, None) or {}
+        before = same.pop(name, None)
+        same[name] = now
+        self.duplicates[key] = same
+        return before
+
+    def forget_same(self, key: Signature, name: OrderName, before: int | None = None) -> None:
+        """Take back `note_same`, which has returned `before`."""
+        same = self.duplicates.get(key, {})
+        same.pop(name, None)
+        if before is not None:
+            self.duplicates[key] = dict(sorted({**same, name: before}.items(), key=lambda each: each[1]))
+        elif not same:
+            self.duplicates.pop(key, None)
+
+    def last_same(self, key: Signature) -> int | None:
+        """Return when the last order that is the same was accepted; None if there is none."""
+        same = self.duplicates.get(key)
+        return next(reversed(same.values())) if same else None
+
     def unnote_order(self, symbol: str) -> None:
         """Take the latest order back."""
         self.orders.undo()
@@ -195,27 +217,35 @@ class ScopeBook:
         self.charges[currency] = self.charges.get(currency, 0.0) + amount
 
     def begin_day(self) -> None:
-        """Begin a day: forget what the last one traded and lost, and the holdings that are empty."""
+        """Begin a day: forget what the last one traded and lost."""
         self.traded.clear()
         self.charges.clear()
         for held in self.holdings.values():
             held.begin_day()
             self.settle(held, claims=False)
-        for place in [place for place, held in self.holdings.items() if held.is_empty]:
-            del self.holdings[place]
         self.add_up()
 
     def forget_old(self, now: int) -> None:
         """Forget the times that no rule can want any more."""
         forget(self.by_symbol, now)
         forget(self.fills, now)
-        for signature, at in list(self.duplicates.items()):
-            if at > now:
-                self.duplicates[signature] = now
-            elif now - at >= _DUPLICATES:
-                del self.duplicates[signature]
-        if self.tripped is not None and self.tripped > now:
-            self.tripped = now
+        while self.duplicates:
+            key = next(iter(self.duplicates))
+            if now - max(self.duplicates[key].values()) < _DUPLICATES:
+                break
+            del self.duplicates[key]
+
+    def set_back(self, now: int) -> None:
+        """Make times after `now` those of `now`, because the clock was set back."""
+        for times in (self.orders, self.rejects, *self.by_symbol.values(), *self.fills.values()):
+            times.set_back(now)
+        for accepted in self.duplicates.values():
+            for name, at in accepted.items():
+                accepted[name] = min(at, now)
+        for held in self.holdings.values():
+            held.moved_at = min(held.moved_at, now)
+        if self.tripped is not None:
+            self.tripped = min(self.tripped, now)
 
 
 def forget(times: dict[Any, RecentTimes], now: int) -> None:
