@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.risk import book_data
-from ibbridge.risk.holding import DIGITS, Part, Prices, claim_of
+from ibbridge.risk.holding import DIGITS, Part, Prices, claim_of, worth_of_unit
 from ibbridge.risk.order import FOREIGN, FOREX, signature
 from ibbridge.risk.scope_book import ScopeBook, worth_of
 from ibbridge.risk.trading_day import TradingDay
@@ -81,7 +81,7 @@ class TradingBook:
         """Begin a day if it is time. A clock that is set back goes on with the later day."""
         if now < self.now:
             for each in self.scopes.values():
-                each.set_back(now)
+                each.set_back(self.now, now)
             for order in self.working.values():
                 order.over_at = min(order.over_at, now)
         self.now = now
@@ -117,6 +117,13 @@ class TradingBook:
             if found is not None:
                 self._rates[currency] = found
         return found
+
+    def unit(self, part: Part) -> float | None:
+        """Return the worth of one unit of an instrument at its last price; None if it is not known."""
+        rate = self.rate(part.currency)
+        worth = None if rate is None or part.multiplier is None else part.multiplier * rate
+        symbol_rate = self.rate(part.symbol) if part.sec_type == FOREX else None
+        return worth_of_unit(self._prices(part.place).mark, worth, symbol_rate)
 
     # -- orders
 

@@ -197,7 +197,7 @@ class RiskGate:
     def _case(self, order: ProposedOrder, now: int) -> OrderCase:
         self.book.begin(now)
         plan = self._plan(order.client, order.account)
-        return OrderCase(order, self.book.place(order.instrument, order.con_id), self._facts, plan.terms, now)
+        return OrderCase(order, self.book, self._facts, plan.terms, now)
 
     def _plan(self, client: str, account: str) -> _LimitPlan:
         plan = self._plans.get((client, account))

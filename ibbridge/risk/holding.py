@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.risk.order import BLOCKED, FOREIGN, FOREX
+from ibbridge.risk.order import BLOCKED, FOREIGN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -192,14 +192,8 @@ class Holding:
 
     def value(self, rate: float | None, symbol_rate: float | None) -> None:
         """Note the worth of the currency, and of the symbol if that is a currency."""
-        if rate is None or self.multiplier is None:
-            self.worth = None
-        else:
-            self.worth = self.multiplier * rate
-        if self.sec_type == FOREX and symbol_rate is not None:
-            self.unit = symbol_rate
-        else:
-            self.unit = None if self.worth is None or self.mark is None else abs(self.mark) * self.worth
+        self.worth = None if rate is None or self.multiplier is None else self.multiplier * rate
+        self.unit = worth_of_unit(self.mark, self.worth, symbol_rate)
 
     def count(self) -> None:
         """Compute the worst case and the profit of the day anew."""
@@ -259,6 +253,13 @@ class Holding:
     def is_empty(self) -> bool:
         """True if nothing is held, works or has changed today."""
         return not (self.position or self.claims or self.cash or self.start_position or self.reported)
+
+
+def worth_of_unit(mark: float | None, worth: float | None, symbol_rate: float | None) -> float | None:
+    """Return the worth of one unit: that of its symbol if that is a currency, else that of its price."""
+    if symbol_rate is not None:
+        return symbol_rate
+    return None if worth is None or mark is None else abs(mark) * worth
 
 
 def unit_of(claims: Iterable[Claim]) -> float | None:

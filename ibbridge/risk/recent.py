@@ -30,6 +30,7 @@ class RecentTimes:
     def undo(self) -> None:
         """Forget the latest event."""
         self.times.pop()
+        self._first = min(self._first, len(self.times))
 
     def count(self, now: int, span: int) -> int:
         """Return the number of events in the last `span` µs. An event exactly that long ago does not count."""
@@ -43,14 +44,18 @@ class RecentTimes:
             del times[: self._first]
             self._first = 0
 
-    def set_back(self, now: int) -> None:
-        """Make times after `now` those of `now`."""
+    def set_back(self, before: int, now: int) -> None:
+        """Make times after `now` those of `now`: the clock showed `before`. What was too old then does not come back."""
+        self._trim(before)
         times = self.times
         for index in range(len(times) - 1, -1, -1):
             if times[index] <= now:
                 break
             times[index] = now
-        self._first = min(self._first, len(times))
+
+    def clear(self) -> None:
+        """Forget all events."""
+        self.times, self._first = [], 0
 
     def merge(self, other: RecentTimes) -> None:
         """Take over the events of another."""

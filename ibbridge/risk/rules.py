@@ -139,7 +139,10 @@ def _worst_case(case: OrderCase, held: Holding | None, part: Part) -> Worst:
     quantity = case.quantity * part.ratio
     bought, sold = (quantity, 0.0) if part.side > 0 else (0.0, quantity)
     if held is None:
-        return Worst(None, part, (0.0, 0.0), (bought, sold), exposure(bought, sold, part.unit))
+        unit = case.book.unit(part)
+        return Worst(
+            None, part, (0.0, 0.0), (bought, sold), exposure(bought, sold, part.unit if unit is None else unit)
+        )
     low, high = held.position + held.below, held.position + held.above
     before = rise, fall = held.reach[0] + high, held.reach[1] - low
     if not held.linked and not order.parent and not order.oca_group and order.name not in held.claims:

@@ -206,7 +206,7 @@ class ScopeBook:
     def resume(self) -> None:
         """Open the gate again, and forget the rejects."""
         self.tripped = None
-        self.rejects.times.clear()
+        self.rejects.clear()
 
     def add_traded(self, currency: str, amount: float) -> None:
         """Count what was traded today; a negative amount takes back what a correction takes back."""
@@ -231,14 +231,15 @@ class ScopeBook:
         forget(self.fills, now)
         while self.duplicates:
             key = next(iter(self.duplicates))
-            if now - max(self.duplicates[key].values()) < _DUPLICATES:
+            if now - max(self.duplicates[key].values(), default=0) < _DUPLICATES:
                 break
             del self.duplicates[key]
 
-    def set_back(self, now: int) -> None:
-        """Make times after `now` those of `now`, because the clock was set back."""
+    def set_back(self, before: int, now: int) -> None:
+        """Make times after `now` those of `now`, because the clock was set back from `before`."""
+        self.forget_old(before)
         for times in (self.orders, self.rejects, *self.by_symbol.values(), *self.fills.values()):
-            times.set_back(now)
+            times.set_back(before, now)
         for accepted in self.duplicates.values():
             for name, at in accepted.items():
                 accepted[name] = min(at, now)

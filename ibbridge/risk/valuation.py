@@ -7,7 +7,7 @@ must not know limits or books.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge.risk.holding import Part
 from ibbridge.risk.order import FOREX, OFFSET, TRIGGERED
@@ -36,15 +36,27 @@ class QuoteTerms:
         return None if self.age is not None and now - quote.at > self.age else quote
 
 
+class PricedBook(Protocol):
+    """Book that knows the names and the last prices of instruments."""
+
+    def place(self, instrument: str, con_id: int) -> Place:
+        """Return the name of an instrument in the book."""
+
+    def unit(self, part: Part) -> float | None:
+        """Return the worth of one unit at the last price of the book; None if it is not known."""
+
+
 class OrderCase:
     """An order with everything that the rules ask of it alone.
 
-    - `quote`: the last quote of its instrument, if it counts. `parts`: the instruments that it trades.
+    - `book`: the book with the last prices. `parts`: the instruments that the order trades.
+    - `quote`: the last quote of its instrument, if it counts.
     - `quantity`: the whole quantity, inf if it is not known. `notional`: the worth; None if it is not known.
     - `distance`, `signature`, `worst`, `worst_in`: what one rule has worked out for others.
     """
 
     __slots__ = (
+        "book",
         "distance",
         "facts",
         "notional",
@@ -58,7 +70,8 @@ class OrderCase:
         "worst_in",
     )
 
-    def __init__(self, order: ProposedOrder, place: Place, facts: MarketFacts, terms: QuoteTerms, now: int) -> None:
+    def __init__(self, order: ProposedOrder, book: PricedBook, facts: MarketFacts, terms: QuoteTerms, now: int) -> None:
+        self.book = book
         self.order = order
         self.facts = facts
         self.now = now
@@ -71,7 +84,7 @@ class OrderCase:
             self.parts = tuple(_leg_part(order, leg, facts, terms, now) for leg in order.legs)
         else:
             self.quote = terms.usable(facts.quote(order.instrument, order.con_id), now)
-            self.parts = (_plain_part(order, place, self.quote, facts),)
+            self.parts = (_plain_part(order, book, self.quote, facts),)
         self.quantity = _quantity(order, self.quote)
         self.notional = self._notional()
         if order.cash_quantity is not None and not order.quantity and self.notional is not None:
@@ -155,7 +168,7 @@ def _percent(order: ProposedOrder) -> float:
     return abs(order.percent_offset or 0.0) + abs(order.trailing_percent or 0.0) / 100
 
 
-def _plain_part(order: ProposedOrder, place: Place, quote: MarketQuote | None, facts: MarketFacts) -> Part:
+def _plain_part(order: ProposedOrder, book: PricedBook, quote: MarketQuote | None, facts: MarketFacts) -> Part:
     price = worst_price(order, quote)
     unit = None
     if order.sec_type == FOREX:
@@ -164,7 +177,7 @@ def _plain_part(order: ProposedOrder, place: Place, quote: MarketQuote | None, f
         rate = facts.rate(order.currency)
         unit = None if rate is None else price * order.multiplier * rate
     return Part(
-        place,
+        book.place(order.instrument, order.con_id),
         order.instrument,
         order.symbol,
         order.sec_type,
