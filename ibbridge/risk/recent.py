@@ -45,7 +45,7 @@ class RecentTimes:
             self._first = 0
 
     def set_back(self, before: int, now: int) -> None:
-        """Make times after `now` those of `now`: the clock showed `before`. What was too old then does not come back."""
+        """Make times after `now` those of `now`. What was too old when the clock showed `before` does not come back."""
         self._trim(before)
         times = self.times
         for index in range(len(times) - 1, -1, -1):

@@ -6,12 +6,14 @@ It knows the records of orders, limits, quotes and executions, and none of the c
 from __future__ import annotations
 
 import datetime as dt
+import math
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+from ibbridge.risk.facts import MarketQuote
+
 if TYPE_CHECKING:
-    from ibbridge.risk.facts import MarketQuote
     from ibbridge.risk.limits import Limits, RiskPolicy
     from ibbridge.risk.order import ProposedOrder
 
@@ -335,7 +337,7 @@ class Life:
         self.known.setdefault(place, contract)
 
     def left(self, part: dict[str, Any]) -> float:
-        return max(0.0, part["quantity"] - part["executed"])
+        return max(0.0, float(part["quantity"] - part["executed"]))
 
     def is_open(self, order: ProposedOrder) -> bool | None:
         own = self.open.get(order.instrument)
@@ -368,7 +370,7 @@ class Life:
                 return None
             bid += leg.ratio * (quote.bid if leg.side > 0 else -quote.ask)
             ask += leg.ratio * (quote.ask if leg.side > 0 else -quote.bid)
-        return type(quote)(bid, ask)  # type: ignore[return-value]
+        return MarketQuote(bid, ask)
 
     def parts(self, order: ProposedOrder) -> list[dict[str, Any]]:
         """Return what an order trades: place, side, quantity, worth of a unit."""
@@ -448,12 +450,13 @@ class Life:
     def unit_of_place(self, place: Any) -> float | None:
         """Return the worth of one unit at the last price; None if that is not known."""
         _, symbol, sec_type, currency, multiplier = self.known[place]
-        if sec_type == "CASH" and self.rates.get(symbol) is not None:
-            return self.rates[symbol]
+        own = self.rates.get(symbol)
+        if sec_type == "CASH" and own is not None:
+            return own
         rate = self.rates.get(currency)
         if place not in self.price or rate is None or multiplier is None:
             return None
-        return abs(self.price[place]) * multiplier * rate
+        return abs(self.price[place]) * float(multiplier) * rate
 
     def held(self, place: Any) -> tuple[float, float]:
         """Return the lowest and the highest position: executions, and the reports of TWS."""
@@ -545,21 +548,21 @@ class Life:
             if unit is None:
                 units = [part["unit"] for _, _, part in self.working(instead) if part["place"] == place]
                 unit = max(units) if units and None not in units else None
-            found.append((rise, fall, None if rise == INF or fall == INF else unit))
+            found.append((rise, fall, None if INF in (rise, fall) else unit))
         return found
 
     def gross(self, instead: ProposedOrder) -> float | None:
         found = self.exposures(instead)
         if any(unit is None for _, _, unit in found):
             return None
-        return round(sum(max(rise, fall) * unit for rise, fall, unit in found), 6)  # type: ignore[operator]
+        return round(math.fsum(max(rise, fall) * (unit or 0.0) for rise, fall, unit in found), 6)
 
     def net(self, instead: ProposedOrder) -> tuple[float | None, float | None]:
         found = self.exposures(instead)
         if any(unit is None for _, _, unit in found):
             return None, None
-        long = sum(rise * unit for rise, _, unit in found)  # type: ignore[operator]
-        short = sum(fall * unit for _, fall, unit in found)  # type: ignore[operator]
+        long = math.fsum(rise * (unit or 0.0) for rise, _, unit in found)
+        short = math.fsum(fall * (unit or 0.0) for _, fall, unit in found)
         return round(long, 6), round(short, 6)
 
     def reduces(self, order: ProposedOrder) -> bool:
@@ -589,7 +592,7 @@ class Life:
         for part in self.parts(order):
             for former in old["parts"] if old else ():
                 if former["place"] == part["place"]:
-                    own -= min(former["executed"], part["quantity"]) * part["unit"]
+                    own -= min(former["executed"], part["quantity"]) * (part["unit"] or 0.0)
         for other, _, part in self.working():
             if other.name == order.name or not self.left(part):
                 continue
@@ -685,9 +688,9 @@ def broken_in(life: Life, order: ProposedOrder, limits: Limits) -> set[str]:
             found.add("trading_window")
     if limits.market_orders and breaks_market_orders(life, order, limits.market_orders):
         found.add("market_orders")
-    if limits.reject_breaker and life.tripped is not None:
-        if limits.reject_pause is None or life.now < life.tripped + limits.reject_pause * S:
-            found.add("reject_breaker")
+    pause = INF if limits.reject_pause is None else limits.reject_pause * S
+    if limits.reject_breaker and life.tripped is not None and life.now < life.tripped + pause:
+        found.add("reject_breaker")
     if limits.duplicate_window and not order.changes:
         same = [at for at, _, what in life.same if what == alike(order)]
         if same and life.now - max(same) < limits.duplicate_window * S:
@@ -740,10 +743,12 @@ def measured(life: Life, order: ProposedOrder, limits: Limits) -> list[tuple[str
     changed = [(life.worst(part["place"]), life.worst(part["place"], order)) for part in parts]
     if has("max_position"):
         limit = limits.max_position or 0.0
-        for before, after in changed:
-            for side in (0, 1):
-                if over(after[side], limit) and after[side] > before[side]:
-                    found.append(("max_position", after[side]))
+        found += [
+            ("max_position", after[side])
+            for before, after in changed
+            for side in (0, 1)
+            if over(after[side], limit) and after[side] > before[side]
+        ]
     if has("max_gross_exposure") and any(max(after) > max(before) for before, after in changed):
         found.append(("max_gross_exposure", life.gross(order)))
     if has("max_net_exposure"):
