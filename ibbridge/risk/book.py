@@ -118,7 +118,7 @@ class TradingBook:
                 self._rates[currency] = found
         return found
 
-    def unit(self, part: Part) -> float | None:
+    def unit_worth(self, part: Part) -> float | None:
         """Return the worth of one unit of an instrument at its last price; None if it is not known."""
         rate = self.rate(part.currency)
         worth = None if rate is None or part.multiplier is None else part.multiplier * rate

@@ -139,7 +139,7 @@ def _worst_case(case: OrderCase, held: Holding | None, part: Part) -> Worst:
     quantity = case.quantity * part.ratio
     bought, sold = (quantity, 0.0) if part.side > 0 else (0.0, quantity)
     if held is None:
-        unit = case.book.unit(part)
+        unit = case.book.unit_worth(part)
         return Worst(
             None, part, (0.0, 0.0), (bought, sold), exposure(bought, sold, part.unit if unit is None else unit)
         )

@@ -42,7 +42,7 @@ class PricedBook(Protocol):
     def place(self, instrument: str, con_id: int) -> Place:
         """Return the name of an instrument in the book."""
 
-    def unit(self, part: Part) -> float | None:
+    def unit_worth(self, part: Part) -> float | None:
         """Return the worth of one unit at the last price of the book; None if it is not known."""
 
 

@@ -35,7 +35,7 @@ def over(value: float | None, limit: float) -> bool:
 
 
 class Life:
-    """Everything that is true after a history, for one scope: `mine` says which owners and accounts belong to it."""
+    """State of one scope after a history: `mine` says which owners and accounts belong to it."""
 
     def __init__(self, judge: Judge, kind: str, name: str) -> None:
         self.kind, self.name = kind, name
