@@ -34,6 +34,7 @@ COMMANDS = {
     "call": "send a command and print its reply",
     "halt": "refuse new orders, and cancel those that are open",
     "resume": "accept orders again after a halt",
+    "audit": "verify and show the record of commands, orders and operators",
     "backup": "copy the store and the order journal, while the daemon runs",
     "check": "print the faults of a configuration file, and who may do what",
     "keygen": "make the keys of a client, or of the daemon",

@@ -203,7 +203,7 @@ class AuditLog:
             return
         self._link_counts(self._chain, all_of_them=False)
         self.flush()
-        if self._writer.check():
+        if self._writer.check(self._clock.monotonic()):
             return
         self._note_fault()
         if self._file.is_gone():

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SLOW = 0.02
 """Seconds after which an append waits for a synchronisation that has not ended."""
 
+EVERY = 0.9
+"""Seconds between two synchronisations: less than a heartbeat's, so that each has one."""
+
 CLOSING = 5.0
 """Seconds to wait for the disk at the end."""
 
@@ -40,6 +43,7 @@ class AuditWriter:
         self._thread: DiskThread | None = None
         self._job: Job | None = None
         self._is_dirty = False
+        self._due = 0.0  # the time of the next synchronisation
         self._waiting = bytearray()
 
     @property
@@ -91,15 +95,18 @@ class AuditWriter:
         self._waiting.clear()
         return lost
 
-    def check(self) -> bool:
-        """Return False, and set the fault, if the file is gone, or has not reached the disk. Begin to synchronise."""
+    def check(self, now: float) -> bool:
+        """Return False, and set the fault, if the file is gone, or has not reached the disk.
+
+        Begin to synchronise what was written, once in `EVERY` seconds; `now` is in seconds.
+        """
         if not self._disk_answers(wait=False):
             return False
         if self._file.is_gone():
             self.fault = f"{self._file.path}: it was removed or replaced; another file is begun by itself"
             return False
-        if self._is_dirty and self._job is None and self._thread is not None:
-            self._is_dirty = False
+        if self._is_dirty and self._job is None and self._thread is not None and now >= self._due:
+            self._is_dirty, self._due = False, now + EVERY
             self._job = self._thread.submit(partial(self._file.sync, self._file.descriptor))
         return True
 

@@ -15,6 +15,7 @@ from ibbridge.config.model import Config
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.request import CommandId
 from ibbridge.risk.halt import Halt, Halts, Scope, TradingState
+from ibbridge.security.audit import NoAudit
 from ibbridge.streams import snapshot
 from ibbridge.wiring import assemble
 from tests.support.outside import EPOCH, ListBus, ManualClock, MemoryOrderStore, NoStore, outside
@@ -132,6 +133,29 @@ class Heard(NamedTuple):
         return ref["client"], ref["id"]
 
 
+class HeardAudit(NoAudit):
+    """Audit that keeps facts as they were told. `failing` is its fault, if any."""
+
+    def __init__(self) -> None:
+        self.facts: list[tuple[str, dict[str, Any]]] = []
+        self.failing = ""
+
+    @property
+    def fault(self) -> str:  # type: ignore[override]
+        return self.failing
+
+    def record(self, kind: str, **facts: Any) -> None:
+        later = facts.pop("facts", dict)
+        self.facts.append((kind, {**facts, **later()}))
+
+    def flush(self) -> bool:
+        return not self.failing
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        """Return the facts of one kind."""
+        return [facts for of, facts in self.facts if of == kind]
+
+
 class Middle:
     """The daemon's parts as `wiring` assembles them, without the supervisor; ready, unless told otherwise."""
 
@@ -155,6 +179,7 @@ class Middle:
         clock: ManualClock | None = None,
         store: NoStore | None = None,
         order_store: MemoryOrderStore | None = None,
+        audit: HeardAudit | None = None,
     ) -> None:
         """With `reconciles`, the daemon asks for orders on each connection; most tests are about something else."""
         self.published: list[Heard] = []
@@ -173,7 +198,10 @@ class Middle:
         )
         self.store = store or NoStore()
         self.order_store = order_store or MemoryOrderStore()
-        surroundings = outside(self.clock, ListBus(self._keep), store=self.store, order_store=self.order_store)
+        self.audit = audit or HeardAudit()
+        surroundings = outside(
+            self.clock, ListBus(self._keep), store=self.store, order_store=self.order_store, audit=self.audit
+        )
         self.parts = assemble(config, surroundings)
         if not reconciles:
             self.parts.orders.reconciliation._begin = lambda: None  # type: ignore[method-assign]
@@ -273,8 +301,14 @@ class Middle:
         return number
 
     def call(self, command: Any) -> dict[str, Any]:
-        """Return the reply to a command, both as bytes on the way."""
+        """Return the reply to a command, both as bytes on the way. The audit hears of it once, with its outcome."""
+        before = len(self.audit.of("command"))
         reply: dict[str, Any] = msgpack.unpackb(self.commands.answer(msgpack.packb(command)))
+        (told,) = self.audit.of("command")[before:]
+        assert told["ok"] is reply["ok"]
+        assert told.get("code") == (None if reply["ok"] else reply["error"]["code"])
+        if isinstance(command, dict) and told.get("args"):
+            assert told["args"] == command["args"]
         return reply
 
     # -- TWS

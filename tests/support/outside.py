@@ -6,6 +6,7 @@ import heapq
 import itertools
 from typing import TYPE_CHECKING, Any
 
+from ibbridge.security.audit import NO_AUDIT
 from ibbridge.security.identity import LocalPeerage
 from ibbridge.storage.records import JournalRecord, Mark, known_as
 from ibbridge.wiring import Outside
@@ -265,9 +266,10 @@ def outside(
     order_store: Any = None,
     transports: Callable[..., Any] = NoTransports,
     jitter: Callable[[], float] = lambda: 0.0,
+    audit: Any = NO_AUDIT,
 ) -> Outside:
     """Return the outside of a daemon that a test has all in its hands."""
     given: Any = store or NoStore()
     orders: Any = order_store or MemoryOrderStore()
     peerage = LocalPeerage()
-    return Outside(clock, given, orders, lambda *_: bus, transports, jitter=jitter, peerage=peerage)  # type: ignore[arg-type]
+    return Outside(clock, given, orders, lambda *_: bus, transports, jitter=jitter, peerage=peerage, audit=audit)  # type: ignore[arg-type]
