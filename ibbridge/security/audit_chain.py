@@ -18,9 +18,9 @@ from ibbridge.security.audit import Head
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LONGEST_VALUE = 65_536
-"""Most characters of one fact. A longer one is replaced by its beginning, its length and its digest. The bytes of
-orders are never cut."""
+LONGEST_VALUE, LONGEST_OF_ORDERS = 2_000, 65_536
+"""Most characters of one fact, and of one about orders that were accepted. A longer one is replaced by its beginning,
+its length and its digest. The bytes of orders are never cut."""
 
 BEGINNING = 500
 """Characters that are kept of a longer one."""
@@ -46,9 +46,14 @@ class Chain:
     def __init__(self, head: Head) -> None:
         self.head = head
 
-    def link(self, kind: str, ts: int, facts: Mapping[str, Any]) -> tuple[dict[str, Any], bytes]:
-        """Append a record, made at `ts` (µs since 1970 UTC). Return the record, and its line with its end."""
-        record = {name: _fact(name, value) for name, value in facts.items() if value is not None}
+    def link(
+        self, kind: str, ts: int, facts: Mapping[str, Any], longest: int = LONGEST_VALUE
+    ) -> tuple[dict[str, Any], bytes]:
+        """Append a record, made at `ts` (µs since 1970 UTC). Return the record, and its line with its end.
+
+        `longest` is the most characters of one fact.
+        """
+        record = {name: _fact(name, value, longest) for name, value in facts.items() if value is not None}
         record |= {"kind": kind, "seq": self.head.seq + 1, "ts": ts, "prev": self.head.digest}
         line = _encode(record).encode()
         self.head = Head(record["seq"], digest(line))
@@ -68,7 +73,7 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     return record if is_whole else None
 
 
-def _fact(name: str, value: Any) -> Any:
+def _fact(name: str, value: Any, longest: int) -> Any:
     """Return a fact as JSON can carry it, cut if it is too long."""
     if isinstance(value, (bool, int)):
         return value
@@ -76,7 +81,7 @@ def _fact(name: str, value: Any) -> Any:
         return base64.b64encode(value).decode()
     fact = plain(value)
     text = fact if isinstance(fact, str) else _encode(fact) if isinstance(fact, (dict, list)) else ""
-    if len(text) <= LONGEST_VALUE or name == "bytes":
+    if len(text) <= longest or name == "bytes":
         return fact
     return {"cut": text[:BEGINNING], "length": len(text), "sha256": digest(text.encode())}
 

@@ -11,8 +11,8 @@ from collections import Counter, deque
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.security.audit import Head
-from ibbridge.security.audit_chain import Chain
-from ibbridge.security.audit_counts import AuditCounts, Event
+from ibbridge.security.audit_chain import LONGEST_OF_ORDERS, LONGEST_VALUE, Chain
+from ibbridge.security.audit_counts import ALWAYS, AuditCounts, Event
 from ibbridge.storage.audit_file import END, FILE, TORN, AuditFile, Tail, file_name, first_seq
 from ibbridge.storage.audit_writer import AuditWriter
 
@@ -35,6 +35,9 @@ KEPT = 16 * MEGABYTE
 
 PUBLISHED = 1_000
 """Records that are kept to be published, the newest."""
+
+WHOLE = frozenset(("sent", "withheld", "decision"))
+"""Kinds of records about orders, whose facts are cut only beyond a larger bound."""
 
 OPERATOR = frozenset(("halt", "resume", "acceptJournal", "reload"))
 """Commands that are acts of an operator."""
@@ -107,7 +110,8 @@ class AuditLog:
         if self._writer.waiting > KEPT:
             self._missed[kind] += 1
             return
-        record, line = chain.link(kind, ts, facts)
+        is_order = kind in WHOLE or (facts.get("cmd") in ALWAYS and facts.get("ok") is True)
+        record, line = chain.link(kind, ts, facts, LONGEST_OF_ORDERS if is_order else LONGEST_VALUE)
         self._writer.add(line)
         self._linked.append(record)
 

@@ -105,6 +105,12 @@ def flood_of_one_client(audited: Audited, second: int) -> None:
         audited.command("placeOrder", code="E_ARG", key=f"k{second}-{number}", fault=f"fault {second} {number}")
 
 
+def flood_of_long_arguments(audited: Audited, second: int) -> None:
+    for number in range(100):
+        args = {"text": "x" * 60_000, "number": number}
+        audited.command("placeOrder", code="E_ARG", key=f"k{second}-{number}", args=args)
+
+
 def flood_of_names(audited: Audited, second: int) -> None:
     for number in range(500):
         audited.command(f"cmd{number}", f"client{second}-{number}", code="E_PROTO", fault=f"{second} {number}")
@@ -126,7 +132,14 @@ def flood_of_requests(audited: Audited, second: int) -> None:
         audited.command("reqMktData", id=f"{second}-{number}", args={"contract": {"symbol": f"S{number}"}})
 
 
-FLOODS = [flood_of_one_client, flood_of_names, flood_of_questions, flood_of_origins, flood_of_requests]
+FLOODS = [
+    flood_of_one_client,
+    flood_of_long_arguments,
+    flood_of_names,
+    flood_of_questions,
+    flood_of_origins,
+    flood_of_requests,
+]
 
 
 @pytest.mark.parametrize("flood", FLOODS)
@@ -152,7 +165,7 @@ def test_every_event_of_a_flood_is_in_a_record_or_a_count(
     audited.log.close()
     whole = len(audited.written("command")) + len(audited.written("connection"))
     counted = sum(each["number"] for each in audited.written("count"))
-    assert whole + counted == 20 * (100 if flood is flood_of_requests else 500)
+    assert whole + counted == 20 * (100 if flood in (flood_of_requests, flood_of_long_arguments) else 500)
 
 
 def test_a_flood_leaves_no_memory_behind(audited: Audited) -> None:
