@@ -26,6 +26,7 @@ from ibbridge.commands.endpoint import CommandEndpoint
 from ibbridge.commands.executors import Executors
 from ibbridge.commands.halt_commands import HaltCommands
 from ibbridge.commands.ib_requests import IbRequests
+from ibbridge.commands.lease_commands import LeaseCommands
 from ibbridge.commands.liveness_commands import LivenessCommands
 from ibbridge.commands.order_commands import OrderCommands
 from ibbridge.commands.permissions import Permissions
@@ -104,7 +105,11 @@ from ibbridge.streams.audience import Audience, Doorman
 from ibbridge.streams.envelope import PROTO
 from ibbridge.streams.history import MessageHistory
 from ibbridge.streams.publisher import Publisher
+from ibbridge.subscriptions.configured import ConfiguredSubscriptions
 from ibbridge.subscriptions.holdings import Holdings
+from ibbridge.subscriptions.leases import Leases, LeaseTable
+from ibbridge.subscriptions.line_queue import LineQueue
+from ibbridge.subscriptions.lines import Lines
 from ibbridge.subscriptions.market_hours import MarketHours
 from ibbridge.subscriptions.position_differences import PositionDifferences
 from ibbridge.subscriptions.position_lists import PositionLists
@@ -199,6 +204,10 @@ class Requests:
     watch: SilenceWatch
     resubscriber: Resubscriber
     service: RequestService
+    leases: Leases
+    line_queue: LineQueue
+    subscriptions: SubscriptionService
+    configured: ConfiguredSubscriptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +261,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
     turn = Turn(clock)
     streams = _streams(config, outside, turn.send)
     tws = _tws(config, streams, outside)
-    names: dict[str, str] = {instrument_key(contract): name for name, contract in config.instruments.items()}
+    names: dict[str, str] = {instrument_key(contract): name for name, contract in config.contracts().items()}
     requests = _requests(config, streams, tws, names, clock)
     orders = _orders(config, streams, tws, requests, outside)
     settings = ClientSettings(tws.sender, tws.session, tws.status, bind_manual=config.orders.bind_manual)
@@ -263,22 +272,26 @@ def assemble(config: Config, outside: Outside) -> Parts:
         orders.registry,
         ExecutionLedger(streams.journal, streams.publisher, orders.positions),
     )
-    subscribe = SubscriptionService(
-        requests.service, requests.registry, requests.tracker, requests.factory, requests.singletons
-    )
     global_cancel = GlobalCancel(tws.sender, orders.placement, requests.notifications, requests.factory)
     order_commands = OrderCommands(
         orders.placement, orders.modification, orders.groups, orders.registry, orders.reconciliation
     )
     foreign_cancel = ForeignCancel(tws.sender, orders.registry, orders.notifications)
     executors = Executors(
-        orders.placement, global_cancel, requests.service, subscribe, settings, order_commands, foreign_cancel
+        orders.placement,
+        global_cancel,
+        requests.service,
+        requests.subscriptions,
+        settings,
+        order_commands,
+        foreign_cancel,
     )
     ib_requests = IbRequests(tws.sender, executors, config.commands.allow)
     mass_cancels, dead_man = _cancels(streams, tws, orders, foreign_cancel, outside)
     listeners = (*_listeners(tws, requests, orders, settings, surplus), order_router, mass_cancels)
     halt_commands = HaltCommands(streams.halts, mass_cancels, OrderAccounts(tws.session), clock)
-    further = {**halt_commands.does, **LivenessCommands(streams.liveness).does}
+    lease_commands = LeaseCommands(requests.leases, requests.registry.lines)
+    further = {**halt_commands.does, **LivenessCommands(streams.liveness).does, **lease_commands.does}
     builtin = BuiltinCommands(streams.publisher, orders.acceptance, lambda: collect(status), further, streams.liveness)
     access = credentials.access(config.security)
     permissions, audience = _guards(config, streams, tws, orders, outside._replace(peerage=outside.peerage or access))
@@ -335,7 +348,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         "order journal": lambda: outside.order_store.standstill,
     }
     watchdog = Watchdog(signs, watchdog_seconds())
-    says = _heartbeat_sections(streams, tws, store_watch, clock)
+    says = _heartbeat_sections(streams, tws, requests, store_watch, clock)
     heartbeat = Heartbeat(streams.publisher, work, says, audience, clock)
     started = clock.monotonic()
     status: Mapping[str, Callable[[], Any]] = {
@@ -357,6 +370,8 @@ def assemble(config: Config, outside: Outside) -> Parts:
         "log": lambda: outside.log_writer.metrics() if outside.log_writer else None,
         "pacing": lambda: tws.send_queue.metrics(clock.monotonic()),
         "requests": lambda: len(requests.tracker),
+        "lines": requests.registry.lines.summary,
+        "leases": requests.leases.summary,
         "orders": lambda: len(orders.registry),
         "tasks": _tasks,
         "counts": lambda: {**undecodable.counts(), **commands.counts, **_bus_counts(bus)},
@@ -432,11 +447,11 @@ def _tws(config: Config, streams: Streams, outside: Outside) -> Tws:
 
 
 def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, str], clock: TimerClock) -> Requests:
-    registry = SubscriptionRegistry()
+    registry = SubscriptionRegistry(Lines(config.tws.lines, config.streams.lines_per_client), LeaseTable(clock))
     tracker = RequestTracker(streams.publisher)
     notifications = RequestNotifications(streams.publisher, tracker, clock)
     issuer = RequestIssuer(tws.sender, tracker)
-    factory = RequestFactory(notifications, names, (issuer, registry))
+    factory = RequestFactory(notifications, names, (issuer, registry, registry.lines))
     lists = PositionLists(streams.publisher, tracker, tws.sender, tws.servers)
     singletons = SingletonStreams(tws.sender, notifications, factory, tws.servers, lists)
     reissue_queue = ReissueQueue(issuer, tracker, notifications, registry, singletons)
@@ -448,9 +463,13 @@ def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, st
     resubscriber = Resubscriber(registry, gaps, reissue_queue, watch, timeouts)
     held = HeldRequests(tws.sender, notifications, clock)
     service = RequestService(factory, issuer, tracker, CommandIndex(), held)
+    leases = Leases(registry, singletons, service, streams.liveness, config.streams.grace)
+    queue = LineQueue(registry, service, reissue_queue)
+    subscriptions = SubscriptionService(service, registry, tracker, factory, singletons)
+    configured = ConfiguredSubscriptions(subscriptions, tws.sender, config.contracts(wanted=True))
     return Requests(
         tracker, notifications, issuer, factory, reissue_queue, timeouts, held, registry, singletons, watch,
-        resubscriber, service,
+        resubscriber, service, leases, queue, subscriptions, configured,
     )  # fmt: skip
 
 
@@ -522,6 +541,9 @@ def _listeners(
         requests.reissue_queue,
         requests.watch,
         requests.held,
+        requests.leases,
+        requests.line_queue,
+        requests.configured,
         orders.unreported,
         orders.reconciliation,
         orders.groups,
@@ -554,7 +576,7 @@ def _sample(
 
 
 def _heartbeat_sections(
-    streams: Streams, tws: Tws, store_watch: StoreWatch, clock: TimerClock
+    streams: Streams, tws: Tws, requests: Requests, store_watch: StoreWatch, clock: TimerClock
 ) -> Mapping[str, Callable[[], Any]]:
     return {
         "tws": lambda: tws.session.summary(clock.monotonic()),
@@ -563,6 +585,7 @@ def _heartbeat_sections(
         "halts": lambda: streams.halts.listed,
         "alarms": lambda: [alarm["alarm"] for alarm in streams.alarms.raised],
         "unsent": lambda: tws.port.unsent,
+        "lines": requests.registry.lines.summary,
         "pacing": lambda: tws.send_queue.metrics(clock.monotonic()),
     }
 

@@ -29,8 +29,8 @@ REPLAYED_BYTES = 256 * 1024
 class ClientWords(Protocol):
     """Part that notes which clients are there."""
 
-    def word(self, client: str | None, peer: bytes) -> None:
-        """Note that a command of a client has come over a connection; None for one that may not trade."""
+    def word(self, client: str | None, peer: bytes, *, trades: bool = True) -> None:
+        """Note that a command of a client has come over a connection; None for one that speaks for nobody."""
 
 
 class BuiltinCommands:

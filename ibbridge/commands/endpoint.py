@@ -125,7 +125,7 @@ class CommandEndpoint:
         asked.command = command
         asked.identifier = identifier = _identifier(command)
         asked.caller = caller = self._permissions.caller(asked.peer, command.get("client"))
-        self._builtin.words.word(caller.speaks_for, asked.peer)
+        self._builtin.words.word(caller.speaks_for, asked.peer, trades=caller.rights.trades)
         memory = _memory(command, identifier, caller.origin)
         first = self._first_reply(identifier, *memory) if memory else None
         if first:

@@ -16,12 +16,14 @@ from ibbridge.config.model import RESTRICTED
 from ibbridge.protocol import arguments
 from ibbridge.protocol.arguments import DAEMON_ONLY, WHAT_IF
 from ibbridge.protocol.errors import CommandRefused, shown
+from ibbridge.subscriptions.service import lease_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ibbridge.commands.executors import Executors
     from ibbridge.requests.request import CommandId
+    from ibbridge.subscriptions.service import LeaseOptions
     from ibbridge.tws.sender import RequestSender
 
 
@@ -95,7 +97,8 @@ class IbRequests:
         if request.target:
             concern = self._requests.concern if request.request_id else self._subscriptions.release
             return concern(request, args, command_id)
-        return self._ask(request, self._checked(request, args), command_id)
+        args, options = lease_options(request, args)
+        return self._ask(request, self._checked(request, args), command_id, options)
 
     def _check_permission(self, command: str) -> None:
         if command in DAEMON_ONLY:
@@ -113,11 +116,16 @@ class IbRequests:
             )
         return self._sender.check(request, arguments.numbered(args, path, 0) if path else args)
 
-    def _ask(self, request: Request, args: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
+    def _ask(
+        self, request: Request, args: dict[str, Any], command_id: CommandId, options: LeaseOptions
+    ) -> dict[str, Any]:
         if request.name == "reqGlobalCancel":
             return self._global_cancel.execute(request, args, command_id)
         if request.does is Kind.SETTING:
             return self._settings.send(request, args, command_id.client)
         whole = request.does is Kind.SUBSCRIPTION and not request.request_id  # also with `subscribe: false`
-        ask = self._subscriptions.subscribe if whole or request.subscribes(args) else self._requests.ask
-        return ask(request, args, command_id)
+        if whole or request.subscribes(args):
+            return self._subscriptions.subscribe(request, args, command_id, options)
+        if options.keep or options.wait:
+            raise CommandRefused("E_ARG", f"keep and wait are for subscriptions, and this {request.name} is none")
+        return self._requests.ask(request, args, command_id, options.marketDataType)

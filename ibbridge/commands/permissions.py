@@ -35,9 +35,12 @@ class Caller(NamedTuple):
 
     @property
     def speaks_for(self) -> str | None:
-        """Client that is there, as this command shows: none for a caller who acts as another, or may not trade."""
+        """Client that is there, as this command shows: none for a caller who acts as another.
+
+        A caller who may not trade speaks for no client that may: a name belongs to one kind of rights at a time.
+        """
         own = self.identity.name in ("", self.client)
-        return self.client if self.client and own and self.rights.trades else None
+        return self.client if self.client and own else None
 
     @property
     def origin(self) -> bytes:

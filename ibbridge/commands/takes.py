@@ -65,12 +65,33 @@ TAKES: Mapping[str, tuple[Takes, ...]] = {
     ),
     "alive": (),
     "logout": (),
+    "leases": (
+        Takes("client", str, "only the leases of this client"),
+        Takes("after", int, "the `next` of the page before"),
+    ),
+    "release": (
+        Takes("client", str, "the client whose leases end", required=True),
+        Takes("id", str, "only the lease that this command of the client made; all of its leases if left out"),
+    ),
     "acceptJournal": (),
 }
 """Arguments of each of the daemon's own commands, by command name."""
 
 ANEW = frozenset(
-    ("ping", "status", "snapshot", "replay", "halt", "haltStatus", "hello", "alive", "logout", "orders", "reconcile")
+    (
+        "ping",
+        "status",
+        "snapshot",
+        "replay",
+        "halt",
+        "haltStatus",
+        "hello",
+        "alive",
+        "logout",
+        "orders",
+        "reconcile",
+        "leases",
+    )
 )
 """Commands that are executed anew when a client repeats them. Their results describe the moment, and a client that
 repeats `halt` means `halt`."""

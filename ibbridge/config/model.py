@@ -141,6 +141,12 @@ class TwsConfig(Section):
         "The encoding of text from TWS. With utf-8, text that is no UTF-8 is read as cp1252 (Windows, Western). If the "
         "host of TWS has another code page, name that one (cp1250, gbk, cp932): all text is then read in it.",
     )
+    lines: int = _key(
+        100,
+        validators.whole(1, 100_000),
+        "Market data lines of the user: 100, or more with equity, commissions or booster packs. The daemon refuses "
+        "subscriptions above that (E_LINES), and says who holds the lines.",
+    )
     max_version: int = _key(
         226, validators.whole(176, 226), "The newest server version to offer. A lower one may help with an odd gateway."
     )
@@ -332,6 +338,15 @@ class StreamsConfig(Section):
     )
     resubscribe_per_minute: int = _key(
         6, validators.whole(0, 600), "Most subscriptions requested again for silence in any minute; 0 for none ever."
+    )
+    grace: float = _key(
+        10.0,
+        validators.seconds(0.1, 3_600),
+        "Seconds for which TWS keeps a subscription after its last client is gone, so that a client that restarts "
+        "finds its data flowing.",
+    )
+    lines_per_client: int = _key(
+        0, validators.whole(0, 100_000), "Most lines of one kind for one client; 0 for no such limit."
     )
 
 
@@ -534,11 +549,20 @@ class Config(Section):
         metadata={
             "check": validators.instruments,
             "why": "Names of your own for contracts: a topic is then md.ES. instead of md.ES-FUT-CME-USD-202612. The "
-            "attributes are IB's. For instance:",
+            "attributes are IB's; with `subscribe: true` the daemon subscribes to the market data from the start. For "
+            "instance:",
             "example": "ES: {symbol: ES, secType: FUT, exchange: CME, currency: USD, "
             'lastTradeDateOrContractMonth: "202612"}',
         },
     )
+
+    def contracts(self, *, wanted: bool = False) -> dict[str, dict[str, Any]]:
+        """Return the contracts of the instruments by name; with `wanted`, those to subscribe to from the start."""
+        return {
+            name: validators.bare(given)
+            for name, given in self.instruments.items()
+            if given.get(validators.SUBSCRIBE) or not wanted
+        }
 
     def contradictions(self) -> Iterator[tuple[tuple[str, ...], str]]:  # noqa: D102 -- the base says what it is
         if self.orders.bind_manual and self.tws.client_id != 0:

@@ -11,7 +11,7 @@ import ipaddress
 import math
 import posixpath
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -378,6 +378,9 @@ CONTRACT: dict[str, Check] = {
     "secIdType": printable,
     "secId": printable,
 }
+SUBSCRIBE = "subscribe"
+"""Setting of an instrument: true has the daemon subscribe to its market data from the start."""
+
 IDENTIFYING = ("conId", "symbol", "localSymbol", "secId")
 
 
@@ -401,12 +404,17 @@ def instruments(value: object) -> dict[str, dict[str, Any]]:
         except RefusedError as refused:
             faults += [((name, *below), text) for below, text in refused.faults]
             continue
-        if twin := next((other for other, known in contracts.items() if known == contract), None):
+        if twin := next((other for other, known in contracts.items() if bare(known) == bare(contract)), None):
             faults.append(((name,), f"is the same contract as {twin}; keep one of the two names"))
         contracts[name] = contract
     if faults:
         raise RefusedError(faults)
     return contracts
+
+
+def bare(instrument: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the contract of a configured instrument, without what the daemon is to do about it."""
+    return {name: value for name, value in instrument.items() if name != SUBSCRIBE}
 
 
 def _contract(given: object) -> dict[str, Any]:
@@ -415,7 +423,7 @@ def _contract(given: object) -> dict[str, Any]:
     faults: list[tuple[yaml_document.Path, str]] = []
     contract: dict[str, Any] = {}
     for key, value in given.items():
-        if (check := CONTRACT.get(key)) is None:
+        if (check := flag if key == SUBSCRIBE else CONTRACT.get(key)) is None:
             faults.append(((key,), f"unknown attribute of a contract{_meant(key, tuple(CONTRACT))}"))
             continue
         try:

@@ -86,6 +86,8 @@ class ErrorRouter:
         ends = error.ends_one_shot if active.one_shot else error.ends
         ends = None if ends and active.has_followup else ends
         ends = False if not active.ended and code in AGAIN and not active.one_shot else ends
+        for listener in active.listeners:
+            listener.failed(active, code)
         if not active.ended and self._resubscriber.refused_for_now(active, code, text):
             ends = False
         if ends and not active.ended:

@@ -29,6 +29,9 @@ OF_ACCOUNTS = frozenset(
 )
 """Names of requests whose responses are about accounts."""
 
+DATA_TYPES: Mapping[int, str] = {0: "", 1: "+live", 2: "+frozen", 3: "+delayed", 4: "+delayed-frozen"}
+"""Suffix to the instrument's key for market data of a type that a client wants for one request, by IB's number."""
+
 UNREQUESTED: Mapping[Topic, Components] = {
     Topic.ORDER: ("ord", "<owner>", "<key>"),
     Topic.EXECUTION: ("exec", "<owner>"),
@@ -121,7 +124,7 @@ def expected(request: Request, args: Mapping[str, Any], instrument: Callable[[Ma
     if isinstance(contract, Mapping) and request.subscribes(args):
         if feed := tape(contract):
             return Expected(lasting=[feed])
-        market = ("md", instrument(contract))
+        market = ("md", instrument(contract) + DATA_TYPES.get(args.get("marketDataType", 0), ""))
         return Expected(lasting=[market]) if request.name in _PLAIN else Expected(wide=[market])
     kinds = {MESSAGES[name].topic for name in request.answers if name in MESSAGES}
     if Topic.ACCOUNT in kinds:

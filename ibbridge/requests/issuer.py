@@ -82,6 +82,7 @@ class RequestIssuer(ConnectionListener, RequestListener):
         """Queue a request with these checked values, in the turn of `client`. Raises `CommandRefused`."""
         on_send, on_drop = partial(self._on_send, active), partial(self._on_drop, active)
         active.message = self._sender.message(active.request, values, client=client, on_send=on_send, on_drop=on_drop)
+        active.message.weight = 3 if active.data_type else 1
         before = active.state
         active.step(RequestEvent.QUEUE)  # first, because the message may leave at once
         try:
@@ -189,6 +190,8 @@ class RequestIssuer(ConnectionListener, RequestListener):
             self._await(active)  # not earlier: TWS responds in the order in which messages are written
         elif message.request.key:
             self.asked(active)
+        if active.data_type:  # now, because the connection's type may change while the message waits
+            message.data = self._sender.with_data_type(message.data, active.data_type)
         active.step(RequestEvent.LEAVE)
         return True
 

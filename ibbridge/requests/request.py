@@ -33,6 +33,12 @@ class CommandId(NamedTuple):
 class RequestListener:
     """A part that is told how a request goes on. Each method does nothing by default."""
 
+    def opened(self, active: ActiveRequest) -> None:
+        """Act on a request that is sent under a request id, for the first time or again."""
+
+    def failed(self, active: ActiveRequest, code: int | None) -> None:
+        """Act on an error of TWS about a request, before it ends the request."""
+
     def answered(self, active: ActiveRequest) -> None:
         """Act on the last response to a one-shot, before the request ends."""
 
@@ -61,6 +67,7 @@ class ActiveRequest:
     - `message`: the message that carries the request to TWS, sent or not.
     - `partial`: a packed response that may be incomplete.
     - `listeners`: the parts that are told how the request goes on, in this order.
+    - `data_type`: the market data type that the client wants for this request alone; 0 for the connection's.
     """
 
     request: Request
@@ -84,6 +91,7 @@ class ActiveRequest:
     message: OutboundMessage | None = None
     partial: bytes | None = None
     listeners: Sequence[RequestListener] = ()
+    data_type: int = 0
 
     def step(self, event: RequestEvent) -> None:
         """Change the state as the table says."""

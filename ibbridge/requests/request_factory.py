@@ -35,13 +35,17 @@ class RequestFactory:
         self._names = names
         self._listeners = listeners
 
-    def make(self, request: Request, args: Mapping[str, Any], command_id: CommandId) -> ActiveRequest:
+    def make(
+        self, request: Request, args: Mapping[str, Any], command_id: CommandId, data_type: int = 0
+    ) -> ActiveRequest:
         """Return the request of a command, with the topics of its responses.
 
-        Raises `CommandRefused` for a too long topic.
+        `data_type` is the market data type for this request alone, which then has a topic of its own; 0 for the type of
+        the connection. Raises `CommandRefused` for a too long topic.
         """
         own = answer_topics.own(command_id.client, str(command_id.id))
-        place = answer_topics.response_topic(request, args, own, self._instrument)
+        suffix = answer_topics.DATA_TYPES[data_type]
+        place = answer_topics.response_topic(request, args, own, lambda contract: self._instrument(contract) + suffix)
         ref = (
             None
             if request.does is Kind.SUBSCRIPTION and "contract" in args
@@ -50,7 +54,9 @@ class RequestFactory:
         if request.name.startswith("reqPnL"):
             ref = {each: args[each] for each in ("account", "modelCode", "conid") if each in args}
         listeners = self._listeners
-        active = ActiveRequest(request, command_id.client, command_id.id, args, place, ref, listeners=listeners)
+        active = ActiveRequest(
+            request, command_id.client, command_id.id, args, place, ref, listeners=listeners, data_type=data_type
+        )
         if (length := len(self.topic(active))) > LONGEST_STREAM:
             fault = f"the topic of the responses would have {length} bytes, and {LONGEST_STREAM} are the most"
             what = "contract" if "contract" in args else request.name

@@ -39,9 +39,12 @@ class RequestService:
         self._index = index
         self._held_requests = held_requests
 
-    def ask(self, request: Request, args: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
-        """Send a one-shot request with checked arguments, and return the `result` of the reply."""
-        active = self._request_factory.make(request, args, command_id)
+    def ask(self, request: Request, args: dict[str, Any], command_id: CommandId, data_type: int = 0) -> dict[str, Any]:
+        """Send a one-shot request with checked arguments, and return the `result` of the reply.
+
+        `data_type` is the market data type for this request alone; 0 for the type of the connection.
+        """
+        active = self._request_factory.make(request, args, command_id, data_type)
         if again := self.under_way(active, command_id):
             return again
         if request.request_id:
@@ -104,6 +107,12 @@ class RequestService:
         self._issuer.asked(active)
         return self.replied(active)
 
+    def wait(self, active: ActiveRequest, command_id: CommandId) -> dict[str, Any]:
+        """Remember a request that is not sent yet, because it waits for a line, and return the result of the reply."""
+        active.subscribers.add(command_id.named)
+        self._index.remember(command_id.named, active)
+        return {**self._request_factory.reply(active), "held_until": None, "held_by": "lines"}
+
     def join(self, shared: ActiveRequest, active: ActiveRequest, command_id: CommandId) -> dict[str, Any]:
         """Let a client share the request of another client, and return the result of the reply.
 
@@ -151,12 +160,24 @@ class RequestService:
         A cancel that cannot be sent raises `CommandRefused` and changes nothing, so that the client may try again.
         """
         last = not active.subscribers - {holder} and not active.ended
-        if last:
+        if last and active.attempts:
             self._issuer.cancel_with(cancel, active, holder.client)
         self._index.cancel(holder)
         active.subscribers.discard(holder)
         if last:
             self._tracker.end(active)
+
+    def leave(self, active: ActiveRequest, holder: CommandId) -> None:
+        """Take a holder's share of a request away, and leave the request at TWS."""
+        if self._index.find(holder) is active:
+            self._index.cancel(holder)
+        active.subscribers.discard(holder)
+
+    def stop(self, active: ActiveRequest) -> None:
+        """End a request that nobody holds, and cancel it at TWS. Raises `CommandRefused` if TWS takes no cancel now."""
+        if active.attempts and self._issuer.is_open:
+            self._issuer.cancel(active)
+        self._tracker.end(active)
 
 
 def _named(request: Request, args: dict[str, Any], command_id: CommandId) -> CommandId:

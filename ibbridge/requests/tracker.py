@@ -61,6 +61,8 @@ class RequestTracker(ConnectionListener):
         """Enter a request that is sent under `active.req_id`."""
         self._requests[active.req_id] = active
         active.attempts, active.spoken, active.since = active.attempts + 1, False, self._publisher.offset
+        for listener in active.listeners:
+            listener.opened(active)
 
     def renumber(self, active: ActiveRequest, number: int) -> None:
         """Give a request that is sent again a new request id, and disown the old one.
@@ -69,7 +71,8 @@ class RequestTracker(ConnectionListener):
         """
         if self._requests.get(active.req_id) is active:
             del self._requests[active.req_id]
-        self.ignore_late_responses(active.req_id)
+        if active.req_id:
+            self.ignore_late_responses(active.req_id)
         active.req_id = number
         self.open(active)
 

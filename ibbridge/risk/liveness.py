@@ -78,7 +78,9 @@ class Life:
     - `ttl`: seconds without a command after which it is lost. `window`: seconds from then until its orders are
       cancelled. `cancel_on`: its choice for its orders; None if it has made none.
     - `heard`: when the last command came. `peers`: the connections over which it has sent commands, if open.
-    - `since`: when its presence changed. `why`: how it was lost. `settled`: what follows from its absence is done.
+    - `since`: when its presence changed. `why`: how it was lost. `settled`: what follows from its absence is done
+      for its orders. `let_go`: the same for its subscriptions. `declared`: it has said `hello`.
+      `trades`: it may trade.
     """
 
     name: str
@@ -91,13 +93,16 @@ class Life:
     peers: set[bytes] = field(default_factory=set)
     why: str = ""
     settled: bool = False
+    declared: bool = False
+    trades: bool = False
+    let_go: bool = False
 
     def step(self, event: PresenceEvent, now: float) -> bool:
         """Change the presence as the table says. Return True if it has changed."""
         to = TRANSITIONS.get((self.presence, event), self.presence)
         if to is self.presence:
             return False
-        self.presence, self.since, self.settled = to, now, False
+        self.presence, self.since, self.settled, self.let_go = to, now, False, False
         if event is PresenceEvent.CLOSE:
             self.why = "its connections have closed"
         elif event is PresenceEvent.SILENCE:
@@ -120,15 +125,18 @@ class Liveness:
 
     # -- what clients say
 
-    def word(self, client: str | None, peer: bytes) -> None:
-        """Note that a command of a client has come over a connection; None for one that may not trade.
+    def word(self, client: str | None, peer: bytes, *, trades: bool = True) -> None:
+        """Note that a command of a client has come over a connection; None for one that speaks for nobody.
 
-        Otherwise a program that may only look could keep a client alive, or speak for it.
+        `trades`: the sender may trade. What a program that may not has said under the name is void from then on, so
+        that it decides nothing about orders.
         """
         self.speaker = client
         if client is None:
             return
         life = self._lives.get(client) or self._new(client)
+        if trades and not life.trades:
+            life.trades, life.cancel_on, life.peers = True, None, set()
         life.heard = now = self._monotonic()
         life.peers.add(peer)
         if life.presence is not Presence.PRESENT:
@@ -144,7 +152,7 @@ class Liveness:
         life = self._lives.get(client) or self._new(client)
         life.ttl = self._config.ttl if ttl is None else ttl
         life.window = self._config.window if window is None else window
-        life.cancel_on = cancel_on
+        life.cancel_on, life.declared = cancel_on, True
         self._store(life, left=False)
         return life
 
@@ -179,6 +187,18 @@ class Liveness:
     def unsettled(self) -> list[Life]:
         """Return the lives of the clients that are lost or have left, and of whose orders nothing was decided yet."""
         return [life for life in self._lives.values() if life.presence is not Presence.PRESENT and not life.settled]
+
+    def is_known(self, client: str) -> bool:
+        """Return True if a client has said `hello`, and is there."""
+        life = self._lives.get(client)
+        return life is not None and life.declared and life.presence is Presence.PRESENT
+
+    def take_gone(self) -> list[str]:
+        """Return the clients that have said `hello`, and are gone since the last call."""
+        gone = [each for each in self._lives.values() if each.presence is not Presence.PRESENT and not each.let_go]
+        for life in gone:
+            life.let_go = True
+        return [life.name for life in gone if life.declared]
 
     @property
     def watched(self) -> bool:

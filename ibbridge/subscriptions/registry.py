@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from ibbridge.codec.schema import Request
     from ibbridge.requests.request import ActiveRequest
+    from ibbridge.subscriptions.leases import LeaseTable
+    from ibbridge.subscriptions.lines import Lines
 
 MOST_REMEMBERED = 5_000
 """Topics whose late request ids are remembered."""
@@ -77,7 +79,11 @@ class Subscription:
 class SubscriptionRegistry(ConnectionListener, RequestListener):
     """Registry of subscriptions. It forgets a subscription as soon as its request ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines: Lines, leases: LeaseTable) -> None:
+        self.lines = lines
+        """The lines in use at TWS."""
+        self.leases = leases
+        """Since when each client holds what it holds."""
         self._shared: dict[tuple[str, str], Subscription] = {}
         self._of: dict[ActiveRequest, Subscription] = {}
         self._on: dict[str, list[Subscription]] = {}
@@ -86,8 +92,8 @@ class SubscriptionRegistry(ConnectionListener, RequestListener):
     def __len__(self) -> int:
         return len(self._shared)
 
-    def add(self, active: ActiveRequest, topic: str, args: Any, seq: int) -> None:
-        """Add a subscription that has been requested.
+    def add(self, active: ActiveRequest, topic: str, args: Any, seq: int, *, waits: bool = False) -> None:
+        """Add a subscription that has been requested, or that `waits` for a line.
 
         `args` are the arguments without request id, which all clients of the subscription have in common. `seq` is the
         current sequence number of its stream.
@@ -95,6 +101,8 @@ class SubscriptionRegistry(ConnectionListener, RequestListener):
         elsewhere = active.place(GAP) != active.place("")
         sharing = _sharing(active.request, args)
         subscription = Subscription(active, topic, seq, _market(active), sharing, elsewhere=elsewhere)
+        if waits:
+            subscription.state = SubscriptionState.WAITING
         if former := self._shared.get((topic, subscription.sharing)):
             self._drop(former)
         self._shared[topic, subscription.sharing] = subscription
@@ -129,12 +137,21 @@ class SubscriptionRegistry(ConnectionListener, RequestListener):
         """Return the subscription of this request, if there is one."""
         return self._of.get(active)
 
+    def all(self) -> list[Subscription]:
+        """Return all subscriptions, also those that wait for a line or have lost their last client."""
+        return [subscription for subscription in self._shared.values() if not subscription.active.ended]
+
     def live(self) -> list[Subscription]:
-        """Return all subscriptions that have a client."""
-        wanted = self._shared.values()
+        """Return all subscriptions that have a client, and that do not wait for a line."""
         return [
-            subscription for subscription in wanted if not subscription.active.ended and subscription.active.subscribers
+            subscription
+            for subscription in self.all()
+            if subscription.active.subscribers and subscription.state is not SubscriptionState.WAITING
         ]
+
+    def waiting(self) -> list[Subscription]:
+        """Return the subscriptions that wait for a line, the oldest first."""
+        return [subscription for subscription in self.all() if subscription.state is SubscriptionState.WAITING]
 
     def ended(self, active: ActiveRequest) -> None:
         """Forget the subscription of a request that is over, and remember its request id as late.
@@ -154,8 +171,9 @@ class SubscriptionRegistry(ConnectionListener, RequestListener):
         return self._late.pop(topic, [])
 
     def connection_started(self) -> None:
-        """Forget the late request ids of the old connection."""
+        """Forget the late request ids of the old connection, and what TWS said of its lines."""
         self._late.clear()
+        self.lines.uncorrect()
 
 
 def _sharing(request: Request, args: Any) -> str:

@@ -6,10 +6,13 @@ later (`resubscription`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.codec.messages import MESSAGES, OUTBOUND
+from ibbridge.codec.schema import Kind
+from ibbridge.protocol.answer_topics import DATA_TYPES
 from ibbridge.protocol.errors import CommandRefused
+from ibbridge.subscriptions.line_queue import refusal
 
 if TYPE_CHECKING:
     from ibbridge.codec.schema import Request
@@ -19,6 +22,39 @@ if TYPE_CHECKING:
     from ibbridge.requests.tracker import RequestTracker
     from ibbridge.subscriptions.registry import SubscriptionRegistry
     from ibbridge.subscriptions.singleton_streams import SingletonStreams
+
+
+class LeaseOptions(NamedTuple):
+    """Words of a client about its lease, beside IB's arguments.
+
+    `keep`: the lease outlives the client. `wait`: if there is no line, wait for one. `marketDataType`: IB's number of
+    the type of market data (1 live to 4 delayed and frozen) for this subscription alone; 0 for the connection's.
+    """
+
+    keep: bool = False
+    wait: bool = False
+    marketDataType: int = 0  # noqa: N815 - IB's name
+
+
+DEFAULTS = LeaseOptions()
+
+
+def lease_options(request: Request, args: dict[str, Any]) -> tuple[dict[str, Any], LeaseOptions]:
+    """Return the arguments of IB's, and what the client says of its lease. Raise `CommandRefused` for other values."""
+    if request.does is not Kind.SUBSCRIPTION and not request.turns:
+        return args, DEFAULTS
+    given = {name: args[name] for name in LeaseOptions._fields if name in args}
+    kind = given.get("marketDataType", 0)
+    flags = (name for name in ("keep", "wait") if not isinstance(given.get(name, True), bool))
+    faults = [f"{name} must be true or false" for name in flags]
+    if not isinstance(kind, int) or isinstance(kind, bool) or kind not in DATA_TYPES:
+        faults.append("marketDataType must be 1 (live), 2 (frozen), 3 (delayed) or 4 (delayed and frozen)")
+    if kind and request.name != "reqMktData":
+        faults.append(f"marketDataType is for reqMktData; {request.name} takes none")
+    if faults:
+        raise CommandRefused("E_ARG", *faults)
+    return {name: value for name, value in args.items() if name not in given}, LeaseOptions(**given)
+
 
 _ONE_AT_A_TIME = frozenset(
     request.name
@@ -46,9 +82,18 @@ class SubscriptionService:
         self._request_factory = request_factory
         self._singletons = singletons
 
-    def subscribe(self, request: Request, args: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
+    def subscribe(
+        self, request: Request, args: dict[str, Any], command_id: CommandId, options: LeaseOptions = DEFAULTS
+    ) -> dict[str, Any]:
         """Subscribe with checked arguments, and return the `result` of the reply."""
-        active = self._request_factory.make(request, args, command_id)
+        result = self._subscribed(request, args, command_id, options)
+        self._registry.leases.note(command_id, request, keep=options.keep)
+        return result
+
+    def _subscribed(
+        self, request: Request, args: dict[str, Any], command_id: CommandId, options: LeaseOptions
+    ) -> dict[str, Any]:
+        active = self._request_factory.make(request, args, command_id, options.marketDataType)
         if not request.request_id:
             return self._request_factory.reply(active, self._singletons.ask(request, args, command_id))
         if again := self._requests.under_way(active, command_id):
@@ -56,6 +101,11 @@ class SubscriptionService:
         topic = self._request_factory.topic(active)
         if shared := self._registry.shared(request, topic, args) or self._only_one(active, topic):
             return self._requests.join(shared, active, command_id)
+        if refused := refusal(self._registry, self._requests, active, command_id.client):
+            if not options.wait:
+                raise refused
+            self._registry.add(active, topic, args, 0, waits=True)
+            return self._requests.wait(active, command_id)
         self._requests.open(active, command_id)
         for number in self._registry.retired_ids(topic):
             self._tracker.ignore_late_responses(number)

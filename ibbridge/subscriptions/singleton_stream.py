@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.clock import Deadlines
+from ibbridge.codec.messages import OUTBOUND
 from ibbridge.protocol.arguments import canonical
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ibbridge.codec.schema import Request
     from ibbridge.requests.request import CommandId
     from ibbridge.tws.outbound import OutboundMessage
@@ -37,6 +40,11 @@ class SingletonStream:
     def wanted(self) -> list[tuple[CommandId, dict[str, Any]]]:
         """Return the different arguments in use, each with one of the clients that use them."""
         return list({canonical(args): (command_id, args) for command_id, args in self.subscribers.items()}.values())
+
+    def ending(self, args: Mapping[str, Any]) -> tuple[Request, dict[str, Any]]:
+        """Return the message that ends the subscription: its cancel, or the request with `subscribe: false`."""
+        cancel = next((each for each in OUTBOUND if each.cancels == self.request.name), None)
+        return (self.request, {**args, "subscribe": False}) if cancel is None else (cancel, {})
 
 
 class Incomplete(NamedTuple):

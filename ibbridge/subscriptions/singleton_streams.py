@@ -93,6 +93,24 @@ class SingletonStreams(ConnectionListener):
             self._give_up(singleton.request, *topic_of_all(singleton.request, args))
         return True
 
+    def shares(self) -> list[tuple[CommandId, Request, str]]:
+        """Return the share of each client, with the topic of the messages."""
+        return [
+            (command_id, singleton.request, self._notifications.named(*topic_of_all(singleton.request, args)))
+            for singleton in self._of.values()
+            for command_id, args in singleton.clients
+        ]
+
+    def give_up(self, request: Request, command_id: CommandId) -> None:
+        """Take a client's share away, and cancel at TWS for the last client. Raises `CommandRefused`."""
+        singleton = self._of[request.name]
+        args = singleton.subscribers[command_id]
+        if len(singleton.subscribers) == 1 and self._sender.is_open:
+            self._send(singleton, *singleton.ending(args))
+        del singleton.subscribers[command_id]
+        if not singleton.subscribers:
+            self._give_up(request, *topic_of_all(request, args))
+
     def completed(self, row: str) -> int:
         """Return how many whole lists of rows of a type TWS has sent on this connection."""
         return self.lists.completed(row)

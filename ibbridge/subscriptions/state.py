@@ -11,6 +11,8 @@ from enum import Enum
 class SubscriptionState(Enum):
     """Liveness of a subscription, as far as it is known."""
 
+    WAITING = "waiting"
+    """The request waits for a line, and was never sent."""
     REQUESTED = "requested"
     """The request was sent on this connection, and no data has come."""
     LIVE = "live"
@@ -32,7 +34,7 @@ class SubscriptionState(Enum):
 class SubscriptionEvent(Enum):
     """Event that may change the state of a subscription."""
 
-    SENT = "the request is sent again"
+    SENT = "the request is sent, or sent again"
     DATA = "data comes"
     RESUMED_OFTEN = "an outage is over, and data came often before"
     RESUMED_SELDOM = "an outage is over, and data came seldom before"
@@ -45,6 +47,9 @@ class SubscriptionEvent(Enum):
 
 _State, _Event = SubscriptionState, SubscriptionEvent
 
+_SENT = frozenset(_State) - {_State.WAITING}
+"""States of a subscription that TWS has seen."""
+
 MAY_FLOW = frozenset((_State.REQUESTED, _State.LIVE, _State.SUSPECT, _State.CONTESTED, _State.RELEASED))
 """States in which data may still come. In any other the subscription has ended at TWS, and data belongs to another."""
 
@@ -56,10 +61,10 @@ TRANSITIONS: dict[tuple[SubscriptionState, SubscriptionEvent], SubscriptionState
     **{(state, _Event.DATA): _State.LIVE for state in MAY_FLOW},
     **{(state, _Event.RESUMED_OFTEN): _State.SUSPECT for state in (_State.LIVE, _State.SUSPECT)},
     **{(state, _Event.RESUMED_SELDOM): _State.LIVE for state in (_State.LIVE, _State.SUSPECT)},
-    **{(state, _Event.COMPETING): _State.CONTESTED for state in _State},
+    **{(state, _Event.COMPETING): _State.CONTESTED for state in _SENT},
     (_State.CONTESTED, _Event.RELEASE): _State.RELEASED,
-    **{(state, _Event.FARM_FAILED): _State.FARM_DOWN for state in _State},
-    **{(state, _Event.REFUSED_AWAY): _State.AWAY for state in _State},
+    **{(state, _Event.FARM_FAILED): _State.FARM_DOWN for state in _SENT},
+    **{(state, _Event.REFUSED_AWAY): _State.AWAY for state in _SENT},
     **{(state, _Event.ENDED): _State.ENDED for state in _State},
 }
 """The next state by state and event. A pair that is not here changes nothing."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec import NotCarried
+from ibbridge.codec.messages import REQUESTS
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.tws.connection_listener import ConnectionListener
 from ibbridge.tws.outbound import OutboundMessage, always, nothing
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ibbridge.tws.outbound import Held
     from ibbridge.tws.send_port import SendPort
     from ibbridge.tws.session import Session
+
+_DATA_TYPE = REQUESTS["reqMarketDataType"]
 
 
 class RequestSender(ConnectionListener):
@@ -116,6 +119,16 @@ class RequestSender(ConnectionListener):
     def packed(self, request: Request, values: dict[str, Any]) -> bytes:
         """Return the bytes of a request with valid arguments. Raise `CommandRefused` if there is no connection."""
         return self._dialect().put(request.name, values)
+
+    def with_data_type(self, data: bytes, kind: int) -> bytes:
+        """Return the bytes of a request with those that set the market data type before it, and set it back behind it.
+
+        TWS keeps one type for the connection, which holds for the requests that follow. Nothing else comes between.
+        """
+        before, after = (
+            self.packed(_DATA_TYPE, {"marketDataType": each}) for each in (kind, self._session.market_data_type)
+        )
+        return before + data + after
 
     def send(self, message: OutboundMessage) -> OutboundMessage:
         """Queue a message, and return it. The daemon's own messages are not limited in number.

@@ -180,6 +180,8 @@ class Middle:
         store: NoStore | None = None,
         order_store: MemoryOrderStore | None = None,
         audit: HeardAudit | None = None,
+        lines: int = 100,
+        quota: int = 0,
     ) -> None:
         """With `reconciles`, the daemon asks for orders on each connection; most tests are about something else."""
         self.published: list[Heard] = []
@@ -192,7 +194,8 @@ class Middle:
                 default.commands, allow=tuple(allowed), unknown_words=unknown_words, order_types=order_types
             ),
             pacing=dataclasses.replace(default.pacing, rate=rate, share=share),
-            tws=dataclasses.replace(default.tws, client_id=client_id, restart_windows=windows),
+            tws=dataclasses.replace(default.tws, client_id=client_id, restart_windows=windows, lines=lines),
+            streams=dataclasses.replace(default.streams, lines_per_client=quota),
             orders=dataclasses.replace(default.orders, bind_manual=bind_manual),
             instruments={name: dict(contract) for name, contract in (names or {}).items()},
         )
