@@ -5,7 +5,8 @@ command to the end of TWS's read of the last order. Single orders, groups of thr
 each order the disk's own time is measured in the same folder: one page of 4 KiB written, and fsync. An order cannot
 leave before the same has been done for the journal. Then a reconciliation of 1,000 open orders with 10,000 executions
 is measured, in one process: the CPU of the loop's thread, and its longest callback. At last a journal of 100,000
-orders is opened, as at each start.
+orders is opened, as at each start. And the audit's share is measured: of an order's way the record with its bytes and
+the append, of a command's way the note of it, and behind the reply the record of the command.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import asyncio.events
+import itertools
 import json
 import os
 import pathlib
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -28,15 +31,17 @@ from processes import InvalidError, end_cleanly
 from ticks import contract
 
 from ibbridge.clock import SystemClock
+from ibbridge.commands.audited import facts
 from ibbridge.config.loader import load
 from ibbridge.daemon import Daemon
-from ibbridge.security.identity import LocalPeerage
+from ibbridge.security.identity import LOCAL, LocalPeerage
+from ibbridge.storage.audit_log import AuditLog
 from ibbridge.storage.order_store import OrderStore
 from ibbridge.storage.records import JournalRecord
 from ibbridge.wiring import Outside, event_store, order_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from processes import Child
 
@@ -67,6 +72,12 @@ CPU, SLICE = 2.0, 10.0
 
 KNOWN = 100_000
 """Orders in the journal that is opened. One in a hundred of them is open."""
+
+AUDITED = 20_000
+"""Orders whose records are measured."""
+
+OF_ORDER, OF_COMMAND = 20.0, 4.0
+"""Aims for them: µs before the bytes of an order leave, and before a command is answered."""
 
 CONTRACT = contract(0)
 ORDER = {"action": "BUY", "totalQuantity": 1000, "orderType": "LMT", "lmtPrice": 1.0}
@@ -306,12 +317,58 @@ def opening() -> float:
     return seconds
 
 
+class NoLoop(SystemClock):
+    """Clock without a loop: the caller does what was to be done soon."""
+
+    def call_soon(self, callback: Callable[..., object]) -> None:  # type: ignore[override]
+        """Keep nothing."""
+
+
+def audit() -> dict[str, dict[str, float]]:
+    """Return the quantiles of the audit's share in the times of orders, in µs."""
+    request = msgpack.packb(_command("placeOrder", 1))
+    reply = msgpack.packb({"id": 1, "ok": True, "result": {"key": "o1", "orderId": 1, "topic": "ord.bench.o1."}})
+    about = {"request": "placeOrder", "client": "bench", "does": "place", "owner": "bench"}
+    took: dict[str, list[float]] = {"of an order": [], "of a command": [], "behind it": []}
+    with disk() as place:
+        log = AuditLog(pathlib.Path(place), NoLoop(), patience=60)
+        log.open()
+        for number in range(AUDITED):
+            times = [time.perf_counter()]
+            log.record("sent", **about, keys=[f"o{number}"], orders=[number], bytes=request * 3)
+            log.flush()
+            times.append(time.perf_counter())
+            log.record("command", identity=LOCAL, facts=partial(facts, request, reply))
+            times.append(time.perf_counter())
+            log.flush_all()
+            times.append(time.perf_counter())
+            for each, (before, after) in zip(took.values(), itertools.pairwise(times), strict=True):
+                each.append(after - before)
+            if number % 1_000 == 0:
+                log.tick()
+        fault = log.fault
+        log.close()
+    if fault:
+        raise InvalidError(fault)
+    return {name: quantiles(each) for name, each in took.items()}
+
+
+def show_audit(about: dict[str, dict[str, float]]) -> None:
+    """Print the results of `audit`."""
+    print("µs of the audit")
+    for name, values in about.items():
+        print(f"  {name:16} {'  '.join(f'{each} {value:7,.1f}' for each, value in values.items())}")
+    print(
+        f"  aims on a quiet machine: p50 {OF_ORDER:g} of an order, {OF_COMMAND:g} of a command; nothing of a tick's way"
+    )
+
+
 def main() -> int:
     """Measure and print. Return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=positive, default=500, help="of each (default %(default)s)")
     parser.add_argument("--version", type=int, default=226, help="server version (default %(default)s)")
-    parser.add_argument("--only", choices=("times", "reconciliation", "opening"), help="measure only these")
+    parser.add_argument("--only", choices=("times", "reconciliation", "opening", "audit"), help="measure only these")
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the results there too")
     given = parser.parse_args()
     end_cleanly()
@@ -326,6 +383,9 @@ def main() -> int:
         if given.only in (None, "opening"):
             about["opening"] = opening()
             print(f"a journal of {KNOWN:,} orders is opened in {about['opening']:.2f} s")
+        if given.only in (None, "audit"):
+            about["audit"] = audit()
+            show_audit(about["audit"])
     except InvalidError as error:
         print(f"no measurement: {error}", file=sys.stderr)
         return 1

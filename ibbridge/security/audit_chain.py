@@ -10,13 +10,11 @@ import base64
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ibbridge.security.audit import Head
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 LONGEST_VALUE, LONGEST_OF_ORDERS = 2_000, 65_536
 """Most characters of one fact, and of one about orders that were accepted. A longer one is replaced by its beginning,
@@ -53,9 +51,12 @@ class Chain:
 
         `longest` is the most characters of one fact.
         """
-        record = {name: _fact(name, value, longest) for name, value in facts.items() if value is not None}
-        record |= {"kind": kind, "seq": self.head.seq + 1, "ts": ts, "prev": self.head.digest}
+        about = {"kind": kind, "seq": self.head.seq + 1, "ts": ts, "prev": self.head.digest}
+        record = {name: plain(value) for name, value in facts.items() if value is not None} | about
         line = _encode(record).encode()
+        if len(line) > longest:
+            record = {name: _cut(name, value, longest) for name, value in record.items()}
+            line = _encode(record).encode()
         self.head = Head(record["seq"], digest(line))
         return record, line + b"\n"
 
@@ -73,14 +74,9 @@ def parsed(line: bytes) -> dict[str, Any] | None:
     return record if is_whole else None
 
 
-def _fact(name: str, value: Any, longest: int) -> Any:
-    """Return a fact as JSON can carry it, cut if it is too long."""
-    if isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    fact = plain(value)
-    text = fact if isinstance(fact, str) else _encode(fact) if isinstance(fact, (dict, list)) else ""
+def _cut(name: str, fact: Any, longest: int) -> Any:
+    """Return a fact, or its beginning, its length and its digest if it is too long."""
+    text = fact if isinstance(fact, str) else _encode(fact)
     if len(text) <= longest or name == "bytes":
         return fact
     return {"cut": text[:BEGINNING], "length": len(text), "sha256": digest(text.encode())}
@@ -88,23 +84,26 @@ def _fact(name: str, value: Any, longest: int) -> Any:
 
 def plain(value: Any) -> Any:
     """Return a value as JSON can carry it, without the secrets in it."""
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if math.isfinite(value) else str(value)
-        case bytes():
-            return base64.b64encode(value).decode()
-        case dict():
-            return {
-                str(name): SECRET if is_secret(name) and inner is not None else plain(inner)
-                for name, inner in value.items()
-            }
-        case list() | tuple() | set() | frozenset():
-            return [plain(each) for each in value]
-    if fields := getattr(type(value), "__dataclass_fields__", None):
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    if kind is dict:
+        return {
+            str(name): SECRET if is_secret(name) and inner is not None else plain(inner)
+            for name, inner in value.items()
+        }
+    if kind is bytes:
+        return base64.b64encode(value).decode()
+    if kind is float:
+        return value if math.isfinite(value) else str(value)
+    if kind in (list, tuple, set, frozenset):
+        return [plain(each) for each in value]
+    if fields := getattr(kind, "__dataclass_fields__", None):
         return {name: plain(inner) for name in fields if (inner := getattr(value, name)) not in ("", None)}
-    return str(value)
+    return plain(dict(value)) if isinstance(value, Mapping) else str(value)
+
+
+_PLAIN = frozenset((str, int, bool, type(None)))
 
 
 @lru_cache(4096)

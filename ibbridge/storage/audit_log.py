@@ -39,6 +39,9 @@ PUBLISHED = 1_000
 WHOLE = frozenset(("sent", "withheld", "decision"))
 """Kinds of records about orders, whose facts are cut only beyond a larger bound."""
 
+LATER = frozenset(("command", "connection"))
+"""Kinds of records that no order waits for: they are made lines when the loop has time."""
+
 OPERATOR = frozenset(("halt", "resume", "acceptJournal", "reload"))
 """Commands that are acts of an operator."""
 
@@ -61,6 +64,7 @@ class AuditLog:
         self._counts = AuditCounts(clock.monotonic())
         self._chain: Chain | None = None
         self._events: deque[Event] = deque()
+        self._later: deque[Event] = deque()
         self._linked: list[dict[str, Any]] = []
         self._published: deque[dict[str, Any]] = deque(maxlen=PUBLISHED)
         self._missed: Counter[str] = Counter()
@@ -83,20 +87,26 @@ class AuditLog:
 
     def record(self, kind: str, **facts: Any) -> None:
         """Record a fact (see `Audit`)."""
-        if len(self._events) >= MOST_EVENTS:
+        if len(self._events) + len(self._later) >= MOST_EVENTS:
             self._missed[kind] += 1
             return
-        self._events.append(Event(self._clock.utc_us(), kind, facts))
+        (self._later if kind in LATER else self._events).append(Event(self._clock.utc_us(), kind, facts))
         if not self._is_due and self._chain is not None and threading.get_ident() == self._thread:
             self._is_due = True
             self._clock.call_soon(self._flush_soon)
 
     def _flush_soon(self) -> None:
         self._is_due = False
-        self.flush()
+        self.flush_all()
+
+    def flush_all(self) -> bool:
+        """Hand all records to the kernel, those included that no order waits for."""
+        while self._later:
+            self._events.append(self._later.popleft())
+        return self.flush()
 
     def flush(self) -> bool:
-        """Hand all records to the kernel. Return False, and set the fault, if that failed."""
+        """Hand the records that come before an order to the kernel. Return False, and set the fault, if that failed."""
         if self._chain is None or not self._file.is_open:
             return False
         now = self._clock.monotonic()
@@ -206,7 +216,7 @@ class AuditLog:
         if self._chain is None or not self._file.is_open:
             return
         self._link_counts(self._chain, all_of_them=False)
-        self.flush()
+        self.flush_all()
         if self._writer.check(self._clock.monotonic()):
             return
         self._note_fault()
@@ -239,7 +249,7 @@ class AuditLog:
     def close(self) -> None:
         """Write what is left, have it on the disk, and close the file."""
         if self._chain is not None and self._file.is_open:
-            self.flush()
+            self.flush_all()
             self._link_counts(self._chain, all_of_them=True)
             self._write(self._chain)
         self._writer.close()

@@ -37,13 +37,13 @@ class Audited:
             self.log.tick()
 
     def written(self, kind: str = "") -> list[dict[str, Any]]:
-        self.log.flush()
+        self.log.flush_all()
         lines = [line for path in audit_file.files(self.directory) for line in path.read_bytes().splitlines()]
         records = [json.loads(line) for line in lines]
         return [each for each in records if not kind or each["kind"] == kind]
 
     def size(self) -> int:
-        self.log.flush()
+        self.log.flush_all()
         return sum(path.stat().st_size for path in audit_file.files(self.directory))
 
 

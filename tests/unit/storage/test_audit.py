@@ -146,7 +146,7 @@ def test_a_long_fact_is_cut_and_the_bytes_of_an_order_are_not(tmp_path: Path) ->
     log.record("command", cmd="x", args={"long": "a" * 1_000_000}, ok=True)
     log.record("sent", bytes=b"b" * 1_000_000)
     log.close()
-    command, sent = records(tmp_path)[-2:]
+    sent, command = records(tmp_path)[-2:]
     assert command["args"]["length"] > 1_000_000
     assert len(command["args"]["cut"]) == 500
     assert len(sent["bytes"]) > 1_300_000
