@@ -187,6 +187,7 @@ class OrderDeparture:
         """
         order.revision, order.state, order.args, order.kept, order.has_followup = before
         order.change_digest, order.pending = b"", None
+        self._orders.journal.note(order)  # the journal may have the change already
         why = f"the change could not be recorded, and was not sent: {self._gate.store_fault}"
         self._notifications.notify_error(order, NOT_CONNECTED, why, ends=False)
 

@@ -37,6 +37,9 @@ class Audit(Protocol):
 class OrderAudit(Audit, Protocol):
     """Audit, as the way out to TWS knows it."""
 
+    def hand_over(self) -> None:
+        """Begin to hand all records to the kernel, for a `flush` that follows."""
+
     def flush(self) -> bool:
         """Hand all records to the kernel. Return False, and set the fault, if that failed."""
 
@@ -76,6 +79,9 @@ class NoAudit:
 
     def record(self, kind: str, **facts: Any) -> None:
         """Drop a fact."""
+
+    def hand_over(self) -> None:
+        """Do nothing."""
 
     def flush(self) -> bool:
         """Have nothing to write."""

@@ -50,13 +50,15 @@ class Torn(NamedTuple):
 class Tail(NamedTuple):
     """End of a file: the head of its chain (None if it has no whole line), what follows it, and its last kind.
 
-    `is_bare`: the file has no whole line, and the head is that of a file before it.
+    `is_bare`: the file has no whole line, and the head is that of a file before it. `is_unended`: its last line is
+    whole but for its end.
     """
 
     head: Head | None = None
     torn: Torn | None = None
     kind: str = ""
     is_bare: bool = False
+    is_unended: bool = False
 
 
 def file_name(seq: int) -> str:
@@ -131,20 +133,34 @@ class AuditFile:
         self.path, self.descriptor, self.size = path, descriptor, about.st_size
         self._inode = about.st_dev, about.st_ino
 
-    def write(self, data: bytes | bytearray) -> int:
+    def append(self, data: bytes) -> tuple[int, OSError | None]:
+        """Append bytes, in any thread. Return how many the kernel has taken, and the error that kept it from more."""
+        written = 0
+        try:
+            while written < len(data):
+                written += self.write(data[written:] if written else data)
+        except OSError as error:
+            return written, error
+        return written, None
+
+    def write(self, data: bytes) -> int:
         """Append bytes. Return how many the kernel has taken, perhaps not all. Raises OSError."""
         written = os.write(self.descriptor, data)
         self.size += written
         return written
 
-    def sync(self, descriptor: int) -> None:
-        """Have all that was written to a file of this directory on the disk, in any thread. Raises OSError."""
-        os.fdatasync(descriptor)
-        directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    def sync(self, descriptor: int) -> tuple[int, OSError | None]:
+        """Have all that was written on the disk, in any thread. Return the error if that failed."""
         try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+            os.fdatasync(descriptor)
+            directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        except OSError as error:
+            return 0, error
+        return 0, None
 
     def give_up(self, descriptor: int) -> None:
         """Have a file on the disk, and close it, in any thread. Raises OSError."""
@@ -205,6 +221,9 @@ def _examined(data: bytes, begin: int) -> Tail:
         elif torn_at < 0 and (head is not None or not begin):
             torn_at = at
         at = end + 1
+    last = parsed(data[at:])
+    if last is not None and torn_at < 0 and head is not None and _goes_on(last, head, is_torn=False):
+        return Tail(Head(last["seq"], digest(data[at:])), kind=last["kind"], is_unended=True)
     torn_at = at if torn_at < 0 else torn_at
     rest = data[torn_at:]
     torn = Torn(begin + torn_at, len(rest), digest(rest), rest.endswith(b"\n")) if rest else None

@@ -97,16 +97,23 @@ class AuditLog:
 
     def _flush_soon(self) -> None:
         self._is_due = False
-        self.flush_all()
+        self.flush_all(wait=False)
 
-    def flush_all(self) -> bool:
+    def flush_all(self, *, wait: bool = True) -> bool:
         """Hand all records to the kernel, those included that no order waits for."""
         while self._later:
             self._events.append(self._later.popleft())
-        return self.flush()
+        return self._flush(wait=wait)
+
+    def hand_over(self) -> None:
+        """Begin to hand the records that come before an order to the kernel, for a `flush` that follows."""
+        self._flush(wait=False)
 
     def flush(self) -> bool:
         """Hand the records that come before an order to the kernel. Return False, and set the fault, if that failed."""
+        return self._flush(wait=True)
+
+    def _flush(self, *, wait: bool) -> bool:
         if self._chain is None or not self._file.is_open:
             return False
         now = self._clock.monotonic()
@@ -114,7 +121,7 @@ class AuditLog:
             event = _whole(self._events.popleft())
             if self._counts.admit(event, now):
                 self._link(self._chain, *_named(event))
-        return self._write(self._chain)
+        return self._write(self._chain, wait=wait)
 
     def _link(self, chain: Chain, kind: str, ts: int, facts: Mapping[str, Any]) -> None:
         if self._writer.waiting > KEPT:
@@ -143,10 +150,12 @@ class AuditLog:
 
     def _go_on(self, chain: Chain, tail: Tail, name: str) -> None:
         """Append to the newest file, or begin one; describe what is torn in it."""
-        if not name or tail.kind == END:
+        if not name or (tail.kind == END and not tail.is_unended):
             self._begin(chain, name)
             return
         self._writer.begin(name)
+        if tail.is_unended:
+            self._writer.add(b"\n")
         if tail.torn is not None:
             if not tail.torn.is_ended:
                 self._writer.add(b"\n")
@@ -163,11 +172,13 @@ class AuditLog:
     def _link_file(self, chain: Chain, previous: str, oldest: int) -> None:
         self._link(chain, FILE, self._clock.utc_us(), {"previous": previous or None, "oldest": oldest})
 
-    def _write(self, chain: Chain) -> bool:
+    def _write(self, chain: Chain, *, wait: bool = True) -> bool:
         """Write what is linked. Begin the next file if this one is full."""
-        if not self._writer.append():
+        if not self._writer.append(wait=wait):
             self._note_fault()
             return False
+        if not self._writer.is_settled:
+            return True
         if self._reported[0]:
             return self._recover(chain)
         self._head = chain.head
@@ -216,7 +227,7 @@ class AuditLog:
         if self._chain is None or not self._file.is_open:
             return
         self._link_counts(self._chain, all_of_them=False)
-        self.flush_all()
+        self.flush_all(wait=bool(self._reported[0]))
         if self._writer.check(self._clock.monotonic()):
             return
         self._note_fault()

@@ -1,7 +1,7 @@
-"""The writer of the audit: appends lines at once, has them on the disk about every second, and says what is wrong.
+"""The writer of the audit: appends lines, has them on the disk about every second, and says what is wrong.
 
-To append hands the bytes to the kernel, which takes some microseconds and does not wait for the disk. A thread waits
-for the disk. While the disk does not answer that thread, nothing is appended, because the kernel might wait as well.
+A thread does both, one job at a time, because a disk that hangs may hold up an append as well. The caller hands lines
+over, does something else meanwhile, and waits for the append where its order must not leave before.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from ibbridge.storage.audit_file import AuditFile
     from ibbridge.storage.disk_thread import Job
 
-SLOW = 0.02
-"""Seconds after which an append waits for a synchronisation that has not ended."""
-
 EVERY = 0.9
 """Seconds between two synchronisations: less than a heartbeat's, so that each has one."""
+
+IMPATIENCE = 0.005
+"""Seconds that an append waits during a fault."""
 
 CLOSING = 5.0
 """Seconds to wait for the disk at the end."""
@@ -45,27 +45,34 @@ class AuditWriter:
         self._is_dirty = False
         self._due = 0.0  # the time of the next synchronisation
         self._waiting = bytearray()
+        self._given = b""  # what the thread was given to append
 
     @property
     def waiting(self) -> int:
-        """Bytes that the kernel has not taken."""
-        return len(self._waiting)
+        """Bytes that the kernel has not taken, as far as is known."""
+        return len(self._waiting) + len(self._given)
+
+    @property
+    def is_settled(self) -> bool:
+        """True if the kernel has taken everything."""
+        return self._job is None and not self._waiting
 
     def add(self, line: bytes) -> None:
         """Add a line to be appended."""
         self._waiting += line
 
-    def append(self) -> bool:
-        """Append what waits. Return False, and set the fault, if that failed."""
-        if not self._file.is_open or not self._disk_answers():
+    def append(self, *, wait: bool = True) -> bool:
+        """Have the thread append what waits. Return False, and set the fault, if that failed.
+
+        Without `wait` a failure is seen by the next call.
+        """
+        if not self._file.is_open or not self._has_ended(wait=wait):
             return False
-        try:
-            while self._waiting:
-                self._is_dirty = True
-                del self._waiting[: self._file.write(self._waiting)]
-        except OSError as error:
-            self.failed(error)
-            return False
+        if self._job is None and self._waiting and self._thread is not None:
+            self._given, self._is_dirty = bytes(self._waiting), True
+            self._waiting.clear()
+            self._job = self._thread.submit(partial(self._file.append, self._given))
+            return self._has_ended(wait=wait)
         return True
 
     def failed(self, error: OSError) -> None:
@@ -100,9 +107,9 @@ class AuditWriter:
 
         Begin to synchronise what was written, once in `EVERY` seconds; `now` is in seconds.
         """
-        if not self._disk_answers(wait=False):
+        if not self._has_ended(wait=False):
             return False
-        if self._file.is_gone():
+        if self._job is None and self._file.is_gone():
             self.fault = f"{self._file.path}: it was removed or replaced; another file is begun by itself"
             return False
         if self._is_dirty and self._job is None and self._thread is not None and now >= self._due:
@@ -110,26 +117,27 @@ class AuditWriter:
             self._job = self._thread.submit(partial(self._file.sync, self._file.descriptor))
         return True
 
-    def _disk_answers(self, *, wait: bool = True) -> bool:
-        """Take the result of a synchronisation. Return False, with a fault, if it has not ended, or has failed."""
+    def _has_ended(self, *, wait: bool) -> bool:
+        """Take the result of the thread's job. Return False, and set the fault, if it failed, or takes too long.
+
+        Without `wait` a job may go on for as long as an append may wait.
+        """
         job, thread = self._job, self._thread
         if job is None or thread is None:
             return True
-        if not thread.wait(job, 0):
-            late = perf_counter() - job.began
-            if late < SLOW or (late < self._patience and not wait):
-                return True
-            if not thread.wait(job, max(0.0, self._patience - late)):
-                self.fault = f"{self._file.path}: its disk has not answered for {self._patience:g} s; {_ADVICE}"
-                return False
-        self._job = None
-        try:
-            job.result()
-        except OSError as error:
+        left = self._patience - (perf_counter() - job.began)
+        if not thread.wait(job, 0 if not wait else IMPATIENCE if self.fault else max(0.0, left)):
+            if left > 0 and (self.fault or not wait):
+                return not self.fault
+            self.fault = f"{self._file.path}: its disk has not answered for {self._patience:g} s; {_ADVICE}"
+            return False
+        written, error = job.result()
+        self._waiting[:0] = self._given[written:]
+        self._job, self._given = None, b""
+        if error is not None:
             self._is_dirty = True
             self.failed(error)
-            return False
-        return True
+        return error is None
 
     def close(self) -> None:
         """Have everything on the disk, if the disk answers in time, and close the file. A second call does nothing."""

@@ -144,21 +144,20 @@ class SendPort:
 
         A cancel leaves although it cannot be recorded.
         """
-        is_recorded = self._recorded(leaving)
-        if all(message.on_refuse is None for message in leaving) or (is_recorded and self._commit()):
+        audited = [message for message in leaving if message.request.pace in AUDITED]
+        for message in audited:
+            self._audit.record("sent", **_about(message), bytes=message.data)
+        if audited:
+            self._audit.hand_over()
+        is_noted = all(message.on_refuse is None for message in leaving) or self._commit()
+        is_recorded = not audited or self._audit.flush()
+        if is_noted and is_recorded:
             return leaving
         for message in leaving:
             if message.on_refuse is not None:
                 self._audit.record("withheld", **_about(message))
                 message.on_refuse(message)
         return [message for message in leaving if message.on_refuse is None]
-
-    def _recorded(self, leaving: list[OutboundMessage]) -> bool:
-        """Record orders, changes and cancels that are about to leave. Return False if they cannot be recorded."""
-        audited = [message for message in leaving if message.request.pace in AUDITED]
-        for message in audited:
-            self._audit.record("sent", **_about(message), bytes=message.data)
-        return not audited or self._audit.flush()
 
     def _come_back(self, now: float) -> None:
         """Set a timer for the time when the next messages may leave."""
