@@ -226,8 +226,9 @@ class BusConfig(Section):
     max_peers: int = _key(
         1_000,
         validators.whole(1, 1_000_000),
-        "Connections to each of the two sockets; more are refused. The limit is lower if the system gives few file "
-        "descriptors: 64 are kept for TWS, store and log; of the rest bus.rep gets an eighth, bus.pub the others.",
+        "Connections to each endpoint. Beyond that the oldest that has said nothing goes for a new one, or the new one "
+        "is refused. The limit is lower if the system gives few file descriptors: 64 are kept for TWS, store and log; "
+        "of the rest bus.rep gets an eighth, bus.pub the others, in equal shares for their endpoints.",
     )
     linger_ms: int = _key(
         1_000, validators.whole(0, 60_000), "Milliseconds to deliver queued messages when the daemon stops."

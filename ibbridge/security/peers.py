@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import zmq
 
 from ibbridge.security import socket_queues
+from ibbridge.security.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -141,7 +142,7 @@ class Peers:
 
     def __init__(self, name: str, bounds: Bounds) -> None:
         self.refused = 0
-        """The number of connections refused because there were too many."""
+        """The number of connections that had to go because there were too many."""
         self.ended = 0
         """The number of connections disconnected because they cost too much."""
         self._name = name
@@ -149,7 +150,7 @@ class Peers:
         self._by_descriptor: dict[int, Peer] = {}
         self._by_name: dict[str, Peer] = {}
         self._published = Published(0, 0)
-        self._full = False
+        self._rooms: dict[PeerPlace, Room] = {}
         self._lock = threading.RLock()
         self._told = False  # a disconnected peer was logged since the last measurement
         self._places: dict[str, PeerPlace] = {}
@@ -193,23 +194,24 @@ class Peers:
     def _accepted(self, descriptor: int, place: PeerPlace) -> None:
         peer = Peer(descriptor, self._published, place)
         self._by_descriptor[descriptor] = peer
-        if len(self) > self._bounds.peers:
+        room = self._rooms.setdefault(place, Room(self._bounds.peers))
+        was_full = room.is_full
+        if (gone := room.enter(descriptor)) is not None:
             self.refused += 1
-            self._disconnect(peer)
-            if not self._full:
+            self._disconnect(self._by_descriptor[gone])
+            if not was_full:
                 log.warning(
-                    "%s has %d connections, and no room for more: new ones are refused; end the program that leaks "
-                    "them, or raise bus.max_peers",
+                    "%s has %d connections at %s, and no room for more: one that has said nothing goes for each new "
+                    "one, or the new one is refused; end the program that leaks them, or raise bus.max_peers",
                     self._name,
                     self._bounds.peers,
+                    place.name,
                 )
-            self._full = True
-        elif len(self) < 0.9 * self._bounds.peers:
-            self._full = False
 
     def _forget(self, descriptor: int) -> None:
         if peer := self._by_descriptor.pop(descriptor, None):
             self._by_name.pop(peer.name or "", None)
+            self._rooms[peer.place].leave(descriptor)
 
     # -- by name
 
@@ -226,6 +228,7 @@ class Peers:
                 self._by_name.pop(peer.name or "", None)
                 peer.name = name
                 self._by_name[name] = peer
+                self._rooms[peer.place].heard(descriptor)
             return peer
 
     # -- the cost of each peer
@@ -309,6 +312,7 @@ class Peers:
                 peer.ended = True
                 if self._by_descriptor.get(peer.descriptor) is peer:
                     who = self._described(peer)
+                    self._rooms[peer.place].leave(peer.descriptor)
                     self._disconnect(peer)
         said = f"{who} at {self._name} is disconnected: {why}"
         if not self._told:

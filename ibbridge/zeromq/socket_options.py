@@ -71,14 +71,15 @@ def rep_options(config: BusConfig) -> dict[zmq.SocketOption, int | bytes]:
 
 def subscriber_bounds(config: BusConfig) -> Bounds:
     """Return the bounds for subscribers."""
-    most = min(config.max_peers, _descriptors() * (CLIENTS - 1) // CLIENTS)
+    most = min(config.max_peers, _descriptors() * (CLIENTS - 1) // CLIENTS // len(config.pub))
     return Bounds(most, SUBSCRIPTIONS + 2**18, config.sndbytes, config.sndhwm, SUBSCRIPTIONS)
 
 
 def client_bounds(config: BusConfig) -> Bounds:
     """Return the bounds for peers that send commands: one longest request more than libzmq reads ahead."""
     incoming = (WAITING_REQUESTS + 1) * _longest_request(config) + 65_536
-    return Bounds(min(config.max_peers, _descriptors() // CLIENTS), incoming, UNREAD_REPLIES, 1_000)
+    most = min(config.max_peers, _descriptors() // CLIENTS // len(config.rep))
+    return Bounds(most, incoming, UNREAD_REPLIES, 1_000)
 
 
 def _longest_request(config: BusConfig) -> int:

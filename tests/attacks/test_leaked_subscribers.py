@@ -49,7 +49,7 @@ def test_with_all_descriptors_taken_each_reconnect_to_tws_works_and_it_is_an_ala
         guest = host.accept()
         guest.start()
         sub = bridge.ready()
-        with Bystanders(bridge, link=False), leaked(pub, limit + 76):
+        with Bystanders(bridge, link=False), leaked(pub, 3 * limit):
             sub.until("alarm", lambda data: data["alarm"] == "descriptors" and data["raised"])
             for _ in range(5):
                 with guest:
