@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ibbridge.docgen import SCHEMAS, files, states
+from ibbridge.docgen import SCHEMAS, files, risk_rules, states
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +22,9 @@ def main(root: Path = ROOT) -> None:
         page = root / name
         if page.exists():
             page.write_text(states.filled(name, page.read_text(encoding="utf-8")), encoding="utf-8")
+    risk = root / risk_rules.PAGE
+    if risk.exists():
+        risk.write_text(risk_rules.filled(risk.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":
