@@ -468,6 +468,7 @@ class TradingBook:
             for name, place in book.unknown_working:
                 held = book.holdings[place]
                 held.claims[name].unit = held.unit
+                held.claimed()
 
     def identify(self, instrument: str, con_id: int) -> None:
         """Note the conId of an instrument: what the book has under its key moves there."""

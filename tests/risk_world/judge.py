@@ -112,6 +112,7 @@ class Life:
                 self.price.pop(place, None)
                 for key in [key for key in self.moved if key[1] == place]:
                     del self.moved[key]
+                    self.reported.pop(key, None)
             self.first_price = dict(self.price)
 
     def priced(self, place: Any, price: float) -> None:
