@@ -467,7 +467,7 @@ class TradingBook:
         for book in self.scopes.values():
             for name, place in book.unknown_working:
                 held = book.holdings[place]
-                held.claims[name].unit = held.unit
+                held.claims[name].value(held.unit)
                 held.claimed()
 
     def identify(self, instrument: str, con_id: int) -> None:

@@ -70,6 +70,11 @@ class Claim:
         self.unit = part.unit
         self.is_over = False
 
+    def value(self, unit: float | None) -> None:
+        """Note the worth of one unit, which was not known before."""
+        self.unit = unit
+        self.part = self.part._replace(unit=unit)
+
     @property
     def remaining(self) -> float:
         """Quantity that may still be bought or sold."""
