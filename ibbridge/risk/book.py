@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.risk import book_data
-from ibbridge.risk.holding import DIGITS, Part, Prices, claim_of, worth_of_unit
+from ibbridge.risk.holding import DIGITS, SMALLEST, Part, Prices, claim_of, worth_of_unit
 from ibbridge.risk.order import FOREIGN, FOREX, signature
 from ibbridge.risk.scope_book import ScopeBook, worth_of
 from ibbridge.risk.trading_day import TradingDay
@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 
 SETTLED = 10_000_000
 """µs after which the position that TWS reports holds, if the executions add up to another one."""
-
-
-SMALLEST = 10**-DIGITS
-"""Quantities below this are remainders of sums."""
 
 
 class TradeFill(NamedTuple):

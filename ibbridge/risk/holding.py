@@ -20,6 +20,10 @@ DIGITS = 10
 """Digits after the decimal point of a quantity: beyond, sums of fractions leave remainders."""
 
 
+SMALLEST = 1e-9
+"""Quantities up to this are remainders of sums: nothing is traded in smaller parts."""
+
+
 class Part(NamedTuple):
     """Instrument that an order trades: a plain order has one part, a combination one for each leg.
 
@@ -79,7 +83,7 @@ class Claim:
     def remaining(self) -> float:
         """Quantity that may still be bought or sold."""
         left = self.total - self.executed
-        return left if left > 0 else 0.0
+        return left if left > SMALLEST else 0.0
 
 
 def claim_of(order: ProposedOrder, part: Part, quantity: float) -> Claim:

@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from ibbridge.risk.holding import DIGITS, claim_of, exposure, reach, unit_of
+from ibbridge.risk.holding import SMALLEST, claim_of, exposure, reach, unit_of
 from ibbridge.risk.limits import ALWAYS, CONTRACT_HOURS, NEVER, PAPER
 from ibbridge.risk.order import AT_MARKET, AT_MARKET_LATER, EXERCISE, OFFSET, PRICED, RELATIVE, TRIGGERED, signature
 from ibbridge.risk.scope_book import MINUTE, SECOND, worth_of
@@ -55,9 +55,6 @@ class Rule:
 
 TOLERANCE = 1 + 1e-9
 """Factor by which a value may exceed its limit: floats lose the last digits of a sum."""
-
-SMALLEST = 10**-DIGITS
-"""Quantities below this are remainders of sums."""
 
 MONEY = 6
 """Digits after the decimal point of a sum of money: beyond, sums leave remainders."""

@@ -8,23 +8,27 @@ from __future__ import annotations
 import datetime as dt
 import math
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from ibbridge.risk.facts import MarketQuote
+from ibbridge.risk.limits import Limits
 
 if TYPE_CHECKING:
-    from ibbridge.risk.limits import Limits, RiskPolicy
+    from ibbridge.risk.limits import RiskPolicy
     from ibbridge.risk.order import ProposedOrder
 
 S = 1_000_000
 INF = float("inf")
+NONE = Limits()
 NEW_YORK = ZoneInfo("America/New_York")
 TRIGGERS = ("STP", "STP LMT", "MIT", "LIT")
 MARKET_NOW = ("MKT", "MTL")
 MARKET_LATER = ("STP", "MIT", "MOC", "TRAIL")
 
 
+@cache
 def day_of(now: int) -> int:
     return dt.datetime.fromtimestamp(now / S, NEW_YORK).date().toordinal()
 
@@ -66,8 +70,10 @@ class Life:
         self.tripped: int | None = None
         # every scope, to know what is held by anybody
         self.every: dict[tuple[str, str], dict[Any, list[float]]] = {}
-        for event in judge.history:
-            getattr(self, "on_" + event[0])(*event[1:])
+        self.event = 0
+        for self.event, (what, *values) in enumerate(judge.history):
+            getattr(self, "on_" + what)(*values)
+        self.event = -1
 
     def mine(self, owner: str, account: str) -> bool:
         if self.kind == "all":
@@ -214,7 +220,7 @@ class Life:
             return
         if not left:
             self.same = [each for each in self.same if each[1:] != [name, alike(order["order"])]]
-        if filled and any(filled * part["ratio"] - part["executed"] > 1e-10 for part in order["parts"]):
+        if filled and any(filled * part["ratio"] - part["executed"] > 1e-9 for part in order["parts"]):
             for part in order["parts"]:
                 part["quantity"] = min(part["quantity"], filled * part["ratio"])
             order["former"] = None
@@ -338,7 +344,8 @@ class Life:
         self.known.setdefault(place, contract)
 
     def left(self, part: dict[str, Any]) -> float:
-        return max(0.0, float(part["quantity"] - part["executed"]))
+        left = float(part["quantity"] - part["executed"])
+        return left if left > 1e-9 else 0.0
 
     def is_open(self, order: ProposedOrder) -> bool | None:
         own = self.open.get(order.instrument)
@@ -374,6 +381,15 @@ class Life:
         return MarketQuote(bid, ask)
 
     def parts(self, order: ProposedOrder) -> list[dict[str, Any]]:
+        """Return what an order trades. For an event it is the same in every life, so it is worked out once."""
+        if self.event < 0:
+            return self.work_out_parts(order)
+        known = self.judge.parts.get(self.event)
+        if known is None or known[0] is not order:
+            known = self.judge.parts[self.event] = order, self.work_out_parts(order)
+        return [dict(part) for part in known[1]]
+
+    def work_out_parts(self, order: ProposedOrder) -> list[dict[str, Any]]:
         """Return what an order trades: place, side, quantity, worth of a unit."""
         quantity = self.quantity(order)
         if order.legs:
@@ -651,14 +667,13 @@ class Judge:
     def __init__(self, policy: RiskPolicy) -> None:
         self.policy = policy
         self.history: list[tuple[Any, ...]] = []
+        self.parts: dict[int, tuple[ProposedOrder, list[dict[str, Any]]]] = {}
 
     def limits(self, kind: str, name: str) -> Limits:
-        from ibbridge.risk.limits import Limits
-
         if kind == "all":
             return self.policy.all
         table = self.policy.accounts if kind == "account" else self.policy.clients
-        return table.get(name) or Limits()
+        return table.get(name, NONE)
 
     def scopes(self, order: ProposedOrder) -> list[Limits]:
         return [
@@ -672,7 +687,8 @@ class Judge:
         self.history.append(("asked", now))
         found = {"order_values"} if order.fault else set()
         for kind, name in (("all", ""), ("account", order.account), ("client", order.client)):
-            found |= broken_in(Life(self, kind, name), order, self.limits(kind, name))
+            if self.limits(kind, name) != NONE:
+                found |= broken_in(Life(self, kind, name), order, self.limits(kind, name))
         return found
 
 

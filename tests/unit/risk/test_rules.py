@@ -243,7 +243,7 @@ def test_orders_per_second(restart, scope, name):
 @RESTARTS
 @pytest.mark.parametrize("name", ["max_orders_per_minute", "max_symbol_orders_per_minute"])
 def test_orders_per_minute_count_changes_too(restart, name):
-    desk = Desk(**{name: 3})
+    desk = Desk("client", **{name: 3})
     order = desk.place()
     desk.gate.accepted(dataclasses.replace(order, limit_price=51.0, changes=order.name), desk.now)
     if restart:
