@@ -30,6 +30,9 @@ _PlanRow: TypeAlias = "tuple[Rule, RiskScope, Limits, Any]"
 ALWAYS_HOLDS = "order_values"
 """Rule that holds without a limit."""
 
+TICKS = "price_collar_ticks"
+"""Rule that counts together with that of the percent."""
+
 MOST_CONTRACTS = 1_000
 """Contracts of a plan whose checks are kept ready."""
 
@@ -91,7 +94,7 @@ class _LimitPlan:
             if getattr(limits, rule.name, None) is not None or (rule.name == ALWAYS_HOLDS and scope == ALL)
         ]
         self.contracts = tuple(row for row in every if row[0].of == CONTRACT)
-        alone = [row for row in every if row[0].of == ORDER and not _is_looser(row, every)]
+        alone = [row for row in every if row[0].of == ORDER and _decides(row, every)]
         self.rows = tuple(
             (rule.name, rule.measure, rule, scope, limits, limit, *_levels(limit, warn_at))
             for rule, scope, limits, limit in (*alone, *(row for row in every if row[0].of == BOOK))
@@ -123,12 +126,21 @@ def _levels(limit: Any, warn_at: float) -> tuple[float, float]:
     return (limit * TOLERANCE, limit * warn_at) if isinstance(limit, int | float) else (0.0, 0.0)
 
 
-def _is_looser(row: _PlanRow, every: Sequence[_PlanRow]) -> bool:
-    """Return True if another scope has a stricter limit for a value that all scopes measure alike."""
-    rule, scope, _, limit = row
-    if rule.measure is None:
-        return False
-    return any(each[0] is rule and (each[3] < limit or (each[3] == limit and each[1] < scope)) for each in every)
+def _decides(row: _PlanRow, every: Sequence[_PlanRow]) -> bool:
+    """Return False if the check of an order alone says nothing that the same check of another scope does not say."""
+    rule, scope, limits, limit = row
+    if rule.name == TICKS and limits.price_collar_percent is not None:
+        return False  # the other rule looks at both
+    others = [each for each in every if each[0] is rule and each is not row]
+    if rule.measure is not None:
+        return not any(each[3] < limit or (each[3] == limit and each[1] < scope) for each in others)
+    return not any(_words(each) == _words(row) and each[1] < scope for each in others)
+
+
+def _words(row: _PlanRow) -> tuple[Any, ...]:
+    """Return all limits at which a check of an order alone looks."""
+    _, _, limits, limit = row
+    return limit, limits.price_collar_percent, limits.price_collar_ticks
 
 
 class RiskGate:
@@ -149,14 +161,15 @@ class RiskGate:
 
     def evaluate(self, order: ProposedOrder, now: int) -> Decision:
         """Decide on an order, or on the order that one becomes by a change. Nothing is noted in the book."""
-        return self._decide(self._case(order, now))
+        plan = self._plan(order.client, order.account)
+        return self._decide(self._case(order, now), plan)
 
     def evaluate_group(self, orders: Sequence[ProposedOrder], now: int) -> list[Decision]:
         """Decide on orders that leave together: an earlier one counts for the later ones. All or none may leave."""
         decisions, noted = [], []
         for order in orders:
             case = self._case(order, now)
-            decisions.append(self._decide(case))
+            decisions.append(self._decide(case, self._plan(order.client, order.account)))
             old = self.book.working.get(order.name)
             noted.append((self.book.accepted(case), old))
         for made, former in reversed(noted):
@@ -216,10 +229,10 @@ class RiskGate:
         ]
         return _LimitPlan(named, policy.warn_at)
 
-    def _decide(self, case: OrderCase) -> Decision:
+    def _decide(self, case: OrderCase, plan: _LimitPlan) -> Decision:
         order = case.order
-        plan = self._plan(order.client, order.account)
         rows = list(plan.of_contract(case))
+        breaches = [RiskCheck(*row) for row in rows if not row[4]] if plan.contracts else []
         warnings: list[RiskCheck] = []
         near, scope_of = self._near, self.book.scope
         book, last = NOTHING, None
@@ -229,6 +242,8 @@ class RiskGate:
             if measure is None:
                 fault = rule.condition(case, book, limits)  # type: ignore[misc]
                 rows.append((name, scope, limit, None, not fault, fault))
+                if fault:
+                    breaches.append(RiskCheck(*rows[-1]))
                 continue
             value = measure(case, book, limits)
             if value is None:
@@ -238,11 +253,12 @@ class RiskGate:
             if not passed and rule.spares is not None:
                 passed = rule.spares(case, book, limits)
             rows.append((name, scope, limit, value, passed, fault))
+            if not passed:
+                breaches.append(RiskCheck(*rows[-1]))
             if value is not None and value >= warn_from:
                 self._warn(RiskCheck(*rows[-1]), warnings)
             elif near:
                 near.discard((name, scope))
-        breaches = tuple(RiskCheck(*row) for row in rows if not row[4])
         self._count += 1
         enforced = self.policy.enforce
         return Decision(
@@ -251,7 +267,7 @@ class RiskGate:
             case.now,
             not breaches or not enforced,
             enforced,
-            breaches,
+            tuple(breaches),
             tuple(warnings),
             rows,
         )

@@ -142,7 +142,7 @@ def _worst_case(case: OrderCase, held: Holding | None, part: Part) -> Worst:
         )
     low, high = held.position + held.below, held.position + held.above
     before = rise, fall = held.reach[0] + high, held.reach[1] - low
-    if not held.linked and not order.parent and not order.oca_group and order.name not in held.claims:
+    if not held.linked and not order.parent and not order.oca_group and case.name not in held.claims:
         after = rise + bought, fall + sold
         unit = held.unit
         if unit is None and part.unit is not None:
@@ -164,8 +164,12 @@ def claims_after(case: OrderCase, held: Holding, part: Part) -> list[Claim]:
 
 
 def _max_position(case: OrderCase, book: ScopeBook, _: Limits) -> float | None:
-    value = max(max(each.after) for each in worst_cases(case, book))
-    return value if math.isfinite(value) else None
+    value = -math.inf
+    for each in worst_cases(case, book):
+        rise, fall = each.after
+        value = max(value, rise)
+        value = max(value, fall)
+    return value if value < math.inf else None
 
 
 def _makes_no_position_worse(case: OrderCase, book: ScopeBook, limits: Limits) -> bool:
@@ -243,13 +247,13 @@ def _others_known(book: ScopeBook, worst: list[Worst]) -> bool:
 def _max_daily_notional(case: OrderCase, book: ScopeBook, _: Limits) -> float | None:
     if case.notional is None:
         return None
-    old = {(case.order.name, part.place) for part in case.parts}
+    old = {(case.name, part.place) for part in case.parts}
     if book.unknown_working and not book.unknown_working <= old:
         return None
     total = book.working + case.notional
     for part in case.parts:
         held = book.holdings.get(part.place)
-        claim = held.claims.get(case.order.name) if held else None
+        claim = held.claims.get(case.name) if held else None
         if claim is not None:
             total -= (worth_of(claim) or 0.0) + min(claim.executed, case.quantity * part.ratio) * (part.unit or 0.0)
     for currency, amount in book.traded.items():
@@ -280,19 +284,23 @@ def _reduces(case: OrderCase, book: ScopeBook, _: Limits) -> bool:
 
 
 def _max_repeated_fills(case: OrderCase, book: ScopeBook, limits: Limits) -> float:
-    span = int((limits.repeated_fills_window or DEFAULT_WINDOW) * SECOND)
-    new = 0 if case.order.changes else 1
-    times = [book.fills.get((part.place, part.side)) for part in case.parts]
-    return max(each.count(case.now, span) if each else 0 for each in times) + new
+    most = 0
+    for part in case.parts:
+        times = book.fills.get((part.place, part.side))
+        if times is not None:
+            most = max(most, times.count(case.now, int((limits.repeated_fills_window or DEFAULT_WINDOW) * SECOND)))
+    return most if case.order.changes else most + 1
 
 
 def _max_open_orders(case: OrderCase, book: ScopeBook, _: Limits) -> float:
     most = 0
     for part in case.parts:
+        count = book.open_orders.get((part.place, part.side), 0)
         held = book.holdings.get(part.place)
-        old = held.claims.get(case.order.name) if held else None
-        same = old is not None and old.side == part.side and not old.is_over
-        most = max(most, book.open_orders[part.place, part.side] + (not same))
+        old = held.claims.get(case.name) if held is not None else None
+        if old is None or old.side != part.side or old.is_over:
+            count += 1
+        most = max(most, count)
     return most
 
 
@@ -343,10 +351,6 @@ def _price_collar(case: OrderCase, _: ScopeBook, limits: Limits) -> str:
     if beyond <= max(widths) * TOLERANCE + abs(reference) * SMALLEST:
         return ""
     return f"{text} by {beyond:.10g}; at most {max(widths):.10g}"
-
-
-def _ticks_collar(case: OrderCase, book: ScopeBook, limits: Limits) -> str:
-    return "" if limits.price_collar_percent is not None else _price_collar(case, book, limits)
 
 
 def _distance(case: OrderCase) -> tuple[float, float, str] | str:
@@ -580,7 +584,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "price_collar_ticks",
         "As price_collar_percent, in steps of the price. If the step is not known, the percent alone counts.",
-        condition=_ticks_collar,
+        condition=_price_collar,
         of=ORDER,
     ),
     Rule(

@@ -50,7 +50,7 @@ class OrderCase:
     """An order with everything that the rules ask of it alone.
 
     - `book`: the book with the last prices. `parts`: the instruments that the order trades.
-    - `quote`: the last quote of its instrument, if it counts.
+    - `name`: that of the order. `quote`: the last quote of its instrument, if it counts.
     - `quantity`: the whole quantity, inf if it is not known. `notional`: the worth; None if it is not known.
     - `distance`, `signature`, `worst`, `worst_in`: what one rule has worked out for others.
     """
@@ -59,6 +59,7 @@ class OrderCase:
         "book",
         "distance",
         "facts",
+        "name",
         "notional",
         "now",
         "order",
@@ -73,6 +74,7 @@ class OrderCase:
     def __init__(self, order: ProposedOrder, book: PricedBook, facts: MarketFacts, terms: QuoteTerms, now: int) -> None:
         self.book = book
         self.order = order
+        self.name = order.name
         self.facts = facts
         self.now = now
         self.distance: tuple[float, float, str] | str | None = None
@@ -152,8 +154,10 @@ def worst_price(order: ProposedOrder, quote: MarketQuote | None) -> float | None
     The order's own prices and the quote count. A purchase with a limit cannot cost more than the limit, so a quote
     above 0 does not count for it. An order whose price follows the market's may execute its offset away from it.
     """
+    limit, market = order.limit_price, prices(quote)
+    if order.order_type == "LMT" and limit is not None and order.side > 0 and min(market, default=0.0) >= 0:
+        return abs(limit)  # most orders are of this kind
     known = [abs(price) for price in own_prices(order)]
-    market = prices(quote)
     if market and order.side > 0 and order.limit_price is not None:
         market = [price for price in market if price < 0]
     if market:
