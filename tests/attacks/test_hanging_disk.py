@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 
 import msgpack
@@ -90,6 +92,27 @@ def test_a_start_whose_disk_hangs_says_so_ends_when_told_to_and_forgets_no_halt(
             bridge.ready()
             refused = bridge.call("placeOrder", key="k", contract=AAPL, order=ORDER)["error"]
             assert refused["code"] == "E_HALTED"
+
+
+def test_a_disk_that_hangs_is_no_reason_for_the_watchdog_to_restart_the_daemon(tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+        with Host() as host, Shaken(host.port, store__commit_timeout=0.5) as bridge, host.accept() as guest:
+            guest.start(4711)
+            sub = bridge.ready()
+            with bridge.hanging():
+                sub.until("alarm", lambda data: data["alarm"] == "store")
+                manager.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    while manager.recv(4096):
+                        pass
+                manager.settimeout(PATIENCE)
+                fed = 0
+                while fed < 20:
+                    fed += manager.recv(4096) == b"WATCHDOG=1"
 
 
 def said(bridge, words):
