@@ -169,6 +169,7 @@ class Daemon:
         state = self.store.state()
         self._restored.restore(registry, state)
         self.parts.orders.positions.restore()
+        self.parts.orders.risk.keeper.restore(registry.open_orders())
         streams.order_keys.recall(registry)
         streams.publisher.restore(self.store.last(), state)
         for _, _, packed in state:

@@ -30,7 +30,9 @@ from ibbridge.commands.lease_commands import LeaseCommands
 from ibbridge.commands.liveness_commands import LivenessCommands
 from ibbridge.commands.order_commands import OrderCommands
 from ibbridge.commands.permissions import Permissions
+from ibbridge.commands.risk_commands import RiskCommands
 from ibbridge.config import credentials
+from ibbridge.ib.trading_hours import TradingCalendar
 from ibbridge.inbound.connection_events import ConnectionTracker, NoticeHandler
 from ibbridge.inbound.dispatcher import Dispatcher, Turn
 from ibbridge.inbound.errors import ErrorRouter
@@ -53,6 +55,9 @@ from ibbridge.monitoring.store_watch import StoreWatch
 from ibbridge.monitoring.surplus_fields import SurplusFields
 from ibbridge.monitoring.watchdog import Watchdog, watchdog_seconds
 from ibbridge.orders.acceptance import JournalAcceptance
+from ibbridge.orders.book_keeper import BookKeeper
+from ibbridge.orders.book_records import BookRecords
+from ibbridge.orders.contract_lookup import ContractLookup
 from ibbridge.orders.dead_man import DeadMan
 from ibbridge.orders.departure import OrderDeparture
 from ibbridge.orders.execution_ledger import ExecutionLedger
@@ -61,6 +66,8 @@ from ibbridge.orders.global_cancel import GlobalCancel
 from ibbridge.orders.groups import OrderGroups
 from ibbridge.orders.halt_check import HaltCheck
 from ibbridge.orders.journal import OrderJournal
+from ibbridge.orders.known_contracts import KnownContracts
+from ibbridge.orders.market_facts import PublishedMarkets
 from ibbridge.orders.mass_cancels import HALT, MassCancels
 from ibbridge.orders.modification import OrderModification
 from ibbridge.orders.notifications import OrderNotifications
@@ -71,10 +78,14 @@ from ibbridge.orders.order_keys import OrderKeys, key_name
 from ibbridge.orders.order_states import OrderStates
 from ibbridge.orders.owner_positions import OwnerPositions
 from ibbridge.orders.placement import OrderPlacement
+from ibbridge.orders.position_rows import PositionRows
+from ibbridge.orders.proposals import Proposals
 from ibbridge.orders.reconciliation import Reconciliation
 from ibbridge.orders.reconciliation_schedule import ReconciliationSchedule
 from ibbridge.orders.reducing import ReducingOrders
 from ibbridge.orders.registry import OrderRegistry
+from ibbridge.orders.risk_control import OrderGates, RiskControl
+from ibbridge.orders.risk_reports import RiskReports
 from ibbridge.orders.tws_lists import TwsLists
 from ibbridge.orders.unreported import UnreportedOrders
 from ibbridge.protocol.instrument_key import instrument_key
@@ -88,9 +99,12 @@ from ibbridge.requests.request_factory import RequestFactory
 from ibbridge.requests.service import RequestService
 from ibbridge.requests.timeouts import RequestTimeouts
 from ibbridge.requests.tracker import RequestTracker
+from ibbridge.risk.book import TradingBook
+from ibbridge.risk.evaluation import RiskGate
 from ibbridge.risk.gate import TradingGate
 from ibbridge.risk.halt import Halts
 from ibbridge.risk.liveness import Liveness
+from ibbridge.risk.settings import policy as risk_policy
 from ibbridge.security.audit import NO_AUDIT
 from ibbridge.security.declared_names import DeclaredNames
 from ibbridge.security.identity import LocalPeerage
@@ -208,6 +222,7 @@ class Requests:
     line_queue: LineQueue
     subscriptions: SubscriptionService
     configured: ConfiguredSubscriptions
+    calendar: TradingCalendar
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +241,7 @@ class Orders:
     positions: OwnerPositions
     differences: PositionDifferences
     acceptance: JournalAcceptance
+    risk: RiskControl
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +286,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         streams.publisher,
         requests.tracker,
         orders.registry,
-        ExecutionLedger(streams.journal, streams.publisher, orders.positions),
+        ExecutionLedger(streams.journal, streams.publisher, orders.positions, clock, orders.risk.keeper),
     )
     global_cancel = GlobalCancel(tws.sender, orders.placement, requests.notifications, requests.factory)
     order_commands = OrderCommands(
@@ -289,9 +305,12 @@ def assemble(config: Config, outside: Outside) -> Parts:
     ib_requests = IbRequests(tws.sender, executors, config.commands.allow)
     mass_cancels, dead_man = _cancels(streams, tws, orders, foreign_cancel, outside)
     listeners = (*_listeners(tws, requests, orders, settings, surplus), order_router, mass_cancels)
-    halt_commands = HaltCommands(streams.halts, mass_cancels, OrderAccounts(tws.session), clock)
-    lease_commands = LeaseCommands(requests.leases, requests.registry.lines)
-    further = {**halt_commands.does, **LivenessCommands(streams.liveness).does, **lease_commands.does}
+    further = {
+        **HaltCommands(streams.halts, mass_cancels, OrderAccounts(tws.session), orders.risk.keeper, clock).does,
+        **LivenessCommands(streams.liveness).does,
+        **LeaseCommands(requests.leases, requests.registry.lines).does,
+        **RiskCommands(orders.risk.reports).does,
+    }
     builtin = BuiltinCommands(streams.publisher, orders.acceptance, lambda: collect(status), further, streams.liveness)
     access = credentials.access(config.security)
     permissions, audience = _guards(config, streams, tws, orders, outside._replace(peerage=outside.peerage or access))
@@ -327,6 +346,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         AccessWatch(access, outside.audit).tick,
         store_watch.tick,
         AuditWatch(outside.audit, streams.alarms, streams.publisher, clock).tick,
+        orders.risk.tick,
         streams.journal.tick,
         orders.registry.trim,
         tws.ids.tick,
@@ -457,7 +477,8 @@ def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, st
     reissue_queue = ReissueQueue(issuer, tracker, notifications, registry, singletons)
     timeouts = RequestTimeouts(issuer, tracker, notifications, reissue_queue, tws.servers)
     gaps = StreamGaps(registry, singletons, tracker, notifications, clock)
-    hours = MarketHours(issuer, tws.servers, clock)
+    calendar = TradingCalendar()
+    hours = MarketHours(issuer, tws.servers, calendar, clock)
     detector = StallDetector(config.streams.silent_after, config.streams.resubscribe_per_minute)
     watch = SilenceWatch(registry, gaps, reissue_queue, hours, detector)
     resubscriber = Resubscriber(registry, gaps, reissue_queue, watch, timeouts)
@@ -469,13 +490,14 @@ def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, st
     configured = ConfiguredSubscriptions(subscriptions, tws.sender, config.contracts(wanted=True))
     return Requests(
         tracker, notifications, issuer, factory, reissue_queue, timeouts, held, registry, singletons, watch,
-        resubscriber, service, leases, queue, subscriptions, configured,
+        resubscriber, service, leases, queue, subscriptions, configured, calendar,
     )  # fmt: skip
 
 
 def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outside: Outside) -> Orders:
     clock = outside.clock
-    states = OrderStates(streams.journal, streams.order_keys, streams.publisher, clock)
+    risk = _risk(config, streams, tws, requests, clock)
+    states = OrderStates(streams.journal, streams.order_keys, streams.publisher, clock, risk.keeper)
     registry = OrderRegistry(
         config.tws.client_id,
         states,
@@ -496,14 +518,15 @@ def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outs
     halts = HaltCheck(streams.halts, accounts, ReducingOrders(holdings, registry.open_orders, accounts))
     gate = TradingGate(halts, faults, tws.session, config.tws.restart_windows, clock)
     unreported = UnreportedOrders(registry, notifications, clock)
-    departure = OrderDeparture(tws.sender, registry, gate, notifications, unreported)
-    placement = OrderPlacement(tws.sender, registry, gate, notifications, departure)
-    modification = OrderModification(tws.sender, registry, gate, notifications, departure)
-    groups = OrderGroups(tws.sender, registry, placement, departure)
+    gates = OrderGates(gate, risk)
+    departure = OrderDeparture(tws.sender, registry, gates, notifications, unreported)
+    placement = OrderPlacement(tws.sender, registry, gates, notifications, departure)
+    modification = OrderModification(tws.sender, registry, gates, notifications, departure)
+    groups = OrderGroups(tws.sender, registry, placement, departure, risk)
     differences = PositionDifferences(streams.publisher, requests.singletons.lists, positions, clock)
     return Orders(
         registry, notifications, gate, unreported, placement, modification, groups, states, schedule, positions,
-        differences, acceptance,
+        differences, acceptance, risk,
     )  # fmt: skip
 
 
@@ -516,6 +539,19 @@ def _cancels(
     mass_cancels = MassCancels(canceller, outside.store, streams.events.mass_cancel, outside.clock)
     certainty = OrderCertainty(tws.session, orders.reconciliation, orders.gate)
     return mass_cancels, DeadMan(streams.liveness, orders.registry, mass_cancels, certainty, outside.clock)
+
+
+def _risk(config: Config, streams: Streams, tws: Tws, requests: Requests, clock: TimerClock) -> RiskControl:
+    contracts = KnownContracts()
+    names = {str(instrument_key(contract)): name for name, contract in config.instruments.items()}
+    facts = PublishedMarkets(streams.publisher, contracts, requests.calendar, requests.registry, names)
+    gate = RiskGate(risk_policy(config.risk), TradingBook(facts), facts)
+    records = BookRecords(streams.journal, gate.book.dump)
+    keeper = BookKeeper(gate, Proposals(contracts, tws.sender), PositionRows(streams.publisher), records, clock)
+    lookup = ContractLookup(requests.issuer, contracts, requests.calendar, clock)
+    control = RiskControl(keeper, facts, lookup, RiskReports(streams.publisher, clock), clock)
+    control.set_policy(gate.policy, config.risk.base_currency)
+    return control
 
 
 def _listeners(

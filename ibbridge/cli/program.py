@@ -35,6 +35,7 @@ COMMANDS = {
     "halt": "refuse new orders, and cancel those that are open",
     "resume": "accept orders again after a halt",
     "audit": "verify and show the record of commands, orders and operators",
+    "risk": "why an order was refused, and what limits would refuse in a recording",
     "backup": "copy the store and the order journal, while the daemon runs",
     "check": "print the faults of a configuration file, and who may do what",
     "keygen": "make the keys of a client, or of the daemon",

@@ -5,7 +5,7 @@ Pure. This module must not know how an order is cancelled, or which orders a hal
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge.commands.takes import LONGEST_REASON
 from ibbridge.orders.mass_cancel import MassCancel
@@ -27,13 +27,23 @@ DEADLINE = 60.0
 LONGEST_DEADLINE = 3_600.0
 
 
+class Breakers(Protocol):
+    """Breakers that rejects of TWS have closed, as far as `resume` needs them."""
+
+    def resumed(self, kind: str, name: str) -> None:
+        """Open the breaker of a scope."""
+
+
 class HaltCommands:
     """Executor of these commands."""
 
-    def __init__(self, halts: Halts, cancels: MassCancels, accounts: OrderAccounts, clock: Clock) -> None:
+    def __init__(
+        self, halts: Halts, cancels: MassCancels, accounts: OrderAccounts, breakers: Breakers, clock: Clock
+    ) -> None:
         self._halts = halts
         self._cancels = cancels
         self._accounts = accounts
+        self._breakers = breakers
         self._clock = clock
         self.does: Mapping[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
             "halt": self._halt,
@@ -77,6 +87,7 @@ class HaltCommands:
         scope, name = self._scope(args, known=False)
         kept = self._halts.clear(scope, name, client, self._clock.utc_us())
         self._cancels.resumed(scope.value, name)
+        self._breakers.resumed(scope.value, name)
         return {"kept": kept, "halts": self._halts.listed}
 
     def _status(self, args: Mapping[str, Any]) -> dict[str, Any]:

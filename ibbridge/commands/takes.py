@@ -63,6 +63,10 @@ TAKES: Mapping[str, tuple[Takes, ...]] = {
         ),
         Takes("window", float, "seconds from the loss until its orders are cancelled; as configured (5)"),
     ),
+    "riskExplain": (
+        Takes("decision", str, "the `decision` in a refusal, or in a message about limits"),
+        Takes("key", str, "the name of an order of this client, instead: the last decision about it"),
+    ),
     "alive": (),
     "logout": (),
     "leases": (
@@ -91,12 +95,13 @@ ANEW = frozenset(
         "orders",
         "reconcile",
         "leases",
+        "riskExplain",
     )
 )
 """Commands that are executed anew when a client repeats them. Their results describe the moment, and a client that
 repeats `halt` means `halt`."""
 
-NAMED = frozenset(("halt", "resume", "hello", "alive", "logout", "acceptJournal"))
+NAMED = frozenset(("halt", "resume", "hello", "alive", "logout", "acceptJournal", "riskExplain"))
 """Commands that require the client's name."""
 
 ORDER_TAKES: Mapping[str, tuple[Takes, ...]] = {

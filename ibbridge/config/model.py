@@ -484,6 +484,58 @@ class LivenessConfig(Section):
 
 
 @dataclass(frozen=True, slots=True)
+class RiskConfig(Section):
+    """The limits of orders, which no client can walk round: see docs/risk.md for all of them."""
+
+    mode: str = _key(
+        "enforce",
+        validators.choice("enforce", "observe"),
+        "enforce: refuse an order that is over a limit (E_RISK). observe: let it pass, and publish what would have "
+        "been refused (sys.bridge.risk.).",
+    )
+    warn_at: float = _key(
+        0.7,
+        validators.share,
+        "Part of a limit from which on a warning is published, once each time that the part is reached.",
+    )
+    base_currency: str = _key(
+        "",
+        validators.currency,
+        "The currency of all limits that are amounts of money, such as USD. Limits of that kind need it.",
+    )
+    allow_live: tuple[str, ...] = _key(
+        (),
+        validators.accounts,
+        "Live accounts for which orders are taken, by name or pattern: [U1234567], or ['*'] for all. Orders for other "
+        "accounts than IB's paper accounts (DU, DF, DI) are refused.",
+    )
+    all: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata={
+            "check": validators.limits,
+            "why": "Limits of all orders together. For instance:",
+            "example": "max_order_quantity: 1000",
+        },
+    )
+    accounts: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict,
+        metadata={
+            "check": validators.limits_by_name,
+            "why": "Limits of each account, by its name or a pattern (DU*). For instance:",
+            "example": "DU*: {max_position: 5000, max_open_orders: 15}",
+        },
+    )
+    clients: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict,
+        metadata={
+            "check": validators.limits_by_name,
+            "why": "Limits of each client, by its name or a pattern. For instance:",
+            "example": "algo: {max_orders_per_second: 5, symbols: [AAPL, MSFT]}",
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RecordConfig(Section):
     """The recording of all bytes from and to TWS, in files for `ibbridge replay`: see docs/recording.md."""
 
@@ -542,6 +594,7 @@ class Config(Section):
     commands: CommandsConfig = field(default_factory=CommandsConfig)
     orders: OrdersConfig = field(default_factory=OrdersConfig)
     liveness: LivenessConfig = field(default_factory=LivenessConfig)
+    risk: RiskConfig = field(default_factory=RiskConfig)
     record: RecordConfig = field(default_factory=RecordConfig)
     memory: MemoryConfig = field(default_factory=MemoryConfig)
     log: LogConfig = field(default_factory=LogConfig)

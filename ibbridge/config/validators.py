@@ -194,6 +194,62 @@ def host(value: object) -> str:
     raise _refused(expected, value, "; the port has a key of its own" if text.count(":") == 1 else "")
 
 
+def share(value: object) -> float:
+    """Return a part of a whole: more than 0, at most 1."""
+    expected = "a number from 0.01 to 1"
+    number = _number(expected, value)
+    if math.isfinite(number) and 0.01 <= number <= 1:
+        return float(number)
+    raise _refused(expected, value)
+
+
+def currency(value: object) -> str:
+    """Return an empty text, or the code of a currency."""
+    expected = 'empty text ("") or a currency such as USD'
+    text = _text(expected, value)
+    if re.fullmatch(r"([A-Z]{3})?", text):
+        return text
+    raise _refused(expected, value)
+
+
+def accounts(value: object) -> tuple[str, ...]:
+    """Return a list of accounts, by name or pattern."""
+    if not isinstance(value, list):
+        raise _refused("a list of accounts, such as [U1234567]", value)
+    expected = "the name of an account, or a pattern such as U12*"
+    found = [((), f"expected {expected}, got {shown(item)}") for item in value if not isinstance(item, str) or not item]
+    if found:
+        raise RefusedError(found)
+    return tuple(dict.fromkeys(value))
+
+
+def limits(value: object) -> dict[str, Any]:
+    """Return a map of limits. The values are checked where the limits are declared."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise _refused("a map of limits, such as {max_order_quantity: 1000}", value)
+    return value
+
+
+def limits_by_name(value: object) -> dict[str, dict[str, Any]]:
+    """Return maps of limits by the name of an account or a client."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise _refused("a map of names to limits, such as {DU123: {max_position: 100}}", value)
+    found: dict[str, dict[str, Any]] = {}
+    faults: list[tuple[yaml_document.Path, str]] = []
+    for name, given in value.items():
+        try:
+            found[str(name)] = limits(given)
+        except RefusedError as refused:
+            faults += [((name, *below), text) for below, text in refused.faults]
+    if faults:
+        raise RefusedError(faults)
+    return found
+
+
 def printable(value: object) -> str:
     """Return a text that can go into a frame of the handshake, which a NUL or a line break would end early."""
     expected = "printable ASCII text of at most 255 characters"

@@ -58,6 +58,7 @@ class OrderRouter(ConnectionListener):
         if (active := self._what_if(data)) is not None:
             return self._of_what_if(active, name, data)
         whose = self._orders.reported(name, data)
+        self._orders.states.watch.reported(whose, name, data)
         return self._publisher.channel("ord", whose.owner, whose.part, name, ref=whose.ref)
 
     def is_compared(self, name: str, data: Mapping[str, Any]) -> bool:
@@ -142,6 +143,7 @@ class OrderRouter(ConnectionListener):
         execution = data["execution"]
         exec_id = execution.get("execId", "")
         whose = self._orders.reported(EXECUTION, data)
+        self._orders.states.watch.reported(whose, EXECUTION, data)
         asker = self._asker(data["reqId"])
         own = isinstance(asker, ActiveRequest) and asker.on_response is not None
         asker = None if own else asker  # the daemon asks for the owners

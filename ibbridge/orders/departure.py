@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ibbridge.orders.notifications import OrderNotifications
     from ibbridge.orders.order import Order
     from ibbridge.orders.registry import OrderRegistry
+    from ibbridge.orders.risk_control import OrderGates
     from ibbridge.orders.unreported import UnreportedOrders
-    from ibbridge.risk.gate import TradingGate
     from ibbridge.tws.outbound import OutboundMessage
     from ibbridge.tws.sender import RequestSender
 
@@ -43,7 +43,7 @@ class OrderDeparture:
         self,
         sender: RequestSender,
         registry: OrderRegistry,
-        gate: TradingGate,
+        gates: OrderGates,
         notifications: OrderNotifications,
         unreported: UnreportedOrders,
     ) -> None:
@@ -51,7 +51,8 @@ class OrderDeparture:
         self._queued: dict[OutboundMessage, Sequence[Order]] = {}
         self._sender = sender
         self._orders = registry
-        self._gate = gate
+        self._gate = gates.gate
+        self._risk = gates.risk
         self._notifications = notifications
         self._unreported = unreported
 
@@ -77,7 +78,7 @@ class OrderDeparture:
 
     def group_leaves(self, orders: Sequence[Order], values: Sequence[dict[str, Any]], message: OutboundMessage) -> bool:
         """Prepare for the writing of orders that leave together. Return False if none of them must be sent any more."""
-        if why := self._expiry(orders) or self._gate.halts.objection(orders):
+        if why := self._expiry(orders) or self._gate.halts.objection(orders) or self._late_fault(orders):
             for order in orders:
                 self.unplaced(order, CANCELLED, why)
             return False
@@ -101,6 +102,11 @@ class OrderDeparture:
             if parent is not None and parent.ended and parent.reason is not Reason.FILLED:
                 return f"its parent, {parent.key}, {'was not placed' if parent.unsent else 'is over'}"
         return ""
+
+    def _late_fault(self, orders: Sequence[Order]) -> str:
+        """Return the limit that orders which have waited are over meanwhile; empty if there is none."""
+        waited = [order for order in orders if order not in self.accepting]
+        return self._risk.late_fault(waited) if waited else ""
 
     def _leave(self, order: Order, *, transmitted: bool, kept: bool) -> None:
         order.leave(transmitted=transmitted, kept=kept)

@@ -17,14 +17,17 @@ from ibbridge.orders.exec_ids import other_numbers
 from ibbridge.orders.executions import MOST_EXECUTIONS, Execution
 from ibbridge.orders.fills import COMBINATION
 from ibbridge.orders.journal import EXECUTION
+from ibbridge.orders.known_contracts import multiplier_of
 from ibbridge.orders.order import FOREIGN, Owner
 from ibbridge.orders.owner_positions import Counted, decimal
-from ibbridge.protocol.instrument_key import contract_identity
+from ibbridge.protocol.instrument_key import contract_identity, instrument_key
+from ibbridge.risk.book import TradeFill
 from ibbridge.storage.records import JournalRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from ibbridge.clock import Clock
     from ibbridge.orders.journal import OrderJournal
     from ibbridge.orders.owner_positions import OwnerPositions
     from ibbridge.streams.publisher import Publisher
@@ -49,7 +52,8 @@ class ExecutionRecord(NamedTuple):
 
     `part` and `ref` are those of the order. `seq` is its number on the stream of the owner's executions, in the epoch
     in which it was to be published; 0 if it was not. `charge` is the commission that was published last; None before
-    that. `counted`: the effect on a position, or `REPLACED`; None if it was not counted yet.
+    that. `counted`: the effect on a position, or `REPLACED`; None if it was not counted yet. `at`: when TWS reported it
+    first, in µs since 1970 UTC.
     """
 
     owner: str
@@ -61,13 +65,36 @@ class ExecutionRecord(NamedTuple):
     charge_epoch: int = 0
     charge_seq: int = 0
     counted: Counted | tuple[()] | None = None
+    at: int = 0
+
+
+class FillWatch:
+    """A part that is told of each execution that counts, once. Each method does nothing by default."""
+
+    def filled(self, fill: TradeFill) -> None:
+        """Act on an execution."""
+
+    def corrected(self, old: TradeFill, new: TradeFill | None) -> None:
+        """Act on the correction of an execution; None if it never took place."""
+
+    def charged(self, client: str, account: str, currency: str, amount: float) -> None:
+        """Act on a commission; a negative amount takes back what was charged before."""
 
 
 class ExecutionLedger:
-    """Ledger of the executions that TWS has reported."""
+    """Ledger of the executions that TWS has reported. `watch` is told of each that counts."""
 
-    def __init__(self, journal: OrderJournal, publisher: Publisher, positions: OwnerPositions) -> None:
+    def __init__(
+        self,
+        journal: OrderJournal,
+        publisher: Publisher,
+        positions: OwnerPositions,
+        clock: Clock,
+        watch: FillWatch | None = None,
+    ) -> None:
         self.positions = positions
+        self._clock = clock
+        self._watch = watch or FillWatch()
         self._journal = journal
         self._publisher = publisher
         self._settled: OrderedDict[str, str] = OrderedDict()  # owners by execId, of which a repetition changes nothing
@@ -88,7 +115,8 @@ class ExecutionLedger:
             record = known if known is not None and same else ExecutionRecord(*owner[:3])
             if told:
                 record = record._replace(epoch=self._publisher.epoch, seq=self._next(owner.owner))
-            self._note(exec_id, record._replace(ref=owner.ref, counted=counted))
+            at = record.at or self._clock.utc_us()
+            self._note(exec_id, record._replace(ref=owner.ref, counted=counted, at=at))
         if told and counted:
             self.positions.show(counted[:3])
         if counted is not None:
@@ -113,7 +141,10 @@ class ExecutionLedger:
             charge=[amount, currency], charge_epoch=self._publisher.epoch, charge_seq=self._next(owner.owner)
         )
         if known.counted and (number := decimal(amount)) is not None and isinstance(currency, str):
-            known = known._replace(counted=self.positions.charge(known.counted, str(number), currency))
+            before = known.counted
+            known = known._replace(counted=self.positions.charge(before, str(number), currency))
+            self._charged(owner, before, "0")
+            self._charged(owner, before, str(number), currency)
         self._note(exec_id, known)
 
     def recorded(self, exec_id: str) -> Execution | None:
@@ -147,14 +178,29 @@ class ExecutionLedger:
         if None in (*before.values(), *after.values()) or self._is_unreadable(new, others):
             return None if known is None else known.counted
         if known is not None and known.counted:
+            self._watch.corrected(self._fill(known, known.counted), None)
             self.positions.take_back(known.counted)
         if after:
             return REPLACED
+        fill = _fill(owner, new, data["contract"], self._clock.utc_us())
         for each, corrected in before.items():
             if corrected is not None and corrected.counted:
                 self._note(each, corrected._replace(counted=REPLACED))
+                self._watch.corrected(self._fill(corrected, corrected.counted), fill)
                 return self.positions.correct(corrected.counted, new, data["contract"])
+        self._watch.filled(fill)
         return self.positions.add(new, data["contract"])
+
+    def _fill(self, record: ExecutionRecord, counted: Counted) -> TradeFill:
+        """Return what the watch was told of an execution that counts."""
+        whose = Owner(record.owner, record.part, record.ref)
+        return _fill(whose, counted, self.positions.contract(*counted[1:3]), record.at)
+
+    def _charged(self, owner: Owner, counted: Counted, amount: str, currency: str = "") -> None:
+        """Tell the watch of a commission; without a currency, that the one before is taken back."""
+        change = float(amount) if currency else -float(counted.commission)
+        if change:
+            self._watch.charged(owner.owner, counted.account, currency or counted.currency, change)
 
     def _recorded(self, exec_ids: Iterable[str]) -> dict[str, ExecutionRecord | None]:
         """Return those of some executions that the journal has; None for one that cannot be read now."""
@@ -206,6 +252,26 @@ def _effect(owner: Owner, data: Mapping[str, Any]) -> Counted | None:
     holder = owner.owner if owner.owner != FOREIGN else f"{FOREIGN}/{_cause(execution)}"
     account = execution.get("acctNumber") or ""
     return Counted(holder, account, contract_identity(contract), str(quantity * side), str(price), 0)
+
+
+def _fill(owner: Owner, counted: Counted, contract: Mapping[str, Any], at: int) -> TradeFill:
+    """Return an execution as the book of risk counts it."""
+    quantity = float(counted.quantity)
+    con_id = counted.instrument if isinstance(counted.instrument, int) else 0
+    return TradeFill(
+        (owner.owner, owner.part),
+        counted.account,
+        str(instrument_key(contract)),
+        con_id,
+        contract.get("symbol") or "",
+        contract.get("secType") or "",
+        contract.get("currency") or "",
+        multiplier_of(contract),
+        1 if quantity > 0 else -1,
+        abs(quantity),
+        float(counted.price),
+        at,
+    )
 
 
 def _cause(execution: Mapping[str, Any]) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ibbridge.orders.departure import OrderDeparture
     from ibbridge.orders.placement import OrderPlacement
     from ibbridge.orders.registry import OrderRegistry
+    from ibbridge.orders.risk_control import RiskControl
     from ibbridge.tws.sender import RequestSender
 
 MOST = 10
@@ -45,11 +46,13 @@ class OrderGroups(ConnectionListener):
         registry: OrderRegistry,
         placement: OrderPlacement,
         departure: OrderDeparture,
+        risk: RiskControl,
     ) -> None:
         self._sender = sender
         self._orders = registry
         self._placement = placement
         self._departure = departure
+        self._risk = risk
 
     def execute(
         self, client: str, members: Sequence[Mapping[str, Any]], on_partial: str, not_after: int | None
@@ -125,6 +128,7 @@ class OrderGroups(ConnectionListener):
 
     def _accept(self, orders: list[Order], values: list[dict[str, Any]]) -> None:
         """Queue the orders as one message, which mostly leaves at once."""
+        counted = self._risk.admit(orders)
         for order in orders:
             self._orders.add(order)
         self._departure.accepting = frozenset(orders)
@@ -143,6 +147,7 @@ class OrderGroups(ConnectionListener):
             self._sender.send(message)
             self._placement.record(orders, message)
         except CommandRefused:
+            self._risk.take_back(counted)
             for order in orders:
                 self._departure.withdrawn(order)
                 self._orders.forget(order)

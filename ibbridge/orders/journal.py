@@ -19,8 +19,9 @@ from ibbridge.storage.records import JournalRecord
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-ORDER, EXECUTION, POSITION = 1, 2, 3
-"""Kinds of records: orders, by owner and key; executions, by execId; positions, by owner, account and contract."""
+ORDER, EXECUTION, POSITION, RISK = 1, 2, 3, 4
+"""Kinds of records: orders, by owner and key; executions, by execId; positions, by owner, account and contract; the
+book of risk and the events since."""
 
 SETTLED = 600
 """Calls of `tick`, about a second apart, after which an order that is over is not taken up at the start any more. By

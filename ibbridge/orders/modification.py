@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ibbridge.orders.notifications import OrderNotifications
     from ibbridge.orders.order import Order
     from ibbridge.orders.registry import OrderRegistry
-    from ibbridge.risk.gate import TradingGate
+    from ibbridge.orders.risk_control import OrderGates
     from ibbridge.tws.sender import RequestSender
 
 CHANGEABLE = (OrderState.HELD, OrderState.ACKED, OrderState.WORKING)
@@ -39,13 +39,14 @@ class OrderModification:
         self,
         sender: RequestSender,
         registry: OrderRegistry,
-        gate: TradingGate,
+        gates: OrderGates,
         notifications: OrderNotifications,
         departure: OrderDeparture,
     ) -> None:
         self._sender = sender
         self._orders = registry
-        self._gate = gate
+        self._gate = gates.gate
+        self._risk = gates.risk
         self._notifications = notifications
         self._departure = departure
 
@@ -83,11 +84,13 @@ class OrderModification:
             on_written=partial(self._departure.orders_written, [order]),
             instead_of=[order.change] if order.change else (),
         )
+        counted = self._risk.admit_change(order, changed)
         order.change, order.change_digest, order.queued = message, digest, (revision, changed)
         try:
             self._sender.send(message)
         except CommandRefused:
             order.change, order.change_digest, order.queued = before
+            self._risk.take_back(counted)
             raise
         if not message.waits and order.revision != revision:
             fault = f"the change was not sent, because it could not be recorded: {self._gate.store_fault}"

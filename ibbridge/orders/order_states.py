@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ibbridge.clock import Clock
     from ibbridge.orders.journal import OrderJournal
-    from ibbridge.orders.order import Order
+    from ibbridge.orders.order import Order, Owner
     from ibbridge.orders.order_keys import OrderKeys
     from ibbridge.streams.publisher import Publisher
 
@@ -26,12 +26,36 @@ TYPE = "orderState"
 """Type of the messages that say what is known of an order."""
 
 
-class OrderStates:
-    """Publisher of the states of orders. `changed` has the orders whose change is not published yet."""
+class OrderWatch:
+    """A part that is told how orders go on. Each method does nothing by default."""
 
-    def __init__(self, journal: OrderJournal, keys: OrderKeys, publisher: Publisher, clock: Clock) -> None:
+    def order_changed(self, order: Order) -> None:
+        """Act on an order that may have changed."""
+
+    def reported(self, whose: Owner, name: str, data: Mapping[str, Any]) -> None:
+        """Act on a message of TWS about an order, whosever it is."""
+
+    def listed(self, since: int) -> None:
+        """Act on a whole list of open orders of TWS, which was asked for at `since` (µs since 1970 UTC)."""
+
+
+class OrderStates:
+    """Publisher of the states of orders. `changed` has the orders whose change is not published yet.
+
+    `watch` is told of each change, and of lists of TWS.
+    """
+
+    def __init__(
+        self,
+        journal: OrderJournal,
+        keys: OrderKeys,
+        publisher: Publisher,
+        clock: Clock,
+        watch: OrderWatch | None = None,
+    ) -> None:
         self.changed: dict[tuple[str, str], Order] = {}
         self.journal = journal
+        self.watch = watch or OrderWatch()
         self._keys = keys
         self._publisher = publisher
         self._clock = clock
@@ -50,6 +74,7 @@ class OrderStates:
         changed, self.changed = self.changed, {}
         for order in changed.values():
             self._keys.note(order)
+            self.watch.order_changed(order)
             state = shown(order)
             if state != order.published:
                 order.published = state

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from ibbridge.orders.departure import OrderDeparture
     from ibbridge.orders.notifications import OrderNotifications
     from ibbridge.orders.registry import OrderRegistry
+    from ibbridge.orders.risk_control import OrderGates
     from ibbridge.requests.request import CommandId
-    from ibbridge.risk.gate import TradingGate
     from ibbridge.tws.outbound import OutboundMessage
     from ibbridge.tws.sender import RequestSender
 
@@ -36,13 +36,14 @@ class OrderPlacement:
         self,
         sender: RequestSender,
         registry: OrderRegistry,
-        gate: TradingGate,
+        gates: OrderGates,
         notifications: OrderNotifications,
         departure: OrderDeparture,
     ) -> None:
         self._sender = sender
         self._orders = registry
-        self._gate = gate
+        self._gate = gates.gate
+        self._risk = gates.risk
         self._notifications = notifications
         self._departure = departure
 
@@ -98,6 +99,7 @@ class OrderPlacement:
 
     def _accept(self, order: Order, request: Request, values: dict[str, Any]) -> None:
         """Queue an order, which mostly leaves at once. Raise `CommandRefused` if it is not accepted."""
+        counted = self._risk.admit([order])
         self._orders.add(order)
         self._departure.accepting = frozenset((order,))
         try:
@@ -114,6 +116,7 @@ class OrderPlacement:
             self._sender.send(message)
             self.record([order], message)
         except CommandRefused:
+            self._risk.take_back(counted)
             self._departure.withdrawn(order)
             self._orders.forget(order)
             raise

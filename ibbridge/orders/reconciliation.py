@@ -96,8 +96,11 @@ class Reconciliation:
 
     def _opened(self) -> None:
         """Note that the list of open orders is complete."""
-        if self._registry.listing is not None:
-            self._registry.listing.since = None
+        listing = self._registry.listing
+        if listing is not None:
+            if listing.since is not None and not listing.spoilt:
+                self._registry.states.watch.listed(listing.since)
+            listing.since = None
 
     def stop(self) -> None:
         """End a reconciliation whose connection is gone. Nothing follows from it, nor from the one before."""

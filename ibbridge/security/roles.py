@@ -84,6 +84,7 @@ TRADING = (
     "reqPositionsMulti",
     "reqSoftDollarTiers",
     "reqUserInfo",
+    "riskExplain",
     "whatIfOrder",
 )
 """Commands about the client's own orders, and requests for data of accounts. Requests whose responses show the orders

@@ -78,6 +78,12 @@ def offset_of(body: bytes, head: bytes) -> int:
     return int.from_bytes(body[start : start + 8])
 
 
+def ts_of(body: bytes, head: bytes) -> int:
+    """Return the time in µs since 1970 UTC of a body that was sealed with `head`."""
+    start = len(head) + 8 + len(_OFFSET) + 8 + len(_TS)
+    return int.from_bytes(body[start : start + 8])
+
+
 def data_of(body: bytes, head: bytes) -> bytes:
     """Return the packed data of a body that was sealed with `head`, `marked` or not."""
     return body[len(head) + _LAYOUT.size :].removesuffix(_MARK)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.codec.messages import REQUESTS
-from ibbridge.ib.trading_hours import TradingCalendar
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.request import ActiveRequest
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from ibbridge.clock import Clock
+    from ibbridge.ib.trading_hours import TradingCalendar
     from ibbridge.requests.issuer import RequestIssuer
     from ibbridge.subscriptions.registry import Subscription
     from ibbridge.tws.ib_servers import IbServers
@@ -27,12 +27,12 @@ OWN = "~hours"
 class MarketHours:
     """Trading hours by instrument, learned from the details of its contract, which are requested one at a time."""
 
-    def __init__(self, issuer: RequestIssuer, servers: IbServers, clock: Clock) -> None:
+    def __init__(self, issuer: RequestIssuer, servers: IbServers, calendar: TradingCalendar, clock: Clock) -> None:
         self._issuer = issuer
         self.servers = servers
         """State of IB's servers."""
         self._clock = clock
-        self._calendar = TradingCalendar()
+        self._calendar = calendar
         self._request: ActiveRequest | None = None
 
     def open(self, subscription: Subscription) -> bool | None:

@@ -19,7 +19,7 @@ from ibbridge.subscriptions.state import TRANSITIONS, SubscriptionEvent, Subscri
 from ibbridge.tws.connection_listener import ConnectionListener
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ibbridge.codec.schema import Request
     from ibbridge.requests.request import ActiveRequest
@@ -84,6 +84,8 @@ class SubscriptionRegistry(ConnectionListener, RequestListener):
         """The lines in use at TWS."""
         self.leases = leases
         """Since when each client holds what it holds."""
+        self.changes = 0
+        """Number that rises with each subscription that begins or ends."""
         self._shared: dict[tuple[str, str], Subscription] = {}
         self._of: dict[ActiveRequest, Subscription] = {}
         self._on: dict[str, list[Subscription]] = {}
@@ -109,10 +111,12 @@ class SubscriptionRegistry(ConnectionListener, RequestListener):
         self._index(subscription)
 
     def _index(self, subscription: Subscription) -> None:
+        self.changes += 1
         self._of[subscription.active] = subscription
         self._on.setdefault(subscription.topic, []).append(subscription)
 
     def _drop(self, subscription: Subscription) -> None:
+        self.changes += 1
         del self._shared[subscription.topic, subscription.sharing], self._of[subscription.active]
         there = self._on[subscription.topic]
         there.remove(subscription)
@@ -152,6 +156,11 @@ class SubscriptionRegistry(ConnectionListener, RequestListener):
     def waiting(self) -> list[Subscription]:
         """Return the subscriptions that wait for a line, the oldest first."""
         return [subscription for subscription in self.all() if subscription.state is SubscriptionState.WAITING]
+
+    def contracts(self) -> Iterable[Mapping[str, Any]]:
+        """Return the contracts whose market data clients have subscribed to, as they spell them."""
+        wanted = (subscription.active for subscription in self._shared.values())
+        return [active.args["contract"] for active in wanted if active.request.name == "reqMktData"]
 
     def ended(self, active: ActiveRequest) -> None:
         """Forget the subscription of a request that is over, and remember its request id as late.

@@ -11,7 +11,7 @@ import pytest
 
 from ibbridge.codec import Dialect, Message
 from ibbridge.codec.messages import MESSAGES
-from ibbridge.config.model import Config
+from ibbridge.config.model import Config, RiskConfig
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.requests.request import CommandId
 from ibbridge.risk.halt import Halt, Halts, Scope, TradingState
@@ -33,6 +33,9 @@ LIMIT = {"action": "BUY", "totalQuantity": 100, "orderType": "LMT", "lmtPrice": 
 DAY = {"durationStr": "1 D", "barSizeSetting": "1 min", "whatToShow": "TRADES"}
 CLIENT_ID = 1
 FIRST_ID = 500
+
+UNLIMITED = RiskConfig(allow_live=("*",), accounts={"*": {"max_open_orders": 1_000_000}})
+"""Limits that no order is over."""
 
 UNANSWERED = "the connection to TWS was lost before the answer was complete"
 
@@ -182,6 +185,7 @@ class Middle:
         audit: HeardAudit | None = None,
         lines: int = 100,
         quota: int = 0,
+        risk: RiskConfig | None = None,
     ) -> None:
         """With `reconciles`, the daemon asks for orders on each connection; most tests are about something else."""
         self.published: list[Heard] = []
@@ -197,6 +201,7 @@ class Middle:
             tws=dataclasses.replace(default.tws, client_id=client_id, restart_windows=windows, lines=lines),
             streams=dataclasses.replace(default.streams, lines_per_client=quota),
             orders=dataclasses.replace(default.orders, bind_manual=bind_manual),
+            risk=risk or UNLIMITED,
             instruments={name: dict(contract) for name, contract in (names or {}).items()},
         )
         self.store = store or NoStore()

@@ -13,7 +13,7 @@ import msgpack
 from ibbridge.codec import Dialect, HandshakeError, Message
 from ibbridge.config.model import Config
 from ibbridge.wiring import assemble
-from tests.support.daemon_core import Heard, _blank, payloads
+from tests.support.daemon_core import UNLIMITED, Heard, _blank, payloads
 from tests.support.outside import ListBus, ManualClock, outside
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ class Shell:
             commands=dataclasses.replace(default.commands, allow=tuple(allowed)),
             pacing=dataclasses.replace(default.pacing, rate=rate, share=share),
             tws=dataclasses.replace(default.tws, client_id=1),
+            risk=UNLIMITED,
         )
         self._wires = Wires(host)
         bus = ListBus(self._keep, host.moved_on)

@@ -38,7 +38,7 @@ from ibbridge.tws.supervisor import Supervisor
 from ibbridge.tws.transport import TcpTransports
 from ibbridge.wiring import Outside, directory, event_store, order_store
 from tests.support.bus_peers import bus_config
-from tests.support.daemon_core import AAPL, LIMIT, Heard, Middle, _blank
+from tests.support.daemon_core import AAPL, LIMIT, UNLIMITED, Heard, Middle, _blank
 from tests.support.declared import same
 from tests.support.outside import ListBus, ManualClock, outside
 from tests.support.strategies import canonical
@@ -110,7 +110,7 @@ class Published:
         default = Config()
         kept = dataclasses.replace(default.store, path=store, commit_timeout=60)
         at_once = dataclasses.replace(default.pacing, rate=1_000_000)
-        config = Config(tws=dataclasses.replace(default.tws, **tws), store=kept, pacing=at_once)
+        config = Config(tws=dataclasses.replace(default.tws, **tws), store=kept, pacing=at_once, risk=UNLIMITED)
         self.heard: list[Heard] = []
         self.turned: Callable[[], Any] = lambda: None
         self.clock = ManualClock()

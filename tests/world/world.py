@@ -49,6 +49,7 @@ SETTINGS = {
     "commands.allow": "[reqGlobalCancel]",
     "store.slow": 86400,  # how long a commit takes here is no matter of the seed
     "memory.limit_mb": 1_000_000,
+    "risk.accounts": '{"*": {max_open_orders: 1000}}',  # clients place as many as they like
 }
 """Settings of the daemon."""
 

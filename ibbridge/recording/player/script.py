@@ -40,6 +40,14 @@ class Asked(NamedTuple):
         return isinstance(self.request, Message) and self.request.name in CLOCKS
 
 
+class Exchange(NamedTuple):
+    """Frame of a recorded connection, after the handshake. `outbound`: the client sent it."""
+
+    ts: int
+    payload: bytes
+    outbound: bool
+
+
 class ScriptStep(NamedTuple):
     """Next step of a recorded connection: TWS sent `payload`, or (None) the client sent its next request."""
 
@@ -84,6 +92,17 @@ class Script:
                 continue
             for outbound, payload in wires.take(record):
                 yield ScriptStep(record.ts, None if outbound else payload)
+            if record.kind is RecordKind.CLOSED or wires.broken:
+                return
+
+    def exchanged(self, part: Part) -> Iterator[Exchange]:
+        """Yield the frames of both directions of a connection, read from the files on demand."""
+        wires = _Wires()
+        for _, record in self._records(part.place):
+            if record.connection != part.connection:
+                continue
+            for outbound, payload in wires.take(record):
+                yield Exchange(record.ts, payload, outbound)
             if record.kind is RecordKind.CLOSED or wires.broken:
                 return
 

@@ -46,8 +46,9 @@ def answered(middle: Middle, request: bytes) -> dict[str, Any]:
     assert reply.keys() - {"dup"} == {"id", "ok", "error", "epoch", "gen"}
     error = reply["error"]
     assert error["code"] in CODES - {"E_INTERNAL"}, error
-    about_lines = {"kind", "most", "holders"} if error["code"] == "E_LINES" else set()
-    assert error.keys() - {"retry_after", "first"} - about_lines == {"code", "message", "faults", "outcome"}
+    of_code = {"E_LINES": {"kind", "most", "holders"}, "E_RISK": {"rule", "scope", "limit", "value", "decision"}}
+    about = of_code.get(error["code"], set())
+    assert error.keys() - {"retry_after", "first"} - about == {"code", "message", "faults", "outcome"}
     assert error["outcome"] in OUTCOMES
     assert error["faults"]
     assert error["message"] == "; ".join(error["faults"])

@@ -408,9 +408,7 @@ def test_a_key_given_twice_is_a_fault_and_not_the_last_ones_victory(write):
     assert faults(write('"a\\n": 1\n"a\\n": 2\n'))[0] == r"FILE: line 2: 'a\n': given twice, first in line 1; keep one"
 
 
-SECTIONS = (
-    "tws, pacing, bus, security, ring, streams, store, commands, orders, liveness, record, memory, log, instruments"
-)
+SECTIONS = ", ".join(item.name for item in dataclasses.fields(Config))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,96 @@
+"""Reports of the gate of risk: what it has decided lately, and what an operator and the owner of an order must know.
+
+Pure. Refusals that are only observed, warnings near a limit, and a closed breaker are published. The module must not
+know rules, or how an order is sent.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ibbridge.clock import Clock
+    from ibbridge.risk.evaluation import Decision, RiskCheck
+    from ibbridge.streams.publisher import Publisher
+
+MOST = 2_000
+"""Most decisions that are remembered."""
+
+TYPE = "risk"
+"""Type of the messages about limits."""
+
+
+class RiskReports:
+    """Decisions of the gate, the newest `MOST`, and their publication."""
+
+    def __init__(self, publisher: Publisher, clock: Clock) -> None:
+        self._publisher = publisher
+        self._clock = clock
+        self._by_id: OrderedDict[str, Decision] = OrderedDict()
+        self._by_key: dict[tuple[str, str], str] = {}
+
+    def decided(self, decision: Decision) -> None:
+        """Remember a decision, and publish what others must know of it."""
+        name = decision.order.name
+        self._by_id[decision.id] = decision
+        self._by_key[name] = decision.id
+        if len(self._by_id) > MOST:
+            _, old = self._by_id.popitem(last=False)
+            if self._by_key.get(old.order.name) == old.id:
+                del self._by_key[old.order.name]
+        for check in decision.warnings if decision.allowed else ():
+            if check.passed:
+                self._publish("warning", decision, check)
+        for check in () if decision.enforced else decision.breaches:
+            self._publish("observed", decision, check)
+
+    def breaker(self, scope: tuple[str, str], *, tripped: bool) -> None:
+        """Publish that rejects have closed the gate for a scope, or that it is open again."""
+        about = {"what": "breaker", "rule": "reject_breaker", "scope": scope_name(scope), "tripped": tripped}
+        channel = self._publisher.transient_channel("sys", "bridge", TYPE)
+        self._publisher.publish_map(channel, about, self._clock.utc_us())
+
+    def find(self, decision: str | None, owner: str, key: str | None) -> Decision | None:
+        """Return a decision by its id, or the last one about an order; None if it is not remembered."""
+        found = decision if decision is not None else self._by_key.get((owner, key or ""))
+        return self._by_id.get(found or "")
+
+    def _publish(self, what: str, decision: Decision, check: RiskCheck) -> None:
+        owner, key = decision.order.name
+        about = {
+            "what": what,
+            "client": owner,
+            "key": key,
+            "account": decision.order.account,
+            **described(check),
+            "decision": decision.id,
+        }
+        now = self._clock.utc_us()
+        places = [("sys", "bridge")]
+        if what == "warning":
+            places.append(("ord", owner, key))  # type: ignore[arg-type]
+        for place in places:
+            self._publisher.publish_map(self._publisher.transient_channel(*place, TYPE), about, now)
+
+
+def scope_name(scope: tuple[str, str]) -> str:
+    """Return the name of a scope, such as `client algo`."""
+    return f"{scope[0]} {scope[1]}".strip()
+
+
+def plain_limit(limit: Any) -> Any:
+    """Return a limit as plain data."""
+    return limit if isinstance(limit, int | float | bool | str | None) else str(limit)
+
+
+def described(check: RiskCheck) -> dict[str, Any]:
+    """Return a check as plain data."""
+    return {
+        "rule": check.rule,
+        "scope": scope_name(check.scope),
+        "limit": plain_limit(check.limit),
+        "value": check.value,
+        "passed": check.passed,
+        "fault": check.fault,
+    }

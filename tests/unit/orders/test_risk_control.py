@@ -1,0 +1,272 @@
+"""Orders and the limits of risk, in the daemon's own wiring: refused, counted, changed, and after a restart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ibbridge.config.model import RiskConfig
+from tests.support.daemon_core import AAPL, LIMIT, Middle, refusal
+
+ACCOUNT = "DU1"
+NAMED = {**AAPL, "conId": 265598}
+OPEN = {"max_open_orders": 1000}
+
+
+class Desk(Middle):
+    """Middle with limits, an account, and the TWS of it."""
+
+    def __init__(self, risk: RiskConfig | None = None, **given: Any) -> None:
+        more = {name: given.pop(name) for name in ("clock", "order_store", "store", "rate") if name in given}
+        config = risk or RiskConfig(base_currency="USD", accounts={"*": OPEN}, all=given)
+        self._risk = config
+        super().__init__(risk=config, ready=False, **more)
+        self.session.accounts = (ACCOUNT,)
+        self.parts.orders.risk.keeper.restore(self._opened())
+        self.connect()
+
+    def _opened(self) -> list[Any]:
+        for order in self.streams_journal.open_orders():
+            self.orders.add(order)
+        self.parts.orders.positions.restore()
+        return self.orders.open_orders()
+
+    @property
+    def streams_journal(self) -> Any:
+        return self.parts.streams.journal
+
+    def again(self) -> Desk:
+        """The daemon after a restart: a process with the same journal."""
+        self.streams_journal.tick()
+        config = self.risk_config
+        return Desk(config, clock=self.clock, order_store=self.order_store)
+
+    @property
+    def risk_config(self) -> RiskConfig:
+        return self._risk
+
+    def ordered(self, key: str, client: str = "a", contract: dict[str, Any] = AAPL, **order: Any) -> dict[str, Any]:
+        return self.ask("placeOrder", client, key=key, contract=contract, order={**LIMIT, **order})
+
+    def works(self, key: str, order_id: int, **order: Any) -> None:
+        data = {
+            "contract": NAMED,
+            "order": {**LIMIT, "permId": order_id + 1000, "clientId": 1, "orderRef": f"a/{key}", **order},
+        }
+        self.hear("openOrder", orderId=order_id, orderState={"status": "Submitted"}, **data)
+
+    def status(self, order_id: int, status: str, filled: float = 0.0, remaining: float = 100.0) -> None:
+        self.hear("orderStatus", orderId=order_id, status=status, filled=filled, remaining=remaining,
+                  permId=order_id + 1000, clientId=1, avgFillPrice=150.0)  # fmt: skip
+
+    def fills(
+        self, key: str, order_id: int, shares: float, counted: float, exec_id: str = "e.1.01", **more: Any
+    ) -> None:
+        execution = {
+            "execId": exec_id, "side": "BOT", "shares": shares, "cumQty": counted, "price": 150.0, "avgPrice": 150.0,
+            "acctNumber": ACCOUNT, "orderId": order_id, "permId": order_id + 1000, "clientId": 1,
+            "orderRef": f"a/{key}",
+        }  # fmt: skip
+        self.hear("execDetails", reqId=-1, contract=NAMED, execution=execution)
+
+
+def risk(code: str, desk: Desk, key: str, **order: Any) -> dict[str, Any]:
+    """Return the error of an order that a rule refuses."""
+    error = refusal("E_RISK", desk.ordered, key, **order).as_map()
+    assert error["rule"] == code, error
+    return error
+
+
+def test_a_quantity_below_and_at_the_limit_passes_and_above_it_is_refused() -> None:
+    desk = Desk(max_order_quantity=100)
+    desk.ordered("below", totalQuantity=99)
+    desk.ordered("at", totalQuantity=100)
+    sent = len(desk.link.sent)
+    error = risk("max_order_quantity", desk, "above", totalQuantity=101)
+    assert (error["limit"], error["value"], error["scope"], error["outcome"]) == (100, 101, "all", "refused")
+    assert error["decision"] in error["message"]
+    assert len(desk.link.sent) == sent
+    desk.ordered("above", totalQuantity=100)  # a refused order leaves its key free
+
+
+def test_a_limit_of_a_client_is_for_that_client_and_of_an_account_for_that_account() -> None:
+    config = RiskConfig(
+        clients={"a": {"max_order_quantity": 10}},
+        accounts={"*": OPEN, ACCOUNT: {"max_order_quantity": 50}},
+        all={"max_order_quantity": 1000},
+    )
+    desk = Desk(config)
+    assert risk("max_order_quantity", desk, "k", totalQuantity=11)["scope"] == "client a"
+    error = refusal("E_RISK", desk.ordered, "k", "b", totalQuantity=51)
+    assert error.more["scope"] == f"account {ACCOUNT}"
+    desk.ordered("k", "b", totalQuantity=50)
+
+
+def test_working_orders_and_what_is_filled_count_for_the_position_until_they_are_over() -> None:
+    desk = Desk(clients_position(300))
+    first = desk.ordered("one", totalQuantity=200)["orderId"]
+    assert risk("max_position", desk, "two", totalQuantity=101)["value"] == 301
+    desk.works("one", first, totalQuantity=200)
+    desk.fills("one", first, 150, 150)
+    assert risk("max_position", desk, "two", totalQuantity=101)["value"] == 301
+    desk.status(first, "Cancelled", 150, 50)
+    assert risk("max_position", desk, "two", totalQuantity=151)["value"] == 301
+    desk.ordered("two", totalQuantity=150)
+    desk.ordered("out", action="SELL", totalQuantity=450)  # reduces, then turns: 300 short at the worst
+    assert risk("max_position", desk, "more", action="SELL", totalQuantity=1)["value"] == 301
+
+
+def clients_position(most: float, **more: Any) -> RiskConfig:
+    return RiskConfig(clients={"a": {"max_position": most, **more}}, accounts={"*": OPEN}, base_currency="USD")
+
+
+def test_the_book_is_the_same_after_a_restart() -> None:
+    desk = Desk(clients_position(300))
+    first = desk.ordered("one", totalQuantity=200)["orderId"]
+    desk.works("one", first, totalQuantity=200)
+    desk.fills("one", first, 50, 50)
+    desk.status(first, "Submitted", 50, 150)
+    again = desk.again()
+    assert risk("max_position", again, "two", totalQuantity=101)["value"] == 301
+    again.ordered("two", totalQuantity=100)
+    third = again.again()
+    assert risk("max_position", third, "three", totalQuantity=1)["value"] == 301
+
+
+def test_an_execution_that_is_repeated_after_a_restart_counts_once_and_a_bust_is_taken_back() -> None:
+    desk = Desk(clients_position(300))
+    first = desk.ordered("one", totalQuantity=100)["orderId"]
+    desk.works("one", first)
+    desk.fills("one", first, 100, 100)
+    desk.fills("one", first, 100, 100)
+    again = desk.again()
+    again.fills("one", first, 100, 100)
+    again.status(first, "Filled", 100, 0)
+    assert risk("max_position", again, "two", totalQuantity=201)["value"] == 301
+    again.fills("one", first, 60, 60, "e.1.02")
+    assert risk("max_position", again, "two", totalQuantity=241)["value"] == 301
+    again.again().ordered("two", totalQuantity=240)
+
+
+def test_a_group_is_refused_by_its_whole_and_none_of_it_counts() -> None:
+    desk = Desk(clients_position(300))
+
+    def members(quantity: int) -> list[dict[str, Any]]:
+        order = {**LIMIT, "totalQuantity": quantity}
+        return [{"key": f"g{number}", "contract": AAPL, "order": order} for number in (1, 2)]
+
+    error = refusal("E_RISK", desk.ask, "placeOrders", orders=members(151))
+    assert (error.more["rule"], error.more["value"]) == ("max_position", 302)
+    desk.ask("placeOrders", orders=members(150))
+    assert risk("max_position", desk, "more", totalQuantity=1)["value"] == 301
+
+
+def test_a_change_is_checked_as_the_order_that_it_makes_and_the_larger_counts_until_tws_has_answered() -> None:
+    desk = Desk(clients_position(300))
+    first = desk.ordered("one", totalQuantity=200)["orderId"]
+    desk.works("one", first, totalQuantity=200)
+    error = refusal("E_RISK", desk.ask, "modifyOrder", key="one", rev=1, order={"totalQuantity": 301})
+    assert error.more["value"] == 301
+    desk.ask("modifyOrder", key="one", rev=1, order={"totalQuantity": 300})
+    assert risk("max_position", desk, "two", totalQuantity=1)["value"] == 301
+    desk.works("one", first, totalQuantity=300)
+    desk.ask("modifyOrder", key="one", rev=2, order={"totalQuantity": 100})
+    assert risk("max_position", desk, "two", totalQuantity=1)["value"] == 301  # TWS may refuse the change
+    desk.works("one", first, totalQuantity=100)
+    desk.ordered("two", totalQuantity=200)
+
+
+def test_a_change_that_tws_refuses_leaves_what_was() -> None:
+    desk = Desk(clients_position(300))
+    first = desk.ordered("one", totalQuantity=100)["orderId"]
+    desk.works("one", first)
+    desk.ask("modifyOrder", key="one", rev=1, order={"totalQuantity": 300})
+    desk.error(first, 105, "Order being modified does not match original order")
+    assert risk("max_position", desk, "two", totalQuantity=201)["value"] == 301
+    desk.ordered("two", totalQuantity=200)
+
+
+def test_an_order_that_tws_rejects_or_that_never_left_counts_no_more() -> None:
+    desk = Desk(clients_position(300))
+    first = desk.ordered("one", totalQuantity=300)["orderId"]
+    desk.error(first, 201, "Order rejected - reason:no")
+    second = desk.ordered("two", totalQuantity=300)["orderId"]
+    desk.order_store.fault = "the disk is full"
+    desk.error(second, 201, "Order rejected - reason:no")
+    refusal("E_STORE", desk.ordered, "three", totalQuantity=300)
+    desk.order_store.fault = ""
+    desk.ordered("three", totalQuantity=300)
+
+
+def test_an_order_that_works_after_its_end_counts_again() -> None:
+    desk = Desk(clients_position(300))
+    first = desk.ordered("one", totalQuantity=200)["orderId"]
+    desk.lost()
+    desk.connect()
+    order = desk.orders.find("a", "one")
+    assert order is not None
+    desk.order_notifications.closed(order)
+    desk.ordered("two", totalQuantity=100)
+    desk.works("one", first, totalQuantity=200)
+    assert risk("max_position", desk, "three", totalQuantity=1)["value"] == 301
+
+
+def test_the_position_of_an_account_counts_from_the_list_of_tws_and_so_do_orders_of_others() -> None:
+    desk = Desk(RiskConfig(accounts={"*": OPEN, ACCOUNT: {"max_position": 300}}))
+    desk.hear("position", account=ACCOUNT, contract=NAMED, position=100.0, avgCost=1.0)
+    assert risk("max_position", desk, "k", totalQuantity=201)["value"] == 301
+    foreign = {**LIMIT, "totalQuantity": 150, "permId": 77, "clientId": 9, "account": ACCOUNT}
+    desk.hear("openOrder", orderId=3, contract=NAMED, order=foreign, orderState={"status": "Submitted"})
+    assert risk("max_position", desk, "k", totalQuantity=51)["value"] == 301
+    desk.hear("orderStatus", orderId=3, status="Cancelled", filled=0.0, remaining=150.0, permId=77, clientId=9)
+    desk.ordered("k", totalQuantity=200)
+
+
+def test_orders_for_a_live_account_are_refused_until_the_configuration_allows_them() -> None:
+    desk = Desk(RiskConfig(accounts={"*": OPEN}))
+    desk.session.accounts = ("U1234567",)
+    error = risk("allow_live", desk, "k")
+    assert "risk: {allow_live: [U1234567]}" in error["message"]
+    live = Desk(RiskConfig(accounts={"*": OPEN}, allow_live=("U1234567",)))
+    live.session.accounts = ("U1234567",)
+    live.ordered("k")
+
+
+def test_observing_publishes_what_would_be_refused_and_lets_it_pass() -> None:
+    desk = Desk(RiskConfig(mode="observe", all={"max_order_quantity": 10}, accounts={"*": OPEN}))
+    desk.ordered("k")
+    told = [heard.data for heard in desk.published if heard.topic == "sys.bridge.risk."]
+    assert [(each["what"], each["rule"], each["value"]) for each in told] == [("observed", "max_order_quantity", 100)]
+
+
+def test_a_warning_is_published_for_all_and_for_the_owner_when_a_value_comes_near_its_limit() -> None:
+    desk = Desk(clients_position(300))
+    desk.ordered("one", totalQuantity=100)
+    assert not [heard for heard in desk.published if heard.topic.endswith(".risk.")]
+    desk.ordered("two", totalQuantity=150)
+    topics = [heard.topic for heard in desk.published if heard.topic.endswith(".risk.")]
+    assert topics == ["sys.bridge.risk.", "ord.a.two.risk."]
+
+
+def test_rejects_close_the_gate_until_it_is_resumed() -> None:
+    desk = Desk(reject_breaker=2)
+    for number in (1, 2):
+        order_id = desk.ordered(f"k{number}")["orderId"]
+        desk.error(order_id, 201, "Order rejected - reason:no")
+    risk("reject_breaker", desk, "k3")
+    risk("reject_breaker", desk.again(), "k3")
+    desk.parts.orders.risk.keeper.resumed("all", "")
+    desk.ordered("k3")
+
+
+def test_an_order_that_waits_is_checked_again_before_it_leaves() -> None:
+    desk = Desk(RiskConfig(clients={"a": {"reject_breaker": 1}}, accounts={"*": OPEN}), rate=4)
+    desk.link.go_on(2.0)
+    first = desk.ordered("one")["orderId"]
+    for number in range(4):
+        desk.ordered(f"more-{number}", totalQuantity=number + 1)
+    assert desk.ordered("two")["orderId"] is None
+    desk.error(first, 201, "Order rejected - reason:no")
+    desk.link.go_on(5.0)
+    state = [heard.data for heard in desk.published if heard.topic == "ord.a.two.orderState."][-1]
+    assert (state["state"], state["reason"]) == ("done", "not_sent")
+    assert "reject_breaker" in state["lastError"]["text"]
