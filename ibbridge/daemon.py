@@ -7,6 +7,7 @@ the next heartbeat, for the signal to stop. `wiring` builds the parts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import faulthandler
 import gc
 import logging
@@ -16,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from ibbridge import wiring
-from ibbridge.config import reload
 from ibbridge.config.model import ConfigError
 from ibbridge.monitoring import exit_codes, signals, slow_start
 from ibbridge.monitoring.log_writer import LogWriter, occupy_standard_files
 from ibbridge.monitoring.systemd import notify
 from ibbridge.orders import recovery
+from ibbridge.protocol.errors import CommandRefused
 from ibbridge.security import process_limits
 
 if TYPE_CHECKING:
@@ -54,12 +55,14 @@ class Daemon:
     ) -> None:
         """`reread` reads the configuration again. `outside` is what the parts are connected to; None is the world."""
         self.config = config
-        self._reread = reread
+        self._began = False
+        self._hangups: list[str] = []
         self._stopping = asyncio.Event()
         self._restored = recovery.Restored()
         self._at_once = False  # a second signal to stop has come: do not wait
         if outside is None:
             outside = wiring.world(config, log_writer)
+        outside = outside._replace(reread=reread)
         self._clock = outside.clock
         self._audit = outside.audit
         self.parts = wiring.assemble(config, outside)
@@ -104,29 +107,15 @@ class Daemon:
         self._stopping.set()
 
     def _reload(self, signal: str = "SIGHUP") -> None:
-        """Read the configuration again, and take over its reloadable settings; change nothing if it has a fault."""
-        if self._reread is None:
-            log.warning("SIGHUP: there is no configuration to read again; nothing was changed")
-            return
-        try:
-            self.config, done, left = reload.merged(self.config, self._reread())
-        except ConfigError as error:
-            self._audit.record("operator", act="reload", signal=signal, ok=False, faults=error.faults)
-            for fault in error.faults:
-                log.error("SIGHUP: the configuration has a fault, nothing was changed: %s", fault)  # noqa: TRY400
-            return
-        self._apply()
-        config = wiring.about(self.config)["config"]
-        self._audit.record("operator", act="reload", signal=signal, ok=True, changed=done, left=left, config=config)
-        for key in left:
-            log.warning("SIGHUP: %s was changed in the configuration, which takes effect at the next start", key)
-        log.warning("SIGHUP: the configuration was read again; changed now: %s", ", ".join(done) or "nothing")
+        """Read the configuration again, and take over its reloadable settings; change nothing if it has a fault.
 
-    def _apply(self) -> None:
-        """Apply the reloadable settings to the log, the health checks and the gate for orders."""
-        self.parts.orders.gate.set_windows(self.config.tws.restart_windows)
-        logging.getLogger().setLevel(self.config.log.level.upper())
-        self.parts.health_checks.bear(self.config.tws.not_ready_alarm, self.config.store.slow)
+        A starting daemon does so when it has started: nothing can be published before.
+        """
+        if not self._began:
+            self._hangups.append(signal)
+            return
+        with contextlib.suppress(CommandRefused):  # the reloader has logged and published every fault
+            self.parts.reloader.reload(signal)
 
     def open_store(self) -> None:
         """Open both stores, and begin the epoch. Raise `StoreError` if the event store cannot be opened."""
@@ -199,6 +188,9 @@ class Daemon:
         bus.open()
         try:
             self._report_start()
+            self._began = True
+            if self._hangups:
+                self._reload(self._hangups[0])
             bus.attach(loop)
             notify("READY=1")
             log.info("publishing on %s, commands on %s", *map(", ".join, bus.endpoints))

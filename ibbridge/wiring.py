@@ -7,7 +7,6 @@ the message or the request that is told about, or through the one list of connec
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import pathlib
 import random
@@ -31,7 +30,7 @@ from ibbridge.commands.liveness_commands import LivenessCommands
 from ibbridge.commands.order_commands import OrderCommands
 from ibbridge.commands.permissions import Permissions
 from ibbridge.commands.risk_commands import RiskCommands
-from ibbridge.config import credentials
+from ibbridge.config import credentials, reload
 from ibbridge.ib.trading_hours import TradingCalendar
 from ibbridge.inbound.connection_events import ConnectionTracker, NoticeHandler
 from ibbridge.inbound.dispatcher import Dispatcher, Turn
@@ -51,6 +50,8 @@ from ibbridge.monitoring.heartbeat import Heartbeat, collect
 from ibbridge.monitoring.perm_id_watch import PermIdWatch
 from ibbridge.monitoring.process_health import memory_limit
 from ibbridge.monitoring.process_watch import ProcessWatch
+from ibbridge.monitoring.reloader import Reloader
+from ibbridge.monitoring.setting_takers import AlarmTaker, SecurityTaker
 from ibbridge.monitoring.store_watch import StoreWatch
 from ibbridge.monitoring.surplus_fields import SurplusFields
 from ibbridge.monitoring.watchdog import Watchdog, watchdog_seconds
@@ -107,7 +108,6 @@ from ibbridge.risk.liveness import Liveness
 from ibbridge.risk.settings import policy as risk_policy
 from ibbridge.security.audit import NO_AUDIT
 from ibbridge.security.declared_names import DeclaredNames
-from ibbridge.security.identity import LocalPeerage
 from ibbridge.security.instrument_rights import InstrumentKeys
 from ibbridge.security.policy import Policy
 from ibbridge.security.rights import Surroundings
@@ -151,6 +151,7 @@ if TYPE_CHECKING:
     from ibbridge.config.model import Config
     from ibbridge.monitoring.log_writer import LogWriter
     from ibbridge.recording.writer import Recorder
+    from ibbridge.security.access import Access
     from ibbridge.security.audit import DaemonAudit
     from ibbridge.security.identity import Peerage
     from ibbridge.tws.connection_listener import ConnectionListener
@@ -171,6 +172,8 @@ class Outside(NamedTuple):
     jitter: Callable[[], float] = random.random
     peerage: Peerage | None = None
     """The identities of connections; None for those of the bus's own table."""
+    reread: Callable[[], Config] | None = None
+    """Reads the configuration again; None if there is none to read."""
     audit: DaemonAudit = NO_AUDIT
 
 
@@ -245,6 +248,17 @@ class Orders:
 
 
 @dataclass(frozen=True, slots=True)
+class Guards:
+    """Parts that decide who may connect, and what each client may do."""
+
+    access: Access
+    peerage: Peerage
+    policy: Policy
+    permissions: Permissions
+    audience: Audience
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """The parts of a daemon, assembled."""
 
@@ -269,6 +283,7 @@ class Parts:
     recorder: Recorder | None
     mass_cancels: MassCancels
     dead_man: DeadMan
+    reloader: Reloader
 
 
 def assemble(config: Config, outside: Outside) -> Parts:
@@ -310,16 +325,17 @@ def assemble(config: Config, outside: Outside) -> Parts:
         **LivenessCommands(streams.liveness).does,
         **LeaseCommands(requests.leases, requests.registry.lines).does,
         **RiskCommands(orders.risk.reports).does,
+        "reload": lambda _, client: reloader.reload(client),
     }
     builtin = BuiltinCommands(streams.publisher, orders.acceptance, lambda: collect(status), further, streams.liveness)
-    access = credentials.access(config.security)
-    permissions, audience = _guards(config, streams, tws, orders, outside._replace(peerage=outside.peerage or access))
+    guards = _guards(config, streams, tws, orders, outside)
     commands = AuditedCommands(
-        CommandEndpoint(streams.publisher, ib_requests, builtin, clock, permissions),
+        CommandEndpoint(streams.publisher, ib_requests, builtin, clock, guards.permissions),
         outside.audit,
-        outside.peerage or access,
+        guards.peerage,
     )
-    bus = outside.bus(config.bus, commands, audience, access)
+    bus = outside.bus(config.bus, commands, guards.audience, guards.access)
+    guards.audience.connect(bus)
     turn.connect(streams.publisher, bus)
 
     errors = ErrorRouter(
@@ -338,12 +354,15 @@ def assemble(config: Config, outside: Outside) -> Parts:
     store_watch = StoreWatch(store, streams.events, clock)
     health_checks = HealthChecks(streams.alarms, config.tws.not_ready_alarm, config.store.slow, clock.monotonic())
     sample = partial(_sample, config, tws.session, outside, orders, (mass_cancels, dead_man))
+    takers = (AlarmTaker(orders.gate, health_checks), SecurityTaker(guards.access, guards.policy, guards.audience, bus))
+    reloader: Reloader = Reloader(config, outside.reread, takers, streams.events, outside.audit)
     health = HealthWatch(health_checks, sample, orders.gate.window, clock)
-    limit = memory_limit(config.memory.limit_mb, config.ring.bytes)
-    process = ProcessWatch(streams.alarms, limit, bus.shed, outside.log_writer, clock)
+    process = ProcessWatch(
+        streams.alarms, memory_limit(config.memory.limit_mb, config.ring.bytes), bus.shed, outside.log_writer, clock
+    )
     work = (
         bus.check,
-        AccessWatch(access, outside.audit).tick,
+        AccessWatch(guards.access, outside.audit).tick,
         store_watch.tick,
         AuditWatch(outside.audit, streams.alarms, streams.publisher, clock).tick,
         orders.risk.tick,
@@ -360,7 +379,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         lambda: _tick(listeners, clock.monotonic()),
         commands.tick,
         streams.publisher.tick,
-        lambda: audience.forget(bus.has_subscriber),
+        guards.audience.tick,
     )
     signs = {
         "bus": bus.standstill,
@@ -369,7 +388,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
     }
     watchdog = Watchdog(signs, watchdog_seconds())
     says = _heartbeat_sections(streams, tws, requests, store_watch, clock)
-    heartbeat = Heartbeat(streams.publisher, work, says, audience, clock)
+    heartbeat = Heartbeat(streams.publisher, work, says, guards.audience, clock)
     started = clock.monotonic()
     status: Mapping[str, Callable[[], Any]] = {
         "version": lambda: ibbridge.__version__,
@@ -401,23 +420,23 @@ def assemble(config: Config, outside: Outside) -> Parts:
     return Parts(
         streams, tws, requests, orders, listeners, connector, dispatcher, router, unreadable, ib_requests, commands,
         bus, heartbeat, surplus, store, store_watch, health_checks, watchdog, recorder,
-        mass_cancels, dead_man,
+        mass_cancels, dead_man, reloader,
     )  # fmt: skip
 
 
-def _guards(
-    config: Config, streams: Streams, tws: Tws, orders: Orders, outside: Outside
-) -> tuple[Permissions, Audience]:
-    """Return those who ask the policy: of each command, and of each subscription."""
+def _guards(config: Config, streams: Streams, tws: Tws, orders: Orders, outside: Outside) -> Guards:
+    """Return the parts that decide who may do what."""
+    access = credentials.access(config.security)
+    peerage = outside.peerage or access
     keys = InstrumentKeys(config.instruments, lambda _: None)
     around = Surroundings(config.bus.prefix, keys, lambda: tws.session.accounts)
-    clients = {client.name: client.policy for client in credentials.access_rules(config.security).clients}
-    names = DeclaredNames(partial(_has_orders, orders.registry))
+    taken = "its client name is used by a client with more rights"
+    names = DeclaredNames(partial(_has_orders, orders.registry), lambda: audience.end_changed(taken))
+    clients = {client.name: client.policy for client in access.rules.clients}
     policy = Policy(config.security.roles, clients, around, names)
-    peerage = outside.peerage or LocalPeerage()
-    contract_of = partial(_contract_of, orders.registry)
-    permissions = Permissions(peerage, policy, contract_of, keys, outside.audit)
-    return permissions, Audience(streams.publisher, Doorman(peerage, policy, outside.audit), outside.clock)
+    permissions = Permissions(peerage, policy, partial(_contract_of, orders.registry), keys, outside.audit)
+    audience = Audience(streams.publisher, Doorman(peerage, policy, outside.audit), outside.clock)
+    return Guards(access, peerage, policy, permissions, audience)
 
 
 def _has_orders(registry: OrderRegistry, owner: str) -> bool:
@@ -650,7 +669,7 @@ def about(config: Config) -> dict[str, Any]:
         "version": ibbridge.__version__,
         "pid": os.getpid(),
         "uid": os.getuid(),
-        "config": hashlib.sha256(repr(config).encode()).hexdigest(),
+        "config": reload.digest(config),
     }
 
 

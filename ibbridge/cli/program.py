@@ -36,6 +36,7 @@ COMMANDS = {
     "resume": "accept orders again after a halt",
     "audit": "verify and show the record of commands, orders and operators",
     "risk": "why an order was refused, and what limits would refuse in a recording",
+    "reload": "have the daemon read its configuration again",
     "backup": "copy the store and the order journal, while the daemon runs",
     "check": "print the faults of a configuration file, and who may do what",
     "keygen": "make the keys of a client, or of the daemon",

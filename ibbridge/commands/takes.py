@@ -78,6 +78,7 @@ TAKES: Mapping[str, tuple[Takes, ...]] = {
         Takes("id", str, "only the lease that this command of the client made; all of its leases if left out"),
     ),
     "acceptJournal": (),
+    "reload": (),
 }
 """Arguments of each of the daemon's own commands, by command name."""
 
@@ -96,12 +97,13 @@ ANEW = frozenset(
         "reconcile",
         "leases",
         "riskExplain",
+        "reload",
     )
 )
 """Commands that are executed anew when a client repeats them. Their results describe the moment, and a client that
 repeats `halt` means `halt`."""
 
-NAMED = frozenset(("halt", "resume", "hello", "alive", "logout", "acceptJournal", "riskExplain"))
+NAMED = frozenset(("halt", "resume", "hello", "alive", "logout", "acceptJournal", "reload", "riskExplain"))
 """Commands that require the client's name."""
 
 ORDER_TAKES: Mapping[str, tuple[Takes, ...]] = {

@@ -6,6 +6,7 @@ Pure: from the running and the new configuration the module makes the one that h
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 RELOADABLE = frozenset(
     (
         "log.level",
+        "security.clients",
+        "security.ipc_role",
+        "security.loopback_role",
+        "security.roles",
+        "security.trust_loopback",
         "tws.restart_windows",
         "tws.not_ready_alarm",
         "store.slow",
@@ -34,6 +40,11 @@ def merged(running: Config, read: Config) -> tuple[Config, list[str], list[str]]
     for key in done:
         running = _with(running, key, read)
     return running, done, [key for key in changed if key not in RELOADABLE]
+
+
+def digest(config: Config) -> str:
+    """Return a text that is the same for the same settings, and says nothing of them."""
+    return hashlib.sha256(repr(config).encode()).hexdigest()
 
 
 def _differences(running: Config, read: Config) -> Iterator[str]:

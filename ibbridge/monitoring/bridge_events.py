@@ -59,6 +59,10 @@ class BridgeEvents:
             log.warning("orders were compared with those of TWS: %s", about)
         self._publish("reconciled", about, ())
 
+    def reloaded(self, about: Mapping[str, Any]) -> None:
+        """Publish that the configuration was read again, and what has changed, or why nothing has."""
+        self._publish("reload", about, ())
+
     def bye(self) -> None:
         """Publish that the daemon ends."""
         channel = self._publisher.channel("sys", "bridge", "bye")

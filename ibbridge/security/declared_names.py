@@ -24,14 +24,18 @@ class Holder(NamedTuple):
 
 
 class DeclaredNames:
-    """Table of declared names, with the rights that hold each. `has_orders(name)` says if the journal has orders."""
+    """Table of declared names, with the rights that hold each.
 
-    def __init__(self, has_orders: Callable[[str], bool] = lambda _: False) -> None:
+    `has_orders(name)` says if the journal has orders of a name. `taken()` is called when a name changes its holder.
+    """
+
+    def __init__(
+        self, has_orders: Callable[[str], bool] = lambda _: False, taken: Callable[[], object] = lambda: None
+    ) -> None:
+        self._taken = taken
         self._reserved: frozenset[str] = frozenset()
         self._has_orders = has_orders
         self._holders: dict[str, Holder] = {}
-        self.taken = 0
-        """The number of names that were taken away from their holders."""
 
     def reserve(self, names: Collection[str]) -> None:
         """Take over the names of the clients that prove who they are."""
@@ -49,8 +53,8 @@ class DeclaredNames:
                 return False
         elif holder.rank <= known.rank:
             return False
-        else:
-            self.taken += 1
         if known is not None or len(self._holders) < MOST:
             self._holders[name] = holder
+        if known is not None:
+            self._taken()
         return True

@@ -39,13 +39,14 @@ ORDERS = frozenset(
         "sys.bridge.alarm.",
         "sys.bridge.massCancel.",
         "sys.bridge.reconciled.",
+        "sys.bridge.reload.",
         "sys.tws.decodeError.",
         "sys.tws.decodeErrors.",
         "sys.tws.error.",
         *(f"sys.tws.{name}." for name in MESSAGES if name.startswith("verify")),
     )
 )
-"""Topics whose messages may name anybody's orders: only for those who may see every order."""
+"""Topics whose messages may name anybody's orders, or settings: only for those who may see every order."""
 
 _OWN = "{name}"
 

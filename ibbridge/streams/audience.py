@@ -7,12 +7,12 @@ must not know sockets: `zeromq` narrows and ends subscriptions.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ibbridge.streams import envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ibbridge.clock import Clock
     from ibbridge.security.audit import Audit
@@ -30,6 +30,16 @@ class Admitted(NamedTuple):
 
     prefixes: tuple[bytes, ...]
     message: bytes
+
+
+class Doors(Protocol):
+    """Sockets whose subscribers can be disconnected."""
+
+    def has_subscriber(self, peer: bytes) -> bool:
+        """Return True while a connection that has subscribed to something is there."""
+
+    def end_subscribers(self, peers: Iterable[bytes], why: str) -> int:
+        """Disconnect subscribers, whose programs then connect and subscribe anew."""
 
 
 class Doorman(NamedTuple):
@@ -52,7 +62,9 @@ class _Subscriber:
 
 
 class Audience:
-    """Subscribers by connection, and what each of them may see."""
+    """Subscribers by connection, and what each of them may see. `connect` comes before the first subscriber."""
+
+    _doors: Doors
 
     def __init__(self, publisher: Publisher, doorman: Doorman, clock: Clock) -> None:
         self._publisher = publisher
@@ -93,10 +105,18 @@ class Audience:
 
     # -- those who have left, and those whose rights have changed
 
-    def forget(self, is_there: Callable[[bytes], bool]) -> None:
+    def connect(self, doors: Doors) -> None:
+        """Have the subscribers come through these sockets from now on."""
+        self._doors = doors
+
+    def tick(self) -> None:
         """Forget the subscribers who are no longer there. Call this before each heartbeat."""
-        for peer in [peer for peer in self._subscribers if not is_there(peer)]:
+        for peer in [peer for peer in self._subscribers if not self._doors.has_subscriber(peer)]:
             del self._subscribers[peer]
+
+    def end_changed(self, why: str) -> None:
+        """Disconnect the subscribers whose rights have changed: what they subscribe to then is decided anew."""
+        self._doors.end_subscribers(self.changed(), why)
 
     def changed(self) -> list[bytes]:
         """Return the subscribers who may now see less, or more, than they have subscribed to."""

@@ -227,6 +227,9 @@ class ListBus:
     def has_subscriber(self, peer: bytes) -> bool:
         return True
 
+    def disconnect_revoked(self) -> int:
+        return 0
+
     def end_subscribers(self, peers: Iterable[bytes], why: str) -> int:
         return 0
 
