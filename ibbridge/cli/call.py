@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ibbridge.cli import arguments as given
 from ibbridge.cli import options as shared
 from ibbridge.cli import text
+from ibbridge.cli.known_as import known_as
 from ibbridge.client import Client, CommandError, NoAnswer, PlacedOrder
 from ibbridge.client import request as requests
 from ibbridge.client.dispatch import is_failure
@@ -64,7 +65,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare options."""
     parser.add_argument("cmd", metavar="CMD", help="the command, such as reqMktData")
     parser.add_argument("args", metavar="KEY=VALUE", nargs="*", help="an argument of the command")
-    parser.add_argument("--client", default="cli", metavar="NAME", help="the client's name (default: %(default)s)")
+    parser.add_argument("--client", metavar="NAME", help="the client's name (default: as the daemon knows you, or cli)")
     parser.add_argument("--key", help="your own key of an order (default: placeOrder makes a new one)")
     parser.add_argument("--id", help="the command's id, which a cancel refers to (default: a new one)")
     parser.add_argument(
@@ -93,8 +94,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"ibbridge call: {printable(str(error))}", file=sys.stderr)
         return 2
     bus = shared.load(options).bus
-    name = options.client
     pub, rep = shared.chosen(options, bus)
+    name = options.client or known_as(rep, "cli", options.timeout)
     try:
         ib = Client(name, pub, rep, prefix=bus.prefix, timeout=options.timeout)
     except ValueError as error:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.cli import options as shared
 from ibbridge.cli import text
+from ibbridge.cli.known_as import known_as
 from ibbridge.client import Client, CommandError, NoAnswer
 from ibbridge.monitoring.printable import printable
 
@@ -61,7 +62,7 @@ def scope(parser: argparse.ArgumentParser) -> None:
 
 def connection(parser: argparse.ArgumentParser) -> None:
     """Declare the options about the daemon, and who gives the command."""
-    parser.add_argument("--by", default="cli", metavar="NAME", help="the client that halts (default: %(default)s)")
+    parser.add_argument("--by", metavar="NAME", help="the client that halts (default: as the daemon knows you, or cli)")
     parser.add_argument(
         "--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for a reply (default: %(default)s)"
     )
@@ -81,7 +82,9 @@ def scope_of(options: argparse.Namespace) -> dict[str, str]:
 def connected(options: argparse.Namespace) -> Client:
     """Return a client of the daemon that the options name."""
     bus = shared.load(options).bus
-    return Client(options.by, *shared.chosen(options, bus), prefix=bus.prefix, timeout=options.timeout)
+    pub, rep = shared.chosen(options, bus)
+    name = options.by or known_as(rep, "cli", options.timeout)
+    return Client(name, pub, rep, prefix=bus.prefix, timeout=options.timeout)
 
 
 def run(options: argparse.Namespace) -> int:

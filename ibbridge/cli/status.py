@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ibbridge.cli import options as shared
 from ibbridge.cli import text
+from ibbridge.cli.known_as import known_as
 from ibbridge.client import Client
 from ibbridge.monitoring.printable import printable
 
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
     """Print the status, and return 0 if the daemon is connected to TWS."""
     bus = shared.load(options).bus
     pub, rep = shared.chosen(options, bus)
-    with Client("status", pub, rep, timeout=options.timeout) as ib:
+    with Client(known_as(rep, "status", options.timeout), pub, rep, timeout=options.timeout) as ib:
         about = ib.status()
     print(text.dump(about) if options.json else "\n".join(page(about, rep.address)))
     return 0 if about["tws"]["stage"] == "ready" else 1

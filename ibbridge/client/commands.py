@@ -55,8 +55,9 @@ class Names:
 class Command:
     """Encoded command, with a count in `sent` of how often it was sent.
 
-    `envelope` has further keys beside args: key, not_after, epoch. A repeated command is the same bytes with the same
-    id, so the daemon executes it once. Raise TypeError if the arguments are not plain values.
+    Without a `client` the command is that of the name by which the daemon knows the connection. `envelope` has further
+    keys beside args: key, not_after, epoch. A repeated command is the same bytes with the same id, so the daemon
+    executes it once. Raise TypeError if the arguments are not plain values.
     """
 
     def __init__(self, client: str, id: str, cmd: str, args: dict[str, Any], **envelope: Any) -> None:  # noqa: A002 -- the protocol's word
@@ -64,7 +65,7 @@ class Command:
         self.cmd = cmd
         self.key: str | None = envelope.get("key") or args.get("key")
         self.sent = 0
-        request = {"id": id, "cmd": cmd, "args": args, "client": client}
+        request = {"id": id, "cmd": cmd, "args": args} | ({"client": client} if client else {})
         request |= {name: value for name, value in envelope.items() if value is not None}
         try:
             self.packed: bytes = msgpack.packb(request)

@@ -51,7 +51,7 @@ class BuiltinCommands:
         self.words = words
         self._publisher = publisher
         self._does: Mapping[str, Callable[[dict[str, Any], str, Rights], dict[str, Any]]] = {
-            "ping": lambda _, __, ___: {"pong": True},
+            "ping": lambda _, __, rights: {"pong": True, **_named(rights)},
             "status": lambda _, __, rights: status() if rights.everything else filtered(status(), rights),
             "snapshot": self._snapshot,
             "replay": self._replay,
@@ -109,6 +109,12 @@ class BuiltinCommands:
 
 def _shown(topic: bytes, body: bytes, stream: bytes, rights: Rights) -> list[bytes]:
     return [topic, body] if rights.sees(topic) else [stream, envelope.withheld(body)]
+
+
+def _named(rights: Rights) -> dict[str, str]:
+    """Return the role of a connection, and the name by which the daemon knows it, if it has one."""
+    role, own, _ = rights.whose
+    return {"role": role, "client": own.name} if own.name else {"role": role}
 
 
 def _without_rights(

@@ -140,11 +140,18 @@ class Access:
                     self._keys.append(key)
             self._known.clear()
 
+    def unapplied(self, rules: AccessRules) -> list[str]:
+        """Return what the bound endpoints cannot take over from other rules before a restart of the daemon."""
+        tcp = [entrance for entrance in self._entrances if not entrance.local]
+        wrong = [each.endpoint for each in tcp if each.curve != _demands_key(each.endpoint, rules)]
+        word = "demand keys" if rules.has_keys else "demand no keys any more"
+        return [f"{', '.join(wrong)}: it takes a restart until these endpoints {word}"] if wrong else []
+
     # -- endpoints
 
     def enter(self, key: str, endpoint: str) -> Entrance:
         """Return the entrance for an endpoint of the setting `key`. Raise AccessError if it must not be bound."""
-        curve = self._rules.has_keys and not endpoint.startswith("ipc://") and endpoint not in self._rules.plain
+        curve = _demands_key(endpoint, self._rules)
         if not curve and not is_near(endpoint):
             why = "is in security.plain" if self._rules.has_keys else "no client in security.clients has a key"
             raise AccessError(
@@ -249,6 +256,10 @@ class Access:
     def _note(self, act: str, why: str, who: Identity) -> None:
         if (act, why, who) in self._untold or len(self._untold) < MOST_TOLD:
             self._untold[act, why, who] += 1
+
+
+def _demands_key(endpoint: str, rules: AccessRules) -> bool:
+    return rules.has_keys and not endpoint.startswith("ipc://") and endpoint not in rules.plain
 
 
 def is_near(endpoint: str) -> bool:

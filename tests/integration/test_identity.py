@@ -203,11 +203,12 @@ def test_refusals_are_counted_and_said_once_in_the_log(daemon: Daemon) -> None:
 
 def test_the_command_line_connects_with_a_key(daemon: Daemon) -> None:
     places = ["--pub", daemon.pub, "--rep", daemon.rep]
-    command = [sys.executable, "-m", "ibbridge", "call", "ping", "--client", "alpha", *places]
+    command = [sys.executable, "-m", "ibbridge", "call", "ping", *places]
     done = subprocess.run(
         [*command, "--key-file", daemon.secret("alpha")], capture_output=True, text=True, check=False, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stderr
+    assert done.stdout == "ok pong=true role=trader client=alpha\n"
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 1
     assert "demands a key" in done.stderr or "has ended" in done.stderr

@@ -76,7 +76,11 @@ def middle() -> Middle:
 
 def test_ping_status_and_snapshot_need_neither_client_nor_arguments(middle):
     nothing: dict[str, Any] = {"streams": [], "next": None, "offset": 0}
-    results: dict[str, dict[str, Any]] = {"ping": {"pong": True}, "status": {"published": 0}, "snapshot": nothing}
+    results: dict[str, dict[str, Any]] = {
+        "ping": {"pong": True, "role": "admin"},
+        "status": {"published": 0},
+        "snapshot": nothing,
+    }
     for cmd, result in results.items():
         reply = answered(middle, msgpack.packb({"id": "x", "cmd": cmd}))
         assert reply["id"] == "x"
