@@ -239,10 +239,7 @@ class Access:
             warnings = [*self._warnings]
             self._warnings.clear()
         for (act, why, who), times in untold.items():
-            audit.record(
-                "connection", act=act, why=why or None, client=who.name, role=who.role, endpoint=who.endpoint,
-                address=who.address, mechanism=who.mechanism, peer_key=who.key or None, times=times,
-            )  # fmt: skip
+            audit.record("connection", act=act, why=why or None, identity=who, times=times)
         return warnings
 
     def _refuse(self, why: str, who: Identity) -> None:

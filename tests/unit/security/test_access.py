@@ -136,7 +136,7 @@ def test_the_audit_hears_of_each_kind_once_with_its_count_and_the_log_once_for_e
     told = Told()
     (warning,) = access.tell(told)
     assert warning.startswith("127.0.0.1 at tcp://127.0.0.1:1: no client in security.clients has the key")
-    assert [(each["act"], each["client"], each["times"]) for each in told.facts] == [
+    assert [(each["act"], each["identity"].name, each["times"]) for each in told.facts] == [
         ("admitted", "alpha", 3),
         ("refused", "", 3),
     ]
