@@ -5,8 +5,9 @@
  */
 
 export { Commands } from './commands.js';
-export { Closed, Refused, TwsError, Unanswered } from './errors.js';
+export { AuthError, Closed, Refused, TwsError, Unanswered } from './errors.js';
 export { Feed } from './feed.js';
+export { loadKeys, nearest } from './keys.js';
 export { PlacedOrder } from './order-handle.js';
 export { bracket, limit, market, stop } from './order-makers.js';
 export { OrderState } from './order-state.js';

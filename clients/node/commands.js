@@ -9,6 +9,7 @@ import { randomUUID } from 'node:crypto';
 import { decode, encode } from '@msgpack/msgpack';
 import * as zmq from 'zeromq';
 
+import { curve, watch } from './admission.js';
 import { Closed, Refused, Unanswered } from './errors.js';
 
 /** @typedef {import('./messages.js').Reply} Reply */
@@ -21,30 +22,62 @@ export class Commands {
   /** @type {zmq.Request} */
   #socket;
   #timeout;
+  #endpoint;
+  #keys;
+  #closed = false;
+  #busy = false;
+  /** True if the socket was refused, and may not connect again by itself. */
+  #stale = false;
+  /** @type {import('./errors.js').AuthError | undefined} */
+  #refusal;
   /** @type {Promise<unknown>} */
   #before = Promise.resolve();
 
   /**
    * @param {string} endpoint  The daemon's `bus.rep`.
    * @param {string | undefined} client  Your client name; not needed for `ping`, `status`, `snapshot` and `replay`.
-   * @param {{timeout?: number}} options  Milliseconds to wait for a reply before the command is sent again.
+   * @param {{timeout?: number, keys?: import('./keys.js').Keys}} options  `timeout`: milliseconds to wait for a reply before
+   *   the command is sent again. `keys`: for an endpoint that demands them.
    */
-  constructor(endpoint, client, { timeout = 1000 } = {}) {
+  constructor(endpoint, client, { timeout = 1000, keys } = {}) {
     this.client = client;
     this.#timeout = timeout;
-    this.#socket = new zmq.Request({
+    this.#endpoint = endpoint;
+    this.#keys = keys;
+    this.#socket = this.#connected();
+  }
+
+  #connected() {
+    const socket = new zmq.Request({
       correlate: true,
       immediate: true,
-      ipv6: endpoint.includes('['),
+      ipv6: this.#endpoint.includes('['),
       linger: 0,
-      receiveTimeout: timeout,
+      receiveTimeout: this.#timeout,
+      reconnectMaxInterval: 1000,
       relaxed: true,
-      sendTimeout: timeout,
+      sendTimeout: this.#timeout,
+      ...curve(this.#endpoint, this.#keys),
     });
-    this.#socket.connect(endpoint);
+    watch(socket, this.#endpoint, this.#keys, (error) => {
+      if (this.#closed || socket !== this.#socket) return;
+      if (this.#busy) this.#refusal = error;
+      if (this.#busy) this.#renew(); // which ends the wait of the command
+      else this.#stale = true;
+    });
+    socket.connect(this.#endpoint);
+    return socket;
+  }
+
+  #renew() {
+    const socket = this.#socket;
+    this.#stale = false;
+    this.#socket = this.#connected();
+    socket.close();
   }
 
   close() {
+    this.#closed = true;
     this.#socket.close();
   }
 
@@ -56,7 +89,7 @@ export class Commands {
    * @param {Record<string, any>} args
    * @param {{key?: string, id?: string, patience?: number}} options
    * @returns {Promise<Reply>} the accepting reply; `dup` is true if the daemon executed the command before
-   * @throws {Refused | Unanswered | Closed}
+   * @throws {AuthError | Refused | Unanswered | Closed}
    */
   async call(cmd, args = {}, { key, id = randomUUID(), patience = 10_000 } = {}) {
     const until = Date.now() + patience;
@@ -105,19 +138,28 @@ export class Commands {
   async #exchange(frame) {
     const until = Date.now() + this.#timeout;
     let sent = false;
+    this.#refusal = undefined;
+    if (this.#stale && !this.#closed) this.#renew();
+    this.#busy = true;
     for (;;) {
       try {
         if (!sent) await this.#socket.send(frame);
         sent = true;
         const [answer] = await this.#socket.receive();
+        this.#busy = false;
         return answer.length ? /** @type {Reply} */ (decode(answer)) : null;
       } catch (error) {
-        if (this.#socket.closed) throw new Closed('this client is closed', sent ? 'unknown' : 'not_sent');
+        if (this.#closed) throw new Closed('this client is closed', sent ? 'unknown' : 'not_sent');
+        if (this.#refusal) {
+          this.#busy = false;
+          throw Object.assign(this.#refusal, { outcome: sent ? 'unknown' : 'not_sent' });
+        }
         if (!isTimeout(error)) throw error;
         // The reply to an earlier try ends the wait too soon, and ZeroMQ drops that reply. Sending again at once for
         // each such reply would cause as many more, without end.
-        if (!sent) return undefined;
-        if (Date.now() >= until) return null;
+        if (sent && Date.now() < until) continue;
+        this.#busy = false;
+        return sent ? null : undefined;
       }
     }
   }

@@ -34,6 +34,15 @@ export class Unanswered extends Error {
   }
 }
 
+/**
+ * Keys that cannot be used, or a daemon that does not admit this program. `outcome` is `unknown` if a command was under way
+ * that the daemon may have executed, and `not_sent` otherwise.
+ */
+export class AuthError extends Error {
+  /** @type {'not_sent' | 'unknown'} */
+  outcome = 'not_sent';
+}
+
 /** Use of a client that this program has closed, or closes meanwhile. `outcome` is as in `Unanswered`. */
 export class Closed extends Error {
   /**

@@ -9,6 +9,7 @@ import { randomUUID } from 'node:crypto';
 import { decode, encode } from '@msgpack/msgpack';
 import * as zmq from 'zeromq';
 
+import { curve, watch } from './admission.js';
 import { Commands } from './commands.js';
 import { Follow } from './follow.js';
 
@@ -36,21 +37,23 @@ export class Feed {
   #failure;
 
   /**
-   * @param {{pub: string, rep: string, prefixes: string[], root?: string,
+   * @param {{pub: string, rep: string, prefixes: string[], root?: string, keys?: import('./keys.js').Keys,
    *   receiveHighWaterMark?: number, receiveBufferSize?: number}} options
    * `pub` and `rep` are the daemon's `bus.pub` and `bus.rep`. `root` is the daemon's `bus.prefix` and a dot, if the prefix
-   * is set. The other options are socket options.
+   * is set. `keys` are for endpoints that demand them. The other options are socket options.
    */
-  constructor({ pub, rep, prefixes, root, receiveHighWaterMark = 100_000, receiveBufferSize }) {
+  constructor({ pub, rep, prefixes, root, keys, receiveHighWaterMark = 100_000, receiveBufferSize }) {
     this.#follow = new Follow(prefixes, root);
-    this.#commands = new Commands(rep, undefined);
+    this.#commands = new Commands(rep, undefined, { keys });
     this.#subscriber = new zmq.Subscriber({
       ipv6: pub.includes('['),
       linger: 0,
       receiveHighWaterMark,
       reconnectMaxInterval: 1000,
       ...(receiveBufferSize === undefined ? {} : { receiveBufferSize }),
+      ...curve(pub, keys),
     });
+    watch(this.#subscriber, pub, keys, (error) => this.#fail(error));
     this.#subscriber.connect(pub);
     this.#subscriber.subscribe(...this.#follow.subscriptions);
     this.#watch();

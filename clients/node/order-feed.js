@@ -42,14 +42,14 @@ export class OrderFeed {
 
   /**
    * @param {string} client
-   * @param {{pub: string, rep: string, root: string}} daemon
+   * @param {{pub: string, rep: string, root: string, keys?: import('./keys.js').Keys}} daemon
    * @param {(event: Event) => void} tell  Takes the events that are no messages.
    */
-  constructor(client, { pub, rep, root }, tell) {
+  constructor(client, { pub, rep, root, keys }, tell) {
     this.#client = client;
     this.#root = root;
     this.#tell = tell;
-    this.#feed = new Feed({ pub, rep, root, prefixes: [this.topic('ord')] });
+    this.#feed = new Feed({ pub, rep, root, keys, prefixes: [this.topic('ord')] });
     setMaxListeners(0, this.life); // as many as there are waits
     this.#hear().catch((error) => this.close(error));
   }

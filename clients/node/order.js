@@ -10,8 +10,10 @@ import { parseArgs } from 'node:util';
 
 import { decode } from '@msgpack/msgpack';
 
-import { Commands, connect, Feed, limit, Refused } from './client.js';
+import { Commands, connect, Feed, limit, loadKeys, nearest, Refused } from './client.js';
 import { topic } from './topics.js';
+
+const keys = loadKeys();
 
 /**
  * @typedef {import('./client.js').PlacedOrder} PlacedOrder
@@ -31,8 +33,8 @@ function arguments_(argv) {
     args: argv,
     allowPositionals: true,
     options: {
-      pub: { type: 'string', default: 'tcp://127.0.0.1:5555' },
-      rep: { type: 'string', default: 'tcp://127.0.0.1:5556' },
+      pub: { type: 'string', default: nearest('pub', keys) },
+      rep: { type: 'string', default: nearest('rep', keys) },
       root: { type: 'string', default: '' },
       client: { type: 'string', default: 'node' },
       key: { type: 'string' },
@@ -131,13 +133,13 @@ async function cancel(order) {
 
 const { pub, rep, root, client, key, contract, wanted } = arguments_(process.argv.slice(2));
 const executions = root + topic('exec', client);
-const feed = new Feed({ pub, rep, root, prefixes: [executions] });
+const feed = new Feed({ pub, rep, keys, root, prefixes: [executions] });
 const commands = new Commands(rep, client);
 /** @type {import('./client.js').Orders | undefined} */
 let ib;
 
 try {
-  ib = await connect(client, { pub, rep, root });
+  ib = await connect(client, { pub, rep, root, keys });
   for await (const { event } of feed) if (event === 'ready') break; // from here on no fill is missed
   const order = await ib.placeOrder(contract, wanted, { key });
   const { action, totalQuantity, lmtPrice } = wanted;

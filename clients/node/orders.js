@@ -10,6 +10,7 @@ import { decode } from '@msgpack/msgpack';
 
 import { Commands } from './commands.js';
 import { Closed, Refused, TwsError, Unanswered } from './errors.js';
+import { nearest } from './keys.js';
 import { OrderFeed } from './order-feed.js';
 import { PlacedOrder } from './order-handle.js';
 import { TYPE } from './order-state.js';
@@ -22,9 +23,10 @@ import { waiting } from './waiting.js';
  * @typedef {import('./order-state.js').KnownOrder} KnownOrder
  * @typedef {import('./order-state.js').StateName} StateName
  * @typedef {string | {key: string}} Named  Key or handle of an order.
- * @typedef {{pub?: string, rep?: string, root?: string, timeout?: number}} Options
+ * @typedef {{pub?: string, rep?: string, root?: string, timeout?: number, keys?: import('./keys.js').Keys}} Options
  * `pub` and `rep` are the daemon's `bus.pub` and `bus.rep`. `root` is its `bus.prefix` and a dot, if the prefix is set.
- * `timeout` is the time in milliseconds for replies, and the default of waits.
+ * `timeout` is the time in milliseconds for replies, and the default of waits. `keys` are for endpoints that demand them.
+ * Without endpoints the client takes those of the environment, the ipc endpoints if they are there, or loopback tcp.
  */
 
 /** Last name given by `newName`: a count from the start in microseconds, so a later run begins above this one. */
@@ -44,7 +46,7 @@ const keyOf = (named) => {
  * Connects to a daemon as `client`, and waits until the states of the client's orders are known.
  * @param {string} client  Name of the program, 1 to 32 printable ASCII characters, the same at each start.
  * @param {Options} options
- * @throws {Unanswered}
+ * @throws {AuthError | Unanswered}
  */
 export async function connect(client, options = {}) {
   const ib = new Orders(client, options);
@@ -71,7 +73,7 @@ export class Orders extends EventEmitter {
    * @param {string} client
    * @param {Options} options
    */
-  constructor(client, { pub = 'tcp://127.0.0.1:5555', rep = 'tcp://127.0.0.1:5556', root = '', timeout = 10_000 } = {}) {
+  constructor(client, { keys, pub = nearest('pub', keys), rep = nearest('rep', keys), root = '', timeout = 10_000 } = {}) {
     super();
     if (!/^[ -.0-~]{1,32}$/.test(client)) {
       throw new TypeError(`'${client}' is no name of a client: it has 1 to 32 printable ASCII characters, and no /`);
@@ -79,8 +81,8 @@ export class Orders extends EventEmitter {
     this.client = client;
     /** Time in milliseconds for replies, and the default of waits. */
     this.timeout = timeout;
-    this.#commands = new Commands(rep, client);
-    this.#feed = new OrderFeed(client, { pub, rep, root }, (event) =>
+    this.#commands = new Commands(rep, client, { keys });
+    this.#feed = new OrderFeed(client, { pub, rep, root, keys }, (event) =>
       this.emit(event.event, event.event === 'position' ? event.position : event));
   }
 

@@ -5,13 +5,15 @@
 
 import { parseArgs } from 'node:util';
 
-import { Feed } from './client.js';
+import { Feed, loadKeys, nearest } from './client.js';
+
+const keys = loadKeys();
 
 const { values, positionals: prefixes } = parseArgs({
   allowPositionals: true,
   options: {
-    pub: { type: 'string', default: 'tcp://127.0.0.1:5555' },
-    rep: { type: 'string', default: 'tcp://127.0.0.1:5556' },
+    pub: { type: 'string', default: nearest('pub', keys) },
+    rep: { type: 'string', default: nearest('rep', keys) },
     root: { type: 'string', default: '' },
   },
 });
@@ -22,7 +24,7 @@ if (!prefixes.length) {
   process.exit(2);
 }
 
-const feed = new Feed({ pub: values.pub, rep: values.rep, prefixes, root: values.root });
+const feed = new Feed({ pub: values.pub, rep: values.rep, prefixes, root: values.root, keys });
 process.once('SIGINT', () => feed.close());
 process.once('SIGTERM', () => feed.close());
 

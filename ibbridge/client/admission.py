@@ -1,13 +1,16 @@
 """Admission of one socket: libzmq tells of each handshake, and a daemon that refuses one is an error for the program.
 
-Without this libzmq would try again for ever, and report nothing. The module knows libzmq's monitor.
+Without this libzmq would report nothing. After some refusals it goes on trying, and after others it never tries again.
+The module knows libzmq's monitor.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import struct
+import time
 from typing import TYPE_CHECKING, Any
 
 import zmq
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
 BROKEN_OFF = 3
 """Handshakes in a row that end without a word, after which the daemon is taken to refuse. One alone may be chance: the
 daemon was stopped at that moment. libzmq makes so many within half a second."""
+
+_AGAIN = 1.0  # seconds after which a socket that libzmq has given up is connected again
 
 _EVENTS = (
     zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -41,6 +46,7 @@ class Admission:
         self._endpoint = endpoint
         self._broken_off = 0
         self._refusal: AuthError | None = None
+        self._given_up: float | None = None  # the time at which libzmq gave up: it does so after an error
         name = f"inproc://admission-{next(_NUMBERS)}"
         watched.monitor(name, _EVENTS)
         self.monitor: zmq.Socket[bytes] = context.socket(zmq.PAIR)
@@ -58,11 +64,22 @@ class Admission:
     def refusal(self) -> AuthError | None:
         """Return the error for a refusal since the last call; None if there is none, or a handshake succeeded later.
 
-        The daemon may admit the client later: libzmq goes on trying, so a refusal that lasts is returned again.
+        The daemon may admit the client later, so the socket goes on trying, and a refusal that lasts is returned again.
         """
         self.note()
-        refusal, self._refusal = self._refusal, None
+        refusal = self._refusal
+        if self._given_up is None:
+            self._refusal = None
+        elif time.monotonic() - self._given_up > _AGAIN:
+            self._given_up = self._refusal = None
+            self._connect_again()
         return refusal
+
+    def _connect_again(self) -> None:
+        """Connect the socket again. libzmq ignores a second connection to an endpoint that it has not forgotten."""
+        with contextlib.suppress(zmq.ZMQError):
+            self._watched.disconnect(self._endpoint.address)
+        self._watched.connect(self._endpoint.address)
 
     def note(self) -> None:
         """Note what has happened to the socket's handshakes."""
@@ -75,9 +92,11 @@ class Admission:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
             self._broken_off, self._refusal = 0, None
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            self._given_up = time.monotonic()
             self._refusal = AuthError(self._not_admitted())
-        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL and value == _MISMATCH:
-            self._refusal = AuthError(self._other_mechanism())
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            self._given_up = time.monotonic()
+            self._refusal = AuthError(self._other_mechanism() if value == _MISMATCH else self._no_daemon())
         else:
             self._broken_off += 1
             if self._broken_off >= BROKEN_OFF:
@@ -101,6 +120,9 @@ class Admission:
             f"the daemon at {address} demands a key: give key= and server_key=, or set IBBRIDGE_KEY and "
             "IBBRIDGE_SERVER_KEY (`ibbridge keygen` makes keys)"
         )
+
+    def _no_daemon(self) -> str:
+        return f"what answers at {self._endpoint.address} does not speak as an ibbridge does: is this its endpoint?"
 
     def _ended(self) -> str:
         address, keys = self._endpoint

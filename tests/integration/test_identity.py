@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -177,6 +178,32 @@ def test_each_socket_alone_says_that_it_is_refused(daemon: Daemon, case: str) ->
     with Client("x", f"{good}/pub", rep) as ib, pytest.raises(AuthError) as refused:
         ib.call("ping")
     assert refused.value.outcome == "not_sent"
+
+
+def test_a_feed_goes_on_saying_that_it_is_refused(daemon: Daemon) -> None:
+    for case in ("no key", "the key of nobody"):
+        pub, _ = endpoints(daemon, case)
+        with zmq.Context() as context, contextlib.closing(Feed(context, pub, f"ipc://{daemon.directory}/rep")) as feed:
+            for _ in range(3):  # of which the last two are the same refusal: the socket is not connected again so soon
+                with pytest.raises(AuthError):
+                    feed.receive(PATIENCE)
+
+
+def test_a_feed_is_connected_again_once_its_key_is_known(tmp_path: pathlib.Path) -> None:
+    with contextlib.ExitStack() as stack:
+        daemon = Daemon(tmp_path, stack)
+        pub, _ = endpoints(daemon, "the key of nobody")
+        with zmq.Context() as context, contextlib.closing(Feed(context, pub, daemon.bridge.rep)) as feed:
+            with pytest.raises(AuthError):
+                feed.receive(PATIENCE)
+            daemon.bridge.stop(signal.SIGTERM)
+            (tmp_path / "stranger.key").rename(daemon.keys / "stranger.key")
+            daemon.bridge.start()
+            feed.subscribe(["sys."])
+            while True:
+                with contextlib.suppress(AuthError):
+                    if feed.begun(["sys."], PATIENCE):
+                        break
 
 
 def test_a_key_where_none_is_taken_is_an_exception(tmp_path: pathlib.Path) -> None:

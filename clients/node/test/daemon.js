@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-const IBBRIDGE = process.env.IBBRIDGE ?? fileURLToPath(new URL('../../../.venv/bin/ibbridge', import.meta.url));
+export const IBBRIDGE = process.env.IBBRIDGE ?? fileURLToPath(new URL('../../../.venv/bin/ibbridge', import.meta.url));
 
 /** @type {Set<import('node:child_process').ChildProcess>} */
 const running = new Set();
