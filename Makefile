@@ -2,7 +2,7 @@
 # wants it. `make help` lists the targets.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-alone test-pythons attacks foreign test-clients bench soak soak-faults world fuzz coverage docs clean
+.PHONY: help demo test test-alone test-pythons attacks foreign test-clients bench soak soak-faults world risk-world fuzz coverage docs clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -85,6 +85,10 @@ SEEDS ?= 300
 FIRST ?= 0
 world: $(VENV)/.installed-dev  ## daemon, TWS, clients and faults from SEEDS=300 seeds, FIRST=0: exits 1 if an order is lost, doubled or told wrongly
 	$(BIN)/python -m tests.world --seeds $(SEEDS) --first $(FIRST) --jobs $$(nproc)
+
+STEPS ?= 1000000
+risk-world: $(VENV)/.installed-dev  ## the gate and a second implementation of its rules over STEPS=1000000 random events: exits 1 where they disagree
+	$(BIN)/python -m tests.risk_world --steps $(STEPS) --first $(FIRST) --jobs $$(nproc)
 
 # Not a part of `test`: it is never done, and what it finds gets a test there.
 fuzz: $(VENV)/.installed-fuzz  ## hostile bytes for the codec, for SECONDS=600; exits 1 on a finding

@@ -177,7 +177,7 @@ class TradingBook:
         for scope in order.scopes:
             book = self._open(scope)
             for claim in order.claims:
-                self._settle(book, book.claim(claim, self._prices(claim.place)))
+                self._settle(book, book.claim(claim, self._prices(claim.place)), claims=False)
 
     def _release(self, order: WorkingOrder) -> None:
         self.working.pop(order.order.name, None)
@@ -186,7 +186,7 @@ class TradingBook:
             for claim in order.claims:
                 held = book.release(claim)
                 if held is not None:
-                    self._settle(book, held)
+                    self._settle(book, held, claims=False)
 
     def _count(self, order: WorkingOrder, now: int) -> None:
         """Note the time of an order or a change, and what makes it the same as another."""
@@ -429,7 +429,7 @@ class TradingBook:
         for book in self.scopes.values():
             for held in book.holdings.values():
                 held.price(self._prices(held.place))
-                self._settle(book, held, claims=False)
+                self._settle(book, held)
         self._value_working()
         for book in self.scopes.values():
             book.add_up()

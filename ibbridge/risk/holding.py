@@ -119,7 +119,7 @@ def reach(claims: Iterable[Claim]) -> tuple[float, float]:
             (bought if each.side > 0 else sold).append(each.remaining)
     if linked:
         _add_linked(every, linked, bought, sold)
-    return math.fsum(bought), math.fsum(sold)
+    return round(math.fsum(bought), DIGITS), round(math.fsum(sold), DIGITS)
 
 
 def _add_linked(every: list[Claim], linked: list[Claim], bought: list[float], sold: list[float]) -> None:
@@ -181,6 +181,39 @@ class Holding:
         self.long: float | None = 0.0
         self.short: float | None = 0.0
         self.profit: float | None = 0.0
+
+    def add(self, claim: Claim) -> None:
+        """Add what an order claims."""
+        first = not self.claims
+        self.claims[claim.name] = claim
+        left = claim.remaining
+        if self.linked or claim.group is not None or claim.parent is not None or not math.isfinite(left):
+            self.claimed()
+            return
+        self._reach_further(claim.side, left)
+        if first:
+            self.order_unit = claim.unit
+        elif self.order_unit is not None:
+            self.order_unit = None if claim.unit is None else max(self.order_unit, claim.unit)
+
+    def drop(self, claim: Claim) -> bool:
+        """Remove what an order claims. Return False if it claims nothing."""
+        if self.claims.pop(claim.name, None) is None:
+            return False
+        left = claim.remaining
+        if self.linked or not math.isfinite(left):
+            self.claimed()
+        else:
+            self._reach_further(claim.side, -left)
+            self.order_unit = unit_of(self.claims.values())
+        return True
+
+    def _reach_further(self, side: int, quantity: float) -> None:
+        rise, fall = self.reach
+        if side > 0:
+            self.reach = round(rise + quantity, DIGITS), fall
+        else:
+            self.reach = rise, round(fall + quantity, DIGITS)
 
     def claimed(self) -> None:
         """Compute what the orders may do to the position anew."""

@@ -8,41 +8,37 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
-_ROOM = 256
-"""Times that are too old, before they are removed."""
+_ROOM = 64
+"""Events after which those that are too old are removed."""
 
 
 class RecentTimes:
     """Times of events within the last `span` µs, in rising order."""
 
-    __slots__ = ("_first", "span", "times")
+    __slots__ = ("span", "times")
 
     def __init__(self, span: int) -> None:
         self.span = span
         self.times: list[int] = []
-        self._first = 0
 
     def add(self, now: int) -> None:
         """Note an event."""
-        self._trim(now)
         self.times.append(now)
+        if not len(self.times) % _ROOM:
+            self._trim(now)
 
     def undo(self) -> None:
         """Forget the latest event."""
         self.times.pop()
-        self._first = min(self._first, len(self.times))
 
     def count(self, now: int, span: int) -> int:
         """Return the number of events in the last `span` µs. An event exactly that long ago does not count."""
         times = self.times
-        return len(times) - bisect_right(times, now - span, self._first) if times else 0
+        return len(times) - bisect_right(times, now - span) if times else 0
 
     def _trim(self, now: int) -> None:
         times = self.times
-        self._first = bisect_right(times, now - self.span, self._first)
-        if self._first > _ROOM:
-            del times[: self._first]
-            self._first = 0
+        del times[: bisect_right(times, now - self.span)]
 
     def set_back(self, before: int, now: int) -> None:
         """Make times after `now` those of `now`. What was too old when the clock showed `before` does not come back."""
@@ -55,16 +51,16 @@ class RecentTimes:
 
     def clear(self) -> None:
         """Forget all events."""
-        self.times, self._first = [], 0
+        self.times = []
 
     def merge(self, other: RecentTimes) -> None:
         """Take over the events of another."""
-        self.times, self._first = sorted(self.dump() + other.dump()), 0
+        self.times = sorted(self.times + other.times)
 
     def dump(self) -> list[int]:
         """Return the times as plain data."""
-        return self.times[self._first :]
+        return list(self.times)
 
     def load(self, times: list[int]) -> None:
         """Restore the times of an earlier process."""
-        self.times, self._first = list(times), 0
+        self.times = list(times)

@@ -175,7 +175,7 @@ def _max_position(case: OrderCase, book: ScopeBook, _: Limits) -> float | None:
 def _makes_no_position_worse(case: OrderCase, book: ScopeBook, limits: Limits) -> bool:
     most = (limits.max_position or 0.0) * TOLERANCE
     return all(
-        after <= most or after <= before
+        after <= most or after <= before + SMALLEST
         for each in worst_cases(case, book)
         for before, after in zip(each.before, each.after, strict=True)
     )
@@ -204,7 +204,7 @@ def _max_gross_exposure(case: OrderCase, book: ScopeBook, _: Limits) -> float | 
 
 
 def _makes_no_exposure_larger(case: OrderCase, book: ScopeBook, _: Limits) -> bool:
-    return all(max(each.after) <= max(each.before) for each in worst_cases(case, book))
+    return all(max(each.after) <= max(each.before) + SMALLEST for each in worst_cases(case, book))
 
 
 def _net(case: OrderCase, book: ScopeBook) -> tuple[float | None, float | None]:
@@ -231,7 +231,7 @@ def _makes_no_side_larger(case: OrderCase, book: ScopeBook, limits: Limits) -> b
     worst = worst_cases(case, book)
     return all(
         (total is not None and round(total, MONEY) <= most)
-        or all(each.after[side] <= each.before[side] for each in worst)
+        or all(each.after[side] <= each.before[side] + SMALLEST for each in worst)
         for side, total in enumerate(_net(case, book))
     )
 

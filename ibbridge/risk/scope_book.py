@@ -71,7 +71,7 @@ class ScopeBook:
     def claim(self, claim: Claim, prices: Prices) -> Holding:
         """Add a claim on an instrument of these prices. Return the holding, which must be counted anew."""
         held = self.holding(claim.part, prices)
-        held.claims[claim.name] = claim
+        held.add(claim)
         if not claim.is_over:
             self.open_orders[claim.place, claim.side] += 1
         self._work(claim, 1)
@@ -80,7 +80,7 @@ class ScopeBook:
     def release(self, claim: Claim) -> Holding | None:
         """Remove a claim. Return the holding, which must be counted anew."""
         held = self.holdings.get(claim.place)
-        if held is None or held.claims.pop(claim.name, None) is None:
+        if held is None or not held.drop(claim):
             return None
         if not claim.is_over:
             self._close(claim)

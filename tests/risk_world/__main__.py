@@ -42,6 +42,8 @@ def main() -> int:
                 failed += 1
                 if failed <= 5:
                     print(fault, flush=True)
+            if steps // 50_000 > (steps - done) // 50_000:
+                print(f"{steps} steps in {time.monotonic() - began:.0f} s", flush=True)
     print(f"{steps} steps of {len(tasks)} seeds in {time.monotonic() - began:.0f} s, {failed} disagreements")
     print(", ".join(f"{name} {count}" for name, count in sorted(seen.items())))
     return 1 if failed else 0

@@ -764,13 +764,13 @@ def measured(life: Life, order: ProposedOrder, limits: Limits) -> list[tuple[str
             ("max_position", after[side])
             for before, after in changed
             for side in (0, 1)
-            if over(after[side], limit) and after[side] > before[side]
+            if over(after[side], limit) and after[side] > before[side] + 1e-9
         ]
-    if has("max_gross_exposure") and any(max(after) > max(before) for before, after in changed):
+    if has("max_gross_exposure") and any(max(after) > max(before) + 1e-9 for before, after in changed):
         found.append(("max_gross_exposure", life.gross(order)))
     if has("max_net_exposure"):
         for side, value in enumerate(life.net(order)):
-            if any(after[side] > before[side] for before, after in changed):
+            if any(after[side] > before[side] + 1e-9 for before, after in changed):
                 found.append(("max_net_exposure", value))
     if has("max_daily_notional") and not life.reduces(order):
         found.append(("max_daily_notional", life.day_notional(order)))
