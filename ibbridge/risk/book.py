@@ -475,6 +475,18 @@ class TradingBook:
             self.prices.setdefault(con_id, self.prices.pop(instrument))
         for book in self.scopes.values():
             self._move(book, instrument, con_id)
+        for order in self.working.values():
+            if order.former is not None:
+                before, quantity, parts = order.former
+                moved = (part._replace(place=con_id) if part.place == instrument else part for part in parts)
+                order.former = before, quantity, tuple(moved)
+        for scope in [scope for scope, book in self.scopes.items() if con_id in book.holdings]:
+            if scope[0] == "account":
+                self._compare(con_id, scope[1], self.now)
+        for book in self.scopes.values():
+            if con_id in book.holdings:
+                self._settle(book, book.holdings[con_id])
+                book.add_up()
 
     def _move(self, book: ScopeBook, old: str, new: int) -> None:
         moved = book.remove(old)
@@ -487,8 +499,6 @@ class TradingBook:
                 book.fill_times(new, side).merge(times)
             if count := book.open_orders.pop((old, side), 0):
                 book.open_orders[new, side] += count
-        self._settle(book, held)
-        book.add_up()
 
     def _settle(self, book: ScopeBook, held: Holding, *, claims: bool = True) -> None:
         symbol_rate = self.rate(held.symbol) if held.sec_type == FOREX else None

@@ -145,8 +145,10 @@ def _worst_case(case: OrderCase, held: Holding | None, part: Part) -> Worst:
     if not held.linked and not order.parent and not order.oca_group and case.name not in held.claims:
         after = rise + bought, fall + sold
         unit = held.unit
-        if unit is None and part.unit is not None:
-            unit = part.unit if not held.claims else held.order_unit and max(held.order_unit, part.unit)
+        if unit is None and part.unit is not None and not held.claims:
+            unit = part.unit
+        elif unit is None and part.unit is not None and held.order_unit is not None:
+            unit = max(held.order_unit, part.unit)
     else:
         claims = claims_after(case, held, part)
         bought, sold = reach(claims)

@@ -68,6 +68,7 @@ class Life:
         self.rejects: list[list[int]] = []
         self.same: list[list[Any]] = []  # time, name, what makes it the same
         self.tripped: int | None = None
+        self.named: dict[str, int] = {}
         # every scope, to know what is held by anybody
         self.every: dict[tuple[str, str], dict[Any, list[float]]] = {}
         self.event = 0
@@ -142,6 +143,26 @@ class Life:
     def on_mentioned(self, order: ProposedOrder) -> None:
         for part in self.parts(order):
             self.know(part["place"], part["contract"])
+
+    def on_identify(self, instrument: str, con_id: int) -> None:
+        """Call a place by its conId from now on."""
+        self.named[instrument] = con_id
+        for table in (self.price, self.first_price, self.known, self.position, self.before, self.cash):
+            rename(table, instrument, con_id)
+        for scope in self.every.values():
+            rename(scope, instrument, con_id)
+        for by_account in (self.executed_in, self.reported, self.moved):
+            for account, place in list(by_account):
+                if place == instrument:
+                    rename(by_account, (account, place), (account, con_id))
+        for account, place in self.moved:
+            if place == con_id:
+                self.moved[account, place] = self.now
+        for fill in self.fills:
+            fill[1] = con_id if fill[1] == instrument else fill[1]
+        for order in self.orders.values():
+            for part in [*order["parts"], *(order["former"][1] if order["former"] else ())]:
+                part["place"] = con_id if part["place"] == instrument else part["place"]
 
     def on_revalue(self, now: int) -> None:
         self.at(now)
@@ -338,7 +359,7 @@ class Life:
     # -- questions
 
     def place(self, instrument: str, con_id: int) -> Any:
-        return con_id or instrument
+        return con_id or self.named.get(instrument, instrument)
 
     def know(self, place: Any, contract: Any) -> None:
         self.known.setdefault(place, contract)
@@ -641,6 +662,11 @@ def part_of(place: Any, side: int, quantity: float, ratio: float, unit: float | 
         "place": place, "side": side, "quantity": quantity, "ratio": ratio, "unit": unit, "contract": contract,
         "executed": 0.0, "whole": quantity,
     }  # fmt: skip
+
+
+def rename(table: dict[Any, Any], old: Any, new: Any) -> None:
+    if old in table:
+        table[new] = table.pop(old)
 
 
 def contract_of(fill: Any) -> Any:

@@ -86,6 +86,7 @@ class RiskWorld:
         self.judge = Judge(self.policy)
         self.gate = RiskGate(self.policy, TradingBook(self.market), self.market)
         self.serial = 0
+        self.con_id = 0
         self.fills: list[TradeFill] = []
         self.late: list[tuple[ProposedOrder, Any, float]] = []
         self.seen = {"asked": 0, "allowed": 0, "refused": 0, "fills": 0, "restarts": 0}
@@ -224,7 +225,7 @@ class RiskWorld:
             f"k{self.serial}",
             r.choice(ACCOUNTS),
             each.name,
-            each.con_id,
+            self.con_id_of(each),
             each.symbol,
             each.sec_type,
             each.exchange,
@@ -312,7 +313,8 @@ class RiskWorld:
                     (0.88, self.report),
                     (0.95, self.move),
                     (0.96, self.foreign),
-                    (0.97, self.resume),
+                    (0.963, self.resume),
+                    (0.97, self.identify),
                     (0.985, self.restart),
                     (1.0, self.jump),
                 )
@@ -407,7 +409,7 @@ class RiskWorld:
         side = part.side if part is not None else order.side
         at = self.now if self.random.random() < 0.95 else self.now - 86_400 * S
         fill = TradeFill(
-            order.name, order.account, each.name, each.con_id, each.symbol, each.sec_type, each.currency,
+            order.name, order.account, each.name, self.con_id_of(each), each.symbol, each.sec_type, each.currency,
             each.multiplier, side, quantity, self.price(each), at,
         )  # fmt: skip
         self.fills.append(fill)
@@ -478,7 +480,7 @@ class RiskWorld:
         held = book.scope(("account", account)).holdings.get(book.place(each.name, each.con_id))
         quantity = held.position if held and r.random() < 0.5 else r.choice((0.0, 10.0, -10.0, 100.0))
         contract = {
-            "conId": each.con_id, "symbol": each.symbol, "secType": each.sec_type, "currency": each.currency,
+            "conId": self.con_id_of(each), "symbol": each.symbol, "secType": each.sec_type, "currency": each.currency,
             "multiplier": each.multiplier,
         }  # fmt: skip
         book.reported(account, each.name, contract, quantity, self.now)
@@ -503,6 +505,16 @@ class RiskWorld:
         order = dataclasses.replace(self.order(), client="ext", fault="")
         self.gate.works(order, self.now)
         self.note("works", order, self.now)
+
+    def identify(self) -> None:
+        """Let TWS name the conId of the instrument that is known by its key alone."""
+        if not self.con_id:
+            self.con_id = 14_204
+            self.gate.book.identify(INSTRUMENTS[1].name, self.con_id)
+            self.note("identify", INSTRUMENTS[1].name, self.con_id)
+
+    def con_id_of(self, each: Instrument) -> int:
+        return each.con_id or (self.con_id if each is INSTRUMENTS[1] and self.random.random() < 0.7 else 0)
 
     def resume(self) -> None:
         scope: Any = self.random.choice((("all", ""), ("account", "DU1"), ("client", "alpha"), ("client", "beta")))

@@ -512,6 +512,28 @@ def test_what_is_under_a_key_moves_to_the_con_id():
     assert desk.refuses(90) == set()
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_change_that_is_on_its_way_moves_to_the_con_id(taken):
+    desk = Desk(max_position=100)
+    order = desk.place(60, con_id=0)
+    desk.gate.accepted(dataclasses.replace(order, quantity=80.0, changes=order.name), desk.now)
+    desk.gate.book.identify("AAPL", 265598)
+    desk.gate.book.settled(order.name, taken=taken)
+    assert desk.refuses(20 if taken else 40) == set()
+    assert desk.refuses(21 if taken else 41) == {"max_position"}
+
+
+def test_a_position_that_was_counted_under_two_names_is_right_after_ten_seconds():
+    desk = Desk("account", max_position=100)
+    desk.fill(desk.place(60, con_id=0), 60)
+    desk.gate.book.reported("DU1", "AAPL-STK", CONTRACT, 60.0, desk.now)
+    desk.gate.book.identify("AAPL", 265598)
+    assert desk.refuses(1) == {"max_position"}
+    desk.wait(10)
+    assert desk.refuses(40) == set()
+    assert desk.refuses(41) == {"max_position"}
+
+
 # -- money
 
 
@@ -543,6 +565,13 @@ def test_an_order_is_valued_as_soon_as_its_price_is_known_and_stays_so():
     desk.gate.accepted(dataclasses.replace(order, quantity=50.0, changes=order.name), desk.now)
     desk.gate.book.settled(order.name, taken=True)
     assert desk.refuses(298) == set()
+
+
+def test_an_order_of_another_program_without_a_price_makes_no_other_worth_nothing():
+    desk = Desk("account", max_gross_exposure=5000)
+    desk.gate.works(desk.order(1, client="ext", order_type="MKT", limit_price=None), desk.now)
+    assert desk.refuses(99) == set()
+    assert desk.refuses(100) == {"max_gross_exposure"}
 
 
 @RESTARTS
