@@ -76,7 +76,7 @@ KNOWN = 100_000
 AUDITED = 20_000
 """Orders whose records are measured."""
 
-OF_ORDER, OF_COMMAND = 20.0, 4.0
+OF_ORDER, OF_COMMAND = 30.0, 4.0
 """Aims for them: µs before the bytes of an order leave, and before a command is answered."""
 
 CONTRACT = contract(0)
