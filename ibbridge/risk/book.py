@@ -481,7 +481,7 @@ class TradingBook:
                 moved = (part._replace(place=con_id) if part.place == instrument else part for part in parts)
                 order.former = before, quantity, tuple(moved)
         for scope in [scope for scope, book in self.scopes.items() if con_id in book.holdings]:
-            if scope[0] == "account":
+            if scope[0] == "account" and self.scopes[scope].holdings[con_id].moved_at:
                 self._compare(con_id, scope[1], self.now)
         for book in self.scopes.values():
             if con_id in book.holdings:

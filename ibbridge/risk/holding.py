@@ -24,6 +24,10 @@ SMALLEST = 1e-9
 """Quantities up to this are remainders of sums: nothing is traded in smaller parts."""
 
 
+PENNY = 1e-6
+"""Sums of money below this are remainders."""
+
+
 class Part(NamedTuple):
     """Instrument that an order trades: a plain order has one part, a combination one for each leg.
 
@@ -245,7 +249,7 @@ class Holding:
         self.profit = self._profit()
 
     def _profit(self) -> float | None:
-        if not self.position and not self.start_position and not self.cash:
+        if not self.position and not self.start_position and abs(self.cash) < PENNY:
             return 0.0
         mark, start = self.mark, self.start_mark
         if self.worth is None or (self.position and mark is None) or (self.start_position and start is None):

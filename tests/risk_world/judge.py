@@ -646,7 +646,7 @@ class Life:
         for place in set(self.position) | set(self.cash) | set(self.before):
             held, before = round(self.position.get(place, 0.0), 9), round(self.before.get(place, 0.0), 9)
             cash = self.cash.get(place, 0.0)
-            if not held and not before and not cash:
+            if not held and not before and abs(cash) < 1e-6:
                 continue
             _, _, _, currency, multiplier = self.known[place]
             rate = self.rates.get(currency)
