@@ -68,6 +68,7 @@ from ibbridge.orders.groups import OrderGroups
 from ibbridge.orders.halt_check import HaltCheck
 from ibbridge.orders.journal import OrderJournal
 from ibbridge.orders.known_contracts import KnownContracts
+from ibbridge.orders.limit_taker import LimitTaker
 from ibbridge.orders.market_facts import PublishedMarkets
 from ibbridge.orders.mass_cancels import HALT, MassCancels
 from ibbridge.orders.modification import OrderModification
@@ -100,12 +101,12 @@ from ibbridge.requests.request_factory import RequestFactory
 from ibbridge.requests.service import RequestService
 from ibbridge.requests.timeouts import RequestTimeouts
 from ibbridge.requests.tracker import RequestTracker
+from ibbridge.risk import settings as risk_settings
 from ibbridge.risk.book import TradingBook
 from ibbridge.risk.evaluation import RiskGate
 from ibbridge.risk.gate import TradingGate
 from ibbridge.risk.halt import Halts
 from ibbridge.risk.liveness import Liveness
-from ibbridge.risk.settings import policy as risk_policy
 from ibbridge.security.audit import NO_AUDIT
 from ibbridge.security.declared_names import DeclaredNames
 from ibbridge.security.instrument_rights import InstrumentKeys
@@ -151,6 +152,7 @@ if TYPE_CHECKING:
     from ibbridge.config.model import Config
     from ibbridge.monitoring.log_writer import LogWriter
     from ibbridge.recording.writer import Recorder
+    from ibbridge.risk.limits import RiskPolicy
     from ibbridge.security.access import Access
     from ibbridge.security.audit import DaemonAudit
     from ibbridge.security.identity import Peerage
@@ -354,7 +356,11 @@ def assemble(config: Config, outside: Outside) -> Parts:
     store_watch = StoreWatch(store, streams.events, clock)
     health_checks = HealthChecks(streams.alarms, config.tws.not_ready_alarm, config.store.slow, clock.monotonic())
     sample = partial(_sample, config, tws.session, outside, orders, (mass_cancels, dead_man))
-    takers = (AlarmTaker(orders.gate, health_checks), SecurityTaker(guards.access, guards.policy, guards.audience, bus))
+    takers = (
+        AlarmTaker(orders.gate, health_checks),
+        SecurityTaker(guards.access, guards.policy, guards.audience, bus),
+        LimitTaker(orders.risk, limits_of),
+    )
     reloader: Reloader = Reloader(config, outside.reread, takers, streams.events, outside.audit)
     health = HealthWatch(health_checks, sample, orders.gate.window, clock)
     process = ProcessWatch(
@@ -560,11 +566,17 @@ def _cancels(
     return mass_cancels, DeadMan(streams.liveness, orders.registry, mass_cancels, certainty, outside.clock)
 
 
+def limits_of(config: Config) -> RiskPolicy:
+    """Return the limits of a configuration, those of roles and clients included. Raise ConfigError with all faults."""
+    rules = credentials.access_rules(config.security)
+    return risk_settings.policy(config.risk, risk_settings.of_rights(rules, config.security.roles))
+
+
 def _risk(config: Config, streams: Streams, tws: Tws, requests: Requests, clock: TimerClock) -> RiskControl:
     contracts = KnownContracts()
     names = {str(instrument_key(contract)): name for name, contract in config.instruments.items()}
     facts = PublishedMarkets(streams.publisher, contracts, requests.calendar, requests.registry, names)
-    gate = RiskGate(risk_policy(config.risk), TradingBook(facts), facts)
+    gate = RiskGate(limits_of(config), TradingBook(facts), facts)
     records = BookRecords(streams.journal, gate.book.dump)
     keeper = BookKeeper(gate, Proposals(contracts, tws.sender), PositionRows(streams.publisher), records, clock)
     lookup = ContractLookup(requests.issuer, contracts, requests.calendar, clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from typing import TYPE_CHECKING
 
+from ibbridge import wiring
 from ibbridge.config import credentials, loader
 from ibbridge.config.model import ConfigError
 from ibbridge.monitoring.printable import printable
@@ -36,7 +37,9 @@ def run(options: argparse.Namespace) -> int:
     code = 0
     for file in options.file:
         try:
-            rights = [*who_may(loader.load(file))]
+            config = loader.load(file)
+            wiring.limits_of(config)
+            rights = [*who_may(config)]
         except ConfigError as error:
             print(*map(printable, error.faults), sep="\n")
             code = 2

@@ -25,6 +25,13 @@ RELOADABLE = frozenset(
         "tws.restart_windows",
         "tws.not_ready_alarm",
         "store.slow",
+        "risk.mode",
+        "risk.warn_at",
+        "risk.base_currency",
+        "risk.allow_live",
+        "risk.all",
+        "risk.accounts",
+        "risk.clients",
     )
 )
 """Settings that take effect at once. The others belong to sockets, files and ids that only a restart makes anew."""

@@ -114,8 +114,8 @@ class PublishedMarkets:
         TWS says it with the values of an account, in the base currency of that account. Else the quote of the pair of
         currencies says it.
         """
-        if currency == self.base:
-            return 1.0
+        if currency == self.base or not self.base:  # without a base currency there are no limits of money
+            return 1.0 if self.base else None
         for channels in self._publisher.holding(("acct",), _VALUES).values():
             rates = {name: rate for channel in channels for name, rate in _rates(channel)}
             if (one := rates.get(currency)) and (base := rates.get(self.base)):

@@ -71,11 +71,13 @@ class RiskControl:
         self._facts = facts
         self._lookup = lookup
         self._clock = clock
+        self._counts_ticks = _counts_ticks(keeper.gate.policy)
         self._tripped: set[tuple[str, str]] = set()
 
     def set_policy(self, policy: RiskPolicy, base: str) -> None:
         """Change all limits, and the currency in which they are. What was counted stays."""
         self._facts.base = base
+        self._counts_ticks = _counts_ticks(policy)
         self._gate.set_policy(policy)
 
     # -- before an order is accepted
@@ -108,7 +110,7 @@ class RiskControl:
         else:
             decisions = self._gate.evaluate_group(proposed, now)
         for decision, contract in zip(decisions, contracts, strict=True):
-            if any(map(_wants_details, decision.checks)):
+            if self._counts_ticks or any(map(_is_unknown, decision.breaches)):
                 self._lookup.ask(contract)
             self.reports.decided(decision)
         refused = next((decision for decision in decisions if not decision.allowed), None)
@@ -179,10 +181,15 @@ class RiskControl:
         self._tripped = tripped  # type: ignore[assignment]
 
 
-def _wants_details(check: RiskCheck) -> bool:
+def _is_unknown(check: RiskCheck) -> bool:
     """Return True if a check may say more once TWS has given the details of the contract."""
-    unknown = not check.passed and check.value is None and check.rule not in FOR_EVER
-    return unknown or check.rule == "price_collar_ticks"
+    return check.value is None and check.rule not in FOR_EVER
+
+
+def _counts_ticks(policy: RiskPolicy) -> bool:
+    """Return True if a limit is in steps of the price, which the details of a contract say."""
+    every = (policy.all, *policy.accounts.values(), *policy.clients.values())
+    return any(limits.price_collar_ticks is not None for limits in every)
 
 
 def fault_of(decision: Decision, check: RiskCheck) -> str:

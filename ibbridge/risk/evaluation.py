@@ -151,6 +151,7 @@ class RiskGate:
         self.book = book
         self._facts = facts
         self._plans: dict[tuple[str, str], _LimitPlan] = {}
+        self._last: OrderCase | None = None
         self._near: set[tuple[str, RiskScope]] = set()
         self._count = 0
 
@@ -208,9 +209,13 @@ class RiskGate:
         return self.policy.for_account(name) if kind == "account" else self.policy.for_client(name)
 
     def _case(self, order: ProposedOrder, now: int) -> OrderCase:
+        last = self._last
+        if last is not None and last.order is order and last.now == now:  # decided on a moment ago
+            return last
         self.book.begin(now)
         plan = self._plan(order.client, order.account)
-        return OrderCase(order, self.book, self._facts, plan.terms, now)
+        self._last = case = OrderCase(order, self.book, self._facts, plan.terms, now)
+        return case
 
     def _plan(self, client: str, account: str) -> _LimitPlan:
         plan = self._plans.get((client, account))

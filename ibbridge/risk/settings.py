@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibbridge.config.model import ConfigError
 from ibbridge.risk.limits import IB_OPEN_ORDERS, LimitFaults, Limits, RiskPolicy, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ibbridge.config.model import RiskConfig
+    from ibbridge.security.access import AccessRules
+    from ibbridge.security.policy_terms import Terms
 
 IN_MONEY = (
     "max_order_notional",
@@ -43,8 +45,36 @@ class ConfiguredPolicy(RiskPolicy):
         return found
 
 
-def policy(config: RiskConfig, rights: Mapping[str, Mapping[str, Any]] | None = None) -> ConfiguredPolicy:
-    """Return the policy of a configuration. `rights`: limits of roles and clients, by client. The strictest hold.
+class GivenLimits(NamedTuple):
+    """Limits of a client that stand outside of the section `risk`, and the place where they stand."""
+
+    client: str
+    limits: Mapping[str, Any]
+    where: str
+
+
+def of_rights(rules: AccessRules, roles: Mapping[str, Terms]) -> Iterator[GivenLimits]:
+    """Yield the limits of roles and of clients in the section `security`.
+
+    The limits of a role whose peers have no names of their own hold for every client.
+    """
+    for client in rules.clients:
+        yield GivenLimits(client.name, client.policy.limits, f"security.clients.{client.name}.limits")
+        yield from _of_role(client.name, client.role, roles)
+    for role in (rules.ipc_role, rules.loopback_role):
+        yield from _of_role(EVERY, role, roles)
+
+
+def _of_role(client: str, role: str, roles: Mapping[str, Terms]) -> Iterator[GivenLimits]:
+    seen: set[str] = set()
+    while role in roles and role not in seen:
+        seen.add(role)
+        yield GivenLimits(client, roles[role].limits, f"security.roles.{role}.limits")
+        role = roles[role].like
+
+
+def policy(config: RiskConfig, further: Iterable[GivenLimits] = ()) -> ConfiguredPolicy:
+    """Return the policy of a configuration. `further` limits of clients hold, too: the strictest do.
 
     Raise `ConfigError` with the faults of all limits.
     """
@@ -52,8 +82,8 @@ def policy(config: RiskConfig, rights: Mapping[str, Mapping[str, Any]] | None = 
     whole = _parsed(config.all, "risk.all", faults)
     accounts = {name: _parsed(given, f"risk.accounts.{name}", faults) for name, given in config.accounts.items()}
     clients = {name: _parsed(given, f"risk.clients.{name}", faults) for name, given in config.clients.items()}
-    for name, given in (rights or {}).items():
-        more = _parsed(given, f"security: limits of {name}", faults)
+    for name, given, where in further:
+        more = _parsed(given, where, faults)
         clients[name] = clients[name].merged(more) if name in clients else more
     every = {"": whole, **accounts, **clients}
     if not config.base_currency and any(
@@ -61,7 +91,7 @@ def policy(config: RiskConfig, rights: Mapping[str, Mapping[str, Any]] | None = 
     ):
         faults.append(f"risk.base_currency: is missing; limits of amounts need it ({', '.join(IN_MONEY)})")
     if faults:
-        raise ConfigError(faults)
+        raise ConfigError([*dict.fromkeys(faults)])
     of_all = accounts.get(EVERY, Limits())
     if of_all.max_open_orders is None:
         of_all = replace(of_all, max_open_orders=IB_OPEN_ORDERS)

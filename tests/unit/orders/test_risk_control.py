@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ibbridge.config.model import RiskConfig
+from ibbridge.risk import settings
 from tests.support.daemon_core import AAPL, LIMIT, Middle, refusal
 
 ACCOUNT = "DU1"
@@ -270,3 +271,63 @@ def test_an_order_that_waits_is_checked_again_before_it_leaves() -> None:
     state = [heard.data for heard in desk.published if heard.topic == "ord.a.two.orderState."][-1]
     assert (state["state"], state["reason"]) == ("done", "not_sent")
     assert "reject_breaker" in state["lastError"]["text"]
+
+
+def test_a_decision_is_explained_to_the_owner_of_the_order_and_to_nobody_else() -> None:
+    desk = Desk(max_order_quantity=100)
+    error = risk("max_order_quantity", desk, "k", totalQuantity=101)
+
+    def explain(client: str, **args: Any) -> dict[str, Any]:
+        return desk.call({"id": f"{client}-{args}", "cmd": "riskExplain", "client": client, "args": args})
+
+    result = explain("a", decision=error["decision"])["result"]
+    failed = [check for check in result["checks"] if not check["passed"]]
+    assert [(check["rule"], check["limit"], check["value"]) for check in failed] == [("max_order_quantity", 100, 101)]
+    assert not result["allowed"]
+    assert explain("a", key="k")["result"]["decision"] == error["decision"]
+    assert explain("b", decision=error["decision"])["error"]["code"] == "E_ARG"
+    assert explain("a")["error"]["code"] == "E_ARG"
+
+
+def test_resume_opens_the_breaker() -> None:
+    desk = Desk(reject_breaker=1)
+    desk.error(desk.ordered("k1")["orderId"], 201, "Order rejected - reason:no")
+    risk("reject_breaker", desk, "k2")
+    assert desk.call({"id": 1, "cmd": "resume", "client": "op", "args": {}})["ok"]
+    desk.ordered("k2")
+
+
+def test_limits_change_while_the_daemon_runs_and_what_was_counted_stays() -> None:
+    desk = Desk(clients_position(300))
+    desk.ordered("one", totalQuantity=200)
+    policy = settings.policy(clients_position(250))
+    desk.parts.orders.risk.set_policy(policy, "USD")
+    assert risk("max_position", desk, "two", totalQuantity=51)["value"] == 251
+
+
+def test_a_contract_by_its_con_id_alone_is_asked_for_and_taken_once_tws_has_named_it() -> None:
+    desk = Desk(symbols=["AAPL"], max_order_notional=1_000_000)
+    option = {"conId": 7, "exchange": "SMART"}
+    risk("symbols", desk, "k", contract=option)
+    desk.parts.orders.risk.keeper.proposals.contracts.learn({**AAPL, "conId": 7, "secType": "STK"})
+    desk.ordered("k", contract=option)
+
+
+def test_an_unknown_price_is_refused_until_a_client_has_subscribed_to_it() -> None:
+    desk = Desk(max_order_notional=1_000_000)
+    error = risk("max_order_notional", desk, "k", orderType="MKT", lmtPrice=None)
+    assert error["value"] is None
+    assert error["outcome"] == "not_sent"
+    assert "md.AAPL-STK-SMART-USD." in error["message"]
+    number = desk.subscribe()
+    for kind, price in ((1, 149.0), (2, 151.0), (4, 150.0)):
+        desk.tick(number, price, kind)
+    desk.ordered("k", orderType="MKT", lmtPrice=None)
+
+
+def test_the_exercise_of_an_option_is_judged_too() -> None:
+    desk = Desk(max_order_quantity=5)
+    option = {**AAPL, "secType": "OPT", "lastTradeDateOrContractMonth": "20260116", "strike": 150.0, "right": "C"}
+    args: dict[str, Any] = {"contract": {**option, "multiplier": "100"}, "exerciseAction": 1, "exerciseQuantity": 6}
+    assert refusal("E_RISK", desk.ask, "exerciseOptions", key="x", **args).more["value"] == 6
+    desk.ask("exerciseOptions", key="x", **{**args, "exerciseQuantity": 5})
