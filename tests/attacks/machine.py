@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -31,7 +30,15 @@ PYTHON = (3, 11)
 """The Python of that suite: the wheels that are installed are of this one."""
 
 INCLUDED = "systemd,systemd-sysv,dbus,python3,python3-venv"
-TOOLS = ("debootstrap", "systemd-nspawn", "nsenter")
+FETCH = f"""
+mount -t tmpfs -o size=1G,mode=0755 none "$1"
+debootstrap --variant=minbase --include={INCLUDED} {SUITE} "$1" {MIRROR}
+rm -rf "$1"/var/cache/apt/archives
+tar cf "$2" -C "$1" .
+"""
+"""Script that fetches the tree into the directory $1, in memory, and packs it as $2."""
+
+TOOLS = ("debootstrap", "systemd-nspawn", "nsenter", "unshare")
 
 PATIENCE = 60.0
 """Seconds for one command in the container; all take a few at most."""
@@ -51,20 +58,33 @@ def make(seconds: float) -> Path:
     if os.getuid() != 0:
         raise NoMachineError("only root can boot a container")
     KEPT.parent.mkdir(exist_ok=True)
+    part = KEPT.with_suffix(f".{os.getpid()}")
     with tempfile.TemporaryDirectory(prefix="ibdebian", dir="/var/tmp") as directory:
-        tree, packed = Path(directory) / "tree", Path(directory) / "tree.tar"
-        command = ["debootstrap", "--variant=minbase", f"--include={INCLUDED}", SUITE, str(tree), MIRROR]
+        # In namespaces of its own: if it is broken off, its children end and its mounts are gone. In memory, because
+        # dpkg waits for the disk after each file.
+        command = [
+            "unshare",
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "--mount-proc",
+            "sh",
+            "-e",
+            "-c",
+            FETCH,
+            "sh",
+        ]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+            done = subprocess.run([*command, directory, part], capture_output=True, timeout=seconds, check=False)
+            if done.returncode:
+                said = (done.stdout + done.stderr).decode(errors="replace")
+                raise NoMachineError(f"debootstrap failed: {said[-500:]}")
+            part.rename(KEPT)
         except subprocess.TimeoutExpired:
             raise NoMachineError(f"{MIRROR} did not give Debian {SUITE} within {seconds:.0f} s") from None
-        if done.returncode:
-            raise NoMachineError(f"debootstrap failed: {(done.stdout + done.stderr)[-500:]}")
-        shutil.rmtree(tree / "var/cache/apt/archives", ignore_errors=True)
-        with tarfile.open(packed, "w") as archive:
-            archive.add(tree, ".")
-        shutil.copyfile(packed, KEPT.with_suffix(".part"))
-        KEPT.with_suffix(".part").rename(KEPT)
+        finally:
+            part.unlink(missing_ok=True)
     return KEPT
 
 

@@ -45,7 +45,7 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     if sys.version_info[:2] != PYTHON:
         pytest.skip(f"the container has Python {PYTHON[0]}.{PYTHON[1]}, for which this one builds no wheel")
     try:
-        with Machine(75.0) as booted:
+        with Machine(45.0) as booted:
             install(booted, tmp_path_factory)
             yield booted
     except NoMachineError as error:
@@ -61,7 +61,7 @@ def install(machine: Machine, directories: pytest.TempPathFactory) -> None:
     wheel = build("build_wheel", source, wheels)
     needed = ["pyzmq", "msgpack", "pyyaml", "protobuf"]
     download = [sys.executable, "-m", "pip", "download", "--quiet", "--only-binary=:all:", "--dest", str(wheels)]
-    done = subprocess.run([*download, *needed], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([*download, *needed], capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:
         raise NoMachineError(f"the packages cannot be downloaded: {done.stderr[-300:]}")
     machine.run("python3", "-m", "venv", "/opt/ibbridge")
