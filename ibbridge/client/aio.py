@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import zmq
 
+from ibbridge.client import commands as command_words
 from ibbridge.client import request as requests
 from ibbridge.client.asyncio_feed import USER, AsyncioCommands, AsyncioFeed
 from ibbridge.client.asyncio_orders import AsyncioOrders
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from ibbridge.client.commands import Command, Reply
     from ibbridge.client.endpoints import Endpoint
+    from ibbridge.client.lifeline import Lifeline
     from ibbridge.client.message import Message
     from ibbridge.client.request import Request
 
@@ -55,11 +57,15 @@ def _close_there(feed: AsyncioFeed, commands: AsyncioCommands, context: zmq.Cont
         closed.set_result(None)
 
 
-def _abandon(feed: AsyncioFeed, commands: AsyncioCommands, context: zmq.Context[Any]) -> None:
+def _abandon(
+    feed: AsyncioFeed, commands: AsyncioCommands, context: zmq.Context[Any], lifelines: list[Lifeline]
+) -> None:
     """Close the sockets of a client that was garbage-collected without `close`, and warn. A finalizer calls it."""
     if not feed.ours:
         return
     warnings.warn("a client was not closed: close it, or use it in an async with block", ResourceWarning, stacklevel=2)
+    for each in lifelines:
+        each.stop(logout=False)
     if feed.foreign():
         feed.loop.call_soon_threadsafe(_close, feed, commands, context)
     else:
@@ -69,8 +75,9 @@ def _abandon(feed: AsyncioFeed, commands: AsyncioCommands, context: zmq.Context[
 class Connecting:
     """Awaitable and context manager that `connect` returns: `await` yields a client, `async with` also closes it."""
 
-    def __init__(self, client: Client, *, tws: bool) -> None:
+    def __init__(self, client: Client, said: dict[str, Any], *, tws: bool) -> None:
         self._client = client
+        self._said = said
         self._tws = tws
 
     def __await__(self) -> Generator[Any, None, Client]:
@@ -79,6 +86,7 @@ class Connecting:
     async def __aenter__(self) -> Client:
         try:
             await self._client.start()
+            await self._client.greet(self._said)
             if self._tws:
                 await self._client.wait_for_tws()
         except BaseException:
@@ -89,7 +97,7 @@ class Connecting:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._client.close()
+        await self._client.close(logout=command_words.is_orderly(kind))
 
 
 def connect(
@@ -102,13 +110,16 @@ def connect(
     tws: bool = True,
     key: str | os.PathLike[str] | None = None,
     server_key: str | os.PathLike[str] | None = None,
+    cancel_on_disconnect: str | None = None,
+    window: float | None = None,
+    ttl: float | None = None,
 ) -> Connecting:
     """Connect to a daemon as `client`, with the arguments of `ibbridge.client.connect`. Await the result.
 
     The call itself needs a running event loop.
     """
     made = Client(client, *both(pub, rep, key, server_key), prefix=prefix, timeout=timeout)
-    return Connecting(made, tws=tws)
+    return Connecting(made, command_words.hello(cancel_on_disconnect, window, ttl), tws=tws)
 
 
 class Client(AsyncioOrders):
@@ -137,7 +148,8 @@ class Client(AsyncioOrders):
             context.destroy(linger=0)
             raise
         self._context = context
-        self._abandoned = weakref.finalize(self, _abandon, self._feed, self._commands, context)
+        self._lifelines: list[Lifeline] = []  # one, from `greet` on
+        self._abandoned = weakref.finalize(self, _abandon, self._feed, self._commands, context, self._lifelines)
         self._abandoned.atexit = False
 
     async def start(self) -> None:
@@ -156,8 +168,21 @@ class Client(AsyncioOrders):
         await self._join([(Mode.STATE, self._own)], USER)
         self._instruments = (await self.status()).get("instruments") or {}
 
-    async def close(self) -> None:
-        """Disconnect at once. Subscriptions and orders live on in the daemon: cancel them first to end them.
+    async def greet(self, said: dict[str, Any]) -> None:
+        """Say hello, and from now on that the client is there. `connect` calls this method.
+
+        A thread says that, because the loop stands still while the strategy computes. Raise CommandError if the daemon
+        refuses what is said.
+        """
+        if said:
+            await self.call("hello", **said)
+        self._lifelines.append(self._commands.lifeline(self.name, said))
+        self._lifelines[-1].start()
+
+    async def close(self, *, logout: bool = True) -> None:
+        """Log out, and disconnect at once. Subscriptions live on in the daemon: cancel them first to end them.
+
+        Orders live on too, unless they are to be cancelled at a logout. Without `logout` the client counts as lost.
 
         Any task or callback may call `close`, any number of times; so may a loop of another thread. Iteration over
         messages then ends, a command without its reply raises `NoAnswer`, and other pending calls raise `BridgeError`.
@@ -168,11 +193,17 @@ class Client(AsyncioOrders):
         self._abandoned.detach()
         if not self._feed.foreign():
             _close(self._feed, self._commands, self._context)
+            await self._end_lifelines(logout=logout)
             return
         closed: Future[None] = Future()
         self._feed.loop.call_soon_threadsafe(_close_there, self._feed, self._commands, self._context, closed)
         with suppress(TimeoutError):  # a loop that hangs closes the sockets as soon as it runs again
             await asyncio.wait_for(asyncio.wrap_future(closed), CLOSING)
+        await self._end_lifelines(logout=logout)
+
+    async def _end_lifelines(self, *, logout: bool) -> None:
+        for each in self._lifelines:
+            await asyncio.to_thread(each.stop, logout=logout)
 
     async def __aenter__(self) -> Self:
         return self
@@ -180,7 +211,7 @@ class Client(AsyncioOrders):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.close()
+        await self.close(logout=command_words.is_orderly(kind))
 
     # -- messages
 

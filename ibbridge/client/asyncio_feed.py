@@ -19,6 +19,7 @@ from ibbridge.client.connection import BusConnection
 from ibbridge.client.endpoints import Endpoint
 from ibbridge.client.errors import AuthError, BridgeError, Closed
 from ibbridge.client.inbox import Inbox
+from ibbridge.client.lifeline import Lifeline
 from ibbridge.client.stream_state import Mode
 
 if TYPE_CHECKING:
@@ -224,6 +225,10 @@ class AsyncioCommands(Waiters):
         self._context = context
         self._lock = asyncio.Lock()
         self._open_socket()
+
+    def lifeline(self, client: str, said: dict[str, Any]) -> Lifeline:
+        """Return a lifeline to the same daemon, not started yet. `said` are the arguments of its hello."""
+        return Lifeline(self._endpoint, client, said)
 
     def _open_socket(self) -> None:
         self._socket, self._admission = sockets.requester(self._context, self._endpoint)

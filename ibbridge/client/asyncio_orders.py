@@ -107,14 +107,17 @@ class AsyncioOrders(Dispatch):
         order: Order | object,
         key: str | None = None,
         parent: Request | str | None = None,
+        *,
+        cancel_on_disconnect: str | None = None,
     ) -> PlacedOrder:
         """Place an order under the strategy's own `key`, and return its handle.
 
         The key makes a retry safe: the same key and order again is the same order, never a second one. The default is a
         new unique key, which the handle has as `key`. `parent` is the order that this order depends on: its key, or its
-        handle. `result["orderId"]` is IB's order id, or None for an order that waits for its turn.
+        handle. `cancel_on_disconnect` is the order's own word on what `connect` says for all orders.
+        `result["orderId"]` is IB's order id, or None for an order that waits for its turn.
         """
-        args = order_handle.placing(contract, order, parent)
+        args = order_handle.placing(contract, order, parent, cancel_on_disconnect)
         return cast("PlacedOrder", await self.request("placeOrder", args, key=key))
 
     async def whatIfOrder(self, contract: Contract | object, order: Order | object) -> Request:  # noqa: N802 -- named as IB's requests are
@@ -129,9 +132,10 @@ class AsyncioOrders(Dispatch):
     ) -> list[PlacedOrder]:
         """Place up to 10 orders, all or none, and return their handles.
 
-        Each is a map with `contract`, `order`, and perhaps `key` and `parent`, an order before it; `bracket` makes
-        three. If TWS refuses one, the daemon cancels the others; `on_partial="keep"` keeps them. The same orders under
-        the same keys again are never placed twice. So give keys if you want to be able to try again.
+        Each is a map with `contract`, `order`, and perhaps `key`, `cancel_on_disconnect` and `parent`, an order before
+        it; `bracket` makes three. If TWS refuses one, the daemon cancels the others; `on_partial="keep"` keeps them.
+        The same orders under the same keys again are never placed twice. So give keys if you want to be able to try
+        again.
         """
         args = order_handle.group(orders, on_partial, self._names.new)
         known = [self._track(each["key"]) for each in args["orders"]]

@@ -2,7 +2,8 @@
 
 The client joins the message feed and the command socket. A request subscribes to the topics of its responses before
 its command is sent. Messages go to the callbacks registered for their type, and to the code that iterates over the
-client. The client starts no thread: only `run`, `receive` and iteration call callbacks.
+client. Only `run`, `receive` and iteration call callbacks: the one thread that `connect` starts says that the client is
+there, and does nothing else.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING, Any, Self
 
+from ibbridge.client import commands as command_words
 from ibbridge.client import request as requests
 from ibbridge.client.dispatch import POLL_STATUS, Patience, is_final, no_tws
 from ibbridge.client.endpoints import both
@@ -46,6 +48,7 @@ def _abandon(feed: Feed, commands: ThreadedCommands) -> None:
     if feed.ours:
         warnings.warn("a client was not closed: close it, or use it in a with block", ResourceWarning, stacklevel=2)
         _close(feed, commands)
+        commands.end_lifeline(logout=False)
 
 
 def connect(
@@ -58,6 +61,9 @@ def connect(
     tws: bool = True,
     key: str | os.PathLike[str] | None = None,
     server_key: str | os.PathLike[str] | None = None,
+    cancel_on_disconnect: str | None = None,
+    window: float | None = None,
+    ttl: float | None = None,
 ) -> Client:
     """Connect to a daemon as `client`, and wait until the daemon replies.
 
@@ -70,10 +76,16 @@ def connect(
     `key` is the path of this client's secret certificate, and `server_key` the daemon's public key or the path of its
     certificate, for endpoints that demand keys (or IBBRIDGE_KEY and IBBRIDGE_SERVER_KEY in the environment). Raise
     AuthError if the daemon does not admit the client, NoAnswer if it does not reply in `timeout` seconds.
+
+    `cancel_on_disconnect` says when the daemon cancels the open orders of the strategy: `never`, `loss`, `logout` or
+    `both`. The strategy is lost if its process dies, or hangs for `ttl` seconds; from then it has `window` seconds to
+    come back. `close` logs out; a with block that ends in an exception does not, so that counts as a loss. What is None
+    is as the daemon is configured. A thread of the client tells the daemon that the strategy is there.
     """
     made = Client(client, *both(pub, rep, key, server_key), prefix=prefix, timeout=timeout)
     try:
         made.start()
+        made.greet(command_words.hello(cancel_on_disconnect, window, ttl))
         if tws:
             made.wait_for_tws(timeout)
     except BaseException:
@@ -133,8 +145,19 @@ class Client(ThreadedOrders):
 
     # -- life
 
-    def close(self) -> None:
-        """Disconnect at once. Subscriptions and orders live on in the daemon: cancel them first to end them.
+    def greet(self, said: dict[str, Any]) -> None:
+        """Say hello, and from now on that the client is there. `connect` calls this method.
+
+        Raise CommandError if the daemon refuses what is said.
+        """
+        if said:
+            self.call("hello", **said)
+        self._commands.begin_lifeline(self.name, said)
+
+    def close(self, *, logout: bool = True) -> None:
+        """Log out, and disconnect at once. Subscriptions live on in the daemon: cancel them first to end them.
+
+        Orders live on too, unless they are to be cancelled at a logout. Without `logout` the client counts as lost.
 
         Any thread, callback or signal handler may call `close`, any number of times. Iteration over messages then ends,
         a command without its reply raises `NoAnswer`, and other pending calls raise `BridgeError`. In a forked child
@@ -143,6 +166,7 @@ class Client(ThreadedOrders):
         if self._feed.ours:
             self._abandoned.detach()
             _close(self._feed, self._commands)
+            self._commands.end_lifeline(logout=logout)
 
     disconnect = close
 
@@ -152,7 +176,7 @@ class Client(ThreadedOrders):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        self.close(logout=command_words.is_orderly(kind))
 
     # -- messages
 

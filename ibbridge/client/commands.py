@@ -116,3 +116,14 @@ def unpacked(packed: bytes, rep: str) -> dict[str, Any]:
     if not isinstance(reply, dict):
         raise BridgeError(f"what answers at {rep} is no ibbridge: is rep= the bus.rep of its configuration?")
     return reply
+
+
+def hello(cancel_on_disconnect: str | None, window: float | None, ttl: float | None) -> dict[str, Any]:
+    """Return the arguments of a hello, without those that are not given."""
+    given = {"cancel_on_disconnect": cancel_on_disconnect, "window": window, "ttl": ttl}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def is_orderly(kind: type[BaseException] | None) -> bool:
+    """Return True if a with block ends as the strategy wants it: without an exception, or by `sys.exit`."""
+    return kind is None or issubclass(kind, SystemExit)

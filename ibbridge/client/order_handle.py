@@ -52,9 +52,13 @@ def parts(request: Request) -> dict[str, Any]:
     return {each.name: getattr(request, each.name) for each in fields(Request)}
 
 
-def placing(contract: object, order: object, parent: Request | str | None) -> dict[str, Any]:
+def placing(
+    contract: object, order: object, parent: Request | str | None, cancel_on_disconnect: str | None
+) -> dict[str, Any]:
     """Return the arguments of `placeOrder`."""
     args = requests.bind("placeOrder", (contract, order), {})
+    if cancel_on_disconnect is not None:
+        args["cancel_on_disconnect"] = cancel_on_disconnect
     return args if parent is None else {**args, "parent": requests.key_of(parent)}
 
 

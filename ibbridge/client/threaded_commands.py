@@ -14,6 +14,7 @@ from ibbridge.client import commands, sockets
 from ibbridge.client.endpoints import Endpoint
 from ibbridge.client.errors import AuthError, Closed
 from ibbridge.client.guard import Guard, Waker
+from ibbridge.client.lifeline import Lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,17 @@ class ThreadedCommands:
         self._waker = Waker()
         self._guard = Guard(self._dispose)
         self._gone = gone
+        self._lifeline: Lifeline | None = None
+
+    def begin_lifeline(self, client: str, said: dict[str, Any]) -> None:
+        """Tell the daemon from now on that the client is there; `said` are the arguments of its hello."""
+        self._lifeline = Lifeline(self._endpoint, client, said)
+        self._lifeline.start()
+
+    def end_lifeline(self, *, logout: bool) -> None:
+        """Tell the daemon no longer that the client is there, with a logout or without a word."""
+        if self._lifeline is not None:
+            self._lifeline.stop(logout=logout)
 
     def close(self) -> None:
         """Disconnect. Calls that wait for a reply raise NoAnswer; a command that was not delivered yet is dropped."""

@@ -23,6 +23,10 @@ PATIENCE = 20.0
 """Seconds after which a test gives up; nothing depends on how soon something is."""
 
 
+LIFE = ("hello", "alive", "logout")
+"""Commands by which a client says that it is there. They come when they like, and have a list of their own."""
+
+
 class FakeDaemon:
     """Serves in a thread of its own until `stop`. `answers` maps a command to what makes its result.
 
@@ -35,12 +39,14 @@ class FakeDaemon:
         self.rep = f"ipc://{directory}/rep{name}"
         self.epoch = epoch
         self.requests: list[dict[str, Any]] = []
+        self.words: list[dict[str, Any]] = []
         self._subscribed: set[str] = set()
         self._changed = threading.Condition()  # of what is subscribed
         self._publishing = threading.Lock()
         self.answers: dict[str, Answer] = {
             "ping": lambda _, __: {"pong": True},
             "status": lambda _, __: {"tws": {"stage": "ready", "lastError": ""}},
+            **dict.fromkeys(LIFE, lambda _, __: {}),
             "snapshot": FakeDaemon.snapshot,
             "replay": FakeDaemon.replay,
         }
@@ -161,7 +167,7 @@ class FakeDaemon:
 
     def _request(self, frames: list[bytes]) -> None:
         request = msgpack.unpackb(frames[-1])
-        self.requests.append(request)
+        (self.words if request["cmd"] in LIFE else self.requests).append(request)
         reply: Any = {"id": request["id"], "epoch": self.epoch, "gen": 1}
         try:
             result = self.answers[request["cmd"]](self, request)
