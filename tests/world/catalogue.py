@@ -59,7 +59,7 @@ def transition(state: OrderState, event: OrderEvent) -> str:
 ERRORS = (103, 110, 200, 201, 202, 321, 326, 504, 1100, 1101, 1102, 1300, 2103, 2110, 10147, 10148)
 """Codes of TWS, and of the daemon, that were published."""
 
-CAUSES = ("own", "other_client", "group", "broker", "by_hand")
+CAUSES = ("own", "other_client", "group", "broker", "by_hand", "halt", "dead_man")
 """Those who have ended an order."""
 
 REPLIES = (
@@ -71,7 +71,18 @@ REPLIES = (
 )
 
 MESSAGES = (
-    *("alarm", "bye", "execDetails", "execDetails, synthetic", "farm", "gap", "halt", "ownerPosition", "position"),
+    *(
+        "alarm",
+        "bye",
+        "execDetails",
+        "execDetails, synthetic",
+        "farm",
+        "gap",
+        "halt",
+        "massCancel",
+        "ownerPosition",
+        "position",
+    ),
     *("position, synthetic", "store"),
 )
 

@@ -489,6 +489,30 @@ def tws_sees_no_used_id(evidence: Evidence) -> Iterator[str]:
             yield f"{owner} is told {heard.data['errorString']}, on {heard.topic}"
 
 
+def a_halt_tells_the_truth(evidence: Evidence) -> Iterator[str]:
+    """An order in the list of the cancelled is over in the books and not filled; one that is called filled is."""
+    book = books(evidence)
+    for one in evidence.mass_cancels:
+        if one["cause"] == "halt" and not one["over"]:
+            yield f"the mass cancel {one['id']} goes on after its deadline"
+        for each in one["cancelled"]:
+            true = {order.status for order in book.get((each["owner"], each["key"]), ())}
+            if true & {"Submitted", "PreSubmitted", "PendingSubmit", "PendingCancel", "Filled"}:
+                yield f"{each['owner']}/{each['key']} is called cancelled by {one['cause']}, and the books have {true}"
+        for each in one["refused"]:
+            true = {order.status for order in book.get((each["owner"], each["key"]), ())}
+            if each["reason"] == "filled" and true and true != {"Filled"}:
+                yield f"{each['owner']}/{each['key']} is called filled, and the books have {true}"
+
+
+def a_living_client_keeps_its_orders(evidence: Evidence) -> Iterator[str]:
+    """Only the orders of a client that has died are cancelled by the dead man."""
+    for each in evidence.history.heard:
+        lived = not any(at <= each.at for at in evidence.deaths.get(each.topic.split(".")[1], ()))
+        if lived and each.kind == "orderState" and each.data["cause"] == "dead_man":
+            yield f"{each.topic}: cancelled by the dead man at {each.at:.3f}, and its client has not died before"
+
+
 # -- conditions
 
 
@@ -566,6 +590,8 @@ RULES = (
     Rule(the_positions_of_owners_are_true, always),
     Rule(positions_are_those_of_the_account, always),
     Rule(a_message_is_about_its_order, always),
+    Rule(a_halt_tells_the_truth, always),
+    Rule(a_living_client_keeps_its_orders, always),
     Rule(an_unknown_order_has_an_alarm, always),
     Rule(streams_have_no_hole, kept),
 )

@@ -26,6 +26,11 @@ PATIENCE = 3.0
 TRIES = 6
 """Times that a client sends one command before it waits for better days."""
 
+SPEAKS = 3.0
+"""Seconds between two words of a client that is there."""
+WINDOW = 5.0
+"""Seconds in which a client comes back, or its orders are cancelled: more than `SPEAKS`."""
+
 SYMBOLS = ("AAPL", "MSFT", "IBM")
 QUESTIONS = (
     *("reqAllOpenOrders", "reqOpenOrders", "reqCompletedOrders", "reqExecutions", "reqPositions"),
@@ -78,10 +83,16 @@ class Command:
 class Wires(Protocol):
     """Way of the commands to the daemon."""
 
+    gone: set[bytes]
+    """Connections that have closed."""
+
     def carry(
         self, packed: bytes, peer: bytes, reply: Callable[[int, bytes], None], given: Callable[[int], None]
     ) -> None:
         """Carry a command, and its reply if there is one. Both are told the number of the daemon's run."""
+
+    def carry_word(self, packed: bytes, peer: bytes) -> None:
+        """Carry a command by which a client says that it is there, if there is a daemon."""
 
 
 class Client:
@@ -103,6 +114,29 @@ class Client:
         self._ids = 0
         self._keys = 0
         self._revisions: dict[str, int] = {}
+        self.deaths: list[float] = []
+        self._choice = ("never", "loss", "both", "loss")[chance.getrandbits(2)]
+        self._words = 0
+        self._said_to: int | None = None  # the epoch of the daemon that has heard the hello
+        timeline.after(0.05, self._speak)
+
+    # -- its life
+
+    @property
+    def peer(self) -> bytes:
+        """The connection of this life."""
+        return f"{self.name}/{self._life}".encode()
+
+    def _speak(self) -> None:
+        """Say hello to each daemon, and then that it is there, as a thread of its own does."""
+        if not self._away:
+            says_hello = self.epoch is None or self._said_to != self.epoch
+            self._said_to = self.epoch
+            args = {"cancel_on_disconnect": self._choice, "window": WINDOW} if says_hello else {}
+            self._words += 1
+            told = {"id": -self._words, "client": self.name, "cmd": "hello" if says_hello else "alive", "args": args}
+            self._wires.carry_word(msgpack.packb(told), self.peer)
+        self._timeline.after(SPEAKS, self._speak)
 
     def hear(self, heard: Heard) -> None:
         """Take a published message: the daemon of a new epoch does not know the old commands."""
@@ -279,7 +313,7 @@ class Client:
                 if command.tries < TRIES:
                     self._send(command)
 
-        self._wires.carry(command.packed, self.name.encode(), replied, command.runs.append)
+        self._wires.carry(command.packed, self.peer, replied, command.runs.append)
         self._timeline.after(PATIENCE, unanswered)
 
     def _reply(self, command: Command, run: int, packed: bytes) -> None:
@@ -306,8 +340,11 @@ class Client:
     def die(self, away: float) -> None:
         """End the program: it forgets everything but what it has written down."""
         if not self._away:
+            self.deaths.append(self._timeline.now)
+            self._wires.gone.add(self.peer)
             self._life += 1
             self._away = True
+            self._said_to = None
             self._timeline.after(away, self._come_back)
 
     def _come_back(self) -> None:

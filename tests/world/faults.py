@@ -94,6 +94,19 @@ def _halt(world: World, chance: random.Random) -> None:
     world.timeline.after(chance.uniform(0.5, 8.0), world.operate, "resume")
 
 
+def _halt_and_cancel(world: World, chance: random.Random) -> None:
+    """Halt trading of all, or of a client, and cancel the open orders."""
+    client = chance.choice([None, *world.clients])
+    scope = {} if client is None else {"scope": "client", "name": client.name}
+    deadline = chance.choice((5.0, 20.0, 60.0))
+    world.history.fault(world.timeline.now, f"the operator halts trading {scope}, and cancels within {deadline:g} s")
+    world.operate("halt", cancel=True, deadline=deadline, **scope)
+    state = chance.random()
+    if state < 0.2:
+        world.timeline.after(0.5, lambda: world.operate("halt", state="reducing", **scope))
+    world.timeline.after(chance.uniform(1.0, 8.0), lambda: world.operate("resume", **scope))
+
+
 def _cancel_all(world: World, _: random.Random) -> None:
     world.history.fault(world.timeline.now, "the operator cancels all orders")
     world.operate("reqGlobalCancel")
@@ -182,6 +195,7 @@ FAULTS: dict[str, Callable[[World, random.Random], None]] = {
     "network reset": _reset,
     "network silence": _vanish,
     "halt": _halt,
+    "halt and cancel": _halt_and_cancel,
     "global cancel": _cancel_all,
     "refuse": _tws(do="refuse", for_=True),
     "accept-close": _tws(do="accept-close", times=lambda chance: chance.randrange(1, 4)),

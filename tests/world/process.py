@@ -81,6 +81,8 @@ class Surroundings(NamedTuple):
     """Function that is called with each published message."""
     ended: Callable[[Doom], None]
     """Function that is called when the process has been killed."""
+    gone: set[bytes]
+    """Connections of clients that have closed."""
 
 
 class ProcessClock:
@@ -284,7 +286,9 @@ class Process:
         self.parts = self.daemon.parts
 
     def _bus(self, *_: Any) -> Any:
-        return ListBus(self._publish)
+        bus = ListBus(self._publish)
+        bus.gone = self._around.gone
+        return bus
 
     def _new_transports(self, config: TwsConfig, _: object, packed: Iterable[str], __: object) -> Any:
         self._transports = Transports(self, self._around, packed, config)

@@ -38,6 +38,13 @@ def test_no_seed_breaks_a_rule(first: int) -> None:
         assert breaches(evidence) == [], f"seed {seed}: " + "\n".join(evidence.history.faults)
 
 
+@pytest.mark.parametrize("kind", [*faults.FAULTS])
+def test_a_halt_tells_the_truth_of_each_order_under_every_fault(kind: str) -> None:
+    for seed in range(2):
+        evidence = live(seed, only=("halt and cancel", kind)).evidence
+        assert breaches(evidence) == [], f"seed {seed}: " + "\n".join(evidence.history.faults)
+
+
 # -- one seed, one world
 
 
@@ -79,6 +86,22 @@ def filled(evidence: Evidence) -> Any:
 
 def stream_of(evidence: Evidence, kind: str) -> str:
     return f"{kind}.{filled(evidence).order['orderRef'].partition('/')[0]}"
+
+
+def lie(evidence: Evidence) -> None:
+    """Call an order cancelled that was filled."""
+    owner, _, key = filled(evidence).order["orderRef"].partition("/")
+    about = {"owner": owner, "key": key, "reason": "cancelled"}
+    evidence.mass_cancels.append(
+        {"id": "1", "cause": "halt", "over": True, "cancelled": [about], "refused": [], "unknown": []}
+    )
+
+
+def bury(evidence: Evidence) -> None:
+    """Have the dead man cancel the order of a client that lives."""
+    found = next(each for each in evidence.history.heard if each.kind == "orderState")
+    body = {**found.body, "data": {**found.data, "cause": "dead_man"}}
+    evidence.history.heard.append(found._replace(body=body))
 
 
 def refuse_all(evidence: Evidence) -> None:
@@ -152,6 +175,8 @@ WRONGS: dict[str, Callable[[Evidence], Any]] = {
     "positions_are_those_of_the_account": lambda evidence: evidence.listed.update(IBM=3.0),
     "a_message_is_about_its_order": lambda evidence: setattr(filled(evidence), "perm_id", 3),
     "an_unknown_order_has_an_alarm": doubt,
+    "a_halt_tells_the_truth": lie,
+    "a_living_client_keeps_its_orders": bury,
     "positions_are_what_was_told": lambda evidence: evidence.positions.update(AAPL=0.5),
     "the_last_word_is_true": lambda evidence: book(evidence, "Cancelled"),
     "an_accepted_order_is_not_lost": lose,

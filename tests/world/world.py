@@ -24,7 +24,7 @@ from tests.world.timeline import Timeline
 from tests.world.tws import TwsPort
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ibbridge.orders.state_machine import OrderEvent, Reason
     from ibbridge.sim.orders.order import SimulatedOrder
@@ -42,6 +42,8 @@ PATIENCE = 900.0
 LISTED = 8.0
 """Seconds for the list of positions before the audit, and for what follows from it."""
 OPERATOR = "operator"
+MARKED = ("store", "halt", "massCancel", "bye", "farm", "gap", "execDetails", "ownerPosition", "position")
+"""Types of messages that are marks by themselves."""
 
 SETTINGS = {
     "tws.client_id": CLIENT_ID,
@@ -71,6 +73,10 @@ class Evidence(NamedTuple):
     """All holdings, by symbol."""
     listed: dict[str, float]
     """Positions that the daemon has in its state after a list of TWS's, by symbol."""
+    mass_cancels: list[dict[str, Any]]
+    """Mass cancels with their lists, as the daemon tells of them at the audit."""
+    deaths: dict[str, list[float]]
+    """Times at which each client has died."""
 
 
 class Result(NamedTuple):
@@ -82,12 +88,15 @@ class Result(NamedTuple):
 
 
 class World:
-    """World of one seed. In a `calm` one no fault strikes."""
+    """World of one seed. In a `calm` one no fault strikes; with `only`, faults of these kinds."""
 
-    def __init__(self, seed: int, *, traced: bool = False, calm: bool = False) -> None:
+    def __init__(self, seed: int, *, traced: bool = False, calm: bool = False, only: Sequence[str] = ()) -> None:
         # Each part has a chance of its own, so a change to one part leaves what the others draw as it was.
         self.chance, self._network, self._daemon, disk, *clients = _chances(seed, 7)
         self._calm = calm
+        self._only = only
+        self.gone: set[bytes] = set()
+        self._mass_cancels: list[dict[str, Any]] = []
         self.timeline = Timeline(BEGIN)
         self.history = History(traced=traced)
         self.struck: set[str] = set()
@@ -135,7 +144,10 @@ class World:
 
     def _trade(self) -> None:
         chance, timeline = self.chance, self.timeline
-        kinds, end = [] if self._calm else faults.kinds(chance), BEGIN + chance.choice((5.0, 10.0, 20.0, 40.0))
+        kinds, end = (
+            [] if self._calm else [*self._only] or faults.kinds(chance),
+            BEGIN + chance.choice((5.0, 10.0, 20.0, 40.0)),
+        )
         pause = chance.choice((1.5, 4.0, 10.0))
         for client in self.clients:
             self._act(client, chance.choice((1.5, 3.0, 6.0)))
@@ -165,6 +177,8 @@ class World:
         self.disk.fail("")
         self.tws.fault(do="off")  # an outage ends with 1102
         self.operate("resume")
+        for client in self.clients:
+            self.operate("resume", scope="client", name=client.name)
         settled = SETTLED
         if self.struck & faults.BLINDNESS:  # the daemon asks for what it missed when it is time, or when it connects
             if self.settings["orders.reconcile_minutes"] == 1:
@@ -196,9 +210,11 @@ class World:
             positions[order.instrument.symbol] -= order.sign * execution["shares"]
         commands = [command for client in self.clients for command in client.commands]
         others = frozenset(execution["execId"] for _, execution, _ in strangers)
+        deaths = {client.name: client.deaths for client in self.clients}
         return Evidence(
-            self.history, commands, orders, own, positions, frozenset(self.struck), others, holdings, self._listed
-        )
+            self.history, commands, orders, own, positions, frozenset(self.struck), others, holdings, self._listed,
+            self._mass_cancels, deaths,
+        )  # fmt: skip
 
     # -- the daemon
 
@@ -210,7 +226,9 @@ class World:
             if any(order.working for order in self.tws.orders):
                 history.mark("the daemon started with working orders")
         self.disk.begin()
-        around = Surroundings(self.timeline, self.disk, self.tws, history, self._daemon, self._publish, self._ended)
+        around = Surroundings(
+            self.timeline, self.disk, self.tws, history, self._daemon, self._publish, self._ended, self.gone
+        )
         self.process = Process(around, self.settings, self._ahead)
         if self._dooms_wait:
             self.process.plan(self._dooms_wait.pop())
@@ -288,10 +306,19 @@ class World:
 
         self.timeline.after(self._network.uniform(0.0001, 0.002), arrive)
 
-    def operate(self, cmd: str) -> None:
+    def carry_word(self, packed: bytes, peer: bytes) -> None:
+        """Carry a command by which a client says that it is there, if there is a daemon."""
+
+        def arrive() -> None:
+            if self.process is not None and not self.process.dead:
+                self.process.command(packed, peer)
+
+        self.timeline.after(0.001, arrive)
+
+    def operate(self, cmd: str, **args: Any) -> None:
         """Send a command of the operator's."""
         self._operations += 1
-        command = {"id": self._operations, "client": OPERATOR, "cmd": cmd, "args": {}}
+        command = {"id": self._operations, "client": OPERATOR, "cmd": cmd, "args": args}
         self.carry(msgpack.packb(command), OPERATOR.encode(), lambda *_: None, lambda _: None)
 
     def _publish(self, topic: bytes, packed: bytes) -> None:
@@ -323,7 +350,17 @@ class World:
             self._mark_comparison(data)
         elif heard.kind == "alarm":
             mark("message alarm", f"alarm {data['alarm']} {'raised' if data['raised'] else 'over'}")
-        elif heard.kind in ("store", "halt", "bye", "farm", "gap", "execDetails", "ownerPosition", "position"):
+        elif heard.kind in (
+            "store",
+            "halt",
+            "bye",
+            "farm",
+            "gap",
+            "massCancel",
+            "execDetails",
+            "ownerPosition",
+            "position",
+        ):
             mark(f"message {heard.kind}")
             if "synthetic" in heard.body.get("flags", ()):
                 mark(f"message {heard.kind}, synthetic")
@@ -371,6 +408,8 @@ class World:
         self.timeline.run(self.timeline.now + LISTED)
         self.history.audited = self.timeline.now
         self._listed = self._positions()
+        for each in self._ask("haltStatus").get("cancels", ()):
+            self._mass_cancels.append(self._ask("haltStatus", cancel=each["id"])["cancel"])
         if self.history.commits_lost:  # numbers were given twice: what counts is what the daemon still has
             self.history.forget()
         for prefix in ("ord.", "exec."):
@@ -421,10 +460,10 @@ def _chances(seed: int, number: int) -> list[random.Random]:
     return [random.Random(root.getrandbits(64)) for _ in range(number)]
 
 
-def live(seed: int, *, traced: bool = False, calm: bool = False) -> Result:
+def live(seed: int, *, traced: bool = False, calm: bool = False, only: Sequence[str] = ()) -> Result:
     """Live through a seed."""
     log = logging.getLogger("ibbridge")
-    world = World(seed, traced=traced, calm=calm)
+    world = World(seed, traced=traced, calm=calm, only=only)
     handler, step = _Lines(world), Order.step
 
     def watched(order: Order, event: OrderEvent, reason: Reason | None = None) -> None:
