@@ -33,6 +33,9 @@ SHARE = 3.0
 PATIENCE = 2.0
 """Seconds to wait for a reply, before the socket is made anew."""
 
+LEAVING = 1.0
+"""Seconds to wait for the reply to a logout. The daemon takes a client that goes without one for lost."""
+
 AGAIN = 0.5
 """Seconds before a word that had no reply is repeated."""
 
@@ -58,7 +61,7 @@ class Lifeline:
         self._thread.start()
 
     def stop(self, *, logout: bool) -> None:
-        """End the thread, with a logout or without a word. Wait for that for a fraction of a second at most.
+        """End the thread, with a logout or without a word. Wait for that for a second or two at most: mostly for none.
 
         A second call does nothing, nor does one in a forked child.
         """
@@ -67,7 +70,7 @@ class Lifeline:
         self._leaves, self._stopping = logout, True
         self._waker.wake()
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            self._thread.join(CLOSING)
+            self._thread.join(2 * LEAVING if logout else CLOSING)
 
     def _run(self) -> None:
         context: zmq.Context[Any] = zmq.Context()
@@ -80,8 +83,8 @@ class Lifeline:
                     socket, admission = sockets.requester(context, self._endpoint)
                     pause = AGAIN
                 self._wait(pause)
-            if self._leaves and self._epoch:
-                self._ask(socket, "logout", {}, CLOSING / 2)
+            if self._leaves:
+                self._ask(socket, "logout", {}, LEAVING)
         except BridgeError:  # what answers is no ibbridge, which the client itself says
             pass
         finally:
