@@ -65,13 +65,13 @@ def working(market: Market) -> list[str]:
 
 def test_the_flagged_orders_of_a_strategy_that_is_killed_are_cancelled_and_no_others(market: Market) -> None:
     with Bridge(market.port) as bridge:
-        sub = bridge.ready()
+        sub, alarms = bridge.ready(), bridge.sub("sys.bridge.alarm.")
         bridge.do("placeOrder", client="other", key="k", contract=AAPL, order=NEVER)
         with strategy(bridge, "loss", "computes"):
             state(sub, "stays", "working")
         ended = state(sub, "flagged", "done")
         assert (ended.data["reason"], ended.data["cause"]) == ("cancelled", "dead_man")
-        sub.until("alarm", lambda data: data["alarm"] == "deadMan" and data["raised"])
+        alarms.until("alarm", lambda data: data["alarm"] == "deadMan" and data["raised"])
         assert working(market) == ["other/k", "strategy/stays"]
 
 
@@ -136,17 +136,17 @@ def test_a_halt_from_the_command_line_says_of_each_order_what_became_of_it(marke
 
 def test_a_halt_whose_cancels_tws_does_not_take_says_that_nobody_knows(market: Market) -> None:
     with Bridge(market.port) as bridge:
-        sub = bridge.ready()
+        sub, alarms = bridge.ready(), bridge.sub("sys.bridge.alarm.")
         bridge.do("placeOrder", client="a", key="k", contract=AAPL, order=NEVER)
         state(sub, "k", "working", "a")
         market.fault(do="half-open")
         done = command(bridge, "halt", "--cancel", "--deadline", "1")
         assert done.returncode == 4
         assert done.stdout.splitlines()[-1] == "0 cancelled, 0 refused, 1 unknown"
-        sub.until("alarm", lambda data: data["alarm"] == "haltCancel" and data["raised"])
+        alarms.until("alarm", lambda data: data["alarm"] == "haltCancel" and data["raised"])
         market.fault(do="off")
         state(sub, "k", "done", "a")
-        sub.until("alarm", lambda data: data["alarm"] == "haltCancel" and not data["raised"])
+        alarms.until("alarm", lambda data: data["alarm"] == "haltCancel" and not data["raised"])
 
 
 def test_without_a_daemon_a_halt_does_not_claim_to_be_in_force(tmp_path: Any) -> None:
