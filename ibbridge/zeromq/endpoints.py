@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 import pathlib
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,11 @@ def lock(key: str, endpoint: str) -> int | None:
         raise BusError(
             f"{key}: {endpoint}: there is no directory {path.parent}; create it (mode 0750: who may enter may trade), "
             "or have systemd do it with RuntimeDirectory="
+        )
+    if path.parent.stat().st_mode & (stat.S_IWOTH | stat.S_ISVTX) == stat.S_IWOTH:
+        raise BusError(
+            f"{key}: {endpoint}: every user may write to {path.parent}, and so could put another socket there, which "
+            f"clients would take for the daemon's: chmod o-w {path.parent}"
         )
     if path.exists() and not path.is_socket():  # libzmq would delete it
         raise BusError(f"{key}: {endpoint}: {path} exists and is no socket; choose another {key}, or remove it")

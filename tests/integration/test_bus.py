@@ -416,6 +416,7 @@ def with_keys() -> Access:
     [
         ("ipc://{tmp}/nowhere/pub", "there is no directory {tmp}/nowhere; create it"),
         ("ipc://{tmp}/file", "{tmp}/file exists and is no socket"),
+        ("ipc://{tmp}/open/pub", "every user may write to {tmp}/open"),
         ("ipc://{tmp}/" + "x" * 120, "File name too long; a path may have 107 bytes; choose a shorter bus.pub"),
         ("tcp://nowhere:5555", "No such device; this machine has no such address"),
         ("tcp://192.0.2.1:5555", "Cannot assign requested address; this machine has no such address"),
@@ -427,6 +428,8 @@ def test_an_endpoint_that_is_not_to_be_had_says_which_why_and_what_to_do(
     tmp_path: pathlib.Path, endpoint: str, fault: str
 ) -> None:
     (tmp_path / "file").write_text("precious")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
     (tmp_path / "linked.lock").symlink_to("/dev/null")
     endpoint = endpoint.format(tmp=tmp_path)
     with pytest.raises(BusError) as refused:
