@@ -434,7 +434,7 @@ def _guards(config: Config, streams: Streams, tws: Tws, orders: Orders, outside:
     """Return the parts that decide who may do what."""
     access = credentials.access(config.security)
     peerage = outside.peerage or access
-    keys = InstrumentKeys(config.instruments, lambda _: None)
+    keys = InstrumentKeys(config.instruments, partial(_named, orders.risk.keeper.proposals.contracts))
     around = Surroundings(config.bus.prefix, keys, lambda: tws.session.accounts)
     taken = "its client name is used by a client with more rights"
     names = DeclaredNames(partial(_has_orders, orders.registry), lambda: audience.end_changed(taken))
@@ -443,6 +443,12 @@ def _guards(config: Config, streams: Streams, tws: Tws, orders: Orders, outside:
     permissions = Permissions(peerage, policy, partial(_contract_of, orders.registry), keys, outside.audit)
     audience = Audience(streams.publisher, Doorman(peerage, policy, outside.audit), outside.clock)
     return Guards(access, peerage, policy, permissions, audience)
+
+
+def _named(contracts: KnownContracts, con_id: int) -> Mapping[str, Any] | None:
+    """Return the contract with a conId as TWS has named it."""
+    known = contracts.by_id(con_id)
+    return known.contract if known is not None else None
 
 
 def _has_orders(registry: OrderRegistry, owner: str) -> bool:

@@ -5,7 +5,7 @@
  */
 
 export { Commands } from './commands.js';
-export { AuthError, Closed, Refused, TwsError, Unanswered } from './errors.js';
+export { AuthError, Closed, Refused, SubscriptionRefused, TwsError, Unanswered } from './errors.js';
 export { Feed } from './feed.js';
 export { loadKeys, nearest } from './keys.js';
 export { PlacedOrder } from './order-handle.js';

@@ -14,6 +14,8 @@ export class Delivery {
 
   /** @param {Event} event */
   tell(event) {
+    // A replayed message that this client may not see: only its number counts.
+    if (event.event === 'message' && event.body.type === 'withheld') return;
     this.#events.push(event);
   }
 

@@ -67,3 +67,17 @@ export class TwsError extends Error {
     this.data = data;
   }
 }
+
+/** Subscription to `prefix` that the daemon does not allow to the `role` of this connection. The feed ends with it. */
+export class SubscriptionRefused extends Error {
+  /**
+   * @param {string} prefix
+   * @param {string} role
+   * @param {string} fault
+   */
+  constructor(prefix, role, fault) {
+    super(fault);
+    this.prefix = prefix;
+    this.role = role;
+  }
+}

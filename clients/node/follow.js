@@ -7,6 +7,7 @@
  */
 
 import { Delivery } from './delivery.js';
+import { SubscriptionRefused } from './errors.js';
 import { gapRequest } from './gap.js';
 import { Prefix } from './prefix.js';
 
@@ -36,6 +37,8 @@ export class Follow {
   /** Name of the store, and the last epoch known to use it. */
   #store = { name: '', epoch: 0 };
   #down = false;
+  /** True once a heartbeat with everything has come. */
+  #whole = false;
   /** @type {number | null} the `beat` of the last heartbeat of this epoch */
   #beat = null;
   /** @type {Prefix[]} */
@@ -123,7 +126,14 @@ export class Follow {
       this.#since ||= body.offset ?? 0;
       return this.#arrived(body.offset ?? 0);
     }
-    if (topic === this.#root + HEARTBEAT) {
+    if (body.type === 'refused') {
+      const { prefix, role, fault } = body.data;
+      if (this.subscriptions.includes(prefix)) throw new SubscriptionRefused(prefix, role, fault);
+      return;
+    }
+    if (body.type === 'heartbeat' && topic.startsWith(this.#root + HEARTBEAT)) {
+      this.#whole ||= body.data.for === undefined;
+      if (this.#whole && body.data.for !== undefined) return; // for a client that may see less
       this.#heartbeatCame(body);
       this.#arrived(body.data.offset ?? 0);
     }

@@ -12,8 +12,8 @@ from __future__ import annotations
 from ibbridge.client.client import Client, connect
 from ibbridge.client.contracts import Contract, forex, future, option, stock
 from ibbridge.client.endpoints import PUB, REP
-from ibbridge.client.errors import AuthError, BridgeError, CommandError, NoAnswer
-from ibbridge.client.events import Down, Gap, Restart, Up
+from ibbridge.client.errors import AuthError, BridgeError, CommandError, NoAnswer, SubscriptionRefused
+from ibbridge.client.events import Down, Gap, Refused, Restart, Up
 from ibbridge.client.message import Message, Record
 from ibbridge.client.order_state import OrderState
 from ibbridge.client.orders import Order, bracket, limit, market, stop
@@ -40,8 +40,10 @@ __all__ = [
     "OrderState",
     "PlacedOrder",
     "Record",
+    "Refused",
     "Request",
     "Restart",
+    "SubscriptionRefused",
     "Up",
     "bracket",
     "connect",

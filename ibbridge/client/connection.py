@@ -17,7 +17,7 @@ from ibbridge.client import sockets
 from ibbridge.client.access import forbidden
 from ibbridge.client.commands import RETRY, Names, unpacked
 from ibbridge.client.endpoints import Endpoint
-from ibbridge.client.errors import NoAnswer
+from ibbridge.client.errors import NoAnswer, SubscriptionRefused
 from ibbridge.client.stream_follower import StreamFollower
 from ibbridge.client.stream_state import Mode
 
@@ -105,7 +105,14 @@ class BusConnection:
         return frozenset(self._holders)
 
     def begun(self, prefixes: Iterable[str]) -> bool:
-        """Return True if no message under these prefixes can be missed any more, and their state has arrived."""
+        """Return True if no message under these prefixes can be missed any more, and their state has arrived.
+
+        Raise SubscriptionRefused if the daemon has refused one of them.
+        """
+        prefixes = list(prefixes)
+        for prefix in prefixes:
+            if (refusal := self.follower.refused.get(prefix)) is not None:
+                raise SubscriptionRefused(prefix, refusal.role, refusal.fault)
         return all(map(self.follower.begun, prefixes))
 
     def silent(self, prefixes: Iterable[str], timeout: float) -> NoAnswer:

@@ -56,6 +56,15 @@ class CommandError(BridgeError):
         return "".join(f"\n  {fault}" for fault in unsaid)
 
 
+class SubscriptionRefused(BridgeError):  # noqa: N818 -- it says what happened; "error" would add nothing
+    """Subscription that the daemon does not allow to this connection. `prefix` and `role` say what, and to whom."""
+
+    def __init__(self, prefix: str, role: str, fault: str) -> None:
+        self.prefix = prefix
+        self.role = role
+        super().__init__(fault)
+
+
 class NoAnswer(BridgeError):  # noqa: N818 -- it says what happened; "error" would add nothing
     """Reply or response that did not come in time.
 

@@ -74,3 +74,19 @@ class Restart(Event):
 
     def __init__(self, epoch: int, before: int) -> None:
         super().__init__("restart", "", epoch, before=before)
+
+
+class Refused(Event):
+    """Refusal of a subscription to `prefix`: the `role` of this connection may not see all topics under the prefix.
+
+    It comes when the daemon refuses the subscription, at once or after a reload of its policies.
+    """
+
+    __slots__ = ()
+
+    prefix: str
+    role: str
+    fault: str
+
+    def __init__(self, prefix: str, role: str, fault: str, epoch: int = 0) -> None:
+        super().__init__("refused", prefix, epoch, prefix=prefix, role=role, fault=fault)

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 MOST = 1_000_000
 """Limit of messages held for streams that wait for a reply. Further messages are dropped and replayed later."""
 
+WITHHELD = "withheld"
+"""Type of a replayed message that this client may not see. Its number counts."""
+
 _BOOKS = frozenset(("updateMktDepth", "updateMktDepthL2"))
 
 
@@ -112,7 +115,7 @@ class GapRecovery:
         if track.rows and message.seq > track.rows_at:
             self._give_rows(track)
         track.last = message.seq
-        if message.epoch > track.skip:
+        if message.epoch > track.skip and message.type != WITHHELD:
             self.ready.append(message)
 
     def _give_rows(self, track: StreamState) -> None:

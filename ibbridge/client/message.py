@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 OWN_TYPES = (
     frozenset(["alarm", "bye", "connection", "decodeError", "decodeErrors", "farm", "gap", "halt", "heartbeat", "held"])
     | frozenset(["orderState", "store"])
-    | frozenset(["down", "lost", "restart", "up"])  # this library's
+    | frozenset(["down", "lost", "refused", "restart", "up"])  # this library's
 )
 """Types of messages that are not IB's: those of the daemon and of this library."""
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgpack
 
 from ibbridge.client.errors import BridgeError
-from ibbridge.client.events import Down, Restart, Up
+from ibbridge.client.events import Down, Refused, Restart, Up
 from ibbridge.client.gap_recovery import MOST, GapRecovery
 from ibbridge.client.message import Message, parse
 from ibbridge.client.stream_state import (
@@ -69,6 +69,9 @@ class StreamFollower(GapRecovery):
     def __init__(self, head: int = 0, *, now: float = 0.0, most: int = MOST) -> None:
         super().__init__(most)
         self.down = False
+        self.refused: dict[str, Refused] = {}
+        """Prefixes whose subscription the daemon has refused."""
+        self._whole = False  # True once a heartbeat came that has everything: those for others are not ours
         self._head = head
         self._prefixes: dict[str, Prefix] = {}
         self._by_topic: dict[bytes, StreamState] = {}
@@ -93,6 +96,7 @@ class StreamFollower(GapRecovery):
     def unsubscribe(self, prefix: str) -> None:
         """Stop following a prefix. Ready messages stay ready. Streams that no other prefix covers drop held ones."""
         self._greet.pop(prefix, None)
+        self.refused.pop(prefix, None)
         left = self._prefixes.pop(prefix, None)
         if left is None:
             return
@@ -144,7 +148,12 @@ class StreamFollower(GapRecovery):
             self._new_epoch(message.epoch)
         if message.type == "welcome":
             self._welcome(message.topic, msgpack.unpackb(packed, strict_map_key=False))
+        elif message.type == "refused":
+            self._refuse(message)
         elif message.type == "heartbeat":
+            self._whole = self._whole or "for" not in message.data
+            if self._whole and "for" in message.data:
+                return
             self._heartbeat(message)
             self._arrived(message.data.get("offset", 0))
         elif self._certain:  # before that sequence numbers have no meaning, and the message is replayed later
@@ -217,6 +226,14 @@ class StreamFollower(GapRecovery):
             self._begin(self._prefixes[text])
         self._since = self._since or about.get("offset", 0)
         self._arrived(about.get("offset", 0))
+
+    def _refuse(self, message: Message) -> None:
+        """Note that a subscription is refused, and tell the program, which might wait for its messages for ever."""
+        prefix = str(message.data.get("prefix", ""))
+        if prefix in self._prefixes and prefix not in self.refused:
+            role, fault = str(message.data.get("role", "")), str(message.data.get("fault", ""))
+            self.refused[prefix] = Refused(prefix, role, fault, message.epoch)
+            self.ready.append(self.refused[prefix])
 
     def _begin(self, prefix: Prefix) -> None:
         """Note that a subscription is in effect, and request the state under its prefix where that is needed."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import zmq
 
 from ibbridge.client.connection import BusConnection
-from ibbridge.client.errors import BridgeError, Closed
+from ibbridge.client.errors import BridgeError, Closed, SubscriptionRefused
 from ibbridge.client.guard import Guard, Waker
 from ibbridge.client.inbox import Inbox
 from ibbridge.client.stream_state import Mode
@@ -153,10 +153,16 @@ class Feed:
     def join(self, prefixes: Iterable[str], timeout: float, holder: str = _USER, mode: Mode = Mode.STATE) -> list[str]:
         """Subscribe, wait until messages and state arrive, and return the prefixes as a list.
 
-        Raise NoAnswer if that takes longer than `timeout` seconds; the subscription is undone then.
+        Raise NoAnswer if that takes longer than `timeout` seconds, SubscriptionRefused if the daemon does not allow it;
+        the subscription is undone then.
         """
         given = self.subscribe(prefixes, holder, mode)
-        if not self.begun(given, timeout):
+        try:
+            begun = self.begun(given, timeout)
+        except SubscriptionRefused:
+            self.unsubscribe(given, holder)
+            raise
+        if not begun:
             error = self.silent(given, timeout)
             self.unsubscribe(given, holder)
             raise error

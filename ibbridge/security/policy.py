@@ -67,7 +67,7 @@ class Policy:
 
     def replace(self, roles: Mapping[str, Terms], clients: Mapping[str, Terms]) -> None:
         """Take over another configuration, for all clients at once."""
-        self._roles = {name: _whole(name, roles) for name in {**DEFAULTS, **roles}}
+        self._roles = complete(roles)
         self._clients = clients
         self._rights.clear()
         self._names.reserve(clients)
@@ -112,6 +112,11 @@ def _rank(terms: Terms) -> int:
     if commands.everything and not any(terms.denied.values()):
         return 2
     return int(any(map(commands.matches, TRADING)))
+
+
+def complete(roles: Mapping[str, Terms]) -> dict[str, Terms]:
+    """Return the complete terms of each role, with those that are there without configuration."""
+    return {name: _whole(name, roles) for name in {**DEFAULTS, **roles}}
 
 
 def _whole(name: str, roles: Mapping[str, Terms]) -> Terms:
