@@ -122,8 +122,8 @@ FORBIDDEN = ("", "ord.", "ord.beta.", "exec.beta.", "req.beta.", "acct.", "sys.a
 @pytest.mark.parametrize("name", ["eve", "quotes"])
 def test_a_topic_that_is_not_permitted_is_shown_in_no_way(bridge: GuardedBridge, name: str) -> None:
     spy, beta = bridge.client(name), bridge.client("beta")
-    beta.do("reqAccountUpdates", {"subscribe": True, "acctCode": ""})
     beta.do("placeOrder", PLACE, key="secret")
+    beta.do("reqAccountUpdates", {"subscribe": True, "acctCode": ""})
     for prefix in FORBIDDEN:
         refusal = spy.subscribe(prefix)
         assert refusal.type == "refused", prefix
