@@ -143,7 +143,7 @@ def _rates(channel: Channel) -> Iterator[tuple[str, float]]:
     for identity, body in channel.last.items():
         if isinstance(identity, tuple) and identity[-2] == _RATE:
             try:
-                yield identity[-1], float(envelope.unpack(body)["data"]["value"])
+                yield identity[-1], float(envelope.unpack(body)["data"]["val"])
             except (TypeError, ValueError):
                 continue
 
