@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ibbridge.config import validators
 from ibbridge.config.model import ConfigError
-from ibbridge.security import key_files, policy
+from ibbridge.security import key_files
 from ibbridge.security.access import Access, AccessRules, KnownClient
 from ibbridge.security.key_files import KeyFileError
 from ibbridge.security.policy import DEFAULTS
 from ibbridge.security.policy_terms import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from ibbridge.config.model import SecurityConfig
     from ibbridge.security.key_files import Certificate
@@ -41,16 +41,6 @@ def access_rules(config: SecurityConfig) -> AccessRules:
     clients = config.clients if isinstance(config.clients, tuple) else _clients_in(config.clients, config.roles)
     loopback = "admin" if config.trust_loopback else config.loopback_role
     return AccessRules(clients, config.ipc_role, loopback, config.plain)
-
-
-def limits(config: SecurityConfig) -> dict[str, Mapping[str, Any]]:
-    """Return the limits of risk that the policies of clients and their roles give, by client."""
-    whole = policy.complete(config.roles)
-    found = {
-        client.name: client.policy.over(whole.get(client.role, policy.NOBODY)).limits
-        for client in access_rules(config).clients
-    }
-    return {name: given for name, given in found.items() if given}
 
 
 def directory(config: SecurityConfig) -> pathlib.Path:

@@ -17,13 +17,6 @@ if TYPE_CHECKING:
 RELOADABLE = frozenset(
     (
         "log.level",
-        "risk.accounts",
-        "risk.all",
-        "risk.allow_live",
-        "risk.base_currency",
-        "risk.clients",
-        "risk.mode",
-        "risk.warn_at",
         "security.clients",
         "security.ipc_role",
         "security.loopback_role",
