@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ibbridge.protocol.errors import CommandRefused, shown
 from ibbridge.protocol.instrument_key import instrument_key
 from ibbridge.security.identity import NO_ROLE
+from ibbridge.security.instrument_rights import COMBINATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -100,7 +101,8 @@ class Permissions:
             if contract is not None:
                 rights.check_contract(contract)
         contract = args.get("contract")
-        if isinstance(contract, dict):  # its responses come under this key, which need not say what the contract is
+        # The responses come under the instrument key, which says what the contract is if that has a symbol.
+        if isinstance(contract, dict) and (not contract.get("symbol") or contract.get("secType") == COMBINATION):
             self._keys.note(instrument_key(contract), contract)
 
     def refused(self, caller: Caller | None, peer: bytes, command: Mapping[str, Any], error: CommandRefused) -> None:
