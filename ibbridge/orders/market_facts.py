@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ibbridge.orders.known_contracts import MOST_SPELLINGS
 from ibbridge.protocol.instrument_key import instrument_key
 from ibbridge.protocol.topics import Escaped
 from ibbridge.risk.facts import MarketQuote
@@ -70,6 +71,7 @@ class PublishedMarkets:
         self._names = names
         self._stand = (0, 0)
         self._spelt: dict[Identity, list[str]] = {}
+        self._quotes: dict[str, tuple[tuple[int, int], MarketQuote | None]] = {}  # with the stand of the stream
 
     def is_open(self, instrument: str, con_id: int, now: int) -> bool | None:
         """Return True in the regular trading hours of an instrument; None if they are not known. `now` is in µs."""
@@ -104,9 +106,17 @@ class PublishedMarkets:
         stream = self._publisher.stream(self._publisher.named("md", Escaped(self._names.get(key, key))).encode())
         if stream is None:
             return None
+        stand = stream.seq, stream.cuts
+        known = self._quotes.get(key)
+        if known is not None and known[0] == stand:
+            return known[1]
         channels = [channel for channel in stream.channels.values() if channel.last]
         quotes = [_quote(channel, channels) for channel in channels if channel.kind == PRICES]
-        return max((quote for quote in quotes if quote is not None), key=lambda quote: quote.at, default=None)
+        found = max((quote for quote in quotes if quote is not None), key=lambda quote: quote.at, default=None)
+        if len(self._quotes) >= MOST_SPELLINGS:
+            self._quotes.clear()
+        self._quotes[key] = stand, found
+        return found
 
     def rate(self, currency: str) -> float | None:
         """Return the amount of the base currency that a unit of a currency is worth; None if that is not known.
