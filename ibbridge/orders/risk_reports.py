@@ -67,11 +67,10 @@ class RiskReports:
             "decision": decision.id,
         }
         now = self._clock.utc_us()
-        places = [("sys", "bridge")]
+        self._publisher.publish_map(self._publisher.transient_channel("sys", "bridge", TYPE), about, now)
         if what == "warning":
-            places.append(("ord", owner, key))  # type: ignore[arg-type]
-        for place in places:
-            self._publisher.publish_map(self._publisher.transient_channel(*place, TYPE), about, now)
+            ref = {"owner": owner, "key": key, "orderId": None}  # the order has no id yet
+            self._publisher.publish_map(self._publisher.transient_channel("ord", owner, key, TYPE, ref=ref), about, now)
 
 
 def scope_name(scope: tuple[str, str]) -> str:
