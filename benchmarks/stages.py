@@ -54,7 +54,7 @@ class Part:
         if not ring:
             history.ring = _NoRing(1, 1)
         parts = Daemon(config).parts
-        self.streams, self.router = parts.streams.publisher, parts.router
+        self.streams, self.router = parts.streams.publisher, parts.inbound.router
         self.streams._history, self.streams._send = history, lambda _: None  # noqa: SLF001 - a daemon has all of it
         if store:
             self.streams.restore(store.last(), ())

@@ -261,6 +261,15 @@ class Guards:
 
 
 @dataclass(frozen=True, slots=True)
+class Inbound:
+    """The way of a message of TWS to its topic."""
+
+    router: Router
+    unreadable: Unreadable
+    undecodable: UndecodableMessages
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """The parts of a daemon, assembled."""
 
@@ -271,8 +280,7 @@ class Parts:
     listeners: Sequence[ConnectionListener]
     connector: TwsConnector
     dispatcher: Dispatcher
-    router: Router
-    unreadable: Unreadable
+    inbound: Inbound
     ib_requests: IbRequests
     commands: AuditedCommands
     bus: Bus
@@ -305,21 +313,8 @@ def assemble(config: Config, outside: Outside) -> Parts:
         orders.registry,
         ExecutionLedger(streams.journal, streams.publisher, orders.positions, clock, orders.risk.keeper),
     )
-    global_cancel = GlobalCancel(tws.sender, orders.placement, requests.notifications, requests.factory)
-    order_commands = OrderCommands(
-        orders.placement, orders.modification, orders.groups, orders.registry, orders.reconciliation
-    )
     foreign_cancel = ForeignCancel(tws.sender, orders.registry, orders.notifications)
-    executors = Executors(
-        orders.placement,
-        global_cancel,
-        requests.service,
-        requests.subscriptions,
-        settings,
-        order_commands,
-        foreign_cancel,
-    )
-    ib_requests = IbRequests(tws.sender, executors, config.commands.allow)
+    ib_requests = _ib_requests(config, tws, requests, orders, (settings, foreign_cancel))
     mass_cancels, dead_man = _cancels(streams, tws, orders, foreign_cancel, outside)
     listeners = (*_listeners(tws, requests, orders, settings, surplus), order_router, mass_cancels)
     further = {
@@ -340,15 +335,10 @@ def assemble(config: Config, outside: Outside) -> Parts:
     guards.audience.connect(bus)
     turn.connect(streams.publisher, bus)
 
-    errors = ErrorRouter(
-        streams.publisher, requests.tracker, requests.notifications, orders.registry, requests.resubscriber
-    )
-    unreadable = Unreadable(requests.tracker, errors, orders.registry, orders.notifications, requests.singletons)
-    undecodable = UndecodableMessages(streams.publisher, unreadable, streams.alarms, clock)
-    router = Router(streams.publisher, requests.tracker, order_router, errors, requests.singletons)
+    inbound = _inbound(streams, requests, orders, order_router, clock)
     notices = NoticeHandler(tws.supervisor, tws.send_queue, requests.resubscriber, streams.publisher, clock)
     connection = ConnectionTracker(tws.sender, orders.registry, notices, tws.status, listeners)
-    dispatcher = Dispatcher(streams.publisher, router, connection, undecodable, turn)
+    dispatcher = Dispatcher(streams.publisher, inbound.router, connection, inbound.undecodable, turn)
     recorder = writer.configured(config.record, config.tws)
     transports = outside.transports(config.tws, recorder, PASSED_ON, clock)
     connector = TwsConnector(tws.supervisor, tws.port, transports, dispatcher, clock)
@@ -377,7 +367,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         tws.ids.tick,
         streams.halts.tick,
         lambda: dead_man.tick(bus.connected),
-        undecodable.tick,
+        inbound.undecodable.tick,
         streams.perm_ids.tick,
         health.tick,
         transports.restock,
@@ -395,13 +385,8 @@ def assemble(config: Config, outside: Outside) -> Parts:
     watchdog = Watchdog(signs, watchdog_seconds())
     says = _heartbeat_sections(streams, tws, requests, store_watch, clock)
     heartbeat = Heartbeat(streams.publisher, work, says, guards.audience, clock)
-    started = clock.monotonic()
     status: Mapping[str, Callable[[], Any]] = {
-        "version": lambda: ibbridge.__version__,
-        "proto": lambda: PROTO,
-        "codec": lambda: "compiled" if speedups.IN_USE else "pure",
-        "pid": os.getpid,
-        "uptime": lambda: round(clock.monotonic() - started, 3),
+        **_process_sections(clock),
         "tws": lambda: tws.status.metrics(tws.port.unsent),
         "published": lambda: streams.publisher.offset,
         "store": store.metrics,
@@ -418,23 +403,57 @@ def assemble(config: Config, outside: Outside) -> Parts:
         "lines": requests.registry.lines.summary,
         "leases": requests.leases.summary,
         "orders": lambda: len(orders.registry),
-        "tasks": _tasks,
-        "counts": lambda: {**undecodable.counts(), **commands.counts, **_bus_counts(bus)},
+        "counts": lambda: {**inbound.undecodable.counts(), **commands.counts, **_bus_counts(bus)},
         "instruments": lambda: names,
         "surplusFields": surplus.counts,
     }
     return Parts(
-        streams, tws, requests, orders, listeners, connector, dispatcher, router, unreadable, ib_requests, commands,
+        streams, tws, requests, orders, listeners, connector, dispatcher, inbound, ib_requests, commands,
         bus, heartbeat, surplus, store, store_watch, health_checks, watchdog, recorder,
         mass_cancels, dead_man, reloader,
     )  # fmt: skip
+
+
+def _ib_requests(
+    config: Config, tws: Tws, requests: Requests, orders: Orders, others: tuple[ClientSettings, ForeignCancel]
+) -> IbRequests:
+    """Return the executor of IB's requests. `others` execute settings, and cancels of orders of nobody here."""
+    settings, foreign_cancel = others
+    global_cancel = GlobalCancel(tws.sender, orders.placement, requests.notifications, requests.factory)
+    order_commands = OrderCommands(
+        orders.placement, orders.modification, orders.groups, orders.registry, orders.reconciliation
+    )
+    executors = Executors(
+        orders.placement,
+        global_cancel,
+        requests.service,
+        requests.subscriptions,
+        settings,
+        order_commands,
+        foreign_cancel,
+    )
+    return IbRequests(tws.sender, executors, config.commands.allow)
+
+
+def _inbound(
+    streams: Streams, requests: Requests, orders: Orders, order_router: OrderRouter, clock: TimerClock
+) -> Inbound:
+    errors = ErrorRouter(
+        streams.publisher, requests.tracker, requests.notifications, orders.registry, requests.resubscriber
+    )
+    unreadable = Unreadable(requests.tracker, errors, orders.registry, orders.notifications, requests.singletons)
+    return Inbound(
+        Router(streams.publisher, requests.tracker, order_router, errors, requests.singletons),
+        unreadable,
+        UndecodableMessages(streams.publisher, unreadable, streams.alarms, clock),
+    )
 
 
 def _guards(config: Config, streams: Streams, tws: Tws, orders: Orders, outside: Outside) -> Guards:
     """Return the parts that decide who may do what."""
     access = credentials.access(config.security)
     peerage = outside.peerage or access
-    keys = InstrumentKeys(config.instruments, partial(_named, orders.risk.keeper.proposals.contracts))
+    keys = InstrumentKeys(config.contracts(), partial(_named, orders.risk.keeper.proposals.contracts))
     around = Surroundings(config.bus.prefix, keys, lambda: tws.session.accounts)
     taken = "its client name is used by a client with more rights"
     names = DeclaredNames(partial(_has_orders, orders.registry), lambda: audience.end_changed(taken))
@@ -580,7 +599,7 @@ def limits_of(config: Config) -> RiskPolicy:
 
 def _risk(config: Config, streams: Streams, tws: Tws, requests: Requests, clock: TimerClock) -> RiskControl:
     contracts = KnownContracts()
-    names = {str(instrument_key(contract)): name for name, contract in config.instruments.items()}
+    names = {str(instrument_key(contract)): name for name, contract in config.contracts().items()}
     facts = PublishedMarkets(streams.publisher, contracts, requests.calendar, requests.registry, names)
     gate = RiskGate(limits_of(config), TradingBook(facts), facts)
     records = BookRecords(streams.journal, gate.book.dump)
@@ -660,6 +679,19 @@ def _heartbeat_sections(
         "unsent": lambda: tws.port.unsent,
         "lines": requests.registry.lines.summary,
         "pacing": lambda: tws.send_queue.metrics(clock.monotonic()),
+    }
+
+
+def _process_sections(clock: TimerClock) -> Mapping[str, Callable[[], Any]]:
+    """Return what `status` says of the process itself."""
+    started = clock.monotonic()
+    return {
+        "version": lambda: ibbridge.__version__,
+        "proto": lambda: PROTO,
+        "codec": lambda: "compiled" if speedups.IN_USE else "pure",
+        "pid": os.getpid,
+        "uptime": lambda: round(clock.monotonic() - started, 3),
+        "tasks": _tasks,
     }
 
 

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -113,10 +114,23 @@ def is_secret(name: Any) -> bool:
 
 
 def has_secret(value: Any) -> bool:
-    """Return True if there is a secret in a value, so that a text about the value may show it."""
-    match value:
-        case dict():
-            return any(is_secret(name) or has_secret(inner) for name, inner in value.items())
-        case list() | tuple():
-            return any(map(has_secret, value))
+    """Return True if there is a secret in a value, so that a text about the value may show it.
+
+    The names of a map are looked at together: a command may have very many of them.
+    """
+    level = [value]
+    while level:
+        maps = [each for each in level if each.__class__ is dict]
+        if any(_SECRET_NAME.search("\n".join(map(str, each))) for each in maps):
+            return True
+        lists = [each for each in level if each.__class__ in _LISTS]
+        level = [inner for each in maps for inner in each.values() if inner.__class__ in _NESTED]
+        level += [inner for each in lists for inner in each if inner.__class__ in _NESTED]
     return False
+
+
+_LISTS = frozenset((list, tuple))
+_NESTED = _LISTS | {dict}
+
+
+_SECRET_NAME = re.compile("|".join("_*".join(map(re.escape, word)) for word in SECRETS), re.IGNORECASE)

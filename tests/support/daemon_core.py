@@ -220,7 +220,7 @@ class Middle:
         self.tracker, self.notifications = requests.tracker, requests.notifications
         self.resubscriber, self.subscriptions = requests.resubscriber, requests.registry
         self.orders, self.order_notifications = orders.registry, orders.notifications
-        self.router, self.unreadable = self.parts.router, self.parts.unreadable
+        self.router, self.unreadable = self.parts.inbound.router, self.parts.inbound.unreadable
         self.requests, self.commands = self.parts.ib_requests, self.parts.commands
         self.link = (link or Link)(version, self.clock)
         self._ids = itertools.count(1)

@@ -207,9 +207,9 @@ def test_an_order_of_which_tws_has_said_nothing_is_told_once_when_the_connection
         published.ask("placeOrder", id=key, key=key, args={"contract": AAPL, "order": order})
     first = NEXT[1]["orderId"]
     status = {"orderId": first, "clientId": 1, "permId": 7, "status": "Submitted"}
-    published.daemon.parts.router.publish("orderStatus", status, 1)
+    published.daemon.parts.inbound.router.publish("orderStatus", status, 1)
     refusal = {"reqId": first + 1, "errorTime": 0, "errorCode": 201, "errorString": "", "advancedOrderRejectJson": ""}
-    published.daemon.parts.router.publish("error", refusal, 1)
+    published.daemon.parts.inbound.router.publish("error", refusal, 1)
     published.of("error")
     published.daemon.parts.dispatcher.connection_lost()
     error = published.of("error")[-1]
@@ -227,7 +227,7 @@ def test_a_cancel_of_which_tws_has_said_nothing_is_told_once_when_the_connection
     order = {"action": "BUY", "totalQuantity": 1, "orderType": "MKT"}
     published.ask("placeOrder", id=1, key="k", args={"contract": AAPL, "order": order})
     status = {"orderId": NEXT[1]["orderId"], "clientId": 1, "permId": 7, "status": "Submitted"}
-    published.daemon.parts.router.publish("orderStatus", status, 1)
+    published.daemon.parts.inbound.router.publish("orderStatus", status, 1)
     published.ask("cancelOrder", id=2, key="k")
     published.daemon.parts.dispatcher.connection_lost()
     published.daemon.parts.dispatcher.connection_lost()
@@ -547,7 +547,7 @@ def test_a_bug_in_the_callback_that_reads_ends_the_daemon_and_is_not_swallowed(m
         def broken(*_: Any) -> None:
             raise ZeroDivisionError("a bug")
 
-        monkeypatch.setattr(daemon.parts.router, "publish", broken)
+        monkeypatch.setattr(daemon.parts.inbound.router, "publish", broken)
         try:
             with pytest.raises(ExceptionGroup) as raised:
                 await daemon.serve()

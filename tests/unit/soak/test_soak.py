@@ -51,7 +51,7 @@ class Published:
     def __init__(self, count: int) -> None:
         self.frames: list[tuple[bytes, bytes]] = []
         parts = assemble(Config(), outside(ManualClock(us=1), ListBus(lambda *frames: self.frames.append(frames))))
-        self.streams, router = parts.streams.publisher, parts.router
+        self.streams, router = parts.streams.publisher, parts.inbound.router
         mix, contract = importlib.import_module("expected_messages").mix, importlib.import_module("ticks").contract
         for line, number in enumerate(IDS):
             key = instrument_key(contract(line))

@@ -308,7 +308,7 @@ def test_what_tws_says_after_a_restart_is_of_the_order_it_was_of_before():
 
     def hear(process: Whole, *said: tuple[str, dict[str, Any]]) -> None:
         for name, data in said:
-            process.parts.router.publish(name, {"orderId": 500, **data}, 1)
+            process.parts.inbound.router.publish(name, {"orderId": 500, **data}, 1)
 
     first = Whole(1, shelf)
     first.orders.add(Order("me", "k", 500, {}))
