@@ -118,9 +118,9 @@ def has_secret(value: Any) -> bool:
 
     The names of a map are looked at together: a command may have very many of them.
     """
-    level = [value]
+    level: list[Any] = [value]
     while level:
-        maps = [each for each in level if each.__class__ is dict]
+        maps = [each for each in level if type(each) is dict]
         if any(_SECRET_NAME.search("\n".join(map(str, each))) for each in maps):
             return True
         lists = [each for each in level if each.__class__ in _LISTS]
