@@ -120,17 +120,17 @@ def has_secret(value: Any) -> bool:
     """
     level: list[Any] = [value]
     while level:
-        maps = [each for each in level if type(each) is dict]
+        maps: list[Any] = [each for each in level if each.__class__ is dict]
         if any(_SECRET_NAME.search("\n".join(map(str, each))) for each in maps):
             return True
-        lists = [each for each in level if each.__class__ in _LISTS]
+        lists: list[Any] = [each for each in level if each.__class__ in _LISTS]
         level = [inner for each in maps for inner in each.values() if inner.__class__ in _NESTED]
         level += [inner for each in lists for inner in each if inner.__class__ in _NESTED]
     return False
 
 
-_LISTS = frozenset((list, tuple))
-_NESTED = _LISTS | {dict}
+_LISTS: frozenset[type] = frozenset((list, tuple))
+_NESTED: frozenset[type] = _LISTS | {dict}
 
 
 _SECRET_NAME = re.compile("|".join("_*".join(map(re.escape, word)) for word in SECRETS), re.IGNORECASE)
