@@ -517,11 +517,12 @@ def _tws(config: Config, streams: Streams, outside: Outside) -> Tws:
 
 
 def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, str], clock: TimerClock) -> Requests:
-    registry = SubscriptionRegistry(Lines(config.tws.lines, config.streams.lines_per_client), LeaseTable(clock))
+    lines = Lines(config.tws.lines, config.streams.lines_per_client)
+    registry = SubscriptionRegistry(lines, LeaseTable(clock, streams.liveness))
     tracker = RequestTracker(streams.publisher)
     notifications = RequestNotifications(streams.publisher, tracker, clock)
     issuer = RequestIssuer(tws.sender, tracker)
-    factory = RequestFactory(notifications, names, (issuer, registry, registry.lines))
+    factory = RequestFactory(notifications, names, (issuer, registry, lines))
     lists = PositionLists(streams.publisher, tracker, tws.sender, tws.servers)
     singletons = SingletonStreams(tws.sender, notifications, factory, tws.servers, lists)
     reissue_queue = ReissueQueue(issuer, tracker, notifications, registry, singletons)

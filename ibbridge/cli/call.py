@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
 SUMMARY = """\
 Send one command to the daemon and print its reply. If the responses to a request come to an end (contract details,
-history), wait for them and print them as `ibbridge sub` does. Of an order, print the first state that says more than
-that it was sent, so that an order that TWS refuses shows why.
+history), wait for them and print them as `ibbridge sub` does. Of a subscription print the messages until Ctrl-C, and
+then end it: it ends also if this program is killed. With --no-wait or keep=true it stays, and this program does not. Of
+an order, print the first state that says more than that it was sent, so that an order that TWS refuses shows why.
 
 A command is an IB request under IB's name, without reqId and orderId, or a command of the daemon: ping, status,
 snapshot, replay, whatIfOrder, modifyOrder, placeOrders, cancelOrders, orders, reconcile, halt, resume, haltStatus,
@@ -69,7 +70,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--key", help="your own key of an order (default: placeOrder makes a new one)")
     parser.add_argument("--id", help="the command's id, which a cancel refers to (default: a new one)")
     parser.add_argument(
-        "--no-wait", action="store_true", help="do not wait for responses, nor for the state of an order"
+        "--no-wait", action="store_true",
+        help="do not wait for responses, nor for the state of an order; a subscription stays (keep=true)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seconds", type=float, metavar="S", help="seconds for which to print a subscription (default: until Ctrl-C)"
     )
     parser.add_argument(
         "--wait", type=float, default=3.0, metavar="S",
@@ -140,6 +145,12 @@ def _list(rows: Sequence[Mapping[str, Any]], following: str | None) -> None:
 def _request(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> int:
     """Send an IB request, print the reply and the responses, and return the exit code."""
     ib.start()
+    subscribes = requests.subscribes(options.cmd, args)
+    if subscribes and options.no_wait:
+        args.setdefault("keep", True)
+    follows = subscribes and not args.get("keep")
+    if follows:
+        ib.greet({})
     made = ib.request(options.cmd, args, key=options.key, id=options.id)
     about = {"id": made.id, **_reply(made)}
     print(text.dump({"ok": True, **about}) if options.json else f"accepted {text.fields(about)}", flush=True)
@@ -147,6 +158,8 @@ def _request(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> i
         print(_held(made.result), file=sys.stderr, flush=True)
     if isinstance(made, PlacedOrder):
         return _states(options, [made])
+    if follows:
+        return _follow(ib, options, made)
     if not made.one_shot or options.no_wait:
         _look(options, made.topics)
         return 0
@@ -155,6 +168,27 @@ def _request(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> i
         _show(options, message)
         code = 1 if is_failure(message) else 0
     return code
+
+
+def _follow(ib: Client, options: argparse.Namespace, made: Request) -> int:
+    """Print the messages of a subscription, end it, and return the exit code: 1 if TWS has ended it."""
+    try:
+        with suppress(KeyboardInterrupt):  # the usual way to end it
+            for message in ib.messages(options.seconds):
+                if message.topic.startswith(made.topics):
+                    _show(options, message)
+                if is_failure(message) and made.id in _ids(message):
+                    return 1
+        if cancel := requests.cancel_of(made.cmd, made.id):
+            ib.call(cancel[0], **cancel[1])
+    finally:
+        ib.close(logout=False)  # other programs of this name may have subscriptions
+    return 0
+
+
+def _ids(message: Message) -> Sequence[str]:
+    """Return the ids of the commands that an error is about."""
+    return [str(each.get("id")) for each in [message.ref, *message.ref.get("holders", ())]]
 
 
 def _orders(ib: Client, options: argparse.Namespace, args: dict[str, Any]) -> int:

@@ -28,7 +28,7 @@ from ibbridge.client.asyncio_feed import USER, AsyncioCommands, AsyncioFeed
 from ibbridge.client.asyncio_orders import AsyncioOrders
 from ibbridge.client.dispatch import POLL_STATUS, Patience, is_final, no_tws
 from ibbridge.client.endpoints import both
-from ibbridge.client.errors import BridgeError, NoAnswer
+from ibbridge.client.errors import BridgeError, CommandError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.guard import CLOSING
 from ibbridge.client.stream_state import Mode
@@ -171,18 +171,21 @@ class Client(AsyncioOrders):
     async def greet(self, said: dict[str, Any]) -> None:
         """Say hello, and from now on that the client is there. `connect` calls this method.
 
-        A thread says that, because the loop stands still while the strategy computes. Raise CommandError if the daemon
-        refuses what is said.
+        A thread says that, because the loop stands still while the strategy computes. What the client subscribes to
+        ends with it. Raise CommandError if the daemon refuses what the strategy asks for.
         """
-        if said:
+        try:
             await self.call("hello", **said)
+        except CommandError:  # an older daemon, or a policy without the command
+            if command_words.is_demanding(said):
+                raise
         self._lifelines.append(self._commands.lifeline(self.name, said))
         self._lifelines[-1].start()
 
     async def close(self, *, logout: bool = True) -> None:
-        """Log out, and disconnect at once. Subscriptions live on in the daemon: cancel them first to end them.
+        """Log out, and disconnect at once. Subscriptions end some seconds later, unless they are to be kept (`keep`).
 
-        Orders live on too, unless they are to be cancelled at a logout. Without `logout` the client counts as lost.
+        Orders live on, unless they are to be cancelled at a logout. Without `logout` the client counts as lost.
 
         Any task or callback may call `close`, any number of times; so may a loop of another thread. Iteration over
         messages then ends, a command without its reply raises `NoAnswer`, and other pending calls raise `BridgeError`.

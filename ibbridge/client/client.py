@@ -17,7 +17,7 @@ from ibbridge.client import commands as command_words
 from ibbridge.client import request as requests
 from ibbridge.client.dispatch import POLL_STATUS, Patience, is_final, no_tws
 from ibbridge.client.endpoints import both
-from ibbridge.client.errors import BridgeError, NoAnswer
+from ibbridge.client.errors import BridgeError, CommandError, NoAnswer
 from ibbridge.client.gap_recovery import replayed
 from ibbridge.client.sockets import Context
 from ibbridge.client.stream_state import Mode
@@ -148,16 +148,19 @@ class Client(ThreadedOrders):
     def greet(self, said: dict[str, Any]) -> None:
         """Say hello, and from now on that the client is there. `connect` calls this method.
 
-        Raise CommandError if the daemon refuses what is said.
+        What the client subscribes to ends with it. Raise CommandError if the daemon refuses what the strategy asks for.
         """
-        if said:
+        try:
             self.call("hello", **said)
+        except CommandError:  # an older daemon, or a policy without the command
+            if command_words.is_demanding(said):
+                raise
         self._commands.begin_lifeline(self.name, said)
 
     def close(self, *, logout: bool = True) -> None:
-        """Log out, and disconnect at once. Subscriptions live on in the daemon: cancel them first to end them.
+        """Log out, and disconnect at once. Subscriptions end some seconds later, unless they are to be kept (`keep`).
 
-        Orders live on too, unless they are to be cancelled at a logout. Without `logout` the client counts as lost.
+        Orders live on, unless they are to be cancelled at a logout. Without `logout` the client counts as lost.
 
         Any thread, callback or signal handler may call `close`, any number of times. Iteration over messages then ends,
         a command without its reply raises `NoAnswer`, and other pending calls raise `BridgeError`. In a forked child

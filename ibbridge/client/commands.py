@@ -6,6 +6,7 @@ This module knows envelopes, ids and errors. It must not know the meaning of a c
 from __future__ import annotations
 
 import time
+import uuid
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -119,9 +120,14 @@ def unpacked(packed: bytes, rep: str) -> dict[str, Any]:
 
 
 def hello(cancel_on_disconnect: str | None, window: float | None, ttl: float | None) -> dict[str, Any]:
-    """Return the arguments of a hello, without those that are not given."""
-    given = {"cancel_on_disconnect": cancel_on_disconnect, "window": window, "ttl": ttl}
+    """Return the arguments of a hello, without those that are not given, and with a name for this run."""
+    given = {"cancel_on_disconnect": cancel_on_disconnect, "window": window, "ttl": ttl, "run": uuid.uuid4().hex}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def is_demanding(said: dict[str, Any]) -> bool:
+    """Return True if the strategy has asked for something in its hello, and must know if the daemon refuses it."""
+    return bool(said.keys() - {"run"})
 
 
 def is_orderly(kind: type[BaseException] | None) -> bool:

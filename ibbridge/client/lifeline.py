@@ -41,7 +41,10 @@ AGAIN = 0.5
 
 
 class Lifeline:
-    """Lifeline of a client to a daemon, from `start` to `stop`. `said` are the arguments of its hello."""
+    """Lifeline of a client to a daemon, from `start` to `stop`. `said` are the arguments of its hello.
+
+    Another daemon hears the hello, too. Its `run` is the client's: a daemon takes it for the same program.
+    """
 
     def __init__(self, endpoint: Endpoint, client: str, said: Mapping[str, Any]) -> None:
         self._endpoint = endpoint

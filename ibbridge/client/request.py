@@ -160,6 +160,19 @@ def one_shot(name: str, args: Mapping[str, Any]) -> bool:
     return name in REQUESTS and bool(REQUESTS[name].ends) and not REQUESTS[name].subscribes(args)
 
 
+def subscribes(name: str, args: Mapping[str, Any]) -> bool:
+    """Return True if a request begins a subscription, which ends with its client, or with a cancel."""
+    return name in REQUESTS and REQUESTS[name].subscribes(args) and bool(args.get("subscribe", True))
+
+
+def cancel_of(name: str, identifier: str) -> tuple[str, dict[str, Any]] | None:
+    """Return the name and the arguments of the cancel of a request with this id; None if there is none."""
+    for each in REQUESTS.values():
+        if each.cancels == name:
+            return each.name, {"id": identifier} if arguments.name(each) == "id" else {}
+    return None
+
+
 def answered_by(name: str, kind: str) -> bool:
     """Return True if messages of this type answer the request on order topics, under their owner and key."""
     return name in REQUESTS and kind in REQUESTS[name].answers and MESSAGES[kind].topic is Topic.ORDER

@@ -43,7 +43,7 @@ class LivenessCommands:
             fault = f"cancel_on_disconnect must be one of {', '.join(choices)}, not {shown(choice)}"
             raise CommandRefused("E_ARG", fault)
         chosen = CancelOn(choice) if choice is not None else None
-        life = self._liveness.hello(client, ttl, window, chosen)
+        life = self._liveness.hello(client, ttl, window, chosen, args.get("run", ""))
         return {
             "ttl": life.ttl,
             "window": life.window,

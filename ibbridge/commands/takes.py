@@ -62,6 +62,7 @@ TAKES: Mapping[str, tuple[Takes, ...]] = {
             "cancel_on_disconnect", str, "what cancels its orders: `never`, `loss`, `logout` or `both`; as configured"
         ),
         Takes("window", float, "seconds from the loss until its orders are cancelled; as configured (5)"),
+        Takes("run", str, "a name for this run of your program: another one ends the leases of the run before"),
     ),
     "riskExplain": (
         Takes("decision", str, "the `decision` in a refusal, or in a message about limits"),

@@ -79,8 +79,9 @@ class Life:
       cancelled. `cancel_on`: its choice for its orders; None if it has made none.
     - `heard`: when the last command came. `peers`: the connections over which it has sent commands, if open.
     - `since`: when its presence changed. `why`: how it was lost. `settled`: what follows from its absence is done
-      for its orders. `let_go`: the same for its subscriptions. `declared`: it has said `hello`.
-      `trades`: it may trade.
+      for its orders. `declared`: it has said `hello`. `trades`: it may trade.
+    - `run`: the number of its present run, or of the last one. A run ends when the client is gone, or when it says
+      that another process speaks for it (`named`). `let_go`: the last run whose subscriptions it has no longer.
     """
 
     name: str
@@ -95,14 +96,16 @@ class Life:
     settled: bool = False
     declared: bool = False
     trades: bool = False
-    let_go: bool = False
+    run: int = 0
+    named: str = ""
+    let_go: int = -1
 
     def step(self, event: PresenceEvent, now: float) -> bool:
         """Change the presence as the table says. Return True if it has changed."""
         to = TRANSITIONS.get((self.presence, event), self.presence)
         if to is self.presence:
             return False
-        self.presence, self.since, self.settled, self.let_go = to, now, False, False
+        self.presence, self.since, self.settled = to, now, False
         if event is PresenceEvent.CLOSE:
             self.why = "its connections have closed"
         elif event is PresenceEvent.SILENCE:
@@ -143,9 +146,17 @@ class Liveness:
             if life.presence is Presence.LEFT:
                 self._store(life, left=False)
             life.step(PresenceEvent.WORD, now)
+            if not life.declared:
+                life.let_go = life.run
+            life.run += 1
 
-    def hello(self, client: str, ttl: float | None, window: float | None, cancel_on: CancelOn | None) -> Life:
-        """Take what a client says of itself, and return its life. What it leaves out is as configured."""
+    def hello(
+        self, client: str, ttl: float | None, window: float | None, cancel_on: CancelOn | None, run: str = ""
+    ) -> Life:
+        """Take what a client says of itself, and return its life. What it leaves out is as configured.
+
+        `run` names the process that speaks: another one than before ends what the earlier one has subscribed to.
+        """
         if client != self.speaker:
             now = self._monotonic()
             return Life(client, self._config.ttl, self._config.window, now, now)
@@ -153,6 +164,9 @@ class Liveness:
         life.ttl = self._config.ttl if ttl is None else ttl
         life.window = self._config.window if window is None else window
         life.cancel_on, life.declared = cancel_on, True
+        if run:
+            life.run += bool(life.named) and run != life.named
+            life.named = run
         self._store(life, left=False)
         return life
 
@@ -193,12 +207,23 @@ class Liveness:
         life = self._lives.get(client)
         return life is not None and life.declared and life.presence is Presence.PRESENT
 
-    def take_gone(self) -> list[str]:
-        """Return the clients that have said `hello`, and are gone since the last call."""
-        gone = [each for each in self._lives.values() if each.presence is not Presence.PRESENT and not each.let_go]
-        for life in gone:
-            life.let_go = True
-        return [life.name for life in gone if life.declared]
+    def run_of(self, client: str) -> int:
+        """Return the number of a client's present run, or of the last one."""
+        life = self._lives.get(client)
+        return 0 if life is None else life.run
+
+    def take_ended(self) -> list[tuple[str, int]]:
+        """Return the clients that have said `hello`, and whose runs have ended since the last call.
+
+        Each comes with the number of the last run that has ended. The client itself may be back.
+        """
+        ended = []
+        for life in self._lives.values():
+            last = life.run - (life.presence is Presence.PRESENT)
+            if life.declared and last > life.let_go:
+                life.let_go = last
+                ended.append((life.name, last))
+        return ended
 
     @property
     def watched(self) -> bool:

@@ -1,7 +1,8 @@
 """Leases: what each client holds at TWS, since when, and the end of the leases of clients that are gone.
 
 Pure. A client that has said that it lives (`hello`) and is gone loses its leases. A subscription without a holder stays
-at TWS for a grace period, so that a client that restarts finds its data flowing, and is cancelled then. Leases that
+at TWS for a grace period, so that a client that restarts finds its data flowing, and is cancelled then. A lease belongs
+to the run of the client that made it, so that what a restarted client does not ask for again ends, too. Leases that
 their clients want to outlive them (`keep`) stay. This module must not know how liveness is told.
 """
 
@@ -35,23 +36,31 @@ class Presences(Protocol):
     def is_known(self, client: str) -> bool:
         """Return True if the client has said that it lives, and is not gone."""
 
-    def take_gone(self) -> Iterable[str]:
-        """Return the clients that are gone since the last call."""
+    def run_of(self, client: str) -> int:
+        """Return the number of a client's present run."""
+
+    def take_ended(self) -> Iterable[tuple[str, int]]:
+        """Return the clients whose runs have ended since the last call, and the number of the last run of each."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Lease of a subscription. `since` is in µs since 1970 UTC; `keep`: the lease outlives its client."""
+    """Lease of a subscription.
+
+    `since` is in µs since 1970 UTC. `keep`: the lease outlives its client. `run`: the run of the client that holds it.
+    """
 
     since: int
     keep: bool = False
+    run: int = 0
 
 
 class LeaseTable:
     """Table of leases, by the command that made each and the name of its request."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, liveness: Presences) -> None:
         self._clock = clock
+        self._liveness = liveness
         self._leases: dict[tuple[CommandId, str], Lease] = {}
         self._trim_at = LEAST_TRIMMED
 
@@ -59,7 +68,8 @@ class LeaseTable:
         """Note that a command has made a lease, or has changed whether the lease outlives its client."""
         key = command_id.named, request.name
         known = self._leases.get(key)
-        self._leases[key] = Lease(known.since if known else self._clock.utc_us(), keep)
+        run = self._liveness.run_of(command_id.client)
+        self._leases[key] = Lease(known.since if known else self._clock.utc_us(), keep, run)
 
     def find(self, command_id: CommandId, request: Request) -> Lease:
         """Return the lease of a command."""
@@ -178,11 +188,11 @@ class Leases(ConnectionListener):
                 self._unheld[held.subscription] = self._now
 
     def tick(self, now: float) -> None:
-        """End the leases of clients that are gone, and cancel what nobody has held for the grace period."""
+        """End the leases of runs that are over, and cancel what nobody has held for the grace period."""
         self._now = now
-        for client in self._liveness.take_gone():
+        for client, last in self._liveness.take_ended():
             for each in [*self.held(client)]:
-                if not each.lease.keep:
+                if not each.lease.keep and each.lease.run <= last:
                     self._end(each, at_once=False)
         self._cancel_unheld(now - self._grace)
         if self._registry.leases.is_long:

@@ -317,6 +317,16 @@ class Market:
 
         return asyncio.run_coroutine_threadsafe(do(), self._loop).result(PATIENCE)
 
+    def lines(self) -> list[str]:
+        """Return the symbols whose quotes its clients are subscribed to."""
+
+        async def do() -> list[str]:
+            clients = self._simulator._injector._clients.values()
+            asked = [args for client in clients for name, args in client.open.values() if name == "reqMktData"]
+            return sorted(str(args["contract"]["symbol"]) for args in asked)
+
+        return asyncio.run_coroutine_threadsafe(do(), self._loop).result(PATIENCE)
+
     def __enter__(self) -> Self:
         self._thread.start()
         self._stop = asyncio.Event()

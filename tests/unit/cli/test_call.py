@@ -92,12 +92,44 @@ def test_a_command_of_the_daemons_own_prints_its_result(daemon: FakeDaemon, caps
 
 def test_a_stream_prints_its_topic_and_where_to_look(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     daemon.answers["reqMktData"] = lambda _, __: {"topic": "md.AAPL-STK."}
-    assert call(daemon, "reqMktData", *CONTRACT, "--id", "mine", "--client", "me") == 0
+    assert call(daemon, "reqMktData", *CONTRACT, "--id", "mine", "--client", "me", "--no-wait") == 0
     shown = capsys.readouterr()
     assert shown.out == "accepted id=mine topic=md.AAPL-STK.\n"
     assert "ibbridge sub md.AAPL-STK." in shown.err
     asked = next(each for each in daemon.requests if each["cmd"] == "reqMktData")
-    assert (asked["id"], asked["client"]) == ("mine", "me")
+    assert (asked["id"], asked["client"], asked["args"]["keep"]) == ("mine", "me", True)
+    assert call(daemon, "reqMktData", *CONTRACT, "keep=true") == 0
+    assert not daemon.words, "it does not say that it is there: the subscription does not end with it"
+
+
+def test_a_stream_is_printed_and_ends_with_the_program(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    def begin(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, str]:
+        fake.say("md.AAPL-STK.tickPrice.", data={"price": 180.5})
+        return {"topic": "md.AAPL-STK."}
+
+    daemon.answers["reqMktData"] = begin
+    daemon.answers["cancelMktData"] = lambda _, __: {}
+    assert call(daemon, "reqMktData", *CONTRACT, "--id", "mine", "--seconds", "0.5") == 0
+    assert "price=180.5" in capsys.readouterr().out
+    assert daemon.requests[-1]["cmd"] == "cancelMktData"
+    assert daemon.requests[-1]["args"] == {"id": "mine"}
+    words = [each["cmd"] for each in daemon.words]
+    assert words[0] == "hello"
+    assert "logout" not in words, "another program of the same name may be there"
+    assert "run" not in daemon.words[0]["args"]
+
+
+def test_a_stream_that_tws_ends_is_an_exit_code_of_1(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(fake: FakeDaemon, request: dict[str, Any]) -> dict[str, str]:
+        holders = [{"client": "cli", "id": request["id"]}]
+        ref = {"client": "other", "id": "7", "holders": holders}
+        about = {"errorCode": 200, "errorString": "No security", "class": "data", "ends": True}
+        fake.say("md.AAPL-STK.error.", data=about, ref=ref)
+        return {"topic": "md.AAPL-STK."}
+
+    daemon.answers["reqMktData"] = refuse
+    assert call(daemon, "reqMktData", *CONTRACT) == 1
+    assert "No security" in capsys.readouterr().out
 
 
 def answered(kind: str, data: dict[str, Any]) -> Any:

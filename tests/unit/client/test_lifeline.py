@@ -44,7 +44,10 @@ def test_it_says_hello_and_goes_on_while_the_strategy_computes_and_logs_out(daem
     until(daemon, "alive", 3)  # nothing of the client runs meanwhile
     ib.close()
     assert [each["client"] for each in daemon.words] == ["me"] * len(daemon.words)
-    assert daemon.words[0]["args"] == {"cancel_on_disconnect": "loss", "window": 2.0, "ttl": 0.3}
+    wanted = {"cancel_on_disconnect": "loss", "window": 2.0, "ttl": 0.3}
+    hellos = [each["args"] for each in daemon.words if each["cmd"] == "hello"]
+    assert [{**each, "run": ""} for each in hellos] == [{**wanted, "run": ""}] * 2, "of `connect`, and of the lifeline"
+    assert len({each["run"] for each in hellos}) == 1
     assert words(daemon)[-1] == "logout"
     assert words(daemon).count("logout") == 1
 
@@ -102,8 +105,23 @@ def test_the_loop_of_asyncio_may_stand_still(daemon: FakeDaemon) -> None:
             until(daemon, "alive", 3)  # blocks the loop
 
     asyncio.run(strategy())
-    assert daemon.words[0]["args"] == {"cancel_on_disconnect": "both", "ttl": 0.3}
+    assert {**daemon.words[0]["args"], "run": ""} == {"cancel_on_disconnect": "both", "ttl": 0.3, "run": ""}
     assert words(daemon)[-1] == "logout"
+
+
+def test_a_strategy_that_asks_for_nothing_says_hello_before_it_can_subscribe(daemon: FakeDaemon) -> None:
+    async def strategy() -> None:
+        async with aio.connect("other", daemon.pub, daemon.rep):
+            assert [each["args"].keys() for each in words_of("other")] == [{"run"}]
+
+    def words_of(name: str) -> list[dict[str, Any]]:
+        return [each for each in daemon.words if each["client"] == name][:1]
+
+    with connect("me", daemon.pub, daemon.rep):
+        assert [each["args"].keys() for each in words_of("me")] == [{"run"}]
+    asyncio.run(strategy())
+    runs = {each["args"]["run"] for each in daemon.words if each["cmd"] == "hello"}
+    assert len(runs) == 2, "a name for each run"
 
 
 def test_an_order_has_a_word_of_its_own(daemon: FakeDaemon) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.daemon_core import AAPL, MSFT, Middle, refusal
+from tests.unit.orders.test_dead_man import Desk
 
 if TYPE_CHECKING:
     from ibbridge.subscriptions.leases import Leases
@@ -22,10 +23,13 @@ class Clients:
     def is_known(self, client: str) -> bool:
         return client in self.known
 
-    def take_gone(self) -> list[str]:
+    def run_of(self, _: str) -> int:
+        return 0
+
+    def take_ended(self) -> list[tuple[str, int]]:
         gone, self.gone = self.gone, []
         self.known -= {*gone}
-        return gone
+        return [(each, 0) for each in gone]
 
 
 class House(Middle):
@@ -193,6 +197,70 @@ def test_what_nobody_holds_makes_room_for_one_that_waits():
     house.die("a")
     house.link.take()
     assert house.names(2) == ["cancelMktData", "reqMktData"]
+
+
+def held(desk: Desk) -> list[str]:
+    return [each["topic"] for each in desk.parts.requests.leases.describe()]
+
+
+def subscribe(desk: Desk, contract: dict[str, Any], peer: bytes = b"1", client: str = "a") -> None:
+    assert desk.send("reqMktData", client, peer, contract=contract)["ok"]
+
+
+class TestRuns:
+    def test_what_a_client_that_restarts_within_a_second_does_not_ask_for_again_ends_and_the_rest_flows_on(self):
+        desk = Desk()
+        desk.hello(run="one")
+        subscribe(desk, AAPL)
+        subscribe(desk, MSFT)
+        desk.live(0.05)
+        desk.link.take()
+        desk.close(b"1")
+        desk.live(0.2)  # noticed, and nothing has followed
+        desk.hello(peer=b"2", run="two")
+        subscribe(desk, AAPL, b"2")
+        desk.live(9.0)
+        assert held(desk) == ["md.AAPL-STK-SMART-USD."]
+        desk.live(5.0)
+        assert [each.name for each in desk.link.take() if "MktData" in each.name] == ["cancelMktData"]
+        assert held(desk) == ["md.AAPL-STK-SMART-USD."]
+
+    @pytest.mark.parametrize(
+        ("first", "second", "ends"),
+        [("one", "two", True), ("one", "one", False), ("", "two", False), ("one", "", False)],
+    )
+    def test_a_restart_that_nobody_has_noticed_shows_by_the_name_of_the_run(self, first, second, ends):
+        desk = Desk()
+        desk.hello(**({"run": first} if first else {}))
+        subscribe(desk, AAPL)
+        desk.hello(peer=b"2", **({"run": second} if second else {}))
+        subscribe(desk, MSFT, b"2")
+        desk.live(2.0)
+        assert ("md.AAPL-STK-SMART-USD." in held(desk)) is not ends
+        assert "md.MSFT-STK-SMART-USD." in held(desk)
+
+    def test_what_a_client_asked_for_before_it_said_hello_is_no_lease_of_a_run_that_is_over(self):
+        desk = Desk()
+        subscribe(desk, AAPL)
+        desk.close(b"1")
+        desk.live(2.0)
+        desk.hello(peer=b"2", run="one")
+        desk.live(2.0)
+        assert held(desk) == ["md.AAPL-STK-SMART-USD."]
+        desk.close(b"2")
+        desk.live(20.0)
+        assert held(desk) == []
+
+    def test_a_client_that_is_silent_for_its_ttl_loses_its_leases(self):
+        desk = Desk()
+        desk.hello(ttl=4.0)
+        subscribe(desk, AAPL)
+        desk.live(4.0)
+        assert desk.parts.requests.leases.summary()["leases"] == 1
+        desk.live(2.0)
+        assert desk.parts.requests.leases.summary() == {"leases": 0, "unbounded": 0, "keep": 0, "unheld": 1}
+        desk.live(10.0)
+        assert desk.parts.requests.leases.summary()["unheld"] == 0
 
 
 NAMES = {"APPLE": {**AAPL, "subscribe": True}, "OTHER": MSFT}
