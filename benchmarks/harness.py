@@ -177,6 +177,8 @@ def bridge(children: ExitStack, tws: int, pub: str, rep: str, more: Mapping[str,
         "store.path": children.enter_context(disk()),
         "log.level": "warning",
         "security.trust_loopback": "true",
+        "risk.accounts": '{"*": {max_open_orders: 1000000}}',  # neither is the gate, but by gate.py
+        "tws.lines": 100_000,
         **more,
     }
     given = [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
