@@ -274,15 +274,18 @@ class TradingBook:
         """Take what is filled from what works. An order may count in other scopes than its executions."""
         working = self.working.get(fill.name)
         claims = [claim for claim in working.claims if claim.place == place] if working else []
-        for claim in claims if working else ():
+        for claim in claims:
             before, first = worth_of(claim), not claim.executed
+            books = [self._open(scope) for scope in working.scopes] if working else []
+            could = [book.holdings[place].family_reach(claim) for book in books]
             claim.executed = round(claim.executed + fill.quantity, DIGITS)
-            for scope in working.scopes if working else ():
-                book = self._open(scope)
+            for book, reach in zip(books, could, strict=True):
                 book.reworked(claim, before)
                 if first:
                     book.fill_times(place, fill.side).add(now)
-                self._settle(book, book.holdings[place])
+                held = book.holdings[place]
+                held.changed(claim, reach)
+                self._settle(book, held, claims=False)
         if working and claims and all(claim.is_over and not claim.remaining for claim in working.claims):
             self._release(working)
 
@@ -373,8 +376,8 @@ class TradingBook:
         if not held.moved_at:
             self._shift(account, place, quantity - held.position)
         self._compare(place, account, now)
-        self._settle(self._open(("account", account)), held)
-        self._settle(self._open(ALL), self._open(ALL).holdings[place])
+        self._settle(self._open(("account", account)), held, claims=False)
+        self._settle(self._open(ALL), self._open(ALL).holdings[place], claims=False)
 
     def _compare(self, place: Place, account: str, now: int) -> None:
         """Compare the position of an account with the one that TWS reports."""
@@ -429,7 +432,7 @@ class TradingBook:
         for book in self.scopes.values():
             for held in book.holdings.values():
                 held.price(self._prices(held.place))
-                self._settle(book, held)
+                self._settle(book, held, claims=False)
         self._value_working()
         for book in self.scopes.values():
             book.add_up()
@@ -463,8 +466,10 @@ class TradingBook:
         for book in self.scopes.values():
             for name, place in book.unknown_working:
                 held = book.holdings[place]
-                held.claims[name].value(held.unit)
-                held.claimed()
+                claim = held.claims[name]
+                if claim.unit is None and held.unit is not None:
+                    claim.value(held.unit)
+                held.valued()
 
     def identify(self, instrument: str, con_id: int) -> None:
         """Note the conId of an instrument: what the book has under its key moves there."""

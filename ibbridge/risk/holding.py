@@ -146,23 +146,33 @@ def _add_linked(every: list[Claim], linked: list[Claim], bought: list[float], so
             (bought if side > 0 else sold).append(quantity - held if math.isfinite(held) else 0.0)
 
 
+_CHILDREN = "children"
+
+
+def _ties(claim: Claim) -> tuple[tuple[Any, ...], ...]:
+    """Return what ties an order to others: its parent, and its group."""
+    if claim.parent is None:
+        return () if claim.group is None else (("group", claim.group),)
+    child = (_CHILDREN, claim.parent)
+    return (child,) if claim.group is None else (child, ("group", claim.group))
+
+
 class Holding:
     """Position in one instrument, with the working orders in it.
 
     - `position`: the sum of the executions. `above`, `below`: by how much TWS reports more, or less (below is not
       above 0).
     - `reported`: the position as TWS reports it; None if it has not. `moved_at`: when one of the two changed last.
-    - `reach`: by how much the orders may raise and lower the position. `linked`: some are of a group, or children.
+    - `reach`: by how much the orders may raise and lower the position.
     - `mark`: the price of one unit, `worth` that of a price of 1, `unit` that of one unit; None: not known.
-    - `order_unit`: the worth of one unit in the working orders, which counts where `unit` is not known.
     - `cash`: received less paid today. `start_position`, `start_mark`: as the day began.
     - `gross`, `long`, `short`, `profit`: the worth of the worst case and of the day, as the scope has counted them.
     """
 
     __slots__ = (
-        "above", "below", "cash", "claims", "currency", "gross", "instrument", "linked", "long", "mark", "moved_at",
-        "multiplier", "order_unit", "place", "position", "profit", "reach", "reported", "sec_type", "short",
-        "start_mark", "start_position", "symbol", "unit", "worth",
+        "_order_unit", "_tied", "above", "below", "cash", "claims", "currency", "gross", "instrument", "long", "mark",
+        "moved_at", "multiplier", "place", "position", "profit", "reach", "reported", "sec_type", "short", "start_mark",
+        "start_position", "symbol", "unit", "worth",
     )  # fmt: skip
 
     def __init__(self, part: Part, prices: Prices) -> None:
@@ -175,8 +185,8 @@ class Holding:
         self.moved_at = 0
         self.claims: dict[OrderName, Claim] = {}
         self.reach = (0.0, 0.0)
-        self.linked = False
-        self.order_unit: float | None = None
+        self._tied: dict[Any, dict[OrderName, Claim]] = {}  # the children of each order, and the orders of each group
+        self._order_unit: float | bool | None = None  # False if it is to be found out
         self.mark, self.start_mark = prices
         self.unit: float | None = None  # of an exposure
         self.worth: float | None = None  # of a price of 1
@@ -186,45 +196,120 @@ class Holding:
         self.short: float | None = 0.0
         self.profit: float | None = 0.0
 
+    @property
+    def linked(self) -> bool:
+        """True if some orders are of a group, or children."""
+        return bool(self._tied)
+
+    @property
+    def order_unit(self) -> float | None:
+        """Worth of one unit in the working orders, which counts where `unit` is not known."""
+        if self._order_unit is False:
+            self._order_unit = unit_of(self.claims.values())
+        return self._order_unit
+
     def add(self, claim: Claim) -> None:
         """Add what an order claims."""
         first = not self.claims
-        self.claims[claim.name] = claim
-        left = claim.remaining
-        if self.linked or claim.group is not None or claim.parent is not None or not math.isfinite(left):
+        if claim.name in self.claims:
+            self.claims[claim.name] = claim
             self.claimed()
             return
-        self._reach_further(claim.side, left)
+        self.claims[claim.name] = claim
+        for tie in _ties(claim):
+            self._tied.setdefault(tie, {})[claim.name] = claim
+        family = self._family(claim)
+        self._move(reach([each for each in family if each is not claim]), reach(family))
         if first:
-            self.order_unit = claim.unit
-        elif self.order_unit is not None:
-            self.order_unit = None if claim.unit is None else max(self.order_unit, claim.unit)
+            self._order_unit = claim.unit
+        elif self._order_unit is not False and self._order_unit is not None:
+            self._order_unit = None if claim.unit is None else max(self._order_unit, claim.unit)
 
     def drop(self, claim: Claim) -> bool:
         """Remove what an order claims. Return False if it claims nothing."""
-        if self.claims.pop(claim.name, None) is None:
+        here = self.claims.get(claim.name)
+        if here is None:
             return False
-        left = claim.remaining
-        if self.linked or not math.isfinite(left):
-            self.claimed()
-        else:
-            self._reach_further(claim.side, -left)
-            self.order_unit = unit_of(self.claims.values())
+        family = self._family(here)
+        del self.claims[claim.name]
+        for tie in _ties(here):
+            tied = self._tied[tie]
+            del tied[claim.name]
+            if not tied:
+                del self._tied[tie]
+        self._move(reach(family), reach([each for each in family if each is not here]))
+        self._order_unit = False
         return True
 
-    def _reach_further(self, side: int, quantity: float) -> None:
-        rise, fall = self.reach
-        if side > 0:
-            self.reach = round(rise + quantity, DIGITS), fall
-        else:
-            self.reach = rise, round(fall + quantity, DIGITS)
+    def family_reach(self, claim: Claim) -> tuple[float, float]:
+        """Return what an order, and all that depend on it or exclude it, may do to the position."""
+        return reach(self._family(claim))
+
+    def changed(self, claim: Claim, before: tuple[float, float]) -> None:
+        """Count a claim that has changed; `before` is its `family_reach` before that."""
+        self._move(before, self.family_reach(claim))
+
+    def reach_with(self, claim: Claim) -> tuple[float, float]:
+        """Return what `reach` would be with a claim, in place of the one of the same order."""
+        family = self._family(claim)
+        old = self.claims.get(claim.name)
+        if old is not None:
+            family = list({each.name: each for each in (*family, *self._family(old))}.values())
+        others = [each for each in family if each.name != claim.name]
+        before, after = reach([*others, old] if old is not None else others), reach([*others, claim])
+        return self._moved(before, after) or reach([*self._others(claim), claim])
+
+    def unit_with(self, claim: Claim) -> float | None:
+        """Return what `order_unit` would be with a claim, in place of the one of the same order."""
+        if claim.name in self.claims:
+            return unit_of([*self._others(claim), claim])
+        if not self.claims or claim.unit is None or self.order_unit is None:
+            return None if self.claims else claim.unit
+        return max(self.order_unit, claim.unit)
+
+    def _others(self, claim: Claim) -> list[Claim]:
+        return [each for each in self.claims.values() if each.name != claim.name]
+
+    def _family(self, claim: Claim) -> list[Claim]:
+        """Return an order with all that depend on it, or exclude it, and so on. Other orders fill independently."""
+        if not self._tied and claim.parent is None:
+            return [claim]
+        found = {claim.name: claim}
+        left = [claim]
+        while left:
+            each = left.pop()
+            near = [tied for tie in (*_ties(each), (_CHILDREN, each.name)) for tied in self._tied.get(tie, {}).values()]
+            if each.parent is not None and (parent := self.claims.get(each.parent)) is not None:
+                near.append(parent)
+            for other in near:
+                if other.name not in found:
+                    found[other.name] = other
+                    left.append(other)
+        return list(found.values())
+
+    def _move(self, before: tuple[float, float], after: tuple[float, float]) -> None:
+        """Count a family that may do `after` to the position, and could do `before`."""
+        self.reach = self._moved(before, after) or reach(self.claims.values())
+
+    def _moved(self, before: tuple[float, float], after: tuple[float, float]) -> tuple[float, float] | None:
+        """Return `reach` after a change of a family; None if that takes all orders, because one has no bound."""
+        rise, fall = self.reach[0] - before[0] + after[0], self.reach[1] - before[1] + after[1]
+        if not (math.isfinite(rise) and math.isfinite(fall)):
+            return None
+        return round(rise, DIGITS), round(fall, DIGITS)
 
     def claimed(self) -> None:
         """Compute what the orders may do to the position anew."""
-        every = self.claims.values()
-        self.linked = any(each.group is not None or each.parent is not None for each in every)
-        self.reach = reach(every)
-        self.order_unit = unit_of(every)
+        self._tied = {}
+        for claim in self.claims.values():
+            for tie in _ties(claim):
+                self._tied.setdefault(tie, {})[claim.name] = claim
+        self.reach = reach(self.claims.values())
+        self._order_unit = False
+
+    def valued(self) -> None:
+        """Note that the worth of an order has become known."""
+        self._order_unit = False
 
     def learn(self, part: Part) -> None:
         """Note the attributes of the contract, where they were not known."""

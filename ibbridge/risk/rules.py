@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from ibbridge.risk.holding import SMALLEST, claim_of, exposure, reach, unit_of
+from ibbridge.risk.holding import SMALLEST, claim_of, exposure
 from ibbridge.risk.limits import ALWAYS, CONTRACT_HOURS, NEVER, PAPER
 from ibbridge.risk.order import AT_MARKET, AT_MARKET_LATER, EXERCISE, OFFSET, PRICED, RELATIVE, TRIGGERED, signature
 from ibbridge.risk.scope_book import MINUTE, SECOND, worth_of
@@ -150,19 +150,19 @@ def _worst_case(case: OrderCase, held: Holding | None, part: Part) -> Worst:
         elif unit is None and part.unit is not None and held.order_unit is not None:
             unit = max(held.order_unit, part.unit)
     else:
-        claims = claims_after(case, held, part)
-        bought, sold = reach(claims)
+        claim = claim_after(case, held, part)
+        bought, sold = held.reach_with(claim)
         after = bought + high, sold - low
-        unit = unit_of(claims) if held.unit is None else held.unit
+        unit = held.unit_with(claim) if held.unit is None else held.unit
     return Worst(held, part, before, after, exposure(*after, unit), low, high)
 
 
-def claims_after(case: OrderCase, held: Holding, part: Part) -> list[Claim]:
-    """Return all that works in an instrument, should the order leave: in place of the one that it changes."""
+def claim_after(case: OrderCase, held: Holding, part: Part) -> Claim:
+    """Return what an order claims should it leave, in place of the one that it changes."""
     claim = claim_of(case.order, part, case.quantity)
     if old := held.claims.get(claim.name):
         claim.executed = old.executed
-    return [*(each for each in held.claims.values() if each is not old), claim]
+    return claim
 
 
 def _max_position(case: OrderCase, book: ScopeBook, _: Limits) -> float | None:
