@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge.risk.holding import Part
-from ibbridge.risk.order import FOREX, OFFSET, TRIGGERED
+from ibbridge.risk.order import EXERCISE, FOREIGN, FOREX, OFFSET, TRIGGERED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,9 +152,12 @@ def worst_price(order: ProposedOrder, quote: MarketQuote | None) -> float | None
     """Return the price, without its sign, at which an order is worth most; None if no price is known.
 
     The order's own prices and the quote count. A purchase with a limit cannot cost more than the limit, so a quote
-    above 0 does not count for it. An order whose price follows the market's may execute its offset away from it.
+    above 0 does not count for it, and none is needed. Any other order may execute at a price worth more than its own.
+    An order whose price follows the market's may execute its offset away from it.
     """
     limit, market = order.limit_price, prices(quote)
+    if not market and not _bounds_itself(order):
+        return None
     if order.order_type == "LMT" and limit is not None and order.side > 0 and min(market, default=0.0) >= 0:
         return abs(limit)  # most orders are of this kind
     known = [abs(price) for price in own_prices(order)]
@@ -166,6 +169,13 @@ def worst_price(order: ProposedOrder, quote: MarketQuote | None) -> float | None
             far = far * (1 + _percent(order)) + abs(order.aux_price or 0.0)
         known.append(far)
     return max(known, default=None)
+
+
+def _bounds_itself(order: ProposedOrder) -> bool:
+    """Return True if the order's own prices say what it is worth at most, or nobody here could know it better."""
+    if order.order_type == EXERCISE or order.client == FOREIGN:
+        return True
+    return order.side > 0 and order.limit_price is not None
 
 
 def _percent(order: ProposedOrder) -> float:
@@ -214,11 +224,15 @@ def _leg_part(order: ProposedOrder, leg: OrderLeg, facts: MarketFacts, terms: Qu
 
 
 def _quantity(order: ProposedOrder, quote: MarketQuote | None) -> float:
-    """Return the largest quantity that an order may have: a cash amount buys most at the lowest price."""
+    """Return the largest quantity that an order may have: a cash amount buys most at the lowest price.
+
+    The limit of a purchase does not say how low its price may be. So a cash amount needs a quote.
+    """
     quantity = math.inf if order.quantity is None else order.quantity
     if order.cash_quantity is None:
         return quantity
-    known = [price for price in (*own_prices(order), *prices(quote)) if price > 0]
-    if not known or not order.multiplier:
+    market = prices(quote)
+    known = [price for price in (*own_prices(order), *market) if price > 0]
+    if not market or not known or not order.multiplier:
         return math.inf
     return max(quantity, order.cash_quantity / (min(known) * order.multiplier))

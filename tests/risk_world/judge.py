@@ -449,7 +449,10 @@ class Life:
         own = [abs(each) for each in self.named_prices(order)]
         quote = self.quote_of(order)
         market = [each for each in (quote.bid, quote.ask, quote.last) if each is not None] if quote else []
-        if order.side > 0 and order.limit_price is not None:
+        capped = order.side > 0 and order.limit_price is not None
+        if not market and not capped and order.client != "ext" and order.order_type != "EXERCISE":
+            return None
+        if capped:
             market = [each for each in market if each < 0]
         away = [abs(each) for each in market]
         if away and order.order_type in ("TRAIL", "REL", "TRAIL LIMIT"):
@@ -465,7 +468,7 @@ class Life:
         quote = self.quote_of(order)
         market = [each for each in (quote.bid, quote.ask, quote.last) if each is not None] if quote else []
         low = [each for each in [*market, *self.named_prices(order)] if each > 0]
-        if not low or not order.multiplier:
+        if not market or not low or not order.multiplier:
             return INF
         return max(order.quantity, order.cash_quantity / (min(low) * order.multiplier))
 

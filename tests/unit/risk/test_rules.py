@@ -73,6 +73,32 @@ def test_notional_of_orders_of_all_kinds():
     assert worth(quantity=1, limit_price=1.0, multiplier=1000.0) == 37_000
 
 
+@pytest.mark.parametrize(
+    "order",
+    [
+        {"side": -1, "limit_price": 0.01},
+        {"order_type": "STP", "limit_price": None, "aux_price": 0.01},
+        {"order_type": "TRAIL", "limit_price": None, "trail_stop_price": 0.01},
+        {"side": -1, "order_type": "STP LMT", "limit_price": 0.01, "aux_price": 0.02},
+    ],
+)
+def test_a_price_that_bounds_nothing_does_not_make_an_order_cheap(order):
+    desk = Desk(max_order_notional=1000)
+    assert desk.refuses(1000, **order) == {"max_order_notional"}
+    desk.quoted(200, 200)
+    assert desk.refuses(1000, **order) == {"max_order_notional"}
+    assert desk.refuses(5, **order) == set()
+
+
+def test_a_cash_amount_buys_any_quantity_while_no_quote_is_known():
+    desk = Desk(max_position=100, max_order_quantity=100)
+    order = {"quantity": 0.0, "cash_quantity": 1e6, "limit_price": 1e6}
+    assert desk.refuses(**order) == {"max_position", "max_order_quantity"}
+    desk.quoted(200, 200)
+    assert desk.refuses(**order) == {"max_position", "max_order_quantity"}
+    assert desk.refuses(**{**order, "cash_quantity": 20_000.0}) == set()
+
+
 def legs(ratio: float = 1.0, multiplier: float | None = 100.0) -> tuple[OrderLeg, ...]:
     return (
         OrderLeg(1, 1.0, 1, "SMART", "call 1", "AAPL", "OPT", "USD", multiplier),
@@ -542,6 +568,7 @@ def test_a_position_that_was_counted_under_two_names_is_right_after_ten_seconds(
 def test_max_gross_exposure(restart, scope):
     desk = Desk(scope, max_gross_exposure=10_000)
     desk.hold(100)
+    desk.quotes["MSFT"] = MarketQuote(50, 50, at=desk.now)
     desk.place(60, -1, con_id=7, instrument="MSFT")
     if restart:
         desk.restart()
@@ -581,6 +608,7 @@ def test_max_net_exposure(restart):
     if restart:
         desk.restart()
     other = {"con_id": 7, "instrument": "MSFT"}
+    desk.quotes["MSFT"] = MarketQuote(50, 50, at=desk.now)
     assert desk.refuses(1, **other) == {"max_net_exposure"}
     assert desk.refuses(200, -1, **other) == set()
     assert desk.refuses(201, -1, **other) == {"max_net_exposure"}
