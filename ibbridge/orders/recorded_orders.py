@@ -125,7 +125,12 @@ class RecordedOrders:
         contract = data.get("contract") or {}
         if order is None or (data.get("order") or {}).get("clientId", self._client) != self._client:
             self._contracts.learn(contract)
-        elif key := self._proposals.name(order, contract):
+        else:
+            self._name(order, contract)
+
+    def _name(self, order: Order, contract: Mapping[str, Any]) -> None:
+        """Note the contract that TWS names for that of an order."""
+        if key := self._proposals.name(order, contract):
             self._gate.book.identify(key, contract["conId"])
 
     def _take_status(self, data: Mapping[str, Any], ts: int) -> None:
@@ -146,6 +151,7 @@ class RecordedOrders:
         if order is None or not ours or exec_id in self._executed or contract.get("secType") == "BAG":
             return
         self._executed.add(exec_id)
+        self._name(order, contract)
         side = 1 if execution["side"] == "BOT" else -1
         known = self._contracts.find(contract)
         self._gate.book.filled(

@@ -94,7 +94,7 @@ class TradingBook:
         kept = {place for book in self.scopes.values() for place, held in book.holdings.items() if not held.is_empty}
         for book in self.scopes.values():
             for place in book.holdings.keys() - kept:
-                del book.holdings[place]
+                book.forget_place(place)
         self.prices = {place: Prices(each.mark, each.mark) for place, each in self.prices.items() if place in kept}
 
     def _prices(self, place: Place) -> Prices:

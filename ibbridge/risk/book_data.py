@@ -85,7 +85,7 @@ def _scope_of(data: dict[str, Any]) -> ScopeBook:
         held = Holding(Part(*part), Prices(None, None))
         for name, value in zip(_HELD, values, strict=True):
             setattr(held, name, value)
-        book.holdings[held.place] = held
+        book.keep(held)
     book.traded, book.charges, book.tripped = dict(data["traded"]), dict(data["charges"]), data["tripped"]
     book.orders.load(data["orders"])
     book.rejects.load(data["rejects"])

@@ -111,6 +111,7 @@ class Worst(NamedTuple):
 
     - `before`, `after`: the largest long and short position, before the order and with it.
     - `low`, `high`: the position as it is. `exposure`: the worth of `after`, as `holding.exposure` gives it.
+    - `beside`: how far other names of what may be the same instrument may rise and fall.
     """
 
     held: Holding | None
@@ -120,15 +121,26 @@ class Worst(NamedTuple):
     exposure: tuple[float | None, float | None, float | None]
     low: float = 0.0
     high: float = 0.0
+    beside: tuple[float, float] = (0.0, 0.0)
 
 
 def worst_cases(case: OrderCase, book: ScopeBook) -> list[Worst]:
     """Return the worst case of each part of an order; the order stands in place of the one that it changes."""
     if case.worst_in is not book:
-        case.worst = [_worst_case(case, book.holdings.get(part.place), part) for part in case.parts]
+        case.worst = [_beside(_worst_case(case, book.holdings.get(part.place), part), book) for part in case.parts]
         case.worst_in = book
     found: list[Worst] = case.worst
     return found
+
+
+def _beside(worst: Worst, book: ScopeBook) -> Worst:
+    """Return a worst case with what other names of the instrument add: TWS may say that all of them are one."""
+    others = book.alike(worst.part)
+    if not others:
+        return worst
+    rise = sum(max(0.0, each.position + each.above + each.reach[0]) for each in others)
+    fall = sum(max(0.0, each.reach[1] - each.position - each.below) for each in others)
+    return worst._replace(beside=(rise, fall))
 
 
 def _worst_case(case: OrderCase, held: Holding | None, part: Part) -> Worst:
@@ -169,17 +181,17 @@ def _max_position(case: OrderCase, book: ScopeBook, _: Limits) -> float | None:
     value = -math.inf
     for each in worst_cases(case, book):
         rise, fall = each.after
-        value = max(value, rise)
-        value = max(value, fall)
+        value = max(value, rise + each.beside[0])
+        value = max(value, fall + each.beside[1])
     return value if value < math.inf else None
 
 
 def _makes_no_position_worse(case: OrderCase, book: ScopeBook, limits: Limits) -> bool:
     most = (limits.max_position or 0.0) * TOLERANCE
     return all(
-        after <= most or after <= before + SMALLEST
+        after + more <= most or after <= before + SMALLEST
         for each in worst_cases(case, book)
-        for before, after in zip(each.before, each.after, strict=True)
+        for before, after, more in zip(each.before, each.after, each.beside, strict=True)
     )
 
 
@@ -302,6 +314,7 @@ def _max_open_orders(case: OrderCase, book: ScopeBook, _: Limits) -> float:
         old = held.claims.get(case.name) if held is not None else None
         if old is None or old.side != part.side or old.is_over:
             count += 1
+        count += sum(book.open_orders.get((each.place, part.side), 0) for each in book.alike(part))
         most = max(most, count)
     return most
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from ibbridge.risk.holding import Holding
 from ibbridge.risk.limits import LONGEST_DUPLICATE, LONGEST_WINDOW
 from ibbridge.risk.recent import RecentTimes
+from ibbridge.risk.spelling import may_be_same
 
 if TYPE_CHECKING:
     from ibbridge.risk.holding import Claim, Part, Prices
@@ -31,6 +32,7 @@ class ScopeBook:
     """Book of one scope.
 
     - `gross`, `long`, `short`, `profit`: the sums over all holdings whose worth is known.
+    - `unnamed`: the holdings of instruments whose conId is not known.
     - `unvalued`, `unpriced`: the instruments whose exposure, or profit, is not known.
     - `working`: the worth of all that works. `unknown_working`: orders whose worth is not known.
     - `traded`: what was traded today, by currency. `charges`: the commissions of today, by currency.
@@ -42,6 +44,7 @@ class ScopeBook:
 
     def __init__(self) -> None:
         self.holdings: dict[Place, Holding] = {}
+        self.unnamed: dict[Place, Holding] = {}
         self.gross = self.long = self.short = self.profit = self.working = 0.0
         self.unvalued: set[Place] = set()
         self.unpriced: set[Place] = set()
@@ -63,10 +66,26 @@ class ScopeBook:
         held = self.holdings.get(part.place)
         if held is None:
             held = Holding(part, prices)
-            self.holdings[part.place] = held
+            self.keep(held)
         elif held.multiplier is None or not held.sec_type:
             held.learn(part)
         return held
+
+    def keep(self, held: Holding) -> None:
+        """Keep a holding under its place."""
+        self.holdings[held.place] = held
+        if isinstance(held.place, str):
+            self.unnamed[held.place] = held
+
+    def forget_place(self, place: Place) -> Holding | None:
+        """Forget the holding of a place, and return it; None if there is none."""
+        self.unnamed.pop(place, None)
+        return self.holdings.pop(place, None)
+
+    def alike(self, part: Part) -> list[Holding]:
+        """Return the holdings under other names that may be of the same instrument, as far as TWS has named it."""
+        others = self.unnamed if isinstance(part.place, int) else self.holdings
+        return [held for held in others.values() if may_be_same(part, held)] if others else []
 
     def claim(self, claim: Claim, prices: Prices) -> Holding:
         """Add a claim on an instrument of these prices. Return the holding, which must be counted anew."""
@@ -144,7 +163,7 @@ class ScopeBook:
 
     def remove(self, place: Place) -> Holding | None:
         """Remove a holding from the sums, and return it; None if there is none."""
-        held = self.holdings.pop(place, None)
+        held = self.forget_place(place)
         if held is not None:
             self._total(held, -1)
             self.unvalued.discard(place)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from ibbridge.config.model import RiskConfig
 from ibbridge.risk import settings
 from tests.support.daemon_core import AAPL, LIMIT, Middle, refusal
@@ -331,3 +333,43 @@ def test_the_exercise_of_an_option_is_judged_too() -> None:
     args: dict[str, Any] = {"contract": {**option, "multiplier": "100"}, "exerciseAction": 1, "exerciseQuantity": 6}
     assert refusal("E_RISK", desk.ask, "exerciseOptions", key="x", **args).more["value"] == 6
     desk.ask("exerciseOptions", key="x", **{**args, "exerciseQuantity": 5})
+
+
+SPELLINGS = (
+    {**AAPL, "exchange": "ISLAND"},
+    {**AAPL, "primaryExchange": "NASDAQ"},
+    {**AAPL, "symbol": "aapl"},
+    {**AAPL, "secType": "stk"},
+    {"localSymbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"},
+    {"secIdType": "ISIN", "secId": "US0378331005", "secType": "STK", "exchange": "SMART", "currency": "USD"},
+    {"conId": 265598, "exchange": "SMART"},
+)
+
+
+@pytest.mark.parametrize("contract", SPELLINGS)
+def test_another_spelling_of_a_contract_has_no_limit_of_its_own(contract):
+    desk = Desk(max_position=100)
+    order_id = desk.ordered("k0")["orderId"]
+    assert refusal("E_RISK", desk.ordered, "k1", contract=contract).more["rule"] == "max_position"
+    desk.works("k0", order_id)
+    assert refusal("E_RISK", desk.ordered, "k2", contract=contract).more["rule"] == "max_position"
+    desk.ordered("sale", contract=contract, action="SELL")
+
+
+@pytest.mark.parametrize("contract", SPELLINGS)
+def test_a_spelling_counts_for_the_contract_that_it_may_mean(contract):
+    desk = Desk(max_open_orders=1)
+    desk.ordered("k0", contract=contract)
+    assert refusal("E_RISK", desk.ordered, "k1").more["rule"] == "max_open_orders"
+    desk.ordered("k2", action="SELL")
+
+
+def test_contracts_that_cannot_be_the_same_have_limits_of_their_own():
+    desk = Desk(max_position=100)
+    desk.ordered("k0")
+    desk.ordered("k1", contract={**AAPL, "symbol": "MSFT"})
+    desk.ordered("k2", contract={**AAPL, "currency": "EUR"})
+    option = {**AAPL, "secType": "OPT", "lastTradeDateOrContractMonth": "20261218", "multiplier": "100", "right": "C"}
+    for strike in (100, 110):
+        desk.ordered(f"o{strike}", contract={**option, "strike": strike})
+    assert refusal("E_RISK", desk.ordered, "o", contract={**option, "strike": 110, "exchange": "CBOE"}).more["rule"]
