@@ -81,8 +81,13 @@ class KnownContracts:
         return True
 
     def spelt(self, given: Mapping[str, Any], named: Mapping[str, Any]) -> bool:
-        """Note that TWS names a contract so that a client gave in this spelling. Return True if it is news."""
+        """Note that TWS names a contract so that a client gave in this spelling. Return True if it is news.
+
+        Beside a conId the spelling says nothing: TWS goes by the conId, whatever symbol stands there.
+        """
         news = self.learn(named)
+        if _con_id(given):
+            return False
         con_id, key = named.get("conId"), instrument_key(given)
         if not con_id or self._spelt.get(key) == con_id:
             return news
@@ -95,10 +100,12 @@ class KnownContracts:
     def find(self, contract: Mapping[str, Any], key: str | None = None) -> KnownContract | None:
         """Return the contract that a spelling means; None if that is not known. `key` is its instrument key."""
         key = instrument_key(contract) if key is None else key
+        con_id = _con_id(contract)
+        if con_id and (contract.get("symbol") or contract.get("localSymbol")):
+            return self._by_id.get(con_id)  # the key is that of the symbol, which may be another contract's
         if key not in self._meant:
             if len(self._meant) >= MOST_SPELLINGS:
                 self._meant.clear()
-            con_id = contract.get("conId") if contract.get("secType") != COMBINATION else None
             self._meant[key] = self._by_id.get(con_id) if con_id else self._search(contract, key)
         return self._meant[key]
 
@@ -108,8 +115,7 @@ class KnownContracts:
         known = self.find(contract, key)
         if known is not None:
             return known.con_id
-        alone = contract.get("conId") if contract.get("secType") != COMBINATION else None
-        return alone or key
+        return _con_id(contract) or key
 
     def named(self, key: str) -> KnownContract | None:
         """Return what an instrument key that was looked up means; None if that is not known."""
@@ -127,6 +133,11 @@ class KnownContracts:
         alike = (self._by_id[each] for each in self._alike.get(_kind(contract), ()))
         fitting = [known for known in alike if _fits(contract, known.contract)]
         return fitting[0] if len(fitting) == 1 else None
+
+
+def _con_id(contract: Mapping[str, Any]) -> Any:
+    """Return the conId by which TWS goes; None without one, and for a combination."""
+    return contract.get("conId") if contract.get("secType") != COMBINATION else None
 
 
 def multiplier_of(contract: Mapping[str, Any]) -> float | None:

@@ -73,6 +73,9 @@ class PublishedMarkets:
         self._spelt: dict[Identity, list[str]] = {}
         self._quotes: dict[str, tuple[tuple[int, int], MarketQuote | None]] = {}  # with the stand of the stream
 
+
+        self._meant: dict[str, set[Identity]] = {}
+
     def is_open(self, instrument: str, con_id: int, now: int) -> bool | None:
         """Return True in the regular trading hours of an instrument; None if they are not known. `now` is in µs."""
         found = self._calendar.open(instrument, now / 1e6)
@@ -85,8 +88,9 @@ class PublishedMarkets:
 
         Clients may have subscribed to it under another spelling.
         """
-        found = self._quote(instrument)
-        for key in self._others(instrument, con_id) if found is None else ():
+        others = self._others(instrument, con_id)
+        found = None if self._means_another(instrument, con_id) else self._quote(instrument)
+        for key in others if found is None else ():
             found = found or self._quote(key)
         known = self._contracts.by_id(con_id) or self._contracts.named(instrument)
         return found if found is None or known is None else replace(found, tick=known.tick)
@@ -97,10 +101,19 @@ class PublishedMarkets:
         meant = con_id or (known.con_id if known is not None else 0)
         stand = self._markets.changes, len(self._contracts)
         if stand != self._stand:
-            self._stand, self._spelt = stand, {}
+            self._stand, self._spelt, self._meant = stand, {}, {}
             for contract in self._markets.contracts():
-                self._spelt.setdefault(self._contracts.identity(contract), []).append(str(instrument_key(contract)))
-        return [key for key in self._spelt.get(meant, ()) if key != instrument]
+                meaning, key = self._contracts.identity(contract), str(instrument_key(contract))
+                self._spelt.setdefault(meaning, []).append(key)
+                self._meant.setdefault(key, set()).add(meaning)
+        return [key for key in self._spelt.get(meant, ()) if key != instrument and len(self._meant[key]) == 1]
+
+    def _means_another(self, instrument: str, con_id: int) -> bool:
+        """Return True if a client has asked for another conId under the key of this instrument: a wrong spelling."""
+        known = self._contracts.named(instrument)
+        own = con_id or (known.con_id if known is not None else 0)
+        meant = [each for each in self._meant.get(instrument, ()) if isinstance(each, int)]
+        return bool(own and any(each != own for each in meant)) or len(meant) > 1
 
     def _quote(self, key: str) -> MarketQuote | None:
         stream = self._publisher.stream(self._publisher.named("md", Escaped(self._names.get(key, key))).encode())

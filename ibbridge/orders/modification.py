@@ -17,7 +17,7 @@ from ibbridge.orders.state_machine import OrderState
 from ibbridge.protocol.errors import CommandRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ibbridge.orders.departure import OrderDeparture
     from ibbridge.orders.notifications import OrderNotifications
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 CHANGEABLE = (OrderState.HELD, OrderState.ACKED, OrderState.WORKING)
 """States in which a change may leave."""
+
+FIXED = ("action", "account", "faGroup", "faMethod")
+"""Attributes that TWS lets nobody change. The limits could not count both orders until it has refused that."""
 
 _PLACE = REQUESTS["placeOrder"]
 
@@ -72,6 +75,7 @@ class OrderModification:
         values = order_arguments.changed_values(
             self._sender, order, changed, self._departure.parent(order), transmit=transmit
         )
+        _check_fixed(order.args["order"], changed["order"], self._sender.accounts)
         self._gate.halts.check_change(order, changed)
         before = order.change, order.change_digest, order.queued
         message = self._sender.message(
@@ -125,3 +129,15 @@ def _check(order: Order) -> None:
             "or cancel of it is under way"
         )
         raise CommandRefused("E_STATE", fault, outcome="not_sent", retry_after=1.0, state=order.state.value)
+
+
+def _check_fixed(before: Mapping[str, Any], after: Mapping[str, Any], accounts: Sequence[str]) -> None:
+    """Refuse a change of what an order cannot change. The login's only account is meant if none is given."""
+    meant = {"account": accounts[0]} if len(accounts) == 1 else {}
+    faults = [
+        f"order.{name} cannot be changed; cancel the order, and place another one"
+        for name in FIXED
+        if (before.get(name) or meant.get(name, "")) != (after.get(name) or meant.get(name, ""))
+    ]
+    if faults:
+        raise CommandRefused("E_ARG", *faults)

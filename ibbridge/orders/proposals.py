@@ -55,6 +55,8 @@ class Proposals:
         made = risk_order.proposed(
             order.owner, order.key, given, account=account, parent=order.parent, changes=changes, legs=legs
         )
+        if (given.get("order") or {}).get("faGroup") and len(self._login.accounts) > 1:
+            made = replace(made, account="")  # TWS allocates it to accounts that are not known here
         return (self._known(made, order, given),)
 
     def foreign(self, key: str, data: Mapping[str, Any]) -> ProposedOrder:
@@ -86,11 +88,17 @@ class Proposals:
         return self._filled_in(made, (args or order.args).get("contract") or {})
 
     def _filled_in(self, made: ProposedOrder, contract: Mapping[str, Any]) -> ProposedOrder:
-        """Fill in what TWS has said of the contract of an order."""
+        """Fill in what TWS has said of the contract of an order.
+
+        TWS goes by a conId, so what else a client says beside one counts for nothing.
+        """
         known = self.contracts.find(contract, made.instrument)
+        alone = bool(contract.get("conId")) and made.sec_type != COMBINATION
         if known is None:
-            return made
+            return replace(made, symbol="", sec_type="") if alone else made
         named = known.contract
+        if alone:
+            made = replace(made, symbol="", sec_type="", currency="")
         return replace(
             made,
             con_id=known.con_id,

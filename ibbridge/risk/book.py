@@ -148,11 +148,13 @@ class TradingBook:
         return made
 
     def _keep_larger(self, made: WorkingOrder, old: WorkingOrder) -> None:
-        """Count the larger quantity of the two until TWS has taken or refused the change."""
+        """Count the larger quantity of the two until TWS has taken or refused the change, and no group but the old."""
         made.former = old.former or (old.order, old.quantity, tuple(claim.part for claim in old.claims))
-        before = {claim.place: claim.total for claim in old.claims}
+        before = {claim.place: claim for claim in old.claims}
         for claim in made.claims:
-            claim.total = max(claim.total, before.get(claim.place, 0.0))
+            if (former := before.get(claim.place)) is not None:
+                claim.total = max(claim.total, former.total)
+                claim.group = claim.group if claim.group == former.group else None
 
     def settled(self, name: OrderName, *, taken: bool) -> None:
         """Note that TWS has taken or refused the last change of an order."""

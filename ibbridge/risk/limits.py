@@ -248,8 +248,13 @@ class RiskPolicy:
     warn_at: float = 0.7
 
     def for_account(self, account: str) -> Limits:
-        """Return the limits of an account."""
-        return _fitting(self.accounts, account)
+        """Return the limits of an account. If it is not known which one it is, the strictest of all accounts hold."""
+        if account:
+            return _fitting(self.accounts, account)
+        found = NO_LIMITS
+        for each in self.accounts.values():
+            found = found.merged(each)
+        return found
 
     def for_client(self, client: str) -> Limits:
         """Return the limits of a client."""

@@ -271,19 +271,29 @@ _UNSET = 1.7976931348623157e308
 
 
 def _allocated(order: Mapping[str, Any]) -> bool:
-    """Return True if TWS computes the quantity: from an adviser's accounts, or from the order that this one hedges."""
-    return any(order.get(name) for name in ("faPercentage", "faMethod", "hedgeType"))
+    """Return True if TWS computes the quantity, or trades more than that.
+
+    It computes it from an adviser's accounts, or from the order that this one hedges. It trades more where it hedges
+    the order, and where a scale order begins anew.
+    """
+    if str(order.get("deltaNeutralOrderType") or "NONE").upper() != "NONE":
+        return True
+    return any(order.get(name) for name in ("faPercentage", "faMethod", "hedgeType", "scaleAutoReset"))
 
 
 def _multiplier(contract: Mapping[str, Any]) -> float | None:
-    """Return the multiplier of a contract. Contracts that have one, and do not say it, have an unknown one."""
+    """Return the multiplier of a contract. Contracts that have one, and do not say it, have an unknown one.
+
+    One that has none, and says one, may be any: TWS need not look at it.
+    """
     value = contract.get("multiplier")
     if value not in (None, ""):
         try:
             found = float(value)
         except (TypeError, ValueError, OverflowError):
             return None
-        return found if 0 < found < LARGEST else None
+        plain = str(contract.get("secType") or "").upper() not in MULTIPLIED
+        return found if 0 < found < LARGEST and not (plain and found < 1) else None
     return None if str(contract.get("secType") or "").upper() in MULTIPLIED else 1.0
 
 

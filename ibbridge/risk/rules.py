@@ -62,6 +62,9 @@ MONEY = 6
 DEFAULT_WINDOW = 60.0
 """Seconds of the windows for repeated fills and for rejects, if the limits do not give them."""
 
+TOUCHED = "LIT"
+"""Order type that is triggered where the market is better than its trigger, so also where it is far better."""
+
 NO_QUOTE = "no quote that counts is known"
 UNVALUED = "no price, multiplier or rate is known for this order, or for something that is held or works"
 
@@ -375,9 +378,11 @@ def _distance(case: OrderCase) -> tuple[float, float, str] | str:
     """
     order, kind = case.order, case.order.order_type
     trigger = order.aux_price if kind in TRIGGERED else order.trail_stop_price
-    if order.limit_price is not None and trigger is not None:
-        return order.side * (order.limit_price - trigger), trigger, f"{order.limit_price:g} is worse than the trigger"
     reference = _reference(case)
+    if order.limit_price is not None and trigger is not None and kind != TOUCHED:
+        return order.side * (order.limit_price - trigger), trigger, f"{order.limit_price:g} is worse than the trigger"
+    if order.limit_price is not None and trigger is not None and reference is not None:
+        reference = order.side * min(order.side * reference, order.side * trigger)  # it may be touched already
     if order.limit_price is not None and kind not in AT_MARKET and kind not in AT_MARKET_LATER:
         if reference is None:
             return NO_QUOTE

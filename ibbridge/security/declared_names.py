@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 MOST = 100_000
-"""Most names that are remembered with their holders. Further names are for rights that may trade alone."""
+"""Most names of each kind that are remembered with their holders: those of rights that may trade, and those of others.
+
+Of the others the oldest goes for a new one, so that nobody can use up the names.
+"""
 
 
 class Holder(NamedTuple):
@@ -36,6 +39,7 @@ class DeclaredNames:
         self._reserved: frozenset[str] = frozenset()
         self._has_orders = has_orders
         self._holders: dict[str, Holder] = {}
+        self._idle: dict[str, Holder] = {}
 
     def reserve(self, names: Collection[str]) -> None:
         """Take over the names of the clients that prove who they are."""
@@ -43,18 +47,27 @@ class DeclaredNames:
 
     def may_use(self, name: str, holder: Holder) -> bool:
         """Return True if peers with these rights may use a name; they hold it from then on."""
-        known = self._holders.get(name)
+        known = self._holders.get(name) or self._idle.get(name)
         if known == holder:
             return name not in self._reserved or holder.rank == 2
         if name in self._reserved:
             return holder.rank == 2
         if known is None:
-            if not holder.rank and (len(self._holders) >= MOST or self._has_orders(name)):
+            if not holder.rank and self._has_orders(name):
                 return False
         elif holder.rank <= known.rank:
             return False
-        if known is not None or len(self._holders) < MOST:
-            self._holders[name] = holder
+        self._note(name, holder)
         if known is not None:
             self._taken()
         return True
+
+    def _note(self, name: str, holder: Holder) -> None:
+        if not holder.rank:
+            if len(self._idle) >= MOST:
+                del self._idle[next(iter(self._idle))]
+            self._idle[name] = holder
+            return
+        self._idle.pop(name, None)
+        if name in self._holders or len(self._holders) < MOST:
+            self._holders[name] = holder

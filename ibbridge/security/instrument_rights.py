@@ -81,6 +81,7 @@ class InstrumentRights:
             if named is None:
                 yield self._unknown(f"{where}.conId", con_id)
                 return
+            yield from _contradictions(contract, named, where)
             told = {**named, "exchange": contract.get("exchange") or named.get("exchange")}
         elif contract.get("secId"):
             yield f"{where}.secId: this client's instruments are limited, and a secId does not tell which one is meant"
@@ -118,9 +119,15 @@ class InstrumentRights:
         for number, leg in enumerate(legs if isinstance(legs, list) else ()):
             if isinstance(leg, Mapping):
                 yield from self.number_faults(leg.get("conId"), f"{where}.comboLegs[{number}].conId")
+                yield from self._exchange_faults(leg.get("exchange"), f"{where}.comboLegs[{number}].exchange")
         hedge = contract.get("deltaNeutralContract")
         if isinstance(hedge, Mapping):
             yield from self.number_faults(hedge.get("conId"), f"{where}.deltaNeutralContract.conId")
+
+    def _exchange_faults(self, exchange: object, where: str) -> Iterator[str]:
+        for attribute, name, globs in self._limited:
+            if attribute == "exchange" and _text(exchange) and not globs.matches(str(exchange)):
+                yield f"{where}: {str(exchange)[:60]!a} is not allowed; {name}: {globs.shown()}"
 
     @staticmethod
     def _unknown(where: str, con_id: object) -> str:
@@ -129,6 +136,16 @@ class InstrumentRights:
             f"{str(con_id)[:20]} since the daemon began; give symbol, secType, exchange and currency instead, or have "
             "a client without such limits ask reqContractDetails for it"
         )
+
+
+def _contradictions(contract: Mapping[str, Any], named: Mapping[str, Any], where: str) -> Iterator[str]:
+    """Yield the attributes beside a conId that are another contract's: the topics of the data would be that one's."""
+    for attribute in ("symbol", "secType", "currency"):
+        given, meant = _text(contract.get(attribute)), _text(named.get(attribute))
+        if given and given != meant:
+            yield f"{where}.{attribute}: {given[:60]!a} is not that of the conId, {meant!a}; leave it out"
+    if contract.get("localSymbol") and not contract.get("symbol"):
+        yield f"{where}.localSymbol: leave it out beside a conId, or give the symbol as well"
 
 
 def _text(value: object) -> str:

@@ -34,6 +34,9 @@ TRADING = ("placeOrder", "placeOrders", "exerciseOptions", "cancelOrder")
 _NUMBERS = ("conId", "conid", "underlyingConId")
 """Arguments that are the conId of an instrument."""
 
+_NESTED = (("order", "deltaNeutralConId"), ("wshEventData", "conId"))
+"""Further conIds within arguments. TWS trades the first of them to hedge the order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
@@ -197,11 +200,15 @@ class Rights:
         for name in _NUMBERS:
             if name in args:
                 yield from self.instruments.number_faults(args[name], name)
+        for name, number in _NESTED:
+            within = args.get(name)
+            if isinstance(within, dict):
+                yield from self.instruments.number_faults(within.get(number), f"{name}.{number}")
         if "underlyingSymbol" in args:
             yield from self.instruments.symbol_faults(args["underlyingSymbol"], "underlyingSymbol")
 
     def _faults_of_accounts(self, name: str, args: Mapping[str, Any]) -> Iterator[str]:
-        order = args.get("order")
+        order = args.get("order") if name != "exerciseOptions" else None
         if name in _ORDERS or isinstance(order, dict):
             yield from self._faults_of_order(name, order if isinstance(order, dict) else args)
         elif named := _ACCOUNT.get(name):

@@ -76,3 +76,13 @@ def test_the_worth_of_a_unit_counts_the_magnifier_of_the_details() -> None:
 def test_an_option_without_a_multiplier_has_an_unknown_worth() -> None:
     contracts = known({"conId": 5, "symbol": "X", "secType": "OPT"})
     assert contracts.by_id(5).multiplier is None  # type: ignore[union-attr]
+
+
+def test_a_symbol_beside_another_conid_does_not_name_that_symbol() -> None:
+    other = {"conId": 7, "symbol": "MSFT", "secType": "STK", "currency": "USD"}
+    contracts = known(AAPL, other)
+    wrong = {**SHORT, "conId": 7}
+    assert contracts.identity(wrong) == 7
+    assert contracts.identity(SHORT) == 265598
+    assert not contracts.spelt(wrong, other)
+    assert contracts.identity(SHORT) == 265598

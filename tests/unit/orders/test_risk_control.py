@@ -373,3 +373,76 @@ def test_contracts_that_cannot_be_the_same_have_limits_of_their_own():
     for strike in (100, 110):
         desk.ordered(f"o{strike}", contract={**option, "strike": strike})
     assert refusal("E_RISK", desk.ordered, "o", contract={**option, "strike": 110, "exchange": "CBOE"}).more["rule"]
+
+
+@pytest.mark.parametrize("change", [{"action": "SELL"}, {"account": "DU2"}, {"faGroup": "all"}])
+def test_what_tws_changes_in_no_order_frees_nothing_in_the_meantime(change):
+    desk = Desk(max_position=100)
+    desk.session.accounts = (ACCOUNT, "DU2")
+    desk.works("k0", desk.ordered("k0", account=ACCOUNT)["orderId"], account=ACCOUNT)
+    refusal("E_ARG", desk.ask, "modifyOrder", key="k0", rev=1, order=change)
+    assert refusal("E_RISK", desk.ordered, "k1", account=ACCOUNT).more["rule"] == "max_position"
+
+
+def test_an_order_joins_a_group_only_when_tws_has_taken_the_change():
+    desk = Desk(max_position=100)
+    group = {"ocaGroup": "G", "ocaType": 1}
+    order_id = desk.ordered("k0")["orderId"]
+    desk.works("k0", order_id)
+    desk.ask("modifyOrder", key="k0", rev=1, order=group)
+    assert refusal("E_RISK", desk.ordered, "k1", **group).more["rule"] == "max_position"
+    desk.works("k0", order_id, **group)
+    desk.ordered("k1", **group)
+
+
+def test_an_account_that_tws_has_filled_in_may_be_sent_back():
+    desk = Desk(max_position=100)
+    desk.works("k0", desk.ordered("k0")["orderId"], account=ACCOUNT)
+    assert desk.ask("modifyOrder", key="k0", rev=1, order={**LIMIT, "account": ACCOUNT, "lmtPrice": 2.0})["rev"] == 1
+
+
+def test_an_order_for_a_group_of_accounts_is_under_the_limits_of_each():
+    limits = {"*": {"allow_live": True}, "DU1": {"max_order_quantity": 1000}, "DU2": {"max_order_quantity": 10}}
+    desk = Desk(RiskConfig(base_currency="USD", accounts=limits))
+    desk.session.accounts = ("DU1", "DU2")
+    for order in ({"faGroup": "all"}, {"faGroup": "all", "account": "DU1"}):
+        assert refusal("E_RISK", desk.ordered, "k", **order).more["limit"] == 10
+    desk.ordered("k", account="DU1")
+
+
+@pytest.mark.parametrize(
+    "order", [{"deltaNeutralOrderType": "MKT", "deltaNeutralConId": 272093}, {"scaleAutoReset": True}]
+)
+def test_an_order_that_trades_more_than_its_quantity_is_no_quantity(order):
+    desk = Desk(max_position=1000)
+    assert refusal("E_RISK", desk.ordered, "k", **order).more["rule"] == "max_position"
+    desk.ordered("k", deltaNeutralOrderType="None", scaleAutoReset=False)
+
+
+def test_a_stock_that_says_a_multiplier_is_not_cheaper():
+    desk = Desk(max_order_notional=1000)
+    contract = {**AAPL, "multiplier": "0.0001"}
+    assert refusal("E_RISK", desk.ordered, "k", contract=contract).more["rule"] == "max_order_notional"
+
+
+def test_a_symbol_beside_a_conid_is_not_what_is_traded():
+    desk = Desk(symbols=["AAPL"])
+    desk.works("k0", desk.ordered("k0")["orderId"])
+    for con_id in (272093, 4711):
+        assert refusal("E_RISK", desk.ordered, "k", contract={**AAPL, "conId": con_id}).more["rule"] == "symbols"
+        desk.parts.orders.risk.keeper.proposals.contracts.learn({**NAMED, "conId": 272093, "symbol": "MSFT"})
+    desk.ordered("k1", contract=NAMED)
+
+
+@pytest.mark.parametrize(("con_id", "passes"), [(265598, True), (272093, False)])
+def test_quotes_under_the_key_of_another_contract_judge_nothing(con_id, passes):
+    desk = Desk(price_collar_percent=10)
+    contracts = desk.parts.orders.risk.keeper.proposals.contracts
+    contracts.learn(NAMED)
+    contracts.learn({**NAMED, "conId": 272093, "symbol": "MSFT"})
+    desk.ask("reqMktData", "b", id="quotes", contract={**AAPL, "conId": con_id})
+    desk.hear("tickPrice", reqId=desk.last_id(), tickType=2, price=1000.0, size=1.0)
+    if passes:
+        desk.ordered("k", lmtPrice=1000.0)
+    else:
+        assert refusal("E_RISK", desk.ordered, "k", lmtPrice=1000.0).more["rule"] == "price_collar_percent"

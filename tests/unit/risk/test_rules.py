@@ -99,6 +99,18 @@ def test_a_cash_amount_buys_any_quantity_while_no_quote_is_known():
     assert desk.refuses(**{**order, "cash_quantity": 20_000.0}) == set()
 
 
+def test_an_order_that_is_touched_already_is_no_way_round_the_collar():
+    desk = Desk(price_collar_percent=1)
+    touched = {"order_type": "LIT", "limit_price": 1000.0, "aux_price": 1000.0}
+    assert desk.refuses(**touched) == {"price_collar_percent"}
+    desk.quoted(200, 200)
+    assert desk.refuses(**touched) == {"price_collar_percent"}
+    assert desk.refuses(side=-1, order_type="LIT", limit_price=1.0, aux_price=1.0) == {"price_collar_percent"}
+    assert desk.refuses(order_type="LIT", limit_price=150.0, aux_price=150.0) == set()
+    assert desk.refuses(side=-1, order_type="LIT", limit_price=250.0, aux_price=251.0) == set()
+    assert desk.refuses(order_type="LIT", limit_price=155.0, aux_price=150.0) == {"price_collar_percent"}
+
+
 def legs(ratio: float = 1.0, multiplier: float | None = 100.0) -> tuple[OrderLeg, ...]:
     return (
         OrderLeg(1, 1.0, 1, "SMART", "call 1", "AAPL", "OPT", "USD", multiplier),

@@ -14,7 +14,7 @@ from ibbridge.protocol import topics
 from ibbridge.protocol.arguments import WHAT_IF
 from ibbridge.protocol.errors import CommandRefused
 from ibbridge.protocol.instrument_key import instrument_key
-from ibbridge.security import policy, policy_terms, roles
+from ibbridge.security import declared_names, policy, policy_terms, roles
 from ibbridge.security.declared_names import DeclaredNames
 from ibbridge.security.identity import LOCAL, NO_ROLE, Identity
 from ibbridge.security.instrument_rights import InstrumentKeys
@@ -128,6 +128,12 @@ CONTRACTS = [
     ({"symbols": ["AAPL"]}, {**AAPL, "secType": "BAG", "comboLegs": [{"conId": 5}]}, False),
     ({"symbols": ["AAPL"]}, {}, False),
     ({}, {"conId": 4711}, True),
+    # The topic would be that of the symbol, and the permission that of the conId.
+    ({"symbols": ["AAPL"]}, {**AAPL, "conId": 265598}, True),
+    ({"symbols": ["AAPL"]}, {**TSLA, "conId": 265598}, False),
+    ({"security_types": ["STK"]}, {**AAPL, "secType": "CFD", "conId": 265598}, False),
+    ({"symbols": ["AAPL"]}, {"localSymbol": "TSLA", "conId": 265598, "exchange": "SMART"}, False),
+    ({"exchanges": ["SMART"]}, {**AAPL, "secType": "BAG", "comboLegs": [{"conId": 265598, "exchange": "IEX"}]}, False),
 ]
 
 
@@ -173,6 +179,20 @@ def test_a_bare_con_id_is_an_instrument_too(name):
     assert not refused(own, "reqHistoricalNews", **{name: 265598})
     assert refused(own, "reqHistoricalNews", **{name: 76792991})
     assert refused(own, "reqHistoricalNews", **{name: "265598"})
+
+
+def test_the_stock_that_hedges_an_order_is_an_instrument_too():
+    own = rights("trader", symbols=["AAPL"])
+    order = {"account": "DU1", "deltaNeutralOrderType": "MKT"}
+    assert not refused(own, "placeOrder", contract=AAPL, order={**order, "deltaNeutralConId": 265598})
+    assert refused(own, "placeOrder", contract=AAPL, order={**order, "deltaNeutralConId": 76792991})
+    assert refused(own, "modifyOrder", key="k", rev=1, order={"deltaNeutralConId": 76792991})
+    assert refused(own, "reqWshEventData", wshEventData={"conId": 76792991})
+
+
+def test_an_exercise_is_for_the_account_that_it_names_and_for_no_other():
+    own = rights("trader", accounts=["DU1"])
+    assert refused(own, "exerciseOptions", contract=AAPL, account="DU2", order={"account": "DU1"})
 
 
 def test_an_underlying_symbol_is_an_instrument_too():
@@ -435,6 +455,18 @@ def test_a_declared_name_belongs_to_the_rights_that_used_it():
     assert them.owner(trader, "me") is None
     assert them.owner(admin, "alpha") == "alpha"
     assert them.owner(Identity(role="observer"), "veteran") is None
+
+
+def test_nobody_can_use_up_the_names(monkeypatch):
+    monkeypatch.setattr(declared_names, "MOST", 3)
+    them = make()
+    data, trader = Identity(role="data"), Identity(role="trader")
+    assert them.owner(trader, "desk") == "desk"
+    for number in range(10):
+        assert them.owner(data, f"name{number}") == f"name{number}"
+    assert them.owner(data, "honest") == "honest"
+    assert them.owner(data, "desk") is None
+    assert them.owner(Identity(role="observer"), "honest") is None
 
 
 def test_a_subscription_uses_a_name_too():
