@@ -72,8 +72,6 @@ class PublishedMarkets:
         self._stand = (0, 0)
         self._spelt: dict[Identity, list[str]] = {}
         self._quotes: dict[str, tuple[tuple[int, int], MarketQuote | None]] = {}  # with the stand of the stream
-
-
         self._meant: dict[str, set[Identity]] = {}
 
     def is_open(self, instrument: str, con_id: int, now: int) -> bool | None:

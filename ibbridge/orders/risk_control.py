@@ -110,11 +110,8 @@ class RiskControl:
         else:
             decisions = self._gate.evaluate_group(proposed, now)
         for decision, contract in zip(decisions, contracts, strict=True):
-            if self._counts_ticks or any(map(_is_unknown, decision.breaches)):
-
-
-            unnamed = not decision.order.symbol and not decision.order.legs and not decision.allowed
-            if unnamed or any(map(_wants_details, decision.checks)):
+            unnamed = bool(decision.breaches) and not decision.order.symbol and not decision.order.legs
+            if self._counts_ticks or unnamed or any(map(_is_unknown, decision.breaches)):
                 self._lookup.ask(contract)
             self.reports.decided(decision)
         refused = next((decision for decision in decisions if not decision.allowed), None)
