@@ -386,7 +386,7 @@ def test_what_tws_changes_in_no_order_frees_nothing_in_the_meantime(change):
 
 def test_an_order_joins_a_group_only_when_tws_has_taken_the_change():
     desk = Desk(max_position=100)
-    group = {"ocaGroup": "G", "ocaType": 1}
+    group: dict[str, Any] = {"ocaGroup": "G", "ocaType": 1}
     order_id = desk.ordered("k0")["orderId"]
     desk.works("k0", order_id)
     desk.ask("modifyOrder", key="k0", rev=1, order=group)
@@ -402,7 +402,11 @@ def test_an_account_that_tws_has_filled_in_may_be_sent_back():
 
 
 def test_an_order_for_a_group_of_accounts_is_under_the_limits_of_each():
-    limits = {"*": {"allow_live": True}, "DU1": {"max_order_quantity": 1000}, "DU2": {"max_order_quantity": 10}}
+    limits: dict[str, Any] = {
+        "*": {"allow_live": True},
+        "DU1": {"max_order_quantity": 1000},
+        "DU2": {"max_order_quantity": 10},
+    }
     desk = Desk(RiskConfig(base_currency="USD", accounts=limits))
     desk.session.accounts = ("DU1", "DU2")
     for order in ({"faGroup": "all"}, {"faGroup": "all", "account": "DU1"}):
