@@ -25,7 +25,8 @@ HEARTBEAT = "sys.bridge.heartbeat."
 SYSTEM = (
     *(f"sys.tws.{name}." for name in ("connection", "decodeError", "decodeErrors", "error", "farm", "gap")),
     *(f"sys.tws.{name}." for name, message in MESSAGES.items() if message.topic is Topic.SYSTEM),
-    *(f"sys.bridge.{name}." for name in ("alarm", "bye", "gap", "halt", "massCancel", "reconciled", "reload", "store")),
+    *(f"sys.bridge.{name}." for name in ("alarm", "bye", "gap", "halt", "massCancel", "reconciled", "reload", "risk")),
+    "sys.bridge.store.",
 )
 """Topics below `sys.`, apart from heartbeats and the audit. A subscription to `sys.` is narrowed to these."""
 
@@ -40,6 +41,7 @@ ORDERS = frozenset(
         "sys.bridge.massCancel.",
         "sys.bridge.reconciled.",
         "sys.bridge.reload.",
+        "sys.bridge.risk.",
         "sys.tws.decodeError.",
         "sys.tws.decodeErrors.",
         "sys.tws.error.",

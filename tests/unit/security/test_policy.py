@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+import ast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ibbridge
 from ibbridge.codec.messages import REQUESTS
 from ibbridge.commands.takes import ORDER_TAKES, TAKES
 from ibbridge.protocol import topics
@@ -21,6 +24,9 @@ from ibbridge.security.instrument_rights import InstrumentKeys
 from ibbridge.security.policy import Policy
 from ibbridge.security.rights import Rights, Surroundings
 from ibbridge.security.topic_rights import SYSTEM
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 AAPL = {"symbol": "AAPL", "secType": "STK", "exchange": "SMART", "currency": "USD"}
 TSLA = {**AAPL, "symbol": "TSLA"}
@@ -268,6 +274,7 @@ SEEN = {
     "sys.tws.decodeError.": "admin",
     "sys.bridge.alarm.": "admin",
     "sys.bridge.halt.": "trader admin",
+    "sys.bridge.risk.": "admin",
     "sys.bridge.store.": "observer data trader admin",
     "sys.bridge.heartbeat.": "admin",
     "sys.bridge.never.": "admin",
@@ -298,6 +305,58 @@ def test_the_system_is_narrowed_to_the_types_that_may_be_seen():
     found = rights("data").subscription(b"sys.")
     assert b"sys.bridge.store." in found
     assert not {b"sys.bridge.alarm.", b"sys.tws.managedAccounts.", b"sys.tws.error.", b"sys.", b"sys.audit."} & {*found}
+
+
+def test_warnings_about_limits_are_for_those_who_may_see_every_order():
+    assert b"sys.bridge.risk." not in rights("trader").subscription(b"sys.bridge.")
+    own = rights("trader", topics=["sys.bridge.", "ord."])
+    assert b"sys.bridge.risk." in own.subscription(b"sys.bridge.")
+    assert own.sees(b"sys.bridge.risk.")
+
+
+def published(*under: str) -> set[str]:
+    """Return the types of message that the source publishes under these components of a topic."""
+    found = set()
+    for path in sorted(Path(ibbridge.__file__).parent.rglob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        constants = {
+            target.id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+            for kind in kinds(function, under):
+                if isinstance(kind, ast.Constant):
+                    found.add(kind.value)
+                elif isinstance(kind, ast.Name) and kind.id in constants:
+                    found.add(constants[kind.id])
+                else:  # an argument of the function: the calls say which
+                    found |= {str(first.value) for first in firsts(tree, function.name)}
+    return found
+
+
+def kinds(function: ast.FunctionDef, under: tuple[str, ...]) -> Iterator[ast.expr]:
+    """Yield the expressions of a function that stand where the type of a topic stands."""
+    for call in (node for node in ast.walk(function) if isinstance(node, ast.Call)):
+        names = [each.value if isinstance(each, ast.Constant) else None for each in call.args]
+        if tuple(names[: len(under)]) == under and len(call.args) > len(under):
+            yield call.args[len(under)]
+
+
+def firsts(tree: ast.Module, name: str) -> Iterator[ast.Constant]:
+    """Yield the constants with which a method is called first."""
+    for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+        if isinstance(call.func, ast.Attribute) and call.func.attr == name and isinstance(call.args[0], ast.Constant):
+            yield call.args[0]
+
+
+def test_every_type_that_is_published_under_sys_can_be_seen_with_limited_rights():
+    bridge = published("sys", "bridge")
+    assert {"alarm", "halt", "bye", "risk"} <= bridge
+    assert bridge | {"gap"} == {topic.split(".")[2] for topic in SYSTEM if topic.startswith("sys.bridge.")}
+    assert published("sys", "tws") <= {topic.split(".")[2] for topic in SYSTEM if topic.startswith("sys.tws.")}
 
 
 WIDE = [
