@@ -86,9 +86,10 @@ class DeadMan:
         orders = [order for order in self._registry.all_open() if self._is_flagged(order, life)]
         if not orders:
             return
-        why = life.why if life.presence is Presence.LOST else "it has logged out"
+        is_lost = life.presence is Presence.LOST
+        why = life.why if is_lost else "it has logged out"
         now, now_us = self._clock.monotonic(), self._clock.utc_us()
-        if life.presence is Presence.LOST:
+        if is_lost:
             names = ", ".join(order.key for order in orders[:NAMED])
             more = f" and {len(orders) - NAMED} more" if len(orders) > NAMED else ""
             self._fired[life.name] = f"{life.name} is lost ({why}), and its orders are cancelled: {names}{more}"
@@ -102,6 +103,7 @@ class DeadMan:
                 why,
                 now_us,
                 now + PURSUED,
+                lost=now_us - round((now - life.since) * 1e6) if is_lost else None,
             ),
             orders,
         )

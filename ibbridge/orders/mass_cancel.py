@@ -51,6 +51,8 @@ class MassCancel:
     adopts: bool = False
     """True if orders of the scope that are found later are cancelled too: nothing new can be among them."""
     is_over: bool = False
+    lost: int | None = None
+    """The time in µs since 1970 UTC at which the client was lost whose orders these are; None if it was not."""
     told: tuple[int, int, int, bool] | None = None
     """The lengths of the lists that were published last."""
 
@@ -141,6 +143,7 @@ def about(one: MassCancel) -> dict[str, Any]:
         "reason": one.reason,
         "since": one.begun,
         "over": one.is_over,
+        **({"lost": one.lost} if one.lost is not None else {}),
     }
 
 

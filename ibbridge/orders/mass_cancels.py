@@ -157,6 +157,7 @@ class MassCancels(ConnectionListener):
             foreign={perm_id: Attempt() for perm_id in stored["foreign"]},
             adopts=bool(stored["adopts"]),
             is_over=bool(stored["over"]),
+            lost=stored.get("lost"),
         )
 
     def _store(self) -> bool:

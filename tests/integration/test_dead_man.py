@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import json
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -21,10 +23,10 @@ NEVER = {"action": "BUY", "totalQuantity": 100, "orderType": "LMT", "lmtPrice": 
 STRATEGY = """
 import sys, time
 from ibbridge.client import connect, stock
-pub, rep, how, ends = sys.argv[1:5]
+pub, rep, how, ends, flagged = sys.argv[1:6]
 ib = connect("strategy", pub, rep, cancel_on_disconnect=how, window=0.5)
 order = {"action": "BUY", "totalQuantity": 100, "orderType": "LMT", "lmtPrice": 1.0}
-ib.placeOrder(stock("AAPL"), order, key="flagged")
+ib.placeOrder(stock("AAPL"), order, key=flagged)
 ib.placeOrder(stock("AAPL"), order, key="stays", cancel_on_disconnect="never")
 print("placed", flush=True)
 if ends == "computes":
@@ -42,9 +44,9 @@ def market() -> Iterator[Market]:
 
 
 @contextlib.contextmanager
-def strategy(bridge: Bridge, how: str, ends: str) -> Iterator[subprocess.Popen[str]]:
+def strategy(bridge: Bridge, how: str, ends: str, flagged: str = "flagged") -> Iterator[subprocess.Popen[str]]:
     """Start a strategy, and wait until it has placed its orders. Kill it at the end of the block, if it is there."""
-    command = [sys.executable, "-c", STRATEGY, bridge.pub, bridge.rep, how, ends]
+    command = [sys.executable, "-c", STRATEGY, bridge.pub, bridge.rep, how, ends, flagged]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -99,6 +101,58 @@ def test_a_daemon_that_starts_again_gives_a_lost_strategy_its_window_and_then_ca
         bridge.start()
         ended = state(bridge.sub("ord."), "flagged", "done")
         assert ended.data["cause"] == "dead_man"
+        assert working(market) == ["strategy/stays"]
+
+
+WINDOW, WITHIN = 0.5, 1.0
+"""Seconds that a strategy has to come back, and in which its orders are over after that."""
+
+
+def test_flagged_orders_are_over_a_second_after_the_window_by_the_clock_of_the_daemon(market: Market) -> None:
+    with Bridge(market.port) as bridge:
+        sub = bridge.ready()
+        took: list[float] = []
+        for key in ("first", "second", "third"):
+            with strategy(bridge, "loss", "computes", key):
+                state(sub, key, "working")
+            began = sub.until("massCancel").data
+            ended = state(sub, key, "done")
+            assert (began["cause"], ended.data["reason"], ended.data["cause"]) == ("dead_man", "cancelled", "dead_man")
+            assert began["since"] >= began["lost"] + WINDOW * 1e6
+            assert f"strategy/{key}" not in working(market)
+            took.append((ended.body["ts"] - began["lost"]) / 1e6)
+            sub.until("massCancel", lambda data: data["over"])
+        assert min(took) <= WINDOW + WITHIN, took  # the machine may be busy with other things meanwhile
+
+
+def test_nothing_is_cancelled_in_a_restart_window_and_a_lost_client_has_its_window_after_it(
+    market: Market, tmp_path: Any
+) -> None:
+    config = tmp_path / "ibbridge.yaml"
+
+    def windows(*given: str) -> None:
+        config.write_text(json.dumps({"tws": {"restart_windows": given}}), "utf-8")
+
+    windows()
+    with Bridge(market.port, config=str(config)) as bridge:
+        sub = bridge.ready()
+        with strategy(bridge, "loss", "computes"):
+            state(sub, "stays", "working")
+            now = dt.datetime.now(dt.UTC)
+            hour = dt.timedelta(hours=1)
+            windows(f"{now - hour:%H:%M}-{now + hour:%H:%M} UTC")
+            bridge.do("reload")
+        for _ in range(30):  # heartbeats, 0.1 s apart: six windows of the client
+            sub.until("heartbeat")
+        assert not [heard for heard in sub.heard if heard.type == "massCancel"]
+        assert working(market) == ["strategy/flagged", "strategy/stays"]
+        windows()
+        over: int = sub.until("heartbeat").body["ts"]
+        bridge.do("reload")
+        began = sub.until("massCancel").data
+        assert state(sub, "flagged", "done").data["cause"] == "dead_man"
+        assert began["lost"] < over, "the strategy was lost in the restart window"
+        assert began["since"] >= over + WINDOW * 1e6, "and had its window after that"
         assert working(market) == ["strategy/stays"]
 
 

@@ -316,7 +316,7 @@ def test_warnings_about_limits_are_for_those_who_may_see_every_order():
 
 def published(*under: str) -> set[str]:
     """Return the types of message that the source publishes under these components of a topic."""
-    found = set()
+    found: set[str] = set()
     for path in sorted(Path(ibbridge.__file__).parent.rglob("*.py")):
         tree = ast.parse(path.read_text("utf-8"))
         constants = {
@@ -329,9 +329,9 @@ def published(*under: str) -> set[str]:
         for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
             for kind in kinds(function, under):
                 if isinstance(kind, ast.Constant):
-                    found.add(kind.value)
+                    found.add(str(kind.value))
                 elif isinstance(kind, ast.Name) and kind.id in constants:
-                    found.add(constants[kind.id])
+                    found.add(str(constants[kind.id]))
                 else:  # an argument of the function: the calls say which
                     found |= {str(first.value) for first in firsts(tree, function.name)}
     return found
