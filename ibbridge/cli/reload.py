@@ -45,4 +45,6 @@ def run(options: argparse.Namespace) -> int:
     print(printable(f"changed: {', '.join(result['changed']) or 'nothing'}"))
     for key in result["restart"]:
         print(printable(f"at the next start: {key}"))
+    for sentence in result["waiting"]:
+        print(printable(sentence))
     return exit_codes.DONE

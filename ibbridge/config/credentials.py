@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import os
 import pathlib
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ibbridge.config import validators
 from ibbridge.config.model import ConfigError
-from ibbridge.security import key_files
+from ibbridge.security import key_files, policy_terms
 from ibbridge.security.access import Access, AccessRules, KnownClient
 from ibbridge.security.key_files import KeyFileError
 from ibbridge.security.policy import DEFAULTS
-from ibbridge.security.policy_terms import Terms
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from ibbridge.config.model import SecurityConfig
     from ibbridge.security.key_files import Certificate
@@ -85,6 +85,19 @@ def _client(name: str, certificate: Certificate) -> KnownClient:
     if "role" in certificate.metadata:
         given["role"] = certificate.metadata["role"]
     if "acts_as" in certificate.metadata:
-        given["acts_as"] = [each.strip() for each in certificate.metadata["acts_as"].split(",")]
+        given["acts_as"] = _words(certificate.metadata["acts_as"])
     sound = {key: validators.CLIENT[key](value) for key, value in given.items()}
-    return KnownClient(**sound, policy=Terms(acts_as=sound.get("acts_as")))
+    terms, faults = policy_terms.read(_terms(certificate.metadata))
+    if faults:
+        raise validators.RefusedError([((), f"{'.'.join(path)}: {text}") for path, text in faults])
+    return KnownClient(**sound, policy=replace(terms, acts_as=sound.get("acts_as")))
+
+
+def _terms(metadata: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the terms of a policy in the metadata of a certificate. A misspelt denial is a fault, and not skipped."""
+    names = {*policy_terms.LISTS, *(name for name in metadata if name.startswith("deny_"))}
+    return {name: _words(metadata[name]) for name in names if name in metadata}
+
+
+def _words(text: str) -> list[str]:
+    return [each.strip() for each in text.split(",")]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,16 @@ RELOADABLE = frozenset(
     )
 )
 """Settings that take effect at once. The others belong to sockets, files and ids that only a restart makes anew."""
+
+
+class Taken(NamedTuple):
+    """Outcome of a reload in one part: what it has changed beside the settings themselves, and what it could not.
+
+    `waiting` has sentences about what changes at the next start only, although the setting itself has changed.
+    """
+
+    changed: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
 
 
 def merged(running: Config, read: Config) -> tuple[Config, list[str], list[str]]:

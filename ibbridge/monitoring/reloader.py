@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ibbridge.config.model import Config
+    from ibbridge.config.reload import Taken
     from ibbridge.monitoring.bridge_events import BridgeEvents
     from ibbridge.security.audit import Audit
 
@@ -26,10 +27,10 @@ log = logging.getLogger(__name__)
 class Taker(Protocol):
     """Part that takes over settings."""
 
-    def prepare(self, config: Config) -> Callable[[], Sequence[str]]:
+    def prepare(self, config: Config) -> Callable[[], Taken]:
         """Return the action that takes over new settings. Raise ConfigError, and change nothing, for faults in them.
 
-        The action must not fail. It returns the names of what it has changed beside the settings themselves.
+        The action must not fail.
         """
 
 
@@ -65,19 +66,24 @@ class Reloader:
             self._refused(by, error.faults)
             raise CommandRefused("E_ARG", *error.faults, "nothing was changed") from None
         self.config = merged
+        waiting: list[str] = []
         for action in actions:
-            changed += (each for each in action() if each not in changed)
-        about = {"by": by, "ok": True, "changed": changed, "restart": restart, "faults": []}
+            taken = action()
+            changed += (each for each in taken.changed if each not in changed)
+            waiting += taken.waiting
+        about = {"by": by, "ok": True, "changed": changed, "restart": restart, "waiting": waiting, "faults": []}
         for key in restart:
             log.warning("%s: %s was changed in the configuration, which takes effect at the next start", by, key)
+        for sentence in waiting:
+            log.warning("%s: %s", by, sentence)
         log.warning("%s: the configuration was read again; changed now: %s", by, ", ".join(changed) or "nothing")
         self._tell(about)
-        return {"changed": changed, "restart": restart}
+        return {"changed": changed, "restart": restart, "waiting": waiting}
 
     def _refused(self, by: str, faults: Sequence[str]) -> None:
         for fault in faults:
             log.error("%s: the configuration has a fault, nothing was changed: %s", by, fault)
-        self._tell({"by": by, "ok": False, "changed": [], "restart": [], "faults": list(faults)})
+        self._tell({"by": by, "ok": False, "changed": [], "restart": [], "waiting": [], "faults": list(faults)})
 
     def _tell(self, about: dict[str, Any]) -> None:
         self._audit.record("operator", act="reload", config=reload.digest(self.config), **about)

@@ -10,9 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ibbridge.config import credentials
+from ibbridge.config.reload import Taken
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from ibbridge.config.model import Config
     from ibbridge.monitoring.health_checks import HealthChecks
@@ -36,15 +37,15 @@ class AlarmTaker:
         self._gate = gate
         self._health_checks = health_checks
 
-    def prepare(self, config: Config) -> Callable[[], Sequence[str]]:
+    def prepare(self, config: Config) -> Callable[[], Taken]:
         """Return the action that takes over new settings."""
         return partial(self._take, config)
 
-    def _take(self, config: Config) -> Sequence[str]:
+    def _take(self, config: Config) -> Taken:
         self._gate.set_windows(config.tws.restart_windows)
         logging.getLogger().setLevel(config.log.level.upper())
         self._health_checks.bear(config.tws.not_ready_alarm, config.store.slow)
-        return ()
+        return Taken()
 
 
 class SecurityTaker:
@@ -56,15 +57,16 @@ class SecurityTaker:
         self._audience = audience
         self._doors = doors
 
-    def prepare(self, config: Config) -> Callable[[], Sequence[str]]:
+    def prepare(self, config: Config) -> Callable[[], Taken]:
         """Return the action that takes over clients and roles. Raise ConfigError for clients that cannot be read."""
         return partial(self._take, config, credentials.access_rules(config.security))
 
-    def _take(self, config: Config, rules: AccessRules) -> Sequence[str]:
+    def _take(self, config: Config, rules: AccessRules) -> Taken:
         """Take over clients and roles. Name the clients as changed if only their directory has changed."""
-        changed = ["security.clients"] if rules.clients != self._access.rules.clients else []
+        changed = ("security.clients",) if rules.clients != self._access.rules.clients else ()
+        waiting = tuple(self._access.unapplied(rules))
         self._access.refresh(rules)
         self._policy.replace(config.security.roles, {client.name: client.policy for client in rules.clients})
         self._doors.disconnect_revoked()
         self._audience.end_changed("what it may subscribe to has changed")
-        return changed
+        return Taken(changed, waiting)

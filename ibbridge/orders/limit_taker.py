@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ibbridge.config.reload import Taken
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from ibbridge.config.model import Config
     from ibbridge.orders.risk_control import RiskControl
@@ -22,12 +24,12 @@ class LimitTaker:
         self._control = control
         self._limits_of = limits_of
 
-    def prepare(self, config: Config) -> Callable[[], Sequence[str]]:
+    def prepare(self, config: Config) -> Callable[[], Taken]:
         """Return the action that has new limits hold. Raise ConfigError for faults in them."""
         policy, base = self._limits_of(config), config.risk.base_currency
 
-        def act() -> Sequence[str]:
+        def act() -> Taken:
             self._control.set_policy(policy, base)
-            return ()
+            return Taken()
 
         return act

@@ -74,6 +74,21 @@ def test_clients_are_a_directory_of_certificates(tmp_path: pathlib.Path):
     )
 
 
+def test_a_certificate_has_the_terms_of_a_policy(tmp_path: pathlib.Path):
+    made(tmp_path, "alpha", role="trader", accounts="DU1, DU2", deny_symbols="TSLA", email="a@example.com")
+    (client,) = credentials.access_rules(SecurityConfig(clients=str(tmp_path))).clients
+    assert client.policy == Terms(allowed={"accounts": ("DU1", "DU2")}, denied={"symbols": ("TSLA",)})
+
+
+def test_a_term_of_a_certificate_that_would_not_hold_is_a_fault(tmp_path: pathlib.Path):
+    made(tmp_path, "alpha", role="trader", topics="md.AAPL", deny_symbol="TSLA")
+    with pytest.raises(ConfigError) as refused:
+        credentials.access_rules(SecurityConfig(clients=str(tmp_path)))
+    said = "\n".join(refused.value.faults)
+    assert "deny_symbol: unknown key; did you mean deny_symbols?" in said
+    assert "topics: 'md.AAPL': a topic ends in a dot" in said
+
+
 def test_every_faulty_certificate_is_named(tmp_path: pathlib.Path):
     made(tmp_path, "alpha", role="tradr")
     made(tmp_path, "beta")
