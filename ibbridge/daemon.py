@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import msgpack
 
 from ibbridge import wiring
+from ibbridge.config import credentials
 from ibbridge.config.model import ConfigError
 from ibbridge.monitoring import exit_codes, signals, slow_start
 from ibbridge.monitoring.log_writer import LogWriter, occupy_standard_files
 from ibbridge.monitoring.systemd import notify
 from ibbridge.orders import recovery
 from ibbridge.protocol.errors import CommandRefused
-from ibbridge.security import process_limits
+from ibbridge.security import process_limits, ways_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -194,6 +195,9 @@ class Daemon:
             bus.attach(loop)
             notify("READY=1")
             log.info("publishing on %s, commands on %s", *map(", ".join, bus.endpoints))
+            rules = credentials.access_rules(self.config.security)
+            if advice := ways_in.missing(self.config.bus.pub, self.config.bus.rep, rules):
+                log.warning("%s", advice)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self.parts.connector.run())
                 tasks.create_task(self._publish_heartbeats())

@@ -107,6 +107,7 @@ from ibbridge.risk.evaluation import RiskGate
 from ibbridge.risk.gate import TradingGate
 from ibbridge.risk.halt import Halts
 from ibbridge.risk.liveness import Liveness
+from ibbridge.security import ways_in
 from ibbridge.security.audit import NO_AUDIT
 from ibbridge.security.declared_names import DeclaredNames
 from ibbridge.security.instrument_rights import InstrumentKeys
@@ -454,7 +455,9 @@ def _guards(config: Config, streams: Streams, tws: Tws, orders: Orders, outside:
     access = credentials.access(config.security)
     peerage = outside.peerage or access
     keys = InstrumentKeys(config.contracts(), partial(_named, orders.risk.keeper.proposals.contracts))
-    around = Surroundings(config.bus.prefix, keys, lambda: tws.session.accounts)
+    around = Surroundings(
+        config.bus.prefix, keys, lambda: tws.session.accounts, ways_in.way(config.bus.pub, config.bus.rep)
+    )
     taken = "its client name is used by a client with more rights"
     names = DeclaredNames(partial(_has_orders, orders.registry), lambda: audience.end_changed(taken))
     clients = {client.name: client.policy for client in access.rules.clients}

@@ -9,6 +9,7 @@ from ibbridge import wiring
 from ibbridge.config import credentials, loader
 from ibbridge.config.model import ConfigError
 from ibbridge.monitoring.printable import printable
+from ibbridge.security import ways_in
 from ibbridge.security.access import AccessError
 from ibbridge.security.identity import NO_ROLE
 
@@ -62,6 +63,8 @@ def who_may(config: Config) -> Iterator[str]:
             entrance = access.enter(key, endpoint)
             yield f"  {key} {endpoint}{' (CURVE)' if entrance.curve else ''}"
             yield from (f"    {line}" for line in _peers(access, entrance))
+    if advice := ways_in.missing(config.bus.pub, config.bus.rep, access.rules):
+        yield f"  {advice}"
 
 
 def _peers(access: Access, entrance: Entrance) -> Iterator[str]:

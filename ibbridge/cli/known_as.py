@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 
 def known_as(rep: Endpoint, default: str, timeout: float) -> str:
-    """Return the name that the daemon at `rep` gives to this user; `default` if it gives none, or does not answer.
+    """Return the name that the daemon at `rep` gives to this user; `default` if it gives none.
 
-    Raise AuthError if the daemon does not admit this user.
+    Raise AuthError if the daemon does not admit this user, and NoAnswer if there is no reply in `timeout` seconds.
     """
     context = zmq.Context()
     commands = ThreadedCommands(context, rep)
     try:
         name = commands.call(Command("", Names().new(), "ping", {}), timeout).result.get("client")
-    except (CommandError, NoAnswer):  # the command itself is to say so
+    except CommandError:  # the command itself is to say so
         name = None
+    except NoAnswer as silence:  # the user has asked for no ping
+        raise NoAnswer(str(silence).removeprefix("ping: "), silence.outcome) from None
     finally:
         commands.close()
         commands.wait_closed()

@@ -67,14 +67,27 @@ def run(options: argparse.Namespace) -> int:
 
 def _print_decision(result: dict[str, Any]) -> None:
     verdict = "allowed" if result["allowed"] else "refused"
-    print(printable(f"{verdict}: {text.fields(result['order'])}"))
+    known = {name: value for name, value in result["order"].items() if value is not None and name != "side"}
+    side = "SELL" if result["order"]["side"] < 0 else "BUY"
+    print(printable(f"{verdict}: {side} {text.fields(known)}"))
     for check in result["checks"]:
         value = "" if check["value"] is None else f" value {check['value']:.10g}"
         mark = "ok" if check["passed"] else "REFUSES"
         fault = f": {check['fault']}" if check["fault"] else ""
-        print(printable(f"  {mark:7} {check['rule']} of {check['scope']}: limit {check['limit']}{value}{fault}"))
+        print(printable(f"  {mark:7} {check['rule']} of {check['scope']}{_limit(check['limit'])}{value}{fault}"))
         if not check["passed"]:
             print(printable(f"          {check['about']}"))
+
+
+def _limit(limit: Any) -> str:
+    """Return the limit of a check; empty for a rule that has none."""
+    if limit is None:
+        return ""
+    if isinstance(limit, list):
+        limit = ", ".join(map(str, limit))
+    elif isinstance(limit, float):
+        limit = f"{limit:.10g}"
+    return f": limit {limit}"
 
 
 def _check(options: argparse.Namespace) -> int:

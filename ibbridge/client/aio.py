@@ -179,6 +179,7 @@ class Client(AsyncioOrders):
         except CommandError:  # an older daemon, or a policy without the command
             if command_words.is_demanding(said):
                 raise
+        self._greeted = True
         self._lifelines.append(self._commands.lifeline(self.name, said))
         self._lifelines[-1].start()
 
@@ -279,7 +280,7 @@ class Client(AsyncioOrders):
 
     async def call(self, cmd: str, /, **args: Any) -> dict[str, Any]:
         """Send any command with these arguments, and return its result, without subscribing to a topic."""
-        return (await self._exchange(self._command(cmd, args))).result
+        return (await self._exchange(self._by_name(cmd, args))).result
 
     async def _exchange(self, command: Command) -> Reply:
         self._feed.check()

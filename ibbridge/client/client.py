@@ -155,6 +155,7 @@ class Client(ThreadedOrders):
         except CommandError:  # an older daemon, or a policy without the command
             if command_words.is_demanding(said):
                 raise
+        self._greeted = True
         self._commands.begin_lifeline(self.name, said)
 
     def close(self, *, logout: bool = True) -> None:
@@ -239,7 +240,7 @@ class Client(ThreadedOrders):
 
     def call(self, cmd: str, /, **args: Any) -> dict[str, Any]:
         """Send any command with these arguments, and return its result, without subscribing to a topic."""
-        return self._call(cmd, args).result
+        return self._exchange(self._by_name(cmd, args)).result
 
     def _call(self, cmd: str, args: dict[str, Any]) -> Reply:
         return self._exchange(self._command(cmd, args))

@@ -57,6 +57,7 @@ class Dispatch:
         self._callbacks: dict[str, list[Callback]] = {}
         self._passing: dict[str, Request] = {}
         self._stopped = False
+        self._greeted = False
         self._instruments: dict[str, str] = {}  # the daemon's own names for contracts, by instrument key
 
     # -- callbacks
@@ -98,6 +99,16 @@ class Dispatch:
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *requests.names()})
+
+    def _by_name(self, cmd: str, args: Mapping[str, Any]) -> Command:
+        """Return a command that the program sends by name.
+
+        Raise ValueError for a hello after `connect`: the client says hello itself, also to a daemon that was restarted,
+        and would undo what the program has said.
+        """
+        if cmd == "hello" and self._greeted:
+            raise ValueError("give ttl, window and cancel_on_disconnect to connect(), which says hello with them")
+        return self._command(cmd, args)
 
     def _command(self, cmd: str, args: Mapping[str, Any], key: str | None = None, epoch: int | None = None) -> Command:
         plain = {name: requests.plain(value) for name, value in args.items()}

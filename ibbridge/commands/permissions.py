@@ -123,8 +123,8 @@ def _not_yours(identity: Identity, declared: str) -> str:
             f"or have the policy of {identity.name} say acts_as: [{shown(declared)}]"
         )
     return (
-        f"client: {shown(declared)} belongs to a client with other rights than the role {identity.role} of this "
-        "connection; take another name, or connect as that client (docs/security.md)"
+        f"client: the name {shown(declared)} is that of programs with more rights than this connection has (role "
+        f"{identity.role}); connect where those programs do, over ipc or with their key, or take another name here"
     )
 
 

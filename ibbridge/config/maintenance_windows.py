@@ -28,6 +28,10 @@ class Window:
     zone: ZoneInfo
     days: frozenset[int]
 
+    def __str__(self) -> str:
+        days = "" if len(self.days) == len(DAYS) else f"{','.join(DAYS[day] for day in sorted(self.days))} "
+        return f"{days}{self.start:%H:%M}-{self.end:%H:%M} {self.zone.key}"
+
     def left(self, now: float) -> float:
         """Return the seconds from `now` (seconds since 1970 UTC) to the window's end; 0 outside the window."""
         today = dt.datetime.fromtimestamp(now, self.zone).date()

@@ -63,10 +63,12 @@ class SecurityTaker:
 
     def _take(self, config: Config, rules: AccessRules) -> Taken:
         """Take over clients and roles. Name the clients as changed if only their directory has changed."""
-        changed = ("security.clients",) if rules.clients != self._access.rules.clients else ()
+        known = self._access.rules
+        changed = ("security.clients",) if rules.clients != known.clients else ()
         waiting = tuple(self._access.unapplied(rules))
         self._access.refresh(rules)
         self._policy.replace(config.security.roles, {client.name: client.policy for client in rules.clients})
-        self._doors.disconnect_revoked()
+        if rules != known:
+            self._doors.disconnect_revoked()
         self._audience.end_changed("what it may subscribe to has changed")
         return Taken(changed, waiting)

@@ -29,6 +29,12 @@ if TYPE_CHECKING:
 OF_POSITIONS = ("max_position", "max_gross_exposure", "max_net_exposure", "max_daily_loss")
 """Limits that need the positions of an account."""
 
+OF_PRICES = frozenset((
+    "price_collar_percent", "price_collar_ticks", "max_order_quantity", "max_order_notional", "max_gross_exposure",
+    "max_net_exposure", "max_daily_notional", "max_daily_loss",
+))  # fmt: skip
+"""Limits that may need a quote, a rate or a multiplier."""
+
 FOR_EVER = frozenset((
     "order_values", "allow_live", "max_order_quantity", "symbols", "deny_symbols", "security_types",
     "deny_security_types", "exchanges", "deny_exchanges", "currencies", "deny_currencies",
@@ -120,8 +126,9 @@ class RiskControl:
 
     def _refusal(self, decision: Decision) -> CommandRefused:
         first = decision.breaches[0]
-        faults = [fault_of(decision, check) for check in decision.breaches]
+        faults = [fault_of(check) for check in decision.breaches]
         faults += self._advice(decision)
+        faults.append(f"{_explained_by(decision)} has all checks")
         known = all(check.value is not None or check.rule in FOR_EVER for check in decision.breaches)
         for_ever = known and any(check.rule in FOR_EVER for check in decision.breaches)
         pauses = [PASSING[check.rule] for check in decision.breaches if check.rule in PASSING]
@@ -146,7 +153,7 @@ class RiskControl:
             line = f"risk: {{allow_live: [{order.account or 'U...'}]}}"
             whose = order.account or "of the login"
             return [f"to trade the live account {whose}, write `{line}` into the configuration, and reload it (SIGHUP)"]
-        if all(check.value is not None or not check.fault for check in decision.breaches):
+        if not any(map(_lacks_a_fact, decision.breaches)):
             return []
         if order.multiplier is None:
             return ["TWS was asked what one unit of the contract is worth; try again in a second"]
@@ -170,7 +177,7 @@ class RiskControl:
             late = [check for check in decision.breaches if check.rule in LATE]
             if late and decision.enforced:
                 self.reports.decided(decision)
-                return fault_of(decision, late[0])
+                return f"{fault_of(late[0])} ({_explained_by(decision)} has all checks)"
         return ""
 
     def tick(self) -> None:
@@ -193,11 +200,21 @@ def _counts_ticks(policy: RiskPolicy) -> bool:
     return any(limits.price_collar_ticks is not None for limits in every)
 
 
-def fault_of(decision: Decision, check: RiskCheck) -> str:
+def _lacks_a_fact(check: RiskCheck) -> bool:
+    """Return True if a check may refuse because a quote, a rate or a multiplier is not known."""
+    return check.value is None and bool(check.fault) and check.rule in OF_PRICES
+
+
+def _explained_by(decision: Decision) -> str:
+    """Return the command that prints all checks of a decision."""
+    return f"`ibbridge risk explain {decision.id} --by {decision.order.name[0]}`"
+
+
+def fault_of(check: RiskCheck) -> str:
     """Return why a check refuses an order, in words."""
     of = "" if check.scope == ALL else f" of {scope_name(check.scope)}"
     if check.fault:
         text = f"{check.rule}{of}: {check.fault}"
     else:
-        text = f"{check.rule}{of}: {check.value:.10g} would be over the limit of {plain_limit(check.limit)}"
-    return f"{text} (decision {decision.id}; `ibbridge risk explain {decision.id}` has all checks)"
+        text = f"{check.rule}{of}: {check.value:.10g} would be over the limit of {check.limit:.10g}"
+    return text

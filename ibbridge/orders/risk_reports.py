@@ -80,7 +80,10 @@ def scope_name(scope: tuple[str, str]) -> str:
 
 def plain_limit(limit: Any) -> Any:
     """Return a limit as plain data."""
-    return limit if isinstance(limit, int | float | bool | str | None) else str(limit)
+    if isinstance(limit, int | float | bool | str | None):
+        return limit
+    lists = [[str(each) for each in one] for one in limit]  # each of them is to be kept
+    return lists[0] if len(lists) == 1 else lists
 
 
 def described(check: RiskCheck) -> dict[str, Any]:

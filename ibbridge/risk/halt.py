@@ -82,8 +82,8 @@ class Halt:
     def ended_by(self) -> str:
         """Text that says what ends the halt."""
         if self.scope is Scope.ALL:
-            return "`resume` ends the halt"
-        return f"`resume` with scope {self.scope.value} and name {self.name} ends the halt"
+            return "`ibbridge resume` ends the halt"
+        return f"`ibbridge resume --{self.scope.value} {self.name}` ends the halt"
 
     def as_map(self) -> dict[str, Any]:
         """Return what is stored and published of the halt."""

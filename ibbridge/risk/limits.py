@@ -7,6 +7,7 @@ not know how a limit is checked.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import math
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -217,7 +218,9 @@ def parse(given: Mapping[str, Any], where: str) -> Limits:
     for name, value in given.items():
         known = _FIELDS.get(name)
         if known is None:
-            faults.append(f"{where}.{name}: is no limit; known are {', '.join(_FIELDS)}")
+            near = difflib.get_close_matches(str(name).lower(), _FIELDS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(_FIELDS)}"
+            faults.append(f"{where}.{name}: is no limit; {hint}")
         elif value is not None:
             try:
                 found[name] = known.metadata["check"](value)

@@ -368,7 +368,12 @@ def _price_collar(case: OrderCase, _: ScopeBook, limits: Limits) -> str:
         return "the price step of the instrument is not known, and price_collar_percent is not given"
     if beyond <= max(widths) * TOLERANCE + abs(reference) * SMALLEST:
         return ""
-    return f"{text} by {beyond:.10g}; at most {max(widths):.10g}"
+    return f"{text} by {beyond:.6g}{_part(beyond, reference)}; at most {max(widths):.6g}{_part(max(widths), reference)}"
+
+
+def _part(beyond: float, reference: float) -> str:
+    """Return the part of a price in percent, in parentheses."""
+    return f" ({100 * beyond / abs(reference):.3g} %)" if reference else ""
 
 
 def _distance(case: OrderCase) -> tuple[float, float, str] | str:
@@ -380,13 +385,14 @@ def _distance(case: OrderCase) -> tuple[float, float, str] | str:
     trigger = order.aux_price if kind in TRIGGERED else order.trail_stop_price
     reference = _reference(case)
     if order.limit_price is not None and trigger is not None and kind != TOUCHED:
-        return order.side * (order.limit_price - trigger), trigger, f"{order.limit_price:g} is worse than the trigger"
+        words = f"{order.limit_price:.10g} is worse than the trigger"
+        return order.side * (order.limit_price - trigger), trigger, words
     if order.limit_price is not None and trigger is not None and reference is not None:
         reference = order.side * min(order.side * reference, order.side * trigger)  # it may be touched already
     if order.limit_price is not None and kind not in AT_MARKET and kind not in AT_MARKET_LATER:
         if reference is None:
             return NO_QUOTE
-        words = f"{order.limit_price:g} is worse than {reference:g}"
+        words = f"{order.limit_price:.10g} is worse than {'the market at ' if trigger is None else ''}{reference:.10g}"
         return order.side * (order.limit_price - reference), reference, words
     offset = abs(order.limit_offset or 0.0) if kind.startswith("TRAIL") else 0.0
     percent = 0.0

@@ -299,8 +299,10 @@ class Peers:
             self._update()
             revoked = [peer for name, peer in self._by_name.items() if not admitted(name)]
             nameless = [peer for peer in self._by_descriptor.values() if peer.name is None]
-            for peer in (*revoked, *nameless):
+            for peer in revoked:
                 self.end(peer, why)
+            for peer in nameless:
+                self.end(peer, "the clients have changed, and it has said nothing yet; it may connect again")
         return len(revoked)
 
     def end(self, peer: Peer, why: str) -> str:

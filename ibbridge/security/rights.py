@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from ibbridge.security.policy_terms import Terms
     from ibbridge.security.topic_rights import Own
 
+MOST_SHOWN = 20
+"""Most commands of a list that a refusal repeats: more are no help."""
+
 MOST_FAULTS = 10
 """Most faults of one refusal."""
 
@@ -45,6 +48,8 @@ class Surroundings:
     prefix: str
     keys: InstrumentKeys
     accounts: Callable[[], tuple[str, ...]] = lambda: ()
+    way: str = "connect over ipc"
+    """Advice to peers without a name of their own, which may do more elsewhere."""
 
 
 class Whose(NamedTuple):
@@ -77,6 +82,7 @@ class Rights:
             allowed.get("topics", ()), denied.get("topics", ()), whose.own, self.accounts, self.instruments
         )
         self._managed = around.accounts
+        self._way = around.way
         self._head = f"{around.prefix}." if around.prefix else ""
         self.everything = self._commands.everything and self._topics.everything
         """True if nothing is refused."""
@@ -139,14 +145,10 @@ class Rights:
     def check_command(self, name: str, args: Mapping[str, Any]) -> None:
         """Raise `CommandRefused` unless a command with these arguments is allowed."""
         if not self._commands.matches(name):
-            fault = f"{name} is not allowed to {self._who}; allowed are: {self._commands.shown()}"
-            way = "a role that may send it, or `commands` in the policy of this one, allows it"
-            if not self.whose.own.name:
-                way = (
-                    "connect over ipc, or with the key of a client that may send it, or set security.trust_loopback: "
-                    "true to trust every program of this machine"
-                )
-            raise self._refused(f"{fault}; {way}")
+            fault = f"{name} is not allowed to {self._who}"
+            if len(self._commands.allowed) <= MOST_SHOWN:
+                fault += f"; allowed are: {self._commands.shown()}"
+            raise self._refused(f"{fault}; {self._more}")
         if self.instruments.everything and self.accounts.everything:
             return
         if faults := list(self._faults(name, args)):
@@ -177,6 +179,16 @@ class Rights:
 
     def _refused(self, *faults: str) -> CommandRefused:
         return CommandRefused("E_PERM", *faults, role=self.whose.role)
+
+    @property
+    def _more(self) -> str:
+        """Text that says how a peer may do more."""
+        if self.whose.own.name:
+            return "a role that may send it, or `commands` in the policy of this one, allows it"
+        return (
+            f"{self._way}, or with the key of a client that may send it (`ibbridge keygen`), or have the configuration "
+            "say security.trust_loopback: true, which lets every program of this machine do everything"
+        )
 
     @property
     def _who(self) -> str:

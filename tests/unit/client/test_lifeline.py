@@ -52,6 +52,11 @@ def test_it_says_hello_and_goes_on_while_the_strategy_computes_and_logs_out(daem
     assert words(daemon).count("logout") == 1
 
 
+def test_a_hello_of_the_program_is_refused_because_the_client_says_its_own(daemon: FakeDaemon) -> None:
+    with connect("me", daemon.pub, daemon.rep) as ib, pytest.raises(ValueError, match="to connect"):
+        ib.call("hello", cancel_on_disconnect="loss")
+
+
 def test_what_the_daemon_refuses_is_raised(daemon: FakeDaemon) -> None:
     def refuse(_: FakeDaemon, __: dict[str, Any]) -> dict[str, Any]:
         raise Refusal("E_ARG", "cancel_on_disconnect must be one of these")

@@ -69,7 +69,7 @@ def test_a_refusal_names_scope_name_state_and_what_ends_it(middle: Middle) -> No
     reduce(middle, Scope.CLIENT, "a")
     error = refusal("E_HALTED", middle.place, "buy")
     assert error.more == {"scope": "client", "name": "a", "state": "reducing"}
-    assert "`resume` with scope client and name a ends the halt" in str(error)
+    assert "`ibbridge resume --client a` ends the halt" in str(error)
     middle.place("of others", "b")
 
 

@@ -275,6 +275,20 @@ def test_an_order_that_waits_is_checked_again_before_it_leaves() -> None:
     assert "reject_breaker" in state["lastError"]["text"]
 
 
+def test_a_refusal_says_the_limit_as_it_is_written_and_the_command_that_explains_it_to_the_owner() -> None:
+    error = risk("max_order_quantity", Desk(max_order_quantity=100), "k", totalQuantity=101)
+    assert error["faults"] == [
+        "max_order_quantity: 101 would be over the limit of 100",
+        f"`ibbridge risk explain {error['decision']} --by a` has all checks",
+    ]
+
+
+def test_a_list_is_a_list_in_the_refusal_and_needs_no_quote() -> None:
+    error = risk("symbols", Desk(symbols=["MSFT"]), "k")
+    assert error["limit"] == ["MSFT"]
+    assert "no quote" not in error["message"]
+
+
 def test_a_decision_is_explained_to_the_owner_of_the_order_and_to_nobody_else() -> None:
     desk = Desk(max_order_quantity=100)
     error = risk("max_order_quantity", desk, "k", totalQuantity=101)

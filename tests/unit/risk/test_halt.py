@@ -102,7 +102,8 @@ def test_while_halted_orders_are_refused_and_cancels_are_not(middle):
     middle.store.keeps = False
     assert command(middle, "halt", reason="news {x}")["result"] == {"kept": False}
     error = refusal("E_HALTED", middle.place, "k")
-    assert (error.outcome, str(error)) == ("not_sent", "orders are halted by risk: news {x}; `resume` ends the halt")
+    said = "orders are halted by risk: news {x}; `ibbridge resume` ends the halt"
+    assert (error.outcome, str(error)) == ("not_sent", said)
     exercise = {"exerciseAction": 1, "exerciseQuantity": 1, "account": "DU1", "override": 0}
     refusal("E_HALTED", middle.ask, "exerciseOptions", key="x", contract=AAPL, **exercise)
     again = middle.ask("placeOrder", key="before", contract=AAPL, order=LIMIT)

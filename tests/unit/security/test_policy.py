@@ -99,6 +99,12 @@ def test_a_refusal_says_the_role_and_what_is_allowed():
     assert said.startswith("placeOrder is not allowed to eve (role observer); allowed are: ping, status, snapshot")
 
 
+def test_a_refusal_on_loopback_says_where_to_connect_and_does_not_list_what_nobody_reads():
+    said = refused(rights("data", ""), "placeOrder")
+    assert said.startswith("placeOrder is not allowed to the role data; connect over ipc, or with the key of a client")
+    assert "security.trust_loopback: true" in said
+
+
 def test_commands_may_be_patterns_and_denied():
     own = rights("observer", commands=["req*", "ping"], deny_commands=["reqGlobalCancel"])
     assert not refused(own, "reqMktData")
