@@ -62,7 +62,9 @@ def scope(parser: argparse.ArgumentParser) -> None:
 
 def connection(parser: argparse.ArgumentParser) -> None:
     """Declare the options about the daemon, and who gives the command."""
-    parser.add_argument("--by", metavar="NAME", help="the client in whose name you ask (default: as the daemon knows you, or cli)")
+    parser.add_argument(
+        "--by", metavar="NAME", help="the client in whose name you ask (default: as the daemon knows you, or cli)"
+    )
     parser.add_argument(
         "--timeout", type=float, default=10.0, metavar="S", help="seconds to wait for a reply (default: %(default)s)"
     )
