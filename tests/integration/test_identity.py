@@ -279,7 +279,7 @@ def test_without_trust_a_program_on_loopback_reads_and_does_not_trade(tmp_path: 
         with Client("x", daemon.pub, daemon.rep) as ib:
             assert ib.call("ping")
             for command in ("halt", "resume", "reqGlobalCancel"):
-                with pytest.raises(CommandError, match=r"is not allowed to the role data; .*; connect over ipc"):
+                with pytest.raises(CommandError, match=r"is not allowed to the role data; connect to ipc:"):
                     ib.call(command)
         with Client("x", f"ipc://{tmp_path}/pub", f"ipc://{tmp_path}/rep") as ib:
             ib.call("halt")
