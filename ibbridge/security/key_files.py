@@ -45,8 +45,12 @@ class Certificate(NamedTuple):
 def read(path: pathlib.Path) -> Certificate:
     """Read a certificate. Raise KeyFileError if it is none, or if others can read the secret key in it."""
     try:
-        with path.open("rb") as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe must not block
+        with os.fdopen(opened, "rb") as file:
+            status = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(status):
+                raise KeyFileError(f"{path}: is no certificate: not a file; remove it")
+            mode = stat.S_IMODE(status)
             text = file.read(LONGEST).decode("utf-8")
     except OSError as error:
         raise KeyFileError(f"{path}: cannot be read: {error.strerror}") from error
@@ -78,12 +82,29 @@ def _values(text: str) -> dict[str, str]:
 def read_all(directory: pathlib.Path) -> dict[str, Certificate]:
     """Read the public certificates in a directory, by the names of their files. Raise KeyFileError for one that is bad.
 
-    The server's own certificate is passed over.
+    So is one that others can write. The server's own certificate is passed over.
     """
     if not directory.is_dir():
         raise KeyFileError(f"{directory}: is no directory; `ibbridge keygen NAME --dir {directory}` makes it")
+    _check_writers(directory, 0o755)
     files = sorted(path for path in directory.iterdir() if path.suffix == PUBLIC and path.stem != SERVER)
-    return {path.stem: read(path) for path in files}
+    found = {path.stem: read(path) for path in files}
+    for path in files:
+        _check_writers(path, 0o644)
+    return found
+
+
+def _check_writers(path: pathlib.Path, wanted: int) -> None:
+    """Refuse what others can write: whoever adds a certificate, or a role to one, is let in by it."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise KeyFileError(f"{path}: cannot be read: {error.strerror}") from error
+    if mode & 0o022:
+        raise KeyFileError(
+            f"{path}: its mode {mode:04o} lets others change who is admitted, and with which role: chmod {wanted:o} "
+            f"{path}"
+        )
 
 
 def write(directory: pathlib.Path, name: str, public: str, secret: str, metadata: dict[str, str]) -> None:

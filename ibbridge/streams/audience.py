@@ -156,6 +156,8 @@ def _less(about: Mapping[str, Any], rights: Rights) -> Iterator[tuple[str, Any]]
         yield "pacing", {**about["pacing"], "clients": {name: count for name, count in clients.items() if name == own}}
     if "halts" in about:
         yield "halts", [halt for halt in about["halts"] if _concerns(halt, rights)]
+    if not rights.sees_orders:
+        yield from ((name, None if name == "record" else {}) for name in ("audit", "record") if about.get(name))
     if not rights.sees_orders and any(isinstance(alarm, dict) for alarm in about.get("alarms", ())):
         yield "alarms", [{**alarm, "why": _untold(alarm)} for alarm in about["alarms"]]
     if "instruments" in about:

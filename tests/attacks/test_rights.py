@@ -131,6 +131,7 @@ def test_a_topic_that_is_not_permitted_is_shown_in_no_way(bridge: GuardedBridge,
         assert refusal.data["role"] == CLIENTS[name]["role"]
         assert spy.code("snapshot", {"prefix": prefix}) == "E_PERM", prefix
         assert spy.code("replay", {"stream": prefix, "from": 1}) == "E_PERM", prefix
+    assert str(bridge.store) not in str(spy.do("status"))
     for prefix in ("sys.bridge.", "sys.tws.", "md."):
         assert not spy.is_refused(prefix), prefix
     heard = spy.until(lambda each: each.type == "heartbeat")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import pytest
@@ -121,6 +122,26 @@ def test_a_secret_key_that_others_can_read_in_the_directory_of_clients_is_refuse
     shown.chmod(0o644)
     with pytest.raises(ConfigError, match=f"chmod 600 {shown}"):
         credentials.access_rules(SecurityConfig(clients=str(tmp_path)))
+
+
+@pytest.mark.parametrize("place", ["", "alpha.key"])
+@pytest.mark.parametrize("mode", [0o777, 0o775, 0o666])
+def test_certificates_that_others_can_change_admit_nobody(tmp_path: pathlib.Path, place: str, mode: int):
+    made(tmp_path, "alpha", role="trader")
+    path = tmp_path / place
+    mode_before = path.stat().st_mode
+    path.chmod(mode | 0o100)
+    try:
+        with pytest.raises(key_files.KeyFileError, match="lets others change who is admitted"):
+            key_files.read_all(tmp_path)
+    finally:
+        path.chmod(mode_before)
+
+
+def test_a_pipe_among_the_certificates_is_refused_and_not_waited_for(tmp_path: pathlib.Path):
+    os.mkfifo(tmp_path / "pipe.key")
+    with pytest.raises(key_files.KeyFileError, match="not a file"):
+        key_files.read_all(tmp_path)
 
 
 def test_no_secret_is_in_the_text_of_a_certificate(tmp_path: pathlib.Path):
