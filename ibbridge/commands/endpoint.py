@@ -20,6 +20,7 @@ from ibbridge.commands.takes import ANEW, NAMED, TAKES
 from ibbridge.commands.unpacking import TooMuchError, UnpackingError, unpacked
 from ibbridge.protocol.errors import CommandRefused, shown
 from ibbridge.requests.request import CommandId
+from ibbridge.subscriptions.lines import NoLineError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -205,7 +206,10 @@ class CommandEndpoint:
         # A client that lost the reply repeats the command. An order that left in time must not be called "not sent".
         if command.get("not_after") is not None and not self._requests.is_repeat(name, args, command_id, key):
             self._in_time(command)
-        return self._requests.execute(name, args, command_id, key, command.get("not_after"), peer=peer)
+        try:
+            return self._requests.execute(name, args, command_id, key, command.get("not_after"), peer=peer)
+        except NoLineError as refused:
+            raise refused.told_to(caller.knows) from None
 
     def _in_time(self, command: dict[str, Any]) -> None:
         """Refuse a command whose `not_after` has passed."""

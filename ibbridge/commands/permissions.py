@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 FOREIGN = "ext"
 """Owner of the orders of nobody here. No client has this name, but one that `acts_as` it may cancel these orders."""
 
+LEASES = ("leases", "release")
+"""Commands about the leases of a client, which is named in their arguments."""
+
 
 class Caller(NamedTuple):
     """Sender of a command: who it is, what it may do, and the client whose command it is; empty if none is named."""
@@ -42,6 +45,15 @@ class Caller(NamedTuple):
         """
         own = self.identity.name in ("", self.client)
         return self.client if self.client and own else None
+
+    def is_own(self, client: object) -> bool:
+        """Return True if a client is the sender's own, or one that it acts as."""
+        acts_as = self.rights.whose.acts_as
+        return isinstance(client, str) and (client in (self.client, self.identity.name) or acts_as.matches(client))
+
+    def knows(self, client: str) -> bool:
+        """Return True if the sender may know what a client holds."""
+        return self.rights.sees_orders or self.is_own(client)
 
     @property
     def origin(self) -> bytes:
@@ -94,6 +106,11 @@ class Permissions:
         if command == "cancelOrder" and "permId" in args and not rights.whose.own.holds(FOREIGN):
             fault = f"permId: the order is none of {caller.client}'s; a client that may acts_as: [{FOREIGN}] cancels it"
             raise CommandRefused("E_PERM", fault, role=caller.identity.role)
+        if command in LEASES and not rights.sees_orders and not caller.is_own(args.get("client")):
+            fault = f"client: {command} is for your own leases, so client must be {caller.client or 'your own name'}"
+            raise CommandRefused(
+                "E_PERM", f"{fault}; one who may see all of ord. may name others", role=rights.whose.role
+            )
         if rights.instruments.everything:
             return
         if command == "modifyOrder" and isinstance(key := args.get("key", key), str):

@@ -32,6 +32,8 @@ ASKING = (
     "cancelTickByTickData",
     "cancelWshEventData",
     "cancelWshMetaData",
+    "leases",
+    "release",
     "reqContractDetails",
     "reqCurrentTime",
     "reqCurrentTimeInMillis",
@@ -58,7 +60,7 @@ ASKING = (
     "reqWshEventData",
     "reqWshMetaData",
 )
-"""Requests for data that is no account's."""
+"""Requests for data that is no account's, and the commands about the leases of that data: only the client's own."""
 
 TRADING = (
     "cancelAccountSummary",

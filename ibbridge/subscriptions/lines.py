@@ -24,6 +24,27 @@ SHOWN = 5
 """Clients that a refusal names: those with the most lines."""
 
 
+class NoLineError(CommandRefused):
+    """Refusal of a subscription for which there is no line. `holders` are the clients that have them."""
+
+    def __init__(self, kind: str, fault: str, most: int, holders: Counter[str], *, others: int = 0) -> None:
+        named = [f"{client} {count}" for client, count in holders.most_common(SHOWN)]
+        named += [f"and {len(holders) - SHOWN} more clients"] if len(holders) > SHOWN else []
+        named += [f"other clients {others}"] if others else []
+        advice = "cancel some, have an operator `release` them, or say wait: true"
+        about: dict[str, Any] = {"kind": kind, "most": most, "holders": dict(holders.most_common(50))}
+        if others:
+            about["others"] = others
+        super().__init__("E_LINES", f"{fault} ({', '.join(named)}); {advice}", outcome="not_sent", **about)
+        self._about = kind, fault, most, holders
+
+    def told_to(self, may_know: Callable[[str], bool]) -> NoLineError:
+        """Return the refusal for somebody who may not know every client: the lines of the others are a number."""
+        kind, fault, most, holders = self._about
+        known = Counter({client: count for client, count in holders.items() if may_know(client)})
+        return NoLineError(kind, fault, most, known, others=holders.total() - known.total())
+
+
 @dataclass(frozen=True, slots=True)
 class LineKind:
     """Kind of line. `most` gives the budget by the user's number of market data lines.
@@ -127,10 +148,10 @@ class Lines(RequestListener):
                 fault = (
                     f"{client} has {mine} lines of the kind {kind.name}, and streams.lines_per_client allows no more"
                 )
-                return _refused(kind, fault, self._quota, self.holders(kind))
+                return NoLineError(kind.name, fault, self._quota, self.holders(kind))
             if self._used(kind) >= self.most(kind):
                 fault = f"all {self.most(kind)} lines of the kind {kind.name} are in use"
-                return _refused(kind, fault, self.most(kind), self.holders(kind))
+                return NoLineError(kind.name, fault, self.most(kind), self.holders(kind))
         return None
 
     def holders(self, kind: LineKind) -> Counter[str]:
@@ -150,11 +171,3 @@ class Lines(RequestListener):
             }
             for kind in KINDS
         }
-
-
-def _refused(kind: LineKind, fault: str, most: int, holders: Counter[str]) -> CommandRefused:
-    named = ", ".join(f"{client} {count}" for client, count in holders.most_common(SHOWN))
-    more = f", and {len(holders) - SHOWN} more clients" if len(holders) > SHOWN else ""
-    advice = "cancel some, have an operator `release` them, or say wait: true"
-    about: dict[str, Any] = {"kind": kind.name, "most": most, "holders": dict(holders.most_common(50))}
-    return CommandRefused("E_LINES", f"{fault} ({named}{more}); {advice}", outcome="not_sent", **about)

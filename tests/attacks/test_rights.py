@@ -91,7 +91,7 @@ def test_a_key_is_its_own_client_and_no_other(bridge: GuardedBridge, market: Mar
     assert alpha.do("cancelOrders", {"all": True})["orders"] == []
     assert alpha.do("orders") == {"orders": [], "next": None}
     assert alpha.code("cancelOrder", {"permId": 1}) == "E_PERM"
-    assert beta.do("orders")["orders"][0]["state"] in ("held", "acked", "working")
+    assert beta.do("orders")["orders"][0]["state"] in ("sent", "held", "acked", "working")
     assert any(each.startswith("beta/mine") for each in orders(market))
     assert not {each for each in orders(market) if each.startswith("alpha/")}
     assert bridge.audited("E_AUTH")
@@ -244,3 +244,28 @@ def test_a_name_that_is_only_declared_belongs_to_those_who_may_do_more(market: M
 def test_who_may_not_reload_cannot(bridge: GuardedBridge) -> None:
     for name in ("eve", "quotes", "alpha"):
         assert bridge.client(name).code("reload") == "E_PERM"
+
+
+def test_leases_of_others_are_neither_shown_nor_released_and_their_holders_are_a_number(bridge: GuardedBridge) -> None:
+    quotes, beta, eve, boss = map(bridge.client, ("quotes", "beta", "eve", "boss"))
+    for number, symbol in enumerate(("AAPL", "MSFT", "IBM")):  # all of the lines for depth
+        quotes.do("reqMktDepth", {"contract": {**AAPL, "symbol": symbol}, "numRows": 5}, id=f"depth {number}")
+    refused = beta.call("reqMktDepth", {"contract": {**AAPL, "symbol": "GE"}, "numRows": 5})["error"]
+    assert (refused["code"], refused["holders"], refused["others"]) == ("E_LINES", {}, 3)
+    assert "quotes" not in str(refused)
+    assert boss.call("reqMktDepth", {"contract": {**AAPL, "symbol": "GE"}, "numRows": 5})["error"]["holders"] == {
+        "quotes": 3
+    }
+
+    for args in ({}, {"client": "quotes"}, {"client": 5}):
+        assert beta.code("leases", args) == "E_PERM"
+    assert beta.code("release", {"client": "quotes"}) == "E_PERM"
+    assert beta.do("leases", {"client": "beta"})["leases"] == []
+    assert eve.code("leases", {"client": "eve"}) == "E_PERM", "an observer asks TWS for nothing"
+    assert len(boss.do("leases")["leases"]) == 3
+    assert [each["id"] for each in quotes.do("leases", {"client": "quotes"})["leases"]] == [
+        f"depth {number}" for number in range(3)
+    ]
+    assert quotes.do("release", {"client": "quotes", "id": "depth 1"}) == {"released": 1}
+    beta.do("reqMktDepth", {"contract": {**AAPL, "symbol": "GE"}, "numRows": 5})
+    assert "E_PERM" in bridge.audited("release")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 
-from ibbridge.subscriptions.lines import KINDS
+from ibbridge.subscriptions.lines import KINDS, NoLineError
 from tests.support.daemon_core import AAPL, DAY, Middle, refusal
 
 
@@ -41,6 +43,19 @@ def test_the_line_after_the_last_is_refused_and_the_refusal_says_who_holds_the_o
     assert refused.more == {"kind": kind, "most": most, "holders": {"a": most - most // 2, "b": most // 2}}
     assert f"a {most - most // 2}" in str(refused)
     assert len(middle.link.sent) == sent
+
+
+def test_who_may_not_know_the_other_clients_is_told_how_many_lines_they_have():
+    holders = Counter({"alpha": 60, "beta": 30, "me": 10})
+    whole = NoLineError("level1", "all 100 lines are in use", 100, holders)
+    assert "(alpha 60, beta 30, me 10)" in str(whole)
+    own = whole.told_to(lambda client: client == "me")
+    assert own.more == {"kind": "level1", "most": 100, "holders": {"me": 10}, "others": 90}
+    assert "(me 10, other clients 90)" in str(own)
+    assert (own.code, own.outcome) == (whole.code, whole.outcome)
+    assert whole.told_to(lambda _: True).as_map() == whole.as_map()
+    nothing = whole.told_to(lambda _: False)
+    assert not {name for name in ("alpha", "beta") if name in str(nothing.as_map())}
 
 
 def test_scanners_have_a_budget_of_ten():
