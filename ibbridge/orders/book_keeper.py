@@ -8,6 +8,7 @@ limits.
 from __future__ import annotations
 
 import dataclasses
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ibbridge.orders import book_events
@@ -33,6 +34,10 @@ BookEvent: TypeAlias = "tuple[Any, ...]"
 
 _UNDECIDED = (OrderState.MODIFYING, OrderState.UNKNOWN)
 """States in which nobody knows whether TWS has taken a change."""
+
+
+MOST_ROWS = 300
+"""Positions that are taken over in one call, which takes some 15 ms. The rest follow with the next calls."""
 
 
 class BookKeeper(OrderWatch, FillWatch):
@@ -230,8 +235,8 @@ class BookKeeper(OrderWatch, FillWatch):
             self._tell("charged", client, account, currency, amount)
 
     def positions(self) -> None:
-        """Take over the positions of the accounts that have changed."""
-        for row in self._rows.changed():
+        """Take over the positions of the accounts that have changed, at most `MOST_ROWS` in one call."""
+        for row in islice(self._rows.changed(), MOST_ROWS):
             self._take_row(row)
 
     def _take_row(self, row: PositionRow) -> None:

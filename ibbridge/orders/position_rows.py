@@ -42,12 +42,13 @@ class PositionRows:
         self._prefix = self._prefix or self._publisher.named("acct").encode()
         for stream in self._publisher.under(self._prefix, b""):
             if self._seqs.get(stream.name) != (stream.seq, stream.cuts):
-                self._seqs[stream.name] = stream.seq, stream.cuts
+                at = stream.seq, stream.cuts
                 rows: dict[Hashable, bytes] = {}
                 for channel in stream.channels.values():
                     if channel.kind == ROWS:
                         rows |= {**channel.stale, **channel.last}
                 yield from self._taken(self._publisher.components(stream)[1], rows)
+                self._seqs[stream.name] = at  # not earlier: the caller may go on with the rest another time
 
     def _taken(self, account: str, rows: Mapping[Hashable, bytes]) -> Iterator[PositionRow]:
         for place in [place for place in self._read if place[0] == account and place[1] not in rows]:
