@@ -1,6 +1,6 @@
 """Watch over the audit: its fault is an alarm, its records and its head are published for those who may see them.
 
-The messages are outside the sequences of streams and are not stored: the audit itself has them, and counts them.
+The messages are a stream like others, so that a subscriber of everything meets no message without a number.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ class AuditWatch:
         ts = self._clock.utc_us()
         self._alarms.update("audit", audit.fault, ts)
         for record in audit.take_written():
-            self._publisher.publish_unsequenced(record["kind"], record, ts, "sys", "audit")
+            channel = self._publisher.channel("sys", "audit", f"audit{record['kind'].capitalize()}")
+            self._publisher.publish_map(channel, record, ts)
         head = audit.head
         if head.seq != self._published:
             self._published = head.seq
-            self._publisher.publish_unsequenced("head", {"seq": head.seq, "digest": head.digest}, ts, "sys", "audit")
+            channel = self._publisher.channel("sys", "audit", "auditHead")
+            self._publisher.publish_map(channel, {"seq": head.seq, "digest": head.digest}, ts, ())

@@ -41,8 +41,8 @@ def test_an_order_is_in_the_audit_from_the_command_to_its_bytes(tmp_path: Path) 
         bridge.do("cancelOrder", key="one")
         bridge.call("placeOrder", "me", "two", contract=AAPL, order={"action": "HOLD"})
         bridge.do("halt", reason="enough")
-        assert heard.until("sent", lambda data: data["keys"] == ["one"], topic="sys.audit.").data["does"] == "place"
-        head = heard.until("head", lambda data: data["seq"] >= bridge.do("status")["audit"]["seq"]).data
+        assert heard.until("auditSent", lambda data: data["keys"] == ["one"]).data["does"] == "place"
+        head = heard.until("auditHead", lambda data: data["seq"] >= bridge.do("status")["audit"]["seq"]).data
         bridge.process.send_signal(signal.SIGHUP)
         patience(lambda: bool(records(store, "--kind", "operator")[2:]), "the reload")
         assert audit("verify", store / "audit").returncode == 0, "also while the daemon runs"
