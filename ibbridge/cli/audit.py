@@ -29,8 +29,9 @@ Verify the audit of a daemon, or show its records: commands and their outcome, d
 orders, changes and cancels, acts of operators, and connections.
 
 `verify` reads every file of the audit, and prints what it found: files, records, times, and each place where the chain
-of records is broken. Give `--head SEQ:DIGEST` from `ibbridge status --json`, `sys.audit.auditHead.`, or an earlier `verify`:
-without a head that was noted elsewhere nobody can tell that the newest records were cut off, or all made anew.
+of records is broken. Give `--head SEQ:DIGEST` from `ibbridge status --json`, `sys.audit.auditHead.`, or an earlier
+`verify`: without a head that was noted elsewhere nobody can tell that the newest records were cut off, or all made
+anew.
 
 `show` prints one line for each record, or with `--json` the records as they are.
 

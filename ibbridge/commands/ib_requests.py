@@ -95,7 +95,7 @@ class IbRequests:
         if command == WHAT_IF:
             return self._requests.what_if(request, self._orders.what_if_values(args), command_id)
         if request.target:
-            concern = self._requests.concern if request.request_id else self._subscriptions.release
+            concern = self._subscriptions.concern if request.request_id else self._subscriptions.release
             return concern(request, args, command_id)
         args, options = lease_options(request, args)
         return self._ask(request, self._checked(request, args), command_id, options)

@@ -75,6 +75,10 @@ class LeaseTable:
         """Return the lease of a command."""
         return self._leases.get((command_id.named, request.name)) or Lease(self._clock.utc_us())
 
+    def ended(self, command_id: CommandId, request: str) -> None:
+        """Forget a lease that its client has given up, by the name of its request."""
+        self._leases.pop((command_id.named, request), None)
+
     def trim(self, held: Iterable[tuple[CommandId, str]]) -> None:
         """Forget all leases but those that are `held`."""
         self._leases = {key: lease for key in held if (lease := self._leases.get(key)) is not None}

@@ -112,6 +112,13 @@ class SubscriptionService:
         self._registry.add(active, topic, args, self._tracker.last(active))
         return self._requests.begun(active, command_id)
 
+    def concern(self, request: Request, args: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
+        """Cancel or update an earlier request of the same client, subscription or not."""
+        result = self._requests.concern(request, args, command_id)
+        if request.cancels:
+            self._registry.leases.ended(command_id._replace(id=args["id"]), request.cancels)
+        return result
+
     def release(self, request: Request, args: dict[str, Any], command_id: CommandId) -> dict[str, Any]:
         """Release the client's share of a subscription without a request id."""
         if args:

@@ -146,6 +146,7 @@ class Bridge:
         given |= {"security.trust_loopback": "true"}  # who may do what is the matter of tests that say so
         given |= {"pacing.rate": 10_000}  # more than any test asks for: what is about pacing says so
         given |= {"risk.accounts": '{"*": {max_open_orders: 1000000}}'}  # tests of the limits say how many
+        given |= {"tws.lines": 100_000}  # the same of lines
         given |= {"store.path": f"{self._directory}/store"}
         given |= {"store.commit_timeout": PATIENCE}  # a busy machine is no disk that hangs: what is about that says so
         given |= {name.replace("__", "."): value for name, value in settings.items()}

@@ -48,6 +48,7 @@ def placed_and_cancelled(middle: Middle, number: int) -> None:
 def run(middle: Middle, what: Callable[[Middle, int], None], count: int, first: int = 1) -> None:
     for number in range(first, first + count):
         what(middle, number)
+        middle.audit.facts.clear()
         middle.link.sent.clear()
         middle.published.clear()
     middle.pass_time(1)
