@@ -12,7 +12,12 @@ import * as zmq from 'zeromq';
 import { curve, watch } from './admission.js';
 import { Closed, Refused, Unanswered } from './errors.js';
 
-/** @typedef {import('./messages.js').Reply} Reply */
+/**
+ * @typedef {import('./messages.js').Reply} Reply
+ * @typedef {{keep?: boolean, wait?: boolean, marketDataType?: 1 | 2 | 3 | 4}} Lease
+ * Words about a subscription, beside IB's arguments. `keep`: it outlives this program. `wait`: it waits for a line if there
+ * is none. `marketDataType` (of a `reqMktData`): live, frozen, delayed, or delayed and frozen, for this subscription alone.
+ */
 
 /** @param {unknown} error */
 const isTimeout = (error) => /** @type {NodeJS.ErrnoException} */ (error).code === 'EAGAIN';
@@ -87,13 +92,13 @@ export class Commands {
    *
    * @param {string} cmd
    * @param {Record<string, any>} args
-   * @param {{key?: string, id?: string, patience?: number}} options
+   * @param {{key?: string, id?: string, patience?: number} & Lease} options
    * @returns {Promise<Reply>} the accepting reply; `dup` is true if the daemon executed the command before
    * @throws {AuthError | Refused | Unanswered | Closed}
    */
-  async call(cmd, args = {}, { key, id = randomUUID(), patience = 10_000 } = {}) {
+  async call(cmd, args = {}, { key, id = randomUUID(), patience = 10_000, ...lease } = {}) {
     const until = Date.now() + patience;
-    const command = { id, cmd, args, client: this.client, key, not_after: until * 1000 };
+    const command = { id, cmd, args: { ...args, ...lease }, client: this.client, key, not_after: until * 1000 };
     const frame = encode(command, { ignoreUndefined: true });
     /** @type {'not_sent' | 'unknown'} */
     let outcome = 'not_sent';

@@ -23,7 +23,11 @@ import { decode } from '@msgpack/msgpack';
  * and `up`: the daemon has fallen silent, and is heard again.
  *
  * @typedef {{code: string, message: string, outcome: string, faults?: string[], first?: number, retry_after?: number,
- *   state?: string, rev?: number}} Fault
+ *   state?: string, rev?: number, role?: string, rule?: string, limit?: number | any[], value?: number | null, decision?: string,
+ *   scope?: string, name?: string, kind?: string, most?: number, holders?: Record<string, number>}} Fault
+ * Error of a reply. `E_PERM` has `role`. `E_RISK` has `rule`, `scope`, `limit`, `value` and `decision`. `E_HALTED` has
+ * `scope`, `name` and `state`. `E_LINES` has `kind`, `most` and `holders`: the clients that have the lines, with the number of
+ * each. docs/protocol.md says what they mean.
  * @typedef {{id: any, ok: boolean, epoch: number, gen: number, dup?: boolean, result?: any, error?: Fault}} Reply
  * @typedef {{cmd: 'snapshot' | 'replay', args: Record<string, any>, answered: (reply: Reply) => void}} Request
  * @typedef {{stream: string, seq: number, messages: [string | Uint8Array, Uint8Array][], offset?: number}} State

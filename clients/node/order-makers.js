@@ -8,8 +8,10 @@
  * @typedef {Record<string, any>} Contract
  * @typedef {Record<string, any>} Order
  * @typedef {number | string} Quantity
- * @typedef {{contract: Contract, order: Order, key?: string, parent?: string | {key: string}}} Member
- * Order of a group: `key` is its own key (default: a new one), `parent` the key or handle of an order before it.
+ * @typedef {{contract: Contract, order: Order, key?: string, parent?: string | {key: string},
+ *   cancelOnDisconnect?: import('./lifeline.js').CancelOn}} Member
+ * Order of a group: `key` is its own key (default: a new one), `parent` the key or handle of an order before it, and
+ * `cancelOnDisconnect` its own word in place of the client's.
  */
 
 /** Attributes that the exits of a bracket take from its entry. */

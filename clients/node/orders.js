@@ -11,6 +11,7 @@ import { decode } from '@msgpack/msgpack';
 import { Commands } from './commands.js';
 import { Closed, Refused, TwsError, Unanswered } from './errors.js';
 import { nearest } from './keys.js';
+import { Lifeline } from './lifeline.js';
 import { OrderFeed } from './order-feed.js';
 import { PlacedOrder } from './order-handle.js';
 import { TYPE } from './order-state.js';
@@ -23,10 +24,13 @@ import { waiting } from './waiting.js';
  * @typedef {import('./order-state.js').KnownOrder} KnownOrder
  * @typedef {import('./order-state.js').StateName} StateName
  * @typedef {string | {key: string}} Named  Key or handle of an order.
- * @typedef {{pub?: string, rep?: string, root?: string, timeout?: number, keys?: import('./keys.js').Keys}} Options
+ * @typedef {import('./lifeline.js').CancelOn} CancelOn
+ * @typedef {{pub?: string, rep?: string, root?: string, timeout?: number, keys?: import('./keys.js').Keys}
+ *   & import('./lifeline.js').Life} Options
  * `pub` and `rep` are the daemon's `bus.pub` and `bus.rep`. `root` is its `bus.prefix` and a dot, if the prefix is set.
  * `timeout` is the time in milliseconds for replies, and the default of waits. `keys` are for endpoints that demand them.
  * Without endpoints the client takes those of the environment, the ipc endpoints if they are there, or loopback tcp.
+ * `ttl`, `window` and `cancelOnDisconnect` say what is to become of the orders if the program is lost, or closes.
  */
 
 /** Last name given by `newName`: a count from the start in microseconds, so a later run begins above this one. */
@@ -43,17 +47,19 @@ const keyOf = (named) => {
 };
 
 /**
- * Connects to a daemon as `client`, and waits until the states of the client's orders are known.
+ * Connects to a daemon as `client`, and waits until the states of the client's orders are known. From then on the client
+ * tells the daemon from a timer that it is there.
  * @param {string} client  Name of the program, 1 to 32 printable ASCII characters, the same at each start.
  * @param {Options} options
- * @throws {AuthError | Unanswered}
+ * @throws {AuthError | Unanswered | Refused}
  */
 export async function connect(client, options = {}) {
   const ib = new Orders(client, options);
   try {
     await ib.ready();
+    await ib.greet();
   } catch (error) {
-    ib.close();
+    await ib.close();
     throw error;
   }
   return ib;
@@ -68,12 +74,15 @@ export async function connect(client, options = {}) {
 export class Orders extends EventEmitter {
   #commands;
   #feed;
+  #lifeline;
 
   /**
    * @param {string} client
    * @param {Options} options
    */
-  constructor(client, { keys, pub = nearest('pub', keys), rep = nearest('rep', keys), root = '', timeout = 10_000 } = {}) {
+  constructor(client, {
+    keys, pub = nearest('pub', keys), rep = nearest('rep', keys), root = '', timeout = 10_000, ...life
+  } = {}) {
     super();
     if (!/^[ -.0-~]{1,32}$/.test(client)) {
       throw new TypeError(`'${client}' is no name of a client: it has 1 to 32 printable ASCII characters, and no /`);
@@ -82,6 +91,7 @@ export class Orders extends EventEmitter {
     /** Time in milliseconds for replies, and the default of waits. */
     this.timeout = timeout;
     this.#commands = new Commands(rep, client, { keys });
+    this.#lifeline = new Lifeline(rep, client, { ...life, keys });
     this.#feed = new OrderFeed(client, { pub, rep, root, keys }, (event) =>
       this.emit(event.event, event.event === 'position' ? event.position : event));
   }
@@ -96,10 +106,23 @@ export class Orders extends EventEmitter {
     return this.#feed.ready('ord', this.timeout);
   }
 
-  /** Disconnects at once. Orders live on; waits, iterations and pending commands throw `Closed`. */
-  close() {
+  /** Says hello, and from then on that the program is there. `connect` calls this method. */
+  greet() {
+    return this.#lifeline.begin(this.timeout);
+  }
+
+  /**
+   * Logs out, and disconnects at once; waits, iterations and pending commands throw `Closed`. Subscriptions end some seconds
+   * later, unless they are to be kept. Orders live on, unless they are to be cancelled at a logout. Without `logout` the
+   * program counts as lost.
+   * @param {{logout?: boolean}} options
+   * @returns {Promise<void>} settled when the daemon has heard the logout, or after a second: await it before you call
+   *   `process.exit`
+   */
+  close({ logout = true } = {}) {
     this.#feed.close();
     this.#commands.close();
+    return this.#lifeline.end({ logout });
   }
 
   // --- commands -----------------------------------------------------------------------------------------------------
@@ -110,12 +133,13 @@ export class Orders extends EventEmitter {
    * The key makes a repetition safe: the same key and order again is the same order, never a second one.
    * @param {Contract} contract
    * @param {Order} order
-   * @param {{key?: string, parent?: Named}} options  `key`: a new one if none is given. `parent`: the order that this
-   *   order depends on.
+   * @param {{key?: string, parent?: Named, cancelOnDisconnect?: CancelOn}} options  `key`: a new one if none is given.
+   *   `parent`: the order that this order depends on. `cancelOnDisconnect`: in place of the client's, for this order.
    * @throws {Refused | Unanswered}
    */
-  placeOrder(contract, order, { key, parent } = {}) {
-    return this.#place('placeOrder', { contract, order, parent: parent && keyOf(parent) }, key);
+  placeOrder(contract, order, { key, parent, cancelOnDisconnect } = {}) {
+    const beside = { parent: parent && keyOf(parent), cancel_on_disconnect: cancelOnDisconnect };
+    return this.#place('placeOrder', { contract, order, ...beside }, key);
   }
 
   /**
@@ -138,8 +162,11 @@ export class Orders extends EventEmitter {
    * @throws {Refused | Unanswered}
    */
   async placeOrders(members, { onPartial = 'cancel' } = {}) {
-    const orders = members.map(({ key = newName(), contract, order, parent }) =>
-      ({ key, contract, order, ...(parent === undefined ? {} : { parent: keyOf(parent) }) }));
+    const orders = members.map(({ key = newName(), contract, order, parent, cancelOnDisconnect }) => ({
+      key, contract, order,
+      ...(parent === undefined ? {} : { parent: keyOf(parent) }),
+      ...(cancelOnDisconnect === undefined ? {} : { cancel_on_disconnect: cancelOnDisconnect }),
+    }));
     const known = orders.map(({ key }) => this.#feed.known.track(key));
     const { result, dup } = await this.#call('placeOrders', { orders, on_partial: onPartial });
     return Promise.all(known.map((each, n) => this.#handle(each, 'placeOrders', result.orders[n], dup)));
@@ -249,6 +276,18 @@ export class Orders extends EventEmitter {
   }
 
   /**
+   * Sends any command as this client, such as a request for market data, and returns the daemon's reply. Give the `topics` of
+   * the result to a `Feed`.
+   * @param {string} cmd
+   * @param {Record<string, any>} args
+   * @param {{key?: string, id?: string, patience?: number} & import('./commands.js').Lease} options
+   * @throws {Refused | Unanswered}
+   */
+  call(cmd, args = {}, options = {}) {
+    return this.#call(cmd, args, options);
+  }
+
+  /**
    * @param {string} cmd
    * @param {Record<string, any>} args
    * @param {string} key
@@ -278,7 +317,7 @@ export class Orders extends EventEmitter {
   /**
    * @param {string} cmd
    * @param {Record<string, any>} args
-   * @param {{key?: string, id?: string}} options
+   * @param {{key?: string, id?: string, patience?: number} & import('./commands.js').Lease} options
    */
   async #call(cmd, args, options = {}) {
     if (this.life.aborted) throw this.life.reason instanceof Closed ? new Closed() : this.life.reason;

@@ -183,8 +183,8 @@ def test_nothing_of_a_dead_strategy_is_asked_for_on_the_next_connection(market: 
         wait(sub, lambda: bridge.do("status")["leases"]["unheld"] == 1, lambda: bridge.do("leases"))
         assert market.lines() == ["AAPL", "IBM", "KO"], "for the grace period TWS keeps what nobody holds"
         market.fault(do="close")
-        sub.until("connection", lambda data: data["stage"] != "ready")
-        sub.until("connection", lambda data: data["stage"] == "ready")
+        sub.until("connection", lambda data: data["stage"] != "ready", "sys.tws.")
+        sub.until("connection", lambda data: data["stage"] == "ready", "sys.tws.")
         settle(bridge, sub, market, ["IBM", "KO"])
         bridge.do("reqMktData", client="plain", contract=AAPL)  # asked for after all that was there
         settle(bridge, sub, market, ["AAPL", "IBM", "KO"])

@@ -1,6 +1,6 @@
 /** Simulated TWS and daemons for the tests, each in its own process, which always ends with the test. */
 
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -86,11 +86,18 @@ export class Simulator {
   /** @type {string} */
   port = '';
 
+  control = `ipc://${temporary()}/control`;
+
   static async start() {
     const simulator = new Simulator();
-    simulator.process = new Process(IBBRIDGE, ['sim', '--port', '0', '--seed', '7']);
+    simulator.process = new Process(IBBRIDGE, ['sim', '--port', '0', '--seed', '7', '--control', simulator.control]);
     simulator.port = (await simulator.process.said(/listens on [^:]*:(\d+)/))[1];
     return simulator;
+  }
+
+  /** Returns what the simulator has counted. */
+  figures() {
+    return JSON.parse(execFileSync(IBBRIDGE, ['fault', this.control, 'do=figures'], { encoding: 'utf8' })).figures;
   }
 
   /** @type {Process | undefined} */
