@@ -9,7 +9,6 @@ import pathlib
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import msgpack
@@ -24,9 +23,6 @@ from tests.integration.rig import PATIENCE, Bridge, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-SOON = 5.0
-"""Seconds in which a refusal must come: far less than a timeout, and more than a busy machine needs."""
 
 
 class Daemon:
@@ -140,25 +136,21 @@ def refusals(daemon: Daemon) -> dict[str, tuple[dict[str, Any], str]]:
 
 
 @pytest.mark.parametrize("case", ["no key", "the key of nobody", "another server key"])
-def test_who_is_not_admitted_gets_an_exception_soon(daemon: Daemon, case: str) -> None:
+def test_who_is_not_admitted_gets_an_exception_and_no_timeout(daemon: Daemon, case: str) -> None:
     given, said = refusals(daemon)[case]
-    began = time.monotonic()
     with pytest.raises(AuthError, match=said):
         connect("alpha", daemon.pub, daemon.rep, tws=False, timeout=PATIENCE, **given)
-    assert time.monotonic() - began < SOON
 
 
 @pytest.mark.parametrize("case", ["no key", "the key of nobody", "another server key"])
-def test_who_is_not_admitted_gets_an_exception_soon_in_an_event_loop(daemon: Daemon, case: str) -> None:
+def test_who_is_not_admitted_gets_an_exception_and_no_timeout_in_an_event_loop(daemon: Daemon, case: str) -> None:
     given, said = refusals(daemon)[case]
 
     async def run() -> None:
         await aio.connect("alpha", daemon.pub, daemon.rep, tws=False, timeout=PATIENCE, **given)
 
-    began = time.monotonic()
     with pytest.raises(AuthError, match=said):
         asyncio.run(run())
-    assert time.monotonic() - began < SOON
 
 
 def endpoints(daemon: Daemon, case: str) -> tuple[Endpoint, Endpoint]:

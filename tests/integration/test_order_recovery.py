@@ -27,9 +27,6 @@ Shown = tuple[str, str | None]
 """State and reason of an order, as the daemon shows them."""
 
 OWNER = "me"
-READY = 15.0
-"""Seconds from the start of a daemon until it takes orders: most are the start of a process on a busy machine."""
-
 NEVER = {"action": "BUY", "totalQuantity": 1, "orderType": "LMT", "lmtPrice": 1.0}
 SYMBOLS = ("AAPL", "MSFT", "NVDA", "SPY")
 """Symbols of the rounds, in turn: TWS works at most 20 orders of one contract."""
@@ -114,9 +111,7 @@ class Trial:
 
     def begin(self) -> None:
         """Wait until the daemon takes orders, and has compared its orders with those of TWS."""
-        began = time.monotonic()
-        while self._bridge.do("status")["tws"]["stage"] != "ready":
-            assert time.monotonic() < began + READY
+        patience(lambda: self._bridge.do("status")["tws"]["stage"] == "ready", "the connection to TWS")
         patience(self._reconciled, "a reconciliation")
 
     def _reconciled(self) -> bool:
