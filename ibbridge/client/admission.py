@@ -45,6 +45,7 @@ class Admission:
         self._watched = watched
         self._endpoint = endpoint
         self._broken_off = 0
+        self._was_admitted = False
         self._refusal: AuthError | None = None
         self._given_up: float | None = None  # the time at which libzmq gave up: it does so after an error
         name = f"inproc://admission-{next(_NUMBERS)}"
@@ -90,14 +91,14 @@ class Admission:
 
     def _noted(self, event: int, value: int) -> None:
         if event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-            self._broken_off, self._refusal = 0, None
+            self._broken_off, self._refusal, self._was_admitted = 0, None, True
         elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
             self._given_up = time.monotonic()
             self._refusal = AuthError(self._not_admitted())
         elif event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
             self._given_up = time.monotonic()
             self._refusal = AuthError(self._other_mechanism() if value == _MISMATCH else self._no_daemon())
-        else:
+        elif not self._was_admitted:  # else it is the way to the daemon that breaks, and will be mended
             self._broken_off += 1
             if self._broken_off >= BROKEN_OFF:
                 self._refusal = AuthError(self._ended())
