@@ -108,7 +108,7 @@ from ibbridge.risk.gate import TradingGate
 from ibbridge.risk.halt import Halts
 from ibbridge.risk.liveness import Liveness
 from ibbridge.security import ways_in
-from ibbridge.security.audit import NO_AUDIT
+from ibbridge.security.audit import NO_AUDIT, CommandAudit
 from ibbridge.security.declared_names import DeclaredNames
 from ibbridge.security.instrument_rights import InstrumentKeys
 from ibbridge.security.policy import Policy
@@ -331,6 +331,7 @@ def assemble(config: Config, outside: Outside) -> Parts:
         CommandEndpoint(streams.publisher, ib_requests, builtin, clock, guards.permissions),
         outside.audit,
         guards.peerage,
+        orders.risk.reports.audit,
     )
     bus = outside.bus(config.bus, commands, guards.audience, guards.access)
     guards.audience.connect(bus)
@@ -550,7 +551,7 @@ def _requests(config: Config, streams: Streams, tws: Tws, names: Mapping[str, st
 
 def _orders(config: Config, streams: Streams, tws: Tws, requests: Requests, outside: Outside) -> Orders:
     clock = outside.clock
-    risk = _risk(config, streams, tws, requests, clock)
+    risk = _risk(config, streams, tws, requests, outside)
     states = OrderStates(streams.journal, streams.order_keys, streams.publisher, clock, risk.keeper)
     registry = OrderRegistry(
         config.tws.client_id,
@@ -601,15 +602,18 @@ def limits_of(config: Config) -> RiskPolicy:
     return risk_settings.policy(config.risk, risk_settings.of_rights(rules, config.security.roles))
 
 
-def _risk(config: Config, streams: Streams, tws: Tws, requests: Requests, clock: TimerClock) -> RiskControl:
+def _risk(config: Config, streams: Streams, tws: Tws, requests: Requests, outside: Outside) -> RiskControl:
+    clock = outside.clock
     contracts = KnownContracts()
     names = {str(instrument_key(contract)): name for name, contract in config.contracts().items()}
     facts = PublishedMarkets(streams.publisher, contracts, requests.calendar, requests.registry, names)
     gate = RiskGate(limits_of(config), TradingBook(facts), facts)
-    records = BookRecords(streams.journal, gate.book.dump)
+    records = BookRecords(streams.journal, gate.dump)
     keeper = BookKeeper(gate, Proposals(contracts, tws.sender), PositionRows(streams.publisher), records, clock)
     lookup = ContractLookup(requests.issuer, contracts, requests.calendar, clock)
-    control = RiskControl(keeper, facts, lookup, RiskReports(streams.publisher, clock), clock)
+    control = RiskControl(
+        keeper, facts, lookup, RiskReports(streams.publisher, clock, CommandAudit(outside.audit)), clock
+    )
     control.set_policy(gate.policy, config.risk.base_currency)
     return control
 

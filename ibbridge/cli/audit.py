@@ -61,6 +61,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--client", metavar="NAME", help="show: only records of this client")
     parser.add_argument("--order", metavar="KEY", help="show: only records about the order of this key")
+    parser.add_argument("--decision", metavar="ID", help="show: only records of this decision of the limits")
     parser.add_argument("--kind", metavar="KIND", help="show: only command, decision, sent, operator, connection, ...")
     parser.add_argument(
         "--since", metavar="TIME", help="show: only from 30m, 2h or 3d ago on, or from 2026-12-01T08:00"
@@ -192,6 +193,8 @@ def _is_wanted(record: Mapping[str, Any], options: argparse.Namespace) -> bool:
     if options.kind and record["kind"] != options.kind:
         return False
     if options.client and options.client not in _clients(record):
+        return False
+    if options.decision and options.decision not in (record.get("decision"), *_list(record.get("decisions"))):
         return False
     return not options.order or options.order in _keys(record)
 

@@ -18,7 +18,7 @@ from ibbridge.security.audit_chain import has_secret
 if TYPE_CHECKING:
     from collections import Counter
 
-    from ibbridge.security.audit import Audit
+    from ibbridge.security.audit import Audit, CommandAudit
     from ibbridge.security.identity import Peerage
 
 LONGEST_FAULT = 300
@@ -47,10 +47,12 @@ class Commands(Protocol):
 class AuditedCommands:
     """Endpoint of commands whose every command is recorded, with the identity of its connection."""
 
-    def __init__(self, endpoint: Commands, audit: Audit, peerage: Peerage) -> None:
+    def __init__(self, endpoint: Commands, audit: Audit, peerage: Peerage, decisions: CommandAudit) -> None:
+        """`decisions` is the audit of what commands lead to."""
         self._endpoint = endpoint
         self._audit = audit
         self._peerage = peerage
+        self._decisions = decisions
 
     @property
     def counts(self) -> Counter[str]:
@@ -63,8 +65,11 @@ class AuditedCommands:
 
     def answer(self, request: bytes, peer: bytes = b"") -> bytes:
         """Return the reply to one command that came over the connection `peer`. Never raises."""
-        identity = self._peerage.identity(peer)
-        reply = self._endpoint.answer(request, peer)
+        self._decisions.identity = identity = self._peerage.identity(peer)
+        try:
+            reply = self._endpoint.answer(request, peer)
+        finally:
+            self._decisions.identity = None
         self._audit.record("command", identity=identity, facts=partial(facts, request, reply))
         return reply
 

@@ -7,7 +7,6 @@ limits.
 
 from __future__ import annotations
 
-import dataclasses
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from ibbridge.orders.order import Order, Owner
     from ibbridge.orders.position_rows import PositionRow, PositionRows
     from ibbridge.orders.proposals import Proposals
-    from ibbridge.risk.book import TradeFill
+    from ibbridge.risk.book import TradeFill, TradingBook
     from ibbridge.risk.evaluation import RiskGate
     from ibbridge.risk.order import OrderName, ProposedOrder
 
@@ -48,33 +47,46 @@ class BookKeeper(OrderWatch, FillWatch):
     ) -> None:
         self.gate = gate
         self.proposals = proposals
-        self._book = gate.book
         self._rows = rows
         self._clock = clock
         self._records = records
-        self._undo: dict[OrderName, tuple[Any, Any]] = {}
         self._changed_before: tuple[Order, Mapping[str, Any]] | None = None
         self._changing: dict[OrderName, tuple[Order, Mapping[str, Any]]] = {}
         self._seen: dict[str, int] = {}  # orders of other programs: when TWS reported each last
         self._does: Mapping[str, Callable[..., None]] = {
-            "accepted": lambda packed, now: self._count(book_events.proposed(packed), now),
-            "undone": self._take_back,
+            "accepted": lambda packed, now: self.gate.accept((book_events.proposed(packed),), now, more=True),
+            "undone": lambda owner, key: self.gate.take_back((owner, key)),
             "works": self._works,
             "ended": lambda owner, key, now, filled, left: self._book.ended((owner, key), now, filled, left=left),
             "settled": lambda owner, key, taken: self._book.settled((owner, key), taken=taken),
             "rejected": lambda owner, key, now: self.gate.rejected((owner, key), now),
             "filled": lambda fill: self._book.filled(book_events.fill(fill)),
             "corrected": self._correct,
-            "identified": self._book.identify,
-            "charged": self._book.charged,
-            "reported": self._book.reported,
+            "identified": self._identify,
+            "charged": self._charge,
+            "reported": self._report,
             "resumed": lambda kind, name: self.gate.resume((kind, name)),
         }
+
+    # The book is asked for each time, because the gate then has all in it that was let pass.
+
+    def _identify(self, instrument: str, con_id: int) -> None:
+        self._book.identify(instrument, con_id)
+
+    def _charge(self, client: str, account: str, currency: str, amount: float) -> None:
+        self._book.charged(client, account, currency, amount)
+
+    def _report(self, account: str, instrument: str, contract: Mapping[str, Any], quantity: float, now: int) -> None:
+        self._book.reported(account, instrument, contract, quantity, now)
 
     def _tell(self, *event: Any) -> None:
         """Tell the book of an event, and have it written with the next commit."""
         self._does[event[0]](*event[1:])
         self._records.note(event)
+
+    @property
+    def _book(self) -> TradingBook:
+        return self.gate.book
 
     @property
     def _now(self) -> int:
@@ -83,18 +95,15 @@ class BookKeeper(OrderWatch, FillWatch):
     # -- what the gate has let pass
 
     def accept(self, proposed: Sequence[ProposedOrder]) -> None:
-        """Count orders, or the order that one becomes, which are about to be sent."""
-        now = self._now
-        self._undo = {}
-        self._records.make_room()
-        for each in proposed:
-            self._count(each, now)
-            self._records.note(("accepted", book_events.packed(each), now))
+        """Count orders, or the order that one becomes, which are about to be sent.
 
-    def _count(self, order: ProposedOrder, now: int) -> None:
-        old = self._book.working.get(order.name)
-        self.gate.accepted(order, now)
-        self._undo[order.name] = self._book.working[order.name], old
+        The journal has it with the order, and the book as soon as anybody asks.
+        """
+        now = self._now
+        self._records.make_room()
+        self.gate.accept(proposed, now)
+        for each in proposed:
+            self._records.note(("accepted", each, now))
 
     def take_back(self, proposed: Sequence[ProposedOrder]) -> None:
         """Take back what was counted last: its command is refused, and nothing of it has left."""
@@ -102,11 +111,6 @@ class BookKeeper(OrderWatch, FillWatch):
             self._tell("undone", *each.name)
             if self._changing.pop(each.name, None) is not None and self._changed_before is not None:
                 self._changing[each.name] = self._changed_before
-
-    def _take_back(self, owner: str, key: str) -> None:
-        found = self._undo.pop((owner, key), None)
-        if found is not None and self._book.working.get((owner, key)) is found[0]:
-            self._book.undo(*found)
 
     def changes(self, order: Order, args: Mapping[str, Any]) -> None:
         """Note the arguments that an order gets by a change, which TWS may take or refuse."""
@@ -151,7 +155,7 @@ class BookKeeper(OrderWatch, FillWatch):
         """Count an order that works and that the book does not have, such as one that was taken for over."""
         if order.args:
             for each in self.proposals.of(order):
-                self._tell("works", book_events.packed(each), self._now, _number(order.filled) or 0.0)
+                self._tell("works", each, self._now, _number(order.filled) or 0.0)
 
     def _works(self, packed: Sequence[Any], now: int, filled: float) -> None:
         order = book_events.proposed(packed)
@@ -186,8 +190,8 @@ class BookKeeper(OrderWatch, FillWatch):
         if working is None or not quantity or order.queued is not None or order.pending is not None:
             return
         if working.order.quantity not in (None, quantity) and working.order.cash_quantity is None:
-            restated = dataclasses.replace(working.order, quantity=quantity)
-            self._tell("works", book_events.packed(restated), self._now, _number(order.filled) or 0.0)
+            restated = working.order._replace(quantity=quantity)
+            self._tell("works", restated, self._now, _number(order.filled) or 0.0)
 
     def _take_foreign(self, part: str, name: str, data: Mapping[str, Any]) -> None:
         status = data.get("status") or (data.get("orderState") or {}).get("status") or ""
@@ -201,7 +205,7 @@ class BookKeeper(OrderWatch, FillWatch):
         elif name == "openOrder":
             proposed = self.proposals.foreign(part, data)
             if working is None or working.order != proposed:
-                self._tell("works", book_events.packed(proposed), self._now, 0.0)
+                self._tell("works", proposed, self._now, 0.0)
         elif working is not None and (filled := _number(data.get("filled"))):
             self._book.executed_before(whose, filled)
 
@@ -259,7 +263,7 @@ class BookKeeper(OrderWatch, FillWatch):
     def restore(self, orders: Iterable[Order]) -> None:
         """Restore the book of the process before, and compare it with the orders of the journal."""
         self._records.restore(self._load, lambda event: self._does[event[0]](*event[1:]))
-        self._undo = {}
+        self.gate.accept((), self._now)
         known = {(order.owner, order.key): order for order in orders}
         for owner, key in [name for name in self._book.working if name[0] != FOREIGN and name not in known]:
             self._over((owner, key))

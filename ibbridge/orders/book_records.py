@@ -29,6 +29,8 @@ SELDOM = 600
 
 _BOOK = b"book"
 
+_pack = msgpack.Packer().pack
+
 
 class BookRecords:
     """Records of a book. `dump` returns the book as plain data."""
@@ -47,7 +49,7 @@ class BookRecords:
             self._write()
             return
         name = b"%04d" % (self._count % PLACES)
-        self._journal.note_record(JournalRecord(RISK, name, msgpack.packb((self._count, event)), open=True))
+        self._journal.note_record(JournalRecord(RISK, name, _pack((self._count, event)), open=True))
 
     def make_room(self) -> None:
         """Write the book now if that is due soon: so no event that may be taken back is the last that it has."""

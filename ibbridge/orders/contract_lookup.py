@@ -45,12 +45,15 @@ class ContractLookup(RequestListener):
         self._answers: dict[str, list[Mapping[str, Any]]] = {}
         self._given: dict[str, Mapping[str, Any]] = {}
 
-    def ask(self, contract: Mapping[str, Any]) -> bool:
-        """Ask TWS about a contract, unless that was done lately. Return True if an answer may come."""
-        key, now = instrument_key(contract), self._clock.monotonic()
+    def ask(self, contract: Mapping[str, Any], instrument: str = "") -> bool:
+        """Ask TWS about a contract, unless that was done lately. Return True if an answer may come.
+
+        `instrument` is the key of the contract, if the caller has it.
+        """
+        key, now = instrument or instrument_key(contract), self._clock.monotonic()
         if now - self._asked.get(key, float("-inf")) < AGAIN_AFTER:
             return True
-        if not self._issuer.is_open:
+        if not key or not self._issuer.is_open:  # a contract without a name is none
             return False
         if len(self._asked) >= MOST_ASKED:
             self._asked.clear()

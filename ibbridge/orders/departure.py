@@ -37,7 +37,10 @@ class Change(NamedTuple):
 
 
 class OrderDeparture:
-    """Departure of orders, changes and cancels. `accepting`: the orders whose command is being executed."""
+    """Departure of orders, changes and cancels.
+
+    `accepting`: the orders whose command is being executed. `changing`: the order whose change is.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class OrderDeparture:
         unreported: UnreportedOrders,
     ) -> None:
         self.accepting: frozenset[Order] = frozenset()
+        self.changing: Order | None = None
         self._queued: dict[OutboundMessage, Sequence[Order]] = {}
         self._sender = sender
         self._orders = registry
@@ -108,6 +112,9 @@ class OrderDeparture:
         waited = [order for order in orders if order not in self.accepting]
         return self._risk.late_fault(waited) if waited else ""
 
+    def _late_fault_of_change(self, order: Order) -> str:
+        return self._risk.late_fault([order]) if order is not self.changing else ""
+
     def _leave(self, order: Order, *, transmitted: bool, kept: bool) -> None:
         order.leave(transmitted=transmitted, kept=kept)
         self._orders.journal.note(order)
@@ -156,7 +163,7 @@ class OrderDeparture:
         that TWS has transmitted meanwhile.
         """
         order.change = order.queued = None
-        if why := self._gate.halts.objection_to_change(order, change.args):
+        if why := self._gate.halts.objection_to_change(order, change.args) or self._late_fault_of_change(order):
             self._notifications.notify_error(order, NOT_CONNECTED, f"the change was not sent: {why}", ends=False)
             return False
         open_now = (OrderState.HELD,) if change.of_held else (OrderState.HELD, OrderState.ACKED, OrderState.WORKING)
@@ -199,7 +206,7 @@ class OrderDeparture:
 
     def cancel_leaves(self, order: Order, message: OutboundMessage) -> bool:
         """Note that a cancel is being written."""
-        message.about = {**_about("cancel", [order]), "cause": order.cancelled_by}
+        message.about = {**_about("cancel", [order]), "decisions": None, "cause": order.cancelled_by}
         self._unreported.cancel_left(order)
         return True
 
@@ -251,4 +258,5 @@ def _about(does: str, orders: Sequence[Order]) -> dict[str, Any]:
         "owner": orders[0].owner,
         "keys": [order.key for order in orders],
         "orders": [order.order_id for order in orders],
+        **({"decisions": decisions} if (decisions := [order.decision for order in orders if order.decision]) else {}),
     }

@@ -154,6 +154,7 @@ class OrderGroups(ConnectionListener):
             raise
         finally:
             self._departure.accepting = frozenset()
+            self._risk.settle()
         self._placement.publish(orders)
 
     def _result(self, orders: Sequence[Order]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ibbridge.protocol.instrument_key import instrument_key
-from ibbridge.risk.order import LARGEST
+from ibbridge.risk.order import LARGEST, NamedContract
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,21 +31,22 @@ _GIVEN = ("tradingClass", "localSymbol", "primaryExchange")
 
 
 class KnownContract(NamedTuple):
-    """Contract as TWS names it. `magnifier`: the prices of an order are so many times those in the currency.
+    """Contract as TWS names it, and as the rules of risk see it (`named`).
 
-    `tick`: the smallest step of its price; None if it is not known.
+    `magnifier`: the prices of an order are so many times those in the currency. `tick`: the smallest step of its price;
+    None if it is not known.
     """
 
     con_id: int
     contract: Mapping[str, Any]
     magnifier: float = 1.0
     tick: float | None = None
+    named: NamedContract = NamedContract(0, "", "", "", "", None)
 
     @property
     def multiplier(self) -> float | None:
         """Amount in the contract's currency that one unit of its price is worth; None if it is not known."""
-        multiplier = multiplier_of(self.contract)
-        return None if multiplier is None else multiplier / self.magnifier
+        return self.named.multiplier
 
 
 class KnownContracts:
@@ -71,7 +72,7 @@ class KnownContracts:
         magnifier, tick = (known.magnifier, known.tick) if known is not None else (1.0, None)
         if details is not None:
             magnifier, tick = max(1.0, float(details.get("priceMagnifier") or 1)), details.get("minTick") or tick
-        found = KnownContract(con_id, contract, magnifier, tick)
+        found = KnownContract(con_id, contract, magnifier, tick, _named(con_id, contract, magnifier))
         if found == known:
             return False
         self._by_id[con_id] = found
@@ -138,6 +139,15 @@ class KnownContracts:
 def _con_id(contract: Mapping[str, Any]) -> Any:
     """Return the conId by which TWS goes; None without one, and for a combination."""
     return contract.get("conId") if contract.get("secType") != COMBINATION else None
+
+
+def _named(con_id: int, contract: Mapping[str, Any], magnifier: float) -> NamedContract:
+    multiplier = multiplier_of(contract)
+    unit = None if multiplier is None else multiplier / magnifier
+    symbol, sec_type, exchange, currency = (
+        contract.get(name) or "" for name in ("symbol", "secType", "exchange", "currency")
+    )
+    return NamedContract(con_id, symbol, sec_type, exchange, currency, unit)
 
 
 def multiplier_of(contract: Mapping[str, Any]) -> float | None:

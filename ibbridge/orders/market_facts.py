@@ -6,7 +6,6 @@ module knows streams and contracts. It must not know rules, or who has subscribe
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge.orders.known_contracts import MOST_SPELLINGS
@@ -73,6 +72,7 @@ class PublishedMarkets:
         self._spelt: dict[Identity, list[str]] = {}
         self._quotes: dict[str, tuple[tuple[int, int], MarketQuote | None]] = {}  # with the stand of the stream
         self._meant: dict[str, set[Identity]] = {}
+        self._topics: dict[str, bytes] = {}
 
     def is_open(self, instrument: str, con_id: int, now: int) -> bool | None:
         """Return True in the regular trading hours of an instrument; None if they are not known. `now` is in µs."""
@@ -91,7 +91,7 @@ class PublishedMarkets:
         for key in others if found is None else ():
             found = found or self._quote(key)
         known = self._contracts.by_id(con_id) or self._contracts.named(instrument)
-        return found if found is None or known is None else replace(found, tick=known.tick)
+        return found if found is None or known is None else found._replace(tick=known.tick)
 
     def _others(self, instrument: str, con_id: int) -> Sequence[str]:
         """Return other keys under which clients have subscribed to an instrument."""
@@ -114,7 +114,12 @@ class PublishedMarkets:
         return bool(own and any(each != own for each in meant)) or len(meant) > 1
 
     def _quote(self, key: str) -> MarketQuote | None:
-        stream = self._publisher.stream(self._publisher.named("md", Escaped(self._names.get(key, key))).encode())
+        topic = self._topics.get(key)
+        if topic is None:
+            if len(self._topics) >= MOST_SPELLINGS:
+                self._topics.clear()
+            topic = self._topics[key] = self._publisher.named("md", Escaped(self._names.get(key, key))).encode()
+        stream = self._publisher.stream(topic)
         if stream is None:
             return None
         stand = stream.seq, stream.cuts

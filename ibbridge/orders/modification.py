@@ -90,12 +90,16 @@ class OrderModification:
         )
         counted = self._risk.admit_change(order, changed)
         order.change, order.change_digest, order.queued = message, digest, (revision, changed)
+        self._departure.changing = order
         try:
             self._sender.send(message)
         except CommandRefused:
             order.change, order.change_digest, order.queued = before
             self._risk.take_back(counted)
             raise
+        finally:
+            self._departure.changing = None
+            self._risk.settle()
         if not message.waits and order.revision != revision:
             fault = f"the change was not sent, because it could not be recorded: {self._gate.store_fault}"
             raise CommandRefused("E_STORE", fault, outcome="not_sent", retry_after=5.0)

@@ -95,6 +95,7 @@ class Order:
     - `absences`: reconciliations in a row that have missed the order. `unknown_since`: when it was found unknown.
     - `changes`: the number of the last published state. `published`: that state.
     - `keyless`: another order has the key, and so its state and its record in the journal.
+    - `decision`: the id of the decision by which the limits let the order, or its last change, pass; empty if unknown.
     - `recorded`: orderId, permId and `ended` as the event store was given them last.
     """
 
@@ -143,6 +144,7 @@ class Order:
     published: Any = None
     keyless: bool = False
     recorded: tuple[int, int, bool] | None = None
+    decision: str = ""
     perm_ids: tuple[int, ...] = ()
     whose: Owner = field(init=False, repr=False, compare=False)
 

@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from ibbridge.tws.session import Session
 
 _UNSET = (None, "", 0)
-_ALLOCATED = ("faGroup", "faMethod", "faPercentage", "modelCode")
+_ALLOCATED = frozenset(("faGroup", "faMethod", "faPercentage", "modelCode"))
 """Attributes with which TWS allocates an order to accounts."""
+
+
+def is_allocated(about: Mapping[str, Any]) -> bool:
+    """Return True if TWS allocates an order with these attributes to accounts, whatever account it names."""
+    return not _ALLOCATED.isdisjoint(about) and any(about.get(name) not in _UNSET for name in _ALLOCATED)
 
 
 class OrderAccounts:
@@ -32,7 +37,7 @@ class OrderAccounts:
         """Return the accounts for which an order with these arguments trades; None if that may be any."""
         given = args.get("order")
         about = given if isinstance(given, dict) else args
-        if any(about.get(name) not in _UNSET for name in _ALLOCATED):
+        if is_allocated(about):
             return None
         if account := about.get("account"):
             return (str(account),)

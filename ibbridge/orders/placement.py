@@ -122,6 +122,7 @@ class OrderPlacement:
             raise
         finally:
             self._departure.accepting = frozenset()
+            self._risk.settle()
         self.publish([order])
 
     def record(self, orders: Sequence[Order], message: OutboundMessage) -> None:

@@ -6,7 +6,6 @@ know rules, or what becomes of an order.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ibbridge.orders.order import FOREIGN
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
     from ibbridge.orders.known_contracts import KnownContracts
     from ibbridge.orders.order import Order
-    from ibbridge.risk.order import ProposedOrder
+    from ibbridge.risk.order import NamedContract, ProposedOrder
 
 _BUYS = "BUY"
 
@@ -44,26 +43,30 @@ class Proposals:
 
         The exercise of an option proposes a second order, in the underlying, if that is known.
         """
-        account = self._account()
+        given = order.args if args is None else args
+        contract = given.get("contract") or {}
+        instrument = instrument_key(contract)
+        known = self.contracts.find(contract, instrument)
+        named = known.named if known is not None else None
         if order.command != "placeOrder":
-            return (
-                self._known(risk_order.exercise(order.owner, order.key, args or order.args, account=account), order),
-            )
-        given = args or order.args
+            made = risk_order.exercise(order.owner, order.key, given, account=self._account(), named=named)
+            return (_checked(made, contract, named),)
         changes = (order.owner, order.key) if args is not None else None
-        legs = self._legs(given.get("contract") or {})
         made = risk_order.proposed(
-            order.owner, order.key, given, account=account, parent=order.parent, changes=changes, legs=legs
-        )
+            order.owner, order.key, given, account=self._account(), parent=order.parent, changes=changes,
+            legs=self._legs(contract), instrument=instrument, named=named,
+        )  # fmt: skip
         if (given.get("order") or {}).get("faGroup") and len(self._login.accounts) > 1:
-            made = replace(made, account="")  # TWS allocates it to accounts that are not known here
-        return (self._known(made, order, given),)
+            made = made._replace(account="")  # TWS allocates it to accounts that are not known here
+        return (_checked(made, contract, named),)
 
     def foreign(self, key: str, data: Mapping[str, Any]) -> ProposedOrder:
         """Return the order of another program that an `openOrder` of TWS reports."""
         contract = data.get("contract") or {}
-        made = risk_order.proposed(FOREIGN, key, data, account=self._account(), legs=self._legs(contract))
-        return self._filled_in(made, contract)
+        known = self.contracts.find(contract)
+        named = known.named if known is not None else None
+        made = risk_order.proposed(FOREIGN, key, data, account=self._account(), legs=self._legs(contract), named=named)
+        return _checked(made, contract, named)
 
     def name(self, order: Order, contract: Mapping[str, Any]) -> str:
         """Note the contract that TWS names for that of an order. Return the key of the instrument if that is news."""
@@ -83,31 +86,6 @@ class Proposals:
     def _account(self) -> str:
         accounts = self._login.accounts
         return accounts[0] if len(accounts) == 1 else ""
-
-    def _known(self, made: ProposedOrder, order: Order, args: Mapping[str, Any] | None = None) -> ProposedOrder:
-        return self._filled_in(made, (args or order.args).get("contract") or {})
-
-    def _filled_in(self, made: ProposedOrder, contract: Mapping[str, Any]) -> ProposedOrder:
-        """Fill in what TWS has said of the contract of an order.
-
-        TWS goes by a conId, so what else a client says beside one counts for nothing.
-        """
-        known = self.contracts.find(contract, made.instrument)
-        alone = bool(contract.get("conId")) and made.sec_type != COMBINATION
-        if known is None:
-            return replace(made, symbol="", sec_type="") if alone else made
-        named = known.contract
-        if alone:
-            made = replace(made, symbol="", sec_type="", currency="")
-        return replace(
-            made,
-            con_id=known.con_id,
-            symbol=made.symbol or named.get("symbol") or "",
-            sec_type=made.sec_type or named.get("secType") or "",
-            exchange=made.exchange or named.get("exchange") or "",
-            currency=made.currency or named.get("currency") or "",
-            multiplier=known.multiplier,
-        )
 
     def _legs(self, contract: Mapping[str, Any]) -> tuple[OrderLeg, ...] | None:
         """Return the legs of a combination with what TWS has said of their contracts; None for another contract."""
@@ -129,3 +107,10 @@ class Proposals:
         return leg._replace(
             symbol=symbol, sec_type=sec_type, currency=named.get("currency") or "", multiplier=known.multiplier
         )
+
+
+def _checked(made: ProposedOrder, contract: Mapping[str, Any], named: NamedContract | None) -> ProposedOrder:
+    """Return an order without the symbol beside a conId of which TWS has said nothing: it may be any."""
+    if named is None and contract.get("conId") and made.sec_type != COMBINATION:
+        return made._replace(symbol="", sec_type="")
+    return made

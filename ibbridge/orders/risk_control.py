@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ibbridge.orders.risk_reports import plain_limit, scope_name
+from ibbridge.orders.order_accounts import is_allocated
+from ibbridge.orders.risk_reports import in_words, plain_limit, scope_name
 from ibbridge.protocol.errors import CommandRefused
-from ibbridge.risk.working_order import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -79,6 +79,7 @@ class RiskControl:
         self._clock = clock
         self._counts_ticks = _counts_ticks(keeper.gate.policy)
         self._tripped: set[tuple[str, str]] = set()
+        self._passed: list[Decision] = []
 
     def set_policy(self, policy: RiskPolicy, base: str) -> None:
         """Change all limits, and the currency in which they are. What was counted stays."""
@@ -89,27 +90,64 @@ class RiskControl:
     # -- before an order is accepted
 
     def admit(self, orders: Sequence[Order]) -> tuple[ProposedOrder, ...]:
-        """Count orders that leave together. Raise `CommandRefused` if one of them is over a limit."""
+        """Count orders that leave together. Raise `CommandRefused` if one of them is over a limit.
+
+        What takes time and nobody waits for is done by `settle`, after the bytes of the orders.
+        """
         self.keeper.positions()  # they name contracts, too
         proposed = tuple(each for order in orders for each in self.keeper.proposals.of(order))
-        self._decide(proposed, [(order.args.get("contract") or {}) for order in orders])
+        decisions = self._decide(proposed, [(order.args.get("contract") or {}) for order in orders])
+        for order in orders if self._gate.limited_accounts else ():
+            self._check_account(order, order.args)
+        self._passed += decisions
         self.keeper.accept(proposed)
+        for order, decision in zip(orders, decisions, strict=True):
+            order.decision = decision.id
         return proposed
 
     def admit_change(self, order: Order, args: Mapping[str, Any]) -> tuple[ProposedOrder, ...]:
         """Count the order that an order becomes with other arguments. Raise `CommandRefused` if it is over a limit."""
         self.keeper.positions()
         proposed = tuple(self.keeper.proposals.of(order, args))
-        self._decide(proposed, [args.get("contract") or {}])
+        (decision,) = self._decide(proposed, [args.get("contract") or {}])
+        if self._gate.limited_accounts:
+            self._check_account(order, args)
+        self._passed.append(decision)
         self.keeper.accept(proposed)
         self.keeper.changes(order, args)
+        order.decision = decision.id
         return proposed
+
+    def settle(self) -> None:
+        """Do what no order need wait for: count what was let pass, and report the decisions."""
+        self._gate.settle()
+        passed, self._passed = self._passed, []
+        for decision in passed:
+            self.reports.decided(decision)
 
     def take_back(self, proposed: Sequence[ProposedOrder]) -> None:
         """Take back what was counted last, because the command is refused for another reason."""
         self.keeper.take_back(proposed)
 
-    def _decide(self, proposed: Sequence[ProposedOrder], contracts: Sequence[Mapping[str, Any]]) -> None:
+    def _check_account(self, order: Order, args: Mapping[str, Any]) -> None:
+        """Refuse an order that TWS allocates to accounts, while an account has limits that count over several orders.
+
+        Nobody here knows for which account such an order would count.
+        """
+        if not is_allocated(args.get("order") or {}):
+            return
+        limited = self._gate.limited_accounts
+        fault = (
+            f"accounts: TWS would allocate the order, so the limits of {limited} cannot be counted: give "
+            "each account an order of its own (order.account, without faGroup, faMethod, faPercentage and modelCode), "
+            "or have the limits under risk.all or risk.clients instead of risk.accounts"
+        )
+        enforced = self._gate.policy.enforce
+        self.reports.unjudged(order.owner, order.key, "accounts", fault, enforced=enforced)
+        if enforced:
+            raise CommandRefused("E_RISK", fault, outcome="refused", rule="accounts", scope="accounts")
+
+    def _decide(self, proposed: Sequence[ProposedOrder], contracts: Sequence[Mapping[str, Any]]) -> list[Decision]:
         now = self._clock.utc_us()
         if len(proposed) == 1:
             decisions = [self._gate.evaluate(proposed[0], now)]
@@ -118,15 +156,17 @@ class RiskControl:
         for decision, contract in zip(decisions, contracts, strict=True):
             unnamed = bool(decision.breaches) and not decision.order.symbol and not decision.order.legs
             if self._counts_ticks or unnamed or any(map(_is_unknown, decision.breaches)):
-                self._lookup.ask(contract)
-            self.reports.decided(decision)
+                self._lookup.ask(contract, decision.order.instrument)
         refused = next((decision for decision in decisions if not decision.allowed), None)
         if refused is not None:
+            for decision in decisions:
+                self.reports.decided(decision)
             raise self._refusal(refused)
+        return decisions
 
     def _refusal(self, decision: Decision) -> CommandRefused:
         first = decision.breaches[0]
-        faults = [fault_of(check) for check in decision.breaches]
+        faults = [in_words(check) for check in decision.breaches]
         faults += self._advice(decision)
         faults.append(f"{_explained_by(decision)} has all checks")
         known = all(check.value is not None or check.rule in FOR_EVER for check in decision.breaches)
@@ -167,7 +207,7 @@ class RiskControl:
     # -- before an order leaves
 
     def late_fault(self, orders: Sequence[Order]) -> str:
-        """Return why orders that have waited must not leave any more; empty if they may."""
+        """Return why orders, or changes of them, that have waited must not leave any more; empty if they may."""
         now = self._clock.utc_us()
         for order in orders:
             working = self._gate.book.working.get((order.owner, order.key))
@@ -176,8 +216,8 @@ class RiskControl:
             decision = self._gate.evaluate(working.order, now)
             late = [check for check in decision.breaches if check.rule in LATE]
             if late and decision.enforced:
-                self.reports.decided(decision)
-                return f"{fault_of(late[0])} ({_explained_by(decision)} has all checks)"
+                self.reports.decided(decision, late=True)
+                return f"{in_words(late[0])} ({_explained_by(decision)} has all checks)"
         return ""
 
     def tick(self) -> None:
@@ -208,13 +248,3 @@ def _lacks_a_fact(check: RiskCheck) -> bool:
 def _explained_by(decision: Decision) -> str:
     """Return the command that prints all checks of a decision."""
     return f"`ibbridge risk explain {decision.id} --by {decision.order.name[0]}`"
-
-
-def fault_of(check: RiskCheck) -> str:
-    """Return why a check refuses an order, in words."""
-    of = "" if check.scope == ALL else f" of {scope_name(check.scope)}"
-    if check.fault:
-        text = f"{check.rule}{of}: {check.fault}"
-    else:
-        text = f"{check.rule}{of}: {check.value:.10g} would be over the limit of {check.limit:.10g}"
-    return text

@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from ibbridge.protocol.topics import BULLETINS, Escaped, percent_encoded
@@ -59,8 +60,10 @@ def instrument_key(contract: Mapping[str, Any]) -> Escaped:
 
     Two spellings of one instrument give two keys.
     """
-    text = {name: _text(contract.get(name), numeric=name in _NUMERIC) for name in _FIELDS}
-    text["right"] = _RIGHTS.get(text["right"].upper(), text["right"])
+    values = tuple(map(contract.get, _FIELDS))
+    if values[0] and values[1] != "BAG" and _REMEMBERED.issuperset(map(type, values)):
+        return _plain_key(values)
+    text = _texts(values)
     if text["secType"] == "BAG":
         return _combo(contract, text)
     if not text["symbol"] and not text["localSymbol"]:
@@ -68,6 +71,26 @@ def instrument_key(contract: Mapping[str, Any]) -> Escaped:
             return Escaped(f"{_field(con_id)}@{_field(text['exchange'])}")
         if sec_id := _text(contract.get("secId")):
             text["symbol"] = f"{_text(contract.get('secIdType'))}/{sec_id}"
+    return _joined(text)
+
+
+# Values of other types may be equal, and make another text: True and 1.
+_REMEMBERED = frozenset((str, float, type(None)))
+
+
+@lru_cache(4_096)
+def _plain_key(values: tuple[str | float | None, ...]) -> Escaped:
+    """Return the key of a contract with a symbol that is no combo. The same contracts come again and again."""
+    return _joined(_texts(values))
+
+
+def _texts(values: Sequence[object]) -> dict[str, str]:
+    text = {name: _text(value, numeric=name in _NUMERIC) for name, value in zip(_FIELDS, values, strict=True)}
+    text["right"] = _RIGHTS.get(text["right"].upper(), text["right"])
+    return text
+
+
+def _joined(text: Mapping[str, str]) -> Escaped:
     return Escaped("-".join([_field(text[name]) for name in _FIELDS]).rstrip("-"))
 
 

@@ -6,7 +6,6 @@ been traded.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from ibbridge.risk.holding import Holding, Part, Prices, claim_of
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 FORM = 1
 """Number of the form of the data."""
 
-_ORDER = tuple(each.name for each in dataclasses.fields(ProposedOrder))
+_ORDER = ProposedOrder._fields
 _HELD = (
     "position", "above", "below", "reported", "moved_at", "mark", "cash", "start_position", "start_mark",
 )  # fmt: skip
@@ -130,7 +129,7 @@ def _working_of(data: dict[str, Any]) -> WorkingOrder:
 
 
 def _order_data(order: ProposedOrder) -> list[Any]:
-    values = [getattr(order, name) for name in _ORDER]
+    values: list[Any] = list(order)
     values[_ORDER.index("legs")] = [list(leg) for leg in order.legs]
     values[_ORDER.index("changes")] = list(order.changes) if order.changes else None
     return values

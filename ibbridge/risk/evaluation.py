@@ -6,6 +6,8 @@ that the last digits of sums refuse nothing. The module must not know how an ord
 
 from __future__ import annotations
 
+import itertools
+from operator import lt
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ibbridge.risk.book import NOTHING
@@ -16,15 +18,15 @@ from ibbridge.risk.valuation import OrderCase, QuoteTerms
 from ibbridge.risk.working_order import ALL
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ibbridge.risk.book import TradingBook
     from ibbridge.risk.facts import MarketFacts
     from ibbridge.risk.limits import Limits, RiskPolicy
     from ibbridge.risk.order import OrderName, ProposedOrder
-    from ibbridge.risk.working_order import RiskScope
+    from ibbridge.risk.scope_book import ScopeBook
+    from ibbridge.risk.working_order import RiskScope, WorkingOrder
 
-_Row: TypeAlias = "tuple[str, RiskScope, Any, float | None, bool, str]"
 _PlanRow: TypeAlias = "tuple[Rule, RiskScope, Limits, Any]"
 
 ALWAYS_HOLDS = "order_values"
@@ -32,6 +34,9 @@ ALWAYS_HOLDS = "order_values"
 
 TICKS = "price_collar_ticks"
 """Rule that counts together with that of the percent."""
+
+_LEAST_FAULT = "\0"
+"""The least text that is not empty."""
 
 MOST_CONTRACTS = 1_000
 """Contracts of a plan whose checks are kept ready."""
@@ -60,7 +65,7 @@ class Decision(NamedTuple):
     """Decision on an order: whether it may leave, the checks that it fails, and all checks.
 
     `warnings` are the checks whose value has just come near the limit. `enforced` is False if the gate only observes:
-    then every order is allowed. `rows` are the checks as plain tuples, because most of them are never looked at.
+    then every order is allowed. `answers` are what the checks are made of, because most of them are never looked at.
     """
 
     id: str
@@ -70,21 +75,50 @@ class Decision(NamedTuple):
     enforced: bool
     breaches: tuple[RiskCheck, ...]
     warnings: tuple[RiskCheck, ...]
-    rows: list[_Row]
+    answers: RiskAnswers
 
     @property
     def checks(self) -> list[RiskCheck]:
-        """Checks in the order of the rules."""
-        return [RiskCheck(*row) for row in self.rows]
+        """Checks in the order of the rules, those of the contract first."""
+        return self.answers.checks()
+
+
+class RiskAnswers(NamedTuple):
+    """Answers of the rules to an order: of the contract, and the values of the planned rows, in their order.
+
+    `odd` are the checks, by their place among the values, of values that are not simply below their limit.
+    """
+
+    contract: Sequence[RiskCheck]
+    rows: Sequence[_PlanRow]
+    values: Sequence[Any]
+    odd: Mapping[int, RiskCheck]
+
+    def checks(self) -> list[RiskCheck]:
+        """Return all checks."""
+        found = list(self.contract)
+        for place, ((rule, scope, _, limit), value) in enumerate(zip(self.rows, self.values, strict=True)):
+            plain = RiskCheck(rule.name, scope, limit, None if rule.measure is None else value, passed=True)
+            found.append(self.odd.get(place, plain))
+        return found
+
+
+class _Planned(NamedTuple):
+    """Rows of a plan that one scope has one after the other, with the functions of their rules."""
+
+    scope: RiskScope
+    limits: Limits
+    functions: Sequence[Callable[[OrderCase, ScopeBook, Limits], Any]]
 
 
 class _LimitPlan:
     """Limits of an order's scopes, as they are checked: a row for each rule and scope that has a limit.
 
     `terms`: the quotes that count. `contracts`: the rules of the contract, with what they have said of each so far.
+    `floors`: a value below its floor is within its limit, and not near it.
     """
 
-    __slots__ = ("by_contract", "contracts", "rows", "terms")
+    __slots__ = ("_warn_at", "by_contract", "contracts", "floors", "groups", "names", "rows", "terms")
 
     def __init__(self, scopes: Sequence[tuple[RiskScope, Limits]], warn_at: float) -> None:
         every: list[_PlanRow] = [
@@ -95,35 +129,64 @@ class _LimitPlan:
         ]
         self.contracts = tuple(row for row in every if row[0].of == CONTRACT)
         alone = [row for row in every if row[0].of == ORDER and _decides(row, every)]
-        self.rows = tuple(
-            (rule.name, rule.measure, rule, scope, limits, limit, *_levels(limit, warn_at))
-            for rule, scope, limits, limit in (*alone, *(row for row in every if row[0].of == BOOK))
+        self.rows = (*alone, *(row for row in every if row[0].of == BOOK))
+        self.groups = tuple(
+            _Planned(scope, rows[0][2], tuple(_function(row[0]) for row in rows))
+            for scope, each in itertools.groupby(self.rows, lambda row: row[1])
+            for rows in [list(each)]
         )
-        self.by_contract: dict[Any, list[_Row]] = {}
+        self.names = {(rule.name, scope) for rule, scope, _, _ in self.rows}
+        self.floors = tuple(_floor(row, warn_at) for row in self.rows)
+        self._warn_at = warn_at
+        self.by_contract: dict[Any, tuple[tuple[RiskCheck, ...], tuple[RiskCheck, ...]]] = {}
         strictest = NO_LIMITS
         for _, limits in scopes:
             strictest = strictest.merged(limits)
         age = None if strictest.max_quote_age is None else int(strictest.max_quote_age * SECOND)
         self.terms = QuoteTerms(age, delayed=strictest.delayed_quotes == USE)
 
-    def of_contract(self, case: OrderCase) -> list[_Row]:
-        """Return the checks of the contract, which never change."""
+    def odd(self, values: Sequence[Any]) -> Sequence[int]:
+        """Return the places of values that are not simply below their limit: mostly none."""
+        try:
+            if all(map(lt, values, self.floors)):
+                return ()
+        except TypeError:  # a value that is not known
+            pass
+        floors = enumerate(zip(values, self.floors, strict=True))
+        return [place for place, (value, floor) in floors if value is None or not value < floor]
+
+    def is_near(self, place: int, value: float | None) -> bool:
+        """Return True if the value of a row is near its limit, or beyond."""
+        rule, _, _, limit = self.rows[place]
+        return rule.measure is not None and value is not None and value >= limit * self._warn_at
+
+    def of_contract(self, case: OrderCase) -> tuple[tuple[RiskCheck, ...], tuple[RiskCheck, ...]]:
+        """Return the checks of the contract, which never change, and those of them that fail."""
         order = case.order
         key = order.symbol, order.sec_type, order.exchange, order.currency, order.legs
         found = self.by_contract.get(key)
         if found is None:
             if len(self.by_contract) >= MOST_CONTRACTS:
                 self.by_contract.clear()
-            found = self.by_contract[key] = []
-            for rule, scope, limits, limit in self.contracts:
-                fault = rule.condition(case, NOTHING, limits) if rule.condition else ""
-                found.append((rule.name, scope, limit, None, not fault, fault))
+            faults = [(row, _function(row[0])(case, NOTHING, row[2])) for row in self.contracts]
+            checks = tuple(
+                RiskCheck(rule.name, scope, limit, None, not fault, fault) for (rule, scope, _, limit), fault in faults
+            )
+            found = self.by_contract[key] = checks, tuple(check for check in checks if not check.passed)
         return found
 
 
-def _levels(limit: Any, warn_at: float) -> tuple[float, float]:
-    """Return the value up to which a limit holds, and that from which on it warns."""
-    return (limit * TOLERANCE, limit * warn_at) if isinstance(limit, int | float) else (0.0, 0.0)
+def _function(rule: Rule) -> Callable[[OrderCase, ScopeBook, Limits], Any]:
+    found = rule.measure or rule.condition
+    if found is None:
+        raise ValueError(f"the rule {rule.name} neither measures nor says anything")
+    return found
+
+
+def _floor(row: _PlanRow, warn_at: float) -> float | str:
+    """Return the value below which nothing is to be said of a limit."""
+    rule, _, _, limit = row
+    return _LEAST_FAULT if rule.measure is None else min(limit, limit * warn_at)
 
 
 def _decides(row: _PlanRow, every: Sequence[_PlanRow]) -> bool:
@@ -143,21 +206,59 @@ def _words(row: _PlanRow) -> tuple[Any, ...]:
     return limit, limits.price_collar_percent, limits.price_collar_ticks
 
 
+def _limited_accounts(policy: RiskPolicy) -> str:
+    """Return the accounts with limits that count over several orders, as they are configured; IB's own is none."""
+    names = [rule.name for rule in RULES if rule.of == BOOK and rule.name != "max_open_orders"]
+    accounts = policy.accounts.items()
+    found = [account for account, limits in accounts if any(getattr(limits, name) is not None for name in names)]
+    return ", ".join(found)[:200]
+
+
 class RiskGate:
-    """Risk gate for orders. `facts` are those of the book."""
+    """Risk gate for orders. `facts` are those of the book.
+
+    `limited_accounts`: the accounts whose limits count over several orders, as they are configured.
+
+    What `accept` lets pass is in the book as soon as anybody looks into the book, and not before: so an order leaves
+    without waiting for that.
+    """
 
     def __init__(self, policy: RiskPolicy, book: TradingBook, facts: MarketFacts) -> None:
         self.policy = policy
-        self.book = book
+        self.limited_accounts = _limited_accounts(policy)
+        self._book = book
+        self._due: list[OrderCase] = []
+        self._latest: dict[OrderName, tuple[WorkingOrder, WorkingOrder | None]] = {}
         self._facts = facts
         self._plans: dict[tuple[str, str], _LimitPlan] = {}
         self._last: OrderCase | None = None
         self._near: set[tuple[str, RiskScope]] = set()
         self._count = 0
 
+    @property
+    def book(self) -> TradingBook:
+        """Book with all that was let pass."""
+        if self._due:
+            self.settle()
+        return self._book
+
+    def settle(self) -> None:
+        """Note in the book what was let pass."""
+        if not self._due:
+            return
+        due, self._due, self._last = self._due, [], None
+        for case in due:
+            name = case.name
+            old = self._book.working.get(name)
+            self._latest[name] = self._book.accepted(case), old
+
+    def dump(self) -> dict[str, Any]:
+        """Return the book as plain data."""
+        return self.book.dump()
+
     def set_policy(self, policy: RiskPolicy) -> None:
         """Change all limits. What the book has counted stays."""
-        self.policy = policy
+        self.policy, self.limited_accounts = policy, _limited_accounts(policy)
         self._plans.clear()
 
     def evaluate(self, order: ProposedOrder, now: int) -> Decision:
@@ -184,10 +285,30 @@ class RiskGate:
     def accepted(self, order: ProposedOrder, now: int) -> None:
         """Note an order, or a change, that leaves now."""
         self.book.accepted(self._case(order, now))
+        self._last = None
+
+    def accept(self, orders: Sequence[ProposedOrder], now: int, *, more: bool = False) -> None:
+        """Note orders that leave together, or a change: soon, see `book`. `take_back` may follow.
+
+        `more`: they belong to those of the last call.
+        """
+        if not more:
+            self.settle()
+            self._latest = {}
+        for order in orders:
+            case = self._case(order, now)  # which settles what came before
+            self._due.append(case)
+
+    def take_back(self, name: OrderName) -> None:
+        """Take back an order or a change of the last `accept`. Nothing is done if more has become of it."""
+        book, found = self.book, self._latest.pop(name, None)
+        if found is not None and book.working.get(name) is found[0]:
+            book.undo(*found)
 
     def works(self, order: ProposedOrder, now: int) -> None:
         """Note an order that TWS works, and that this gate has not seen before, or a change of such an order."""
         self.book.accepted(self._case(order, now), counted=False)
+        self._last = None
 
     def rejected(self, name: OrderName, now: int) -> None:
         """Note that TWS has refused an order or a change. Enough of them close the gate (`reject_breaker`)."""
@@ -235,50 +356,46 @@ class RiskGate:
         return _LimitPlan(named, policy.warn_at)
 
     def _decide(self, case: OrderCase, plan: _LimitPlan) -> Decision:
-        order = case.order
-        rows = list(plan.of_contract(case))
-        breaches = [RiskCheck(*row) for row in rows if not row[4]] if plan.contracts else []
-        warnings: list[RiskCheck] = []
-        near, scope_of = self._near, self.book.scope
-        book, last = NOTHING, None
-        for name, measure, rule, scope, limits, limit, most, warn_from in plan.rows:
-            if scope is not last:
-                book, last = scope_of(scope), scope
-            if measure is None:
-                fault = rule.condition(case, book, limits)  # type: ignore[misc]
-                rows.append((name, scope, limit, None, not fault, fault))
-                if fault:
-                    breaches.append(RiskCheck(*rows[-1]))
-                continue
-            value = measure(case, book, limits)
-            if value is None:
-                passed, fault = False, rule.unknown
-            else:
-                passed, fault = value <= most, ""
-            if not passed and rule.spares is not None:
-                passed = rule.spares(case, book, limits)
-            rows.append((name, scope, limit, value, passed, fault))
-            if not passed:
-                breaches.append(RiskCheck(*rows[-1]))
-            if value is not None and value >= warn_from:
-                self._warn(RiskCheck(*rows[-1]), warnings)
-            elif near:
-                near.discard((name, scope))
+        contract, faults = plan.of_contract(case)
+        values: list[Any] = []
+        for scope, limits, functions in plan.groups:
+            book = self._book.scope(scope)
+            values += [function(case, book, limits) for function in functions]
+        odd = plan.odd(values)
+        checks = {place: self._check(case, plan.rows[place], values[place]) for place in odd}
+        if odd or self._near:
+            near = [place for place in odd if plan.is_near(place, values[place])]
+            warnings = self._warnings([checks[place] for place in near], plan)
+        else:
+            warnings = ()
+        breaches = (*faults, *(check for check in checks.values() if not check.passed)) if faults or odd else ()
         self._count += 1
         enforced = self.policy.enforce
         return Decision(
             f"{case.now}-{self._count}",
-            order,
+            case.order,
             case.now,
             not breaches or not enforced,
             enforced,
-            tuple(breaches),
-            tuple(warnings),
-            rows,
+            breaches,
+            warnings,
+            RiskAnswers(contract, plan.rows, values, checks),
         )
 
-    def _warn(self, check: RiskCheck, warnings: list[RiskCheck]) -> None:
-        near = check.rule, check.scope
-        if near not in self._near:
-            self._near.add(near)
-            warnings.append(check)
+    def _check(self, case: OrderCase, row: _PlanRow, value: Any) -> RiskCheck:
+        """Return the check of a value that is not simply below its limit."""
+        rule, scope, limits, limit = row
+        if rule.measure is None:
+            return RiskCheck(rule.name, scope, limit, None, passed=False, fault=value)
+        passed = value is not None and value <= limit * TOLERANCE
+        if not passed and rule.spares is not None:
+            passed = rule.spares(case, self._book.scope(scope), limits)
+        return RiskCheck(rule.name, scope, limit, value, passed, rule.unknown if value is None else "")
+
+    def _warnings(self, near: Sequence[RiskCheck], plan: _LimitPlan) -> tuple[RiskCheck, ...]:
+        """Return those checks near their limit that were not so before. Those that are so no more may warn again."""
+        names = {(check.rule, check.scope) for check in near}
+        self._near -= (self._near & plan.names) - names
+        warnings = tuple(check for check in near if (check.rule, check.scope) not in self._near)
+        self._near |= names
+        return warnings

@@ -6,12 +6,10 @@ from.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 
-@dataclass(frozen=True, slots=True)
-class MarketQuote:
+class MarketQuote(NamedTuple):
     """Last quote of an instrument.
 
     `at`: when it came, in µs since 1970 UTC. `delayed`: TWS delays it. `tick`: the least step of the price, None if it

@@ -7,7 +7,7 @@ allow for the last digits (see `evaluation`). The module must not know limits, c
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ibbridge.risk.order import BLOCKED, FOREIGN
 
@@ -26,6 +26,10 @@ SMALLEST = 1e-9
 
 PENNY = 1e-6
 """Sums of money below this are remainders."""
+
+
+Exposure: TypeAlias = tuple[float, float, float]
+"""Worth of the larger side, of the long side and of the short side of a worst case."""
 
 
 class Part(NamedTuple):
@@ -166,12 +170,12 @@ class Holding:
     - `reach`: by how much the orders may raise and lower the position.
     - `mark`: the price of one unit, `worth` that of a price of 1, `unit` that of one unit; None: not known.
     - `cash`: received less paid today. `start_position`, `start_mark`: as the day began.
-    - `gross`, `long`, `short`, `profit`: the worth of the worst case and of the day, as the scope has counted them.
+    - `exposure`, `profit`: the worth of the worst case and of the day, as the scope has counted them.
     """
 
     __slots__ = (
-        "_order_unit", "_tied", "above", "below", "cash", "claims", "currency", "gross", "instrument", "long", "mark",
-        "moved_at", "multiplier", "place", "position", "profit", "reach", "reported", "sec_type", "short", "start_mark",
+        "_order_unit", "_tied", "above", "below", "cash", "claims", "currency", "exposure", "instrument", "mark",
+        "moved_at", "multiplier", "place", "position", "profit", "reach", "reported", "sec_type", "start_mark",
         "start_position", "symbol", "unit", "worth",
     )  # fmt: skip
 
@@ -191,9 +195,7 @@ class Holding:
         self.unit: float | None = None  # of an exposure
         self.worth: float | None = None  # of a price of 1
         self.cash = self.start_position = 0.0
-        self.gross: float | None = 0.0
-        self.long: float | None = 0.0
-        self.short: float | None = 0.0
+        self.exposure: Exposure | None = (0.0, 0.0, 0.0)
         self.profit: float | None = 0.0
 
     @property
@@ -330,7 +332,7 @@ class Holding:
         """Compute the worst case and the profit of the day anew."""
         rise, fall = self.position + self.above + self.reach[0], self.reach[1] - self.position - self.below
         unit = self.order_unit if self.unit is None else self.unit
-        self.gross, self.long, self.short = exposure(rise, fall, unit)
+        self.exposure = exposure(rise, fall, unit)
         self.profit = self._profit()
 
     def _profit(self) -> float | None:
@@ -403,13 +405,14 @@ def unit_of(claims: Iterable[Claim]) -> float | None:
     return highest
 
 
-def exposure(rise: float, fall: float, unit: float | None) -> tuple[float | None, float | None, float | None]:
-    """Return the worth of the larger side, of the long side and of the short side of a worst case.
+def exposure(rise: float, fall: float, unit: float | None) -> Exposure | None:
+    """Return the worth of a worst case; None if it is not known.
 
     `rise` is the largest position, `fall` the largest short position, as positive numbers if they are such.
     """
     if not rise and not fall:
         return 0.0, 0.0, 0.0
-    if unit is None or not math.isfinite(rise) or not math.isfinite(fall):
-        return None, None, None
-    return max(rise, fall, 0.0) * unit, rise * unit, fall * unit
+    if unit is None or not (-math.inf < rise < math.inf and -math.inf < fall < math.inf):
+        return None
+    largest = max(fall, rise)
+    return (largest if largest > 0 else 0.0) * unit, rise * unit, fall * unit

@@ -6,7 +6,6 @@ Pure. The module must not know limits, or how an order is sent.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from ibbridge.protocol.instrument_key import instrument_key
@@ -88,8 +87,18 @@ class OrderLeg(NamedTuple):
     multiplier: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ProposedOrder:
+class NamedContract(NamedTuple):
+    """Contract of an order as TWS has named it. `multiplier` is None if it is not known."""
+
+    con_id: int
+    symbol: str
+    sec_type: str
+    exchange: str
+    currency: str
+    multiplier: float | None
+
+
+class ProposedOrder(NamedTuple):
     """An order that a client wants to place, or the order that one becomes by a change.
 
     - `side`: 1 for a purchase, -1 for a sale, 0 if the action is neither.
@@ -137,6 +146,9 @@ class ProposedOrder:
         return self.changes or (self.client, self.key)
 
 
+_SIDES = {"BUY": 1, "SLONG": 1, "SELL": -1, "SSHORT": -1}
+
+
 def proposed(
     client: str,
     key: str,
@@ -146,17 +158,19 @@ def proposed(
     parent: str = "",
     changes: OrderName | None = None,
     legs: tuple[OrderLeg, ...] | None = None,
+    instrument: str | None = None,
+    named: NamedContract | None = None,
 ) -> ProposedOrder:
     """Return the order in the arguments of a `placeOrder`, under IB's names.
 
     `account` holds if the order names none. `parent` is the key of the parent. `legs` are those of a combination, if
-    the caller knows their contracts; else they are taken from the contract.
+    the caller knows their contracts; else they are taken from the contract. `instrument` is the key of the contract, if
+    the caller has it. `named` is what TWS has said of the contract: it fills in what the arguments leave out.
     """
     contract, order = args.get("contract") or {}, args.get("order") or {}
     read = _OrderReader(order)
     sec_type = str(contract.get("secType") or "").upper()
-    sides = {"BUY": 1, "SLONG": 1, "SELL": -1, "SSHORT": -1}
-    side = sides.get(str(order.get("action") or "").upper(), 0)
+    side = _SIDES.get(str(order.get("action") or "").upper(), 0)
     if not side:
         read.faults.append(f"action is {str(order.get('action'))[:20]!r}")
     quantity = read.number("totalQuantity") if not _allocated(order) else None
@@ -175,17 +189,12 @@ def proposed(
         read.faults.append("a combination with two legs of one contract, or without their conIds")
     order_type = str(order.get("orderType") or "").upper().replace("_", " ")
     kind = _TYPES.get(order_type, order_type)
-    return ProposedOrder(
+    values = (
         client,
         key,
         str(order.get("account") or account),
-        instrument_key(contract),
-        _whole(contract.get("conId")),
-        str(contract.get("symbol") or ""),
-        sec_type,
-        str(contract.get("exchange") or ""),
-        str(contract.get("currency") or ""),
-        _multiplier(contract),
+        instrument_key(contract) if instrument is None else instrument,
+        *_contract(contract, sec_type, named),
         legs or (),
         side,
         quantity,
@@ -205,11 +214,15 @@ def proposed(
         changes,
         "; ".join(read.faults),
     )
+    return ProposedOrder._make(values)
 
 
-def exercise(client: str, key: str, args: Mapping[str, Any], *, account: str = "") -> ProposedOrder:
+def exercise(
+    client: str, key: str, args: Mapping[str, Any], *, account: str = "", named: NamedContract | None = None
+) -> ProposedOrder:
     """Return the order in the arguments of an `exerciseOptions`: a sale of the options, at the strike."""
     contract = args.get("contract") or {}
+    sec_type = str(contract.get("secType") or "").upper()
     read = _OrderReader({**args, "strike": contract.get("strike")})
     quantity = read.number("exerciseQuantity")
     if quantity is None or quantity <= 0:
@@ -219,17 +232,36 @@ def exercise(client: str, key: str, args: Mapping[str, Any], *, account: str = "
         key,
         str(args.get("account") or account),
         instrument_key(contract),
-        _whole(contract.get("conId")),
-        str(contract.get("symbol") or ""),
-        str(contract.get("secType") or "").upper(),
-        str(contract.get("exchange") or ""),
-        str(contract.get("currency") or ""),
-        _multiplier(contract),
+        *_contract(contract, sec_type, named),
         side=-1,
         quantity=quantity,
         order_type=EXERCISE,
         limit_price=read.number("strike"),
         fault="; ".join(read.faults),
+    )
+
+
+def _contract(
+    contract: Mapping[str, Any], sec_type: str, named: NamedContract | None
+) -> tuple[int, str, str, str, str, float | None]:
+    """Return the values of a `NamedContract`: what is given of a contract, with what TWS has said of it filled in.
+
+    TWS goes by a conId, so what else a client says beside one counts for nothing.
+    """
+    symbol = str(contract.get("symbol") or "")
+    exchange, currency = str(contract.get("exchange") or ""), str(contract.get("currency") or "")
+    if named is None:
+        return _whole(contract.get("conId")), symbol, sec_type, exchange, currency, _multiplier(contract)
+    con_id, its_symbol, its_type, its_exchange, its_currency, multiplier = named
+    if contract.get("conId") and sec_type != COMBINATION:
+        return con_id, its_symbol, its_type, exchange or its_exchange, its_currency, multiplier
+    return (
+        con_id,
+        symbol or its_symbol,
+        sec_type or its_type,
+        exchange or its_exchange,
+        currency or its_currency,
+        multiplier,
     )
 
 
@@ -245,6 +277,8 @@ class _OrderReader:
         value = self._order.get(name)
         if value is None or value in ("", _UNSET):
             return None
+        if value.__class__ is float and -LARGEST < value < LARGEST:
+            return value
         try:
             found = float(value)
         except (TypeError, ValueError, OverflowError):

@@ -8,6 +8,7 @@ codes in docs/risk.md. The module must not know scopes, or what becomes of a ref
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ibbridge.config.maintenance_windows import Window
-    from ibbridge.risk.holding import Claim, Holding, Part
+    from ibbridge.risk.holding import Claim, Exposure, Holding, Part
     from ibbridge.risk.limits import Limits, Lists
     from ibbridge.risk.scope_book import ScopeBook
     from ibbridge.risk.valuation import OrderCase
@@ -77,8 +78,9 @@ def _order_values(case: OrderCase, _: ScopeBook, __: Limits) -> str:
 
 
 def _max_order_quantity(case: OrderCase, _: ScopeBook, __: Limits) -> float | None:
-    largest = max((part.ratio for part in case.parts), default=1.0)
-    return case.quantity * largest if math.isfinite(case.quantity) else None
+    if not case.quantity < math.inf:
+        return None
+    return case.quantity * max(part.ratio for part in case.parts) if case.order.legs else case.quantity
 
 
 def _max_order_notional(case: OrderCase, _: ScopeBook, __: Limits) -> float | None:
@@ -89,31 +91,71 @@ def _max_order_notional(case: OrderCase, _: ScopeBook, __: Limits) -> float | No
 
 
 def _max_orders_per_second(case: OrderCase, book: ScopeBook, _: Limits) -> float:
-    return book.orders.count(case.now, SECOND) + 1
+    times = book.orders.times
+    return len(times) - bisect_right(times, case.now - SECOND) + 1
 
 
 def _max_orders_per_minute(case: OrderCase, book: ScopeBook, _: Limits) -> float:
-    return book.orders.count(case.now, MINUTE) + 1
+    times = book.orders.times
+    return len(times) - bisect_right(times, case.now - MINUTE) + 1
 
 
 def _max_symbol_orders_per_second(case: OrderCase, book: ScopeBook, _: Limits) -> float:
-    times = book.by_symbol.get(case.order.symbol)
-    return (times.count(case.now, SECOND) if times else 0) + 1
+    of_symbol = book.by_symbol.get(case.order.symbol)
+    if of_symbol is None:
+        return 1
+    times = of_symbol.times
+    return len(times) - bisect_right(times, case.now - SECOND) + 1
 
 
 def _max_symbol_orders_per_minute(case: OrderCase, book: ScopeBook, _: Limits) -> float:
-    times = book.by_symbol.get(case.order.symbol)
-    return (times.count(case.now, MINUTE) if times else 0) + 1
+    of_symbol = book.by_symbol.get(case.order.symbol)
+    if of_symbol is None:
+        return 1
+    times = of_symbol.times
+    return len(times) - bisect_right(times, case.now - MINUTE) + 1
 
 
 # -- positions
+
+
+class WorstCases:
+    """Worst case of an order in the book of one scope. `parts`: of each part of the order.
+
+    - `largest`: the largest position, long or short; -inf without parts.
+    - `gross`, `long`, `short`: the worth of the scope with the order; None if that is not known.
+    """
+
+    __slots__ = ("gross", "largest", "long", "parts", "short")
+
+    def __init__(self, case: OrderCase, book: ScopeBook) -> None:
+        self.parts = [_beside(_worst_case(case, book.holdings.get(part.place), part), book) for part in case.parts]
+        self.largest = -math.inf
+        self.gross: float | None = None
+        self.long: float | None = None
+        self.short: float | None = None
+        gross, long, short = book.gross, book.long, book.short
+        is_known = not book.unvalued or book.unvalued <= {part.place for part in case.parts}
+        for held, _, _, (rise, fall), worth, _, _, (more_rise, more_fall) in self.parts:
+            self.largest = max(self.largest, rise + more_rise, fall + more_fall)
+            if worth is None:
+                is_known = False
+            elif held is None or held.exposure is None:
+                gross, long, short = gross + worth[0], long + worth[1], short + worth[2]
+            else:
+                old = held.exposure
+                gross += worth[0] - old[0]
+                long += worth[1] - old[1]
+                short += worth[2] - old[2]
+        if is_known:
+            self.gross, self.long, self.short = gross, long, short
 
 
 class Worst(NamedTuple):
     """Worst case of one part of an order.
 
     - `before`, `after`: the largest long and short position, before the order and with it.
-    - `low`, `high`: the position as it is. `exposure`: the worth of `after`, as `holding.exposure` gives it.
+    - `low`, `high`: the position as it is. `exposure`: the worth of `after`; None if it is not known.
     - `beside`: how far other names of what may be the same instrument may rise and fall.
     """
 
@@ -121,18 +163,21 @@ class Worst(NamedTuple):
     part: Part
     before: tuple[float, float]
     after: tuple[float, float]
-    exposure: tuple[float | None, float | None, float | None]
+    exposure: Exposure | None
     low: float = 0.0
     high: float = 0.0
     beside: tuple[float, float] = (0.0, 0.0)
 
 
-def worst_cases(case: OrderCase, book: ScopeBook) -> list[Worst]:
-    """Return the worst case of each part of an order; the order stands in place of the one that it changes."""
+_made = tuple.__new__  # what the constructor of a NamedTuple does in the end: it is called for each order and scope
+
+
+def worst_cases(case: OrderCase, book: ScopeBook) -> WorstCases:
+    """Return the worst case of an order; the order stands in place of the one that it changes."""
     if case.worst_in is not book:
-        case.worst = [_beside(_worst_case(case, book.holdings.get(part.place), part), book) for part in case.parts]
+        case.worst = WorstCases(case, book)
         case.worst_in = book
-    found: list[Worst] = case.worst
+    found: WorstCases = case.worst
     return found
 
 
@@ -149,16 +194,16 @@ def _beside(worst: Worst, book: ScopeBook) -> Worst:
 def _worst_case(case: OrderCase, held: Holding | None, part: Part) -> Worst:
     order = case.order
     quantity = case.quantity * part.ratio
-    bought, sold = (quantity, 0.0) if part.side > 0 else (0.0, quantity)
     if held is None:
+        bought, sold = (quantity, 0.0) if part.side > 0 else (0.0, quantity)
         unit = case.book.unit_worth(part)
         return Worst(
             None, part, (0.0, 0.0), (bought, sold), exposure(bought, sold, part.unit if unit is None else unit)
         )
     low, high = held.position + held.below, held.position + held.above
     before = rise, fall = held.reach[0] + high, held.reach[1] - low
-    if not held.linked and not order.parent and not order.oca_group and case.name not in held.claims:
-        after = rise + bought, fall + sold
+    if not held.linked and not order.parent and not order.oca_group and not (case.works and case.name in held.claims):
+        after = (rise + quantity, fall) if part.side > 0 else (rise, fall + quantity)
         unit = held.unit
         if unit is None and part.unit is not None and not held.claims:
             unit = part.unit
@@ -169,7 +214,7 @@ def _worst_case(case: OrderCase, held: Holding | None, part: Part) -> Worst:
         bought, sold = held.reach_with(claim)
         after = bought + high, sold - low
         unit = held.unit_with(claim) if held.unit is None else held.unit
-    return Worst(held, part, before, after, exposure(*after, unit), low, high)
+    return _made(Worst, (held, part, before, after, exposure(after[0], after[1], unit), low, high, (0.0, 0.0)))
 
 
 def claim_after(case: OrderCase, held: Holding, part: Part) -> Claim:
@@ -181,11 +226,7 @@ def claim_after(case: OrderCase, held: Holding, part: Part) -> Claim:
 
 
 def _max_position(case: OrderCase, book: ScopeBook, _: Limits) -> float | None:
-    value = -math.inf
-    for each in worst_cases(case, book):
-        rise, fall = each.after
-        value = max(value, rise + each.beside[0])
-        value = max(value, fall + each.beside[1])
+    value = worst_cases(case, book).largest
     return value if value < math.inf else None
 
 
@@ -193,14 +234,14 @@ def _makes_no_position_worse(case: OrderCase, book: ScopeBook, limits: Limits) -
     most = (limits.max_position or 0.0) * TOLERANCE
     return all(
         after + more <= most or after <= before + SMALLEST
-        for each in worst_cases(case, book)
+        for each in worst_cases(case, book).parts
         for before, after, more in zip(each.before, each.after, each.beside, strict=True)
     )
 
 
 def reduces(case: OrderCase, book: ScopeBook) -> bool:
     """Return True if an order can only bring positions nearer to zero, whatever else fills on its side."""
-    for each in worst_cases(case, book):
+    for each in worst_cases(case, book).parts:
         held, after = (-each.high, each.after[0]) if each.part.side > 0 else (each.low, each.after[1])
         if held <= 0 or after > SMALLEST:
             return False
@@ -208,39 +249,17 @@ def reduces(case: OrderCase, book: ScopeBook) -> bool:
 
 
 def _max_gross_exposure(case: OrderCase, book: ScopeBook, _: Limits) -> float | None:
-    worst = worst_cases(case, book)
-    total = book.gross
-    if not _others_known(book, worst):
-        return None
-    for each in worst:
-        new = each.exposure[0]
-        if new is None:
-            return None
-        total += new - ((each.held.gross or 0.0) if each.held else 0.0)
-    return round(total, MONEY)
+    value = worst_cases(case, book).gross
+    return None if value is None else round(value, MONEY)
 
 
 def _makes_no_exposure_larger(case: OrderCase, book: ScopeBook, _: Limits) -> bool:
-    return all(max(each.after) <= max(each.before) + SMALLEST for each in worst_cases(case, book))
-
-
-def _net(case: OrderCase, book: ScopeBook) -> tuple[float | None, float | None]:
-    worst = worst_cases(case, book)
-    if not _others_known(book, worst):
-        return None, None
-    long, short = book.long, book.short
-    for each in worst:
-        _, more_long, more_short = each.exposure
-        if more_long is None or more_short is None:
-            return None, None
-        long += more_long - ((each.held.long or 0.0) if each.held else 0.0)
-        short += more_short - ((each.held.short or 0.0) if each.held else 0.0)
-    return long, short
+    return all(max(each.after) <= max(each.before) + SMALLEST for each in worst_cases(case, book).parts)
 
 
 def _max_net_exposure(case: OrderCase, book: ScopeBook, _: Limits) -> float | None:
-    long, short = _net(case, book)
-    return None if long is None or short is None else round(max(long, short), MONEY)
+    worst = worst_cases(case, book)
+    return None if worst.long is None or worst.short is None else round(max(worst.long, worst.short), MONEY)
 
 
 def _makes_no_side_larger(case: OrderCase, book: ScopeBook, limits: Limits) -> bool:
@@ -248,14 +267,9 @@ def _makes_no_side_larger(case: OrderCase, book: ScopeBook, limits: Limits) -> b
     worst = worst_cases(case, book)
     return all(
         (total is not None and round(total, MONEY) <= most)
-        or all(each.after[side] <= each.before[side] + SMALLEST for each in worst)
-        for side, total in enumerate(_net(case, book))
+        or all(each.after[side] <= each.before[side] + SMALLEST for each in worst.parts)
+        for side, total in enumerate((worst.long, worst.short))
     )
-
-
-def _others_known(book: ScopeBook, worst: list[Worst]) -> bool:
-    """Return True if the worth of all instruments is known, but for those of the order."""
-    return not book.unvalued or book.unvalued <= {each.part.place for each in worst}
 
 
 # -- the day
@@ -264,11 +278,10 @@ def _others_known(book: ScopeBook, worst: list[Worst]) -> bool:
 def _max_daily_notional(case: OrderCase, book: ScopeBook, _: Limits) -> float | None:
     if case.notional is None:
         return None
-    old = {(case.name, part.place) for part in case.parts}
-    if book.unknown_working and not book.unknown_working <= old:
+    if book.unknown_working and not book.unknown_working <= {(case.name, part.place) for part in case.parts}:
         return None
     total = book.working + case.notional
-    for part in case.parts:
+    for part in case.parts if case.works else ():
         held = book.holdings.get(part.place)
         claim = held.claims.get(case.name) if held else None
         if claim is not None:
@@ -285,6 +298,8 @@ def _max_daily_loss(case: OrderCase, book: ScopeBook, _: Limits) -> float | None
     if book.unpriced:
         return None
     profit = book.profit
+    if profit >= 0 and not book.charges:
+        return 0.0
     for currency, amount in book.charges.items():
         rate = case.facts.rate(currency)
         if rate is None:
@@ -312,12 +327,14 @@ def _max_repeated_fills(case: OrderCase, book: ScopeBook, limits: Limits) -> flo
 def _max_open_orders(case: OrderCase, book: ScopeBook, _: Limits) -> float:
     most = 0
     for part in case.parts:
-        count = book.open_orders.get((part.place, part.side), 0)
-        held = book.holdings.get(part.place)
-        old = held.claims.get(case.name) if held is not None else None
-        if old is None or old.side != part.side or old.is_over:
-            count += 1
-        count += sum(book.open_orders.get((each.place, part.side), 0) for each in book.alike(part))
+        count = book.open_orders.get((part.place, part.side), 0) + 1
+        if case.works:
+            held = book.holdings.get(part.place)
+            old = held.claims.get(case.name) if held is not None else None
+            if old is not None and old.side == part.side and not old.is_over:
+                count -= 1
+        if others := book.alike(part):
+            count += sum(book.open_orders.get((each.place, part.side), 0) for each in others)
         most = max(most, count)
     return most
 

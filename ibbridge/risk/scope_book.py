@@ -139,12 +139,13 @@ class ScopeBook:
         self._total(held, 1)
 
     def _total(self, held: Holding, sign: int) -> None:
-        if held.gross is None or held.long is None or held.short is None:
+        if held.exposure is None:
             (self.unvalued.add if sign > 0 else self.unvalued.discard)(held.place)
         else:
-            self.gross += sign * held.gross
-            self.long += sign * held.long
-            self.short += sign * held.short
+            gross, long, short = held.exposure
+            self.gross += sign * gross
+            self.long += sign * long
+            self.short += sign * short
         if held.profit is None:
             (self.unpriced.add if sign > 0 else self.unpriced.discard)(held.place)
         else:
@@ -153,10 +154,9 @@ class ScopeBook:
     def add_up(self) -> None:
         """Compute all sums anew, so that the last digits of their changes do not add up."""
         every = self.holdings.values()
-        self.gross, self.long, self.short, self.profit = (
-            math.fsum(value for held in every if (value := getattr(held, name)) is not None)
-            for name in ("gross", "long", "short", "profit")
-        )
+        exposures = [held.exposure for held in every if held.exposure is not None]
+        self.gross, self.long, self.short = (math.fsum(each[side] for each in exposures) for side in range(3))
+        self.profit = math.fsum(held.profit for held in every if held.profit is not None)
         worths = {(claim.name, held.place): worth_of(claim) for held in every for claim in held.claims.values()}
         self.working = math.fsum(worth for worth in worths.values() if worth is not None)
         self.unknown_working = {name for name, worth in worths.items() if worth is None}

@@ -13,10 +13,10 @@ from ibbridge.risk.holding import Part
 from ibbridge.risk.order import EXERCISE, FOREIGN, FOREX, OFFSET, TRIGGERED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from ibbridge.risk.facts import MarketFacts, MarketQuote
-    from ibbridge.risk.order import OrderLeg, Place, ProposedOrder
+    from ibbridge.risk.order import OrderLeg, OrderName, Place, ProposedOrder
     from ibbridge.risk.scope_book import ScopeBook
 
 
@@ -37,7 +37,11 @@ class QuoteTerms:
 
 
 class PricedBook(Protocol):
-    """Book that knows the names and the last prices of instruments."""
+    """Book that knows the names and the last prices of instruments, and what works."""
+
+    @property
+    def working(self) -> Container[OrderName]:
+        """Orders that work."""
 
     def place(self, instrument: str, con_id: int) -> Place:
         """Return the name of an instrument in the book."""
@@ -50,7 +54,8 @@ class OrderCase:
     """An order with everything that the rules ask of it alone.
 
     - `book`: the book with the last prices. `parts`: the instruments that the order trades.
-    - `name`: that of the order. `quote`: the last quote of its instrument, if it counts.
+    - `name`: that of the order. `works`: the book has an order of this name, such as one that is to be changed.
+    - `quote`: the last quote of its instrument, if it counts.
     - `quantity`: the whole quantity, inf if it is not known. `notional`: the worth; None if it is not known.
     - `distance`, `signature`, `worst`, `worst_in`: what one rule has worked out for others.
     """
@@ -67,6 +72,7 @@ class OrderCase:
         "quantity",
         "quote",
         "signature",
+        "works",
         "worst",
         "worst_in",
     )
@@ -75,6 +81,7 @@ class OrderCase:
         self.book = book
         self.order = order
         self.name = order.name
+        self.works = self.name in book.working
         self.facts = facts
         self.now = now
         self.distance: tuple[float, float, str] | str | None = None
@@ -108,7 +115,9 @@ class OrderCase:
                 return None
             worth += part.ratio * part.unit
         whole = self.quantity * worth
-        return max(found, whole) if math.isfinite(whole) else None
+        if not whole < math.inf:
+            return None
+        return max(found, whole)
 
 
 def combined(order: ProposedOrder, facts: MarketFacts, terms: QuoteTerms, now: int) -> MarketQuote | None:
@@ -155,11 +164,12 @@ def worst_price(order: ProposedOrder, quote: MarketQuote | None) -> float | None
     above 0 does not count for it, and none is needed. Any other order may execute at a price worth more than its own.
     An order whose price follows the market's may execute its offset away from it.
     """
-    limit, market = order.limit_price, prices(quote)
+    limit = order.limit_price
+    if order.order_type == "LMT" and limit is not None and order.side > 0 and _is_above_zero(quote):
+        return abs(limit)  # most orders are of this kind
+    market = prices(quote)
     if not market and not _bounds_itself(order):
         return None
-    if order.order_type == "LMT" and limit is not None and order.side > 0 and min(market, default=0.0) >= 0:
-        return abs(limit)  # most orders are of this kind
     known = [abs(price) for price in own_prices(order)]
     if market and order.side > 0 and order.limit_price is not None:
         market = [price for price in market if price < 0]
@@ -178,6 +188,13 @@ def _bounds_itself(order: ProposedOrder) -> bool:
     return order.side > 0 and order.limit_price is not None
 
 
+def _is_above_zero(quote: MarketQuote | None) -> bool:
+    """Return True if no known price of a quote is below 0."""
+    if quote is None:
+        return True
+    return (quote.bid or 0.0) >= 0 and (quote.ask or 0.0) >= 0 and (quote.last or 0.0) >= 0
+
+
 def _percent(order: ProposedOrder) -> float:
     return abs(order.percent_offset or 0.0) + abs(order.trailing_percent or 0.0) / 100
 
@@ -190,18 +207,9 @@ def _plain_part(order: ProposedOrder, book: PricedBook, quote: MarketQuote | Non
     if unit is None and price is not None and order.multiplier is not None:
         rate = facts.rate(order.currency)
         unit = None if rate is None else price * order.multiplier * rate
-    return Part(
-        book.place(order.instrument, order.con_id),
-        order.instrument,
-        order.symbol,
-        order.sec_type,
-        order.currency,
-        order.multiplier,
-        order.side,
-        1.0,
-        price,
-        unit,
-    )
+    place = book.place(order.instrument, order.con_id)
+    named = place, order.instrument, order.symbol, order.sec_type, order.currency, order.multiplier
+    return tuple.__new__(Part, (*named, order.side, 1.0, price, unit))  # as the constructor does in the end
 
 
 def _leg_part(order: ProposedOrder, leg: OrderLeg, facts: MarketFacts, terms: QuoteTerms, now: int) -> Part:

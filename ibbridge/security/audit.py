@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from ibbridge.security.identity import Identity
+
 FIRST = "0" * 64
 """Digest that the first record of all names as that of the record before."""
 
@@ -69,6 +71,18 @@ class DaemonAudit(OrderAudit, Protocol):
 
     def close(self) -> None:
         """Write what is left, have it on the disk, and close the file."""
+
+
+class CommandAudit:
+    """Audit of what commands lead to: adds the `identity` by whose command a fact comes, while one is executed."""
+
+    def __init__(self, audit: Audit) -> None:
+        self.identity: Identity | None = None
+        self._audit = audit
+
+    def record(self, kind: str, **facts: Any) -> None:
+        """Record a fact (see `Audit`)."""
+        self._audit.record(kind, **{"identity": self.identity, **facts})
 
 
 class NoAudit:

@@ -257,8 +257,7 @@ class RiskWorld:
             self.serial += 1
             if kind < 0.5:
                 found.append(
-                    dataclasses.replace(
-                        first,
+                    first._replace(
                         key=f"k{self.serial}",
                         side=-first.side if r.random() < 0.9 else first.side,
                         quantity=first.quantity if r.random() < 0.7 else (first.quantity or 1.0) * 2,
@@ -270,10 +269,9 @@ class RiskWorld:
                 )
             elif kind < 0.85:
                 group, oca_type = f"g{first.key}", r.choice((1, 2, 3))
-                found[0] = dataclasses.replace(found[0], oca_group=group, oca_type=oca_type)
+                found[0] = found[0]._replace(oca_group=group, oca_type=oca_type)
                 found.append(
-                    dataclasses.replace(
-                        first,
+                    first._replace(
                         key=f"k{self.serial}",
                         quantity=(first.quantity or 1.0) * r.choice((1, 2)),
                         oca_group=group,
@@ -281,7 +279,7 @@ class RiskWorld:
                     )
                 )
             else:
-                found.append(dataclasses.replace(self.order(), client=first.client, account=first.account))
+                found.append(self.order()._replace(client=first.client, account=first.account))
         return found
 
     # -- what happens
@@ -341,7 +339,7 @@ class RiskWorld:
         return not broken
 
     def accept(self, order: ProposedOrder) -> None:
-        self.gate.accepted(order, self.now)
+        self.gate.accept((order,), self.now)
         self.note("accepted", order, self.now)
 
     def ask_group(self, orders: list[ProposedOrder]) -> None:
@@ -376,7 +374,7 @@ class RiskWorld:
         limit = old.limit_price
         if limit is not None and r.random() < 0.6:
             limit = round(limit + r.choice((0.5, -0.5, 5)), 6)
-        self.ask_one(dataclasses.replace(old, quantity=quantity, limit_price=limit, changes=old.name))
+        self.ask_one(old._replace(quantity=quantity, limit_price=limit, changes=old.name))
 
     def fill(self) -> None:
         """Let an order fill in part or whole; sometimes one that is over, or one that nobody knows."""
@@ -502,7 +500,7 @@ class RiskWorld:
 
     def foreign(self) -> None:
         """Let TWS work an order of another program."""
-        order = dataclasses.replace(self.order(), client="ext", fault="")
+        order = self.order()._replace(client="ext", fault="")
         self.gate.works(order, self.now)
         self.note("works", order, self.now)
 

@@ -464,3 +464,66 @@ def test_quotes_under_the_key_of_another_contract_judge_nothing(con_id, passes):
         desk.ordered("k", lmtPrice=1000.0)
     else:
         assert refusal("E_RISK", desk.ordered, "k", lmtPrice=1000.0).more["rule"] == "price_collar_percent"
+
+
+def test_a_change_that_waits_is_checked_again_before_it_leaves() -> None:
+    desk = Desk(RiskConfig(clients={"a": {"reject_breaker": 1}}, accounts={"*": OPEN}), rate=4)
+    desk.link.go_on(2.0)
+    first = desk.ordered("one")["orderId"]
+    desk.link.go_on(2.0)
+    second = desk.ordered("two", totalQuantity=99)["orderId"]
+    desk.works("two", second, totalQuantity=99)
+    desk.link.go_on(2.0)
+    for number in range(5):
+        desk.ordered(f"more-{number}", totalQuantity=number + 1)
+    desk.ask("modifyOrder", key="two", rev=1, order={"totalQuantity": 98})
+    desk.error(first, 201, "Order rejected - reason:no")
+    desk.link.take()
+    desk.link.go_on(5.0)
+    assert not [each for each in desk.link.take() if each.data.get("orderId") == second]
+    error = [heard.data for heard in desk.published if heard.topic == "ord.a.two.error."][-1]
+    assert "the change was not sent" in error["errorString"]
+    assert "reject_breaker" in error["errorString"]
+    desk.pass_time(1.0)
+    working = desk.parts.orders.risk.keeper.gate.book.working["a", "two"]
+    assert (working.order.quantity, working.former) == (99, None)
+
+
+def test_an_order_leaves_before_it_is_counted_and_is_counted_before_anybody_asks() -> None:
+    desk = Desk(max_open_orders=2)
+    gate, counted = desk.parts.orders.risk.keeper.gate, []
+    write = desk.link.write
+    desk.link.write = lambda data: (counted.append(len(gate._book.working)), write(data))  # type: ignore[assignment,func-returns-value]
+    desk.ordered("one", totalQuantity=1)
+    desk.ordered("two", totalQuantity=2)
+    assert counted == [0, 1]
+    assert len(gate._book.working) == 2
+    assert risk("max_open_orders", desk, "three", totalQuantity=3)["value"] == 3
+
+
+ALLOCATED = [{"faGroup": "all"}, {"faMethod": "NetLiq"}, {"faGroup": "all", "account": ACCOUNT}, {"modelCode": "m"}]
+
+
+@pytest.mark.parametrize("order", ALLOCATED)
+def test_an_order_that_tws_allocates_is_refused_while_an_account_has_limits(order: dict[str, Any]) -> None:
+    desk = Desk(RiskConfig(accounts={"*": OPEN, "DU2": {"max_position": 500}}))
+    error = risk("accounts", desk, "k", **order)
+    assert "order.account" in error["message"]
+    assert "DU2" in error["message"]
+    assert desk.audit.of("decision")[-1]["rule"] == "accounts"
+    Desk(RiskConfig(accounts={"*": OPEN}, all={"max_open_orders": 500})).ordered("k", **order)
+    Desk(RiskConfig(mode="observe", accounts={"*": OPEN, "DU2": {"max_position": 500}})).ordered("k", **order)
+
+
+def test_the_rate_of_a_currency_is_read_from_the_values_of_an_account() -> None:
+    desk = Desk(RiskConfig(base_currency="USD", accounts={"*": OPEN}, all={"max_order_notional": 11_000}))
+    desk.ask("reqAccountUpdates", subscribe=True, acctCode=ACCOUNT)
+    for currency, rate in (("USD", "1.00"), ("EUR", "1.10"), ("JPY", "none")):
+        desk.hear("updateAccountValue", key="ExchangeRate", val=rate, currency=currency, accountName=ACCOUNT)
+    facts = desk.parts.orders.risk._facts
+    assert facts.rate("EUR") == pytest.approx(1.1)
+    assert facts.rate("JPY") is None
+    europe = {**AAPL, "currency": "EUR"}
+    desk.ordered("at", contract=europe, totalQuantity=100, lmtPrice=100.0)
+    error = refusal("E_RISK", desk.ordered, "above", contract=europe, totalQuantity=101, lmtPrice=100.0)
+    assert error.more["value"] == pytest.approx(11_110)

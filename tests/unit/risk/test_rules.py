@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 
 from ibbridge.risk.facts import MarketQuote
@@ -283,7 +281,7 @@ def test_orders_per_second(restart, scope, name):
 def test_orders_per_minute_count_changes_too(restart, name):
     desk = Desk("client", **{name: 3})
     order = desk.place()
-    desk.gate.accepted(dataclasses.replace(order, limit_price=51.0, changes=order.name), desk.now)
+    desk.gate.accepted(order._replace(limit_price=51.0, changes=order.name), desk.now)
     if restart:
         desk.restart()
     assert desk.refuses() == set()
@@ -302,7 +300,7 @@ def test_duplicate_window(restart):
     desk.now += 5 * S - 1
     assert desk.refuses() == {"duplicate_window"}
     assert desk.refuses(101) == desk.refuses(side=-1) == desk.refuses(limit_price=50.01) == set()
-    change = dataclasses.replace(order, changes=order.name)
+    change = order._replace(changes=order.name)
     assert not desk.gate.evaluate(change, desk.now).breaches
     desk.now += 1
     assert desk.refuses() == set()
@@ -343,7 +341,7 @@ def test_max_open_orders(restart, scope):
         desk.restart()
     assert desk.refuses() == {"max_open_orders"}
     assert desk.refuses(side=-1) == desk.refuses(con_id=7) == set()
-    assert not desk.gate.evaluate(dataclasses.replace(order, changes=order.name), desk.now).breaches
+    assert not desk.gate.evaluate(order._replace(changes=order.name), desk.now).breaches
     desk.gate.book.ended(order.name, desk.now)
     assert desk.refuses() == set()
 
@@ -415,9 +413,9 @@ def test_max_position(restart, scope, held, bought, sold, order, refused):  # no
 def test_a_change_counts_as_the_order_that_it_makes():
     desk = Desk(max_position=100)
     order = desk.place(80)
-    grown = dataclasses.replace(order, quantity=100.0, changes=order.name)
+    grown = order._replace(quantity=100.0, changes=order.name)
     assert not desk.gate.evaluate(grown, desk.now).breaches
-    assert desk.gate.evaluate(dataclasses.replace(grown, quantity=101.0), desk.now).breaches
+    assert desk.gate.evaluate(grown._replace(quantity=101.0), desk.now).breaches
     desk.fill(order, 30)
     assert not desk.gate.evaluate(grown, desk.now).breaches  # 30 held, 70 to come
 
@@ -427,7 +425,7 @@ def test_a_change_counts_as_the_order_that_it_makes():
 def test_the_larger_quantity_counts_until_tws_has_answered_a_change(taken, restart):
     desk = Desk(max_position=100)
     order = desk.place(80)
-    desk.gate.accepted(dataclasses.replace(order, quantity=50.0, changes=order.name), desk.now)
+    desk.gate.accepted(order._replace(quantity=50.0, changes=order.name), desk.now)
     if restart:
         desk.restart()
     assert desk.refuses(20) == set()
@@ -554,7 +552,7 @@ def test_what_is_under_a_key_moves_to_the_con_id():
 def test_a_change_that_is_on_its_way_moves_to_the_con_id(taken):
     desk = Desk(max_position=100)
     order = desk.place(60, con_id=0)
-    desk.gate.accepted(dataclasses.replace(order, quantity=80.0, changes=order.name), desk.now)
+    desk.gate.accepted(order._replace(quantity=80.0, changes=order.name), desk.now)
     desk.gate.book.identify("AAPL", 265598)
     desk.gate.book.settled(order.name, taken=taken)
     assert desk.refuses(20 if taken else 40) == set()
@@ -601,7 +599,7 @@ def test_an_order_is_valued_as_soon_as_its_price_is_known_and_stays_so():
     desk.wait(1)
     assert desk.refuses(200) == set()
     assert desk.refuses(201) == {"max_daily_notional"}
-    desk.gate.accepted(dataclasses.replace(order, quantity=50.0, changes=order.name), desk.now)
+    desk.gate.accepted(order._replace(quantity=50.0, changes=order.name), desk.now)
     desk.gate.book.settled(order.name, taken=True)
     assert desk.refuses(298) == set()
 
