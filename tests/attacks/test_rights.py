@@ -246,26 +246,28 @@ def test_who_may_not_reload_cannot(bridge: GuardedBridge) -> None:
         assert bridge.client(name).code("reload") == "E_PERM"
 
 
+def scanner(rows: int) -> dict[str, Any]:
+    wanted = {"instrument": "STK", "locationCode": "STK.US.MAJOR", "scanCode": "TOP_PERC_GAIN", "numberOfRows": rows}
+    return {"subscription": wanted}
+
+
 def test_leases_of_others_are_neither_shown_nor_released_and_their_holders_are_a_number(bridge: GuardedBridge) -> None:
     quotes, beta, eve, boss = map(bridge.client, ("quotes", "beta", "eve", "boss"))
-    for number, symbol in enumerate(("AAPL", "MSFT", "IBM")):  # all of the lines for depth
-        quotes.do("reqMktDepth", {"contract": {**AAPL, "symbol": symbol}, "numRows": 5}, id=f"depth {number}")
-    refused = beta.call("reqMktDepth", {"contract": {**AAPL, "symbol": "GE"}, "numRows": 5})["error"]
-    assert (refused["code"], refused["holders"], refused["others"]) == ("E_LINES", {}, 3)
+    for number in range(10):  # all of the lines for scanners
+        quotes.do("reqScannerSubscription", scanner(number + 1), id=f"scan {number}")
+    refused = beta.call("reqScannerSubscription", scanner(20))["error"]
+    assert (refused["code"], refused["holders"], refused["others"]) == ("E_LINES", {}, 10)
     assert "quotes" not in str(refused)
-    assert boss.call("reqMktDepth", {"contract": {**AAPL, "symbol": "GE"}, "numRows": 5})["error"]["holders"] == {
-        "quotes": 3
-    }
+    assert boss.call("reqScannerSubscription", scanner(20))["error"]["holders"] == {"quotes": 10}
 
     for args in ({}, {"client": "quotes"}, {"client": 5}):
         assert beta.code("leases", args) == "E_PERM"
     assert beta.code("release", {"client": "quotes"}) == "E_PERM"
     assert beta.do("leases", {"client": "beta"})["leases"] == []
     assert eve.code("leases", {"client": "eve"}) == "E_PERM", "an observer asks TWS for nothing"
-    assert len(boss.do("leases")["leases"]) == 3
-    assert [each["id"] for each in quotes.do("leases", {"client": "quotes"})["leases"]] == [
-        f"depth {number}" for number in range(3)
-    ]
-    assert quotes.do("release", {"client": "quotes", "id": "depth 1"}) == {"released": 1}
-    beta.do("reqMktDepth", {"contract": {**AAPL, "symbol": "GE"}, "numRows": 5})
+    assert len(boss.do("leases")["leases"]) == 10
+    own = quotes.do("leases", {"client": "quotes"})["leases"]
+    assert {each["id"] for each in own} == {f"scan {number}" for number in range(10)}
+    assert quotes.do("release", {"client": "quotes", "id": "scan 1"}) == {"released": 1}
+    beta.do("reqScannerSubscription", scanner(20))
     assert "E_PERM" in bridge.audited("release")
