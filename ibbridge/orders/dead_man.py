@@ -51,6 +51,7 @@ class DeadMan:
         self._certainty = certainty
         self._clock = clock
         self._timer: Timer | None = None
+        self._urgent = False  # there are orders that the end of a client cancels
         self._fired: dict[str, str] = {}  # why the orders of a client were cancelled that is not back
 
     def begin(self) -> None:
@@ -61,6 +62,7 @@ class DeadMan:
     def tick(self, connected: Callable[[bytes], bool]) -> None:
         """Look at the clients now, and more often until the next call. Call it about every second."""
         self._liveness.tick()
+        self._urgent = any(self._choice(order) is not CancelOn.NEVER for order in self._registry.all_open())
         self._look(connected)
 
     def _look(self, connected: Callable[[bytes], bool]) -> None:
@@ -77,7 +79,7 @@ class DeadMan:
                     self._fire(life)
                 else:
                     wait = min(wait, left)
-        if self._liveness.watched:
+        if self._urgent:  # else the calls of `tick` do
             self._timer = self._clock.call_later(wait, self._look, connected)
 
     def _fire(self, life: Life) -> None:
@@ -112,9 +114,12 @@ class DeadMan:
         """Return True if an order is to be cancelled now that its client is gone. The order's own word wins."""
         if order.owner != life.name:
             return False
+        return self._choice(order).means(life.presence)
+
+    def _choice(self, order: Order) -> CancelOn:
+        """Return what cancels an order: its own word, or its client's."""
         own = order.args.get("cancel_on_disconnect")
-        choice = CancelOn(own) if own is not None else self._liveness.choice(life.name)
-        return choice.means(life.presence)
+        return CancelOn(own) if own is not None else self._liveness.choice(order.owner)
 
     @property
     def alarm(self) -> str:

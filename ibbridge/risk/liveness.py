@@ -225,11 +225,6 @@ class Liveness:
                 ended.append((life.name, last))
         return ended
 
-    @property
-    def watched(self) -> bool:
-        """True if a client is there that may be lost, or one is gone and something may follow."""
-        return any(life.presence is Presence.PRESENT or not life.settled for life in self._lives.values())
-
     def presence(self, client: str) -> Presence | None:
         """Return the presence of a client; None if it is not known."""
         life = self._lives.get(client)
