@@ -28,7 +28,7 @@ test: $(VENV)/.installed-dev  ## ruff, mypy --strict, pytest
 
 test-alone: $(VENV)/.installed-dev  ## the short attacks, which measure waiting and run alone, and weeks in virtual time
 	$(BIN)/pytest -m "attack and not long"
-	$(BIN)/pytest --numprocesses auto -m "long and not attack"
+	$(BIN)/pytest --numprocesses auto -o faulthandler_timeout=600 -m "long and not attack"
 
 # Bounded: less than 4 GB of memory, ten minutes, and loopback only. The short ones are a part of `test-alone`.
 attacks: $(VENV)/.installed-dev  ## the long attacks on a running daemon, one after the other
